@@ -15,6 +15,11 @@ from typing import Any
 
 import pytest
 
+from framework.api import records
+from framework.api.records import EvalResult, Outcome, Report
+from framework.api.schema import VerdictConfig
+from framework.evaluate.verdict import compare
+from framework.util.hashing import file_sha256
 from tests.support import plain_peft
 from tests.support.network import watched
 from tests.support.program import environment, framework
@@ -83,6 +88,26 @@ def check_held_out(quickstart: Run, prompts: int) -> None:
     assert len(samples) == prompts
     right = [set(json.loads(sample["answer"])) == {"customer", "item", "quantity", "city"} for sample in samples]
     assert sum(right) >= 0.95 * prompts
+
+
+@pytest.mark.slow  # tests/plugins/hf/train/test_reference.py trains a tiny adapter on with pairs
+def test_pairs_of_its_own_answers_make_it_brief_and_the_chosen_ones_alone_do_not(whole: Run) -> None:
+    """The control learns the chosen answers for at least the same processor time."""
+    cwd, results = whole.folder.parents[2], []
+    for words in (("method=dpo",), ("method=sft", "trainer.num_train_epochs=4")):
+        folder = cwd / words[0].replace("=", "_")
+        done = framework("+experiment=quickstart_dpo", *words, f"run_dir={folder}", cwd=cwd, timeout=900)
+        assert done.returncode == 0, done.stderr
+        results.append(records.load(EvalResult, folder / "evaluate.json"))
+    report = records.load(Report, cwd / "method_dpo" / "report.json")
+    assert report.metrics["token_f1"].outcome is Outcome.better
+    assert report.metrics["preference_accuracy"].outcome is Outcome.better
+    assert report.train is not None
+    assert report.train.lineage[0].sha256 == file_sha256(whole.folder / "checkpoint" / "adapter_model.safetensors")
+    dpo, sft = results
+    changes = compare(sft, dpo, VerdictConfig())
+    assert changes["length"].outcome is Outcome.better
+    assert changes["token_f1"].outcome is not Outcome.worse
 
 
 def test_no_library_asks_for_a_host(quickstart: Run) -> None:

@@ -504,6 +504,11 @@ class TestWordPairs(SourceSuite):
     count = 160
 
 
+class TestBriefAnswers(SourceSuite):
+    option = "brief_answers"
+    count = 164
+
+
 class TestLocalFile(SourceSuite):
     option = "local_file"
     overrides = (f"data.path='{files('framework_plugins.quickstart')}/data/orders_held_out.jsonl'",)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from framework import Component, Stage, hookimpl
-from framework.api.training import chat_template_problem
+from framework.api.training import Engine, chat_template_problem
 from framework_plugins.hf.settings import checks, config, optimizers, schedules
 from framework_plugins.hf.settings.library_fields import LoraArgs
 
@@ -66,11 +66,13 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
             from framework_plugins.hf.load import start  # noqa: PLC0415 - the client of the Hub
 
             yield from start.problems(plan, adapter)
-    if plan.cost.more_forwards and plan.launch.config.group() and (begins := _start_beside_base(adapter)):
+    group = plan.launch.config.group()
+    sharded = group is not None and group.engine is not Engine.ddp
+    if plan.cost.more_forwards and sharded and (begins := _start_beside_base(adapter)):
         yield (
             f"launch={plan.launch.component.name} has the base, its adapter switched off, as the reference of "
             f"method={plan.method.component.name} with loss={plan.loss.component.name}, and {begins} starts the "
-            "training from something else: train in one process, launch=single"
+            "training from something else: set launch=ddp or launch=single"
         )
     yield from _sampling_problems(plan)
     trainer = plan.trainer.config

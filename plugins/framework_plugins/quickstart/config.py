@@ -40,3 +40,11 @@ class BothWordsConfig(MetricConfig):
 @dataclass
 class PlainSentenceConfig(MetricConfig):
     """Of `data=word_pairs`: each word once and not just listed, a verb, a capital, a full stop at the end."""
+
+
+@dataclass
+class BriefAnswersConfig(DataConfig):
+    """Pairs of answers that the quickstart's model gave, the shorter one chosen, and 60 held-out questions."""
+
+    validation_split: Annotated[float, Interval(ge=0, lt=1), ~Affects.unmixed_rows] = 0.15
+    """Share of the rows held out to measure preferences, drawn with `data.seed`. 0 holds out none."""

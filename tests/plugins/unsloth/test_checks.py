@@ -47,6 +47,10 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
             "launch=fsdp2: with several processes trainer=unsloth trains with launch=ddp only: set launch=ddp, or set "
             "trainer=hf on GPUs",
         ),
+        (
+            ("method=dpo", "stages=[plan]", "plan.gpu=24GiB"),
+            "on a GPU Unsloth computes the mean loss of all learned tokens only: leave both out, or set trainer=hf",
+        ),
         (("adapter.rank_pattern={q_proj: 8}",), "adapter.rank_pattern is not supported by trainer=unsloth"),
         (("adapter.layers_to_transform=[0]",), "adapter.layers_to_transform is not supported by trainer=unsloth"),
         (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,10 @@ def problems(plan: Plan, config: LoraAdapterConfig) -> Iterator[str]:
 
 
 def _folder(place: str, *, weights: bool) -> Path:
-    """Return the folder of an adapter: the checkpoint of a run, the folder itself, or the files of an id of the Hub."""
+    """Return the folder of an adapter: the folder itself, the checkpoint of a run, or of the newest run below a folder.
+
+    Else its files on the Hub.
+    """
     setting, folder = f"adapter.start={place}", Path(place).expanduser()
     if folder.is_dir():
         for found in (folder, folder / CHECKPOINT):
@@ -96,16 +100,26 @@ def _folder(place: str, *, weights: bool) -> Path:
                 f"{setting}: this run trained all weights, not an adapter: export them, stages=[export] "
                 f"run_dir={place} exporter=[merged], and train on that, adapter=full model=local model.path=FOLDER"
             )
+        if newest := _newest_run(folder):
+            return _folder(str(newest), weights=weights)
         raise FrameworkError(
-            f"{setting}: the folder has no {ADAPTER_CONFIG}, and no {CHECKPOINT}/ with one: give the folder of a "
-            "finished run, the folder of an adapter, or its id on the Hub"
+            f"{setting}: the folder has no {ADAPTER_CONFIG}, no {CHECKPOINT}/ with one, and no trained runs: give the "
+            "folder of a finished run or of an adapter, or an id on the Hub"
         )
     if place.startswith((".", "/", "~")) or place.count("/") != 1:
-        raise FrameworkError(f"{setting}: there is no such folder")
+        raise FrameworkError(f"{setting}: there is no such folder: give the folder of a finished run, or of an adapter")
     found = _from_hub(place, weights=weights)
     if not (found / ADAPTER_CONFIG).is_file():
         raise FrameworkError(f"{setting}: the repository has no {ADAPTER_CONFIG}, so it holds no adapter of peft")
     return found
+
+
+def _newest_run(folder: Path) -> Path | None:
+    from framework.api.program import newest_run  # noqa: PLC0415 - only if no adapter is named
+
+    with suppress(FrameworkError):
+        return newest_run(folder)
+    return None
 
 
 @functools.cache

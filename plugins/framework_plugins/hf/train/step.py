@@ -334,12 +334,16 @@ class OptimizerStep:
         """Return the scores of all rows of the step that are only scored."""
         if rows.beside is None:
             return None
-        parts, made = rows.beside
-        if rows.idle is not None:  # every process makes as many passes
-            parts = [*parts, *[rows.idle] * (max(self.all_gather(len(parts))) - len(parts))]
+        parts, made = self._padded(*rows.beside, rows.idle)
         scored = self._scores(parts, made, forward), self._reference(parts, made, forward)
         groups, policy, reference = (made.groups, *scored) if self.world == 1 else self._gathered(made, *scored)
         return TokenScores(groups, policy, reference, made.tokens, made.count, made.step)
+
+    def _padded(self, parts: Sequence[Part], made: StepRows, idle: Part | None) -> tuple[Sequence[Part], StepRows]:
+        """Let every process make as many passes."""
+        if idle is None:
+            return parts, made
+        return [*parts, *[idle] * (max(self.all_gather(len(parts))) - len(parts))], made
 
     def reduce_memory(self) -> str:
         """Score the rows of a step first, if that needs less memory, and say so; else return an empty text."""
@@ -352,7 +356,8 @@ class OptimizerStep:
         self, parts: Sequence[Part], rows: StepRows, forward: Callable[[Part, Compute], Tensor]
     ) -> Iterator[tuple[TokenRow, Tensor]]:
         """Yield the log-probabilities of all rows of this process, those that are only scored too."""
-        for some, made in [(parts, rows), *([rows.beside] if rows.beside else [])]:
+        beside = [self._padded(*rows.beside, rows.idle)] if rows.beside else []
+        for some, made in [(parts, rows), *beside]:
             for group, scored in zip(made.groups, self._scores(some, made, forward), strict=True):
                 yield from zip(group.rows, scored, strict=True)
 
@@ -374,13 +379,17 @@ class OptimizerStep:
 
         The last is the mean over the tokens, in nats.
         """
+        parts, rows = self._padded(parts, rows, rows.idle)
         policy, reference = self._scores(parts, rows, forward), self._reference(parts, rows, forward)
         beside = self._beside(rows, forward)
         assert reference is not None  # noqa: S101 - asked for by objectives with one only
         other = None if beside is None else replace(beside, policy=beside.reference or beside.policy)
+        groups = rows.groups
+        if self.world > 1:
+            groups, policy, reference = self._gathered(rows, policy, reference)
         known = reference, rows.tokens, rows.count, rows.step
         values = [
-            self.objective(TokenScores(rows.groups, scores, *known, more)).value.item()
+            self.objective(TokenScores(groups, scores, *known, more)).value.item()
             for scores, more in ((policy, beside), (reference, other))
         ]
         apart = [torch.cat([*map(torch.cat, scores)]) for scores in (policy, reference)]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -256,7 +257,8 @@ class SupervisedTrainer(SFTTrainer):
         before = RandomState.now()
 
         def score(parts: Sequence[Part], rows: StepRows) -> None:
-            for row, scored in self.step.score(parts, rows, self.score):
+            mine = [(row, scored.cpu()) for row, scored in self.step.score(parts, rows, self.score)]
+            for row, scored in chain.from_iterable(self.step.all_gather(mine)):
                 add(row, scored)
 
         self._retried(self.model, lambda: groups, *self.data_collator.pack(groups), "scoring the reference", score)

@@ -162,7 +162,8 @@ class Training:
         half = self.machine.dtype is not torch.float32
         if problem := start_problem(found, expected, deviation, known, half=half):
             raise FrameworkError(f"{self.objective.name} would train against the wrong reference: {problem}")
-        known.save()
+        if self._rank == 0:
+            known.save()
         start = self.plan.start(weights=False)
         whose = f"adapter.start={start.place}" if start else "the model before the training"
         self.machine.facts["reference"] = (

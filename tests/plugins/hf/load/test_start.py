@@ -105,7 +105,7 @@ def test_the_first_loss_is_that_of_the_adapter(base: Path, rows: Path, first: Pa
         (["adapter.args.exclude_modules=[q_proj]"], "adapter.args.exclude_modules is set, and the adapter of"),
         (["model.new_tokens=['<a>']"], "keeps its own tokens: leave model.new_tokens out, or set"),
         (["adapter.start=nowhere/at/all"], "adapter.start=nowhere/at/all: there is no such folder"),
-        (["adapter.start=BASE"], "the folder has no adapter_config.json, and no checkpoint/ with one: give the"),
+        (["adapter.start=BASE"], "has no adapter_config.json, no checkpoint/ with one, and no trained runs: give the"),
         (["adapter.merge_first=true", "adapter=dora"], "a sum cannot have magnitudes: merge it, stages=[export]"),
         (["checkpoint=RUN/checkpoint"], "is evaluated and exported, not trained: to train on from it, set"),
     ],
@@ -144,6 +144,12 @@ def test_an_adapter_of_something_else_is_refused_before_weights_are_read(
     with pytest.raises(FrameworkError, match=told):
         pipeline.run(plan(base, rows, tmp_path / "run", f"adapter.start={other}", *more))
     assert not (tmp_path / "run").exists()
+
+
+def test_of_a_folder_of_runs_the_newest_is_taken(base: Path, rows: Path, first: Path, tmp_path: Path) -> None:
+    start = plan(base, rows, tmp_path / "run", f"adapter.start={first.parent}").start(weights=True)
+    assert start is not None
+    assert start.folder == first / "checkpoint"
 
 
 def test_a_run_does_not_start_from_itself(base: Path, rows: Path, first: Path) -> None:

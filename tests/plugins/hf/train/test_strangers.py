@@ -42,6 +42,7 @@ PAGE, OTHER_PAGE = ROOT / "docs/how-to/methods-and-losses.md", ROOT / "docs/how-
 LABELS = ("method=kto", "format=labelled", "data.validation_split=0.25")
 SPREAD = ("loss=spread", "format=preference")
 PAIRS = ("method=pairs", "format=preference", "data.validation_split=0.25", "trainer.eval_steps=2")
+START = "adapter.start={}"
 NAMES = ("loss", "grad_norm", "eval_loss", "metrics", "loss_metrics", "learning_rate", "tokens")
 
 
@@ -258,8 +259,9 @@ def test_the_examples_of_the_pages_are_killed_and_go_on_bit_for_bit(
 @pytest.mark.parametrize(
     ("words", "engine"),
     [
-        (PAIRS, "ddp"),
+        ((*PAIRS, START), "ddp"),
         pytest.param(PAIRS, "fsdp2", marks=pytest.mark.slow),
+        pytest.param((*PAIRS, "adapter=full", "trainer.learning_rate=1e-3"), "ddp", marks=pytest.mark.slow),
         pytest.param(SPREAD, "ddp", marks=pytest.mark.slow),
         pytest.param(SPREAD, "fsdp2", marks=pytest.mark.slow),
         pytest.param(LABELS, "ddp", marks=pytest.mark.slow),
@@ -274,8 +276,11 @@ def test_two_processes_train_as_one(
     engine: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Pairs are measured in all processes too, and their reference is the base that is cut into pieces."""
+    """Pairs are measured in all processes too; their reference is the start, or the base that is cut into pieces."""
     rows = labels_file if words is LABELS else pairs_file
+    if START in words:
+        trained(base, rows, tmp_path / "start", *PAIRS)
+        words = tuple(word.format(tmp_path / "start/checkpoint") for word in words)
     file = Path(shutil.copy(group_plugin.__file__, tmp_path / "group_plugin.py"))
     monkeypatch.setattr(current().plugins, "files", {*current().plugins.files, str(file)})
     words = (*words, "evaluator=[]", "audit=[]", "exporter=[]", "stages=[data,train]")
@@ -294,6 +299,8 @@ def test_two_processes_train_as_one(
         assert step["loss_metrics"] == pytest.approx(expected.loss_metrics, rel=1e-4, abs=1e-5)
         assert step["metrics"] == pytest.approx(expected.metrics, rel=1e-4)
     assert any(step["metrics"] for step in steps) == (words[0] != SPREAD[0])
+    if words[0] == PAIRS[0]:
+        assert steps[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
     assert records.load(TrainResult, tmp_path / "together/train.json").steps == len(alone)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import distributed
@@ -53,9 +53,11 @@ from framework_plugins.hf.train.distributed.steps import ShareCollator, own_shar
 from framework_plugins.hf.train.order import Order
 from framework_plugins.hf.train.progress import Progress
 from framework_plugins.hf.train.resume.training_state import TrainingState
-from framework_plugins.hf.train.step import Made, OptimizerStep, StepRows
+from framework_plugins.hf.train.step import OptimizerStep, StepRows
 from framework_plugins.hf.train.trainer import SupervisedTrainer
 from framework_plugins.hf.train.training import Training
+
+T = TypeVar("T")
 
 
 class GroupTrainer(SupervisedTrainer):
@@ -72,6 +74,8 @@ class GroupTrainer(SupervisedTrainer):
     def __init__(self, group: ProcessGroup, me: Member, **arguments: Any) -> None:
         self.group = group
         self.me = me
+        self.score_reference: Callable[[], None] = lambda: None
+        self.ready = False
         super().__init__(**arguments)
         self.add_callback(_OnEngineReady(self))
 
@@ -86,12 +90,21 @@ class GroupTrainer(SupervisedTrainer):
         workers = self.args.dataloader_num_workers
         return DataLoader(self.train_dataset, batch_sampler=batches, collate_fn=self.data_collator, num_workers=workers)
 
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Begin before the weights of a checkpoint take the place of those that the training started from."""
+        if checkpoint is not None:
+            self.begin()
+        super()._load_optimizer_and_scheduler(checkpoint)
+
     def begin(self) -> None:
-        """Look at what came up, and find out on it how rows go through it.
+        """Look at what came up, find out on it how rows go through it, and score the reference; do it once.
 
         Raises:
             FrameworkError: it is not what was asked for.
         """
+        if self.ready:
+            return
+        self.ready = True
         engine.check_wrapped(self.model_wrapped, self.group)
         torch.manual_seed(self.args.seed + self.me.rank)  # dropout falls on other tokens in each
         losses = self.passes.losses
@@ -105,19 +118,21 @@ class GroupTrainer(SupervisedTrainer):
         packer = replace(self.passes.packer, packing=losses.packing, dense_mask=losses.dense_mask)
         self.passes.packer = self.data_collator.packer = packer
         self.order.by_length = losses.packing is Packing.pad
+        self.score_reference()
 
-    def _attempt(
+    def _retried(
         self,
-        model: torch.nn.Module,
+        model: torch.nn.Module,  # noqa: ARG002
         read: Callable[[], Sequence[TokenGroup]],  # noqa: ARG002 - what one process runs out of, others would wait for
         parts: list[Part],
         rows: StepRows,
         where: str,  # noqa: ARG002
-    ) -> Made:
+        make: Callable[[Sequence[Part], StepRows], T],
+    ) -> T:
         """Make the passes of this process, and as many without weight as another has more."""
         assert rows.idle is not None  # noqa: S101 - the collator of a group makes one
         parts += [rows.idle] * (engine.all_reduce_max(len(parts), self.args.device) - len(parts))
-        return self.passes_of(model, parts, rows)
+        return make(parts, rows)
 
     def one_pass(
         self,
@@ -245,7 +260,9 @@ class GroupTraining(Training):
         return engine.trainer_arguments(self.group, self.machine)
 
     def _score_reference(self, trainer: SupervisedTrainer, rows: Sequence[TokenGroup]) -> None:
-        """Score nothing: the model is not cut into pieces yet. Each step asks the base, its adapter switched off."""
+        """Wait until the engine is up. With weights in pieces, each step asks the base, its adapter switched off."""
+        if self.group.engine is Engine.ddp:
+            cast("GroupTrainer", trainer).score_reference = partial(super()._score_reference, trainer, rows)
 
     def _rehearse(self, trainer: SupervisedTrainer, rows: Sequence[TokenGroup], steps: int) -> None:
         """Try nothing: what one process runs out of, the others would wait for."""

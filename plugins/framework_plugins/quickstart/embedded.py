@@ -1,4 +1,4 @@
-"""`data=orders`: the rows that `make_orders` wrote."""
+"""`data=orders` and `data=brief_answers`: the rows that `make_orders` and `make_pairs` wrote."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 from importlib.resources import files
 
 from framework.api import RawData, Row
-from framework_plugins.quickstart.config import OrdersConfig
+from framework_plugins.quickstart.config import BriefAnswersConfig, OrdersConfig
 
 
 class Orders:
-    """The embedded data set."""
+    """The embedded orders."""
 
     def __init__(self, config: OrdersConfig) -> None:
         self.config = config
@@ -21,6 +21,16 @@ class Orders:
 
     def load(self) -> RawData:
         return RawData(train=_rows("orders_train.jsonl"), prompts=_rows("orders_held_out.jsonl"))
+
+
+class BriefAnswers:
+    """The embedded pairs."""
+
+    def __init__(self, config: BriefAnswersConfig) -> None:
+        self.config = config
+
+    def load(self) -> RawData:
+        return RawData(train=_rows("answers_train.jsonl"), prompts=_rows("questions_held_out.jsonl"))
 
 
 def _rows(name: str) -> list[Row]:
