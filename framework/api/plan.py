@@ -91,6 +91,14 @@ class ExpectedRows:
 
 
 @dataclass(frozen=True)
+class Judging:
+    """`verdict.primary`, and the metrics that may decide else."""
+
+    primary: str | None
+    metrics: Mapping[str, Selection]
+
+
+@dataclass(frozen=True)
 class Plan:
     """A checked run. `config` is the resolved config as plain values, `overrides` are the overrides that made it."""
 
@@ -239,6 +247,19 @@ class Plan:
         cost: PassCost = self.method.config.cost()
         reference = self.loss.config.needs_reference and not self.method.config.own_objective
         return dataclasses.replace(cost, more_forwards=cost.more_forwards + reference)
+
+    @property
+    def judging(self) -> Judging:
+        """What chooses the metric that decides. A reward does not judge itself."""
+        may_decide = {name: metric for name, metric in self.metric.items() if name not in self.reward}
+        return Judging(self.verdict.primary, may_decide)
+
+    def objective_by(self, decides: str) -> str:
+        """Return the name of the objective: for `verdict.primary` what decides, or else the validation loss."""
+        if self.objective != PRIMARY:
+            return self.objective
+        known = {*self.metric, *self.measured, *self.set_losses}
+        return next((name for name in (decides, decides.removesuffix(WINS)) if name in known), EVAL_LOSS)
 
     @property
     def is_new_run(self) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 
 from framework.api.conversations import check_answered
-from framework.api.plan import Plan, Selection
+from framework.api.plan import Selection
 from framework.api.protocols import AsksPrompts, CheckedSource
 from framework.api.records import Example, Prompt, RawData, Row
 from framework.api.schema import DataConfig, OnBadRow
@@ -53,7 +53,9 @@ def try_sources(data: Selection, form: Selection, method: Selection) -> None:
             mixed.check()
 
 
-def first_references(plan: Plan) -> list[str]:
+def first_references(
+    data: Selection, form: Selection, method: Selection, evaluators: Mapping[str, Selection]
+) -> list[str]:
     """Return the references of the first prompts that a run will ask, as far as they can be read at once.
 
     They are those of the evaluators' own prompts, of the data's, or of the rows that some are held out of.
@@ -61,22 +63,24 @@ def first_references(plan: Plan) -> list[str]:
     Raises:
         FrameworkError: the rows are not there, or cannot be read.
     """
-    evaluators = [choice.create() for choice in plan.evaluator.values()]
-    asking = [each for each in evaluators if isinstance(each, AsksPrompts)]
-    prompts = [prompt for each in asking for prompt in each.own_prompts(plan.format)]
-    source = plan.data.create()
-    raw = sources.check(plan.data.component.name, source) if isinstance(source, CheckedSource) else None
+    made = [choice.create() for choice in evaluators.values()]
+    asking = [each for each in made if isinstance(each, AsksPrompts)]
+    prompts = [prompt for each in asking for prompt in each.own_prompts(form)]
+    source = data.create()
+    raw = sources.check(data.component.name, source) if isinstance(source, CheckedSource) else None
     if raw is not None and asking and not prompts:
-        check: Callable[[Example], None] = plan.method.create().check
-        asked = check if plan.method.config.samples else check_answered
+        check: Callable[[Example], None] = method.create().check
+        asked = check if method.config.samples else check_answered
         parts = ((raw.prompts, asked), (raw.validation, check), (raw.train, check))
-        prompts = next(filter(None, (_first_prompts(rows, plan, check) for rows, check in parts)), [])
+        prompts = next(filter(None, (_first_prompts(rows, form, method, check) for rows, check in parts)), [])
     return [prompt.reference for prompt in prompts if prompt.reference is not None]
 
 
-def _first_prompts(rows: Iterable[Row], plan: Plan, check: Callable[[Example], None]) -> list[Prompt]:
-    some, formatter = itertools.islice(rows, FIRST), formatter_for(plan.format, plan.method)
-    examples = read(some, formatter, plan.format.config, OnBadRow.skip, ReadSummary(), strict=False, check=check)
+def _first_prompts(
+    rows: Iterable[Row], form: Selection, method: Selection, check: Callable[[Example], None]
+) -> list[Prompt]:
+    some, formatter = itertools.islice(rows, FIRST), formatter_for(form, method)
+    examples = read(some, formatter, form.config, OnBadRow.skip, ReadSummary(), strict=False, check=check)
     return [to_prompt(example) for example in examples if example.text is None]  # plain text asks nothing
 
 

@@ -1,4 +1,4 @@
-"""Which metric decides about the gain: chosen by the references, before anything is measured. And the objective."""
+"""Which metric decides about the gain: chosen by the references, before anything is measured."""
 
 from __future__ import annotations
 
@@ -6,48 +6,38 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from framework.api.data import Data
-from framework.api.plan import EVAL_LOSS, PRIMARY, WINS, Plan
+from framework.api.plan import Judging
 from framework.api.protocols import AnyMetric, AsksPrompts, Evaluator
-from framework.api.records import DataResult, MeasureKind
+from framework.api.records import MeasureKind
 from framework.api.scoring import kind_of
 
 
-def objective_of(plan: Plan, data: DataResult | None) -> str:
-    """Return the name of the objective; for `verdict.primary` the metric that decides, or else the validation loss."""
-    if plan.objective != PRIMARY:
-        return plan.objective
-    decides = data.decides if data else ""
-    known = {*plan.metric, *plan.measured, *plan.set_losses}
-    return next((name for name in (decides, decides.removesuffix(WINS)) if name in known), EVAL_LOSS)
-
-
 def with_deciding(
-    data: Data, plan: Plan, metrics: Mapping[str, AnyMetric], evaluators: Mapping[str, Evaluator]
+    data: Data, judging: Judging, metrics: Mapping[str, AnyMetric], evaluators: Mapping[str, Evaluator]
 ) -> Data:
     """Return the data with the metric that decides, by the references of the prompts that will be asked."""
     asking = [each for each in evaluators.values() if isinstance(each, AsksPrompts)]
     own = [prompt for each in asking for prompt in each.own_prompts(data.format)]
     prompts = own or data.prompts if asking else []
     references = [prompt.reference for prompt in prompts if prompt.reference is not None]
-    name, why = deciding(plan, metrics, references)
+    name, why = deciding(judging, metrics, references)
     return dataclasses.replace(data, result=dataclasses.replace(data.result, decides=name, decides_why=why))
 
 
-def deciding(plan: Plan, metrics: Mapping[str, AnyMetric], references: Sequence[str]) -> tuple[str, str]:
+def deciding(judging: Judging, metrics: Mapping[str, AnyMetric], references: Sequence[str]) -> tuple[str, str]:
     """Return the name of the metric that decides, and why; both empty if no metric can, or there are no references.
 
     Args:
-        plan: the run, with the settings of its metrics.
-        metrics: the same, made.
+        judging: what may decide, with its settings.
+        metrics: those of the run, made.
         references: of the prompts that will be asked.
     """
-    if plan.verdict.primary is not None:
-        return plan.verdict.primary, "verdict.primary says so"
-    judging = {name: metric for name, metric in metrics.items() if name not in plan.reward}  # it does not judge itself
-    contents = [name for name, metric in judging.items() if kind_of(metric) is MeasureKind.content]
+    if judging.primary is not None:
+        return judging.primary, "verdict.primary says so"
+    contents = [name for name in judging.metrics if name in metrics and kind_of(metrics[name]) is MeasureKind.content]
     if not contents or not references:
         return "", ""
-    reasons = {name: plan.metric[name].config.unsuited(references) for name in contents}
+    reasons = {name: judging.metrics[name].config.unsuited(references) for name in contents}
     name = next((name for name in contents if not reasons[name]), "")
     if not name:
         first = contents[0]

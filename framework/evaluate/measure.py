@@ -22,7 +22,6 @@ from framework.api.protocols import (
 from framework.api.records import Answered, Aspect, EvalResult, Measure, MeasureKind, Results, Sample
 from framework.api.schema import Affects
 from framework.api.scoring import mean
-from framework.evaluate.deciding import objective_of
 from framework.evaluate.verdict import compare
 from framework.hooks.session import Session
 from framework.util.errors import FrameworkError
@@ -52,7 +51,7 @@ class Measuring:
     @property
     def objective(self) -> str:
         """The name of what a sweep chooses by."""
-        return objective_of(self.plan, self.data.result)
+        return self.plan.objective_by(self.data.result.decides)
 
     def base(self) -> EvalResult:
         """Measure the base, or take the measures of another trial of the sweep with the same base and data."""

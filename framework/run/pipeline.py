@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from framework.api.data import answer_rows
 from framework.api.events import ForecastUpdated, IssueFound, RunFinished, RunPlanned, RunStarted
-from framework.api.plan import EVAL_LOSS, Plan, Selection
+from framework.api.plan import EVAL_LOSS, Judging, Plan, Selection
 from framework.api.protocols import (
     AnyMetric,
     Backend,
@@ -33,7 +34,7 @@ from framework.api.records import DataResult, EvalResult, ExportResult, Report, 
 from framework.api.run_folder import RunFolder
 from framework.api.schema import Stage
 from framework.api.text import count
-from framework.evaluate.deciding import deciding, objective_of, with_deciding
+from framework.evaluate.deciding import deciding, with_deciding
 from framework.evaluate.measure import Measuring
 from framework.hooks.session import current
 from framework.monitor.checks import check_answers, check_data, check_validation
@@ -75,14 +76,20 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
                 raise FrameworkError(
                     f"{run_dir} holds no trained weights: run the train stage first, or give another run_dir"
                 )
+            decides = ""  # a run that reads all rows says it in its data stage
             # The plan by itself may be asked for before the data are there.
             if plan.stages != (Stage.plan,):
                 from framework.data.trial import try_sources  # noqa: PLC0415 - formats, which a plan does without
 
                 try_sources(plan.data, plan.format, plan.method)
+            else:
+                from framework.data.trial import first_references  # noqa: PLC0415 - as above
+
+                read = functools.partial(first_references, plan.data, plan.format, plan.method, plan.evaluator)
+                decides = _decides_line(plan.judging, read)
             source: ModelSource = plan.model.create()
             line = _model_line(source, needed=plan.stages != (Stage.plan,))
-            plan = dataclasses.replace(plan, model_line=line, decides_line=_decides_line(plan))
+            plan = dataclasses.replace(plan, model_line=line, decides_line=decides)
             check_model(plan, source.config_json())
             planner = Planner(plan, source, session)
             expected = planner.first()
@@ -126,21 +133,14 @@ def _model_line(source: ModelSource, *, needed: bool) -> str:
         return f"{names}; it is not on this machine, so its sizes are those that come with the preset"
 
 
-def _decides_line(plan: Plan) -> str:
-    """Say which metric will decide about the gain, and why, by the first rows; empty if they are not there yet.
-
-    A run that reads all rows says it in its data stage.
-    """
-    if plan.stages != (Stage.plan,):
-        return ""
-    from framework.data.trial import first_references  # noqa: PLC0415 - formats
-
+def _decides_line(judging: Judging, references: Callable[[], Sequence[str]]) -> str:
+    """Say which metric will decide about the gain, and why, by the first rows; empty if they are not there yet."""
     try:
-        references = first_references(plan)
-        name, why = deciding(plan, {each: choice.create() for each, choice in plan.metric.items()}, references)
+        found = references()
+        name, why = deciding(judging, {each: choice.create() for each, choice in judging.metrics.items()}, found)
     except FrameworkError:
         return ""
-    judged = "" if plan.verdict.primary else f", judging by {count(len(references), 'reference')}"
+    judged = "" if judging.primary else f", judging by {count(len(found), 'reference')}"
     return f"{name}: {why}{judged}" if name else ""
 
 
@@ -170,12 +170,12 @@ def _run_stages(
         for exporter in exporters.values() if Stage.export in plan.stages else ():
             if isinstance(exporter, CheckedExporter):  # before hours of training
                 exporter.check(model, plan)
-        data = with_deciding(load_data(plan, model), plan, metrics, evaluators)
+        data = with_deciding(load_data(plan, model), plan.judging, metrics, evaluators)
         if Stage.train in plan.stages:
             if not plan.method.config.samples:
                 check_answers(plan.method.component.name, plan.trainer.component.name, data)
             check_data(plan.training, plan.set_losses, data)
-        measured_by_loss = objective_of(plan, data.result) == EVAL_LOSS and not plan.method.config.samples
+        measured_by_loss = plan.objective_by(data.result.decides) == EVAL_LOSS and not plan.method.config.samples
         if Stage.evaluate in plan.stages and measured_by_loss:
             check_validation(data, plan.data.config.validation_split, plan.metric)
         expected = planner.update(data.result, answer_rows(data.train_groups))

@@ -20,7 +20,6 @@ from framework.api.records import (
     Sample,
     TrainResult,
 )
-from framework.evaluate.deciding import objective_of
 from framework.evaluate.measure import beside
 from framework.evaluate.verdict import compare, judge
 from framework.hooks.manager import Plugins
@@ -62,7 +61,7 @@ def make_report(
             plan.verdict,
             leak=found,
             template=_is_template(after.samples),
-            chosen=_chosen(objective_of(plan, data), data, after) if plan.sweep else "",
+            chosen=_chosen(plan.objective_by(decides), data, after) if plan.sweep else "",
             same=_same(pair(before, after)),
         )
         score = verdict.score
@@ -77,7 +76,7 @@ def make_report(
         name=redact(plan.name),
         run_dir=redact(str(plan.run_dir)),  # its default holds the name
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
-        objective=_objective(objective_of(plan, data), changes, after, trained, score),
+        objective=_objective(plan.objective_by(decides), changes, after, trained, score),
         metrics=changes,
         train=trained,
         tokens_per_second=trained.tokens * rate if trained and rate else None,

@@ -88,7 +88,8 @@ def test_a_plan_looks_at_the_references_that_the_run_will_compare_with(
     for name in ("held", "asked", "own", "train"):
         lines(tmp_path, [{"instruction": "say", "output": name}]).rename(tmp_path / f"{name}.jsonl")
     words = [word.format(tmp_path) for word in words]
-    assert trial.first_references(planned(tmp_path / "train.jsonl", *words)) == found
+    plan = planned(tmp_path / "train.jsonl", *words)
+    assert trial.first_references(plan.data, plan.format, plan.method, plan.evaluator) == found
 
 
 def refusing() -> RawData:

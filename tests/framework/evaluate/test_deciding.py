@@ -30,10 +30,10 @@ SENTENCES = [f"The parcel {number} arrives on Monday." for number in range(4)]
 def test_it_is_the_first_that_suits_the_references(metrics: str, references: list[str], name: str, why: str) -> None:
     plan = testing.plan([f"metric=[{metrics}]"], run_dir=Path("run"))
     made = {each: choice.create() for each, choice in plan.metric.items()}
-    found = deciding(plan, made, references)
+    found = deciding(plan.judging, made, references)
     assert (found[0], found[1][: len(why)]) == (name, why)
 
 
 def test_the_config_has_the_last_word() -> None:
     plan = testing.plan(["metric=[token_f1]", "verdict.primary=token_f1"], run_dir=Path("run"))
-    assert deciding(plan, {}, []) == ("token_f1", "verdict.primary says so")
+    assert deciding(plan.judging, {}, []) == ("token_f1", "verdict.primary says so")
