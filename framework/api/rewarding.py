@@ -13,13 +13,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, SupportsFloat
 
 from framework.api.plan import Selection
-from framework.api.protocols import AnswerMetric, AnyMetric, AnyReward, Reward, RewardContext
+from framework.api.protocols import AnswerMetric, AnyMetric, Reward, RewardContext
 from framework.api.records import Answer, Answered, Prompt, Rewards
 from framework.api.scoring import question
 from framework.util.errors import FrameworkError, error_location, summarize_error
 
 __all__ = ["RunRewards", "place_of", "rewarder", "score", "weighted_sum"]
 
+AnyReward = Reward | AnyMetric
+"""What `reward=` chooses."""
 SHOWN_CHARACTERS = 60
 """Characters of a prompt without a place that a message shows."""
 

@@ -40,7 +40,6 @@ from framework.api.protocols.objectives import (
 from framework.api.protocols.observers import Logger, TrainingMonitor
 from framework.api.protocols.program import Command, Launcher, Speaker, SpeakerSource
 from framework.api.protocols.rewards import (
-    AnyReward,
     ChoosesAnswers,
     Generator,
     MakesGroups,
@@ -78,7 +77,6 @@ __all__ = [
     "Adapter",
     "AnswerMetric",
     "AnyMetric",
-    "AnyReward",
     "AsksPrompts",
     "Audit",
     "Backend",

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from framework.api.protocols.evaluation import AnyMetric
-
 if TYPE_CHECKING:
     from framework.api.records import Answer, Prompt, Rewards, Sampled, TokenGroup
 
@@ -40,10 +38,6 @@ class Reward(Protocol):
 
         The answers to one prompt follow each other. An exception ends the run: it is never a score of 0.
         """
-
-
-AnyReward = Reward | AnyMetric
-"""What `reward=` chooses; `framework.api.rewarding` calls all kinds."""
 
 
 class Rewarder(Protocol):
