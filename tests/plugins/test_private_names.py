@@ -56,7 +56,12 @@ TABLE = (
     Private(TRAINER, "Trainer._prepare_inputs", ("inputs",), (f"{HF}/train/trainer.py",)),
     Private(TRAINER, "Trainer._save_checkpoint", ("model", "trial"), (f"{HF}/train/trainer.py",)),
     Private(TRAINER, "Trainer._load_from_checkpoint", ("resume_from_checkpoint", "model"), (f"{HF}/train/trainer.py",)),
-    Private(TRAINER, "Trainer._load_optimizer_and_scheduler", ("checkpoint",), (f"{HF}/train/trainer.py",)),
+    Private(
+        TRAINER,
+        "Trainer._load_optimizer_and_scheduler",
+        ("checkpoint",),
+        (f"{HF}/train/trainer.py", f"{HF}/train/distributed/training.py"),
+    ),
     Private("trl.trainer.base_trainer", "_BaseTrainer._send_telemetry", (), (f"{HF}/train/trainer.py",)),
     Private(TRAINER, "Trainer._load_rng_state", ("checkpoint",), (f"{HF}/train/trainer.py",)),
     Private(

@@ -265,7 +265,7 @@ def skip_the_mode() -> None:
 
 def skip_the_disk() -> None:
     """Let `os.fsync` return at once: no test cuts the power, and 40,000 calls wait for the disk for milliseconds."""
-    os.fsync = lambda _: None
+    os.fsync = lambda _: None  # type: ignore[assignment]
 
 
 def remove(folder: str, process: int) -> None:

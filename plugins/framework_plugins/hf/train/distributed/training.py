@@ -91,7 +91,7 @@ class GroupTrainer(SupervisedTrainer):
         return DataLoader(self.train_dataset, batch_sampler=batches, collate_fn=self.data_collator, num_workers=workers)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        """Begin before the weights of a checkpoint take the place of those that the training started from."""
+        """Begin before the weights of a checkpoint replace those that the training started from."""
         if checkpoint is not None:
             self.begin()
         super()._load_optimizer_and_scheduler(checkpoint)
