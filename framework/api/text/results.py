@@ -286,7 +286,7 @@ def difference(change: Change, name: str) -> str:
     if low is None or high is None or change.after is None:
         return ""
     if is_share(change.after, name, change.unit):
-        return f"{100 * low:+.0f} to {100 * high:+.0f} points"
+        return f"{round(100 * low):+d} to {round(100 * high):+d} points"  # and never -0
     return f"{low:+.3g} to {high:+.3g}"
 
 

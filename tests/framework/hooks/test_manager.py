@@ -314,8 +314,12 @@ class UndecoratedConfig(MetricConfig):
 class Other:
     'Of no group.'
 
-def Missing(config):
+class Missing:
     'Makes all of them.'
+    needs_reference = False
+
+    def __init__(self, config):
+        pass
 
 @hookimpl
 def framework_components():

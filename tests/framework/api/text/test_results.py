@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framework.api.records import FormatRun
-from framework.api.text.results import Fact, data_facts, number, readiness, shared_start, visible
+from framework.api.records import Change, FormatRun
+from framework.api.text.results import Fact, data_facts, difference, number, readiness, shared_start, visible
 from tests.support.results import AMISS, EVEN, FIELDS, FITTING, PLAIN
 
 
@@ -19,6 +19,11 @@ def test_a_sentence_says_whether_to_train_or_what_to_fix() -> None:
     assert readiness(EVEN) == "Ready to train."
     fix = "Fix first: contradictions, rows whose loss mask is not proven. 1 warning to look at: duplicates."
     assert readiness(AMISS) == fix
+
+
+def test_a_bound_that_is_nearly_0_has_no_minus_before_it() -> None:
+    found = Change(before=0.65, after=1.0, higher_is_better=True, low=-0.002, high=0.638)
+    assert difference(found, "stopped") == "+0 to +64 points"
 
 
 def test_data_with_which_all_is_well_ask_for_no_attention() -> None:
