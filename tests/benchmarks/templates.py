@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import importlib.util
 import sys
 import tarfile
 from collections import Counter
@@ -28,6 +27,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tests.support.families import trl_templates
 from tests.support.template_survey import KINDS, ROWS, Outcome, outcomes, tokenizer_for
 
 WORDS = (
@@ -114,12 +114,9 @@ def _templates(archive: Path | None) -> Iterator[tuple[str, str]]:
 
 
 def _of_trl() -> Iterator[tuple[str, str]]:
-    spec = importlib.util.find_spec("trl")
-    assert spec is not None
-    assert spec.origin is not None
-    for file in sorted((Path(spec.origin).parent / "chat_templates").glob("*.jinja")):
-        if not file.stem.endswith("_training"):  # the same with marks for its own masks
-            yield file.stem, file.read_text(encoding="utf-8")
+    for name, file in trl_templates().items():
+        if not name.endswith("_training"):  # the same with marks for its own masks
+            yield name, file.read_text(encoding="utf-8")
 
 
 def _of_archive(archive: Path) -> Iterator[tuple[str, str]]:

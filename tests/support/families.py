@@ -1,11 +1,12 @@
-"""Tiny tokenizers with the tokens and the chat form of well-known families; the templates are in templates/."""
+"""Tiny tokenizers with the tokens and the chat form of well-known families; templates are in templates/, or TRL's."""
 
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ _UNKNOWN = "<unk>"
 
 @dataclass(frozen=True)
 class Family:
-    """What makes a tokenizer of a family: how words are cut, its added tokens, special or plain, and further stops."""
+    """What makes a tokenizer of a family: how words are cut, its added tokens, special or plain, and further stops.
+
+    `trl` names a template of TRL; without it, the template is the file of the family's name.
+    """
 
     words: str
     bos: str | None
@@ -27,6 +31,7 @@ class Family:
     special: tuple[str, ...]
     plain: tuple[str, ...] = ()
     stops: tuple[str, ...] = ()
+    trl: str = ""
 
 
 _CHATML = Family("bytes", None, "<|im_end|>", ("<|im_start|>", "<|im_end|>", "<|endoftext|>"))
@@ -70,6 +75,60 @@ FAMILIES = {
     "deepseek_v3": _DEEPSEEK,
     "deepseek_r1": _DEEPSEEK,
 }  # fmt: skip
+_CALLS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
+_QWEN = Family("bytes", None, "<|im_end|>", _CHATML.special, ("<think>", "</think>", *_CALLS, "\n\n"))
+_GEMMA = FAMILIES["gemma"]
+PUBLISHED: Mapping[str, Family] = {
+    "qwen3_published": replace(_QWEN, trl="qwen3"),
+    "qwen3_2507": replace(_QWEN, trl="qwen3_instruct_2507"),
+    "qwen3_5": replace(_QWEN, trl="qwen3_5_think"),
+    "gemma3": replace(_GEMMA, trl="gemma3"),
+    "gemma4": Family(
+        "gemma", "<bos>", "<eos>",
+        ("<bos>", "<eos>", "<|turn>", "<turn|>", "<|channel>", "<channel|>", "<|think|>", "<|tool>", "<tool|>",
+         "<|tool_call>", "<tool_call|>", "<|tool_response>", "<tool_response|>", '<|"|>'),
+        _GEMMA.plain, ("<turn|>", "<|tool_response>"), "gemma4_v5",
+    ),
+    "mistral_v13": Family(
+        "bytes", "<s>", "</s>",
+        (*_MISTRAL, "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_CALLS]",
+         "[ARGS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]"),
+    ),
+    "muse_glimmer": Family(
+        "bytes", "<|begin_of_text|>", "<|eot|>",
+        ("<|begin_of_text|>", "<|start|>", "<|message|>", "<|eot|>", "<|eom|>", "<|final|>", "<|patch|>"),
+        trl="muse_glimmer",
+    ),
+    "lfm2": Family(
+        "bytes", "<|startoftext|>", "<|im_end|>",
+        ("<|startoftext|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|tool_list_start|>", "<|tool_list_end|>",
+         "<|tool_call_start|>", "<|tool_call_end|>", "<|tool_response_start|>", "<|tool_response_end|>"),
+        trl="lfm2_v2",
+    ),
+    "granite4": Family(
+        "bytes", None, "<|end_of_text|>", ("<|start_of_role|>", "<|end_of_role|>", "<|end_of_text|>"), _CALLS
+    ),
+    "nemotron_h": Family("bytes", "<s>", "<SPECIAL_12>", ("<s>", "<SPECIAL_10>", "<SPECIAL_11>", "<SPECIAL_12>")),
+    "nemotron3": replace(_QWEN, trl="nemotron_3_nano"),
+    "falcon_h1": Family("bytes", "<|begin_of_text|>", "<|im_end|>", ("<|begin_of_text|>", *_CHATML.special), _CALLS),
+    "glm4": Family(
+        "bytes", None, "<|endoftext|>",
+        ("<|endoftext|>", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|observation|>"),
+        ("<think>", "</think>", *_CALLS, "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"),
+        ("<|user|>", "<|observation|>"), "glm4moe",
+    ),
+    "olmo3": replace(_CHATML, eos="<|endoftext|>", stops=("<|im_end|>",)),
+    "smollm3": _QWEN,
+    "llama4": Family(
+        "bytes", "<|begin_of_text|>", "<|eot|>",
+        ("<|begin_of_text|>", "<|end_of_text|>", "<|header_start|>", "<|header_end|>", "<|eot|>", "<|python_start|>",
+         "<|python_end|>"),
+        stops=("<|end_of_text|>",),
+    ),
+}  # fmt: skip
+"""Families with the template that TRL has of them, or one of the same form. Tests that take all families do without:
+these templates are long."""
+_ALL: Mapping[str, Family] = {**FAMILIES, **PUBLISHED}
 
 
 @functools.cache
@@ -80,13 +139,13 @@ def family_tokenizer(name: str) -> PreTrainedTokenizerFast:
 
 def make_tokenizer(name: str) -> PreTrainedTokenizerFast:
     """Return a tokenizer of a family to change at will."""
-    family = FAMILIES[name]
+    family = _ALL[name]
     core = core_tokenizer(family.words)
     core.add_special_tokens(list(family.special))
     core.add_tokens(_as_they_are(family.plain))
-    template = (TEMPLATES / f"{name}.jinja").read_text(encoding="utf-8")
+    template = trl_templates()[family.trl] if family.trl else TEMPLATES / f"{name}.jinja"
     roles = {"eos_token": family.eos} | ({"bos_token": family.bos} if family.bos else {})
-    return PreTrainedTokenizerFast(tokenizer_object=core, chat_template=template, **roles)
+    return PreTrainedTokenizerFast(tokenizer_object=core, chat_template=template.read_text(encoding="utf-8"), **roles)
 
 
 def core_tokenizer(words: str) -> Any:
@@ -94,9 +153,18 @@ def core_tokenizer(words: str) -> Any:
     return _WORDS[words]()
 
 
+@functools.cache
+def trl_templates() -> dict[str, Path]:
+    """Return the files of TRL's chat templates by their names."""
+    spec = importlib.util.find_spec("trl")
+    assert spec is not None
+    assert spec.origin is not None
+    return {file.stem: file for file in sorted((Path(spec.origin).parent / "chat_templates").glob("*.jinja"))}
+
+
 def stop_ids(name: str) -> frozenset[int]:
     """Return the ids that end an answer of a family."""
-    family = FAMILIES[name]
+    family = _ALL[name]
     ids = family_tokenizer(name).convert_tokens_to_ids([family.eos, *family.stops])
     return frozenset(ids)
 

@@ -224,7 +224,7 @@ def _right(
     numbers = [n for n, turn in enumerate(example.messages) if turn.role == "assistant" and turn.learned]
     for number in numbers if learn is Learn.assistant else numbers[-1:]:
         prompt = tokenizer.apply_chat_template(
-            _turns(example.messages[:number]), tools=list(example.tools) or None, add_generation_prompt=True,
+            turns(example.messages[:number]), tools=list(example.tools) or None, add_generation_prompt=True,
             tokenize=True, return_dict=False, **switches,
         )  # fmt: skip
         if list(ids[: len(prompt)]) != list(prompt):
@@ -263,8 +263,9 @@ def _ends_there(
     return list(tokenizer(text, add_special_tokens=False)["input_ids"][: len(ids)]) == list(ids)
 
 
-def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    turns: list[dict[str, Any]] = []
+def turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Return the turns as a template and a file of rows have them."""
+    made: list[dict[str, Any]] = []
     for message in messages:
         turn: dict[str, Any] = {"role": message.role, "content": message.content}
         if message.tool_calls:
@@ -274,8 +275,8 @@ def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
             ]
         turn |= {name: getattr(message, name) for name in ("name", "tool_call_id") if getattr(message, name)}
         turn |= {"reasoning_content": message.reasoning_content} if message.reasoning_content else {}
-        turns.append(turn)
-    return turns
+        made.append(turn)
+    return made
 
 
 def _text(
@@ -287,14 +288,14 @@ def _text(
     parts: bool = False,
     **switches: Any,
 ) -> str | None:
-    turns = _turns(messages)
+    asked = turns(messages)
     if parts:
-        for turn in turns:
+        for turn in asked:
             turn["content"] = [{"type": "text", "text": turn["content"]}]
     try:
         return str(
             tokenizer.apply_chat_template(
-                turns, tools=list(tools) or None, tokenize=False, add_generation_prompt=prompt, **switches
+                asked, tools=list(tools) or None, tokenize=False, add_generation_prompt=prompt, **switches
             )
         )
     except Exception:  # noqa: BLE001 - a template may refuse in any way

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 from tokenizers import AddedToken
 
 from tests.benchmarks.templates import FAMILIES
-from tests.support.families import make_tokenizer
+from tests.support.families import make_tokenizer, trl_templates
 from tests.support.template_survey import Outcome, outcomes, tokenizer_for
-
-
-def trl_templates() -> list[Path]:
-    spec = importlib.util.find_spec("trl")
-    assert spec is not None
-    assert spec.origin is not None
-    return sorted((Path(spec.origin).parent / "chat_templates").glob("*.jinja"))
 
 
 def survey(template: str) -> dict[str, Outcome]:
@@ -26,7 +18,7 @@ def survey(template: str) -> dict[str, Outcome]:
     return outcomes(*tokenizer_for(tokenizer, template))
 
 
-@pytest.mark.parametrize("file", trl_templates(), ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", trl_templates().values(), ids=lambda file: file.stem)
 def test_labels_and_settings_are_right_and_each_refusal_has_a_reason(file: Path) -> None:
     for name, outcome in survey(file.read_text("utf-8")).items():
         assert not outcome.wrong, (name, outcome)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +18,7 @@ from framework.api.schema import Learn
 from framework_plugins.hf.tokens import chat, template_switches
 from framework_plugins.hf.tokens.chat import Chat
 from tests.support.conversations import ASK, CALL, DOUBT, NO, TELL, learned
-from tests.support.families import make_tokenizer, stop_ids
+from tests.support.families import make_tokenizer, stop_ids, trl_templates
 
 GLM = """[gMASK]{% for m in messages %}<|{{ m.role }}|>
 {{ m.content }}{% endfor %}{% if add_generation_prompt %}<|assistant|>
@@ -31,12 +29,9 @@ KEPT = f'{OFF} "model.chat_template_kwargs={{preserve_thinking: true}}"'
 
 def tokenizer_with(name: str) -> PreTrainedTokenizerFast:
     """Return a tokenizer of Qwen's form, for which two line breaks are one token, with a chat template of TRL."""
-    spec = importlib.util.find_spec("trl")
-    assert spec is not None
-    assert spec.origin is not None
     tokenizer = make_tokenizer("qwen3")
     tokenizer.add_tokens([AddedToken("\n\n", normalized=False)])
-    tokenizer.chat_template = (Path(spec.origin).parent / "chat_templates" / f"{name}.jinja").read_text("utf-8")
+    tokenizer.chat_template = trl_templates()[name].read_text("utf-8")
     return tokenizer
 
 
