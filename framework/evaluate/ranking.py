@@ -294,7 +294,7 @@ def _spread(points: Sequence[Sequence[Measure]]) -> _Spread:
 
 
 def _units(scored: Sequence[Measure]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the weighted sums of the scores of each point in each cluster, and the weights of the clusters."""
+    """Return the weighted sums of the scores of every point, cluster by cluster, and the weights of the clusters."""
     import numpy as np  # noqa: PLC0415 - which --help need not load
 
     known = scored[0]
@@ -314,7 +314,7 @@ def _joint(
 
     level, systems = 1 - config.confidence, len(sums)
     if not _has_limit(known):
-        # A few large losses, which many trials share, would make these look more alike than they are.
+        # A few large losses, which many trials share, would make these look more similar than they are.
         return level / max(1, systems * (systems - 1) // 2 if pairs else systems)
     return joint_level(sums, weights, level=level, resamples=config.resamples, pairs=pairs)
 

@@ -44,7 +44,7 @@ def ranking(folder: Path, trials: Sequence[Trial], objective: str) -> Ranking | 
 
 
 def choice(found: Ranking, trials: Mapping[int, Trial]) -> tuple[int, str]:
-    """Return the trial to go on with, and why it is that one if it is not significantly better than all others.
+    """Return the trial to continue with, and why it is that one if it is not significantly better than all others.
 
     Of points that may all be the best it is the cheapest, by its steps, then its memory, then what it trains; of those
     that cost the same, the one with the best value. Of the seeds of a point it is the one with the best value.
@@ -141,7 +141,7 @@ def _verdict_config(run: Path) -> VerdictConfig:
 
 
 def _costs(points: Sequence[Point], trials: Mapping[int, Trial]) -> list[tuple[str, dict[int, float]]]:
-    """Return what each point costs, by its first trial; a cost that is not known of all points is left out."""
+    """Return what each point costs, by its first trial; a cost that some point lacks is left out."""
     kinds: dict[str, Any] = {
         "steps": lambda trial: trial.steps,
         "memory": lambda trial: trial.planned_memory,

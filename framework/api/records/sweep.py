@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class Standing(Enum):
-    """How a point of a sweep compares with the best one.
+    """How a point compares with the best one.
 
     `tied`: it may be the best too. `worse`: it is significantly worse, corrected for all pairs of points.
     """
@@ -61,7 +61,7 @@ class Lead:
 
 @dataclass(frozen=True)
 class Ranking:
-    """The points of a sweep, compared by the items that all of its trials have.
+    """The points, compared by the items that all of its trials have.
 
     Attributes:
         measure: the name of the measure.

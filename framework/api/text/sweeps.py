@@ -48,7 +48,7 @@ def winner_text(sweep: Sweep) -> str:
 
 
 def sweep_facts(sweep: Sweep) -> Iterator[Fact]:
-    """Say which trials differ, which one to go on with and why, and what is luck."""
+    """Say which trials differ, which one to continue with and why, and what is luck."""
     best = next((trial for trial in sweep.trials if trial.number == sweep.best), None)
     if best is None:
         return

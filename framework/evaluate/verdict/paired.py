@@ -165,8 +165,8 @@ def joint_level(
 ) -> float:
     """Return the level of one comparison at which all comparisons of several systems together have `level`.
 
-    It is that of the largest of their statistics, each normal, with the correlations that the units show: systems that
-    answer alike count as nearly one (the multiplier bootstrap of the maximum: Chernozhukov, Chetverikov & Kato 2013,
+    It is that of the largest of their statistics, each normal, with the correlations that the units show: systems with
+    similar answers count as nearly one (the multiplier bootstrap of the maximum: Chernozhukov, Chetverikov & Kato 2013,
     Annals of Statistics 41, 2786-2819). The result lies between Bonferroni's level and `level`.
 
     Args:

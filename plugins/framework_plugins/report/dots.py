@@ -19,7 +19,7 @@ SEED = "seed"
 
 @dataclass(frozen=True)
 class Dot:
-    """A point of a sweep, in percent of the width: its value, its interval, and its seeds."""
+    """A point, in percent of the width: its value, its interval, and its seeds."""
 
     name: str
     label: str

@@ -104,7 +104,7 @@ def test_a_whole_run_is_on_the_page(made: Callable[..., Page], tmp_path: Path) -
         "7 compared",
         "better",
     ]
-    assert "lower is better, the objective" in page.within("#results", ".label")
+    assert "higher is better, the objective" in page.within("#results", ".label")
     assert page.within("#answers", ".before")[:2] == ["say", " 0"]
     assert page.within("#answers", ".before", "del")[0] == "say"  # the reference is: it is 0
     assert page.within("#verdict", ".headline", ".good") == ["Better: exact_match rose from 0% to 100%."]

@@ -40,7 +40,7 @@ def test_every_event_of_a_run_is_a_line(data_file: Path, tmp_path: Path) -> None
     assert found[0]["hardware"] == {"device": "none"}
     assert [event["before"] for event in found if event["event"] == "evaluated"] == [True, False]
     assert found[4] | {"loss": 1.0, "step": 1, "total_steps": 2, "learning_rate": 2e-4} == found[4]
-    assert found[-1]["objective"]["name"] == "eval_loss"
+    assert found[-1]["objective"]["name"] == "exact_match"
     assert found[-1]["metrics"]["exact_match"].keys() >= {"before", "after", "outcome"}
     assert found[-1]["verdict"]["lines"][0].startswith("gained: ")
 

@@ -129,7 +129,7 @@ def test_a_run_that_failed_and_is_started_again_goes_on_in_the_same_run(
     (run,) = stored(tmp_path / "mlruns")
     assert run.info.status == "FINISHED"
     assert history(tmp_path / "mlruns", run, "train/loss") == [(1, 1), (2, 1 / 2), (3, 1 / 3)]
-    assert json.loads(artifact(run, "report.json"))["objective"]["name"] == "eval_loss"
+    assert json.loads(artifact(run, "report.json"))["objective"]["name"] == "exact_match"
 
 
 def test_a_run_that_was_deleted_is_begun_anew(words: list[str], tmp_path: Path) -> None:

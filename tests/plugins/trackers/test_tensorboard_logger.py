@@ -81,7 +81,7 @@ def test_a_run_has_curves_answers_and_a_verdict(words: list[str], tmp_path: Path
     assert events.texts["verdict"][0][1].splitlines() == [f"- {line}" for line in report.verdict.lines]
     assert events.hyperparameters["trainer.learning_rate"] == 2e-4
     assert not any(name.startswith("data_result") for name in events.hyperparameters)
-    assert events.scalars["objective/eval_loss"][0][1] == pytest.approx(report.objective.value)
+    assert events.scalars["objective/exact_match"][0][1] == pytest.approx(report.objective.value)
 
 
 def test_a_cell_cannot_break_the_table(

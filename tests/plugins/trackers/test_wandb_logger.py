@@ -91,7 +91,7 @@ def test_a_run_is_logged_with_all_that_was_asked_for(
     assert {name: row["outcome"] for name, row in rows.items()} == outcomes
     assert run.summary["verdict"]["score"] == report.verdict.score
     assert run.summary["verdict"]["lines"] == report.verdict.lines
-    assert run.summary["objective"]["name"] == "eval_loss"
+    assert run.summary["objective"]["name"] == "exact_match"
     leaks = [path for path in (tmp_path / "wandb").rglob("*") if path.is_file() and holds_a_secret(path)]
     assert leaks == []
     no_key = "no key: wandb login, or set WANDB_API_KEY"
@@ -253,7 +253,7 @@ def test_a_run_that_fails_after_its_training_has_its_end_in_the_same_run(
     first, second = parts(tmp_path)
     assert first.id == second.id
     assert [row["_step"] for row in second.history] == [4]
-    assert second.summary["objective"]["name"] == "eval_loss"
+    assert second.summary["objective"]["name"] == "exact_match"
 
 
 def test_other_settings_are_another_training_and_another_run(

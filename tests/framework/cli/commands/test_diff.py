@@ -118,7 +118,7 @@ def test_what_has_items_is_better_only_if_that_is_significant(make: Any, capsys:
     assert (found["better"], found["items"]) == (None, 100)
     assert found["low"] < 0.04 < found["high"]
     rows = table(diff(capsys, "one", "three"), "results")
-    assert rows["exact_match after"][2:] == ["+37 to +61 points", "B"]
+    assert rows["exact_match after"][2:] == ["+39 to +59 points", "B"]
 
 
 def test_of_a_sweep_the_best_trial_is_compared_with_its_seeds(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
