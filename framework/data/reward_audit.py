@@ -140,7 +140,9 @@ class Probe:
     def best(self, kind: str) -> float | None:
         """Return the highest sum of one kind; of lists the lower one, see `made_answers`."""
         found = self.of(kind)
-        return (min if kind == LIST else max)(found) if found else None
+        if not found:
+            return None
+        return min(found) if kind == LIST else max(found)
 
 
 class RewardAudit:
@@ -307,7 +309,8 @@ def drawn(groups: Sequence[tuple[Prompt, Sequence[Answer]]], rewards: Rewards) -
         groups: prompts with their answers.
         rewards: of all answers, in their order.
     """
-    totals, places, start = [], [prompt for prompt, _ in groups], 0
+    totals: list[list[float]] = []
+    places, start = [prompt for prompt, _ in groups], 0
     for _, answers in groups:
         totals.append([total for total in rewards.total[start : start + len(answers)] if total is not None])
         start += len(answers)
@@ -411,4 +414,5 @@ def _correlation(one: Sequence[float | None], two: Sequence[float | None]) -> fl
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the rank of each value; equal ones share theirs."""
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - counts / 2)[places]
+    ranks: NDArray[np.float64] = (np.cumsum(counts) - counts / 2)[places]
+    return ranks

@@ -80,7 +80,9 @@ class Drawn:
 
 def generator_of(model: Model) -> Generator:
     """Return what draws answers with the weights that a model has now: all at once if it can, else one by one."""
-    return model.sample if isinstance(model, Samples) else functools.partial(_streamed, model)  # type: ignore[return-value] # without rows
+    if isinstance(model, Samples):
+        return model.sample
+    return functools.partial(_streamed, model)  # type: ignore[return-value] # its answers have no rows
 
 
 def _streamed(

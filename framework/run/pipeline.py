@@ -196,7 +196,7 @@ def _run_stages(
     # An export adds its artifacts to the report of a finished run, which is read early, in case it is damaged.
     earlier_report = folder.load_result(Stage.report, Report) if plan.only_exports else None
     reuse = TrainingReuse(measuring, completed.training())
-    choosing = None
+    choosing: Choosing | None = None
     if Stage.train in plan.stages and isinstance(plan.method.create(), ChoosesAnswers):
         choosing = Choosing(measuring, lambda issue: events.send(IssueFound(issue)))
     before = None
@@ -213,7 +213,8 @@ def _run_stages(
     if Stage.train in plan.stages:
         with interruption.training():
             with stages.run(Stage.train):
-                controller = TrainingController(events, measuring, before, interruption, choosing and choosing.rows)
+                rows = choosing.rows if choosing else None
+                controller = TrainingController(events, measuring, before, interruption, rows)
                 trained = reuse.train(controller, plan.run_dir / SCRATCH, remote_trainer)
                 if choosing:
                     trained = dataclasses.replace(trained, issues=[*choosing.issues, *trained.issues])
