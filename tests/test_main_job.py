@@ -101,7 +101,7 @@ def test_pairs_of_its_own_answers_make_it_brief_and_the_chosen_ones_alone_do_not
         results.append(records.load(EvalResult, folder / "evaluate.json"))
     report = records.load(Report, cwd / "method_dpo" / "report.json")
     assert report.metrics["token_f1"].outcome is Outcome.better
-    assert report.metrics["preference_accuracy"].outcome is Outcome.better
+    assert report.metrics["preference_margin"].outcome is Outcome.better
     assert report.train is not None
     assert report.train.lineage[0].sha256 == file_sha256(whole.folder / "checkpoint" / "adapter_model.safetensors")
     dpo, sft = results
