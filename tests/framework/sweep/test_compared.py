@@ -85,7 +85,7 @@ def test_of_trials_that_may_all_be_the_best_the_cheapest_is_named_with_the_reaso
     assert found["winner"] == ("none: exact_match of 30 prompts does not tell trials 1 and 2 apart, at 95% confidence")
     assert found["worse"] == "trial 0, than trial 2; corrected for all pairs of trials"
     assert found["best"].endswith(", the cheapest of the 2 that may be the best: 10 steps, not up to 20 steps")
-    assert found["not confirmed"].endswith("a difference of -4 to +4 points")
+    assert found["not confirmed"].endswith("a difference of -5 to +5 points")
     assert winner_text(sweep) == "trial 1, exact_match 90%, one of 2 that may be the best"
 
 

@@ -97,7 +97,7 @@ def test_logs_of_inspect_are_read_with_the_figures_that_it_prints(tmp_path: Path
     result = project(tmp_path).run("compare", str(LOGS / "one.eval"), str(LOGS / "two.eval"), "--all-pairs")
     assert result.err == ""
     assert "A  0.125 ± 0.125" in result.out
-    assert "B  0.875 ± 0.125  B − A  +19 to +100 points  0.031  better" in result.out
+    assert "B  0.875 ± 0.125  B − A  +13 to +100 points  0.031  better" in result.out
 
 
 def test_a_json_log_of_inspect_is_the_same_as_an_archive(tmp_path: Path) -> None:
