@@ -167,7 +167,10 @@ def composed(*words: str) -> DictConfig:
     """Return a config that has one of these schemas, or all of a group."""
     config = compose(words)
     for missing in OmegaConf.missing_keys(config):
-        OmegaConf.update(config, missing, 1 if missing == "schedule.num_decay_steps" else "x/x")
+        try:
+            OmegaConf.update(config, missing, "x/x")
+        except OmegaConfBaseException:  # a number
+            OmegaConf.update(config, missing, 1)
     return config
 
 
