@@ -14,7 +14,8 @@ from framework_plugins.quickstart.word_pairs import BothWords, PlainSentence, Wo
     [
         ("The old bottle lay beside a smooth stone.", 1.0, 1.0),
         ("A bottle and a stone are bottle and stone.", 0.5, 0.0),
-        ("There is a big bottle and a stone by the road.", 1.0, 0.0),
+        ("There is a big bottle and a stone by the road.", 0.75, 0.0),
+        ("A bottle, the stone of the road by us.", 1.0, 0.0),
         ("A bottle, the stone.", 0.5, 0.0),
         ("The bottles lie beside a smooth old stone.", 0.25, 0.0),
         ("", 0.0, 0.0),
