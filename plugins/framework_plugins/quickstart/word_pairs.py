@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from framework.api import Answered, AnswerMetric, MeasureKind, RawData, Row, Scores
-from framework_plugins.quickstart.config import MetricConfig, WordPairsConfig
+from framework_plugins.quickstart.config import BothWordsConfig, PlainSentenceConfig, WordPairsConfig
 
 TRAINED = """garden letter bottle stone river table window bread horse cloud paper chair lamp road fish coat bell tree
 boat song knife island teacher train basket mirror"""
@@ -63,7 +63,7 @@ def _rows(words: Sequence[str], count: int, name: str) -> list[Row]:
 class BothWords(AnswerMetric):
     """What the request asks for, as a program checks it."""
 
-    def __init__(self, config: MetricConfig) -> None:
+    def __init__(self, config: BothWordsConfig) -> None:
         self.config = config
 
     def score_all(self, answers: Sequence[Answered]) -> Scores:
@@ -75,7 +75,7 @@ class PlainSentence(AnswerMetric):
 
     kind = MeasureKind.content
 
-    def __init__(self, config: MetricConfig) -> None:
+    def __init__(self, config: PlainSentenceConfig) -> None:
         self.config = config
 
     def score_all(self, answers: Sequence[Answered]) -> Scores:
