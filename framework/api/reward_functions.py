@@ -43,9 +43,8 @@ class FunctionReward:
         named = [each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
         self.names = [each.name for each in named if each.name != options]
         self.needs = [each.name for each in named if each.default is each.empty and each.name != options]
-        hint = str(
-            hints_of(function if inspect.isfunction(function) else type(function).__call__).get("completions", "")
-        )
+        kind: Any = type(function)  # of an object that is called, as TRL has some
+        hint = str(hints_of(function if inspect.isfunction(function) else kind.__call__).get("completions", ""))
         self.form = "" if "str" not in hint else "messages" if "dict" in hint or "list[list" in hint else "text"
 
     def rewards(

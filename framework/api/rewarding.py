@@ -132,7 +132,7 @@ def _failing(reward: AnyReward, prompts: Sequence[Prompt], answers: Sequence[Ans
     for prompt, answer in zip(prompts, answers, strict=True):
         try:
             _call(reward, [prompt], [answer], context)
-        except Exception:  # noqa: BLE001 - the error that is told is that of all answers
+        except Exception:  # noqa: BLE001 - the error that is raised is that of all answers
             return place_of(prompt)
     more = f" and {len(prompts) - 1} more" if len(prompts) > 1 else ""
     return f"{place_of(prompts[0])}{more}, together only"

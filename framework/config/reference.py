@@ -6,6 +6,7 @@ python -m framework reference FOLDER [--package NAME]
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def write(folder: Path, package: str | None = None) -> list[Path]:
 def page(known: Known, package: str | None) -> str:
     """Return the Markdown page."""
     command = f"python -m framework reference FOLDER{f' --package {package}' if package else ''}"
-    own = [setting for setting in settings(RunConfig) if setting.name.partition(".")[0] not in GROUPS]
+    own = [setting for setting in settings(RunConfig) if re.split(r"\W", setting.name)[0] not in GROUPS]
     blocks = [HEAD.replace("{command}", command), "## The run\n", _table(own)]
     for name, group_options in known.items():
         if group_options:

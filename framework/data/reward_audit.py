@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.api.plan import Plan
+from framework.api.plan import Selection
 from framework.api.protocols import AnswerMetric, RewardContext
 from framework.api.records import Answer, Finding, Prompt, Rewards, Severity
 from framework.api.rewarding import RunRewards, place_of, rewarder, score, weighted_sum
@@ -54,12 +54,12 @@ FORMS = (
 """Forms in which published rewards expect an answer."""
 FILLER = "This sentence says nothing about the question. "
 SHORT_FILL, LONG_FILL, REPEATS = 4, 60, 40
-ODD_TEXTS = ("日本語 🎉 ñ", "[1, 2", '{"a": ', "<answer>", "\\boxed{", "1/0", "a word " * 2000)
+ODD_TEXTS = ("日本語 🎉 ñ", "[1, 2", '{"a": ', "<answer>", "\\boxed{", "1/0")
 """What makes a reward fail that reads an answer without care."""
 LONGEST = 8000
 """Characters of a made answer, about."""
-REFERENCE, WRONG, EMPTY, COPY, REPEATED, LIST, LONG, ODD = (
-    "reference", "wrong", "empty", "copy", "repeated", "list", "long", "odd",
+REFERENCE, WRONG, EMPTY, COPY, REPEATED, LIST, LONG, ODD, CUT = (
+    "reference", "wrong", "empty", "copy", "repeated", "list", "long", "odd", "cut",
 )  # fmt: skip
 HACKS = {
     EMPTY: ("empty answers", "give an empty answer the lowest reward"),
@@ -76,14 +76,15 @@ HACKS = {
 CONSTANT_ADVICE = "nothing can be learned from it: see what it reads of an answer, and in which form"
 
 
-def findings(plan: Plan, tokenize: Callable[[str], list[int]], prompts: Sequence[Prompt]) -> list[Finding]:
-    """Return what the rewards of a run show on made answers to its prompts.
+def findings(
+    rewards: Mapping[str, Selection], tokenize: Callable[[str], list[int]], prompts: Sequence[Prompt], step_answers: int
+) -> list[Finding]:
+    """Return what the rewards of a run show on made answers to its prompts; `step_answers` are those of a step.
 
     Raises:
         FrameworkError: a reward cannot be created, fails, or has no number for any answer.
     """
-    answers = round(plan.batch * plan.method.config.cost().rows)
-    found = RewardAudit(rewarder(plan.reward), tokenize, answers).made(prompts)
+    found = RewardAudit(rewarder(rewards), tokenize, step_answers).made(prompts)
     refuse_fatal(found)
     return found
 
@@ -109,6 +110,7 @@ def made_answers(prompt: Prompt, other: str | None, references: Sequence[str]) -
         yield LIST, ", ".join(references)
         yield LIST, ", ".join(reversed(references))
     yield from ((ODD, text) for text in ODD_TEXTS)
+    yield CUT, "a word " * (LONGEST // 7)
     yield LONG, f"{filled} {FILLER * SHORT_FILL}".strip()
     yield LONG, f"{filled} {FILLER * LONG_FILL}".strip()
 
@@ -138,7 +140,9 @@ class Probe:
     def best(self, kind: str) -> float | None:
         """Return the highest sum of one kind; of lists the lower one, see `made_answers`."""
         found = self.of(kind)
-        return (min if kind == LIST else max)(found) if found else None
+        if not found:
+            return None
+        return min(found) if kind == LIST else max(found)
 
 
 class RewardAudit:
@@ -182,7 +186,7 @@ class RewardAudit:
                 made = [*{kind: (kind, text) for kind, text in reversed(made) if kind != ODD}.values()]
             probe = Probe(prompt)
             items: dict[str, list[float | None]] = {}
-            answers = [self._answer(text) for _, text in made]
+            answers = [self._answer(*one) for one in made]
             for name in self.reward.rewards:
                 try:
                     items[name] = self._score(name, [prompt] * len(answers), answers)
@@ -201,9 +205,9 @@ class RewardAudit:
                 probes.append(probe)
         return probes, []
 
-    def _answer(self, text: str) -> Answer:
+    def _answer(self, kind: str, text: str) -> Answer:
         ids = tuple(self.tokenize(text))
-        return Answer(text, len(ids), stopped=True, ids=ids)
+        return Answer(text, len(ids), stopped=kind != CUT, ids=ids)
 
     def _score(self, name: str, prompts: Sequence[Prompt], answers: Sequence[Answer]) -> list[float | None]:
         begun = time.perf_counter()
@@ -217,7 +221,7 @@ class RewardAudit:
         failing = ""
         for kind, text in made:
             try:
-                self._score(name, [prompt], [self._answer(text)])
+                self._score(name, [prompt], [self._answer(kind, text)])
             except FrameworkError:
                 failing = f" (the answer {text[:40]!r})" if text.strip() else " (an empty answer)"
                 failing = f"{failing}, which is {'the reference' if kind == REFERENCE else 'made for this audit'}"
@@ -278,7 +282,7 @@ class RewardAudit:
         asked = [probe for probe in probes if probe.of(REFERENCE)]
         failing = [probe for probe in asked if (probe.best(REFERENCE) or 0.0) <= probe.low + TINY]
         if asked and len(failing) >= LEAST_FAILED * len(asked) and references:
-            text = f"{len(failing)} of {len(asked)} references get the lowest reward of all made answers"
+            text = f"{len(failing)} of {len(asked)} references get no more than the worst empty or wrong answer"
             advice = "correct the references, or what the reward reads: try it on these rows"
             severity = Severity.serious if 2 * len(failing) >= len(asked) else Severity.warning
             yield _finding("reward_reference", len(failing), text, advice, severity, failing)
@@ -305,7 +309,8 @@ def drawn(groups: Sequence[tuple[Prompt, Sequence[Answer]]], rewards: Rewards) -
         groups: prompts with their answers.
         rewards: of all answers, in their order.
     """
-    totals, places, start = [], [prompt for prompt, _ in groups], 0
+    totals: list[list[float]] = []
+    places, start = [prompt for prompt, _ in groups], 0
     for _, answers in groups:
         totals.append([total for total in rewards.total[start : start + len(answers)] if total is not None])
         start += len(answers)
@@ -385,7 +390,7 @@ def _pays_length(probe: Probe) -> bool:
 
 
 def _centred(values: Sequence[float | None], sizes: Sequence[int]) -> list[float | None]:
-    """Return how far each value is from the mean of its group; None where all of a group are the same."""
+    """Return how far each value is from the mean of its group; None if all of a group are the same."""
     made: list[float | None] = []
     start = 0
     for size in sizes:
@@ -409,4 +414,5 @@ def _correlation(one: Sequence[float | None], two: Sequence[float | None]) -> fl
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the rank of each value; equal ones share theirs."""
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - counts / 2)[places]
+    ranks: NDArray[np.float64] = (np.cumsum(counts) - counts / 2)[places]
+    return ranks

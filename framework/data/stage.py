@@ -90,7 +90,8 @@ def load_data(plan: Plan, model: Model) -> Data:
     if plan.audit:
         findings += audit.findings(plan.audit, StoredRows(plan, rows, part, own))
     if plan.reward and (Stage.train in plan.stages or set(plan.stages) <= {Stage.plan, Stage.data}):
-        findings += reward_audit.findings(plan, model.tokenize, data.train_prompts)
+        answers = round(plan.batch * plan.cost.rows)
+        findings += reward_audit.findings(plan.reward, model.tokenize, data.train_prompts, answers)
     compared = {Stage.baseline, Stage.evaluate} <= set(plan.stages)
     if compared or set(plan.stages) <= {Stage.plan, Stage.data}:  # before a run that compares, most likely
         asked = (choice.config.asks(len(data.prompts)) for choice in plan.evaluator.values())

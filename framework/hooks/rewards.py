@@ -51,7 +51,8 @@ def reward(function: Function, /) -> Function:
     Raises:
         TypeError: it is not a plain function.
     """
-    if not inspect.isfunction(function):
+    given: object = function
+    if not inspect.isfunction(given):
         raise TypeError(f"{function!r} is not a function: decorate what `def` makes, above other decorators")
     hints = hints_of(function)
     options = [name for name, hint in hints.items() if _is_config(hint)]

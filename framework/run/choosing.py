@@ -7,17 +7,18 @@ training on the model's own answers does.
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from framework.api import records, rewarding
-from framework.api.data import Data
 from framework.api.events import Event
-from framework.api.plan import VS_RANDOM, Plan
+from framework.api.plan import VS_RANDOM
 from framework.api.protocols import (
     AsksPrompts,
     ChoosesAnswers,
+    Generator,
     KeepsCheckpoints,
     LooksInStages,
     Model,
@@ -38,7 +39,7 @@ from framework.util.errors import FrameworkError
 from framework.util.hashing import key_of
 
 ANSWERS_FILE, CONTROL = "answers.json", "control"
-PROMPTS_AT_ONCE = 32
+PROMPTS_AT_ONCE = 16
 """Prompts that are answered before the next ones."""
 
 
@@ -77,32 +78,29 @@ class Drawn:
     issues: list[TrainingIssue] = field(default_factory=list)
 
 
-def draw(
-    model: Model, prompts: Sequence[Prompt], n: int, *, max_new_tokens: int, temperature: float, top_p: float, seed: int
+def generator_of(model: Model) -> Generator:
+    """Return what draws answers with the weights that a model has now: all at once if it can, else one by one."""
+    if isinstance(model, Samples):
+        return model.sample
+    return functools.partial(_streamed, model)  # type: ignore[return-value] # its answers have no rows
+
+
+def _streamed(
+    model: Model,
+    prompts: Sequence[Prompt],
+    n: int,
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    top_p: float,
+    seed: int,
 ) -> list[list[Answer]]:
-    """Draw answers with the weights that the model has now; at once if it can, else one after the other."""
-    groups: list[list[Answer]] = []
-    with current().progress.counting(len(prompts) * n, "answer", "drawing answers") as counter:
-        for start in range(0, len(prompts), PROMPTS_AT_ONCE):
-            some = prompts[start : start + PROMPTS_AT_ONCE]
-            settings = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p}
-            own = _seed(seed, start)
-            if isinstance(model, Samples):
-                groups += [list(group) for group in model.sample(some, n, seed=own, **settings)]  # type: ignore[arg-type] # plain numbers
-            else:
-                groups += [
-                    [_streamed(model, one, settings, _seed(own, p, k)) for k in range(n)] for p, one in enumerate(some)
-                ]
-            for _ in range(len(some) * n):
-                counter.advance()
-    return groups
+    def answer(prompt: Prompt, own: int) -> Answer:
+        pieces = model.stream(prompt, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=own)
+        ids = tuple(model.tokenize(text := "".join(pieces)))
+        return Answer(text, len(ids), stopped=len(ids) < max_new_tokens, ids=ids)
 
-
-def _streamed(model: Model, prompt: Prompt, settings: Mapping[str, float], seed: int) -> Answer:
-    most, warmth, share = (settings[name] for name in ("max_new_tokens", "temperature", "top_p"))
-    text = "".join(model.stream(prompt, max_new_tokens=int(most), temperature=warmth, top_p=share, seed=seed))
-    ids = tuple(model.tokenize(text))
-    return Answer(text, len(ids), stopped=len(ids) < most, ids=ids)
+    return [[answer(prompt, _seed(seed, place, k)) for k in range(n)] for place, prompt in enumerate(prompts)]
 
 
 def _seed(*parts: int) -> int:
@@ -113,15 +111,13 @@ class Choosing:
     """Draws the answers of a run once, and keeps them in its folder.
 
     Args:
-        plan: of the run.
-        model: not trained yet when the answers are drawn.
-        data: of the run.
+        measuring: of the run, whose model is not trained yet when the answers are drawn.
         tell: receives what is wrong with the answers.
     """
 
-    def __init__(self, plan: Plan, model: Model, data: Data, tell: Callable[[TrainingIssue], None]) -> None:
-        self.plan, self.model, self.data, self.tell = plan, model, data, tell
-        self.method: ChoosesAnswers = plan.method.create()
+    def __init__(self, measuring: Measuring, tell: Callable[[TrainingIssue], None]) -> None:
+        self.plan, self.model, self.data, self.tell = measuring.plan, measuring.model, measuring.data, tell
+        self.method: ChoosesAnswers = self.plan.method.create()
         self.issues: list[TrainingIssue] = []
 
     def rows(self, *, control: bool = False) -> list[TokenRow]:
@@ -162,11 +158,13 @@ class Choosing:
         return known
 
     def _draw(self, key: str, prompts: Sequence[Prompt], reward: RunRewards) -> Drawn:
-        config = self.plan.method.config
-        groups = draw(
-            self.model, prompts, config.num_generations, max_new_tokens=config.max_completion_length,
-            temperature=config.temperature, top_p=config.top_p, seed=self.plan.seed,
-        )  # fmt: skip
+        generate, groups = generator_of(self.model), list[Sequence[Answer]]()
+        with current().progress.counting(len(prompts), "prompt", "drawing answers") as counter:
+            for start in range(0, len(prompts), PROMPTS_AT_ONCE):
+                some = prompts[start : start + PROMPTS_AT_ONCE]
+                groups += self.method.draw(some, generate, _seed(self.plan.seed, start))
+                for _ in some:
+                    counter.advance()
         flat = [(prompt, answer) for prompt, answers in zip(prompts, groups, strict=True) for answer in answers]
         rewards = reward([prompt for prompt, _ in flat], [answer for _, answer in flat])
         limit, place, made = self.plan.training.max_seq_length, 0, []
@@ -189,7 +187,7 @@ class Choosing:
         return Drawn(key, made, [TrainingIssue("rewards", 0, one.text, one.advice, Action.warn) for one in found])
 
     def _chosen(self, prompt: Prompt, answers: list[DrawnAnswer]) -> DrawnPrompt:
-        """Choose among the answers that can be learned, and at random; nothing where all have the same reward."""
+        """Choose among the answers that can be learned, and at random; none if all have the same reward."""
         shown = DrawnPrompt(prompt.where, prompt.messages[-1].content, answers)
         places = [place for place, one in enumerate(answers) if one.usable and one.reward is not None]
         rewards = [one for place in places if (one := answers[place].reward) is not None]
@@ -212,9 +210,8 @@ class Choosing:
         cut = sum(not answer.stopped for answer in answers)
         return FrameworkError(
             f"no prompt of {len(known.prompts)} has answers with different rewards, so there is nothing to choose; "
-            f"{cut} of {len(answers)} answers were cut off at method.max_completion_length="
-            f"{self.plan.method.config.max_completion_length}. Ask easier or harder prompts, draw more answers "
-            f"(method.num_generations), or look at {self.plan.run_dir / ANSWERS_FILE}"
+            f"{cut} of {len(answers)} answers were cut off. Ask easier or harder prompts, draw more or longer answers "
+            f"(method.num_generations, method.max_completion_length), or look at {self.plan.run_dir / ANSWERS_FILE}"
         )
 
 
@@ -255,11 +252,14 @@ def with_control(
     measures, base = dict(after.measures), dict(after.base)
     for name in plan.metric:
         if name in after.measures and name in asked:
-            # Its own controls are of the comparison with the base.
-            bare = {"content": [], "constant": "", "constant_items": [], "answers": 0}
-            own = replace(after.measures[name], **bare)
-            measures[f"{name}{VS_RANDOM}"], base[f"{name}{VS_RANDOM}"] = own, replace(asked[name], **bare)
+            measures[f"{name}{VS_RANDOM}"] = _bare(after.measures[name])
+            base[f"{name}{VS_RANDOM}"] = _bare(asked[name])
     return replace(after, measures=measures, base=base)
+
+
+def _bare(measure: Measure) -> Measure:
+    """Leave out what a gain over the base is compared with."""
+    return replace(measure, content=[], constant="", constant_items=[], answers=0)
 
 
 def _measures(measuring: Measuring, after: EvalResult) -> dict[str, Measure]:

@@ -39,7 +39,6 @@ from framework.monitor.checks import check_answers, check_data, check_validation
 from framework.monitor.truncated_answers import truncation_issues
 from framework.plan.forecast import Planner
 from framework.plan.make import check_model
-from framework.run.choosing import Choosing, with_control
 from framework.run.export import ExportError, export
 from framework.run.interruption import Interruption
 from framework.run.report import comparable, make_report, pair
@@ -146,6 +145,7 @@ def _run_stages(
     evaluators: dict[str, Evaluator] = {name: choice.create() for name, choice in plan.evaluator.items()}
     exporters: dict[str, Exporter] = {name: choice.create() for name, choice in plan.exporter.items()}
     from framework.data.stage import load_data  # noqa: PLC0415 - numpy and Arrow, which a plan does without
+    from framework.run.choosing import Choosing, with_control  # noqa: PLC0415 - as above
 
     with stages.run(Stage.data):
         for exporter in exporters.values() if Stage.export in plan.stages else ():
@@ -177,9 +177,9 @@ def _run_stages(
     # An export adds its artifacts to the report of a finished run, which is read early, in case it is damaged.
     earlier_report = folder.load_result(Stage.report, Report) if plan.only_exports else None
     reuse = TrainingReuse(measuring, completed.training())
-    choosing = None
+    choosing: Choosing | None = None
     if Stage.train in plan.stages and isinstance(plan.method.create(), ChoosesAnswers):
-        choosing = Choosing(plan, model, data, lambda issue: events.send(IssueFound(issue)))
+        choosing = Choosing(measuring, lambda issue: events.send(IssueFound(issue)))
     before = None
     # The base's answers to other rows are nothing to compare with.
     if known is not None and known.fingerprint == data.result.fingerprint:
@@ -194,7 +194,8 @@ def _run_stages(
     if Stage.train in plan.stages:
         with interruption.training():
             with stages.run(Stage.train):
-                controller = TrainingController(events, measuring, before, interruption, choosing and choosing.rows)
+                rows = choosing.rows if choosing else None
+                controller = TrainingController(events, measuring, before, interruption, rows)
                 trained = reuse.train(controller, plan.run_dir / SCRATCH, remote_trainer)
                 if choosing:
                     trained = dataclasses.replace(trained, issues=[*choosing.issues, *trained.issues])
@@ -212,7 +213,7 @@ def _run_stages(
     if Stage.evaluate in plan.stages:
         with stages.run(Stage.evaluate):
             after = reuse.measure(before)
-            if choosing and before and plan.method.config.control and Stage.evaluate not in completed.stages:
+            if choosing and before and choosing.method.control and Stage.evaluate not in completed.stages:
                 after = with_control(choosing, measuring, before, after, interruption)
             stages.save(after)
         completed.note(Stage.evaluate, stages.seconds)

@@ -96,11 +96,16 @@ class MakesGroups(Protocol):
 
 @runtime_checkable
 class ChoosesAnswers(Protocol):
-    """A method that learns one of several answers to each prompt, drawn before the training.
+    """A method that learns one of several answers to each prompt, drawn before the training. Its config has `samples`.
 
-    The rows that it makes of the answers are those of supervised training, for the objective of `loss=`. Its config has
-    `samples`, and the settings `num_generations`, `max_completion_length`, `temperature`, `top_p` and `control`.
+    The rows that it makes of the answers are those of supervised training, for the objective of `loss=`.
     """
+
+    control: bool
+    """Whether a second training learns a random choice of the same answers, to compare with."""
+
+    def draw(self, prompts: Sequence[Prompt], generate: Generator, seed: int) -> Sequence[Sequence[Answer]]:
+        """Return the answers to each prompt among which it chooses; some prompts at a time."""
 
     def choose(self, rewards: Sequence[float]) -> int | None:
         """Return the number of the answer to a prompt that is learned, by their rewards; None: none of them."""

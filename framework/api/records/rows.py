@@ -215,8 +215,8 @@ class GroupedRows:
 class Prompt:
     """A question for the evaluation and, if it is known, the expected answer.
 
-    `where` is the place of its row, `cluster` what it belongs to, `facts` and `columns` what is known of the row
-    besides, as in `Example`.
+    `where` is the place of its row, `cluster` what it belongs to, `facts` and `columns` are those of the
+    row, as in `Example`.
     """
 
     messages: tuple[Message, ...]

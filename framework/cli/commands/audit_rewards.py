@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from framework.api import rewarding
-from framework.api.plan import Plan
+from framework.api.plan import Selection
 from framework.api.protocols import Backend, ModelSource, RewardContext
 from framework.api.records import Answer, Finding, Prompt, Rewards, Severity
 from framework.api.schema import Stage
@@ -28,12 +28,14 @@ from framework.cli.commands import AuditRewardsCommandConfig
 from framework.data.reward_audit import drawn, spread
 from framework.data.stage import load_data
 from framework.plan.load import load_plan
-from framework.run.choosing import draw
+from framework.run.choosing import generator_of
 from framework.util.command import CommandParser
 from framework.util.errors import FrameworkError
 
 FOUND = 1
 SHOWN_CHARACTERS = 60
+MOST_TOKENS, PLAIN = 256, {"temperature": 1.0, "top_p": 1.0}
+"""Of a method that does not say how it draws answers."""
 METHOD = "method=best_of_n"
 """What an audit needs to know of a run that names no method: how answers are drawn."""
 
@@ -69,11 +71,8 @@ class AuditRewardsCommand:
         given = parser.read(arguments)
         words = complete_overrides(given.overrides)
         words += [] if any(word.startswith("method=") for word in words) else [METHOD]
-        plan = _data_only(load_plan(words))
-        if not plan.reward:
-            raise FrameworkError("audit-rewards needs rewards to audit: give reward=[NAME,…]")
         with contextlib.redirect_stdout(sys.stderr) if given.json else contextlib.nullcontext():
-            found, lines, shown = _audit(plan, given.prompts, given.answers)
+            found, lines, shown = _audit(words, given.prompts, given.answers)
         if given.json:
             result = {"rewards": [asdict(line) for line in lines], "findings": [asdict(one) for one in found]}
             print(json.dumps(result, indent=1, ensure_ascii=False))
@@ -82,15 +81,18 @@ class AuditRewardsCommand:
         return FOUND if any(one.severity is Severity.serious for one in found) else 0
 
 
-def _data_only(plan: Plan) -> Plan:
-    """Return the plan without what an audit of rewards does not need."""
-    return dataclasses.replace(plan, stages=(Stage.plan, Stage.data), audit={}, evaluator={}, exporter={}, logger={})
-
-
 Shown = list[tuple[Prompt, Answer, float | None]]
 
 
-def _audit(plan: Plan, prompts: int, answers: int) -> tuple[list[Finding], list[Line], Shown]:
+def _audit(words: Sequence[str], prompts: int, answers: int) -> tuple[list[Finding], list[Line], Shown]:
+    plan = load_plan(words)
+    if not plan.reward:
+        raise FrameworkError("audit-rewards needs rewards to audit: give reward=[NAME,…]")
+    # Nothing else is needed of the run.
+    nothing: dict[str, Selection] = {}
+    plan = dataclasses.replace(
+        plan, stages=(Stage.plan, Stage.data), audit=nothing, evaluator=nothing, exporter=nothing, logger=nothing
+    )
     source: ModelSource = plan.model.create()
     source.check()
     backend: Backend = plan.trainer.create()
@@ -101,11 +103,10 @@ def _audit(plan: Plan, prompts: int, answers: int) -> tuple[list[Finding], list[
         if answers < 1 or not some:
             return found, [], []
         config = plan.method.config
+        settings = {name: getattr(config, name) for name in ("temperature", "top_p") if hasattr(config, name)}
+        most = getattr(config, "max_completion_length", MOST_TOKENS)
         with model.as_base():
-            groups = draw(
-                model, some, answers, max_new_tokens=config.max_completion_length, temperature=config.temperature,
-                top_p=config.top_p, seed=plan.seed,
-            )  # fmt: skip
+            groups = generator_of(model)(some, answers, max_new_tokens=most, seed=plan.seed, **{**PLAIN, **settings})
     flat = [(prompt, answer) for prompt, group in zip(some, groups, strict=True) for answer in group]
     asked, said = [prompt for prompt, _ in flat], [answer for _, answer in flat]
     reward = rewarding.rewarder(plan.reward)

@@ -10,8 +10,21 @@ from dataclasses import replace
 from typing import Any
 
 from framework import FrameworkError, Plan
-from framework.api import VS_RANDOM, Aspect, Concern, Example, Measure, Model, Outcome, Results, difference, number
-from framework.api.training import Objective, Role, TokenGroup, is_prompt
+from framework.api import (
+    VS_RANDOM,
+    Answer,
+    Aspect,
+    Concern,
+    Example,
+    Measure,
+    Model,
+    Outcome,
+    Prompt,
+    Results,
+    difference,
+    number,
+)
+from framework.api.training import Generator, Objective, Role, TokenGroup, is_prompt
 from framework_plugins.methods.config import BestOfNConfig
 
 
@@ -21,7 +34,7 @@ class BestOfN:
     objective: Objective | None = None
 
     def __init__(self, config: BestOfNConfig) -> None:
-        self.config = config
+        self.config, self.control = config, config.control
 
     def check(self, example: Example) -> None:
         """Refuse a row that asks nothing."""
@@ -40,6 +53,14 @@ class BestOfN:
         """Measure nothing else: questions have no loss."""
         del model, groups
         return {}
+
+    def draw(self, prompts: Sequence[Prompt], generate: Generator, seed: int) -> Sequence[Sequence[Answer]]:
+        """Draw as many answers as its config says."""
+        config = self.config
+        return generate(
+            prompts, config.num_generations, max_new_tokens=config.max_completion_length,
+            temperature=config.temperature, top_p=config.top_p, seed=seed,
+        )  # fmt: skip
 
     def choose(self, rewards: Sequence[float]) -> int | None:
         """Choose the first with the highest reward."""

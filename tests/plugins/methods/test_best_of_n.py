@@ -24,6 +24,7 @@ class TestBestOfN(MethodSuite):
     """The method keeps what every method keeps."""
 
     option = "best_of_n"
+    overrides = ("reward=[exact_match]",)
     examples: ClassVar = [Example((ASKED, ANSWERED), "chatml", "row 1"), Example((ASKED,), "chatml", "row 2")]
     refused: ClassVar = [(Example((Message("system", "Be brief."),), "chatml"), "asks nothing")]
 

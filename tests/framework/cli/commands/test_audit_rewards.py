@@ -1,0 +1,46 @@
+"""framework/cli/commands/audit_rewards.py: rewards are audited on made answers and on the model's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from framework import FrameworkError, testing
+from framework.cli.commands import AuditRewardsCommandConfig
+from framework.cli.commands.audit_rewards import AuditRewardsCommand
+
+WORDS = ("model=echo", "trainer=echo", "data=local_file", "data.path=rows.jsonl", "data.validation_split=0")
+
+
+@pytest.fixture(autouse=True)
+def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    testing.install()
+    monkeypatch.chdir(tmp_path)
+    lines = (json.dumps({"instruction": f"How much is {n} + 2?", "output": str(n + 2)}) for n in range(10, 18))
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines), encoding="utf-8")
+
+
+def audited(*words: str) -> int:
+    return AuditRewardsCommand(AuditRewardsCommandConfig()).main([*WORDS, *words])
+
+
+def test_an_honest_reward_is_shown_on_answers_of_the_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert audited("reward=[exact_match]", "--answers=2", "--prompts=3") == 0
+    out = capsys.readouterr().out
+    assert out.split()[:3] == ["reward", "weight", "has"]
+    assert "highest 0: rows.jsonl:" in out
+    assert "warning: reward_no_signal: for 3 of 3 prompts all answers of the model have the same reward" in out
+
+
+def test_a_serious_finding_is_exit_code_1_and_made_answers_need_no_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert audited("reward=[stopped]", "--answers=0", "--json") == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["rewards"] == []
+    assert [(one["name"], one["severity"]) for one in told["findings"]] == [("reward_reference", "serious")]
+
+
+def test_a_run_without_rewards_is_refused() -> None:
+    with pytest.raises(FrameworkError, match="method=best_of_n learns from the model's own answers and needs"):
+        audited()
