@@ -72,7 +72,8 @@ def ours(folder: Path, asks: Sequence[str], steps: int) -> tuple[float, Meter]:
         f"trainer.per_device_eval_batch_size={PROMPTS * ANSWERS}", "trainer.max_seq_length=512",
     ]  # fmt: skip
 
-    def reward(_: Any, answers: Sequence[Any], **__: Any) -> Rewards:
+    def reward(prompts: Sequence[Any], answers: Sequence[Any], **_: Any) -> Rewards:
+        del prompts
         return Rewards([vowels(answer.text) for answer in answers], {}, {})
 
     plan = make_plan(compose(words), run_dir=folder / "run")

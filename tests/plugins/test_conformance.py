@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from framework.api import records
-from framework.api.plan import CHECKPOINT
+from framework.api.plan import CHECKPOINT, Plan
 from framework.api.records import OLD_LOG_PROBS, Answered, Artifact, Example, ExportResult, GroupedRows, Message, Origin
 from framework.api.schema import Role
 from framework.hooks.session import current
@@ -36,6 +36,7 @@ from framework.testing.suites import (
     SourceSuite,
     Suite,
 )
+from framework.testing.suites.base import Rows
 from framework.util.process import PythonProcess
 from framework_plugins.methods.config import ADVANTAGE, ANSWERS, TOKENS
 from tests.support.copies import in_place_of_processes
@@ -153,30 +154,27 @@ class TestRegexOfTheWhole(MetricSuite):
     answers = ((" lima\n", None, 1.0), ("Lima", None, 1.0), ("in Lima.", None, 0.0), ("", None, 0.0))
 
 
-def asked_for_words(answer: str, question: str = "that contains the words bottle and stone.") -> Answered:
-    return Answered(question, answer, None, 5, stopped=True)
+SENTENCE = "Write a sentence that contains the words bottle and stone."
 
 
-class TestBothWords(MetricSuite):
+class OfTwoWords(MetricSuite):
+    """Metrics that read in the question which words there have to be."""
+
+    def plan(self, folder: Path, *more: str, rows: Rows = ()) -> Plan:
+        """Ask for sentences, whatever the rows are."""
+        del rows
+        asked = [{"instruction": f"{number}: {SENTENCE}", "output": "A stone."} for number in range(12)]
+        return super().plan(folder, *more, rows=asked)
+
+
+class TestBothWords(OfTwoWords):
     option = "both_words"
-    answered = (
-        (asked_for_words("The old bottle lay beside a smooth stone."), 1.0),
-        (asked_for_words("A bottle and a stone are bottle and stone."), 0.5),
-        (asked_for_words("bottle stone"), 0.5),
-        (asked_for_words("The bottles lie beside a smooth old stone."), 0.25),
-        (asked_for_words("Lima", "Capital of Peru?"), None),
-    )
+    answered = ((Answered(SENTENCE, "The old bottle lay beside a smooth stone.", None, 5, stopped=True), 1.0),)
 
 
-class TestPlainSentence(MetricSuite):
+class TestPlainSentence(OfTwoWords):
     option = "plain_sentence"
-    answered = (
-        (asked_for_words("The old bottle lay beside a smooth stone."), 1.0),
-        (asked_for_words("A bottle and a stone are bottle and stone."), 0.0),
-        (asked_for_words("A bottle, the stone."), 0.0),
-        (asked_for_words("There is a big bottle and a stone by the road."), 0.0),
-        (asked_for_words("Lima", "Capital of Peru?"), None),
-    )
+    answered = ((Answered(SENTENCE, "The old bottle lay beside a smooth stone.", None, 5, stopped=True), 1.0),)
 
 
 class TestTokenF1(MetricSuite):

@@ -34,7 +34,11 @@ class WordPairsConfig(DataConfig):
 
 @dataclass
 class BothWordsConfig(MetricConfig):
-    """Of `data=word_pairs`: half a point for the words, half for one sentence of 6 to 16 words without repetition."""
+    """Of `data=word_pairs`: the words in one short sentence, as a reward.
+
+    Half a point for the words, a quarter for one sentence of 6 to 16 words without repetition, and a quarter if it does
+    not only list the words.
+    """
 
 
 @dataclass

@@ -29,8 +29,16 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
 
 
 def draws(model: Any, n: int = 3, batch: int = 100, prompts: Any = PROMPTS, **more: Any) -> list[list[Drawn]]:
-    settings = {"max_new_tokens": NEW, "temperature": 1.0, "top_p": 1.0, "seed": 1, "share": True, **more}
-    return sample(*model, prompts, n, STOP, batch, Batches(OomRetry({}, "", retries=False), "", ""), **settings)
+    settings: dict[str, Any] = {
+        "max_new_tokens": NEW,
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "seed": 1,
+        "share": True,
+        **more,
+    }
+    batches = Batches(OomRetry({}, "", retries=False), "", "")
+    return sample(model[0], model[1], prompts, n, STOP, batch, batches, **settings)
 
 
 def log_probs(model: Any, prompt: list[int], ids: list[int], temperature: float) -> list[float]:
