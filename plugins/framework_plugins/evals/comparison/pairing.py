@@ -163,8 +163,8 @@ def _directions(systems: Mapping[str, Evaluation], names: Sequence[str], choices
     found: dict[str, bool] = {}
     for name in names:
         told = {one.measures[name].higher_is_better for one in systems.values()} - {None}
-        given = {up for up, chosen in ((True, choices.higher), (False, choices.lower)) if name in chosen}
-        ways = given or told
+        chosen = {up for up, those in ((True, choices.higher), (False, choices.lower)) if name in those}
+        ways = chosen or told
         if len(ways) != 1:
             what = "nothing says" if not ways else "the evaluations do not agree"
             raise FrameworkError(

@@ -41,7 +41,9 @@ def evaluate_by_lm_eval(tasks: Path, output: Path, *, wrong: int) -> None:
     tracker = EvaluationTracker(output_path=str(output))
     tracker.general_config_tracker.model_name_sanitized = "knows"
     manager = TaskManager(include_path=str(tasks), include_defaults=False)
-    found = simple_evaluate(Knows(), tasks=["follows", "rolling"], task_manager=manager, log_samples=True)
+    found = simple_evaluate(
+        Knows(), tasks=["follows", "rolling"], task_manager=manager, bootstrap_iters=100, log_samples=True
+    )
     samples = found.pop("samples")
     tracker.save_results_aggregated(results=found, samples=samples)
     for name, rows in samples.items():
