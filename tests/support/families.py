@@ -89,11 +89,6 @@ PUBLISHED: Mapping[str, Family] = {
          "<|tool_call>", "<tool_call|>", "<|tool_response>", "<tool_response|>", '<|"|>'),
         _GEMMA.plain, ("<turn|>", "<|tool_response>"), "gemma4_v5",
     ),
-    "mistral_v13": Family(
-        "bytes", "<s>", "</s>",
-        (*_MISTRAL, "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_CALLS]",
-         "[ARGS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]"),
-    ),
     "muse_glimmer": Family(
         "bytes", "<|begin_of_text|>", "<|eot|>",
         ("<|begin_of_text|>", "<|start|>", "<|message|>", "<|eot|>", "<|eom|>", "<|final|>", "<|patch|>"),

@@ -73,7 +73,7 @@ def _template(twin: Twin) -> tuple[str, list[dict[str, Any]]]:
     tokenizer, words = make_tokenizer(twin.tokenizer), [word for word in twin.words if word.startswith("model.")]
     found: Mapping[str, Outcome] = {} if twin.short else outcomes(tokenizer, stop_ids(twin.tokenizer))
     kinds = [kind for kind, outcome in found.items() if not outcome.kind and outcome.settings == " ".join(words)]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"messages": [{"role": "user", "content": f"{row['instruction']} {row['input']}"},
                       {"role": "assistant", "content": row["output"]}]}
         for row in chat_rows(12)

@@ -87,7 +87,7 @@ MROPE = {
 QWEN_SEES = {"depth": 1, "num_heads": 2, "out_hidden_size": 32, "patch_size": 4, "num_position_embeddings": 16}
 PIXTRAL = {"model_type": "pixtral", "head_dim": 8, "image_size": 28, "patch_size": 14}
 YARN = {
-    "rope_type": "yarn", "rope_theta": 1e6, "factor": 64.0, "original_max_position_embeddings": 64, "beta_fast": 32.0,
+    "rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0, "original_max_position_embeddings": 64, "beta_fast": 32.0,
     "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1,
 }  # fmt: skip
 GEMMA_SEES = {"num_key_value_heads": 2, "head_dim": 8, "patch_size": 4, "position_embedding_size": 16}
@@ -165,8 +165,13 @@ TWINS: Mapping[str, Twin] = {
         ),
         "qwen3", short=True,
     ),
-    "Ministral 3": Twin(_sees("mistral3", _text("ministral3", rope_parameters=YARN), PIXTRAL), "mistral_v13"),
-    "Mistral Small 3": Twin(_sees("mistral3", _text("mistral"), PIXTRAL), "mistral_v13"),
+    "Ministral 3": Twin(
+        _sees("mistral3", _text("ministral3", rope_parameters=YARN, max_position_embeddings=256), PIXTRAL),
+        "mistral_v7", short=True,
+    ),
+    "Mistral Small 3": Twin(
+        _sees("mistral3", _text("mistral", max_position_embeddings=256), PIXTRAL), "mistral_v7", short=True
+    ),
     "Muse Glimmer": Twin(
         _sees("muse_glimmer", _text("muse_glimmer_text", num_attention_heads=4, **WINDOW), {"patch_size": 4}),
         "muse_glimmer",
