@@ -12,6 +12,7 @@ from huggingface_hub import snapshot_download
 
 from framework import FrameworkError, Plan
 from framework.api import CHECKPOINT, as_plain, as_text, summarize_error
+from framework.api.program import newest_run
 from framework.api.training import Start
 from framework_plugins.hf.load.hub import ADAPTER_CONFIG, SETTINGS_PATTERNS, WEIGHT_PATTERNS, ask_hub, check_inside
 from framework_plugins.hf.load.model_settings import ADAPTER_RANGES, read_settings, value_problem
@@ -115,8 +116,6 @@ def _folder(place: str, *, weights: bool) -> Path:
 
 
 def _newest_run(folder: Path) -> Path | None:
-    from framework.api.program import newest_run  # noqa: PLC0415 - only if no adapter is named
-
     with suppress(FrameworkError):
         return newest_run(folder)
     return None

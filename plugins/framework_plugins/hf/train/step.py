@@ -382,11 +382,11 @@ class OptimizerStep:
         parts, rows = self._padded(parts, rows, rows.idle)
         policy, reference = self._scores(parts, rows, forward), self._reference(parts, rows, forward)
         beside = self._beside(rows, forward)
-        assert reference is not None  # noqa: S101 - asked for by objectives with one only
         other = None if beside is None else replace(beside, policy=beside.reference or beside.policy)
         groups = rows.groups
         if self.world > 1:
             groups, policy, reference = self._gathered(rows, policy, reference)
+        assert reference is not None  # noqa: S101 - asked for by objectives with one only
         known = reference, rows.tokens, rows.count, rows.step
         values = [
             self.objective(TokenScores(groups, scores, *known, more)).value.item()
