@@ -48,6 +48,15 @@ def test_a_gain_is_reported_with_its_numbers_and_scores_what_is_certain() -> Non
     assert (verdict.forgot, verdict.copied) == (None, None)
 
 
+def test_a_loss_from_all_right_may_be_the_choice_of_the_prompts() -> None:
+    verdict = judged(exact_match=one(60, 30))
+    assert verdict.gained is Outcome.worse
+    assert verdict.more[1] == (
+        "the base scores 100%: if these prompts were chosen because it succeeds, some of the loss is chance (regression "
+        "to the mean)"
+    )
+
+
 def test_where_nothing_is_certain_it_says_what_the_prompts_could_have_shown() -> None:
     verdict = judged(exact_match=one(10, 12, 20))
     assert (verdict.gained, verdict.score) == (Outcome.unknown, 0)
