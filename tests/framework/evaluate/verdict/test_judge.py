@@ -52,8 +52,8 @@ def test_a_loss_from_all_right_may_be_the_choice_of_the_prompts() -> None:
     verdict = judged(exact_match=one(60, 30))
     assert verdict.gained is Outcome.worse
     assert verdict.more[1] == (
-        "the base scores 100%: if these prompts were chosen because it succeeds, some of the loss is chance (regression "
-        "to the mean)"
+        "the base scores 100%: if these prompts were chosen because it succeeds, some of the loss is chance "
+        "(regression to the mean)"
     )
 
 
