@@ -45,6 +45,7 @@ from framework.api.schema import (
     CommandConfig,
     LaunchConfig,
     SpeakerConfig,
+    VerdictConfig,
 )
 from framework.api.text import (
     CONTROL,
@@ -119,6 +120,7 @@ if TYPE_CHECKING:
     from framework.api.text.bars import Bars
     from framework.data.lengths import stored_rows
     from framework.data.stage import load_data
+    from framework.evaluate.verdict import Comparison, compare_systems
 
 __all__ = [
     "CONTROL",
@@ -130,6 +132,7 @@ __all__ = [
     "Command",
     "CommandConfig",
     "CommandParser",
+    "Comparison",
     "DoesNotFitError",
     "Interrupted",
     "LaunchConfig",
@@ -139,12 +142,14 @@ __all__ = [
     "Speaker",
     "SpeakerConfig",
     "SpeakerSource",
+    "VerdictConfig",
     "ancestor_text",
     "ask",
     "brief",
     "check_model",
     "check_writable",
     "clock",
+    "compare_systems",
     "complete_overrides",
     "data_facts",
     "diagnostic_problem",
@@ -188,9 +193,11 @@ __all__ = [
 ]
 
 
-# rich's bars take a quarter of a second to import, and the rows of a store numpy and Arrow.
+# rich's bars take a quarter of a second to import, and the rows of a store numpy and Arrow; few calls compare.
 _LATER = {
     "Bars": "framework.api.text.bars",
+    "Comparison": "framework.evaluate.verdict",
+    "compare_systems": "framework.evaluate.verdict",
     "load_data": "framework.data.stage",
     "stored_rows": "framework.data.lengths",
 }

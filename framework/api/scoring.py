@@ -36,6 +36,7 @@ from framework.util.plain_text import plain_text
 
 __all__ = [
     "answered",
+    "clusters",
     "kind_of",
     "may_match",
     "measure",
@@ -128,7 +129,7 @@ def measure(
     notes: list[str] = []
     if not answers:
         return measures, notes
-    clusters = _clusters(answers)
+    numbers = clusters(answers)
     where = [one.where for one in answers] if any(one.where for one in answers) else []
     for name, metric in metrics.items():
         asked = [
@@ -144,12 +145,12 @@ def measure(
         notes += scores.notes
         result = _measure(metric, scores, new, len(answers), earlier)
         if result is not None:
-            result = dataclasses.replace(result, where=where, clusters=clusters)
+            result = dataclasses.replace(result, where=where, clusters=numbers)
             measures[name] = _with_controls(name, metric, result, answers, earlier)
     return measures, [*notes, *_unscored(metrics, answers)]
 
 
-def _clusters(answers: Sequence[Answered]) -> list[int]:
+def clusters(answers: Sequence[Answered]) -> list[int]:
     """Number answers so that those to dependent questions, or of one `format.cluster`, have the same number.
 
     Empty if all are different.
@@ -165,8 +166,8 @@ def _clusters(answers: Sequence[Answered]) -> list[int]:
     pairs = [(first[one.cluster], number) for number, one in enumerate(answers) if one.cluster]
     if pairs:
         numbers = join(numbers, *np.array(pairs).T)
-    clusters: list[int] = numbers.tolist()
-    return clusters if len(set(clusters)) < len(clusters) else []
+    labels: list[int] = numbers.tolist()
+    return labels if len(set(labels)) < len(labels) else []
 
 
 def kind_of(metric: AnyMetric) -> MeasureKind:

@@ -35,7 +35,7 @@ INSTEAD_OF_COMMANDS = {
     "eval": "stages=[evaluate,report] run_dir=RUN", "report": "stages=[report] run_dir=RUN",
     "merge": "stages=[export] run_dir=RUN exporter=[merged]", "push": "stages=[export] run_dir=RUN exporter=[push]",
     "sweep": "-m KEY=VALUE,VALUE …", "inference": "chat RUN", "help": "--help", "version": "--version",
-    "list": "runs", "ls": "runs", "continue": "resume", "compare": "diff RUN RUN", "config": "--cfg job",
+    "list": "runs", "ls": "runs", "continue": "resume", "config": "--cfg job",
     **dict.fromkeys(("delete", "rm", "clean", "prune"), "remove RUN"),
 }  # fmt: skip
 """Words that people type as commands, and the arguments that do it."""

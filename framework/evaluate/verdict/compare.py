@@ -298,7 +298,7 @@ def _tested(
     one, two, weights = (np.array(part, dtype=np.float64) for part in (before, after, pairs.weights))
     level = 1 - confidence
     sums, weights = _by_cluster(weights * (two - one), weights, pairs.clusters)
-    largest = largest_difference(known, pairs)
+    largest = 1.0 if _is_share(known, pairs) else math.inf if known.kind is MeasureKind.content else 0.0
     if pairs.is_share and not pairs.clusters and not known.exponential:
         better, worse = (two > one).sum(), (two < one).sum()
         low, high = map(float, of_shares(better, worse, len(one), confidence))
@@ -308,24 +308,27 @@ def _tested(
         if largest:
             p_value = float(sign_flip(sums[None], resamples=resamples)[0])
         else:
-            p_value = float(flip_against_tail(sums[None], weights[None], resamples=resamples)[0])
+            p_value = float(flip_against_tail(sums[None], weights[None], resamples=resamples, level=level)[0])
     if p_value <= level and low <= 0 <= high:
-        if largest:  # the test decides, and says how far the mean is from 0
+        # Of `count` items, a share of -ln(level) / count may lose all that a score can, and none of them be among these
+        # (the rule of three). If that undoes the gain, the interval decides, which allows for what was not seen.
+        unseen = -math.log(level) * largest * weights.sum() / len(one)
+        if largest and (math.isinf(largest) or abs(sums.sum()) > unseen):  # the test says how far the mean is from 0
             bound = flip_bound(sums, weights, level=level, resamples=resamples)
             low, high = (bound, high) if bound > 0 else (low, bound)
         else:  # a few rows that rise far may have been missed: the test supposes that as many fall far
-            p_value = _least_level(sums, weights)
+            p_value = _least_level(sums, weights, largest)
     return Tested(low, high, p_value, bool(sums.sum() > 0))
 
 
-def _least_level(sums: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
-    """Return the least level at which the interval of a mean without a limit leaves out 0."""
+def _least_level(sums: NDArray[np.float64], weights: NDArray[np.float64], largest: float) -> float:
+    """Return the least level at which the interval of a mean leaves out 0."""
     from framework.evaluate.verdict.paired import of_means  # noqa: PLC0415 - as above
 
     least, most = 0.0, 1.0
     while most - least > LEVEL_STEP:
         level = (least + most) / 2
-        low, high = of_means(sums[None], weights[None], 1 - level, 0.0)
+        low, high = of_means(sums[None], weights[None], 1 - level, largest)
         least, most = (level, most) if low[0] <= 0 <= high[0] else (least, level)
     return most
 
@@ -352,11 +355,6 @@ def _is_share(known: Measure, pairs: Pairs) -> bool:
         and not (known.unit or known.exponential)
         and 0 <= min(scores) <= max(scores) <= 1
     )
-
-
-def largest_difference(known: Measure, pairs: Pairs) -> float:
-    """Return the largest difference of two scores: 1 of shares, infinite if it is not known, 0 if there is no limit."""
-    return 1.0 if _is_share(known, pairs) else math.inf if known.kind is MeasureKind.content else 0.0
 
 
 def _values(pairs: Pairs, change: Change, known: Measure) -> tuple[float, float]:

@@ -42,6 +42,8 @@ TIE = 1e-9
 """Sums that differ by less than this share are equal: rounding decides nothing."""
 TAIL = 8.0
 """Size of the unit that `flip_against_tail` adds: it keeps 7.5% in all skewed cells of tests/benchmarks/verdict.py."""
+TAIL_LEVEL = 0.05
+"""The level that it is for; a lower one needs a larger unit."""
 TIES = 0.25
 """Share of pairs without a difference from which on a mean is treated as one of rare differences."""
 UNSEEN = math.inf
@@ -89,7 +91,9 @@ def sign_flip(sums: Floats, *, resamples: int, seed: int = 0) -> Floats:
     return values.reshape(sums.shape[:-1])
 
 
-def flip_against_tail(sums: Floats, weights: Floats, *, resamples: int, seed: int = 0) -> Floats:
+def flip_against_tail(
+    sums: Floats, weights: Floats, *, resamples: int, seed: int = 0, level: float = TAIL_LEVEL
+) -> Floats:
     """Return p-values of the sign-flip test that allow for many units a little better and few much worse.
 
     There the mean may be unchanged, and the few are still missed so often that the many look like a gain. So a change
@@ -104,7 +108,9 @@ def flip_against_tail(sums: Floats, weights: Floats, *, resamples: int, seed: in
     # A heavy unit near the mean must not hide a tail of the differences themselves, so these are compared too.
     typical = np.sqrt(squares / sums.shape[-1])
     reach = np.maximum(_longer(rest), typical * _longer(rest / weights))
-    more = -TAIL * direction * reach * np.sqrt(squares) / weight
+    # The rarer what the test is to rule out, the further beyond the seen units it lies. By simulation, as `TAIL`.
+    tail = TAIL * max(1.0, math.log(level) / math.log(TAIL_LEVEL)) ** 2
+    more = -tail * direction * reach * np.sqrt(squares) / weight
     plain = sign_flip(sums, resamples=resamples, seed=seed)
     return np.maximum(plain, sign_flip(np.concatenate([sums, more], axis=-1), resamples=resamples, seed=seed))
 

@@ -18,7 +18,7 @@ from itertools import combinations
 
 from framework.api.records import Aspect, Change, Measure, MeasureKind, Outcome
 from framework.api.schema import VerdictConfig
-from framework.evaluate.verdict.compare import change_of, decided, holm, largest_difference, pairs_of
+from framework.evaluate.verdict.compare import change_of, decided, holm, pairs_of
 
 PATTERNS = 4
 """Sign patterns for each one that would have to be more extreme for a comparison to be significant."""
@@ -75,10 +75,11 @@ def compare_systems(
     # What could not be tested counts as one of them, with a p-value of 1.
     adjusted = holm([*alone, *[1.0] * (total - len(tested))])
     for number, p_value, value in zip(tested, alone, adjusted, strict=False):
-        pairs_here = pairs_of(*sides[number], ())
-        # Without a limit of the scores, the interval decides beside the test, and it is Bonferroni's.
-        bounded = pairs_here is not None and largest_difference(sides[number][1], pairs_here) > 0
-        changes[number] = replace(changes[number], p_value=value if bounded else min(1.0, total * p_value))
+        change, both = changes[number], pairs_of(*sides[number], ())
+        exact = both is not None and both.is_share and not both.clusters
+        # The interval decides beside the test, except for the exact one, and the interval is Bonferroni's.
+        holms = exact or not _holds_zero(change)
+        changes[number] = replace(change, p_value=value if holms else min(1.0, total * p_value))
     by_itself = dict(zip(tested, alone, strict=True))
     return [
         Comparison(*asked[number], _settled(change, level), by_itself.get(number))
@@ -92,13 +93,16 @@ def _testable(one: Measure, other: Measure) -> bool:
     return judged and bool(other.items) and len(one.items) == len(other.items)
 
 
+def _holds_zero(change: Change) -> bool:
+    return change.low is None or change.high is None or change.low <= 0 <= change.high
+
+
 def _settled(change: Change, level: float) -> Change:
-    low, high, p_value = change.low, change.high, change.p_value
-    if change.outcome is not None or None in {low, high, p_value} or not (p_value or 0.0) <= level:
-        return decided(change, level)
-    if not (low or 0.0) <= 0 <= (high or 0.0):
+    known = change.p_value is not None and change.low is not None and change.outcome is None
+    if not known or (change.p_value or 0.0) > level or not _holds_zero(change):
         return decided(change, level)
     # Holm's method finds more than intervals of one confidence show: then the interval ends at 0.
     rises = (change.after or 0.0) > (change.before or 0.0)
     outcome = Outcome.better if rises is change.higher_is_better else Outcome.worse
-    return replace(change, outcome=outcome, **({"low": 0.0} if rises else {"high": 0.0}))
+    low, high = (0.0, change.high) if rises else (change.low, 0.0)
+    return replace(change, outcome=outcome, low=low, high=high)

@@ -13,6 +13,7 @@ from annotated_types import Ge, Gt, Interval, Len
 from omegaconf import MISSING
 
 from framework.api import Aspect, EvaluatorConfig, MetricConfig
+from framework.api.program import CommandConfig
 
 ACCURACY = "general_accuracy"
 PROBABILITY = "general_probability"
@@ -336,3 +337,10 @@ def _is_json(text: str) -> bool:
         return isinstance(json.loads(text), dict | list)
     except (ValueError, RecursionError):
         return False
+
+
+@dataclass
+class CompareCommandConfig(CommandConfig):
+    """Compare evaluations of the same items: runs, logs of lm-eval and inspect, or scores in JSONL."""
+
+    usage = "A B [C…]"

@@ -1,4 +1,4 @@
-"""Registers evaluators and metrics."""
+"""Registers evaluators and metrics, and the command `compare`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def framework_components() -> Iterable[Component]:
-    """What a model is measured by before and after, and the scores of its answers."""
+    """What a model is measured by before and after, the scores of its answers, and the command `compare`."""
     yield Component("prompts", config.PromptsConfig, "framework_plugins.evals.prompts:Prompts")
     yield Component(
         "memorization", config.MemorizationConfig, "framework_plugins.evals.memorization.evaluator:Memorization"
@@ -38,6 +38,7 @@ def framework_components() -> Iterable[Component]:
     yield Component("length", config.LengthConfig, f"{metrics}.length:Length")
     yield Component("stopped", config.StoppedConfig, f"{metrics}.stopped:Stopped")
     yield Component("judge", config.JudgeConfig, f"{metrics}.judge:Judge", extra=config.EXTRA)
+    yield Component("compare", config.CompareCommandConfig, "framework_plugins.evals.comparison.command:CompareCommand")
 
 
 @hookimpl

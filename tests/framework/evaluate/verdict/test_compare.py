@@ -325,3 +325,12 @@ def test_turned_round_better_is_worse(pairs: list[tuple[float, float]]) -> None:
         assert back.outcome is turned[there.outcome]
     else:
         assert back.outcome not in turned
+
+
+def test_small_gains_everywhere_do_not_outweigh_large_losses_that_may_not_have_been_seen() -> None:
+    # With 20 items, one of ten that loses 45 points is missing from 12% of all samples, and the mean is unchanged.
+    small = change(measured([0.5] * 20), measured([0.55] * 20))
+    assert small.outcome is Outcome.undecided
+    assert small.p_value is not None
+    assert small.p_value > 0.05
+    assert change(measured([0.5] * 60), measured([0.56] * 60)).outcome is Outcome.better

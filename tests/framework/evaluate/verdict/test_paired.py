@@ -132,3 +132,12 @@ def test_one_unit_tells_nothing() -> None:
 )
 def test_the_quantile_is_students(confidence: float, freedom: int, value: float) -> None:
     assert float(student(confidence, np.array([float(freedom)]))[0]) == pytest.approx(value, abs=1e-3)
+
+
+def test_a_lower_level_has_to_rule_out_a_longer_tail() -> None:
+    sums = np.array([[*[-0.3 - 0.01 * number for number in range(18)], 0.5]])
+    found = [
+        float(flip_against_tail(sums, np.ones_like(sums), resamples=999, level=level)[0])
+        for level in (0.2, 0.05, 0.001)
+    ]
+    assert found[0] == found[1] < found[2]

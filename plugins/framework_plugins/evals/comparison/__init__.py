@@ -1,0 +1,1 @@
+"""The command `compare`: evaluations of any origin, item by item. Start with `command.py`, then `pairing.py`."""

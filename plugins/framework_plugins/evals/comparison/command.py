@@ -1,0 +1,166 @@
+"""`python -m framework compare A B [C …]`: evaluations of the same items, by whichever tool, with paired tests."""
+
+from __future__ import annotations
+
+import json
+import math
+from argparse import ArgumentTypeError
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from framework import FrameworkError
+from framework.api import count, display_path, visible, write_atomically
+from framework.api.program import CommandParser
+from framework_plugins.evals.comparison import inspect_log, items_file, lm_eval_log, run
+from framework_plugins.evals.comparison.evaluations import Evaluation, json_lines
+from framework_plugins.evals.comparison.pairing import NO_CLUSTERS, Choices, compared, failing
+from framework_plugins.evals.comparison.shown import as_json, bounds, show
+from framework_plugins.evals.config import CompareCommandConfig
+
+BAD_VERDICT = 3
+"""The exit code of `verdict.fail_on`."""
+RUN_FILE = "overrides.json"
+ACCEPTED = (
+    "a run folder, logs of lm-eval (--log_samples) or inspect (.eval, .json), or a JSONL file of items with scores"
+)
+
+
+class CompareCommand:
+    """Compares evaluations."""
+
+    def __init__(self, config: CompareCommandConfig) -> None:
+        self.config = config
+
+    def main(self, arguments: Sequence[str]) -> int:
+        """Print what differs; return 3 if it is what `--fail-on` names."""
+        parser = CommandParser("compare", CompareCommandConfig.__doc__)
+        parser.add_argument("evaluations", nargs="+", type=Path, metavar="EVALUATION", help=f"{ACCEPTED}; two or more")
+        parser.add_argument(
+            "--metric", action="append", default=[], metavar="NAME", help="compare only this measure; may be repeated"
+        )
+        parser.add_argument(
+            "--higher-is-better", action="append", default=[], metavar="NAME", help="a higher value of it is better"
+        )
+        parser.add_argument(
+            "--lower-is-better", action="append", default=[], metavar="NAME", help="a lower value of it is better"
+        )
+        parser.add_argument(
+            "--cluster", default="", metavar="FIELD",
+            help=f"items with one value of this field are not independent; {NO_CLUSTERS}: all are",
+        )  # fmt: skip
+        parser.add_argument("--common", action="store_true", help="compare only the items that all have")
+        parser.add_argument(
+            "--all-pairs", action="store_true", help="compare each with each, and not only with the first"
+        )
+        parser.add_argument(
+            "--confidence", type=_confidence, default=0.95, metavar="C", help="of all intervals together; default: 0.95"
+        )
+        parser.add_argument(
+            "--margin", type=_share, metavar="M",
+            help="a loss that is allowed: 0.02 is 2 points of a share, else 2%% of the first one's value",
+        )  # fmt: skip
+        parser.add_argument(
+            "--fail-on", choices=("worse", "undecided"), default="", metavar="worse|undecided",
+            help="exit code 3 if one is significantly worse; undecided: unless more than --margin is ruled out",
+        )  # fmt: skip
+        parser.add_argument("--html", type=Path, metavar="FILE", help="also write a page")
+        parser.add_argument("--json", action="store_true", help="print JSON")
+        given = parser.read(arguments)
+        _check(given.evaluations, given.html)
+        texts = given.cluster != NO_CLUSTERS
+        field = "" if given.cluster == NO_CLUSTERS else given.cluster
+        evaluations = [read(place, field, texts=texts and not number) for number, place in enumerate(given.evaluations)]
+        choices = Choices(
+            given.metric, given.higher_is_better, given.lower_is_better, given.cluster, given.common, given.all_pairs,
+            given.confidence, given.margin,
+        )  # fmt: skip
+        found = compared(evaluations, choices)
+        bad = failing(found, given.fail_on)
+        if given.html:
+            from framework_plugins.evals.comparison.page import render  # noqa: PLC0415 - Jinja, for a page only
+
+            try:
+                write_atomically(given.html, render(found, bad))
+            except OSError as error:
+                raise FrameworkError(f"--html {given.html} cannot be written: {error.strerror or error}") from error
+        if given.json:
+            print(json.dumps(as_json(found, bad), indent=1, ensure_ascii=False))  # noqa: T201
+        else:
+            show(found, Console(highlight=False, emoji=False, markup=False))
+            for one in bad:
+                name = visible(one.measure, " ")
+                print(f"--fail-on {given.fail_on}: {one.other} in {name}, {bounds(one.change)} from {one.one}")  # noqa: T201
+            if given.html:
+                print(f"page: {display_path(given.html)}")  # noqa: T201
+        return BAD_VERDICT if bad else 0
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < 1:
+        raise ArgumentTypeError(f"'{text}' is not a number from 0 to below 1, such as 0.05")
+    return value
+
+
+def _confidence(text: str) -> float:
+    if (value := _share(text)) < 0.5:  # noqa: PLR2004 - as `verdict.confidence`
+        raise ArgumentTypeError(f"'{text}' is not a number from 0.5 to below 1, such as 0.95")
+    return value
+
+
+def _check(places: Sequence[Path], page: Path | None) -> None:
+    """Refuse what can be refused before anything is read."""
+    if len(places) < 2:  # noqa: PLR2004 - a comparison
+        raise FrameworkError(f"{count(len(places), 'evaluation')}: two or more are compared, each {ACCEPTED}")
+    for number, place in enumerate(places):
+        if not place.exists():
+            raise FrameworkError(f"{place}: there is no such file or folder")
+        if place.resolve() in [other.resolve() for other in places[:number]]:
+            raise FrameworkError(f"{place} is named twice: an evaluation does not differ from itself")
+    if page:
+        if page.is_dir():
+            raise FrameworkError(f"--html {page} is a folder: name a file")
+        if not page.absolute().parent.is_dir():
+            raise FrameworkError(f"--html {page}: there is no folder {page.parent}")
+
+
+def read(place: Path, cluster: str, *, texts: bool) -> Evaluation:
+    """Read an evaluation, whichever tool wrote it.
+
+    Args:
+        place: a file or a folder.
+        cluster: the field of items that names what they share; empty if there is none.
+        texts: whether the texts of the items are kept.
+
+    Raises:
+        FrameworkError: none wrote it, or it is damaged.
+    """
+    if place.is_dir():
+        if (place / RUN_FILE).exists():
+            return run.read(place)
+        if logs := lm_eval_log.logs_in(place):
+            return lm_eval_log.read(place, logs, cluster, texts=texts)
+        if logs := inspect_log.logs_in(place):
+            return inspect_log.read(place, logs, cluster, texts=texts)
+        without = lm_eval_log.has_results(place)
+        hint = ". lm-eval's results are there without samples: evaluate with --log_samples" if without else ""
+        raise FrameworkError(f"{display_path(place)} is not {ACCEPTED}{hint}")
+    if place.suffix == ".eval" or (place.suffix == ".json" and inspect_log.is_log(place)):
+        return inspect_log.read(place, [place], cluster, texts=texts)
+    if place.suffix != ".jsonl":
+        without = place.suffix == ".json" and place.name.startswith("results_")
+        hint = (
+            ". lm-eval's results have no items: name the folder of an evaluation with --log_samples" if without else ""
+        )
+        raise FrameworkError(f"{display_path(place)} is not {ACCEPTED}{hint}")
+    _, first = next(json_lines(place), (0, None))
+    if first is None:
+        raise FrameworkError(f"{display_path(place)} is empty")
+    if "doc_id" in first:
+        return lm_eval_log.read(place, [place], cluster, texts=texts)
+    return items_file.read(place, cluster, texts=texts)

@@ -1,0 +1,216 @@
+"""What lm-eval writes with `--log_samples`: `samples_TASK_DATE.jsonl`, and beside it `results_DATE.json`.
+
+Of a sample only its scores are kept, so a log may be of any size. lm-eval itself is not needed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from framework import FrameworkError
+from framework.api import Aspect, display_path
+from framework_plugins.evals.comparison.evaluations import (
+    Evaluation,
+    Item,
+    Scores,
+    Texts,
+    cluster_of,
+    content,
+    direction,
+    figure,
+    json_lines,
+    texts_in,
+    twice,
+)
+from framework_plugins.evals.harness.figures import measures, subtasks
+from framework_plugins.evals.harness.names import measure_name
+
+SAMPLES = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+)\.jsonl")
+NOT_METRICS = {
+    "doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics", "doc_hash", "prompt_hash",
+    "target_hash", "schema_version",
+}  # fmt: skip
+DEEPEST = 2
+"""How far below a folder logs are: `OUTPUT/MODEL/samples_…`."""
+
+
+def logs_in(folder: Path) -> list[Path]:
+    """Return the files with samples in a folder and below it."""
+    return sorted(file for file in _below(folder, "samples_*.jsonl") if SAMPLES.fullmatch(file.name))
+
+
+def has_results(folder: Path) -> bool:
+    """Whether lm-eval has written figures there."""
+    return any(_below(folder, "results_*.json"))
+
+
+def _below(folder: Path, pattern: str) -> Iterator[Path]:
+    return (file for depth in range(DEEPEST + 1) for file in folder.glob("*/" * depth + pattern))
+
+
+def read(place: Path, files: Sequence[Path], cluster: str, *, texts: bool) -> Evaluation:
+    """Read the samples of one evaluation, a file for each task.
+
+    Raises:
+        FrameworkError: the files are of several evaluations, a line has another shape, or a sample is there twice.
+    """
+    tasks = _by_task(place, files)
+    found = Evaluation(display_path(place), "lm-eval")
+    results = _results({_date(file): file for file in files if _date(file)})
+    samples: dict[str, list[dict[str, Any]]] = {}
+    keys: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    kept = Texts()
+    for task, file in tasks.items():
+        rows = _rows(file, task, cluster, found, kept if texts else Texts(0))
+        # A row for each filter; of each filter the documents in one order.
+        samples[task] = [{"filter": chosen, **scores} for chosen, of_it in rows.items() for _, scores in of_it]
+        for chosen, of_it in rows.items():
+            for key, scores in of_it:
+                for metric in scores:
+                    keys[task, chosen, metric].append(key)
+    printed = bool(results)
+    results = results or _without_figures(samples)
+    results = _of_tasks(results, samples)
+    found.versions = {f"task {task}": str(results.get("versions", {}).get(task, "")) for task in tasks}
+    _add_measures(found, results, keys, printed=printed)
+    return found
+
+
+def _by_task(place: Path, files: Sequence[Path]) -> dict[str, Path]:
+    tasks: dict[str, Path] = {}
+    for file in files:
+        name = SAMPLES.fullmatch(file.name)
+        task = name["task"] if name else file.stem.removeprefix("samples_")
+        if task in tasks:
+            raise FrameworkError(
+                f"{display_path(place)} has two logs of the task {task}, {tasks[task].name} and {file.name}: name one "
+                "of the files, or the folder of one evaluation"
+            )
+        tasks[task] = file
+    return tasks
+
+
+def _date(file: Path) -> str:
+    name = SAMPLES.fullmatch(file.name)
+    return name["date"] if name else ""
+
+
+def _results(files: Mapping[str, Path]) -> dict[str, Any]:
+    """Return the figures of all tasks, as lm-eval wrote them beside the samples; empty if they are not there."""
+    whole: dict[str, Any] = {}
+    for date, file in files.items():
+        for each in file.parent.glob(f"*_{date}.json"):
+            try:
+                values = json.loads(each.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise FrameworkError(f"{display_path(each)} cannot be read: {error}") from error
+            for part in ("results", "higher_is_better", "group_subtasks", "versions"):
+                whole.setdefault(part, {}).update(values.get(part) or {})
+    return whole
+
+
+def _rows(
+    file: Path, task: str, cluster: str, found: Evaluation, kept: Texts
+) -> dict[str, list[tuple[str, dict[str, Any]]]]:
+    """Return the scores of each document by filter, and add the documents to those that are known."""
+    rows: dict[str, dict[str, tuple[int, dict[str, Any]]]] = defaultdict(dict)
+    for number, row in json_lines(file):
+        where = f"{display_path(file)}:{number}"
+        if "doc_id" not in row or "doc" not in row:
+            raise FrameworkError(
+                f"{where}: not a sample of lm-eval, which has 'doc_id' and 'doc'. Logs of --log_samples are read, of "
+                "lm-eval 0.4 and later"
+            )
+        key, chosen = f"{task}/{row['doc_id']}", str(row.get("filter", "none"))
+        if key in rows[chosen]:
+            raise twice(where, f"the document {row['doc_id']} of {task}", f"line {rows[chosen][key][0]}")
+        names = row.get("metrics") or [name for name in row if name not in NOT_METRICS]
+        rows[chosen][key] = number, {name: row[name] for name in names if name in row}
+        if key not in found.items:
+            doc = row["doc"]
+            fields = doc if isinstance(doc, dict) else {}
+            text = kept.kept("\n".join(texts_in(doc))) if kept.left > 0 else ""
+            group = cluster_of(fields, cluster, where)
+            found.items[key] = Item(content(doc, str(row.get("target"))), text, str(row.get("target")), group)
+    return {
+        chosen: [(key, scores) for key, (_, scores) in sorted(of_it.items(), key=lambda each: _order(each[0]))]
+        for chosen, of_it in rows.items()
+    }
+
+
+def _order(key: str) -> tuple[int, str]:
+    number = key.rpartition("/")[2]
+    return (int(number), "") if number.isdigit() else (0, number)
+
+
+def _without_figures(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """Return the means of single numbers, if the figures of lm-eval are not there."""
+    figures: dict[str, dict[str, float]] = {}
+    for task, rows in samples.items():
+        values: dict[str, list[float]] = defaultdict(list)
+        for row in rows:
+            for name, value in row.items():
+                if name != "filter" and isinstance(value, bool | int | float):
+                    values[f"{name},{row['filter']}"].append(float(value))
+        # Of a perplexity, lm-eval keeps log-likelihoods.
+        figures[task] = {
+            name: sum(each) / len(each) for name, each in values.items() if not name.startswith("perplexity,")
+        }
+    return {"results": figures, "higher_is_better": {}, "group_subtasks": {}}
+
+
+def _of_tasks(results: Mapping[str, Any], samples: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures of the tasks with samples, and of the groups of which all tasks have them."""
+    groups = results.get("group_subtasks") or {}
+    whole = {name for name in groups if {*subtasks(results, name)} <= samples.keys()}
+    kept = {name: figures for name, figures in results["results"].items() if name in samples or name in whole}
+    members = {name: groups[name] for name in whole}
+    return {**results, "results": kept, "group_subtasks": members, "samples": samples}
+
+
+def _add_measures(
+    found: Evaluation, results: Mapping[str, Any], keys: Mapping[tuple[str, str, str], list[str]], *, printed: bool
+) -> None:
+    parts = {
+        measure_name(task, metric, chosen): (task, metric, chosen)
+        for task, figures in results["results"].items()
+        for metric, comma, chosen in (key.partition(",") for key in figures)
+        if comma
+    }
+    whole: list[str] = []
+    for name, measure in measures(results, Aspect.task, found.notes):
+        task, metric, chosen = parts[name]
+        members = list(subtasks(results, task))
+        places = [key for member in members for key in keys.get((member, chosen, metric), [])]
+        if len(measure.items) == len(places) > 0:
+            known = (results["higher_is_better"].get(task) or {}).get(metric)
+            up = direction(metric) if known is None else bool(known)
+            own = figure(measure.value, measure.stderr) if printed else ""
+            directed = replace(measure, higher_is_better=bool(up), item="item")
+            found.measures[name] = Scores(directed, places, up, own, measure.stderr)
+        elif places:
+            whole.append(name)
+    for name, scores in found.measures.items():
+        found.measures[name] = replace(scores, part_of=_group_of(parts[name], results, found))
+    if whole:
+        found.notes.append(
+            f"not compared: {', '.join(whole)}; lm-eval's figure is not a mean over items, so nothing can be paired"
+        )
+
+
+def _group_of(part: tuple[str, str, str], results: Mapping[str, Any], found: Evaluation) -> str:
+    """Return the largest group of tasks that has the same measure over these tasks and more; empty if none has."""
+    task, metric, chosen = part
+    members = {*subtasks(results, task)}
+    larger = {
+        group: leaves
+        for group in results.get("group_subtasks") or {}
+        if measure_name(group, metric, chosen) in found.measures and members < (leaves := {*subtasks(results, group)})
+    }
+    return max(larger, key=lambda group: len(larger[group]), default="")

@@ -1,0 +1,234 @@
+"""What a comparison comes to: as tables in the terminal, and as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from framework.api import Change, MeasureKind, Outcome, count, number, visible
+from framework.api.program import Comparison
+from framework_plugins.evals.comparison.pairing import Compared, Figures
+
+SCHEMA_VERSION = 1
+TONES = {Outcome.better: "good", Outcome.worse: "lost"}
+FINE, FINER = 0.1, 0.01
+"""Widths of an interval of a share below which its bounds have one digit more, and two."""
+SMALL_P = 0.001
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: one system, and how it differs from another one."""
+
+    system: str
+    printed: str
+    pair: str = ""
+    difference: str = ""
+    p_value: str = ""
+    outcome: str = ""
+    tone: str = "neutral"
+    change: Change | None = None
+
+
+def rows(found: Compared, figures: Figures) -> Iterator[Row]:
+    """Give the lines of one measure: a system each, and one more for each comparison beyond the first."""
+    for letter, printed in figures.printed.items():
+        pairs = [one for one in found.comparisons if (one.measure, one.other) == (figures.name, letter)]
+        shown = printed or number(figures.values[letter], figures.name)
+        if not pairs:
+            yield Row(letter, shown)
+        for one in pairs:
+            change = one.change
+            yield Row(
+                letter if one is pairs[0] else "",
+                shown if one is pairs[0] else "",
+                f"{letter} − {one.one}",
+                bounds(change),
+                "" if change.p_value is None else p_text(change.p_value),
+                _told(change),
+                TONES.get(change.outcome or Outcome.unknown, "neutral"),
+                change,
+            )
+
+
+def bounds(change: Change) -> str:
+    """Write the interval of a difference."""
+    if change.low is None or change.high is None:
+        return "not known"
+    if _is_share(change):
+        width = change.high - change.low
+        digits = 0 if width >= FINE else 1 if width >= FINER else 2
+        return f"{100 * change.low:+.{digits}f} to {100 * change.high:+.{digits}f} points"
+    return f"{change.low:+.3g} to {change.high:+.3g}"
+
+
+def p_text(value: float) -> str:
+    """Write a p-value."""
+    return "< 0.001" if value < SMALL_P else f"{value:.2g}"
+
+
+def outcome(change: Change) -> str:
+    """Say what a comparison comes to; empty if nothing was tested."""
+    undecided = {Outcome.undecided, Outcome.no_worse}
+    if change.outcome in undecided and change.before == change.after and change.p_value == 1:
+        return "no difference on these items"
+    return change.outcome.value if change.outcome else ""
+
+
+def _told(change: Change) -> str:
+    """Say the same in the table, with the loss that is ruled out."""
+    text = outcome(change)
+    if text == Outcome.no_worse.value and change.margin is not None:
+        return f"no worse: a loss of {_size(change.margin, change)} is ruled out"
+    return text
+
+
+def _is_share(change: Change) -> bool:
+    values = (change.before, change.after)
+    return (
+        change.margin is not None
+        and not change.unit
+        and change.kind is not MeasureKind.loss
+        and all(value is not None and 0 <= value <= 1 for value in values)
+    )
+
+
+def _size(value: float, change: Change) -> str:
+    return f"{100 * value:.3g} points" if _is_share(change) else f"{value:.3g}"
+
+
+def headline(found: Compared) -> list[str]:
+    """Say in a sentence for each pair of systems what differs."""
+    lines = []
+    for pair in dict.fromkeys((one.one, one.other) for one in found.comparisons):
+        said: dict[str, list[str]] = {}
+        for one in sorted(found.comparisons, key=lambda one: [*Outcome].index(one.change.outcome or Outcome.unknown)):
+            if (one.one, one.other) == pair and one.change.outcome:
+                said.setdefault(outcome(one.change), []).append(one.measure)
+        words = [f"{text} in {', '.join(names)}" for text, names in said.items()]
+        lines.append(f"{pair[1]} against {pair[0]}: {'; '.join(words) or 'nothing could be compared'}.")
+    return lines
+
+
+def why(found: Compared) -> str:
+    """Say why these figures differ from those that the tools print."""
+    parts = ["each item is compared with itself"]
+    grouped = [one for one in found.measures if one.clusters]
+    if grouped:
+        parts.append(
+            f"similar items count as one cluster ({grouped[0].items} items of {grouped[0].name} are "
+            f"{grouped[0].clusters} clusters)"
+        )
+    total = sum(one.p_value is not None for one in found.comparisons)
+    if total > 1:
+        parts.append(f"p and the intervals allow for {total} comparisons")
+    line = f"Here {', '.join(parts[:-1])}{', and ' if parts[1:] else ''}{parts[-1]}."
+    if found.unpaired:
+        (name, _, other), value = min(found.unpaired.items(), key=lambda each: each[1])
+        line = (
+            f"Each ± is the standard error of one system by itself, and an unpaired test of them gives p = {value:.2g} "
+            f"for {name} of {other}. {line}"
+        )
+    return line
+
+
+def show(found: Compared, console: Console) -> None:
+    """Print the tables."""
+    for letter, one in found.systems.items():
+        console.print(
+            Text.assemble((f"{letter}  ", "bold"), f"{visible(one.place, ' ')}  ", (one.tool, "dim")), soft_wrap=True
+        )
+    console.print()
+    for line in headline(found):
+        console.print(visible(line, " "))
+    for figures in found.measures:
+        console.print()
+        console.print(_table(found, figures))
+    console.print()
+    console.print(Text(why(found), "dim"))
+    for note in found.notes:
+        console.print(Text(visible(note, " "), "dim"))
+
+
+def about(figures: Figures) -> str:
+    """Say what a measure is over."""
+    groups = f" in {count(figures.clusters, 'cluster')}" if figures.clusters else ""
+    missing = "".join(f", {letter}: {number} without a score" for letter, number in figures.missing.items() if number)
+    way = "" if figures.higher_is_better else ", lower is better"
+    return f"{figures.name}: {count(figures.items, 'item')}{groups}{way}{missing}"
+
+
+def heading(found: Compared) -> str:
+    """Return the heading of the differences."""
+    return f"difference ({found.choices.confidence:.0%})"
+
+
+def _table(found: Compared, figures: Figures) -> Table:
+    table = Table(
+        title=visible(about(figures), " "), title_justify="left", title_style="bold", box=None, pad_edge=False,
+        padding=(0, 2, 0, 0),
+    )  # fmt: skip
+    for name in ("", "printed", "", heading(found), "p", ""):
+        table.add_column(name)
+    for row in rows(found, figures):
+        style = {"good": "green", "lost": "red"}.get(row.tone, "")
+        table.add_row(row.system, row.printed, row.pair, row.difference, row.p_value, Text(row.outcome, style))
+    return table
+
+
+def as_json(found: Compared, failing: list[Comparison]) -> dict[str, Any]:
+    """Return what `--json` prints; `compare.schema.json` describes it."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "confidence": found.choices.confidence,
+        "systems": {letter: {"place": one.place, "tool": one.tool} for letter, one in found.systems.items()},
+        "measures": [
+            {
+                "name": each.name,
+                "higher_is_better": each.higher_is_better,
+                "items": each.items,
+                "clusters": each.clusters,
+                "systems": {
+                    letter: {
+                        "value": _finite(each.values[letter]),
+                        "printed": each.printed[letter],
+                        "missing": each.missing[letter],
+                    }
+                    for letter in found.systems
+                },
+                "comparisons": [_comparison(found, one) for one in found.comparisons if one.measure == each.name],
+            }
+            for each in found.measures
+        ],
+        "failing": [{"measure": one.measure, "one": one.one, "other": one.other} for one in failing],
+        "why": why(found),
+        "notes": list(found.notes),
+    }
+
+
+def _comparison(found: Compared, one: Comparison) -> dict[str, Any]:
+    change = one.change
+    difference = None if None in {change.before, change.after} else (change.after or 0.0) - (change.before or 0.0)
+    return {
+        "one": one.one,
+        "other": one.other,
+        "difference": _finite(difference),
+        "low": change.low,
+        "high": change.high,
+        "p_value": change.p_value,
+        "p_value_alone": one.p_value,
+        "p_value_unpaired": found.unpaired.get((one.measure, one.one, one.other)),
+        "outcome": change.outcome.value if change.outcome else None,
+        "margin": _finite(change.margin),
+        "least": _finite(change.least),
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
