@@ -14,7 +14,7 @@ from framework.api.protocols import RewardContext
 from framework.api.records import Answer, Prompt, Sampled
 from framework.api.schema import RewardConfig
 from framework.api.scoring import question
-from framework.util.errors import FrameworkError
+from framework.util.errors import FrameworkError, error_location, summarize_error
 
 __all__ = ["FunctionReward", "hints_of"]
 
@@ -61,8 +61,17 @@ class FunctionReward:
         values = passed if self.takes_all else {name: passed[name] for name in self.names if name in passed}
         if self.options:
             values[self.options] = self.config
-        given = self.function(**values)
-        return _awaited(given) if inspect.isawaitable(given) else given  # type: ignore[no-any-return] # checked later
+        try:
+            given = self.function(**values)
+            return _awaited(given) if inspect.isawaitable(given) else given  # type: ignore[no-any-return] # checked later
+        except (TypeError, AttributeError, LookupError) as error:
+            # The likeliest mistake is the form of the answers, which shows as one of these.
+            form = "a text" if isinstance(passed["completions"][0], str) else "a list with one message"
+            other = "list[list[dict]]" if form == "a text" else "list[str]"
+            raise FrameworkError(
+                f"{summarize_error(error)}{error_location(error)}; each answer is {form}: if it reads the other form, "
+                f"annotate completions: {other}"
+            ) from error
 
     def _passed(self, prompts: Sequence[Prompt], answers: Sequence[Answer], context: RewardContext) -> dict[str, Any]:
         """Return all keywords that TRL passes; rows with a reference have it as `reference` too."""

@@ -11,6 +11,7 @@ import functools
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 from framework.api import records, rewarding
 from framework.api.events import Event
@@ -82,7 +83,8 @@ def generator_of(model: Model) -> Generator:
     """Return what draws answers with the weights that a model has now: all at once if it can, else one by one."""
     if isinstance(model, Samples):
         return model.sample
-    return functools.partial(_streamed, model)  # type: ignore[return-value] # its answers have no rows
+    one_by_one: Any = functools.partial(_streamed, model)  # its answers have no rows, which no choice needs
+    return cast("Generator", one_by_one)
 
 
 def _streamed(

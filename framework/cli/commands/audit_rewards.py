@@ -124,8 +124,9 @@ def _lines(
         begun = time.perf_counter()
         rewarding.score(name, reward.rewards[name], prompts[:1], answers[:1], RewardContext())
         took = 1000 * (time.perf_counter() - begun)
-        numbers = (min(known), fmean(known), max(known)) if known else (None, None, None)
-        yield Line(name, reward.weights[name], len(known) / len(items), *numbers, round(took, 1))
+        lowest, mean, highest = (min(known), fmean(known), max(known)) if known else (None, None, None)
+        share = len(known) / len(items)
+        yield Line(name, reward.weights[name], share, lowest, mean, highest, round(took, 1))
 
 
 def _show(console: Console, found: Sequence[Finding], lines: Sequence[Line], shown: Shown) -> None:

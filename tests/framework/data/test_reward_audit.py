@@ -65,12 +65,14 @@ def audit(rows: Rows, *chosen: str | Callable[..., Any]) -> dict[str, Finding]:
 
 
 def number(text: str) -> str:
-    return (re.findall(r"-?\d+", text) or ["none"])[-1]
+    found: list[str] = re.findall(r"-?\d+", text)
+    return found[-1] if found else "none"
 
 
 def swallows(text: str, wanted: str) -> float:
     try:
-        return float(int(text) == wanted)  # it compares a number with a text
+        given: Any = int(text)
+        return float(given == wanted)  # it compares a number with a text
     except ValueError:
         return 0.0
 

@@ -165,7 +165,7 @@ def test_a_decorated_function_is_an_option_with_options_of_its_own() -> None:
     assert option.schema.__doc__ == "1 for a short answer."
     assert not lacks(made, PROTOCOLS["reward"])
     with pytest.raises(TypeError, match="is not a function"):
-        reward(Limit)  # type: ignore[type-var]
+        reward(Limit)
 
 
 def test_every_metric_is_a_reward_with_its_own_settings_and_a_weight() -> None:
