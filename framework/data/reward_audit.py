@@ -250,6 +250,12 @@ class RewardAudit:
                 yield Finding("reward_none", Severity.serious, prompts, text, advice, [], fatal=True)
                 continue
             value, count = Counter(known).most_common(1)[0]
+            if not self.referenced and count >= NEARLY * len(known):
+                # None of them need be a good one, so that says little.
+                text = f"reward={name} is {value:g} for {count} of {len(known)} made answers, and no reference is known"
+                advice = "audit-rewards shows it on answers of the model"
+                yield _finding("reward_constant", prompts, text, advice, Severity.note)
+                continue
             if count == len(known):
                 text = f"reward={name} is {value:g} for all {len(known)} made answers to {prompts} prompts"
                 yield _finding("reward_constant", prompts, f"{text}, good and bad", CONSTANT_ADVICE)

@@ -156,6 +156,11 @@ def test_honest_rewards_give_no_alarm() -> None:
     assert alarms == set()
 
 
+def test_without_references_a_constant_reward_is_no_alarm() -> None:
+    found = audit(WORDS, each(lambda text, _: float(text == "A good answer.")))
+    assert [(one.name, one.severity) for one in found.values()] == [("reward_constant", Severity.note)]
+
+
 def test_rewards_that_contradict_each_other_are_named() -> None:
     def terse(completion_ids: list[list[int]]) -> list[float]:
         return [1 / (1 + len(ids)) for ids in completion_ids]
