@@ -112,7 +112,7 @@ def _winner(ranking: Ranking) -> Fact:
         return Fact("winner", f"none: {_of(ranking)} is {value} for all {len(ranking.points)}")
     tied = [point for point in ranking.points if point.standing is not Standing.worse]
     numbers = [number for point in tied for number in point.trials]
-    return Fact("winner", f"none: {_of(ranking)} does not tell {_trials(numbers)} apart, {sure}")
+    return Fact("winner", f"none: no significant difference in {_of(ranking)} between {_trials(numbers)}, {sure}")
 
 
 def _worse(ranking: Ranking) -> Iterator[Fact]:

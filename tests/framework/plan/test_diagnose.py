@@ -62,7 +62,10 @@ def told(*words: str) -> list[str]:
         ("name='${'", "name='${': name=${ cannot be read: no viable alternative"),
         ("++trainer.foo.bar=1", "++trainer.foo.bar=1: unknown key 'trainer.foo'"),
         ("seed=1e3", "seed=1e3: seed=1000.0 must be a whole number from 0 to"),
-        ("metric=[[exact_match]]", "metric=[[exact_match]]: metric takes a list of names, some of bleu, both_words, chrf, "),
+        (
+            "metric=[[exact_match]]",
+            "metric=[[exact_match]]: metric takes a list of names, some of bleu, both_words, ",
+        ),
         ("metric=[null]", "metric=[null]: metric takes a list of names"),
         ("adapter=5", "adapter=5: adapter needs one of dora, full, lora, rslora"),
         ("adapter=[[lora]]", "adapter=[[lora]]: adapter needs one of dora, full, lora, rslora"),

@@ -82,7 +82,8 @@ def test_of_trials_that_may_all_be_the_best_the_cheapest_is_named_with_the_reaso
     sweep = write(tmp_path, [shares(count, ASKED) for count in (3, 27, 28)], RATES, steps=(5, 10, 20))
     found = said(sweep)
     assert sweep.best == 1
-    assert found["winner"] == ("none: exact_match of 30 prompts does not tell trials 1 and 2 apart, at 95% confidence")
+    none = "none: no significant difference in exact_match of 30 prompts between trials 1 and 2, at 95% confidence"
+    assert found["winner"] == none
     assert found["worse"] == "trial 0, than trial 2; corrected for all pairs of trials"
     assert found["best"].endswith(", the cheapest of the 2 that may be the best: 10 steps, not up to 20 steps")
     assert found["not confirmed"].endswith("a difference of -5 to +5 points")
@@ -150,7 +151,10 @@ def test_equal_trials_and_a_single_item_tell_nothing(tmp_path: Path) -> None:
     ties = said(write(tmp_path / "ties", [shares(12, ASKED)] * 3, RATES))
     assert ties["winner"] == "none: exact_match of 30 prompts is 40% for all 3"
     single = said(write(tmp_path / "one", [shares(count, ASKED[:1]) for count in (0, 1)], RATES))
-    assert single["winner"] == "none: exact_match of 1 prompt does not tell trials 0 and 1 apart, at 95% confidence"
+    assert (
+        single["winner"]
+        == "none: no significant difference in exact_match of 1 prompt between trials 0 and 1, at 95% confidence"
+    )
     assert single["value"] == "100%; 1 prompt cannot give an interval"
 
 
