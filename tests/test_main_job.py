@@ -96,7 +96,8 @@ def test_pairs_of_its_own_answers_make_it_brief_and_the_chosen_ones_alone_do_not
     cwd, results = whole.folder.parents[2], []
     for words in (("method=dpo",), ("method=sft", "trainer.num_train_epochs=4")):
         folder = cwd / words[0].replace("=", "_")
-        done = framework("+experiment=quickstart_dpo", *words, f"run_dir={folder}", cwd=cwd, timeout=900)
+        all_prompts = "evaluator.prompts.first=60"  # else each answers as many as its own verdict needs
+        done = framework("+experiment=quickstart_dpo", *words, all_prompts, f"run_dir={folder}", cwd=cwd, timeout=900)
         assert done.returncode == 0, done.stderr
         results.append(records.load(EvalResult, folder / "evaluate.json"))
     report = records.load(Report, cwd / "method_dpo" / "report.json")
