@@ -12,6 +12,7 @@ from framework import testing
 from framework.api.diagnostic import DiagnosticResult, State
 from framework.api.plan import Plan
 from framework_plugins.doctor.worker import DiagnosticProcess
+from framework_plugins.formats import diagnostics
 from framework_plugins.formats.plugin import framework_diagnostics
 from tests.support.hub import HubStandIn
 from tests.support.program import CLOSED
@@ -84,9 +85,9 @@ def test_a_proxy_is_asked_too(refusing: str, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_hub_that_takes_a_connection_and_says_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
-        monkeypatch.setattr("framework_plugins.formats.diagnostics.TIMEOUT", 0.2)
-        found = ask("hub")
+        monkeypatch.setattr(diagnostics.constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+        monkeypatch.setattr(diagnostics, "TIMEOUT", 0.2)
+        found = diagnostics.hub(None)
     assert (found.state, " cannot be used: TimeoutError: timed out" in found.detail) == (State.missing, True)
 
 
