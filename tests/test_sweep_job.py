@@ -12,7 +12,8 @@ from tests.support.program import framework
 SHORT = (
     "+experiment=quickstart", "logger=[]", "trainer.device=cpu", "trainer.max_steps=2",
     "trainer.per_device_train_batch_size=2", "evaluator=[short_prompts]", "evaluator.prompts.count=4",
-    "objective=eval_loss",  # by answers, a trial would answer the validation rows too
+    # A trial is asked all of its prompts at once, and, if they chose it, the validation rows too.
+    "evaluator.prompts.first=4", "objective=eval_loss",
 )  # fmt: skip
 POINTS = (("adapter.r=8", "trainer.learning_rate=1e-3"), ("adapter.r=4", "trainer.learning_rate=5e-4"))
 RESULTS = ("checkpoint/adapter_model.safetensors", "baseline.json", "evaluate.json")
