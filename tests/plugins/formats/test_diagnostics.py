@@ -85,7 +85,9 @@ def test_a_proxy_is_asked_too(refusing: str, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_hub_that_takes_a_connection_and_says_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        monkeypatch.setattr(diagnostics.constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+        monkeypatch.setattr(
+            "framework_plugins.formats.diagnostics.constants.ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}"
+        )
         monkeypatch.setattr(diagnostics, "TIMEOUT", 0.2)
         found = diagnostics.hub(None)
     assert (found.state, " cannot be used: TimeoutError: timed out" in found.detail) == (State.missing, True)
