@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,17 +64,22 @@ beta = st.floats(0.01, 2).map(lambda value: round(value, 3))
 smoothing = st.sampled_from([0.0, 0.05, 0.3])
 
 
-@pytest.fixture(scope="module")
-def trainers(tmp_path_factory: pytest.TempPathFactory) -> Trainers:
-    """Return TRL's trainers of one tiny model with an adapter that says something."""
-    folder = tiny_llama(tmp_path_factory.mktemp("tiny"))
+def adapted_llama(folder: Path) -> tuple[Any, Any]:
+    """Return a tiny model with an adapter that says something, and its tokenizer."""
+    tiny_llama(folder)
     torch.manual_seed(0)
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     model = get_peft_model(base, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.1, generator=torch.Generator().manual_seed(len(name)))
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return model, AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def trainers(tmp_path_factory: pytest.TempPathFactory) -> Trainers:
+    """Return TRL's trainers of one tiny model with an adapter that says something."""
+    model, tokenizer = adapted_llama(tmp_path_factory.mktemp("tiny"))
     pairs = Dataset.from_list([{"prompt": "Add", "chosen": "one", "rejected": "two"}] * 2)
     labels = Dataset.from_list([{"prompt": "Add", "completion": " one", "label": one} for one in (True, False)])
     own = {"use_cpu": True, "bf16": False, "report_to": [], "per_device_train_batch_size": 2, "max_length": 64}

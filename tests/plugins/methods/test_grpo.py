@@ -16,8 +16,6 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
 from framework.api.records import IGNORE, OLD_LOG_PROBS, GroupedRows, Sampled, TokenGroup, TokenRow
@@ -27,7 +25,7 @@ from framework_plugins.hf.train.step import CheckedObjective
 from framework_plugins.methods.config import GrpoConfig, GrpoLoss, ImportanceLevel, ScaleRewards
 from framework_plugins.methods.grpo import Grpo, advantages, answer_groups
 from tests.plugins.hf.train.test_step import Made, adapted, by_step
-from tests.plugins.methods.test_exact import EXACT, by_trl, same
+from tests.plugins.methods.test_exact import EXACT, adapted_llama, by_trl, same
 from tests.support.examples import examples
 from tests.support.tiny import tiny_llama
 
@@ -56,14 +54,7 @@ class Stored(GRPOTrainer):
 
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> Stored:
-    folder = tiny_llama(tmp_path_factory.mktemp("tiny"))
-    torch.manual_seed(0)
-    base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    model = get_peft_model(base, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
-    for name, weight in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.1, generator=torch.Generator().manual_seed(len(name)))
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model, tokenizer = adapted_llama(tmp_path_factory.mktemp("tiny"))
     rows = Dataset.from_list([{"prompt": "Add"}] * 2)
     with warnings.catch_warnings():  # of TRL about its own settings
         warnings.simplefilter("ignore")
