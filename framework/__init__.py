@@ -11,8 +11,9 @@ from framework.util.this_python import end_where_it_cannot
 end_where_it_cannot()  # before anything else is imported that may not be there
 
 from framework.api.component import Component, hookimpl
-from framework.api.plan import Plan, Selection
+from framework.api.plan import Plan
 from framework.api.schema import Stage
+from framework.api.selection import Selection
 from framework.hooks.decorators import exporter, formatter, metric
 from framework.hooks.rewards import reward
 from framework.hooks.training_decorators import callback, loss, optimizer, sampler, schedule

@@ -58,16 +58,7 @@ from framework.api.events import (
 from framework.api.fields import (
     fields,
 )
-from framework.api.plan import (
-    CHECKPOINT,
-    EVAL_LOSS,
-    LOSSES,
-    PRIMARY,
-    SCORE,
-    VS_RANDOM,
-    WINS,
-    as_plain,
-)
+from framework.api.plan import CHECKPOINT, EVAL_LOSS, LOSSES, PRIMARY, SCORE, VS_RANDOM, WINS
 from framework.api.protocols import (
     AnswerMetric,
     AnyMetric,
@@ -166,6 +157,7 @@ from framework.api.schema import (
     RewardConfig,
     plain_name,
 )
+from framework.api.selection import as_plain
 from framework.api.text import (
     HIDDEN,
     as_text,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, overload, runtime_checkable
 
-from framework.api.plan import Selection
 from framework.api.records import DataResult, Prompt, Scored, TokenGroup, TokenRow
+from framework.api.selection import Selection
 
 if TYPE_CHECKING:
     import numpy as np

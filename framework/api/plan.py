@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from framework.api.component import GROUPS, Component
+from framework.api.component import GROUPS
 from framework.api.fields import fields
 from framework.api.protocols.sources import Start, StartsFromAdapter
 from framework.api.schema import (
@@ -27,6 +26,7 @@ from framework.api.schema import (
     TrainerConfig,
     VerdictConfig,
 )
+from framework.api.selection import Selection, affecting
 from framework.util.errors import FrameworkError, error_location, summarize_error
 
 __all__ = [
@@ -38,8 +38,6 @@ __all__ = [
     "WINS",
     "ExpectedRows",
     "Plan",
-    "Selection",
-    "as_plain",
 ]
 
 CHECKPOINT = "checkpoint"
@@ -58,27 +56,6 @@ RENAMED = {"plan": "planning", "checkpoint": "external_checkpoint"}
 """Settings of the run that have another name in a `Plan`."""
 CHECKED_FACTORS = 1000
 """Steps whose factor on the learning rate is checked before the first one."""
-
-
-@dataclass(frozen=True)
-class Selection:
-    """One chosen option: its component and its settings, an instance of the component's schema."""
-
-    component: Component
-    config: Any
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The settings as plain values, including secrets: for keys, never to be written."""
-        return {field.name: as_plain(getattr(self.config, field.name)) for field in dataclasses.fields(self.config)}
-
-    def create(self) -> Any:
-        """Import the factory's module and call it. An exception from it names the option."""
-        try:
-            return self.component.load()(self.config)
-        except Exception as error:
-            error.add_note(f"while creating '{self.component.name}' with {self.component.factory}")
-            raise
 
 
 @dataclass(frozen=True)
@@ -169,7 +146,7 @@ class Plan:
         names = (field.name for field in fields(RunConfig) if field.name != "plugins")
         values = {name: getattr(self, RENAMED.get(name, name)) for name in names}
         values["plugins"] = self.config["plugins"]
-        found = _affecting(RunConfig, values, what)
+        found = affecting(RunConfig, values, what)
         if what & (Affects.training | Affects.resume) and (start := self.start(weights=True)):
             found[START_HASH] = start.sha256
         return found
@@ -284,32 +261,3 @@ class Plan:
         group = self.launch.config.group()
         own = self.training.per_device_train_batch_size * self.training.gradient_accumulation_steps
         return own * (group.processes if group else 1)
-
-
-def as_plain(value: Any, what: Affects | None = None) -> Any:
-    """Convert a setting, options with their settings, or a record to JSON values; an enum becomes its name.
-
-    Args:
-        value: the setting, or an object with settings: an option, a dataclass.
-        what: include only settings that affect this; None for all.
-    """
-    if isinstance(value, Selection):
-        return [value.component.name, as_plain(value.config, what)]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        values = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return as_plain(values) if what is None else _affecting(type(value), values, what)
-    if isinstance(value, Enum):
-        return value.name
-    if isinstance(value, Mapping):
-        return {str(key): as_plain(part, what) for key, part in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return [as_plain(part, what) for part in value]
-    if hasattr(value, "item") and not isinstance(value, type):  # a number of numpy or torch
-        value = value.item()
-    return value if isinstance(value, str | int | float | None) else str(value)
-
-
-def _affecting(schema: type, values: Mapping[str, Any], what: Affects) -> dict[str, Any]:
-    """Return the values of a schema's fields that affect something; below a field, only what it can affect itself."""
-    known = {field.name: field.affects & what for field in fields(schema)}
-    return {name: as_plain(values[name], left) for name, left in known.items() if left}

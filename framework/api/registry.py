@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig
 
 from framework.api.component import Component, Group
-from framework.api.plan import Selection
+from framework.api.selection import Selection
 from framework.hooks import local_file
 from framework.hooks.manager import Registration, SkippedPlugin
 from framework.hooks.progress import Counter

@@ -12,10 +12,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, SupportsFloat
 
-from framework.api.plan import Selection
 from framework.api.protocols import AnswerMetric, AnyMetric, Reward, RewardContext
 from framework.api.records import Answer, Answered, Prompt, Rewards
 from framework.api.scoring import question
+from framework.api.selection import Selection
 from framework.util.errors import FrameworkError, error_location, summarize_error
 
 __all__ = ["RunRewards", "place_of", "rewarder", "score", "weighted_sum"]

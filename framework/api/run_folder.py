@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 
 from framework.api import records
-from framework.api.plan import as_plain
 from framework.api.schema import Stage
+from framework.api.selection import as_plain
 from framework.util.errors import FrameworkError, summarize_error
 from framework.util.files import read_text
 

@@ -23,7 +23,7 @@ from yaml import YAMLError
 
 from framework.api.component import UNCONFIGURED, Component, Group
 from framework.api.fields import Field, as_text, fields
-from framework.api.plan import as_plain
+from framework.api.selection import as_plain
 from framework.config.compose import EXPERIMENT, register
 from framework.config.sources import entries, read_value_sources, source_lines
 from framework.hooks.manager import Registration

@@ -16,8 +16,8 @@ import annotated_types
 
 from framework.api.component import GROUPS, Group
 from framework.api.fields import Field, Type, fields
-from framework.api.plan import as_plain
 from framework.api.schema import RunConfig
+from framework.api.selection import as_plain
 
 Schema = dict[str, Any]
 DRAFT = "https://json-schema.org/draft/2020-12/schema"

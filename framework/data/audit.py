@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from framework.api import records
 from framework.api.audit import AuditData, RowPart, Texts
 from framework.api.conversations import conversation, is_prompt
-from framework.api.plan import Plan, Selection
+from framework.api.plan import Plan
 from framework.api.protocols import Audit, CleaningAudit
 from framework.api.records import Example, Finding, Message, Prompt
 from framework.api.schema import Affects
+from framework.api.selection import Selection
 from framework.data import lengths, shared_prefix
 from framework.data.conversations import answered, around, asked, earlier, to_json
 from framework.data.store import Store

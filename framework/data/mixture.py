@@ -20,8 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from framework.api.component import Component
 from framework.api.fields import fields
-from framework.api.plan import Selection
 from framework.api.records import RawData, Row
+from framework.api.selection import Selection
 from framework.data.columns import problems as problems_of_columns
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError, summarize_error, unknown

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.conversations import is_prompt
-from framework.api.plan import Selection
 from framework.api.protocols import Formatter
 from framework.api.records import Example, Message, Prompt, RawData, Row
+from framework.api.selection import Selection
 from framework.data.columns import Columns
 from framework.data.conversation_checks import check_turns
 from framework.data.rows import stripped, with_system_prompt

@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 
 from framework.api.audit import RowPart
 from framework.api.conversations import check_answered, for_each_answer, is_prompt
-from framework.api.plan import Plan, Selection
+from framework.api.plan import Plan
 from framework.api.protocols import CompositeFormatter, Formatter, Method, Model, Reward
 from framework.api.records import IGNORE, Example, GroupedRows, MixedIn, RawData, Row, TokenGroup, TokenRow
 from framework.api.schema import Affects, Learn, OnBadRow, Role
+from framework.api.selection import Selection
 from framework.api.text import count as counted
 from framework.data import mixture, sources, store, writer
 from framework.data.prompts import formatter_for

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.api.plan import Selection
 from framework.api.protocols import AnswerMetric, RewardContext
 from framework.api.records import Answer, Finding, Prompt, Rewards, Severity
 from framework.api.rewarding import RunRewards, place_of, rewarder, score, weighted_sum
 from framework.api.scoring import question
+from framework.api.selection import Selection
 from framework.data.audit import refuse_fatal
 from framework.util.errors import FrameworkError
 from framework.util.redact import redact

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from framework.api.audit import RowPart
 from framework.api.data import Data
-from framework.api.plan import ExpectedRows, Plan, Selection
+from framework.api.plan import ExpectedRows, Plan
 from framework.api.protocols import AsksPrompts, Evaluator, LimitsLength, Model
 from framework.api.records import (
     IGNORE,
@@ -32,6 +32,7 @@ from framework.api.records import (
 )
 from framework.api.schema import Affects, ProofMode, Role, Stage
 from framework.api.scoring import with_reference
+from framework.api.selection import Selection
 from framework.data import audit, lengths, mask_verification, reward_audit
 from framework.data.audit import StoredRows
 from framework.data.blocks import NOTHING, fill_blocks

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 
 from framework.api.conversations import check_answered
-from framework.api.plan import Selection
 from framework.api.protocols import AsksPrompts, CheckedSource
 from framework.api.records import Example, Prompt, RawData, Row
 from framework.api.schema import DataConfig, OnBadRow
+from framework.api.selection import Selection
 from framework.data import mixture, sources
 from framework.data.prompts import formatter_for, to_prompt
 from framework.data.rows import ReadSummary, read

@@ -21,7 +21,7 @@ import pluggy
 from omegaconf import DictConfig, OmegaConf
 
 from framework.api.component import ALL_GROUPS, COMMANDS, GROUPS, Component, Group, groups_of
-from framework.api.plan import Selection
+from framework.api.selection import Selection
 from framework.hooks import hookspecs
 from framework.hooks.decorated import Decorated, clashes, collect
 from framework.hooks.rewards import as_reward

@@ -16,9 +16,10 @@ from hydra.types import RunMode
 
 from framework.api.component import GROUPS
 from framework.api.fields import CONTAINERS, Type, fields
-from framework.api.plan import Plan, Selection
+from framework.api.plan import Plan
 from framework.api.protocols import ModelSource
 from framework.api.records import FitStatus, Forecast, MemoryReduction, SuggestedChange
+from framework.api.selection import Selection
 from framework.api.text.overrides import as_overrides, quoted
 from framework.config.catalog import presets
 from framework.config.check import option_name, out_of_range, unknown_key

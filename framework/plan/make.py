@@ -15,9 +15,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, SCMode
 
 from framework.api.component import GROUPS
-from framework.api.plan import EVAL_LOSS, LOSSES, PRIMARY, SCORE, WINS, Plan, Selection, as_plain
+from framework.api.plan import EVAL_LOSS, LOSSES, PRIMARY, SCORE, WINS, Plan
 from framework.api.protocols import StartsFromAdapter
 from framework.api.schema import Stage
+from framework.api.selection import Selection, as_plain
 from framework.api.text.overrides import override_key
 from framework.config.check import problems
 from framework.config.problem import Problem

@@ -11,9 +11,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from framework.api.plan import Selection
 from framework.api.protocols import Callback
 from framework.api.records import Step, StepControl
+from framework.api.selection import Selection
 from framework.util.errors import FrameworkError, error_location, summarize_error
 
 

@@ -14,7 +14,6 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from framework.api.plan import Selection, as_plain
 from framework.api.protocols import (
     ExportContext,
     Exporter,
@@ -24,6 +23,7 @@ from framework.api.protocols import (
 )
 from framework.api.records import Artifact, ExportResult, Origin
 from framework.api.schema import Affects
+from framework.api.selection import Selection, as_plain
 from framework.hooks.session import current
 from framework.run.interruption import export_command
 from framework.util.errors import DoesNotFitError, FrameworkError, PrunedError, describe_error

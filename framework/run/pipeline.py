@@ -14,7 +14,7 @@ from contextlib import ExitStack
 
 from framework.api.data import answer_rows
 from framework.api.events import ForecastUpdated, IssueFound, RunFinished, RunPlanned, RunStarted
-from framework.api.plan import EVAL_LOSS, Judging, Plan, Selection
+from framework.api.plan import EVAL_LOSS, Judging, Plan
 from framework.api.protocols import (
     AnyMetric,
     Backend,
@@ -33,6 +33,7 @@ from framework.api.protocols import (
 from framework.api.records import DataResult, EvalResult, ExportResult, Report, TrainResult
 from framework.api.run_folder import RunFolder
 from framework.api.schema import Stage
+from framework.api.selection import Selection
 from framework.api.text import count
 from framework.evaluate.deciding import deciding, with_deciding
 from framework.evaluate.measure import Measuring

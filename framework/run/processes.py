@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from framework.api.component import GROUPS, imported_too_late
-from framework.api.plan import Plan, Selection
+from framework.api.plan import Plan
+from framework.api.selection import Selection
 from framework.hooks.local_file import load_file
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError, summarize_error

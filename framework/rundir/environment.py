@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from framework.api.component import GROUPS
-from framework.api.plan import Selection
+from framework.api.selection import Selection
 from framework.config.compose import user_folders
 from framework.hooks import hookspecs
 from framework.hooks.manager import Plugins

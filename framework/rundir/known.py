@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from framework.api.plan import Selection
 from framework.api.records import DataResult, TokenRow
+from framework.api.selection import Selection
 from framework.util import lock
 from framework.util.cache import cache_dir, read_json, write_json
 from framework.util.hashing import key_of

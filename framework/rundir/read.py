@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 from framework.api.component import GROUPS
 from framework.api.fields import fields
 from framework.api.former_settings import renewed_config
-from framework.api.plan import CHECKPOINT, as_plain
+from framework.api.plan import CHECKPOINT
 from framework.api.run_folder import OVERRIDES, PLAN, RUNNING, STATUS, RunFolder, SavedRun
+from framework.api.selection import as_plain
 from framework.hooks.session import current
 from framework.rundir.folder import REMOVED, check_overrides
 from framework.util import lock

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from framework.api import records
 from framework.api.component import hookimpl
-from framework.api.plan import Plan, as_plain
+from framework.api.plan import Plan
 from framework.api.records import DataResult
 from framework.api.run_folder import (
     ENVIRONMENT,
@@ -28,6 +28,7 @@ from framework.api.run_folder import (
     Status,
 )
 from framework.api.schema import Stage
+from framework.api.selection import as_plain
 from framework.util.errors import DoesNotFitError, FrameworkError, PrunedError, summarize_error
 from framework.util.files import write_failure
 

@@ -17,8 +17,8 @@ from annotated_types import Gt
 from framework import Component, hookimpl, testing
 from framework.api.component import GROUPS
 from framework.api.fields import fields
-from framework.api.plan import Selection
 from framework.api.schema import Affects, FormatConfig, RunConfig
+from framework.api.selection import Selection
 from framework.data import stage
 from framework.data.audit import StoredRows
 from framework.data.reader import Reader

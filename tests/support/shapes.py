@@ -20,8 +20,9 @@ import pyarrow.parquet as pq
 
 from framework import FrameworkError, testing
 from framework.api.data import Data
-from framework.api.plan import Plan, Selection
+from framework.api.plan import Plan
 from framework.api.records import Example
+from framework.api.selection import Selection
 from framework.data.stage import load_data
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "data-shapes.md"

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from framework.api.audit import AuditData
     from framework.api.data import Data
-    from framework.api.plan import Selection
     from framework.api.protocols.model import Model
     from framework.api.records import Answered, EvalResult, Finding, MeasureKind, Prompt, Results, Scores
+    from framework.api.selection import Selection
 
 
 @runtime_checkable

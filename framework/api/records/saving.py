@@ -14,7 +14,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from framework.api.plan import as_plain
+from framework.api.selection import as_plain
 from framework.util.files import read_text, write_atomically
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 from framework.api import rewarding
-from framework.api.plan import Selection
 from framework.api.protocols import Backend, ModelSource, RewardContext
 from framework.api.records import Answer, Finding, Prompt, Rewards, Severity
 from framework.api.schema import Stage
+from framework.api.selection import Selection
 from framework.api.text import visible
 from framework.cli.arguments import complete_overrides
 from framework.cli.commands import AuditRewardsCommandConfig

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from framework.api.component import ALL_GROUPS, COMMANDS, SPEAKERS, UNCONFIGURED, Group
-from framework.api.plan import as_plain
+from framework.api.selection import as_plain
 from framework.api.text import as_overrides, as_text
 from framework.cli.commands import ExperimentsCommandConfig, PluginsCommandConfig
 from framework.config.catalog import (

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from framework.api.component import GROUPS
-from framework.api.plan import Plan, Selection
+from framework.api.plan import Plan
+from framework.api.selection import Selection
 from framework.testing.echo import plan
 
 Rows = Sequence[Mapping[str, Any]]

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from framework.api.events import Event, IssueFound, RunFailed
 from framework.api.fields import fields
-from framework.api.plan import Plan, Selection
+from framework.api.plan import Plan
 from framework.api.protocols import Logger
 from framework.api.records import Artifact, TrainingIssue
 from framework.api.schema import Action
+from framework.api.selection import Selection
 from framework.run import pipeline
 from framework.testing.suites.base import ROWS, Rows, Suite, data_words, expect, files
 from framework.util.errors import FrameworkError, error_location, summarize_error

@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from framework.api.plan import Selection
 from framework.api.protocols import LossValue, Method, Objective, ReadsBeside, TokenScores
 from framework.api.records import Example, Message, TokenGroup
 from framework.api.schema import Role
+from framework.api.selection import Selection
 from framework.testing.suites.base import Suite, expect
 from framework.util.errors import FrameworkError
 

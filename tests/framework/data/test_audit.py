@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from framework.api.audit import AuditData, RowPart
 from framework.api.component import Component
-from framework.api.plan import Plan, Selection
+from framework.api.plan import Plan
 from framework.api.records import Example, Finding, Message, Severity, TokenRow
 from framework.api.schema import AuditConfig
+from framework.api.selection import Selection
 from framework.data import audit, writer
 from framework.data.audit import StoredRows
 from framework.data.store import Store

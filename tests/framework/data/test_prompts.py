@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from framework import Component, FrameworkError
-from framework.api.plan import Selection
 from framework.api.records import Example, Message, Prompt
 from framework.api.schema import FormatConfig
+from framework.api.selection import Selection
 from framework.data import prompts
 from framework.hooks.session import current
 

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framework import FrameworkError, testing
-from framework.api.plan import Selection
 from framework.api.protocols import Model
 from framework.api.records import IGNORE, Example, Message, RawData, Row
+from framework.api.selection import Selection
 from framework.data import reader, writer
 from framework.data.stage import load_data
 from framework_plugins.hf.tokens.chat import Chat

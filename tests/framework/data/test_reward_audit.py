@@ -12,8 +12,8 @@ import pytest
 
 from framework import testing
 from framework.api import Answer, Finding, FunctionReward, Message, Prompt, Severity, rewarding
-from framework.api.plan import Selection
 from framework.api.schema import Role
+from framework.api.selection import Selection
 from framework.data.reward_audit import RewardAudit, drawn
 from framework.data.stage import load_data
 from framework.hooks.rewards import FunctionRewardConfig

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from framework import Component, FrameworkError, testing
 from framework.api.audit import AuditData
 from framework.api.data import Data
-from framework.api.plan import Selection
 from framework.api.records import Example, Finding, Message, Progress, Severity, TokenRow
 from framework.api.schema import AuditConfig
+from framework.api.selection import Selection
 from framework.api.text import data_facts
 from framework.data.audit import StoredRows
 from framework.data.prompts import to_prompt

@@ -12,8 +12,9 @@ from urllib.error import URLError
 import pytest
 
 from framework import FrameworkError, testing
-from framework.api.plan import Plan, Selection
+from framework.api.plan import Plan
 from framework.api.records import RawData, Row
+from framework.api.selection import Selection
 from framework.data import sources, trial
 from framework.run import pipeline
 

@@ -24,9 +24,9 @@ from framework.api import (
     rewarding,
 )
 from framework.api.component import Component
-from framework.api.plan import Selection
 from framework.api.protocols import Reward, RewardContext
 from framework.api.schema import MetricConfig
+from framework.api.selection import Selection
 from framework.hooks.rewards import FunctionRewardConfig, as_reward
 from framework.hooks.session import current
 from framework.testing import composition

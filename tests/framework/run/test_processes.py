@@ -12,7 +12,7 @@ import pytest
 
 from framework import Component, hookimpl, testing
 from framework.api.component import imported_too_late
-from framework.api.plan import Selection
+from framework.api.selection import Selection
 from framework.hooks.session import current
 from framework.hooks.validation import wrong_component
 from framework.run.processes import first_modules, stale

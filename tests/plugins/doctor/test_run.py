@@ -9,7 +9,8 @@ import pytest
 
 from framework import testing
 from framework.api.diagnostic import State
-from framework.api.plan import Plan, Selection
+from framework.api.plan import Plan
+from framework.api.selection import Selection
 from framework_plugins.doctor import DiagnosticRecord
 from framework_plugins.doctor.run import run
 from framework_plugins.doctor.worker import DiagnosticProcess

@@ -11,9 +11,9 @@ import pytest
 from framework import testing
 from framework.api import records
 from framework.api.data import Data
-from framework.api.plan import Selection
 from framework.api.protocols import AnyMetric
 from framework.api.records import EvalResult, Message, Prompt
+from framework.api.selection import Selection
 from framework.hooks.session import current
 from framework.run import pipeline
 from framework_plugins.evals.config import ExactMatchConfig, JsonValidConfig, PromptsConfig, StoppedConfig

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from framework import Component, testing
 from framework.api import records
-from framework.api.plan import Selection
 from framework.api.protocols import ExportContext
 from framework.api.records import Artifact, DataResult, ExportResult, Origin
+from framework.api.selection import Selection
 from framework.run import pipeline
 from framework.run.export import in_order
 from framework.util.errors import FrameworkError

@@ -86,7 +86,9 @@ def _by_task(place: Path, files: Sequence[Path]) -> dict[str, Path]:
     tasks: dict[str, Path] = {}
     for file in files:
         name = SAMPLES.fullmatch(file.name)
-        task = name["task"] if name else file.stem.removeprefix("samples_")
+        # Files that the user has named are of one task, as far as their names say: their items are compared.
+        of_task = file.stem.removeprefix("samples_")
+        task = name["task"] if name else of_task if of_task != file.stem else "task"
         if task in tasks:
             raise FrameworkError(
                 f"{display_path(place)} has two logs of the task {task}, {tasks[task].name} and {file.name}: name one "

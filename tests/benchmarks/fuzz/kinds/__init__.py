@@ -10,6 +10,7 @@ from tests.benchmarks.fuzz.kinds import (
     command_lines,
     data_files,
     environments,
+    methods,
     model_folders,
     pieces,
     run_folders,
@@ -25,4 +26,5 @@ KINDS: Mapping[str, SearchStrategy[Case]] = {
     "run_folders": run_folders.CASES,
     "environments": environments.CASES,
     "command_lines": command_lines.CASES,
+    **methods.KINDS,
 }

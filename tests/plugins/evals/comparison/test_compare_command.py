@@ -181,6 +181,9 @@ def test_samples_without_the_file_of_results_are_compared_by_metrics_that_are_kn
     result = project(tmp_path).run("compare", *files)
     assert result.err == ""
     assert "B against A: no difference on these items in arc.acc.\n" in result.out
+    named = [Path(file).rename(tmp_path / f"{name}.jsonl") for name, file in zip("ab", files, strict=True)]
+    result = project(tmp_path).run("compare", *map(str, named))
+    assert "B against A: no difference on these items in task.acc.\n" in result.out
 
 
 def run_folder(folder: Path, right: int, **more: Any) -> None:
