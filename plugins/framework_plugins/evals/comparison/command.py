@@ -161,6 +161,6 @@ def read(place: Path, cluster: str, *, texts: bool) -> Evaluation:
     _, first = next(json_lines(place), (0, None))
     if first is None:
         raise FrameworkError(f"{display_path(place)} is empty")
-    if "doc_id" in first:
+    if "doc_id" in first and "scores" not in first:
         return lm_eval_log.read(place, [place], cluster, texts=texts)
     return items_file.read(place, cluster, texts=texts)

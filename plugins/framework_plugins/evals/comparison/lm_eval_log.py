@@ -133,6 +133,8 @@ def _rows(
         if key in rows[chosen]:
             raise twice(where, f"the document {row['doc_id']} of {task}", f"line {rows[chosen][key][0]}")
         names = row.get("metrics") or [name for name in row if name not in NOT_METRICS]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise FrameworkError(f"{where}: 'metrics' is not a list of names, as lm-eval writes it")
         rows[chosen][key] = number, {name: row[name] for name in names if name in row}
         if key not in found.items:
             doc = row["doc"]

@@ -60,11 +60,17 @@ REWARDS = (
     "[]", "[exact_match]", "[length]", "[token_f1,length]", "[mine]", "[json_valid]", "[both_words]", "[think_format]",
     "exact_match", "[no_such]", "[exact_match,exact_match]", "null",
 )  # fmt: skip
-SETTINGS = (
-    "beta", "loss_type", "loss_weights", "label_smoothing", "num_generations", "max_completion_length", "temperature",
-    "top_p", "epsilon", "epsilon_high", "scale_rewards", "steps_per_generation", "control", "ld_alpha", "simpo_gamma",
-    "desirable_weight", "f_divergence_type", "importance_sampling_level", "no_such",
-)  # fmt: skip
+MARGIN = ("beta", "label_smoothing", "alpha", "loss_type")
+DRAWS = ("num_generations", "max_completion_length", "temperature", "top_p")
+SETTINGS = {
+    "dpo": (*MARGIN, "loss_weights", "ld_alpha", "f_divergence_type", "f_alpha_divergence_coef", "discopop_tau"),
+    "kto": ("beta", "loss_type", "desirable_weight", "undesirable_weight"),
+    "simpo": (*MARGIN, "simpo_gamma"),
+    "cpo": (*MARGIN, "cpo_alpha"),
+    "grpo": (*DRAWS, "beta", "loss_type", "epsilon", "epsilon_high", "scale_rewards", "steps_per_generation"),
+    "best_of_n": (*DRAWS, "control"),
+}
+"""Each method's own; those of another one are refused by name."""
 VALUES = (
     "0",
     "1",
@@ -92,7 +98,7 @@ def _trainings(draw: DrawFn) -> Case:
     if method in {"grpo", "best_of_n"}:
         line += [f"reward={draw(st.sampled_from(REWARDS))}", "method.num_generations=2"]
         line += ["method.max_completion_length=3"]
-    for name in draw(st.lists(st.sampled_from(SETTINGS), max_size=2)):
+    for name in draw(st.lists(st.sampled_from(SETTINGS.get(method, MARGIN)), max_size=2)):
         line.append(f"method.{name}={draw(st.sampled_from(VALUES))}")
     rows = draw(st.lists(_row(), min_size=1, max_size=8))
     if draw(st.booleans()):  # rows of one kind, of which a method can use some
@@ -120,10 +126,11 @@ def _evaluations(draw: DrawFn) -> Case:
     edits, first = [], draw(ITEM)
     for name in ("a.jsonl", "b.jsonl"):
         kind = dict(first if draw(st.integers(0, 3)) else draw(ITEM))
-        items = [kind | {"id": str(number), "doc_id": number} for number in range(draw(st.integers(0, 12)))]
+        key = "doc_id" if "doc" in kind else "id"
+        items = [kind | {key: number} for number in range(draw(st.integers(0, 12)))]
         for item in items:
             if draw(st.integers(0, 4)) == 0:
-                item[draw(st.sampled_from(["id", "doc_id", *item]))] = draw(ODD)
+                item[draw(st.sampled_from(["id", *item]))] = draw(ODD)
         text = "".join(json.dumps(item) + "\n" for item in items).encode("utf-8", "surrogatepass")
         edits.append(Edit("put", name, (draw(st.sampled_from([text, text, text, text[: len(text) // 2]])),)))
     options = draw(

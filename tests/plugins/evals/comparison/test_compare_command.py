@@ -186,6 +186,15 @@ def test_samples_without_the_file_of_results_are_compared_by_metrics_that_are_kn
     assert "B against A: no difference on these items in task.acc.\n" in result.out
 
 
+@pytest.mark.parametrize("metrics", [0.5, [{"name": "acc"}], {"acc": 1}])
+def test_a_sample_of_lm_eval_that_names_no_metrics_is_refused(tmp_path: Path, metrics: Any) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.jsonl").write_text(lines([{**sample(1, acc=1.0), "metrics": metrics}]), encoding="utf-8")
+    result = project(tmp_path).run("compare", "a.jsonl", "b.jsonl")
+    assert result.code == 2
+    assert result.err == "a.jsonl:1: 'metrics' is not a list of names, as lm-eval writes it\n"
+
+
 def run_folder(folder: Path, right: int, **more: Any) -> None:
     """Write what `compare` reads of a run."""
     items: list[float | None] = [float(place < right) for place in range(12)]
