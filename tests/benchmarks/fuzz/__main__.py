@@ -9,7 +9,8 @@ through the command line. A case has a fault if it
   process has;
 - is accepted though it must be refused, or is refused or has another result though it must have the same (`silent`);
 - is refused with a message that names neither the file, the key nor the value (`vague`);
-- leaves or changes files outside its run folder and the cache, or any file although it is refused.
+- leaves or changes files outside its run folder and the cache, or any file although it is refused, unless the message
+  names one of them.
 
 Each different fault is made small by Hypothesis and printed; a table of all of them follows. With a fault, the exit
 code is 1.

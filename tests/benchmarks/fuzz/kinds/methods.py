@@ -127,19 +127,21 @@ def _evaluations(draw: DrawFn) -> Case:
     for name in ("a.jsonl", "b.jsonl"):
         kind = dict(first if draw(st.integers(0, 3)) else draw(ITEM))
         key = "doc_id" if "doc" in kind else "id"
-        items = [kind | {key: number} for number in range(draw(st.integers(0, 12)))]
+        items = [kind | {key: number} for number in range(draw(st.sampled_from([6, 6, 6, 0, 1, 12])))]
         for item in items:
-            if draw(st.integers(0, 4)) == 0:
-                item[draw(st.sampled_from(["id", *item]))] = draw(ODD)
+            score = {"acc": draw(st.sampled_from([0, 1, 1, 0.5, True]))}
+            item.update({"scores": {**item["scores"], **score}} if "scores" in item else score)
+        if items and draw(st.integers(0, 3)) == 0:
+            draw(st.sampled_from(items))[draw(st.sampled_from(["id", *kind]))] = draw(ODD)
         text = "".join(json.dumps(item) + "\n" for item in items).encode("utf-8", "surrogatepass")
-        edits.append(Edit("put", name, (draw(st.sampled_from([text, text, text, text[: len(text) // 2]])),)))
+        edits.append(Edit("put", name, (draw(st.sampled_from([text] * 9 + [text[: len(text) // 2]])),)))
     options = draw(
         st.lists(
             st.sampled_from(
                 ["--json", "--common", "--all-pairs", "--metric=acc", "--metric=no_such", "--margin=-1", "--margin=nan",
                  "--confidence=1", "--confidence=0.5", "--cluster=id", "--cluster=none", "--fail-on=worse",
                  "--lower-is-better=score", "--html=page.html", "--html=.", "c.jsonl", "a.jsonl", "."]
-            ), max_size=3,
+            ), max_size=2,
         )
     )  # fmt: skip
     return Case(
