@@ -87,10 +87,21 @@ def test_no_worse_is_reported_with_its_margin() -> None:
         "gained: no. exact_match is 75% on 200 prompts, before and after; a loss of more than 5 points is ruled out "
         "(95% confidence)"
     ]
-    full = judged(exact_match=one(20, 20, 20))
-    assert full.summary == (
-        "No gain can be seen: the base answers 20 prompts right already, so they cannot show a gain: ask harder ones."
-    )
+
+
+@pytest.mark.parametrize(
+    ("after", "count", "moved", "ruled_out"),
+    [
+        (20, 20, "", ""),
+        (60, 60, "", "; a loss of more than 5 points is ruled out (95% confidence)"),
+        (57, 60, "exact_match fell from 100% to 95%; ", ""),
+    ],
+)
+def test_a_base_that_is_always_right_leaves_no_gain_to_show(after: int, count: int, moved: str, ruled_out: str) -> None:
+    verdict = judged(exact_match=one(count, after, count))
+    text = f"{moved}the base answers {count} prompts right already, so they cannot show a gain: ask harder ones"
+    assert verdict.summary == f"No gain can be seen: {text}."
+    assert verdict.lines == [f"gained: cannot be seen. {text}{ruled_out}"]
 
 
 def test_a_known_bound_is_the_sentence() -> None:
