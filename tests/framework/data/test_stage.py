@@ -456,7 +456,7 @@ def audited(file: Path, run_dir: Path, *, fatal: bool = False) -> Data:
 
 def test_findings_come_the_worst_first_with_rows_by_name(data_file: Path, tmp_path: Path) -> None:
     found = audited(data_file, tmp_path).result.findings
-    assert [finding.name for finding in found] == ["loud", "quiet", "few_prompts"]
+    assert [finding.name for finding in found] == ["loud", "few_prompts", "quiet"]
     assert found[0].examples == ["rows.jsonl:4: say 3 → it is 3", "rows.jsonl:2: say 1 → it is 1"]
 
 
