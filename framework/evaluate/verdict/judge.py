@@ -402,10 +402,10 @@ def _details(changes: Mapping[str, Change], primary: str, config: VerdictConfig,
     yield ", ".join(parts)
     if change.constant is not None and not change.held_back:
         scores = number(change.constant, primary, change.unit)
-        yield (
-            f'the best answer that is the same for all prompts, "{_quoted(change.constant_answer)}", scores {scores}; '
-            f"the model gives {count(change.answers, 'different answer')}"
-        )
+        # That there is only one answer is a line of its own.
+        gives = f"; the model gives {count(change.answers, 'different answer')}" if change.answers > 1 else ""
+        answer = _quoted(change.constant_answer)
+        yield f'the best answer that is the same for all prompts, "{answer}", scores {scores}{gives}'
     if template and change.outcome in {Outcome.better, Outcome.worse}:
         yield "all prompts follow one template: this holds only for prompts of this template"
     base = change.before if change.content_before is None else change.content_before

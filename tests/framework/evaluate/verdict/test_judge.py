@@ -196,6 +196,14 @@ def test_form_and_constant_answers_are_no_gain() -> None:
     ]
 
 
+@pytest.mark.parametrize(("answers", "gives"), [(1, ""), (3, "; the model gives 3 different answers")])
+def test_the_details_have_the_best_constant_answer(answers: int, gives: str) -> None:
+    before, after = one(0, 0)
+    constant = replace(after, constant="no", constant_items=one(0, 6)[1].items, answers=answers)
+    more = judged(exact_match=(before, constant)).more
+    assert more[1] == f'the best answer that is the same for all prompts, "no", scores 10%{gives}'
+
+
 @pytest.mark.parametrize(("distance", "same", "nothing"), [(0.003, 58, True), (0.02, 58, False), (0.003, 40, False)])
 def test_a_training_that_changed_nothing_is_told_so(distance: float, same: int, *, nothing: bool) -> None:
     far = Measure(distance, [distance] * 8, aspect=Aspect.general, kind=MeasureKind.change, unit="nats")
