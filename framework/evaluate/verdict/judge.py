@@ -452,5 +452,5 @@ def _more(changes: Mapping[str, Change], concerns: Sequence[Concern]) -> Iterato
             yield f"{kind.value}: {'; '.join(words)}"
     for concern in concerns:
         word = HARMS.get(concern.aspect)
-        if concern.summary or not (word or concern.flagged):
+        if concern.summary != concern.text and (concern.summary or not (word or concern.flagged)):
             yield f"{word}: {concern.text}" if word else concern.text

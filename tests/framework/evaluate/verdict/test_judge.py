@@ -226,6 +226,8 @@ def test_what_is_known_of_a_concern_is_its_sentence_and_the_rest_is_a_detail() -
     ]
     assert verdict.tones[1:3] == [Tone.lost, Tone.flagged]
     assert verdict.more == ["copied: 12 of 24 rows are recited", "forgot: 12 of 24 rows are recited"]
+    whole = replace(about, text=about.summary)
+    assert judge({}, [whole], CONFIG).more == []  # nothing is said twice
 
 
 def test_a_trial_says_that_it_was_chosen() -> None:
