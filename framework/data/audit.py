@@ -221,7 +221,7 @@ def _save(file: Path, numbers: NDArray[np.int64]) -> None:
 
 
 def findings(chosen: Mapping[str, Selection], data: StoredRows) -> list[Finding]:
-    """Ask the chosen audits, the worst first; what they said of the same rows and settings is kept beside the rows.
+    """Ask the chosen audits; what they said of the same rows and settings is kept beside the rows.
 
     Raises:
         FrameworkError: a finding is fatal.
@@ -233,8 +233,6 @@ def findings(chosen: Mapping[str, Selection], data: StoredRows) -> list[Finding]
         results = records.load(list[Finding], file)
     except (OSError, ValueError):
         results = [finding for audit in audits.values() for finding in audit.audit(data)]
-        order = {severity: number for number, severity in enumerate(reversed(records.Severity))}
-        results.sort(key=lambda finding: order[finding.severity])
         with suppress(OSError):
             records.save(results, file)
     # Before what is fatal: the rows that are left may be the remedy.

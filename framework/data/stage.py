@@ -97,6 +97,8 @@ def load_data(plan: Plan, model: Model) -> Data:
         asked = (choice.config.asks(len(data.prompts)) for choice in plan.evaluator.values())
         findings += _few_prompts(len(own) or max(asked, default=0), plan.verdict.confidence)
         findings += _cut_references(plan.evaluator, model, own or data.prompts)
+    order = [*reversed(Severity)]
+    findings.sort(key=lambda finding: order.index(finding.severity))
     return dataclasses.replace(
         data,
         result=dataclasses.replace(data.result, cached=cached, findings=findings, notes=reader.notes),

@@ -234,18 +234,19 @@ def _compared(name: str, change: Change, asked: str, sure: str) -> Said:
         if change.outcome is Outcome.better:
             return Said(f"Better{form}", f"yes{form}. {text}", Tone.good, moved)
         return Said(f"Worse{form}", f"no, it got worse{form}. {text}", Tone.lost, moved)
+    kept = f"; a loss of more than {_points(change.margin, change, name)} is ruled out ({sure})"
+    if at_best(change):
+        text = f"the base answers {asked} right already, so they cannot show a gain: ask harder ones"
+        if change.before != change.after:
+            text = f"{moved}; {text}"
+        ruled_out = kept if change.outcome is Outcome.no_worse else ""
+        return Said("No gain can be seen", f"cannot be seen. {text}{ruled_out}", short=text)
     if change.outcome is Outcome.no_worse:
-        ruled_out = f"a loss of more than {_points(change.margin, change, name)} is ruled out ({sure})"
-        return Said("Neither better nor worse", f"no. {of_all}; {ruled_out}", Tone.neutral, moved)
+        return Said("Neither better nor worse", f"no. {of_all}{kept}", Tone.neutral, moved)
     if at_worst(change) and change.before == change.after and change.higher_is_better and change.least is not None:
         right = f"none of {asked} is answered right, before or after"
         text = f"no. {name} is 0%: {right}; a gain of more than {_points(most, change, name)} is ruled out ({sure})"
         return Said("No gain", text, Tone.neutral, right)
-    if at_best(change) and change.before == change.after:
-        text = f"the base answers {asked} right already, so they cannot show a gain: ask harder ones"
-        return Said(
-            "No gain can be seen", f"cannot be seen. {name} is {number(change.after, name)}: {text}", short=text
-        )
     if change.margin is not None and most <= change.margin:
         ruled_out = f"a gain of more than {_points(most, change, name)} is ruled out ({sure})"
         return Said("No gain", f"no. {of_all}; {ruled_out}", Tone.neutral, moved)
@@ -401,10 +402,10 @@ def _details(changes: Mapping[str, Change], primary: str, config: VerdictConfig,
     yield ", ".join(parts)
     if change.constant is not None and not change.held_back:
         scores = number(change.constant, primary, change.unit)
-        yield (
-            f'the best answer that is the same for all prompts, "{_quoted(change.constant_answer)}", scores {scores}; '
-            f"the model gives {count(change.answers, 'different answer')}"
-        )
+        # That there is only one answer is a line of its own.
+        gives = f"; the model gives {count(change.answers, 'different answer')}" if change.answers > 1 else ""
+        answer = _quoted(change.constant_answer)
+        yield f'the best answer that is the same for all prompts, "{answer}", scores {scores}{gives}'
     if template and change.outcome in {Outcome.better, Outcome.worse}:
         yield "all prompts follow one template: this holds only for prompts of this template"
     base = change.before if change.content_before is None else change.content_before
@@ -451,5 +452,5 @@ def _more(changes: Mapping[str, Change], concerns: Sequence[Concern]) -> Iterato
             yield f"{kind.value}: {'; '.join(words)}"
     for concern in concerns:
         word = HARMS.get(concern.aspect)
-        if concern.summary or not (word or concern.flagged):
+        if concern.summary != concern.text and (concern.summary or not (word or concern.flagged)):
             yield f"{word}: {concern.text}" if word else concern.text

@@ -133,7 +133,7 @@ def _low_supervision(survey: Survey) -> Iterator[FindingDraft]:
             Check.low_supervision,
             Severity.note,
             survey.train,
-            f"only {share:.1%} of {tokens} tokens are learned; the rest is prompts and templates",
+            f"only {share:.1%} of {tokens:,} tokens are learned; the rest is prompts and templates",
             "shorten what every prompt repeats, or expect slow progress per second of training",
             whole=True,
         )

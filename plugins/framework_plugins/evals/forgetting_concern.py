@@ -134,7 +134,7 @@ def _perplexity(changes: dict[str, Change], settings: ForgettingConfig) -> Itera
         if change is None or not change.before or change.after is None:
             continue
         ratio, limit = change.after / change.before, settings.max_perplexity_ratio
-        text = f"{words} {change.before:.3g} to {change.after:.3g} of {change.pairs} ({ratio:.2f} times"
+        text = f"{words} {change.before:.3g} to {change.after:.3g} of {change.pairs} ({_times(ratio)}"
         if change.low is None or change.high is None:
             broken = not math.isfinite(ratio)
             yield Finding(f"{text}, untested)", broken, not broken, float(broken))
@@ -147,11 +147,17 @@ def _perplexity(changes: dict[str, Change], settings: ForgettingConfig) -> Itera
         summary = f"{words.removeprefix('perplexity of ')} are {_times(ratio)} as surprising to the model as before, "
         summary += f"at least {_times(least)}" if too_much else f"at most {_times(most)}"
         allowed = f"; the limit is {limit:g} times" if unknown else ""
-        yield Finding(f"{text}, at most {most:.2f}{beside})", too_much, unknown, harm, summary, allowed)
+        yield Finding(f"{text}, at most {_factor(most)}{beside})", too_much, unknown, harm, summary, allowed)
 
 
 def _times(factor: float) -> str:
-    return f"{factor:.2f} times" if factor < 10 else f"{factor:,.0f} times"  # noqa: PLR2004 - then no digit more tells
+    return f"{_factor(factor)} times"
+
+
+def _factor(factor: float) -> str:
+    if factor < 10:  # noqa: PLR2004 - then no digit more tells
+        return f"{factor:.2f}"
+    return f"{factor:,.0f}" if factor < 1e6 else f"{factor:.2g}"  # noqa: PLR2004 - which a reader can still say
 
 
 def _divergence(name: str, plan: Plan, changes: dict[str, Change], settings: ForgettingConfig) -> Iterator[Concern]:

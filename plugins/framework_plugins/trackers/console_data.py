@@ -47,7 +47,7 @@ def histogram(lengths: Lengths) -> str:
 
 
 def show_findings(out: Terminal, findings: Sequence[Finding], audits: Iterable[str]) -> None:
-    """Print what the audits found, as they sort it: the worst first."""
+    """Print what the audits found, the worst first."""
     names = ", ".join(audits)
     if not names and not findings:
         return

@@ -156,14 +156,6 @@ def found_in(made: Plan, rows: Store, part: NDArray[np.int8]) -> list[Finding]:
     return audit.findings(made.audit, StoredRows(made, rows, part))
 
 
-def test_the_worst_comes_first(tmp_path: Path) -> None:
-    says = [finding("rare", Severity.note), finding("bad", Severity.serious), finding("odd", Severity.warning)]
-    made, _ = with_audit(planned(tmp_path), *says)
-    rows = written(tmp_path, [conversation("a?", "a")])
-    found = found_in(made, rows, rows.columns.part)
-    assert [one.name for one in found] == ["bad", "odd", "rare"]
-
-
 def test_a_fatal_finding_ends_the_run_and_says_what_to_do(tmp_path: Path) -> None:
     says = [finding("rare", Severity.note), finding("bad", Severity.warning, fatal=True)]
     made, _ = with_audit(planned(tmp_path), *says)

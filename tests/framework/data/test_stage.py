@@ -416,7 +416,7 @@ def test_a_row_that_is_too_long_is_not_held_out(write_rows: Write, tmp_path: Pat
         write_rows([*same, {"instruction": "tell", "output": "it " * 50}]), tmp_path, "trainer.max_seq_length=20"
     )
     assert (data.result.train_rows, data.result.validation_rows, data.result.overflow_rows) == (12, 0, 1)
-    assert data.result.findings[0].name == "nothing_held_out"
+    assert "nothing_held_out" in {finding.name for finding in data.result.findings}
 
 
 def test_plain_text_is_learned_whole_and_asks_nothing(write_rows: Write, tmp_path: Path) -> None:
@@ -456,7 +456,7 @@ def audited(file: Path, run_dir: Path, *, fatal: bool = False) -> Data:
 
 def test_findings_come_the_worst_first_with_rows_by_name(data_file: Path, tmp_path: Path) -> None:
     found = audited(data_file, tmp_path).result.findings
-    assert [finding.name for finding in found] == ["loud", "quiet", "few_prompts"]
+    assert [finding.name for finding in found] == ["loud", "few_prompts", "quiet"]
     assert found[0].examples == ["rows.jsonl:4: say 3 → it is 3", "rows.jsonl:2: say 1 → it is 1"]
 
 

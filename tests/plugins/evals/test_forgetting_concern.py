@@ -97,6 +97,13 @@ def test_what_stayed_is_reported_with_the_most_that_can_be_lost(plan: Plan) -> N
             0.476,
         ),
         (
+            general(perplexity=4e11),
+            "perplexity of general texts 40 to 4e+11 of 32 (1e+10 times, at most 1e+10)",
+            "general texts are 1e+10 times as surprising to the model as before, at least 9.5e+09 times (95% "
+            "confidence)",
+            1.0,
+        ),
+        (
             general(answers=50),
             "perplexity of general answers 20 to 50 of 32 (2.50 times, at most 2.52)",
             "general answers are 2.50 times as surprising to the model as before, at least 2.39 times (95% confidence)",

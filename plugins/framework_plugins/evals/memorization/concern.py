@@ -14,6 +14,8 @@ from framework_plugins.evals.config import MemorizationConfig
 from framework_plugins.evals.memorization.excess import Excess, excess
 
 NAME = "memorization"
+NOT_MEASURED = "memorization is not measured: "
+"""How the evaluator's note begins if no row can be asked; the reason follows."""
 KINDS = ("verbatim", "common_run")
 """The whole answer, and its longest stretch: each may show what is copied."""
 MAX_NAMED_ROWS = 3
@@ -36,11 +38,13 @@ def memorization_concern(config: MemorizationConfig, results: Results, confidenc
         confidence: how sure a flag has to be, such as 0.95.
 
     Returns:
-        None if no training row was asked.
+        What is not known if no training row can be asked; None if the evaluator was not asked at all.
     """
     after = results.after.measures
     if "verbatim_train" not in after:
-        return None
+        notes = (note.partition(NOT_MEASURED) for note in results.after.notes)
+        text = next((f"not measured, because {why}" for _, begin, why in notes if begin), "")
+        return Concern(NAME, Aspect.copying, text, "", flagged=False, unknown=True, summary=text) if text else None
     before = _same_rows(results.before, after)
     alone = "verbatim_heldout" not in after
     excesses = [excess_of(kind, before, after, confidence) for kind in KINDS]

@@ -14,7 +14,7 @@ from statistics import fmean
 from framework.api import AnyMetric, Aspect, Data, EvalResult, Measure, Model, Results, Scored
 from framework.api.training import TokenRow
 from framework_plugins.evals.config import MemorizationConfig
-from framework_plugins.evals.memorization.concern import memorization_concern, more_rows_help
+from framework_plugins.evals.memorization.concern import NOT_MEASURED, memorization_concern, more_rows_help
 from framework_plugins.evals.memorization.drawn import SampledRows, sample_rows, with_unique_words
 from framework_plugins.evals.memorization.recital import Recital, recital, scored_part
 
@@ -144,7 +144,7 @@ def _notes(train: SampledRows, held_out: SampledRows, fewest: int, *, few: bool)
             )
             if count
         ]
-        yield f"memorization is not measured: {' and '.join(reasons) or 'there are no training rows'}"
+        yield f"{NOT_MEASURED}{' and '.join(reasons) or 'there are no training rows'}"
         return
     for name, drawn in (("training", train), ("held-out", held_out)):
         if drawn.short:

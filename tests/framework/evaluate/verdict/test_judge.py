@@ -87,10 +87,21 @@ def test_no_worse_is_reported_with_its_margin() -> None:
         "gained: no. exact_match is 75% on 200 prompts, before and after; a loss of more than 5 points is ruled out "
         "(95% confidence)"
     ]
-    full = judged(exact_match=one(20, 20, 20))
-    assert full.summary == (
-        "No gain can be seen: the base answers 20 prompts right already, so they cannot show a gain: ask harder ones."
-    )
+
+
+@pytest.mark.parametrize(
+    ("after", "count", "moved", "ruled_out"),
+    [
+        (20, 20, "", ""),
+        (60, 60, "", "; a loss of more than 5 points is ruled out (95% confidence)"),
+        (57, 60, "exact_match fell from 100% to 95%; ", ""),
+    ],
+)
+def test_a_base_that_is_always_right_leaves_no_gain_to_show(after: int, count: int, moved: str, ruled_out: str) -> None:
+    verdict = judged(exact_match=one(count, after, count))
+    text = f"{moved}the base answers {count} prompts right already, so they cannot show a gain: ask harder ones"
+    assert verdict.summary == f"No gain can be seen: {text}."
+    assert verdict.lines == [f"gained: cannot be seen. {text}{ruled_out}"]
 
 
 def test_a_known_bound_is_the_sentence() -> None:
@@ -185,6 +196,14 @@ def test_form_and_constant_answers_are_no_gain() -> None:
     ]
 
 
+@pytest.mark.parametrize(("answers", "gives"), [(1, ""), (3, "; the model gives 3 different answers")])
+def test_the_details_have_the_best_constant_answer(answers: int, gives: str) -> None:
+    before, after = one(0, 0)
+    constant = replace(after, constant="no", constant_items=one(0, 6)[1].items, answers=answers)
+    more = judged(exact_match=(before, constant)).more
+    assert more[1] == f'the best answer that is the same for all prompts, "no", scores 10%{gives}'
+
+
 @pytest.mark.parametrize(("distance", "same", "nothing"), [(0.003, 58, True), (0.02, 58, False), (0.003, 40, False)])
 def test_a_training_that_changed_nothing_is_told_so(distance: float, same: int, *, nothing: bool) -> None:
     far = Measure(distance, [distance] * 8, aspect=Aspect.general, kind=MeasureKind.change, unit="nats")
@@ -207,6 +226,8 @@ def test_what_is_known_of_a_concern_is_its_sentence_and_the_rest_is_a_detail() -
     ]
     assert verdict.tones[1:3] == [Tone.lost, Tone.flagged]
     assert verdict.more == ["copied: 12 of 24 rows are recited", "forgot: 12 of 24 rows are recited"]
+    whole = replace(about, text=about.summary)
+    assert judge({}, [whole], CONFIG).more == []  # nothing is said twice
 
 
 def test_a_trial_says_that_it_was_chosen() -> None:

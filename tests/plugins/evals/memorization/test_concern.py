@@ -156,8 +156,13 @@ def test_an_answer_that_was_cut_is_not_said_to_be_whole() -> None:
     assert "answered word for word for 5 tokens or to the end" in found.text
 
 
-def test_where_no_row_was_asked_there_is_nothing_to_say() -> None:
+def test_where_no_row_can_be_asked_the_reason_is_said() -> None:
     assert memorization_concern(CONFIG, Results(None, EvalResult({})), 0.95) is None
+    after = evaluated(Reciter(), MemorizationConfig(min_tokens=ANSWER + 1), 5, 5)
+    found = memorization_concern(CONFIG, Results(None, after), 0.95)
+    assert found is not None
+    assert (found.flagged, found.unknown, found.harm) == (False, True, 0)
+    assert found.summary == "not measured, because 5 of 5 training rows have an answer of fewer than 9 tokens"
 
 
 def test_a_model_that_gives_no_numbers_is_not_ruled_out() -> None:
