@@ -83,6 +83,7 @@ class Plan:
     seed: int
     stages: tuple[Stage, ...]
     run_dir: Path
+    """Where the run works: on this machine, also if `run_dir` of the config is on a store."""
     objective: str
     planning: PlanConfig
     health: HealthConfig
@@ -118,6 +119,10 @@ class Plan:
     """Seconds that the run has after a signal before it ends."""
     sweep: str = ""
     """The sweep that this run is a trial of, by the name of its folder; empty if it is not a trial."""
+    store: str = ""
+    """The URL of the run folder on a store, where the run is kept; empty if it is on this machine only."""
+    store_seconds: float = 60.0
+    """Seconds that the end of the run waits for a store that takes nothing."""
     trial: str = ""
     """Which trial of the sweep it is, and the overrides that distinguish it; empty if it is not a trial."""
     expected_rows: ExpectedRows | None = None

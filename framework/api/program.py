@@ -100,6 +100,7 @@ from framework.run.processes import (
 )
 from framework.rundir.folder import (
     check_writable,
+    locked,
 )
 from framework.rundir.read import (
     newest_run,
@@ -167,6 +168,7 @@ __all__ = [
     "load_data",
     "load_file",
     "load_record",
+    "locked",
     "make_plan",
     "newest_run",
     "note_failure",

@@ -596,7 +596,9 @@ class RunConfig:
     """The stages to run. Some of them can run alone, or later with the `run_dir` of a finished run."""
     run_dir: Annotated[str | None, Len(1), Affects.nothing] = None
     """Folder of this run. Default: outputs/<name>/<time>. Given the folder of an earlier run, the run continues from
-    that run's results."""
+    that run's results. `s3://BUCKET/FOLDER`, or another URL that fsspec knows, is a folder on an object store."""
+    store_seconds: Annotated[float, Gt(0), Affects.nothing] = 60.0
+    """Seconds that the end of a run waits for an object store that takes nothing more. A training never waits."""
     grace_seconds: Annotated[float, Gt(0), Affects.nothing] = 25.0
     """Seconds that a run has after Ctrl-C, SIGTERM, SIGUSR1, SIGHUP or SIGXCPU to save a checkpoint and to close its
     trackers. Then it ends, and can be resumed from what it has saved by then."""

@@ -25,8 +25,9 @@ from framework.hooks.local_file import load_file
 from framework.hooks.session import Session, current
 from framework.rundir.environment import Environment
 from framework.rundir.folder import saved_overrides
+from framework.rundir.store import fetch, mirror
 from framework.util.command import CommandParser, this_program
-from framework.util.errors import FrameworkError, unknown
+from framework.util.errors import FrameworkError, is_url, unknown
 from framework.util.redact import hide
 
 QUICKSTART = "+experiment=quickstart"
@@ -96,6 +97,8 @@ def complete(words: list[str]) -> list[str]:
         return words
     keys = {override_key(word) for word in words}
     run_dir = next((word.partition("=")[2].strip("'\"") for word in words if override_key(word) == "run_dir"), None)
+    if run_dir and is_url(run_dir):
+        fetch(run_dir)
     earlier = [word for word in saved_overrides(run_dir) if override_key(word) not in keys] if run_dir else []
     earlier = without_replaced(earlier, words)
     if not earlier and not keys & {"experiment", "model", "data"}:
@@ -152,8 +155,10 @@ def restore_folders(session: Session, words: Sequence[str]) -> None:
         FrameworkError: the folder's environment.json is not valid.
     """
     for word in words:
-        file = Path(word.partition("=")[2].strip("'\""), ENVIRONMENT)
-        if override_key(word) == "run_dir" and file.is_file():
+        if override_key(word) != "run_dir":
+            continue
+        file = mirror(word.partition("=")[2].strip("'\"")) / ENVIRONMENT
+        if file.is_file():
             try:
                 environment = records.load(Environment, file)
             except ValueError as error:

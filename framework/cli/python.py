@@ -60,7 +60,7 @@ def load_report(folder: str | os.PathLike[str]) -> Report:
     Raises:
         FrameworkError: there is no such run, it has no report, or its report cannot be read.
     """
-    run = read_run(Path(folder))
+    run = read_run(os.fspath(folder))
     report = run.record(Report, REPORT)
     if report is None:
         raise FrameworkError(f"{run.folder} holds no {REPORT}: the run has not come to its end")
@@ -125,7 +125,7 @@ def load_model(
         FrameworkError: the run has no trained weights, or its model is not available.
     """
     words = words_of(overrides)
-    run = read_run(Path(folder))
+    run = read_run(os.fspath(folder))
     with contextlib.ExitStack() as stack:
         with contextlib.chdir(Path.cwd()):  # a run is opened from the folder where it was started
             stack.enter_context(current())

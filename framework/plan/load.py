@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from framework.api.component import GROUPS
-from framework.api.plan import Plan
+from framework.api.plan import CHECKPOINT, Plan
 from framework.api.protocols import Backend, Model, ModelSource
 from framework.api.run_folder import ENVIRONMENT, PLAN, SavedRun
 from framework.api.schema import Stage
@@ -36,7 +36,8 @@ from framework.plan.diagnose import diagnose, overrides_of
 from framework.plan.make import make_plan
 from framework.rundir.environment import Environment
 from framework.rundir.folder import check_kinds
-from framework.util.errors import FrameworkError
+from framework.rundir.store import fetch
+from framework.util.errors import FrameworkError, display_run, is_url
 from framework.util.redact import HIDDEN
 
 PATH = re.compile(r"([\w.]+[._])?(path|dir|sets|mix)|checkpoint|adapter\.start|plugins")
@@ -140,6 +141,8 @@ def restored(run: SavedRun, overrides: Sequence[str] = ()) -> Iterator[tuple[Pla
     Raises:
         FrameworkError: the run has no trained weights, or its model is not available.
     """
+    if is_url(url := display_run(run.folder)):
+        fetch(url, lambda name: name.startswith(f"{CHECKPOINT}/"))
     plan = saved_plan(run, overrides)
     if not plan.checkpoint.is_dir():
         folder, name = plan.checkpoint.parent, plan.checkpoint.name
@@ -174,7 +177,7 @@ def _below(value: Any, folder: Path, *, always: bool) -> Any:
         return [_below(each, folder, always=always) for each in value]
     if isinstance(value, dict):
         return {name: _below(each, folder, always=always) for name, each in value.items()}
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or is_url(value):
         return value
     place = folder / Path(value).expanduser()
     known = Path(str(place).partition("*")[0])  # of a glob, the folder

@@ -27,7 +27,8 @@ from framework.hooks.local_file import is_loaded
 from framework.hooks.manager import Plugins
 from framework.hooks.session import current
 from framework.hooks.validation import missing_factory
-from framework.util.errors import FrameworkError, unknown
+from framework.rundir.store import mirror
+from framework.util.errors import FrameworkError, is_url, unknown
 from framework.util.redact import HIDDEN, redact
 from framework.util.versions import installed
 
@@ -94,6 +95,8 @@ def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
         seed=config.seed,
         stages=tuple(stage for stage in Stage if stage in config.stages),
         run_dir=_run_dir(config, run_dir),
+        store=config.run_dir if config.run_dir is not None and is_url(config.run_dir) else "",
+        store_seconds=config.store_seconds,
         objective=config.objective,
         planning=OmegaConf.to_object(config.plan),
         health=OmegaConf.to_object(config.health),
@@ -135,7 +138,7 @@ def _run_dir(config: DictConfig, trial_dir: Path | None) -> Path:
             "run_dir would put all trials of a sweep into one folder: set hydra.sweep.dir=FOLDER instead"
         )
     if config.run_dir is not None:
-        return Path(config.run_dir).absolute()
+        return mirror(config.run_dir)
     now = datetime.now().astimezone()
     folder = Path("outputs", redact(config.name), f"{now:%Y-%m-%d_%H-%M-%S}")
     if trial_dir is None and folder.exists():  # a run that started in the same second

@@ -29,7 +29,7 @@ from framework.api.schema import Stage
 from framework.rundir.status import note_failure
 from framework.util import lock
 from framework.util.command import this_program
-from framework.util.errors import Interrupted, display_path
+from framework.util.errors import Interrupted, display_run
 
 SIGNAL_NAMES = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP", "SIGXCPU")
 SIGNALS: list[signal.Signals] = [getattr(signal, name) for name in SIGNAL_NAMES if hasattr(signal, name)]
@@ -197,9 +197,9 @@ def _scontrol(*words: str) -> str | None:
 
 def export_command(run_dir: Path) -> str:
     """Return the command that makes the exports of a run again."""
-    return f"{this_program()} stages=[export] run_dir={shlex.quote(display_path(run_dir))}"
+    return f"{this_program()} stages=[export] run_dir={shlex.quote(display_run(run_dir))}"
 
 
 def resume_command(folder: Path) -> str:
     """Return the command that continues with a run or a sweep."""
-    return f"{this_program()} resume {shlex.quote(display_path(folder))}"
+    return f"{this_program()} resume {shlex.quote(display_run(folder))}"

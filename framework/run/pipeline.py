@@ -49,6 +49,7 @@ from framework.run.reuse import CompletedStages, TrainingReuse, forget
 from framework.run.stages import Events, Stages, naming_full_disk
 from framework.run.training import TrainingController
 from framework.rundir.folder import SCRATCH, WritableRunFolder, check_writable
+from framework.rundir.store import mirrored
 from framework.util.errors import FrameworkError
 
 
@@ -66,6 +67,7 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
     run_dir, resumed = plan.run_dir, plan.run_dir.parent if plan.sweep else plan.run_dir
     with (
         Interruption(run_dir, resumed, plan.grace_seconds) as interruption,
+        mirrored(plan.store, run_dir, plan.store_seconds),
         Events(plan, session) as events,
         naming_full_disk(run_dir, resumed),
     ):

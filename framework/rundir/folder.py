@@ -18,6 +18,7 @@ from framework.api.run_folder import ENVIRONMENT, OVERRIDES, STATUS, TRAINING_ST
 from framework.api.schema import Stage
 from framework.api.text.overrides import override_key
 from framework.config.limits import check_words
+from framework.rundir.store import mirror
 from framework.util import lock
 from framework.util.errors import FrameworkError
 from framework.util.files import PART_SUFFIX, read_text, write_atomically
@@ -150,7 +151,7 @@ def saved_overrides(run_dir: str) -> list[str]:
     Raises:
         FrameworkError: the file holds something else.
     """
-    file = Path(run_dir) / OVERRIDES
+    file = mirror(run_dir) / OVERRIDES
     try:
         words = json.loads(read_text(file))
     except OSError:  # a new folder, or one of which `check_writable` will tell what is wrong

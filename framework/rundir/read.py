@@ -18,9 +18,10 @@ from framework.api.run_folder import OVERRIDES, PLAN, RUNNING, STATUS, RunFolder
 from framework.api.selection import as_plain
 from framework.hooks.session import current
 from framework.rundir.folder import REMOVED, check_overrides
+from framework.rundir.store import fetch, holder, is_record
 from framework.util import lock
 from framework.util.command import this_program
-from framework.util.errors import FrameworkError
+from framework.util.errors import FrameworkError, is_url
 from framework.util.files import read_text
 
 T = TypeVar("T")
@@ -39,11 +40,13 @@ ABSENT = _Absent()
 
 
 def read_run(folder: str | Path) -> SavedRun:
-    """Read the config and the overrides of a run.
+    """Read the config and the overrides of a run in a folder, or in one on a store by its URL.
 
     Raises:
         FrameworkError: there is no such folder, no run made it, or a file of it cannot be read.
     """
+    if isinstance(folder, str) and is_url(folder):
+        folder = fetch(folder, is_record, required=True)
     folder = Path(folder).expanduser().absolute()
     if not folder.is_dir():
         raise FrameworkError(f"{folder}: there is no such folder")
@@ -121,7 +124,7 @@ def state_of(run: Path, home: Path) -> str:
         state = str(RunFolder(run).status().get("state", ""))
     except FrameworkError:
         return "unreadable"
-    return "killed" if state == RUNNING and not lock.holder(home / lock.NAME) else state
+    return "killed" if state == RUNNING and not lock.holder(home / lock.NAME) and not holder(home) else state
 
 
 def _json(file: Path, kind: type[T]) -> T:

@@ -26,6 +26,8 @@ LONGEST_NAME = 255
 QUOTED_WORD = re.compile(r"""["'](\w+)["']""")
 SHOWN_NAMES = 60
 """Valid names that a message lists: names that come from data may be thousands."""
+STORES = ".stores"
+"""The folder in the cache with the runs that are on stores, a folder for each protocol."""
 SHOWN_CHARACTERS = 60
 """Characters of a name of a file that is too long."""
 
@@ -169,6 +171,19 @@ def signal_name(number: int) -> str:
     """Return the name of a signal, `signal 9 (SIGKILL)`; only its number if this system has no name for it."""
     names = {each.value: f" ({each.name})" for each in signal.Signals}
     return f"signal {number}{names.get(number, '')}"
+
+
+def is_url(place: str) -> bool:
+    """Whether a place is a URL, of a store, and not a path."""
+    return re.match(r"[A-Za-z][\w+.-]*://", place) is not None
+
+
+def display_run(run_dir: Path, folder: Path | None = None) -> str:
+    """Return the folder of a run as it would be typed in `folder`: the URL of one on a store, else `display_path`."""
+    if STORES not in run_dir.parts:
+        return display_path(run_dir, folder)
+    protocol, *rest = run_dir.parts[run_dir.parts.index(STORES) + 1 :]
+    return f"{protocol}://{'/' if protocol in {'file', 'local'} else ''}{'/'.join(rest)}"
 
 
 def display_path(path: Path, folder: Path | None = None) -> str:

@@ -62,7 +62,7 @@ def folder(place: Path, remedy: str) -> Iterator[None]:
             mine.release()  # the file is the other's, and stays
             raise locked(place, other, remedy)
         for number, *_ in opened:  # Windows lets the one who locked a file write it by this number only
-            _write(number, f"{_me()}\n{_machine()}\n")
+            _write(number, f"{me()}\n{machine()}\n")
         stop = threading.Event()
         # A daemon: it must not keep a process alive whose main thread has ended.
         threading.Thread(target=_beat, args=(file, stop), daemon=True).start()
@@ -82,11 +82,12 @@ def locked(place: Path, by: str, remedy: str) -> FrameworkError:
     return FrameworkError(f"{place}: locked by {by}. Wait for it to finish or {remedy}")
 
 
-def _me() -> str:
+def me() -> str:
+    """Return how this process is called in messages."""
     return f"process {os.getpid()} on {socket.gethostname()}"
 
 
-def _machine() -> str:
+def machine() -> str:
     """Return what only this machine, since its start, calls itself."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -111,8 +112,8 @@ def _lives_elsewhere(file: Path, text: str, touched: float) -> str:
 
     No clocks are compared: who lives touches the file again.
     """
-    who, _, machine = text.strip().partition("\n")
-    if not machine or machine == _machine() or abs(time.time() - touched) > CLOCK_SKEW_SECONDS:
+    who, _, other = text.strip().partition("\n")
+    if not other or other == machine() or abs(time.time() - touched) > CLOCK_SKEW_SECONDS:
         return ""
     print(f"{file}: {who} may still be running: waiting up to {DEAD_AFTER_SECONDS:g} s to find out", file=sys.stderr)
     end = time.monotonic() + DEAD_AFTER_SECONDS
@@ -174,7 +175,7 @@ def private_folder(folder: Path) -> Path:
 
 
 def _write_holder(file: int) -> None:
-    _write(file, _me())
+    _write(file, me())
 
 
 def _write(file: int, text: str) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
+from tests.benchmarks import clusters_table
 from tests.benchmarks.gpus_table import COUNTS, SHAPES, lines, table
 
 PAGE = Path(__file__).parents[2] / "docs/explanation/scaling.md"
@@ -18,3 +20,17 @@ def test_the_table_is_that_of_the_arithmetic() -> None:
     printed = "\n".join(line.rstrip() for line in captured.get().splitlines())
     assert f"```text\n{printed}\n```" in PAGE.read_text(encoding="utf-8")
     assert len(list(lines())) == 2 * len(SHAPES) * len(COUNTS)
+
+
+def test_the_tables_of_clusters_are_those_of_the_arithmetic_and_its_shares_near_published_ones() -> None:
+    console = Console(width=100, highlight=False)
+    with console.capture() as captured:
+        console.print(clusters_table.table())
+        console.print(clusters_table.published())
+    printed = "\n".join(line.rstrip() for line in captured.get().splitlines())
+    assert f"```text\n{printed}\n```" in PAGE.read_text(encoding="utf-8")
+    # The authors count every pair of tokens in attention, the plan half of them.
+    assert all(0.85 < run.share / run.told < 1 for run in clusters_table.PUBLISHED if run.told)
+    by_count = {(line.model, line.method, line.count): line for line in clusters_table.lines()}
+    assert by_count["8B", "LoRA", 8].moved / by_count["8B", "LoRA", 512].moved == pytest.approx((7 / 8) / (511 / 512))
+    assert not by_count["405B", "full", 64].fits

@@ -29,6 +29,7 @@ from framework.api.text.sweeps import figures, settings_text, sweep_facts, winne
 from framework.util.command import this_program
 from framework.util.errors import (
     display_path,
+    display_run,
     error_location,
     error_traceback,
     nearest,
@@ -52,6 +53,7 @@ __all__ = [
     "data_facts",
     "difference",
     "display_path",
+    "display_run",
     "error_location",
     "error_traceback",
     "figures",

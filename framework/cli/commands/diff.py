@@ -77,7 +77,7 @@ class DiffCommand:
         parser.add_argument("--json", action="store_true", help="print JSON")
         parsed = parser.read(arguments)
         words = (parsed.run_a, parsed.run_b)
-        sides = tuple(_seeds(Path(word)) for word in words)
+        sides = tuple(_seeds(word) for word in words)
         runs = (sides[0][0], sides[1][0])
         parts = {
             "overrides": _overrides(runs),
@@ -94,9 +94,9 @@ class DiffCommand:
         return 0
 
 
-def _seeds(folder: Path) -> list[SavedRun]:
+def _seeds(folder: str) -> list[SavedRun]:
     """Return a run; of a sweep its best trial, with the trials that differ from it in the seed alone."""
-    file = folder.expanduser() / SWEEP
+    file = Path(folder).expanduser() / SWEEP
     if not file.exists():
         return [read_run(folder)]
     try:

@@ -29,7 +29,7 @@ from framework.rundir.environment import Commit, Environment, commit, plugin_ori
 from framework.rundir.folder import locked
 from framework.rundir.read import ABSENT, differences, flat, read_run
 from framework.util.command import CommandParser
-from framework.util.errors import FrameworkError, display_path
+from framework.util.errors import FrameworkError, display_run
 from framework.util.redact import HIDDEN
 from framework.util.versions import installed
 
@@ -72,7 +72,7 @@ class RerunCommand:
         with locked(plan.run_dir):
             report = launcher.launch(plan)
         if report is not None:
-            both = " ".join(display_path(folder, shell) for folder in (run.folder, plan.run_dir))
+            both = " ".join(display_run(folder, shell) for folder in (run.folder, plan.run_dir))
             print(f"compare: python -m framework diff {both}")
         return 0
 

@@ -31,10 +31,11 @@ from framework.run.interruption import resume_command
 from framework.rundir.environment import Environment
 from framework.rundir.folder import REMOVED
 from framework.rundir.read import read_run, state_of
+from framework.rundir.store import fetch
 from framework.sweep.folder import MULTIRUN, folders
 from framework.util import lock
 from framework.util.command import CommandParser
-from framework.util.errors import FrameworkError
+from framework.util.errors import FrameworkError, display_run, is_url
 
 RESUME = "hydra.callbacks.sweep_folder.resume"
 OWN_KEYS = {RESUME, "hydra.sweep.dir"}
@@ -55,17 +56,17 @@ class ResumeCommand:
             "folder",
             metavar="FOLDER",
             nargs="?",
-            help="the folder of the run or the sweep; default: list what can be resumed",
+            help="the folder of the run or the sweep, or the URL of a run; default: list what can be resumed",
         )
         given = parser.read(arguments).folder
         if given is None:
             for line in _resumable(Path.cwd()):
                 print(line)
             return 0
-        folder = Path(given).expanduser().absolute()
+        folder = fetch(given, required=True) if is_url(given) else Path(given).expanduser().absolute()
         session = current()
         is_run = (folder / OVERRIDES).exists() and not (folder / MULTIRUN).exists()
-        words = _run(session, folder) if is_run else _sweep(session, folder)
+        words = _run(session, folder, given if is_url(given) else str(folder)) if is_run else _sweep(session, folder)
         load_surroundings(session, words)
         start(session, words)
         return 0
@@ -85,7 +86,7 @@ def _resumable(place: Path) -> Iterator[str]:
         yield "nothing to resume: no run below outputs/ was interrupted"
 
 
-def _run(session: Session, folder: Path) -> list[str]:
+def _run(session: Session, folder: Path, typed: str) -> list[str]:
     """Return the overrides that resume a run, after a change to the folder where it was started.
 
     Raises:
@@ -95,9 +96,9 @@ def _run(session: Session, folder: Path) -> list[str]:
         raise FrameworkError(f"{folder} is a trial of a sweep: resume the sweep with {resume_command(folder.parent)}")
     run = read_run(folder)
     if RunFolder(folder).status().get("state") == FINISHED:
-        raise FrameworkError(f"{folder} is finished: there is nothing to resume; use rerun to run it again")
+        raise FrameworkError(f"{typed} is finished: there is nothing to resume; use rerun to run it again")
     _enter(session, folder / ENVIRONMENT)
-    place = QuotedString(str(folder), Quote.single).with_quotes()
+    place = QuotedString(typed, Quote.single).with_quotes()
     return [*(word for word in run.overrides if override_key(word) != "run_dir"), f"run_dir={place}"]
 
 
@@ -144,6 +145,9 @@ def _enter(session: Session, file: Path | None) -> None:
         environment = records.load(Environment, file)
     except (OSError, ValueError) as error:
         raise FrameworkError(f"{error}. Remove it, and resume in the folder where the run was started") from error
+    if not Path(environment.folder).is_dir() and is_url(display_run(file.parent)):
+        print(f"runs here: {environment.folder}, where it was started, is not on this machine", file=sys.stderr)
+        return
     if not Path(environment.folder).is_dir():
         raise FrameworkError(f"{file.parent} was started in {environment.folder}, which does not exist here")
     if Path(environment.folder).resolve() != Path.cwd().resolve():

@@ -23,9 +23,10 @@ from framework.api.text import count, visible, winner_text
 from framework.cli.commands import RunsCommandConfig
 from framework.cli.commands.resume import OUTPUTS
 from framework.rundir.read import started, state_of
+from framework.rundir.store import fetch_runs
 from framework.sweep.folder import SWEEP, folders, planned_trials
 from framework.util.command import CommandParser, this_program
-from framework.util.errors import FrameworkError, display_path
+from framework.util.errors import FrameworkError, display_run, is_url
 
 VERDICT_CHARACTERS = 200
 """Characters of a verdict in the list."""
@@ -61,19 +62,19 @@ class RunsCommand:
         """Print a row for each run and each sweep, or with `--json` a list of them."""
         parser = CommandParser("runs", RunsCommandConfig.__doc__)
         parser.add_argument(
-            "folder", nargs="?", type=Path, default=Path(OUTPUTS), metavar="FOLDER", help=f"default: {OUTPUTS}"
+            "folder", nargs="?", default=OUTPUTS, metavar="FOLDER", help=f"or a URL of a store; default: {OUTPUTS}"
         )
         parser.add_argument("--json", action="store_true", help="print JSON")
         parsed = parser.read(arguments)
-        place: Path = parsed.folder
-        if not place.is_dir() and place != Path(OUTPUTS):
+        place = fetch_runs(parsed.folder) if is_url(parsed.folder) else Path(parsed.folder)
+        if not place.is_dir() and parsed.folder not in {OUTPUTS, display_run(place)}:
             raise FrameworkError(f"{place}: there is no such folder")
         rows = [_row(home, runs) for home, runs in folders(place.absolute()).items()]
         rows.sort(key=lambda row: row.started, reverse=True)
         if parsed.json:
             print(json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False))
         elif not rows:
-            print(f"no runs below {place}: `{this_program()}` starts the quickstart")
+            print(f"no runs below {parsed.folder}: `{this_program()}` starts the quickstart")
         else:
             _show(rows)
         return 0
@@ -86,7 +87,7 @@ def _row(home: Path, runs: Sequence[Path]) -> Row:
         lines = part(report, list, "verdict", "lines") or [_plain(home / STATUS).get("error") or ""]
         lines = [part(report, str, "verdict", "summary") or lines[0]]
         score = part(report, int | float, "verdict", "score")
-        return Row(display_path(home), begun, state_of(home, home), score, visible(str(lines[0]), " "))
+        return Row(display_run(home), begun, state_of(home, home), score, visible(str(lines[0]), " "))
     states = [state_of(run, home) for run in runs]
     tally = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     words, score = "", None
@@ -94,7 +95,7 @@ def _row(home: Path, runs: Sequence[Path]) -> Row:
         sweep = records.load(Sweep, home / SWEEP)
         for best in (trial for trial in sweep.trials if trial.number == sweep.best):
             words, score = f"best: {winner_text(sweep)}", best.score
-    return Row(display_path(home), begun, f"{_begun(len(runs), home)}: {tally}", score, visible(words, " "))
+    return Row(display_run(home), begun, f"{_begun(len(runs), home)}: {tally}", score, visible(words, " "))
 
 
 def _begun(trials: int, home: Path) -> str:

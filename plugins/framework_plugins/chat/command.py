@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from framework.api import HIDDEN, ExportResult, SavedRun, display_path
+from framework.api import HIDDEN, ExportResult, SavedRun, display_path, display_run
 from framework.api.program import newest_run, read_run, this_program
 from framework_plugins.chat import piped, terminal
 from framework_plugins.chat.asked import common_beginning
@@ -38,7 +38,7 @@ class ChatCommand:
         """Open the model, and answer until the prompts end."""
         options = read_options(arguments)
         run = read_run(newest_run(Path("outputs")) if options.run_dir is None else options.run_dir)
-        path, console = display_path(run.folder), Console(highlight=False)
+        path, console = display_run(run.folder), Console(highlight=False)
         after = list(_next_commands(run, options))  # now: opening a run goes into the folder where it was started
         typed = sys.stdin.isatty() and sys.stdout.isatty() and not options.as_json
         if not typed:
@@ -98,7 +98,7 @@ def _next_commands(run: SavedRun, options: Options) -> Iterator[str]:
     """Yield the commands for the model of a run after a chat, one per line."""
     exported = run.record(ExportResult, "export.json")
     artifacts = exported.artifacts if exported else []
-    folder = shlex.quote(display_path(run.folder))
+    folder = shlex.quote(display_run(run.folder))
     if options.speaker is None and any(artifact.kind == GGUF for artifact in artifacts):
         yield f"the exported file: {this_program()} chat {folder} --{GGUF}"
     for artifact in artifacts:

@@ -10,7 +10,7 @@ from typing import Any
 from framework import Plan, Stage
 from framework.api import EVAL_LOSS, gpu_count
 from framework.api.training import WORKER, Engine
-from framework_plugins.launch.config import GroupConfig
+from framework_plugins.launch.config import GroupConfig, Where
 
 GROUP_VARIABLES = {
     "LOCAL_RANK": ("-1",),
@@ -57,9 +57,12 @@ def _process_problems(plan: Plan, config: GroupConfig) -> Iterator[str]:
         if config.processes is None:
             yield "launch.processes has to be given with trainer.device=cpu: launch.processes=2"
         return
-    if plan.planning.gpu:
+    elsewhere = f"plan.gpu={plan.planning.gpu}" if plan.planning.gpu else ""
+    if config.on is not Where.local:
+        elsewhere = f"launch.on={config.on.value}"
+    if elsewhere:
         if config.processes is None:
-            yield f"launch.processes has to be given with plan.gpu={plan.planning.gpu}: launch.processes=8"
+            yield f"launch.processes has to be given with {elsewhere}: launch.processes=8"
         return
     here = gpu_count()
     if not here and config.processes is None:

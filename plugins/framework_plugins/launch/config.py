@@ -2,31 +2,96 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from annotated_types import Gt
+from annotated_types import Ge, Gt
 
-from framework.api import gpu_count
-from framework.api.program import LaunchConfig
+from framework.api import Affects, gpu_count
+from framework.api.program import CommandConfig, LaunchConfig
 from framework.api.training import Engine, ProcessGroup
+
+if TYPE_CHECKING:
+    from framework import Plan
 
 FAILED_FILE = "failed.json"
 """Where the agent of a group notes the exit codes of processes that died."""
 
 
+class Where(Enum):
+    """On which machine a run happens."""
+
+    local = "local"
+    """On this machine."""
+    slurm = "slurm"
+    """In a job that Slurm starts when there is room; the command ends when the job is submitted."""
+    ray = "ray"
+    """On a node of a Ray cluster; the command ends with the run."""
+
+
 @dataclass
-class SingleConfig(LaunchConfig):
+class SlurmConfig:
+    """The job of `launch.on=slurm`. What is null is left to the cluster."""
+
+    partition: str | None = None
+    """The partition; `sinfo` lists them."""
+    account: str | None = None
+    """The account that pays."""
+    qos: str | None = None
+    """The quality of service."""
+    minutes: Annotated[int, Gt(0)] = 720
+    """The time limit. Before it is reached, the run saves a checkpoint and the job goes back into the queue."""
+    requeues: Annotated[int, Ge(0)] = 10
+    """How often a job that reaches its time limit goes back into the queue. A preempted one always does."""
+    gpus: Annotated[int | None, Ge(0)] = None
+    """GPUs of each node. null: one for each process, or none with trainer.device=cpu."""
+    cpus: Annotated[int | None, Gt(0)] = None
+    """CPU cores of each node."""
+    memory_gb: Annotated[int | None, Gt(0)] = None
+    """GB of memory of each node."""
+    more: dict[str, Any] = field(default_factory=dict)
+    """Other options of sbatch by their long names, `{constraint: a100, exclusive: true}`."""
+
+
+@dataclass
+class RayConfig:
+    """The node of `launch.on=ray`."""
+
+    address: str | None = None
+    """The cluster: auto, or HOST:PORT. null: what RAY_ADDRESS names, or a new cluster of this machine."""
+    gpus: Annotated[int | None, Ge(0)] = None
+    """GPUs of the node. null: one for each process, or none with trainer.device=cpu."""
+    cpus: Annotated[int, Gt(0)] = 1
+    """CPU cores of the node that the run takes."""
+    failures: Annotated[int, Ge(0)] = 3
+    """How often the run starts again when its node or its process is lost; it continues from its checkpoint."""
+
+
+@dataclass
+class PlacedConfig(LaunchConfig):
+    """What all options have: on which machine the run happens."""
+
+    on: Annotated[Where, Affects.nothing] = Where.local
+    """Where the run happens: local, on this machine; slurm, in a job of Slurm; ray, on a node of a Ray cluster."""
+    slurm: Annotated[SlurmConfig, Affects.nothing] = field(default_factory=SlurmConfig)
+    """The job of `launch.on=slurm`."""
+    ray: Annotated[RayConfig, Affects.nothing] = field(default_factory=RayConfig)
+    """The node of `launch.on=ray`."""
+
+
+@dataclass
+class SingleConfig(PlacedConfig):
     """In the process that was started; a run that cannot share it continues in a new one."""
 
 
 @dataclass
-class SubprocessConfig(LaunchConfig):
+class SubprocessConfig(PlacedConfig):
     """In a process of its own: all memory is freed at the end, and a killed run does not end a sweep."""
 
 
 @dataclass
-class GroupConfig(LaunchConfig):
+class GroupConfig(PlacedConfig):
     """In a group of processes on this machine, started by torchrun's agent, one for each GPU."""
 
     engine: ClassVar[Engine]
@@ -58,3 +123,25 @@ class Fsdp2Config(GroupConfig):
     def group(self) -> ProcessGroup:
         """Return the group that is asked for."""
         return replace(super().group(), cpu_offload=self.cpu_offload)
+
+
+def nodes(config: PlacedConfig) -> int:
+    """Return how many machines a run asks for."""
+    return getattr(config, "nodes", None) or 1  # a setting of groups
+
+
+def gpus(plan: Plan, config: PlacedConfig, asked: int | None) -> int:
+    """Return the GPUs of each machine: those that are `asked` for, or one for each process, none on a CPU."""
+    if asked is not None:
+        return asked
+    device = getattr(plan.trainer.config, "device", "auto")
+    if str(getattr(device, "value", device)) == "cpu":
+        return 0
+    return (config.processes or 1) if isinstance(config, GroupConfig) else 1
+
+
+@dataclass
+class LaunchFileCommandConfig(CommandConfig):
+    """Print the file with which Kubeflow Trainer, SkyPilot or dstack starts a run."""
+
+    usage = "KIND [KEY=VALUE…]"

@@ -11,16 +11,18 @@ from framework_plugins.launch import config
 if TYPE_CHECKING:
     from framework import Plan
 
-GROUP = "framework_plugins.launch.launcher:GroupLauncher"
+LAUNCHER = "framework_plugins.launch.place:launcher"
 
 
 @hookimpl
 def framework_components() -> Iterable[Component]:
-    """Here, in a process of its own, or with a group of processes that trains."""
-    yield Component("single", config.SingleConfig, "framework_plugins.launch.single:Single")
-    yield Component("subprocess", config.SubprocessConfig, "framework_plugins.launch.child_process:ChildProcess")
-    yield Component("ddp", config.DdpConfig, GROUP)
-    yield Component("fsdp2", config.Fsdp2Config, GROUP)
+    """In this process, in one of its own, or with a group of processes that trains; files for launchers of clouds."""
+    yield Component("single", config.SingleConfig, LAUNCHER)
+    yield Component("subprocess", config.SubprocessConfig, LAUNCHER)
+    yield Component("ddp", config.DdpConfig, LAUNCHER)
+    yield Component("fsdp2", config.Fsdp2Config, LAUNCHER)
+    launch_file = "framework_plugins.launch.launch_file:LaunchFileCommand"
+    yield Component("launch-file", config.LaunchFileCommandConfig, launch_file)
 
 
 @hookimpl

@@ -11,7 +11,7 @@ from framework import Plan
 from framework.api import Report
 from framework.api.program import run_plan, stale
 from framework_plugins.launch.child_process import ChildProcess
-from framework_plugins.launch.config import SingleConfig, SubprocessConfig
+from framework_plugins.launch.config import PlacedConfig, SubprocessConfig
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 class Single:
     """Runs here."""
 
-    def __init__(self, config: SingleConfig) -> None:
+    def __init__(self, config: PlacedConfig) -> None:
         self.config = config
 
     def launch(self, plan: Plan) -> Report | None:

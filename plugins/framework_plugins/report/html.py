@@ -30,7 +30,7 @@ from framework.api import (
     StageFinished,
     Step,
     TrainingStep,
-    display_path,
+    display_run,
     redact,
     summarize_error,
     write_atomically,
@@ -129,6 +129,6 @@ def _how_it_ended(error: BaseException, plan: Plan) -> tuple[str, str]:
         return "pruned by its sweep", str(error)
     if isinstance(error, KeyboardInterrupt):
         folder = plan.run_dir.parent if plan.sweep else plan.run_dir  # a sweep continues with all of its trials
-        command = shlex.join(["python", "-m", "framework", "resume", display_path(folder)])
+        command = shlex.join(["python", "-m", "framework", "resume", display_run(folder)])
         return "interrupted", f"{str(error) or 'interrupted'}. Continue with: {command}"
     return "failed", summarize_error(error)

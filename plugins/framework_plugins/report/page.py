@@ -36,7 +36,7 @@ from framework.api import (
     Verdict,
     count,
     difference,
-    display_path,
+    display_run,
     hide,
     number,
     outcome_text,
@@ -89,7 +89,7 @@ def render(run: Run, samples: int) -> str:
     plan, report, sizes = run.plan, run.report, run.data.lengths
     page: str = template("report.html.jinja").render(
         name=redact(plan.name),
-        run_dir=redact(display_path(plan.run_dir)),
+        run_dir=redact(display_run(plan.run_dir)),
         status=_status(run),
         error=run.error,
         ready=readiness(run.data) if set(plan.stages) <= DATA_STAGES else "",

@@ -49,6 +49,7 @@ from framework.api import (
     count,
     difference,
     display_path,
+    display_run,
     fields,
     number,
     outcome_text,
@@ -193,7 +194,7 @@ class Console(Logger):
             "stages": " → ".join(stage.value for stage in plan.stages),
         }
         if plan.stages != (Stage.plan,) or plan.config["run_dir"] is not None:  # a plan leaves a folder if one is named
-            rows["folder"] = display_path(plan.run_dir)
+            rows["folder"] = display_run(plan.run_dir)
         self._facts(plan.name, rows)
 
     def _show_forecast(self, forecast: Forecast) -> None:

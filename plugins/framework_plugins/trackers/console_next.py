@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from framework import Plan, Stage
-from framework.api import Artifact, FitStatus, Forecast, display_path, override_key
+from framework.api import Artifact, FitStatus, Forecast, display_path, display_run, override_key
 from framework.api.program import fill_in, this_program
 
 DATA_STAGES = {Stage.plan, Stage.data}
@@ -34,7 +34,7 @@ def next_steps(plan: Plan, made: Sequence[Artifact], forecast: Forecast | None =
             rest.append("plan.apply=true")
         yield "the whole run", shlex.join([*shlex.split(this_program()), *rest])
         return
-    folder = shlex.quote(display_path(plan.run_dir))
+    folder = shlex.quote(display_run(plan.run_dir))
     if plan.checkpoint.is_dir():
         yield "talk to it", f"{this_program()} chat {folder}"
     for artifact in made:

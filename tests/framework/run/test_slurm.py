@@ -1,50 +1,18 @@
-"""A job of a real Slurm, on one node, that is warned and continues. `SLURM_ROOT` may name a folder with its programs.
-
-Debian's packages need not be installed: `apt-get download slurmctld slurmd slurm-client slurm-wlm-basic-plugins
-libhwloc15 …`, and `dpkg -x` into the folder.
-"""
+"""A job of a real Slurm, on one node, that is warned and continues; `tests/support/slurm.py` says what it needs."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import socket
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.program import environment
+from tests.support.slurm import Slurm, started_slurm, wait
 
 pytestmark = pytest.mark.slow
 
-CONFIG = """
-ClusterName=test
-SlurmctldHost={host}(127.0.0.1)
-SlurmUser={user}
-SlurmdUser={user}
-AuthType=auth/none
-CredType=cred/none
-SlurmctldPort={ports[0]}
-SlurmdPort={ports[1]}
-StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
-SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
-PluginDir={plugins}
-ProctrackType=proctrack/pgid
-TaskPlugin=task/none
-JobAcctGatherType=jobacct_gather/none
-SelectType=select/linear
-MpiDefault=none
-SchedulerParameters=batch_sched_delay=0,sched_interval=1
-NodeName={host} NodeAddr=127.0.0.1 CPUs=1 State=UNKNOWN
-PartitionName=all Nodes={host} Default=YES State=UP
-"""
 BUSY = """
 import os, sys, time
 from framework import testing
@@ -66,67 +34,13 @@ testing.install()
 main.main()
 """
 WORDS = "model=echo trainer=echo data=local_file data.path=rows.jsonl logger=[] run_dir=run"
-Slurm = Callable[..., str]
-
-
-def free_port() -> int:
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return int(opened.getsockname()[1])
 
 
 @pytest.fixture
 def slurm(tmp_path: Path) -> Iterator[Slurm]:
-    """Start a controller and a node, and return what calls a program of Slurm."""
-    root = Path(os.environ.get("SLURM_ROOT", "/"))
-    libraries = root / "usr" / "lib" / "x86_64-linux-gnu"
-    places = [str(root / "usr" / "sbin"), str(root / "usr" / "bin")]
-    path = os.pathsep.join([*places, os.environ["PATH"]])
-    daemons = [shutil.which(name, path=path) for name in ("slurmctld", "slurmd")]
-    stepd = shutil.which("slurmstepd", path=path)
-    if not all(daemons) or stepd is None:
-        pytest.skip("Slurm is not installed, and SLURM_ROOT names no folder with it")
-    if os.getuid():
-        pytest.skip("a node of Slurm is started as root")
-    folder = tmp_path / "slurm"
-    for name in ("state", "spool"):
-        (folder / name).mkdir(parents=True)
-    config = folder / "slurm.conf"
-    host, ports = socket.gethostname().partition(".")[0], (free_port(), free_port())
-    plugins = libraries / "slurm-wlm"
-    text = CONFIG.format(host=host, user="root", ports=ports, folder=folder, plugins=plugins)
-    config.write_text(text, encoding="utf-8")
-    (folder / "cgroup.conf").write_text("CgroupPlugin=disabled\n", encoding="utf-8")
-    variables = environment(tmp_path, PATH=path, SLURM_CONF=str(config), LD_LIBRARY_PATH=f"{libraries}:{plugins}")
-
-    def call(*words: str) -> str:
-        done = subprocess.run(
-            [*words], cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=60, check=True
-        )
-        return done.stdout
-
-    with (folder / "output").open("wb") as output:
-        commands = ([str(daemons[0]), "-D", "-i"], [str(daemons[1]), "-D", "-d", stepd])
-        started = [subprocess.Popen(each, env=variables, stdout=output, stderr=output) for each in commands]
-        try:
-            wait(lambda: "idle" in call("sinfo", "--noheader", "--format=%T"))
-            yield call
-        finally:
-            for process in reversed(started):
-                process.terminate()
-                process.wait(30)
-
-
-def wait(condition: Callable[[], bool], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            if condition():
-                return
-        except subprocess.CalledProcessError:  # it is not up yet
-            pass
-        assert time.monotonic() < end, "it takes too long"
-        time.sleep(0.3)
+    """Return a cluster."""
+    with started_slurm(tmp_path) as cluster:
+        yield cluster
 
 
 def submit(slurm: Slurm, place: Path) -> str:

@@ -121,7 +121,7 @@ def test_nobody_waits_for_a_lock_of_long_ago_or_of_this_machine(
     os.utime(held_elsewhere(tmp_path), (1e9, 1e9))
     with lock.folder(tmp_path, "go away"):
         pass
-    held_elsewhere(tmp_path, lock._machine())  # noqa: SLF001 - a process of ours that was killed
+    held_elsewhere(tmp_path, lock.machine())  # a process of ours that was killed
     with lock.folder(tmp_path, "go away"):
         pass
     assert capsys.readouterr().err == ""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework import FrameworkError
-from framework.api import ExportResult, Prompt, SavedRun, display_path, without_thought
+from framework.api import ExportResult, Prompt, SavedRun, display_run, without_thought
 from framework_plugins.exports.config import GgufSpeakerConfig
 from framework_plugins.exports.llama.model import Llama, Sampler, greedy
 from framework_plugins.exports.llama.template import Template
@@ -52,7 +52,7 @@ def _first_exported(run: SavedRun) -> Path:
     for artifact in exported.artifacts:
         if artifact.kind == "gguf" and (run.folder / artifact.path).is_file():
             return run.folder / artifact.path
-    folder = display_path(run.folder)
+    folder = display_run(run.folder)
     raise FrameworkError(
         f"{folder} holds no GGUF file: name one, --gguf FILE, or make one, "
         f"python -m framework stages=[export] run_dir={folder} exporter=[gguf]"

@@ -1,0 +1,196 @@
+"""`python -m framework launch-file KIND OVERRIDES… --image IMAGE`: the file with which another program starts a run.
+
+The plan is checked here, so that a mistake shows before a machine is paid for. The file has the overrides of the run,
+and what the plan needs: GPUs by name and number, nodes, and how nodes find each other.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from framework import FrameworkError, Plan, Stage
+from framework.api import override_key, redact
+from framework.api.program import CommandParser, complete_overrides, load_config, make_plan
+from framework_plugins.launch.config import LaunchFileCommandConfig, gpus, nodes
+from framework_plugins.launch.slurm import PORT
+
+SKYPILOT_NAMES = {
+    "a100_40": "A100", "a100_80": "A100-80GB", "v100_16": "V100", "v100_32": "V100-32GB", "l40s": "L40S",
+    "a6000": "RTXA6000", "rtx6000ada": "RTX6000-Ada",
+}  # fmt: skip
+"""What SkyPilot calls a GPU, if it is not its name in capitals."""
+DSTACK_NAMES = {
+    "a100_40": "A100:40GB", "a100_80": "A100:80GB", "v100_16": "V100:16GB", "v100_32": "V100:32GB",
+    "rtx6000ada": "RTX6000Ada",
+}  # fmt: skip
+"""What dstack calls a GPU, if it is not its name in capitals."""
+HERE = ("plan.gpu", "launch.on", "launch.rendezvous")
+"""Overrides that are about the plan, or about where it runs."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a file asks for.
+
+    Attributes:
+        name: of the run.
+        image: the container image with the program.
+        gpu: the name of the GPU as `plan.gpu` has it; empty for a CPU.
+        gpus: of each machine.
+        nodes: machines.
+        words: of the run.
+        secrets: variables of the environment that the run reads.
+    """
+
+    name: str
+    image: str
+    gpu: str
+    gpus: int
+    nodes: int
+    words: Sequence[str]
+    secrets: Sequence[str]
+
+    def command(self, address: str) -> str:
+        """Return the command of each machine; `address` is how a shell there finds the first one."""
+        meeting = [] if self.nodes == 1 else [f'launch.rendezvous="{address}:{PORT}"']
+        return " ".join([shlex.join(["python", "-m", "framework", *self.words]), *meeting])
+
+
+class LaunchFileCommand:
+    """Prints launch files."""
+
+    def __init__(self, config: LaunchFileCommandConfig) -> None:
+        self.config = config
+
+    def main(self, arguments: Sequence[str]) -> int:
+        """Check the run, and print its file."""
+        parser = CommandParser("launch-file", LaunchFileCommandConfig.__doc__)
+        parser.add_argument("kind", metavar="KIND", choices=[*KINDS], help=", ".join(KINDS))
+        parser.add_overrides("the run, as on the command line; plan.gpu names the GPU to ask for")
+        parser.add_argument("--image", required=True, help="the container image that has this program")
+        parser.add_argument(
+            "--secret", action="append", default=[], metavar="NAME", help="a variable that the run reads, HF_TOKEN"
+        )
+        given = parser.read(arguments)
+        words = complete_overrides(given.overrides)
+        plan = make_plan(load_config(words), overrides=tuple(words))
+        asked = read_plan(plan, given.image, given.secret)
+        print(yaml.safe_dump(KINDS[given.kind](asked), sort_keys=False, width=1000), end="")  # noqa: T201
+        for notice in notices(plan):
+            print(notice, file=sys.stderr)  # noqa: T201 - not a part of the file
+        return 0
+
+
+def read_plan(plan: Plan, image: str, secrets: Sequence[str]) -> Asked:
+    """Return what a file asks for.
+
+    Raises:
+        FrameworkError: the plan does not say which GPU, or a word of it holds a secret.
+    """
+    count, gpu = gpus(plan, plan.launch.config, None), plan.planning.gpu
+    if count and not gpu:
+        raise FrameworkError(
+            "launch-file has to know which GPU to ask for: set plan.gpu=h100, or trainer.device=cpu for none"
+        )
+    dropped = {*HERE, *(["stages"] if plan.stages == (Stage.plan,) else [])}
+    words = [word for word in plan.overrides if override_key(word) not in dropped]
+    if hidden := next((override_key(word) for word in words if redact(word) != word), ""):
+        raise FrameworkError(
+            f"{hidden} is a secret, and the file would contain it: read it from the environment, "
+            f"'{hidden}=${{oc.env:NAME}}', and add --secret NAME"
+        )
+    gpu = re.sub(r"[\s-]", "", gpu.lower()) if gpu and count else ""
+    return Asked(plan.name, image, gpu, count, nodes(plan.launch.config), words, secrets)
+
+
+def notices(plan: Plan) -> Sequence[str]:
+    """Say which files of this machine the run would miss there."""
+    path = str(getattr(plan.data.config, "path", "") or "")
+    found = []
+    if path and Path(path).exists():
+        found.append(f"data.path={path} is a file of this machine: put it into the image or on a disk of the job")
+    if not plan.store:
+        found.append("run_dir is a folder of the job's machine: set run_dir=s3://BUCKET/FOLDER to keep the run")
+    return found
+
+
+def kubeflow(asked: Asked) -> Mapping[str, Any]:
+    """Return a TrainJob of Kubeflow Trainer 2, for its runtime `torch-distributed`, which sets torchrun's variables."""
+    shell = shlex.join(["python", "-m", "framework", *asked.words])
+    if asked.nodes > 1:
+        shell = shlex.join(["torchrun", "-m", "framework", *asked.words])
+    trainer: dict[str, Any] = {
+        "image": asked.image,
+        "command": ["bash", "-c"],
+        "args": [shell],
+        "numNodes": asked.nodes,
+    }
+    trainer["numProcPerNode"] = max(1, asked.gpus)
+    if asked.gpus:
+        trainer["resourcesPerNode"] = {"limits": {"nvidia.com/gpu": asked.gpus}}
+    if asked.secrets:
+        trainer["env"] = [
+            {"name": name, "valueFrom": {"secretKeyRef": {"name": _dns(asked.name), "key": name}}}
+            for name in asked.secrets
+        ]
+    return {
+        "apiVersion": "trainer.kubeflow.org/v1alpha1",
+        "kind": "TrainJob",
+        "metadata": {"name": _dns(asked.name)},
+        "spec": {"runtimeRef": {"name": "torch-distributed"}, "trainer": trainer},
+    }
+
+
+def skypilot(asked: Asked) -> Mapping[str, Any]:
+    """Return a task of SkyPilot; the files of the folder in which it is launched go along."""
+    resources: dict[str, Any] = {"image_id": f"docker:{asked.image}"}
+    if asked.gpus:
+        if _size(asked.gpu):
+            raise FrameworkError(f"plan.gpu={asked.gpu}: SkyPilot asks for a GPU by its name: set plan.gpu=h100")
+        resources["accelerators"] = f"{SKYPILOT_NAMES.get(asked.gpu, asked.gpu.upper())}:{asked.gpus}"
+    task = {"name": _dns(asked.name), "num_nodes": asked.nodes, "workdir": ".", "resources": resources}
+    if asked.secrets:
+        task["secrets"] = dict.fromkeys(asked.secrets)
+    return {**task, "run": asked.command('$(echo "$SKYPILOT_NODE_IPS" | head -n 1)')}
+
+
+def dstack(asked: Asked) -> Mapping[str, Any]:
+    """Return a task of dstack."""
+    task: dict[str, Any] = {"type": "task", "name": _dns(asked.name), "image": asked.image}
+    if asked.nodes > 1:
+        task["nodes"] = asked.nodes
+    if asked.secrets:
+        task["env"] = [*asked.secrets]
+    task["commands"] = [asked.command("$DSTACK_MASTER_NODE_IP")]
+    if asked.gpus and (size := _size(asked.gpu)):
+        task["resources"] = {"gpu": f"{size}GB..:{asked.gpus}"}
+    elif asked.gpus:
+        task["resources"] = {"gpu": f"{DSTACK_NAMES.get(asked.gpu, asked.gpu.upper())}:{asked.gpus}"}
+    return task
+
+
+def _size(gpu: str) -> str:
+    """Return the GB of a GPU that is given by its size; empty if it has a name."""
+    found = re.fullmatch(r"(\d+)(?:\.\d+)?(gib|gb|g)", gpu)
+    return found[1] if found else ""
+
+
+def _dns(name: str) -> str:
+    """Return a name that all of them take: small letters, digits and hyphens, a letter first."""
+    letters = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return letters if letters[:1].isalpha() else f"run-{letters}".rstrip("-")
+
+
+KINDS: Mapping[str, Callable[[Asked], Mapping[str, Any]]] = {
+    "kubeflow": kubeflow,
+    "skypilot": skypilot,
+    "dstack": dstack,
+}

@@ -1,0 +1,139 @@
+"""`launch.on=slurm`: submits a run to Slurm by submitit, as a job of its plan.
+
+The job is the plan as it was checked, not its words: files that change while the job waits do not change it. When Slurm
+warns the job of its end, the run saves a checkpoint, and submitit puts the job back into the queue.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from framework import FrameworkError, Plan
+from framework.api import display_path, display_run, pip_command
+from framework.api.program import this_program
+from framework_plugins.launch.config import PlacedConfig, gpus, nodes
+from framework_plugins.launch.job import Work, started, work_of
+
+FOLDER = Path("outputs", "slurm")
+"""What submitit writes of all jobs: the job itself, which may hold secrets, and the output."""
+EXTRA = "framework-finetune[submitit]"
+MARGIN_SECONDS = 60
+"""Seconds beside `grace_seconds` in which submitit puts a job back into the queue."""
+SUBMITTER_SECONDS = 60.0
+"""Seconds for which a job waits until the process that submitted it lets go of the run folder."""
+POLL_SECONDS = 0.2
+PORT = 29400
+"""Where several nodes meet."""
+
+
+def submit(plan: Plan, config: PlacedConfig) -> Iterator[str]:
+    """Submit a plan, and give lines about its job.
+
+    Raises:
+        FrameworkError: submitit or Slurm is not here, or Slurm refuses the job.
+    """
+    try:
+        import submitit  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise FrameworkError(f"launch.on=slurm needs submitit\nInstall it: {pip_command([EXTRA])}") from error
+    if plan.sweep:
+        raise FrameworkError(
+            "launch.on=slurm submits one run\nFor the trials of a sweep as jobs, set hydra/launcher=submitit_slurm"
+        )
+    asked, folder = config.slurm, FOLDER.absolute()
+    settings: dict[str, Any] = {
+        "job_name": plan.name, "partition": asked.partition, "account": asked.account, "qos": asked.qos,
+        "time": asked.minutes, "nodes": nodes(config), "ntasks_per_node": 1,
+        "gpus_per_node": gpus(plan, config, asked.gpus) or None, "cpus_per_task": asked.cpus,
+        "mem": f"{asked.memory_gb}GB" if asked.memory_gb else None,
+        "signal_delay_s": round(plan.grace_seconds) + MARGIN_SECONDS, "additional_parameters": dict(asked.more),
+    }  # fmt: skip
+    try:
+        executor = submitit.SlurmExecutor(folder, max_num_timeout=asked.requeues)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        executor.update_parameters(**{name: value for name, value in settings.items() if value is not None})
+        job = executor.submit(Job(work_of(plan), str(plan.run_dir), nodes(config)))
+    except RuntimeError as error:  # it finds no srun
+        raise FrameworkError(
+            "launch.on=slurm needs Slurm, whose command srun is not on this machine\n"
+            "Submit on a login node of the cluster, or leave launch.on out"
+        ) from error
+    except submitit.core.utils.FailedJobError as error:
+        raise FrameworkError(_refusal(str(error))) from error
+    output = display_path(folder / f"{job.job_id}_0_log.out")
+    yield f"Slurm job {job.job_id}: {state(job.job_id)}"
+    yield f"  folder   {display_run(plan.run_dir)}"
+    yield f"  output   {output}, and errors beside it"
+    yield f"  state    squeue --jobs={job.job_id}; {this_program()} runs"
+    yield f"  cancel   scancel {job.job_id}"
+
+
+def state(job: str) -> str:
+    """Return the state of a job, and why it waits: `PENDING (Resources)`."""
+    words = ["squeue", "--noheader", f"--jobs={job}", "--format=%T (%r)"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 - our own words
+    except (OSError, subprocess.SubprocessError):
+        return "submitted"
+    return done.stdout.strip().removesuffix(" (None)") or "submitted"
+
+
+def _refusal(text: str) -> str:
+    """Return what sbatch says about a job that it does not take, with what to do."""
+    reasons = [line.split("error: ", 1)[1] for line in text.splitlines() if "error: " in line]
+    told = next((line for line in reasons if "Batch job submission failed" not in line), "".join(reasons[:1]) or text)
+    return f"Slurm refuses the job: {told.strip()}\n`sinfo` lists the partitions and their limits: change launch.slurm"
+
+
+@dataclasses.dataclass
+class Job:
+    """The job of each node; submitit calls it there.
+
+    Attributes:
+        work: the plan.
+        run_dir: its run folder.
+        nodes: how many there are.
+    """
+
+    work: Work
+    run_dir: str
+    nodes: int
+
+    def __call__(self) -> None:
+        """Run the plan in a process of its own, which this one tells that the job ends."""
+        self._wait_for_submitter()
+        with started(self.work, *self._meeting()) as self._process:
+            while self._process.poll() is None:  # `wait` would hold a lock that `checkpoint` needs
+                time.sleep(POLL_SECONDS)
+        if code := self._process.returncode:
+            raise RuntimeError(f"the run ended with exit code {code}: its output says why")
+
+    def checkpoint(self, *_: Any, **__: Any) -> Any:
+        """Have the run save a checkpoint and end; submitit calls this when Slurm warns the job of its end."""
+        import submitit  # noqa: PLC0415 - as above
+
+        self._process.send_signal(signal.SIGINT)  # the one for which a run does not call Slurm itself
+        while os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+            time.sleep(POLL_SECONDS)
+        return submitit.helpers.DelayedSubmission(Job(self.work, self.run_dir, self.nodes))
+
+    def _wait_for_submitter(self) -> None:
+        """Wait for the command that submitted this job: it holds the folder of the run for a moment."""
+        end = time.monotonic() + SUBMITTER_SECONDS
+        while Path(self.run_dir, ".lock").exists() and time.monotonic() < end:
+            time.sleep(POLL_SECONDS)
+
+    def _meeting(self) -> list[str]:
+        """Return where the nodes of the job meet."""
+        if self.nodes == 1:
+            return []
+        import submitit  # noqa: PLC0415 - as above
+
+        return ["--rendezvous", f"{submitit.JobEnvironment().hostnames[0]}:{PORT}"]

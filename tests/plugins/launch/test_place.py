@@ -1,0 +1,98 @@
+"""`launch.on=slurm`, with stand-ins for the commands of Slurm: what is submitted, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pickle
+import re
+from pathlib import Path
+
+import pytest
+
+from framework import FrameworkError, testing
+from framework_plugins.launch.slurm import Job, submit
+from tests.support.project import Project, project
+
+ROWS = "".join(f'{{"instruction": "{n}?", "output": "{n}"}}\n' for n in range(8))
+WORDS = ["data=local_file", "data.path=rows.jsonl", "launch.on=slurm", "run_dir=run"]
+SBATCH = """#!/bin/sh
+cp "$1" {folder}/script.sh
+grep -q partition=nowhere "$1" && {{ echo "sbatch: error: invalid partition specified: nowhere" >&2
+echo "sbatch: error: Batch job submission failed: Invalid partition name specified" >&2; exit 1; }}
+echo "Submitted batch job 12"
+"""
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Project:
+    """Return a folder on a machine with stand-ins."""
+    programs = {
+        "sbatch": SBATCH.format(folder=tmp_path),
+        "srun": "",
+        "squeue": "#!/bin/sh\necho 'PENDING (Resources)'\n",
+    }
+    for name, text in programs.items():
+        file = tmp_path / "bin" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text or "#!/bin/sh\n", encoding="utf-8")
+        file.chmod(0o755)
+    path = os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]])
+    return project(tmp_path / "place", {"rows.jsonl": ROWS}, {"PATH": path})
+
+
+def test_a_run_becomes_a_job_of_its_plan_and_a_plan_does_not(cluster: Project) -> None:
+    asked = ["launch=ddp", "launch.processes=2", "launch.slurm.partition=gpu", "launch.slurm.minutes=30"]
+    more = ["launch.slurm.memory_gb=8", "launch.slurm.cpus=4", "'launch.slurm.more={constraint: a100}'".strip("'")]
+    planned = cluster.echo(*WORDS, *asked, "stages=[plan]")
+    assert planned.code == 0, planned.err
+    assert not (cluster.folder / "outputs").exists()
+    done = cluster.echo(*WORDS, *asked, *more)
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[:3] == [
+        "Slurm job 12: PENDING (Resources)",
+        "  folder   run",
+        "  output   outputs/slurm/12_0_log.out, and errors beside it",
+    ]
+    script = (cluster.folder.parent / "script.sh").read_text(encoding="utf-8")
+    options = set(re.findall(r"^#SBATCH --(\S+)", script, re.MULTILINE))
+    assert {
+        "partition=gpu", "time=30", "nodes=1", "ntasks-per-node=1", "gpus-per-node=2", "cpus-per-task=4", "mem=8GB",
+        "constraint=a100", "signal=USR2@85", "job-name=run",
+    } <= options  # fmt: skip
+    assert (cluster.folder / "outputs" / "slurm").stat().st_mode & 0o077 == 0
+    submitted = pickle.loads((cluster.folder / "outputs" / "slurm" / "12_submitted.pkl").read_bytes())  # noqa: S301 - ours
+    assert isinstance(submitted.function, Job)
+    plan = pickle.loads(submitted.function.work.packed).load()  # noqa: S301 - ours
+    assert (plan.launch.config.on.value, plan.launch.component.name) == ("local", "ddp")
+    assert plan.run_dir == cluster.folder / "run"
+    assert not (cluster.folder / "run").exists()
+
+
+def test_what_slurm_refuses_and_a_machine_without_it_are_told_in_two_lines(cluster: Project) -> None:
+    refused = cluster.echo(*WORDS, "launch.slurm.partition=nowhere")
+    assert (refused.code, refused.err.splitlines()[-2:]) == (
+        2,
+        [
+            "Slurm refuses the job: invalid partition specified: nowhere",
+            "`sinfo` lists the partitions and their limits: change launch.slurm",
+        ],
+    )
+    (cluster.folder.parent / "bin" / "srun").unlink()
+    absent = cluster.echo(*WORDS)
+    assert (absent.code, absent.err.splitlines()[-2:]) == (
+        2,
+        [
+            "launch.on=slurm needs Slurm, whose command srun is not on this machine",
+            "Submit on a login node of the cluster, or leave launch.on out",
+        ],
+    )
+    unknown = cluster.echo(*WORDS, "launch=ddp")
+    assert unknown.code == 2
+    assert "launch.processes has to be given with launch.on=slurm: launch.processes=8" in unknown.err
+
+
+def test_a_trial_of_a_sweep_is_not_submitted(data_file: Path, tmp_path: Path) -> None:
+    plan = testing.plan(["data=local_file", f"data.path={data_file}"], run_dir=tmp_path / "run")
+    with pytest.raises(FrameworkError, match=r"set hydra/launcher=submitit_slurm"):
+        next(submit(dataclasses.replace(plan, sweep="rates"), plan.launch.config))
