@@ -95,9 +95,10 @@ class GroupLauncher:
         plan = in_group(plan, me)
         with meeting(me, self.variables, self.config.wait_seconds, launch) as self.meeting:
             self.meeting.compare("its versions", versions(), "install the same versions on all machines")
-            self.meeting.compare("its settings", settings(plan), "start all processes with the same words")
+            self.meeting.compare("its settings", settings(plan), "start all processes with the same command")
             if me.rank == 0:
                 return run(plan, self.train)
+            self.meeting.gather("its settings", 0)
             if not plan.run_dir.is_dir():  # the first process holds it by now
                 raise FrameworkError(
                     f"{plan.run_dir} is not on {socket.gethostname()}, where process {me.rank} runs: {SHARED}"

@@ -58,14 +58,15 @@ class Meeting:
         key = f"{what}/{rank}"
         return json.loads(self._store.get(key)) if self._store.check([key]) else None
 
-    def gather(self, what: str) -> list[Any]:
-        """Wait until all have told something, and return it by their ranks.
+    def gather(self, what: str, *ranks: int) -> list[Any]:
+        """Wait until all have told something, or those with some ranks, and return it by their ranks.
 
         Raises:
             FrameworkError: one has failed, or did not tell it in time.
         """
         end = time.monotonic() + self._seconds
-        while missing := [rank for rank in range(self.me.world) if self.told(what, rank) is None]:
+        asked = ranks or range(self.me.world)
+        while missing := [rank for rank in asked if self.told(what, rank) is None]:
             if failure := self.failure():
                 raise FrameworkError(failure)
             if time.monotonic() > end:
@@ -74,7 +75,7 @@ class Meeting:
                     f"launch.wait_seconds={self._seconds:g}: look at what the machines print, or raise it"
                 )
             time.sleep(POLL_SECONDS)
-        return [self.told(what, rank) for rank in range(self.me.world)]
+        return [self.told(what, rank) for rank in asked]
 
     def failure(self) -> str:
         """Return the mistake that ended a process; empty if there is none."""

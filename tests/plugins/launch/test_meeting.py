@@ -34,7 +34,7 @@ def test_what_differs_is_named_with_the_process_the_machine_and_both_values(
     first, second = (testing.plan([*words, f"seed={seed}"], run_dir=tmp_path / "run") for seed in (3, 7))
     pair[1].compare("its settings", settings(second), "")
     with pytest.raises(FrameworkError) as refused:
-        pair[0].compare("its settings", settings(first), "start all processes with the same words")
+        pair[0].compare("its settings", settings(first), "start all processes with the same command")
     host = socket.gethostname()
     told = f"launch=ddp: process 1 on {host} has seed=7, and process 0 on {host} has seed=3: start all processes with"
     assert str(refused.value).startswith(told)
