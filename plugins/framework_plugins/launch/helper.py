@@ -22,8 +22,6 @@ from framework.api.training import AnswerTask, Backend, SharesAnswers
 
 LEAVE_SECONDS = 10
 """Seconds that a helper has to end before it is killed."""
-TOLD = tuple[bool, Any]
-"""Whether a task is done, and its answers or what went wrong."""
 
 
 class Helper:

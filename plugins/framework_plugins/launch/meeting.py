@@ -114,8 +114,9 @@ class Meeting:
 
     def task(self) -> Mapping[str, Any] | None:
         """Wait for what the first process asks for; None if that is nothing."""
-        while (task := self.told("task", 0)) is None:
+        while self.told("task", 0) is None:
             time.sleep(POLL_SECONDS)
+        task: Mapping[str, Any] = self.told("task", 0)
         return task or None
 
     def leave(self) -> None:

@@ -50,7 +50,7 @@ class Place:
             f"run_dir={self.folder / run}", f"plugins=[{group_plugin.__file__}]", "stages=[data,train,export]",
             "logger=[jsonl]", "audit=[]", "evaluator=[]", "exporter=[adapter]", "objective=eval_loss",
             "trainer.device=cpu", "trainer.dtype=fp32", "trainer.max_steps=6", "trainer.save_steps=2",
-            "trainer.eval_steps=3", "trainer.warmup_steps=1", "trainer.learning_rate=0.01",
+            "trainer.eval_steps=3", "trainer.warmup_steps=1", "trainer.learning_rate=0.001",
             "trainer.per_device_train_batch_size=1", *([] if "adapter=full" in more else ["adapter.r=4"]), *more,
         ]  # fmt: skip
 
@@ -115,7 +115,7 @@ def lora(place: Place) -> dict[str, np.ndarray]:
     [
         ("ddp", ()),
         ("fsdp2", ("quantization=nf4",)),
-        ("fsdp2", ("adapter=full", "trainer.learning_rate=0.001", "exporter=[]")),
+        ("fsdp2", ("adapter=full", "exporter=[]")),
     ],
     ids=["LoRA", "QLoRA", "full"],
 )
