@@ -14,8 +14,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-INSIDE = 'hostname "$1"; mount --bind "$2" /etc/hosts; shift 2; "$@" & wait $!'
-"""What runs as the first process of a machine; the kernel ends all others with it."""
+INSIDE = 'hostname "$1"; mount --bind "$2" /etc/hosts; shift 2; exec 3<&0; "$@" 3<&- & cat <&3 & wait -n'
+"""What runs as the first process of a machine; the kernel ends all others with it. It ends with the command, or with
+the test, whose end closes its standard input."""
 
 
 @dataclass
@@ -37,7 +38,9 @@ class Host:
         """Start a command there that writes into a file."""
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "10", **variables}
         with log.open("ab") as out:
-            process = subprocess.Popen([*self.enter, *words], env=environment, stdout=out, stderr=out, process_group=0)
+            process = subprocess.Popen(
+                [*self.enter, *words], env=environment, stdin=subprocess.PIPE, stdout=out, stderr=out, process_group=0
+            )
         self.started.append(process)
         return process
 
@@ -47,6 +50,8 @@ class Host:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, 9)
             process.wait()
+            assert process.stdin is not None
+            process.stdin.close()
         self.started.clear()
 
 
