@@ -44,7 +44,7 @@ class Place:
         }  # fmt: skip
 
     def words(self, run: str, *more: str) -> list[str]:
-        """Return the words of a run."""
+        """Return the overrides of a run."""
         return [
             "model=local", f"model.path={self.folder / 'base'}", "data=local_file", f"data.path={self.rows}",
             f"run_dir={self.folder / run}", f"plugins=[{group_plugin.__file__}]", "stages=[data,train,export]",
