@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["WORKER", "Engine", "Member", "ProcessGroup", "member"]
+__all__ = ["OUTER_VARIABLES", "WORKER", "Engine", "Member", "ProcessGroup", "member", "outer_member"]
 
 WORKER = "FRAMEWORK_WORKER"
 """Set in the processes of a group, so that a backend knows that it is in one."""
@@ -14,6 +14,8 @@ WORKER = "FRAMEWORK_WORKER"
 
 PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 """The variables in which torchrun gives each process its place in the group."""
+OUTER_VARIABLES = (*PLACE, "MASTER_ADDR", "MASTER_PORT")
+"""The variables in which torchrun gives a process its place, and says where the processes meet."""
 
 
 class Engine(Enum):
@@ -63,3 +65,11 @@ def member() -> Member | None:
     if not {WORKER, *PLACE} <= {*os.environ}:
         return None
     return Member(*(int(os.environ[name]) for name in PLACE))
+
+
+def outer_member() -> Member | None:
+    """Return the place of a process that an outer torchrun starts as one of a group; None for any other process."""
+    if WORKER in os.environ or not {*OUTER_VARIABLES} <= {*os.environ}:
+        return None
+    numbers = [os.environ[name] for name in PLACE]
+    return Member(*map(int, numbers)) if all(number.isdecimal() for number in numbers) else None

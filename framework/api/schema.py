@@ -473,6 +473,10 @@ class LaunchConfig:
         """Return the group of processes that trains; None if it is a single process."""
         return None
 
+    def writes(self) -> bool:
+        """Whether this process runs the stages and writes into the run folder. Others of a group only help it."""
+        return True
+
 
 @dataclass
 class MetricConfig:

@@ -281,7 +281,8 @@ def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
     plan = make_plan(config, run_dir=run_dir, overrides=overrides, sweep=sweep)
     if run_dir is not None:
         plan = dataclasses.replace(plan, trial=folder.describe_trial(run_dir, overrides))
-    if chooses_preset(session, overrides):
+    writes = plan.launch.config.writes()
+    if writes and chooses_preset(session, overrides):
         for notice in overruled(overrides):
             print(notice, file=sys.stderr)
     # Without a sweep nothing follows that could use a kept base.
@@ -292,7 +293,7 @@ def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
     if is_worker and folder.takes_one_gpu(plan.training, plan.launch.config):
         gpu.claim_gpu(session)
     launcher: Launcher = plan.launch.create()
-    with nullcontext() if run_dir else locked(plan.run_dir):  # `run` holds the folder of a trial already
+    with nullcontext() if run_dir or not writes else locked(plan.run_dir):  # `run` holds the folder of a trial already
         return launcher.launch(plan)
 
 

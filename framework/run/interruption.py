@@ -169,8 +169,11 @@ def _print(text: str) -> None:
 def requeue() -> str:
     """Put the Slurm job of this process back into the queue, if it is one that may be; return its number.
 
-    A job that was canceled, or is not to be requeued, is left alone; so is an interactive one.
+    A job that was canceled, or is not to be requeued, is left alone; so is an interactive one. torchrun sends its
+    processes SIGTERM if one of them fails, which would fail again after each requeue.
     """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return ""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     job = f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID", "")
     shown = _scontrol("show", "job", "--oneliner", job) if job else None

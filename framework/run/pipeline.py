@@ -53,12 +53,15 @@ from framework.rundir.store import mirrored
 from framework.util.errors import FrameworkError
 
 
-def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | None:
+def run(
+    plan: Plan, remote_trainer: RemoteTrainer | None = None, opened: Callable[[Model], None] = lambda _: None
+) -> Report | None:
     """Run the stages of a plan, and return the report; None without the report stage.
 
     Args:
         plan: the run.
         remote_trainer: trains instead of this process.
+        opened: is given the model.
 
     Raises:
         FrameworkError: something the user can fix. Until the data stage is complete, nothing is left on disk.
@@ -108,6 +111,7 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
             with session.progress.counting(None, "", "loading the libraries and the tokenizer"):
                 backend: Backend = plan.trainer.create()
                 model = stack.enter_context(backend.open(plan))
+            opened(model)
             if Stage.train in plan.stages:
                 check_distributed(plan.launch, plan.trainer, model)
                 check_objective(plan.method, plan.loss, plan.trainer, model)

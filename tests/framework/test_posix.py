@@ -27,6 +27,7 @@ ELSEWHERE = {
     "plugins/framework_plugins/launch/child_process.py": "several processes: launch=subprocess",
     "plugins/framework_plugins/launch/agent.py": "several processes",
     "plugins/framework_plugins/launch/ended.py": "several processes",
+    "plugins/framework_plugins/launch/helper.py": "several processes",
     "plugins/framework_plugins/launch/launcher.py": "several processes",
     "plugins/framework_plugins/launch/worker.py": "several processes",
 }

@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from framework import hookimpl
-from framework.api.process_group import member
+from framework.api.process_group import member, outer_member
 
 END, PLAIN, SEEN = "GROUP_TEST_END", "GROUP_TEST_PLAIN", "GROUP_TEST_SEEN"
 
@@ -112,7 +112,7 @@ def _seen(model: Any) -> dict[str, Any]:
     }
 
 
-if me := member():
+if me := member() or outer_member():
     if PLAIN not in os.environ:
         _shard_on_a_cpu()
         _pin_nothing()

@@ -19,11 +19,14 @@ from framework.api.protocols.evaluation import (
 )
 from framework.api.protocols.exports import CheckedExporter, ExportContext, Exporter, OrderedExporter, ReusableExporter
 from framework.api.protocols.model import (
+    AnswerHelper,
+    AnswerTask,
     Backend,
     KeepsCheckpoints,
     LimitsLength,
     Model,
     RemoteTrainer,
+    SharesAnswers,
     SharesBase,
     StartsOver,
     SupportsDistributed,
@@ -75,7 +78,9 @@ from framework.api.protocols.training import (
 
 __all__ = [
     "Adapter",
+    "AnswerHelper",
     "AnswerMetric",
+    "AnswerTask",
     "AnyMetric",
     "AsksPrompts",
     "Audit",
@@ -126,6 +131,7 @@ __all__ = [
     "Sampler",
     "Samples",
     "Schedule",
+    "SharesAnswers",
     "SharesBase",
     "Source",
     "Speaker",

@@ -204,6 +204,42 @@ class SupportsDistributed(Protocol):
         """Free the memory of the weights; they are loaded again when they are next needed."""
 
 
+@dataclass(frozen=True)
+class AnswerTask:
+    """Rows of token ids that a process continues, as `Model.complete` does.
+
+    Attributes:
+        starts: the rows.
+        shared: what they begin with, and those of other processes too.
+        max_new_tokens: most tokens of an answer.
+        batch_size: how many rows it continues at a time.
+        base: whether the base answers.
+        checkpoint: the trained weights; None before the training.
+    """
+
+    starts: Sequence[Sequence[int]]
+    shared: Sequence[int]
+    max_new_tokens: int
+    batch_size: int
+    base: bool
+    checkpoint: Path | None
+
+
+AnswerHelper = Callable[[AnswerTask], "Callable[[], list[Answer]]"]
+"""Begins a task in another process, and returns what waits for its answers."""
+
+
+@runtime_checkable
+class SharesAnswers(Protocol):
+    """A model that lets other processes answer a part of many prompts, with the same answers."""
+
+    helpers: Sequence[AnswerHelper]
+    """Who answers besides; the model calls them while it answers itself."""
+
+    def answer(self, task: AnswerTask) -> list[Answer]:
+        """Continue the rows of another process."""
+
+
 RemoteTrainer = Callable[["Plan", "Model", "Data", TrainRun], "TrainResult"]
 """Trains instead of `Model.train`, and leaves the trained weights in the model."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,8 @@ from framework import Plan, Stage
 from framework.api import Answer, Example, Prompt, Scored, TrainResult, counting, key_of
 from framework.api.training import (
     IGNORE,
+    AnswerHelper,
+    AnswerTask,
     Method,
     ModelPlace,
     ModelSource,
@@ -34,9 +36,10 @@ from framework.api.training import (
     member,
     shared_cache,
 )
-from framework_plugins.hf.generate.generate import complete, to_answer
+from framework_plugins.hf.generate.generate import complete, shared_beginning, to_answer
 from framework_plugins.hf.generate.sample import Drawn, sample
 from framework_plugins.hf.generate.stream import sampler, stream
+from framework_plugins.hf.generate.together import answer_together
 from framework_plugins.hf.load.adapt_model import as_base, begin, restore_adapter
 from framework_plugins.hf.load.adapter_config import has_frozen, initialization, saved_config, trained_config
 from framework_plugins.hf.load.base_cache import base_key
@@ -128,6 +131,9 @@ class HFModel:
         if appended := self.chat.appended:
             machine.facts["last answers"] = f"{appended} is appended: the chat template writes no stop token"
         self.trained = False
+        self.helpers: Sequence[AnswerHelper] = ()
+        self._is_base = False
+        self._restored: Path | None = None
         self.oom_retry = make_oom_retry(plan, config, machine.facts)
         self._answers = Batches(self.oom_retry, "answering", "evaluator.prompts.max_new_tokens")
         self._draws = Batches(self.oom_retry, "drawing answers", "method.max_completion_length")
@@ -206,17 +212,39 @@ class HFModel:
 
     def as_base(self) -> AbstractContextManager[None]:
         """Switch the adapter off for a while."""
-        return as_base(self.model, trained=self.trained)
+        return self._noting_base(as_base(self.model, trained=self.trained))
+
+    @contextmanager
+    def _noting_base(self, switched_off: AbstractContextManager[None]) -> Iterator[None]:
+        with switched_off:
+            before, self._is_base = self._is_base, True
+            try:
+                yield
+            finally:
+                self._is_base = before
 
     def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
         starts = [self.tokenize(self.render(prompt)) for prompt in prompts]
         return self.complete(starts, max_new_tokens=max_new_tokens, batch_size=batch_size)
 
     def complete(self, starts: Sequence[Sequence[int]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
-        """Continue rows of token ids greedily; see `generate.complete`."""
+        """Continue rows of token ids greedily, together with other processes if there are enough of them."""
+        rows = list(map(list, starts))
+        shared = shared_beginning(rows) if self.forward_plan.prefix_reusable and len(rows) > 1 else []
+        task = AnswerTask(rows, shared, max_new_tokens, batch_size, self._is_base, self._restored)
+        return answer_together(task, self._complete, self.helpers)
+
+    def answer(self, task: AnswerTask) -> list[Answer]:
+        """Continue the rows of another process, with the weights that it has."""
+        if task.checkpoint and task.checkpoint != self._restored:
+            self.restore(task.checkpoint)
+        with self.as_base() if task.base else nullcontext():
+            return self._complete(task)
+
+    def _complete(self, task: AnswerTask) -> list[Answer]:
         return complete(
-            self._in_eval_mode(), self.tokenizer, list(map(list, starts)), self.stop_ids, max_new_tokens, batch_size,
-            share=self.forward_plan.prefix_reusable, batches=self._answers,
+            self._in_eval_mode(), self.tokenizer, list(map(list, task.starts)), self.stop_ids, task.max_new_tokens,
+            task.batch_size, start=task.shared, batches=self._answers,
         )  # fmt: skip
 
     def sample(
@@ -407,7 +435,7 @@ class HFModel:
             self._model = self.load(checkpoint, None)
         else:
             restore_adapter(self.model, checkpoint, self.machine.device)
-        self.trained = True
+        self.trained, self._restored = True, checkpoint
 
     def forget_checkpoints(self) -> None:
         """Remove the checkpoints from which this run would resume."""

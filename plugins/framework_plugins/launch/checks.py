@@ -7,47 +7,122 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from framework import Plan, Stage
-from framework.api import EVAL_LOSS, gpu_count
-from framework.api.training import WORKER, Engine
+from framework import FrameworkError, Plan, Stage
+from framework.api import EVAL_LOSS, count, gpu_count
+from framework.api.program import read_run
+from framework.api.training import OUTER_VARIABLES, WORKER, Engine, Member, outer_member
 from framework_plugins.launch.config import GroupConfig, Where
 
 GROUP_VARIABLES = {
     "LOCAL_RANK": ("-1",),
+    "PET_NNODES": ("-1", "1", "1:1"),
     **{f"{of}_SIZE": ("-1", "0", "1") for of in ("WORLD", "PMI", "OMPI_COMM_WORLD", "MV2_COMM_WORLD")},
 }
-"""Variables by which accelerate forms a process group, with the values for which it forms none."""
+"""Variables by which accelerate or torchrun form a process group, with the values for which they form none."""
 GROUP_VARIABLE = re.compile(
     r"((GROUP_|ROLE_|LOCAL_)?(RANK|WORLD_SIZE)|ROLE_NAME|MASTER_(ADDR|PORT)|PMI_(RANK|SIZE)"
     r"|(OMPI|MV2)_COMM_WORLD_(LOCAL_)?(RANK|SIZE)|(PET|TORCHELASTIC)_\w+)"
 )
 """All variables that torchrun, MPI and a PyTorchJob set for the processes of a group."""
 
+SHARED = "set run_dir=FOLDER on a disk that all machines share"
+PORTS = 1 << 16
+"""How many there are."""
 
-def foreign_group() -> Iterator[str]:
-    """Refuse a process that somebody else starts as one of a group: it would wait for the others, or train with them.
 
-    Slurm's own variables form no group, and neither does a world of one process.
+def environment_problems(plan: Plan) -> Iterator[str]:
+    """Refuse a process of a group that somebody else starts, unless it can take its place there.
+
+    Slurm's own variables form no group, and neither does a world of one process without `LOCAL_RANK`.
     """
     signs = [
         f"{name}={os.environ[name]}"
         for name, alone in GROUP_VARIABLES.items()
         if os.environ.get(name, "-1") not in alone
     ]
-    if signs and WORKER not in os.environ:
-        names = " ".join(sorted(filter(GROUP_VARIABLE.fullmatch, os.environ)))
+    if not signs or WORKER in os.environ:
+        return
+    outer, config = outer_member(), plan.launch.config
+    if outer is not None and isinstance(config, GroupConfig):
+        yield from _outer_problems(plan, config, outer)
+        return
+    missing = [name for name in OUTER_VARIABLES if name not in os.environ]
+    names = " ".join(sorted(filter(GROUP_VARIABLE.fullmatch, os.environ)))
+    how = f"torchrun … -m framework …, which sets {', '.join(missing)} too, with " if missing else ""
+    yield (
+        f"the environment has {', '.join(signs)}: torchrun, mpirun or a PyTorchJob starts this process as one of a "
+        f"group, for which it would wait. For a run in one process: unset {names}. To train in the group: {how}"
+        "launch=ddp or launch=fsdp2"
+    )
+
+
+def is_continued(plan: Plan) -> bool:
+    """Whether the run folder has the same run: the same words have begun it."""
+    try:
+        return read_run(plan.run_dir).overrides == plan.overrides
+    except FrameworkError:
+        return False
+
+
+def _outer_problems(plan: Plan, config: GroupConfig, outer: Member) -> Iterator[str]:
+    """Look at the group in which torchrun starts this process; that of an earlier start may have had another size."""
+    launch, continued = f"launch={plan.launch.component.name}", is_continued(plan)
+    if plan.sweep:
+        yield "torchrun starts this process as one of a group, which runs no sweep: start the sweep in one process"
+        return
+    if plan.config["run_dir"] is None:
+        yield f"run_dir has to be given if torchrun starts the processes: {SHARED}"
+    asked = (config.processes or config.nodes) and config.on_each_node * (config.nodes or 1)
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", outer.world))
+    if config.processes and not config.nodes:
+        asked = outer.world * config.processes // here
+    if asked and asked != outer.world and not continued:
         yield (
-            f"the environment has {', '.join(signs)}: torchrun, mpirun or a PyTorchJob starts this process as one of a "
-            f"group, for which it would wait. For a run in one process: unset {names}. For several GPUs of this "
-            "machine, start one process with launch=ddp or launch=fsdp2"
+            f"{launch}: launch.nodes and launch.processes ask for {asked} processes, and torchrun has started "
+            f"{outer.world}: make them equal, or leave both settings out"
+        )
+    elif outer.world == 1 and asked != 1 and not continued:
+        yield (
+            f"{launch}: torchrun has started a group of one process: set its --nproc-per-node or --nnodes, or "
+            "launch.nodes=1 launch.processes=1 if you mean one"
+        )
+    gpus = gpu_count()
+    if gpus and outer.local_rank >= gpus and _device(plan) != "cpu":
+        yield (
+            f"{launch}: LOCAL_RANK={outer.local_rank}, and this machine has {count(gpus, 'visible GPU')}: set "
+            f"torchrun's --nproc-per-node={gpus}"
+        )
+
+
+def _node_problems(plan: Plan, config: GroupConfig) -> Iterator[str]:
+    """Look at what a run on several machines needs."""
+    if (config.nodes or 1) == 1:
+        if config.rendezvous:
+            yield "launch.rendezvous is where several machines meet: set launch.nodes=2 as well"
+        return
+    if plan.stages == (Stage.plan,):
+        return
+    if plan.sweep:
+        yield f"launch.nodes={config.nodes}: a sweep runs on one machine: set launch.nodes=1"
+    if plan.config["run_dir"] is None:
+        yield f"launch.nodes={config.nodes}: {SHARED}"
+    host, _, port = (config.rendezvous or "").rpartition(":")
+    if not (host and port.isdecimal() and 0 < int(port) < PORTS):
+        yield (
+            f"launch.rendezvous={config.rendezvous or 'null'} does not say where {config.nodes} machines meet: set "
+            "launch.rendezvous=HOST:PORT on each, the name of one of them and a free port there"
         )
 
 
 def problems(plan: Plan, config: GroupConfig) -> Iterator[str]:
     """Give each problem in a sentence."""
     if Stage.train not in plan.stages and plan.stages != (Stage.plan,):
+        if config.starts_nodes:
+            yield f"launch.nodes={config.nodes}: machines train together, and stages has no train: set launch.nodes=1"
         return
-    yield from _process_problems(plan, config)
+    if outer_member() is None:
+        yield from _process_problems(plan, config)
+        yield from _node_problems(plan, config)
     yield from _training_problems(plan, config)
 
 

@@ -21,10 +21,10 @@ def group_error(plan: Plan, folder: Path, code: int) -> Exception:
     Args:
         plan: the run.
         folder: of the group's job.
-        code: of the agent.
+        code: of the agent, or of the first process if an outer torchrun starts the others.
     """
     launch = f"launch={plan.launch.component.name}"
-    killed = _killed_rank(folder / FAILED_FILE)
+    killed = (0, -code) if code < 0 else _killed_rank(folder / FAILED_FILE)
     if killed:
         rank, number = killed
         return FrameworkError(f"{launch}: process {rank} was killed by {signal_name(number)}{_hint(number, plan)}")

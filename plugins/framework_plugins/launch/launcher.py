@@ -1,7 +1,9 @@
 """`launch=ddp|fsdp2`: everything but the training happens here, the training in a group of processes.
 
 The model is unloaded while the group trains. The group's first process reports each step through a named pipe and
-receives what to do, so loggers, health and early stopping stay where they are.
+receives what to do, so loggers, health and early stopping stay where they are. torchrun's agent starts the processes of
+this machine; if an outer torchrun has started this one, only the first process of that group is started here, and the
+others are processes like this one, see `outer.py`.
 """
 
 from __future__ import annotations
@@ -10,10 +12,12 @@ import os
 import pickle
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -21,15 +25,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from framework import FrameworkError, Plan
+from framework import FrameworkError, Plan, Stage
 from framework.api import Data, Model, Report, TrainResult, write_atomically
-from framework.api.program import load_record, pickle_plan
+from framework.api.program import SIGNALS, Interrupted, load_record, pickle_plan
 from framework.api.program import (
     run_plan as run,
 )
-from framework.api.training import NumberedRows, SupportsDistributed, TokenGroup, TrainRun
+from framework.api.training import (
+    Member,
+    NumberedRows,
+    SharesAnswers,
+    SupportsDistributed,
+    TokenGroup,
+    TrainRun,
+    outer_member,
+)
+from framework_plugins.launch.checks import SHARED
 from framework_plugins.launch.config import GroupConfig
 from framework_plugins.launch.ended import group_error
+from framework_plugins.launch.helper import Helper
+from framework_plugins.launch.meeting import Meeting, meeting, settings, versions
+from framework_plugins.launch.node import start_node
+from framework_plugins.launch.outer import SAME_ROWS, follow, in_group, rows_of, take_variables
 from framework_plugins.launch.worker import CONTROLS, GROUP, JOB, RESULT, STEPS, STOP, Job, open_pipe
 
 POLL_SECONDS = 0.1
@@ -42,7 +59,11 @@ class GroupLauncher:
     """Runs here, and trains in a group of processes."""
 
     def __init__(self, config: GroupConfig) -> None:
+        self.config = config
         self.processes = config.group().processes
+        self.variables: dict[str, str] = {}
+        self.meeting: Meeting | None = None
+        self.helpers: list[Helper] = []
 
     def launch(self, plan: Plan) -> Report | None:
         """Run the plan.
@@ -51,17 +72,55 @@ class GroupLauncher:
             FrameworkError: the run ended with a user's mistake, or a process was killed.
             RuntimeError: a process failed; the message is its traceback.
         """
-        return run(plan, self.train)
+        if me := outer_member():
+            return self._in_outer_group(plan, me)
+        if self.config.starts_nodes and plan.stages != (Stage.plan,):
+            start_node(plan, self.config)
+            return None
+        try:
+            return run(plan, self.train, partial(self._share_answers, plan))
+        finally:
+            for helper in self.helpers:
+                helper.close()
+
+    def _share_answers(self, plan: Plan, model: Model) -> None:
+        """Let the other GPUs answer a part of the prompts, outside the training."""
+        if isinstance(model, SharesAnswers):
+            self.helpers = [Helper(plan, number, self.processes) for number in range(1, self.processes)]
+            model.helpers = self.helpers
+
+    def _in_outer_group(self, plan: Plan, me: Member) -> Report | None:
+        """Take the place that torchrun gives this process: the first runs, the others train with it."""
+        self.variables, launch = take_variables(), f"launch={plan.launch.component.name}"
+        plan = in_group(plan, me)
+        with meeting(me, self.variables, self.config.wait_seconds, launch) as self.meeting:
+            self.meeting.compare("its versions", versions(), "install the same versions on all machines")
+            self.meeting.compare("its settings", settings(plan), "start all processes with the same command")
+            if me.rank == 0:
+                return run(plan, self.train)
+            self.meeting.gather("its settings", 0)
+            if not plan.run_dir.is_dir():  # the first process holds it by now
+                raise FrameworkError(
+                    f"{plan.run_dir} is not on {socket.gethostname()}, where process {me.rank} runs: {SHARED}"
+                )
+            follow(plan, self.meeting, self.variables)
+        return None
 
     def train(self, plan: Plan, model: Model, data: Data, run: TrainRun) -> TrainResult:
         """Train in the group, and put the trained weights into the model here."""
         assert isinstance(model, SupportsDistributed)  # noqa: S101 - as the pipeline made sure
         assert data.store is not None  # noqa: S101 - every data stage writes one
         model.unload()
+        for helper in self.helpers:
+            helper.close()
+        if self.meeting:
+            self.meeting.compare("its rows", rows_of(model, data), SAME_ROWS)
         numbers = _row_numbers(data.train_groups), _row_numbers(data.validation_groups)
         job = Job(pickle_plan(plan), data.store, *numbers, run.checkpoint, run.scratch)
         with _job_folder(plan) as folder:
             (folder / JOB).write_bytes(pickle.dumps(job))
+            if self.meeting:
+                self.variables |= self.meeting.start({"checkpoint": str(run.checkpoint), "scratch": str(run.scratch)})
             with _pipe(folder / STEPS) as steps, _pipe(folder / CONTROLS) as controls, self._started(plan) as process:
                 # Steps may still be in the pipe when the process has ended.
                 while process.poll() is None or steps.poll():
@@ -74,6 +133,10 @@ class GroupLauncher:
             if process.returncode:
                 if ending := run.interruption():
                     raise ending
+                if process.returncode - 128 in SIGNALS:  # another machine got a signal
+                    raise Interrupted(process.returncode - 128)
+                if self.meeting and process.returncode > 0 and (failure := self.meeting.failure()):
+                    raise FrameworkError(failure)
                 raise group_error(plan, folder, process.returncode)
             result = load_record(TrainResult, folder / RESULT)
         model.restore(run.checkpoint)
@@ -81,11 +144,12 @@ class GroupLauncher:
 
     @contextmanager
     def _started(self, plan: Plan) -> Iterator[subprocess.Popen[bytes]]:
-        """Start the agent; whatever happens, no process of the group is left."""
+        """Start the agent, or the first process of an outer group; whatever happens, none that it started is left."""
         run_dir = str(plan.run_dir.absolute())
-        command = [sys.executable, "-P", "-m", "framework_plugins.launch.agent", run_dir, str(self.processes)]
+        words = ["worker", run_dir] if self.meeting else ["agent", run_dir, str(self.processes)]
+        command = [sys.executable, "-P", "-m", f"framework_plugins.launch.{words[0]}", *words[1:]]
         # -P keeps the working folder out of the path, and the workers have to find plugins of one file.
-        surroundings = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        surroundings = {**os.environ, **self.variables, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         # In a group of its own it gets no Ctrl-C from the terminal; the workers end when this pipe does.
         with subprocess.Popen(command, stdin=subprocess.PIPE, env=surroundings, process_group=0) as process:  # noqa: S603 - our own words
             try:

@@ -27,9 +27,9 @@ def framework_components() -> Iterable[Component]:
 
 @hookimpl
 def framework_check_plan(plan: Plan) -> Iterable[str]:
-    """Refuse groups that cannot come together, and a process of a group that somebody else starts."""
-    from framework_plugins.launch.checks import foreign_group, problems  # noqa: PLC0415 - --help need not pay for it
+    """Refuse groups that cannot come together, and a process of a group in which it cannot take its place."""
+    from framework_plugins.launch.checks import environment_problems, problems  # noqa: PLC0415 - --help need not pay for it
 
-    yield from foreign_group()
+    yield from environment_problems(plan)
     if isinstance(plan.launch.config, config.GroupConfig):
         yield from problems(plan, plan.launch.config)

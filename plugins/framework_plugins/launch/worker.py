@@ -92,6 +92,8 @@ def main() -> int:
     except FrameworkError as error:
         save_record(Ended(me.rank, time.time(), mistake=True, text=str(error)), folder / ENDED.format(me.rank))
         return USER_MISTAKE
+    except Interrupted as error:
+        return error.code
     except BaseException as error:  # noqa: BLE001 - whatever it is, the launcher tells it
         save_record(
             Ended(me.rank, time.time(), mistake=False, text=error_traceback(error)), folder / ENDED.format(me.rank)
@@ -104,7 +106,7 @@ def _train(job: Job, me: Member, folder: Path) -> None:
     plan = job.packed.load()
     from framework.api.program import stored_rows  # noqa: PLC0415 - after the plugins, of which one may want to be first
 
-    ask = LauncherPipes(folder).ask if me.rank == 0 else _nobody
+    ask = LauncherPipes(folder).ask if me.rank == 0 else nobody
     backend: Backend = plan.trainer.create()
     with backend.open(plan) as model:
         rows, held_out = stored_rows(job.store, (job.train, job.validation), plan.training.max_seq_length)
@@ -121,9 +123,9 @@ def _interruption(file: Path) -> Interrupted | None:
     return Interrupted(int(file.read_text(encoding="ascii"))) if file.exists() else None
 
 
-def _nobody(name: str, *_: Any) -> Any:
+def nobody(*asked: Any) -> Any:
     """Replace the first process's questions to the run: the backend asks in no other."""
-    raise RuntimeError(f"{name} is asked by a process that is not the first of its group")
+    raise RuntimeError(f"the run is asked by a process that is not the first of its group: {asked}")
 
 
 class LauncherPipes:

@@ -305,6 +305,8 @@ def test_a_task_of_an_array_goes_back_alone(tmp_path: Path, monkeypatch: pytest.
     for name, value in (("JOB_ID", "9"), ("ARRAY_JOB_ID", "7"), ("ARRAY_TASK_ID", "3")):
         monkeypatch.setenv(f"SLURM_{name}", value)
     assert interruption.requeue() == "7_3"
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job")  # torchrun sends the same signal if a process fails
+    assert interruption.requeue() == ""
 
 
 def test_outside_of_slurm_nothing_is_queued(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,6 +109,85 @@ def test_a_process_of_a_group_that_somebody_else_starts_is_refused(
         planned(*launch)
 
 
+OUTER = {
+    "RANK": "1",
+    "WORLD_SIZE": "4",
+    "LOCAL_RANK": "1",
+    "LOCAL_WORLD_SIZE": "2",
+    "MASTER_ADDR": "a",
+    "MASTER_PORT": "1",
+}
+ONE = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
+GIVEN = ("launch=ddp", "trainer.device=cpu")
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "told"),
+    [
+        (("launch=ddp", "trainer.device=cpu"), {}, ""),
+        ((*GIVEN, "launch.nodes=2", "launch.processes=2"), {}, ""),
+        ((*GIVEN, "launch.processes=2"), {}, ""),
+        ((*GIVEN, "launch.processes=4"), {}, "ask for 8 processes, and torchrun has started 4: make them equal"),
+        ((*GIVEN, "launch.nodes=3", "launch.processes=2"), {}, "ask for 6 processes, and torchrun has started 4"),
+        (
+            GIVEN,
+            ONE,
+            "started a group of one process: set its --np",
+        ),
+        ((*GIVEN, "launch.processes=1"), ONE, ""),
+        (
+            (*GIVEN, "run_dir=null"),
+            {},
+            "run_dir has to be given if torchrun starts the processes: set run_dir",
+        ),
+        ((), {}, "has LOCAL_RANK=1, WORLD_SIZE=4: .* To train in the group: launch=ddp or launch=fsdp2"),
+    ],
+)
+def test_a_process_that_torchrun_starts_takes_its_place_in_the_group(
+    words: tuple[str, ...], variables: dict[str, str], told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in {**OUTER, **variables}.items():
+        monkeypatch.setenv(name, value)
+    words = (f"run_dir={tmp_path / 'run'}", "logger=[]", *words)
+    with pytest.raises(FrameworkError, match=told) if told else nullcontext():
+        plan = make_plan(compose(words), overrides=words)
+        group = plan.launch.config.group()
+        assert group.processes == int(os.environ["WORLD_SIZE"])
+        assert plan.launch.config.writes() == (os.environ["RANK"] == "0")
+
+
+def test_a_gpu_that_a_process_of_the_group_lacks_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in {**OUTER, "CUDA_VISIBLE_DEVICES": "0"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(FrameworkError, match=r"LOCAL_RANK=1, and this machine has 1 visible GPU: set torchrun's --np"):
+        make_plan(compose([f"run_dir={tmp_path}/run", "launch=ddp"]))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ("launch.nodes=2",),
+            "launch.rendezvous=null does not say where 2 machines meet: set launch",
+        ),
+        (("launch.nodes=2", "launch.rendezvous=a"), "launch.rendezvous=a does not say"),
+        (("launch.nodes=2", "launch.rendezvous=a:70000"), "launch.rendezvous=a:70000 does not say"),
+        (
+            ("launch.nodes=2", "launch.rendezvous=a:1", "run_dir=null"),
+            "launch.nodes=2: set run_dir=FOLDER on a",
+        ),
+        (("launch.rendezvous=a:1",), "launch.rendezvous is where several machines meet: set launch.nodes=2 as well"),
+        (("launch.nodes=2", "launch.rendezvous=a:1"), ""),
+    ],
+)
+def test_what_several_machines_need_is_asked_for(words: tuple[str, ...], told: str, tmp_path: Path) -> None:
+    words = (f"run_dir={tmp_path / 'run'}", "logger=[]", "launch=ddp", *CPU, *words)
+    with pytest.raises(FrameworkError, match=told) if told else nullcontext():
+        plan = make_plan(compose(words), overrides=words)
+        assert plan.launch.config.group().processes == 4
+        assert not plan.launch.config.writes()
+
+
 def test_a_trainer_that_works_alone_is_refused_before_anything_is_written(data_file: Path, tmp_path: Path) -> None:
     words = ["data=local_file", f"data.path={data_file}", "launch=ddp", "launch.processes=2"]
     monkey = pytest.MonkeyPatch()

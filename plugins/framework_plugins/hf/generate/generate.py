@@ -44,15 +44,16 @@ def complete(
     batch_size: int,
     *,
     share: bool = True,
+    start: Sequence[int] | None = None,
     batches: Batches | None = None,
 ) -> list[Answer]:
     """Continue rows of token ids; the answers come in their order.
 
-    `share`: read a common beginning once, which models that see a token by its distance do not allow. `batches` makes
-    them smaller if memory runs out.
+    `share`: read a common beginning once, which models that see a token by its distance do not allow; `start` is that
+    beginning if it is known. `batches` makes them smaller if memory runs out.
     """
-    order = sorted(range(len(rows)), key=lambda number: len(rows[number]))
-    start = _shared_prefix(rows) if share and len(rows) > 1 else []
+    order = by_length(rows)
+    start = list(start) if start is not None else shared_beginning(rows) if share and len(rows) > 1 else []
     cache = _prefill(model, start) if start else {}
     settings = GenerationConfig(
         do_sample=False,
@@ -126,7 +127,12 @@ def contiguous_head_input(model: Any) -> Iterator[None]:
         hook.remove()
 
 
-def _shared_prefix(rows: Sequence[list[int]]) -> list[int]:
+def by_length(rows: Sequence[Sequence[int]]) -> list[int]:
+    """Return the numbers of rows in the order in which they fill batches."""
+    return sorted(range(len(rows)), key=lambda number: len(rows[number]))
+
+
+def shared_beginning(rows: Sequence[list[int]]) -> list[int]:
     """Return what all rows begin with, if that is worth it; a token of each is left to predict from."""
     shared = min(common_prefix_length(min(rows), max(rows)), min(map(len, rows)) - 1)
     return rows[0][:shared] if shared >= MIN_SHARED_PREFIX else []

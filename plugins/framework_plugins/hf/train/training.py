@@ -224,14 +224,17 @@ class Training:
         with progress.timer.saving():
             write = state.read()
             self.checkpoints.save(state.step, rows, write, state.needed)
-        if progress.ending:
-            progress.all_reduce_max(0)  # in a group the first process has written by now: if one ends, all are stopped
-            if error := progress.run.interruption():
-                raise error
+        # In a group the first process has written by then: if one ends, all are stopped.
+        if progress.ending and (error := self._ending(progress.run.interruption())):
+            raise error
 
     def _all_reduce_max(self, number: int) -> int:
         """Return the largest number that a process of the training has."""
         return number
+
+    def _ending(self, error: BaseException | None) -> BaseException | None:
+        """Return what ends the training, of all processes."""
+        return error
 
     @property
     def _batch(self) -> int:

@@ -204,6 +204,10 @@ class GroupTraining(Training):
     def _all_reduce_max(self, number: int) -> int:
         return engine.all_reduce_max(number, self.machine.device)
 
+    def _ending(self, error: BaseException | None) -> BaseException | None:
+        """Return what ends the first process that has something: a signal reaches one machine before another."""
+        return next((each for each in self._all_gather(error) if each), None)
+
     def _control(self, on_step: Callable[[Step], StepControl | None], step: Step) -> StepControl | None:
         return engine.broadcast_from_first(self.me, lambda: on_step(step))
 

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 
 from framework import FrameworkError
 from framework.api import records
-from framework.api.protocols import Launcher
+from framework.api.protocols import AnswerTask, Launcher
 from framework.api.records import EvalResult, TrainResult
 from framework.api.registry import load_file as load_plugin
 from framework.api.run_folder import TRAINING_STATE
@@ -30,6 +30,7 @@ from framework.run.interruption import Interruption
 from framework.run.training import TrainingController
 from framework.rundir.folder import SCRATCH
 from framework.util.errors import Interrupted
+from framework_plugins.launch.helper import Helper
 from framework_plugins.launch.worker import GROUP
 from tests.plugins.hf.train.test_options import FILES, STRANGERS
 from tests.support import group_plugin
@@ -187,6 +188,38 @@ def test_two_processes_with_fsdp2_go_on_with_what_one_began_and_it_is_exported(
         assert each["whole"] == 2 * each["here"] > 0
         assert (each["checkpointed"], each["offload"]) == (0, ["OffloadPolicy"])
         assert (each["head"], each["packing"]) == (True, "tree")
+
+
+@pytest.mark.slow
+def test_prompts_are_answered_by_several_processes_as_by_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the training by the base, after it by the trained model."""
+    asked, begin = list[AnswerTask](), Helper.__call__
+
+    def counted(helper: Helper, task: AnswerTask) -> Any:
+        asked.append(task)
+        return begin(helper, task)
+
+    monkeypatch.setattr(Helper, "__call__", counted)
+    prompts = ",".join(f"What is {number} and {'one and ' * (number % 3)}{number}" for number in range(9))
+    words = (
+        "stages=[data,baseline,train,evaluate]", "evaluator=[prompts]", f"evaluator.prompts.prompts=[{prompts}]",
+        "evaluator.prompts.max_new_tokens=8", "evaluator.prompts.batch_size=2",
+    )  # fmt: skip
+    one, two = run("asked-alone", *ALONE, *words), run("asked", "launch=ddp", *TWO, *words)
+    assert [(task.base, task.checkpoint is not None, len(task.starts)) for task in asked] == [
+        (True, False, 4),
+        (False, True, 4),
+    ]
+    for stage in ("baseline", "evaluate"):
+        answers = [
+            [
+                (sample.prompt, sample.answer)
+                for sample in records.load(EvalResult, done.folder / f"{stage}.json").samples
+            ]
+            for done in (one, two)
+        ]
+        assert len(answers[0]) == 9
+        assert answers[0] == answers[1]
 
 
 @pytest.mark.slow

@@ -1,0 +1,103 @@
+"""`launch.nodes=2 launch.rendezvous=HOST:PORT`: starts the processes of one machine, by torchrun's agent.
+
+Each of them is `python -m framework` with the words of this one, as an outer torchrun would start it; see `outer.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import socket
+import sys
+from contextlib import closing, suppress
+
+from framework import FrameworkError, Plan
+from framework.api import cpu_threads
+from framework.api.program import Interrupted
+from framework_plugins.launch.config import GroupConfig
+
+
+def start_node(plan: Plan, config: GroupConfig) -> None:
+    """Start the processes of this machine once all machines have met, and wait for them.
+
+    Raises:
+        FrameworkError: the others did not come.
+        SystemExit: a process failed, and has said why.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(cpu_threads(config.on_each_node)))
+    # A machine that comes back would not find the store of the others (seen in torch 2.13).
+    os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs  # noqa: PLC0415 - the plan does without torch
+    from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415 - as above
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415 - as above
+    from torch.distributed.elastic.rendezvous import RendezvousError  # noqa: PLC0415 - as above
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch  # noqa: PLC0415 - as above
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the processes say what happened
+    assert config.rendezvous is not None  # noqa: S101 - the plan has looked
+    assert config.nodes is not None  # noqa: S101 - as above
+    host, _, port = config.rendezvous.rpartition(":")
+    seconds, place = math.ceil(config.wait_seconds), f"launch.rendezvous={config.rendezvous}"
+    # torch takes the machine whose name is that of HOST for the one that opens the port, and the address of its name
+    # for its own: both are wrong if /etc/hosts maps the name to 127.0.1.1.
+    opens, own = is_here(host, place), address_towards(host, int(port))
+    if (interface := interface_of(own)) and own != host:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+    settings = LaunchConfig(
+        min_nodes=config.nodes, max_nodes=config.nodes, nproc_per_node=config.on_each_node, run_id=str(plan.run_dir),
+        rdzv_backend="c10d", rdzv_endpoint=config.rendezvous, local_addr=own, max_restarts=config.restarts,
+        rdzv_configs={"is_host": opens, "join_timeout": seconds, "read_timeout": seconds},
+        shutdown_timeout=math.ceil(plan.grace_seconds) + 5, logs_specs=DefaultLogsSpecs(),
+    )  # fmt: skip
+    try:
+        elastic_launch(settings, sys.executable)("-u", "-m", "framework", *plan.overrides)
+    except ChildFailedError as error:
+        codes = [failure.exitcode for failure in error.failures.values()]
+        raise SystemExit(next((code for code in codes if code > 0), 1)) from None
+    except SignalException as error:
+        raise Interrupted(error.sigval) from None
+    except RendezvousError as error:
+        what = (
+            f"fewer than {config.nodes} machines came, or the port is in use on this one"
+            if opens
+            else "nobody answers there"
+        )
+        raise FrameworkError(
+            f"{place}: {what}, within launch.wait_seconds={config.wait_seconds:g}. Start the same command on "
+            f"{config.nodes} machines, and let them reach each other"
+        ) from error
+
+
+def is_here(host: str, place: str) -> bool:
+    """Whether a name or an address is that of this machine.
+
+    Raises:
+        FrameworkError: no machine has that name.
+    """
+    try:
+        addresses = {found[4][0] for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except OSError as error:
+        raise FrameworkError(f"{place}: no machine of this name is known here: give an address") from error
+    for address in addresses:
+        family = socket.AF_INET6 if ":" in str(address) else socket.AF_INET
+        with closing(socket.socket(family, socket.SOCK_STREAM)) as tried, suppress(OSError):
+            tried.bind((address, 0))  # which works for addresses of this machine only
+            return True
+    return False
+
+
+def address_towards(host: str, port: int) -> str:
+    """Return the address of this machine that another one sees; nothing is sent."""
+    family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+    with closing(socket.socket(family, kind)) as tried:
+        tried.connect(address)
+        return str(tried.getsockname()[0])
+
+
+def interface_of(address: str) -> str:
+    """Return the name of the network device that has an address; empty if that is not known."""
+    import psutil  # noqa: PLC0415 - only here
+
+    found = (name for name, own in psutil.net_if_addrs().items() if any(each.address == address for each in own))
+    return next(found, "")

@@ -1,0 +1,140 @@
+"""One process of a group that an outer torchrun starts: `torchrun --nnodes 2 --nproc-per-node 2 -m framework …`.
+
+The first process runs the stages as any run does, and trains in a child that takes its place in the group. The others
+read the rows, each machine once, and train with it; they write nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from framework import FrameworkError, Plan, Selection, Stage
+from framework.api.program import SIGNALS, Interrupted, read_run
+from framework.api.training import WORKER, Backend, Member, NumberedRows, TrainRun
+from framework_plugins.launch.checks import GROUP_VARIABLE, is_continued
+from framework_plugins.launch.meeting import Meeting
+from framework_plugins.launch.worker import nobody
+
+if TYPE_CHECKING:
+    from framework.api import Data, Model
+
+SAME_ROWS = "give all machines the same data, and clear the cache of the other one"
+KEPT = "TORCHELASTIC_RUN_ID"
+"""Stays: it says that torchrun sends the signals."""
+log = logging.getLogger(__name__)
+
+
+def take_variables() -> dict[str, str]:
+    """Take the variables of the group out of the environment, by which libraries would form one, and return them."""
+    return {name: os.environ.pop(name) for name in list(os.environ) if GROUP_VARIABLE.fullmatch(name) and name != KEPT}
+
+
+def in_group(plan: Plan, me: Member) -> Plan:
+    """Return the plan with the size of its group, and with the rows of a step that the run has had before.
+
+    Raises:
+        FrameworkError: they cannot be divided among the processes.
+    """
+    plan = _with(plan, "launch", processes=me.world, nodes=1)
+    if not is_continued(plan):
+        return plan
+    before = read_run(plan.run_dir).config
+    earlier, own = before["launch"].get("processes") or me.world, plan.training.per_device_train_batch_size
+    rows = earlier * own * before["trainer"]["gradient_accumulation_steps"]
+    if rows == plan.batch:
+        return plan
+    name = plan.launch.component.name
+    if rows % (own * me.world):
+        raise FrameworkError(
+            f"launch={name}: {me.world} processes cannot continue what {earlier} began, with {rows} rows a step: "
+            f"{me.world} x trainer.per_device_train_batch_size={own} does not divide them. Start "
+            f"{_divisors(rows // own)} processes, or begin again with another run_dir"
+        )
+    passes = rows // (own * me.world)
+    if me.rank == 0:
+        log.warning(
+            "launch=%s: %s processes continue what %s began: trainer.gradient_accumulation_steps=%s keeps the %s rows "
+            "of a step", name, me.world, earlier, passes, rows,
+        )  # fmt: skip
+    return _with(plan, "trainer", gradient_accumulation_steps=passes)
+
+
+def _with(plan: Plan, section: str, **values: Any) -> Plan:
+    chosen: Selection = getattr(plan, section)
+    config = {**plan.config, section: {**plan.config[section], **values}}
+    changed: Any = {section: replace(chosen, config=replace(chosen.config, **values))}
+    return replace(plan, config=config, **changed)
+
+
+def _divisors(number: int) -> str:
+    *most, last = [str(each) for each in range(1, number + 1) if number % each == 0]
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def rows_of(model: Model, data: Data) -> dict[str, Any]:
+    """Return what has to be the same of the rows of each process."""
+    groups = data.train_groups, data.validation_groups
+    parts = [hashlib.sha256(rows.numbers.tobytes()).hexdigest() for rows in groups if isinstance(rows, NumberedRows)]
+    return {"rows": data.result.fingerprint, "encoding": model.encoding, "split": parts}
+
+
+def follow(plan: Plan, joined: Meeting, variables: Mapping[str, str]) -> None:
+    """Train with the first process; do nothing else."""
+    if Stage.train not in plan.stages:
+        return
+    from framework.api.program import load_data  # noqa: PLC0415 - numpy and Arrow
+
+    os.environ |= {**variables, WORKER: "1"}
+    backend: Backend = plan.trainer.create()
+    with _signals() as asked, backend.open(plan) as model:
+        data = load_data(replace(plan, audit={}), model)  # the first process looks for faults of the rows
+        joined.compare("its rows", rows_of(model, data), SAME_ROWS)
+        asked.waiting = True
+        task = joined.task()
+        asked.waiting = False
+        if task is None:
+            return
+        os.environ |= task["variables"]
+        run = TrainRun(
+            Path(task["checkpoint"]), Path(task["scratch"]), nobody, interruption=asked.error, state=nobody,
+            restore=nobody,
+        )  # fmt: skip
+        model.train(data.train_groups, data.validation_groups, run)
+
+
+class _Signals:
+    """Whether a signal has asked this process to end. While it waits, it ends at once."""
+
+    waiting = True
+    number = 0
+
+    def handle(self, number: int, _: FrameType | None) -> None:
+        self.number = self.number or number
+        if self.waiting:
+            raise Interrupted(number)
+
+    def error(self) -> Interrupted | None:
+        return Interrupted(self.number) if self.number else None
+
+
+@contextmanager
+def _signals() -> Iterator[_Signals]:
+    """Note the signals that ask a run to end: a training ends after its step, together with the others."""
+    asked, before = _Signals(), {}
+    for number in SIGNALS:
+        if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:
+            before[number] = signal.signal(number, asked.handle)
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
