@@ -125,7 +125,7 @@ gallery: $(VENV)/quickstart
 
 # The notebook of the tutorial, executed again; it keeps what its cells print.
 notebook: $(VENV)/quickstart
-	$(VENV)/bin/python $(PIP) nbconvert ipykernel
+	$(VENV)/bin/python $(PIP) nbconvert ipykernel ipywidgets
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/jupyter nbconvert --to notebook --execute --inplace docs/tutorial/notebook.ipynb
 	sed -i 's|$(CURDIR)/$(VENV)/bin/python3*|python|g' docs/tutorial/notebook.ipynb
 

@@ -127,7 +127,7 @@ def _gain(change: Change) -> float | None:
 
 def _scored(score: float | None) -> Iterator[str]:
     if score is not None:
-        yield f"score {score:.2f}, on a scale from -1 (all was lost) to 1 (all was gained)"
+        yield f"score {score:.2f}, from -1 to 1: the gain that is certain, less the harm that is certain"
 
 
 # --- the first sentence ----------------------------------------------------------------------------------------------

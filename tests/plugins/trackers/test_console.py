@@ -220,7 +220,7 @@ def test_prompts_that_training_answers_show_no_gain(see: See) -> None:
         "leaked: 7 of 7 validation rows (100%) and 7 of 7 prompts of the evaluation (100%) ask the same as a training"
         in text
     )
-    assert "score 0.00, on a scale from -1 (all was lost) to 1 (all was gained)" in text
+    assert "score 0.00, from -1 to 1: the gain that is certain, less the harm that is certain" in text
 
 
 def test_as_many_answers_are_shown_as_asked_for(see: See) -> None:

@@ -42,7 +42,7 @@ def test_a_gain_is_reported_with_its_numbers_and_scores_what_is_certain() -> Non
         "exact_match rose from 0% to 95% on 60 prompts, +84 to +100 points at 95% confidence, p < 0.001",
         "the base scores 0%: if these prompts were chosen because it fails, some of the gain is chance (regression to "
         "the mean)",
-        "score 0.84, on a scale from -1 (all was lost) to 1 (all was gained)",
+        "score 0.84, from -1 to 1: the gain that is certain, less the harm that is certain",
     ]
     assert verdict.score == pytest.approx(0.84, abs=0.01)
     assert (verdict.forgot, verdict.copied) == (None, None)
