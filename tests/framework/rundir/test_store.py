@@ -111,7 +111,7 @@ def test_another_machine_lists_compares_and_continues_a_run_on_a_store(tmp_path:
     assert f"chat {url}" in done.out
     listed = other.run("runs", "memory://whole/runs")
     assert re.search(rf"{url} .* finished", listed.out), listed.err
-    more = other.echo(f"run_dir={url}", "stages=[evaluate,report]", "model=echo", "trainer=echo")
+    more = other.echo(f"run_dir={url}", "stages=[evaluate,report]")
     assert more.code == 0, more.err
     assert f"{url}: fetched" in more.err
     files = contents(other.folder / "cache" / ".stores" / "memory" / "whole" / "runs" / "first")

@@ -43,8 +43,8 @@ def cluster(tmp_path: Path) -> Project:
 
 def test_a_run_becomes_a_job_of_its_plan_and_a_plan_does_not(cluster: Project) -> None:
     asked = ["launch=ddp", "launch.processes=2", "launch.slurm.partition=gpu", "launch.slurm.minutes=30"]
-    more = ["launch.slurm.memory_gb=8", "launch.slurm.cpus=4", "'launch.slurm.more={constraint: a100}'".strip("'")]
-    planned = cluster.echo(*WORDS, *asked, "stages=[plan]")
+    more = ["launch.slurm.memory_gb=8", "launch.slurm.cpus=4", "launch.slurm.more=['constraint=a100',exclusive]"]
+    planned = cluster.echo(*WORDS[:-1], "run_dir=planned", *asked, "stages=[plan]")
     assert planned.code == 0, planned.err
     assert not (cluster.folder / "outputs").exists()
     done = cluster.echo(*WORDS, *asked, *more)
@@ -58,7 +58,7 @@ def test_a_run_becomes_a_job_of_its_plan_and_a_plan_does_not(cluster: Project) -
     options = set(re.findall(r"^#SBATCH --(\S+)", script, re.MULTILINE))
     assert {
         "partition=gpu", "time=30", "nodes=1", "ntasks-per-node=1", "gpus-per-node=2", "cpus-per-task=4", "mem=8GB",
-        "constraint=a100", "signal=USR2@85", "job-name=run",
+        "constraint=a100", "exclusive", "signal=USR2@85", "job-name=run",
     } <= options  # fmt: skip
     assert (cluster.folder / "outputs" / "slurm").stat().st_mode & 0o077 == 0
     submitted = pickle.loads((cluster.folder / "outputs" / "slurm" / "12_submitted.pkl").read_bytes())  # noqa: S301 - ours
