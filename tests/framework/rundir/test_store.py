@@ -283,6 +283,14 @@ def test_a_store_that_cannot_be_used_is_refused_in_two_lines(
     assert [*(tmp_path / "one").rglob("*.json")] == []
 
 
+def test_a_sweep_on_a_store_is_refused(tmp_path: Path) -> None:
+    done = machine(tmp_path, "one").echo("-m", *WORDS, "seed=1,2", "hydra.sweep.dir=s3://bucket/sweep")
+    assert (done.code, done.err.strip()) == (
+        2, "hydra.sweep.dir=s3://bucket/sweep: only a run can be on a store. Give a folder for a sweep"
+    )  # fmt: skip
+    assert not [*tmp_path.rglob("bucket")]
+
+
 @pytest.mark.parametrize("name", ["../../evil", "/etc/passwd", ""])
 def test_an_index_that_leads_out_of_the_folder_is_refused(name: str) -> None:
     content = json.dumps({"files": {name: [1, 1]}, "writer": "1"}).encode()
