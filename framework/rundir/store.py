@@ -317,6 +317,9 @@ def mirrored(url: str, folder: Path, seconds: float) -> Iterator[None]:
         failed = False
     finally:
         lacking = sending.finish(thread, seconds)
+        if lacking:
+            words = f"resume {url}" if failed else f"run_dir={url} stages=[report]"
+            lacking += f"\nThe rest is in {folder}: send it with `{this_program()} {words}`"
         if lacking and not failed:
             raise FrameworkError(lacking)
         if lacking:
@@ -404,16 +407,15 @@ class Mirror:
         """Wait until the rest is sent, but no longer than `seconds` after the last byte; say what is not."""
         self._moved = time.monotonic()
         self._ending.set()
-        while thread.is_alive() and time.monotonic() - self._moved < seconds:
-            thread.join(0.05)
-        self._given_up.set()
+        try:
+            while thread.is_alive() and time.monotonic() - self._moved < seconds:
+                thread.join(0.05)
+        finally:  # a signal may end the wait
+            self._given_up.set()
         if self._complete:
             return ""
         problem = self._problem or f"it took nothing for store_seconds={seconds:g}"
-        return (
-            f"{self.store.url} does not have all of the run: {problem}\n"
-            f"The rest is in {self.folder}: send it with run_dir={self.store.url} stages=[report]"
-        )
+        return f"{self.store.url} does not have all of the run: {problem}"
 
     def _warn(self, error: Exception) -> None:
         problem = summarize_error(error)
