@@ -204,7 +204,7 @@ def read_index(content: bytes, name: str) -> Index:
 
 def fetch(
     url: str,
-    wants: Callable[[str], bool] | None = None,
+    needed: Callable[[str], bool] | None = None,
     *,
     required: bool = False,
     seconds: float = ANSWER_SECONDS,
@@ -216,7 +216,7 @@ def fetch(
 
     Args:
         url: the folder of the run.
-        wants: the files to fetch; None: all, and what the store does not list is removed from the mirror.
+        needed: the files to fetch; None: all, and what the store does not list is removed from the mirror.
         required: whether a run has to be there.
         seconds: for which the store may be silent.
 
@@ -225,30 +225,30 @@ def fetch(
     """
     folder, store = mirror(url), Store(url)
     if not lock.holder(folder / lock.NAME):  # else a run works there
-        _answered(store, lambda moved: _fetch(store, folder, wants, moved, required=required), seconds)
+        _answered(store, lambda moved: _fetch(store, folder, needed, moved, required=required), seconds)
     return folder
 
 
 def _fetch(
-    store: Store, folder: Path, wants: Callable[[str], bool] | None, moved: Moved, *, required: bool = False
+    store: Store, folder: Path, needed: Callable[[str], bool] | None, moved: Moved, *, required: bool = False
 ) -> None:
     index, known = store.index(), _local_index(folder)
     if index is None:
         if required and not folder.is_dir():
             raise FrameworkError(f"{store.url} holds no run\n`{this_program()} runs URL` lists the runs below a URL")
-        if known and wants is None:
+        if known and needed is None:
             print(
-                f"{store.url} holds no run any more: this one continues from {folder}. Remove that to begin anew",
+                f"{store.url} holds no run any more: this one continues from {folder}. Remove that to begin again",
                 file=sys.stderr,
             )
         return
     if known and index.writer in {known.writer, known.before}:
         return
     lacking = [name for name in index.files if _stat(folder / name) != index.files[name]]
-    lacking = [name for name in lacking if wants is None or wants(name)]
+    lacking = [name for name in lacking if needed is None or needed(name)]
     for name in lacking:
         _fetch_file(store, name, folder, index.files[name], moved)
-    if wants is None:
+    if needed is None:
         for name in [name for name in _scan(folder) if name not in index.files]:
             (folder / name).unlink(missing_ok=True)
         _save_local_index(folder, index)
