@@ -143,4 +143,5 @@ class Job:
             return []
         import submitit  # noqa: PLC0415 - as above
 
-        return ["--rendezvous", f"{submitit.JobEnvironment().hostnames[0]}:{PORT}"]
+        # The first process of the group holds the run folder.
+        return ["--held", "--rendezvous", f"{submitit.JobEnvironment().hostnames[0]}:{PORT}"]
