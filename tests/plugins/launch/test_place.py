@@ -114,5 +114,5 @@ def test_a_node_of_several_starts_its_processes_here_and_in_the_same_folder(tmp_
     several = dataclasses.replace(plan.launch, config=Several(processes=2, nodes=2))
     plan = meeting_at(dataclasses.replace(plan, launch=several, overrides=(*words, "run_dir=run")), "n1:29400")
     folder = f"run_dir={tmp_path / 'run'}"
-    assert plan.overrides == (*words[:-1], "launch.on=local", "launch.rendezvous='n1:29400'", folder)
+    assert plan.overrides == (*words[:-1], "launch.on=local", "launch.rendezvous=n1:29400", folder)
     assert (plan.launch.config.rendezvous, nodes(plan.launch.config)) == ("n1:29400", 2)
