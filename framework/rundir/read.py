@@ -39,14 +39,18 @@ class _Absent:
 ABSENT = _Absent()
 
 
-def read_run(folder: str | Path) -> SavedRun:
+def read_run(folder: str | Path, *, whole: bool = False) -> SavedRun:
     """Read the config and the overrides of a run in a folder, or in one on a store by its URL.
+
+    Args:
+        folder: of the run.
+        whole: whether all files are fetched from a store, weights and exports too; else only the records.
 
     Raises:
         FrameworkError: there is no such folder, no run made it, or a file of it cannot be read.
     """
     if isinstance(folder, str) and is_url(folder):
-        folder = fetch(folder, is_record, required=True)
+        folder = fetch(folder, None if whole else is_record, required=True)
     folder = Path(folder).expanduser().absolute()
     if not folder.is_dir():
         raise FrameworkError(f"{folder}: there is no such folder")

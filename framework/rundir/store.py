@@ -204,7 +204,7 @@ def read_index(content: bytes, name: str) -> Index:
 
 def fetch(
     url: str,
-    wants: Callable[[str], bool] | None = None,
+    needed: Callable[[str], bool] | None = None,
     *,
     required: bool = False,
     seconds: float = ANSWER_SECONDS,
@@ -216,7 +216,7 @@ def fetch(
 
     Args:
         url: the folder of the run.
-        wants: the files to fetch; None: all, and what the store does not list is removed from the mirror.
+        needed: the files to fetch; None: all, and what the store does not list is removed from the mirror.
         required: whether a run has to be there.
         seconds: for which the store may be silent.
 
@@ -225,30 +225,30 @@ def fetch(
     """
     folder, store = mirror(url), Store(url)
     if not lock.holder(folder / lock.NAME):  # else a run works there
-        _answered(store, lambda moved: _fetch(store, folder, wants, moved, required=required), seconds)
+        _answered(store, lambda moved: _fetch(store, folder, needed, moved, required=required), seconds)
     return folder
 
 
 def _fetch(
-    store: Store, folder: Path, wants: Callable[[str], bool] | None, moved: Moved, *, required: bool = False
+    store: Store, folder: Path, needed: Callable[[str], bool] | None, moved: Moved, *, required: bool = False
 ) -> None:
     index, known = store.index(), _local_index(folder)
     if index is None:
         if required and not folder.is_dir():
             raise FrameworkError(f"{store.url} holds no run\n`{this_program()} runs URL` lists the runs below a URL")
-        if known and wants is None:
+        if known and needed is None:
             print(
-                f"{store.url} holds no run any more: this one continues from {folder}. Remove that to begin anew",
+                f"{store.url} holds no run any more: this one continues from {folder}. Remove that to begin again",
                 file=sys.stderr,
             )
         return
     if known and index.writer in {known.writer, known.before}:
         return
     lacking = [name for name in index.files if _stat(folder / name) != index.files[name]]
-    lacking = [name for name in lacking if wants is None or wants(name)]
+    lacking = [name for name in lacking if needed is None or needed(name)]
     for name in lacking:
         _fetch_file(store, name, folder, index.files[name], moved)
-    if wants is None:
+    if needed is None:
         for name in [name for name in _scan(folder) if name not in index.files]:
             (folder / name).unlink(missing_ok=True)
         _save_local_index(folder, index)
@@ -317,6 +317,9 @@ def mirrored(url: str, folder: Path, seconds: float) -> Iterator[None]:
         failed = False
     finally:
         lacking = sending.finish(thread, seconds)
+        if lacking:
+            words = f"resume {url}" if failed else f"run_dir={url} stages=[report]"
+            lacking += f"\nThe rest is in {folder}: send it with `{this_program()} {words}`"
         if lacking and not failed:
             raise FrameworkError(lacking)
         if lacking:
@@ -404,16 +407,15 @@ class Mirror:
         """Wait until the rest is sent, but no longer than `seconds` after the last byte; say what is not."""
         self._moved = time.monotonic()
         self._ending.set()
-        while thread.is_alive() and time.monotonic() - self._moved < seconds:
-            thread.join(0.05)
-        self._given_up.set()
+        try:
+            while thread.is_alive() and time.monotonic() - self._moved < seconds:
+                thread.join(0.05)
+        finally:  # a signal may end the wait
+            self._given_up.set()
         if self._complete:
             return ""
         problem = self._problem or f"it took nothing for store_seconds={seconds:g}"
-        return (
-            f"{self.store.url} does not have all of the run: {problem}\n"
-            f"The rest is in {self.folder}: send it with run_dir={self.store.url} stages=[report]"
-        )
+        return f"{self.store.url} does not have all of the run: {problem}"
 
     def _warn(self, error: Exception) -> None:
         problem = summarize_error(error)

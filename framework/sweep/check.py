@@ -17,13 +17,14 @@ from omegaconf import DictConfig
 
 from framework.api.plan import SCORE
 from framework.api.schema import Stage
+from framework.api.text.overrides import override_key
 from framework.config.check import problems_below
 from framework.config.compose import config_loader, user_folders
 from framework.config.limits import MAX_TRIALS, check_words, swept_values
 from framework.config.sources import REFUSALS, explain, refusal
 from framework.hooks.session import current
 from framework.plan.load import load_hydra, load_plan
-from framework.util.errors import FrameworkError
+from framework.util.errors import FrameworkError, is_url
 
 COMBINATIONS = 32
 """How many combinations of a sweep's values are checked, besides the trials that hold each value once."""
@@ -36,6 +37,9 @@ def check_sweep(words: Sequence[str]) -> None:
         FrameworkError: everything that is wrong with the sweeper, or with one trial.
     """
     words = [word for word in words if not word.startswith("-")]
+    place = next((word.partition("=")[2] for word in words if override_key(word) == "hydra.sweep.dir"), "")
+    if is_url(place.strip("'\"")):
+        raise FrameworkError(f"hydra.sweep.dir={place}: only a run can be on a store. Give a folder for a sweep")
     hydra = load_hydra(words, RunMode.MULTIRUN).hydra
     if str(hydra.launcher.get("_target_")).endswith(".SlurmLauncher") and shutil.which("srun") is None:
         raise FrameworkError(

@@ -78,15 +78,18 @@ def started_slurm(tmp_path: Path) -> Iterator[Slurm]:
     places = [str(root / "usr" / "sbin"), str(root / "usr" / "bin")]
     path = os.pathsep.join([*places, os.environ["PATH"]])
     names = ("slurmctld", "slurmd", "slurmstepd")
-    # The installation of Debian's packages gives them their plain names.
-    *daemons, stepd = (shutil.which(each, path=path) or shutil.which(f"{each}-wlm", path=path) for each in names)
-    if not all(daemons) or stepd is None:
+    found = [shutil.which(each, path=path) or shutil.which(f"{each}-wlm", path=path) for each in names]
+    if not all(found):
         pytest.skip("Slurm is not installed, and SLURM_ROOT names no folder with it")
     if os.getuid():
         pytest.skip("a node of Slurm is started as root")
     folder = tmp_path / "slurm"
-    for name in ("state", "spool"):
+    for name in ("state", "spool", "bin"):
         (folder / name).mkdir(parents=True)
+    for name, program in zip(names, found, strict=True):
+        # The installation of Debian's packages makes these links; the programs do not start by another name.
+        (folder / "bin" / name).symlink_to(str(program))
+    *daemons, stepd = (str(folder / "bin" / name) for name in names)
     config = folder / "slurm.conf"
     host, ports = socket.gethostname().partition(".")[0], (free_port(), free_port())
     plugins = libraries / "slurm-wlm"
@@ -97,7 +100,7 @@ def started_slurm(tmp_path: Path) -> Iterator[Slurm]:
 
     call = Slurm(tmp_path, variables)
     with (folder / "output").open("wb") as output:
-        commands = ([str(daemons[0]), "-D", "-i"], [str(daemons[1]), "-D", "-d", stepd])
+        commands = ([daemons[0], "-D", "-i"], [daemons[1], "-D", "-d", stepd])
         started = [subprocess.Popen(each, env=variables, stdout=output, stderr=output) for each in commands]
         try:
             wait(lambda: "idle" in call("sinfo", "--noheader", "--format=%T"))

@@ -37,7 +37,8 @@ class ChatCommand:
     def main(self, arguments: Sequence[str]) -> int:
         """Open the model, and answer until the prompts end."""
         options = read_options(arguments)
-        run = read_run(newest_run(Path("outputs")) if options.run_dir is None else options.run_dir)
+        exports = options.speaker is not None
+        run = read_run(newest_run(Path("outputs")) if options.run_dir is None else options.run_dir, whole=exports)
         path, console = display_run(run.folder), Console(highlight=False)
         after = list(_next_commands(run, options))  # now: opening a run goes into the folder where it was started
         typed = sys.stdin.isatty() and sys.stdout.isatty() and not options.as_json

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge, Gt
 
@@ -51,8 +51,8 @@ class SlurmConfig:
     """CPU cores of each node."""
     memory_gb: Annotated[int | None, Gt(0)] = None
     """GB of memory of each node."""
-    more: dict[str, Any] = field(default_factory=dict)
-    """Other options of sbatch by their long names, `{constraint: a100, exclusive: true}`."""
+    more: list[str] = field(default_factory=list)
+    """Other options of sbatch by their long names, `["constraint=a100", exclusive]`."""
 
 
 @dataclass

@@ -19,7 +19,8 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from framework import FrameworkError, Plan
-from framework.api.program import Interrupted, Launcher, PickledPlan, end_with, locked, pickle_plan
+from framework.api import override_key
+from framework.api.program import Interrupted, Launcher, PickledPlan, as_overrides, end_with, locked, pickle_plan
 from framework_plugins.launch.checks import GROUP_VARIABLE
 from framework_plugins.launch.child import INTERRUPTED, USER_MISTAKE
 from framework_plugins.launch.config import Where
@@ -59,6 +60,18 @@ def started(work: Work, *words: str) -> Iterator[subprocess.Popen[bytes]]:
         yield process
 
 
+def meeting_at(plan: Plan, place: str) -> Plan:
+    """Return the plan of one of several nodes, and with the overrides by which it starts its processes."""
+    config = dataclasses.replace(plan.launch.config, rendezvous=place)
+    own = {"launch.on": "local", "launch.rendezvous": place, "run_dir": plan.store or str(plan.run_dir)}
+    words = [word for word in plan.overrides if override_key(word) not in own]
+    return dataclasses.replace(
+        plan,
+        launch=dataclasses.replace(plan.launch, config=config),
+        overrides=(*words, *as_overrides(own)),
+    )
+
+
 def main(words: Sequence[str]) -> int:
     """Run the plan; the exit codes are those of the program itself."""
     parser = argparse.ArgumentParser()
@@ -73,8 +86,7 @@ def main(words: Sequence[str]) -> int:
         threading.Thread(target=end_with, args=(sys.stdin.fileno(),), daemon=True).start()
         plan = packed.load()
         if given.rendezvous:
-            config = dataclasses.replace(plan.launch.config, rendezvous=given.rendezvous)
-            plan = dataclasses.replace(plan, launch=dataclasses.replace(plan.launch, config=config))
+            plan = meeting_at(plan, given.rendezvous)
         launcher: Launcher = plan.launch.create()
         with nullcontext() if given.held else locked(plan.run_dir):
             launcher.launch(plan)

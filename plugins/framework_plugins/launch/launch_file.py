@@ -80,7 +80,9 @@ class LaunchFileCommand:
             "--secret", action="append", default=[], metavar="NAME", help="a variable that the run reads, HF_TOKEN"
         )
         given = parser.read(arguments)
-        words = complete_overrides(given.overrides)
+        run_dir = [word for word in given.overrides if override_key(word) == "run_dir"]
+        # Without it: what may be in the folder, perhaps on a store, is for the job to read.
+        words = [*complete_overrides([word for word in given.overrides if word not in run_dir]), *run_dir]
         plan = make_plan(load_config(words), overrides=tuple(words))
         asked = read_plan(plan, given.image, given.secret)
         print(yaml.safe_dump(KINDS[given.kind](asked), sort_keys=False, width=1000), end="")  # noqa: T201

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from framework import Stage
-from framework.api import Plan, Report
+from framework import Plan, Stage
+from framework.api import Report
 from framework.api.program import Launcher
 from framework_plugins.launch.child_process import ChildProcess
 from framework_plugins.launch.config import GroupConfig, PlacedConfig, SubprocessConfig, Where

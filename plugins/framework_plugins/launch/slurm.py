@@ -53,20 +53,21 @@ def submit(plan: Plan, config: PlacedConfig) -> Iterator[str]:
         "time": asked.minutes, "nodes": nodes(config), "ntasks_per_node": 1,
         "gpus_per_node": gpus(plan, config, asked.gpus) or None, "cpus_per_task": asked.cpus,
         "mem": f"{asked.memory_gb}GB" if asked.memory_gb else None,
-        "signal_delay_s": round(plan.grace_seconds) + MARGIN_SECONDS, "additional_parameters": dict(asked.more),
+        "signal_delay_s": round(plan.grace_seconds) + MARGIN_SECONDS,
+        "additional_parameters": dict(map(_option, asked.more)),
     }  # fmt: skip
     try:
         executor = submitit.SlurmExecutor(folder, max_num_timeout=asked.requeues)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         executor.update_parameters(**{name: value for name, value in settings.items() if value is not None})
         job = executor.submit(Job(work_of(plan), str(plan.run_dir), nodes(config)))
+    except submitit.core.utils.FailedJobError as error:
+        raise FrameworkError(_refusal(str(error))) from error
     except RuntimeError as error:  # it finds no srun
         raise FrameworkError(
             "launch.on=slurm needs Slurm, whose command srun is not on this machine\n"
             "Submit on a login node of the cluster, or leave launch.on out"
         ) from error
-    except submitit.core.utils.FailedJobError as error:
-        raise FrameworkError(_refusal(str(error))) from error
     output = display_path(folder / f"{job.job_id}_0_log.out")
     yield f"Slurm job {job.job_id}: {state(job.job_id)}"
     yield f"  folder   {display_run(plan.run_dir)}"
@@ -83,6 +84,12 @@ def state(job: str) -> str:
     except (OSError, subprocess.SubprocessError):
         return "submitted"
     return done.stdout.strip().removesuffix(" (None)") or "submitted"
+
+
+def _option(text: str) -> tuple[str, str | bool]:
+    """Return an option of sbatch and its value; True if it has none."""
+    name, has_value, value = text.removeprefix("--").partition("=")
+    return name, value if has_value else True
 
 
 def _refusal(text: str) -> str:
@@ -136,4 +143,5 @@ class Job:
             return []
         import submitit  # noqa: PLC0415 - as above
 
-        return ["--rendezvous", f"{submitit.JobEnvironment().hostnames[0]}:{PORT}"]
+        # The first process of the group holds the run folder.
+        return ["--held", "--rendezvous", f"{submitit.JobEnvironment().hostnames[0]}:{PORT}"]

@@ -111,7 +111,7 @@ def test_another_machine_lists_compares_and_continues_a_run_on_a_store(tmp_path:
     assert f"chat {url}" in done.out
     listed = other.run("runs", "memory://whole/runs")
     assert re.search(rf"{url} .* finished", listed.out), listed.err
-    more = other.echo(f"run_dir={url}", "stages=[evaluate,report]", "model=echo", "trainer=echo")
+    more = other.echo(f"run_dir={url}", "stages=[evaluate,report]")
     assert more.code == 0, more.err
     assert f"{url}: fetched" in more.err
     files = contents(other.folder / "cache" / ".stores" / "memory" / "whole" / "runs" / "first")
@@ -200,7 +200,8 @@ def test_a_store_that_hangs_holds_up_no_step_and_its_run_no_longer_than_the_sett
             thread.join(5)
     first, second = str(raised.value).splitlines()
     assert first == f"{RUN} does not have all of the run: it took nothing for store_seconds=0.2"
-    assert second == f"The rest is in {folder}: send it with run_dir={RUN} stages=[report]"
+    assert second.startswith(f"The rest is in {folder}: send it with `")
+    assert second.endswith(f" -m framework run_dir={RUN} stages=[report]`")
     with pytest.raises(FrameworkError, match=r"has not answered for 0\.1 s"):  # noqa: PT012 - as above
         place("other")
         tested.asked = lambda *_: time.sleep(0.5)
@@ -281,6 +282,14 @@ def test_a_store_that_cannot_be_used_is_refused_in_two_lines(
     assert (len(lines) == 1) if not fix else lines[1].startswith(fix)
     assert tested.store == {}
     assert [*(tmp_path / "one").rglob("*.json")] == []
+
+
+def test_a_sweep_on_a_store_is_refused(tmp_path: Path) -> None:
+    done = machine(tmp_path, "one").echo("-m", *WORDS, "seed=1,2", "hydra.sweep.dir=s3://bucket/sweep")
+    assert (done.code, done.err.strip()) == (
+        2, "hydra.sweep.dir=s3://bucket/sweep: only a run can be on a store. Give a folder for a sweep"
+    )  # fmt: skip
+    assert not [*tmp_path.rglob("bucket")]
 
 
 @pytest.mark.parametrize("name", ["../../evil", "/etc/passwd", ""])

@@ -1,7 +1,7 @@
 """A run on a real S3 server on loopback, moto's, which ends with the test.
 
-It needs s3fs and moto beside the program, best in an environment of its own, since s3fs pins aiobotocore: make one with
-`pip install -e '.[s3,test]' 'moto[server]'`, and run `pytest -m slow tests/framework/rundir/test_store_s3.py` there.
+It needs s3fs beside the program, `pip install -e '.[s3]'`, and the program `moto_server`, which `MOTO_SERVER` may name:
+`pip install 'moto[server]'` in an environment of its own, since moto and Hydra need different versions of antlr4.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,7 +26,7 @@ from tests.support.tiny import chat_rows, tiny_llama
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 pytest.importorskip("s3fs")
-pytest.importorskip("moto")
+MOTO = os.environ.get("MOTO_SERVER") or shutil.which("moto_server")
 
 WORDS = (
     "model=local", "model.path=model", "data=local_file", "data.path=rows.jsonl", "trainer.device=cpu",
@@ -63,6 +64,8 @@ class Server:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     """Start a server with a bucket."""
+    if MOTO is None:
+        pytest.skip("MOTO_SERVER does not name the program of moto's server")
     with socket.socket() as opened:
         opened.bind(("127.0.0.1", 0))
         port = opened.getsockname()[1]
@@ -70,7 +73,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
     }  # fmt: skip
-    words = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    words = [MOTO, "-H", "127.0.0.1", "-p", str(port)]
     with (tmp_path / "server.txt").open("wb") as output:
         process = subprocess.Popen(words, stdout=output, stderr=output)
         try:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError, testing
+from framework_plugins.launch.config import DdpConfig, nodes
+from framework_plugins.launch.job import meeting_at
 from framework_plugins.launch.slurm import Job, submit
 from tests.support.project import Project, project
 
@@ -43,8 +45,8 @@ def cluster(tmp_path: Path) -> Project:
 
 def test_a_run_becomes_a_job_of_its_plan_and_a_plan_does_not(cluster: Project) -> None:
     asked = ["launch=ddp", "launch.processes=2", "launch.slurm.partition=gpu", "launch.slurm.minutes=30"]
-    more = ["launch.slurm.memory_gb=8", "launch.slurm.cpus=4", "'launch.slurm.more={constraint: a100}'".strip("'")]
-    planned = cluster.echo(*WORDS, *asked, "stages=[plan]")
+    more = ["launch.slurm.memory_gb=8", "launch.slurm.cpus=4", "launch.slurm.more=['constraint=a100',exclusive]"]
+    planned = cluster.echo(*WORDS[:-1], "run_dir=planned", *asked, "stages=[plan]")
     assert planned.code == 0, planned.err
     assert not (cluster.folder / "outputs").exists()
     done = cluster.echo(*WORDS, *asked, *more)
@@ -58,7 +60,7 @@ def test_a_run_becomes_a_job_of_its_plan_and_a_plan_does_not(cluster: Project) -
     options = set(re.findall(r"^#SBATCH --(\S+)", script, re.MULTILINE))
     assert {
         "partition=gpu", "time=30", "nodes=1", "ntasks-per-node=1", "gpus-per-node=2", "cpus-per-task=4", "mem=8GB",
-        "constraint=a100", "signal=USR2@85", "job-name=run",
+        "constraint=a100", "exclusive", "signal=USR2@85", "job-name=run",
     } <= options  # fmt: skip
     assert (cluster.folder / "outputs" / "slurm").stat().st_mode & 0o077 == 0
     submitted = pickle.loads((cluster.folder / "outputs" / "slurm" / "12_submitted.pkl").read_bytes())  # noqa: S301 - ours
@@ -96,3 +98,21 @@ def test_a_trial_of_a_sweep_is_not_submitted(data_file: Path, tmp_path: Path) ->
     plan = testing.plan(["data=local_file", f"data.path={data_file}"], run_dir=tmp_path / "run")
     with pytest.raises(FrameworkError, match=r"set hydra/launcher=submitit_slurm"):
         next(submit(dataclasses.replace(plan, sweep="rates"), plan.launch.config))
+
+
+@dataclasses.dataclass
+class Several(DdpConfig):
+    """A group on several machines."""
+
+    nodes: int | None = None
+    rendezvous: str | None = None
+
+
+def test_a_node_of_several_starts_its_processes_here_and_in_the_same_folder(tmp_path: Path, data_file: Path) -> None:
+    words = ["data=local_file", f"data.path={data_file}", "launch=ddp", "launch.processes=2", "launch.on=slurm"]
+    plan = testing.plan(words, run_dir=tmp_path / "run")
+    several = dataclasses.replace(plan.launch, config=Several(processes=2, nodes=2))
+    plan = meeting_at(dataclasses.replace(plan, launch=several, overrides=(*words, "run_dir=run")), "n1:29400")
+    folder = f"run_dir={tmp_path / 'run'}"
+    assert plan.overrides == (*words[:-1], "launch.on=local", "launch.rendezvous=n1:29400", folder)
+    assert (plan.launch.config.rendezvous, nodes(plan.launch.config)) == ("n1:29400", 2)
