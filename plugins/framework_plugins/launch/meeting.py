@@ -105,7 +105,9 @@ class Meeting:
         The processes that train have a store of their own: in that of torchrun's agent there is what those of an
         earlier start have left.
         """
-        from torch.distributed import TCPStore  # noqa: PLC0415 - the plan does without torch
+        from torch.distributed import (  # noqa: PLC0415 - the plan does without torch
+            TCPStore,  # type: ignore[attr-defined] # public by torch's documentation
+        )
 
         self._workers = TCPStore(self.address, 0, is_master=True, wait_for_workers=False)
         found = {"MASTER_PORT": str(self._workers.port), "TORCHELASTIC_USE_AGENT_STORE": str(True)}
@@ -180,7 +182,11 @@ def meeting(me: Member, variables: Mapping[str, str], seconds: float, launch: st
     Raises:
         FrameworkError: there is nobody, the port is in use, or the first process has ended.
     """
-    from torch.distributed import DistError, PrefixStore, TCPStore  # noqa: PLC0415 - the plan does without torch
+    from torch.distributed import (  # type: ignore[attr-defined] # noqa: PLC0415 - public by torch's documentation
+        DistError,
+        PrefixStore,
+        TCPStore,
+    )
 
     address, port = variables["MASTER_ADDR"], variables["MASTER_PORT"]
     opens = me.rank == 0 and variables.get("TORCHELASTIC_USE_AGENT_STORE") != str(True)

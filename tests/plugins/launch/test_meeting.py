@@ -15,7 +15,7 @@ from framework_plugins.launch.meeting import Meeting, meeting, settings, version
 @pytest.fixture
 def pair() -> tuple[Meeting, Meeting]:
     """Return two processes that meet in one store."""
-    from torch.distributed import HashStore
+    from torch.distributed import HashStore  # type: ignore[attr-defined] # public by torch's documentation
 
     store = HashStore()
     first, second = (Meeting(Member(rank, 2, rank), store, "a", 0.3, "launch=ddp") for rank in (0, 1))
