@@ -18,6 +18,7 @@ from typing import Any
 
 from framework import FrameworkError, Plan
 from framework.api.training import Member
+from framework_plugins.launch.worker import LostError
 
 POLL_SECONDS = 0.2
 """Seconds between two looks at what the others have told."""
@@ -208,6 +209,8 @@ def meeting(me: Member, variables: Mapping[str, str], seconds: float, launch: st
     joined = Meeting(me, PrefixStore("/".join(["framework", *names]), store), address, seconds, launch)
     try:
         yield joined
+    except LostError:
+        raise
     except FrameworkError as error:
         with suppress(DistError):
             joined.tell("failure", str(error))

@@ -22,7 +22,7 @@ from framework.api.program import SIGNALS, Interrupted, read_run
 from framework.api.training import WORKER, Backend, Member, NumberedRows, TrainRun
 from framework_plugins.launch.checks import GROUP_VARIABLE, is_continued
 from framework_plugins.launch.meeting import Meeting
-from framework_plugins.launch.worker import nobody
+from framework_plugins.launch.worker import nobody, noticing_loss
 
 if TYPE_CHECKING:
     from framework.api import Data, Model
@@ -108,7 +108,8 @@ def follow(plan: Plan, joined: Meeting, variables: Mapping[str, str]) -> None:
             Path(task["checkpoint"]), Path(task["scratch"]), nobody, interruption=asked.error, state=nobody,
             restore=nobody,
         )  # fmt: skip
-        model.train(data.train_groups, data.validation_groups, run)
+        with noticing_loss():
+            model.train(data.train_groups, data.validation_groups, run)
 
 
 class _Signals:
