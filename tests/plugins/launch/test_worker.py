@@ -33,5 +33,5 @@ def test_a_process_that_is_gone_is_reported_in_one_line() -> None:
     told = r"^another process of the group is gone \(.*Connection reset by peer\)\. Start all processes again with the "
     with pytest.raises(worker.LostError, match=told), worker.noticing_loss():
         raise RuntimeError(f"{gloo}peer. This is typically caused by a remote worker hanging or bugs")
-    with pytest.raises(RuntimeError, match="^other$"), worker.noticing_loss():
+    with pytest.raises(RuntimeError, match=r"^other$"), worker.noticing_loss():
         raise RuntimeError("other")
