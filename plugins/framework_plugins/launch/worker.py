@@ -67,7 +67,7 @@ def noticing_loss() -> Iterator[None]:
     except RuntimeError as error:
         if OF_GLOO not in str(error):
             raise
-        reason = str(error).rpartition("]: ")[2].partition(". ")[0]
+        reason = str(error).partition("] ")[2].partition(". ")[0]
         raise LostError(
             f"another process of the group is gone ({reason}). Start all processes again with the same command: "
             "the run continues from its newest checkpoint"

@@ -151,6 +151,8 @@ def test_a_machine_that_dies_in_a_stage_and_is_started_again_ends_the_same(
     dies.kill()
     other = begun[stage != "train"]
     assert other.wait(SECONDS) != 0 or stage == "export"
+    if stage == "train":
+        assert "another process of the group is gone (" in place.log(hosts[0], run.name).read_text(encoding="utf-8")
     assert place.both(hosts, run.name, "launch=ddp", log=f"{run.name}-again") == [0, 0]
     same(lora, place.weights(run.name))
     result = records.load(TrainResult, run / "train.json")
