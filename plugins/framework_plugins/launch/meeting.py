@@ -205,8 +205,8 @@ def meeting(me: Member, variables: Mapping[str, str], seconds: float, launch: st
             f"launch.wait_seconds={seconds:g}: start it, and see that its machine is found and lets this port through"
         ) from error
     # The agent's store outlives a restart, and still has what the processes of that start told.
-    names = [variables.get(f"TORCHELASTIC_{name}", "") for name in ("RUN_ID", "RESTART_COUNT")]
-    joined = Meeting(me, PrefixStore("/".join(["framework", *names]), store), address, seconds, launch)
+    prefix = f"framework/{variables.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    joined = Meeting(me, PrefixStore(prefix, store), address, seconds, launch)
     try:
         yield joined
     except LostError:

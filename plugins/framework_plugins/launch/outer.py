@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 import signal
 from collections.abc import Iterator, Mapping
@@ -27,7 +28,9 @@ from framework_plugins.launch.worker import nobody, noticing_loss
 if TYPE_CHECKING:
     from framework.api import Data, Model
 
-SAME_ROWS = "give all machines the same data, and clear the cache of the other one"
+SAME_ROWS = "give all machines the same data"
+ROWS_OF_A_PROCESS = ("per_device_train_batch_size", "gradient_accumulation_steps")
+"""Settings whose product is the rows of a step that a process takes."""
 KEPT = "TORCHELASTIC_RUN_ID"
 """Stays: it says that torchrun sends the signals."""
 log = logging.getLogger(__name__)
@@ -49,7 +52,7 @@ def in_group(plan: Plan, me: Member) -> Plan:
         return plan
     before = read_run(plan.run_dir).config
     earlier, own = before["launch"].get("processes") or me.world, plan.training.per_device_train_batch_size
-    rows = earlier * own * before["trainer"]["gradient_accumulation_steps"]
+    rows = earlier * math.prod(before["trainer"][name] for name in ROWS_OF_A_PROCESS)
     if rows == plan.batch:
         return plan
     name = plan.launch.component.name
