@@ -116,19 +116,25 @@ class Meeting:
         return found
 
     def task(self) -> Mapping[str, Any] | None:
-        """Wait for what the first process asks for; None if that is nothing."""
+        """Wait for what the first process asks for; None if that is nothing.
+
+        Raises:
+            LostError: it has ended with an error.
+        """
         while self.told("task", 0) is None:
             time.sleep(POLL_SECONDS)
         task: Mapping[str, Any] = self.told("task", 0)
+        if "failed" in task:
+            raise LostError(f"{self._launch}: process 0 has ended with an error, which its machine prints")
         return task or None
 
-    def leave(self) -> None:
+    def leave(self, *, failed: bool) -> None:
         """Let the others end too, and wait a moment for those that have."""
         if self.me.rank:
             self.tell("left", value=True)
             return
         if self.told("task", 0) is None:
-            self.tell("task", {})
+            self.tell("task", {"failed": True} if failed else {})
         end = time.monotonic() + LEAVE_SECONDS
         while time.monotonic() < end and not all(self.told("left", rank) for rank in range(1, self.me.world)):
             time.sleep(POLL_SECONDS)
@@ -207,8 +213,10 @@ def meeting(me: Member, variables: Mapping[str, str], seconds: float, launch: st
     # The agent's store outlives a restart, and still has what the processes of that start told.
     prefix = f"framework/{variables.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     joined = Meeting(me, PrefixStore(prefix, store), address, seconds, launch)
+    failed = True
     try:
         yield joined
+        failed = False
     except LostError:
         raise
     except FrameworkError as error:
@@ -219,4 +227,4 @@ def meeting(me: Member, variables: Mapping[str, str], seconds: float, launch: st
         raise FrameworkError(f"{launch}: process {me.rank} has lost the first process: {address}:{port}") from error
     finally:
         with suppress(DistError):
-            joined.leave()
+            joined.leave(failed=failed)
