@@ -161,7 +161,7 @@ def test_a_machine_that_dies_in_a_stage_and_is_started_again_ends_the_same(
     assert place.both(hosts, run.name, "launch=ddp", log=f"{run.name}-again") == [0, 0]
     same(lora, place.weights(run.name))
     result = records.load(TrainResult, run / "train.json")
-    assert result.resumed == (2 if stage == "train" else 0)
+    assert stage != "train" or result.resumed == 2
 
 
 def test_torchrun_continues_with_the_machine_that_is_left(
