@@ -18,6 +18,7 @@ from typing import Any
 
 from framework import FrameworkError, Plan
 from framework.api.training import Member
+from framework_plugins.launch.worker import LostError
 
 POLL_SECONDS = 0.2
 """Seconds between two looks at what the others have told."""
@@ -105,7 +106,9 @@ class Meeting:
         The processes that train have a store of their own: in that of torchrun's agent there is what those of an
         earlier start have left.
         """
-        from torch.distributed import TCPStore  # noqa: PLC0415 - the plan does without torch
+        from torch.distributed import (  # noqa: PLC0415 - the plan does without torch
+            TCPStore,  # type: ignore[attr-defined] # public by torch's documentation
+        )
 
         self._workers = TCPStore(self.address, 0, is_master=True, wait_for_workers=False)
         found = {"MASTER_PORT": str(self._workers.port), "TORCHELASTIC_USE_AGENT_STORE": str(True)}
@@ -113,19 +116,25 @@ class Meeting:
         return found
 
     def task(self) -> Mapping[str, Any] | None:
-        """Wait for what the first process asks for; None if that is nothing."""
+        """Wait for what the first process asks for; None if that is nothing.
+
+        Raises:
+            LostError: it has ended with an error.
+        """
         while self.told("task", 0) is None:
             time.sleep(POLL_SECONDS)
         task: Mapping[str, Any] = self.told("task", 0)
+        if "failed" in task:
+            raise LostError(f"{self._launch}: process 0 has ended with an error, which its machine prints")
         return task or None
 
-    def leave(self) -> None:
+    def leave(self, *, failed: bool) -> None:
         """Let the others end too, and wait a moment for those that have."""
         if self.me.rank:
             self.tell("left", value=True)
             return
         if self.told("task", 0) is None:
-            self.tell("task", {})
+            self.tell("task", {"failed": True} if failed else {})
         end = time.monotonic() + LEAVE_SECONDS
         while time.monotonic() < end and not all(self.told("left", rank) for rank in range(1, self.me.world)):
             time.sleep(POLL_SECONDS)
@@ -180,7 +189,11 @@ def meeting(me: Member, variables: Mapping[str, str], seconds: float, launch: st
     Raises:
         FrameworkError: there is nobody, the port is in use, or the first process has ended.
     """
-    from torch.distributed import DistError, PrefixStore, TCPStore  # noqa: PLC0415 - the plan does without torch
+    from torch.distributed import (  # type: ignore[attr-defined] # noqa: PLC0415 - public by torch's documentation
+        DistError,
+        PrefixStore,
+        TCPStore,
+    )
 
     address, port = variables["MASTER_ADDR"], variables["MASTER_PORT"]
     opens = me.rank == 0 and variables.get("TORCHELASTIC_USE_AGENT_STORE") != str(True)
@@ -198,10 +211,14 @@ def meeting(me: Member, variables: Mapping[str, str], seconds: float, launch: st
             f"launch.wait_seconds={seconds:g}: start it, and see that its machine is found and lets this port through"
         ) from error
     # The agent's store outlives a restart, and still has what the processes of that start told.
-    names = [variables.get(f"TORCHELASTIC_{name}", "") for name in ("RUN_ID", "RESTART_COUNT")]
-    joined = Meeting(me, PrefixStore("/".join(["framework", *names]), store), address, seconds, launch)
+    prefix = f"framework/{variables.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    joined = Meeting(me, PrefixStore(prefix, store), address, seconds, launch)
+    failed = True
     try:
         yield joined
+        failed = False
+    except LostError:
+        raise
     except FrameworkError as error:
         with suppress(DistError):
             joined.tell("failure", str(error))
@@ -210,4 +227,4 @@ def meeting(me: Member, variables: Mapping[str, str], seconds: float, launch: st
         raise FrameworkError(f"{launch}: process {me.rank} has lost the first process: {address}:{port}") from error
     finally:
         with suppress(DistError):
-            joined.leave()
+            joined.leave(failed=failed)

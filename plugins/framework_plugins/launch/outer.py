@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 import signal
 from collections.abc import Iterator, Mapping
@@ -22,12 +23,14 @@ from framework.api.program import SIGNALS, Interrupted, read_run
 from framework.api.training import WORKER, Backend, Member, NumberedRows, TrainRun
 from framework_plugins.launch.checks import GROUP_VARIABLE, is_continued
 from framework_plugins.launch.meeting import Meeting
-from framework_plugins.launch.worker import nobody
+from framework_plugins.launch.worker import nobody, noticing_loss
 
 if TYPE_CHECKING:
     from framework.api import Data, Model
 
-SAME_ROWS = "give all machines the same data, and clear the cache of the other one"
+SAME_ROWS = "give all machines the same data"
+ROWS_OF_A_PROCESS = ("per_device_train_batch_size", "gradient_accumulation_steps")
+"""Settings whose product is the rows of a step that a process takes."""
 KEPT = "TORCHELASTIC_RUN_ID"
 """Stays: it says that torchrun sends the signals."""
 log = logging.getLogger(__name__)
@@ -49,7 +52,7 @@ def in_group(plan: Plan, me: Member) -> Plan:
         return plan
     before = read_run(plan.run_dir).config
     earlier, own = before["launch"].get("processes") or me.world, plan.training.per_device_train_batch_size
-    rows = earlier * own * before["trainer"]["gradient_accumulation_steps"]
+    rows = earlier * math.prod(before["trainer"][name] for name in ROWS_OF_A_PROCESS)
     if rows == plan.batch:
         return plan
     name = plan.launch.component.name
@@ -108,7 +111,8 @@ def follow(plan: Plan, joined: Meeting, variables: Mapping[str, str]) -> None:
             Path(task["checkpoint"]), Path(task["scratch"]), nobody, interruption=asked.error, state=nobody,
             restore=nobody,
         )  # fmt: skip
-        model.train(data.train_groups, data.validation_groups, run)
+        with noticing_loss():
+            model.train(data.train_groups, data.validation_groups, run)
 
 
 class _Signals:

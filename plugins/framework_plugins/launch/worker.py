@@ -14,6 +14,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -43,6 +45,33 @@ ALONE = (
     "framework_plugins.launch.worker is not started by hand: python -m framework … launch=ddp launch.processes=N "
     "starts N of them"
 )
+
+
+OF_GLOO = "gloo/transport"
+"""What gloo's errors have in their text if a connection breaks."""
+
+
+class LostError(FrameworkError):
+    """Another process of the group is gone. Its own error, if it has one, is the cause."""
+
+
+@contextmanager
+def noticing_loss() -> Iterator[None]:
+    """Turn what gloo raises if another process is gone into a line.
+
+    Raises:
+        LostError: instead of that.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if OF_GLOO not in str(error):
+            raise
+        reason = str(error).partition("] ")[2].partition(". ")[0]
+        raise LostError(
+            f"another process of the group is gone ({reason}). Start all processes again with the same command: "
+            "the run continues from its newest checkpoint"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -114,7 +143,8 @@ def _train(job: Job, me: Member, folder: Path) -> None:
             job.checkpoint, job.scratch, partial(ask, "on_step"), interruption=partial(_interruption, folder / STOP),
             state=partial(ask, "state"), restore=partial(ask, "restore"),
         )  # fmt: skip
-        result = model.train(rows, held_out, run)
+        with noticing_loss():
+            result = model.train(rows, held_out, run)
         if me.rank == 0:
             save_record(result, folder / RESULT)
 

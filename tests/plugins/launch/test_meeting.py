@@ -15,7 +15,7 @@ from framework_plugins.launch.meeting import Meeting, meeting, settings, version
 @pytest.fixture
 def pair() -> tuple[Meeting, Meeting]:
     """Return two processes that meet in one store."""
-    from torch.distributed import HashStore
+    from torch.distributed import HashStore  # type: ignore[attr-defined] # public by torch's documentation
 
     store = HashStore()
     first, second = (Meeting(Member(rank, 2, rank), store, "a", 0.3, "launch=ddp") for rank in (0, 1))
@@ -55,8 +55,15 @@ def test_the_mistake_of_another_process_is_reported_at_once(pair: tuple[Meeting,
 
 def test_the_others_end_if_there_is_nothing_to_train(pair: tuple[Meeting, Meeting]) -> None:
     pair[1].tell("left", value=True)
-    pair[0].leave()
+    pair[0].leave(failed=False)
     assert pair[1].task() is None
+
+
+def test_the_others_end_too_if_the_first_fails(pair: tuple[Meeting, Meeting]) -> None:
+    pair[1].tell("left", value=True)
+    pair[0].leave(failed=True)
+    with pytest.raises(FrameworkError, match="process 0 has ended with an error, which its machine prints"):
+        pair[1].task()
 
 
 @pytest.mark.parametrize(
