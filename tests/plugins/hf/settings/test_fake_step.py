@@ -1,0 +1,32 @@
+"""hf/settings/memory_plan.py: the memory of a step on a GPU, beside tensors without memory that take the step."""
+
+from dataclasses import replace
+
+import pytest
+
+from framework.memory import Shape, estimate
+from framework.util.gpus import Gpu
+from framework_plugins.hf.settings.memory_plan import footprint
+from tests.plugins.hf.settings.test_kept import CONFIG, DROPOUT, NF4, NONE, PAD
+from tests.plugins.hf.settings.test_memory_plan import plan
+from tests.support.fake_step import fake_step, planned_step
+
+SHAPE = Shape.from_config({**CONFIG, "num_hidden_layers": 2, "hidden_size": 256, "intermediate_size": 1024})
+ROOM = Gpu("one with room for all", 10**13, 10**13)
+KEPT, AGAIN = (f"trainer.gradient_checkpointing={switch}" for switch in ("disabled", "enabled"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (PAD, KEPT), (NONE, KEPT), (PAD, DROPOUT, AGAIN), (PAD, "adapter=dora", KEPT), (PAD, NF4, DROPOUT, KEPT),
+        (PAD, "adapter=full", KEPT), (PAD, "trainer.dtype=fp32", KEPT),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_step_on_a_gpu_takes_what_is_planned(words: tuple[str, ...]) -> None:
+    made = plan(*words)
+    settings = replace(footprint(made, SHAPE, ROOM, 1024, 0), evaluated_rows=0, answer_rows=0)
+    taken, planned = fake_step(made, SHAPE, settings), planned_step(SHAPE, settings)
+    assert planned == {name: pytest.approx(getattr(taken, name), rel=0.01) for name in planned}
+    assert estimate(SHAPE, settings).allocated == pytest.approx(taken.peak, rel=0.05)
