@@ -98,7 +98,7 @@ def _parts(shape: Shape, settings: MemorySettings) -> dict[str, float]:
 
 
 def _phases(shape: Shape, settings: MemorySettings) -> dict[str, float]:
-    activations = _saved_activations(shape, settings)
+    activations = saved_activations(shape, settings)
     scored = terms.KEPT_SCORES * terms.scores(shape, settings)
     cast = 0.0 if settings.sharded else terms.cast_weights(shape, settings)  # pieces come in the dtype of products
     whole, patched = terms.gathered(shape, settings), terms.patched(shape, settings)
@@ -136,7 +136,7 @@ def _phases(shape: Shape, settings: MemorySettings) -> dict[str, float]:
     return phases
 
 
-def _saved_activations(shape: Shape, settings: MemorySettings) -> float:
+def saved_activations(shape: Shape, settings: MemorySettings) -> float:
     """Return what the forward pass keeps for the backward pass, with the gaps that a process has between it."""
     if settings.checkpointing:
         states = terms.checkpoints(shape, settings) * (1 + settings.heap)
@@ -172,4 +172,4 @@ def _held(shape: Shape, settings: MemorySettings, regrown: float) -> float:
         scored = (terms.FORWARD_SCORES + raised) * count if fits else terms.scores_backward(shape, settings)
         workspace += terms.largest_layer(shape, settings) + scored
     workspace += terms.patched(shape, settings)
-    return _saved_activations(shape, settings) + workspace * (regrown if settings.varied else 1.0)
+    return saved_activations(shape, settings) + workspace * (regrown if settings.varied else 1.0)

@@ -56,10 +56,14 @@ def _whole(experts: int, width: int) -> dict[str, float]:
 
 
 def trained_parameters(shape: Shape, settings: MemorySettings) -> int:
-    """Return how many parameters are trained."""
+    """Return how many parameters are trained: of DoRA also a magnitude for each output."""
     if settings.full:
         return shape.total - shape.other  # parts for images and sound are frozen
-    return settings.trained or shape.lora_parameters(settings.rank, settings.targets)
+    adapter = settings.trained or shape.lora_parameters(settings.rank, settings.targets)
+    if settings.trained or not settings.magnitudes:
+        return adapter
+    adapted = ((each, count) for block, count in shape.counts.items() for each in block.linears)
+    return adapter + sum(each.outputs * count for each, count in adapted if each.name in settings.targets)
 
 
 def trained_bytes(settings: MemorySettings) -> int:

@@ -58,7 +58,7 @@ CARDS = {
 
 
 BESIDE = r"nvidia|geforce|tesla|generation|sxm\d?|hbm\d?e?|nvl"
-"""Words of a driver that do not tell cards apart."""
+"""Words of a driver that two cards may share."""
 
 
 def card(name: str) -> Card | None:

@@ -23,7 +23,7 @@ from framework_plugins.hf.settings.memory_plan import footprint
 from tests.plugins.hf.settings.test_memory_plan import plan
 from tests.support.fake_step import fake_step, planned_step
 
-OUT = Console(soft_wrap=True, highlight=False)
+OUT = Console(soft_wrap=True, highlight=False, markup=False)
 MIB, SEED, DRAWN = 2**20, 50, 4
 ROOM = Gpu("one with room for all", 10**13, 10**13)
 QLORA = ("quantization=nf4", "adapter=lora", "adapter.r=32", "adapter.lora_dropout=0.05")
@@ -67,12 +67,12 @@ def compare(model: str, rows: int, length: int, checkpointing: bool, words: tupl
     settings = replace(footprint(made, shape, ROOM, length, 0), evaluated_rows=0, answer_rows=0)
     taken, told = fake_step(made, shape, settings), planned_step(shape, settings)
     parts = [
-        f"{name} {getattr(taken, name) / MIB:,.0f} ({off:+.1%})"
+        f"{name} {measured / MIB:,.0f} ({size / measured - 1:+.1%})"
         for name, size in told.items()
-        if getattr(taken, name) and (off := size / getattr(taken, name) - 1) is not None
+        if (measured := getattr(taken, name))
     ]
     off = estimate(shape, settings).allocated / taken.peak - 1
-    label = f"{model} {rows} x {length} {switch[:-1] if checkpointing else 'kept'} {' '.join(words)}"
+    label = f"{model} {rows} x {length} {'again' if checkpointing else 'kept'} {' '.join(words)}"
     OUT.print(f"{label}: {'; '.join(parts)}; peak {taken.peak / MIB:,.0f} ({off:+.1%})")
     return off
 

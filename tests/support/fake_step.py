@@ -23,7 +23,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from framework.api.plan import Plan
 from framework.api.protocols import ModelPlace
-from framework.memory import MemorySettings, Shape, Weights, estimate
+from framework.memory import MemorySettings, Shape, Weights, estimate, terms
+from framework.memory.peak import saved_activations
 from framework_plugins.hf.load.adapt_model import with_adapter
 from framework_plugins.hf.load.adapter_config import trained_config
 from framework_plugins.hf.loss.chunked_cross_entropy import GPU_LOGITS, Head, summed_cross_entropy
@@ -34,30 +35,44 @@ BLOCK, CONSTANTS = 64, 256
 
 @dataclass(frozen=True)
 class FakeStep:
-    """What a step holds: the resident by name, what the forward pass keeps, and the peak that each phase adds."""
+    """What a step holds, in bytes.
+
+    Attributes:
+        weights: of the base.
+        adapter: its weights.
+        gradients: of all that is trained.
+        optimizer: its states.
+        kept: what the forward pass keeps, and autocast's copies of weights.
+        loss: what logits and loss take beside that.
+        temporary: what forward and backward pass take beside that, the loss aside.
+    """
 
     weights: int
     adapter: int
     gradients: int
     optimizer: int
     kept: int
-    forward: int
     loss: int
-    backward: int
+    temporary: int
 
     @property
     def peak(self) -> int:
-        """The resident and the largest phase."""
-        return (
-            self.weights + self.adapter + self.gradients + self.optimizer + max(self.forward, self.loss, self.backward)
-        )
+        """The resident, what is kept, and the larger of loss and temporary."""
+        resident = self.weights + self.adapter + self.gradients + self.optimizer
+        return resident + self.kept + max(self.loss, self.temporary)
 
 
-def planned_step(shape: Shape, settings: MemorySettings) -> dict[str, int]:
-    """Return the plan's parts by the names of `FakeStep`; what the forward pass keeps has no name in it."""
+def planned_step(shape: Shape, settings: MemorySettings) -> dict[str, float]:
+    """Return the plan's parts by the names of `FakeStep`; without checkpointing it counts nothing temporary."""
     made = estimate(shape, settings)
-    others = {name: made.parts.get(name, 0) for name in ("adapter", "gradients", "optimizer")}
-    return {"weights": made.resident - sum(others.values()), **others}
+    parts = {name: float(made.parts.get(name, 0)) for name in ("adapter", "gradients", "optimizer")}
+    kept = saved_activations(shape, settings) + terms.cast_weights(shape, settings)
+    parts |= {"weights": made.resident - sum(parts.values()), "kept": kept}
+    return (
+        parts
+        | {"loss": terms.loss_backward(shape, settings)}
+        | ({"temporary": made.phases["backward"] - kept} if settings.checkpointing else {})
+    )
 
 
 class Live(TorchDispatchMode):
@@ -112,8 +127,6 @@ def fake_step(plan: Plan, shape: Shape, settings: MemorySettings) -> FakeStep:
             inputs["attention_mask"] = pairs
         if settings.checkpointing:
             _checkpoint_layers(model)
-        with torch.autocast("cpu", torch.bfloat16) if settings.autocast else nullcontext():
-            model.model(**inputs)  # buffers that are made once
         forward_pass = partial(_forward, model, inputs, settings)
         forward_pass(live).backward()  # of the passes of a step, the later ones have gradients beside them
         optimizer = torch.optim.AdamW(trained, foreach=False, fused=True)
@@ -131,9 +144,8 @@ def fake_step(plan: Plan, shape: Shape, settings: MemorySettings) -> FakeStep:
             gradients=sum(weight.grad.nbytes for weight in trained if weight.grad is not None),
             optimizer=states,
             kept=kept - start,
-            forward=forward - start,
-            loss=after - start,
-            backward=live.measured() - start,
+            loss=after - kept,
+            temporary=max(0, max(forward, live.measured()) - kept),
         )
 
 
@@ -175,7 +187,7 @@ def _pack(model: Any) -> None:
 
 
 def _without_memory(model: Any, *, double: bool) -> None:
-    """Put a fake tensor in the place of each weight: `to` cannot."""
+    """Replace each weight by a fake tensor: `to` cannot."""
     made: dict[int, torch.nn.Parameter] = {}
     for module in model.modules():
         for name, weight in list(module._parameters.items()):  # noqa: SLF001 - assignment calls quantization

@@ -149,7 +149,7 @@ def footprint(
         varied=on_gpu and not tree,
         masked=masked,
         dropout=on_gpu and getattr(adapter, "lora_dropout", 0) > 0,
-        magnitudes=on_gpu and isinstance(adapter, DoraAdapterConfig),
+        magnitudes=isinstance(adapter, DoraAdapterConfig),
         activation_bytes=0.0 if on_gpu else _activation_bytes(plan, shape, longest, wide=wide, fast=fast, tree=tree),
         process=0.0 if on_gpu else _process() + PRIMITIVES * (not wide),
         heap=0.0 if on_gpu else HEAP_SHARE,

