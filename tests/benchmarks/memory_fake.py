@@ -39,6 +39,7 @@ SETTINGS: tuple[tuple[str, int, int, bool, tuple[str, ...]], ...] = (
     ("llama1b", 2, 1024, False, ("adapter=full",)),
 )
 """Model, rows, length, checkpointing, and what else is set."""
+PARTS = ("weights", "adapter", "gradients", "optimizer", "kept", "loss", "temporary", "peak")
 MODELS = {"llama1b": "unsloth/Llama-3.2-1B-Instruct", "llama8b": "unsloth/Meta-Llama-3.1-8B-Instruct"}
 
 
@@ -66,15 +67,17 @@ def compare(model: str, rows: int, length: int, checkpointing: bool, words: tupl
     shape = Shape.from_config(CONFIGS[MODELS[model]])
     settings = replace(footprint(made, shape, ROOM, length, 0), evaluated_rows=0, answer_rows=0)
     taken, told = fake_step(made, shape, settings), planned_step(shape, settings)
-    parts = [
-        f"{name} {measured / MIB:,.0f} ({size / measured - 1:+.1%})"
-        for name, size in told.items()
-        if (measured := getattr(taken, name))
-    ]
-    off = estimate(shape, settings).allocated / taken.peak - 1
-    label = f"{model} {rows} x {length} {'again' if checkpointing else 'kept'} {' '.join(words)}"
-    OUT.print(f"{label}: {'; '.join(parts)}; peak {taken.peak / MIB:,.0f} ({off:+.1%})")
-    return off
+    told["peak"] = float(estimate(shape, settings).allocated)
+    cells = [_cell(getattr(taken, name), told.get(name)) for name in PARTS]
+    label = f"{model}, {rows} x {length}, {'again' if checkpointing else 'kept'}, {' '.join(words)}"
+    OUT.print(f"| {label} | {' | '.join(cells)} |")
+    return told["peak"] / taken.peak - 1
+
+
+def _cell(taken: int, planned: float | None) -> str:
+    if not taken or planned is None:
+        return f"{taken / MIB:,.0f}" if taken else ""
+    return f"{taken / MIB:,.0f} ({planned / taken - 1:+.1%})"
 
 
 def main() -> None:
@@ -82,8 +85,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draw", type=int, default=SEED, metavar="SEED", help="of the four that are drawn")
     chosen = [*SETTINGS, *drawn(parser.parse_args().draw)]
+    OUT.print(f"| setting | {' | '.join(PARTS)} |")
+    OUT.print("|---" * (1 + len(PARTS)) + "|")
     worst = max((compare(*each) for each in chosen), key=abs)
-    OUT.print(f"MiB, and how far the plan is off; of {len(chosen)} peaks at most {worst:+.1%}")
+    OUT.print(f"\nMiB, and how far the plan is off; of {len(chosen)} peaks at most {worst:+.1%}")
 
 
 if __name__ == "__main__":
