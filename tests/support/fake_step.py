@@ -121,13 +121,9 @@ def fake_step(plan: Plan, shape: Shape, settings: MemorySettings) -> FakeStep:
         model.train()
         resident, trained = live.now, [weight for weight in whole.parameters() if weight.requires_grad]
         adapter = 0 if settings.full else sum(weight.nbytes for weight in trained)
-        inputs = {"input_ids": torch.zeros(settings.rows, settings.length, dtype=torch.long), "use_cache": False}
-        if settings.masked:
-            pairs = torch.ones(settings.rows, 1, settings.length, settings.length, dtype=torch.bool)
-            inputs["attention_mask"] = pairs
         if settings.checkpointing:
             _checkpoint_layers(model)
-        forward_pass = partial(_forward, model, inputs, settings)
+        forward_pass = partial(_forward, model, settings)
         forward_pass(live).backward()  # of the passes of a step, the later ones have gradients beside them
         optimizer = torch.optim.AdamW(trained, foreach=False, fused=True)
         before = live.now
@@ -149,15 +145,18 @@ def fake_step(plan: Plan, shape: Shape, settings: MemorySettings) -> FakeStep:
         )
 
 
-def _forward(model: Any, inputs: dict[str, Any], settings: MemorySettings, live: Live) -> Any:
+def _forward(model: Any, settings: MemorySettings, live: Live) -> Any:
     """Return the loss of a pass; its `sizes` are what is alive before it, and the peaks of what came before and it."""
+    inputs: dict[str, Any] = {"input_ids": torch.zeros(settings.rows, settings.length, dtype=torch.long)}
+    if settings.masked:
+        inputs["attention_mask"] = torch.ones(settings.rows, 1, settings.length, settings.length, dtype=torch.bool)
     with torch.autocast("cpu", torch.bfloat16) if settings.autocast else nullcontext():
-        every = model.model(**inputs)[0].flatten(0, 1)
+        every = model.model(**inputs, use_cache=False)[0].flatten(0, 1)
         kept, forward = live.now, live.measured()
         states = every[torch.arange(settings.tokens)]
         target, share = torch.zeros(settings.tokens, dtype=torch.long), torch.ones(settings.tokens)
         loss: Any = summed_cross_entropy(states, Head(model.lm_head), target, share, GPU_LOGITS)
-    loss.sizes = kept, forward, live.measured()
+    loss.sizes, loss.inputs = (kept, forward, live.measured()), inputs
     return loss
 
 
