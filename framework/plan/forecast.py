@@ -257,7 +257,8 @@ def _least_step_seconds(context: PlanContext, rows: KnownRows, tokens: float, le
     """Return what a step takes at the least; None if nothing is published that would say it."""
     plan, settings = context.plan, context.settings
     card = speed.card(context.device) if context.used else None
-    if card is None or settings.processes > 1 or plan.cost.rollout_tokens:
+    # Nothing is published of products in fp32, of groups, or of answers that are drawn.
+    if card is None or settings.wide or settings.processes > 1 or plan.cost.rollout_tokens:
         return None
     share = plan.batch / rows.rows  # of an epoch
     return speed.step_seconds(

@@ -22,8 +22,9 @@ LAYER_KERNELS, ADAPTED_KERNELS = 60, 8
 """Kernels of a layer's forward pass, and those that LoRA adds for each layer that it adapts."""
 ANSWER_SLOWEST = 2.9
 """The same largest factor for a new token of an answer."""
-STORED = {Weights.fp32: 2.0, Weights.half: 2.0, Weights.int8: 4.0, Weights.nf4: 4.5}
-"""Bytes that go through memory for a weight whenever a product reads it: packed ones are read, written and read."""
+STORED = {Weights.fp32: 4.0, Weights.half: 2.0, Weights.int8: 4.0, Weights.nf4: 4.5}
+"""Bytes that go through memory for a weight whenever a product reads it: packed ones are read, written and read, and
+fp32 ones are copied once."""
 LOGIT_BYTES = 40
 """Bytes that go through memory for a logit: its fp32 copy is read and written some ten times."""
 
