@@ -428,6 +428,8 @@ class PlanConfig:
 
     gpu: Annotated[str | None, Len(1)] = None
     """Plan for this GPU instead of the one in this machine: rtx3060, rtx4090, a100_80, or a size such as 24GiB."""
+    price_per_hour: Annotated[float | None, Gt(0)] = None
+    """What the machine costs for an hour, in any currency: the plan says what the run will cost."""
     apply: bool = False
     """If a run does not fit, apply the first changes that make it fit, and report them."""
     instead: ClassVar[Mapping[str, str]] = {

@@ -18,10 +18,15 @@ class Weights(Enum):
 
 
 class Attention(Enum):
-    """The attention kernels: `eager` keeps the score matrices, `sdpa` does not, `flash` repeats no key heads."""
+    """The attention kernels.
+
+    `eager` keeps the score matrices, `sdpa` does not, `grouped` repeats no key heads either, as sdpa without a mask,
+    and `flash` takes 16 bits only.
+    """
 
     eager = "eager"
     sdpa = "sdpa"
+    grouped = "grouped"
     flash = "flash"
 
 
@@ -62,7 +67,10 @@ class MemorySettings:
         chunk: bytes that a loss in chunks works in, besides the gradient by the states. (Liger, Unsloth and TRL from
             1.6 cut chunks for about 256 MiB.)
         varied: whether rows are padded to ever other lengths, so that the allocator's blocks do not fit the next pass.
-        masked: whether a pass comes with a dense mask of all its tokens.
+        masked: whether a pass comes with a mask of the pairs of each row, or of a tree, which is one row; each layer
+            keeps it in the dtype of its products.
+        dropout: whether what adapters read is dropped at random.
+        magnitudes: whether the adapter is DoRA.
         activation_bytes: those that a layer keeps of a token for its backward pass, of a trainer with layers of its
             own; 0: those of transformers are counted.
         process: bytes of what is not a tensor: the libraries of a process, if the memory is that of a process.
@@ -101,6 +109,8 @@ class MemorySettings:
     chunk: float = 256 * 2**20
     varied: bool = False
     masked: bool = False
+    dropout: bool = False
+    magnitudes: bool = False
     activation_bytes: float = 0.0
     process: float = 0.0
     heap: float = 0.0

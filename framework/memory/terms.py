@@ -19,9 +19,9 @@ KEPT_SCORES, PASSING_SCORES, RAISED_SCORES = 6.0, 8.0, 1.5
 gradient by both in fp32 besides; with fp32 states the scores are raised before the mask is added (counted)."""
 FORWARD_SCORES = 9.0
 """Bytes a score of a forward pass that keeps nothing: the scores before and after scaling and mask, and the softmax."""
-REGROWN = 2.5
-"""How often the allocator ends up with the blocks of the largest tensors where every batch has other lengths:
-ms-swift's runs on such data hold 1.6 to 3.2 times the workspace of one pass (Benchmark.md at 45354f754)."""
+REGROWN, MOST_REGROWN = 2.5, 3.5
+"""How often the allocator ends up with the blocks of the largest tensors where every batch has other lengths, and how
+often at most: `tests/benchmarks/memory_allocator.py` has 2.0 to 3.7 times the workspace of one pass on average."""
 
 
 def base_weights(shape: Shape, settings: MemorySettings) -> dict[str, float]:
@@ -56,10 +56,14 @@ def _whole(experts: int, width: int) -> dict[str, float]:
 
 
 def trained_parameters(shape: Shape, settings: MemorySettings) -> int:
-    """Return how many parameters are trained."""
+    """Return how many parameters are trained: of DoRA also a magnitude for each output."""
     if settings.full:
         return shape.total - shape.other  # parts for images and sound are frozen
-    return settings.trained or shape.lora_parameters(settings.rank, settings.targets)
+    adapter = settings.trained or shape.lora_parameters(settings.rank, settings.targets)
+    if settings.trained or not settings.magnitudes:
+        return adapter
+    adapted = ((each, count) for block, count in shape.counts.items() for each in block.linears)
+    return adapter + sum(each.outputs * count for each, count in adapted if each.name in settings.targets)
 
 
 def trained_bytes(settings: MemorySettings) -> int:
@@ -89,44 +93,78 @@ def checkpoints(shape: Shape, settings: MemorySettings) -> float:
 def layer(shape: Shape, block: Block, settings: MemorySettings) -> tuple[float, float]:
     """Return what one layer keeps for its backward pass in attention, and in the MLP.
 
-    Attention: e T (3h + 2q + 2kv), the inputs of norm and projections, rotated queries and keys, values and output; 2q
-    more where heads of keys are repeated; eager attention its scores. What is in its place: e T (3h + k), with k
-    numbers that `blocks.py` derives. MLP: e T (2h + 4i), inputs of norm and projections, gate before and after SiLU,
-    up, and their product; i counts the features of a token's experts, and each gives h more, which are weighted. Of
-    frozen layers the inputs are not kept: h, and h + i less; LLM.int8() keeps them. Norms compute in fp32: 4 T h each;
-    with fp32 states nothing is raised for that. Each adapted layer keeps a copy of its input in the adapter's dtype
-    (counted).
+    Attention: e T (2q + 2kv), rotated queries and keys, values and output; 2q in place of 2kv where heads of keys are
+    repeated; e S T for a mask; eager attention its scores. What is in its place: e T k, with k numbers that `blocks.py`
+    derives. MLP: 3 e T i, gate before and after SiLU, and up; i counts the features of a token's experts, and each
+    gives h more, which are weighted. Norms compute in fp32, and keep what they read: 4 T h each. Inputs of layers are
+    kept for gradients of their weights: of base weights that are trained 3h in attention and 2h + i in the MLP;
+    LLM.int8() keeps h, and h + i, of frozen ones too. Each adapted layer keeps a copy of its input in the dtype of its
+    product. (Counted by `tests/benchmarks/memory_fake.py`.)
     """
     tokens, hidden = settings.tokens, shape.hidden
     if settings.activation_bytes:
         # The number is that of a whole layer; halves, since attention and MLP are added up wherever they are used.
         return settings.activation_bytes * tokens / 2, settings.activation_bytes * tokens / 2
-    e = 4 if settings.wide or (settings.upcast and settings.wide_states) else 2
-    repeated = 2 * block.q if block.q != block.kv and settings.attention is not Attention.flash else 0
+    e = _product_bytes(settings)
+    keys = block.q if settings.attention in {Attention.eager, Attention.sdpa} else block.kv
+    masked = settings.length if settings.masked and block.q else 0
     # The backward pass of bitsandbytes' `MatMul8bitLt` has the input, though only the weight's gradient would need it.
-    inputs = 1 if settings.full or settings.weights is Weights.int8 else 0
+    read, gates = (3, 2) if settings.full else (1, 1) if settings.weights is Weights.int8 else (0, 0)
     mixed = 4 * block.unfused if block.unfused and not settings.kernels else e * block.kept
-    attention = tokens * (mixed + e * ((2 + inputs) * hidden + 2 * block.q + 2 * block.kv + repeated))
-    mlp = e * tokens * ((1 + inputs) * hidden + (3 + inputs) * block.inner + (1 + inputs) * block.routed * hidden)
-    if not settings.wide_states:
-        attention, mlp = attention + 4 * tokens * hidden, mlp + 4 * tokens * hidden
-    elif settings.autocast:  # norms in and after them fp32, and a 16-bit copy for each projection
-        attention, mlp = attention + 5 * tokens * hidden, mlp + 5 * tokens * hidden
+    attention = tokens * (mixed + e * (read * hidden + 2 * block.q + 2 * keys + masked))
+    products = 3 + (1 if gates else 0)
+    mlp = e * tokens * (gates * hidden + products * block.inner + (1 + (gates > 0)) * block.routed * hidden)
+    # Norms that are trained keep what they divided too; in full training without autocast `read` has it already.
+    norm = 8 if settings.full and settings.wide_states and settings.autocast else 4
+    if not (settings.full and settings.wide_states) or settings.autocast:
+        attention, mlp = attention + norm * tokens * hidden, mlp + norm * tokens * hidden
     if not settings.full:
-        width = (2 if settings.autocast else 4) * tokens
-        attention += width * _adapted_inputs(block.mixer, settings)
-        mlp += width * _adapted_inputs(block.mlp, settings)
+        attention += tokens * _adapted(block.mixer, settings)
+        mlp += tokens * _adapted(block.mlp, settings)
     return attention, mlp + adapted_experts(block, settings)
+
+
+def _product_bytes(settings: MemorySettings) -> int:
+    return 4 if settings.wide or (settings.upcast and settings.wide_states) else 2
+
+
+def _adapted(linears: tuple[Linear, ...], settings: MemorySettings) -> float:
+    """Return the bytes that the adapters of some layers keep for a token, and for a pass of copied weights.
+
+    Each has a copy of its input, in 16 bits with autocast and else in fp32, with dropout a mask of a byte for each
+    number, and for DoRA two results: the base's and the adapter's. With dropout DoRA computes the base's itself, and
+    keeps the weight that it does that with.
+    """
+    adapted = [each for each in linears if each.name in settings.targets]
+    inputs = sum(each.inputs for each in adapted)
+    if settings.wide:  # nothing is copied: layers that read the same share it, and attention keeps what it gave
+        inputs = sum({each.inputs for each in adapted if each.name != "o"})
+    kept = (2 if settings.autocast else 4) * inputs + settings.dropout * inputs
+    if settings.magnitudes:
+        kept += 4 * sum(each.outputs for each in adapted)
+        kept += settings.dropout * 2 * sum(each.inputs * each.outputs for each in adapted) / settings.tokens
+    return float(kept)
+
+
+def raised_input(shape: Shape, settings: MemorySettings) -> float:
+    """Return what an adapter's fp32 copy of its input takes while it is made, and the same behind dropout: 4 T i."""
+    if settings.full or not settings.autocast or settings.activation_bytes:
+        return 0.0
+    largest = max((sizes[0] for name, sizes in shape.linears.items() if name in settings.targets), default=0)
+    return 4.0 * (1 + settings.dropout) * settings.tokens * largest
+
+
+def last_norm(shape: Shape, settings: MemorySettings) -> float:
+    """Return what is kept behind the layers: what the last norm read, in fp32, and the states that it gave."""
+    if settings.process or settings.loss is not Loss.learned:
+        return 0.0
+    return float((4 + settings.compute_bytes) * settings.tokens * shape.hidden)
 
 
 def adapted_experts(block: Block, settings: MemorySettings) -> float:
     """Return a layer's experts with their adapter added, which peft makes whole for each pass (derived)."""
     whole = block.experts * block.expert_parameters * settings.compute_bytes
     return float(whole) if settings.adapted_experts else 0.0
-
-
-def _adapted_inputs(linears: tuple[Linear, ...], settings: MemorySettings) -> int:
-    return sum(each.inputs for each in linears if each.name in settings.targets)
 
 
 def largest_layer(shape: Shape, settings: MemorySettings) -> float:
@@ -148,10 +186,10 @@ def scores(shape: Shape, settings: MemorySettings) -> float:
 
 
 def mask(settings: MemorySettings) -> float:
-    """Return the mask of a pass: e S T for eager attention; for a dense tree one byte a pair, and its 16-bit form."""
+    """Return the mask of a pass: e S T for eager attention, else a byte for each pair."""
     if settings.attention is Attention.eager:
         return settings.state_width * settings.length * settings.tokens
-    return 3.0 * settings.tokens**2 if settings.masked else 0.0
+    return 1.0 * settings.length * settings.tokens if settings.masked else 0.0
 
 
 def scores_backward(shape: Shape, settings: MemorySettings) -> float:
@@ -164,13 +202,17 @@ def loss_backward(shape: Shape, settings: MemorySettings) -> float:
     """Return the workspace of the loss where it is largest, at the start of the backward pass.
 
     Plain: logits (2 bytes, or 4 of an fp32 head), log-softmax, the gradient by it and by the logits in fp32: 14 or 16
-    bytes T V (counted). Chunked: a chunk of these, and the gradient by the states, 4 T h; of learned tokens only
-    10 T V if that is less.
+    bytes T V (counted). Chunked: a chunk of these, the learned states and their gradient, 4 T h; of learned tokens only
+    10 T V if that is less. Of a head that is trained two gradients, 8 V h, or one and the chunk if that is more.
     """
     size = settings.tokens * shape.vocab
     if settings.loss is Loss.plain:
         return (12.0 + logits_bytes(settings)) * size
     chunk = settings.chunk if settings.loss is Loss.chunked else min(settings.chunk, 10.0 * size)
+    if settings.full and settings.loss is Loss.learned and not settings.process and settings.pieces == 1:
+        # The head's gradient is summed in fp32, and multiplied once when the chunks are gone.
+        head = 4.0 * shape.vocab * shape.hidden
+        chunk = head + max(chunk, head)
     return chunk + 4.0 * settings.tokens * shape.hidden
 
 
@@ -238,10 +280,11 @@ def dequantized(shape: Shape, settings: MemorySettings) -> float:
 def cast_weights(shape: Shape, settings: MemorySettings) -> float:
     """Return the 16-bit copies of fp32 weights that autocast caches through a forward pass, of weights it trains.
 
-    On a CPU the layers of an adapter keep such copies too, in the dtype of their products; on a GPU they are left out.
+    The layers of an adapter keep such copies too, in the dtype of their products.
     """
     if not settings.full:
-        return float(settings.compute_bytes * trained_parameters(shape, settings)) if settings.process else 0.0
+        copied = settings.process or (settings.autocast and settings.trained_width == 4)  # noqa: PLR2004 - fp32
+        return float(settings.compute_bytes * trained_parameters(shape, settings)) if copied else 0.0
     return 2.0 * shape.total if settings.autocast and settings.weights is Weights.fp32 else 0.0
 
 

@@ -133,9 +133,10 @@ class PlanContext:
     def least(self) -> int:
         """Return what it takes at the least, in bytes.
 
-        On a GPU a run that runs out of memory makes its passes smaller; on a CPU Linux ends it.
+        On a GPU a run that runs out of memory makes its passes smaller, and their tensors are counted; on a CPU Linux
+        ends it.
         """
-        return least(self.shape, self.settings).low if self.used else self.estimate().low
+        return least(self.shape, self.settings).allocated if self.used else self.estimate().low
 
     def fit_status(self, estimate: Estimate) -> FitStatus:
         """Say whether an estimate fits."""

@@ -21,8 +21,9 @@ from framework.api.text import count
 from framework.hooks.session import Session
 from framework.memory import MemorySettings, Shape
 from framework.memory.terms import trained_bytes, trained_parameters
-from framework.plan import fit
+from framework.plan import fit, speed
 from framework.plan.fit import PlanContext
+from framework.plan.speed import flops
 from framework.rundir import known
 from framework.rundir.known import KnownRows
 from framework.util import gpus
@@ -230,7 +231,12 @@ def work(context: PlanContext, rows: KnownRows) -> Work:
     operations = epochs * flops(context.shape, settings, computed, rows.supervised_tokens + drawn, length)
     operations *= _passes(cost)
     past = known.speeds(speed_key(context))
-    slowest, fastest = (min(past) / MARGIN, max(past) * MARGIN) if past else (None, None)
+    seconds: tuple[float, float] | None = None
+    if past:
+        seconds = operations / (max(past) * MARGIN), operations / (min(past) / MARGIN)
+    elif step := _least_step_seconds(context, rows, computed / an_epoch, length):
+        each = steps * step * _passes(cost)
+        seconds = each * speed.FASTEST, each * speed.SLOWEST
     return Work(
         rows=rows.rows,
         tokens=rows.tokens,
@@ -238,10 +244,45 @@ def work(context: PlanContext, rows: KnownRows) -> Work:
         steps=steps,
         epochs=round(epochs, 2),
         flops=operations,
-        seconds_low=operations / fastest if fastest else None,
-        seconds_high=operations / slowest if slowest else None,
+        seconds_low=seconds and seconds[0],
+        seconds_high=seconds and seconds[1],
+        from_published=seconds is not None and not past,
+        evaluation_seconds=_evaluation_seconds(context, rows),
+        price_per_hour=context.plan.planning.price_per_hour,
         rates=rates(context.plan.rate_factor(steps), training.learning_rate, steps),
     )
+
+
+def _least_step_seconds(context: PlanContext, rows: KnownRows, tokens: float, length: float) -> float | None:
+    """Return what a step takes at the least; None if nothing is published that would say it."""
+    plan, settings = context.plan, context.settings
+    card = speed.card(context.device) if context.used else None
+    # Nothing is published of products in fp32, of groups, or of answers that are drawn.
+    if card is None or settings.wide or settings.processes > 1 or plan.cost.rollout_tokens:
+        return None
+    share = plan.batch / rows.rows  # of an epoch
+    return speed.step_seconds(
+        context.shape, settings, card, rows=plan.batch * plan.cost.rows, tokens=tokens,
+        learned=rows.supervised_tokens * share, length=length,
+    )  # fmt: skip
+
+
+def _evaluation_seconds(context: PlanContext, rows: KnownRows) -> float | None:
+    """Return how long the answers before and after the training take at most; None if that is not known."""
+    plan, settings = context.plan, context.settings
+    card = speed.card(context.device) if context.used else None
+    stages = tuple(Stage) if plan.stages == (Stage.plan,) else plan.stages
+    times = len({Stage.baseline, Stage.evaluate} & {*stages})
+    tokens = sum(
+        # A plan alone has no answers in its memory, so its settings do not say how many come at a time.
+        math.ceil(choice.config.asks(rows.prompts) / (settings.answer_rows or getattr(choice.config, "batch_size", 1)))
+        * longest
+        for choice in plan.evaluator.values()
+        if (longest := choice.config.answer_tokens())
+    )
+    if card is None or not times * tokens:
+        return None
+    return times * tokens * speed.token_seconds(context.shape, settings, card) * speed.ANSWER_SLOWEST
 
 
 def rates(factor: Callable[[int], float], peak: float, steps: int) -> list[float]:
@@ -265,23 +306,6 @@ def speed_key(context: PlanContext) -> str:
     if settings.processes > 1:
         kind += f", {settings.processes} {'pieces' if settings.sharded else 'copies'}"
     return kind
-
-
-def flops(shape: Shape, settings: MemorySettings, tokens: float, learned: float, length: float) -> float:
-    """Return the operations of training on `tokens` tokens.
-
-    A token takes 2 operations a weight forward and 2 backward for its own gradient, 2 more for the weight's where that
-    is trained, and 2 more with checkpointing, which goes forward twice (Kaplan et al., arXiv 2001.08361, section 2.1).
-    A pair of tokens takes 4 a feature of the queries in attention, half of the pairs being masked, and three
-    times that for both passes. The head is at the learned tokens, or at all where the loss is a plain one.
-    """
-    again = 2 if settings.checkpointing else 0
-    weights = shape.active_parameters * (4 + again + (2 if settings.full else 0))
-    adapter = 0 if settings.full else trained_parameters(shape, settings) * (6 + again)
-    queries = sum(block.q * count for block, count in shape.counts.items())
-    attention = 4 * queries * length / 2 * (3 + again / 2)
-    head = shape.hidden * shape.vocab * (6 if settings.full else 4)
-    return tokens * (weights + adapter + attention) + learned * head
 
 
 def rules_of_thumb(

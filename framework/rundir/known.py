@@ -36,6 +36,7 @@ class KnownRows:
 
     `shared` are the tokens with which all of them begin, as far as a sample tells. `computed` is the share of the
     tokens that went through the model, where a training has told: rows that share their beginnings are computed once.
+    `prompts` are those that evaluators may ask.
     """
 
     rows: int
@@ -45,6 +46,7 @@ class KnownRows:
     longest: int
     shared: int = 0
     computed: float = 1.0
+    prompts: int = 0
 
 
 def of_data(data: DataResult, rows: Sequence[TokenRow]) -> KnownRows:
@@ -55,7 +57,7 @@ def of_data(data: DataResult, rows: Sequence[TokenRow]) -> KnownRows:
     some = [rows[number].input_ids for number in range(0, len(rows), max(1, len(rows) // SAMPLED_ROWS))]
     first, last = min(some), max(some)  # what these two have in common, all between them have
     shared = next((at for at, (one, two) in enumerate(zip(first, last, strict=False)) if one != two), len(first))
-    return KnownRows(data.train_rows, data.tokens, data.supervised_tokens, *sizes, shared=shared)
+    return KnownRows(data.train_rows, data.tokens, data.supervised_tokens, *sizes, shared=shared, prompts=data.prompts)
 
 
 def update_known_rows(file: Path | None, data: DataResult, rows: Sequence[TokenRow]) -> KnownRows:

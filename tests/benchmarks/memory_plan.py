@@ -1,11 +1,13 @@
 """How far the plan's memory is from measured peaks, beside the calculators fitcheck-llm and vramcalc on the same rows.
 
     pip install fitcheck-llm==0.3.1 vramcalc==0.1.2
+    .venv/bin/python -m tests.benchmarks.memory_plan
     .venv/bin/python -m tests.benchmarks.memory_plan --rows FILE.csv
 
 Each is compared with what it predicts: the plan against the memory that is allocated and the one that is reserved,
 vramcalc against allocated, fitcheck-llm, which adds context and fragmentation, against that of the whole process. One
-that is not installed, or that cannot do a row, is left out there.
+that is not installed, or that cannot do a row, is left out there. The band is compared with the rows of one source
+after the other, and is that of all other rows.
 """
 
 from __future__ import annotations
@@ -22,10 +24,12 @@ from pathlib import Path
 from rich.console import Console
 
 from framework.memory import Attention
+from framework.memory.peak import ABOVE, BELOW
 from tests.benchmarks.memory_rows import predict, settings_of, shape_of
 
 OUT = Console(soft_wrap=True, highlight=False)
-GIB = 2**30
+GIB, BEYOND = 2**30, 1.03
+PEAKS = Path(__file__).parents[1] / "framework" / "memory" / "peaks.csv"
 Row = Mapping[str, str]
 
 
@@ -111,6 +115,18 @@ def errors(rows: Iterable[Row], column: str, predicted: Callable[[Row], float | 
     return found
 
 
+def factors(row: Row) -> tuple[float, float]:
+    """Return how a measured peak is to what the ends of the band are multiples of."""
+    made, measured = predict(row), float(row["measured_gib"]) * GIB
+    return measured / (made.low / BELOW), measured / (made.high / ABOVE)
+
+
+def band(rows: Iterable[Row]) -> tuple[float, float]:
+    """Return the worst factors of rows, and a little beyond."""
+    below, above = zip(*map(factors, rows), strict=True)
+    return min(below) / BEYOND, max(above) * BEYOND
+
+
 def summary(name: str, found: Sequence[tuple[Row, float]]) -> None:
     """Print one line of a table."""
     off = sorted(abs(error) for _, error in found)
@@ -145,12 +161,11 @@ def length(row: Row) -> str:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=Path, required=True, help="a table as memory_rows.py takes")
-    arguments = parser.parse_args()
-    with arguments.rows.open(encoding="utf-8-sig") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["score"] == "1" and row["arch_sure"] == "1"]
-    lab = [row for row in rows if row["tier"] == "lab"]
-    published = [row for row in rows if row["tier"] != "lab"]
+    parser.add_argument("--rows", type=Path, default=PEAKS, help="a table as memory_rows.py takes")
+    with parser.parse_args().rows.open(encoding="utf-8-sig") as stream:
+        rows = [row for row in csv.DictReader(stream) if row.get("score", "1") == row.get("arch_sure", "1") == "1"]
+    lab = [row for row in rows if row["allocated_gib"]]
+    published = [row for row in rows if not row["allocated_gib"]]
     allocated = errors(lab, "allocated_gib", lambda row: predict(row).allocated / GIB)
     reserved = errors(lab, "reserved_gib", lambda row: predict(row).reserved / GIB)
     told = errors(published, "measured_gib", lambda row: _as_told(row) / GIB)
@@ -165,8 +180,17 @@ def main() -> None:
             OUT.print(f"{name}: not installed, left out")
             continue
         summary(f"{name}, {column.partition('_')[0]}", errors(lab, column, predicted))
-    held = [made.low <= float(row["reserved_gib"]) * GIB <= made.high for row, _ in reserved if (made := predict(row))]
-    OUT.print(f"\nthe band holds {sum(held)} of {len(held)} reserved\n")
+    OUT.print("\n| left out | rows | band of the others | within |\n|---|---|---|---|")
+    held = 0
+    for name, mine in grouped([(row, 0.0) for row in rows], source).items():
+        low, high = band([row for row in rows if source(row) != name])
+        within = sum(low <= below and above <= high for row, _ in mine for below, above in (factors(row),))
+        held += within
+        OUT.print(f"| {name} | {len(mine)} | {low:.2f} to {high:.2f} | {within} |")
+    low, high = band(rows)
+    OUT.print(
+        f"\nwith one source left out the band holds {held} of {len(rows)}; of all rows it is {low:.2f} to {high:.2f}\n"
+    )
     OUT.print("| plan, by | rows | median error | 90th percentile | worst |\n|---|---|---|---|---|")
     for found, what in ((allocated, "allocated"), (reserved, "reserved"), (told, "published")):
         for by in (source, lambda row: row["method"], length):

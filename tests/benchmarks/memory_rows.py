@@ -69,6 +69,7 @@ def settings_of(row: Mapping[str, str]) -> MemorySettings:
         rank=0 if method == "full" else _rank(row),
         targets=targets_of(row.get("lora_targets", "").strip()),
         trained=_trained(row, shape) if method != "full" else 0,
+        trained_width=2 if "16" in _text(row, "adapter_precision") else 4,
         weights=_quantized(row) if method == "qlora" else weights,
         double_quant=_yes(row, "double_quant", default=True),
         upcast=method == "qlora" and _yes(row, "kbit_fp32_upcast", default=False),

@@ -52,7 +52,8 @@ class SuggestedChange:
 class Work:
     """What a run does: rows, tokens of an epoch, steps, and seconds of training, None if the speed is not known.
 
-    `rates` are the learning rates of some steps, from the first to the last.
+    The seconds are those of earlier runs on this machine, or `from_published` speeds of others. `evaluation_seconds` is
+    what all answers take at most. `rates` are the learning rates of some steps, from the first to the last.
     """
 
     rows: int
@@ -63,6 +64,9 @@ class Work:
     flops: float
     seconds_low: float | None
     seconds_high: float | None
+    from_published: bool = False
+    evaluation_seconds: float | None = None
+    price_per_hour: float | None = None
     rates: list[float] = field(default_factory=list)
 
 

@@ -11,7 +11,7 @@ from framework.util.host import GIB
 
 SHOWN_SHARE = 0.005
 """Parts below this share of the whole are left out."""
-MINUTE, HOUR = 60, 3600
+MINUTE, HOUR, DAY = 60, 3600, 86_400
 BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -75,15 +75,28 @@ def _memory(memory: Memory) -> Iterator[Fact]:
 
 
 def _work(work: Work) -> Fact:
-    seconds = ""
-    if work.seconds_low is not None and work.seconds_high is not None:
-        low, high = roughly(work.seconds_low), roughly(work.seconds_high)
-        seconds = f"; the training takes {low} to {high}, judging by earlier runs on this machine"
     return Fact(
         "work",
         f"{count(work.steps, 'step')}, {count(work.epochs, 'epoch')} of {count(work.rows, 'row')} and "
-        f"{count(work.tokens, 'token')}{seconds}",
+        f"{count(work.tokens, 'token')}{_times(work)}",
     )
+
+
+def _times(work: Work) -> str:
+    """Say how long training and evaluation take, and what that costs."""
+    evaluated = work.evaluation_seconds or 0.0
+    answers = f"; all answers take at most {roughly(evaluated)}" if evaluated else ""
+    if work.seconds_low is None or work.seconds_high is None:
+        return answers
+    low, high = roughly(work.seconds_low), roughly(work.seconds_high)
+    told = f"about {low} to {high}, from published speeds"
+    if not work.from_published:
+        told = f"{low} to {high}, judging by earlier runs on this machine"
+    price = ""
+    if work.price_per_hour:
+        costs = [each / HOUR * work.price_per_hour for each in (work.seconds_low, work.seconds_high + evaluated)]
+        price = f"; at {work.price_per_hour:g} an hour that costs {costs[0]:.2g} to {costs[1]:.2g}"
+    return f"; the training takes {told}{answers}{price}"
 
 
 def _rates(rates: Sequence[float]) -> Fact:
@@ -109,12 +122,15 @@ def _exports(needed: int) -> Fact:
 
 
 def roughly(seconds: float) -> str:
-    """Return a time with one or two digits, as for an estimate."""
+    """Return a time to ten minutes, as for an estimate; below an hour to a minute, above a day to an hour."""
     if seconds < MINUTE:
         return f"{seconds:.0f} s"
     if seconds < HOUR:
         return f"{seconds / MINUTE:.0f} min"
-    return f"{seconds / HOUR:.1f} h"
+    if seconds >= DAY:
+        return f"{seconds / HOUR:.0f} h"
+    hours, minutes = divmod(round(seconds / MINUTE, -1), HOUR / MINUTE)
+    return f"{hours:.0f} h {minutes:.0f} min" if minutes else f"{hours:.0f} h"
 
 
 def _gib(size: float) -> str:

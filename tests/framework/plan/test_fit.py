@@ -35,7 +35,7 @@ def test_what_does_not_fit_comes_with_the_cheapest_changes_that_make_it_fit(tmp_
     assert told.memory is not None
     assert told.memory.fit_status is FitStatus.too_large
     taken = [word for change in told.changes for word in change.overrides]
-    assert taken[0] == "evaluator.prompts.batch_size=8"
+    assert taken[0] == "trainer.per_device_train_batch_size=1"
     assert {"trainer.per_device_train_batch_size=1", "trainer.gradient_accumulation_steps=8"} <= set(taken)
     assert "quantization=nf4" in taken
     assert all(change.saves > 0 for change in told.changes)

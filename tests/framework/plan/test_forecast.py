@@ -8,6 +8,7 @@ import pytest
 from framework import FrameworkError, testing
 from framework.api.records import FitStatus, TrainResult
 from framework.plan.make import make_plan
+from framework.plan.speed import FASTEST, SLOWEST
 from framework.rundir.known import known_rows, remember_rows, speeds
 from framework.testing import compose
 from tests.framework.memory.test_shape import LLAMA, SMOLLM
@@ -30,6 +31,7 @@ TRAINED = TrainResult(
     checkpoint="checkpoint",
     computed_tokens=600_000,
 )
+FP32 = ["plan.gpu=rtx4090", "trainer.dtype=fp32", "quantization=none"]
 
 
 def test_an_8b_model_in_four_bits_fits_a_gaming_gpu(tmp_path: Path, llama: Shelf) -> None:
@@ -54,7 +56,25 @@ def test_known_rows_make_it_smaller_and_give_the_work(tmp_path: Path, llama: She
     assert told.memory.tokens == 2 * 800
     assert told.memory.reserved < before.memory.reserved
     assert told.work is not None
-    assert (told.work.steps, told.work.epochs, told.work.seconds_low) == (375, 3.0, None)
+    assert (told.work.steps, told.work.epochs) == (375, 3.0)
+
+
+def test_a_card_that_has_trained_nothing_is_judged_by_published_speeds(tmp_path: Path, llama: Shelf) -> None:
+    words = ("plan.price_per_hour=0.5", "evaluator=[prompts]", "metric=[exact_match]")
+    known = dataclasses.replace(ROWS, prompts=100)
+    for more, published in ((["plan.gpu=rtx4090"], True), (["plan.gpu=24GiB"], False), (FP32, False)):
+        run = plan(tmp_path, *more, *words)
+        work = with_rows(llama, run, known).forecast().work
+        assert work is not None
+        assert work.price_per_hour == 0.5
+        assert (work.from_published, work.seconds_low is None) == (published, not published)
+        if published:
+            assert work.seconds_low is not None
+            assert work.evaluation_seconds is not None
+            # 2,330 tokens of such an 8B model a second would be the card's rated speed, in passes of two rows.
+            assert work.seconds_low == pytest.approx(FASTEST * 1_200_000 / 2330, rel=0.02)
+            assert work.seconds_high == pytest.approx(SLOWEST / FASTEST * work.seconds_low)
+            assert 60 < work.evaluation_seconds < 3600
 
 
 def test_a_model_that_the_arithmetic_does_not_know_has_no_memory(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def told(trainer: str, gpu: str | None, tmp_path: Path, *words: str, shape: Shap
 
 def test_on_a_gpu_rows_are_padded_and_states_lie_in_the_cpus_memory(tmp_path: Path) -> None:
     hf, unsloth = told("hf", "rtx4090", tmp_path), told("unsloth", "rtx4090", tmp_path)
-    assert (hf.offloaded, hf.masked, unsloth.offloaded, unsloth.masked) == (False, True, True, False)
+    assert (hf.offloaded, hf.rows, unsloth.offloaded, unsloth.rows) == (False, 1, True, 2)
     padded = told("hf", "rtx4090", tmp_path, "trainer.packing=pad")
     assert unsloth == dataclasses.replace(padded, offloaded=True)
 

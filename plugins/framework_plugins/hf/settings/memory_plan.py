@@ -122,6 +122,8 @@ def footprint(
     rows, length = _largest_pass(grouped, longest, shared, mean or longest, on_gpu=on_gpu, tree=tree)
     answers, group = _answers(plan, longest), plan.launch.config.group()
     new_rows = token_rows(plan)
+    # Rows of one pass differ in length, so padding is masked; flash attention takes no mask of pairs.
+    masked = on_gpu and (shared_prefixes or rows > 1) and config.attention is not Kernels.flash_attention_2
     fast = not on_gpu and not full and stored in {Weights.half, Weights.fp32} and group is None
     settings = MemorySettings(
         rows=rows,
@@ -138,14 +140,16 @@ def footprint(
         patched=new_rows > 0,
         state_bytes=_state_bytes(plan, shape, on_gpu=on_gpu),
         copies=False,  # torch's fused implementation changes the weights in place
-        attention=KERNELS.get(config.attention, Attention.sdpa if on_gpu else Attention.flash),
+        attention=KERNELS.get(config.attention, _sdpa(on_gpu=on_gpu, masked=masked)),
         kernels=all(find_spec(block.kernel) for block in shape.counts if block.kernel),
         checkpointing=_checkpointing(config, on_gpu=on_gpu),
         # A head of which all or some rows are trained is peft's layer, and the model is asked for its logits.
         loss=Loss.plain if HEAD_NAME in getattr(adapter, "modules_to_save", []) or new_rows else Loss.learned,
         chunk=HEAD_GPU * (1 + full) if on_gpu else HEAD_CPU + LOGITS_CPU * wide,
         varied=on_gpu and not tree,
-        masked=on_gpu and shared_prefixes,
+        masked=masked,
+        dropout=on_gpu and getattr(adapter, "lora_dropout", 0) > 0,
+        magnitudes=isinstance(adapter, DoraAdapterConfig),
         activation_bytes=0.0 if on_gpu else _activation_bytes(plan, shape, longest, wide=wide, fast=fast, tree=tree),
         process=0.0 if on_gpu else _process() + PRIMITIVES * (not wide),
         heap=0.0 if on_gpu else HEAP_SHARE,
@@ -162,6 +166,13 @@ def footprint(
         return settings
     without = replace(settings, checkpointing=False)
     return without if estimate(shape, without).high <= gpu.usable else settings
+
+
+def _sdpa(*, on_gpu: bool, masked: bool) -> Attention:
+    """Return how torch's attention goes about heads of keys: with a mask transformers repeats them."""
+    if not on_gpu:
+        return Attention.flash
+    return Attention.sdpa if masked else Attention.grouped
 
 
 def _process() -> float:

@@ -26,7 +26,7 @@ def test_what_fits_asks_for_no_attention() -> None:
         ("made up of", "linear layers 3.0 GiB; at most 1.0 GiB in a step (loss, 4,096 tokens)", False),
         (
             "work",
-            "375 steps, 3 epochs of 1,000 rows and 400,000 tokens; the training takes 50 s to 2.0 h, "
+            "375 steps, 3 epochs of 1,000 rows and 400,000 tokens; the training takes 50 s to 2 h, "
             "judging by earlier runs on this machine",
             False,
         ),
@@ -69,7 +69,23 @@ def test_too_little_disk_is_amiss() -> None:
     assert fact.text.endswith("that is not enough")
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(12.4, "12 s"), (150, "2 min"), (9000, "2.5 h")])
+def test_published_speeds_are_named_and_a_price_is_worked_out() -> None:
+    work = replace(
+        WORK, seconds_low=6000, seconds_high=10_200, from_published=True, evaluation_seconds=600, price_per_hour=0.5
+    )
+    (fact,) = (each for each in forecast_facts(replace(PLAIN, work=work)) if each.name == "work")
+    assert fact.text.endswith(
+        "; the training takes about 1 h 40 min to 2 h 50 min, from published speeds; all answers take at most 10 min; "
+        "at 0.5 an hour that costs 0.83 to 1.5"
+    )
+    unknown = replace(work, seconds_low=None, seconds_high=None)
+    (fact,) = (each for each in forecast_facts(replace(PLAIN, work=unknown)) if each.name == "work")
+    assert fact.text.endswith("400,000 tokens; all answers take at most 10 min")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(12.4, "12 s"), (150, "2 min"), (9100, "2 h 30 min"), (7300, "2 h"), (200_000, "56 h")]
+)
 def test_times_are_reported_as_people_say_them(seconds: float, text: str) -> None:
     assert roughly(seconds) == text
 

@@ -1,0 +1,155 @@
+"""How long a training takes on a card, worked out from bytes and operations, and how far published rates are from it.
+
+A pass takes the time of its products at the card's full rate and that of its bytes at the card's full bandwidth, or
+that of starting all kernels from Python if that is longer. Hardly any training reaches that.
+`tests/benchmarks/rates.csv` has what others measured; `python -m tests.benchmarks.rates` compares.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, replace
+
+from framework.memory import MemorySettings, Shape, Weights, terms
+from framework.memory.terms import trained_parameters
+
+FASTEST, SLOWEST = 0.87, 2.68
+"""The smallest and the largest factor between a published training and what is worked out here, and a tenth beyond."""
+LAUNCH_SECONDS = 5e-6
+"""What torch takes to start a kernel from Python."""
+LAYER_KERNELS, ADAPTED_KERNELS = 60, 8
+"""Kernels of a layer's forward pass, and those that LoRA adds for each layer that it adapts."""
+ANSWER_SLOWEST = 2.9
+"""The same largest factor for a new token of an answer."""
+STORED = {Weights.fp32: 4.0, Weights.half: 2.0, Weights.int8: 4.0, Weights.nf4: 4.5}
+"""Bytes that go through memory for a weight whenever a product reads it: packed ones are read, written and read, and
+fp32 ones are copied once."""
+LOGIT_BYTES = 40
+"""Bytes that go through memory for a logit: its fp32 copy is read and written some ten times."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A GPU: operations a second in 16 bits with sums in fp32, without sparsity, and bytes a second."""
+
+    operations: float
+    bandwidth: float
+
+
+def _card(tera: float, giga: float) -> Card:
+    return Card(tera * 1e12, giga * 1e9)
+
+
+# NVIDIA's data sheets, and its papers on Turing, Ampere, Ada, Hopper and Blackwell.
+CARDS = {
+    "t4": _card(65, 320), "v100": _card(125, 900), "rtx2060": _card(25.8, 336), "rtx2070": _card(29.9, 448),
+    "rtx2080": _card(40.3, 448), "rtx2080ti": _card(53.8, 616), "rtx3060": _card(25.5, 360),
+    "rtx3060ti": _card(32.4, 448), "rtx3070": _card(40.6, 448), "rtx3080": _card(59.5, 760),
+    "rtx3080_12": _card(61.3, 912), "rtx3090": _card(71, 936), "rtx4060": _card(30.2, 272),
+    "rtx4060ti": _card(44.1, 288), "rtx4070": _card(58.3, 504), "rtx4070ti": _card(80.2, 504),
+    "rtx4080": _card(97.5, 717), "rtx4090": _card(165.2, 1008), "rtx5060": _card(38.4, 448),
+    "rtx5060ti": _card(47.4, 448), "rtx5070": _card(61.7, 672), "rtx5070ti": _card(87.9, 896),
+    "rtx5080": _card(112.6, 960), "rtx5090": _card(209.5, 1792), "a10": _card(125, 600), "a10g": _card(70, 600),
+    "a40": _card(149.7, 696), "a6000": _card(154.8, 768), "l4": _card(121, 300), "l40": _card(181, 864),
+    "l40s": _card(362, 864), "rtx6000ada": _card(364.2, 960), "a100": _card(312, 1555),
+    "a100_80": _card(312, 2039), "h100": _card(989, 3350), "h100pcie": _card(756, 2000),
+    "h200": _card(989, 4800),
+}  # fmt: skip
+
+
+BESIDE = r"nvidia|geforce|tesla|generation|sxm\d?|hbm\d?e?|nvl"
+"""Words of a driver that two cards may share."""
+
+
+def card(name: str) -> Card | None:
+    """Return what a card does, by its name here (`rtx4090`) or the driver's (`NVIDIA A100-SXM4-80GB`); None: unknown.
+
+    A name with more to it than memory and slot is another card, such as one for notebooks.
+    """
+    words = [word for word in re.split(r"[\s_-]+", name.lower()) if not re.fullmatch(BESIDE, word)]
+    size = next((found[1] for word in words[1:] if (found := re.fullmatch(r"(\d\d)(?:gi?b)?", word))), "")
+    plain = "".join(word for word in words if not re.fullmatch(r"\d\d(?:gi?b)?", word))
+    plain = re.sub(r"^rtx(?=a\d)", "", plain)
+    found = (CARDS.get(each) for each in (f"{plain}_{size}", plain, plain.removesuffix("pcie")))
+    return next(filter(None, found), None)
+
+
+def flops(shape: Shape, settings: MemorySettings, tokens: float, learned: float, length: float) -> float:
+    """Return the operations of training on `tokens` tokens.
+
+    A token takes 2 operations a weight forward and 2 backward for its own gradient, 2 more for the weight's where that
+    is trained, and 2 more with checkpointing, which goes forward twice (Kaplan et al., arXiv 2001.08361, section 2.1).
+    A pair of tokens takes 4 a feature of the queries in attention, half of the pairs being masked, and three
+    times that for both passes. The head is at the learned tokens, or at all where the loss is a plain one.
+    """
+    again = 2 if settings.checkpointing else 0
+    weights = shape.active_parameters * (4 + again + (2 if settings.full else 0))
+    adapter = 0 if settings.full else trained_parameters(shape, settings) * (6 + again)
+    queries = sum(block.q * count for block, count in shape.counts.items())
+    attention = 4 * queries * length / 2 * (3 + again / 2)
+    head = shape.hidden * shape.vocab * (6 if settings.full else 4)
+    return tokens * (weights + adapter + attention) + learned * head
+
+
+def pass_seconds(
+    shape: Shape, settings: MemorySettings, card: Card, tokens: float, learned: float, length: float
+) -> float:
+    """Return what a forward and backward pass takes at the least.
+
+    Weights are read in each of two or three passes through the layers. What a layer keeps is written and read, and its
+    gradient too, and with checkpointing it is made twice.
+    """
+    again = 1 if settings.checkpointing else 0
+    some = replace(settings, rows=1, length=max(1, round(tokens)), masked=False, activation_bytes=0.0, process=0.0)
+    kept = sum(sum(terms.layer(shape, block, some)) * count for block, count in shape.counts.items())
+    moved = STORED[settings.weights] * shape.active_parameters * (2 + again) + kept * (4 + again)
+    moved += LOGIT_BYTES * learned * shape.vocab + 3 * 2 * shape.vocab * shape.hidden
+    moved += 2 * terms.trained_bytes(settings) * trained_parameters(shape, settings)  # gradients are added up
+    device = flops(shape, settings, tokens, learned, length) / card.operations + moved / card.bandwidth
+    return max(device, _launch_seconds(shape, settings) * (3 + again))
+
+
+def optimizer_seconds(shape: Shape, settings: MemorySettings, card: Card) -> float:
+    """Return what an optimizer step takes: weights and states are read and written, and gradients read."""
+    moved = 3 * terms.trained_bytes(settings) * trained_parameters(shape, settings)
+    return (moved + 2 * terms.optimizer_states(shape, settings)) / card.bandwidth
+
+
+def token_seconds(shape: Shape, settings: MemorySettings, card: Card) -> float:
+    """Return what one more token of each answer of a batch takes: all weights are read, and all kernels started."""
+    weights = STORED[settings.weights] * shape.active_parameters + 2 * shape.vocab * shape.hidden
+    return weights / card.bandwidth + _launch_seconds(shape, settings)
+
+
+def rows_of_a_pass(settings: MemorySettings, mean: float) -> float:
+    """Return how many rows go into a pass: a tree is one row, of as many as it has room for."""
+    tree = settings.masked and settings.rows == 1
+    return max(1.0, settings.length / mean) if tree else float(settings.rows)
+
+
+def step_seconds(
+    shape: Shape, settings: MemorySettings, card: Card, *, rows: float, tokens: float, learned: float, length: float
+) -> float:
+    """Return what an optimizer step takes at the least.
+
+    Args:
+        shape: of the model.
+        settings: how it trains.
+        card: where.
+        rows: of a step.
+        tokens: of a step that go through the model.
+        learned: of a step, those that something is learned from.
+        length: of a row.
+    """
+    passes = math.ceil(rows / rows_of_a_pass(settings, tokens / rows))
+    each = pass_seconds(shape, settings, card, tokens / passes, learned / passes, length)
+    return passes * each + optimizer_seconds(shape, settings, card)
+
+
+def _launch_seconds(shape: Shape, settings: MemorySettings) -> float:
+    """Return what it takes to start the kernels of a forward pass."""
+    adapted = 0 if settings.full else sum(
+        count * sum(each.name in settings.targets for each in block.linears) for block, count in shape.counts.items()
+    )  # fmt: skip
+    return LAUNCH_SECONDS * (LAYER_KERNELS * shape.layers + ADAPTED_KERNELS * adapted)
