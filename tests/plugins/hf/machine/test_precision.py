@@ -1,0 +1,45 @@
+"""hf/machine/precision.py: the same numbers, with less kept."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import nn
+
+from framework_plugins.hf.machine.precision import plain_lora, rounded_once
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_inputs_that_are_rounded_once_give_the_same_gradients_and_keep_less(*, checkpointing: bool) -> None:
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Linear(32, 48), nn.SiLU(), nn.Linear(48, 32)).to(torch.bfloat16)
+    model = get_peft_model(body, LoraConfig(r=4, target_modules=["0", "2"], init_lora_weights=False))  # type: ignore[arg-type]
+    for weight in model.parameters():
+        weight.data = weight.data.float() if weight.requires_grad else weight.data
+    x = torch.randn(64, 32).bfloat16()
+
+    def made(device: str) -> tuple[int, list[torch.Tensor]]:
+        kept: dict[int, int] = {}
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        model.zero_grad()
+        with rounded_once(model, device), torch.autograd.graph.saved_tensors_hooks(keep, lambda each: each):
+            with torch.autocast("cpu", torch.bfloat16):
+                again = torch.utils.checkpoint.checkpoint(model, x, use_reentrant=False) if checkpointing else model(x)
+            again.float().square().sum().backward()
+        return sum(kept.values()), [weight.grad for weight in model.parameters() if weight.grad is not None]
+
+    (plainly, expected), (once, gradients) = made("cpu"), made("cuda")
+    assert all(torch.equal(one, two) for one, two in zip(gradients, expected, strict=True))
+    assert once < plainly or checkpointing
+    assert len(expected) == 4
+    assert all(layer.cast_input_dtype_enabled for layer in plain_lora(model))
+
+
+def test_dora_reads_what_it_reads_in_peft() -> None:
+    model = get_peft_model(nn.Sequential(nn.Linear(8, 8)), LoraConfig(r=2, target_modules=["0"], use_dora=True))  # type: ignore[arg-type]
+    assert plain_lora(model) == []
