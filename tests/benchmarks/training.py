@@ -176,10 +176,11 @@ def run(command: Sequence[str], log: Path) -> tuple[float, float]:
         RuntimeError: it failed; the message holds the end of what it printed.
     """
     result = log.with_name("measured.json")
+    paths = os.pathsep.join([str(PEERS), *filter(None, [os.environ.get("PYTHONPATH")])])
     with log.open("w", encoding="utf-8") as stream:
         words = [sys.executable, str(OTHERS / "measured.py"), str(result), *command]
         done = subprocess.run(
-            words, stdout=stream, stderr=stream, env=os.environ | OFFLINE | {"PYTHONPATH": str(PEERS)}, check=False
+            words, stdout=stream, stderr=stream, env=os.environ | OFFLINE | {"PYTHONPATH": paths}, check=False
         )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {log.read_text(encoding='utf-8')[-1500:]}")

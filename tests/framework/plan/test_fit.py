@@ -94,7 +94,7 @@ def test_a_gpu_with_memory_for_the_weights_and_for_no_row_is_refused(
 
 def test_until_the_rows_are_known_apply_takes_what_costs_nothing(tmp_path: Path, llama: Shelf) -> None:
     after, told = first(llama, plan(tmp_path, "quantization=none", "plan.gpu=12GiB", "plan.apply=true"))
-    assert told.applied == ["evaluator.prompts.batch_size=8"]
+    assert "trainer.per_device_eval_batch_size=1" in told.applied
     assert after.quantization.component.name == "none"
     assert after.training.max_seq_length == 2048
 

@@ -162,11 +162,16 @@ def _block_mask(nodes: Sequence[Node], tokens: int, window: int, device: torch.d
     def sees(_: Tensor, __: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return (key <= query) & (query < last[key]) & (place[key] > since[query])
 
-    listed = []
-    for blocks in (some & ~whole, whole):
+    def listed(blocks: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how many blocks of keys each block of queries has, and the numbers of all, those first."""
         numbers = blocks.int().argsort(dim=1, descending=True, stable=True)
-        listed += [values[None, None].int().to(device) for values in (blocks.sum(1), numbers)]
-    return BlockMask.from_kv_blocks(*listed, BLOCK_SIZE=MASK_BLOCK, mask_mod=sees, seq_lengths=(tokens, tokens))
+        many, which = (values[None, None].int().to(device) for values in (blocks.sum(1), numbers))
+        return many, which
+
+    (partial, which), (full, which_full) = listed(some & ~whole), listed(whole)
+    return BlockMask.from_kv_blocks(
+        partial, which, full, which_full, BLOCK_SIZE=MASK_BLOCK, mask_mod=sees, seq_lengths=(tokens, tokens)
+    )
 
 
 def masks_of_layers(

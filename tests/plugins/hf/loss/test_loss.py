@@ -139,9 +139,10 @@ def row_by_row(
     starts = more.get("cu_seq_lens_q", torch.tensor([0, length])).tolist()
     assert max(starts[1:]) == length
     assert more.get("max_length_q", length) == max(end - start for start, end in pairwise(starts))
-    parts = [tuple(each[:, :, start:end] for each in (query, key, value)) for start, end in pairwise(starts)]
+    parts = [[each[:, :, start:end] for each in (query, key, value)] for start, end in pairwise(starts)]
     outs = [
-        functional.scaled_dot_product_attention(*part, is_causal=True, scale=scaling, enable_gqa=True) for part in parts
+        functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, enable_gqa=True)
+        for q, k, v in parts
     ]
     return torch.cat(outs, 2).transpose(1, 2), None
 

@@ -351,19 +351,20 @@ def test_code_for_a_shape_is_kept_once_and_for_few_shapes_unless_the_user_says_o
 
 
 @pytest.mark.parametrize(
-    ("own", "cores", "spins"),
+    ("own", "cores", "load", "spins"),
     [
-        ({}, 2, "1000"),
-        ({}, 8, None),
-        ({"GOMP_SPINCOUNT": "5"}, 2, "5"),
-        ({"OMP_WAIT_POLICY": "ACTIVE"}, 2, None),
+        ({}, 2, 1.0, "1000"),
+        ({}, 2, 0.3, None),
+        ({}, 8, 9.0, None),
+        ({"GOMP_SPINCOUNT": "5"}, 2, 1.0, "5"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, 2, 1.0, None),
     ],
 )
-def test_threads_that_wait_sleep_soon_on_few_cores_unless_the_user_says_otherwise(
-    own: dict[str, str], cores: int, spins: str | None
+def test_threads_that_wait_sleep_soon_on_a_busy_machine_unless_the_user_says_otherwise(
+    own: dict[str, str], cores: int, load: float, spins: str | None
 ) -> None:
     environ = dict(own)
-    sleep_soon(environ, cores)
+    sleep_soon(environ, cores, load)
     assert environ.get("GOMP_SPINCOUNT") == spins
 
 

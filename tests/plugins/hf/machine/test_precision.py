@@ -10,11 +10,22 @@ from torch import nn
 from framework_plugins.hf.machine.precision import plain_lora, rounded_once
 
 
+class Gated(nn.Module):
+    """Two layers that read one input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.up = (nn.Linear(32, 48) for _ in range(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.gate(x) * self.up(x)  # type: ignore[no-any-return]
+
+
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_inputs_that_are_rounded_once_give_the_same_gradients_and_keep_less(*, checkpointing: bool) -> None:
     torch.manual_seed(0)
-    body = nn.Sequential(nn.Linear(32, 48), nn.SiLU(), nn.Linear(48, 32)).to(torch.bfloat16)
-    model = get_peft_model(body, LoraConfig(r=4, target_modules=["0", "2"], init_lora_weights=False))  # type: ignore[arg-type]
+    body = Gated().to(torch.bfloat16)
+    model = get_peft_model(body, LoraConfig(r=4, target_modules=["gate", "up"], init_lora_weights=False))
     for weight in model.parameters():
         weight.data = weight.data.float() if weight.requires_grad else weight.data
     x = torch.randn(64, 32).bfloat16()
@@ -41,5 +52,5 @@ def test_inputs_that_are_rounded_once_give_the_same_gradients_and_keep_less(*, c
 
 
 def test_dora_reads_what_it_reads_in_peft() -> None:
-    model = get_peft_model(nn.Sequential(nn.Linear(8, 8)), LoraConfig(r=2, target_modules=["0"], use_dora=True))  # type: ignore[arg-type]
+    model = get_peft_model(nn.Sequential(nn.Linear(8, 8)), LoraConfig(r=2, target_modules=["0"], use_dora=True))
     assert plain_lora(model) == []
