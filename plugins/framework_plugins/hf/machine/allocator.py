@@ -31,8 +31,8 @@ CPU_CACHES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": str(KEPT_SHAPES), "LRU_CACHE_CA
 """How many shapes oneDNN and ideep keep; with 0 for ideep torch 2.13 ends in a segmentation fault."""
 
 SPIN_VARIABLE, SPINS = "GOMP_SPINCOUNT", "1000"
-"""How often a waiting thread looks before it sleeps; GNU's OpenMP has 300,000. On two cores, six steps of the quickstart
-beside one busy process took 12.5 s instead of 20.5; with nothing beside them 9.4 instead of 8.5."""
+"""How often a waiting thread looks before it sleeps; GNU's OpenMP has 300,000. On two cores, six steps of the
+quickstart beside one busy process took 12.5 s instead of 20.5; with nothing beside them 9.4 instead of 8.5."""
 BUSY, FEW_CORES = 0.7, 4
 """Processes that run or wait for a core, on average over the last minute, from which on the machine is busy; and the
 most cores: of more threads, more would have to be woken after each operation, which nobody has measured."""
