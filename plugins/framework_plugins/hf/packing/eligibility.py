@@ -65,7 +65,7 @@ def forward_plan(
     why = "" if windows else far  # masks of the layers' windows make the rows the same
     why = why or tree_refusal(model, attention, config.neftune_noise_alpha)
     alone = sharing_refusal(attention, getattr(adapter, "lora_dropout", 0.0))
-    on_cpu, blocks = device == "cpu", _without_blocks(model, config, attention)
+    on_cpu, blocks = device == "cpu", _without_blocks(model, config, attention, windows)
     kernels = attention == FLASH or not blocks  # that keep rows side by side apart, on a GPU
     if on_cpu or not kernels:
         why = why or alone
@@ -81,12 +81,14 @@ def forward_plan(
     return ForwardPlan(packing, pair_cost(model), not far, branches, fast, not alone, told), fact
 
 
-def _without_blocks(model: Any, config: HFTrainerConfig, attention: str) -> str:
+def _without_blocks(model: Any, config: HFTrainerConfig, attention: str, windows: Mapping[str, int]) -> str:
     """Say why a GPU does not take FlexAttention for trees; empty if it does."""
     if config.attention is not Attention.auto or attention != "sdpa":
         return f"as attention={attention} reads it"
     if state_layers(model):
         return "since some layers keep a state"
+    if any(windows.values()) and not getattr(model, "_supports_flash_attn", False):
+        return "since only its masks have its windows"  # others give them to their attention, as flash attention needs
     return "" if find_spec("triton") else "since triton is not installed"
 
 

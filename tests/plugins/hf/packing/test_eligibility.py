@@ -152,6 +152,15 @@ def test_a_gpu_keeps_rows_apart_by_kernels_where_it_can_and_says_which(
     assert made.share == (packing in {"tree", "pad"} and "dropout" not in more)
 
 
+def test_windows_that_only_masks_have_are_left_to_a_dense_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(eligibility, "find_spec", lambda _: True)
+    monkeypatch.setattr("transformers.MistralForCausalLM._supports_flash_attn", False)
+    made, _ = chosen(MistralConfig(**SMALL, sliding_window=64), device="cuda")
+    assert (made.branch_attention, made.attention) == (
+        False, "a dense mask for trees, since only its masks have its windows"
+    )  # fmt: skip
+
+
 def test_without_triton_a_tree_comes_with_a_dense_mask_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(eligibility, "find_spec", lambda _: None)
     made, _ = chosen(LlamaConfig(**SMALL), device="cuda")

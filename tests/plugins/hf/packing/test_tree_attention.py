@@ -125,9 +125,15 @@ def test_compiled_flex_attention_gives_what_the_branches_give() -> None:
     """Compiled, it goes by the blocks."""
     for seed in (1, 2):
         q, k, v, along, expected = flexible(drawn.make(seed, 6, 450))
+        module = torch.nn.Identity().eval()
         with torch.no_grad():
-            out = attend_by_mask(torch.nn.Identity().eval(), q, k, v, along, scaling=0.3)
+            out = attend_by_mask(module, q, k, v, along, scaling=0.3)
+            near = attend_by_mask(module, q, k, v, along, scaling=0.3, sliding_window=50)
         torch.testing.assert_close(out[:, : expected.shape[1]], expected, rtol=1e-5, atol=1e-6)
+        sees = along.block_mask(q.shape[2], 50, q.device).mask_mod
+        every = torch.arange(q.shape[2])
+        dense = masked(q, k, v, sees(torch.tensor(0), torch.tensor(0), every[:, None], every[None]), 0.3)
+        torch.testing.assert_close(near, dense, rtol=1e-5, atol=1e-6)
 
 
 def test_kernels_are_compared_with_a_dense_mask_before_they_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
