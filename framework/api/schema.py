@@ -342,7 +342,7 @@ class TrainerConfig:
     max_steps: Annotated[int | None, Interval(gt=0, le=1_000_000_000), ~Affects.base] = None
     """Stop after this many optimizer steps."""
     per_device_train_batch_size: Annotated[int, Gt(0), ~Affects.resume] = 2
-    """Rows in one forward pass."""
+    """Rows in one forward pass; some trainers count a pass in tokens on a GPU, and keep the step as it is."""
     gradient_accumulation_steps: Annotated[int, Gt(0), ~(Affects.base | Affects.resume)] = 4
     """Forward passes in one optimizer step."""
     per_device_eval_batch_size: Annotated[int, Gt(0), ~Affects.resume] = 8

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from framework.api import installed
 from framework.api.training import TokenRow
 from framework_gpu_tests import drawn
+from framework_plugins.hf.cpu_kernels.install import use_branches
 from framework_plugins.hf.loss.chunked_cross_entropy import Head, logits_at_once, summed_cross_entropy
 from framework_plugins.hf.loss.loss import Losses, to_device
 from framework_plugins.hf.loss.probe import probe
@@ -27,7 +28,7 @@ from framework_plugins.hf.settings.config import Attention, Packing
 NEAR = 0.05
 """How far all gradients together may lie apart, as a share of their size: bf16 has seven bits behind the point."""
 Made = tuple[float, torch.Tensor]
-Models = Callable[[str, Attention], Any]
+Models = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def models(base: Path) -> Models:
     """Return what gives a model in NF4 with LoRA, as it is trained; made once for each attention and device."""
 
     @functools.cache
-    def made(device: str, attention: Attention) -> Any:
+    def made(device: str, attention: Attention, *, along: bool = False) -> Any:
         settings = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=torch.bfloat16,
@@ -44,6 +45,8 @@ def models(base: Path) -> Models:
             base, dtype=torch.bfloat16, quantization_config=settings, attn_implementation=attention.value,
             device_map={"": device},
         )  # fmt: skip
+        if along:
+            use_branches(plain)
         model = get_peft_model(plain, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
         for name, weight in model.named_parameters():
             if weight.requires_grad:
@@ -73,11 +76,11 @@ def one_by_one(model: Any, rows: list[TokenRow], device: str) -> Made:
     return total, gradient(model)
 
 
-def packed(model: Any, losses: Losses, packing: Packing, rows: list[TokenRow], device: str) -> Made:
-    """Take the rows through the model in parts of at most three, a tree with its dense mask, as on a GPU."""
+def packed(model: Any, losses: Losses, rows: list[TokenRow], device: str) -> Made:
+    """Take the rows through the model in parts of at most three."""
     model.zero_grad()
     total = 0.0
-    for part in Packer(packing, 3, 0, dense_mask=True)(rows):
+    for part in Packer(losses.packing, 3, 0, dense_mask=losses.dense_mask, share=losses.share)(rows):
         with torch.autocast(device, torch.bfloat16):
             loss = losses.sum(to_device(part, device))
         torch.autograd.backward(loss)
@@ -89,12 +92,12 @@ def apart(one: torch.Tensor, two: torch.Tensor) -> float:
     return float((one - two).norm() / two.norm())
 
 
-def check(model: Any, packing: Packing, device: str) -> None:
+def check(model: Any, packing: Packing, device: str, *, dense_mask: bool = True, share: bool = True) -> None:
     rows = drawn.make(3, 6, 90)
-    losses = probe(Losses(to_eval_mode(model, device), packing, dense_mask=True))
-    assert losses.packing is packing
+    losses = probe(Losses(to_eval_mode(model, device), packing, dense_mask=dense_mask, share=share))
+    assert (losses.packing, losses.dense_mask) == (packing, dense_mask), losses.problem
     model.train()
-    loss, made = packed(model, losses, packing, rows, device)
+    loss, made = packed(model, losses, rows, device)
     wanted_loss, wanted = one_by_one(model, rows, device)
     assert loss == pytest.approx(wanted_loss, rel=0.01)
     assert apart(made, wanted) < NEAR
@@ -119,12 +122,23 @@ def test_loss_and_gradients_are_those_of_rows_one_by_one(
     check(models(device, attention), packing, device)
 
 
-@pytest.mark.parametrize("packing", [Packing.none, Packing.pad])
+@pytest.mark.parametrize("share", [True, False])
+def test_trees_and_rows_side_by_side_along_their_branches_give_those_too(
+    models: Models, device: str, *, share: bool
+) -> None:
+    """On a GPU by FlexAttention's block mask."""
+    if device == "cuda" and installed("triton") is None:
+        pytest.skip("triton is not installed")
+    check(models(device, Attention.sdpa, along=True), Packing.tree, device, dense_mask=False, share=share)
+
+
+@pytest.mark.parametrize("packing", Packing)
 @pytest.mark.parametrize("device", [pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_flash_attention_gives_those_of_rows_one_by_one_too(models: Models, device: str, packing: Packing) -> None:
     if installed("flash-attn") is None or torch.cuda.get_device_capability() < AMPERE:
         pytest.skip("flash-attn is not installed, or this card has no kernels of it")
-    check(models(device, Attention.flash_attention_2), packing, device)
+    tree = packing is Packing.tree
+    check(models(device, Attention.flash_attention_2), packing, device, dense_mask=not tree, share=not tree)
 
 
 def test_the_head_in_pieces_is_the_cross_entropy_of_all_logits(device: str) -> None:

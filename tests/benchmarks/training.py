@@ -176,10 +176,11 @@ def run(command: Sequence[str], log: Path) -> tuple[float, float]:
         RuntimeError: it failed; the message holds the end of what it printed.
     """
     result = log.with_name("measured.json")
+    paths = os.pathsep.join([str(PEERS), *filter(None, [os.environ.get("PYTHONPATH")])])
     with log.open("w", encoding="utf-8") as stream:
         words = [sys.executable, str(OTHERS / "measured.py"), str(result), *command]
         done = subprocess.run(
-            words, stdout=stream, stderr=stream, env=os.environ | OFFLINE | {"PYTHONPATH": str(PEERS)}, check=False
+            words, stdout=stream, stderr=stream, env=os.environ | OFFLINE | {"PYTHONPATH": paths}, check=False
         )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {log.read_text(encoding='utf-8')[-1500:]}")
@@ -187,8 +188,14 @@ def run(command: Sequence[str], log: Path) -> tuple[float, float]:
     return measured["start"], measured["mebibytes"]
 
 
-def contenders(arguments: argparse.Namespace) -> Iterator[tuple[str, str, Path, int]]:
-    """Give the name, the kind, the Python and the rows per pass of each contender that is installed."""
+Contender = tuple[str, str, Path, int]
+"""Its name, its kind, its Python and its rows per pass."""
+TOKENS = 1024
+"""Of a pass, of the contender that is named by it."""
+
+
+def contenders(arguments: argparse.Namespace) -> Iterator[Contender]:
+    """Give each contender that is installed."""
     yield "framework", "framework", Path(sys.executable), BATCH
     for kind in arguments.peers:
         python = Path(arguments.environments, kind, "bin", "python")
@@ -199,24 +206,25 @@ def contenders(arguments: argparse.Namespace) -> Iterator[tuple[str, str, Path, 
     python = Path(arguments.environments, "trl", "bin", "python")
     if arguments.halves:
         yield "framework, 4 x 2", "framework", Path(sys.executable), BATCH // 2
+        yield f"framework, 4 x 2, {TOKENS} tokens", "framework", Path(sys.executable), BATCH // 2
         if python.is_file():
             yield "trl, 4 x 2", "trl", python, BATCH // 2
 
 
 def once(
-    contender: tuple[str, str, Path, int], work: Work, folder: Path, words: Sequence[str], model: str
+    contender: Contender, work: Work, folder: Path, words: Sequence[str], model: str
 ) -> tuple[dict[str, Any], float, float, Path, int]:
     """Train once; return the result, seconds until the first step, peak MiB, the adapter and the computed tokens."""
     from clock import Task  # type: ignore[import-not-found]
 
-    _, kind, python, batch = contender
+    name, kind, python, batch = contender
     target = Path(tempfile.mkdtemp(dir=folder))
     shape = (batch, BATCH // batch)
     if kind == "framework":
         command = [
             str(python), "-m", "framework", *words, f"plugins=[{PEERS / 'clock_logger.py'}]", "logger=[clock]",
             f"trainer.per_device_train_batch_size={shape[0]}", f"trainer.gradient_accumulation_steps={shape[1]}",
-            f"run_dir={target}/run",
+            f"run_dir={target}/run", *([f"trainer.tokens_per_pass={TOKENS}"] if "tokens" in name else []),
         ]  # fmt: skip
         start, memory = run(command, target / "log")
         result = json.loads((target / "run" / "result.json").read_text(encoding="utf-8"))

@@ -136,8 +136,8 @@ class Bench:
         if result["tokens"] != tokens:
             raise MissingError(f"it trained on {result['tokens']:,} tokens, and the others on {tokens:,}")
         memory, facts = forecast["memory"] or {"low": 0, "high": 0}, report["hardware"]
-        notes = [f"{name} {facts[name]}" for name in ("packing", "gradient checkpointing", "out of memory")
-                 if name in facts]  # fmt: skip
+        told = ("packing", "attention", "passes", "gradient checkpointing", "out of memory")
+        notes = [f"{name} {facts[name]}" for name in told if name in facts]
         return Measured(
             result["seconds"], rate(tokens, result["seconds"]), trained["peak_memory_bytes"] if self.card.name else 0,
             result["gpu_reserved"], memory["low"] if self.card.name else 0, memory["high"] if self.card.name else 0,

@@ -126,8 +126,9 @@ class HFBackend:
         hardware.check_size(machine, self.config.device, place.name, parameters)
         other = attention_named(source.config_json()) - {attention} if self.config.attention is Attention.auto else ()
         ignored = f" (config.json names {', '.join(sorted(other))}, and trainer.attention chooses)" if other else ""
-        machine.facts["attention"] = f"{attention}{ignored}"
         chosen, machine.facts["packing"] = self.forward_plan(plan, machine, empty, attention)
+        more = f", and {chosen.attention}" if chosen.attention else ""
+        machine.facts["attention"] = f"{attention}{more}{ignored}"
         if me:  # the layers of `cpu_kernels` keep weights between passes, which a group may have cut apart by then
             chosen = replace(chosen, cpu_kernels=False)
         vocabulary = max(len(empty.get_input_embeddings().weight), token_rows(trained_config(plan)))

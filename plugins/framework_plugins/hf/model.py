@@ -68,6 +68,7 @@ from framework_plugins.hf.score.divergence import DivergenceFromBase
 from framework_plugins.hf.score.scoring import Evaluation
 from framework_plugins.hf.settings.config import HFTrainerConfig
 from framework_plugins.hf.settings.library_fields import EVA
+from framework_plugins.hf.settings.memory_plan import PassLimits
 from framework_plugins.hf.tokens import chat, template_switches
 from framework_plugins.hf.tokens.template_limits import check_template
 from framework_plugins.hf.train.progress import Validation
@@ -293,7 +294,7 @@ class HFModel:
     def _new_losses(self) -> Losses:
         """Return what computes losses, as the config of the model says and before a probe."""
         how = self.forward_plan
-        return self.losses_class(self.model, how.packing, dense_mask=not how.branch_attention)
+        return self.losses_class(self.model, how.packing, dense_mask=not how.branch_attention, share=how.share)
 
     def open_losses(self) -> Evaluation:
         """Return how losses are computed, probed when first asked for; the model is in evaluation mode."""
@@ -311,12 +312,13 @@ class HFModel:
         return self._evaluation
 
     def packer(self, losses: Losses, rows: int) -> Packer:
-        """Return what cuts rows into passes of at most `rows` rows."""
+        """Return what cuts rows into passes of at most `rows` rows, or of as many blocks that short texts fill."""
         on_cpu, pair_cost = self.machine.device == "cpu", self.forward_plan.pair_cost
-        block = self.plan.training.max_seq_length if self.plan.method.config.texts else 0
+        tokens = rows * self.plan.training.max_seq_length if self.plan.method.config.texts else 0
         return Packer(
-            losses.packing, rows, self.pad_id, pair_cost, dense_mask=losses.dense_mask, small_passes=on_cpu, block=block
-        )
+            losses.packing, rows, self.pad_id, pair_cost, dense_mask=losses.dense_mask, small_passes=on_cpu,
+            tokens=tokens, share=losses.share,
+        )  # fmt: skip
 
     def loss(self, rows: Sequence[TokenRow]) -> float:
         """Return the mean loss over the supervised tokens."""
@@ -348,7 +350,8 @@ class HFModel:
         if me := member():
             from framework_plugins.hf.train.distributed.training import GroupTraining  # noqa: PLC0415 - of a group only
 
-            parts = self._parts_of_training(self._new_losses(), self.machine, writes=me.rank == 0)
+            limits = PassLimits(self.config.tokens_per_pass or 0)
+            parts = self._parts_of_training(self._new_losses(), self.machine, limits, writes=me.rank == 0)
             group, eval_rows = self.plan.launch.config.group(), self.config.per_device_eval_batch_size
             together = GroupTraining(
                 **parts, group=group, me=me, eval_rows=eval_rows, set_losses=self.plan.set_losses,
@@ -358,26 +361,30 @@ class HFModel:
         evaluation = self.open_losses()
         free_memory()  # the baseline's
         evaluation.rehearse(answer_rows(validation))
-        machine = hardware.choose_checkpointing(self.machine, self.plan, self.source, rows)
-        training = Training(**self._parts_of_training(evaluation.passes.losses, machine, writes=True))
+        machine, limits = hardware.choose_passes(self.machine, self.plan, self.source, rows)
+        training = Training(**self._parts_of_training(evaluation.passes.losses, machine, limits, writes=True))
         result = training.run(rows, run, partial(self.validate, validation, run))
         del training
         free_memory()  # the training's
         self.trained = True
         return result
 
-    def _parts_of_training(self, losses: Losses, machine: hardware.Hardware, *, writes: bool) -> dict[str, Any]:
+    def _parts_of_training(
+        self, losses: Losses, machine: hardware.Hardware, limits: PassLimits, *, writes: bool
+    ) -> dict[str, Any]:
         """Return the attributes of a `Training`; `writes`: this process writes the checkpoints."""
         objective, per_prompt = self.objective, 1
         if self.asks:
             losses = losses.at_temperature(getattr(self.plan.method.config, "temperature", 1.0))
             per_prompt = math.ceil(self.plan.cost.rows)  # all answers to a prompt
         packer = self.packer(losses, per_prompt * self.config.per_device_train_batch_size)
+        if limits.tokens:
+            packer = replace(packer, tokens=limits.tokens, small_passes=False)
         if not objective.linear:
             packer = replace(packer, together=True)
         return {
             "model": self.model,
-            "passes": Passes(packer, losses, self.model),
+            "passes": Passes(packer, losses, self.model, limits.kept),
             "oom_retry": self.oom_retry,
             "machine": machine,
             "config": self.config,

@@ -36,7 +36,7 @@ class Loading(HFBackend):
             return chosen, fact
         if chosen.packing is Packing.tree:
             fact = f"{Packing.pad.value}, not tree: {NOT_ON_A_GPU}"
-            chosen = dataclasses.replace(chosen, packing=Packing.pad)
+            chosen = dataclasses.replace(chosen, packing=Packing.pad, attention="")
         return dataclasses.replace(chosen, prefix_reusable=False, branch_attention=False, cpu_kernels=False), fact
 
 

@@ -35,8 +35,7 @@ def test_what_does_not_fit_comes_with_the_cheapest_changes_that_make_it_fit(tmp_
     assert told.memory is not None
     assert told.memory.fit_status is FitStatus.too_large
     taken = [word for change in told.changes for word in change.overrides]
-    assert taken[0] == "trainer.per_device_train_batch_size=1"
-    assert {"trainer.per_device_train_batch_size=1", "trainer.gradient_accumulation_steps=8"} <= set(taken)
+    assert taken[0] == "evaluator.prompts.batch_size=8"
     assert "quantization=nf4" in taken
     assert all(change.saves > 0 for change in told.changes)
     assert [change.fit_status for change in told.changes][-1] is FitStatus.fits
@@ -95,7 +94,7 @@ def test_a_gpu_with_memory_for_the_weights_and_for_no_row_is_refused(
 
 def test_until_the_rows_are_known_apply_takes_what_costs_nothing(tmp_path: Path, llama: Shelf) -> None:
     after, told = first(llama, plan(tmp_path, "quantization=none", "plan.gpu=12GiB", "plan.apply=true"))
-    assert "trainer.per_device_train_batch_size=1" in told.applied
+    assert "trainer.per_device_eval_batch_size=1" in told.applied
     assert after.quantization.component.name == "none"
     assert after.training.max_seq_length == 2048
 

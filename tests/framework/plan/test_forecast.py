@@ -38,14 +38,14 @@ def test_an_8b_model_in_four_bits_fits_a_gaming_gpu(tmp_path: Path, llama: Shelf
     _, told = first(llama, plan(tmp_path, "plan.gpu=rtx4090"))
     assert told.memory is not None
     assert (told.memory.fit_status, told.memory.device) == (FitStatus.fits, "rtx4090")
-    assert 6 * GIB < told.memory.allocated < 12 * GIB
+    assert 6 * GIB < told.memory.allocated < told.memory.high <= told.memory.available
     assert not told.memory.rows_known
-    assert told.memory.tokens == 2 * 2048
+    assert told.memory.tokens > 2048 / 2
     assert (told.changes, told.work) == ([], None)
 
 
 def test_known_rows_make_it_smaller_and_give_the_work(tmp_path: Path, llama: Shelf) -> None:
-    # Otherwise so few tokens would do without checkpointing.
+    # Otherwise passes would be as large as fit without checkpointing.
     words = plan(tmp_path, "plan.gpu=rtx4090", "trainer.gradient_checkpointing=enabled")
     _, before = first(llama, words)
     remember_rows(rows_of(words), ROWS)
@@ -53,7 +53,7 @@ def test_known_rows_make_it_smaller_and_give_the_work(tmp_path: Path, llama: She
     assert told.memory is not None
     assert before.memory is not None
     assert told.memory.rows_known
-    assert told.memory.tokens == 2 * 800
+    assert told.memory.tokens == 2 * 4 * 800
     assert told.memory.reserved < before.memory.reserved
     assert told.work is not None
     assert (told.work.steps, told.work.epochs) == (375, 3.0)

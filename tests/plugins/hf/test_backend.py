@@ -21,6 +21,7 @@ from framework.util.gpus import Gpu
 from framework.util.host import GIB
 from framework_plugins.hf.machine import hardware
 from framework_plugins.hf.model import HFModel
+from framework_plugins.hf.settings.memory_plan import PassLimits
 from tests.support import plain_peft
 from tests.support.forked_program import trainers
 from tests.support.training import make, opened, train
@@ -36,20 +37,23 @@ def digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def test_a_gpu_keeps_activations_where_the_longest_row_leaves_room_for_them(
+def test_a_gpu_makes_passes_as_large_as_fit_and_keeps_what_leaves_room(
     base: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with opened(make(base, rows, tmp_path)) as (model, data):
         plan, source = model.plan, model.source
-        assert hardware.choose_checkpointing(model.machine, plan, source, data.train) is model.machine
+        assert hardware.choose_passes(model.machine, plan, source, data.train) == (model.machine, PassLimits())
         card = dataclasses.replace(model.machine, device="cuda", checkpointing=True)
-        for size, on in ((GIB, False), (GIB // 2, True)):
+        for size, on in ((2 * GIB, False), (GIB // 2, True)):
             monkeypatch.setattr(hardware, "available_gpu", lambda _, size=size: Gpu("a GPU", size, size))
-            assert hardware.choose_checkpointing(card, plan, source, data.train).checkpointing is on
-            fact = model.facts[hardware.CHECKPOINTING]
-        assert re.fullmatch(r"off \(at most 0\.\d GiB are needed, and 0\.5 are free\)", fact)
+            chosen, limits = hardware.choose_passes(card, plan, source, data.train)
+            assert (chosen.checkpointing, limits.kept is None) == (on, on)
+            if not on:
+                assert model.facts[hardware.CHECKPOINTING] == f"only in passes of more than {limits.kept} tokens"
+        fact = rf"of at most {limits.tokens} tokens \(at most \d\.\d GiB are needed, and \d\.\d are free\)"
+        assert re.fullmatch(fact, model.facts["passes"])
         monkeypatch.setattr(Shape, "from_config", _unknown)
-        assert hardware.choose_checkpointing(card, plan, source, data.train).checkpointing
+        assert hardware.choose_passes(card, plan, source, data.train) == (card, PassLimits())
 
 
 def _unknown(*_: object) -> Shape:

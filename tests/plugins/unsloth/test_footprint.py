@@ -9,7 +9,7 @@ import pytest
 
 from framework import FrameworkError, testing
 from framework.hooks.session import current
-from framework.memory import MemorySettings, Shape
+from framework.memory import Attention, MemorySettings, Shape
 from framework.plan.fit import PlanContext
 from framework.rundir.known import KnownRows
 from framework.util.gpus import named
@@ -28,9 +28,11 @@ def told(trainer: str, gpu: str | None, tmp_path: Path, *words: str, shape: Shap
 
 def test_on_a_gpu_rows_are_padded_and_states_lie_in_the_cpus_memory(tmp_path: Path) -> None:
     hf, unsloth = told("hf", "rtx4090", tmp_path), told("unsloth", "rtx4090", tmp_path)
-    assert (hf.offloaded, hf.rows, unsloth.offloaded, unsloth.rows) == (False, 1, True, 2)
+    assert (hf.offloaded, hf.varied, unsloth.offloaded, unsloth.varied) == (False, False, True, True)
     padded = told("hf", "rtx4090", tmp_path, "trainer.packing=pad")
-    assert unsloth == dataclasses.replace(padded, offloaded=True)
+    # The size of a pass is not decided by the plan; of two rows, one is padded and masked.
+    several = {"rows": 2, "length": 512, "masked": True, "attention": Attention.sdpa}
+    assert unsloth == dataclasses.replace(padded, offloaded=True, checkpointing=True, **several)
 
 
 def test_without_checkpointing_nothing_is_moved(tmp_path: Path) -> None:

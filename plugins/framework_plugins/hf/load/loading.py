@@ -139,7 +139,7 @@ def load(
         base_cache.files_key(folder, settings) if frozen else "",
         lambda: _read(ModelPlace(folder, place.name if folder == place.folder else str(folder)), settings),
     )
-    if forward_plan.branch_attention:
+    if forward_plan.branch_attention and config.attention is not Attention.flash_attention_2:
         install.use_branches(model)
     if forward_plan.packing is Packing.tree:
         use_tree_states(model)

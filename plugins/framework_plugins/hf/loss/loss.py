@@ -33,8 +33,8 @@ from framework_plugins.hf.loss.router_loss import (
     auxiliary_coefficient,
     find_router_loss,
 )
-from framework_plugins.hf.packing.eligibility import mask_windows
-from framework_plugins.hf.packing.parts import Part
+from framework_plugins.hf.packing.eligibility import FLASH, mask_windows
+from framework_plugins.hf.packing.parts import Part, row_starts
 from framework_plugins.hf.packing.tree_attention import masks_of_layers
 from framework_plugins.hf.packing.tree_states import NODES, STATE_KINDS, state_layers
 from framework_plugins.hf.settings.config import Packing
@@ -74,13 +74,14 @@ class Losses:
         model: the loaded model, in evaluation mode as it can be trained afterwards.
         packing: what is asked for.
         dense_mask: whether a tree comes with a dense mask.
+        share: whether rows in a tree share their beginnings.
 
     Attributes:
         head: the output head; None if the model is asked for logits.
         router_loss: the auxiliary loss of a mixture of experts; None if there is none, or none that can be computed.
     """
 
-    def __init__(self, model: Any, packing: Packing, *, dense_mask: bool) -> None:
+    def __init__(self, model: Any, packing: Packing, *, dense_mask: bool, share: bool = True) -> None:
         self.model = model
         self.wrapped = model
         self.in_group = False
@@ -96,6 +97,7 @@ class Losses:
         self.keeps_states = bool(state_layers(self.plain))
         self.packing = packing
         self.dense_mask = dense_mask
+        self.share = share
         self.logits_at_once = logits_at_once(self.plain.device)
         self.problem = ""
         self.temperature = 1.0
@@ -266,6 +268,8 @@ class Losses:
     def inputs(self, part: Part) -> dict[str, Any]:
         """Return what of a part the model is called with; the mask of a tree is that of each kind of its layers."""
         given = model_inputs(part)
+        if "branches" in given and self.by_row_starts:
+            return {**row_starts(part), **{name: given[name] for name in ("input_ids", "position_ids")}}
         if "branches" in given or "attention_mask" not in given or given["attention_mask"].dim() != TREE_MASK_DIMS:
             return given
         # The simplest implementation adds the mask to the scores.
@@ -276,6 +280,11 @@ class Losses:
         # A kind of layers without a mask takes the states of the nodes.
         each = masks if isinstance(masks, dict) else dict.fromkeys(self.windows, masks)
         return given | {"attention_mask": dict.fromkeys(STATE_KINDS) | each, NODES: part[NODES]}
+
+    @property
+    def by_row_starts(self) -> bool:
+        """Whether attention keeps rows side by side apart by where they begin, and reads no masks."""
+        return bool(self.plain.config._attn_implementation == FLASH)  # noqa: SLF001 - no public name
 
     def learned_states(self, part: Part, **more: Any) -> tuple[Tensor, Any]:
         """Return the states from which something is learned, (learned, features), and all that the body gives."""

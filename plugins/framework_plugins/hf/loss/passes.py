@@ -5,7 +5,8 @@ None of it changes what is computed: a step has the same rows, and its loss is d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from peft import PeftModel
@@ -13,7 +14,7 @@ from peft import PeftModel
 from framework.api import count
 from framework.api.training import TokenGroup
 from framework_plugins.hf.loss.loss import Losses
-from framework_plugins.hf.packing.parts import Packer
+from framework_plugins.hf.packing.parts import Packer, Part, part_tokens
 
 LENGTH_SETTING = "trainer.max_seq_length"
 """The setting that makes the smallest pass smaller."""
@@ -26,12 +27,25 @@ class Passes:
         packer: cuts rows into parts.
         losses: computes the loss of a part.
         model: the model, where its activations are kept for a backward pass; else None.
+        kept: tokens of the longest pass that keeps its activations; None: all do, or none.
     """
 
-    def __init__(self, packer: Packer, losses: Losses, model: Any = None) -> None:
+    def __init__(self, packer: Packer, losses: Losses, model: Any = None, kept: int | None = None) -> None:
         self.packer = packer
         self.losses = losses
         self.model = model
+        self.kept = kept
+
+    @contextmanager
+    def checkpointing(self, part: Part) -> Iterator[None]:
+        """Let a long pass compute its activations again in the backward pass."""
+        long = self.kept is not None and part_tokens(part) > self.kept and enable_checkpointing(self.model)
+        try:
+            yield
+        finally:
+            for module in self.model.modules() if long else ():
+                if getattr(module, "gradient_checkpointing", False):
+                    module.gradient_checkpointing = False
 
     def reduce_memory(self, rows: Sequence[TokenGroup]) -> str:
         """Make passes over these rows need less memory and say how; empty if nothing is left.
@@ -44,6 +58,8 @@ class Passes:
             before, self.packer = self.packer, smaller
             if before.together and not smaller.together:
                 return "the rows of a group in passes of their own, scored before the loss is known"
+            if before.tokens:
+                return f"{count(smaller.tokens, 'token')} in a pass instead of {before.tokens:,}"
             return f"{count(smaller.rows, 'group' if before.together else 'row')} in a pass instead of {before.rows}"
         if self.model is not None and enable_checkpointing(self.model):
             return "gradient checkpointing"

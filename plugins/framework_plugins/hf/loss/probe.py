@@ -49,10 +49,10 @@ def probe(losses: L) -> L:
         _probe_selection(losses, padded, logits, dtype)
     if losses.packing is not Packing.tree:
         return losses
-    for dense_mask in sorted({losses.dense_mask, True}):
+    for dense_mask in sorted({losses.dense_mask, not losses.by_row_starts}):
         losses.dense_mask = dense_mask
         # The tree has the rows in the order of their tokens, which is theirs.
-        part = to_device(tree_batch(build_tree(rows), dense_mask=dense_mask), device)
+        part = to_device(tree_batch(build_tree(rows, share=losses.share), dense_mask=dense_mask), device)
         try:
             result = losses.states_or_logits(part)[: len(rows)]
         except (TypeError, ValueError, RuntimeError) as error:  # no such argument, or no such mask

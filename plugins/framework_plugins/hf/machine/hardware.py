@@ -17,7 +17,7 @@ import psutil
 import torch
 
 from framework import FrameworkError, Plan, Selection
-from framework.api import GIB, Gpu, cpu_cores, error_location, installed, summarize_error
+from framework.api import GIB, Gpu, count, cpu_cores, error_location, installed, summarize_error
 from framework.api.training import (
     CountedModelSource,
     HasSubstitute,
@@ -39,7 +39,7 @@ from framework_plugins.hf.settings.config import (
     Switch,
     fixed_dtype,
 )
-from framework_plugins.hf.settings.memory_plan import decides_checkpointing, footprint
+from framework_plugins.hf.settings.memory_plan import PassLimits, decides_passes, plan_passes
 from framework_plugins.hf.settings.optimizers import BitsandbytesConfig, BuiltInConfig, StableAdamWConfig
 
 DTYPES = {Dtype.fp32: torch.float32, Dtype.bf16: torch.bfloat16, Dtype.fp16: torch.float16}
@@ -310,24 +310,29 @@ def available_gpu(machine: Hardware) -> Gpu:
     return Gpu(machine.facts["device"], total, min(limit, free + torch.cuda.memory_reserved()))
 
 
-def choose_checkpointing(machine: Hardware, plan: Plan, source: ModelSource, groups: Iterable[TokenGroup]) -> Hardware:
-    """Return the machine, without gradient checkpointing if memory is enough for the longest row without it.
+def choose_passes(
+    machine: Hardware, plan: Plan, source: ModelSource, groups: Iterable[TokenGroup]
+) -> tuple[Hardware, PassLimits]:
+    """Return how large passes are, and the machine, without gradient checkpointing if most need none.
 
     It is the plan's own arithmetic, with the memory that is free now instead of what the driver reported.
     """
-    if machine.device != "cuda" or not decides_checkpointing(plan):
-        return machine
+    asked = PassLimits(plan.trainer.config.tokens_per_pass or 0)
+    if machine.device != "cuda" or not decides_passes(plan):
+        return machine, asked
     try:
         stored = source.parameters() if isinstance(source, CountedModelSource) else 0
         shape = Shape.from_config(source.config_json(), stored)
     except FrameworkError:  # of a shape that the arithmetic does not know
-        return machine
-    gpu = available_gpu(machine)
-    needs = footprint(plan, shape, gpu, max(len(row.input_ids) for group in groups for row in group.rows), 0)
-    if not needs.checkpointing:
-        high = estimate(shape, needs).high / GIB
-        machine.facts[CHECKPOINTING] = f"off (at most {high:.1f} GiB are needed, and {gpu.usable / GIB:.1f} are free)"
-    return replace(machine, checkpointing=needs.checkpointing)
+        return machine, asked
+    gpu, longest = available_gpu(machine), max(len(row.input_ids) for group in groups for row in group.rows)
+    limits, needs = plan_passes(plan, shape, gpu, longest, 0)
+    high = estimate(shape, needs).high / GIB
+    room = f"at most {high:.1f} GiB are needed, and {gpu.usable / GIB:.1f} are free"
+    machine.facts["passes"] = f"of at most {count(limits.tokens, 'token')} ({room})"
+    if limits.kept is not None:
+        machine.facts[CHECKPOINTING] = f"only in passes of more than {count(limits.kept, 'token')}"
+    return replace(machine, checkpointing=machine.checkpointing and limits.kept is None), limits
 
 
 def peak_memory(device: str) -> int:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from peft.tuners.lora.layer import Linear as LoraLinear
 
 
 @contextmanager
@@ -28,6 +29,28 @@ def tf32(device: str) -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def rounded_once(model: Any, device: str) -> Iterator[None]:
+    """Let autocast alone choose the format in which LoRA layers on a GPU read their input meanwhile.
+
+    peft raises 16 bits to the fp32 of the adapter, and autocast rounds that to the same 16 bits again: each layer keeps
+    a copy of its own of what several layers read.
+    """
+    layers = [] if device == "cpu" else plain_lora(model)
+    for layer in layers:
+        layer.cast_input_dtype_enabled = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.cast_input_dtype_enabled = True
+
+
+def plain_lora(model: Any) -> list[LoraLinear]:
+    """Return the LoRA layers that do nothing but add a product; DoRA also takes the format of its norms from it."""
+    return [layer for layer in model.modules() if isinstance(layer, LoraLinear) and not layer.lora_variant]
 
 
 def to_eval_mode(model: Any, device: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -12,8 +13,9 @@ from packaging.version import Version
 
 from framework_plugins.hf.packing.parts import ATTENTION_COST
 from framework_plugins.hf.packing.tree_states import HYBRID_KIND, STATE_KINDS, state_layers
-from framework_plugins.hf.settings.config import HFTrainerConfig, Packing
+from framework_plugins.hf.settings.config import Attention, HFTrainerConfig, Packing
 
+FLASH = Attention.flash_attention_2.value
 FULL_KIND, WINDOW_KIND = "full_attention", "sliding_attention"
 MASKED_KINDS = frozenset({FULL_KIND, WINDOW_KIND})
 """Kinds of layers, as transformers names them, in which a mask says which tokens a token sees."""
@@ -33,6 +35,8 @@ class ForwardPlan:
         prefix_reusable: whether a beginning has the same states whatever follows, and however far behind.
         branch_attention: whether attention goes along branches by itself; else a tree comes with a dense mask.
         cpu_kernels: whether layers are replaced by those of that room.
+        share: whether rows in a tree share their beginnings; else they are side by side.
+        attention: how attention goes along branches on a GPU, and why, for those who read it.
     """
 
     packing: Packing
@@ -40,6 +44,8 @@ class ForwardPlan:
     prefix_reusable: bool
     branch_attention: bool
     cpu_kernels: bool
+    share: bool = True
+    attention: str = ""
 
 
 def forward_plan(
@@ -56,16 +62,34 @@ def forward_plan(
         quantized: whether the base is.
     """
     far, windows = distance_dependence(model), mask_windows(model)
-    dropout = getattr(adapter, "lora_dropout", 0.0)
     why = "" if windows else far  # masks of the layers' windows make the rows the same
-    why = why or tree_refusal(model, attention, dropout, config.neftune_noise_alpha)
+    why = why or tree_refusal(model, attention, config.neftune_noise_alpha)
+    alone = sharing_refusal(attention, getattr(adapter, "lora_dropout", 0.0))
+    on_cpu, blocks = device == "cpu", _without_blocks(model, config, attention, windows)
+    kernels = attention == FLASH or not blocks  # that keep rows side by side apart, on a GPU
+    if on_cpu or not kernels:
+        why = why or alone
     packing = Packing.pad if why and config.packing is Packing.tree else config.packing
-    # Measured on CPUs only: elsewhere the plain layers stay, and a dense mask goes to the GPU's own kernels.
-    on_cpu = device == "cpu"
-    branches = on_cpu and packing is Packing.tree and attention == "sdpa" and not far
+    tree = packing is Packing.tree
+    # The layers of `cpu_kernels` were measured on CPUs only.
+    branches = tree and (attention == "sdpa" and not far if on_cpu else kernels)
     fast = on_cpu and adapter is not None and not quantized
     fact = packing.value if packing is config.packing else f"{packing.value}, not tree: {why}"
-    return ForwardPlan(packing, pair_cost(model), not far, branches, fast), fact
+    fact = f"rows side by side without padding, not tree: {alone}" if tree and alone else fact
+    told = "" if on_cpu or not tree or attention == FLASH else f"a dense mask for trees, {blocks}"
+    told = "FlexAttention with block masks for trees" if told and not blocks else told
+    return ForwardPlan(packing, pair_cost(model), not far, branches, fast, not alone, told), fact
+
+
+def _without_blocks(model: Any, config: HFTrainerConfig, attention: str, windows: Mapping[str, int]) -> str:
+    """Say why a GPU does not take FlexAttention for trees; empty if it does."""
+    if config.attention is not Attention.auto or attention != "sdpa":
+        return f"as attention={attention} reads it"
+    if state_layers(model):
+        return "since some layers keep a state"
+    if any(windows.values()) and not getattr(model, "_supports_flash_attn", False):
+        return "since only its masks have its windows"  # others give them to their attention, as flash attention needs
+    return "" if find_spec("triton") else "since triton is not installed"
 
 
 def distance_dependence(model: Any) -> str:
@@ -111,22 +135,32 @@ def mask_windows(model: Any) -> Mapping[str, int]:
     return dict.fromkeys(kinds or {""}, 0)
 
 
-def tree_refusal(model: Any, attention: str, lora_dropout: float, noise: float | None = None) -> str:
-    """Return what else keeps the rows of a model from sharing their beginnings in training; empty if nothing does.
+def sharing_refusal(attention: str, lora_dropout: float) -> str:
+    """Return what keeps rows in one sequence from sharing their beginnings; empty if nothing does.
+
+    Args:
+        attention: the implementation of the model.
+        lora_dropout: the dropout of its adapter.
+    """
+    if attention not in {"sdpa", "eager"}:
+        return f"attention={attention} does not support a mask of branches"
+    if lora_dropout:
+        return f"lora_dropout={lora_dropout:g} would change a shared token for all its rows at once"
+    return ""
+
+
+def tree_refusal(model: Any, attention: str, noise: float | None = None) -> str:
+    """Return what keeps the rows of a model from being one sequence in training; empty if nothing does.
 
     Args:
         model: the model, with or without memory for its weights.
         attention: its attention implementation.
-        lora_dropout: the dropout of its adapter.
         noise: NEFTune's, on the embeddings.
     """
-    config = model.config.get_text_config()
-    if attention not in {"sdpa", "eager"}:
+    if attention not in {"sdpa", "eager", FLASH}:
         return f"attention={attention} does not support a mask of branches"
-    dropouts = {"lora_dropout": lora_dropout, "attention_dropout": getattr(config, "attention_dropout", 0.0)}
-    for name, share in dropouts.items():
-        if share:
-            return f"{name}={share:g} would change a shared token for all its rows at once"
+    if dropout := getattr(model.config.get_text_config(), "attention_dropout", 0.0):
+        return f"attention_dropout={dropout:g} would change a shared token for all its rows at once"
     if noise:
         return f"neftune_noise_alpha={noise:g} would change a shared token for all its rows at once"
     return ""

@@ -47,7 +47,9 @@ class Packer:
         dense_mask: whether a tree needs a dense mask, so that all its tokens make pairs; else its branches do.
         small_passes: whether passes are kept to the size that is enough for a CPU.
         together: whether the rows of a group are one unit.
-        block: tokens of a block that short rows fill: a pass may have `rows` times as many, however short its rows are.
+        share: whether rows in a tree share their beginnings; else they are side by side.
+        tokens: of a pass, padding included, however many rows that is; a longer unit has a pass of its own. 0: `rows`
+            decide.
     """
 
     packing: Packing
@@ -57,7 +59,8 @@ class Packer:
     dense_mask: bool = False
     small_passes: bool = False
     together: bool = False
-    block: int = 0
+    tokens: int = 0
+    share: bool = True
 
     def __call__(self, groups: Sequence[TokenGroup]) -> list[Part]:
         parts = [self._part(some, tree) for some, tree in self._cuts(self.units(groups))]
@@ -71,16 +74,21 @@ class Packer:
         return [group.rows for group in groups] if self.together else [(row,) for group in groups for row in group.rows]
 
     def smaller(self, groups: Sequence[TokenGroup]) -> Packer | None:
-        """Return one with half as many units in a pass, or fewer, that cuts them smaller; None if none does.
+        """Return one with half as many units or tokens in a pass, or fewer, that cuts them smaller; None if none does.
 
         The last resort is to cut groups apart.
         """
-        longest, packer = self.largest_part(groups), self
-        while packer.rows > 1 or packer.together:
-            packer = replace(packer, rows=packer.rows // 2) if packer.rows > 1 else replace(packer, together=False)
-            if packer.largest_part(groups) < longest:
-                return packer
-        return None
+        longest = self.largest_part(groups)
+        return next((packer for packer in self._smaller() if packer.largest_part(groups) < longest), None)
+
+    def _smaller(self) -> Iterator[Packer]:
+        """Give packers that may cut smaller, each by half."""
+        packer, limit = self, "tokens" if self.tokens else "rows"
+        while (most := getattr(packer, limit)) > 1:
+            packer = replace(packer, **{limit: most // 2})
+            yield packer
+        if self.together:
+            yield replace(packer, together=False)
 
     def largest_part(self, groups: Sequence[TokenGroup]) -> int:
         """Return the tokens of the longest part of these groups."""
@@ -120,30 +128,31 @@ class Packer:
     def _trees(self, units: Sequence[Unit]) -> list[tuple[list[Unit], Tree]]:
         """Cut units into those of one tree each."""
         longest = max(len(unit) * _longest(unit) for unit in units)
-        budget = self.rows * max(longest, self.block)
-        groups = [(some, build_tree(_flat(some))) for some in _groups_within(units, budget)]
+        budget = max(longest, self.tokens) if self.tokens else self.rows * longest
+        groups = self._trees_within(units, budget)
         if not self.small_passes or all(len(tree.ids) <= CPU_PASS_TOKENS for _, tree in groups):
             return groups
-        smaller = [
-            (some, build_tree(_flat(some)))
-            for some in _groups_within(units, min(budget, max(CPU_PASS_TOKENS, longest)))
-        ]
+        smaller = self._trees_within(units, min(budget, max(CPU_PASS_TOKENS, longest)))
         costs = [sum(self.cost(tree) for _, tree in some) for some in (groups, smaller)]
         return smaller if costs[1] <= MAX_SLOWDOWN * costs[0] else groups
+
+    def _trees_within(self, units: Sequence[Unit], budget: int) -> list[tuple[list[Unit], Tree]]:
+        groups = _groups_within(units, budget, share=self.share)
+        return [(some, build_tree(_flat(some), share=self.share)) for some in groups]
 
     def _batches(self, units: Sequence[Unit]) -> list[list[TokenRow]]:
         """Cut units into batches of similar length."""
         sorted_ = sorted(units, key=_longest)
-        if self.block:
+        if self.tokens:
             return self._batches_within(sorted_)
         return [_flat(sorted_[start : start + self.rows]) for start in range(0, len(sorted_), self.rows)]
 
     def _batches_within(self, units: Sequence[Unit]) -> list[list[TokenRow]]:
-        """Cut sorted units into batches of as many tokens, padding included, as the blocks of a pass have."""
+        """Cut sorted units into batches of as many tokens, padding included, as a pass may have."""
         batches: list[list[TokenRow]] = []
         for unit in units:
             more = [*batches[-1], *unit] if batches else []
-            if more and len(more) * _longest(more) <= self.rows * self.block:
+            if more and len(more) * _longest(more) <= self.tokens:
                 batches[-1] = more
             else:
                 batches.append([*unit])
@@ -175,6 +184,11 @@ def all_tokens(groups: Sequence[TokenGroup]) -> int:
     return sum(len(row.input_ids) for group in groups for row in group.rows)
 
 
+def part_tokens(part: Part) -> int:
+    """Return how many tokens a part has, padding included."""
+    return int(part["input_ids"].numel())
+
+
 def _longest(rows: Unit) -> int:
     return max(len(row.input_ids) for row in rows)
 
@@ -183,14 +197,14 @@ def _flat(units: Sequence[Unit]) -> list[TokenRow]:
     return [row for unit in units for row in unit]
 
 
-def _groups_within(units: Sequence[Unit], budget: int) -> Iterator[list[Unit]]:
+def _groups_within(units: Sequence[Unit], budget: int, *, share: bool) -> Iterator[list[Unit]]:
     """Cut units, sorted so that those with a common beginning are neighbours, into groups whose trees fit `budget`."""
     group: list[Unit] = []
     size = 0
     for unit in sorted(units, key=lambda unit: [row.input_ids for row in unit]):
         rows = [*([group[-1][-1]] if group else []), *unit]
-        alone = _tree_tokens(rows[-len(unit) :])
-        more = alone if not group else _tree_tokens(rows) - len(rows[0].input_ids)
+        alone = _tree_tokens(rows[-len(unit) :], share=share)
+        more = alone if not group else _tree_tokens(rows, share=share) - len(rows[0].input_ids)
         if group and size + more > budget:
             yield group
             group, size, more = [], 0, alone
@@ -200,9 +214,9 @@ def _groups_within(units: Sequence[Unit], budget: int) -> Iterator[list[Unit]]:
         yield group
 
 
-def _tree_tokens(rows: Sequence[TokenRow]) -> int:
+def _tree_tokens(rows: Sequence[TokenRow], *, share: bool) -> int:
     """Return about how many tokens neighbours have in a tree."""
-    shared = (common_prefix_length(one.input_ids, two.input_ids) for one, two in pairwise(rows))
+    shared = (common_prefix_length(one.input_ids, two.input_ids) for one, two in pairwise(rows) if share)
     return sum(len(row.input_ids) for row in rows) - sum(each for each in shared if each >= MIN_SAVED_TOKENS)
 
 
@@ -226,6 +240,16 @@ def tree_batch(tree: Tree, *, dense_mask: bool) -> Part:
         return part | {"attention_mask": branch_mask(tree, tokens)}
     # transformers leaves a mask with four dimensions as it is: this one spares it making one that nobody looks at.
     return part | {"attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool), "branches": branches(tree)}
+
+
+def row_starts(part: Part) -> Part:
+    """Return where the rows of a part begin that has them side by side, as flash attention is told it."""
+    ends = [node.start + node.length for node in part[NODES]]
+    tokens = part["input_ids"].shape[1]
+    edges = [0, *ends, *([tokens] if ends[-1] < tokens else [])]  # what fills the sequence up is a row of its own
+    starts = torch.tensor(edges, dtype=torch.int32, device=part["input_ids"].device)
+    longest = max(end - start for start, end in pairwise(edges))
+    return {"cu_seq_lens_q": starts, "cu_seq_lens_k": starts, "max_length_q": longest, "max_length_k": longest}
 
 
 def padded_batch(rows: Sequence[TokenRow], pad_id: int) -> Part:

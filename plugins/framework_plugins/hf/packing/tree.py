@@ -107,11 +107,11 @@ def common_prefix_length(one: Sequence[int], two: Sequence[int]) -> int:
     return low
 
 
-def build_tree(rows: Sequence[TokenRow]) -> Tree:
-    """Lay rows out as one sequence, beginnings that are worth it once."""
+def build_tree(rows: Sequence[TokenRow], *, share: bool = True) -> Tree:
+    """Lay rows out as one sequence: beginnings that are worth it once, or side by side if they do not `share` them."""
     order = sorted(range(len(rows)), key=lambda number: rows[number].input_ids)
     ids = [rows[number].input_ids for number in order]
-    shared = [0, *(common_prefix_length(one, two) for one, two in pairwise(ids))]
+    shared = [0, *(common_prefix_length(one, two) if share else 0 for one, two in pairwise(ids))]
     tree = Tree(tokens=sum(map(len, ids)), ends=[-1] * len(rows))
     ends = _add_nodes(tree, ids, shared)
     learned: dict[tuple[int, int], int] = {}

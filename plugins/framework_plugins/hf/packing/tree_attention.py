@@ -1,24 +1,29 @@
-"""Attention along the branches of a tree: as blocks of queries with all the keys they see, or as a dense mask.
+"""Attention along the branches of a tree: as blocks of queries with all the keys they see, or as a mask.
 
 A block holds stretches of queries that see the same tokens before their own stretch. On a CPU that is several times
 less work than a dense mask, of which most is masked, and nothing is kept for the backward pass but queries, keys and
-values: each block's probabilities are computed again, as flash attention does (Dao et al., arXiv 2205.14135). torch's
-FlexAttention would skip the masked pairs too, but has no backward pass on a CPU. On a GPU the mask goes to torch.
+values: each block's probabilities are computed again, as flash attention does (Dao et al., arXiv 2205.14135). On a GPU
+torch's FlexAttention skips the masked pairs too, by a mask of blocks of 128 tokens, which is made from the nodes; it
+has no backward pass on a CPU. Where it cannot be used, a dense mask goes to torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
+from torch.nn import functional
+from torch.nn.attention.flex_attention import BlockMask
 from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.flex_attention import flex_attention_forward
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from framework_plugins.hf.packing.tree import Tree
+from framework.api.training import IGNORE, TokenRow
+from framework_plugins.hf.packing.tree import Node, Tree, build_tree
 
 Tensor = torch.Tensor
 ATTENTION_NAME = "framework_branches"
@@ -27,6 +32,10 @@ MAX_STRETCH = 192
 """Longer stretches are cut: within one, queries are compared with keys after them too, and masked."""
 STRETCH_MULTIPLE = 8
 """Lengths of stretches are rounded up to a multiple: for each new shape a CPU's library first writes code."""
+MASK_BLOCK = 128
+"""Tokens of a block of FlexAttention's masks."""
+KERNEL_TOLERANCE = 0.03
+"""How far FlexAttention may lie from a dense mask in fp32, as a share of its size: in bf16 rounding is 0.005."""
 MAX_SCORES = 3_000_000
 """Scores in one block, over all heads of keys: what a block needs beside its queries and keys stays in the cache."""
 
@@ -69,6 +78,8 @@ class Branches:
     """How the tokens of a tree attend to each other. Travels with a batch; the blocks are made where they are used."""
 
     stretches: list[Stretch]
+    nodes: Sequence[Node] = ()
+    _masks: dict[tuple[int, int, torch.device], BlockMask] = field(default_factory=dict)
     _blocks: dict[int, list[Block]] = field(default_factory=dict)
     _angles: dict[tuple[int, float, torch.dtype], tuple[Tensor, Tensor]] = field(default_factory=dict)
 
@@ -77,6 +88,13 @@ class Branches:
         if heads not in self._blocks:
             self._blocks[heads] = [_block(group) for group in _groups(self.stretches, MAX_SCORES // heads)]
         return self._blocks[heads]
+
+    def block_mask(self, tokens: int, window: int, device: torch.device) -> BlockMask:
+        """Return FlexAttention's mask; each token sees `window` tokens of its branch with itself, 0: all of them."""
+        key = tokens, window, device
+        if key not in self._masks:
+            self._masks[key] = _block_mask(self.nodes, tokens, window, device)
+        return self._masks[key]
 
     def repeated(self, cos: Tensor, sin: Tensor, groups: int, scale: float) -> tuple[Tensor, Tensor]:
         """Return angles (tokens, 1, size) scaled, and repeated for each query of a key; all layers have the same."""
@@ -95,7 +113,7 @@ def branches(tree: Tree) -> Branches:
         for start in range(0, node.length, MAX_STRETCH):
             before = (*path, (node.start, start)) if start else path
             stretches.append(Stretch(node.start + start, min(MAX_STRETCH, node.length - start), before))
-    return Branches(stretches)
+    return Branches(stretches, tree.nodes)
 
 
 def branch_mask(tree: Tree, length: int) -> Tensor:
@@ -107,6 +125,53 @@ def branch_mask(tree: Tree, length: int) -> Tensor:
             mask[own, start : start + count] = True
         mask[own, own] = torch.ones(node.length, node.length, dtype=torch.bool).tril()
     return mask[None, None]
+
+
+def _block_mask(nodes: Sequence[Node], tokens: int, window: int, device: torch.device) -> BlockMask:
+    """Return which blocks of queries see which blocks of keys in part, or as a whole; nothing is tokens x tokens.
+
+    Nodes come before their children, and after a node all that is below it: so a token is seen from itself to the end
+    of what is below its node. What fills the sequence up sees itself.
+    """
+    ends = [node.start + node.length for node in nodes]
+    for number in reversed(range(len(nodes))):
+        parent = nodes[number].parent
+        if parent >= 0:
+            ends[parent] = max(ends[parent], ends[number])
+    last, place = torch.arange(1, tokens + 1), torch.zeros(tokens, dtype=torch.long)
+    for node, end in zip(nodes, ends, strict=True):
+        own = slice(node.start, node.start + node.length)
+        last[own], place[own] = end, torch.arange(node.depth, node.depth + node.length)
+    since = place - window if window else torch.full_like(place, -1)
+    count = -(-tokens // MASK_BLOCK)
+    fill = count * MASK_BLOCK - tokens
+
+    def by_block(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the smallest and the largest value of each block."""
+        blocks = torch.cat([values, values[-1:].expand(fill)]).view(count, MASK_BLOCK)
+        return blocks.amin(1), blocks.amax(1)
+
+    (least_last, most_last), (least_place, most_place) = by_block(last), by_block(place)
+    least_since, most_since = by_block(since)
+    start = torch.arange(count)[:, None] * MASK_BLOCK
+    earlier = torch.ones(count, count, dtype=torch.bool).tril(-1)
+    some = earlier & (most_last > start) & (most_place > least_since[:, None]) | torch.eye(count, dtype=torch.bool)
+    whole = earlier & (least_last >= start + MASK_BLOCK) & (least_place > most_since[:, None])
+    last, place, since = (values.to(device) for values in (last, place, since))
+
+    def sees(_: Tensor, __: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (key <= query) & (query < last[key]) & (place[key] > since[query])
+
+    def listed(blocks: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how many blocks of keys each block of queries has, and the numbers of all, those first."""
+        numbers = blocks.int().argsort(dim=1, descending=True, stable=True)
+        many, which = (values[None, None].int().to(device) for values in (blocks.sum(1), numbers))
+        return many, which
+
+    (partial, which), (full, which_full) = listed(some & ~whole), listed(whole)
+    return BlockMask.from_kv_blocks(
+        partial, which, full, which_full, BLOCK_SIZE=MASK_BLOCK, mask_mod=sees, seq_lengths=(tokens, tokens)
+    )
 
 
 def masks_of_layers(
@@ -263,10 +328,55 @@ def attend(query: Tensor, key: Tensor, value: Tensor, along: Branches, scaling: 
     kv = key.shape[1]
     # Under autocast rotated queries and keys come in fp32, and in some versions of torch and transformers values too;
     # the products are in its dtype all the same.
-    place = query.device.type
-    dtype = torch.get_autocast_dtype(place) if torch.is_autocast_enabled(place) else value.dtype
+    dtype = _product_dtype(query, value)
     q = (query[0] * scaling).to(dtype).view(kv, heads // kv, tokens, size).transpose(1, 2)
     return attend_heads(q, key[0].to(dtype), value[0].to(dtype), along).view(1, tokens, heads, size)
+
+
+def _product_dtype(query: Tensor, value: Tensor) -> torch.dtype:
+    place = query.device.type
+    return torch.get_autocast_dtype(place) if torch.is_autocast_enabled(place) else value.dtype
+
+
+def attend_by_mask(
+    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, along: Branches, **more: Any
+) -> Tensor:
+    """Attend along branches by FlexAttention, which transformers calls; see `attend`."""
+    dtype = _product_dtype(query, value)
+    mask = along.block_mask(query.shape[2], more.get("sliding_window") or 0, query.device)
+    out: Tensor = flex_attention_forward(module, *(each.to(dtype) for each in (query, key, value)), mask, **more)[0]
+    return out
+
+
+@cache
+def check_block_masks(device: torch.device, dtype: torch.dtype, heads: int, key_heads: int, size: int) -> None:
+    """Compare FlexAttention on a device with a dense mask, forward and backward, on a small tree.
+
+    Raises:
+        RuntimeError: they differ, or it does not run there; a probe falls back to a dense mask then.
+    """
+    begin = [*range(150)]
+    rows = [TokenRow(ids, [IGNORE] * len(ids)) for ids in (begin + [1] * 40, begin + [2] * 120, [3] * 60)]
+    tree, random = build_tree(rows), torch.Generator().manual_seed(0)
+    tokens = len(tree.ids)
+    shapes = [(1, count, tokens, size) for count in (heads, key_heads, key_heads, heads)]
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        *given, above = (torch.randn(shape, generator=random).to(device, dtype) for shape in shapes)
+        dense = branch_mask(tree, tokens).to(device)
+        results = []
+        for exact in (False, True):
+            q, k, v = (each.float() if exact else each.clone() for each in given)
+            inputs = [each.requires_grad_() for each in (q, k, v)]
+            if exact:
+                k, v = (each.repeat_interleave(heads // key_heads, dim=1) for each in (k, v))
+                out = functional.scaled_dot_product_attention(q, k, v, attn_mask=dense)
+            else:
+                out = attend_by_mask(torch.nn.Identity(), q, k, v, branches(tree), scaling=size**-0.5).transpose(1, 2)
+            results.append([out.detach(), *torch.autograd.grad(out, inputs, above.to(out.dtype))])
+    for one, two in zip(*results, strict=True):
+        apart = float((one.float() - two.float()).norm() / two.float().norm())
+        if not apart < KERNEL_TOLERANCE:
+            raise RuntimeError(f"FlexAttention is off by {apart:.0%} for {heads} heads of {size} features in {dtype}")
 
 
 def attend_heads(query: Tensor, key: Tensor, value: Tensor, along: Branches) -> Tensor:
@@ -294,6 +404,9 @@ def _forward(
     if along is None:
         output: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **more)
         return output
+    if query.device.type != "cpu":
+        check_block_masks(query.device, _product_dtype(query, value), query.shape[1], key.shape[1], query.shape[3])
+        return attend_by_mask(module, query, key, value, along, **more), None
     scaling = more.get("scaling")
     return attend(query, key, value, along, query.shape[-1] ** -0.5 if scaling is None else scaling), None
 

@@ -16,7 +16,7 @@ from framework_plugins.hf.loss.passes import LENGTH_SETTING, Passes
 from framework_plugins.hf.loss.probe import probe
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.machine.out_of_memory import OomRetry
-from framework_plugins.hf.packing.parts import Packer, Part, all_tokens
+from framework_plugins.hf.packing.parts import Packer, Part, all_tokens, part_tokens
 
 Tensor = torch.Tensor
 T = TypeVar("T")
@@ -133,11 +133,6 @@ def validation_losses(
 
 def _mean_loss(log_probs: Sequence[float]) -> float:
     return -sum(log_probs) / len(log_probs)
-
-
-def part_tokens(part: Part) -> int:
-    """Return how many tokens a part has, padding included."""
-    return int(part["input_ids"].numel())
 
 
 def longest_rows(rows: Iterable[G], count: int) -> list[G]:

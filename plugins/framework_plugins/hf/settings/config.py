@@ -246,13 +246,19 @@ class HFTrainerConfig(TrainerConfig):
     """auto: bf16 if the GPU or CPU has it. If not: fp16 on a GPU, and on a CPU fp32 or bf16, whichever is measured to
     be faster."""
     attention: Annotated[Attention, ~Affects.resume] = Attention.auto
-    """auto leaves the choice to transformers, which knows what the model supports."""
+    """auto: what transformers chooses for the model, which is sdpa if the model supports it; on a GPU with
+    FlexAttention's block masks where rows are in one sequence. sdpa: with dense masks there."""
     gradient_checkpointing: Annotated[Switch, ~Affects.resume] = Switch.auto
-    """Recompute activations in the backward pass instead of keeping them. auto: only on a GPU whose memory, according
-    to the plan, is not enough without it."""
+    """Recompute activations in the backward pass instead of keeping them. auto: only on a GPU, in passes that are too
+    long to keep them according to the plan."""
+    tokens_per_pass: Annotated[int | None, Gt(0), ~(Affects.base | Affects.resume)] = None
+    """Tokens of a forward and backward pass, padding included, whatever `per_device_train_batch_size` is: that times
+    `gradient_accumulation_steps` is the number of rows in a step, which stays the same. null: on a GPU as many as the
+    plan finds room for; on a CPU, and in a group of processes, those of `per_device_train_batch_size` rows."""
     packing: Annotated[Packing, ~Affects.resume] = Packing.tree
     """tree: a prefix that rows share is computed once, exactly; pad: rows side by side, with padding; none: rows one by
-    one. If a tree would not be the same training for a model, the run uses pad and says why."""
+    one. If a tree would not be the same training, the run has rows side by side, on a GPU without padding where its
+    attention kernels allow it, and says why."""
     on_out_of_memory: Annotated[OutOfMemory, ~Affects.resume] = OutOfMemory.retry
     """retry: try again with fewer rows in a pass, then with gradient checkpointing, then with the loss in small pieces;
     rows, schedule and loss stay as they were. fail: end the run."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 import sys
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -52,6 +53,11 @@ KERNELS = {Kernels.eager: Attention.eager, Kernels.flash_attention_2: Attention.
 CPU_PASS_TOKENS, MAX_SLOWDOWN, MIN_SAVED_TOKENS = 1024, 1.03, 32
 """Tokens that a pass on a CPU is cut to, how much slower that may be, and tokens that are worth a branch: those of
 `packing/`, which imports torch."""
+GPU_PASS_TOKENS, MIN_KEPT_TOKENS = 8192, 512
+"""On a GPU, tokens of a pass beyond which a longer one is no faster per token; and tokens below which passes that keep
+their activations lose more, since each of them reads all weights, than longer ones that compute them again."""
+PASS_STEP = 256
+"""Tokens by which passes differ that memory limits, so that a little more or less of it changes nothing."""
 SHARD_BYTES = 5e9
 """Bytes of a file of weights, as models of several files have been saved; one is mapped at a time."""
 HEAD_CPU, LOGITS_CPU, HEAD_GPU = 96 * 2**20, 32 * 2**20, 256 * 2**20
@@ -95,10 +101,30 @@ MIN_USEFUL_RANK = 8
 """Below it an adapter learns little."""
 
 
+@dataclass(frozen=True, slots=True)
+class PassLimits:
+    """How large the passes of a training are.
+
+    Attributes:
+        tokens: of a pass; 0: `trainer.per_device_train_batch_size` rows.
+        kept: tokens of the longest pass that keeps its activations; None: all do, or none, as checkpointing is set.
+    """
+
+    tokens: int = 0
+    kept: int | None = None
+
+
 def footprint(
     plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int, mean: int | None = None
 ) -> MemorySettings:
     """Return how a plan trains; without a `mean` all rows are as long as the longest."""
+    return plan_passes(plan, shape, gpu, longest, shared, mean)[1]
+
+
+def plan_passes(
+    plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int, mean: int | None = None
+) -> tuple[PassLimits, MemorySettings]:
+    """Return how large passes are, and the settings of the one that needs the most memory; see `footprint`."""
     config: HFTrainerConfig = plan.trainer.config
     adapter: Any = plan.adapter.config
     if drawn := math.ceil(plan.cost.rollout_tokens / plan.cost.rows):  # the rows are prompts
@@ -110,10 +136,15 @@ def footprint(
             f"config.json of model_type {shape.family} has experts or layers of several kinds, whose memory is "
             "estimated on GPUs only: plan.gpu=rtx4090 estimates it on that card"
         )
-    noise = getattr(adapter, "lora_dropout", 0) or config.neftune_noise_alpha
-    shared_prefixes = config.packing is Packing.tree and not noise
+    one_sequence = config.packing is Packing.tree and not config.neftune_noise_alpha
+    unmasked = config.attention is Kernels.flash_attention_2
+    shared_prefixes = one_sequence and not getattr(adapter, "lora_dropout", 0) and not unmasked
+    shared = shared if shared_prefixes else 0
+    attends = all(block.q or not block.mixer for block in shape.counts)
+    # FlexAttention's or flash-attn's kernels; without triton a tree has a dense mask, which is not counted then.
+    kernels = on_gpu and one_sequence and attends and (unmasked or config.attention is Kernels.auto)
     # With windows a tree may cost more than padding, which is taken then; without attention there is none.
-    tree = shared_prefixes and not shape.windows and all(block.q or not block.mixer for block in shape.counts)
+    tree = kernels or (shared_prefixes and not shape.windows and attends)
     wide = _computes_in_fp32(config, on_gpu=on_gpu)
     stored, double_quant = _stored(plan, wide=full or wide)
     grouped = replace(
@@ -122,8 +153,9 @@ def footprint(
     rows, length = _largest_pass(grouped, longest, shared, mean or longest, on_gpu=on_gpu, tree=tree)
     answers, group = _answers(plan, longest), plan.launch.config.group()
     new_rows = token_rows(plan)
-    # Rows of one pass differ in length, so padding is masked; flash attention takes no mask of pairs.
-    masked = on_gpu and (shared_prefixes or rows > 1) and config.attention is not Kernels.flash_attention_2
+    # Rows of one pass differ in length, so padding is masked; the kernels of sequences take no mask of pairs.
+    dense = on_gpu and not kernels and not unmasked
+    masked = dense and (shared_prefixes or rows > 1)
     fast = not on_gpu and not full and stored in {Weights.half, Weights.fp32} and group is None
     settings = MemorySettings(
         rows=rows,
@@ -162,10 +194,39 @@ def footprint(
         sharded=group is not None and group.sharded,
         offloaded_weights=group is not None and group.cpu_offload,
     )
-    if gpu is None or not on_gpu or not decides_checkpointing(plan):
-        return settings
-    without = replace(settings, checkpointing=False)
-    return without if estimate(shape, without).high <= gpu.usable else settings
+    if gpu is None or not on_gpu or not decides_passes(plan):
+        return PassLimits(config.tokens_per_pass or 0), settings
+    unit, step = math.ceil(plan.cost.rows) * longest, grouped.per_device_train_batch_size
+    step = _cut_into_trees(step * config.gradient_accumulation_steps, longest, shared * tree, sys.maxsize)[0]
+    most = unit if config.packing is Packing.none else config.tokens_per_pass or min(GPU_PASS_TOKENS, max(unit, step))
+
+    def sized(tokens: int, *, checkpointing: bool) -> MemorySettings:
+        rows = 1 if tree else math.ceil(tokens / longest)
+        masked = dense and (shared_prefixes or rows > 1)
+        attention = KERNELS.get(config.attention, _sdpa(on_gpu=on_gpu, masked=masked))
+        length = math.ceil(tokens / rows)
+        return replace(
+            settings, rows=rows, length=length, masked=masked, attention=attention, checkpointing=checkpointing
+        )
+
+    def fitting(*, checkpointing: bool) -> int:
+        """Return the tokens of the largest pass that fits."""
+
+        def exceeds(tokens: int) -> bool:
+            return estimate(shape, sized(tokens, checkpointing=checkpointing)).high > gpu.usable
+
+        top = max(most, unit)
+        found = bisect_left(range(1, top + 1), x=True, key=exceeds)
+        return found if found in {0, top} else max(1, found - found % PASS_STEP)
+
+    kept = 0 if config.gradient_checkpointing is Switch.enabled else fitting(checkpointing=False)
+    if config.gradient_checkpointing is Switch.auto and kept >= min(most, MIN_KEPT_TOKENS):
+        tokens = min(most, config.tokens_per_pass or kept)
+        passes = [sized(each, checkpointing=each > kept) for each in {tokens, max(unit, tokens)}]
+        return PassLimits(tokens, kept), max(passes, key=lambda each: estimate(shape, each).reserved)
+    again = config.gradient_checkpointing is not Switch.disabled
+    tokens = config.tokens_per_pass or min(most, fitting(checkpointing=True) if again else kept) or unit
+    return PassLimits(tokens), sized(max(unit, tokens), checkpointing=again)
 
 
 def _sdpa(*, on_gpu: bool, masked: bool) -> Attention:
@@ -183,17 +244,14 @@ def _process() -> float:
 
 
 # Checkpointing costs a quarter of the speed, and a small model fits without it (decision 0064).
-def decides_checkpointing(plan: Plan) -> bool:
-    """Whether the arithmetic decides on a GPU between activations that are kept and such as are computed again.
+def decides_passes(plan: Plan) -> bool:
+    """Whether the arithmetic decides on a GPU how large a pass is, and from which size on activations are recomputed.
 
-    It costs a quarter of the speed, which a model that fits without need not pay. Where the arithmetic is wrong, memory
-    runs out once, and the step is repeated with it; a group cannot repeat a step, and Unsloth's kind is chosen when the
-    model is loaded.
+    Where it is wrong, memory runs out once, and the step is repeated with smaller passes; a group cannot repeat a step,
+    and Unsloth's kind of checkpointing is chosen when the model is loaded.
     """
-    config = plan.trainer.config
-    by_itself = config.checkpoints_later and config.gradient_checkpointing is Switch.auto
     known = isinstance(plan.adapter.config, LoraAdapterConfig | FullConfig)
-    return by_itself and known and plan.launch.config.group() is None
+    return plan.trainer.config.checkpoints_later and known and plan.launch.config.group() is None
 
 
 def _answers(plan: Plan, longest: int) -> tuple[int, int]:
@@ -240,12 +298,12 @@ def _largest_pass(
     `packing/parts.py` does it. A common beginning that is repeated weighs more among shorter rows, so a step of average
     rows may stay whole where one of the longest is cut, and be the larger pass of the two.
     """
-    rows = 1 if config.packing is Packing.none else config.per_device_train_batch_size
-    if not tree:
-        return rows, longest
+    rows, tokens = (1 if config.packing is Packing.none else config.per_device_train_batch_size), config.tokens_per_pass
     step = rows * config.gradient_accumulation_steps
-    if on_gpu:
-        return 1, _cut_into_trees(step, longest, shared, rows * longest)[0]
+    if not tree:
+        return (min(step, max(1, tokens // longest)) if tokens else rows), longest
+    if on_gpu or tokens:
+        return 1, _cut_into_trees(step, longest, shared, tokens or rows * longest)[0]
     even, mixed = (_pass_on_a_cpu(rows, step, length, shared, mixed=length < longest) for length in (longest, mean))
     return 1, max(even, mixed)
 
@@ -453,12 +511,18 @@ def reductions(plan: Plan) -> Iterator[MemoryReduction]:
 
 
 def _smaller_passes(config: HFTrainerConfig) -> Iterator[MemoryReduction]:
+    tokens = config.tokens_per_pass or 0
+    while tokens > MIN_KEPT_TOKENS:
+        tokens //= 2
+        yield MemoryReduction(
+            {"trainer.tokens_per_pass": tokens}, "nothing: the same rows in a step, in smaller passes", 0
+        )
     if config.per_device_eval_batch_size > 1:
         yield MemoryReduction(
             {"trainer.per_device_eval_batch_size": 1}, "nothing but a slower validation loss", price=0
         )
     rows, accumulated = config.per_device_train_batch_size, config.gradient_accumulation_steps
-    while rows > 1:
+    while rows > 1 and not config.tokens_per_pass:
         divisor = next(number for number in range(2, rows + 1) if rows % number == 0)
         rows, accumulated = rows // divisor, accumulated * divisor
         smaller = {"trainer.per_device_train_batch_size": rows, "trainer.gradient_accumulation_steps": accumulated}

@@ -1,8 +1,8 @@
 """transformers' Trainer, set up by TRL's SFTTrainer, with packed steps and a loss of learned tokens only.
 
 A batch of the trainer is an optimizer step. It is cut into parts, one forward and backward pass each, by `Packer`; how
-much a part may hold is what `per_device_train_batch_size` says. Where memory runs out, the step starts again with
-smaller parts. `step.py` makes the passes: neither TRL's nor the model's own loss function is called.
+much a part may hold is what `per_device_train_batch_size` says, or `tokens_per_pass`. Where memory runs out, the step
+starts again with smaller parts. `step.py` makes the passes: neither TRL's nor the model's own loss function is called.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from framework.api.training import TokenGroup, TokenRow
 from framework_plugins.hf.loss.passes import LENGTH_SETTING, Passes
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.machine.out_of_memory import OomRetry, RandomState
-from framework_plugins.hf.machine.precision import tf32
+from framework_plugins.hf.machine.precision import rounded_once, tf32
 from framework_plugins.hf.packing.parts import Packer, Part
 from framework_plugins.hf.settings.config import HFTrainerConfig
 from framework_plugins.hf.settings.library_fields import non_default
@@ -319,7 +319,8 @@ class SupervisedTrainer(SFTTrainer):
     ) -> torch.Tensor:
         """Take one part through the model and back, and return its share of the step's loss."""
         self._compute = compute
-        with tf32(self.args.device.type):
+        place = self.args.device.type
+        with tf32(place), rounded_once(self.model, place), self.passes.checkpointing(part):
             loss: torch.Tensor = super().training_step(model, {**part, **more} if more else part)
         return loss
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from transformers import (
     PreTrainedConfig,
 )
 from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from framework.api.records import IGNORE, TokenRow
 from framework.util.errors import FrameworkError
@@ -126,6 +128,36 @@ def test_loss_and_every_gradient_are_those_of_one_row_at_a_time(
     for packing in Packing:
         packer = Packer(packing, size, 0, dense_mask=losses.dense_mask)
         assert_same(packed(model, losses, packer, rows), wanted)
+
+
+def row_by_row(
+    module: torch.nn.Module, query: Any, key: Any, value: Any, mask: Any, *, scaling: float, **more: Any
+) -> tuple[torch.Tensor, None]:
+    """Stand in for flash attention: what is between two starts attends to itself."""
+    del module, mask
+    length = query.shape[2]
+    starts = more.get("cu_seq_lens_q", torch.tensor([0, length])).tolist()
+    assert max(starts[1:]) == length
+    assert more.get("max_length_q", length) == max(end - start for start, end in pairwise(starts))
+    parts = [[each[:, :, start:end] for each in (query, key, value)] for start, end in pairwise(starts)]
+    outs = [
+        functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, enable_gqa=True)
+        for q, k, v in parts
+    ]
+    return torch.cat(outs, 2).transpose(1, 2), None
+
+
+def test_flash_attention_is_told_where_rows_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build(tiny_llama(tmp_path), "plain")
+    model.config._attn_implementation = "flash_attention_2"  # noqa: SLF001 - no public name
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS, "flash_attention_2", row_by_row)
+    losses = probe(Losses(model.eval(), Packing.tree, dense_mask=False, share=False))
+    assert (losses.packing, losses.dense_mask, losses.problem) == (Packing.tree, False, "")
+    rows = drawn.make(5, 6, 90)
+    made = packed(model.train(), losses, Packer(Packing.tree, 3, 0, share=False), rows)
+    assert_same(made, reference(model, rows))
+    wrong = Losses(model.eval(), Packing.tree, dense_mask=False, share=True)  # it has no starts for a shared beginning
+    assert probe(wrong).packing is Packing.pad
 
 
 def test_eight_by_one_is_four_by_two_is_one_by_eight(models: dict[str, tuple[Any, Losses]]) -> None:

@@ -21,6 +21,7 @@ from framework_plugins.hf.machine.allocator import (
     VARIABLE,
     expand_segments,
     keep_few_shapes,
+    sleep_soon,
 )
 from framework_plugins.hf.settings.config import CPU_DTYPE, Attention, Device, Dtype, HFTrainerConfig, Switch
 from framework_plugins.hf.settings.library_fields import SFTArgs
@@ -347,6 +348,24 @@ def test_code_for_a_shape_is_kept_once_and_for_few_shapes_unless_the_user_says_o
     environ = dict(own)
     keep_few_shapes(environ)
     assert environ == CPU_CACHES | own
+
+
+@pytest.mark.parametrize(
+    ("own", "cores", "load", "spins"),
+    [
+        ({}, 2, 1.0, "1000"),
+        ({}, 2, 0.3, None),
+        ({}, 8, 9.0, None),
+        ({"GOMP_SPINCOUNT": "5"}, 2, 1.0, "5"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, 2, 1.0, None),
+    ],
+)
+def test_threads_that_wait_sleep_soon_on_a_busy_machine_unless_the_user_says_otherwise(
+    own: dict[str, str], cores: int, load: float, spins: str | None
+) -> None:
+    environ = dict(own)
+    sleep_soon(environ, cores, load)
+    assert environ.get("GOMP_SPINCOUNT") == spins
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux hands it down")

@@ -19,6 +19,7 @@ from transformers import (
     RwkvConfig,
 )
 
+from framework_plugins.hf.packing import eligibility
 from framework_plugins.hf.packing.eligibility import ForwardPlan, forward_plan, pair_cost
 from framework_plugins.hf.settings.config import HFTrainerConfig, Packing
 from tests.support.bases import needs_states
@@ -116,9 +117,55 @@ def test_what_is_asked_for_needs_no_excuse(packing: Packing) -> None:
     assert (made.packing, fact) == (packing, packing.value)
 
 
-def test_elsewhere_than_on_a_cpu_layers_stay_and_a_tree_comes_with_a_dense_mask() -> None:
+@pytest.mark.parametrize(
+    ("config", "more", "packing", "attention"),
+    [
+        (LlamaConfig(**SMALL), {}, "tree", "FlexAttention with block masks for trees"),
+        (MistralConfig(**SMALL, sliding_window=64), {}, "tree", "FlexAttention with block masks for trees"),
+        (
+            LlamaConfig(**SMALL), {"dropout": 0.1},
+            "rows side by side without padding, not tree: lora_dropout=0.1 would change a shared token for all its "
+            "rows at once", "FlexAttention with block masks for trees",
+        ),
+        (
+            LlamaConfig(**SMALL), {"attention": "flash_attention_2"},
+            "rows side by side without padding, not tree: attention=flash_attention_2 does not support a mask of "
+            "branches", "",
+        ),
+        (LlamaConfig(**SMALL), {"attention": "eager"}, "tree", "a dense mask for trees, as attention=eager reads it"),
+        (
+            LlamaConfig(**SMALL), {"attention": "eager", "dropout": 0.1},
+            "pad, not tree: lora_dropout=0.1 would change a shared token for all its rows at once", "",
+        ),
+        pytest.param(LFM2, {}, "tree", "a dense mask for trees, since some layers keep a state", marks=needs_states),
+        (LlamaConfig(**SMALL), {"packing": Packing.pad}, "pad", ""),
+    ],
+)  # fmt: skip
+def test_a_gpu_keeps_rows_apart_by_kernels_where_it_can_and_says_which(
+    config: PretrainedConfig, more: dict[str, Any], packing: str, attention: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(eligibility, "find_spec", lambda _: True)
+    made, fact = chosen(config, device="cuda", **more)
+    assert (fact, made.attention) == (packing, attention)
+    kernels = attention.startswith("Flex") or "side by side" in packing
+    assert (made.branch_attention, made.cpu_kernels) == (kernels, False)
+    assert made.share == (packing in {"tree", "pad"} and "dropout" not in more)
+
+
+def test_windows_that_only_masks_have_are_left_to_a_dense_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(eligibility, "find_spec", lambda _: True)
+    monkeypatch.setattr("transformers.MistralForCausalLM._supports_flash_attn", False)
+    made, _ = chosen(MistralConfig(**SMALL, sliding_window=64), device="cuda")
+    assert (made.branch_attention, made.attention) == (
+        False, "a dense mask for trees, since only its masks have its windows"
+    )  # fmt: skip
+
+
+def test_without_triton_a_tree_comes_with_a_dense_mask_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(eligibility, "find_spec", lambda _: None)
     made, _ = chosen(LlamaConfig(**SMALL), device="cuda")
     assert (made.packing, made.branch_attention, made.cpu_kernels) == (Packing.tree, False, False)
+    assert made.attention == "a dense mask for trees, since triton is not installed"
     assert not chosen(LlamaConfig(**SMALL), quantized=True)[0].cpu_kernels
     assert not chosen(LlamaConfig(**SMALL), "eager")[0].branch_attention
 

@@ -34,11 +34,14 @@ def test_a_tree_is_filled_up_with_a_token_of_its_own() -> None:
     assert part["input_ids"].tolist() == [[5, 6, 7, *[5] * (TOKEN_MULTIPLE - 3)]]
 
 
-@given(rows=drawn.rows(), packing=st.sampled_from(Packing), size=st.integers(1, 8), dense_mask=st.booleans())
+@given(
+    rows=drawn.rows(), packing=st.sampled_from(Packing), size=st.integers(1, 8), dense_mask=st.booleans(),
+    tokens=st.integers(0, 900),
+)  # fmt: skip
 def test_every_packing_learns_the_same_tokens_and_counts_the_same(
-    rows: list[TokenRow], packing: Packing, size: int, *, dense_mask: bool
+    rows: list[TokenRow], packing: Packing, size: int, tokens: int, *, dense_mask: bool
 ) -> None:
-    parts = Packer(packing, size, 0, pair_cost=0.001, dense_mask=dense_mask)(rows)
+    parts = Packer(packing, size, 0, pair_cost=0.001, dense_mask=dense_mask, tokens=tokens)(rows)
     count = sum(label != IGNORE for row in rows for label in row.labels[1:])
     assert {part["count"] for part in parts} == {count}
     assert sum(part["supervised"] for part in parts) == count
@@ -72,9 +75,9 @@ def test_rows_of_several_micro_batches_share_a_pass_where_their_tree_fits() -> N
 
 
 @pytest.mark.parametrize("packing", [Packing.tree, Packing.pad])
-def test_rows_that_fill_blocks_make_passes_of_as_many_tokens(packing: Packing) -> None:
+def test_passes_of_a_number_of_tokens_have_as_many_rows_as_they_hold(packing: Packing) -> None:
     ids = [[*range(40 * number, 40 * number + 5 + number % 3)] for number in range(30)]
-    parts = Packer(packing, 2, 0, block=32)([TokenRow(each, each) for each in ids])
+    parts = Packer(packing, 2, 0, tokens=64)([TokenRow(each, each) for each in ids])
     assert max(part["input_ids"].numel() for part in parts) <= 64
     assert len(parts) <= sum(map(len, ids)) // 64 + 2
     assert sum(part["tokens"] for part in parts) == sum(map(len, ids))
@@ -116,11 +119,14 @@ def test_passes_are_kept_small_where_that_costs_nothing_and_whole_where_a_beginn
     size=st.integers(1, 8),
     dense_mask=st.booleans(),
     small_passes=st.booleans(),
+    tokens=st.sampled_from([0, 100, 2000]),
 )
 def test_a_smaller_packer_makes_a_smaller_longest_part_until_there_is_none(
-    rows: list[TokenRow], packing: Packing, size: int, *, dense_mask: bool, small_passes: bool
+    rows: list[TokenRow], packing: Packing, size: int, tokens: int, *, dense_mask: bool, small_passes: bool
 ) -> None:
-    packer: Packer | None = Packer(packing, size, 0, pair_cost=0.001, dense_mask=dense_mask, small_passes=small_passes)
+    packer: Packer | None = Packer(
+        packing, size, 0, pair_cost=0.001, dense_mask=dense_mask, small_passes=small_passes, tokens=tokens
+    )
     before = None
     while packer is not None:
         sizes = [part["input_ids"].numel() for part in packer(rows)]

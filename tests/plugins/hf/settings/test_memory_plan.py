@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -17,7 +18,16 @@ from framework.util.gpus import CONTEXT, Gpu, named
 from framework.util.host import GIB
 from framework_plugins.hf.packing.parts import Packer
 from framework_plugins.hf.settings.config import CPU_DTYPE, Packing
-from framework_plugins.hf.settings.memory_plan import footprint, reductions, targets
+from framework_plugins.hf.settings.memory_plan import (
+    GPU_PASS_TOKENS,
+    MIN_KEPT_TOKENS,
+    PASS_STEP,
+    PassLimits,
+    footprint,
+    plan_passes,
+    reductions,
+    targets,
+)
 from tests.framework.memory.test_shape import SMOLLM
 
 SHAPE = Shape.from_config(SMOLLM)
@@ -39,8 +49,8 @@ def settings(
 def test_lora_on_a_gpu_keeps_the_base_in_16_bits_and_the_adapter_in_32() -> None:
     made = settings("adapter.r=8")
     assert (made.weights, made.rank, made.trained_width, made.state_bytes) == (Weights.half, 8, 4, 8.0)
-    assert (made.tokens, made.loss, made.chunk) == (2 * 256, Loss.learned, 2**28)
-    assert made.masked
+    assert (made.tokens, made.loss, made.chunk) == (2 * 4 * 256, Loss.learned, 2**28)
+    assert not made.masked
     assert not made.varied
 
 
@@ -67,6 +77,11 @@ def test_lora_on_a_gpu_keeps_the_base_in_16_bits_and_the_adapter_in_32() -> None
         (["trainer.packing=none"], "masked", False),
         (["trainer.packing=none"], "attention", Attention.grouped),
         (["trainer.attention=flash_attention_2"], "masked", False),
+        (["trainer.attention=sdpa"], "masked", True),
+        (["trainer.attention=sdpa", "adapter.lora_dropout=0.1"], "masked", True),
+        (["trainer.attention=sdpa", "adapter.lora_dropout=0.1"], "varied", True),
+        (["adapter.lora_dropout=0.1"], "varied", False),
+        (["trainer.attention=flash_attention_2"], "varied", False),
         (["evaluator=[prompts]", "evaluator.prompts.batch_size=7"], "answer_rows", 7),
         (["evaluator=[prompts]", "evaluator.prompts.count=4"], "answer_rows", 4),
         ([*EIGHT, "launch=fsdp2"], "pieces", 8),
@@ -81,15 +96,45 @@ def test_each_setting_is_read(words: list[str], name: str, value: object) -> Non
     assert getattr(settings(*words), name) == value
 
 
-def test_a_gpu_computes_activations_again_only_where_memory_is_not_enough_without() -> None:
-    """The plan decides: the upper end of its band without checkpointing, beside what the GPU has free."""
-    with_room, without = settings(longest=2048), settings(gpu=named("1GiB"), longest=2048)
-    assert not with_room.checkpointing
-    assert without.checkpointing
-    kept = estimate(SHAPE, dataclasses.replace(without, checkpointing=False)).high
-    edge = round(kept + CONTEXT * GIB)
-    assert not settings(gpu=Gpu("a GPU", edge, edge), longest=2048).checkpointing
-    assert settings(gpu=Gpu("a GPU", edge, edge - 1), longest=2048).checkpointing
+@pytest.mark.parametrize("longest", [300, 2048, 9000])
+@pytest.mark.parametrize("words", [(), ("adapter.lora_dropout=0.1",), ("quantization=nf4", "trainer.packing=pad")])
+@pytest.mark.parametrize("free", [0.9, 1.6, 3.0, 5.0, 60.0])
+def test_passes_on_a_gpu_are_as_large_as_fit_and_keep_activations_up_to_a_size(
+    free: float, words: tuple[str, ...], longest: int
+) -> None:
+    gpu, some = Gpu("a GPU", 2**40, round((free + CONTEXT) * GIB)), plan(*words)
+    limits, needs = plan_passes(some, SHAPE, gpu, longest, 0)
+
+    def fits(tokens: int, *, checkpointing: bool) -> bool:
+        rows = 1 if needs.rows == 1 else math.ceil(tokens / longest)
+        made = dataclasses.replace(needs, rows=rows, length=math.ceil(tokens / rows), checkpointing=checkpointing)
+        return estimate(SHAPE, made).high <= gpu.usable
+
+    assert 0 < limits.tokens <= max(GPU_PASS_TOKENS, longest)
+    whole = min(max(GPU_PASS_TOKENS, longest), 8 * longest)
+    if limits.kept is None:  # so little fits that keeping it would take longer
+        assert not fits(MIN_KEPT_TOKENS, checkpointing=False)  # nor all, where that is less
+        assert limits.tokens == longest or fits(limits.tokens, checkpointing=True)
+    else:
+        assert limits.tokens == min(limits.kept, GPU_PASS_TOKENS, 8 * longest)
+        assert fits(limits.kept, checkpointing=False)
+        assert limits.kept >= whole or not fits(limits.kept + PASS_STEP, checkpointing=False)
+    assert needs.tokens >= max(longest, limits.tokens) or not needs.checkpointing
+
+
+def test_the_size_of_a_pass_that_is_asked_for_is_taken_anywhere() -> None:
+    words = ("trainer.tokens_per_pass=1000", "trainer.dtype=bf16")
+    assert plan_passes(plan(*words), SHAPE, GPU, 300, 0)[0] == PassLimits(1000, 1000)
+    small = Gpu("a GPU", GIB, GIB)
+    assert plan_passes(plan(*words), SHAPE, small, 300, 0)[0] == PassLimits(1000)
+    for each in (named("h200"), None):
+        group = ("launch=ddp", *EIGHT) if each else ()
+        assert plan_passes(plan(*words, *group), SHAPE, each, 300, 0)[0] == PassLimits(1000)
+    assert settings(*words, gpu=None, longest=300).tokens == 900
+    assert settings(*words, "adapter.lora_dropout=0.1", gpu=None, longest=300).tokens == 900
+    halves = [each.settings for each in reductions(plan(*words))]
+    assert {"trainer.tokens_per_pass": 500} in halves
+    assert not any("trainer.per_device_train_batch_size" in each for each in halves)
 
 
 @pytest.mark.parametrize(

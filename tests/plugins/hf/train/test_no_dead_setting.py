@@ -47,7 +47,8 @@ CHANGED = {
     "trainer.max_grad_norm": "0.001", "trainer.eval_steps": "1",
     "trainer.neftune_noise_alpha": "5", "trainer.dtype": "bf16", "trainer.attention": "eager",
     "trainer.gradient_checkpointing": "enabled", "trainer.packing": "pad", "trainer.save_seconds": "1e-9",
-    "trainer.save_steps": "1", "adapter.r": "8", "adapter.lora_alpha": "64", "adapter.lora_dropout": "0.5",
+    "trainer.save_steps": "1", "trainer.tokens_per_pass": "40",
+    "adapter.r": "8", "adapter.lora_alpha": "64", "adapter.lora_dropout": "0.5",
     "adapter.target_modules": "[q_proj]", "adapter.layers_to_transform": "[0]", "adapter.rank_pattern": "{q_proj: 2}",
     "adapter.alpha_pattern": "{q_proj: 2}", "adapter.modules_to_save": "[lm_head]",
 }  # fmt: skip

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
@@ -23,6 +25,7 @@ from framework.api.training import LossValue, Objective, TokenScores
 from framework.hooks.decorated import MARK
 from framework.util.errors import FrameworkError
 from framework_plugins.hf.loss.loss import Losses
+from framework_plugins.hf.loss.passes import Passes, is_checkpointing
 from framework_plugins.hf.packing.parts import Packer, Part
 from framework_plugins.hf.settings.config import Packing
 from framework_plugins.hf.train.distributed.steps import ShareCollator
@@ -32,6 +35,7 @@ from framework_plugins.methods.config import CrossEntropyConfig
 from framework_plugins.methods.cross_entropy import CrossEntropy
 from tests.docs.test_docs import ROOT, write_files
 from tests.support import pairs_plugin
+from tests.support.examples import examples
 from tests.support.pairs_plugin import Pairs, PairsConfig
 from tests.support.tiny import tiny_llama
 
@@ -166,15 +170,19 @@ def by_step(
     all_gather: Callable[[Any], list[Any]] = lambda mine: [mine],
     *,
     keeps_graphs: bool = True,
+    kept: int | None = None,
 ) -> Made:
     """Return what a step gives, of one process or of one of several."""
     model.zero_grad()
     losses = Losses(model, packer.packing, dense_mask=packer.dense_mask)
+    passes = Passes(packer, losses, model, kept)
 
     def backward(part: Part, *, compute: Any, last: bool, more: Any = None) -> torch.Tensor:
         del last
-        loss = compute({**part, **(more or {})})
-        loss.backward()
+        with passes.checkpointing(part):
+            assert is_checkpointing(model) == (kept is not None and part["input_ids"].numel() > kept)
+            loss = compute({**part, **(more or {})})
+            loss.backward()
         return loss.detach()  # type: ignore[no-any-return]
 
     @torch.no_grad()
@@ -218,6 +226,20 @@ def test_a_step_has_the_loss_and_gradients_of_autograd_however_it_is_cut(
             # What keeps no graphs scores the rows first.
             made = by_step(model, objective, rows, packer, keeps_graphs=packing is not Packing.tree)
             same((made[0], made[1], {} if linear else made[2]), (*expected[:2], {} if linear else expected[2]))
+
+
+@settings(max_examples=examples(12))
+@given(
+    packing=st.sampled_from(Packing), rows=st.integers(1, 9), tokens=st.integers(1, 600), kept=st.integers(0, 600),
+    share=st.booleans(),
+)  # fmt: skip
+def test_a_step_is_the_same_in_passes_of_any_number_of_tokens_kept_or_computed_again(
+    packing: Packing, rows: int, tokens: int, kept: int, model: Any, *, share: bool
+) -> None:
+    objective, some = CheckedObjective(CrossEntropy(CrossEntropyConfig()), "", 1000, plain=True), groups("rows")
+    packer = Packer(packing, rows, 0, dense_mask=True, tokens=tokens, share=share)
+    expected = by_step(model, objective, some, Packer(Packing.none, 1, 0))
+    same(by_step(model, objective, some, packer, kept=kept), expected)
 
 
 @pytest.mark.parametrize("name", KINDS)
