@@ -46,7 +46,9 @@ from framework.api.protocols.rewards import (
     Reward,
     RewardContext,
     Rewarder,
+    Rollout,
     Samples,
+    SamplingModel,
 )
 from framework.api.protocols.sources import (
     Adapter,
@@ -123,8 +125,10 @@ __all__ = [
     "Reward",
     "RewardContext",
     "Rewarder",
+    "Rollout",
     "Sampler",
     "Samples",
+    "SamplingModel",
     "Schedule",
     "SharesBase",
     "Source",

@@ -18,9 +18,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from framework import FrameworkError, Plan
 from framework.api import Data, Model, Report, TrainResult, write_atomically
 from framework.api.program import load_record, pickle_plan
@@ -30,7 +27,7 @@ from framework.api.program import (
 from framework.api.training import NumberedRows, SupportsDistributed, TokenGroup, TrainRun
 from framework_plugins.launch.config import GroupConfig
 from framework_plugins.launch.ended import group_error
-from framework_plugins.launch.worker import CONTROLS, GROUP, JOB, RESULT, STEPS, STOP, Job, open_pipe
+from framework_plugins.launch.worker import CONTROLS, GROUP, JOB, RESULT, STEPS, STOP, Job, JobRows, open_pipe
 
 POLL_SECONDS = 0.1
 """Seconds between two looks at whether the group is still there."""
@@ -58,8 +55,8 @@ class GroupLauncher:
         assert isinstance(model, SupportsDistributed)  # noqa: S101 - as the pipeline made sure
         assert data.store is not None  # noqa: S101 - every data stage writes one
         model.unload()
-        numbers = _row_numbers(data.train_groups), _row_numbers(data.validation_groups)
-        job = Job(pickle_plan(plan), data.store, *numbers, run.checkpoint, run.scratch)
+        rows = _job_rows(data.train_groups), _job_rows(data.validation_groups)
+        job = Job(pickle_plan(plan), data.store, *rows, run.checkpoint, run.scratch)
         with _job_folder(plan) as folder:
             (folder / JOB).write_bytes(pickle.dumps(job))
             with _pipe(folder / STEPS) as steps, _pipe(folder / CONTROLS) as controls, self._started(plan) as process:
@@ -121,10 +118,9 @@ def _pipe(file: Path) -> Iterator[Connection[Any, Any]]:
         yield opened
 
 
-def _row_numbers(rows: Sequence[TokenGroup]) -> NDArray[np.int64]:
-    """Return which rows of the store these are, or a table of blocks."""
-    assert isinstance(rows, NumberedRows)  # noqa: S101 - a data stage gives no others
-    return rows.numbers
+def _job_rows(rows: Sequence[TokenGroup]) -> JobRows:
+    """Return which rows of the store these are, or a table of blocks; rows that are not stored as they are."""
+    return rows.numbers if isinstance(rows, NumberedRows) else [*rows]
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:

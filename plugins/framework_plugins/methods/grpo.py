@@ -7,6 +7,8 @@ answers were made) and f (of the reference):
                      std has G - 1 in the denominator. An answer that no reward could score is in neither, and A_i = 0.
     ratio            w_it = exp(l_it - o_it), or for GSPO (arXiv 2507.18071) exp(mean_t (l_it - o_it)), one per answer
     loss of a token  L_it = -min(w_it A_i, clip(w_it, 1 - epsilon, 1 + epsilon_high) A_i) + beta w_it k_it
+                     times rho_it if the draw is corrected for: exp(o_it - d_it) with the log-probability d of the draw,
+                     or exp(sum_t (o_it - d_it)), limited by `rollout`
     divergence       k_it = exp(f_it - l_it) - (f_it - l_it) - 1
     dapo, bnpo       sum L_it / (learned tokens of the step)
     dr_grpo          sum L_it / (answers of the step x max_completion_length)
@@ -37,6 +39,7 @@ from framework.api import Example, Measure, Model, Prompt
 from framework.api.training import (
     DRAW_DIFFERENCE,
     DRAWN_LOG_PROBS,
+    IMPORTANCE_RATIO,
     OLD_LOG_PROBS,
     Generator,
     GroupedRows,
@@ -165,6 +168,8 @@ class Grpo:
             log_ratio = log_ratio.mean().expand_as(now)
         ratio, high = log_ratio.exp(), config.epsilon if config.epsilon_high is None else config.epsilon_high
         losses = -torch.min(ratio * advantage, ratio.clamp(1 - config.epsilon, 1 + high) * advantage)
+        if IMPORTANCE_RATIO in group.arrays:
+            losses = losses * _array(group, IMPORTANCE_RATIO, now)
         seen = ratio.detach()
         logged = {
             "clip_ratio/low_mean": (seen < 1 - config.epsilon) & (advantage < 0),

@@ -25,7 +25,13 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from framework.api.records import IGNORE, TokenRow
 from framework.util.errors import FrameworkError
 from framework_plugins.hf.cpu_kernels import install
-from framework_plugins.hf.loss.chunked_cross_entropy import CPU_LOGITS, FEWEST_LOGITS
+from framework_plugins.hf.loss.chunked_cross_entropy import (
+    CPU_LOGITS,
+    FEWEST_LOGITS,
+    Head,
+    summed_cross_entropy,
+    summed_cross_entropy_of_logits,
+)
 from framework_plugins.hf.loss.loss import WITHIN_FORWARD, Losses
 from framework_plugins.hf.loss.probe import probe
 from framework_plugins.hf.packing.parts import Packer
@@ -377,6 +383,28 @@ def test_logits_get_fewer_until_they_are_few(models: dict[str, tuple[Any, Losses
     assert told == ["the loss of 8 MiB of logits at a time", "the loss of 2 MiB of logits at a time", ""]
     assert losses.logits_at_once == FEWEST_LOGITS
     losses.logits_at_once = CPU_LOGITS
+
+
+@pytest.mark.parametrize("headed", [True, False])
+def test_a_large_weight_below_zero_does_not_overflow_in_fp16(*, headed: bool) -> None:
+    """Gradients are raised by the largest weight of either sign: a rejected answer may have the largest."""
+    seeded = torch.Generator().manual_seed(0)
+    states, weight = torch.randn(6, 8, generator=seeded), torch.randn(50, 8, generator=seeded)
+    target, share = torch.arange(6), torch.tensor([0.5, 0.5, 0.5, -200.0, -200.0, -200.0])
+
+    def gradient(dtype: torch.dtype) -> torch.Tensor:
+        linear = torch.nn.Linear(8, 50, bias=False).to(dtype)
+        linear.weight.data.copy_(weight)
+        given = (states if headed else states @ weight.t()).to(dtype).requires_grad_()
+        summed = (
+            summed_cross_entropy(given, Head(linear), target, share)
+            if headed
+            else summed_cross_entropy_of_logits(given + 0, target, share)
+        )
+        (found,) = torch.autograd.grad(summed, given)
+        return found.float()
+
+    torch.testing.assert_close(gradient(torch.float16), gradient(torch.float32), rtol=0.02, atol=0.5)
 
 
 class Leaky(torch.nn.Module):
