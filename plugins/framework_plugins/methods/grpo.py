@@ -148,19 +148,22 @@ class Grpo:
         """Return what these groups add to the loss of the step."""
         config = self.config
         total: Any = 0.0
-        sums: dict[str, Any] = {}
+        means: dict[str, Any] = {}
         for number, (group, (now,)) in enumerate(zip(scores.groups, scores.policy, strict=True)):
-            losses = self._tokens(group, now, None if scores.reference is None else scores.reference[number][0], sums)
+            reference = None if scores.reference is None else scores.reference[number][0]
+            losses = self._tokens(group, now, reference, scores.tokens, means)
             if config.loss_type is GrpoLoss.grpo:
                 total = total + losses.sum() / (len(now) * group.facts[ANSWERS])
             elif config.loss_type is GrpoLoss.dr_grpo:
                 total = total + losses.sum() / (config.max_completion_length * group.facts[ANSWERS])
             else:
                 total = total + losses.sum() / group.facts[TOKENS]
-        return LossValue(total, {name: value / scores.tokens for name, value in sums.items()})
+        return LossValue(total, means)
 
-    def _tokens(self, group: TokenGroup, now: Tensor, reference: Tensor | None, sums: dict[str, Any]) -> Tensor:
-        """Return the loss of each token of an answer, and add up what is logged."""
+    def _tokens(
+        self, group: TokenGroup, now: Tensor, reference: Tensor | None, tokens: int, means: dict[str, Any]
+    ) -> Tensor:
+        """Return the loss of each token of an answer, and add to the means of what is logged."""
         config, advantage = self.config, group.facts[ADVANTAGE]
         old = _array(group, OLD_LOG_PROBS, now) if OLD_LOG_PROBS in group.arrays else now.detach()
         log_ratio = now - old
@@ -170,8 +173,8 @@ class Grpo:
         losses = -torch.min(ratio * advantage, ratio.clamp(1 - config.epsilon, 1 + high) * advantage)
         if IMPORTANCE_RATIO in group.arrays:
             losses = losses * _array(group, IMPORTANCE_RATIO, now)
-        seen = ratio.detach()
-        logged = {
+        seen, logged = ratio.detach(), dict[str, Tensor]()
+        clipped = {
             "clip_ratio/low_mean": (seen < 1 - config.epsilon) & (advantage < 0),
             "clip_ratio/high_mean": (seen > 1 + high) & (advantage > 0),
         }
@@ -182,8 +185,10 @@ class Grpo:
             divergence = apart.exp() - apart - 1
             logged["kl"] = divergence.detach()
             losses = losses + config.beta * divergence * ratio
-        for name, value in logged.items():
-            sums[name] = sums.get(name, 0.0) + value.to(now.dtype).sum()
+        # Answers without an advantage are never clipped, and count.
+        for some, count in ((clipped, group.facts[TOKENS]), (logged, tokens)):
+            for name, value in some.items():
+                means[name] = means.get(name, 0.0) + value.to(now.dtype).sum() / count
         return losses
 
 

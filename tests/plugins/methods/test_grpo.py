@@ -205,7 +205,7 @@ def test_a_draw_with_other_log_probabilities_is_corrected_as_by_trl(
     expected, _ = of_trl(trainer, config, None)
     rollouts = Rollouts(
         Grpo(config), [Prompt((Message("user", "Add"),))] * 2, lambda *_, **__: [told[:3], told[3:]],
-        lambda *_, **__: Rewards(trainer.rewards.ravel().tolist(), {}, {}), rollout, 0, 1, 1, 1, [[0, 1]],
+        lambda *_, **__: Rewards([*trainer.rewards.ravel().tolist()], {}, {}), rollout, 0, 1, 1, 1, [[0, 1]],
         partial(scored, trainer.model, Packer(Packing.pad, 6, 0, dense_mask=True, together=True)), Division(),
     )  # fmt: skip
     groups = rollouts(1)

@@ -68,7 +68,7 @@ def test_numbers_of_drawn_answers_are_curves_and_the_answers_are_not() -> None:
         10,
         0.1,
         loss_metrics=dict.fromkeys(names, 0.5),
-        samples=[Sample("Why?", "So.", None, stopped=True)],
+        samples=[Sample("Why?", "So.", None, stopped=True, scores={})],
     )
     values = step_values(step)
     assert {name: values[f"train/{name}"] for name in names} == step.loss_metrics

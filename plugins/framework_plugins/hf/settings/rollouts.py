@@ -11,12 +11,17 @@ from annotated_types import Interval
 from framework import Plan
 from framework.api import Gpu
 from framework.api.training import ImportanceSampling, RolloutConfig
-from framework_plugins.hf.settings.config import Dtype, HFTrainerConfig, LoraAdapterConfig, NoQuantizationConfig
+from framework_plugins.hf.settings.config import Dtype, HFTrainerConfig, LoraAdapterConfig, NoQuantizationConfig, Switch
 
 
 @dataclass
 class ModelRolloutConfig(RolloutConfig):
     """The model that is trained, in batches; a prompt is read once for all of its answers."""
+
+    merge: Switch = Switch.auto
+    """Merge LoRA into the weights while answers are drawn, and put the weights of the base back after it. It takes
+    their memory a second time. auto: on a CPU with enough free memory, where it draws faster; on a GPU nobody has
+    measured it."""
 
 
 @dataclass

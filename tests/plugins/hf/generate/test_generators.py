@@ -11,6 +11,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from framework import FrameworkError
@@ -19,7 +20,9 @@ from framework.api.registry import components
 from framework.api.training import SamplingModel
 from framework.testing.suites import RolloutSuite
 from framework.testing.suites.rollout import ASKED
+from framework_plugins.hf.generate.merged import merged, merged_bytes
 from framework_plugins.hf.model import HFModel
+from framework_plugins.hf.settings.config import Switch
 from tests.support.tiny import tiny_llama
 from tests.support.training import with_adapter
 
@@ -54,10 +57,35 @@ class TestModel(OfTiny):
     option = "model"
 
 
+class TestUnmerged(OfTiny):
+    option = "model"
+    settings: ClassVar[dict[str, Any]] = {"merge": Switch.disabled}
+
+
 class TestContinuous(OfTiny):
     option = "continuous"
     settings: ClassVar[dict[str, Any]] = {"max_memory_percent": 0.01}
     repeats = False
+
+
+def test_merged_weights_are_those_of_base_and_adapter_and_the_base_comes_back_bit_for_bit(
+    opened_model: HFModel,
+) -> None:
+    model, ids = opened_model.model.eval(), torch.tensor([[5, 6, 7]])
+    before = {name: (weight, weight.detach().clone()) for name, weight in model.named_parameters()}
+    with torch.no_grad():
+        plain = model(ids).logits
+        with merged(model):
+            changed = [name for name, (weight, value) in before.items() if not torch.equal(weight, value)]
+            assert {name.rpartition(".base_layer")[1] for name in changed} == {".base_layer"}
+            torch.testing.assert_close(model(ids).logits, plain, atol=1e-4, rtol=1e-4)
+        with pytest.raises(KeyboardInterrupt), merged(model):
+            raise KeyboardInterrupt
+        assert torch.equal(model(ids).logits, plain)
+    assert merged_bytes(model) == sum(before[name][1].nbytes for name in changed)
+    for name, weight in model.named_parameters():
+        assert weight is before[name][0]
+        assert torch.equal(weight, before[name][1])
 
 
 def test_vllm_gets_the_adapter_of_each_draw(opened_model: HFModel, monkeypatch: pytest.MonkeyPatch) -> None:
