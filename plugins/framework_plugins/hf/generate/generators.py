@@ -75,7 +75,7 @@ class Continuous:
                 errors = next((f": {each.error}" for each in given.values() if each.error), "")
                 raise FrameworkError(
                     f"rollout=continuous: transformers gives {len(found)} of {count(len(starts), 'answer')}{errors}: "
-                    "set a lower rollout.max_memory_percent, or rollout=model"
+                    "set another rollout.max_memory_percent, or rollout=model"
                 )
             asked = [prompt for prompt in prompts for _ in range(n)]
             drawn = [

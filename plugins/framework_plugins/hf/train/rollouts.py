@@ -226,7 +226,7 @@ class Rollouts:
         if self.silent < 0 or any(each.metrics()["frac_reward_zero_std"] < 1 for each in draws):
             self.silent = -1
             return
-        self.silent += len(draws)
+        self.silent += len(draws) * self.iterations
         if self.silent < min(PATIENCE, self.steps):
             return
         last = draws[-1]
@@ -272,17 +272,17 @@ class Rollouts:
         Raises:
             FrameworkError: they are of other weights.
         """
-        difference = metrics.get(DRAW_DIFFERENCE, 0.0)
-        if difference <= NAMED:
+        difference, most = metrics.get(DRAW_DIFFERENCE, 0.0), self.config.max_logp_difference
+        if difference <= min(NAMED, most):
             return
         text = (
             f"step {step}: the log-probabilities of the answers are {difference:.2g} nats a token away from those that "
             "the training computes"
         )
-        if difference > self.config.max_logp_difference:
+        if difference > most:
             raise FrameworkError(
                 f"{text}: the answers were drawn with other weights than those that are trained "
-                f"(rollout.max_logp_difference={self.config.max_logp_difference:g})"
+                f"(rollout.max_logp_difference={most:g})"
             )
         mode = self.config.importance_sampling_mode
         if not self.warned:

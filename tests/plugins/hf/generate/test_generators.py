@@ -64,7 +64,7 @@ class TestUnmerged(OfTiny):
 
 class TestContinuous(OfTiny):
     option = "continuous"
-    settings: ClassVar[dict[str, Any]] = {"max_memory_percent": 0.01}
+    settings: ClassVar[dict[str, Any]] = {"max_memory_percent": 0.1}
     repeats = False
 
 

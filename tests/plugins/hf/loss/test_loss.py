@@ -385,6 +385,21 @@ def test_logits_get_fewer_until_they_are_few(models: dict[str, tuple[Any, Losses
     losses.logits_at_once = CPU_LOGITS
 
 
+def test_a_probe_leaves_the_temperature_of_drawn_answers_as_it_is(models: dict[str, tuple[Any, Losses]]) -> None:
+    """In a group of processes the probe comes after it."""
+    model, losses = models["plain"]
+    cool = losses.at_temperature(0.5)
+    (part,) = Packer(Packing.pad, 3, 0)(drawn.make(5, 3, 40))
+    before = cool.log_probs(part)[0]
+    probe(cool)
+    cool.apply_probe(cool.probe_result)
+    assert torch.equal(cool.log_probs(part)[0], before)
+    with torch.no_grad():
+        logits = losses.pick_learned(part, model(**losses.inputs(part), use_cache=False).logits)
+    wanted = (logits / 0.5).log_softmax(-1).gather(1, part["target"][:, None])[:, 0]
+    torch.testing.assert_close(before.detach(), wanted, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("headed", [True, False])
 def test_a_large_weight_below_zero_does_not_overflow_in_fp16(*, headed: bool) -> None:
     """Gradients are raised by the largest weight of either sign: a rejected answer may have the largest."""

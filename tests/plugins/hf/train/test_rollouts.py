@@ -192,6 +192,9 @@ def test_draws_of_other_weights_are_refused_before_the_update() -> None:
     assert rollouts.warned
     with pytest.raises(FrameworkError, match=r"step 2: .* are 1.5 nats a token away .* drawn with other weights"):
         rollouts.check(2, {DRAW_DIFFERENCE: 1.5})
+    rollouts.config = RolloutConfig(max_logp_difference=0.01)
+    with pytest.raises(FrameworkError, match=r"max_logp_difference=0.01"):
+        rollouts.check(2, {DRAW_DIFFERENCE: 0.05})
 
 
 def by_dice(prompts: Sequence[Prompt], n: int, *, seed: int, first: int = 0, **_: Any) -> list[list[Sampled]]:
