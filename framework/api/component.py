@@ -56,6 +56,7 @@ GROUPS = {
         Group("callback", schema.CallbackConfig, several=True),
         Group("launch", schema.LaunchConfig),
         Group("metric", schema.MetricConfig, several=True),
+        Group("rollout", schema.RolloutConfig),
         Group("reward", schema.RewardConfig, several=True),
         Group("evaluator", schema.EvaluatorConfig, several=True),
         Group("exporter", schema.ExporterConfig, several=True),

@@ -23,6 +23,7 @@ NAMED = ("optim_args", "lr_scheduler_kwargs")
 """Those that were named values."""
 YOUNGER_GROUPS = {
     "method": "sft", "loss": "cross_entropy", "optimizer": "adamw_torch", "schedule": "linear", "sampler": "shuffled",
+    "rollout": "model",
 }  # fmt: skip
 """Groups that earlier versions did not have, and what they did: `trainer` had the settings of the last three."""
 BETAS = {"adam_beta1": 0.9, "adam_beta2": 0.999, "beta3": 0.9999}

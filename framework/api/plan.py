@@ -102,6 +102,7 @@ class Plan:
     sampler: Selection
     callback: Mapping[str, Selection]
     launch: Selection
+    rollout: Selection
     reward: Mapping[str, Selection]
     metric: Mapping[str, Selection]
     evaluator: Mapping[str, Selection]

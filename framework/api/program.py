@@ -120,7 +120,7 @@ from framework.util.errors import (
 
 if TYPE_CHECKING:
     from framework.api.text.bars import Bars
-    from framework.data.lengths import stored_rows
+    from framework.data.lengths import stored_prompts, stored_rows
     from framework.data.stage import load_data
     from framework.evaluate.verdict import Comparison, compare_systems
 
@@ -190,6 +190,7 @@ __all__ = [
     "signal_name",
     "skipped_plugins",
     "stale",
+    "stored_prompts",
     "stored_rows",
     "sweep_facts",
     "this_program",
@@ -203,6 +204,8 @@ _LATER = {
     "Comparison": "framework.evaluate.verdict",
     "compare_systems": "framework.evaluate.verdict",
     "load_data": "framework.data.stage",
+    "rewarder": "framework.api.rewarding",
+    "stored_prompts": "framework.data.lengths",
     "stored_rows": "framework.data.lengths",
 }
 

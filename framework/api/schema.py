@@ -8,7 +8,7 @@ changes. Defaults live here; YAML below `conf/` holds only what differs.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Annotated, Any, ClassVar
@@ -33,6 +33,7 @@ __all__ = [
     "FailOn",
     "FormatConfig",
     "HealthConfig",
+    "ImportanceSampling",
     "LaunchConfig",
     "Learn",
     "LoggerConfig",
@@ -50,6 +51,7 @@ __all__ = [
     "Rates",
     "RewardConfig",
     "Role",
+    "RolloutConfig",
     "RunConfig",
     "SamplerConfig",
     "ScheduleConfig",
@@ -259,12 +261,14 @@ class PassCost:
         more_forwards: forward passes of each row without gradients, such as those of a reference.
         rollout_tokens: tokens that are generated for a group.
         asks_base: whether each step asks the base, its adapter switched off, since the answers come with the step.
+        iterations: optimizer steps on the rows of a step, before those of another one come.
     """
 
     rows: float = 1.0
     more_forwards: float = 0.0
     rollout_tokens: float = 0.0
     asks_base: bool = False
+    iterations: int = 1
 
 
 @dataclass(frozen=True)
@@ -305,6 +309,49 @@ class MethodConfig:
         Each can be the objective of a sweep, and decide which validation is the best.
         """
         return ()
+
+
+class ImportanceSampling(Enum):
+    """How the loss of tokens is corrected that were drawn with other log-probabilities than the training computes.
+
+    The names are TRL's, `vllm_importance_sampling_mode`.
+    """
+
+    none = "none"
+    token_truncate = "token_truncate"  # noqa: S105 - no password
+    token_mask = "token_mask"  # noqa: S105 - as above
+    sequence_truncate = "sequence_truncate"
+    sequence_mask = "sequence_mask"
+
+
+@dataclass
+class RolloutConfig:
+    """What draws the answers of a method that samples them."""
+
+    tried: ClassVar[bool] = True
+    """Whether somebody has run it on the hardware that it is for; the plan names one that nobody has."""
+    importance_sampling_mode: ImportanceSampling = ImportanceSampling.none
+    """Correct for log-probabilities of the draw that differ from those that the training computes: multiply the loss of
+    a token by the ratio of its probabilities, or of those of its answer (`sequence`), limited to the range
+    (`truncate`), or 0 outside of it (`mask`). It takes a forward pass of all answers."""
+    importance_sampling_clip_max: Annotated[float | None, Gt(0)] = 3.0
+    """The highest ratio. null: no limit."""
+    importance_sampling_clip_min: Annotated[float | None, Interval(ge=0)] = None
+    """The lowest ratio. null: no limit."""
+    max_logp_difference: Annotated[float, Interval(gt=0, le=1000)] = 1.0
+    """End the run if the log-probabilities of a draw differ by more than this from those that the training computes, in
+    nats a token on average: then the answers are those of other weights."""
+
+    def problems(self) -> Iterator[str]:
+        """Say which settings do not go together, a sentence each."""
+        least, most = self.importance_sampling_clip_min, self.importance_sampling_clip_max
+        if least is not None and most is not None and least >= most:
+            yield f"rollout.importance_sampling_clip_min={least:g} has to be below clip_max={most:g}"
+        if self.importance_sampling_mode.value.endswith("truncate") and least is most is None:
+            yield (
+                f"rollout.importance_sampling_mode={self.importance_sampling_mode.value} without limits truncates "
+                "nothing: set rollout.importance_sampling_clip_max=3"
+            )
 
 
 @dataclass
@@ -649,6 +696,7 @@ class RunConfig:
     callback: Annotated[dict[str, CallbackConfig], OF_TRAINING] = field(default_factory=dict)
     launch: Annotated[LaunchConfig, Affects.training] = MISSING
     # The data stage audits them.
+    rollout: Annotated[RolloutConfig, OF_TRAINING] = MISSING
     reward: Annotated[dict[str, RewardConfig], OF_TRAINING | Affects.audit] = field(default_factory=dict)
     metric: Annotated[dict[str, MetricConfig], Affects.baseline | Affects.training] = field(default_factory=dict)
     evaluator: Annotated[dict[str, EvaluatorConfig], Affects.baseline | Affects.training] = field(default_factory=dict)

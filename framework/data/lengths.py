@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.api.records import GroupedRows, Lengths, TokenGroup, TokenRow
+from framework.api.records import GroupedRows, Lengths, Prompt, TokenGroup, TokenRow
 from framework.api.schema import Overflow, Role
 from framework.data import blocks
+from framework.data.prompts import to_prompt
 from framework.data.store import Rows, Store
 from framework.util.errors import FrameworkError
 
@@ -130,6 +131,16 @@ def stored_rows(folder: Path, numbers: Iterable[Numbers], limit: int) -> list[Ro
     """Return groups of the store in a folder, once for each of `numbers`, cut at `limit` tokens; see `token_groups`."""
     store = Store(folder)
     return [token_groups(store, each, limit) for each in numbers]
+
+
+def stored_prompts(folder: Path, numbers: Numbers) -> Rows[Prompt]:
+    """Return what rows of the store in a folder ask."""
+    return prompts_of(Store(folder), numbers)
+
+
+def prompts_of(store: Store, numbers: Numbers) -> Rows[Prompt]:
+    """Return what rows ask; plain text asks nothing."""
+    return Rows(numbers[~store.columns.plain[numbers]], lambda number: to_prompt(store.example(number)))
 
 
 def token_groups(store: Store, numbers: Numbers, limit: int) -> Rows[TokenGroup]:

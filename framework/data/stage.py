@@ -37,7 +37,6 @@ from framework.data import audit, lengths, mask_verification, reward_audit
 from framework.data.audit import StoredRows
 from framework.data.blocks import NOTHING, fill_blocks
 from framework.data.lengths import Fitted
-from framework.data.prompts import to_prompt
 from framework.data.reader import PART, Reader
 from framework.data.store import Rows, Store
 from framework.data.trial import no_rows
@@ -160,7 +159,10 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
     plain = bool(len(validation) and rows.columns.plain[validation].all())
     apart = not judged or plain or bool((rows.columns.part == RowPart.prompts).any())
     chosen_by, judged_by = (validation, validation) if apart else _halved(rows, validation, config.seed)
-    prompts, selection = _prompts(rows, judged_by, config.seed), _prompts_of(rows, spread_order(chosen_by, config.seed))
+    prompts, selection = (
+        _prompts(rows, judged_by, config.seed),
+        lengths.prompts_of(rows, spread_order(chosen_by, config.seed)),
+    )
     drawn = math.ceil(plan.cost.rollout_tokens / plan.cost.rows)
     _check_drawn(rows, fitted.numbers, limit, drawn)
     _check_positions(model, rows, np.concatenate([fitted.numbers, held_out.numbers]), limit, drawn)
@@ -218,7 +220,7 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
     data = Data(
         answers[0], answers[1], prompts, result, plan.format, rows.folder, selection, clusters,
         train_groups=train_groups, validation_groups=validation_groups,
-        train_prompts=_prompts_of(rows, fitted.numbers) if plan.method.config.samples else (),
+        train_prompts=lengths.prompts_of(rows, fitted.numbers) if plan.method.config.samples else (),
     )  # fmt: skip
     return data, part
 
@@ -406,7 +408,7 @@ def _halved(rows: Store, validation: NDArray[np.int64], seed: int) -> tuple[NDAr
 def _prompts(rows: Store, judged_by: NDArray[np.int64], seed: int) -> Rows[Prompt]:
     """Return what is asked before and after: the source's own prompts, else the rows that are held out to judge by."""
     own = np.flatnonzero(rows.columns.part == RowPart.prompts)
-    return _prompts_of(rows, own if len(own) else spread_order(judged_by, seed))
+    return lengths.prompts_of(rows, own if len(own) else spread_order(judged_by, seed))
 
 
 def spread_order(numbers: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
@@ -418,11 +420,6 @@ def spread_order(numbers: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     places = (start + GOLDEN * np.arange(len(numbers))) % 1
     # The rank of each place: the inverse of the order that sorts them.
     return numbers[np.argsort(np.argsort(places))]
-
-
-def _prompts_of(rows: Store, numbers: NDArray[np.int64]) -> Rows[Prompt]:
-    asking = numbers[~rows.columns.plain[numbers]]  # plain text asks nothing
-    return Rows(asking, lambda number: to_prompt(rows.example(number)))
 
 
 def _few_prompts(asked: int, confidence: float) -> list[Finding]:

@@ -222,9 +222,9 @@ def work(context: PlanContext, rows: KnownRows) -> Work:
     """Return what a training has to do: steps, operations, and the time by what this machine did before."""
     training, settings = context.plan.training, context.settings
     an_epoch = math.ceil(rows.rows / context.plan.batch)
-    steps = training.max_steps or math.ceil(training.num_train_epochs * an_epoch)
-    epochs = steps / an_epoch
     cost = context.plan.cost
+    steps = training.max_steps or math.ceil(training.num_train_epochs * cost.iterations * an_epoch)
+    epochs = steps / an_epoch
     drawn = rows.rows * cost.rollout_tokens  # at most: an answer may end sooner
     computed = rows.tokens * rows.computed + drawn
     length = rows.tokens / rows.rows / (1 if drawn else cost.rows) + cost.rollout_tokens / cost.rows
@@ -242,7 +242,7 @@ def work(context: PlanContext, rows: KnownRows) -> Work:
         tokens=rows.tokens,
         supervised_tokens=rows.supervised_tokens,
         steps=steps,
-        epochs=round(epochs, 2),
+        epochs=round(epochs / cost.iterations, 2),
         flops=operations,
         seconds_low=seconds and seconds[0],
         seconds_high=seconds and seconds[1],
@@ -294,7 +294,7 @@ def rates(factor: Callable[[int], float], peak: float, steps: int) -> list[float
 
 def _passes(cost: PassCost) -> float:
     """Return how much more is computed than by one forward and backward pass, which takes twice the forward pass."""
-    return 1 + (cost.more_forwards + (cost.rollout_tokens > 0)) / 3
+    return 1 + (cost.more_forwards + (cost.rollout_tokens > 0)) / 3 / cost.iterations
 
 
 def speed_key(context: PlanContext) -> str:

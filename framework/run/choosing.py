@@ -23,6 +23,7 @@ from framework.api.protocols import (
     KeepsCheckpoints,
     LooksInStages,
     Model,
+    RemoteTrainer,
     Samples,
     StartsOver,
 )
@@ -96,13 +97,14 @@ def _streamed(
     temperature: float,
     top_p: float,
     seed: int,
+    first: int = 0,
 ) -> list[list[Answer]]:
     def answer(prompt: Prompt, own: int) -> Answer:
         pieces = model.stream(prompt, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=own)
         ids = tuple(model.tokenize(text := "".join(pieces)))
         return Answer(text, len(ids), stopped=len(ids) < max_new_tokens, ids=ids)
 
-    return [[answer(prompt, _seed(seed, place, k)) for k in range(n)] for place, prompt in enumerate(prompts)]
+    return [[answer(prompt, _seed(seed, place, k)) for k in range(n)] for place, prompt in enumerate(prompts, first)]
 
 
 def _seed(*parts: int) -> int:
@@ -230,6 +232,7 @@ def with_control(
     before: EvalResult | None,
     after: EvalResult,
     interruption: Interruption,
+    remote_trainer: RemoteTrainer | None,
 ) -> EvalResult:
     """Train the control, ask it what the trained model was asked, and add the comparison to the measures.
 
@@ -245,7 +248,7 @@ def with_control(
     controller = TrainingController(
         _Silent(), measuring, before, interruption, rows=lambda: choosing.rows(control=True)
     )
-    controller.train(folder, plan.run_dir / SCRATCH)
+    controller.train(folder, plan.run_dir / SCRATCH, remote_trainer)
     asked = _measures(measuring, after)
     if isinstance(model, KeepsCheckpoints):
         model.forget_checkpoints()

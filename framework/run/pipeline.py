@@ -240,7 +240,7 @@ def _run_stages(
         with stages.run(Stage.evaluate):
             after = reuse.measure(before)
             if choosing and before and choosing.method.control and Stage.evaluate not in completed.stages:
-                after = with_control(choosing, measuring, before, after, interruption)
+                after = with_control(choosing, measuring, before, after, interruption, remote_trainer)
             stages.save(after)
         completed.note(Stage.evaluate, stages.seconds)
     before = comparable(before, after)

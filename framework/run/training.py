@@ -88,13 +88,13 @@ class TrainingController:
             checkpoint, scratch, self.step, self.measure, self.interruption.asked, self.callbacks.state,
             self.callbacks.restore, self.data.train_prompts, rewarder(self.plan.reward),
         )  # fmt: skip
+        data = self.data
+        if self.rows:  # the held-out rows are questions, which have no loss
+            data = dataclasses.replace(data, train_groups=self.rows(), validation=(), validation_groups=())
         if remote_trainer:
-            trained = remote_trainer(self.plan, self.model, self.data, run)
+            trained = remote_trainer(self.plan, self.model, data, run)
         else:
-            groups, validation = self.data.train_groups, self.data.validation_groups
-            if self.rows:  # the held-out rows are questions, which have no loss
-                groups, validation = self.rows(), []
-            trained = self.model.train(groups, validation, run)
+            trained = self.model.train(data.train_groups, data.validation_groups, run)
         best, training = self.best, self.plan.training
         chose = training.keep_best or training.early_stopping_patience is not None
         # The rows of the validation loss also give the prompts to choose by, if there are any.

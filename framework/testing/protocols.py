@@ -28,6 +28,7 @@ PROTOCOLS: dict[str, type] = {
     "sampler": protocols.Sampler,
     "callback": protocols.Callback,
     "launch": protocols.Launcher,
+    "rollout": protocols.Rollout,
     "reward": protocols.Reward,
     "metric": protocols.Metric,
     "evaluator": protocols.Evaluator,

@@ -74,7 +74,7 @@ TABLE = (
         "transformers.configuration_utils",
         "PreTrainedConfig._attn_implementation",
         None,
-        (f"{HF}/backend.py", f"{HF}/loss/loss.py"),
+        (f"{HF}/backend.py", f"{HF}/loss/loss.py", f"{HF}/generate/generators.py"),
     ),
     Private(
         "transformers.core_model_loading",

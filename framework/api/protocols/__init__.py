@@ -49,7 +49,9 @@ from framework.api.protocols.rewards import (
     Reward,
     RewardContext,
     Rewarder,
+    Rollout,
     Samples,
+    SamplingModel,
 )
 from framework.api.protocols.sources import (
     Adapter,
@@ -128,8 +130,10 @@ __all__ = [
     "Reward",
     "RewardContext",
     "Rewarder",
+    "Rollout",
     "Sampler",
     "Samples",
+    "SamplingModel",
     "Schedule",
     "SharesAnswers",
     "SharesBase",

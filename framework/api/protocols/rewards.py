@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from framework.api.records import Answer, Prompt, Rewards, Sampled, TokenGroup
 
 
@@ -67,8 +69,53 @@ class Generator(Protocol):
         temperature: float,
         top_p: float,
         seed: int,
+        first: int = 0,
     ) -> Sequence[Sequence[Sampled]]:
-        """Draw `n` answers to each prompt; the same weights and seed give the same answers, in any batches."""
+        """Draw `n` answers to each prompt; the same weights and seed give the same answers, in any batches.
+
+        `first` is the number of the first of these prompts among those that share the seed: another process draws the
+        answers to the prompts before it.
+        """
+
+
+class SamplingModel(Protocol):
+    """The model of a run, as an option of `rollout=` sees it."""
+
+    stop_ids: frozenset[int]
+    """The tokens that end an answer."""
+
+    @property
+    def model(self) -> Any:
+        """The model of transformers with what is trained of it, in evaluation mode while answers are drawn."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """Its tokenizer."""
+
+    @property
+    def draw(self) -> Generator:
+        """Draws with the model itself, in batches."""
+
+    def prompt_ids(self, prompt: Prompt) -> list[int]:
+        """Return the tokens of a prompt, to which an answer is drawn."""
+
+    def sampled(self, prompt: Prompt, ids: Sequence[int], log_probs: Sequence[float]) -> Sampled:
+        """Return an answer of which the tokens are known, the stop token included, and their log-probabilities."""
+
+    def save_adapter(self, folder: Path) -> None:
+        """Write the weights that are trained, as they are now, in the form of peft."""
+
+
+@runtime_checkable
+class Rollout(Protocol):
+    """An option of `rollout=`."""
+
+    def generator(self, model: SamplingModel) -> Generator:
+        """Return what draws answers with the weights that the model has at each call.
+
+        Its log-probabilities are those of the whole distribution at the temperature, before `top_p` cuts it. The
+        training compares them with its own.
+        """
 
 
 @runtime_checkable

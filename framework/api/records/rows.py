@@ -255,6 +255,8 @@ class Sampled(Answer):
 DRAWN_LOG_PROBS, OLD_LOG_PROBS = "drawn_log_probs", "old_log_probs"
 """Arrays of answers that are learned: log-probabilities as they were drawn, and as the trainer computes them with the
 weights of the draw, if those have changed since."""
+IMPORTANCE_RATIO = "importance_sampling_ratio"
+"""The array of what the loss of each token is multiplied by, because it was drawn with other log-probabilities."""
 DRAW_DIFFERENCE = "sampling_logp_difference"
 """The metric of an objective by which a trainer checks that both are of the same weights: the mean of |difference|."""
 

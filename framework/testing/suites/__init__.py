@@ -21,6 +21,7 @@ from framework.testing.suites.formatter import FormatterSuite
 from framework.testing.suites.logger import LoggerSuite
 from framework.testing.suites.metric import MetricSuite
 from framework.testing.suites.objective import LossSuite, MethodSuite
+from framework.testing.suites.rollout import RolloutSuite
 from framework.testing.suites.source import SourceSuite
 from framework.testing.suites.training import CallbackSuite, OptimizerSuite, SamplerSuite, ScheduleSuite
 
@@ -35,6 +36,7 @@ __all__ = [
     "MethodSuite",
     "MetricSuite",
     "OptimizerSuite",
+    "RolloutSuite",
     "SamplerSuite",
     "ScheduleSuite",
     "SourceSuite",

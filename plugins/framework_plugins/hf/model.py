@@ -23,10 +23,12 @@ from framework.api.training import (
     IGNORE,
     AnswerHelper,
     AnswerTask,
+    Generator,
     Method,
     ModelPlace,
     ModelSource,
     Role,
+    Rollout,
     Sampled,
     TextForm,
     TokenGroup,
@@ -37,10 +39,10 @@ from framework.api.training import (
     shared_cache,
 )
 from framework_plugins.hf.generate.generate import complete, shared_beginning, to_answer
-from framework_plugins.hf.generate.sample import Drawn, sample
+from framework_plugins.hf.generate.sample import sample
 from framework_plugins.hf.generate.stream import sampler, stream
 from framework_plugins.hf.generate.together import answer_together
-from framework_plugins.hf.load.adapt_model import as_base, begin, restore_adapter
+from framework_plugins.hf.load.adapt_model import as_base, begin, restore_adapter, save_weights
 from framework_plugins.hf.load.adapter_config import has_frozen, initialization, saved_config, trained_config
 from framework_plugins.hf.load.base_cache import base_key
 from framework_plugins.hf.load.from_rows import begin_from_rows
@@ -142,6 +144,7 @@ class HFModel:
         self._evaluation: Evaluation | None = None
         self._from_base = DivergenceFromBase()
         self._probe_key = ""
+        self._generator: Generator | None = None
 
     @functools.cached_property
     def chat(self) -> chat.Chat:
@@ -249,26 +252,60 @@ class HFModel:
         )  # fmt: skip
 
     def sample(
-        self, prompts: Sequence[Prompt], n: int, *, max_new_tokens: int, temperature: float, top_p: float, seed: int
+        self,
+        prompts: Sequence[Prompt],
+        n: int,
+        *,
+        max_new_tokens: int,
+        temperature: float,
+        top_p: float,
+        seed: int,
+        first: int = 0,
+    ) -> Sequence[Sequence[Sampled]]:
+        """Draw `n` answers to each prompt, with what `rollout=` says."""
+        self._in_eval_mode()
+        if self._generator is None:
+            rollout: Rollout = self.plan.rollout.create()
+            self._generator = rollout.generator(self)
+        return self._generator(
+            prompts, n, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed, first=first
+        )
+
+    def draw(
+        self,
+        prompts: Sequence[Prompt],
+        n: int,
+        *,
+        max_new_tokens: int,
+        temperature: float,
+        top_p: float,
+        seed: int,
+        first: int = 0,
     ) -> list[list[Sampled]]:
-        """Draw `n` answers to each prompt; see `sample.sample`."""
-        starts = [self.tokenize(self.render(prompt)) for prompt in prompts]
+        """Draw with the model itself; see `sample.sample`."""
         drawn = sample(
-            self._in_eval_mode(), self.tokenizer, starts, n, self.stop_ids, self.config.per_device_eval_batch_size,
-            self._draws, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed,
-            share=self.forward_plan.prefix_reusable,
+            self._in_eval_mode(), self.tokenizer, list(map(self.prompt_ids, prompts)), n, self.stop_ids,
+            self.config.per_device_eval_batch_size, self._draws, max_new_tokens=max_new_tokens, temperature=temperature,
+            top_p=top_p, seed=seed, first=first, share=self.forward_plan.prefix_reusable,
         )  # fmt: skip
         return [
-            [self._sampled(prompt.where, start, each) for each in some]
-            for prompt, start, some in zip(prompts, starts, drawn, strict=True)
+            [self.sampled(prompt, each.ids, each.log_probs) for each in some]
+            for prompt, some in zip(prompts, drawn, strict=True)
         ]
 
-    def _sampled(self, where: str, start: list[int], drawn: Drawn) -> Sampled:
-        answer = to_answer(self.tokenizer, drawn.ids, self.stop_ids)
-        row = TokenRow([*start, *drawn.ids], [IGNORE] * len(start) + drawn.ids, where)
-        return Sampled(
-            answer.text, answer.tokens, answer.stopped, answer.ids, row=row, log_probs=tuple(drawn.log_probs)
-        )
+    def prompt_ids(self, prompt: Prompt) -> list[int]:
+        """Return the tokens of a prompt, to which an answer is drawn."""
+        return self.tokenize(self.render(prompt))
+
+    def sampled(self, prompt: Prompt, ids: Sequence[int], log_probs: Sequence[float]) -> Sampled:
+        """Return an answer of which the tokens are known."""
+        answer, start, said = to_answer(self.tokenizer, [*ids], self.stop_ids), self.prompt_ids(prompt), [*ids]
+        row = TokenRow([*start, *said], [IGNORE] * len(start) + said, prompt.where)
+        return Sampled(answer.text, answer.tokens, answer.stopped, answer.ids, row=row, log_probs=tuple(log_probs))
+
+    def save_adapter(self, folder: Path) -> None:
+        """Write the weights that are trained, as they are now."""
+        save_weights(self.model, folder, self.tokenizer)
 
     def stream(
         self, prompt: Prompt, *, max_new_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None
@@ -465,5 +502,5 @@ class HFModel:
         """Free the memory, so that the next run of a sweep has it; it need not find out again what it takes."""
         if self._evaluation:
             shared_cache().keep(PROBED, self._probe_key, self._evaluation.known)
-        self._model = self._evaluation = None
+        self._model = self._evaluation = self._generator = None
         free_memory()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from framework import Component, Stage, hookimpl
 from framework.api.training import Engine, chat_template_problem
-from framework_plugins.hf.settings import checks, config, optimizers, schedules
+from framework_plugins.hf.settings import checks, config, optimizers, rollouts, schedules
 from framework_plugins.hf.settings.library_fields import LoraArgs
 
 if TYPE_CHECKING:
@@ -37,6 +37,10 @@ def framework_components() -> Iterable[Component]:
     yield Component("rslora", config.RsLoraAdapterConfig, "framework_plugins.hf.load.adapters:RsLora")
     yield Component("full", config.FullConfig, "framework_plugins.hf.load.adapters:Full")
     yield Component("hf", config.HFTrainerConfig, "framework_plugins.hf.backend:HFBackend")
+    generators = "framework_plugins.hf.generate"
+    yield Component("model", rollouts.ModelRolloutConfig, f"{generators}.generators:OwnBatches")
+    yield Component("continuous", rollouts.ContinuousRolloutConfig, f"{generators}.generators:Continuous")
+    yield Component("vllm", rollouts.VllmRolloutConfig, f"{generators}.vllm:Vllm", extra="vllm")
     yield Component("shuffled", config.ShuffledConfig, "framework_plugins.hf.train.order:Shuffled")
     yield from optimizers.components()
     yield from schedules.components()
@@ -75,6 +79,7 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
             "training from something else: set launch=ddp or launch=single"
         )
     yield from _sampling_problems(plan)
+    yield from rollouts.problems(plan)
     trainer = plan.trainer.config
     if not isinstance(trainer, config.HFTrainerConfig):
         return
@@ -91,10 +96,11 @@ def _sampling_problems(plan: Plan) -> Iterable[str]:
     method, name = plan.method.config, plan.method.component.name
     if not (method.samples and method.own_objective) or Stage.train not in plan.stages:
         return  # others choose among answers that are drawn before the training
-    if plan.launch.config.group():
+    group = plan.launch.config.group()
+    if group and group.sharded:
         yield (
-            f"method={name} draws answers in one process, and launch={plan.launch.component.name} trains in several: "
-            "set launch=single"
+            f"method={name} draws answers in each process on its own, and launch={plan.launch.component.name} has all "
+            "of them compute each token together: set launch=ddp or launch=single"
         )
     if plan.cost.asks_base and (begins := _start_beside_base(plan.adapter.config)):
         yield (
@@ -152,6 +158,7 @@ def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
     if isinstance(plan.training, config.HFTrainerConfig):
         yield from optimizers.advice(plan)
         yield from schedules.advice(plan, work.steps) if work is not None else ()
+    yield from rollouts.advice(plan)
     adapter, rate, method = plan.adapter.config, plan.training.learning_rate, plan.method.config
     full, lora = method.full_rates, method.adapter_rates
     if isinstance(adapter, config.FullConfig) and rate > full.most:

@@ -22,9 +22,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from framework import FrameworkError, Plan, Stage
 from framework.api import Data, Model, Report, TrainResult, write_atomically
 from framework.api.program import SIGNALS, Interrupted, load_record, pickle_plan
@@ -47,7 +44,7 @@ from framework_plugins.launch.helper import Helper
 from framework_plugins.launch.meeting import Meeting, meeting, settings, versions
 from framework_plugins.launch.node import start_node
 from framework_plugins.launch.outer import SAME_ROWS, follow, in_group, rows_of, take_variables
-from framework_plugins.launch.worker import CONTROLS, GROUP, JOB, RESULT, STEPS, STOP, Job, open_pipe
+from framework_plugins.launch.worker import CONTROLS, GROUP, JOB, RESULT, STEPS, STOP, Job, JobRows, open_pipe
 
 POLL_SECONDS = 0.1
 """Seconds between two looks at whether the group is still there."""
@@ -115,8 +112,8 @@ class GroupLauncher:
             helper.close()
         if self.meeting:
             self.meeting.compare("its rows", rows_of(model, data), SAME_ROWS)
-        numbers = _row_numbers(data.train_groups), _row_numbers(data.validation_groups)
-        job = Job(pickle_plan(plan), data.store, *numbers, run.checkpoint, run.scratch)
+        rows = _job_rows(data.train_groups), _job_rows(data.validation_groups)
+        job = Job(pickle_plan(plan), data.store, *rows, run.checkpoint, run.scratch)
         with _job_folder(plan) as folder:
             (folder / JOB).write_bytes(pickle.dumps(job))
             if self.meeting:
@@ -185,10 +182,9 @@ def _pipe(file: Path) -> Iterator[Connection[Any, Any]]:
         yield opened
 
 
-def _row_numbers(rows: Sequence[TokenGroup]) -> NDArray[np.int64]:
-    """Return which rows of the store these are, or a table of blocks."""
-    assert isinstance(rows, NumberedRows)  # noqa: S101 - a data stage gives no others
-    return rows.numbers
+def _job_rows(rows: Sequence[TokenGroup]) -> JobRows:
+    """Return which rows of the store these are, or a table of blocks; rows that are not stored as they are."""
+    return rows.numbers if isinstance(rows, NumberedRows) else [*rows]
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:

@@ -16,20 +16,24 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from framework import FrameworkError
 from framework.api.program import Interrupted, PickledPlan, end_with, error_traceback, save_record
-from framework.api.training import WORKER, Backend, Member, TrainRun, member
+from framework.api.training import WORKER, Backend, Member, TokenGroup, TrainRun, member
 from framework_plugins.launch.child import USER_MISTAKE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
+
+JobRows: TypeAlias = "NDArray[np.int64] | list[TokenGroup]"
 
 GROUP = ".group.part"
 """The folder of a group's job inside the run folder; it is removed with the group."""
@@ -81,16 +85,16 @@ class Job:
     Attributes:
         packed: the plan.
         store: where the tokenized rows lie.
-        train: the numbers of the rows to train on.
-        validation: those of the rows to validate on.
+        train: the rows to train on, by their numbers in the store, or themselves.
+        validation: those to validate on.
         checkpoint: where the weights are saved.
         scratch: a folder for what is only needed meanwhile.
     """
 
     packed: PickledPlan
     store: Path
-    train: NDArray[np.int64]
-    validation: NDArray[np.int64]
+    train: JobRows
+    validation: JobRows
     checkpoint: Path
     scratch: Path
 
@@ -133,20 +137,30 @@ def main() -> int:
 
 def _train(job: Job, me: Member, folder: Path) -> None:
     plan = job.packed.load()
-    from framework.api.program import stored_rows  # noqa: PLC0415 - after the plugins, of which one may want to be first
+    from framework.api.program import rewarder, stored_prompts  # noqa: PLC0415 - after the plugins: one may want to be first
 
     ask = LauncherPipes(folder).ask if me.rank == 0 else nobody
     backend: Backend = plan.trainer.create()
     with backend.open(plan) as model:
-        rows, held_out = stored_rows(job.store, (job.train, job.validation), plan.training.max_seq_length)
+        rows, held_out = (
+            _rows(job.store, given, plan.training.max_seq_length) for given in (job.train, job.validation)
+        )
         run = TrainRun(
             job.checkpoint, job.scratch, partial(ask, "on_step"), interruption=partial(_interruption, folder / STOP),
             state=partial(ask, "state"), restore=partial(ask, "restore"),
         )  # fmt: skip
+        if plan.method.config.samples and not isinstance(job.train, list):  # the rows are prompts
+            run = replace(run, prompts=stored_prompts(job.store, job.train), reward=rewarder(plan.reward))
         with noticing_loss():
             result = model.train(rows, held_out, run)
         if me.rank == 0:
             save_record(result, folder / RESULT)
+
+
+def _rows(store: Path, given: JobRows, limit: int) -> Sequence[TokenGroup]:
+    from framework.api.program import stored_rows  # noqa: PLC0415 - numpy and Arrow
+
+    return given if isinstance(given, list) else stored_rows(store, [given], limit)[0]
 
 
 def _interruption(file: Path) -> Interrupted | None:

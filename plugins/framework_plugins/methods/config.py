@@ -302,8 +302,11 @@ class GrpoConfig(SamplingConfig):
     importance_sampling_level: Annotated[ImportanceLevel, OF_LOSS] = ImportanceLevel.token
     """Whether each token has its ratio, or each answer one (`sequence`, GSPO)."""
     steps_per_generation: Annotated[int, Interval(ge=1, le=100), OF_LOSS] = 1
-    """Optimizer steps whose answers are drawn at once; TRL counts passes. With 1, every ratio is 1 and none is
-    clipped."""
+    """Optimizer steps whose answers are drawn at once; TRL counts passes. If this and `num_iterations` are 1, every
+    ratio is 1 and none is clipped."""
+    num_iterations: Annotated[int, Interval(ge=1, le=100), OF_LOSS] = 1
+    """Optimizer steps on the same answers: an epoch has this many times as many steps. With 2, steps are made with all
+    answers that were drawn at once, and then with all of them again."""
     epsilon: Annotated[float, Interval(ge=0, le=1), OF_LOSS] = 0.2
     """How far a ratio may be below 1, and above it, before it teaches nothing more."""
     epsilon_high: Annotated[float | None, Interval(ge=0, le=100), OF_LOSS] = None
@@ -317,13 +320,19 @@ class GrpoConfig(SamplingConfig):
 
     def cost(self) -> PassCost:
         """Return what a prompt takes: answers are drawn and learned, and read before where old scores are needed."""
-        more = (self.beta > 0) + (self.steps_per_generation > 1)
-        return replace(super().cost(), more_forwards=more, asks_base=self.beta > 0)
+        steps, reference = self.num_iterations, self.beta > 0
+        more = reference * steps + (not self.on_policy)
+        return replace(super().cost(), more_forwards=more, asks_base=reference, iterations=steps)
+
+    @property
+    def on_policy(self) -> bool:
+        """Whether each step learns from answers that its own weights drew."""
+        return self.steps_per_generation == self.num_iterations == 1
 
     def without_effect(self) -> list[str]:
         """Return the settings of the ratio that differ from their defaults, if every ratio is 1."""
         usual = GrpoConfig()
-        names = ("epsilon", "epsilon_high", "importance_sampling_level") if self.steps_per_generation == 1 else ()
+        names = ("epsilon", "epsilon_high", "importance_sampling_level") if self.on_policy else ()
         return [f"method.{name}" for name in names if getattr(self, name) != getattr(usual, name)]
 
 

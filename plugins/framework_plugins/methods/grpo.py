@@ -7,6 +7,8 @@ answers were made) and f (of the reference):
                      std has G - 1 in the denominator. An answer that no reward could score is in neither, and A_i = 0.
     ratio            w_it = exp(l_it - o_it), or for GSPO (arXiv 2507.18071) exp(mean_t (l_it - o_it)), one per answer
     loss of a token  L_it = -min(w_it A_i, clip(w_it, 1 - epsilon, 1 + epsilon_high) A_i) + beta w_it k_it
+                     times rho_it if the draw is corrected for: exp(o_it - d_it) with the log-probability d of the draw,
+                     or exp(sum_t (o_it - d_it)), limited by `rollout`
     divergence       k_it = exp(f_it - l_it) - (f_it - l_it) - 1
     dapo, bnpo       sum L_it / (learned tokens of the step)
     dr_grpo          sum L_it / (answers of the step x max_completion_length)
@@ -37,6 +39,7 @@ from framework.api import Example, Measure, Model, Prompt
 from framework.api.training import (
     DRAW_DIFFERENCE,
     DRAWN_LOG_PROBS,
+    IMPORTANCE_RATIO,
     OLD_LOG_PROBS,
     Generator,
     GroupedRows,
@@ -145,19 +148,22 @@ class Grpo:
         """Return what these groups add to the loss of the step."""
         config = self.config
         total: Any = 0.0
-        sums: dict[str, Any] = {}
+        means: dict[str, Any] = {}
         for number, (group, (now,)) in enumerate(zip(scores.groups, scores.policy, strict=True)):
-            losses = self._tokens(group, now, None if scores.reference is None else scores.reference[number][0], sums)
+            reference = None if scores.reference is None else scores.reference[number][0]
+            losses = self._tokens(group, now, reference, scores.tokens, means)
             if config.loss_type is GrpoLoss.grpo:
                 total = total + losses.sum() / (len(now) * group.facts[ANSWERS])
             elif config.loss_type is GrpoLoss.dr_grpo:
                 total = total + losses.sum() / (config.max_completion_length * group.facts[ANSWERS])
             else:
                 total = total + losses.sum() / group.facts[TOKENS]
-        return LossValue(total, {name: value / scores.tokens for name, value in sums.items()})
+        return LossValue(total, means)
 
-    def _tokens(self, group: TokenGroup, now: Tensor, reference: Tensor | None, sums: dict[str, Any]) -> Tensor:
-        """Return the loss of each token of an answer, and add up what is logged."""
+    def _tokens(
+        self, group: TokenGroup, now: Tensor, reference: Tensor | None, tokens: int, means: dict[str, Any]
+    ) -> Tensor:
+        """Return the loss of each token of an answer, and add to the means of what is logged."""
         config, advantage = self.config, group.facts[ADVANTAGE]
         old = _array(group, OLD_LOG_PROBS, now) if OLD_LOG_PROBS in group.arrays else now.detach()
         log_ratio = now - old
@@ -165,8 +171,10 @@ class Grpo:
             log_ratio = log_ratio.mean().expand_as(now)
         ratio, high = log_ratio.exp(), config.epsilon if config.epsilon_high is None else config.epsilon_high
         losses = -torch.min(ratio * advantage, ratio.clamp(1 - config.epsilon, 1 + high) * advantage)
-        seen = ratio.detach()
-        logged = {
+        if IMPORTANCE_RATIO in group.arrays:
+            losses = losses * _array(group, IMPORTANCE_RATIO, now)
+        seen, logged = ratio.detach(), dict[str, Tensor]()
+        clipped = {
             "clip_ratio/low_mean": (seen < 1 - config.epsilon) & (advantage < 0),
             "clip_ratio/high_mean": (seen > 1 + high) & (advantage > 0),
         }
@@ -177,8 +185,10 @@ class Grpo:
             divergence = apart.exp() - apart - 1
             logged["kl"] = divergence.detach()
             losses = losses + config.beta * divergence * ratio
-        for name, value in logged.items():
-            sums[name] = sums.get(name, 0.0) + value.to(now.dtype).sum()
+        # Answers without an advantage are never clipped, and count.
+        for some, count in ((clipped, group.facts[TOKENS]), (logged, tokens)):
+            for name, value in some.items():
+                means[name] = means.get(name, 0.0) + value.to(now.dtype).sum() / count
         return losses
 
 

@@ -52,8 +52,8 @@ def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
     method, training = plan.method.config, plan.training
     if isinstance(method, config.GrpoConfig) and (idle := method.without_effect()):
         yield (
-            f"{', '.join(idle)}: without effect with method.steps_per_generation=1, since every ratio is 1 in the only "
-            "step with its answers. Set method.steps_per_generation=2"
+            f"{', '.join(idle)}: without effect with method.steps_per_generation=1 and method.num_iterations=1, since "
+            "every ratio is 1 in the only step with its answers. Set method.num_iterations=2"
         )
     chooses = training.keep_best or training.early_stopping_patience
     if isinstance(method, config.PreferenceConfig) and chooses and training.early_stopping_metric == EVAL_LOSS:
@@ -78,8 +78,6 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
             "objective=eval_loss: method=grpo learns from no answers of the rows, so there is no validation loss to "
             f"compare trials by: set objective={next(iter(plan.metric), 'score')}"
         )
-    if isinstance(method, config.BestOfNConfig) and plan.launch.config.group():
-        yield "method=best_of_n trains in one process: set launch=single"
     if Stage.train not in plan.stages or not isinstance(method, config.PreferenceConfig):
         return
     yield from method.problems()

@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
-from framework import FrameworkError, testing
-from framework.api.records import Answer, Prompt, Report
+from framework import FrameworkError, Plan, testing
+from framework.api.data import Data
+from framework.api.protocols import Model, TrainRun
+from framework.api.records import Answer, Prompt, Report, TokenGroup, TrainResult
+from framework.run import pipeline
 from framework.testing.echo import EchoModel
 
 ROWS = [{"instruction": f"Say {n}", "output": f"number {n}"} for n in range(24)]
@@ -58,6 +61,22 @@ def test_the_best_answers_are_learned_and_compared_with_a_random_choice(folder: 
     said = " ".join(report.verdict.more if report.verdict else [])
     assert "choosing by the reward brought +27 to +73 points: exact_match is 100% after the best of 3 answers" in said
     assert "and 46% after a random choice of as many" in said
+
+
+def test_another_trainer_is_given_the_answers_that_are_learned_and_then_those_of_the_control(folder: Path) -> None:
+    """As `launch=ddp` is."""
+    given: list[list[TokenGroup]] = []
+
+    def train(_: Plan, model: Model, data: Data, run: TrainRun) -> TrainResult:
+        assert not data.validation_groups
+        given.append([*data.train_groups])
+        return model.train(data.train_groups, data.validation_groups, run)
+
+    report = pipeline.run(testing.plan([*WORDS], run_dir=folder / "run"), train)
+    assert report is not None
+    assert [len(rows) for rows in given] == [24, 24]
+    assert given[0] != given[1]
+    assert report.metrics["exact_match_vs_random"].after == 1.0
 
 
 def test_without_a_control_the_training_happens_once(folder: Path) -> None:

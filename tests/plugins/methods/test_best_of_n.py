@@ -9,11 +9,10 @@ from typing import ClassVar
 import pytest
 import torch
 
-from framework import testing
-from framework.api.protocols import StartsOver
+from framework.api.protocols import Launcher, StartsOver
 from framework.api.records import Example, Message
 from framework.testing import MethodSuite
-from framework.util.errors import FrameworkError
+from tests.support import copies
 from tests.support.tiny import tiny_llama
 from tests.support.training import make, opened, train
 
@@ -27,11 +26,6 @@ class TestBestOfN(MethodSuite):
     overrides = ("reward=[exact_match]",)
     examples: ClassVar = [Example((ASKED, ANSWERED), "chatml", "row 1"), Example((ASKED,), "chatml", "row 2")]
     refused: ClassVar = [(Example((Message("system", "Be brief."),), "chatml"), "asks nothing")]
-
-
-def test_several_processes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FrameworkError, match="method=best_of_n trains in one process: set launch=single"):
-        testing.plan(["method=best_of_n", "reward=[length]", "launch=ddp"], run_dir=tmp_path)
 
 
 @pytest.mark.slow
@@ -51,7 +45,9 @@ def test_a_second_training_of_a_model_begins_where_the_first_did(tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_a_run_draws_answers_and_trains_a_control_beside_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("group", [(), ("launch=ddp", "launch.processes=2", "trainer.device=cpu")])
+def test_a_run_draws_answers_and_trains_a_control_beside_it(tmp_path: Path, group: tuple[str, ...]) -> None:
+    """One process draws and scores; with a group both trainings are made by it."""
     torch.manual_seed(1)
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps({"instruction": f"Say {n}"}) + "\n" for n in range(6)))
@@ -59,8 +55,11 @@ def test_a_run_draws_answers_and_trains_a_control_beside_it(tmp_path: Path) -> N
         tiny_llama(tmp_path / "model"), rows, tmp_path / "run", "method=best_of_n", "method.num_generations=6",
         "method.max_completion_length=100", "reward=[length]", "metric=[length]", "data.prompts_path=" + str(rows),
         "data.validation_split=0", "audit=[]", "evaluator=[prompts]", "evaluator.prompts.max_new_tokens=12",
+        *group,
     )  # fmt: skip
-    report = testing.run(plan)
+    launcher: Launcher = plan.launch.create()
+    with copies.groups(tmp_path):
+        report = launcher.launch(plan)
     assert report is not None
     known = json.loads((tmp_path / "run" / "answers.json").read_text(encoding="utf-8"))["prompts"]
     assert any(one["chosen"] is not None for one in known)

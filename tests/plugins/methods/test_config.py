@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
-from framework import testing
+from framework import Selection, testing
+from framework.api.registry import components
 from framework.util.errors import FrameworkError
+from framework_plugins.hf.settings.config import Dtype
+from framework_plugins.hf.settings.rollouts import advice
 from framework_plugins.methods.plugin import framework_advice
 
 GRPO = ("method=grpo", "reward=[json_valid]", "metric=[exact_match,json_valid]")
@@ -35,7 +39,17 @@ ONE_ROW = ("trainer.per_device_train_batch_size=1", "trainer.gradient_accumulati
         (("method=kto", "launch=fsdp2", "adapter=full"), "adapter=full starts the training from something else"),
         (("method=grpo",), "needs something that scores them"),
         ((*GRPO, "method.num_generations=1"), "method.num_generations=1.*2"),
-        ((*GRPO, "launch=ddp"), "launch=ddp trains in several: set launch=single"),
+        ((*GRPO, "launch=fsdp2"), "draws answers in each process on its own.* set launch=ddp or launch=single"),
+        (("rollout=vllm",), "rollout=vllm has no effect with method=sft, which draws no answers"),
+        ((*GRPO, "rollout=continuous"), "rollout=continuous has no effect with trainer=echo: leave rollout out"),
+        ((*GRPO, "rollout=vllm", "method.top_p=0.5"), "set method.top_p=1, or rollout=model"),
+        ((*GRPO, "rollout=vllm", "adapter=full"), "set adapter=lora and quantization=none, or rollout=model"),
+        ((*GRPO, "rollout=vllm", "launch=ddp"), "rollout=vllm draws in one process: set launch=single"),
+        (
+            (*GRPO, "rollout.importance_sampling_mode=token_truncate", "rollout.importance_sampling_clip_max=null"),
+            "truncates nothing: set rollout.importance_sampling_clip_max=3",
+        ),
+        ((*GRPO, "rollout.importance_sampling_clip_min=4"), "clip_min=4 has to be below clip_max=3"),
         ((*GRPO, "method.beta=0.1", "adapter=full"), "adapter=full starts the training from something else"),
         ((*GRPO, "verdict.primary=json_valid"), "verdict.primary=json_valid is the reward.*: exact_match"),
     ],
@@ -43,6 +57,17 @@ ONE_ROW = ("trainer.per_device_train_batch_size=1", "trainer.gradient_accumulati
 def test_settings_that_do_not_go_together_are_refused(tmp_path: Path, words: tuple[str, ...], message: str) -> None:
     with pytest.raises(FrameworkError, match=message):
         testing.plan([*words], run_dir=tmp_path)
+
+
+def test_the_plan_names_a_generator_that_was_not_tried(tmp_path: Path) -> None:
+    plan = testing.plan([*GRPO], run_dir=tmp_path)
+    choice = Selection(component := components("rollout")["vllm"], component.schema(dtype=Dtype.fp16))
+    told = [*advice(dataclasses.replace(plan, rollout=choice))]
+    assert [one.partition(":")[0].partition(".")[0] for one in told] == [
+        "rollout=vllm was not tried on a GPU by its authors",
+        "rollout",
+    ]
+    assert [*advice(plan)] == []
 
 
 @pytest.mark.parametrize(("words", "advised"), [((), True), (("trainer.early_stopping_metric=label_margin",), False)])

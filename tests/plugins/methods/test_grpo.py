@@ -6,6 +6,8 @@ import itertools
 import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,25 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from trl import GRPOConfig, GRPOTrainer
 
-from framework.api.records import IGNORE, OLD_LOG_PROBS, GroupedRows, Sampled, TokenGroup, TokenRow
+from framework.api.records import (
+    IGNORE,
+    OLD_LOG_PROBS,
+    GroupedRows,
+    Message,
+    Prompt,
+    Rewards,
+    Sampled,
+    TokenGroup,
+    TokenRow,
+)
+from framework.api.training import IMPORTANCE_RATIO, ImportanceSampling, RolloutConfig
+from framework_plugins.hf.loss.loss import Losses
 from framework_plugins.hf.packing.parts import Packer
 from framework_plugins.hf.settings.config import Packing
-from framework_plugins.hf.train.step import CheckedObjective
+from framework_plugins.hf.train.reference import row_key
+from framework_plugins.hf.train.rollouts import Division, Rollouts
+from framework_plugins.hf.train.step import CheckedObjective, OptimizerStep
+from framework_plugins.hf.train.trainer import Collator
 from framework_plugins.methods.config import GrpoConfig, GrpoLoss, ImportanceLevel, ScaleRewards
 from framework_plugins.methods.grpo import Grpo, advantages, answer_groups
 from tests.plugins.hf.train.test_step import Made, adapted, by_step
@@ -46,7 +63,8 @@ class Stored(GRPOTrainer):
         ids = [answer.row.input_ids[begin:] for answer, begin in pairs]
         tools = [[int(label != IGNORE) for label in answer.row.labels[begin:]] for answer, begin in pairs]
         given = [self.prompts[number // self.num_generations] for number in range(len(prompts))]
-        return given, ids, tools, ["" for _ in ids], None, {}, None, None
+        sampled = [[*answer.log_probs] for answer in self.answers] if self.use_vllm else None
+        return given, ids, tools, ["" for _ in ids], sampled, {}, None, None
 
     def _calculate_rewards(self, *_: Any) -> torch.Tensor:
         return torch.tensor(self.rewards.reshape(-1, 1), dtype=torch.float32)
@@ -169,6 +187,95 @@ def test_it_is_grpo_of_trl(
         groups = with_old(groups, old)
     made = ours(trainer, config, groups, packing, rows)
     same((*made[:2], {}), expected)
+
+
+@pytest.mark.parametrize("mode", [each for each in ImportanceSampling if each is not ImportanceSampling.none])
+def test_a_draw_with_other_log_probabilities_is_corrected_as_by_trl(
+    trainer: Stored, monkeypatch: pytest.MonkeyPatch, mode: ImportanceSampling
+) -> None:
+    """Some ratios are beyond the limits."""
+    prompts, answers = drawn(5)
+    draw, known = np.random.default_rng(0), itertools.chain(*answers)
+    told = [replace(each, row=plain(each.row), log_probs=tuple(draw.normal(-5.7, 0.3, each.tokens))) for each in known]
+    config, rollout = GrpoConfig(num_generations=3, max_completion_length=9, beta=0.1), RolloutConfig(mode, 1.3, 0.7)
+    trainer.prompts, trainer.answers, trainer.rewards = prompts, told, np.array([[0.0, 0.5, 1.0], [1.0, 0.2, 0.4]])
+    for name, value in (("correction", True), ("mode", mode.value), ("clip_max", 1.3), ("clip_min", 0.7)):
+        monkeypatch.setattr(trainer, f"vllm_importance_sampling_{name}", value)
+    monkeypatch.setattr(trainer, "use_vllm", True)
+    expected, _ = of_trl(trainer, config, None)
+    rollouts = Rollouts(
+        Grpo(config), [Prompt((Message("user", "Add"),))] * 2, lambda *_, **__: [told[:3], told[3:]],
+        lambda *_, **__: Rewards([*trainer.rewards.ravel().tolist()], {}, {}), rollout, 0, 1, 1, 1, [[0, 1]],
+        partial(scored, trainer.model, Packer(Packing.pad, 6, 0, dense_mask=True, together=True)), Division(),
+    )  # fmt: skip
+    groups = rollouts(1)
+    ratios = np.concatenate([group.arrays[IMPORTANCE_RATIO][0] for group in groups])
+    assert ratios.min() == (0 if mode.value.endswith("mask") else np.float32(0.7))
+    assert rollouts.take_metrics()["importance_sampling_ratio/max"] == pytest.approx(ratios.max())
+    made = ours(trainer, config, groups, Packing.pad, 6)
+    same((*made[:2], {}), expected)
+
+
+def plain(row: TokenRow) -> TokenRow:
+    """Return an answer without the output of a tool."""
+    begin = next(place for place, label in enumerate(row.labels) if label != IGNORE)
+    return TokenRow(row.input_ids, [IGNORE] * begin + row.input_ids[begin:])
+
+
+def test_two_iterations_on_the_same_answers_train_as_those_of_trl(trainer: Stored, tmp_path: Path) -> None:
+    """Four steps on two draws, with rates at which ratios are clipped."""
+    prompts, answers = drawn(11)
+    config = GrpoConfig(num_generations=3, max_completion_length=9, num_iterations=2, epsilon=0.02)
+    rewards = np.array([[0.0, 0.5, 1.0], [1.0, 0.2, 0.4]])
+    model = trainer.model
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
+    with warnings.catch_warnings():  # of TRL about its own settings
+        warnings.simplefilter("ignore")
+        args = GRPOConfig(
+            output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to=[], per_device_train_batch_size=6,
+            num_generations=3, num_generations_eval=3, max_completion_length=9, gradient_checkpointing=False,
+            num_iterations=2, epsilon=0.02, max_steps=4, learning_rate=0.01, lr_scheduler_type="constant",
+            max_grad_norm=0.0, logging_steps=1, save_strategy="no", disable_tqdm=True, beta=0.0,
+        )  # fmt: skip
+        rows = Dataset.from_list([{"prompt": "Add"}] * 4)
+        theirs = Stored(model, lambda **_: [], args, rows, processing_class=trainer.processing_class)
+    theirs.eos_token_ids, theirs.prompts, theirs.rewards = [STOP], prompts, rewards
+    theirs.answers = [*itertools.chain(*answers)]
+    theirs.train()
+    after = {name: weight.detach().clone() for name, weight in model.named_parameters() if name in before}
+    clipped = [line["clip_ratio/region_mean"] for line in theirs.state.log_history if "clip_ratio/region_mean" in line]
+    for name, weight in model.named_parameters():
+        if name in before:
+            weight.data.copy_(before[name])
+
+    packer = Packer(Packing.pad, 6, 0, dense_mask=True, together=True)
+    made = Rollouts(
+        Grpo(config), [Prompt((Message("user", "Add"),))] * 2, lambda *_, **__: answers,
+        lambda *_, **__: Rewards(rewards.ravel().tolist(), {}, {}), RolloutConfig(), 0, 4, 1, 2, [[0, 1]] * 2,
+        partial(scored, model, packer), Division(),
+    )  # fmt: skip
+    optimizer = torch.optim.AdamW([model.get_parameter(name) for name in before], lr=0.01, weight_decay=0.0)
+    found = []
+    for step in range(1, 5):
+        _, gradients, metrics = ours(trainer, config, made(step), Packing.pad, 6)
+        for name in before:
+            model.get_parameter(name).grad = gradients[name]
+        optimizer.step()
+        found.append(metrics["clip_ratio/low_mean"] + metrics["clip_ratio/high_mean"])
+    assert clipped[0] == found[0] == 0
+    assert clipped[1] > 0
+    assert found == pytest.approx(clipped, abs=1e-3)
+    for name, weight in after.items():
+        torch.testing.assert_close(model.get_parameter(name).detach(), weight, atol=EXACT, rtol=EXACT)
+        model.get_parameter(name).data.copy_(before[name])
+
+
+@torch.no_grad()
+def scored(model: Any, packer: Packer, groups: Sequence[TokenGroup]) -> dict[bytes, torch.Tensor]:
+    objective = CheckedObjective(Grpo(GrpoConfig()), "method=grpo", 1000, plain=False)
+    step = OptimizerStep(objective, Losses(model, packer.packing, dense_mask=packer.dense_mask), model.disable_adapter)
+    parts, rows = Collator(groups, packer, objective).pack(groups)
+    return {row_key(row): found for row, found in step.score(parts, rows, lambda part, compute: compute(part))}
 
 
 @pytest.mark.parametrize("loss_type", GrpoLoss)

@@ -80,6 +80,15 @@ def test_learning_rate_and_gradient_norm_have_drawings_of_their_own_over_the_sam
     assert panels[1].line == "0.0,0.0 300.0,0.0 600.0,0.0"  # constant
 
 
+def test_each_number_of_the_loss_has_a_drawing_of_the_steps_that_have_it() -> None:
+    """Rewards and the entropy come with each draw, the share of clipped tokens with each step."""
+    told = [dataclasses.replace(step, loss_metrics={"clip_ratio/low_mean": 0.1}) for step in steps(2.0, 1.0, 0.5, 0.4)]
+    for at in (0, 2):
+        told[at].loss_metrics["entropy"] = 1.5
+    panels = charts.curves(told)[3:]
+    assert [(panel.name, len(panel.line.split())) for panel in panels] == [("clip_ratio/low_mean", 4), ("entropy", 2)]
+
+
 @pytest.mark.parametrize("losses", [(), (1.0,), (math.nan, math.inf), (math.nan, 1.0)])
 def test_fewer_than_two_losses_are_no_curve(losses: tuple[float, ...]) -> None:
     assert "loss" not in [panel.name for panel in charts.curves(steps(*losses))]

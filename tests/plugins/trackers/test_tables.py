@@ -56,6 +56,25 @@ def test_numbers_of_a_step_have_names_and_a_validation_only_where_there_was_one(
     assert (step_values(validated)["train/eval_loss"], step_values(validated)["train/exact_match"]) == (0.5, 0.25)
 
 
+def test_numbers_of_drawn_answers_are_curves_and_the_answers_are_not() -> None:
+    names = ("reward", "frac_reward_zero_std", "completions/mean_length", "entropy", "kl", "clip_ratio/high_mean")
+    step = Step(
+        1,
+        2,
+        0.5,
+        1.0,
+        2e-4,
+        1.0,
+        10,
+        0.1,
+        loss_metrics=dict.fromkeys(names, 0.5),
+        samples=[Sample("Why?", "So.", None, stopped=True, scores={})],
+    )
+    values = step_values(step)
+    assert {name: values[f"train/{name}"] for name in names} == step.loss_metrics
+    assert not any("sample" in name for name in values)
+
+
 def test_no_row_is_quoted_in_the_settings(tmp_path: Path) -> None:
     values = settings(testing.plan([], run_dir=tmp_path), AMISS, {"device": "none"})
     assert values["data_result"]["findings"][0]["rows"] == AMISS.findings[0].rows

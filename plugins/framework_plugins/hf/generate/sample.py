@@ -54,6 +54,7 @@ def sample(
     top_p: float,
     seed: int,
     share: bool,
+    first: int = 0,
 ) -> list[list[Drawn]]:
     """Draw `n` answers to each prompt.
 
@@ -70,6 +71,7 @@ def sample(
         top_p: draw from the likeliest tokens with this total probability.
         seed: of the draws.
         share: read a prompt once, which models that see a token by its distance do not allow.
+        first: the number of the first prompt: the dice of an answer depend on that of its own.
     """
     order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
     answers = [(prompt, number) for prompt in order for number in range(n)]
@@ -86,7 +88,9 @@ def sample(
         places = torch.tensor([asked.index(prompt) for prompt, _ in some])
         inputs = _padded([prompts[prompt] for prompt in asked], int(tokenizer.pad_token_id), model.device)
         repeated = {name: part[places.to(model.device)] for name, part in inputs.items()}
-        dice = np.stack([np.random.default_rng([seed, *answer]).random(max_new_tokens) for answer in some])
+        dice = np.stack(
+            [np.random.default_rng([seed, first + prompt, own]).random(max_new_tokens) for prompt, own in some]
+        )
         draw = _Draw(torch.from_numpy(dice).float().to(model.device), temperature, top_p)
         with contiguous_head_input(model):
             read = _read(model, inputs, places, settings) if share else {}

@@ -101,18 +101,24 @@ class Losses:
         self.logits_at_once = logits_at_once(self.plain.device)
         self.problem = ""
         self.temperature = 1.0
-        """What logits are divided by where the model is asked for them; a head is scaled."""
+        """What logits are divided by."""
 
     def at_temperature(self, temperature: float) -> Losses:
         """Return losses of the logits divided by it, for answers that were drawn so."""
         if temperature == 1:
             return self
         other = copy.copy(self)
-        # c tanh(s x / c) / t is c' tanh(s' x / c') with c' = c / t and s' = s / t.
-        head = self.head
-        other.head = head and replace(head, scale=head.scale / temperature, cap=head.cap / temperature)
         other.temperature = temperature
         return other
+
+    @property
+    def tempered_head(self) -> Head | None:
+        """The head with logits divided by the temperature; `head` is the model's own, which a probe finds out."""
+        head, temperature = self.head, self.temperature
+        if head is None or temperature == 1:
+            return head
+        # c tanh(s x / c) / t is c' tanh(s' x / c') with c' = c / t and s' = s / t.
+        return replace(head, scale=head.scale / temperature, cap=head.cap / temperature)
 
     @property
     def probe_result(self) -> ProbeResult:
@@ -200,7 +206,7 @@ class Losses:
 
     def logit_chunks(self, states_or_logits: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """Give the logits in fp32, a few places at a time: (places, vocabulary)."""
-        return logit_chunks(states_or_logits, self.head, self.logits_at_once)
+        return logit_chunks(states_or_logits, self.tempered_head, self.logits_at_once)
 
     def show_logits(self, part: Part, look: Callable[[slice, Tensor], None]) -> None:
         """Show the logits of the learned places of a part in fp32, a few places at a time: (places, vocabulary)."""
@@ -238,7 +244,7 @@ class Losses:
         self, part: Part, router_loss: RouterLoss | None, of_states: Callable[[Head, Tensor], Tensor]
     ) -> tuple[Tensor, Tensor | None]:
         """Return what is made of the head and the states, and the auxiliary loss if that is asked for."""
-        head = self.head
+        head = self.tempered_head
         assert head is not None  # noqa: S101 - callers have looked
 
         def in_head(states: Tensor) -> Tensor:

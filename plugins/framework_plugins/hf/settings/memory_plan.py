@@ -28,6 +28,7 @@ from framework.api.training import (
     Weights,
     estimate,
 )
+from framework_plugins.hf.settings import rollouts
 from framework_plugins.hf.settings.config import (
     ALL_LINEAR,
     Device,
@@ -168,7 +169,7 @@ def plan_passes(
         upcast=wide and stored in {Weights.nf4, Weights.int8},
         autocast=not wide,
         trained=0 if full else trained_parameters(plan, shape),
-        frozen=_frozen_bytes(plan, shape),
+        frozen=_frozen_bytes(plan, shape) + rollouts.reserved(plan, gpu),
         patched=new_rows > 0,
         state_bytes=_state_bytes(plan, shape, on_gpu=on_gpu),
         copies=False,  # torch's fused implementation changes the weights in place

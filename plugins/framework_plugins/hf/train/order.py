@@ -56,8 +56,8 @@ class SampledOrder(torch.utils.data.Sampler[int]):
         self.batch = batch
         self.epoch = 0
         self.epoch_steps = math.ceil(len(rows) / batch)
-        training, self.place = plan.training, f"sampler={plan.sampler.component.name}"
-        steps = training.max_steps or math.ceil(training.num_train_epochs * self.epoch_steps)
+        self.place = f"sampler={plan.sampler.component.name}"
+        steps = ordered_steps(plan, len(rows), batch)
         lengths = np.fromiter((sum(len(row.input_ids) for row in group.rows) for group in rows), np.int64, len(rows))
         try:
             given = plan.sampler.create().order(lengths, batch, steps, plan.seed)
@@ -114,6 +114,24 @@ class SampledOrder(torch.utils.data.Sampler[int]):
 
 
 Order = RowSampler | SampledOrder
+
+
+def total_steps(plan: Plan, rows: int, batch: int) -> int:
+    """Return the optimizer steps of a training."""
+    training = plan.training
+    an_epoch = math.ceil(rows / batch)
+    return training.max_steps or math.ceil(training.num_train_epochs * plan.cost.iterations * an_epoch)
+
+
+def ordered_steps(plan: Plan, rows: int, batch: int) -> int:
+    """Return for how many steps rows are read; each of these may become several optimizer steps."""
+    total, iterations, together = total_steps(plan, rows, batch), plan.cost.iterations, drawn_together(plan)
+    return total if iterations == 1 else math.ceil(total / iterations / together) * together
+
+
+def drawn_together(plan: Plan) -> int:
+    """Return the steps whose answers are drawn at once."""
+    return int(getattr(plan.method.config, "steps_per_generation", 1))
 
 
 def row_order(plan: Plan, rows: Sequence[TokenGroup], batch: int, *, by_length: bool) -> Order:

@@ -188,7 +188,7 @@ class Progress(TrainerCallback):
         step = Step(
             step=state.global_step,
             total_steps=state.max_steps,
-            epoch=float(logs["epoch"]),
+            epoch=float(logs["epoch"]) / self.trainer.options.plan.cost.iterations,
             loss=self.last_loss,
             learning_rate=float(logs["learning_rate"]),
             grad_norm=float(logs["grad_norm"]),

@@ -68,15 +68,15 @@ class StartScores:
         return len(self._known)
 
     def __contains__(self, row: TokenRow) -> bool:
-        return _row_key(row) in self._known
+        return row_key(row) in self._known
 
     def add(self, row: TokenRow, log_probs: Tensor) -> None:
         """Remember the scores of a row."""
-        self._known[_row_key(row)] = log_probs.detach().float().cpu().numpy()
+        self._known[row_key(row)] = log_probs.detach().float().cpu().numpy()
 
     def log_probs(self, rows: Iterable[TokenRow]) -> list[Tensor]:
         """Return the scores of rows."""
-        return [torch.from_numpy(self._known[_row_key(row)]).to(self.device) for row in rows]
+        return [torch.from_numpy(self._known[row_key(row)]).to(self.device) for row in rows]
 
     def save(self) -> None:
         """Write the file; if the cache cannot be written, do nothing."""
@@ -244,6 +244,7 @@ def start_problem(found: float, expected: float, deviation: float, known: StartS
     )
 
 
-def _row_key(row: TokenRow) -> bytes:
+def row_key(row: TokenRow) -> bytes:
+    """Return a hash over the tokens of a row, and those that are learned."""
     content = np.asarray([row.input_ids, row.labels], np.int64).tobytes()
     return hashlib.blake2b(content, digest_size=16).digest()

@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -20,24 +21,30 @@ from framework import FrameworkError
 from framework.api import Answer, Prompt, Rewards, Sample, scoring
 from framework.api.training import (
     DRAW_DIFFERENCE,
+    DRAWN_LOG_PROBS,
+    IMPORTANCE_RATIO,
     OLD_LOG_PROBS,
     Generator,
     GroupedRows,
+    ImportanceSampling,
     MakesGroups,
     Rewarder,
     Role,
+    RolloutConfig,
     Sampled,
     TokenGroup,
     TokenRow,
 )
+from framework_plugins.hf.train.reference import row_key
 
 SHOWN = 2
 """Answers of a step that are shown: the best to one of its prompts, and the worst."""
 PATIENCE = 5
 """Steps in which no prompt has answers of different worth, after which a training that never had one ends."""
-NAMED, REFUSED = 0.1, 1.0
-"""Nats that the log-probabilities of a draw may be away from those of the training, on average, before that is said,
-and before the run ends: rounding in 16 bits gives 0.04, other weights more than 1."""
+NAMED = 0.1
+"""Nats that the log-probabilities of a draw may be away from those of the training, on average, before that is said:
+rounding in 16 bits gives 0.04, other weights more than 1."""
+Array = np.ndarray[Any, np.dtype[Any]]
 log = logging.getLogger(__name__)
 
 
@@ -89,19 +96,35 @@ class Draws:
         return Sample(scoring.question(prompt), answer.text, prompt.reference, answer.stopped, known, answer.tokens)
 
 
+@dataclass(frozen=True)
+class Division:
+    """How processes divide what is drawn and scored in a step; one process does all of it.
+
+    Attributes:
+        own: returns which of so many prompts are this process's: neighbours.
+        all_gather: returns what each process has, in their order.
+    """
+
+    own: Callable[[int], slice] = lambda count: slice(0, count)
+    all_gather: Callable[[Any], list[Any]] = lambda mine: [mine]
+
+
 class Rollouts:
-    """Makes the groups of each step.
+    """Makes the groups of each step, the same ones in each process.
 
     Args:
         method: of the run.
         prompts: what each row of the training asks.
         sample: answers prompts.
         reward: scores answers.
+        config: what `rollout=` says of answers that were drawn with other log-probabilities.
         seed: of the run.
         steps: of the training.
         together: steps whose answers are drawn at once, with the weights before the first of them.
-        numbers_of: returns the numbers of the prompts of a step, from 1; needed for several steps together.
-        score: returns the log-probabilities of rows as the training computes them, by the identity of a row.
+        iterations: how often these steps are made with the same answers, one round after the other.
+        asked: the numbers of the prompts of each step; those that are made again count once.
+        score: returns the log-probabilities of rows as the training computes them, by `row_key`.
+        division: of prompts and answers among processes.
     """
 
     def __init__(
@@ -110,15 +133,19 @@ class Rollouts:
         prompts: Sequence[Prompt],
         sample: Generator,
         reward: Rewarder,
+        config: RolloutConfig,
         seed: int,
         steps: int,
         together: int,
-        numbers_of: Callable[[int], Sequence[int]],
-        score: Callable[[Sequence[TokenGroup]], Mapping[int, torch.Tensor]],
+        iterations: int,
+        asked: Sequence[Sequence[int]],
+        score: Callable[[Sequence[TokenGroup]], Mapping[bytes, torch.Tensor]],
+        division: Division,
     ) -> None:
         self.method, self.prompts, self.sample, self.reward = method, prompts, sample, reward
-        self.seed, self.steps, self.together = seed, steps, together
-        self.numbers_of, self.score = numbers_of, score
+        self.config = config
+        self.seed, self.steps, self.together, self.iterations = seed, steps, together, iterations
+        self.asked, self.score, self.division = asked, score, division
         self.metrics: dict[str, float] = {}
         """What the last draw is logged as; taken by the trainer."""
         self.shown: list[Sample] = []
@@ -127,30 +154,44 @@ class Rollouts:
         self.silent = 0
         """Steps at the beginning in which no prompt taught anything; -1 after one that did."""
         self.waiting: dict[int, Sequence[TokenGroup]] = {}
-        """Groups of steps to come whose answers are drawn."""
+        """Groups whose answers are drawn and that are still needed, by the first step that learns from them."""
 
-    def __call__(self, step: int, numbers: Sequence[int]) -> Sequence[TokenGroup]:
+    def __call__(self, step: int) -> Sequence[TokenGroup]:
         """Return the groups of a step.
 
         Raises:
             FrameworkError: a reward fails, or no prompt of the first steps has answers of different worth.
         """
-        if step not in self.waiting:
-            self._draw(step, numbers)
-        return self.waiting.pop(step)
+        begin, place = self._place(step)
+        first = begin + place % self.together
+        if first not in self.waiting:
+            self._draw(begin)
+        groups, again = self.waiting[first], step + self.together
+        if again > self.steps or self._place(again)[0] != begin:
+            del self.waiting[first]
+        return groups
 
-    def _draw(self, step: int, numbers: Sequence[int]) -> None:
+    def _place(self, step: int) -> tuple[int, int]:
+        """Return the first step that learns from the answers of a draw, and how many steps a step is after it."""
+        place = (step - 1) % (self.together * self.iterations)
+        return step - place, place
+
+    def _draw(self, begin: int) -> None:
         draws: list[Draws] = []
-        self.waiting = {step: self._groups(step, numbers, draws)}
-        for later in range(step + 1, min(step - (step - 1) % self.together + self.together, self.steps + 1)):
-            self.waiting[later] = self._groups(later, self.numbers_of(later), draws)
+        asked = self.asked[(begin - 1) // self.iterations :][: self.together]
+        firsts = range(begin, min(begin + self.together, self.steps + 1))
+        self.waiting = {
+            first: self._groups(first, numbers, draws) for first, numbers in zip(firsts, asked, strict=False)
+        }
         several = [each.metrics() for each in draws]
         names = dict.fromkeys(name for each in several for name in each)
         self.metrics = {name: float(np.mean([each[name] for each in several if name in each])) for name in names}
         self.shown = draws[0].shown()
         self._check_signal(draws)
-        if len(self.waiting) > 1:
-            self._keep_old([later for later in self.waiting if later != step])
+        corrects = self.config.importance_sampling_mode is not ImportanceSampling.none
+        self._keep_old([first for first in self.waiting if first != begin or self.iterations > 1 or corrects])
+        if corrects:
+            self._correct()
 
     def _groups(self, step: int, numbers: Sequence[int], into: list[Draws]) -> Sequence[TokenGroup]:
         """Draw the answers of a step, and let the method make its groups of them."""
@@ -158,22 +199,34 @@ class Rollouts:
         into.append(draws)
 
         def generate(prompts: Sequence[Prompt], n: int, *, seed: int, **settings: Any) -> Sequence[Sequence[Sampled]]:
-            draws.n = n
-            return self.sample(prompts, n, seed=self.seed * 2**32 + seed, **settings)
+            draws.n, own = n, self.division.own(len(prompts))
+            settings |= {"seed": self.seed * 2**32 + seed, "first": own.start}
+            mine = self.sample(prompts[own], n, **settings) if prompts[own] else []
+            return [*chain.from_iterable(self.division.all_gather(mine))]
 
         def reward(prompts: Sequence[Prompt], answers: Sequence[Answer], **_: int) -> Rewards:
             draws.prompts, draws.answers = prompts, answers
-            draws.rewards = self.reward(prompts, answers, step=step - 1, total_steps=self.steps)
+            own = self._own_answers(prompts)
+            mine = (
+                self.reward(prompts[own], answers[own], step=step - 1, total_steps=self.steps) if prompts[own] else None
+            )
+            draws.rewards = _joined([each for each in self.division.all_gather(mine) if each is not None])
             return draws.rewards
 
         return self.method.groups(step, [self.prompts[number] for number in numbers], generate, reward)
+
+    def _own_answers(self, prompts: Sequence[Prompt]) -> slice:
+        """Return the answers that this process scores: all of those to a prompt, for rewards that compare them."""
+        starts = [at for at, prompt in enumerate(prompts) if not at or prompt is not prompts[at - 1]]
+        ends, own = [*starts, len(prompts)], self.division.own(len(starts))
+        return slice(*(ends[min(place, len(starts))] for place in (own.start, own.stop)))
 
     def _check_signal(self, draws: Sequence[Draws]) -> None:
         """End a training from which nothing can be learned."""
         if self.silent < 0 or any(each.metrics()["frac_reward_zero_std"] < 1 for each in draws):
             self.silent = -1
             return
-        self.silent += len(draws)
+        self.silent += len(draws) * self.iterations
         if self.silent < min(PATIENCE, self.steps):
             return
         last = draws[-1]
@@ -186,9 +239,22 @@ class Rollouts:
 
     def _keep_old(self, later: Sequence[int]) -> None:
         """Score the answers of steps to come with the weights that drew them: then those will have changed."""
+        if not later:
+            return
         scored = self.score([group for step in later for group in self.waiting[step]])
         for step in later:
             self.waiting[step] = [_with_old(group, scored) for group in self.waiting[step]]
+
+    def _correct(self) -> None:
+        """Give each token the ratio of its probability as the training computes it to that of the draw."""
+        ratios = []
+        for first, groups in self.waiting.items():
+            made = [_with(group, IMPORTANCE_RATIO, importance_ratios(group, self.config)) for group in groups]
+            self.waiting[first] = made
+            ratios += [each for group in made for each in group.arrays[IMPORTANCE_RATIO]]
+        every = np.concatenate(ratios)
+        for name, value in (("min", every.min()), ("mean", every.mean()), ("max", every.max())):
+            self.metrics[f"{IMPORTANCE_RATIO}/{name}"] = float(value)
 
     def take_shown(self) -> list[Sample]:
         """Return some answers of the last draw, once."""
@@ -206,17 +272,24 @@ class Rollouts:
         Raises:
             FrameworkError: they are of other weights.
         """
-        difference = metrics.get(DRAW_DIFFERENCE, 0.0)
-        if difference <= NAMED:
+        difference, most = metrics.get(DRAW_DIFFERENCE, 0.0), self.config.max_logp_difference
+        if difference <= min(NAMED, most):
             return
         text = (
             f"step {step}: the log-probabilities of the answers are {difference:.2g} nats a token away from those that "
             "the training computes"
         )
-        if difference > REFUSED:
-            raise FrameworkError(f"{text}: the answers were drawn with other weights than those that are trained")
+        if difference > most:
+            raise FrameworkError(
+                f"{text}: the answers were drawn with other weights than those that are trained "
+                f"(rollout.max_logp_difference={most:g})"
+            )
+        mode = self.config.importance_sampling_mode
         if not self.warned:
-            log.warning("%s: it rounds differently, and trainer.dtype=fp32 does not", text)
+            done = "set rollout.importance_sampling_mode=sequence_mask to correct for it, or trainer.dtype=fp32"
+            if mode is not ImportanceSampling.none:
+                done = f"rollout.importance_sampling_mode={mode.value} corrects for it"
+            log.warning("%s: the draw rounds differently; %s", text, done)
         self.warned = True
 
     def state(self) -> dict[str, Any]:
@@ -233,9 +306,63 @@ class Rollouts:
         self.waiting = {step: [_group(each) for each in groups] for step, groups in state["waiting"].items()}
 
 
-def _with_old(group: TokenGroup, scored: Mapping[int, torch.Tensor]) -> TokenGroup:
-    old = tuple(scored[id(row)].float().cpu().numpy()[:, None] for row in group.rows)
-    return GroupedRows(group.rows, group.roles, group.facts, {**group.arrays, OLD_LOG_PROBS: old})
+def _joined(parts: Sequence[Rewards]) -> Rewards:
+    """Return the rewards of all processes; a number that some of them log is their mean, by answers."""
+    if len(parts) == 1:
+        return parts[0]
+    sizes, names = [len(each.total) for each in parts], dict.fromkeys(name for each in parts for name in each.metrics)
+    known = {
+        name: [(each.metrics[name], size) for each, size in zip(parts, sizes, strict=True) if name in each.metrics]
+        for name in names
+    }
+    columns = dict.fromkeys(name for each in parts for name in each.columns)
+    return Rewards(
+        [*chain.from_iterable(each.total for each in parts)],
+        {name: [*chain.from_iterable(each.items[name] for each in parts)] for name in parts[0].items},
+        parts[0].weights,
+        {
+            name: sum(value * size for value, size in values) / sum(size for _, size in values)
+            for name, values in known.items()
+        },
+        {
+            name: [*chain.from_iterable(each.columns.get(name, [None] * len(each.total)) for each in parts)]
+            for name in columns
+        },
+    )
+
+
+def importance_ratios(group: TokenGroup, config: RolloutConfig) -> list[Array]:
+    """Return for each row of a group the ratio of each token, limited as TRL's `vllm_importance_sampling_mode` does.
+
+    Raises:
+        FrameworkError: the method does not tell with which log-probabilities the tokens were drawn.
+    """
+    mode, found = config.importance_sampling_mode.value, list[Array]()
+    least, most = config.importance_sampling_clip_min, config.importance_sampling_clip_max
+    least, most = 0.0 if least is None else least, math.inf if most is None else most
+    if DRAWN_LOG_PROBS not in group.arrays:
+        raise FrameworkError(
+            f"rollout.importance_sampling_mode={mode} needs the log-probabilities of the draw, which the method does "
+            f"not give its groups as the array {DRAWN_LOG_PROBS}: set rollout.importance_sampling_mode=none"
+        )
+    for old, drawn in zip(group.arrays[OLD_LOG_PROBS], group.arrays[DRAWN_LOG_PROBS], strict=True):
+        difference = (old - drawn).astype(np.float32)
+        if mode.startswith("sequence"):
+            difference = np.full_like(difference, difference.sum())
+        ratio = np.exp(difference)
+        inside = (ratio >= least) & (ratio <= most)
+        found.append(
+            ratio.clip(least, most) if mode.endswith("truncate") else np.where(inside, ratio, 0).astype(np.float32)
+        )
+    return found
+
+
+def _with_old(group: TokenGroup, scored: Mapping[bytes, torch.Tensor]) -> TokenGroup:
+    return _with(group, OLD_LOG_PROBS, [scored[row_key(row)].float().cpu().numpy()[:, None] for row in group.rows])
+
+
+def _with(group: TokenGroup, name: str, arrays: Sequence[Array]) -> TokenGroup:
+    return GroupedRows(group.rows, group.roles, group.facts, {**group.arrays, name: tuple(arrays)})
 
 
 def _plain(group: TokenGroup) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
+from torch.utils.data import SequentialSampler
 from trl import SFTConfig, SFTTrainer
 
 from framework.api.training import TokenGroup, TokenRow
@@ -134,9 +135,10 @@ class SupervisedTrainer(SFTTrainer):
     def _send_telemetry(self) -> None:
         """Send nothing; TRL's method tells huggingface.co about the machine and the model at each start."""
 
-    def _get_train_sampler(self, *_: Any, **__: Any) -> Order:
+    def _get_train_sampler(self, *_: Any, **__: Any) -> Order | SequentialSampler:
         """Take our own order; the parent's method is where a trainer chooses it."""
-        return self.order
+        # Rollouts choose the prompts of a step: several steps may learn from the same ones.
+        return self.order if self.rollouts is None else SequentialSampler(self.train_dataset)
 
     # The trainer stays TRL's; these two methods are where it chooses (decision 0091).
     def create_optimizer(self, model: Any = None) -> Any:
@@ -164,7 +166,7 @@ class SupervisedTrainer(SFTTrainer):
         read: Callable[[], Sequence[TokenGroup]] = partial(self.data_collator.read_rows, inputs["numbers"])
         parts, rows = inputs.pop("parts"), inputs["rows"]  # the caller keeps `inputs`, and a failed try has to be free
         if self.rollouts is not None:
-            groups = self.rollouts(step, inputs["numbers"])
+            groups = self.rollouts(step)
             read = lambda: groups  # noqa: E731 - what is read again after memory ran out
         if rows is None or inputs["packer"] != self.passes.packer:  # packed before memory ran out
             parts, rows = self.data_collator.pack(read())

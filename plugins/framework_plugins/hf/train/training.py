@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,12 +28,12 @@ from framework_plugins.hf.score.scoring import Evaluation, longest_rows, validat
 from framework_plugins.hf.settings.config import HFTrainerConfig, Packing
 from framework_plugins.hf.train.best_weights import BestWeights
 from framework_plugins.hf.train.options import TrainingOptions
-from framework_plugins.hf.train.order import Order, row_order
+from framework_plugins.hf.train.order import Order, drawn_together, ordered_steps, row_order, total_steps
 from framework_plugins.hf.train.progress import CheckpointTimer, Progress, Validation
-from framework_plugins.hf.train.reference import open_scores, start_problem, steps_of
+from framework_plugins.hf.train.reference import open_scores, row_key, start_problem, steps_of
 from framework_plugins.hf.train.resume.checkpoints import Checkpoints
 from framework_plugins.hf.train.resume.training_state import TrainingState
-from framework_plugins.hf.train.rollouts import Rollouts
+from framework_plugins.hf.train.rollouts import Division, Rollouts
 from framework_plugins.hf.train.step import CheckedObjective, OptimizerStep
 from framework_plugins.hf.train.trainer import ROW_COLUMN, Collator, SupervisedTrainer, sft_config
 
@@ -116,7 +115,7 @@ class Training:
         loss_sum = state.loss_sum()
         return TrainResult(
             steps=outcome.global_step,
-            epochs=float(trainer.state.epoch),
+            epochs=float(trainer.state.epoch) / self.plan.cost.iterations,
             train_loss=loss_sum / outcome.global_step,
             last_loss=progress.last_loss,
             seconds=seconds,
@@ -143,8 +142,8 @@ class Training:
         objective = self.objective.objective
         if not objective.needs_reference or self.asks or objective.ids(rows[0]) is not None:
             return  # answers that are not drawn yet are scored in their step
-        before, order, training = RandomState.now(), trainer.order, self.plan.training
-        total = training.max_steps or math.ceil(training.num_train_epochs * math.ceil(len(rows) / order.batch))
+        before, order = RandomState.now(), trainer.order
+        total = total_steps(self.plan, len(rows), order.batch)
         model, read = to_eval_mode(self.model, self.machine.device), trainer.data_collator.read_rows
         computed, digest = (
             f"{self.machine.device} {self.machine.dtype} {self.cpu_kernels}",
@@ -181,16 +180,17 @@ class Training:
         if self.sample is None:
             return None
         assert run.reward is not None  # noqa: S101 - of a run with such a method
-        method, config = self.plan.method.create(), self.plan.method.config
-        order, training = trainer.order, self.plan.training
-        epoch_steps = math.ceil(len(run.prompts) / order.batch)
-        total = training.max_steps or math.ceil(training.num_train_epochs * epoch_steps)
-        together = getattr(config, "steps_per_generation", 1)
-        numbers = [*steps_of(order, total)] if together > 1 else []
+        plan, order, rows = self.plan, trainer.order, len(run.prompts)
         return Rollouts(
-            method, run.prompts, self._in_eval_mode, run.reward, self.plan.seed, total, together,
-            lambda step: numbers[step - 1], partial(self._scores, trainer),
+            plan.method.create(), run.prompts, self._in_eval_mode, run.reward, plan.rollout.config, plan.seed,
+            total_steps(plan, rows, order.batch), drawn_together(plan), plan.cost.iterations,
+            [*steps_of(order, ordered_steps(plan, rows, order.batch))], partial(self._scores, trainer), self._division,
         )  # fmt: skip
+
+    @property
+    def _division(self) -> Division:
+        """How processes divide what is drawn."""
+        return Division()
 
     def _in_eval_mode(self, *prompts: Any, **settings: Any) -> Sequence[Sequence[Sampled]]:
         """Sample answers, and leave the training as it was."""
@@ -199,11 +199,11 @@ class Training:
         self.model.train()
         return drawn
 
-    def _scores(self, trainer: SupervisedTrainer, groups: Sequence[TokenGroup]) -> Mapping[int, torch.Tensor]:
-        """Return the log-probabilities of rows as the training computes them, by their identity."""
-        found: dict[int, torch.Tensor] = {}
+    def _scores(self, trainer: SupervisedTrainer, groups: Sequence[TokenGroup]) -> Mapping[bytes, torch.Tensor]:
+        """Return the log-probabilities of rows as the training computes them, by `row_key`."""
+        found: dict[bytes, torch.Tensor] = {}
         to_eval_mode(self.model, self.machine.device)
-        trainer.score_start(groups, lambda row, scored: found.update({id(row): scored}))
+        trainer.score_start(groups, lambda row, scored: found.update({row_key(row): scored}))
         self.model.train()
         return found
 
@@ -251,7 +251,12 @@ class Training:
         arguments = {
             "model": self.model,
             "args": sft_config(
-                config, self.machine, self.plan.seed, str(run.scratch), autocast=autocast, more=self._arguments()
+                replace(config, num_train_epochs=config.num_train_epochs * self.plan.cost.iterations),
+                self.machine,
+                self.plan.seed,
+                str(run.scratch),
+                autocast=autocast,
+                more=self._arguments(),
             ),
             # Rows stay on disk: the trainer is given their numbers, the collator reads them.
             "train_dataset": Dataset.from_dict({ROW_COLUMN: range(len(rows))}),

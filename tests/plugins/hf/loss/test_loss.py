@@ -27,7 +27,13 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from framework.api.records import IGNORE, TokenRow
 from framework.util.errors import FrameworkError
 from framework_plugins.hf.cpu_kernels import install
-from framework_plugins.hf.loss.chunked_cross_entropy import CPU_LOGITS, FEWEST_LOGITS
+from framework_plugins.hf.loss.chunked_cross_entropy import (
+    CPU_LOGITS,
+    FEWEST_LOGITS,
+    Head,
+    summed_cross_entropy,
+    summed_cross_entropy_of_logits,
+)
 from framework_plugins.hf.loss.loss import WITHIN_FORWARD, Losses
 from framework_plugins.hf.loss.probe import probe
 from framework_plugins.hf.packing.parts import Packer
@@ -409,6 +415,43 @@ def test_logits_get_fewer_until_they_are_few(models: dict[str, tuple[Any, Losses
     assert told == ["the loss of 8 MiB of logits at a time", "the loss of 2 MiB of logits at a time", ""]
     assert losses.logits_at_once == FEWEST_LOGITS
     losses.logits_at_once = CPU_LOGITS
+
+
+def test_a_probe_leaves_the_temperature_of_drawn_answers_as_it_is(models: dict[str, tuple[Any, Losses]]) -> None:
+    """In a group of processes the probe comes after it."""
+    model, losses = models["plain"]
+    cool = losses.at_temperature(0.5)
+    (part,) = Packer(Packing.pad, 3, 0)(drawn.make(5, 3, 40))
+    before = cool.log_probs(part)[0]
+    probe(cool)
+    cool.apply_probe(cool.probe_result)
+    assert torch.equal(cool.log_probs(part)[0], before)
+    with torch.no_grad():
+        logits = losses.pick_learned(part, model(**losses.inputs(part), use_cache=False).logits)
+    wanted = (logits / 0.5).log_softmax(-1).gather(1, part["target"][:, None])[:, 0]
+    torch.testing.assert_close(before.detach(), wanted, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("headed", [True, False])
+def test_a_large_weight_below_zero_does_not_overflow_in_fp16(*, headed: bool) -> None:
+    """Gradients are raised by the largest weight of either sign: a rejected answer may have the largest."""
+    seeded = torch.Generator().manual_seed(0)
+    states, weight = torch.randn(6, 8, generator=seeded), torch.randn(50, 8, generator=seeded)
+    target, share = torch.arange(6), torch.tensor([0.5, 0.5, 0.5, -200.0, -200.0, -200.0])
+
+    def gradient(dtype: torch.dtype) -> torch.Tensor:
+        linear = torch.nn.Linear(8, 50, bias=False).to(dtype)
+        linear.weight.data.copy_(weight)
+        given = (states if headed else states @ weight.t()).to(dtype).requires_grad_()
+        summed = (
+            summed_cross_entropy(given, Head(linear), target, share)
+            if headed
+            else summed_cross_entropy_of_logits(given + 0, target, share)
+        )
+        (found,) = torch.autograd.grad(summed, given)
+        return found.float()
+
+    torch.testing.assert_close(gradient(torch.float16), gradient(torch.float32), rtol=0.02, atol=0.5)
 
 
 class Leaky(torch.nn.Module):

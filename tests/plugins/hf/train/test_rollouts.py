@@ -3,19 +3,43 @@
 from __future__ import annotations
 
 import json
+import pickle
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from framework import FrameworkError
-from framework.api import Answer, Message, Prompt, Rewards, Step
-from framework.api.training import DRAW_DIFFERENCE, StepControl, TrainRun
-from framework_plugins.hf.train.rollouts import Draws, Rollouts
-from tests.support.training import make, opened
+from framework import FrameworkError, Plan
+from framework.api import Answer, Message, Prompt, Rewards, Step, TrainResult, records
+from framework.api.program import rewarder
+from framework.api.protocols import Launcher
+from framework.api.registry import load_file as load_plugin
+from framework.api.training import (
+    DRAW_DIFFERENCE,
+    OLD_LOG_PROBS,
+    Member,
+    RolloutConfig,
+    Sampled,
+    StepControl,
+    TokenGroup,
+    TokenRow,
+    TrainRun,
+)
+from framework_plugins.hf.train.distributed.steps import own_slice
+from framework_plugins.hf.train.reference import row_key
+from framework_plugins.hf.train.rollouts import Division, Draws, Rollouts
+from framework_plugins.hf.train.trainer import SupervisedTrainer
+from framework_plugins.methods.config import GrpoConfig, ScaleRewards
+from framework_plugins.methods.grpo import Grpo
+from tests.support import copies
+from tests.support.training import make, make_for_group, opened
 
 SETTINGS = (
     "method=grpo", "reward=[json_valid]", "trainer.max_steps=5", "trainer.save_steps=1", "audit=[]",
@@ -101,19 +125,163 @@ def test_an_interrupted_training_resumes_with_the_same_answers_bit_for_bit(
     assert best.scores["vowels"] > worst.scores["vowels"]
 
 
+VOWELS = """
+from framework import reward
+
+@reward
+def vowels(completions, **kwargs):
+    return [sum(each[0]["content"].count(vowel) for vowel in "aeiou") / 10 for each in completions]
+"""
+
+
+ONE = ("trainer.device=cpu", "logger=[jsonl]")
+TWO = (*ONE, "launch=ddp", "launch.processes=2", "trainer.gradient_accumulation_steps=1")
+
+
+def launch(plan: Plan) -> None:
+    launcher: Launcher = plan.launch.create()
+    launcher.launch(plan)
+
+
+@pytest.mark.slow  # in the default suite threads share the prompts of a step, and test_strangers.py has DDP
+def test_two_processes_go_on_with_what_one_began_and_train_as_one(
+    base: Path, asks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends after the first of two steps whose answers were drawn at once."""
+    file = tmp_path / "vowels.py"
+    file.write_text(VOWELS, encoding="utf-8")
+    load_plugin(str(file))
+    words = (f"plugins=[{file}]", "reward=[vowels]", "evaluator=[]", "exporter=[]", "stages=[data,train]")
+    scores = rewarder(make(base, asks, tmp_path / "plan", *SETTINGS, *words).reward)
+    whole, weights = trained(base, asks, tmp_path / "whole", *words, reward=scores)
+    step = SupervisedTrainer.training_step
+
+    def ends(self: SupervisedTrainer, *more: Any, **named: Any) -> torch.Tensor:
+        if self.state.global_step == 3:
+            raise Ended
+        return step(self, *more, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SupervisedTrainer, "training_step", ends)
+        with pytest.raises(Ended):
+            launch(make(base, asks, tmp_path / "ended", *SETTINGS, *words, *ONE))
+    with copies.groups(tmp_path):
+        launch(make_for_group(base, asks, tmp_path / "ended", *SETTINGS, *words, *TWO))
+    assert records.load(TrainResult, tmp_path / "ended/train.json").resumed == 3
+    lines = [json.loads(line) for line in (tmp_path / "ended/log.jsonl").read_text(encoding="utf-8").splitlines()]
+    steps = [line for line in lines if line["event"] == "step"][-len(whole) :]  # those before are of the first process
+    for step, expected in zip(steps, whole, strict=True):
+        assert step["loss"] == pytest.approx(expected.loss, rel=1e-4, abs=1e-6)
+        assert step["grad_norm"] == pytest.approx(expected.grad_norm, rel=1e-3)
+        assert step["loss_metrics"] == pytest.approx(expected.loss_metrics, rel=1e-4, abs=1e-5)
+    again = load_file(tmp_path / "ended/checkpoint/adapter_model.safetensors")
+    for name, weight in weights.items():
+        torch.testing.assert_close(again[name], weight, atol=1e-4, rtol=0)
+
+
 def test_rewards_that_tell_no_answers_apart_end_the_training(base: Path, asks: Path, tmp_path: Path) -> None:
     with pytest.raises(FrameworkError, match=r"no prompt of the first 5 steps has .* \(the means are equal 0.5\)"):
         trained(base, asks, tmp_path, "method.steps_per_generation=1", "method.beta=0", reward=equal)
 
 
 def test_draws_of_other_weights_are_refused_before_the_update() -> None:
-    rollouts = Rollouts(None, [], None, None, 0, 1, 1, None, None)  # type: ignore[arg-type] # only its check
+    rollouts = Rollouts(None, [], None, None, RolloutConfig(), 0, 1, 1, 1, [], None, Division())  # type: ignore[arg-type] # only its check
     rollouts.check(1, {DRAW_DIFFERENCE: 0.05})
     assert not rollouts.warned
     rollouts.check(1, {DRAW_DIFFERENCE: 0.3})
     assert rollouts.warned
     with pytest.raises(FrameworkError, match=r"step 2: .* are 1.5 nats a token away .* drawn with other weights"):
         rollouts.check(2, {DRAW_DIFFERENCE: 1.5})
+    rollouts.config = RolloutConfig(max_logp_difference=0.01)
+    with pytest.raises(FrameworkError, match=r"max_logp_difference=0.01"):
+        rollouts.check(2, {DRAW_DIFFERENCE: 0.05})
+
+
+def by_dice(prompts: Sequence[Prompt], n: int, *, seed: int, first: int = 0, **_: Any) -> list[list[Sampled]]:
+    """Answer with numbers from the dice of each answer."""
+
+    def answer(prompt: int, number: int) -> Sampled:
+        ids = np.random.default_rng([seed, prompt, number]).integers(3, 99, 2 + number).tolist()
+        row = TokenRow([1, prompt, *ids], [-100, -100, *ids], f"rows:{prompt}")
+        return Sampled("", len(ids), stopped=True, row=row, log_probs=(-0.1,) * len(ids))
+
+    return [[answer(first + at, number) for number in range(n)] for at in range(len(prompts))]
+
+
+def longer(prompts: Sequence[Prompt], answers: Sequence[Answer], **_: int) -> Rewards:
+    """Compare the answers to one prompt, which therefore have to come together."""
+    assert len(prompts) == len(answers) > 0
+    asked = {
+        id(prompt): [answer for each, answer in zip(prompts, answers, strict=True) if each is prompt]
+        for prompt in prompts
+    }
+    assert {len(each) for each in asked.values()} == {3}
+    total: list[float | None] = [float(answer.row.input_ids[2]) for answer in answers if isinstance(answer, Sampled)]
+    return Rewards(
+        total, {"longer": total}, {"longer": 1.0}, {"first": sum(each or 0.0 for each in total) / len(total)}
+    )
+
+
+def of_process(me: Member, gather: Any, scale: ScaleRewards) -> tuple[list[TokenGroup], dict[str, float], Any]:
+    config = GrpoConfig(num_generations=3, scale_rewards=scale, steps_per_generation=2)
+    division = Division(partial(own_slice, me=me), partial(gather, me.rank))
+    rollouts = made_by(config, [range(5), range(5, 10)], 2, division)
+    return [group for step in (1, 2) for group in rollouts(step)], rollouts.take_metrics(), rollouts.take_shown()
+
+
+def made_by(config: GrpoConfig, asked: Sequence[Sequence[int]], steps: int, division: Division) -> Rollouts:
+    prompts = [Prompt((Message("user", f"{number}"),)) for number in range(10)]
+
+    def score(groups: Sequence[TokenGroup]) -> dict[bytes, torch.Tensor]:
+        return {row_key(row): torch.ones(len(row.learned)) for group in groups for row in group.rows}
+
+    together, iterations = config.steps_per_generation, config.num_iterations
+    return Rollouts(
+        Grpo(config), prompts, by_dice, longer, RolloutConfig(), 7, steps, together, iterations, asked, score, division
+    )
+
+
+@pytest.mark.parametrize("scale", [ScaleRewards.group, ScaleRewards.batch])
+@pytest.mark.parametrize("world", [2, 3, 6])
+def test_processes_share_the_prompts_of_a_step_and_have_the_groups_of_one(world: int, scale: ScaleRewards) -> None:
+    """Threads in place of processes; one of six has no prompt, and two of three have two."""
+    alone = of_process(Member(0, 1, 0), lambda _, mine: [mine], scale)
+    meeting, had = threading.Barrier(world, timeout=60), [b""] * world
+
+    def gather(rank: int, mine: Any) -> list[Any]:
+        had[rank] = pickle.dumps(mine)
+        meeting.wait()
+        every = [pickle.loads(each) for each in had]  # noqa: S301 - ours
+        meeting.wait()
+        return every
+
+    with ThreadPoolExecutor(world) as pool:
+        made = [*pool.map(lambda rank: of_process(Member(rank, world, rank), gather, scale), range(world))]
+    for groups, metrics, shown in made:
+        assert [group.rows for group in groups] == [group.rows for group in alone[0]]
+        assert [group.facts for group in groups] == [group.facts for group in alone[0]]
+        assert [{*group.arrays} for group in groups] == [{*group.arrays} for group in alone[0]]
+        assert metrics == pytest.approx(alone[1])
+        assert shown == alone[2]
+
+
+def test_steps_are_made_again_with_the_same_answers_as_trl_orders_them() -> None:
+    """Two steps are drawn at once and made twice; the last round ends early, and what is kept resumes it."""
+    config = GrpoConfig(num_generations=3, steps_per_generation=2, num_iterations=2)
+    asked = [range(2), range(2, 4), range(4, 6), range(6, 8)]
+    rollouts = made_by(config, asked, 7, Division())
+    seen: list[list[str]] = []
+    for step in range(1, 8):
+        if step == 4:
+            kept, rollouts = rollouts.state(), made_by(config, asked, 7, Division())
+            rollouts.restore(kept)
+        groups = rollouts(step)
+        assert all(OLD_LOG_PROBS in group.arrays for group in groups)
+        seen.append(sorted({group.where for group in groups}))
+        assert bool(rollouts.take_metrics()) == (step in {1, 5})
+    assert seen[:4] == [seen[0], seen[1]] * 2
+    assert seen[4:] == [seen[4], seen[5], seen[4]]
+    assert rollouts.state()["waiting"] == {}
 
 
 def test_what_is_logged_leaves_out_answers_without_a_reward() -> None:

@@ -25,10 +25,11 @@ def own_share(items: Sequence[T], me: Member) -> Sequence[T]:
     """Return the items that a process takes: neighbours, since those share a beginning."""
     # Not whole batches in turn, as accelerate gives them: a step would depend on how many processes there are
     # (decision 0024).
-    return items[_own(len(items), me)]
+    return items[own_slice(len(items), me)]
 
 
-def _own(count: int, me: Member) -> slice:
+def own_slice(count: int, me: Member) -> slice:
+    """Return which of so many items a process takes."""
     size = math.ceil(count / me.world)
     return slice(me.rank * size, (me.rank + 1) * size)
 
@@ -47,7 +48,7 @@ class ShareCollator(Collator):
 
     def pack(self, groups: Sequence[TokenGroup]) -> tuple[list[Part], StepRows]:
         """Return this process's parts of a step, and one of weight 0."""
-        parts, rows = pack(self.objective, self.packer, groups, _own(len(groups), self.me), self.me.world)
+        parts, rows = pack(self.objective, self.packer, groups, own_slice(len(groups), self.me), self.me.world)
         idle = zero_weight_part(self.packer, groups)
         idle |= {"count": rows.tokens / self.me.world, "step_tokens": rows.step_tokens / self.me.world}
         return parts, replace(rows, idle=idle)

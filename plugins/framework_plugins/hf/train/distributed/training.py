@@ -49,10 +49,11 @@ from framework_plugins.hf.packing.parts import Part, learned_count
 from framework_plugins.hf.score.scoring import ROWS_AT_ONCE, Evaluation
 from framework_plugins.hf.settings.config import Packing
 from framework_plugins.hf.train.distributed import engine
-from framework_plugins.hf.train.distributed.steps import ShareCollator, own_share, zero_weight_part
+from framework_plugins.hf.train.distributed.steps import ShareCollator, own_share, own_slice, zero_weight_part
 from framework_plugins.hf.train.order import Order
 from framework_plugins.hf.train.progress import Progress
 from framework_plugins.hf.train.resume.training_state import TrainingState
+from framework_plugins.hf.train.rollouts import Division
 from framework_plugins.hf.train.step import OptimizerStep, StepRows
 from framework_plugins.hf.train.trainer import SupervisedTrainer
 from framework_plugins.hf.train.training import Training
@@ -86,7 +87,7 @@ class GroupTrainer(SupervisedTrainer):
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Give whole steps to every process; accelerate would give each steps of its own."""
-        batches = BatchSampler(self.order, self.order.batch, drop_last=False)
+        batches = BatchSampler(self._get_train_sampler(), self.order.batch, drop_last=False)
         workers = self.args.dataloader_num_workers
         return DataLoader(self.train_dataset, batch_sampler=batches, collate_fn=self.data_collator, num_workers=workers)
 
@@ -235,7 +236,8 @@ class GroupTraining(Training):
         return self.me.rank
 
     def _make_trainer(self, order: Order, arguments: dict[str, Any]) -> SupervisedTrainer:
-        arguments["data_collator"] = ShareCollator(order.rows, self.passes.packer, self.objective, self.me)
+        parts = order.rows, self.passes.packer, self.objective, self.me
+        arguments["data_collator"] = ShareCollator(*parts, asks=self.asks)
         rank, world = self.me.rank, self.me.world
         step = OptimizerStep(self.objective, self.passes.losses, self._as_reference, rank, world, self._all_gather)
         kind: Any = GroupTrainer
@@ -247,6 +249,10 @@ class GroupTraining(Training):
             step=step, **arguments,
         )  # fmt: skip
         return trainer
+
+    @property
+    def _division(self) -> Division:
+        return Division(partial(own_slice, me=self.me), self._all_gather)
 
     def _state(self, trainer: SupervisedTrainer, progress: Progress) -> TrainingState:
         return TrainingState(trainer, progress, keeps=self.me.rank == 0, all_gather=self._all_gather)

@@ -20,13 +20,16 @@ from typing import Any
 
 from framework import FrameworkError, Plan
 from framework.api import Affects, as_plain, atomic_folder, describe_room, fields, redact, write_failure
-from framework.api.training import FORMER, TRAINING_STATE, TokenGroup, TokenRow, current_settings
+from framework.api.training import FORMER, TRAINING_STATE, RolloutConfig, TokenGroup, TokenRow, current_settings
 
 MANIFEST = "manifest.json"
 STEP_FOLDER = "step-{:08d}"
 """The folder of the checkpoint after a step."""
 BLOCK_BYTES = 1 << 20
-BEFORE_METHODS = {"method": "sft", "loss": "cross_entropy"}
+BEFORE_METHODS: Mapping[str, Any] = {
+    "method": "sft", "loss": "cross_entropy", "rollout": "model",
+    **{f"rollout.{each.name}": as_plain(each.default) for each in fields(RolloutConfig)},
+}  # fmt: skip
 """What the trainings were whose checkpoints do not say it."""
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,101 @@
+"""What draws answers: the model itself, in batches or with the continuous batching of transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from transformers import ContinuousBatchingConfig, GenerationConfig
+
+from framework import FrameworkError
+from framework.api import Prompt, count, host_memory
+from framework.api.training import Generator, Sampled, SamplingModel
+from framework_plugins.hf.generate.merged import ROOM, merged, merged_bytes
+from framework_plugins.hf.packing.tree_attention import ATTENTION_NAME
+from framework_plugins.hf.settings.config import Switch
+from framework_plugins.hf.settings.rollouts import ContinuousRolloutConfig, ModelRolloutConfig
+
+
+class OwnBatches:
+    """Draws with the model itself; see `sample.py`."""
+
+    def __init__(self, config: ModelRolloutConfig) -> None:
+        self.config = config
+
+    def generator(self, model: SamplingModel) -> Generator:
+        """Return what the model has, around which LoRA is merged if that pays."""
+
+        def draw(*prompts: Any, **settings: Any) -> Sequence[Sequence[Sampled]]:
+            with merged(model.model) if self._merges(model.model) else nullcontext():
+                return model.draw(*prompts, **settings)
+
+        return draw
+
+    def _merges(self, model: Any) -> bool:
+        if self.config.merge is not Switch.auto:
+            return self.config.merge is Switch.enabled
+        return model.device.type == "cpu" and host_memory().available >= ROOM * merged_bytes(model)
+
+
+class Continuous:
+    """Draws with the model itself, by `generate_batch` of transformers."""
+
+    def __init__(self, config: ContinuousRolloutConfig) -> None:
+        self.config = config
+
+    def generator(self, model: SamplingModel) -> Generator:
+        """Return what draws; the model has its own attention again after each draw."""
+
+        def draw(
+            prompts: Sequence[Prompt],
+            n: int,
+            *,
+            max_new_tokens: int,
+            temperature: float,
+            top_p: float,
+            seed: int,
+            first: int = 0,
+        ) -> list[list[Sampled]]:
+            settings = GenerationConfig(
+                do_sample=True, temperature=temperature, top_p=top_p, top_k=0, max_new_tokens=max_new_tokens,
+                eos_token_id=sorted(model.stop_ids), pad_token_id=model.tokenizer.pad_token_id,
+            )  # fmt: skip
+            batching = ContinuousBatchingConfig(
+                return_logprobs=True, seed=(seed + first) % 2**63, max_memory_percent=self.config.max_memory_percent,
+                auto_switch_to_flash=False,
+            )  # fmt: skip
+            starts = [start for start in map(model.prompt_ids, prompts) for _ in range(n)]
+            with _known_attention(model.model):
+                given = model.model.generate_batch(
+                    starts, generation_config=settings, continuous_batching_config=batching, warmup=False
+                )
+            found = [each for each in given.values() if each.error is None]
+            if len(found) < len(starts):
+                errors = next((f": {each.error}" for each in given.values() if each.error), "")
+                raise FrameworkError(
+                    f"rollout=continuous: transformers gives {len(found)} of {count(len(starts), 'answer')}{errors}: "
+                    "set another rollout.max_memory_percent, or rollout=model"
+                )
+            asked = [prompt for prompt in prompts for _ in range(n)]
+            drawn = [
+                model.sampled(prompt, each.generated_tokens, each.logprobs)
+                for prompt, each in zip(asked, found, strict=True)
+            ]
+            return [drawn[start : start + n] for start in range(0, len(drawn), n)]
+
+        return draw
+
+
+@contextmanager
+def _known_attention(model: Any) -> Iterator[None]:
+    """Let a model that attends along branches meanwhile use the attention that it has without them."""
+    own = model.config._attn_implementation  # noqa: SLF001 - no public name
+    if own != ATTENTION_NAME:
+        yield
+        return
+    model.set_attn_implementation("sdpa")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(own)
