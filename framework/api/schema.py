@@ -306,6 +306,10 @@ class MethodConfig:
         """
         return ()
 
+    def has_own_reward(self) -> bool:
+        """Whether something else than `reward=` may score the answers."""
+        return False
+
 
 @dataclass
 class LossConfig:
@@ -495,6 +499,8 @@ class RewardConfig(MetricConfig):
 
     weight: Annotated[float, Interval(ge=-1e6, le=1e6)] = 1.0
     """The factor of this reward in the sum of all rewards."""
+    max_seconds: Annotated[float, Gt(0), Affects.nothing] = 600.0
+    """Most seconds that it may take for the answers of a step. Then the run ends, and can be resumed."""
 
 
 @dataclass

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import transformers
 from peft import PeftModel
@@ -31,6 +31,7 @@ from framework.api.training import (
     TokenRow,
     TrainRun,
     answer_rows,
+    environments,
     member,
     shared_cache,
 )
@@ -72,6 +73,9 @@ from framework_plugins.hf.train.resume.checkpoints import Checkpoints
 from framework_plugins.hf.train.step import CheckedObjective
 from framework_plugins.hf.train.trainer import SupervisedTrainer
 from framework_plugins.hf.train.training import Training, validate
+
+if TYPE_CHECKING:
+    from framework_plugins.hf.generate.episodes import Episodes
 
 PROBED = "probed"
 """Key in the shared cache: what the probe of a model with such an adapter found, and how large a pass fits."""
@@ -128,6 +132,7 @@ class HFModel:
         if appended := self.chat.appended:
             machine.facts["last answers"] = f"{appended} is appended: the chat template writes no stop token"
         self.trained = False
+        self.episodes = self._episodes()
         self.oom_retry = make_oom_retry(plan, config, machine.facts)
         self._answers = Batches(self.oom_retry, "answering", "evaluator.prompts.max_new_tokens")
         self._draws = Batches(self.oom_retry, "drawing answers", "method.max_completion_length")
@@ -223,16 +228,35 @@ class HFModel:
         self, prompts: Sequence[Prompt], n: int, *, max_new_tokens: int, temperature: float, top_p: float, seed: int
     ) -> list[list[Sampled]]:
         """Draw `n` answers to each prompt; see `sample.sample`."""
+        draw = partial(self._draw, temperature=temperature, top_p=top_p)
+        if self.episodes:
+            return self.episodes(prompts, n, draw, max_new_tokens=max_new_tokens, seed=seed)
         starts = [self.tokenize(self.render(prompt)) for prompt in prompts]
-        drawn = sample(
-            self._in_eval_mode(), self.tokenizer, starts, n, self.stop_ids, self.config.per_device_eval_batch_size,
-            self._draws, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed,
-            share=self.forward_plan.prefix_reusable,
-        )  # fmt: skip
+        drawn = draw(starts, n, max_new_tokens=max_new_tokens, seed=seed)
         return [
             [self._sampled(prompt.where, start, each) for each in some]
             for prompt, start, some in zip(prompts, starts, drawn, strict=True)
         ]
+
+    def _draw(
+        self, starts: Sequence[list[int]], n: int, *, max_new_tokens: int, seed: int, **settings: float
+    ) -> list[list[Drawn]]:
+        """Continue rows of token ids; see `sample.sample`."""
+        return sample(
+            self._in_eval_mode(), self.tokenizer, starts, n, self.stop_ids, self.config.per_device_eval_batch_size,
+            self._draws, max_new_tokens=max_new_tokens, seed=seed, share=self.forward_plan.prefix_reusable, **settings,
+        )  # fmt: skip
+
+    def _episodes(self) -> Episodes | None:
+        """Return what draws answers in the environment of the run, if it has one."""
+        config = self.plan.method.config
+        place = getattr(config, "environment", None)
+        if place is None or Stage.train not in self.plan.stages:
+            return None
+        from framework_plugins.hf.generate.episodes import Episodes  # noqa: PLC0415 - of a run with an environment
+
+        factory, most = environments.environment_factory(place), getattr(config, "max_tool_calling_iterations", None)
+        return Episodes(factory, self.tokenizer, self.stop_ids, self.render, most)
 
     def _sampled(self, where: str, start: list[int], drawn: Drawn) -> Sampled:
         answer = to_answer(self.tokenizer, drawn.ids, self.stop_ids)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,20 @@ def test_a_planted_fault_is_found(rows: Rows, reward: Callable[..., Any], found:
     assert found in findings
     assert findings[found].severity is not Severity.note
     assert findings[found].fatal == (found in {"reward_fails", "reward_none"})
+
+
+def test_a_reward_that_hangs_at_an_answer_is_found() -> None:
+    def hangs(text: str, wanted: str) -> float:
+        while not text:
+            time.sleep(0.01)
+        return float(text == wanted)
+
+    made = FunctionReward(each(hangs), FunctionRewardConfig())
+    run = rewarding.RunRewards({"mine": made}, {"mine": 1.0}, {"mine": 0.5})
+    (found,) = RewardAudit(run, lambda text: [len(word) for word in text.split()]).made(prompts(CAPITALS))
+    assert (found.name, found.fatal) == ("reward_fails", True)
+    assert "takes longer than reward.mine.max_seconds=0.5 for the answers to rows.jsonl:1" in found.text
+    assert found.text.endswith("(an empty answer), which is made for this audit")
 
 
 exact = each(lambda text, wanted: float(text.strip() == wanted))

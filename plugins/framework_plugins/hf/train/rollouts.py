@@ -70,6 +70,11 @@ class Draws:
         log_probs = [each for answer in self.answers if isinstance(answer, Sampled) for each in answer.log_probs]
         if log_probs:
             found["entropy"] = -float(np.mean(log_probs))
+        episodes = [each.episode for each in self.answers if isinstance(each, Sampled) and each.episode]
+        if episodes:
+            calls = sum(each.calls for each in episodes)
+            found["tools/call_frequency"] = calls / len(episodes)
+            found["tools/failure_frequency"] = sum(each.failed for each in episodes) / max(1, calls)
         return {name: value for name, value in {**found, **self.rewards.metrics}.items() if not math.isnan(value)}
 
     def shown(self) -> list[Sample]:

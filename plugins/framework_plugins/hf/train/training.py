@@ -17,7 +17,7 @@ from peft import PeftModel
 from transformers import PrinterCallback
 
 from framework import FrameworkError, Plan
-from framework.api import TrainResult, count, counting, summarize_error
+from framework.api import TrainResult, count, counting, rewarding, summarize_error
 from framework.api.training import Generator, Sampled, TokenGroup, TokenRow, TrainRun
 from framework_plugins.hf.load.adapt_model import as_base, save_weights
 from framework_plugins.hf.loss.passes import Passes, is_checkpointing
@@ -188,8 +188,8 @@ class Training:
         together = getattr(config, "steps_per_generation", 1)
         numbers = [*steps_of(order, total)] if together > 1 else []
         return Rollouts(
-            method, run.prompts, self._in_eval_mode, run.reward, self.plan.seed, total, together,
-            lambda step: numbers[step - 1], partial(self._scores, trainer),
+            method, run.prompts, rewarding.limited(self._in_eval_mode, config), run.reward, self.plan.seed, total,
+            together, lambda step: numbers[step - 1], partial(self._scores, trainer),
         )  # fmt: skip
 
     def _in_eval_mode(self, *prompts: Any, **settings: Any) -> Sequence[Sequence[Sampled]]:
