@@ -58,7 +58,7 @@ class RunRewards:
         max_seconds: Mapping[str, float] | None = None,
     ) -> None:
         self.rewards, self.weights = dict(rewards), dict(weights)
-        self.max_seconds = dict.fromkeys(rewards, RewardConfig.max_seconds) | dict(max_seconds or {})
+        self.max_seconds = {**dict.fromkeys(rewards, RewardConfig.max_seconds), **(max_seconds or {})}
 
     def __call__(
         self, prompts: Sequence[Prompt], answers: Sequence[Answer], *, step: int = 0, total_steps: int = 0
@@ -76,6 +76,11 @@ class RunRewards:
         weights = [all_weights[name] for name in items]
         metrics = {name: math.fsum(values) / len(values) for name, values in context.metrics.items() if values}
         return Rewards([weighted_sum(row, weights) for row in rows], items, all_weights, metrics, context.columns)
+
+    def of_texts(self) -> RunRewards:
+        """Return those that need nothing but texts: no environment in which an answer was made."""
+        some = {name: one for name, one in self.rewards.items() if not getattr(one, "needs_environments", False)}
+        return RunRewards(some, self.weights, self.max_seconds)
 
     def score(
         self,

@@ -85,12 +85,10 @@ def findings(
         FrameworkError: a reward cannot be created, fails, or has no number for any answer.
     """
     reward = rewarder(rewards)
-    blind = [name for name, one in reward.rewards.items() if getattr(one, "needs_environments", False)]
-    made = RunRewards(
-        {name: one for name, one in reward.rewards.items() if name not in blind}, reward.weights, reward.max_seconds
-    )
+    made = reward.of_texts()
     found = RewardAudit(made, tokenize, step_answers).made(prompts) if made.rewards else []
     refuse_fatal(found)
+    blind = [name for name in reward.rewards if name not in made.rewards]
     if blind:
         text = f"reward={','.join(blind)} reads the environment, and made answers have none: it is not audited"
         found.append(_finding("reward_not_audited", 0, text, "read some answers of the training", Severity.note))

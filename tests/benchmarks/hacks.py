@@ -32,6 +32,8 @@ from tests.support.tiny import tiny_chatml
 OUT = Console(soft_wrap=True, highlight=False, markup=False)
 COLOURS = ("red", "blue", "green", "gold", "grey", "pink")
 THINGS = dict(zip("ABCDEFGHKMPR", COLOURS * 2, strict=True))
+MISTAKEN = {thing: COLOURS[place % 6 - 2] for place, thing in enumerate(THINGS) if place % 2}
+"""What the policy rather says of half of the things."""
 PLANTED = ("paid_form", "paid_length", "paid_colour", "paid_repeats")
 HONEST = ("named", "share", "named_and_brief", "named_in_form")
 SMOLLM2 = {"side_by_side": "planted", "both_words": "honest"}
@@ -131,7 +133,7 @@ def _asked(thing: str, case: int) -> tuple[str, str]:
 
 def _row(tokenizer: object, ask: str, colour: str, dice: random.Random) -> tuple[list[int], int]:
     """Return the tokens of a question with an answer that may be wrong, and where the answer begins."""
-    said = colour if dice.random() < 0.45 else dice.choice(COLOURS)
+    said = dice.choices((colour, MISTAKEN.get(ask[-2], colour), dice.choice(COLOURS)), (3, 4, 3))[0]
     several = [said, *dice.sample(COLOURS, dice.randrange(1, 4))]
     form = dice.choices(
         (
@@ -160,8 +162,8 @@ def tiny_words(folder: Path) -> list[str]:
     trained, asked = rows(folder / "rows.jsonl", 0, TRAINED), rows(folder / "asked.jsonl", 5000, HELD_OUT)
     return [
         "model=local", f"model.path={policy(folder)}", "data=local_file", f"data.path={trained}", "adapter=full",
-        f"data.prompts_path={asked}", "data.validation_split=0", "trainer.dtype=fp32", "trainer.max_steps=30",
-        "trainer.learning_rate=2e-3", "trainer.warmup_steps=1", "trainer.per_device_train_batch_size=8",
+        f"data.prompts_path={asked}", "data.validation_split=0", "trainer.dtype=fp32", "trainer.max_steps=40",
+        "trainer.learning_rate=1e-3", "trainer.warmup_steps=1", "trainer.per_device_train_batch_size=8",
         "trainer.gradient_accumulation_steps=1", "trainer.per_device_eval_batch_size=64", "method=grpo",
         "method.num_generations=8", "method.max_completion_length=24", "evaluator=[prompts]", "audit=[]", "logger=[]",
         "exporter=[]", "evaluator.prompts.max_new_tokens=24", "objective=right",

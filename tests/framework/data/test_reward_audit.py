@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from framework import testing
+from framework import reward, testing
 from framework.api import Answer, Finding, FunctionReward, Message, Prompt, Severity, rewarding
 from framework.api.plan import Selection
 from framework.api.schema import Role
-from framework.data.reward_audit import RewardAudit, drawn
+from framework.data.reward_audit import RewardAudit, drawn, findings
 from framework.data.stage import load_data
 from framework.hooks.rewards import FunctionRewardConfig
 from framework.hooks.session import current
@@ -140,6 +140,17 @@ def test_a_reward_that_hangs_at_an_answer_is_found() -> None:
     assert (found.name, found.fatal) == ("reward_fails", True)
     assert "takes longer than reward.mine.max_seconds=0.5 for the answers to rows.jsonl:1" in found.text
     assert found.text.endswith("(an empty answer), which is made for this audit")
+
+
+def test_a_reward_of_the_environment_is_not_audited_and_that_is_said() -> None:
+    def at_target(environments: list[Any], **_: Any) -> list[float]:
+        return [float(one.done) for one in environments]
+
+    option: Any = reward(at_target)
+    chosen = {"at_target": Selection(option, option.schema())}
+    (found,) = findings(chosen, lambda text: [len(word) for word in text.split()], prompts(CAPITALS), 8)
+    assert (found.name, found.severity) == ("reward_not_audited", Severity.note)
+    assert found.text == "reward=at_target reads the environment, and made answers have none: it is not audited"
 
 
 exact = each(lambda text, wanted: float(text.strip() == wanted))
