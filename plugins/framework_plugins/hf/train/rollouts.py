@@ -182,7 +182,8 @@ class Rollouts:
         if self.silent < min(PATIENCE, self.steps):
             return
         last = draws[-1]
-        given = ", ".join(f"{name} {_mean(np.array(_known(items))):g}" for name, items in last.rewards.items.items())
+        means = {name: _mean(np.array(_known(items))) for name, items in last.rewards.items.items()}
+        given = ", ".join(f"{name} {'None' if math.isnan(mean) else f'{mean:g}'}" for name, mean in means.items())
         raise FrameworkError(
             f"no prompt of the first {self.silent} steps has answers with different rewards (the means are {given}), "
             "so there is nothing to learn: give a reward that distinguishes these answers, easier or harder prompts, "
