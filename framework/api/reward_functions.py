@@ -47,10 +47,11 @@ class FunctionReward:
         named = [each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
         self.names = [each.name for each in named if each.name != options]
         self.needs = [each.name for each in named if each.default is each.empty and each.name != options]
-        kind: Any = type(function)  # of an object that is called, as TRL has some
-        hint = str(hints_of(function if inspect.isfunction(function) else kind.__call__).get("completions", ""))
         self.needs_environments = ENVIRONMENTS in self.needs
-        self.form = "" if "str" not in hint else "messages" if "dict" in hint or "list[list" in hint else "text"
+        kind: Any = type(function)  # of an object that is called, as TRL has some
+        hint = str(hints_of(function if inspect.isfunction(function) else kind.__call__).get("completions", "")).lower()
+        turns = any(word in hint for word in ("dict", "mapping", "list[list"))  # Dict of typing, too
+        self.form = "" if "str" not in hint else "messages" if turns else "text"
 
     def rewards(
         self, prompts: Sequence[Prompt], answers: Sequence[Answer], context: RewardContext

@@ -37,11 +37,15 @@ from framework.testing.protocols import PROTOCOLS, lacks
 from framework.util.errors import FrameworkError
 from framework_plugins.methods.config import BestOfNConfig
 from tests.support.published_rewards import (
+    by_length,
+    by_task,
     correctness_reward_func,
     count_tags,
+    get_cosine,
     int_reward_func,
     remote_check,
     soft_format_reward_func,
+    tag_count,
 )
 
 
@@ -67,6 +71,10 @@ PUBLISHED = [
     (soft_format_reward_func, [0.5, 0.0]),
     (count_tags, [0.125, -0.005]),
     (remote_check, [1.0, None]),
+    (tag_count, [0.5, 0.0]),
+    (by_length, [-0.5, 0.0]),
+    (get_cosine(), [0.766, -0.997]),
+    (by_task, [1.0, 0.0]),
 ]
 
 
@@ -74,7 +82,7 @@ PUBLISHED = [
 def test_published_rewards_run_unchanged(function: Callable[..., Any], rewards: list[float | None]) -> None:
     asked = prompt(1, answer="12"), prompt(2, answer="")
     texts = ["<reasoning>7 + 5</reasoning>\n<answer>12</answer>", "maybe"]
-    assert scored(function, texts, *asked).total == pytest.approx(rewards)
+    assert scored(function, texts, *asked).total == pytest.approx(rewards, abs=1e-2)
 
 
 def test_the_functions_of_trl_run() -> None:
