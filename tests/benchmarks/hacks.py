@@ -2,6 +2,7 @@
 
     .venv/bin/python -m tests.benchmarks.hacks                                 eight rewards with five seeds each
     .venv/bin/python -m tests.benchmarks.hacks --rewards paid_length --seeds 1
+    .venv/bin/python -m tests.benchmarks.hacks --curves                        rewards that are no metrics of the run
     .venv/bin/python -m tests.benchmarks.hacks --model smollm2 --seeds 1 2 3
 
 The tiny policy is a random Llama with two layers that first learns to name the colours of things: sometimes the right
@@ -162,7 +163,7 @@ def tiny_words(folder: Path) -> list[str]:
     trained, asked = rows(folder / "rows.jsonl", 0, TRAINED), rows(folder / "asked.jsonl", 5000, HELD_OUT)
     return [
         "model=local", f"model.path={policy(folder)}", "data=local_file", f"data.path={trained}", "adapter=full",
-        f"data.prompts_path={asked}", "data.validation_split=0", "trainer.dtype=fp32", "trainer.max_steps=40",
+        f"data.prompts_path={asked}", "data.validation_split=0", "trainer.dtype=fp32", "trainer.max_steps=40", "trainer.logging_steps=2",
         "trainer.learning_rate=1e-3", "trainer.warmup_steps=1", "trainer.per_device_train_batch_size=8",
         "trainer.gradient_accumulation_steps=1", "trainer.per_device_eval_batch_size=64", "method=grpo",
         "method.num_generations=8", "method.max_completion_length=24", "evaluator=[prompts]", "audit=[]", "logger=[]",
@@ -192,6 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", choices=("tiny", "smollm2"), default="tiny")
     parser.add_argument("--rewards", nargs="+", default=[])
+    parser.add_argument("--curves", action="store_true", help="read whether a reward rises from the training")
     parser.add_argument("--folder", type=Path, help="where the runs stay; else nowhere")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5])
     asked = parser.parse_args(arguments)
@@ -204,18 +206,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, kind, words in runs(asked.model, folder, asked.rewards):
             for seed in asked.seeds:
                 begun = time.process_time()
+                words = [word.replace(f",{name}]", "]") if asked.curves else word for word in words]
                 plan = make_plan(testing.compose([*words, f"seed={seed}"]), run_dir=folder / f"{name}-{seed}")
                 report = testing.run(plan)
                 assert report is not None
                 assert report.verdict is not None
                 flagged = any(one.name == "reward_hacking" and one.flagged for one in report.verdict.concerns)
                 found[kind].append(flagged)
-                held, paid = [
-                    f"{change.before:.0%} to {change.after:.0%}"
-                    for change in (report.metrics[report.verdict.primary], report.metrics[name])
-                ]
+                held = report.metrics[report.verdict.primary]
+                assert report.train is not None
+                paid, rise = report.metrics.get(name), report.train.rewards[name]
+                before, after = (rise.first, rise.last) if paid is None else (paid.before, paid.after)
+                values = f"{held.before:.0%} to {held.after:.0%} | {before:.0%} to {after:.0%}"
                 took = time.process_time() - begun
-                OUT.print(f"| {name} | {seed} | {kind} | {held} | {paid} | {'yes' if flagged else 'no'} | {took:.0f} |")
+                OUT.print(f"| {name} | {seed} | {kind} | {values} | {'yes' if flagged else 'no'} | {took:.0f} |")
     for kind, flags in found.items():
         OUT.print(f"{kind}: {sum(flags)} of {len(flags)} are flagged")
 
