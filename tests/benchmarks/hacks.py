@@ -163,7 +163,8 @@ def tiny_words(folder: Path) -> list[str]:
     trained, asked = rows(folder / "rows.jsonl", 0, TRAINED), rows(folder / "asked.jsonl", 5000, HELD_OUT)
     return [
         "model=local", f"model.path={policy(folder)}", "data=local_file", f"data.path={trained}", "adapter=full",
-        f"data.prompts_path={asked}", "data.validation_split=0", "trainer.dtype=fp32", "trainer.max_steps=40", "trainer.logging_steps=2",
+        f"data.prompts_path={asked}", "data.validation_split=0", "trainer.dtype=fp32", "trainer.max_steps=40",
+        "trainer.logging_steps=2",
         "trainer.learning_rate=1e-3", "trainer.warmup_steps=1", "trainer.per_device_train_batch_size=8",
         "trainer.gradient_accumulation_steps=1", "trainer.per_device_eval_batch_size=64", "method=grpo",
         "method.num_generations=8", "method.max_completion_length=24", "evaluator=[prompts]", "audit=[]", "logger=[]",
@@ -206,8 +207,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, kind, words in runs(asked.model, folder, asked.rewards):
             for seed in asked.seeds:
                 begun = time.process_time()
-                words = [word.replace(f",{name}]", "]") if asked.curves else word for word in words]
-                plan = make_plan(testing.compose([*words, f"seed={seed}"]), run_dir=folder / f"{name}-{seed}")
+                given = [word.replace(f",{name}]", "]") if asked.curves else word for word in words]
+                plan = make_plan(testing.compose([*given, f"seed={seed}"]), run_dir=folder / f"{name}-{seed}")
                 report = testing.run(plan)
                 assert report is not None
                 assert report.verdict is not None
