@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, get_type_hints
 
 from framework.api.protocols import RewardContext
@@ -15,11 +16,14 @@ from framework.api.records import Answer, Prompt, Sampled
 from framework.api.schema import RewardConfig
 from framework.api.scoring import question
 from framework.util.errors import FrameworkError, error_location, summarize_error
+from framework.util.time_limit import TookTooLongError, in_thread
 
 __all__ = ["FunctionReward", "hints_of"]
 
 PASSED = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
 """What is passed besides the fields of the rows."""
+ENVIRONMENTS = "environments"
+"""What is passed, too, if the answers were made in environments."""
 NOT_PASSED = frozenset({"prompt", "completion", "completion_ids"})
 """Fields of rows that TRL does not pass by their names."""
 
@@ -43,9 +47,11 @@ class FunctionReward:
         named = [each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
         self.names = [each.name for each in named if each.name != options]
         self.needs = [each.name for each in named if each.default is each.empty and each.name != options]
+        self.needs_environments = ENVIRONMENTS in self.needs
         kind: Any = type(function)  # of an object that is called, as TRL has some
-        hint = str(hints_of(function if inspect.isfunction(function) else kind.__call__).get("completions", ""))
-        self.form = "" if "str" not in hint else "messages" if "dict" in hint or "list[list" in hint else "text"
+        hint = str(hints_of(function if inspect.isfunction(function) else kind.__call__).get("completions", "")).lower()
+        turns = any(word in hint for word in ("dict", "mapping", "list[list"))  # Dict of typing, too
+        self.form = "" if "str" not in hint else "messages" if turns else "text"
 
     def rewards(
         self, prompts: Sequence[Prompt], answers: Sequence[Answer], context: RewardContext
@@ -63,7 +69,7 @@ class FunctionReward:
             values[self.options] = self.config
         try:
             given = self.function(**values)
-            return _awaited(given) if inspect.isawaitable(given) else given  # type: ignore[no-any-return] # checked later
+            return _awaited(given, self.config.max_seconds) if inspect.isawaitable(given) else given  # type: ignore[no-any-return] # checked later
         except (TypeError, AttributeError, LookupError) as error:
             # The likeliest mistake is the form of the answers, which shows as one of these.
             form = "a text" if isinstance(passed["completions"][0], str) else "a list with one message"
@@ -83,10 +89,11 @@ class FunctionReward:
         # By TRL's rule: the answer to a text is a text, that to messages a list of messages.
         texts = self.form == "text" or (not self.form and isinstance(prompts[0].columns.get("prompt"), str))
         passed["prompts"] = [question(prompt) if texts else _messages(prompt) for prompt in prompts]
-        passed["completions"] = [
-            answer.text if texts else [{"role": "assistant", "content": answer.text}] for answer in answers
-        ]
+        passed["completions"] = [answer.text if texts else _turns(answer) for answer in answers]
         passed["completion_ids"] = [_ids(answer) for answer in answers]
+        episodes = [answer.episode for answer in answers if isinstance(answer, Sampled) and answer.episode]
+        if episodes:
+            passed[ENVIRONMENTS] = [each.environment for each in episodes]
 
         def log_extra(column: str, values: Sequence[Any]) -> None:
             context.columns.setdefault(column, []).extend(values)
@@ -102,21 +109,31 @@ def _messages(prompt: Prompt) -> list[Mapping[str, Any]]:
     return [{"role": turn.role, "content": turn.content} for turn in prompt.messages]
 
 
+def _turns(answer: Answer) -> list[Mapping[str, Any]]:
+    if isinstance(answer, Sampled) and answer.episode:
+        return [*answer.episode.turns]
+    return [{"role": "assistant", "content": answer.text}]
+
+
 def _ids(answer: Answer) -> list[int]:
     """Return the tokens of an answer, with the stop token if the model wrote it."""
-    return list(answer.row.learned) if isinstance(answer, Sampled) else list(answer.ids)
+    return answer.written if isinstance(answer, Sampled) else list(answer.ids)
 
 
-def _awaited(given: Any) -> Any:
+def _awaited(given: Any, max_seconds: float) -> Any:
     import asyncio  # noqa: PLC0415 - for few rewards; it takes longer than all of this module
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - as above
 
     async def wait() -> Any:
-        return await given
+        try:
+            async with asyncio.timeout(max_seconds) as limit:  # which closes what the function has open
+                return await given
+        except TimeoutError:
+            if limit.expired():
+                raise TookTooLongError from None
+            raise
 
     # In a thread of its own: this one may have a loop that runs, as in a notebook.
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, wait()).result()
+    return in_thread(partial(asyncio.run, wait()))
 
 
 def hints_of(function: Callable[..., Any]) -> dict[str, Any]:

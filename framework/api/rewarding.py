@@ -10,18 +10,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, SupportsFloat
 
-from framework.api.protocols import AnswerMetric, AnyMetric, Reward, RewardContext
-from framework.api.records import Answer, Answered, Prompt, Rewards
+from framework.api.protocols import AnswerMetric, AnyMetric, Generator, Reward, RewardContext
+from framework.api.records import Answer, Answered, Prompt, Rewards, Sampled
+from framework.api.schema import MethodConfig, RewardConfig
 from framework.api.scoring import question
 from framework.api.selection import Selection
 from framework.util.errors import FrameworkError, error_location, summarize_error
+from framework.util.time_limit import TookTooLongError, within
 
-__all__ = ["RunRewards", "place_of", "rewarder", "score", "weighted_sum"]
+__all__ = ["RunRewards", "limited", "number", "place_of", "rewarder", "score", "weighted_sum"]
 
 AnyReward = Reward | AnyMetric
 """What `reward=` chooses."""
+DRAW_SECONDS = 3600.0
+"""Most seconds of a draw, if the method has no setting for it."""
 SHOWN_CHARACTERS = 60
 """Characters of a prompt without a place that a message shows."""
 
@@ -39,14 +44,21 @@ def rewarder(chosen: Mapping[str, Selection]) -> RunRewards:
                 f"reward={name} measures the reference and not the answer, so all answers to a prompt have the same "
                 "reward: choose another one"
             )
-    return RunRewards(rewards, {name: choice.config.weight for name, choice in chosen.items()})
+    weights = {name: choice.config.weight for name, choice in chosen.items()}
+    return RunRewards(rewards, weights, {name: choice.config.max_seconds for name, choice in chosen.items()})
 
 
 class RunRewards:
-    """The rewards of a run, by name, and their weights: a `Rewarder`."""
+    """The rewards of a run, by name, their weights, and the seconds that a call may take: a `Rewarder`."""
 
-    def __init__(self, rewards: Mapping[str, AnyReward], weights: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        rewards: Mapping[str, AnyReward],
+        weights: Mapping[str, float],
+        max_seconds: Mapping[str, float] | None = None,
+    ) -> None:
         self.rewards, self.weights = dict(rewards), dict(weights)
+        self.max_seconds = {**dict.fromkeys(rewards, RewardConfig.max_seconds), **(max_seconds or {})}
 
     def __call__(
         self, prompts: Sequence[Prompt], answers: Sequence[Answer], *, step: int = 0, total_steps: int = 0
@@ -57,11 +69,37 @@ class RunRewards:
             FrameworkError: a reward fails, or gives something else than a number or None for each answer.
         """
         context = RewardContext(step, total_steps)
-        items = {name: score(name, reward, prompts, answers, context) for name, reward in self.rewards.items()}
+        items = {name: self.score(name, prompts, answers, context) for name in self.rewards}
+        own = _own(answers)
+        items, all_weights = {**items, **own}, {**self.weights, **dict.fromkeys(own, 1.0)}
         rows = list(zip(*items.values(), strict=True)) or [()] * len(answers)
-        weights = [self.weights[name] for name in items]
+        weights = [all_weights[name] for name in items]
         metrics = {name: math.fsum(values) / len(values) for name, values in context.metrics.items() if values}
-        return Rewards([weighted_sum(row, weights) for row in rows], items, self.weights, metrics, context.columns)
+        return Rewards([weighted_sum(row, weights) for row in rows], items, all_weights, metrics, context.columns)
+
+    def of_texts(self) -> RunRewards:
+        """Return those that need nothing but texts: no environment in which an answer was made."""
+        some = {name: one for name, one in self.rewards.items() if not getattr(one, "needs_environments", False)}
+        return RunRewards(some, self.weights, self.max_seconds)
+
+    def score(
+        self,
+        name: str,
+        prompts: Sequence[Prompt],
+        answers: Sequence[Answer],
+        context: RewardContext,
+        max_seconds: float | None = None,
+    ) -> list[float | None]:
+        """Score answers by one of the rewards; see `score`. `max_seconds`: instead of its own."""
+        limit = self.max_seconds[name] if max_seconds is None else max_seconds
+        return score(name, self.rewards[name], prompts, answers, context, limit)
+
+
+def _own(answers: Sequence[Answer]) -> dict[str, list[float | None]]:
+    """Return what the environments of answers say these are worth, by the names of their classes."""
+    given = [answer.episode.rewards if isinstance(answer, Sampled) and answer.episode else {} for answer in answers]
+    names = dict.fromkeys(name for each in given for name in each)
+    return {name: [each.get(name) for each in given] for name in names}
 
 
 def weighted_sum(row: Sequence[float | None], weights: Sequence[float]) -> float | None:
@@ -71,20 +109,32 @@ def weighted_sum(row: Sequence[float | None], weights: Sequence[float]) -> float
 
 
 def score(
-    name: str, reward: AnyReward, prompts: Sequence[Prompt], answers: Sequence[Answer], context: RewardContext
+    name: str,
+    reward: AnyReward,
+    prompts: Sequence[Prompt],
+    answers: Sequence[Answer],
+    context: RewardContext,
+    max_seconds: float,
 ) -> list[float | None]:
     """Score answers by one reward.
 
     Raises:
-        FrameworkError: it raises, or gives something else than a number or None for each answer; names the reward and
-            the prompt.
+        FrameworkError: it raises, takes too long, or gives something else than a number or None for each answer; names
+            the reward and the prompt.
     """
     if not answers:
         return []
     try:
-        given = _call(reward, prompts, answers, context)
+        given = within(max_seconds, partial(_call, reward, prompts, answers, context))
+    except TookTooLongError as error:
+        # Of those that take too long together, one takes more than its share.
+        place = _failing(reward, prompts, answers, context, max_seconds / len(answers))
+        raise FrameworkError(
+            f"reward={name} takes longer than reward.{name}.max_seconds={max_seconds:g} for the answers to {place}: "
+            "raise the limit, or let it give up on an answer that takes long, and return None for it"
+        ) from error
     except Exception as error:
-        place = _failing(reward, prompts, answers, context)
+        place = _failing(reward, prompts, answers, context, max_seconds)
         reason = str(error) if isinstance(error, FrameworkError) else f"{summarize_error(error)}{error_location(error)}"
         raise FrameworkError(f"reward={name} fails for the answers to {place}: {reason}") from error
     return _checked(name, given, prompts)
@@ -129,15 +179,40 @@ def _answered(prompt: Prompt, answer: Answer) -> Answered:
     )
 
 
-def _failing(reward: AnyReward, prompts: Sequence[Prompt], answers: Sequence[Answer], context: RewardContext) -> str:
+def _failing(
+    reward: AnyReward,
+    prompts: Sequence[Prompt],
+    answers: Sequence[Answer],
+    context: RewardContext,
+    max_seconds: float,
+) -> str:
     """Return the place of the first prompt whose answer alone makes the reward fail, else that of the first one."""
     for prompt, answer in zip(prompts, answers, strict=True):
         try:
-            _call(reward, [prompt], [answer], context)
+            within(max_seconds, partial(_call, reward, [prompt], [answer], context))
         except Exception:  # noqa: BLE001 - the error that is raised is that of all answers
             return place_of(prompt)
-    more = f" and {len(prompts) - 1} more" if len(prompts) > 1 else ""
-    return f"{place_of(prompts[0])}{more}, together only"
+    return f"{_places(prompts)}, together only"
+
+
+def limited(generate: Generator, method: MethodConfig) -> Generator:
+    """Return what draws the same answers within the seconds that the method has for that."""
+    max_seconds = getattr(method, "max_draw_seconds", DRAW_SECONDS)
+
+    def draw(prompts: Sequence[Prompt], n: int, **settings: Any) -> Sequence[Sequence[Sampled]]:
+        try:
+            return within(max_seconds, partial(generate, prompts, n, **settings))
+        except TookTooLongError as error:
+            raise FrameworkError(
+                f"drawing {n} answers to {_places(prompts)} takes longer than method.max_draw_seconds={max_seconds:g}: "
+                "raise it, or draw fewer or shorter answers (method.num_generations, method.max_completion_length)"
+            ) from error
+
+    return draw
+
+
+def _places(prompts: Sequence[Prompt]) -> str:
+    return f"{place_of(prompts[0])}{f' and {len(prompts) - 1} more' if len(prompts) > 1 else ''}"
 
 
 def place_of(prompt: Prompt) -> str:
@@ -157,10 +232,15 @@ def _checked(name: str, given: Any, prompts: Sequence[Prompt]) -> list[float | N
             f"reward={name} returned {len(items)} rewards for {len(prompts)} answers: return one for each, and None "
             "for an answer that it has no opinion on"
         )
-    return [_number(name, item, prompt) for item, prompt in zip(items, prompts, strict=True)]
+    return [number(name, item, prompt) for item, prompt in zip(items, prompts, strict=True)]
 
 
-def _number(name: str, item: Any, prompt: Prompt) -> float | None:
+def number(name: str, item: Any, prompt: Prompt) -> float | None:
+    """Return a reward as a number.
+
+    Raises:
+        FrameworkError: it is neither a finite number nor None.
+    """
     if item is None:
         return None
     if isinstance(item, SupportsFloat):

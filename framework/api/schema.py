@@ -310,6 +310,10 @@ class MethodConfig:
         """
         return ()
 
+    def has_own_reward(self) -> bool:
+        """Whether something else than `reward=` may score the answers."""
+        return False
+
 
 class ImportanceSampling(Enum):
     """How the loss of tokens is corrected that were drawn with other log-probabilities than the training computes.
@@ -548,6 +552,8 @@ class RewardConfig(MetricConfig):
 
     weight: Annotated[float, Interval(ge=-1e6, le=1e6)] = 1.0
     """The factor of this reward in the sum of all rewards."""
+    max_seconds: Annotated[float, Gt(0), Affects.nothing] = 600.0
+    """Most seconds that it may take for the answers of a step. Then the run ends, and can be resumed."""
 
 
 @dataclass

@@ -5,6 +5,7 @@ What a model and its trainer do for a run (`Backend`, `Model`, `TrainRun`), what
 estimates, process groups, and hashes for caches.
 """
 
+from framework.api import environments
 from framework.api.chat_templates import (
     CHAT_TEMPLATES,
     ChatTemplate,
@@ -93,6 +94,7 @@ from framework.api.records import (
     NAN,
     OLD_LOG_PROBS,
     SEPARATOR,
+    Episode,
     GroupedRows,
     MemoryReduction,
     Sampled,
@@ -167,6 +169,7 @@ __all__ = [
     "CountedModelSource",
     "Counter",
     "Engine",
+    "Episode",
     "Generator",
     "GroupedRows",
     "HasSubstitute",
@@ -235,6 +238,7 @@ __all__ = [
     "chat_template_problem",
     "check_answered",
     "current_settings",
+    "environments",
     "estimate",
     "for_each_answer",
     "imported_too_late",

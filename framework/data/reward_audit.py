@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from framework.api.protocols import AnswerMetric, RewardContext
 from framework.api.records import Answer, Finding, Prompt, Rewards, Severity
-from framework.api.rewarding import RunRewards, place_of, rewarder, score, weighted_sum
+from framework.api.rewarding import RunRewards, place_of, rewarder, weighted_sum
 from framework.api.scoring import question
 from framework.api.selection import Selection
 from framework.data.audit import refuse_fatal
@@ -84,8 +84,14 @@ def findings(
     Raises:
         FrameworkError: a reward cannot be created, fails, or has no number for any answer.
     """
-    found = RewardAudit(rewarder(rewards), tokenize, step_answers).made(prompts)
+    reward = rewarder(rewards)
+    made = reward.of_texts()
+    found = RewardAudit(made, tokenize, step_answers).made(prompts) if made.rewards else []
     refuse_fatal(found)
+    blind = [name for name in reward.rewards if name not in made.rewards]
+    if blind:
+        text = f"reward={','.join(blind)} reads the environment, and made answers have none: it is not audited"
+        found.append(_finding("reward_not_audited", 0, text, "read some answers of the training", Severity.note))
     return found
 
 
@@ -209,19 +215,21 @@ class RewardAudit:
         ids = tuple(self.tokenize(text))
         return Answer(text, len(ids), stopped=kind != CUT, ids=ids)
 
-    def _score(self, name: str, prompts: Sequence[Prompt], answers: Sequence[Answer]) -> list[float | None]:
+    def _score(
+        self, name: str, prompts: Sequence[Prompt], answers: Sequence[Answer], max_seconds: float | None = None
+    ) -> list[float | None]:
         begun = time.perf_counter()
         try:
-            return score(name, self.reward.rewards[name], prompts, answers, RewardContext())
+            return self.reward.score(name, prompts, answers, RewardContext(), max_seconds)
         finally:
             self.seconds[name] += time.perf_counter() - begun
 
     def _failure(self, name: str, prompt: Prompt, made: Sequence[tuple[str, str]], error: FrameworkError) -> Finding:
         """Say which made answer a reward fails for."""
-        failing = ""
+        failing, share = "", self.reward.max_seconds[name] / len(made)
         for kind, text in made:
             try:
-                self._score(name, [prompt], [self._answer(kind, text)])
+                self._score(name, [prompt], [self._answer(kind, text)], share)
             except FrameworkError:
                 failing = f" (the answer {text[:40]!r})" if text.strip() else " (an empty answer)"
                 failing = f"{failing}, which is {'the reference' if kind == REFERENCE else 'made for this audit'}"

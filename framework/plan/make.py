@@ -208,7 +208,7 @@ def _objective_problems(method: Selection, loss: Selection) -> Iterator[str]:
 def _reward_problems(method: Selection, rewards: Mapping[str, Selection]) -> Iterator[str]:
     """Say that a method lacks rewards, or that nothing reads those that there are."""
     by = f"method={method.component.name}"
-    if method.config.samples and not rewards:
+    if method.config.samples and not rewards and not method.config.has_own_reward():
         yield f"{by} learns from the model's own answers and needs something that scores them: set reward=[exact_match]"
     elif rewards and not method.config.samples:
         yield (

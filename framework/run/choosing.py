@@ -7,10 +7,13 @@ training on the model's own answers does.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import json
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, cast
 
 from framework.api import records, rewarding
@@ -27,8 +30,9 @@ from framework.api.protocols import (
     Samples,
     StartsOver,
 )
-from framework.api.records import Answer, EvalResult, Measure, Prompt, Severity, TokenRow, TrainingIssue
+from framework.api.records import Answer, EvalResult, Measure, Prompt, Sampled, Severity, TokenRow, TrainingIssue
 from framework.api.rewarding import RunRewards
+from framework.api.run_folder import TRAINING_STATE
 from framework.api.schema import Action, Affects
 from framework.api.scoring import with_reference
 from framework.data.reward_audit import drawn
@@ -41,6 +45,8 @@ from framework.util.errors import FrameworkError
 from framework.util.hashing import key_of
 
 ANSWERS_FILE, CONTROL = "answers.json", "control"
+DRAWN_FILE = "drawn.jsonl"
+"""The answers that are drawn and not scored yet: their key, then a line for the prompts that were answered at once."""
 PROMPTS_AT_ONCE = 16
 """Prompts that are answered before the next ones."""
 
@@ -123,6 +129,7 @@ class Choosing:
         self.plan, self.model, self.data, self.tell = measuring.plan, measuring.model, measuring.data, tell
         self.method: ChoosesAnswers = self.plan.method.create()
         self.issues: list[TrainingIssue] = []
+        self._drawn = self.plan.run_dir / TRAINING_STATE / DRAWN_FILE
 
     def rows(self, *, control: bool = False) -> list[TokenRow]:
         """Return the rows that are learned; those of the control are as many, to the same prompts.
@@ -156,19 +163,42 @@ class Choosing:
         if known.key != key:
             known = self._draw(key, self.data.train_prompts, reward)
             records.save(known, file)
+            self._drawn.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the trainer may have something there
+                self._drawn.parent.rmdir()
             for issue in known.issues:
                 self.tell(issue)
         self.issues = known.issues
         return known
 
+    def _groups(self, prompts: Sequence[Prompt]) -> list[list[Answer]]:
+        """Draw the answers to all prompts, but for those that an earlier start of this run has drawn."""
+        settings = self.plan.affecting(Affects.training)
+        del settings["reward"]  # which is often what has to be mended in between
+        key = key_of(self.data.result.fingerprint, settings, code=[self.method])
+        groups = _read(self._drawn, key)
+        self._drawn.parent.mkdir(parents=True, exist_ok=True)
+        generate = rewarding.limited(generator_of(self.model), self.plan.method.config)
+        places = range(0, len(prompts), PROMPTS_AT_ONCE)
+        with (
+            current().progress.counting(len(prompts), "prompt", "drawing answers") as counter,
+            self._drawn.open("w", encoding="utf-8") as kept,
+        ):
+            kept.write(f"{key}\n")
+            for start in places:
+                if start >= len(groups):
+                    drawn = self.method.draw(
+                        prompts[start : start + PROMPTS_AT_ONCE], generate, _seed(self.plan.seed, start)
+                    )
+                    groups += [[*map(_kept, answers)] for answers in drawn]
+                some = groups[start : start + PROMPTS_AT_ONCE]
+                kept.write(json.dumps([[asdict(answer) for answer in answers] for answers in some]) + "\n")
+                kept.flush()
+                counter.move(start + len(some))
+        return groups
+
     def _draw(self, key: str, prompts: Sequence[Prompt], reward: RunRewards) -> Drawn:
-        generate, groups = generator_of(self.model), list[Sequence[Answer]]()
-        with current().progress.counting(len(prompts), "prompt", "drawing answers") as counter:
-            for start in range(0, len(prompts), PROMPTS_AT_ONCE):
-                some = prompts[start : start + PROMPTS_AT_ONCE]
-                groups += self.method.draw(some, generate, _seed(self.plan.seed, start))
-                for _ in some:
-                    counter.advance()
+        groups = self._groups(prompts)
         flat = [(prompt, answer) for prompt, answers in zip(prompts, groups, strict=True) for answer in answers]
         rewards = reward([prompt for prompt, _ in flat], [answer for _, answer in flat])
         limit, place, made = self.plan.training.max_seq_length, 0, []
@@ -217,6 +247,26 @@ class Choosing:
             f"{cut} of {len(answers)} answers were cut off. Ask easier or harder prompts, draw more or longer answers "
             f"(method.num_generations, method.max_completion_length), or look at {self.plan.run_dir / ANSWERS_FILE}"
         )
+
+
+def _kept(answer: Answer) -> Answer:
+    """Return an answer without the row of its prompt; its tokens are those that rewards see."""
+    ids = tuple(answer.written) if isinstance(answer, Sampled) else answer.ids
+    return Answer(answer.text, answer.tokens, stopped=answer.stopped, ids=ids)
+
+
+def _read(file: Path, key: str) -> list[list[Answer]]:
+    """Return the answers that were drawn with the same settings, up to a line that was cut."""
+    groups: list[list[Answer]] = []
+    with contextlib.suppress(OSError, ValueError):
+        first, *lines = file.read_text(encoding="utf-8").splitlines()
+        for line in lines if first == key else ():
+            groups += [[_answer(**each) for each in answers] for answers in json.loads(line)]
+    return groups
+
+
+def _answer(*, ids: Sequence[int], **values: Any) -> Answer:
+    return Answer(ids=tuple(ids), **values)
 
 
 class _Silent:

@@ -19,6 +19,7 @@ from framework.api.rewarding import rewarder
 from framework.api.schema import Action
 from framework.evaluate.measure import Measuring
 from framework.monitor.early_stopping import BestValidation
+from framework.monitor.reward_curve import rises
 from framework.monitor.truncated_answers import truncation_issues
 from framework.run.callbacks import Callbacks
 from framework.run.interruption import Interruption
@@ -103,6 +104,7 @@ class TrainingController:
             trained, issues=self.issues, stopped=self.stopped, best_step=best.step, best_value=best.value,
             candidates=best.seen if chose else 0, chosen_on=EVAL_LOSS if on_rows else best.name,
             lineage=lineage(start) if (start := self.plan.start(weights=True)) else [],
+            rewards=rises(self.steps, self.plan.verdict.confidence),
         )  # fmt: skip
 
     def measure(self) -> Mapping[str, float]:

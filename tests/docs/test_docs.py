@@ -54,7 +54,7 @@ SHOWN = {"COLUMNS": "100", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
 PRINTED = ("--help", "--cfg", "--info", "--version")
 RECORDS = [
     records.Report, records.Objective, records.Change, records.TrainResult, records.TrainingIssue, records.Artifact,
-    records.Ancestor,
+    records.Ancestor, records.RewardRise,
     records.DataResult, records.FormatRun, records.MixedIn, records.Proof, records.ProofProblem, records.Lengths,
     records.Finding,
     records.ViewedRow, records.Piece, records.EvalResult, records.Measure, records.Sample,

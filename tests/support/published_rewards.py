@@ -1,13 +1,15 @@
 """Reward functions in the shape in which they are published, for rows with `prompt` and `answer`."""
 
-# ruff: noqa: ANN001, ANN003, ARG001, PLC0207
+# ruff: noqa: ANN001, ANN003, ANN201, ANN202, ARG001, PLC0207
 # They are written as people publish them
 
 from __future__ import annotations
 
 import asyncio
+import math
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Dict, List  # noqa: UP035 - as published ones have it
 
 
 def last_tag(text: str) -> str:
@@ -38,3 +40,38 @@ def count_tags(completions, **kwargs) -> list[float]:  # type: ignore[no-untyped
 async def remote_check(completions: list[str], answer: list[str], trainer_state: Any, **kwargs: Any) -> list[Any]:
     await asyncio.sleep(0)
     return [None if wanted == "" else float(wanted in one) for one, wanted in zip(completions, answer, strict=True)]
+
+
+def tag_count(completions, **kwargs) -> list[float]:  # type: ignore[no-untyped-def]
+    tags = ("<think>", "</think>", "<answer>", "</answer>")
+    return [sum(0.25 for tag in tags if one[0]["content"].count(tag) == 1) for one in completions]
+
+
+def by_length(completions: List[Dict[str, str]], answer: List[str], **kwargs) -> float:  # type: ignore[no-untyped-def] # noqa: UP006
+    """Its annotations are wrong, as those of a published one are."""
+    contents = [completion[0]["content"] for completion in completions]
+    shortest, longest = min(map(len, contents)), max(map(len, contents))
+    scaled = [0.5 - (len(text) - shortest) / max(1, longest - shortest) for text in contents]
+    pairs = zip(contents, answer, scaled)  # noqa: B905
+    return [each if last_tag(text) == wanted else min(0, each) for text, wanted, each in pairs]  # type: ignore[return-value]
+
+
+def get_cosine(max_len: int = 100) -> Callable[..., Any]:
+    def cosine(completions, answer, **kwargs):  # type: ignore[no-untyped-def]
+        rewards = []
+        for completion, wanted in zip(completions, answer):  # noqa: B905
+            progress = min(1.0, len(completion[0]["content"]) / max_len)
+            low, high = (0.5, 1.0) if last_tag(completion[0]["content"]) == wanted else (-0.5, -1.0)
+            rewards.append(low + 0.5 * (high - low) * (1.0 + math.cos(progress * math.pi)))
+        return rewards
+
+    return cosine
+
+
+def by_task(prompts, completions, answer, completion_ids, log_extra=None, log_metric=None, **kwargs):  # type: ignore[no-untyped-def]
+    right = [last_tag(one[-1]["content"]) == wanted for one, wanted in zip(completions, answer)]  # noqa: B905
+    if log_metric:
+        log_metric("right", sum(right) / len(right))
+    if log_extra:
+        log_extra("said", [one[-1]["content"] for one in completions])
+    return [float(each) if ids else None for each, ids in zip(right, completion_ids)]  # noqa: B905

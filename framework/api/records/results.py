@@ -194,6 +194,15 @@ class Ancestor:
 
 
 @dataclass(frozen=True)
+class RewardRise:
+    """A reward during a training: its means in the first and the last third of the logged steps, and if it rose."""
+
+    first: float
+    last: float
+    rose: bool
+
+
+@dataclass(frozen=True)
 class TrainResult:
     """The train stage. `seconds` covers the training loop only; `train_loss` is its mean loss, `last_loss` the last.
 
@@ -206,7 +215,8 @@ class TrainResult:
     validations the weights were chosen from, 0 if nothing was chosen, and `chosen_on` the measure whose items were
     compared. `taken_from` is the folder, relative to the run's own, of the trial of a sweep that trained with the same
     settings, and whose weights and numbers these are; empty if the run itself trained. `lineage` has the adapter that
-    the training started from, the one that this was trained from, and so on; empty for a new adapter.
+    the training started from, the one that this was trained from, and so on; empty for a new adapter. `rewards` has the
+    rewards by name.
     """
 
     steps: int
@@ -231,6 +241,7 @@ class TrainResult:
     candidates: int = 0
     chosen_on: str = ""
     lineage: list[Ancestor] = field(default_factory=list)
+    rewards: dict[str, RewardRise] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

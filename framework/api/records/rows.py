@@ -238,6 +238,25 @@ class Answer:
     ids: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True)
+class Episode:
+    """How an answer was made in an environment with tools.
+
+    Attributes:
+        turns: what the model wrote and what its tools returned, as chat templates read messages.
+        environment: as it is after the answer.
+        rewards: the environment's own reward, under the name of its class; empty if it has none.
+        calls: of tools.
+        failed: of these, the calls that raised.
+    """
+
+    turns: tuple[Mapping[str, Any], ...]
+    environment: Any
+    rewards: Mapping[str, float | None] = field(default_factory=dict)
+    calls: int = 0
+    failed: int = 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sampled(Answer):
     """An answer that was drawn from the model, with what a training needs to learn from it.
@@ -246,10 +265,19 @@ class Sampled(Answer):
         row: prompt and answer, as the model read and wrote them. The labels are of the tokens that it wrote itself,
             the stop token included; the output of a tool is not among them.
         log_probs: for each of these tokens its log-probability in nats, at the temperature of the draw.
+        episode: how it was made, if the run has an environment.
     """
 
     row: TokenRow
     log_probs: tuple[float, ...]
+    episode: Episode | None = None
+
+    @property
+    def written(self) -> list[int]:
+        """All tokens after the prompt: its own, the stop token included, and the output of tools."""
+        labels = self.row.labels
+        begin = next((place for place, label in enumerate(labels) if label != IGNORE), len(labels))
+        return self.row.input_ids[begin:]
 
 
 DRAWN_LOG_PROBS, OLD_LOG_PROBS = "drawn_log_probs", "old_log_probs"

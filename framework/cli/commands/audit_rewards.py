@@ -99,17 +99,17 @@ def _audit(words: Sequence[str], prompts: int, answers: int) -> tuple[list[Findi
     with backend.open(plan) as model:
         data = load_data(plan, model)
         found = [one for one in data.result.findings if one.name.startswith("reward_")]
-        some = spread(data.train_prompts, prompts)
-        if answers < 1 or not some:
+        some, reward = spread(data.train_prompts, prompts), rewarding.rewarder(plan.reward).of_texts()
+        if answers < 1 or not some or not reward.rewards:
             return found, [], []
         config = plan.method.config
         settings = {name: getattr(config, name) for name in ("temperature", "top_p") if hasattr(config, name)}
         most = getattr(config, "max_completion_length", MOST_TOKENS)
         with model.as_base():
-            groups = generator_of(model)(some, answers, max_new_tokens=most, seed=plan.seed, **{**PLAIN, **settings})
+            generate = rewarding.limited(generator_of(model), config)
+            groups = generate(some, answers, max_new_tokens=most, seed=plan.seed, **{**PLAIN, **settings})
     flat = [(prompt, answer) for prompt, group in zip(some, groups, strict=True) for answer in group]
     asked, said = [prompt for prompt, _ in flat], [answer for _, answer in flat]
-    reward = rewarding.rewarder(plan.reward)
     rewards = reward(asked, said)
     found += drawn([*zip(some, groups, strict=True)], rewards)
     lines = [*_lines(reward, rewards, asked, said)]
@@ -122,7 +122,7 @@ def _lines(
     for name, items in rewards.items.items():
         known = [item for item in items if item is not None]
         begun = time.perf_counter()
-        rewarding.score(name, reward.rewards[name], prompts[:1], answers[:1], RewardContext())
+        reward.score(name, prompts[:1], answers[:1], RewardContext())
         took = 1000 * (time.perf_counter() - begun)
         lowest, mean, highest = (min(known), fmean(known), max(known)) if known else (None, None, None)
         share = len(known) / len(items)

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import transformers
 from peft import PeftModel
@@ -35,11 +35,12 @@ from framework.api.training import (
     TokenRow,
     TrainRun,
     answer_rows,
+    environments,
     member,
     shared_cache,
 )
 from framework_plugins.hf.generate.generate import complete, shared_beginning, to_answer
-from framework_plugins.hf.generate.sample import sample
+from framework_plugins.hf.generate.sample import Drawn, sample
 from framework_plugins.hf.generate.stream import sampler, stream
 from framework_plugins.hf.generate.together import answer_together
 from framework_plugins.hf.load.adapt_model import as_base, begin, restore_adapter, save_weights
@@ -78,6 +79,9 @@ from framework_plugins.hf.train.resume.checkpoints import Checkpoints
 from framework_plugins.hf.train.step import CheckedObjective
 from framework_plugins.hf.train.trainer import SupervisedTrainer
 from framework_plugins.hf.train.training import Training, validate
+
+if TYPE_CHECKING:
+    from framework_plugins.hf.generate.episodes import Episodes
 
 PROBED = "probed"
 """Key in the shared cache: what the probe of a model with such an adapter found, and how large a pass fits."""
@@ -137,6 +141,7 @@ class HFModel:
         self.helpers: Sequence[AnswerHelper] = ()
         self._is_base = False
         self._restored: Path | None = None
+        self.episodes = self._episodes()
         self.oom_retry = make_oom_retry(plan, config, machine.facts)
         self._answers = Batches(self.oom_retry, "answering", "evaluator.prompts.max_new_tokens")
         self._draws = Batches(self.oom_retry, "drawing answers", "method.max_completion_length")
@@ -283,15 +288,44 @@ class HFModel:
         first: int = 0,
     ) -> list[list[Sampled]]:
         """Draw with the model itself; see `sample.sample`."""
-        drawn = sample(
-            self._in_eval_mode(), self.tokenizer, list(map(self.prompt_ids, prompts)), n, self.stop_ids,
-            self.config.per_device_eval_batch_size, self._draws, max_new_tokens=max_new_tokens, temperature=temperature,
-            top_p=top_p, seed=seed, first=first, share=self.forward_plan.prefix_reusable,
-        )  # fmt: skip
+        draw = partial(self._draw, temperature=temperature, top_p=top_p)
+        if self.episodes:
+            return self.episodes(prompts, n, draw, max_new_tokens=max_new_tokens, seed=seed)
+        starts = list(map(self.prompt_ids, prompts))
+        drawn = draw(starts, n, max_new_tokens=max_new_tokens, seed=seed, first=first)
         return [
             [self.sampled(prompt, each.ids, each.log_probs) for each in some]
             for prompt, some in zip(prompts, drawn, strict=True)
         ]
+
+    def _draw(
+        self,
+        starts: Sequence[list[int]],
+        n: int,
+        *,
+        max_new_tokens: int,
+        temperature: float,
+        top_p: float,
+        seed: int,
+        first: int = 0,
+    ) -> list[list[Drawn]]:
+        """Continue rows of token ids; see `sample.sample`."""
+        return sample(
+            self._in_eval_mode(), self.tokenizer, starts, n, self.stop_ids, self.config.per_device_eval_batch_size,
+            self._draws, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed, first=first,
+            share=self.forward_plan.prefix_reusable,
+        )  # fmt: skip
+
+    def _episodes(self) -> Episodes | None:
+        """Return what draws answers in the environment of the run, if it has one."""
+        config = self.plan.method.config
+        place = getattr(config, "environment", None)
+        if place is None or Stage.train not in self.plan.stages:
+            return None
+        from framework_plugins.hf.generate.episodes import Episodes  # noqa: PLC0415 - of a run with an environment
+
+        factory, most = environments.environment_factory(place), getattr(config, "max_tool_calling_iterations", None)
+        return Episodes(factory, self.tokenizer, self.stop_ids, self.render, most)
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """Return the tokens of a prompt, to which an answer is drawn."""

@@ -47,6 +47,8 @@ class SamplingConfig(MethodConfig):
     """1 draws answers as the model's distribution has them; lower values take likely tokens more often."""
     top_p: Annotated[float, Interval(gt=0, le=1), OF_LOSS] = 1.0
     """Draw from the likeliest tokens with this total probability."""
+    max_draw_seconds: Annotated[float, Gt(0), Affects.nothing] = 3600.0
+    """Most seconds that drawing the answers of a step may take. Then the run ends, and can be resumed."""
 
     def cost(self) -> PassCost:
         """Return what a prompt takes: its answers are drawn, and learned."""
@@ -317,6 +319,14 @@ class GrpoConfig(SamplingConfig):
     """The standard deviation that an advantage is divided by: of its group, of all answers of the step, or none."""
     mask_truncated_completions: Annotated[bool, OF_LOSS] = False
     """Learn nothing from an answer that was cut; its reward still counts for its group."""
+    environment: Annotated[str | None, OF_LOSS] = None
+    """A class whose methods are tools, as TRL's `environment_factory`: `./file.py:Class` or `package.module:Class`."""
+    max_tool_calling_iterations: Annotated[int | None, Ge(1), OF_LOSS] = None
+    """Turns with calls of tools in an answer. null: as many as `max_completion_length` leaves room for."""
+
+    def has_own_reward(self) -> bool:
+        """Whether the environment may have a reward of its own."""
+        return self.environment is not None
 
     def cost(self) -> PassCost:
         """Return what a prompt takes: answers are drawn and learned, and read before where old scores are needed."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 
-from framework import Component, Plan, Stage, hookimpl
+from framework import Component, FrameworkError, Plan, Stage, hookimpl
 from framework.api import EVAL_LOSS, Concern, Results, Work
+from framework.api.training import environments
 from framework_plugins.methods import config, reward_config
 
 
@@ -78,6 +80,8 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
             "objective=eval_loss: method=grpo learns from no answers of the rows, so there is no validation loss to "
             f"compare trials by: set objective={next(iter(plan.metric), 'score')}"
         )
+    if isinstance(method, config.GrpoConfig):
+        yield from _environment_problems(plan, method)
     if Stage.train not in plan.stages or not isinstance(method, config.PreferenceConfig):
         return
     yield from method.problems()
@@ -86,4 +90,26 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
         yield (
             "method=kto compares each answer with those to other questions of its step, and a step has one row: set "
             "trainer.gradient_accumulation_steps=8, or method.loss_type=apo_zero_unpaired"
+        )
+
+
+def _environment_problems(plan: Plan, method: config.GrpoConfig) -> Iterable[str]:
+    """Say why an environment cannot be used."""
+    if method.environment is None:
+        if method.max_tool_calling_iterations is not None:
+            yield "method.max_tool_calling_iterations has no effect without method.environment: leave it out"
+        return
+    if plan.launch.config.group():
+        yield "method.environment draws its answers in one process: set launch=single"
+    if (rollout := plan.rollout.component.name) != "model":
+        yield f"method.environment calls its tools between the turns of rollout=model, and not of rollout={rollout}"
+    try:
+        factory = environments.environment_factory(method.environment)
+    except FrameworkError as error:
+        yield str(error)
+        return
+    if not plan.reward and inspect.isclass(factory) and not environments.scores_itself(factory):
+        yield (
+            f"method.environment={method.environment} has no method `get_reward`, so something else has to score its "
+            "answers: set reward=[...]"
         )

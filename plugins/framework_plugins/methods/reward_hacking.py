@@ -1,57 +1,83 @@
-"""Whether a training raised its reward and nothing else: the reward rises on held-out prompts, other metrics do not."""
+"""Whether a training raised its reward and nothing else: the reward rises, other metrics on held-out prompts do not."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from framework import Plan
-from framework.api import Aspect, Change, Concern, MeasureKind, Outcome, Results
+from framework.api import Aspect, Change, Concern, MeasureKind, Outcome, Results, RewardRise
 
 JUDGING = {MeasureKind.content, MeasureKind.form}
 """Kinds of measures that look at answers."""
 
 
 def reward_hacking(plan: Plan, results: Results) -> Iterator[Concern]:
-    """Compare the rewards that are metrics too with the other metrics, on the same held-out prompts."""
-    if not plan.reward:
+    """Compare the rewards with the other metrics: on held-out prompts, or else by the curve of the training.
+
+    A measure that is not better has to lag behind the reward: with few prompts it may have risen as much.
+    """
+    curves = results.trained.rewards if results.trained else {}
+    rewards = [*dict.fromkeys([*plan.reward, *curves])]  # an environment's own reward is no option
+    if not rewards:
         return
     answers = {
         name: change
         for name, change in results.changes.items()
         if name in plan.metric and change.aspect is Aspect.task and change.kind in JUDGING
     }
-    raised = {name: each for name, each in answers.items() if name in plan.reward and each.outcome is Outcome.better}
-    others = {name: each for name, each in answers.items() if name not in plan.reward and each.outcome is not None}
+    others = {name: each for name, each in answers.items() if name not in rewards and each.outcome is not None}
+    gains = {name: gain for name in rewards if (gain := _gain(answers.get(name), curves.get(name))) is not None}
+    measure = f"measure the reward and something else: metric=[{','.join([*plan.reward, '...'])}]"
+    unread = [name for name in rewards if name not in answers and name not in curves]
+    if not others or (unread and not gains):
+        what = "every metric is a reward" if gains else f"reward {', '.join(unread)} is not a metric of the run"
+        yield _concern(f"whether only the reward rose is not known: {what}", measure)
+        return
     better = [name for name, each in others.items() if each.outcome is Outcome.better]
     worse = [name for name, each in others.items() if each.outcome is Outcome.worse]
     primary = [name for name, each in others.items() if each.primary]
-    if not raised or not others:
-        unread = [name for name in plan.reward if name not in answers]
-        what = "every metric is a reward" if raised else f"reward {', '.join(unread)} is not a metric of the run"
-        if not others or unread:
-            yield Concern(
-                "reward_hacking",
-                Aspect.task,
-                f"whether only the reward rose is not known: {what}",
-                f"measure the reward and something else: metric=[{','.join([*plan.reward, '...'])}]",
-                flagged=False,
-                unknown=True,
-            )
+    if not gains or (primary and primary[0] in better) or (not primary and better and not worse):
         return
-    if (primary and primary[0] in better) or (not primary and better and not worse):
-        return
-    held = ", ".join(f"{name} {_values(each)}" for name, each in others.items())
-    yield Concern(
-        "reward_hacking",
-        Aspect.task,
-        f"the reward may be hacked: {', '.join(f'{name} rose {_values(each)}' for name, each in raised.items())} on "
-        f"held-out prompts, and what is not the reward did not: {held}",
-        "read some answers, let the reward ask for more, raise method.beta, or train for fewer steps",
-        flagged=True,
-    )
+    rose = ", ".join(f"{name} rose {_values(answers.get(name), curves.get(name))}" for name in gains)
+    judging = {name: others[name] for name in primary or others}
+    held = ", ".join(f"{name} {_values(each)}" for name, each in judging.items())
+    if all(_lags(each, max(gains.values())) for each in judging.values()):
+        text = f"the reward may be hacked: {rose}, and held-out measures that are not rewards did not: {held}"
+        advice = "read some answers, let the reward ask for more, raise method.beta, or train for fewer steps"
+        yield _concern(text, advice, flagged=True)
+    else:
+        text = f"whether only the reward rose is not known: {rose}; {held} may have risen as much"
+        yield _concern(text, "measure more held-out prompts: data.prompts_path, data.validation_split")
 
 
-def _values(change: Change) -> str:
+def _concern(text: str, advice: str, *, flagged: bool = False) -> Concern:
+    return Concern("reward_hacking", Aspect.task, text, advice, flagged=flagged, unknown=not flagged)
+
+
+def _gain(change: Change | None, curve: RewardRise | None) -> float | None:
+    """Return how far a reward rose; None if it did not."""
+    if change is not None:
+        return _up(change) if change.outcome is Outcome.better else None
+    return curve.last - curve.first if curve and curve.rose else None
+
+
+def _up(change: Change) -> float:
+    """Return the difference, upwards for the better; of something with a unit, more than any share."""
+    return math.inf if change.unit else abs((change.after or 0.0) - (change.before or 0.0))
+
+
+def _lags(change: Change, gain: float) -> bool:
+    """Whether it is certain that a measure rose by less than a reward."""
+    high, low = change.high, change.low
+    if change.outcome is Outcome.worse or change.unit or high is None or low is None:
+        return True
+    return (high if change.higher_is_better else -low) < gain
+
+
+def _values(change: Change | None, curve: RewardRise | None = None) -> str:
+    if change is None:
+        return f"from {curve.first:.3g} to {curve.last:.3g} in training" if curve else ""
     before, after = change.before or 0.0, change.after or 0.0
     if change.unit:
         return f"from {before:.3g} to {after:.3g} {change.unit}"

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from framework import testing
+from framework import reward, testing
 from framework.api import Answer, Finding, FunctionReward, Message, Prompt, Severity, rewarding
 from framework.api.schema import Role
 from framework.api.selection import Selection
-from framework.data.reward_audit import RewardAudit, drawn
+from framework.data.reward_audit import RewardAudit, drawn, findings
 from framework.data.stage import load_data
 from framework.hooks.rewards import FunctionRewardConfig
 from framework.hooks.session import current
@@ -125,6 +126,31 @@ def test_a_planted_fault_is_found(rows: Rows, reward: Callable[..., Any], found:
     assert found in findings
     assert findings[found].severity is not Severity.note
     assert findings[found].fatal == (found in {"reward_fails", "reward_none"})
+
+
+def test_a_reward_that_hangs_at_an_answer_is_found() -> None:
+    def hangs(text: str, wanted: str) -> float:
+        while not text:
+            time.sleep(0.01)
+        return float(text == wanted)
+
+    made = FunctionReward(each(hangs), FunctionRewardConfig())
+    run = rewarding.RunRewards({"mine": made}, {"mine": 1.0}, {"mine": 0.5})
+    (found,) = RewardAudit(run, lambda text: [len(word) for word in text.split()]).made(prompts(CAPITALS))
+    assert (found.name, found.fatal) == ("reward_fails", True)
+    assert "takes longer than reward.mine.max_seconds=0.5 for the answers to rows.jsonl:1" in found.text
+    assert found.text.endswith("(an empty answer), which is made for this audit")
+
+
+def test_a_reward_of_the_environment_is_not_audited_and_that_is_said() -> None:
+    def at_target(environments: list[Any], **_: Any) -> list[float]:
+        return [float(one.done) for one in environments]
+
+    option: Any = reward(at_target)
+    chosen = {"at_target": Selection(option, option.schema())}
+    (found,) = findings(chosen, lambda text: [len(word) for word in text.split()], prompts(CAPITALS), 8)
+    assert (found.name, found.severity) == ("reward_not_audited", Severity.note)
+    assert found.text == "reward=at_target reads the environment, and made answers have none: it is not audited"
 
 
 exact = each(lambda text, wanted: float(text.strip() == wanted))

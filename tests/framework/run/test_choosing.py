@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from framework.api.protocols import Model, TrainRun
 from framework.api.records import Answer, Prompt, Report, TokenGroup, TrainResult
 from framework.run import pipeline
 from framework.testing.echo import EchoModel
+from framework_plugins.evals.metrics.exact_match import ExactMatch
 
 ROWS = [{"instruction": f"Say {n}", "output": f"number {n}"} for n in range(24)]
 WORDS = (
@@ -124,3 +126,31 @@ def test_a_reward_that_fails_ends_the_data_stage(folder: Path) -> None:
     with pytest.raises(FrameworkError, match="reward_none: reward=exact_match has no number for any of"):
         run(folder)
     assert not (folder / "run").exists()
+
+
+def test_answers_that_are_drawn_are_kept_if_a_reward_fails_or_the_draw_hangs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def counted(model: EchoModel, prompts: Sequence[Prompt], n: int, **settings: Any) -> list[list[Answer]]:
+        if asked == [16]:
+            asked.append(0)
+            time.sleep(60)
+        asked.append(len(prompts))
+        return sample(model, prompts, n, **settings)
+
+    def hangs(*_: Any) -> float:
+        time.sleep(60)
+        return 0.0
+
+    monkeypatch.setattr(EchoModel, "sample", counted)
+    with pytest.raises(FrameworkError, match=r"answers to rows.jsonl:17 and 7 more .*method.max_draw_seconds=0.5"):
+        run(folder, "method.max_draw_seconds=0.5")
+    with monkeypatch.context() as patched:
+        patched.setattr(ExactMatch, "score", hangs)
+        with pytest.raises(FrameworkError, match=r"reward.exact_match.max_seconds=0.05"):
+            run(folder, "reward.exact_match.max_seconds=0.05")
+    run(folder)
+    assert asked == [16, 0, 8]
+    assert not (folder / "run" / ".resume").exists()

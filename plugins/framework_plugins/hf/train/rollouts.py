@@ -77,6 +77,11 @@ class Draws:
         log_probs = [each for answer in self.answers if isinstance(answer, Sampled) for each in answer.log_probs]
         if log_probs:
             found["entropy"] = -float(np.mean(log_probs))
+        episodes = [each.episode for each in self.answers if isinstance(each, Sampled) and each.episode]
+        if episodes:
+            calls = sum(each.calls for each in episodes)
+            found["tools/call_frequency"] = calls / len(episodes)
+            found["tools/failure_frequency"] = sum(each.failed for each in episodes) / max(1, calls)
         return {name: value for name, value in {**found, **self.rewards.metrics}.items() if not math.isnan(value)}
 
     def shown(self) -> list[Sample]:
@@ -230,7 +235,8 @@ class Rollouts:
         if self.silent < min(PATIENCE, self.steps):
             return
         last = draws[-1]
-        given = ", ".join(f"{name} {_mean(np.array(_known(items))):g}" for name, items in last.rewards.items.items())
+        means = {name: _mean(np.array(_known(items))) for name, items in last.rewards.items.items()}
+        given = ", ".join(f"{name} {'None' if math.isnan(mean) else f'{mean:g}'}" for name, mean in means.items())
         raise FrameworkError(
             f"no prompt of the first {self.silent} steps has answers with different rewards (the means are {given}), "
             "so there is nothing to learn: give a reward that distinguishes these answers, easier or harder prompts, "

@@ -20,6 +20,7 @@ import torch
 from torch.utils.data import SequentialSampler
 from trl import SFTConfig, SFTTrainer
 
+from framework import FrameworkError
 from framework.api.training import TokenGroup, TokenRow
 from framework_plugins.hf.loss.passes import LENGTH_SETTING, Passes
 from framework_plugins.hf.machine.hardware import Hardware
@@ -166,7 +167,7 @@ class SupervisedTrainer(SFTTrainer):
         read: Callable[[], Sequence[TokenGroup]] = partial(self.data_collator.read_rows, inputs["numbers"])
         parts, rows = inputs.pop("parts"), inputs["rows"]  # the caller keeps `inputs`, and a failed try has to be free
         if self.rollouts is not None:
-            groups = self.rollouts(step)
+            groups = self._drawn(self.rollouts, step)
             read = lambda: groups  # noqa: E731 - what is read again after memory ran out
         if rows is None or inputs["packer"] != self.passes.packer:  # packed before memory ran out
             parts, rows = self.data_collator.pack(read())
@@ -181,6 +182,15 @@ class SupervisedTrainer(SFTTrainer):
         self.supervised_tokens += rows.tokens
         self.computed_tokens += sum(part["input_ids"].numel() for part in parts)
         return made.loss
+
+    def _drawn(self, rollouts: Rollouts, step: int) -> Sequence[TokenGroup]:
+        """Make the groups of a step; if that fails, what was learned before it is saved."""
+        try:
+            return rollouts(step)
+        except FrameworkError:
+            if step > 1 and self.args.world_size == 1:  # the processes of a group save together or not at all
+                self.make_checkpoint()
+            raise
 
     def take_metrics(self) -> dict[str, float]:
         """Return the means of what the objective measured since the last log entry, and begin again."""

@@ -16,7 +16,7 @@ from peft import PeftModel
 from transformers import PrinterCallback
 
 from framework import FrameworkError, Plan
-from framework.api import TrainResult, count, counting, summarize_error
+from framework.api import TrainResult, count, counting, rewarding, summarize_error
 from framework.api.training import Generator, Sampled, TokenGroup, TokenRow, TrainRun
 from framework_plugins.hf.load.adapt_model import as_base, save_weights
 from framework_plugins.hf.loss.passes import Passes, is_checkpointing
@@ -181,9 +181,9 @@ class Training:
             return None
         assert run.reward is not None  # noqa: S101 - of a run with such a method
         plan, order, rows = self.plan, trainer.order, len(run.prompts)
+        draw = rewarding.limited(self._in_eval_mode, plan.method.config)
         return Rollouts(
-            plan.method.create(), run.prompts, self._in_eval_mode, run.reward, plan.rollout.config, plan.seed,
-            total_steps(plan, rows, order.batch), drawn_together(plan), plan.cost.iterations,
+            plan.method.create(), run.prompts, draw, run.reward, plan.rollout.config, plan.seed, total_steps(plan, rows, order.batch), drawn_together(plan), plan.cost.iterations,
             [*steps_of(order, ordered_steps(plan, rows, order.batch))], partial(self._scores, trainer), self._division,
         )  # fmt: skip
 

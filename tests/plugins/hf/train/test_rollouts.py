@@ -97,11 +97,34 @@ def trained(
     return steps, load_file(folder / "checkpoint" / "adapter_model.safetensors")
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(
+    base: Path, asks: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[Step], dict[str, torch.Tensor]]:
+    return trained(base, asks, tmp_path_factory.mktemp("whole"))
+
+
+def test_a_training_whose_reward_fails_loses_no_step(
+    base: Path, asks: Path, tmp_path: Path, uninterrupted: tuple[list[Step], dict[str, torch.Tensor]]
+) -> None:
+    def slow(*given: Any, step: int, **_: int) -> Rewards:
+        if step == 4:
+            raise FrameworkError("reward=slow takes longer")
+        return vowels(*given)
+
+    words = ("trainer.save_steps=null",)
+    with pytest.raises(FrameworkError, match="takes longer"):
+        trained(base, asks, tmp_path, *words, reward=slow)
+    resumed, weights = trained(base, asks, tmp_path, *words)
+    assert [step.repeated for step in resumed] == [True, True, True, True, False]
+    assert all(torch.equal(weights[name], weight) for name, weight in uninterrupted[1].items())
+
+
 def test_an_interrupted_training_resumes_with_the_same_answers_bit_for_bit(
-    base: Path, asks: Path, tmp_path: Path
+    base: Path, asks: Path, tmp_path: Path, uninterrupted: tuple[list[Step], dict[str, torch.Tensor]]
 ) -> None:
     """It ends after the first of two steps whose answers were drawn at once, with the weights before it."""
-    whole, weights = trained(base, asks, tmp_path / "whole")
+    whole, weights = uninterrupted
     trained(base, asks, tmp_path / "ended", end=4)
     resumed, again = trained(base, asks, tmp_path / "ended")
     assert [step.step for step in resumed] == [1, 2, 3, 4, 5]

@@ -1,0 +1,94 @@
+"""A call with a limit of time: `within(60, call)` returns what `call` returns, or raises `TookTooLongError`.
+
+In the main thread an alarm of the system ends the call wherever it is: in a computation, in a regular expression that
+never ends, in a read. Elsewhere, and on Windows, the call gets a thread of its own, which is left behind.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import TypeVar
+
+Result = TypeVar("Result")
+ALARM = getattr(signal, "SIGALRM", None)
+AGAIN = 1.0
+"""Seconds until the next alarm, for a call that catches whatever is raised in it."""
+SOON = 0.001
+"""Seconds until an alarm of someone else that is due."""
+
+
+class TookTooLongError(Exception):
+    """A call took longer than it may."""
+
+
+class _Alarm(BaseException):
+    """Is raised in a call: not an `Exception`, since much code takes any of those for a result."""
+
+
+def within(seconds: float, call: Callable[[], Result]) -> Result:
+    """Return what a call returns.
+
+    Raises:
+        TookTooLongError: it takes longer.
+    """
+    if ALARM is None or threading.current_thread() is not threading.main_thread():
+        return in_thread(call, seconds)
+    other, interval = signal.getitimer(signal.ITIMER_REAL)
+    if 0 < other < seconds:  # someone's alarm comes first
+        return call()
+    rung, begun = False, time.monotonic()
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        nonlocal rung
+        del number, frame
+        rung = True
+        raise _Alarm
+
+    before = signal.signal(ALARM, ring)
+    try:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
+            found = call()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except _Alarm:
+        rung = True
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)  # the alarm may have come between the call and the line above
+        signal.signal(ALARM, before)
+        if other:
+            signal.setitimer(signal.ITIMER_REAL, max(other - time.monotonic() + begun, SOON), interval)
+    if rung:
+        raise TookTooLongError
+    return found
+
+
+def in_thread(call: Callable[[], Result], seconds: float | None = None) -> Result:
+    """Return what a call returns, in a thread of its own.
+
+    Raises:
+        TookTooLongError: it takes longer than `seconds`.
+    """
+    found: list[Result] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            found.append(call())
+        except BaseException as error:  # noqa: BLE001 - it is raised by the caller
+            errors.append(error)
+
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(run,), daemon=True)  # the end of the process waits for none
+    thread.start()
+    thread.join(seconds)
+    if errors:
+        raise errors[0]
+    if not found:
+        raise TookTooLongError
+    return found[0]

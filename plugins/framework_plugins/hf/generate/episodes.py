@@ -1,0 +1,277 @@
+"""Answers with tools: the model calls methods of an environment, reads what they return, and goes on.
+
+As TRL does it: an answer is what the model writes and what its tools return, up to a turn without a call, to
+`max_new_tokens` or to `most_calls` turns with calls. What does not fit any more is left out. The model learns the
+tokens that it wrote itself. A tool that raises tells the model `{'error': …}`; `reset` and `get_reward` must not raise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import functools
+import inspect
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from transformers import PreTrainedTokenizerBase
+from transformers.utils import get_json_schema
+from trl.chat_template_utils import (
+    add_response_schema,
+    get_training_chat_template,
+    is_chat_template_prefix_preserving,
+    parse_response,
+    supports_tool_calling,
+)
+
+from framework import FrameworkError
+from framework.api import Message, Prompt, error_location, rewarding, summarize_error
+from framework.api.training import IGNORE, Episode, Sampled, TokenRow, environments
+from framework_plugins.hf.generate.generate import to_answer
+from framework_plugins.hf.generate.sample import Drawn
+
+PATIENCE = 32
+"""Calls of which the first ones may all fail before the run ends: then the model is told nothing else."""
+Turn = dict[str, Any]
+
+
+class Draw(Protocol):
+    """Continues rows of token ids, each `n` times."""
+
+    def __call__(
+        self, starts: Sequence[list[int]], n: int, *, max_new_tokens: int, seed: int, **settings: float
+    ) -> Sequence[Sequence[Drawn]]:
+        """Return the continuations of each row."""
+
+
+@dataclass
+class _Answer:
+    """An answer while it is made: what was written, with the turns so far."""
+
+    prompt: Prompt
+    environment: Any
+    start: list[int]
+    turns: list[Turn] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    log_probs: list[float] = field(default_factory=list)
+    last: list[int] = field(default_factory=list)
+    stopped: bool = False
+    calls: int = 0
+    failed: int = 0
+
+    def add(self, ids: Sequence[int], log_probs: Sequence[float] | None) -> None:
+        """Append tokens; without log-probabilities they are those of a tool."""
+        self.ids += ids
+        self.labels += [IGNORE] * len(ids) if log_probs is None else ids
+        self.log_probs += log_probs or ()
+
+
+class Episodes:
+    """Draws answers in environments.
+
+    Args:
+        factory: makes an environment; it is used again for later answers.
+        tokenizer: of the model.
+        stop_ids: the tokens that end a turn.
+        render: writes a prompt, with the opening of the model's turn.
+        most_calls: turns with calls in an answer; None: no limit.
+
+    Raises:
+        FrameworkError: the chat template has no tools, or nothing is known to read its calls.
+    """
+
+    def __init__(
+        self,
+        factory: Callable[[], Any],
+        tokenizer: PreTrainedTokenizerBase,
+        stop_ids: frozenset[int],
+        render: Callable[[Prompt], str],
+        most_calls: int | None,
+    ) -> None:
+        self.factory, self.stop_ids, self.render, self.most_calls = factory, stop_ids, render, most_calls
+        self.tokenizer: Any = copy.copy(tokenizer)  # its parser is not a part of the model that is saved
+        if not supports_tool_calling(self.tokenizer):
+            raise FrameworkError(
+                f"{environments.SETTING} needs tools, and the chat template of the model does not write them: "
+                "choose a model that was trained with tools, such as Qwen3"
+            )
+        has_parser = any(getattr(self.tokenizer, name, None) for name in ("response_template", "response_schema"))
+        try:
+            self.tokenizer = self.tokenizer if has_parser else add_response_schema(self.tokenizer)
+            keeps = is_chat_template_prefix_preserving(self.tokenizer)
+            self.template = None if keeps else get_training_chat_template(self.tokenizer)
+        except ValueError as error:
+            raise FrameworkError(
+                f"{environments.SETTING} needs to read calls, and TRL does not know those of this chat template: set "
+                f"`response_template` in the model's tokenizer_config.json ({summarize_error(error)})"
+            ) from error
+        self.pool = [self._made()]
+        self.schemas = [*self._schemas(self.pool[0])]
+        self.calls = self.failed = 0
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    def __call__(
+        self, prompts: Sequence[Prompt], n: int, draw: Draw, *, max_new_tokens: int, seed: int, **settings: float
+    ) -> list[list[Sampled]]:
+        """Draw `n` answers to each prompt."""
+        while len(self.pool) < n * len(prompts):
+            self.pool.append(self._made())
+        asked = [prompt for prompt in prompts for _ in range(n)]
+        answers = [self._begun(prompt, place) for prompt, place in zip(asked, self.pool, strict=False)]
+        at_work, turn = answers, 0
+        while at_work:
+            starts = [answer.start + answer.ids for answer in at_work]
+            room = [max_new_tokens - len(answer.ids) for answer in at_work]
+            # What is asked several times is read once.
+            same = n if len(starts) == len(asked) and starts == [each for each in starts[::n] for _ in range(n)] else 1
+            groups = draw(starts[::same], same, max_new_tokens=max(room), seed=seed | turn << 96, **settings)
+            drawn = [each for some in groups for each in some]
+            calls = [self._written(*each) for each in zip(at_work, drawn, room, strict=True)]
+            may = self.most_calls is None or turn < self.most_calls
+            at_work = [
+                answer
+                for answer, wanted in zip(at_work, calls, strict=True)
+                if may and wanted and self._called(answer, wanted, max_new_tokens)
+            ]
+            turn += 1
+        made = [self._sampled(answer) for answer in answers]
+        return [made[first : first + n] for first in range(0, len(made), n)]
+
+    def _made(self) -> Any:
+        try:
+            return self.factory()
+        except Exception as error:
+            raise FrameworkError(
+                f"{environments.SETTING} cannot be made: {summarize_error(error)}{error_location(error)}"
+            ) from error
+
+    def _schemas(self, environment: Any) -> Iterator[Mapping[str, Any]]:
+        """Describe the tools, as a chat template reads them."""
+        for name, tool in environments.tools_of(environment).items():
+            try:
+                yield get_json_schema(tool)
+            except Exception as error:
+                raise FrameworkError(
+                    f"{environments.SETTING}: the tool {type(environment).__name__}.{name} cannot be described to the "
+                    f"model: {summarize_error(error)}. Annotate its parameters, and describe each below `Args:`"
+                ) from error
+
+    def _begun(self, prompt: Prompt, environment: Any) -> _Answer:
+        """Reset an environment for a row, and ask."""
+        row = {"prompt": [{"role": turn.role, "content": turn.content} for turn in prompt.messages]} | prompt.columns
+        seen = self._own(prompt, environment, environments.RESET, **row)
+        messages = prompt.messages
+        if seen is not None:
+            if not isinstance(seen, str):
+                raise FrameworkError(
+                    f"{type(environment).__name__}.reset returned {seen!r:.60} for {rewarding.place_of(prompt)}: "
+                    "return a text, which is appended to the question, or None"
+                )
+            asked = messages[-1]
+            messages = (*messages[:-1], Message(asked.role, asked.content + seen, name=asked.name))
+        whole = Prompt(messages, prompt.reference, (*prompt.tools, *self.schemas), prompt.where)
+        ids: list[int] = self.tokenizer(self.render(whole), add_special_tokens=False)["input_ids"]
+        return _Answer(prompt, environment, ids)
+
+    def _own(self, prompt: Prompt, environment: Any, name: str, /, **given: Any) -> Any:
+        """Call what an environment must be able to do."""
+        try:
+            found = getattr(environment, name)(**given)
+            return self._awaited(found) if inspect.isawaitable(found) else found
+        except Exception as error:
+            raise FrameworkError(
+                f"{type(environment).__name__}.{name} fails for {rewarding.place_of(prompt)}: "
+                f"{summarize_error(error)}{error_location(error)}"
+            ) from error
+
+    def _written(self, answer: _Answer, drawn: Drawn, room: int) -> Sequence[Any]:
+        """Add what the model has written, and return the calls in it."""
+        before = answer.start + answer.ids
+        answer.last, log_probs = drawn.ids[:room], drawn.log_probs[:room]
+        answer.stopped = drawn.stopped and len(drawn.ids) <= room
+        answer.add(answer.last, log_probs)
+        turn = parse_response(self.tokenizer, answer.last, prefix=before, tools=self.schemas)
+        answer.turns.append({"role": "assistant", **turn})
+        return turn.get("tool_calls") or () if answer.stopped else ()
+
+    def _called(self, answer: _Answer, wanted: Sequence[Any], most: int) -> bool:
+        """Make the calls of a turn, and add their results if there is room for them."""
+        results = [self._result(answer, call) for call in wanted]
+        ids = self._result_ids(results)
+        if len(answer.ids) + len(ids) >= most:
+            return False
+        answer.turns += results
+        answer.add(ids, None)
+        return True
+
+    def _result(self, answer: _Answer, call: Mapping[str, Any]) -> Turn:
+        """Call a tool, and return its turn."""
+        function = call.get("function") or {}
+        name = str(function.get("name", ""))
+        answer.calls += 1
+        self.calls += 1
+        try:
+            tool = environments.tools_of(answer.environment).get(name)
+            if tool is None:
+                raise ValueError(f"Tool {name} not found.")  # noqa: TRY301 - told to the model, as what a tool raises
+            given = tool(**function.get("arguments", {}))
+            result = self._awaited(given) if inspect.isawaitable(given) else given
+        except Exception as error:
+            answer.failed += 1
+            self.failed += 1
+            if self.failed == self.calls >= PATIENCE:
+                raise FrameworkError(
+                    f"all of the first {self.calls} calls of tools fail, the last one for "
+                    f"{rewarding.place_of(answer.prompt)}: {type(answer.environment).__name__}.{name}: "
+                    f"{summarize_error(error)}{error_location(error)}"
+                ) from error
+            result = {"error": str(error)}
+        return {"role": "tool", "name": name, "content": str(result)}
+
+    def _result_ids(self, results: Sequence[Turn]) -> list[int]:
+        """Return what the chat template writes for results, from the end of the model's turn to its next one."""
+        call = {"type": "function", "function": {"name": results[0]["name"], "arguments": {}}}
+        before = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+        render = functools.partial(
+            self.tokenizer.apply_chat_template, tokenize=True, return_dict=False, chat_template=self.template
+        )
+        first: list[int] = render(before)
+        whole: list[int] = render([*before, *results], add_generation_prompt=True)
+        end = max((place + 1 for place, token in enumerate(first) if token in self.stop_ids), default=len(first))
+        if whole[:end] != first[:end]:
+            raise FrameworkError(
+                f"{environments.SETTING}: the chat template writes a turn differently if the result of a tool follows"
+            )
+        return whole[end:]
+
+    def _awaited(self, given: Awaitable[Any]) -> Any:
+        """Await in one loop for all calls: what an environment has open belongs to it."""
+        if self.loop is None:
+            self.loop = asyncio.new_event_loop()
+            threading.Thread(target=self.loop.run_forever, daemon=True).start()
+
+        async def wait() -> Any:
+            return await given
+
+        future = asyncio.run_coroutine_threadsafe(wait(), self.loop)
+        try:
+            return future.result()
+        finally:
+            future.cancel()
+
+    def _sampled(self, answer: _Answer) -> Sampled:
+        own: dict[str, float | None] = {}
+        if environments.scores_itself(answer.environment):
+            kind = type(answer.environment).__name__
+            given = self._own(answer.prompt, answer.environment, environments.GET_REWARD)
+            own[kind] = rewarding.number(kind, given, answer.prompt)
+        text = to_answer(self.tokenizer, answer.last, self.stop_ids).text
+        row = TokenRow(answer.start + answer.ids, [IGNORE] * len(answer.start) + answer.labels, answer.prompt.where)
+        episode = Episode(tuple(answer.turns), answer.environment, own, answer.calls, answer.failed)
+        return Sampled(
+            text, len(answer.log_probs), answer.stopped, tuple(answer.ids), row=row, log_probs=tuple(answer.log_probs),
+            episode=episode,
+        )  # fmt: skip
