@@ -16,7 +16,7 @@ from rich.table import Table
 from framework.memory import Loss, MemorySettings, Shape, estimate
 from framework.memory.peak import Estimate
 from framework.memory.terms import trained_bytes, trained_parameters
-from framework.plan.forecast import flops
+from framework.plan.speed import flops
 from framework.util.gpus import named
 from framework.util.host import GIB
 from tests.benchmarks.gpus_table import EFFICIENCY, FLOPS, LENGTH, LORA, SHAPES

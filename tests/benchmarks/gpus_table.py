@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from framework.memory import Estimate, Loss, MemorySettings, Shape, Weights, estimate
-from framework.plan.forecast import flops
+from framework.plan.speed import flops
 from framework.util.gpus import KNOWN, named
 from framework.util.host import GIB
 

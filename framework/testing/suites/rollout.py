@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from framework.api.plan import Selection
 from framework.api.protocols import Rollout, SamplingModel
 from framework.api.records import IGNORE, Message, Prompt, Sampled
 from framework.api.registry import components
+from framework.api.selection import Selection
 from framework.testing.suites.base import Suite, expect
 
 ASKED = tuple(Prompt((Message("user", text),), where=text) for text in ("Add 1.", "Add 1 and 2, and say it.", "Why?"))

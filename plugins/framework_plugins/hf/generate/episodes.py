@@ -161,8 +161,8 @@ class Episodes:
 
     def _begun(self, prompt: Prompt, environment: Any) -> _Answer:
         """Reset an environment for a row, and ask."""
-        row = {"prompt": [{"role": turn.role, "content": turn.content} for turn in prompt.messages]} | prompt.columns
-        seen = self._own(prompt, environment, environments.RESET, **row)
+        asked = [{"role": turn.role, "content": turn.content} for turn in prompt.messages]
+        seen = self._own(prompt, environment, environments.RESET, **{"prompt": asked, **prompt.columns})
         messages = prompt.messages
         if seen is not None:
             if not isinstance(seen, str):
@@ -170,8 +170,8 @@ class Episodes:
                     f"{type(environment).__name__}.reset returned {seen!r:.60} for {rewarding.place_of(prompt)}: "
                     "return a text, which is appended to the question, or None"
                 )
-            asked = messages[-1]
-            messages = (*messages[:-1], Message(asked.role, asked.content + seen, name=asked.name))
+            last = messages[-1]
+            messages = (*messages[:-1], Message(last.role, last.content + seen, name=last.name))
         whole = Prompt(messages, prompt.reference, (*prompt.tools, *self.schemas), prompt.where)
         ids: list[int] = self.tokenizer(self.render(whole), add_special_tokens=False)["input_ids"]
         return _Answer(prompt, environment, ids)

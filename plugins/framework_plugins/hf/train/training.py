@@ -183,7 +183,8 @@ class Training:
         plan, order, rows = self.plan, trainer.order, len(run.prompts)
         draw = rewarding.limited(self._in_eval_mode, plan.method.config)
         return Rollouts(
-            plan.method.create(), run.prompts, draw, run.reward, plan.rollout.config, plan.seed, total_steps(plan, rows, order.batch), drawn_together(plan), plan.cost.iterations,
+            plan.method.create(), run.prompts, draw, run.reward, plan.rollout.config, plan.seed,
+            total_steps(plan, rows, order.batch), drawn_together(plan), plan.cost.iterations,
             [*steps_of(order, ordered_steps(plan, rows, order.batch))], partial(self._scores, trainer), self._division,
         )  # fmt: skip
 
