@@ -204,7 +204,6 @@ _LATER = {
     "Comparison": "framework.evaluate.verdict",
     "compare_systems": "framework.evaluate.verdict",
     "load_data": "framework.data.stage",
-    "rewarder": "framework.api.rewarding",
     "stored_prompts": "framework.data.lengths",
     "stored_rows": "framework.data.lengths",
 }

@@ -195,9 +195,9 @@ def _failing(
     return f"{_places(prompts)}, together only"
 
 
-def limited(generate: Generator, method: MethodConfig) -> Generator:
+def limited(generate: Generator, config: MethodConfig) -> Generator:
     """Return what draws the same answers within the seconds that the method has for that."""
-    max_seconds = getattr(method, "max_draw_seconds", DRAW_SECONDS)
+    max_seconds = getattr(config, "max_draw_seconds", DRAW_SECONDS)
 
     def draw(prompts: Sequence[Prompt], n: int, **settings: Any) -> Sequence[Sequence[Sampled]]:
         try:

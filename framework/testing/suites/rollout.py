@@ -69,7 +69,7 @@ class RolloutSuite(Suite):
         for answer in itertools.chain(*self.drawn(tmp_path)):
             ids = answer.row.learned
             expect(0 < len(ids) <= TOKENS, f"an answer has {len(ids)} tokens, of at most {TOKENS}")
-            expect(not {*ids[:-1]} & stops, "an answer goes on after a stop token")
+            expect(not {*ids[:-1]} & stops, "an answer continues after a stop token")
             expect(
                 answer.stopped == (ids[-1] in stops), f"stopped={answer.stopped} of an answer that ends with {ids[-1]}"
             )

@@ -137,7 +137,8 @@ def main() -> int:
 
 def _train(job: Job, me: Member, folder: Path) -> None:
     plan = job.packed.load()
-    from framework.api.program import rewarder, stored_prompts  # noqa: PLC0415 - after the plugins: one may want to be first
+    from framework.api import rewarding  # noqa: PLC0415 - after the plugins: one may want to be first
+    from framework.api.program import stored_prompts  # noqa: PLC0415 - as above
 
     ask = LauncherPipes(folder).ask if me.rank == 0 else nobody
     backend: Backend = plan.trainer.create()
@@ -150,7 +151,7 @@ def _train(job: Job, me: Member, folder: Path) -> None:
             state=partial(ask, "state"), restore=partial(ask, "restore"),
         )  # fmt: skip
         if plan.method.config.samples and not isinstance(job.train, list):  # the rows are prompts
-            run = replace(run, prompts=stored_prompts(job.store, job.train), reward=rewarder(plan.reward))
+            run = replace(run, prompts=stored_prompts(job.store, job.train), reward=rewarding.rewarder(plan.reward))
         with noticing_loss():
             result = model.train(rows, held_out, run)
         if me.rank == 0:
