@@ -51,6 +51,7 @@ class Private:
 
 TRAINER = "transformers.trainer"
 LORA_READ = ("base_layer", "active_adapters", "disable_adapters", "merged", "lora_A", "lora_B", "scaling")
+LORA_MERGED = ("lora_variant", "merged_adapters", "get_delta_weight")
 TABLE = (
     Private(TRAINER, "Trainer._get_train_sampler", ("train_dataset",), (f"{HF}/train/trainer.py",)),
     Private(TRAINER, "Trainer._prepare_inputs", ("inputs",), (f"{HF}/train/trainer.py",)),
@@ -108,7 +109,10 @@ TABLE = (
     ),
     Private("peft", "LoraConfig._register_custom_module", ("mapping",), (f"{HF}/cpu_kernels/install.py",)),
     Private(
-        "peft.tuners.lora.layer", "Linear", None, (f"{HF}/cpu_kernels/install.py", f"{HF}/cpu_kernels/low_rank.py")
+        "peft.tuners.lora.layer",
+        "Linear",
+        None,
+        (f"{HF}/cpu_kernels/install.py", f"{HF}/cpu_kernels/low_rank.py", f"{HF}/generate/merged.py"),
     ),
     Private("peft.tuners.lora.layer", "LoraLayer", None, (f"{HF}/load/adapter_targets.py",)),
     Private(
@@ -208,9 +212,10 @@ def test_a_lora_layer_of_peft_has_what_is_read_of_it() -> None:
 
     body = torch.nn.Sequential(torch.nn.Linear(4, 4))
     (layer,) = peft.get_peft_model(body, peft.LoraConfig(target_modules=["0"])).base_model.model
-    missing = [name for name in LORA_READ if not hasattr(layer, name)]
+    missing = [name for name in (*LORA_READ, *LORA_MERGED) if not hasattr(layer, name)]
     assert not missing, (
-        f"peft {peft.__version__}: a LoRA layer has no {missing}, which {HF}/cpu_kernels/low_rank.py reads"
+        f"peft {peft.__version__}: a LoRA layer has no {missing}, which {HF}/cpu_kernels/low_rank.py or "
+        f"{HF}/generate/merged.py reads"
     )
 
 

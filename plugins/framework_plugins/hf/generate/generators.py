@@ -16,6 +16,9 @@ from framework_plugins.hf.packing.tree_attention import ATTENTION_NAME
 from framework_plugins.hf.settings.config import Switch
 from framework_plugins.hf.settings.rollouts import ContinuousRolloutConfig, ModelRolloutConfig
 
+HALF = 2
+"""Bytes of a number of 16 bits."""
+
 
 class OwnBatches:
     """Draws with the model itself; see `sample.py`."""
@@ -35,7 +38,9 @@ class OwnBatches:
     def _merges(self, model: Any) -> bool:
         if self.config.merge is not Switch.auto:
             return self.config.merge is Switch.enabled
-        return model.device.type == "cpu" and host_memory().available >= ROOM * merged_bytes(model)
+        # In fp32 it brought at most 3%, and in bf16 a quarter.
+        half = model.device.type == "cpu" and model.dtype.itemsize == HALF
+        return half and host_memory().available >= ROOM * merged_bytes(model)
 
 
 class Continuous:

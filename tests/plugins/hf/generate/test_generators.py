@@ -57,9 +57,9 @@ class TestModel(OfTiny):
     option = "model"
 
 
-class TestUnmerged(OfTiny):
+class TestMerged(OfTiny):
     option = "model"
-    settings: ClassVar[dict[str, Any]] = {"merge": Switch.disabled}
+    settings: ClassVar[dict[str, Any]] = {"merge": Switch.enabled}
 
 
 class TestContinuous(OfTiny):
