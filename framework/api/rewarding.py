@@ -80,7 +80,7 @@ class RunRewards:
     def of_texts(self) -> RunRewards:
         """Return those that need nothing but texts: no environment in which an answer was made."""
         some = {name: one for name, one in self.rewards.items() if not getattr(one, "needs_environments", False)}
-        return RunRewards(some, self.weights, self.max_seconds)
+        return RunRewards(some, {name: self.weights[name] for name in some}, self.max_seconds)
 
     def score(
         self,

@@ -311,7 +311,7 @@ class MethodConfig:
         return ()
 
     def has_own_reward(self) -> bool:
-        """Whether something else than `reward=` may score the answers."""
+        """Whether something else than `reward=` may score the answers; it reads the fields of the rows."""
         return False
 
 

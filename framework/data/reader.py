@@ -62,7 +62,9 @@ class Reader:
         self.model = model
         self.mixed = mixture.parts(plan.data.config.mix, plan.format)
         self.method: Method = plan.method.create()
-        self.keeps_columns = any(isinstance(choice.create(), Reward) for choice in plan.reward.values())
+        rewards = [choice.create() for choice in plan.reward.values()]
+        reads_columns = any(isinstance(one, Reward) for one in rewards)
+        self.keeps_columns = reads_columns or plan.method.config.has_own_reward()
         self.limit = plan.data.config.cut or (plan.training.max_seq_length if plan.method.config.texts else None)
         self.source = plan.data.create()
         self.raw: RawData = sources.load(plan.data.component.name, self.source)

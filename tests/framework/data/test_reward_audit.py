@@ -147,7 +147,8 @@ def test_a_reward_of_the_environment_is_not_audited_and_that_is_said() -> None:
         return [float(one.done) for one in environments]
 
     option: Any = reward(at_target)
-    chosen = {"at_target": Selection(option, option.schema())}
+    other = current().plugins.components("reward")["exact_match"]
+    chosen = {"at_target": Selection(option, option.schema()), "exact_match": Selection(other, other.schema())}
     (found,) = findings(chosen, lambda text: [len(word) for word in text.split()], prompts(CAPITALS), 8)
     assert (found.name, found.severity) == ("reward_not_audited", Severity.note)
     assert found.text == "reward=at_target reads the environment, and made answers have none: it is not audited"

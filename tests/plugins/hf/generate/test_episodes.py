@@ -143,6 +143,7 @@ def test_a_training_learns_what_the_model_wrote_itself(
 
     monkeypatch.setattr(HFModel, "_draw", draw)
     with opened(make(base, rows, tmp_path / "run", *words)) as (model, data):
+        assert [asked.columns["target"] for asked in data.train_prompts] == [3] * 4  # which `reset` reads
         script = Script(model.tokenizer, SCRIPT * 2, model.model)
         run = TrainRun(
             tmp_path / "checkpoint", tmp_path / "scratch", steps.append, prompts=data.train_prompts,
