@@ -103,8 +103,13 @@ def _phases(shape: Shape, settings: MemorySettings) -> dict[str, float]:
     cast = 0.0 if settings.sharded else terms.cast_weights(shape, settings)  # pieces come in the dtype of products
     whole, patched = terms.gathered(shape, settings), terms.patched(shape, settings)
     copied = terms.trained_parameters(shape, settings) * terms.trained_bytes(settings) / settings.pieces
+    norm = terms.magnitude_norm(shape, settings)
     phases = {
-        "forward": activations + terms.loss_forward(shape, settings) + cast + whole + patched / 2,
+        "forward": activations
+        + max(terms.loss_forward(shape, settings), norm and norm + terms.raised_input(shape, settings))
+        + cast
+        + whole
+        + patched / 2,
         "loss": activations
         + terms.loss_backward(shape, settings)
         + (0 if settings.checkpointing else cast)
@@ -120,7 +125,7 @@ def _phases(shape: Shape, settings: MemorySettings) -> dict[str, float]:
         held = terms.held_logits(shape, settings) + terms.dequantized(shape, settings)
         # The product of the adapter's two matrices, and the gradient by it, are as large as the experts.
         held += 2 * max(terms.adapted_experts(block, settings) for block in shape.counts)
-        held += terms.raised_input(shape, settings)
+        held += terms.raised_input(shape, settings) + norm
         phases["backward"] = activations + held + again + whole + patched
     if settings.evaluated_rows:
         phases["evaluation"] = _evaluation(shape, settings) + whole

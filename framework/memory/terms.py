@@ -154,6 +154,17 @@ def raised_input(shape: Shape, settings: MemorySettings) -> float:
     return 4.0 * (1 + settings.dropout) * settings.tokens * largest
 
 
+def magnitude_norm(shape: Shape, settings: MemorySettings) -> float:
+    """Return what DoRA takes for the norm of its largest weight: 6 i^2 + 2 h i.
+
+    peft multiplies both matrices of the adapter with the identity, of which autocast makes a copy.
+    """
+    if not settings.magnitudes or settings.process:
+        return 0.0
+    sizes = [sizes for name, sizes in shape.linears.items() if name in settings.targets]
+    return float(max(6 * inputs * inputs + 2 * inputs * outputs for inputs, outputs in sizes))
+
+
 def last_norm(shape: Shape, settings: MemorySettings) -> float:
     """Return what is kept behind the layers: what the last norm read, in fp32, and the states that it gave."""
     if settings.process or settings.loss is not Loss.learned:

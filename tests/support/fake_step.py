@@ -66,11 +66,12 @@ def planned_step(shape: Shape, settings: MemorySettings) -> dict[str, float]:
     """Return the plan's parts by the names of `FakeStep`; without checkpointing it counts nothing temporary."""
     made = estimate(shape, settings)
     parts = {name: float(made.parts.get(name, 0)) for name in ("adapter", "gradients", "optimizer")}
-    kept = saved_activations(shape, settings) + terms.cast_weights(shape, settings)
+    head = 2.0 * shape.vocab * shape.hidden * (settings.full and settings.autocast)  # copied in the loss
+    kept = saved_activations(shape, settings) + terms.cast_weights(shape, settings) - head
     parts |= {"weights": made.resident - sum(parts.values()), "kept": kept}
     return (
         parts
-        | {"loss": terms.loss_backward(shape, settings)}
+        | {"loss": terms.loss_backward(shape, settings) + head}
         | ({"temporary": made.phases["backward"] - kept} if settings.checkpointing else {})
     )
 
