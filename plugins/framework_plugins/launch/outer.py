@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from framework import FrameworkError, Plan, Selection, Stage
 from framework.api.program import SIGNALS, Interrupted, read_run
-from framework.api.training import WORKER, Backend, Member, NumberedRows, TrainRun
+from framework.api.training import WORKER, Backend, Member, NumberedRows, TokenGroup, TrainRun
 from framework_plugins.launch.checks import GROUP_VARIABLE, is_continued
 from framework_plugins.launch.meeting import Meeting
 from framework_plugins.launch.worker import nobody, noticing_loss
@@ -85,9 +85,19 @@ def _divisors(number: int) -> str:
 
 def rows_of(model: Model, data: Data) -> dict[str, Any]:
     """Return what has to be the same of the rows of each process."""
-    groups = data.train_groups, data.validation_groups
-    parts = [hashlib.sha256(rows.numbers.tobytes()).hexdigest() for rows in groups if isinstance(rows, NumberedRows)]
+    parts = [_digest(rows) for rows in (data.train_groups, data.validation_groups)]
     return {"rows": data.result.fingerprint, "encoding": model.encoding, "split": parts}
+
+
+def _digest(rows: Sequence[TokenGroup]) -> str:
+    """Return a hash over the numbers of rows in the store, or over their tokens if they are not stored as they are."""
+    hasher = hashlib.sha256()
+    if isinstance(rows, NumberedRows):
+        hasher.update(rows.numbers.tobytes())
+    else:
+        for row in (row for group in rows for row in group.rows):
+            hasher.update(repr((row.input_ids, row.labels)).encode())
+    return hasher.hexdigest()
 
 
 def follow(plan: Plan, joined: Meeting, variables: Mapping[str, str]) -> None:
