@@ -67,7 +67,7 @@ class RunsCommand:
         parser.add_argument("--json", action="store_true", help="print JSON")
         parsed = parser.read(arguments)
         place = fetch_runs(parsed.folder) if is_url(parsed.folder) else Path(parsed.folder)
-        if not place.is_dir() and parsed.folder not in {OUTPUTS, display_run(place)}:
+        if not place.is_dir() and parsed.folder != OUTPUTS and not is_url(parsed.folder):
             raise FrameworkError(f"{place}: there is no such folder")
         rows = [_row(home, runs) for home, runs in folders(place.absolute()).items()]
         rows.sort(key=lambda row: row.started, reverse=True)
