@@ -303,6 +303,10 @@ class MethodConfig:
         """Return what a group takes."""
         return PassCost(rows=len(self.roles))
 
+    def draw_seconds(self) -> float:
+        """Return the seconds that drawing the answers of a step may take."""
+        return 3600.0
+
     def measures(self) -> tuple[str, ...]:
         """Return the names of what it measures on held-out rows in addition to the loss; higher is better.
 

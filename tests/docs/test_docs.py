@@ -190,6 +190,7 @@ def test_a_command_in_the_docs_is_one_or_gives_a_plan(
     words = shlex.split(line, comments=True)[3:]
     if any(override_key(word) == "plugins" for word in words):  # which this session is not to know
         write_files(page, None, tmp_path)
+        words = words[is_command(words[0]) :]
         done = project(tmp_path, env=SHOWN).run(*words, "stages=[plan]", "run_dir=run")
         assert done.code == 0, done.err
         return
