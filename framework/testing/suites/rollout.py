@@ -58,7 +58,10 @@ class RolloutSuite(Suite):
             start = model.prompt_ids(prompt)
             for answer in some:
                 row, said = answer.row, answer.row.input_ids[len(start) :]
-                expect(row.input_ids[: len(start)] == start, f"the row of an answer to {prompt.where} begins otherwise")
+                expect(
+                    row.input_ids[: len(start)] == start,
+                    f"the row of an answer to {prompt.where} begins with something else",
+                )
                 expect(
                     row.labels == [IGNORE] * len(start) + said, f"of the row of {prompt.where} other tokens are learned"
                 )
@@ -69,7 +72,7 @@ class RolloutSuite(Suite):
         for answer in itertools.chain(*self.drawn(tmp_path)):
             ids = answer.row.learned
             expect(0 < len(ids) <= TOKENS, f"an answer has {len(ids)} tokens, of at most {TOKENS}")
-            expect(not {*ids[:-1]} & stops, "an answer goes on after a stop token")
+            expect(not {*ids[:-1]} & stops, "an answer continues after a stop token")
             expect(
                 answer.stopped == (ids[-1] in stops), f"stopped={answer.stopped} of an answer that ends with {ids[-1]}"
             )

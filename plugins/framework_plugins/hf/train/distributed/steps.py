@@ -29,7 +29,7 @@ def own_share(items: Sequence[T], me: Member) -> Sequence[T]:
 
 
 def own_slice(count: int, me: Member) -> slice:
-    """Return which of so many items a process takes."""
+    """Return which of `count` items a process takes."""
     size = math.ceil(count / me.world)
     return slice(me.rank * size, (me.rank + 1) * size)
 
