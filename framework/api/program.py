@@ -119,6 +119,7 @@ from framework.util.errors import (
 )
 
 if TYPE_CHECKING:
+    from framework.api.rewarding import rewarder
     from framework.api.text.bars import Bars
     from framework.data.lengths import stored_prompts, stored_rows
     from framework.data.stage import load_data
@@ -181,6 +182,7 @@ __all__ = [
     "registrations",
     "reject_duplicate_overrides",
     "restored",
+    "rewarder",
     "run_plan",
     "save_record",
     "selection_of",

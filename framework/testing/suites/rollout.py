@@ -58,7 +58,10 @@ class RolloutSuite(Suite):
             start = model.prompt_ids(prompt)
             for answer in some:
                 row, said = answer.row, answer.row.input_ids[len(start) :]
-                expect(row.input_ids[: len(start)] == start, f"the row of an answer to {prompt.where} begins otherwise")
+                expect(
+                    row.input_ids[: len(start)] == start,
+                    f"the row of an answer to {prompt.where} begins with something else",
+                )
                 expect(
                     row.labels == [IGNORE] * len(start) + said, f"of the row of {prompt.where} other tokens are learned"
                 )

@@ -106,7 +106,7 @@ class Division:
     """How processes divide what is drawn and scored in a step; one process does all of it.
 
     Attributes:
-        own: returns which prompts of a number of them are this process's: neighbours.
+        own: returns for a number of prompts which are this process's: neighbours.
         all_gather: returns what each process has, in their order.
     """
 
