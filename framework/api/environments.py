@@ -2,7 +2,7 @@
 
     class Game:
         def reset(self, **row) -> str | None:
-            '''Begin anew, with the fields of the row; a text that it returns is appended to the question.'''
+            '''Begin again, with the fields of the row; a text that it returns is appended to the question.'''
 
         def guess(self, letter: str) -> str:
             '''A tool, as each method without an underscore is; the model reads its annotations and docstring.'''
@@ -50,7 +50,7 @@ def environment_factory(place: str) -> Callable[[], Any]:
             f"{SETTING}={place} cannot be loaded: {summarize_error(error)}{error_location(error)}"
         ) from error
     if not callable(factory) or (inspect.isclass(factory) and not callable(getattr(factory, RESET, None))):
-        raise FrameworkError(f"{SETTING}={place} is no class with a method `{RESET}`, which begins each answer")
+        raise FrameworkError(f"{SETTING}={place} is not a class with a method `{RESET}`, which begins each answer")
     return factory
 
 

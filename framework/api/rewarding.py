@@ -25,8 +25,6 @@ __all__ = ["RunRewards", "limited", "number", "place_of", "rewarder", "score", "
 
 AnyReward = Reward | AnyMetric
 """What `reward=` chooses."""
-DRAW_SECONDS = 3600.0
-"""Most seconds of a draw, if the method has no setting for it."""
 SHOWN_CHARACTERS = 60
 """Characters of a prompt without a place that a message shows."""
 
@@ -197,7 +195,7 @@ def _failing(
 
 def limited(generate: Generator, method: MethodConfig) -> Generator:
     """Return what draws the same answers within the seconds that the method has for that."""
-    max_seconds = getattr(method, "max_draw_seconds", DRAW_SECONDS)
+    max_seconds = method.draw_seconds()
 
     def draw(prompts: Sequence[Prompt], n: int, **settings: Any) -> Sequence[Sequence[Sampled]]:
         try:

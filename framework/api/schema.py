@@ -306,6 +306,10 @@ class MethodConfig:
         """
         return ()
 
+    def draw_seconds(self) -> float:
+        """Return how many seconds a draw of answers may take; a method that samples has a setting for it."""
+        return 3600.0
+
     def has_own_reward(self) -> bool:
         """Whether something else than `reward=` may score the answers; it reads the fields of the rows."""
         return False

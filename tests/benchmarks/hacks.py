@@ -2,7 +2,7 @@
 
     .venv/bin/python -m tests.benchmarks.hacks                                 eight rewards with five seeds each
     .venv/bin/python -m tests.benchmarks.hacks --rewards paid_length --seeds 1
-    .venv/bin/python -m tests.benchmarks.hacks --curves                        rewards that are no metrics of the run
+    .venv/bin/python -m tests.benchmarks.hacks --curves                        rewards that are not metrics of the run
     .venv/bin/python -m tests.benchmarks.hacks --model smollm2 --seeds 1 2 3
 
 The tiny policy is a random Llama with two layers that first learns to name the colours of things: sometimes the right

@@ -50,6 +50,10 @@ class SamplingConfig(MethodConfig):
     max_draw_seconds: Annotated[float, Gt(0), Affects.nothing] = 3600.0
     """Most seconds that drawing the answers of a step may take. Then the run ends, and can be resumed."""
 
+    def draw_seconds(self) -> float:
+        """Return the limit of a draw."""
+        return self.max_draw_seconds
+
     def cost(self) -> PassCost:
         """Return what a prompt takes: its answers are drawn, and learned."""
         return PassCost(rows=self.num_generations, rollout_tokens=self.num_generations * self.max_completion_length)

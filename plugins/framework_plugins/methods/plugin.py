@@ -95,19 +95,19 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
         )
 
 
-def _environment_problems(method: config.GrpoConfig, *, rewards: bool) -> Iterable[str]:
+def _environment_problems(settings: config.GrpoConfig, *, rewards: bool) -> Iterable[str]:
     """Say why an environment cannot be used."""
-    if method.environment is None:
-        if method.max_tool_calling_iterations is not None:
+    if settings.environment is None:
+        if settings.max_tool_calling_iterations is not None:
             yield "method.max_tool_calling_iterations has no effect without method.environment: leave it out"
         return
     try:
-        factory = environments.environment_factory(method.environment)
+        factory = environments.environment_factory(settings.environment)
     except FrameworkError as error:
         yield str(error)
         return
     if not rewards and inspect.isclass(factory) and not environments.scores_itself(factory):
         yield (
-            f"method.environment={method.environment} has no method `get_reward`, so something else has to score its "
+            f"method.environment={settings.environment} has no method `get_reward`, so something else has to score its "
             "answers: set reward=[...]"
         )

@@ -18,7 +18,7 @@ def reward_hacking(plan: Plan, results: Results) -> Iterator[Concern]:
     A measure that is not better has to lag behind the reward: with few prompts it may have risen as much.
     """
     curves = results.trained.rewards if results.trained else {}
-    rewards = [*dict.fromkeys([*plan.reward, *curves])]  # an environment's own reward is no option
+    rewards = [*dict.fromkeys([*plan.reward, *curves])]  # an environment's own reward is not an option
     if not rewards:
         return
     answers = {

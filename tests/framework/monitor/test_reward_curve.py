@@ -1,4 +1,4 @@
-"""framework/monitor/reward_curve.py: a trend of a reward is told from noise."""
+"""framework/monitor/reward_curve.py: a trend of a reward is found, and noise is none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers with tools: the model calls methods of an environment, reads what they return, and goes on.
+"""Answers with tools: the model calls methods of an environment, reads what they return, and continues.
 
 As TRL does it: an answer is what the model writes and what its tools return, up to a turn without a call, to
 `max_new_tokens` or to `most_calls` turns with calls. What does not fit any more is left out. The model learns the
@@ -33,7 +33,7 @@ from framework_plugins.hf.generate.generate import to_answer
 from framework_plugins.hf.generate.sample import Drawn
 
 PATIENCE = 32
-"""Calls of which the first ones may all fail before the run ends: then the model is told nothing else."""
+"""Calls of which the first ones may all fail before the run ends: then the model reads nothing but errors."""
 Turn = dict[str, Any]
 
 

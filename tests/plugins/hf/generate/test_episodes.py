@@ -163,7 +163,7 @@ def test_a_training_learns_what_the_model_wrote_itself(
     ("words", "told"),
     [
         (("method.environment=tests.support.tools:Nothing",), "Nothing cannot be loaded: AttributeError"),
-        (("method.environment=tests.support.tools:NoReset",), "is no class with a method `reset`"),
+        (("method.environment=tests.support.tools:NoReset",), "is not a class with a method `reset`"),
         (("method.environment=./none.py:Game",), "there is no file ./none.py"),
         (("method.environment=game",), "names no class: give ./file.py:Class, or package.module:Class"),
         (("method.environment=tests.support.tools:Plain",), "has no method `get_reward`, so something else has to"),
