@@ -303,16 +303,16 @@ class MethodConfig:
         """Return what a group takes."""
         return PassCost(rows=len(self.roles))
 
-    def draw_seconds(self) -> float:
-        """Return the seconds that drawing the answers of a step may take."""
-        return 3600.0
-
     def measures(self) -> tuple[str, ...]:
         """Return the names of what it measures on held-out rows in addition to the loss; higher is better.
 
         Each can be the objective of a sweep, and decide which validation is the best.
         """
         return ()
+
+    def draw_seconds(self) -> float:
+        """Return how many seconds a draw of answers may take; a method that samples has a setting for it."""
+        return 3600.0
 
     def has_own_reward(self) -> bool:
         """Whether something else than `reward=` may score the answers; it reads the fields of the rows."""

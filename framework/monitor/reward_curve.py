@@ -11,7 +11,7 @@ from framework.api.records import RewardRise, Step
 
 MEAN = re.compile(r"rewards/(.+)/mean")
 LEAST = 8
-"""Logged steps that are enough to distinguish a trend from noise."""
+"""Logged steps from which a trend differs from noise."""
 
 
 def rises(steps: Iterable[Step], confidence: float) -> dict[str, RewardRise]:

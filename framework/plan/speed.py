@@ -71,8 +71,8 @@ def card(name: str) -> Card | None:
     size = next((found[1] for word in words[1:] if (found := re.fullmatch(r"(\d\d)(?:gi?b)?", word))), "")
     plain = "".join(word for word in words if not re.fullmatch(r"\d\d(?:gi?b)?", word))
     plain = re.sub(r"^rtx(?=a\d)", "", plain)
-    found = (CARDS.get(each) for each in (f"{plain}_{size}", plain, plain.removesuffix("pcie")))
-    return next(filter(None, found), None)
+    known = (CARDS.get(each) for each in (f"{plain}_{size}", plain, plain.removesuffix("pcie")))
+    return next(filter(None, known), None)
 
 
 def flops(shape: Shape, settings: MemorySettings, tokens: float, learned: float, length: float) -> float:

@@ -174,7 +174,7 @@ class Choosing:
     def _groups(self, prompts: Sequence[Prompt]) -> list[list[Answer]]:
         """Draw the answers to all prompts, but for those that an earlier start of this run has drawn."""
         settings = self.plan.affecting(Affects.training)
-        del settings["reward"]  # which is often what has to be fixed in between
+        del settings["reward"]  # which is often what the user changes in between
         key = key_of(self.data.result.fingerprint, settings, code=[self.method])
         groups = _read(self._drawn, key)
         self._drawn.parent.mkdir(parents=True, exist_ok=True)

@@ -51,7 +51,7 @@ class SamplingConfig(MethodConfig):
     """Most seconds that drawing the answers of a step may take. Then the run ends, and can be resumed."""
 
     def draw_seconds(self) -> float:
-        """Return the setting."""
+        """Return the limit of a draw."""
         return self.max_draw_seconds
 
     def cost(self) -> PassCost:

@@ -19,6 +19,7 @@ from framework.data.reward_audit import RewardAudit, drawn, findings
 from framework.data.stage import load_data
 from framework.hooks.rewards import FunctionRewardConfig
 from framework.hooks.session import current
+from tests.support import tools
 from tests.support.published_rewards import (
     correctness_reward_func,
     count_tags,
@@ -143,12 +144,12 @@ def test_a_reward_that_hangs_at_an_answer_is_found() -> None:
 
 
 def test_a_reward_of_the_environment_is_not_audited_and_that_is_said() -> None:
-    def at_target(environments: list[Any], **_: Any) -> list[float]:
-        return [float(one.done) for one in environments]
-
-    option: Any = reward(at_target)
+    option: Any = reward(tools.at_target)
     other = current().plugins.components("reward")["exact_match"]
-    chosen = {"at_target": Selection(option, option.schema()), "exact_match": Selection(other, other.schema())}
+    chosen = {
+        "at_target": Selection(option.framework_option, option.schema()),
+        "exact_match": Selection(other, other.schema()),
+    }
     (found,) = findings(chosen, lambda text: [len(word) for word in text.split()], prompts(CAPITALS), 8)
     assert (found.name, found.severity) == ("reward_not_audited", Severity.note)
     assert found.text == "reward=at_target reads the environment, and made answers have none: it is not audited"

@@ -33,7 +33,7 @@ from framework_plugins.hf.generate.generate import to_answer
 from framework_plugins.hf.generate.sample import Drawn
 
 PATIENCE = 32
-"""Calls of which the first ones may all fail before the run ends: then the model reads nothing else."""
+"""Calls of which the first ones may all fail before the run ends: then the model reads nothing but errors."""
 Turn = dict[str, Any]
 
 
