@@ -243,7 +243,7 @@ def tree_batch(tree: Tree, *, dense_mask: bool) -> Part:
 
 
 def row_starts(part: Part) -> Part:
-    """Return where the rows of a part begin that has them side by side, as flash attention is told it."""
+    """Return where the rows of a part begin that has them side by side, as flash attention takes it."""
     ends = [node.start + node.length for node in part[NODES]]
     tokens = part["input_ids"].shape[1]
     edges = [0, *ends, *([tokens] if ends[-1] < tokens else [])]  # what fills the sequence up is a row of its own
