@@ -122,6 +122,7 @@ def test_loss_and_gradients_are_those_of_rows_one_by_one(
     check(models(device, attention), packing, device)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, in what it imports to compile
 @pytest.mark.parametrize("share", [True, False])
 def test_trees_and_rows_side_by_side_along_their_branches_give_those_too(
     models: Models, device: str, *, share: bool

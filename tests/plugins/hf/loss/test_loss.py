@@ -139,7 +139,7 @@ def test_loss_and_every_gradient_are_those_of_one_row_at_a_time(
 def row_by_row(
     module: torch.nn.Module, query: Any, key: Any, value: Any, mask: Any, *, scaling: float, **more: Any
 ) -> tuple[torch.Tensor, None]:
-    """Replace flash attention: what is between two starts attends to itself."""
+    """Do what flash attention does: what is between two starts attends to itself."""
     del module, mask
     length = query.shape[2]
     starts = more.get("cu_seq_lens_q", torch.tensor([0, length])).tolist()

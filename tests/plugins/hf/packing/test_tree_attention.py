@@ -121,6 +121,7 @@ def test_flex_attention_gives_what_the_branches_give() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, in what it imports to compile
 def test_compiled_flex_attention_gives_what_the_branches_give() -> None:
     """Compiled, it goes by the blocks."""
     for seed in (1, 2):
