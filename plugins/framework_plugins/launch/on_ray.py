@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from framework import FrameworkError, Plan, Stage
-from framework.api import Report, pip_command
-from framework.api.program import Interrupted, load_record
+from framework.api import Report, count, display_run, pip_command, summarize_error
+from framework.api.program import Interrupted, load_record, this_program
 from framework_plugins.launch.child import USER_MISTAKE
 from framework_plugins.launch.config import PlacedConfig, gpus
 from framework_plugins.launch.job import Work, started, work_of
@@ -34,12 +34,13 @@ class OnRay:
         """Run the plan in the cluster, wait for its end, and read its report if it is on this machine.
 
         Raises:
-            FrameworkError: Ray is not installed or has no such node, or the run ended with a user's mistake.
-            RuntimeError: the run failed, as often as it may.
+            FrameworkError: Ray is not installed or has no such node, the run ended with a user's mistake, or was lost too
+                often.
+            RuntimeError: the run failed.
         """
         try:
             import ray  # noqa: PLC0415 - an extra
-            from ray.train import FailureConfig, RunConfig, ScalingConfig  # noqa: PLC0415 - as above
+            from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError  # noqa: PLC0415 - as above
             from ray.train.torch import TorchTrainer  # noqa: PLC0415 - as above
         except ImportError as error:
             raise FrameworkError(f"launch.on=ray needs Ray Train\nInstall it: {pip_command([EXTRA])}") from error
@@ -64,7 +65,12 @@ class OnRay:
                     failure_config=FailureConfig(max_failures=asked.failures),
                 ),
             )
-            told = trainer.fit().metrics or {}
+            told = trainer.fit().return_value or {}
+        except TrainingFailedError as error:
+            raise FrameworkError(
+                f"launch.on=ray: the run was lost {count(asked.failures + 1, 'time')}: {summarize_error(error)}\n"
+                f"Continue with: {this_program()} resume {display_run(plan.run_dir)}"
+            ) from error
         finally:
             ray.shutdown()
         _raise(told)
@@ -85,10 +91,8 @@ def _check_nodes(nodes: list[dict[str, Any]], needed: Mapping[str, float]) -> No
     )
 
 
-def work(config: Mapping[str, Any]) -> None:
+def work(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Run the plan in a process of its own; Ray calls this on the node, and again after a failure."""
-    from ray import train  # noqa: PLC0415 - as above
-
     given: Work = config["work"]
     with tempfile.TemporaryDirectory() as folder:
         errors = Path(folder, "error.txt")
@@ -98,7 +102,7 @@ def work(config: Mapping[str, Any]) -> None:
         if code < 0:
             raise RuntimeError(f"the run on {os.uname().nodename} was killed by signal {-code}")
         text = errors.read_text(encoding="utf-8") if errors.exists() else ""
-    train.report({"code": code, "error": text})  # it would fail the same way again
+    return {"code": code, "error": text}  # not raised: it would fail the same way again
 
 
 def _raise(told: Mapping[str, Any]) -> None:
