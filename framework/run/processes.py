@@ -58,6 +58,7 @@ class PickledPlan:
             importlib.import_module(module)
         for file in self.files:
             load_file(current().plugins, file)
+        current().plugins.components("reward")  # makes the settings of metrics as rewards
         try:
             plan: Plan = pickle.loads(self.plan)  # noqa: S301 - our own parent wrote it
         except (AttributeError, ImportError) as error:

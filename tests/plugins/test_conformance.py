@@ -66,7 +66,10 @@ OBSERVED = [
     {"from": "gpt", "value": "20 degrees."},
 ]
 PREFERRED = {"prompt": "Capital of Peru?", "chosen": "Lima", "rejected": "Quito"}
-LACKS_UNSLOTH = "trainer 'unsloth' needs the library 'unsloth'"
+LACKS = {
+    "unsloth": "trainer 'unsloth' needs the library 'unsloth'",  # it asks for an environment of its own
+    "vllm": "rollout 'vllm' needs the library 'vllm'",
+}
 WRONG = [TURNS[0], {"role": "assistant", "content": "Quito"}]
 
 
@@ -82,8 +85,9 @@ def test_the_plugin_is_in_order(name: str) -> None:
     first = name == "framework_plugins.unsloth.plugin"  # asks to be imported before what the copies have imported
     with nullcontext() if first else in_place_of_processes():
         found = check_plugin(name)
-    if find_spec("unsloth") is None:  # it asks for an environment of its own; all else of its plugin is checked
-        found = [problem for problem in found if not problem.startswith(f"{LACKS_UNSLOTH}: pip install ")]
+    for library, lacks in LACKS.items():  # not installed here; all else of their plugins is checked
+        if find_spec(library) is None:
+            found = [problem for problem in found if not problem.startswith(f"{lacks}: pip install ")]
     assert found == []
 
 

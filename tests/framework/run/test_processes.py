@@ -12,10 +12,11 @@ import pytest
 
 from framework import Component, hookimpl, testing
 from framework.api.component import imported_too_late
+from framework.api.registry import components
 from framework.api.selection import Selection
 from framework.hooks.session import current
 from framework.hooks.validation import wrong_component
-from framework.run.processes import first_modules, stale
+from framework.run.processes import first_modules, pickle_plan, stale
 from framework.testing import EchoTrainerConfig
 
 ORDER = ("acme_first", "acme_later", "acme_last")
@@ -89,3 +90,13 @@ def test_an_order_of_something_else_is_refused(order: object) -> None:
     component = Component("first", FirstConfig, "acme:First", import_order=order)  # type: ignore[arg-type]
     told = f"import_order={order!r} has to be two or more names of modules"
     assert wrong_component(component) == told
+
+
+def test_a_plan_with_a_metric_as_a_reward_is_read_by_a_process_that_has_made_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = testing.plan(["method=best_of_n", "reward=[length]", "reward.length.weight=2"], run_dir=tmp_path)
+    packed = pickle_plan(plan)
+    monkeypatch.delattr(components("metric")["length"].schema, "as_reward")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert packed.load().reward["length"].config.weight == 2

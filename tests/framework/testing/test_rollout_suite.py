@@ -69,7 +69,7 @@ class Good:
 def suite(broken: str) -> RolloutSuite:
     made, opened, generator = RolloutSuite(), Model(), Good(broken)
     made.model = lambda _: opened  # type: ignore[method-assign, assignment, return-value] # what an author writes
-    made.create = lambda _: generator  # type: ignore[method-assign]
+    made.create = lambda _: generator  # type: ignore[method-assign, assignment]
     return made
 
 

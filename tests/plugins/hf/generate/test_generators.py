@@ -62,6 +62,7 @@ class TestMerged(OfTiny):
     settings: ClassVar[dict[str, Any]] = {"merge": Switch.enabled}
 
 
+@pytest.mark.slow  # its threads and caches take seconds for each draw
 class TestContinuous(OfTiny):
     option = "continuous"
     settings: ClassVar[dict[str, Any]] = {"max_memory_percent": 0.1}
