@@ -161,8 +161,9 @@ class Episodes:
 
     def _begun(self, prompt: Prompt, environment: Any) -> _Answer:
         """Reset an environment for a row, and ask."""
-        asked = [{"role": turn.role, "content": turn.content} for turn in prompt.messages]
-        seen = self._own(prompt, environment, environments.RESET, **{"prompt": asked, **prompt.columns})
+        asks = [{"role": turn.role, "content": turn.content} for turn in prompt.messages]
+        row = {"prompt": asks, **prompt.columns}
+        seen = self._own(prompt, environment, environments.RESET, **row)
         messages = prompt.messages
         if seen is not None:
             if not isinstance(seen, str):
