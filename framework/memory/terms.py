@@ -166,10 +166,14 @@ def magnitude_norm(shape: Shape, settings: MemorySettings) -> float:
 
 
 def last_norm(shape: Shape, settings: MemorySettings) -> float:
-    """Return what is kept behind the layers: what the last norm read, in fp32, and the states that it gave."""
+    """Return what is kept behind the layers: what the last norm read, in fp32, and the states that it gave.
+
+    If it is trained, also what it divided.
+    """
     if settings.process or settings.loss is not Loss.learned:
         return 0.0
-    return float((4 + settings.compute_bytes) * settings.tokens * shape.hidden)
+    read = 8 if settings.full and settings.wide_states else 4
+    return float((read + settings.state_width) * settings.tokens * shape.hidden)
 
 
 def adapted_experts(block: Block, settings: MemorySettings) -> float:

@@ -61,10 +61,10 @@ PASS_STEP = 256
 """Tokens by which passes differ that memory limits, so that a little more or less of it changes nothing."""
 SHARD_BYTES = 5e9
 """Bytes of a file of weights, as models of several files have been saved; one is mapped at a time."""
-HEAD_CPU, LOGITS_CPU, HEAD_GPU = 96 * 2**20, 32 * 2**20, 256 * 2**20
+HEAD_CPU, LOGITS_CPU, HEAD_GPU, LOGITS_GPU = 96 * 2**20, 32 * 2**20, 256 * 2**20, 128 * 2**20
 """Bytes that `loss/chunked_cross_entropy.py` works in: logits in 16 bits, a piece of them in fp32, and what the head
-makes of their gradient; on a CPU as many logits in fp32 take `LOGITS_CPU` more. On a GPU the gradient of a trained head
-needs as much again, for logits in fp32."""
+makes of their gradient; as many logits in fp32 take `LOGITS_CPU` or `LOGITS_GPU` more. On a GPU the gradient of a
+trained head needs as much again, for logits in fp32."""
 PROCESS_CPU, PROCESS_CUDA = 610 * 2**20, 1042 * 2**20
 """Bytes of Python with torch, transformers, peft, TRL, bitsandbytes, datasets and a tokenizer: measured with torch 2.13
 for CPUs, and with torch 2.15 for CUDA, whose libraries take their place on a machine without a GPU too."""
@@ -178,7 +178,7 @@ def plan_passes(
         checkpointing=_checkpointing(config, on_gpu=on_gpu),
         # A head of which all or some rows are trained is peft's layer, and the model is asked for its logits.
         loss=Loss.plain if HEAD_NAME in getattr(adapter, "modules_to_save", []) or new_rows else Loss.learned,
-        chunk=HEAD_GPU * (1 + full) if on_gpu else HEAD_CPU + LOGITS_CPU * wide,
+        chunk=HEAD_GPU * (1 + full) + LOGITS_GPU * wide if on_gpu else HEAD_CPU + LOGITS_CPU * wide,
         varied=on_gpu and not tree,
         masked=masked,
         dropout=on_gpu and getattr(adapter, "lora_dropout", 0) > 0,
