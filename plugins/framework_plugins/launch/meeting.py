@@ -106,9 +106,8 @@ class Meeting:
         The processes that train have a store of their own: in that of torchrun's agent there is what those of an
         earlier start have left.
         """
-        from torch.distributed import (  # noqa: PLC0415 - the plan does without torch
-            TCPStore,  # type: ignore[attr-defined] # public by torch's documentation
-        )
+        # The plan does without torch, which documents the name and does not export it.
+        from torch.distributed import TCPStore  # type: ignore[attr-defined] # noqa: PLC0415
 
         self._workers = TCPStore(self.address, 0, is_master=True, wait_for_workers=False)
         found = {"MASTER_PORT": str(self._workers.port), "TORCHELASTIC_USE_AGENT_STORE": str(True)}

@@ -58,14 +58,14 @@ def start_node(plan: Plan, config: GroupConfig) -> None:
     except SignalException as error:
         raise Interrupted(error.sigval) from None
     except RendezvousError as error:
+        limit = f"within launch.wait_seconds={config.wait_seconds:g}"
         what = (
-            f"fewer than {config.nodes} machines came, or the port is in use on this one"
+            f"fewer than {config.nodes} machines came {limit}, or the port is in use on this one"
             if opens
-            else "nobody answers there"
+            else f"nobody answers there: that machine has ended the run, or did not start {limit}"
         )
         raise FrameworkError(
-            f"{place}: {what}, within launch.wait_seconds={config.wait_seconds:g}. Start the same command on "
-            f"{config.nodes} machines, and let them reach each other"
+            f"{place}: {what}. Start the same command on {config.nodes} machines, and let them reach each other"
         ) from error
 
 
