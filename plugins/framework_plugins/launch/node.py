@@ -26,6 +26,8 @@ def start_node(plan: Plan, config: GroupConfig) -> None:
         SystemExit: a process failed, and has said why.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(cpu_threads(config.on_each_node)))
+    # It prints the frames of its own code for each connection that breaks.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     # A machine that comes back would not find the store of the others (seen in torch 2.13).
     os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs  # noqa: PLC0415 - the plan does without torch
