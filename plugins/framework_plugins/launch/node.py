@@ -26,6 +26,8 @@ def start_node(plan: Plan, config: GroupConfig) -> None:
         SystemExit: a process failed, and has said why.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(cpu_threads(config.on_each_node)))
+    # It prints the frames of its own code for each connection that breaks.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     # A machine that comes back would not find the store of the others (seen in torch 2.13).
     os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs  # noqa: PLC0415 - the plan does without torch
@@ -58,14 +60,14 @@ def start_node(plan: Plan, config: GroupConfig) -> None:
     except SignalException as error:
         raise Interrupted(error.sigval) from None
     except RendezvousError as error:
+        limit = f"within launch.wait_seconds={config.wait_seconds:g}"
         what = (
-            f"fewer than {config.nodes} machines came, or the port is in use on this one"
+            f"fewer than {config.nodes} machines came {limit}, or the port is in use on this one"
             if opens
-            else "nobody answers there"
+            else f"nobody answers there: that machine has ended the run, or did not start {limit}"
         )
         raise FrameworkError(
-            f"{place}: {what}, within launch.wait_seconds={config.wait_seconds:g}. Start the same command on "
-            f"{config.nodes} machines, and let them reach each other"
+            f"{place}: {what}. Start the same command on {config.nodes} machines, and let them reach each other"
         ) from error
 
 
