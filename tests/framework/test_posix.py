@@ -28,7 +28,9 @@ ELSEWHERE = {
     "plugins/framework_plugins/launch/agent.py": "several processes",
     "plugins/framework_plugins/launch/ended.py": "several processes",
     "plugins/framework_plugins/launch/helper.py": "several processes",
+    "plugins/framework_plugins/launch/job.py": "the process of a job of Slurm or Ray",
     "plugins/framework_plugins/launch/launcher.py": "several processes",
+    "plugins/framework_plugins/launch/slurm.py": "jobs of Slurm",
     "plugins/framework_plugins/launch/worker.py": "several processes",
 }
 """Where such a name is not reached on Windows by a run in one process, and why."""

@@ -34,8 +34,8 @@ class OnRay:
         """Run the plan in the cluster, wait for its end, and read its report if it is on this machine.
 
         Raises:
-            FrameworkError: Ray is not installed or has no such node, the run ended with a user's mistake, or was lost too
-                often.
+            FrameworkError: Ray is not installed or has no such node, the run ended with a user's mistake, or it was
+                lost too often.
             RuntimeError: the run failed.
         """
         try:
