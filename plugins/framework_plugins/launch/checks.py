@@ -72,6 +72,8 @@ def _outer_problems(plan: Plan, config: GroupConfig, outer: Member) -> Iterator[
         return
     if plan.config["run_dir"] is None:
         yield f"run_dir has to be given if torchrun starts the processes: {SHARED}"
+    if plan.store:
+        yield f"run_dir={plan.store}: torchrun starts processes that read one folder: {SHARED}"
     asked = (config.processes or config.nodes) and config.on_each_node * (config.nodes or 1)
     here = int(os.environ.get("LOCAL_WORLD_SIZE", outer.world))
     if config.processes and not config.nodes:
@@ -106,6 +108,13 @@ def _node_problems(plan: Plan, config: GroupConfig) -> Iterator[str]:
         yield f"launch.nodes={config.nodes}: a sweep runs on one machine: set launch.nodes=1"
     if plan.config["run_dir"] is None:
         yield f"launch.nodes={config.nodes}: {SHARED}"
+    if plan.store:
+        yield f"launch.nodes={config.nodes}: a run on an object store works on one machine: {SHARED}"
+    if config.on is Where.slurm:  # whose job says where its nodes meet
+        return
+    if config.on is Where.ray:
+        yield f"launch.nodes={config.nodes}: launch.on=ray runs on one node: set launch.on=slurm, or launch.nodes=1"
+        return
     host, _, port = (config.rendezvous or "").rpartition(":")
     if not (host and port.isdecimal() and 0 < int(port) < PORTS):
         yield (

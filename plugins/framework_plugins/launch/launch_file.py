@@ -83,7 +83,11 @@ class LaunchFileCommand:
         run_dir = [word for word in given.overrides if override_key(word) == "run_dir"]
         # Without it: what may be in the folder, perhaps on a store, is for the job to read.
         words = [*complete_overrides([word for word in given.overrides if word not in run_dir]), *run_dir]
-        plan = make_plan(load_config(words), overrides=tuple(words))
+        config = load_config(words)
+        if (config.launch.get("nodes") or 1) > 1 and not config.launch.rendezvous:
+            # Where machines meet is known when they run; the file says it.
+            config = load_config([*words, f"launch.rendezvous=HOST:{PORT}"])
+        plan = make_plan(config, overrides=tuple(words))
         asked = read_plan(plan, given.image, given.secret)
         print(yaml.safe_dump(KINDS[given.kind](asked), sort_keys=False, width=1000), end="")  # noqa: T201
         for notice in notices(plan):

@@ -55,6 +55,13 @@ def test_the_command_prints_a_file_and_says_what_the_machine_would_lack(tmp_path
         "optimizer=adamw_torch run_dir=s3://b/x",
     }  # fmt: skip
     assert done.err == ""
+    several = [*words[:3], "launch.nodes=2", "optimizer=adamw_torch"]
+    done = place.run("launch-file", "dstack", "--image", "x", *WORDS, *several, "run_dir=/shared/x")
+    assert done.code == 0, done.err
+    assert yaml.safe_load(done.out)["nodes"] == 2
+    assert 'launch.nodes=2 optimizer=adamw_torch run_dir=/shared/x launch.rendezvous="$DSTACK_M' in done.out
+    done = place.run("launch-file", "dstack", "--image", "x", *WORDS, *several, "run_dir=s3://b/x")
+    assert "launch.nodes=2: a run on an object store works on one machine: set run_dir=FOLDER on a disk" in done.err
     local = ["model=smollm2_135m", "data=local_file", "data.path=rows.jsonl", "trainer.device=cpu"]
     done = place.run("launch-file", "kubeflow", "--image", "x", *local)
     assert done.code == 0, done.err

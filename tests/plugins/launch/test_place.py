@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError, testing
-from framework_plugins.launch.config import DdpConfig, nodes
+from framework_plugins.launch.config import nodes
 from framework_plugins.launch.job import meeting_at
 from framework_plugins.launch.slurm import Job, submit
 from tests.support.project import Project, project
@@ -100,19 +100,11 @@ def test_a_trial_of_a_sweep_is_not_submitted(data_file: Path, tmp_path: Path) ->
         next(submit(dataclasses.replace(plan, sweep="rates"), plan.launch.config))
 
 
-@dataclasses.dataclass
-class Several(DdpConfig):
-    """A group on several machines."""
-
-    nodes: int | None = None
-    rendezvous: str | None = None
-
-
 def test_a_node_of_several_starts_its_processes_here_and_in_the_same_folder(tmp_path: Path, data_file: Path) -> None:
-    words = ["data=local_file", f"data.path={data_file}", "launch=ddp", "launch.processes=2", "launch.on=slurm"]
+    words = ["data=local_file", f"data.path={data_file}", "launch=ddp", "launch.processes=2", "launch.nodes=2",
+             "launch.on=slurm"]  # fmt: skip
     plan = testing.plan(words, run_dir=tmp_path / "run")
-    several = dataclasses.replace(plan.launch, config=Several(processes=2, nodes=2))
-    plan = meeting_at(dataclasses.replace(plan, launch=several, overrides=(*words, "run_dir=run")), "n1:29400")
+    plan = meeting_at(dataclasses.replace(plan, overrides=(*words, "run_dir=run")), "n1:29400")
     folder = f"run_dir={tmp_path / 'run'}"
     assert plan.overrides == (*words[:-1], "launch.on=local", "launch.rendezvous=n1:29400", folder)
     assert (plan.launch.config.rendezvous, nodes(plan.launch.config)) == ("n1:29400", 2)
