@@ -152,8 +152,8 @@ def test_a_part_of_a_file_that_is_left_out_is_reported_with_the_way_to_do_withou
         f"plugin 'mine' of {tmp_path}/mine.py: component 'odd' is skipped: its schema int does not subclass the base "
         "of any group. Bases: ModelConfig, QuantizationConfig, AdapterConfig, DataConfig, "
         "FormatConfig, AuditConfig, MethodConfig, LossConfig, TrainerConfig, OptimizerConfig, ScheduleConfig, "
-        "SamplerConfig, CallbackConfig, LaunchConfig, MetricConfig, RewardConfig, EvaluatorConfig, ExporterConfig, "
-        "LoggerConfig, CommandConfig, SpeakerConfig. Leave it out of plugins=[…]"
+        "SamplerConfig, CallbackConfig, LaunchConfig, MetricConfig, RolloutConfig, RewardConfig, EvaluatorConfig, "
+        "ExporterConfig, LoggerConfig, CommandConfig, SpeakerConfig. Leave it out of plugins=[…]"
     ]
 
 

@@ -365,7 +365,8 @@ REASONS = [
         "its schema Other does not subclass the base of any group. Bases: ModelConfig, "
         "QuantizationConfig, AdapterConfig, DataConfig, FormatConfig, AuditConfig, MethodConfig, LossConfig, "
         "TrainerConfig, OptimizerConfig, ScheduleConfig, SamplerConfig, CallbackConfig, LaunchConfig, "
-        "MetricConfig, RewardConfig, EvaluatorConfig, ExporterConfig, LoggerConfig, CommandConfig, SpeakerConfig",
+        "MetricConfig, RolloutConfig, RewardConfig, EvaluatorConfig, ExporterConfig, LoggerConfig, "
+        "CommandConfig, SpeakerConfig",
     ),
     (
         "component 'text'",

@@ -48,7 +48,7 @@ class Good:
             prompts: Sequence[Prompt], n: int, *, max_new_tokens: int, seed: int, first: int = 0, **_: Any
         ) -> list[list[Sampled]]:
             self.draws += 1
-            weight = 0.0 if self.broken == "weights" else float(model.weight)
+            weight = 0.0 if self.broken == "weights" else float(model.weight.detach())
             told = self.draws if self.broken == "seed" else seed
 
             def answer(place: int, number: int) -> Sampled:
