@@ -140,17 +140,19 @@ def test_answers_that_are_drawn_are_kept_if_a_reward_fails_or_the_draw_hangs(
         asked.append(len(prompts))
         return sample(model, prompts, n, **settings)
 
-    def hangs(*_: Any) -> float:
-        time.sleep(60)
-        return 0.0
+    def hangs(_: ExactMatch, answer: str, reference: str | None) -> float:
+        if answer == "cut":  # which no answer of the audit is
+            time.sleep(60)
+        return float(answer == reference)
 
     monkeypatch.setattr(EchoModel, "sample", counted)
-    with pytest.raises(FrameworkError, match=r"answers to rows.jsonl:17 and 7 more .*method.max_draw_seconds=0.5"):
-        run(folder, "method.max_draw_seconds=0.5")
+    with pytest.raises(FrameworkError, match=r"answers to rows.jsonl:17 and 7 more .*method.max_draw_seconds=1"):
+        run(folder, "method.max_draw_seconds=1")
     with monkeypatch.context() as patched:
         patched.setattr(ExactMatch, "score", hangs)
-        with pytest.raises(FrameworkError, match=r"reward.exact_match.max_seconds=0.05"):
-            run(folder, "reward.exact_match.max_seconds=0.05")
+        with pytest.raises(FrameworkError, match=r"reward.exact_match.max_seconds=1 for the answers to rows.jsonl:1: "):
+            run(folder, "reward.exact_match.max_seconds=1")
+    assert asked == [16, 0, 8]
     run(folder)
     assert asked == [16, 0, 8]
     assert not (folder / "run" / ".resume").exists()
