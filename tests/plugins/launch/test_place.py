@@ -103,7 +103,7 @@ def test_a_trial_of_a_sweep_is_not_submitted(data_file: Path, tmp_path: Path) ->
 def test_a_node_of_several_starts_its_processes_here_and_in_the_same_folder(tmp_path: Path, data_file: Path) -> None:
     words = ["data=local_file", f"data.path={data_file}", "launch=ddp", "launch.processes=2", "launch.nodes=2",
              "launch.on=slurm"]  # fmt: skip
-    plan = testing.plan([*words, "run_dir=run"], run_dir=tmp_path / "run")
+    plan = testing.plan([*words, f"run_dir={tmp_path / 'run'}"], run_dir=tmp_path / "run")
     plan = meeting_at(dataclasses.replace(plan, overrides=(*words, "run_dir=run")), "n1:29400")
     folder = f"run_dir={tmp_path / 'run'}"
     assert plan.overrides == (*words[:-1], "launch.on=local", "launch.rendezvous=n1:29400", folder)
