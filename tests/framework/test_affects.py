@@ -230,5 +230,5 @@ def test_every_setting_of_a_run_is_in_the_plan_by_its_name(tmp_path: Path) -> No
     assert all(
         each.name in all_of_it
         for each in fields(RunConfig)
-        if each.name not in {"exporter", "logger", "plugins", "run_dir", "objective", "grace_seconds"}
+        if each.name not in {"exporter", "logger", "plugins", "run_dir", "objective", "grace_seconds", "store_seconds"}
     )
