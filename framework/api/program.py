@@ -119,7 +119,6 @@ from framework.util.errors import (
 )
 
 if TYPE_CHECKING:
-    from framework.api.rewarding import rewarder
     from framework.api.text.bars import Bars
     from framework.data.lengths import stored_prompts, stored_rows
     from framework.data.stage import load_data
@@ -182,7 +181,6 @@ __all__ = [
     "registrations",
     "reject_duplicate_overrides",
     "restored",
-    "rewarder",
     "run_plan",
     "save_record",
     "selection_of",

@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 
 from framework import FrameworkError, Plan
 from framework.api import Answer, Message, Prompt, Rewards, Step, TrainResult, records
-from framework.api.program import rewarder
 from framework.api.protocols import Launcher
 from framework.api.registry import load_file as load_plugin
+from framework.api.rewarding import rewarder
 from framework.api.training import (
     DRAW_DIFFERENCE,
     OLD_LOG_PROBS,
