@@ -1,7 +1,7 @@
 """A training step of a model whose tensors have no memory: what each part of it holds, in bytes, and at its peak.
 
 The tensors are torch's fake ones. Which of them autograd keeps is decided by the kernels of a CPU, so what a GPU does
-otherwise is put in its place: dropout keeps a mask of one byte for each number.
+otherwise is put in its place: dropout keeps a mask of one byte for each number, and chunks of logits have a GPU's size.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def fake_step(plan: Plan, shape: Shape, settings: MemorySettings) -> FakeStep:
         if settings.weights is Weights.nf4:
             _pack(model)
         whole = with_adapter(model, lora, ModelPlace(plan.run_dir, "fake"), cpu_kernels=False) if lora else model
-    with FakeTensorMode(allow_non_fake_inputs=True), _dropout_of_a_gpu(), Live() as live:
+    with FakeTensorMode(allow_non_fake_inputs=True), _as_on_a_gpu(), Live() as live:
         _without_memory(whole, double=settings.double_quant)
         model.train()
         resident, trained = live.now, [weight for weight in whole.parameters() if weight.requires_grad]
@@ -234,13 +234,14 @@ def _checkpoint_layers(model: Any) -> None:
 
 
 @contextmanager
-def _dropout_of_a_gpu() -> Iterator[None]:
+def _as_on_a_gpu() -> Iterator[None]:
     def dropout(numbers: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:  # noqa: FBT001, FBT002, ARG001 - torch's
         return torch.native_dropout(numbers, p, training)[0] if p and training else numbers
 
     # transformers asks whether rows are packed, by values that fake tensors do not have.
     with (
         patch("torch.nn.functional.dropout", dropout),
+        patch("framework_plugins.hf.loss.chunked_cross_entropy.fp32_logits_at_once", lambda _: GPU_LOGITS),
         patch("transformers.masking_utils.find_packed_sequence_indices", lambda *_: None),
     ):
         yield

@@ -11,7 +11,7 @@ from tests.plugins.hf.settings.test_kept import DROPOUT, NF4, NONE, PAD
 from tests.plugins.hf.settings.test_memory_plan import plan
 from tests.support.fake_step import fake_step, planned_step
 
-SHAPE = Shape(2048, 2, 32, 8, 64, 8192, 32000, tied=True)
+SHAPE = Shape(2048, 2, 32, 8, 64, 8192, 128256, tied=True)
 """Two layers of Llama 3.2 1B: what has no memory takes no time."""
 ROOM = Gpu("one with room for all", 10**13, 10**13)
 KEPT, AGAIN = (f"trainer.gradient_checkpointing={switch}" for switch in ("disabled", "enabled"))
