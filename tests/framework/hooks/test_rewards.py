@@ -177,7 +177,7 @@ def test_a_generator_that_hangs_is_an_error_with_its_prompts_and_the_setting() -
         time.sleep(60)
         return [*prompts]
 
-    drawing: Any = rewarding.limited(generate, BestOfNConfig(max_draw_seconds=0.05))  # type: ignore[arg-type] # it draws nothing
+    drawing: Any = rewarding.limited(generate, BestOfNConfig(max_draw_seconds=0.05))
     with pytest.raises(FrameworkError, match=r"4 answers to rows.jsonl:1 and 1 .* method.max_draw_seconds=0.05: r"):
         drawing([prompt(1), prompt(2)], 4, seed=1)
 
