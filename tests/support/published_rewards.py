@@ -49,7 +49,7 @@ def tag_count(completions, **kwargs) -> list[float]:  # type: ignore[no-untyped-
 
 def by_length(completions: List[Dict[str, str]], answer: List[str], **kwargs) -> float:  # type: ignore[no-untyped-def] # noqa: UP006
     """Its annotations are wrong, as those of a published one are."""
-    contents = [completion[0]["content"] for completion in completions]
+    contents = [completion[0]["content"] for completion in completions]  # type: ignore[index]
     shortest, longest = min(map(len, contents)), max(map(len, contents))
     scaled = [0.5 - (len(text) - shortest) / max(1, longest - shortest) for text in contents]
     pairs = zip(contents, answer, scaled)  # noqa: B905

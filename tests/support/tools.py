@@ -50,7 +50,7 @@ class Plain(Counter):
 class Breaks(Counter):
     """One that cannot begin."""
 
-    def reset(self, **_: Any) -> None:
+    def reset(self, target: int = 0, **_: Any) -> None:  # noqa: ARG002 - as its parent
         raise KeyError("level")
 
 
