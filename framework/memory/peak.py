@@ -117,11 +117,14 @@ def _phases(shape: Shape, settings: MemorySettings) -> dict[str, float]:
         + patched,
         "optimizer step": copied * settings.copies,
     }
+    passing_back = terms.gradients_of_mlp(shape, settings)
+    if not settings.checkpointing and passing_back:
+        phases["backward"] = activations + passing_back + cast + whole + patched
     if settings.checkpointing:
         # The MLP is finished before attention's backward pass begins.
         layers = [terms.layer(shape, block, settings) for block in shape.counts]
         both, attention = max(map(sum, layers)), max(first for first, _ in layers)
-        again = max(both + scored, attention + terms.scores_backward(shape, settings))
+        again = max(both + scored + passing_back, attention + terms.scores_backward(shape, settings))
         held = terms.held_logits(shape, settings) + terms.dequantized(shape, settings)
         # The product of the adapter's two matrices, and the gradient by it, are as large as the experts.
         held += 2 * max(terms.adapted_experts(block, settings) for block in shape.counts)

@@ -111,9 +111,9 @@ def layer(shape: Shape, block: Block, settings: MemorySettings) -> tuple[float, 
     # The backward pass of bitsandbytes' `MatMul8bitLt` has the input, though only the weight's gradient would need it.
     read, gates = (3, 2) if settings.full else (1, 1) if settings.weights is Weights.int8 else (0, 0)
     mixed = 4 * block.unfused if block.unfused and not settings.kernels else e * block.kept
-    attention = tokens * (mixed + e * (read * hidden + 2 * block.q + 2 * keys + masked))
+    attention: float = tokens * (mixed + e * (read * hidden + 2 * block.q + 2 * keys + masked))
     products = 3 + (1 if gates else 0)
-    mlp = e * tokens * (gates * hidden + products * block.inner + (1 + (gates > 0)) * block.routed * hidden)
+    mlp: float = e * tokens * (gates * hidden + products * block.inner + (1 + (gates > 0)) * block.routed * hidden)
     # Norms that are trained keep what they divided too; in full training without autocast `read` has it already.
     norm = 8 if settings.full and settings.wide_states and settings.autocast else 4
     if not (settings.full and settings.wide_states) or settings.autocast:
@@ -131,24 +131,31 @@ def _product_bytes(settings: MemorySettings) -> int:
 def _adapted(linears: tuple[Linear, ...], settings: MemorySettings) -> float:
     """Return the bytes that the adapters of some layers keep for a token, and for a pass of copied weights.
 
-    Each has a copy of its input, in 16 bits with autocast and else in fp32, with dropout a mask of a byte for each
-    number, and for DoRA two results: the base's and the adapter's. With dropout DoRA computes the base's itself, and
-    keeps the weight that it does that with.
+    Layers that read the same share it, and attention keeps what it gave. With dropout each has its own input, in 16
+    bits with autocast and else in fp32, and a mask of a byte for each number. DoRA copies the input, and keeps two
+    results: the base's and the adapter's. With dropout it computes the base's itself, and keeps the weight that it does
+    that with.
     """
     adapted = [each for each in linears if each.name in settings.targets]
     inputs = sum(each.inputs for each in adapted)
-    if settings.wide:  # nothing is copied: layers that read the same share it, and attention keeps what it gave
+    if settings.wide or not _copies_inputs(settings):
         inputs = sum({each.inputs for each in adapted if each.name != "o"})
-    kept = (2 if settings.autocast else 4) * inputs + settings.dropout * inputs
+    kept: float = (2 if settings.autocast else 4) * inputs + settings.dropout * inputs
     if settings.magnitudes:
         kept += 4 * sum(each.outputs for each in adapted)
         kept += settings.dropout * 2 * sum(each.inputs * each.outputs for each in adapted) / settings.tokens
     return float(kept)
 
 
+def _copies_inputs(settings: MemorySettings) -> bool:
+    """Whether each adapted layer has an input of its own."""
+    return settings.dropout or settings.magnitudes or settings.raised_inputs
+
+
 def raised_input(shape: Shape, settings: MemorySettings) -> float:
     """Return what an adapter's fp32 copy of its input takes while it is made, and the same behind dropout: 4 T i."""
-    if settings.full or not settings.autocast or settings.activation_bytes:
+    raises = settings.magnitudes or settings.raised_inputs
+    if settings.full or not raises or not settings.autocast or settings.activation_bytes:
         return 0.0
     largest = max((sizes[0] for name, sizes in shape.linears.items() if name in settings.targets), default=0)
     return 4.0 * (1 + settings.dropout) * settings.tokens * largest
@@ -180,6 +187,16 @@ def adapted_experts(block: Block, settings: MemorySettings) -> float:
     """Return a layer's experts with their adapter added, which peft makes whole for each pass (derived)."""
     whole = block.experts * block.expert_parameters * settings.compute_bytes
     return float(whole) if settings.adapted_experts else 0.0
+
+
+def gradients_of_mlp(shape: Shape, settings: MemorySettings) -> float:
+    """Return what the backward pass of an MLP takes beside what it reads: e T 2i, gradients of gate and up.
+
+    Where inputs are raised, that is less than a copy of one, or about the same.
+    """
+    if settings.activation_bytes or settings.raised_inputs:
+        return 0.0
+    return 2.0 * _product_bytes(settings) * settings.tokens * max(block.inner for block in shape.counts)
 
 
 def largest_layer(shape: Shape, settings: MemorySettings) -> float:

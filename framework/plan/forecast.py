@@ -273,7 +273,7 @@ def _evaluation_seconds(context: PlanContext, rows: KnownRows) -> float | None:
     card = speed.card(context.device) if context.used else None
     stages = tuple(Stage) if plan.stages == (Stage.plan,) else plan.stages
     times = len({Stage.baseline, Stage.evaluate} & {*stages})
-    tokens = sum(
+    tokens: int = sum(
         # A plan alone has no answers in its memory, so its settings do not say how many come at a time.
         math.ceil(choice.config.asks(rows.prompts) / (settings.answer_rows or getattr(choice.config, "batch_size", 1)))
         * longest

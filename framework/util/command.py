@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import itertools
 import shlex
 import shutil
 import sys
@@ -72,10 +73,13 @@ class CommandParser(argparse.ArgumentParser):
         words = list(arguments)
         if not any(action.dest == "overrides" for action in self._actions):
             words = [word for word in words if not word.startswith("plugins=")]
+        for word in itertools.takewhile(lambda word: word != "--", words):  # before what is missing is named
+            if word.startswith("--") and word.partition("=")[0] not in self.option_names:
+                self.error(unknown("option", word.partition("=")[0], self.option_names))
         parsed, rest = self.parse_known_intermixed_args(words)
         for word in rest:
             if word.startswith("-"):
-                self.error(unknown("option", word.partition("=")[0], self.option_names))
+                self.error(unknown("option", word, self.option_names))
         if rest:
             self.error(f"unexpected argument '{rest[0]}'")
         for word in getattr(parsed, "overrides", ()):

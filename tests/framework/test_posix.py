@@ -22,6 +22,7 @@ ELSEWHERE = {
     "framework/sweep/gpu.py": "several trials of a sweep at a time",
     "framework/util/host.py": "behind hasattr",
     "framework/util/lock.py": "private_folder, for several trials of a sweep",
+    "plugins/framework_plugins/hf/machine/allocator.py": "behind sys.platform == 'linux'",
     "plugins/framework_plugins/hf/machine/hardware.py": "behind sys.platform == 'win32'",
     "plugins/framework_plugins/hf/tokens/template_limits.py": "behind hasattr(os, 'fork')",
     "plugins/framework_plugins/launch/child_process.py": "several processes: launch=subprocess",

@@ -28,6 +28,7 @@ from framework.memory.peak import saved_activations
 from framework_plugins.hf.load.adapt_model import with_adapter
 from framework_plugins.hf.load.adapter_config import trained_config
 from framework_plugins.hf.loss.chunked_cross_entropy import GPU_LOGITS, Head, summed_cross_entropy
+from framework_plugins.hf.machine.precision import rounded_once
 
 BLOCK, CONSTANTS = 64, 256
 """Weights that share a constant in NF4, and constants that share one with double quantization."""
@@ -117,7 +118,7 @@ def fake_step(plan: Plan, shape: Shape, settings: MemorySettings) -> FakeStep:
         if settings.weights is Weights.nf4:
             _pack(model)
         whole = with_adapter(model, lora, ModelPlace(plan.run_dir, "fake"), cpu_kernels=False) if lora else model
-    with FakeTensorMode(allow_non_fake_inputs=True), _as_on_a_gpu(), Live() as live:
+    with FakeTensorMode(allow_non_fake_inputs=True), _as_on_a_gpu(), rounded_once(model, "cuda"), Live() as live:
         _without_memory(whole, double=settings.double_quant)
         model.train()
         resident, trained = live.now, [weight for weight in whole.parameters() if weight.requires_grad]

@@ -182,6 +182,7 @@ def plan_passes(
         varied=on_gpu and not tree,
         masked=masked,
         dropout=on_gpu and getattr(adapter, "lora_dropout", 0) > 0,
+        raised_inputs=not on_gpu,  # `machine/precision.py`: `rounded_once`
         magnitudes=isinstance(adapter, DoraAdapterConfig),
         activation_bytes=0.0 if on_gpu else _activation_bytes(plan, shape, longest, wide=wide, fast=fast, tree=tree),
         process=0.0 if on_gpu else _process() + PRIMITIVES * (not wide),

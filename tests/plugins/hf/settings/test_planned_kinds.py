@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,8 @@ def test_the_plan_counts_what_is_trained(tmp_path: Path, family: str, words: lis
 def test_experts_stay_in_16_bits_and_their_adapters_take_them_once_more() -> None:
     shape = Shape.from_config(CONFIGS["Qwen/Qwen3-30B-A3B"])
     words = ("quantization=nf4", "trainer.gradient_checkpointing=enabled")
-    made = [estimate(shape, footprint(plan(*words, *more), shape, named("h100"), 512, 0)) for more in ((), (ALL,))]
+    passes = [footprint(plan(*words, *more), shape, named("h100"), 512, 0) for more in ((), (ALL,))]
+    made = [estimate(shape, replace(each, rows=1, length=512)) for each in passes]  # fewer tokens fit beside them
     assert made[0].parts["experts"] == 2 * shape.expert_parameters
     more = made[1].phases["backward"] - made[0].phases["backward"]
     assert more == pytest.approx(3 * 2 * shape.expert_parameters / shape.layers)
