@@ -29,6 +29,7 @@ MARGIN_SECONDS = 60
 SUBMITTER_SECONDS = 60.0
 """Seconds for which a job waits until the process that submitted it lets go of the run folder."""
 POLL_SECONDS = 0.2
+LOG_LEVEL = "SUBMITIT_LOG_LEVEL"
 PORT = 29400
 """Where several nodes meet."""
 
@@ -40,7 +41,7 @@ def submit(plan: Plan, config: PlacedConfig) -> Iterator[str]:
         FrameworkError: submitit or Slurm is not here, or Slurm refuses the job.
     """
     try:
-        import submitit  # noqa: PLC0415 - an extra
+        submitit = _library()
     except ImportError as error:
         raise FrameworkError(f"launch.on=slurm needs submitit\nInstall it: {pip_command([EXTRA])}") from error
     if plan.sweep:
@@ -74,6 +75,20 @@ def submit(plan: Plan, config: PlacedConfig) -> Iterator[str]:
     yield f"  output   {output}, and errors beside it"
     yield f"  state    squeue --jobs={job.job_id}; {this_program()} runs"
     yield f"  cancel   scancel {job.job_id}"
+
+
+def _library() -> Any:
+    """Import submitit without its setup of the logging of all libraries, which closes the handlers of others."""
+    before = os.environ.get(LOG_LEVEL)
+    os.environ[LOG_LEVEL] = "NOCONFIG"
+    try:
+        import submitit  # noqa: PLC0415 - an extra
+    finally:
+        if before is None:
+            del os.environ[LOG_LEVEL]
+        else:
+            os.environ[LOG_LEVEL] = before
+    return submitit
 
 
 def state(job: str) -> str:
@@ -124,7 +139,7 @@ class Job:
 
     def checkpoint(self, *_: Any, **__: Any) -> Any:
         """Have the run save a checkpoint and end; submitit calls this when Slurm warns the job of its end."""
-        import submitit  # noqa: PLC0415 - as above
+        submitit = _library()
 
         self._process.send_signal(signal.SIGINT)  # the one for which a run does not call Slurm itself
         while os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
@@ -141,7 +156,7 @@ class Job:
         """Return where the nodes of the job meet."""
         if self.nodes == 1:
             return []
-        import submitit  # noqa: PLC0415 - as above
+        submitit = _library()
 
         # The first process of the group holds the run folder.
         return ["--held", "--rendezvous", f"{submitit.JobEnvironment().hostnames[0]}:{PORT}"]
