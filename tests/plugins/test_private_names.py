@@ -53,7 +53,18 @@ TRAINER = "transformers.trainer"
 LORA_READ = ("base_layer", "active_adapters", "disable_adapters", "merged", "lora_A", "lora_B", "scaling")
 LORA_MERGED = ("lora_variant", "merged_adapters", "get_delta_weight")
 TABLE = (
-    Private(TRAINER, "Trainer._get_train_sampler", ("train_dataset",), (f"{HF}/train/trainer.py",)),
+    Private(
+        TRAINER,
+        "Trainer._get_train_sampler",
+        ("train_dataset",),
+        (f"{HF}/train/trainer.py", f"{HF}/train/distributed/training.py"),
+    ),
+    Private(
+        "transformers.modeling_utils",
+        "PreTrainedModel._supports_flash_attn",
+        None,
+        (f"{HF}/packing/eligibility.py",),
+    ),
     Private(TRAINER, "Trainer._prepare_inputs", ("inputs",), (f"{HF}/train/trainer.py",)),
     Private(TRAINER, "Trainer._save_checkpoint", ("model", "trial"), (f"{HF}/train/trainer.py",)),
     Private(TRAINER, "Trainer._load_from_checkpoint", ("resume_from_checkpoint", "model"), (f"{HF}/train/trainer.py",)),
@@ -112,7 +123,12 @@ TABLE = (
         "peft.tuners.lora.layer",
         "Linear",
         None,
-        (f"{HF}/cpu_kernels/install.py", f"{HF}/cpu_kernels/low_rank.py", f"{HF}/generate/merged.py"),
+        (
+            f"{HF}/cpu_kernels/install.py",
+            f"{HF}/cpu_kernels/low_rank.py",
+            f"{HF}/generate/merged.py",
+            f"{HF}/machine/precision.py",
+        ),
     ),
     Private("peft.tuners.lora.layer", "LoraLayer", None, (f"{HF}/load/adapter_targets.py",)),
     Private(

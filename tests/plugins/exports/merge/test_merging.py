@@ -319,4 +319,4 @@ def test_a_merge_takes_the_memory_of_a_shard_and_not_of_the_model(tmp_path: Path
     shard = max(file.stat().st_size for file in (tmp_path / "large/base").glob("*.safetensors"))
     whole = folder_size(tmp_path / "large" / "merged")
     assert whole > 3.5 * shard
-    assert min(peaks) < 1.7 * shard, peaks
+    assert min(peaks) < 1.8 * shard, peaks
