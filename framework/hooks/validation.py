@@ -138,9 +138,11 @@ def missing_factory(component: Component) -> str:
         # The source is searched, since importing the module may take seconds, or a library that is missing.
         names = re.findall(r"(?m)^(?:class|def) (\w+)", source or "")
         exists = source is None or re.search(rf"\b{name}\b|import \*|__getattr__", source) is not None
+    if exists:
+        return ""
     close = nearest(name, [each for each in names if not each.startswith("_")])
     meant = f". Did you mean '{close[0]}'?" if close else ""
-    return "" if exists else f"{wrong}: '{module}' has no '{name}'{meant}"
+    return f"{wrong}: '{module}' has no '{name}'{meant}"
 
 
 def label(component: object) -> str:

@@ -91,6 +91,7 @@ def test_a_killed_run_is_reported_with_the_signal_and_its_folder_says_so(place: 
     assert status(place / "run") == ("failed", "baseline", done.err.strip())
 
 
+@pytest.mark.slow
 def test_a_killed_point_does_not_end_a_sweep(place: Path) -> None:
     done = program("-m", *WORDS, "name=mine", "trainer.end=9,none,failure", cwd=place)
     assert done.code != 0

@@ -109,6 +109,7 @@ def test_without_a_pruner_no_point_is_given_up(place: Path) -> None:
     assert [point["state"] for point in points(place)] == ["finished"] * 3
 
 
+@pytest.mark.slow
 def test_pruning_reaches_a_run_in_a_process_of_its_own(place: Path) -> None:
     words = ["hydra.sweeper.sampler=grid", "hydra.sweeper.pruner=median", "hydra.sweeper.n_startup_trials=1"]
     done = sweep(place, *OPTUNA, *words, "trainer.eval_steps=3", "trainer.eval_losses=[1.0],[9.0]", "launch=subprocess")
@@ -116,6 +117,7 @@ def test_pruning_reaches_a_run_in_a_process_of_its_own(place: Path) -> None:
     assert [point["state"] for point in points(place)] == ["finished", "pruned"]
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_killed_goes_on_with_the_point_that_was_at_work(place: Path) -> None:
     words = [*OPTUNA, "hydra.sweeper.n_trials=3", "hydra.sweeper.seed=1", RATES, "trainer.kills_once=true"]
     first = sweep(place, *words, "trainer.max_steps=2")

@@ -46,6 +46,7 @@ def test_all_of_them_tell_the_same(data_file: Path, tmp_path: Path, monkeypatch:
     assert leaks == ["overrides.json"]  # the core keeps the words as they were typed: they make the run again
 
 
+@pytest.mark.slow
 def test_points_of_a_sweep_belong_together(data_file: Path, tmp_path: Path) -> None:
     words = ["logger=[wandb,mlflow]", "data=local_file", f"data.path={data_file}", "trainer.max_steps=3"]
     words += ["stages=[data,train,report]", "objective=train_loss"]
