@@ -62,7 +62,7 @@ def compare(model: str, rows: int, length: int, checkpointing: bool, words: tupl
     switch = "enabled" if checkpointing else "disabled"
     made = plan(
         f"trainer.per_device_train_batch_size={rows}", f"trainer.max_seq_length={length}", "trainer.packing=pad",
-        f"trainer.gradient_checkpointing={switch}", *words,
+        f"trainer.gradient_checkpointing={switch}", f"trainer.tokens_per_pass={rows * length}", *words,
     )  # fmt: skip
     shape = Shape.from_config(CONFIGS[MODELS[model]])
     settings = replace(footprint(made, shape, ROOM, length, 0), evaluated_rows=0, answer_rows=0)
