@@ -110,6 +110,8 @@ class Episodes:
             ) from error
         self.pool = [self._made()]
         self.schemas = [*self._schemas(self.pool[0])]
+        # TRL 1.15 reads calls without what is known of the tools.
+        self.described = {"tools": self.schemas} if "tools" in inspect.signature(parse_response).parameters else {}
         self.calls = self.failed = 0
         self.loop: asyncio.AbstractEventLoop | None = None
 
@@ -194,7 +196,7 @@ class Episodes:
         answer.last, log_probs = drawn.ids[:room], drawn.log_probs[:room]
         answer.stopped = drawn.stopped and len(drawn.ids) <= room
         answer.add(answer.last, log_probs)
-        turn = parse_response(self.tokenizer, answer.last, prefix=before, tools=self.schemas)
+        turn = parse_response(self.tokenizer, answer.last, prefix=before, **self.described)
         answer.turns.append({"role": "assistant", **turn})
         return turn.get("tool_calls") or () if answer.stopped else ()
 
