@@ -79,7 +79,6 @@ class Plugins:
         """The files of `plugins=[…]`, as they were typed: the working folder may change after that."""
         self._packages: dict[str, str] = {}
         self._skipped: dict[tuple[str, str], SkippedPlugin] = {}
-        self._registered: dict[str, tuple[object, dict[str, Registration]]] = {}
         self._components: tuple[tuple[pluggy.HookImpl, ...], dict[str, list[tuple[str, Component]]]] = ((), {})
 
     @functools.cached_property
@@ -159,7 +158,6 @@ class Plugins:
         if key in self._skipped:
             return
         self._skipped[key] = left
-        self._registered.clear()
         origin = f" of {left.package}" if left.package else ""
         part = "" if left.what == WHOLE_PLUGIN else f": {left.what}"
         text = f"plugin '{left.plugin}'{origin}{part} is skipped: {left.reason.removesuffix('.')}. {way_out}"
@@ -178,9 +176,6 @@ class Plugins:
             FrameworkError: one name is registered twice.
         """
         name = group if isinstance(group, str) else group.name
-        collected = self._collected()
-        if name in self._registered and self._registered[name][0] is collected:
-            return dict(self._registered[name][1])
         registrations: dict[str, Registration] = {}
         schemas: dict[type, str] = {}
         # Ours come first, so that of two with one name the message blames the other.
@@ -197,8 +192,7 @@ class Plugins:
             schemas[component.schema] = f"{option} of {self._named(owner)}"
             if (owner, option) not in self._skipped:
                 registrations[component.name] = Registration(component, owner, self.package(owner))
-        self._registered[name] = collected, dict(sorted(registrations.items()))
-        return dict(self._registered[name][1])
+        return dict(sorted(registrations.items()))
 
     def _options(self, group: str) -> list[tuple[str, Component]]:
         """Return the components of a group, each with its plugin; in that of rewards, each metric is one."""

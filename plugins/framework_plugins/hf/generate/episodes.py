@@ -110,7 +110,7 @@ class Episodes:
             ) from error
         self.pool = [self._made()]
         self.schemas = [*self._schemas(self.pool[0])]
-        # TRL 1.15 reads calls without what is known of the tools.
+        # TRL 1.15 reads calls without the description of the tools.
         self.described = {"tools": self.schemas} if "tools" in inspect.signature(parse_response).parameters else {}
         self.calls = self.failed = 0
         self.loop: asyncio.AbstractEventLoop | None = None
