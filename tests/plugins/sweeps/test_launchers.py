@@ -101,9 +101,8 @@ def test_resume_by_joblib_runs_only_what_is_missing(place: Path) -> None:
     assert [point["state"] for point in points(place)] == ["finished"] * 4
 
 
-@pytest.mark.parametrize(
-    "launcher", [pytest.param(TWO, id="joblib"), pytest.param(LOCAL, id="submitit", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", [pytest.param(TWO, id="joblib"), pytest.param(LOCAL, id="submitit")])
 def test_points_that_outlive_the_process_that_asked_for_them_are_not_run_twice(
     place: Path, launcher: list[str]
 ) -> None:
