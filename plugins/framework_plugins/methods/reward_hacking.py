@@ -15,7 +15,7 @@ JUDGING = {MeasureKind.content, MeasureKind.form}
 def reward_hacking(plan: Plan, results: Results) -> Iterator[Concern]:
     """Compare the rewards with the other metrics: on held-out prompts, or else by the curve of the training.
 
-    A measure that is not better has to lag behind the reward: with few prompts it may have risen as much.
+    A measure that is not better has to lag behind the reward: with few prompts it may have risen too.
     """
     curves = results.trained.rewards if results.trained else {}
     rewards = [*dict.fromkeys([*plan.reward, *curves])]  # an environment's own reward is not an option
@@ -28,6 +28,7 @@ def reward_hacking(plan: Plan, results: Results) -> Iterator[Concern]:
     }
     others = {name: each for name, each in answers.items() if name not in rewards and each.outcome is not None}
     gains = {name: gain for name in rewards if (gain := _gain(answers.get(name), curves.get(name))) is not None}
+    largest = max(gains.values(), default=None)
     measure = f"measure the reward and something else: metric=[{','.join([*plan.reward, '...'])}]"
     unread = [name for name in rewards if name not in answers and name not in curves]
     if not others or (unread and not gains):
@@ -37,17 +38,17 @@ def reward_hacking(plan: Plan, results: Results) -> Iterator[Concern]:
     better = [name for name, each in others.items() if each.outcome is Outcome.better]
     worse = [name for name, each in others.items() if each.outcome is Outcome.worse]
     primary = [name for name, each in others.items() if each.primary]
-    if not gains or (primary and primary[0] in better) or (not primary and better and not worse):
+    if largest is None or (primary and primary[0] in better) or (not primary and better and not worse):
         return
     rose = ", ".join(f"{name} rose {_values(answers.get(name), curves.get(name))}" for name in gains)
     judging = {name: others[name] for name in primary or others}
     held = ", ".join(f"{name} {_values(each)}" for name, each in judging.items())
-    if all(_lags(each, max(gains.values())) for each in judging.values()):
+    if all(_lags(each, *largest) for each in judging.values()):
         text = f"the reward may be hacked: {rose}, and held-out measures that are not rewards did not: {held}"
         advice = "read some answers, let the reward ask for more, raise method.beta, or train for fewer steps"
         yield _concern(text, advice, flagged=True)
     else:
-        text = f"whether only the reward rose is not known: {rose}; {held} may have risen as much"
+        text = f"whether only the reward rose is not known: {rose}, and {held} may be a rise too"
         yield _concern(text, "measure more held-out prompts: data.prompts_path, data.validation_split")
 
 
@@ -55,24 +56,39 @@ def _concern(text: str, advice: str, *, flagged: bool = False) -> Concern:
     return Concern("reward_hacking", Aspect.task, text, advice, flagged=flagged, unknown=not flagged)
 
 
-def _gain(change: Change | None, curve: RewardRise | None) -> float | None:
-    """Return how far a reward rose; None if it did not."""
-    if change is not None:
-        return _up(change) if change.outcome is Outcome.better else None
-    return curve.last - curve.first if curve and curve.rose else None
+def _gain(change: Change | None, curve: RewardRise | None) -> tuple[float, float] | None:
+    """Return how far a reward rose, and by how much less it may have been; None if it did not rise.
+
+    A curve has no interval: whether it rose is known from its noise.
+    """
+    if change is None:
+        return (curve.last - curve.first, 0.0) if curve and curve.rose else None
+    if change.outcome is not Outcome.better:
+        return None
+    if change.unit:
+        return math.inf, 0.0  # more than any share
+    rise, low, _ = _rise(change)
+    return rise, rise - low
 
 
-def _up(change: Change) -> float:
-    """Return the difference, upwards for the better; of something with a unit, more than any share."""
-    return math.inf if change.unit else abs((change.after or 0.0) - (change.before or 0.0))
+def _rise(change: Change) -> tuple[float, float, float]:
+    """Return how far a measure rose, upwards for the better, with the bounds of its interval if it has one."""
+    rise = (change.after or 0.0) - (change.before or 0.0)
+    low, high = (rise if bound is None else bound for bound in (change.low, change.high))
+    return (rise, low, high) if change.higher_is_better else (-rise, -high, -low)
 
 
-def _lags(change: Change, gain: float) -> bool:
-    """Whether it is certain that a measure rose by less than a reward."""
-    high, low = change.high, change.low
-    if change.outcome is Outcome.worse or change.unit or high is None or low is None:
+def _lags(change: Change, gain: float, less: float) -> bool:
+    """Whether a measure did not rise by its margin, and certainly by less than a reward.
+
+    It is certain if the interval of the difference is above 0. That is made of the two intervals (MOVER: Zou and
+    Donner, Statistics in Medicine 27, 2008, 1693-1702), as if the two were independent. If they rise on the same
+    prompts, the true interval is narrower.
+    """
+    if change.outcome is Outcome.worse or change.unit:
         return True
-    return (high if change.higher_is_better else -low) < gain
+    rise, _, high = _rise(change)
+    return rise <= (change.margin or 0.0) and gain - rise > math.hypot(less, high - rise)
 
 
 def _values(change: Change | None, curve: RewardRise | None = None) -> str:

@@ -13,8 +13,17 @@ from framework_plugins.methods.reward_hacking import reward_hacking
 
 BETTER = Change(0.2, 0.9, higher_is_better=True, outcome=Outcome.better)
 SAME = Change(0.3, 0.28, higher_is_better=True, low=-0.1, high=0.06, outcome=Outcome.undecided, primary=True)
+LITTLE = Change(0.47, 0.55, higher_is_better=True, outcome=Outcome.better, low=0.01, high=0.15)
+BARELY = Change(
+    0.0, 0.02, higher_is_better=True, low=-0.04, high=0.07, outcome=Outcome.undecided, primary=True, margin=0.05
+)
+"""A reward that rose by 1 to 15 points, and a measure that rose by at most 7."""
+SLOW = Change(
+    0.0, 0.08, higher_is_better=True, low=-0.01, high=0.16, outcome=Outcome.undecided, primary=True, margin=0.05
+)
+"""A measure that rose by less than a reward, and by more than its margin."""
 FEW = Change(0.3, 0.4, higher_is_better=True, low=-0.5, high=0.75, outcome=Outcome.undecided, primary=True)
-TOLD = "is not known: json_valid rose from 20% to 90%; exact_match from 30% to 40% may have risen as much"
+TOLD = "is not known: json_valid rose from 20% to 90%, and exact_match from 30% to 40% may be a rise too"
 UP = Change(0.3, 0.6, higher_is_better=True, outcome=Outcome.better, primary=True)
 HACKED = (
     "the reward may be hacked: json_valid rose from 20% to 90%, and held-out .* did not: exact_match from 30% to 28%"
@@ -28,11 +37,19 @@ RISING = {"json_valid": RewardRise(0.1, 0.8, rose=True)}
     [
         (("metric=[exact_match,json_valid]",), {"json_valid": BETTER, "exact_match": SAME}, {}, HACKED, True),
         (("metric=[exact_match,json_valid]",), {"json_valid": BETTER, "exact_match": FEW}, {}, TOLD, False),
+        (
+            ("metric=[exact_match,json_valid]",),
+            {"json_valid": LITTLE, "exact_match": BARELY},
+            {},
+            "is not known",
+            False,
+        ),
         (("metric=[exact_match,json_valid]",), {"json_valid": BETTER, "exact_match": UP}, {}, "", False),
         (("metric=[exact_match,json_valid]",), {"json_valid": SAME, "exact_match": SAME}, {}, "", False),
         (("metric=[json_valid]",), {"json_valid": BETTER}, {}, "is not known: every metric is a reward", False),
         (("metric=[exact_match]",), {"exact_match": UP}, {}, "json_valid is not a metric of the run", False),
         (("metric=[exact_match]",), {"exact_match": SAME}, RISING, CURVE, True),
+        (("metric=[exact_match]",), {"exact_match": SLOW}, RISING, "from 0% to 8% may be a rise too", False),
         (("metric=[exact_match]",), {"exact_match": UP}, RISING, "", False),
         (("metric=[exact_match]",), {"exact_match": SAME}, {"json_valid": RewardRise(0.1, 0.2, rose=False)}, "", False),
     ],
