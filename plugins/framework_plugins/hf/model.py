@@ -421,7 +421,7 @@ class HFModel:
         if me := member():
             from framework_plugins.hf.train.distributed.training import GroupTraining  # noqa: PLC0415 - of a group only
 
-            limits = PassLimits(self.config.tokens_per_pass or 0)
+            limits = PassLimits(self.config.pass_tokens)
             parts = self._parts_of_training(self._new_losses(), self.machine, limits, writes=me.rank == 0)
             group, eval_rows = self.plan.launch.config.group(), self.config.per_device_eval_batch_size
             together = GroupTraining(

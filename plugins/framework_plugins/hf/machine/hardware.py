@@ -317,7 +317,7 @@ def choose_passes(
 
     It is the plan's own arithmetic, with the memory that is free now instead of what the driver reported.
     """
-    asked = PassLimits(plan.trainer.config.tokens_per_pass or 0)
+    asked = PassLimits(plan.trainer.config.pass_tokens)
     if machine.device != "cuda" or not decides_passes(plan):
         return machine, asked
     try:

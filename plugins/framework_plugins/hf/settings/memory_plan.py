@@ -197,10 +197,10 @@ def plan_passes(
         offloaded_weights=group is not None and group.cpu_offload,
     )
     if gpu is None or not on_gpu or not decides_passes(plan):
-        return PassLimits(config.tokens_per_pass or 0), settings
+        return PassLimits(config.pass_tokens), settings
     unit, step = math.ceil(plan.cost.rows) * longest, grouped.per_device_train_batch_size
     step = _cut_into_trees(step * config.gradient_accumulation_steps, longest, shared * tree, sys.maxsize)[0]
-    most = unit if config.packing is Packing.none else config.tokens_per_pass or min(GPU_PASS_TOKENS, max(unit, step))
+    most = unit if config.packing is Packing.none else config.pass_tokens or min(GPU_PASS_TOKENS, max(unit, step))
 
     def sized(tokens: int, *, checkpointing: bool) -> MemorySettings:
         rows = 1 if tree else math.ceil(tokens / longest)
@@ -223,11 +223,11 @@ def plan_passes(
 
     kept = 0 if config.gradient_checkpointing is Switch.enabled else fitting(checkpointing=False)
     if config.gradient_checkpointing is Switch.auto and kept >= min(most, MIN_KEPT_TOKENS):
-        tokens = min(most, config.tokens_per_pass or kept)
+        tokens = min(most, config.pass_tokens or kept)
         passes = [sized(each, checkpointing=each > kept) for each in {tokens, max(unit, tokens)}]
         return PassLimits(tokens, kept), max(passes, key=lambda each: estimate(shape, each).reserved)
     again = config.gradient_checkpointing is not Switch.disabled
-    tokens = config.tokens_per_pass or min(most, fitting(checkpointing=True) if again else kept) or unit
+    tokens = config.pass_tokens or min(most, fitting(checkpointing=True) if again else kept) or unit
     return PassLimits(tokens), sized(max(unit, tokens), checkpointing=again)
 
 
@@ -300,7 +300,7 @@ def _largest_pass(
     `packing/parts.py` does it. A common beginning that is repeated weighs more among shorter rows, so a step of average
     rows may stay whole where one of the longest is cut, and be the larger pass of the two.
     """
-    rows, tokens = (1 if config.packing is Packing.none else config.per_device_train_batch_size), config.tokens_per_pass
+    rows, tokens = (1 if config.packing is Packing.none else config.per_device_train_batch_size), config.pass_tokens
     step = rows * config.gradient_accumulation_steps
     if not tree:
         return (min(step, max(1, tokens // longest)) if tokens else rows), longest
@@ -513,7 +513,7 @@ def reductions(plan: Plan) -> Iterator[MemoryReduction]:
 
 
 def _smaller_passes(config: HFTrainerConfig) -> Iterator[MemoryReduction]:
-    tokens = config.tokens_per_pass or 0
+    tokens = config.pass_tokens
     while tokens > MIN_KEPT_TOKENS:
         tokens //= 2
         yield MemoryReduction(
@@ -524,7 +524,7 @@ def _smaller_passes(config: HFTrainerConfig) -> Iterator[MemoryReduction]:
             {"trainer.per_device_eval_batch_size": 1}, "nothing but a slower validation loss", price=0
         )
     rows, accumulated = config.per_device_train_batch_size, config.gradient_accumulation_steps
-    while rows > 1 and not config.tokens_per_pass:
+    while rows > 1 and not config.pass_tokens:
         divisor = next(number for number in range(2, rows + 1) if rows % number == 0)
         rows, accumulated = rows // divisor, accumulated * divisor
         smaller = {"trainer.per_device_train_batch_size": rows, "trainer.gradient_accumulation_steps": accumulated}
