@@ -174,6 +174,7 @@ def plan_passes(
         state_bytes=_state_bytes(plan, shape, on_gpu=on_gpu),
         copies=False,  # torch's fused implementation changes the weights in place
         attention=KERNELS.get(config.attention, _sdpa(on_gpu=on_gpu, masked=masked)),
+        attention_choice=_attention_choice(plan, shape, attends=attends) if on_gpu else "",
         kernels=all(find_spec(block.kernel) for block in shape.counts if block.kernel),
         checkpointing=_checkpointing(config, on_gpu=on_gpu),
         # A head of which all or some rows are trained is peft's layer, and the model is asked for its logits.
@@ -229,6 +230,35 @@ def plan_passes(
     again = config.gradient_checkpointing is not Switch.disabled
     tokens = config.pass_tokens or min(most, fitting(checkpointing=True) if again else kept) or unit
     return PassLimits(tokens), sized(max(unit, tokens), checkpointing=again)
+
+
+def _attention_choice(plan: Plan, shape: Shape, *, attends: bool) -> str:
+    """Say what `trainer.attention=auto` will choose on a GPU, and why, as far as config.json and settings tell.
+
+    Args:
+        plan: of the run.
+        shape: of its model.
+        attends: whether no layer keeps a state.
+    """
+    config: HFTrainerConfig = plan.trainer.config
+    if config.attention is not Kernels.auto:
+        return ""
+    if config.packing is not Packing.tree:
+        return f"sdpa, as trainer.packing={config.packing.value} has it"
+    if config.neftune_noise_alpha:
+        return "sdpa with padding, since trainer.neftune_noise_alpha keeps rows apart"
+    dropout = getattr(plan.adapter.config, "lora_dropout", 0.0)
+    padded = "padding" if dropout else "a dense mask for trees"
+    if not attends:
+        return f"sdpa with {padded}, since some layers keep a state"
+    here = not plan.planning.gpu
+    if here and find_spec("triton") is None:
+        return f"sdpa with {padded}, since triton is not installed"
+    reason = f"side by side without padding, since adapter.lora_dropout={dropout:g} keeps them from sharing tokens"
+    chosen = f"FlexAttention for rows {reason}" if dropout else "FlexAttention with block masks for trees"
+    doubts = ["its check on the card fails", *([] if here else ["triton is not installed there"])]
+    doubts += ["the model gives its windows to masks only"] * shape.windows
+    return f"{chosen}; sdpa instead if {' or '.join(doubts)}"
 
 
 def _sdpa(*, on_gpu: bool, masked: bool) -> Attention:
