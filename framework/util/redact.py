@@ -23,7 +23,7 @@ SECRET_NAME = re.compile(
     r"(?i:s?)(?:(?![a-zA-Z])|(?<=[a-z])(?=[A-Z]))"
     r"(?![_-](?i:column|field|type|level|mode|method|strategy|algorithm|sock|socket|per)s?(?![a-z]))"
 )
-"""Names of what is secret. A tokenizer's `pad_token` is not, nor are `token_type`, `tokens_per_pass` and `auth_method`."""
+"""Names of what is secret: not a tokenizer's `pad_token`, nor `token_type`, `tokens_per_pass` and `auth_method`."""
 _LOOKS = tuple(
     (mark, re.compile(regex))
     for mark, regex in (

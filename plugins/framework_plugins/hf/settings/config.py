@@ -255,8 +255,9 @@ class HFTrainerConfig(TrainerConfig):
     long to keep them according to the plan."""
     tokens_per_pass: Annotated[int | str, OrWord(AUTO), Gt(0), ~(Affects.base | Affects.resume)] = AUTO
     """Tokens of a forward and backward pass, padding included, whatever `per_device_train_batch_size` is: that times
-    `gradient_accumulation_steps` is the number of rows in a step, which stays the same. null: on a GPU as many as the
-    plan finds room for; on a CPU, and in a group of processes, those of `per_device_train_batch_size` rows."""
+    `gradient_accumulation_steps` is the number of rows in a step, which stays the same. auto: on a GPU as many as the
+    plan finds room for; on a CPU, with packing=tree, those of all rows of a step if they fit, or 1,024 if that is about
+    as fast; otherwise, and in a group of processes, those of `per_device_train_batch_size` rows."""
     packing: Annotated[Packing, ~Affects.resume] = Packing.tree
     """tree: a prefix that rows share is computed once, exactly; pad: rows side by side, with padding; none: rows one by
     one. If a tree would not be the same training, the run has rows side by side, on a GPU without padding where its

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from framework import FrameworkError, Plan, Stage
-from framework.api import Gpu
+from framework.api import Gpu, host_memory
 from framework.api.training import (
     Attention,
     Loss,
@@ -107,12 +107,14 @@ class PassLimits:
     """How large the passes of a training are.
 
     Attributes:
-        tokens: of a pass; 0: `trainer.per_device_train_batch_size` rows.
+        tokens: of a pass; 0: rows decide.
         kept: tokens of the longest pass that keeps its activations; None: all do, or none, as checkpointing is set.
+        rows: of a pass that is a tree; 0: `trainer.per_device_train_batch_size`.
     """
 
     tokens: int = 0
     kept: int | None = None
+    rows: int = 0
 
 
 def footprint(
@@ -179,7 +181,7 @@ def plan_passes(
         checkpointing=_checkpointing(config, on_gpu=on_gpu),
         # A head of which all or some rows are trained is peft's layer, and the model is asked for its logits.
         loss=Loss.plain if HEAD_NAME in getattr(adapter, "modules_to_save", []) or new_rows else Loss.learned,
-        chunk=HEAD_GPU * (1 + full) + LOGITS_GPU * wide if on_gpu else HEAD_CPU + LOGITS_CPU * wide,
+        chunk=HEAD_GPU + LOGITS_GPU * (full or wide) if on_gpu else HEAD_CPU + LOGITS_CPU * wide,
         varied=on_gpu and not tree,
         masked=masked,
         dropout=on_gpu and getattr(adapter, "lora_dropout", 0) > 0,
@@ -197,6 +199,19 @@ def plan_passes(
         sharded=group is not None and group.sharded,
         offloaded_weights=group is not None and group.cpu_offload,
     )
+    if (
+        not on_gpu
+        and tree
+        and config.gradient_accumulation_steps > 1
+        and not config.pass_tokens
+        and decides_passes(plan)
+    ):
+        step = grouped.per_device_train_batch_size * config.gradient_accumulation_steps
+        whole = replace(grouped, per_device_train_batch_size=step, gradient_accumulation_steps=1)
+        rows, length = _largest_pass(whole, longest, shared, mean or longest, on_gpu=False, tree=True)
+        larger = replace(settings, rows=rows, length=length)
+        if estimate(shape, larger).high <= cpu_room():
+            return PassLimits(rows=config.per_device_train_batch_size * config.gradient_accumulation_steps), larger
     if gpu is None or not on_gpu or not decides_passes(plan):
         return PassLimits(config.pass_tokens), settings
     unit, step = math.ceil(plan.cost.rows) * longest, grouped.per_device_train_batch_size
@@ -230,6 +245,13 @@ def plan_passes(
     again = config.gradient_checkpointing is not Switch.disabled
     tokens = config.pass_tokens or min(most, fitting(checkpointing=True) if again else kept) or unit
     return PassLimits(tokens), sized(max(unit, tokens), checkpointing=again)
+
+
+def cpu_room() -> int:
+    """Return the bytes that this process may have, with those that it has."""
+    import psutil  # noqa: PLC0415 - 10 ms, for trainings on a CPU
+
+    return host_memory().available + int(psutil.Process().memory_info().rss)
 
 
 def _attention_choice(plan: Plan, shape: Shape, *, attends: bool) -> str:
@@ -277,7 +299,7 @@ def _process() -> float:
 
 # Checkpointing costs a quarter of the speed, and a small model fits without it (decision 0064).
 def decides_passes(plan: Plan) -> bool:
-    """Whether the arithmetic decides on a GPU how large a pass is, and from which size on activations are recomputed.
+    """Whether the arithmetic decides how large a pass is, and on a GPU from which size on activations are recomputed.
 
     Where it is wrong, memory runs out once, and the step is repeated with smaller passes; a group cannot repeat a step,
     and Unsloth's kind of checkpointing is chosen when the model is loaded.
