@@ -41,7 +41,7 @@ from framework_plugins.hf.settings.config import (
     Switch,
     fixed_dtype,
 )
-from framework_plugins.hf.settings.memory_plan import PassLimits, cpu_room, decides_passes, plan_passes
+from framework_plugins.hf.settings.memory_plan import PassLimits, decides_passes, plan_passes
 from framework_plugins.hf.settings.optimizers import BitsandbytesConfig, BuiltInConfig, StableAdamWConfig
 
 DTYPES = {Dtype.fp32: torch.float32, Dtype.bf16: torch.bfloat16, Dtype.fp16: torch.float16}
@@ -333,12 +333,12 @@ def choose_passes(
         limits, needs = plan_passes(plan, shape, gpu, longest, shared, mean)
     except FrameworkError:  # of a shape that the arithmetic does not know
         return machine, asked
-    high, free = estimate(shape, needs).high / GIB, (gpu.usable if gpu else cpu_room()) / GIB
-    room = f"at most {high:.1f} GiB are needed, and {free:.1f} are free"
     if gpu:
+        high = estimate(shape, needs).high / GIB
+        room = f"at most {high:.1f} GiB are needed, and {gpu.usable / GIB:.1f} are free"
         machine.facts["passes"] = f"of at most {count(limits.tokens, 'token')} ({room})"
     elif limits.rows:
-        machine.facts["passes"] = f"of up to {count(limits.rows, 'row')}, which are all of a step ({room})"
+        machine.facts["passes"] = f"of up to {count(limits.rows, 'row')}, which are all of a step"
     if limits.kept is not None:
         machine.facts[CHECKPOINTING] = f"only in passes of more than {count(limits.kept, 'token')}"
     return replace(machine, checkpointing=machine.checkpointing and limits.kept is None), limits
