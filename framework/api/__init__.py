@@ -56,6 +56,7 @@ from framework.api.events import (
     TrainingStep,
 )
 from framework.api.fields import (
+    OrWord,
     fields,
 )
 from framework.api.plan import CHECKPOINT, EVAL_LOSS, LOSSES, PRIMARY, SCORE, VS_RANDOM, WINS
@@ -310,6 +311,7 @@ __all__ = [
     "MetricWithKind",
     "MetricWithUnit",
     "Model",
+    "OrWord",
     "OrderedExporter",
     "Outcome",
     "Overflow",

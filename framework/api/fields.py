@@ -32,6 +32,7 @@ from framework.util.affects import Affects
 
 __all__ = [
     "Field",
+    "OrWord",
     "Type",
     "fields",
 ]
@@ -45,10 +46,17 @@ NAMES = {int: "int", float: "float", bool: "bool", str: "str", Any: "any"}
 
 
 @dataclass(frozen=True)
+class OrWord:
+    """Marks a number that a word may replace: `Annotated[int | str, OrWord("auto"), Gt(0)]`."""
+
+    word: str
+
+
+@dataclass(frozen=True)
 class Type:
     """The parsed type of a field. `items` is the type of the items of a list or of the values of a dict.
 
-    `affects` is what a field of this type can invalidate: everything if nothing is marked.
+    `affects` is what a field of this type can invalidate: everything if nothing is marked. `word` may replace a number.
     """
 
     base: Any
@@ -56,6 +64,7 @@ class Type:
     bounds: tuple[annotated_types.BaseMetadata, ...] = ()
     items: Type | None = None
     affects: Affects = ~Affects.nothing
+    word: str = ""
 
     @property
     def name(self) -> str:
@@ -63,7 +72,7 @@ class Type:
         name = NAMES[self.base] if self.base in NAMES else str(getattr(self.base, "__name__", "any"))
         if self.items:
             name = f"{name}[{self.items.name}]"
-        return f"{name} or null" if self.optional else name
+        return " or ".join([name, *self._others])
 
     @property
     def choices(self) -> list[str]:
@@ -78,12 +87,18 @@ class Type:
         words = " ".join([words, *filter(None, [_range(self.bounds)])])
         if self.items:
             words = f"{words}, each {self.items.valid}"
-        return f"{words}, or null" if self.optional else words
+        return ", or ".join([words, *self._others])
+
+    @property
+    def _others(self) -> list[str]:
+        return [*filter(None, [self.word]), *(["null"] if self.optional else [])]
 
     def holds(self, value: Any) -> bool:
         """Whether a value that has the type lies within the bounds, its items included."""
         if value is None:
             return self.optional or self.base is Any
+        if self.word and isinstance(value, str):
+            return value == self.word
         if not self.has_form(value):
             return False
         if self.items and isinstance(value, dict | list):
@@ -176,7 +191,7 @@ def fields(schema: type) -> tuple[Field, ...]:
 def parse(hint: Any) -> Type:
     """Take a type annotation apart."""
     bounds: tuple[annotated_types.BaseMetadata, ...] = ()
-    optional = False
+    optional, word = False, ""
     affects = ~Affects.nothing
     while get_origin(hint) in {Annotated, Union, types.UnionType}:
         if get_origin(hint) is Annotated:
@@ -184,13 +199,14 @@ def parse(hint: Any) -> Type:
             bounds += tuple(bound for bound in _flat(more) if isinstance(bound, annotated_types.BaseMetadata))
             for mark in more:
                 affects &= mark if isinstance(mark, Affects) else ~Affects.nothing
+                word = mark.word if isinstance(mark, OrWord) else word
         else:
-            rest = [part for part in get_args(hint) if part is not types.NoneType]
-            optional = optional or len(rest) < len(get_args(hint))
+            optional = optional or types.NoneType in get_args(hint)
+            rest = [part for part in get_args(hint) if part is not types.NoneType and not (word and part is str)]
             hint = rest[0] if len(rest) == 1 else Any
     base = get_origin(hint) or hint
     items = parse(get_args(hint)[-1]) if base in {list, dict} and get_args(hint) else None
-    return Type(base, optional, bounds, items, affects)
+    return Type(base, optional, bounds, items, affects, word)
 
 
 @functools.cache

@@ -141,9 +141,9 @@ def out_of_range(place: str, value: Any, kind: Type) -> str:
     for word in value if isinstance(value, list) else [value]:
         if choices and as_text(word) not in choices and (close := nearest(as_text(word), choices)):
             return f"{place}={as_text(value)} must be {kind.valid}. Did you mean '{close[0]}'?"
-    shown = (
-        repr(value) if kind.base is int and isinstance(value, float) else as_text(value)
-    )  # 1e3 is not a whole number, though it looks like 1000
+    # 1e3 is not a whole number, though it looks like 1000; nor is the text "5", if a word is valid too.
+    looks_right = kind.base is int and (isinstance(value, float) or (kind.word and as_text(value).isdecimal()))
+    shown = repr(value) if looks_right else as_text(value)
     hint = ""
     if isinstance(value, bool) and (words := {True: "on", False: "off"}[value]) in choices:
         hint = f': YAML reads on and off as true and false, so write "{words}" in quotes'

@@ -145,7 +145,8 @@ def alternatives(declared: Type) -> list[Schema]:
     takes_text = not kind or kind == KINDS[str]
     if declared.optional and kind:
         kind |= {"type": [*_listed(kind["type"]), "null"]} if "type" in kind else {"enum": [*kind["enum"], None]}
-    return [kind, *([] if takes_text else [LATER])]
+    word: list[Schema] = [{"const": declared.word}] if declared.word else []
+    return [kind, *word, *([] if takes_text else [LATER])]
 
 
 def _listed(kinds: str | list[str]) -> list[str]:

@@ -112,24 +112,29 @@ def _phases(shape: Shape, settings: MemorySettings) -> dict[str, float]:
         + patched / 2,
         "loss": activations
         + terms.loss_backward(shape, settings)
-        + (0 if settings.checkpointing else cast)
+        + (0 if settings.checkpointing else cast - terms.head_copy(shape, settings))
         + whole
         + patched,
         "optimizer step": copied * settings.copies,
     }
-    passing_back = terms.gradients_of_mlp(shape, settings)
-    if not settings.checkpointing and passing_back:
-        phases["backward"] = activations + passing_back + cast + whole + patched
+    passing = terms.mlp_backward(shape, settings)
+    # The last norm's backward pass is over, and where the head is the embedding, its gradient waits for the other one.
+    left = activations - (terms.last_norm(shape, settings) if passing else 0)
+    left += terms.head_gradient(shape, settings) * shape.tied
+    if not settings.checkpointing and passing:
+        phases["backward"] = left + passing + cast - terms.head_copy(shape, settings) + whole + patched
     if settings.checkpointing:
         # The MLP is finished before attention's backward pass begins.
         layers = [terms.layer(shape, block, settings) for block in shape.counts]
         both, attention = max(map(sum, layers)), max(first for first, _ in layers)
-        again = max(both + scored + passing_back, attention + terms.scores_backward(shape, settings))
-        held = terms.held_logits(shape, settings) + terms.dequantized(shape, settings)
+        # An input is raised, and DoRA's norm taken, when the gradients of the MLP are not there.
+        beside, whole_weight = terms.raised_input(shape, settings) + norm, terms.dequantized(shape, settings)
+        attending = attention + terms.scores_backward(shape, settings) + whole_weight
+        again = max(both + scored + (max(passing, beside) if passing else beside + whole_weight), attending + beside)
+        held = terms.held_logits(shape, settings)
         # The product of the adapter's two matrices, and the gradient by it, are as large as the experts.
         held += 2 * max(terms.adapted_experts(block, settings) for block in shape.counts)
-        held += terms.raised_input(shape, settings) + norm
-        phases["backward"] = activations + held + again + whole + patched
+        phases["backward"] = left + held + again + whole + patched
     if settings.evaluated_rows:
         phases["evaluation"] = _evaluation(shape, settings) + whole
     if settings.file:
@@ -169,9 +174,10 @@ def _held(shape: Shape, settings: MemorySettings, regrown: float) -> float:
     Blocks that one phase freed rarely fit the tensors of another: those of a layer are too small for the logits, and
     are held beside them. The other way round logits' blocks serve a layer's scores if they are as large.
     """
-    workspace = max(
-        terms.loss_backward(shape, settings), terms.loss_forward(shape, settings) + terms.cast_weights(shape, settings)
-    )
+    cast, back = terms.cast_weights(shape, settings), terms.loss_backward(shape, settings)
+    # What autocast copied is freed in blocks too small for the head's gradients.
+    back += cast * (terms.head_gradient(shape, settings) > 0)
+    workspace = max(back, terms.loss_forward(shape, settings) + cast)
     if settings.checkpointing:
         count = terms.scores(shape, settings)
         fits = settings.attention is Attention.eager and terms.held_logits(shape, settings) > 0

@@ -60,6 +60,7 @@ class MemorySettings:
         state_bytes: bytes of the optimizer's states on the GPU for each trained parameter.
         copies: whether the optimizer's step makes a copy of the trained weights (torch's `foreach` implementation).
         attention: the kernels.
+        attention_choice: what a trainer chooses for attention on a GPU, and why, for the plan; empty: nothing to tell.
         kernels: whether linear attention and state spaces have kernels of their own; else torch computes them.
         checkpointing: whether activations are computed again in the backward pass.
         offloaded: whether the states that checkpointing keeps lie in the CPU's memory.
@@ -103,6 +104,7 @@ class MemorySettings:
     state_bytes: float = 8.0
     copies: bool = True
     attention: Attention = Attention.sdpa
+    attention_choice: str = ""
     kernels: bool = True
     checkpointing: bool = True
     offloaded: bool = False

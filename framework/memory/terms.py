@@ -189,14 +189,23 @@ def adapted_experts(block: Block, settings: MemorySettings) -> float:
     return float(whole) if settings.adapted_experts else 0.0
 
 
-def gradients_of_mlp(shape: Shape, settings: MemorySettings) -> float:
-    """Return what the backward pass of an MLP takes beside what it reads: e T 2i, gradients of gate and up.
+def mlp_backward(shape: Shape, settings: MemorySettings) -> float:
+    """Return what the backward pass of an MLP takes beside what its layer keeps: e T (3i + h), and one copy less.
 
-    Where inputs are raised, that is less than a copy of one, or about the same.
+    These are the gradients of gate, up and their product, and that of the states that it begins with; while a packed
+    weight is whole, two of the three and that weight. What the down projection read is gone by then, if it was kept.
+    A layer that is computed again ends with that product beside its dropped copy, and 5h: states, their gradient and
+    that times the adapter's scale. Where inputs are raised, all this is less than a copy of one, or about the same: 0.
     """
     if settings.activation_bytes or settings.raised_inputs:
         return 0.0
-    return 2.0 * _product_bytes(settings) * settings.tokens * max(block.inner for block in shape.counts)
+    inner, copied = max(block.inner for block in shape.counts), "down" in settings.targets and not settings.full
+    numbers = float(_product_bytes(settings) * settings.tokens * inner)
+    states = float(settings.state_width * settings.tokens * shape.hidden)
+    read = float(settings.tokens * inner * ((2 if settings.autocast else 4) + settings.dropout)) if copied else 0.0
+    back = max(3 * numbers, 2 * numbers + dequantized(shape, settings)) + states
+    again = numbers + 5 * states if settings.checkpointing and settings.dropout and copied else 0.0
+    return max(back - (numbers if settings.full else read), again)
 
 
 def largest_layer(shape: Shape, settings: MemorySettings) -> float:
@@ -235,24 +244,42 @@ def loss_backward(shape: Shape, settings: MemorySettings) -> float:
 
     Plain: logits (2 bytes, or 4 of an fp32 head), log-softmax, the gradient by it and by the logits in fp32: 14 or 16
     bytes T V (counted). Chunked: a chunk of these, the learned states and their gradient, 4 T h; of learned tokens only
-    10 T V if that is less. Of a head that is trained two gradients, 8 V h, or one and the chunk if that is more.
+    10 T V if that is less. Of a head that is trained two gradients, 8 V h: one is summed in fp32, and multiplied when
+    the chunks are gone.
     """
     size = settings.tokens * shape.vocab
     if settings.loss is Loss.plain:
         return (12.0 + logits_bytes(settings)) * size
-    chunk = settings.chunk if settings.loss is Loss.chunked else min(settings.chunk, 10.0 * size)
-    if settings.full and settings.loss is Loss.learned and not settings.process and settings.pieces == 1:
-        # The head's gradient is summed in fp32, and multiplied once when the chunks are gone.
-        head = 4.0 * shape.vocab * shape.hidden
-        chunk = head + max(chunk, head)
-    return chunk + 4.0 * settings.tokens * shape.hidden
+    head = head_gradient(shape, settings)
+    return (2 * head or _chunk(shape, settings)) + 4.0 * settings.tokens * shape.hidden
+
+
+def _chunk(shape: Shape, settings: MemorySettings) -> float:
+    """Return the bytes of the logits at a time, and of what is made of them."""
+    if settings.loss is Loss.chunked:
+        return settings.chunk
+    return min(settings.chunk, 10.0 * settings.tokens * shape.vocab)
+
+
+def head_gradient(shape: Shape, settings: MemorySettings) -> float:
+    """Return the gradient of a trained head, 4 V h, that a loss in chunks sums in fp32."""
+    summed = settings.full and settings.loss is Loss.learned and not settings.process and settings.pieces == 1
+    return 4.0 * shape.vocab * shape.hidden * summed
 
 
 def loss_forward(shape: Shape, settings: MemorySettings) -> float:
-    """Return the workspace of the loss in the forward pass: logits, their fp32 copy and the log-softmax."""
-    if settings.loss is not Loss.plain:
-        return loss_backward(shape, settings)
-    return (8.0 + logits_bytes(settings)) * settings.tokens * shape.vocab
+    """Return the workspace of the loss in the forward pass.
+
+    Plain: logits, their fp32 copy and the log-softmax. Chunked: as backward, but one gradient of the head and a chunk.
+    """
+    if settings.loss is Loss.plain:
+        return (8.0 + logits_bytes(settings)) * settings.tokens * shape.vocab
+    return _chunk(shape, settings) + head_gradient(shape, settings) + 4.0 * settings.tokens * shape.hidden
+
+
+def head_copy(shape: Shape, settings: MemorySettings) -> float:
+    """Return the 16-bit copy of a trained head, which autocast keeps until the loss is known: 2 V h."""
+    return 2.0 * shape.vocab * shape.hidden * (head_gradient(shape, settings) > 0 and settings.autocast)
 
 
 def logits_bytes(settings: MemorySettings) -> int:

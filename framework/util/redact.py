@@ -21,9 +21,9 @@ SECRET_NAME = re.compile(
     r"|(?i:password|passwd|passphrase|secret|(?<=[a-z\d][_-])pwd)"  # also at the end of a word: PGPASSWORD, not PWD
     r"|(?<=[A-Z\d]_)(?:KEY|PASS|PEM|PAT)|(?<=[A-Z\d])(?:TOKEN|APIKEY))"  # of variables: `sort_key` is not a secret
     r"(?i:s?)(?:(?![a-zA-Z])|(?<=[a-z])(?=[A-Z]))"
-    r"(?![_-](?i:column|field|type|level|mode|method|strategy|algorithm|sock|socket)s?(?![a-z]))"
+    r"(?![_-](?i:column|field|type|level|mode|method|strategy|algorithm|sock|socket|per)s?(?![a-z]))"
 )
-"""Names of what is secret. A tokenizer's `pad_token` is not, nor is a `token_type` or an `auth_method`."""
+"""Names of what is secret: not a tokenizer's `pad_token`, nor `token_type`, `tokens_per_pass` and `auth_method`."""
 _LOOKS = tuple(
     (mark, re.compile(regex))
     for mark, regex in (

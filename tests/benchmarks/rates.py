@@ -41,6 +41,8 @@ ANSWERING = {
     "Llama-2-13B": Shape(5120, 40, 40, 40, 128, 13824, 32000, tied=False),
     "phi-1.5": Shape(2048, 24, 32, 32, 64, 8192, 51200, tied=False, gated=False),
 }
+SLOW_CARD = 2e14
+"""Operations a second between those of gaming cards and those of an A100."""
 ROWS, MEAN, SHARED = 8, 216, 100
 """The step of the last table: rows of an optimizer step, their tokens on average, and those that all begin with."""
 Row = Mapping[str, str]
@@ -109,6 +111,17 @@ def band(rows: Sequence[Row]) -> tuple[float, float]:
     return min(factors) / MARGIN, max(factors) * MARGIN
 
 
+def left_out(label: str, rows: Sequence[Row]) -> None:
+    """Print whether the band of all other sources holds the rates of each source."""
+    OUT.print(f"\n{label}: {band(rows)[0]:.2f} to {band(rows)[1]:.2f}\n")
+    OUT.print("| left out | rows | band of the others | within |\n|---|---|---|---|")
+    for name in sorted({source(row) for row in rows}):
+        low, high = band([row for row in rows if source(row) != name])
+        mine = [row for row in rows if source(row) == name]
+        held = sum(low <= factor(row) <= high for row in mine)
+        OUT.print(f"| {name} | {len(mine)} | {low:.2f} to {high:.2f} | {held} |")
+
+
 def main() -> None:
     """Print all rates, and whether the band of the others holds those of each source."""
     rows = published()
@@ -118,13 +131,10 @@ def main() -> None:
         kind += "" if row["grad_ckpt"] == "1" else ", kept"
         told = f"{float(row['tokens_per_second']):,.0f} | {worked_out(row):,.0f} | {factor(row):.2f}"
         OUT.print(f"| {source(row)} | {row['gpu']} | {kind} | {told} |")
-    OUT.print("\n| left out | rows | band of the others | within |\n|---|---|---|---|")
-    for name in sorted({source(row) for row in rows}):
-        low, high = band([row for row in rows if source(row) != name])
-        mine = [row for row in rows if source(row) == name]
-        held = sum(low <= factor(row) <= high for row in mine)
-        OUT.print(f"| {name} | {len(mine)} | {low:.2f} to {high:.2f} | {held} |")
-    OUT.print(f"\nthe band of all: {band(rows)[0]:.2f} to {band(rows)[1]:.2f}")
+    left_out("all cards", rows)
+    slow = [row for row in rows if CARDS[row["gpu"]].operations <= SLOW_CARD]
+    left_out("cards of up to 200 TFLOPS", slow)
+    left_out("faster cards", [row for row in rows if row not in slow])
     OUT.print("\n| source | card | answers of | published tokens/s | factor |\n|---|---|---|---|---|")
     for told, gpu, model, weights, rate in ANSWERS:
         found = answer_factor(gpu, model, weights, rate)

@@ -64,17 +64,16 @@ class FakeStep:
 
 
 def planned_step(shape: Shape, settings: MemorySettings) -> dict[str, float]:
-    """Return the plan's parts by the names of `FakeStep`; without checkpointing it counts nothing temporary."""
+    """Return the plan's parts by the names of `FakeStep`."""
     made = estimate(shape, settings)
     parts = {name: float(made.parts.get(name, 0)) for name in ("adapter", "gradients", "optimizer")}
-    head = 2.0 * shape.vocab * shape.hidden * (settings.full and settings.autocast)  # copied in the loss
+    head = terms.head_copy(shape, settings)  # made in the loss
     kept = saved_activations(shape, settings) + terms.cast_weights(shape, settings) - head
     parts |= {"weights": made.resident - sum(parts.values()), "kept": kept}
-    return (
-        parts
-        | {"loss": terms.loss_backward(shape, settings) + head}
-        | ({"temporary": made.phases["backward"] - kept} if settings.checkpointing else {})
-    )
+    parts["loss"] = terms.loss_forward(shape, settings) + head
+    back = max(made.phases[name] for name in ("backward", *(["loss"] if settings.full else [])) if name in made.phases)
+    norm = terms.magnitude_norm(shape, settings)
+    return parts | {"temporary": max(back - kept, norm and norm + terms.raised_input(shape, settings))}
 
 
 class Live(TorchDispatchMode):

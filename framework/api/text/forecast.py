@@ -72,6 +72,8 @@ def _memory(memory: Memory) -> Iterator[Fact]:
         "made up of",
         f"{', '.join(parts)}; at most {_gib(memory.phases[phase])} in a step ({phase}, {memory.tokens:,} tokens)",
     )
+    if memory.attention:
+        yield Fact("attention", memory.attention)
 
 
 def _work(work: Work) -> Fact:

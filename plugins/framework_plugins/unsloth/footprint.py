@@ -29,4 +29,4 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
         )
     if not on_gpu:
         return dataclasses.replace(settings, process=settings.process + IMPORT_BYTES)
-    return dataclasses.replace(settings, offloaded=settings.checkpointing)
+    return dataclasses.replace(settings, offloaded=settings.checkpointing, attention_choice="")

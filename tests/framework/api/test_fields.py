@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Interval, Le, Len, Lt, MaxLen, MultipleOf, P
 from omegaconf import MISSING
 
 from framework.api.component import GROUPS
-from framework.api.fields import fields, parse
+from framework.api.fields import OrWord, fields, parse
 from framework.api.schema import RunConfig
 from framework.hooks.session import current
 
@@ -47,13 +47,14 @@ class Example(Base):
     """A colour."""
     colours: Annotated[list[Colour], Len(1)] = field(default_factory=lambda: [Colour.blue])
     sizes: dict[str, Annotated[int, Ge(0)]] = field(default_factory=dict)
+    many: Annotated[int | str, OrWord("auto"), Gt(0)] = "auto"
 
 
 FIELDS = {each.name: each for each in fields(Example)}
 
 
 def test_fields_of_bases_come_first_and_each_has_the_sentence_under_it() -> None:
-    assert list(FIELDS) == ["first", "path", "rate", "colour", "colours", "sizes"]
+    assert list(FIELDS) == ["first", "path", "rate", "colour", "colours", "sizes", "many"]
     assert FIELDS["first"].doc == "The first."
     assert FIELDS["path"].doc == "A path that\ngoes over two lines."
     assert FIELDS["rate"].doc == ""
@@ -73,6 +74,7 @@ def test_a_field_without_a_default_is_required() -> None:
         ("colour", "Colour", "one of red, blue"),
         ("colours", "list[Colour]", "a list that is not empty, each one of red, blue"),
         ("sizes", "dict[int]", "named values, each a whole number of at least 0"),
+        ("many", "int or auto", "a whole number above 0, or auto"),
     ],
 )
 def test_types_and_ranges_are_put_into_words(name: str, kind: str, valid: str) -> None:

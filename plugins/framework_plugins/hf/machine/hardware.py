@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import math
 import os
 import sys
 import time
@@ -29,6 +30,7 @@ from framework.api.training import (
     TrainedWeight,
     estimate,
 )
+from framework_plugins.hf.packing.tree import common_prefix_length
 from framework_plugins.hf.settings.config import (
     CPU_DTYPE,
     CPU_LIMIT,
@@ -317,19 +319,26 @@ def choose_passes(
 
     It is the plan's own arithmetic, with the memory that is free now instead of what the driver reported.
     """
-    asked = PassLimits(plan.trainer.config.tokens_per_pass or 0)
-    if machine.device != "cuda" or not decides_passes(plan):
+    asked = PassLimits(plan.trainer.config.pass_tokens)
+    if not decides_passes(plan):
         return machine, asked
+    rows = [row.input_ids for group in groups for row in group.rows]
+    longest, mean, shared = max(map(len, rows)), None, 0
+    gpu = available_gpu(machine) if machine.device == "cuda" else None
+    if gpu is None:  # where passes of average rows may be longer, and what the first and the last share, all do
+        mean, shared = math.ceil(sum(map(len, rows)) / len(rows)), common_prefix_length(min(rows), max(rows))
     try:
         stored = source.parameters() if isinstance(source, CountedModelSource) else 0
         shape = Shape.from_config(source.config_json(), stored)
+        limits, needs = plan_passes(plan, shape, gpu, longest, shared, mean)
     except FrameworkError:  # of a shape that the arithmetic does not know
         return machine, asked
-    gpu, longest = available_gpu(machine), max(len(row.input_ids) for group in groups for row in group.rows)
-    limits, needs = plan_passes(plan, shape, gpu, longest, 0)
-    high = estimate(shape, needs).high / GIB
-    room = f"at most {high:.1f} GiB are needed, and {gpu.usable / GIB:.1f} are free"
-    machine.facts["passes"] = f"of at most {count(limits.tokens, 'token')} ({room})"
+    if gpu:
+        high = estimate(shape, needs).high / GIB
+        room = f"at most {high:.1f} GiB are needed, and {gpu.usable / GIB:.1f} are free"
+        machine.facts["passes"] = f"of at most {count(limits.tokens, 'token')} ({room})"
+    elif limits.rows:
+        machine.facts["passes"] = f"of up to {count(limits.rows, 'row')}, which are all of a step"
     if limits.kept is not None:
         machine.facts[CHECKPOINTING] = f"only in passes of more than {count(limits.kept, 'token')}"
     return replace(machine, checkpointing=machine.checkpointing and limits.kept is None), limits

@@ -18,7 +18,7 @@ from annotated_types import Ge, Gt, Interval, Len
 from omegaconf import MISSING
 
 from framework import FrameworkError
-from framework.api import Affects
+from framework.api import Affects, OrWord
 from framework.api.training import AdapterConfig, ModelConfig, QuantizationConfig, SamplerConfig, TrainerConfig
 from framework_plugins.hf.settings.library_fields import LORA_INSTEAD, SFT_INSTEAD, LoraArgs, SFTArgs
 
@@ -28,6 +28,8 @@ CPU_LIMIT = 2_000_000_000
 """Parameters above which `trainer.device=auto` does not train on a CPU: a step would take minutes."""
 ALL_LINEAR, ALL_EXPERTS = "all-linear", "all-experts"
 """Placeholders for the names of all linear layers, and of all parameters of experts, until the model is known."""
+AUTO = "auto"
+"""In place of a number that the program chooses."""
 PLAIN_NAME = re.compile(r"[\w.-]+")
 """A plain name of a layer; anything else is a regular expression."""
 RESERVED_TEMPLATE_ARGUMENTS = frozenset(
@@ -251,10 +253,11 @@ class HFTrainerConfig(TrainerConfig):
     gradient_checkpointing: Annotated[Switch, ~Affects.resume] = Switch.auto
     """Recompute activations in the backward pass instead of keeping them. auto: only on a GPU, in passes that are too
     long to keep them according to the plan."""
-    tokens_per_pass: Annotated[int | None, Gt(0), ~(Affects.base | Affects.resume)] = None
+    tokens_per_pass: Annotated[int | str, OrWord(AUTO), Gt(0), ~(Affects.base | Affects.resume)] = AUTO
     """Tokens of a forward and backward pass, padding included, whatever `per_device_train_batch_size` is: that times
-    `gradient_accumulation_steps` is the number of rows in a step, which stays the same. null: on a GPU as many as the
-    plan finds room for; on a CPU, and in a group of processes, those of `per_device_train_batch_size` rows."""
+    `gradient_accumulation_steps` is the number of rows in a step, which stays the same. auto: on a GPU as many as the
+    plan finds room for; on a CPU, with packing=tree, those of all rows of a step if they fit, or 1,024 if that is about
+    as fast; otherwise, and in a group of processes, those of `per_device_train_batch_size` rows."""
     packing: Annotated[Packing, ~Affects.resume] = Packing.tree
     """tree: a prefix that rows share is computed once, exactly; pad: rows side by side, with padding; none: rows one by
     one. If a tree would not be the same training, the run has rows side by side, on a GPU without padding where its
@@ -273,6 +276,11 @@ class HFTrainerConfig(TrainerConfig):
     """How many of the newest checkpoints are kept; the older ones are a reserve in case the newest is damaged."""
     args: SFTArgs = field(default_factory=SFTArgs)
     """Fields of TRL's SFTConfig that have no setting of their own here."""
+
+    @property
+    def pass_tokens(self) -> int:
+        """The tokens of a pass that are asked for; 0: none, the program chooses."""
+        return 0 if isinstance(self.tokens_per_pass, str) else self.tokens_per_pass
 
 
 @dataclass

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from framework import FrameworkError, Plan, Stage
-from framework.api import Gpu
+from framework.api import Gpu, host_memory
 from framework.api.training import (
     Attention,
     Loss,
@@ -107,12 +107,14 @@ class PassLimits:
     """How large the passes of a training are.
 
     Attributes:
-        tokens: of a pass; 0: `trainer.per_device_train_batch_size` rows.
+        tokens: of a pass; 0: rows decide.
         kept: tokens of the longest pass that keeps its activations; None: all do, or none, as checkpointing is set.
+        rows: of a pass that is a tree; 0: `trainer.per_device_train_batch_size`.
     """
 
     tokens: int = 0
     kept: int | None = None
+    rows: int = 0
 
 
 def footprint(
@@ -174,11 +176,12 @@ def plan_passes(
         state_bytes=_state_bytes(plan, shape, on_gpu=on_gpu),
         copies=False,  # torch's fused implementation changes the weights in place
         attention=KERNELS.get(config.attention, _sdpa(on_gpu=on_gpu, masked=masked)),
+        attention_choice=_attention_choice(plan, shape, attends=attends) if on_gpu else "",
         kernels=all(find_spec(block.kernel) for block in shape.counts if block.kernel),
         checkpointing=_checkpointing(config, on_gpu=on_gpu),
         # A head of which all or some rows are trained is peft's layer, and the model is asked for its logits.
         loss=Loss.plain if HEAD_NAME in getattr(adapter, "modules_to_save", []) or new_rows else Loss.learned,
-        chunk=HEAD_GPU * (1 + full) + LOGITS_GPU * wide if on_gpu else HEAD_CPU + LOGITS_CPU * wide,
+        chunk=HEAD_GPU + LOGITS_GPU * (full or wide) if on_gpu else HEAD_CPU + LOGITS_CPU * wide,
         varied=on_gpu and not tree,
         masked=masked,
         dropout=on_gpu and getattr(adapter, "lora_dropout", 0) > 0,
@@ -196,11 +199,24 @@ def plan_passes(
         sharded=group is not None and group.sharded,
         offloaded_weights=group is not None and group.cpu_offload,
     )
+    if (
+        not on_gpu
+        and tree
+        and config.gradient_accumulation_steps > 1
+        and not config.pass_tokens
+        and decides_passes(plan)
+    ):
+        step = grouped.per_device_train_batch_size * config.gradient_accumulation_steps
+        whole = replace(grouped, per_device_train_batch_size=step, gradient_accumulation_steps=1)
+        rows, length = _largest_pass(whole, longest, shared, mean or longest, on_gpu=False, tree=True)
+        larger = replace(settings, rows=rows, length=length)
+        if estimate(shape, larger).high <= cpu_room():
+            return PassLimits(rows=config.per_device_train_batch_size * config.gradient_accumulation_steps), larger
     if gpu is None or not on_gpu or not decides_passes(plan):
-        return PassLimits(config.tokens_per_pass or 0), settings
+        return PassLimits(config.pass_tokens), settings
     unit, step = math.ceil(plan.cost.rows) * longest, grouped.per_device_train_batch_size
     step = _cut_into_trees(step * config.gradient_accumulation_steps, longest, shared * tree, sys.maxsize)[0]
-    most = unit if config.packing is Packing.none else config.tokens_per_pass or min(GPU_PASS_TOKENS, max(unit, step))
+    most = unit if config.packing is Packing.none else config.pass_tokens or min(GPU_PASS_TOKENS, max(unit, step))
 
     def sized(tokens: int, *, checkpointing: bool) -> MemorySettings:
         rows = 1 if tree else math.ceil(tokens / longest)
@@ -223,12 +239,48 @@ def plan_passes(
 
     kept = 0 if config.gradient_checkpointing is Switch.enabled else fitting(checkpointing=False)
     if config.gradient_checkpointing is Switch.auto and kept >= min(most, MIN_KEPT_TOKENS):
-        tokens = min(most, config.tokens_per_pass or kept)
+        tokens = min(most, config.pass_tokens or kept)
         passes = [sized(each, checkpointing=each > kept) for each in {tokens, max(unit, tokens)}]
         return PassLimits(tokens, kept), max(passes, key=lambda each: estimate(shape, each).reserved)
     again = config.gradient_checkpointing is not Switch.disabled
-    tokens = config.tokens_per_pass or min(most, fitting(checkpointing=True) if again else kept) or unit
+    tokens = config.pass_tokens or min(most, fitting(checkpointing=True) if again else kept) or unit
     return PassLimits(tokens), sized(max(unit, tokens), checkpointing=again)
+
+
+def cpu_room() -> int:
+    """Return the bytes that this process may have, with those that it has."""
+    import psutil  # noqa: PLC0415 - 10 ms, for trainings on a CPU
+
+    return host_memory().available + int(psutil.Process().memory_info().rss)
+
+
+def _attention_choice(plan: Plan, shape: Shape, *, attends: bool) -> str:
+    """Say what `trainer.attention=auto` will choose on a GPU, and why, as far as config.json and settings tell.
+
+    Args:
+        plan: of the run.
+        shape: of its model.
+        attends: whether no layer keeps a state.
+    """
+    config: HFTrainerConfig = plan.trainer.config
+    if config.attention is not Kernels.auto:
+        return ""
+    if config.packing is not Packing.tree:
+        return f"sdpa, as trainer.packing={config.packing.value} has it"
+    if config.neftune_noise_alpha:
+        return "sdpa with padding, since trainer.neftune_noise_alpha keeps rows apart"
+    dropout = getattr(plan.adapter.config, "lora_dropout", 0.0)
+    padded = "padding" if dropout else "a dense mask for trees"
+    if not attends:
+        return f"sdpa with {padded}, since some layers keep a state"
+    here = not plan.planning.gpu
+    if here and find_spec("triton") is None:
+        return f"sdpa with {padded}, since triton is not installed"
+    reason = f"side by side without padding, since adapter.lora_dropout={dropout:g} keeps them from sharing tokens"
+    chosen = f"FlexAttention for rows {reason}" if dropout else "FlexAttention with block masks for trees"
+    doubts = ["its check on the card fails", *([] if here else ["triton is not installed there"])]
+    doubts += ["the model gives its windows to masks only"] * shape.windows
+    return f"{chosen}; sdpa instead if {' or '.join(doubts)}"
 
 
 def _sdpa(*, on_gpu: bool, masked: bool) -> Attention:
@@ -247,7 +299,7 @@ def _process() -> float:
 
 # Checkpointing costs a quarter of the speed, and a small model fits without it (decision 0064).
 def decides_passes(plan: Plan) -> bool:
-    """Whether the arithmetic decides on a GPU how large a pass is, and from which size on activations are recomputed.
+    """Whether the arithmetic decides how large a pass is, and on a GPU from which size on activations are recomputed.
 
     Where it is wrong, memory runs out once, and the step is repeated with smaller passes; a group cannot repeat a step,
     and Unsloth's kind of checkpointing is chosen when the model is loaded.
@@ -300,7 +352,7 @@ def _largest_pass(
     `packing/parts.py` does it. A common beginning that is repeated weighs more among shorter rows, so a step of average
     rows may stay whole where one of the longest is cut, and be the larger pass of the two.
     """
-    rows, tokens = (1 if config.packing is Packing.none else config.per_device_train_batch_size), config.tokens_per_pass
+    rows, tokens = (1 if config.packing is Packing.none else config.per_device_train_batch_size), config.pass_tokens
     step = rows * config.gradient_accumulation_steps
     if not tree:
         return (min(step, max(1, tokens // longest)) if tokens else rows), longest
@@ -513,7 +565,7 @@ def reductions(plan: Plan) -> Iterator[MemoryReduction]:
 
 
 def _smaller_passes(config: HFTrainerConfig) -> Iterator[MemoryReduction]:
-    tokens = config.tokens_per_pass or 0
+    tokens = config.pass_tokens
     while tokens > MIN_KEPT_TOKENS:
         tokens //= 2
         yield MemoryReduction(
@@ -524,7 +576,7 @@ def _smaller_passes(config: HFTrainerConfig) -> Iterator[MemoryReduction]:
             {"trainer.per_device_eval_batch_size": 1}, "nothing but a slower validation loss", price=0
         )
     rows, accumulated = config.per_device_train_batch_size, config.gradient_accumulation_steps
-    while rows > 1 and not config.tokens_per_pass:
+    while rows > 1 and not config.pass_tokens:
         divisor = next(number for number in range(2, rows + 1) if rows % number == 0)
         rows, accumulated = rows // divisor, accumulated * divisor
         smaller = {"trainer.per_device_train_batch_size": rows, "trainer.gradient_accumulation_steps": accumulated}

@@ -34,6 +34,11 @@ def test_what_fits_asks_for_no_attention() -> None:
     ]
 
 
+def test_the_attention_of_a_gpu_is_one_line() -> None:
+    facts = [*forecast_facts(replace(PLAIN, memory=replace(MEMORY, attention="sdpa, since")))]
+    assert [fact.text for fact in facts if fact.name == "attention"] == ["sdpa, since"]
+
+
 def test_what_does_not_fit_comes_with_its_changes() -> None:
     memory = replace(MEMORY, fit_status=FitStatus.too_large, rows_known=False)
     changes = [

@@ -20,7 +20,7 @@ KEPT, AGAIN = (f"trainer.gradient_checkpointing={switch}" for switch in ("disabl
 @pytest.mark.parametrize(
     "words",
     [
-        (PAD, KEPT), (NONE, KEPT), (PAD, DROPOUT, AGAIN), (PAD, "adapter=dora", KEPT), (PAD, NF4, DROPOUT, KEPT),
+        (PAD, KEPT), (NONE, KEPT), (PAD, DROPOUT, AGAIN), (PAD, "adapter=dora", KEPT), (PAD, NF4, AGAIN),
         (PAD, "adapter=full", KEPT), (PAD, "trainer.dtype=fp32", KEPT),
     ],
     ids=" ".join,
@@ -31,5 +31,7 @@ def test_a_step_on_a_gpu_takes_what_is_planned(words: tuple[str, ...]) -> None:
     taken, planned = fake_step(made, SHAPE, settings), planned_step(SHAPE, settings)
     resident = ("weights", "adapter", "gradients", "optimizer")
     assert [planned[name] for name in resident] == pytest.approx([getattr(taken, name) for name in resident], rel=0.01)
-    assert planned["kept"] == pytest.approx(taken.kept, rel=0.05)
+    parts = ("kept", "loss", *(["temporary"] if settings.checkpointing else []))  # else it is that of one layer
+    large = [name for name in parts if getattr(taken, name) > taken.peak / 20]
+    assert [planned[name] for name in large] == pytest.approx([getattr(taken, name) for name in large], rel=0.05)
     assert estimate(SHAPE, settings).allocated == pytest.approx(taken.peak, rel=0.05)

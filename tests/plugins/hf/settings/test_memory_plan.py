@@ -17,6 +17,7 @@ from framework.testing import compose
 from framework.util.gpus import CONTEXT, Gpu, named
 from framework.util.host import GIB
 from framework_plugins.hf.packing.parts import Packer
+from framework_plugins.hf.settings import memory_plan
 from framework_plugins.hf.settings.config import CPU_DTYPE, Packing
 from framework_plugins.hf.settings.memory_plan import (
     GPU_PASS_TOKENS,
@@ -122,6 +123,52 @@ def test_passes_on_a_gpu_are_as_large_as_fit_and_keep_activations_up_to_a_size(
         assert fits(limits.kept, checkpointing=False)
         assert limits.kept >= whole or not fits(limits.kept + PASS_STEP, checkpointing=False)
     assert needs.tokens >= max(longest, limits.tokens) or not needs.checkpointing
+
+
+@pytest.mark.parametrize(
+    ("words", "room", "rows"),
+    [
+        ((), 10**12, 8),
+        ((), 10**9, 0),  # rows as configured, where all of a step may not fit
+        (("trainer.gradient_accumulation_steps=1",), 10**12, 0),  # they are all of a step
+        (("trainer.packing=pad",), 10**12, 0),
+        (("adapter.lora_dropout=0.1",), 10**12, 0),
+        (("trainer.tokens_per_pass=512",), 10**12, 0),
+    ],
+)
+def test_a_pass_on_a_cpu_may_have_all_rows_of_a_step_where_they_fit(
+    words: tuple[str, ...], room: int, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_plan, "cpu_room", lambda: room)
+    some = plan("trainer.per_device_train_batch_size=2", "trainer.gradient_accumulation_steps=4", *words)
+    limits, needs = plan_passes(some, SHAPE, None, 100, 60)
+    assert limits.rows == rows
+    assert needs.tokens == 60 + 8 * 40 or not rows
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "FlexAttention with block masks for trees; sdpa instead if its check on the card fails"),
+        (
+            ("adapter.lora_dropout=0.05", "plan.gpu=rtx4090", "stages=[plan]"),
+            "FlexAttention for rows side by side without padding, since adapter.lora_dropout=0.05 keeps them from "
+            "sharing tokens; sdpa instead if its check on the card fails or triton is not installed there",
+        ),
+        (("trainer.packing=pad",), "sdpa, as trainer.packing=pad has it"),
+        (("trainer.neftune_noise_alpha=5",), "sdpa with padding, since trainer.neftune_noise_alpha keeps rows apart"),
+        (("trainer.attention=eager",), ""),
+    ],
+)
+def test_the_attention_that_a_gpu_gets_is_told_with_its_reason(
+    words: tuple[str, ...], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_plan, "find_spec", lambda _: ModuleSpec("triton", None))
+    assert settings(*words).attention_choice == told
+    assert settings(*words, gpu=None).attention_choice == ""
+    monkeypatch.setattr(memory_plan, "find_spec", lambda _: None)
+    here = "plan.gpu=rtx4090" not in words
+    assert ("since triton is not installed" in settings(*words).attention_choice) == (here and "Flex" in told)
 
 
 def test_the_size_of_a_pass_that_is_asked_for_is_taken_anywhere() -> None:
