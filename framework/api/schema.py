@@ -54,6 +54,7 @@ __all__ = [
     "RolloutConfig",
     "RunConfig",
     "SamplerConfig",
+    "SamplingParams",
     "ScheduleConfig",
     "SpeakerConfig",
     "Stage",
@@ -272,6 +273,28 @@ class PassCost:
 
 
 @dataclass(frozen=True)
+class SamplingParams:
+    """How answers are drawn: what vLLM's SamplingParams and transformers' GenerationConfig have in common.
+
+    Attributes:
+        n: answers to each prompt.
+        max_new_tokens: most tokens of an answer, the stop token included.
+        temperature: what the logits are divided by.
+        top_p: draw from the likeliest tokens with this total probability.
+        seed: of the draws.
+        first: the number of the first prompt among those that share the seed; another process draws the answers to the
+            prompts before it.
+    """
+
+    n: int = 1
+    max_new_tokens: int = 256
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 0
+    first: int = 0
+
+
+@dataclass(frozen=True)
 class Rates:
     """Learning rates outside of which a training rarely goes well, and the one to take instead."""
 
@@ -309,6 +332,10 @@ class MethodConfig:
         Each can be the objective of a sweep, and decide which validation is the best.
         """
         return ()
+
+    def sampling(self, seed: int) -> SamplingParams:
+        """Return how answers are drawn; a method that samples has settings for it."""
+        return SamplingParams(seed=seed)
 
     def draw_seconds(self) -> float:
         """Return how many seconds a draw of answers may take; a method that samples has a setting for it."""
