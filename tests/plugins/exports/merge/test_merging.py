@@ -17,6 +17,7 @@ from framework import FrameworkError, testing
 from framework.api.plan import Plan
 from framework_plugins.exports.config import Dtype
 from framework_plugins.exports.merge.merging import merge
+from framework_plugins.hf.machine.hardware import peak_memory
 from tests.support.bases import adapted, tiny_base
 
 IDS = torch.arange(40).reshape(2, 20) * 7 % 380
@@ -287,12 +288,6 @@ def test_a_merged_model_stops_at_the_tokens_at_which_the_run_did(tmp_path: Path)
     assert said["eos_token_id"] == [0, eos]
 
 
-def peak() -> int:
-    """Return the most memory that this process had since it was last forgotten, in bytes."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-
-
 @pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc", reason="gives free memory back and reads its peak as glibc and Linux do"
 )
@@ -306,9 +301,9 @@ def test_a_merge_takes_the_memory_of_a_shard_and_not_of_the_model(tmp_path: Path
         # What libraries take once, the small merge has taken; what the heap keeps free, the large one would use.
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-        before = peak()
+        before = peak_memory("cpu")
         merge(plan_for(base), tmp_path / name / "adapter", tmp_path / name / "merged", max_shard_size="20MB")
-        taken = peak() - before
+        taken = peak_memory("cpu") - before
     shards = sorted(file.stat().st_size for file in (tmp_path / "large/base").glob("*.safetensors"))
     matrix = 4 * 512 * 2048
     assert len(shards) > 3
