@@ -263,6 +263,7 @@ class PassCost:
         rollout_tokens: tokens that are generated for a group.
         asks_base: whether each step asks the base, its adapter switched off, since the answers come with the step.
         iterations: optimizer steps on the rows of a step, before those of another one come.
+        apart: whether rows of a group may go through passes of their own.
     """
 
     rows: float = 1.0
@@ -270,6 +271,7 @@ class PassCost:
     rollout_tokens: float = 0.0
     asks_base: bool = False
     iterations: int = 1
+    apart: bool = False
 
 
 @dataclass(frozen=True)

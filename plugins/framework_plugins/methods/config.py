@@ -340,7 +340,7 @@ class GrpoConfig(SamplingConfig):
         """Return what a prompt takes: answers are drawn and learned, and read before where old scores are needed."""
         steps, reference = self.num_iterations, self.beta > 0
         more = reference * steps + (not self.on_policy)
-        return replace(super().cost(), more_forwards=more, asks_base=reference, iterations=steps)
+        return replace(super().cost(), more_forwards=more, asks_base=reference, iterations=steps, apart=True)
 
     @property
     def on_policy(self) -> bool:

@@ -11,9 +11,8 @@ from transformers import ContinuousBatchingConfig, GenerationConfig
 from framework import FrameworkError
 from framework.api import Prompt, count, host_memory
 from framework.api.training import Generator, Sampled, SamplingModel, SamplingParams
-from framework_plugins.hf.generate.merged import ROOM, merged, merged_bytes
+from framework_plugins.hf.generate.merged import merged, merged_bytes
 from framework_plugins.hf.packing.tree_attention import ATTENTION_NAME
-from framework_plugins.hf.settings.config import Switch
 from framework_plugins.hf.settings.rollouts import ContinuousRolloutConfig, ModelRolloutConfig
 
 HALF = 2
@@ -36,11 +35,8 @@ class OwnBatches:
         return draw
 
     def _merges(self, model: Any) -> bool:
-        if self.config.merge is not Switch.auto:
-            return self.config.merge is Switch.enabled
-        # In fp32 it brought at most 3%, and in bf16 a quarter.
         half = model.device.type == "cpu" and model.dtype.itemsize == HALF
-        return half and host_memory().available >= ROOM * merged_bytes(model)
+        return self.config.merges(merged_bytes(model), host_memory().available, half_on_cpu=half)
 
 
 class Continuous:

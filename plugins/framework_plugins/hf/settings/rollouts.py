@@ -13,6 +13,9 @@ from framework.api import Gpu
 from framework.api.training import ImportanceSampling, RolloutConfig
 from framework_plugins.hf.settings.config import Dtype, HFTrainerConfig, LoraAdapterConfig, NoQuantizationConfig, Switch
 
+ROOM = 2
+"""A model is merged if this many times the merged weights are free."""
+
 
 @dataclass
 class ModelRolloutConfig(RolloutConfig):
@@ -22,6 +25,13 @@ class ModelRolloutConfig(RolloutConfig):
     """Merge LoRA into the weights while answers are drawn, and put the weights of the base back after it. It takes
     their memory a second time. auto: in 16 bits on a CPU with enough free memory, where it draws a quarter faster; on a
     GPU nobody has measured it."""
+
+    def merges(self, size: float, free: float, *, half_on_cpu: bool) -> bool:
+        """Whether weights with so many bytes are merged if so many are free."""
+        if self.merge is not Switch.auto:
+            return self.merge is Switch.enabled
+        # In fp32 it brought at most 3%, and in bf16 a quarter.
+        return half_on_cpu and free >= ROOM * size
 
 
 @dataclass
