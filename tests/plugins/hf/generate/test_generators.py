@@ -18,7 +18,7 @@ from framework import FrameworkError
 from framework.api.records import IGNORE, TokenRow
 from framework.api.registry import components
 from framework.api.training import SamplingModel, SamplingParams
-from framework.testing.suites import RolloutSuite
+from framework.testing import RolloutSuite
 from framework.testing.suites.rollout import ASKED
 from framework_plugins.hf.generate.merged import merged, merged_bytes
 from framework_plugins.hf.model import HFModel
