@@ -52,6 +52,14 @@ def data_file(rows: Rows, write_rows: Callable[[Rows], Path]) -> Path:
     return write_rows(rows)
 
 
+@pytest.fixture
+def place(tmp_path: Path, data_file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a working folder with data, and be in it."""
+    (tmp_path / "rows.jsonl").write_bytes(data_file.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the kinds, and start the longest file first, so that the other worker does the rest beside it."""

@@ -15,7 +15,7 @@ from typing import Any, SupportsFloat
 
 from framework.api.protocols import AnswerMetric, AnyMetric, Generator, Reward, RewardContext
 from framework.api.records import Answer, Answered, Prompt, Rewards, Sampled
-from framework.api.schema import MethodConfig, RewardConfig
+from framework.api.schema import MethodConfig, RewardConfig, SamplingParams
 from framework.api.scoring import question
 from framework.api.selection import Selection
 from framework.util.errors import FrameworkError, error_location, summarize_error
@@ -197,13 +197,14 @@ def limited(generate: Generator, config: MethodConfig) -> Generator:
     """Return what draws the same answers within the seconds that the method has for that."""
     max_seconds = config.draw_seconds()
 
-    def draw(prompts: Sequence[Prompt], n: int, **settings: Any) -> Sequence[Sequence[Sampled]]:
+    def draw(prompts: Sequence[Prompt], params: SamplingParams) -> Sequence[Sequence[Sampled]]:
         try:
-            return within(max_seconds, partial(generate, prompts, n, **settings))
+            return within(max_seconds, partial(generate, prompts, params))
         except TookTooLongError as error:
             raise FrameworkError(
-                f"drawing {n} answers to {_places(prompts)} takes longer than method.max_draw_seconds={max_seconds:g}: "
-                "raise it, or draw fewer or shorter answers (method.num_generations, method.max_completion_length)"
+                f"drawing {params.n} answers to {_places(prompts)} takes longer than "
+                f"method.max_draw_seconds={max_seconds:g}: raise it, or draw fewer or shorter answers "
+                "(method.num_generations, method.max_completion_length)"
             ) from error
 
     return draw

@@ -54,6 +54,7 @@ __all__ = [
     "RolloutConfig",
     "RunConfig",
     "SamplerConfig",
+    "SamplingParams",
     "ScheduleConfig",
     "SpeakerConfig",
     "Stage",
@@ -262,6 +263,7 @@ class PassCost:
         rollout_tokens: tokens that are generated for a group.
         asks_base: whether each step asks the base, its adapter switched off, since the answers come with the step.
         iterations: optimizer steps on the rows of a step, before those of another one come.
+        apart: whether rows of a group may go through passes of their own.
     """
 
     rows: float = 1.0
@@ -269,6 +271,29 @@ class PassCost:
     rollout_tokens: float = 0.0
     asks_base: bool = False
     iterations: int = 1
+    apart: bool = False
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How answers are drawn: what vLLM's SamplingParams and transformers' GenerationConfig have in common.
+
+    Attributes:
+        n: answers to each prompt.
+        max_new_tokens: most tokens of an answer, the stop token included.
+        temperature: what the logits are divided by.
+        top_p: draw from the likeliest tokens with this total probability.
+        seed: of the draws.
+        first: the number of the first prompt among those that share the seed; another process draws the answers to the
+            prompts before it.
+    """
+
+    n: int = 1
+    max_new_tokens: int = 256
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 0
+    first: int = 0
 
 
 @dataclass(frozen=True)
@@ -309,6 +334,10 @@ class MethodConfig:
         Each can be the objective of a sweep, and decide which validation is the best.
         """
         return ()
+
+    def sampling(self, seed: int) -> SamplingParams:
+        """Return how answers are drawn; a method that samples has settings for it."""
+        return SamplingParams(seed=seed)
 
     def draw_seconds(self) -> float:
         """Return how many seconds a draw of answers may take; a method that samples has a setting for it."""

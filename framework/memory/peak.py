@@ -142,7 +142,7 @@ def _phases(shape: Shape, settings: MemorySettings) -> dict[str, float]:
         later = sum(_parts(shape, settings).get(name, 0) for name in ("gradients", "optimizer"))
         phases["loading"] = max(0.0, settings.file - later)
     if settings.answer_rows:
-        phases["answers"] = terms.kv_cache(shape, settings) + terms.dequantized(shape, settings)
+        phases["answers"] = terms.kv_cache(shape, settings) + terms.dequantized(shape, settings) + settings.merged
         if settings.sharded:  # they are made by one process, which then has the whole model
             base = sum(terms.base_weights(shape, settings).values())
             phases["answers"] += base - sum(_parts(shape, settings).values())

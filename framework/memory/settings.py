@@ -82,6 +82,7 @@ class MemorySettings:
         evaluated_length: tokens of the longest of them; 0: as in training.
         answer_rows: prompts that are answered at a time; 0: none.
         answer_tokens: tokens of a prompt with its answer.
+        merged: bytes of weights that the adapter is merged into while answers are drawn, beside those of the base.
         processes: of the group that trains; 1: one.
         sharded: whether each of them holds a piece of weights, gradients and optimizer only.
         offloaded_weights: whether those pieces lie in the CPU's memory.
@@ -123,6 +124,7 @@ class MemorySettings:
     evaluated_length: int = 0
     answer_rows: int = 0
     answer_tokens: int = 0
+    merged: float = 0.0
     processes: int = 1
     sharded: bool = False
     offloaded_weights: bool = False

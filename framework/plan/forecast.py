@@ -233,11 +233,14 @@ def work(context: PlanContext, rows: KnownRows) -> Work:
     operations *= _passes(cost)
     past = known.speeds(speed_key(context))
     seconds: tuple[float, float] | None = None
+    drawing = 0.0
     if past:
         seconds = operations / (max(past) * MARGIN), operations / (min(past) / MARGIN)
     elif step := _least_step_seconds(context, rows, computed / an_epoch, length):
-        each = steps * step * _passes(cost)
+        each = steps * step * _passes(dataclasses.replace(cost, rollout_tokens=0))
         seconds = each * speed.FASTEST, each * speed.SLOWEST
+        drawing = math.ceil(steps / cost.iterations) * _drawing_seconds(context)
+    evaluating = _evaluation_seconds(context, rows)
     return Work(
         rows=rows.rows,
         tokens=rows.tokens,
@@ -248,7 +251,7 @@ def work(context: PlanContext, rows: KnownRows) -> Work:
         seconds_low=seconds and seconds[0],
         seconds_high=seconds and seconds[1],
         from_published=seconds is not None and not past,
-        evaluation_seconds=_evaluation_seconds(context, rows),
+        evaluation_seconds=drawing + (evaluating or 0.0) if drawing else evaluating,
         price_per_hour=context.plan.planning.price_per_hour,
         rates=rates(context.plan.rate_factor(steps), training.learning_rate, steps),
     )
@@ -258,14 +261,26 @@ def _least_step_seconds(context: PlanContext, rows: KnownRows, tokens: float, le
     """Return what a step takes at the least; None if nothing is published that would say it."""
     plan, settings = context.plan, context.settings
     card = speed.card(context.device) if context.used else None
-    # Nothing is published of products in fp32, of groups, or of answers that are drawn.
-    if card is None or settings.wide or settings.processes > 1 or plan.cost.rollout_tokens:
+    drawn, several = plan.cost.rollout_tokens, plan.cost.rows > 1
+    # Nothing is published of products in fp32, of groups, or of a draw before the training.
+    if card is None or settings.wide or settings.processes > 1 or (drawn and not several):
         return None
     share = plan.batch / rows.rows  # of an epoch
     return speed.step_seconds(
         context.shape, settings, card, rows=plan.batch * plan.cost.rows, tokens=tokens,
-        learned=rows.supervised_tokens * share, length=length,
+        learned=rows.supervised_tokens * share + plan.batch * drawn, length=length,
     )  # fmt: skip
+
+
+def _drawing_seconds(context: PlanContext) -> float:
+    """Return how long the answers of a step take at most that a method draws; 0 if nothing says it."""
+    plan, settings = context.plan, context.settings
+    card = speed.card(context.device) if context.used else None
+    if card is None or not plan.cost.rollout_tokens or not settings.answer_rows:
+        return 0.0
+    params = plan.method.config.sampling(plan.seed)
+    batches = math.ceil(plan.batch * params.n / settings.answer_rows)
+    return batches * params.max_new_tokens * speed.token_seconds(context.shape, settings, card) * speed.ANSWER_SLOWEST
 
 
 def _evaluation_seconds(context: PlanContext, rows: KnownRows) -> float | None:

@@ -33,7 +33,7 @@ from framework.api.protocols import (
 from framework.api.records import Answer, EvalResult, Measure, Prompt, Sampled, Severity, TokenRow, TrainingIssue
 from framework.api.rewarding import RunRewards
 from framework.api.run_folder import TRAINING_STATE
-from framework.api.schema import Action, Affects
+from framework.api.schema import Action, Affects, SamplingParams
 from framework.api.scoring import with_reference
 from framework.data.reward_audit import drawn
 from framework.evaluate.measure import Measuring, first_items
@@ -94,23 +94,20 @@ def generator_of(model: Model) -> Generator:
     return cast("Generator", one_by_one)
 
 
-def _streamed(
-    model: Model,
-    prompts: Sequence[Prompt],
-    n: int,
-    *,
-    max_new_tokens: int,
-    temperature: float,
-    top_p: float,
-    seed: int,
-    first: int = 0,
-) -> list[list[Answer]]:
-    def answer(prompt: Prompt, own: int) -> Answer:
-        pieces = model.stream(prompt, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=own)
-        ids = tuple(model.tokenize(text := "".join(pieces)))
-        return Answer(text, len(ids), stopped=len(ids) < max_new_tokens, ids=ids)
+def _streamed(model: Model, prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Answer]]:
+    most = params.max_new_tokens
 
-    return [[answer(prompt, _seed(seed, place, k)) for k in range(n)] for place, prompt in enumerate(prompts, first)]
+    def answer(prompt: Prompt, seed: int) -> Answer:
+        pieces = model.stream(
+            prompt, max_new_tokens=most, temperature=params.temperature, top_p=params.top_p, seed=seed
+        )
+        ids = tuple(model.tokenize(text := "".join(pieces)))
+        return Answer(text, len(ids), stopped=len(ids) < most, ids=ids)
+
+    return [
+        [answer(prompt, _seed(params.seed, place, k)) for k in range(params.n)]
+        for place, prompt in enumerate(prompts, params.first)
+    ]
 
 
 def _seed(*parts: int) -> int:

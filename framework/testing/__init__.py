@@ -28,22 +28,16 @@ from framework.testing.echo import (
     plan,
 )
 from framework.testing.plugin import check_plugin
-from framework.testing.suites import (
-    AuditSuite,
-    BackendSuite,
-    CallbackSuite,
-    ExporterSuite,
-    FormatterSuite,
-    LoggerSuite,
-    LossSuite,
-    MethodSuite,
-    MetricSuite,
-    OptimizerSuite,
-    RolloutSuite,
-    SamplerSuite,
-    ScheduleSuite,
-    SourceSuite,
-)
+from framework.testing.suites.audit import AuditSuite
+from framework.testing.suites.backend import BackendSuite
+from framework.testing.suites.exporter import ExporterSuite
+from framework.testing.suites.formatter import FormatterSuite
+from framework.testing.suites.logger import LoggerSuite
+from framework.testing.suites.metric import MetricSuite
+from framework.testing.suites.objective import LossSuite, MethodSuite
+from framework.testing.suites.rollout import RolloutSuite
+from framework.testing.suites.source import SourceSuite
+from framework.testing.suites.training import CallbackSuite, OptimizerSuite, SamplerSuite, ScheduleSuite
 
 __all__ = [
     "AuditSuite",

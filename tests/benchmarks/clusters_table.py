@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 from rich.console import Console
 from rich.table import Table
 
-from framework.memory import Loss, MemorySettings, Shape, estimate
-from framework.memory.peak import Estimate
+from framework.memory import Loss, MemorySettings, Shape
 from framework.memory.terms import trained_bytes, trained_parameters
 from framework.plan.speed import flops
 from framework.util.gpus import named
 from framework.util.host import GIB
-from tests.benchmarks.gpus_table import EFFICIENCY, FLOPS, LENGTH, LORA, SHAPES
+from tests.benchmarks.gpus_table import FLOPS, LENGTH, LORA, SHAPES, Line
 
 COUNTS = (8, 64, 512)
 TOKENS = 1e9
@@ -46,20 +45,8 @@ TITLE = (
 )
 
 
-@dataclass(frozen=True)
-class ClusterLine:
-    """A model with a method on a number of GPUs, with FSDP2."""
-
-    model: str
-    method: str
-    count: int
-    shape: Shape
-    settings: MemorySettings
-
-    @property
-    def made(self) -> Estimate:
-        """What each GPU needs."""
-        return estimate(self.shape, self.settings)
+class ClusterLine(Line):
+    """All GPUs with FSDP2."""
 
     @property
     def fits(self) -> bool:
@@ -81,12 +68,6 @@ class ClusterLine:
     def traffic(self) -> float:
         """Seconds of a step in which bytes move: between machines, a ring enters each of them by all of its cards."""
         return self.moved / (IN_A_MACHINE if self.count <= MACHINE else MACHINE * BETWEEN)
-
-    @property
-    def computing(self) -> float:
-        """Seconds of a step in which a GPU computes."""
-        tokens = self.settings.tokens
-        return flops(self.shape, self.settings, tokens, tokens, LENGTH) / (FLOPS * EFFICIENCY)
 
     @property
     def hours(self) -> float:

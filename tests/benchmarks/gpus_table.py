@@ -42,8 +42,8 @@ COUNTS = (1, 8)
 
 
 @dataclass(frozen=True)
-class GpuLine:
-    """A model with a method on a number of GPUs: one by itself, several with FSDP2."""
+class Line:
+    """A model with a method on a number of GPUs."""
 
     model: str
     method: str
@@ -57,16 +57,20 @@ class GpuLine:
         return estimate(self.shape, self.settings)
 
     @property
+    def computing(self) -> float:
+        """Seconds in which a GPU computes one pass, which is a step."""
+        tokens = self.settings.tokens
+        return flops(self.shape, self.settings, tokens, tokens, LENGTH) / (FLOPS * EFFICIENCY)
+
+
+class GpuLine(Line):
+    """One GPU by itself, several with FSDP2."""
+
+    @property
     def gpu(self) -> str:
         """The smallest GPU that is known and holds it."""
         fitting = (name for name in sorted(KNOWN, key=KNOWN.__getitem__) if named(name).usable >= self.made.high)
         return next(fitting, "-")
-
-    @property
-    def computing(self) -> float:
-        """Seconds in which a GPU computes one pass."""
-        tokens = self.settings.tokens
-        return flops(self.shape, self.settings, tokens, tokens, LENGTH) / (FLOPS * EFFICIENCY)
 
     @property
     def trained(self) -> float:

@@ -90,16 +90,13 @@ def do(step: str, folder: Path) -> None:
 
 def measure(step: str, tiny: Path, folder: Path) -> None:
     """Print the peak of a step in bytes; for a process that does nothing else."""
-
-    def peak() -> int:
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    from framework_plugins.hf.machine.hardware import peak_memory
 
     do(step, tiny)
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
-    before = peak()
+    before = peak_memory("cpu")
     do(step, folder)
-    print(f"peak {peak() - before}")  # noqa: T201 - for the process that asked
+    print(f"peak {peak_memory('cpu') - before}")  # noqa: T201 - for the process that asked
 
 
 def child(*words: str) -> str:

@@ -22,9 +22,7 @@ from framework.api.records import OLD_LOG_PROBS, Answered, Artifact, Example, Ex
 from framework.api.schema import Role
 from framework.hooks.session import current
 from framework.run.export import fingerprint
-from framework.testing.checks.all import HEAVY
-from framework.testing.plugin import check_plugin
-from framework.testing.suites import (
+from framework.testing import (
     AuditSuite,
     BackendSuite,
     ExporterSuite,
@@ -34,9 +32,10 @@ from framework.testing.suites import (
     MethodSuite,
     MetricSuite,
     SourceSuite,
-    Suite,
 )
-from framework.testing.suites.base import Rows
+from framework.testing.checks.all import HEAVY
+from framework.testing.plugin import check_plugin
+from framework.testing.suites.base import Rows, Suite
 from framework.util.process import PythonProcess
 from framework_plugins.methods.config import ADVANTAGE, ANSWERS, TOKENS
 from tests.support.copies import in_place_of_processes

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from framework.api.records import Answer, Prompt, Rewards, Sampled, TokenGroup
+    from framework.api.schema import SamplingParams
 
 
 @dataclass
@@ -60,22 +61,8 @@ class Rewarder(Protocol):
 class Generator(Protocol):
     """Answers prompts with the weights that the model has now."""
 
-    def __call__(
-        self,
-        prompts: Sequence[Prompt],
-        n: int,
-        *,
-        max_new_tokens: int,
-        temperature: float,
-        top_p: float,
-        seed: int,
-        first: int = 0,
-    ) -> Sequence[Sequence[Sampled]]:
-        """Draw `n` answers to each prompt; the same weights and seed give the same answers, in any batches.
-
-        `first` is the number of the first of these prompts among those that share the seed: another process draws the
-        answers to the prompts before it.
-        """
+    def __call__(self, prompts: Sequence[Prompt], params: SamplingParams) -> Sequence[Sequence[Sampled]]:
+        """Draw answers to each prompt; the same weights and seed give the same answers, in any batches."""
 
 
 class SamplingModel(Protocol):

@@ -54,7 +54,8 @@ class Work:
     """What a run does: rows, tokens of an epoch, steps, and seconds of training, None if the speed is not known.
 
     The seconds are those of earlier runs on this machine, or `from_published` speeds of others. `evaluation_seconds` is
-    what all answers take at most. `rates` are the learning rates of some steps, from the first to the last.
+    what all answers take at most, with those that a method draws if `from_published`. `rates` are the learning rates of
+    some steps, from the first to the last.
     """
 
     rows: int

@@ -68,10 +68,10 @@ def _memory(memory: Memory) -> Iterator[Fact]:
     whole = memory.allocated
     parts = [f"{name} {_gib(size)}" for name, size in memory.parts.items() if size > SHOWN_SHARE * whole]
     phase = max(memory.phases, key=lambda name: memory.phases[name])
-    yield Fact(
-        "made up of",
-        f"{', '.join(parts)}; at most {_gib(memory.phases[phase])} in a step ({phase}, {memory.tokens:,} tokens)",
-    )
+    answers = 0 if phase == "answers" else memory.phases.get("answers", 0)
+    beside = f", and {_gib(answers)} while answers are made" if answers > SHOWN_SHARE * whole else ""
+    step = f"at most {_gib(memory.phases[phase])} in a step ({phase}, {memory.tokens:,} tokens)"
+    yield Fact("made up of", f"{', '.join(parts)}; {step}{beside}")
     if memory.attention:
         yield Fact("attention", memory.attention)
 

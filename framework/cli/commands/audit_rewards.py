@@ -34,8 +34,6 @@ from framework.util.errors import FrameworkError
 
 FOUND = 1
 SHOWN_CHARACTERS = 60
-MOST_TOKENS, PLAIN = 256, {"temperature": 1.0, "top_p": 1.0}
-"""Of a method that does not say how it draws answers."""
 METHOD = "method=best_of_n"
 """What an audit needs to know of a run that names no method: how answers are drawn."""
 
@@ -103,11 +101,10 @@ def _audit(words: Sequence[str], prompts: int, answers: int) -> tuple[list[Findi
         if answers < 1 or not some or not reward.rewards:
             return found, [], []
         config = plan.method.config
-        settings = {name: getattr(config, name) for name in ("temperature", "top_p") if hasattr(config, name)}
-        most = getattr(config, "max_completion_length", MOST_TOKENS)
+        params = dataclasses.replace(config.sampling(plan.seed), n=answers)
         with model.as_base():
             generate = rewarding.limited(generator_of(model), config)
-            groups = generate(some, answers, max_new_tokens=most, seed=plan.seed, **{**PLAIN, **settings})
+            groups = generate(some, params)
     flat = [(prompt, answer) for prompt, group in zip(some, groups, strict=True) for answer in group]
     asked, said = [prompt for prompt, _ in flat], [answer for _, answer in flat]
     rewards = reward(asked, said)

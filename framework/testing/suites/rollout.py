@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from framework.api.protocols import Rollout, SamplingModel
 from framework.api.records import IGNORE, Message, Prompt, Sampled
 from framework.api.registry import components
+from framework.api.schema import SamplingParams
 from framework.api.selection import Selection
 from framework.testing.suites.base import Suite, expect
 
@@ -45,9 +46,8 @@ class RolloutSuite(Suite):
     ) -> list[list[Sampled]]:
         """Draw answers to prompts."""
         rollout: Rollout = self.create(folder)
-        given = rollout.generator(self.model(folder))(
-            prompts, ANSWERS, max_new_tokens=TOKENS, temperature=1.0, top_p=1.0, seed=seed, first=first
-        )
+        params = SamplingParams(ANSWERS, TOKENS, seed=seed, first=first)
+        given = rollout.generator(self.model(folder))(prompts, params)
         return [list(some) for some in given]
 
     def test_each_prompt_has_its_answers(self, tmp_path: Path) -> None:

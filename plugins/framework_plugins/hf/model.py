@@ -30,6 +30,7 @@ from framework.api.training import (
     Role,
     Rollout,
     Sampled,
+    SamplingParams,
     TextForm,
     TokenGroup,
     TokenRow,
@@ -256,64 +257,29 @@ class HFModel:
             task.batch_size, start=task.shared, batches=self._answers,
         )  # fmt: skip
 
-    def sample(
-        self,
-        prompts: Sequence[Prompt],
-        n: int,
-        *,
-        max_new_tokens: int,
-        temperature: float,
-        top_p: float,
-        seed: int,
-        first: int = 0,
-    ) -> Sequence[Sequence[Sampled]]:
-        """Draw `n` answers to each prompt, with what `rollout=` says."""
+    def sample(self, prompts: Sequence[Prompt], params: SamplingParams) -> Sequence[Sequence[Sampled]]:
+        """Draw answers to each prompt, with what `rollout=` says."""
         self._in_eval_mode()
         if self._generator is None:
             rollout: Rollout = self.plan.rollout.create()
             self._generator = rollout.generator(self)
-        return self._generator(
-            prompts, n, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed, first=first
-        )
+        return self._generator(prompts, params)
 
-    def draw(
-        self,
-        prompts: Sequence[Prompt],
-        n: int,
-        *,
-        max_new_tokens: int,
-        temperature: float,
-        top_p: float,
-        seed: int,
-        first: int = 0,
-    ) -> list[list[Sampled]]:
+    def draw(self, prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Sampled]]:
         """Draw with the model itself; see `sample.sample`."""
-        draw = partial(self._draw, temperature=temperature, top_p=top_p)
         if self.episodes:
-            return self.episodes(prompts, n, draw, max_new_tokens=max_new_tokens, seed=seed)
-        starts = list(map(self.prompt_ids, prompts))
-        drawn = draw(starts, n, max_new_tokens=max_new_tokens, seed=seed, first=first)
+            return self.episodes(prompts, params, self._draw)
+        drawn = self._draw([*map(self.prompt_ids, prompts)], params)
         return [
             [self.sampled(prompt, each.ids, each.log_probs) for each in some]
             for prompt, some in zip(prompts, drawn, strict=True)
         ]
 
-    def _draw(
-        self,
-        starts: Sequence[list[int]],
-        n: int,
-        *,
-        max_new_tokens: int,
-        temperature: float,
-        top_p: float,
-        seed: int,
-        first: int = 0,
-    ) -> list[list[Drawn]]:
+    def _draw(self, starts: Sequence[Sequence[int]], params: SamplingParams) -> list[list[Drawn]]:
         """Continue rows of token ids; see `sample.sample`."""
         return sample(
-            self._in_eval_mode(), self.tokenizer, starts, n, self.stop_ids, self.config.per_device_eval_batch_size,
-            self._draws, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed, first=first,
-            share=self.forward_plan.prefix_reusable,
+            self._in_eval_mode(), self.tokenizer, starts, params, self.stop_ids,
+            self.config.per_device_eval_batch_size, self._draws, share=self.forward_plan.prefix_reusable,
         )  # fmt: skip
 
     def _episodes(self) -> Episodes | None:

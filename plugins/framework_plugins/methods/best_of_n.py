@@ -56,11 +56,7 @@ class BestOfN:
 
     def draw(self, prompts: Sequence[Prompt], generate: Generator, seed: int) -> Sequence[Sequence[Answer]]:
         """Draw as many answers as its config says."""
-        config = self.config
-        return generate(
-            prompts, config.num_generations, max_new_tokens=config.max_completion_length,
-            temperature=config.temperature, top_p=config.top_p, seed=seed,
-        )  # fmt: skip
+        return generate(prompts, self.config.sampling(seed))
 
     def choose(self, rewards: Sequence[float]) -> int | None:
         """Choose the first with the highest reward."""

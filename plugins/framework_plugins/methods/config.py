@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge, Gt, Interval
 
 from framework.api import Affects
-from framework.api.training import LossConfig, MethodConfig, PassCost, Rates, Role
+from framework.api.training import LossConfig, MethodConfig, PassCost, Rates, Role, SamplingParams
 
 LABEL = "desirable"
 """The fact of a row of `method=kto`: 1 for a good answer, 0 for a bad one."""
@@ -49,6 +49,10 @@ class SamplingConfig(MethodConfig):
     """Draw from the likeliest tokens with this total probability."""
     max_draw_seconds: Annotated[float, Gt(0), Affects.nothing] = 3600.0
     """Most seconds that drawing the answers of a step may take. Then the run ends, and can be resumed."""
+
+    def sampling(self, seed: int) -> SamplingParams:
+        """Return how answers are drawn."""
+        return SamplingParams(self.num_generations, self.max_completion_length, self.temperature, self.top_p, seed)
 
     def draw_seconds(self) -> float:
         """Return the limit of a draw."""
@@ -336,7 +340,7 @@ class GrpoConfig(SamplingConfig):
         """Return what a prompt takes: answers are drawn and learned, and read before where old scores are needed."""
         steps, reference = self.num_iterations, self.beta > 0
         more = reference * steps + (not self.on_policy)
-        return replace(super().cost(), more_forwards=more, asks_base=reference, iterations=steps)
+        return replace(super().cost(), more_forwards=more, asks_base=reference, iterations=steps, apart=True)
 
     @property
     def on_policy(self) -> bool:

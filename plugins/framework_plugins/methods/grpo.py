@@ -121,14 +121,7 @@ class Grpo:
     ) -> Sequence[TokenGroup]:
         """Draw answers to each prompt, and compare their rewards."""
         config = self.config
-        answers = generate(
-            prompts,
-            config.num_generations,
-            max_new_tokens=config.max_completion_length,
-            temperature=config.temperature,
-            top_p=config.top_p,
-            seed=step,
-        )
+        answers = generate(prompts, config.sampling(step))
         asked = [prompt for prompt in prompts for _ in range(config.num_generations)]
         totals = reward(asked, [*chain.from_iterable(answers)]).total
         rewards = np.array([math.nan if total is None else total for total in totals])

@@ -44,9 +44,11 @@ from framework.api import (
 from framework_plugins.trackers.config import MlflowConfig
 from framework_plugins.trackers.kept import TrackerRun, load_tracker_run, save_tracker_run, settings_hash, trained_steps
 from framework_plugins.trackers.tables import (
+    LEARNED,
     Table,
     answers,
     flattened,
+    learned_answers,
     measures,
     page,
     results,
@@ -81,6 +83,7 @@ class Mlflow(Logger):
         self.has = -1
         self.trained = -1
         self.last_step = 0
+        self.learned: dict[int, list[Sample]] = {}
         self.tables: list[dict[str, str]] = []
         self.status = "FINISHED"
 
@@ -166,7 +169,7 @@ class Mlflow(Logger):
 
     def _log_step(self, step: Step) -> None:
         """Log a step, unless a resumed training sends it again: MLflow would store it twice."""
-        self.last_step = step.step
+        self.last_step, self.learned[step.step] = step.step, step.samples
         if step.step > self.has:
             self._metrics(step_values(step))
             self.trained = step.step
@@ -195,6 +198,7 @@ class Mlflow(Logger):
         if self.client is None or self.plan is None:
             return
         client = self.client
+        self._table(LEARNED, learned_answers(self.learned, self.config.answers))
         if text := page(self.plan):
             self._file(text, "report.html")
         folder = weights(self.plan)

@@ -14,6 +14,8 @@ from typing import Any
 from framework import Plan
 from framework.api import DataResult, Report, Sample, Step, as_plain, outcome_text, redact
 
+LEARNED = "train/answers"
+"""What the table of answers that a training learned from is called."""
 PAGE_FILE = "report.html"
 """What `logger=html` writes into the run folder."""
 ADAPTER_EXPORTER = "adapter"
@@ -47,6 +49,15 @@ def answers_of_one(samples: Sequence[Sample], most: int) -> Table:
     names = list(dict.fromkeys(name for sample in selected for name in sample.scores))
     rows = [[each.prompt, each.reference, each.answer, *map(each.scores.get, names)] for each in selected]
     return Table(["prompt", "reference", "answer", *names], redact(rows))
+
+
+def learned_answers(steps: Mapping[int, Sequence[Sample]], most: int) -> Table:
+    """Return some answers that a training learned from, by the numbers of its steps, from all over it."""
+    apart = max(1, -(-sum(map(len, steps.values())) // most)) if most else 1
+    chosen = [step for step, samples in steps.items() if samples][::apart]
+    some = [(step, sample) for step in chosen for sample in steps[step]][:most]
+    table = answers_of_one([sample for _, sample in some], most)
+    return Table(["step", *table.columns], [[step, *row] for (step, _), row in zip(some, table.rows, strict=True)])
 
 
 def measures(report: Report) -> Table:

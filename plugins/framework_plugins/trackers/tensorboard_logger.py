@@ -33,7 +33,17 @@ from framework.api import (
 )
 from framework_plugins.trackers.config import TensorBoardConfig
 from framework_plugins.trackers.kept import trained_steps
-from framework_plugins.trackers.tables import Table, answers, flattened, measures, results, settings, step_values
+from framework_plugins.trackers.tables import (
+    LEARNED,
+    Table,
+    answers,
+    flattened,
+    learned_answers,
+    measures,
+    results,
+    settings,
+    step_values,
+)
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -50,6 +60,7 @@ class TensorBoard(Logger):
         self.config = config
         self.writer: SummaryWriter | None = None
         self.values: dict[str, Any] = {}
+        self.learned: dict[int, list[Sample]] = {}
         self.last_step = 0
         self.exit_code = 0
 
@@ -59,7 +70,7 @@ class TensorBoard(Logger):
             case RunStarted(plan, data, hardware):
                 self._open(plan, data, hardware)
             case TrainingStep(step):
-                self.last_step = step.step
+                self.last_step, self.learned[step.step] = step.step, step.samples
                 self._scalars(step_values(step))
             case IssueFound(issue):
                 self._text(f"issue/{issue.kind}", redact(issue.line))
@@ -89,6 +100,10 @@ class TensorBoard(Logger):
             self.writer.add_text(name, text, self.last_step)
             self.writer.flush()
 
+    def _table(self, name: str, table: Table) -> None:
+        if table.rows:
+            self._text(name, _markdown(table))
+
     def _scalars(self, values: Mapping[str, float]) -> None:
         if self.writer is not None:
             for name, value in values.items():
@@ -98,9 +113,8 @@ class TensorBoard(Logger):
         """Write answers, measures and verdict, and the settings beside the objective."""
         if self.writer is None:
             return
-        for name, table in (("answers", answers(samples, self.config.answers)), ("measures", measures(report))):
-            if table.rows:
-                self._text(name, _markdown(table))
+        self._table("answers", answers(samples, self.config.answers))
+        self._table("measures", measures(report))
         values = results(report)
         if report.verdict:
             self._text("verdict", "\n".join(f"- {line}" for line in values["verdict"]["lines"]))
@@ -112,9 +126,10 @@ class TensorBoard(Logger):
         self.writer.add_hparams(chosen, scores, run_name=".", global_step=self.last_step)
 
     def close(self) -> None:
-        """Write how it ended, and close the file."""
+        """Write what was learned from and how it ended, and close the file."""
         if self.writer is None:
             return
+        self._table(LEARNED, learned_answers(self.learned, self.config.answers))
         self._scalars({"exit_code": self.exit_code})
         writer, self.writer = self.writer, None
         writer.close()

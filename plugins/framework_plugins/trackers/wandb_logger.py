@@ -38,9 +38,11 @@ from framework.api import (
 from framework_plugins.trackers.config import WandbConfig
 from framework_plugins.trackers.kept import TrackerRun, load_tracker_run, save_tracker_run, settings_hash
 from framework_plugins.trackers.tables import (
+    LEARNED,
     Table,
     answers,
     answers_of_one,
+    learned_answers,
     measures,
     page,
     results,
@@ -76,6 +78,7 @@ class Wandb(Logger):
         self.logged = -1
         self.last_step = 0
         self.exit_code = 0
+        self.learned: dict[int, list[Sample]] = {}
         self.server_lost = False
 
     def log(self, event: Event) -> None:
@@ -84,7 +87,7 @@ class Wandb(Logger):
             case RunStarted(plan, data, hardware):
                 self._open(plan, data, hardware)
             case TrainingStep(step):
-                self.last_step = step.step
+                self.last_step, self.learned[step.step] = step.step, step.samples
                 self._log(step_values(step))
             case IssueFound(issue):
                 self._alert(issue)
@@ -195,8 +198,9 @@ class Wandb(Logger):
         _redact_logs(folder)
 
     def _log_made(self, plan: Plan) -> None:
-        """Log the report page and, if that is asked for, the weights."""
+        """Log what was learned from, the report page and, if that is asked for, the weights."""
         self._go_past()
+        self._log_table(LEARNED, learned_answers(self.learned, self.config.answers))
         if text := page(plan):
             self._log({"report": wandb.Html(text, inject=False)})
         if self.config.log_adapter and not self.exit_code and not self.server_lost:

@@ -19,8 +19,6 @@ from tests.support.forked_program import MODULE, Result, echo, execute, forked, 
 from tests.support.program import environment, typed
 from tests.support.project import project
 
-PLAN_ENDS_WITH = "reading and tokenizing the data …"
-
 
 def assert_mistake(result: Result, folder: Path, text: str) -> None:
     """Check what holds for every mistake of a user: one or two lines that say it, and nothing on disk."""

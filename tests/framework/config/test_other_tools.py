@@ -14,7 +14,6 @@ from framework.config.other_tools import AXOLOTL, FACTORY, NAMES, OPTIONS, TRL
 from framework.plan.load import load_plan
 from framework.testing import compose
 
-AXOLOTL_YML = "base_model: a/b\nadapter: qlora\nlora_r: 8\nrl: dpo\ndatasets: [{path: x}]\nfoo: 1\n"
 PAGE = Path(__file__).parents[3] / "docs" / "tutorial" / "coming-from.md"
 
 

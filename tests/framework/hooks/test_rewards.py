@@ -28,7 +28,7 @@ from framework.api import (
 )
 from framework.api.component import Component
 from framework.api.protocols import Reward, RewardContext
-from framework.api.schema import MetricConfig
+from framework.api.schema import MetricConfig, SamplingParams
 from framework.api.selection import Selection
 from framework.hooks.rewards import FunctionRewardConfig, as_reward
 from framework.hooks.session import current
@@ -173,13 +173,13 @@ def test_a_reward_that_hangs_is_an_error_with_its_prompt_and_the_setting(functio
 
 
 def test_a_generator_that_hangs_is_an_error_with_its_prompts_and_the_setting() -> None:
-    def generate(prompts: Sequence[Prompt], *_: Any, **__: Any) -> list[Any]:
+    def generate(prompts: Sequence[Prompt], _: SamplingParams) -> list[Any]:
         time.sleep(60)
         return [*prompts]
 
     drawing: Any = rewarding.limited(generate, BestOfNConfig(max_draw_seconds=0.05))
     with pytest.raises(FrameworkError, match=r"4 answers to rows.jsonl:1 and 1 .* method.max_draw_seconds=0.05: r"):
-        drawing([prompt(1), prompt(2)], 4, seed=1)
+        drawing([prompt(1), prompt(2)], SamplingParams(4))
 
 
 def test_rewards_are_added_up_by_their_weights() -> None:

@@ -77,6 +77,25 @@ def test_a_card_that_has_trained_nothing_is_judged_by_published_speeds(tmp_path:
             assert 60 < work.evaluation_seconds < 3600
 
 
+def test_answers_that_a_training_draws_take_time_and_memory(tmp_path: Path, llama: Shelf) -> None:
+    words = ["plan.gpu=rtx4090", "method=grpo", "reward=[length]", "evaluator=[]", "method.max_completion_length=100"]
+    seconds, learning, memory = [], [], []
+    for answers in (8, 16):
+        told = with_rows(llama, plan(tmp_path, *words, f"method.num_generations={answers}"), ROWS).forecast()
+        assert told.work is not None
+        assert told.memory is not None
+        seconds.append(told.work.evaluation_seconds or 0.0)
+        learning.append(told.work.seconds_low or 0.0)
+        memory.append(told.memory.reserved)
+        # Eight answers of at most 900 tokens at a time, in each of 32 layers 2 x 1,024 numbers in 16 bits.
+        assert told.memory.phases["answers"] > 8 * 900 * 32 * 2 * 1024 * 2
+    # 375 steps of eight prompts with eight answers, eight at a time; for each of 100 tokens 4.5 bytes a weight move.
+    assert seconds[0] == pytest.approx(375 * 8 * 100 * 2.9 * 0.051, rel=0.02)
+    assert seconds[1] == 2 * seconds[0]
+    assert learning[1] > 1.5 * learning[0] > 0
+    assert memory[0] == memory[1]  # each answer may go through a pass of its own
+
+
 def test_a_model_that_the_arithmetic_does_not_know_has_no_memory(tmp_path: Path) -> None:
     _, told = first(Shelf(LLAMA | {"num_experts": 8}), plan(tmp_path))
     assert told.memory is None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,6 @@ from framework.rundir.read import read_run
 from framework.util.redact import HIDDEN
 
 MIX = "data.mix=[{path: rows.jsonl, weight: 0.5}]"
-
-
-@pytest.fixture
-def place(tmp_path: Path, data_file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a working folder with data, and be in it."""
-    shutil.copy(data_file, tmp_path / "rows.jsonl")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def make(place: Path, *words: str) -> Plan:

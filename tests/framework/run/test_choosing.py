@@ -14,6 +14,7 @@ from framework import FrameworkError, Plan, testing
 from framework.api.data import Data
 from framework.api.protocols import Model, TrainRun
 from framework.api.records import Answer, Prompt, Report, TokenGroup, TrainResult
+from framework.api.schema import SamplingParams
 from framework.run import pipeline
 from framework.testing.echo import EchoModel
 from framework_plugins.evals.metrics.exact_match import ExactMatch
@@ -25,9 +26,9 @@ WORDS = (
 )  # fmt: skip
 
 
-def sample(_: EchoModel, prompts: Sequence[Prompt], n: int, **__: Any) -> list[list[Answer]]:
+def sample(_: EchoModel, prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Answer]]:
     """Draw the reference, and others that are wrong; the last one is cut off."""
-    texts = [f"number {99 + number}" for number in range(n - 1)]
+    texts = [f"number {99 + number}" for number in range(params.n - 1)]
     return [
         [*(Answer(t, 2, stopped=True) for t in [*texts[:1], p.reference or ""]), Answer("cut", 1, stopped=False)]
         for p in prompts

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from framework.api.records import IGNORE, Prompt, Sampled, TokenRow
+from framework.api.schema import SamplingParams
 from framework.testing import RolloutSuite
 
 STOP = 2
@@ -44,24 +45,22 @@ class Good:
         self.broken, self.draws = broken, 0
 
     def generator(self, model: Any) -> Any:
-        def draw(
-            prompts: Sequence[Prompt], n: int, *, max_new_tokens: int, seed: int, first: int = 0, **_: Any
-        ) -> list[list[Sampled]]:
+        def draw(prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Sampled]]:
             self.draws += 1
             weight = 0.0 if self.broken == "weights" else float(model.weight.detach())
-            told = self.draws if self.broken == "seed" else seed
+            told = self.draws if self.broken == "seed" else params.seed
 
             def answer(place: int, number: int) -> Sampled:
-                at = place if self.broken == "first" else first + place
+                at = place if self.broken == "first" else params.first + place
                 dice = np.random.default_rng([told, at, number])
-                ids = [*dice.integers(10, 99, int(dice.integers(1, max_new_tokens))).tolist(), STOP]
+                ids = [*dice.integers(10, 99, int(dice.integers(1, params.max_new_tokens))).tolist(), STOP]
                 if self.broken == "long":
-                    ids = [10] * (max_new_tokens + 1)
+                    ids = [10] * (params.max_new_tokens + 1)
                 many = len(ids) - (self.broken == "log_probs")
                 prompt = prompts[0] if self.broken == "rows" else prompts[place]
                 return model.sampled(prompt, ids, [-0.5 - weight] * many)  # type: ignore[no-any-return]
 
-            return [[answer(place, number) for number in range(n)] for place in range(len(prompts))]
+            return [[answer(place, number) for number in range(params.n)] for place in range(len(prompts))]
 
         return draw
 

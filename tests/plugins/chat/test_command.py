@@ -40,14 +40,6 @@ main()
 """
 
 
-@pytest.fixture
-def place(tmp_path: Path, data_file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a working folder with data, and be in it."""
-    shutil.copy(data_file, tmp_path / "rows.jsonl")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def make(place: Path, *words: str) -> Path:
     """Run with the echo backend; it learns to answer `say 3` with `it is 3`. Return the folder."""
     overrides = ["data=local_file", "data.path=rows.jsonl", "data.validation_split=0", "objective=train_loss", *words]

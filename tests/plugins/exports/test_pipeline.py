@@ -121,12 +121,9 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[UploadStandIn]:
     reachable.cache_clear()
 
 
-def test_after_a_push_that_failed_nothing_is_merged_again(
-    tmp_path: Path,
-    write_rows: Callable[[list[dict[str, str]]], Path],
-    hub: UploadStandIn,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def merges(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return where something was merged so far."""
     from framework_plugins.exports.merge import exporter
 
     merges: list[Path] = []
@@ -136,6 +133,15 @@ def test_after_a_push_that_failed_nothing_is_merged_again(
         merging.merge(plan, checkpoint, target, **more)
 
     monkeypatch.setattr(exporter, "merge", counted)
+    return merges
+
+
+def test_after_a_push_that_failed_nothing_is_merged_again(
+    tmp_path: Path,
+    write_rows: Callable[[list[dict[str, str]]], Path],
+    hub: UploadStandIn,
+    merges: list[Path],
+) -> None:
     base, rows, run = tiny_chatml(tmp_path / "base"), write_rows(chat_rows(12)), tmp_path / "run"
     push = ["exporter.push.repo_id=me/tuned", "exporter.push.what=[merged]"]
     words = ["exporter=[push,model_card,merged,adapter]", "exporter.model_card.base_model=me/base", *push]
@@ -169,17 +175,8 @@ def test_after_a_push_that_failed_nothing_is_merged_again(
 
 
 def test_what_is_damaged_or_would_come_out_otherwise_is_made_again(
-    tmp_path: Path, write_rows: Callable[[list[dict[str, str]]], Path], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, write_rows: Callable[[list[dict[str, str]]], Path], merges: list[Path]
 ) -> None:
-    from framework_plugins.exports.merge import exporter
-
-    merges: list[Path] = []
-
-    def counted(plan: Plan, checkpoint: Path, target: Path, **more: Any) -> None:
-        merges.append(target)
-        merging.merge(plan, checkpoint, target, **more)
-
-    monkeypatch.setattr(exporter, "merge", counted)
     base, rows, run = tiny_chatml(tmp_path / "base"), write_rows(chat_rows(12)), tmp_path / "run"
 
     def export(*more: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from tests.plugins.hf.loss.test_loss import assert_same, reference
 from tests.plugins.hf.packing import drawn
 from tests.support import twins
 from tests.support.bases import tiny_base
-from tests.support.tiny import chat_rows
 from tests.support.training import make, opened, train
 
 ALL = "adapter.experts=all"
@@ -46,13 +44,6 @@ TWINS = {
 }  # fmt: skip
 """What is set, and what the run says of its adapter."""
 IDS = torch.arange(3, 40)[None]
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("rows") / "rows.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in chat_rows(12)), encoding="utf-8")
-    return file
 
 
 def logits(model: Any) -> torch.Tensor:

@@ -12,6 +12,7 @@ from framework_plugins.trackers.tables import (
     answers,
     answers_of_one,
     flattened,
+    learned_answers,
     page,
     run_name,
     settings,
@@ -56,23 +57,14 @@ def test_numbers_of_a_step_have_names_and_a_validation_only_where_there_was_one(
     assert (step_values(validated)["train/eval_loss"], step_values(validated)["train/exact_match"]) == (0.5, 0.25)
 
 
-def test_numbers_of_drawn_answers_are_curves_and_the_answers_are_not() -> None:
-    names = ("reward", "frac_reward_zero_std", "completions/mean_length", "entropy", "kl", "clip_ratio/high_mean")
-    step = Step(
-        1,
-        2,
-        0.5,
-        1.0,
-        2e-4,
-        1.0,
-        10,
-        0.1,
-        loss_metrics=dict.fromkeys(names, 0.5),
-        samples=[Sample("Why?", "So.", None, stopped=True, scores={})],
-    )
-    values = step_values(step)
-    assert {name: values[f"train/{name}"] for name in names} == step.loss_metrics
-    assert not any("sample" in name for name in values)
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [(0, []), (1, [1]), (4, [1, 1, 9, 9]), (7, [1, 1, 7, 7, 13, 13]), (16, sorted([*range(1, 17, 2)] * 2))],
+)
+def test_answers_that_were_learned_from_are_of_steps_from_all_over_the_training(most: int, expected: list[int]) -> None:
+    table = learned_answers({step: [AFTER, BEFORE] if step % 2 else [] for step in range(1, 17)}, most)
+    assert [row[0] for row in table.rows] == expected
+    assert table.columns[:4] == ["step", "prompt", "reference", "answer"]
 
 
 def test_no_row_is_quoted_in_the_settings(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from peft.utils.other import get_pattern_key
 
 from framework import FrameworkError
 from framework.api import model_name, summarize_error
+from framework_plugins.exports.export_folder import read_json
 from framework_plugins.exports.merge.safetensors_io import StoredTensor, read_headers
 from framework_plugins.exports.merge.tensor_names import MetaModel
 from framework_plugins.exports.merge.weight_delta import LowRank, WeightDelta
@@ -51,7 +51,7 @@ class AdapterFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.config = _read_config(folder / ADAPTER_CONFIG)
+        self.config = read_json(folder / ADAPTER_CONFIG)
         if not (folder / ADAPTER_WEIGHTS).is_file():
             raise FrameworkError(
                 f"{folder} has no {ADAPTER_WEIGHTS}: the weights are missing, or they are pickled, which is refused"
@@ -196,16 +196,6 @@ def _expected_shapes(
             yield (outputs,), low_rank.magnitude
     if delta.rows:
         yield (len(delta.indices), *shape[1:]), delta.rows
-
-
-def _read_config(file: Path) -> Mapping[str, Any]:
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FrameworkError(f"{file} cannot be read: {summarize_error(error)}") from error
-    if not isinstance(config, dict):
-        raise FrameworkError(f"{file} holds no settings of an adapter")
-    return config
 
 
 def _problem(config: Mapping[str, Any]) -> str:

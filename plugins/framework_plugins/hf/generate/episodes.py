@@ -13,8 +13,8 @@ import functools
 import inspect
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import get_json_schema
@@ -28,22 +28,15 @@ from trl.chat_template_utils import (
 
 from framework import FrameworkError
 from framework.api import Message, Prompt, error_location, rewarding, summarize_error
-from framework.api.training import IGNORE, Episode, Sampled, TokenRow, environments
+from framework.api.training import IGNORE, Episode, Sampled, SamplingParams, TokenRow, environments
 from framework_plugins.hf.generate.generate import to_answer
 from framework_plugins.hf.generate.sample import Drawn
 
 PATIENCE = 32
 """Calls of which the first ones may all fail before the run ends: then the model reads nothing but errors."""
 Turn = dict[str, Any]
-
-
-class Draw(Protocol):
-    """Continues rows of token ids, each `n` times."""
-
-    def __call__(
-        self, starts: Sequence[list[int]], n: int, *, max_new_tokens: int, seed: int, **settings: float
-    ) -> Sequence[Sequence[Drawn]]:
-        """Return the continuations of each row."""
+Draw = Callable[[Sequence[Sequence[int]], SamplingParams], Sequence[Sequence[Drawn]]]
+"""Continues rows of token ids."""
 
 
 @dataclass
@@ -115,10 +108,9 @@ class Episodes:
         self.calls = self.failed = 0
         self.loop: asyncio.AbstractEventLoop | None = None
 
-    def __call__(
-        self, prompts: Sequence[Prompt], n: int, draw: Draw, *, max_new_tokens: int, seed: int, **settings: float
-    ) -> list[list[Sampled]]:
-        """Draw `n` answers to each prompt."""
+    def __call__(self, prompts: Sequence[Prompt], params: SamplingParams, draw: Draw) -> list[list[Sampled]]:
+        """Draw answers to each prompt."""
+        n, most = params.n, params.max_new_tokens
         while len(self.pool) < n * len(prompts):
             self.pool.append(self._made())
         asked = [prompt for prompt in prompts for _ in range(n)]
@@ -126,17 +118,18 @@ class Episodes:
         at_work, turn = answers, 0
         while at_work:
             starts = [answer.start + answer.ids for answer in at_work]
-            room = [max_new_tokens - len(answer.ids) for answer in at_work]
+            room = [most - len(answer.ids) for answer in at_work]
             # What is asked several times is read once.
             same = n if len(starts) == len(asked) and starts == [each for each in starts[::n] for _ in range(n)] else 1
-            groups = draw(starts[::same], same, max_new_tokens=max(room), seed=seed | turn << 96, **settings)
+            now = replace(params, n=same, max_new_tokens=max(room), seed=params.seed | turn << 96)
+            groups = draw(starts[::same], now)
             drawn = [each for some in groups for each in some]
             calls = [self._written(*each) for each in zip(at_work, drawn, room, strict=True)]
             may = self.most_calls is None or turn < self.most_calls
             at_work = [
                 answer
                 for answer, wanted in zip(at_work, calls, strict=True)
-                if may and wanted and self._called(answer, wanted, max_new_tokens)
+                if may and wanted and self._called(answer, wanted, most)
             ]
             turn += 1
         made = [self._sampled(answer) for answer in answers]

@@ -9,11 +9,10 @@ from typing import Any
 from transformers import ContinuousBatchingConfig, GenerationConfig
 
 from framework import FrameworkError
-from framework.api import Prompt, count, host_memory
-from framework.api.training import Generator, Sampled, SamplingModel
-from framework_plugins.hf.generate.merged import ROOM, merged, merged_bytes
+from framework.api import Prompt, count
+from framework.api.training import Generator, Sampled, SamplingModel, SamplingParams
+from framework_plugins.hf.generate.merged import merged, merged_bytes
 from framework_plugins.hf.packing.tree_attention import ATTENTION_NAME
-from framework_plugins.hf.settings.config import Switch
 from framework_plugins.hf.settings.rollouts import ContinuousRolloutConfig, ModelRolloutConfig
 
 HALF = 2
@@ -29,18 +28,15 @@ class OwnBatches:
     def generator(self, model: SamplingModel) -> Generator:
         """Return what the model has, around which LoRA is merged if that pays."""
 
-        def draw(*prompts: Any, **settings: Any) -> Sequence[Sequence[Sampled]]:
+        def draw(prompts: Sequence[Prompt], params: SamplingParams) -> Sequence[Sequence[Sampled]]:
             with merged(model.model) if self._merges(model.model) else nullcontext():
-                return model.draw(*prompts, **settings)
+                return model.draw(prompts, params)
 
         return draw
 
     def _merges(self, model: Any) -> bool:
-        if self.config.merge is not Switch.auto:
-            return self.config.merge is Switch.enabled
-        # In fp32 it brought at most 3%, and in bf16 a quarter.
         half = model.device.type == "cpu" and model.dtype.itemsize == HALF
-        return half and host_memory().available >= ROOM * merged_bytes(model)
+        return self.config.merges(merged_bytes(model), half_on_cpu=half)
 
 
 class Continuous:
@@ -52,25 +48,18 @@ class Continuous:
     def generator(self, model: SamplingModel) -> Generator:
         """Return what draws; the model has its own attention again after each draw."""
 
-        def draw(
-            prompts: Sequence[Prompt],
-            n: int,
-            *,
-            max_new_tokens: int,
-            temperature: float,
-            top_p: float,
-            seed: int,
-            first: int = 0,
-        ) -> list[list[Sampled]]:
+        def draw(prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Sampled]]:
             settings = GenerationConfig(
-                do_sample=True, temperature=temperature, top_p=top_p, top_k=0, max_new_tokens=max_new_tokens,
-                eos_token_id=sorted(model.stop_ids), pad_token_id=model.tokenizer.pad_token_id,
+                do_sample=True, temperature=params.temperature, top_p=params.top_p, top_k=0,
+                max_new_tokens=params.max_new_tokens, eos_token_id=sorted(model.stop_ids),
+                pad_token_id=model.tokenizer.pad_token_id,
             )  # fmt: skip
             batching = ContinuousBatchingConfig(
-                return_logprobs=True, seed=(seed + first) % 2**63, max_memory_percent=self.config.max_memory_percent,
-                auto_switch_to_flash=False,
+                return_logprobs=True, seed=(params.seed + params.first) % 2**63,
+                max_memory_percent=self.config.max_memory_percent, auto_switch_to_flash=False,
             )  # fmt: skip
-            starts = [start for start in map(model.prompt_ids, prompts) for _ in range(n)]
+            asked = [prompt for prompt in prompts for _ in range(params.n)]
+            starts = [start for start in map(model.prompt_ids, prompts) for _ in range(params.n)]
             with _known_attention(model.model):
                 given = model.model.generate_batch(
                     starts, generation_config=settings, continuous_batching_config=batching, warmup=False
@@ -82,12 +71,11 @@ class Continuous:
                     f"rollout=continuous: transformers gives {len(found)} of {count(len(starts), 'answer')}{errors}: "
                     "set another rollout.max_memory_percent, or rollout=model"
                 )
-            asked = [prompt for prompt in prompts for _ in range(n)]
             drawn = [
                 model.sampled(prompt, each.generated_tokens, each.logprobs)
                 for prompt, each in zip(asked, found, strict=True)
             ]
-            return [drawn[start : start + n] for start in range(0, len(drawn), n)]
+            return [drawn[start : start + params.n] for start in range(0, len(drawn), params.n)]
 
         return draw
 

@@ -15,9 +15,6 @@ import torch
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import nn
 
-ROOM = 2
-"""A model is merged if this many times the merged weights are free."""
-
 
 @contextmanager
 def merged(model: Any) -> Iterator[None]:

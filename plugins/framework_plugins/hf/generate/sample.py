@@ -17,6 +17,7 @@ import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
 
 from framework.api import counting
+from framework.api.training import SamplingParams
 from framework_plugins.hf.generate.generate import contiguous_head_input
 from framework_plugins.hf.machine.out_of_memory import Batches
 
@@ -44,40 +45,30 @@ def sample(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],
-    n: int,
+    params: SamplingParams,
     stop_ids: frozenset[int],
     batch_size: int,
     batches: Batches,
     *,
-    max_new_tokens: int,
-    temperature: float,
-    top_p: float,
-    seed: int,
     share: bool,
-    first: int = 0,
 ) -> list[list[Drawn]]:
-    """Draw `n` answers to each prompt.
+    """Draw answers to each prompt.
 
     Args:
         model: in evaluation mode.
         tokenizer: of the model.
         prompts: token ids.
-        n: answers to each.
+        params: how they are drawn; the dice of an answer depend on the numbers of its prompt and its own.
         stop_ids: the tokens that end an answer.
         batch_size: answers at once.
         batches: makes them smaller if memory runs out.
-        max_new_tokens: most tokens of an answer, the stop token included.
-        temperature: what the logits are divided by.
-        top_p: draw from the likeliest tokens with this total probability.
-        seed: of the draws.
         share: read a prompt once, which models that see a token by its distance do not allow.
-        first: the number of the first prompt: the dice of an answer depend on that of its own.
     """
     order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
-    answers = [(prompt, number) for prompt in order for number in range(n)]
+    answers = [(prompt, number) for prompt in order for number in range(params.n)]
     settings = GenerationConfig(
         do_sample=False,
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=params.max_new_tokens,
         eos_token_id=sorted(stop_ids),
         pad_token_id=tokenizer.pad_token_id,
     )
@@ -89,9 +80,12 @@ def sample(
         inputs = _padded([prompts[prompt] for prompt in asked], int(tokenizer.pad_token_id), model.device)
         repeated = {name: part[places.to(model.device)] for name, part in inputs.items()}
         dice = np.stack(
-            [np.random.default_rng([seed, first + prompt, own]).random(max_new_tokens) for prompt, own in some]
+            [
+                np.random.default_rng([params.seed, params.first + prompt, own]).random(params.max_new_tokens)
+                for prompt, own in some
+            ]
         )
-        draw = _Draw(torch.from_numpy(dice).float().to(model.device), temperature, top_p)
+        draw = _Draw(torch.from_numpy(dice).float().to(model.device), params)
         with contiguous_head_input(model):
             read = _read(model, inputs, places, settings) if share else {}
             out = model.generate(
@@ -105,7 +99,7 @@ def sample(
         for some, drawn in batches.map(answers, batch_size, batch):
             found |= zip(some, drawn, strict=True)
             counter.move(len(found))
-    return [[found[prompt, number] for number in range(n)] for prompt in range(len(prompts))]
+    return [[found[prompt, number] for number in range(params.n)] for prompt in range(len(prompts))]
 
 
 class _Draw(LogitsProcessor):
@@ -113,12 +107,11 @@ class _Draw(LogitsProcessor):
 
     Args:
         dice: numbers from 0 to 1, (answers, tokens).
-        temperature: what the logits are divided by.
-        top_p: see `sample`.
+        params: how to draw.
     """
 
-    def __init__(self, dice: Tensor, temperature: float, top_p: float) -> None:
-        self.dice, self.temperature, self.top_p = dice, temperature, top_p
+    def __init__(self, dice: Tensor, params: SamplingParams) -> None:
+        self.dice, self.temperature, self.top_p = dice, params.temperature, params.top_p
         self.log_probs: list[Tensor] = []
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # noqa: ARG002 - as transformers calls it

@@ -10,7 +10,7 @@ import vllm
 from vllm.lora.request import LoRARequest
 
 from framework.api import Prompt
-from framework.api.training import Generator, Sampled, SamplingModel
+from framework.api.training import Generator, Sampled, SamplingModel, SamplingParams
 from framework_plugins.hf.settings.config import Dtype
 from framework_plugins.hf.settings.rollouts import VllmRolloutConfig
 
@@ -35,22 +35,14 @@ class Vllm:
         )  # fmt: skip
         number = 0
 
-        def draw(
-            prompts: Sequence[Prompt],
-            n: int,
-            *,
-            max_new_tokens: int,
-            temperature: float,
-            top_p: float,
-            seed: int,
-            first: int = 0,
-        ) -> list[list[Sampled]]:
+        def draw(prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Sampled]]:
             nonlocal number
             number += 1  # vLLM keeps the adapter of a number
             settings = [
                 vllm.SamplingParams(
-                    n=n, temperature=temperature, top_p=top_p, max_tokens=max_new_tokens, logprobs=0,
-                    seed=(seed * 1_000_003 + first + place) % 2**31, stop_token_ids=sorted(model.stop_ids),
+                    n=params.n, temperature=params.temperature, top_p=params.top_p, max_tokens=params.max_new_tokens,
+                    logprobs=0, seed=(params.seed * 1_000_003 + params.first + place) % 2**31,
+                    stop_token_ids=sorted(model.stop_ids),
                 )
                 for place in range(len(prompts))
             ]  # fmt: skip

@@ -49,6 +49,7 @@ from framework_plugins.hf.settings.config import (
 from framework_plugins.hf.settings.config import Attention as Kernels
 from framework_plugins.hf.settings.library_fields import WITHIN_WEIGHTS
 from framework_plugins.hf.settings.optimizers import AdamWTorchConfig, BuiltInConfig
+from framework_plugins.hf.settings.rollouts import ModelRolloutConfig
 
 KERNELS = {Kernels.eager: Attention.eager, Kernels.flash_attention_2: Attention.flash}
 CPU_PASS_TOKENS, MAX_SLOWDOWN, MIN_SAVED_TOKENS = 1024, 1.03, 32
@@ -199,6 +200,7 @@ def plan_passes(
         sharded=group is not None and group.sharded,
         offloaded_weights=group is not None and group.cpu_offload,
     )
+    settings = replace(settings, merged=_merged_bytes(plan, shape, settings, on_gpu=on_gpu))
     if (
         not on_gpu
         and tree
@@ -214,7 +216,8 @@ def plan_passes(
             return PassLimits(rows=config.per_device_train_batch_size * config.gradient_accumulation_steps), larger
     if gpu is None or not on_gpu or not decides_passes(plan):
         return PassLimits(config.pass_tokens), settings
-    unit, step = math.ceil(plan.cost.rows) * longest, grouped.per_device_train_batch_size
+    together = 1 if plan.cost.apart else math.ceil(plan.cost.rows)
+    unit, step = together * longest, grouped.per_device_train_batch_size
     step = _cut_into_trees(step * config.gradient_accumulation_steps, longest, shared * tree, sys.maxsize)[0]
     most = unit if config.packing is Packing.none else config.pass_tokens or min(GPU_PASS_TOKENS, max(unit, step))
 
@@ -248,10 +251,11 @@ def plan_passes(
 
 
 def cpu_room() -> int:
-    """Return the bytes that this process may have, with those that it has."""
-    import psutil  # noqa: PLC0415 - 10 ms, for trainings on a CPU
+    """Return the bytes that passes with all rows of a step may need: half of the machine's memory.
 
-    return host_memory().available + int(psutil.Process().memory_info().rss)
+    What is free differs from one start to the next, and a training that continues has to make the same passes again.
+    """
+    return host_memory().total // 2
 
 
 def _attention_choice(plan: Plan, shape: Shape, *, attends: bool) -> str:
@@ -310,7 +314,8 @@ def decides_passes(plan: Plan) -> bool:
 
 def _answers(plan: Plan, longest: int) -> tuple[int, int]:
     """Return how many prompts are answered at a time, and their tokens with the answer."""
-    if plan.cost.rollout_tokens and Stage.train in plan.stages:  # prompts are answered in each step too
+    trains = Stage.train in plan.stages or plan.stages == (Stage.plan,)
+    if plan.cost.rollout_tokens and trains:  # prompts are answered in each step too
         return plan.trainer.config.per_device_eval_batch_size, longest
     if not {Stage.baseline, Stage.evaluate} & set(plan.stages):
         return 0, 0
@@ -318,6 +323,19 @@ def _answers(plan: Plan, longest: int) -> tuple[int, int]:
     batches = ((getattr(each, "batch_size", 1), getattr(each, "count", sys.maxsize)) for each in configs)
     rows = max((min(batch) for batch in batches), default=0)  # as many prompts as there are
     return rows, longest + max((each.max_new_tokens for each in configs), default=0)
+
+
+def _merged_bytes(plan: Plan, shape: Shape, settings: MemorySettings, *, on_gpu: bool) -> float:
+    """Return the bytes of the weights that `generate/merged.py` makes while answers are drawn."""
+    rollout, adapter = plan.rollout.config, plan.adapter.config
+    plain = isinstance(adapter, LoraAdapterConfig) and not isinstance(adapter, DoraAdapterConfig)
+    widths = {Weights.half: 2.0, Weights.fp32: 4.0}  # of others nothing is merged
+    if not plan.cost.rollout_tokens or not isinstance(rollout, ModelRolloutConfig) or not plain:
+        return 0.0
+    adapted = sum(inputs * outputs for _, _, inputs, outputs in _adapted_linears(adapter, shape))
+    size = widths.get(settings.weights, 0.0) * adapted
+    half = not on_gpu and settings.weights is Weights.half
+    return size if rollout.merges(size, half_on_cpu=half) else 0.0
 
 
 def _stored(plan: Plan, *, wide: bool) -> tuple[Weights, bool]:
@@ -500,9 +518,7 @@ def planned_weights(plan: Plan, shape: Shape) -> Iterator[TrainedWeight]:
 def _adapter_weights(adapter: Any, shape: Shape) -> Iterator[TrainedWeight]:
     """Give those of an adapter, or of a model that is trained whole."""
     full = isinstance(adapter, FullConfig)
-    ranks, blocks, wholes = (
-        getattr(adapter, name, None) for name in ("rank_pattern", "layers_to_transform", "modules_to_save")
-    )
+    ranks, wholes = (getattr(adapter, name, None) for name in ("rank_pattern", "modules_to_save"))
     whole = {*shape.linears} if full else {name.removesuffix("_proj") for name in wholes or ()} & shape.linears.keys()
     for number, block in enumerate(shape.blocks):
         for name, inputs, outputs in block.linears:
@@ -516,21 +532,27 @@ def _adapter_weights(adapter: Any, shape: Shape) -> Iterator[TrainedWeight]:
             yield TrainedWeight(f"model.{name}.weight", (shape.vocab, shape.hidden), part)
     if full:
         return
-    adapted = targets(adapter, shape)
-    for number, block in enumerate(shape.blocks):
-        if blocks is not None and number not in blocks:
-            continue
-        layers = [
-            (_place(number, name), inputs, outputs, 1) for name, inputs, outputs in block.linears if name in adapted
-        ]
-        for name, inputs, outputs in block.expert if _adapts_experts(adapter) else ():
+    layers = [(_place(number, name), *sizes, 1) for number, name, *sizes in _adapted_linears(adapter, shape)]
+    for number in _adapted_blocks(adapter, shape) if _adapts_experts(adapter) else ():
+        block = shape.blocks[number]
+        for name, inputs, outputs in block.expert:
             layers.append((f"model.layers.{number}.mlp.experts.{name}", inputs, outputs, block.experts))
-        for place, inputs, outputs, times in layers:
-            rank = next(
-                (rank for key, rank in (ranks or {}).items() if re.match(rf"(.*\.)?({key})$", place)), adapter.r
-            )
-            yield TrainedWeight(f"{place}.lora_A.weight", (times * rank, inputs))
-            yield TrainedWeight(f"{place}.lora_B.weight", (outputs, times * rank))
+    for place, inputs, outputs, times in layers:
+        rank = next((rank for key, rank in (ranks or {}).items() if re.match(rf"(.*\.)?({key})$", place)), adapter.r)
+        yield TrainedWeight(f"{place}.lora_A.weight", (times * rank, inputs))
+        yield TrainedWeight(f"{place}.lora_B.weight", (outputs, times * rank))
+
+
+def _adapted_blocks(adapter: Any, shape: Shape) -> list[int]:
+    chosen = getattr(adapter, "layers_to_transform", None)
+    return [number for number in range(len(shape.blocks)) if chosen is None or number in chosen]
+
+
+def _adapted_linears(adapter: Any, shape: Shape) -> Iterator[tuple[int, str, int, int]]:
+    """Give the linear layers with LoRA: the number of the block, the name, inputs and outputs."""
+    adapted = targets(adapter, shape)
+    for number in _adapted_blocks(adapter, shape):
+        yield from ((number, *layer) for layer in shape.blocks[number].linears if layer[0] in adapted)
 
 
 def _state_bytes(plan: Plan, shape: Shape, *, on_gpu: bool) -> float:
@@ -565,7 +587,7 @@ def reductions(plan: Plan) -> Iterator[MemoryReduction]:
 
 
 def _smaller_passes(config: HFTrainerConfig) -> Iterator[MemoryReduction]:
-    tokens = config.pass_tokens
+    tokens = config.pass_tokens or 4 * MIN_KEPT_TOKENS
     while tokens > MIN_KEPT_TOKENS:
         tokens //= 2
         yield MemoryReduction(

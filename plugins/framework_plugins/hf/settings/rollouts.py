@@ -9,9 +9,12 @@ from typing import Annotated, ClassVar
 from annotated_types import Interval
 
 from framework import Plan
-from framework.api import Gpu
+from framework.api import Gpu, host_memory
 from framework.api.training import ImportanceSampling, RolloutConfig
 from framework_plugins.hf.settings.config import Dtype, HFTrainerConfig, LoraAdapterConfig, NoQuantizationConfig, Switch
+
+ROOM = 4
+"""A model is merged if the machine's memory is this many times the merged weights."""
 
 
 @dataclass
@@ -20,8 +23,16 @@ class ModelRolloutConfig(RolloutConfig):
 
     merge: Switch = Switch.auto
     """Merge LoRA into the weights while answers are drawn, and put the weights of the base back after it. It takes
-    their memory a second time. auto: in 16 bits on a CPU with enough free memory, where it draws a quarter faster; on a
-    GPU nobody has measured it."""
+    their memory a second time. auto: in 16 bits on a CPU with four times their memory, where it draws a quarter faster;
+    on a GPU nobody has measured it."""
+
+    def merges(self, size: float, *, half_on_cpu: bool) -> bool:
+        """Whether weights with so many bytes are merged."""
+        if self.merge is not Switch.auto:
+            return self.merge is Switch.enabled
+        # In fp32 it brought at most 3%, and in bf16 a quarter. What is free differs from one start to the next, and a
+        # training that continues has to draw the same answers again.
+        return half_on_cpu and host_memory().total >= ROOM * size
 
 
 @dataclass

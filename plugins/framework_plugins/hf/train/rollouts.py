@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from typing import Any
 
@@ -32,6 +32,7 @@ from framework.api.training import (
     Role,
     RolloutConfig,
     Sampled,
+    SamplingParams,
     TokenGroup,
     TokenRow,
 )
@@ -203,10 +204,10 @@ class Rollouts:
         draws = Draws()
         into.append(draws)
 
-        def generate(prompts: Sequence[Prompt], n: int, *, seed: int, **settings: Any) -> Sequence[Sequence[Sampled]]:
-            draws.n, own = n, self.division.own(len(prompts))
-            settings |= {"seed": self.seed * 2**32 + seed, "first": own.start}
-            mine = self.sample(prompts[own], n, **settings) if prompts[own] else []
+        def generate(prompts: Sequence[Prompt], params: SamplingParams) -> Sequence[Sequence[Sampled]]:
+            draws.n, own = params.n, self.division.own(len(prompts))
+            params = replace(params, seed=self.seed * 2**32 + params.seed, first=own.start)
+            mine = self.sample(prompts[own], params) if prompts[own] else []
             return [*chain.from_iterable(self.division.all_gather(mine))]
 
         def reward(prompts: Sequence[Prompt], answers: Sequence[Answer], **_: int) -> Rewards:

@@ -16,8 +16,8 @@ from peft import PeftModel
 from transformers import PrinterCallback
 
 from framework import FrameworkError, Plan
-from framework.api import TrainResult, count, counting, rewarding, summarize_error
-from framework.api.training import Generator, Sampled, TokenGroup, TokenRow, TrainRun
+from framework.api import Prompt, TrainResult, count, counting, rewarding, summarize_error
+from framework.api.training import Generator, Sampled, SamplingParams, TokenGroup, TokenRow, TrainRun
 from framework_plugins.hf.load.adapt_model import as_base, save_weights
 from framework_plugins.hf.loss.passes import Passes, is_checkpointing
 from framework_plugins.hf.machine import hardware
@@ -193,10 +193,10 @@ class Training:
         """How processes divide what is drawn."""
         return Division()
 
-    def _in_eval_mode(self, *prompts: Any, **settings: Any) -> Sequence[Sequence[Sampled]]:
+    def _in_eval_mode(self, prompts: Sequence[Prompt], params: SamplingParams) -> Sequence[Sequence[Sampled]]:
         """Sample answers, and leave the training as it was."""
         assert self.sample is not None  # noqa: S101 - the caller has looked
-        drawn = self.sample(*prompts, **settings)
+        drawn = self.sample(prompts, params)
         self.model.train()
         return drawn
 

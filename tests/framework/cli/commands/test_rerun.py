@@ -30,14 +30,6 @@ def framework_components():
 """
 
 
-@pytest.fixture
-def place(tmp_path: Path, data_file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a working folder with data, and be in it."""
-    shutil.copy(data_file, tmp_path / "rows.jsonl")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def make(place: Path, *words: str) -> Path:
     """Run with the echo backend, in the folder `first`, and return that."""
     plan = testing.plan(["data=local_file", "data.path=rows.jsonl", *words], run_dir=place / "first")

@@ -14,7 +14,7 @@ from trl.chat_template_utils import qwen3_chat_template
 
 from framework import FrameworkError, testing
 from framework.api import FunctionReward, Message, Prompt, Step, rewarding
-from framework.api.training import DRAW_DIFFERENCE, Sampled, TrainRun
+from framework.api.training import DRAW_DIFFERENCE, Sampled, SamplingParams, TrainRun
 from framework.hooks.rewards import FunctionRewardConfig
 from framework_plugins.hf.generate.episodes import PATIENCE, Episodes
 from framework_plugins.hf.generate.sample import Drawn
@@ -52,8 +52,9 @@ class Script:
         found: list[int] = self.tokenizer(f"{said}{EOS}", add_special_tokens=False)["input_ids"]
         return found
 
-    def __call__(self, starts: Sequence[list[int]], n: int, **_: Any) -> list[list[Drawn]]:
-        said, asked = next(self.turns), [start for start in starts for _ in range(n)]
+    def __call__(self, starts: Sequence[Sequence[int]], params: SamplingParams) -> list[list[Drawn]]:
+        said, n = next(self.turns), params.n
+        asked = [[*start] for start in starts for _ in range(n)]
         drawn = [self._drawn(start, self.ids(text)) for start, text in zip(asked, said, strict=True)]
         return [drawn[first : first + n] for first in range(0, len(drawn), n)]
 
@@ -82,7 +83,7 @@ def prompt() -> Prompt:
 
 def answers(base: Path, script: Sequence[Sequence[str]] = SCRIPT, *, room: int = 400, **more: Any) -> list[Sampled]:
     made = episodes(base, more.pop("factory", tools.Counter), **more)
-    (found,) = made([prompt()], 4, Script(made.tokenizer, script), max_new_tokens=room, seed=1)
+    (found,) = made([prompt()], SamplingParams(4, room, seed=1), Script(made.tokenizer, script))
     return found
 
 
@@ -138,8 +139,8 @@ def test_a_training_learns_what_the_model_wrote_itself(
         "data.validation_split=0", "trainer.logging_steps=1", "adapter.lora_dropout=0.0", "trainer.max_seq_length=2048",
     )  # fmt: skip
 
-    def draw(_: HFModel, starts: Sequence[list[int]], n: int, **__: Any) -> list[list[Drawn]]:
-        return script(starts, n)
+    def draw(_: HFModel, starts: Sequence[Sequence[int]], params: SamplingParams) -> list[list[Drawn]]:
+        return script(starts, params)
 
     monkeypatch.setattr(HFModel, "_draw", draw)
     with opened(make(base, rows, tmp_path / "run", *words)) as (model, data):
@@ -200,7 +201,7 @@ def test_answers_are_those_of_trl(base: Path, tmp_path: Path) -> None:
     script = Script(trainer.processing_class, SCRIPT)
 
     def one_turn(starts: Sequence[list[int]], *_: Any, **__: Any) -> tuple[list[list[int]], list[list[float]]]:
-        drawn = [some[0] for some in script(starts, 1)]
+        drawn = [some[0] for some in script(starts, SamplingParams())]
         return [each.ids for each in drawn], [each.log_probs for each in drawn]
 
     trainer._generate_single_turn = one_turn  # noqa: SLF001 - TRL has no public name

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from framework import FrameworkError
 from framework.api.records import IGNORE, TokenRow
 from framework.api.registry import components
-from framework.api.training import SamplingModel
-from framework.testing.suites import RolloutSuite
+from framework.api.training import SamplingModel, SamplingParams
+from framework.testing import RolloutSuite
 from framework.testing.suites.rollout import ASKED
 from framework_plugins.hf.generate.merged import merged, merged_bytes
 from framework_plugins.hf.model import HFModel
@@ -119,7 +119,7 @@ def test_vllm_gets_the_adapter_of_each_draw(opened_model: HFModel, monkeypatch: 
         component = components("rollout")["vllm"]
         generate = component.load()(component.schema()).generator(opened_model)
         for seed in (1, 2):
-            drawn = generate(ASKED, 2, max_new_tokens=6, temperature=0.7, top_p=1.0, seed=seed)
+            drawn = generate(ASKED, SamplingParams(2, 6, 0.7, seed=seed))
     finally:
         sys.modules.pop(name, None)
     start = opened_model.prompt_ids(ASKED[1])

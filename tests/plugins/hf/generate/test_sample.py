@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from framework.api.training import SamplingParams
 from framework_plugins.hf.generate.sample import Drawn, sample
 from framework_plugins.hf.machine.out_of_memory import Batches, OomRetry
 from tests.support.tiny import tiny_llama
@@ -29,16 +30,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
 
 
 def draws(model: Any, n: int = 3, batch: int = 100, prompts: Any = PROMPTS, **more: Any) -> list[list[Drawn]]:
-    settings: dict[str, Any] = {
-        "max_new_tokens": NEW,
-        "temperature": 1.0,
-        "top_p": 1.0,
-        "seed": 1,
-        "share": True,
-        **more,
-    }
-    batches = Batches(OomRetry({}, "", retries=False), "", "")
-    return sample(model[0], model[1], prompts, n, STOP, batch, batches, **settings)
+    share, batches = more.pop("share", True), Batches(OomRetry({}, "", retries=False), "", "")
+    params = SamplingParams(**{"n": n, "max_new_tokens": NEW, "seed": 1, **more})
+    return sample(model[0], model[1], prompts, params, STOP, batch, batches, share=share)
 
 
 def log_probs(model: Any, prompt: list[int], ids: list[int], temperature: float) -> list[float]:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from framework.testing.suites import OptimizerSuite, SamplerSuite, ScheduleSuite
+from framework.testing import OptimizerSuite, SamplerSuite, ScheduleSuite
 from framework_plugins.hf.settings.optimizers import OPTIMIZERS
 from framework_plugins.hf.settings.schedules import SCHEDULES
 from tests.plugins.hf.settings.test_optimizers import needs

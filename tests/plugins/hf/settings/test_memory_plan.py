@@ -303,6 +303,47 @@ def test_an_adapter_that_is_kept_beside_has_weights_and_no_gradients(tmp_path: P
     assert pissa.frozen == 4 * SHAPE.lora_parameters(4, LINEARS)
 
 
+@pytest.mark.parametrize(
+    ("words", "gpu", "bytes_of_a_weight"),
+    [
+        ((), None, 2),
+        (("rollout.merge=disabled",), None, 0),
+        (("trainer.dtype=fp32",), None, 0),
+        (("trainer.dtype=fp32", "rollout.merge=enabled"), None, 4),
+        (("adapter=dora",), None, 0),
+        (("method=sft", "reward=[]"), None, 0),
+        ((), GPU, 0),
+        (("rollout.merge=enabled",), GPU, 2),
+        (("rollout.merge=enabled", "quantization=nf4"), GPU, 0),
+        (("adapter.layers_to_transform=[0,1]", "rollout.merge=enabled"), GPU, 2 * 2 / 30),
+    ],
+)
+def test_a_copy_of_the_merged_weights_is_counted_if_there_is_one(
+    words: tuple[str, ...], gpu: Gpu | None, bytes_of_a_weight: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CPU_DTYPE, "bf16")
+    made = settings("method=grpo", "reward=[length]", "adapter.lora_dropout=0", *words, gpu=gpu)
+    adapted = sum(inputs * outputs for block in SHAPE.blocks for _, inputs, outputs in block.linears)
+    assert made.merged == pytest.approx(bytes_of_a_weight * adapted)
+    without = dataclasses.replace(made, merged=0.0)
+    if made.answer_rows:
+        assert estimate(SHAPE, made).phases["answers"] - estimate(SHAPE, without).phases["answers"] == made.merged
+
+
+def test_answers_of_grpo_go_through_passes_one_by_one_and_pairs_do_not() -> None:
+    """A small GPU: a pass has to hold the rows of a group that come together."""
+    small = named("6GiB")
+    alone, pairs = (
+        plan_passes(plan(*words), SHAPE, small, 2048, 0)[1].tokens
+        for words in (
+            ("method=grpo", "reward=[length]", "method.num_generations=16", "method.max_completion_length=64"),
+            ("method=dpo",),
+        )
+    )
+    assert pairs >= 2 * 2048
+    assert 2048 <= alone < 16 * 2048
+
+
 @pytest.mark.parametrize("matrices", [1, 2])
 def test_rows_of_new_tokens_are_trained_in_copies_of_embedding_and_head(matrices: int) -> None:
     shape, words = (

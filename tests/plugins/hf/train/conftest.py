@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.pairs import pair_rows
 from tests.support.short_memory import Made, trained
 from tests.support.tiny import chat_rows
 
@@ -19,6 +20,14 @@ def uneven_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("rows") / "rows.jsonl"
     made = [*chat_rows(20), {"instruction": "Count. " * 7, "input": "", "output": "1, 2, 3"}]
     file.write_text("".join(json.dumps(row) + "\n" for row in made), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="package")
+def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file with sixteen pairs, which no test may change."""
+    file = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
+    file.write_text(pair_rows(16), encoding="utf-8")
     return file
 
 

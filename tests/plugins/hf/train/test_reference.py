@@ -31,13 +31,6 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRAMEWORK_CACHE", str(tmp_path / "cache"))
 
 
-@pytest.fixture(scope="module")
-def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
-    file.write_text(pair_rows(16), encoding="utf-8")
-    return file
-
-
 def trained(base: Path, rows: Path, folder: Path, *words: str) -> tuple[list[Step], str]:
     """Train three steps, and return them and what the run says of the reference."""
     steps: list[Step] = []

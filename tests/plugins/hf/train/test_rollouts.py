@@ -27,6 +27,7 @@ from framework.api.training import (
     Member,
     RolloutConfig,
     Sampled,
+    SamplingParams,
     StepControl,
     TokenGroup,
     TokenRow,
@@ -220,15 +221,15 @@ def test_draws_of_other_weights_are_refused_before_the_update() -> None:
         rollouts.check(2, {DRAW_DIFFERENCE: 0.05})
 
 
-def by_dice(prompts: Sequence[Prompt], n: int, *, seed: int, first: int = 0, **_: Any) -> list[list[Sampled]]:
+def by_dice(prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Sampled]]:
     """Answer with numbers from the dice of each answer."""
 
     def answer(prompt: int, number: int) -> Sampled:
-        ids = np.random.default_rng([seed, prompt, number]).integers(3, 99, 2 + number).tolist()
+        ids = np.random.default_rng([params.seed, prompt, number]).integers(3, 99, 2 + number).tolist()
         row = TokenRow([1, prompt, *ids], [-100, -100, *ids], f"rows:{prompt}")
         return Sampled("", len(ids), stopped=True, row=row, log_probs=(-0.1,) * len(ids))
 
-    return [[answer(first + at, number) for number in range(n)] for at in range(len(prompts))]
+    return [[answer(params.first + at, number) for number in range(params.n)] for at in range(len(prompts))]
 
 
 def longer(prompts: Sequence[Prompt], answers: Sequence[Answer], **_: int) -> Rewards:

@@ -34,7 +34,7 @@ from framework_plugins.hf.train.resume.checkpoints import rows_digest
 from tests.docs.test_docs import ROOT, write_files
 from tests.support import copies, group_plugin
 from tests.support.forked_program import MODULE, Result, launch, trainers
-from tests.support.pairs import pair_rows, pairs
+from tests.support.pairs import pairs
 from tests.support.pairs_plugin import token_row
 from tests.support.training import make, make_for_group, opened
 
@@ -63,13 +63,6 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 plugins.manager.unregister(name=each)
         sys.modules.pop(name, None)
         plugins.files = {file for file in plugins.files if Path(file).stem != name}
-
-
-@pytest.fixture(scope="module")
-def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
-    file.write_text(pair_rows(16), encoding="utf-8")
-    return file
 
 
 @pytest.fixture(scope="module")
