@@ -587,7 +587,7 @@ def reductions(plan: Plan) -> Iterator[MemoryReduction]:
 
 
 def _smaller_passes(config: HFTrainerConfig) -> Iterator[MemoryReduction]:
-    tokens = config.pass_tokens or 4 * MIN_KEPT_TOKENS
+    tokens = config.pass_tokens
     while tokens > MIN_KEPT_TOKENS:
         tokens //= 2
         yield MemoryReduction(
@@ -602,6 +602,9 @@ def _smaller_passes(config: HFTrainerConfig) -> Iterator[MemoryReduction]:
         divisor = next(number for number in range(2, rows + 1) if rows % number == 0)
         rows, accumulated = rows // divisor, accumulated * divisor
         smaller = {"trainer.per_device_train_batch_size": rows, "trainer.gradient_accumulation_steps": accumulated}
+        yield MemoryReduction(smaller, "nothing: the same rows in a step, in smaller passes", price=0)
+    if accumulated > 1 and not config.pass_tokens:  # on a CPU a pass may have all rows of a step
+        smaller = {"trainer.tokens_per_pass": MIN_KEPT_TOKENS}
         yield MemoryReduction(smaller, "nothing: the same rows in a step, in smaller passes", price=0)
     if config.gradient_checkpointing is not Switch.enabled:
         yield MemoryReduction({"trainer.gradient_checkpointing": Switch.enabled}, "a third more time")
