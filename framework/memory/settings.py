@@ -83,6 +83,7 @@ class MemorySettings:
         answer_tokens: tokens of a prompt with its answer.
         processes: of the group that trains; 1: one.
         sharded: whether each of them holds a piece of weights, gradients and optimizer only.
+        shard_size: how many of them hold the pieces of a whole, the others replicas of these; 0: all.
         offloaded_weights: whether those pieces lie in the CPU's memory.
     """
 
@@ -123,12 +124,18 @@ class MemorySettings:
     answer_tokens: int = 0
     processes: int = 1
     sharded: bool = False
+    shard_size: int = 0
     offloaded_weights: bool = False
 
     @property
     def pieces(self) -> int:
         """Into how many pieces weights, gradients and optimizer are cut."""
-        return self.processes if self.sharded else 1
+        return (self.shard_size or self.processes) if self.sharded else 1
+
+    @property
+    def replicas(self) -> int:
+        """How many processes hold the same weights."""
+        return self.processes // self.pieces
 
     @property
     def tokens(self) -> int:
