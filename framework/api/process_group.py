@@ -56,6 +56,11 @@ class ProcessGroup:
         """How many processes hold the same weights."""
         return self.processes // self.shards
 
+    @property
+    def hybrid(self) -> bool:
+        """Whether there are replicas of shards (HSDP)."""
+        return self.sharded and self.replicas > 1
+
 
 @dataclass(frozen=True)
 class Member:

@@ -306,7 +306,7 @@ def speed_key(context: PlanContext) -> str:
     if context.plan.cost.rollout_tokens:
         kind += ", draws answers"  # token by token, which is slower
     if settings.processes > 1:
-        kind += f", {settings.processes} {'pieces' if settings.sharded else 'copies'}"
+        kind += f", {settings.pieces} pieces" if settings.sharded else f", {settings.processes} copies"
         kind += f" in {settings.replicas} replicas" if settings.sharded and settings.replicas > 1 else ""
     return kind
 

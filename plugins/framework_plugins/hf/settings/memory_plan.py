@@ -499,7 +499,7 @@ def reductions(plan: Plan) -> Iterator[MemoryReduction]:
         answers //= 2
         yield MemoryReduction({"method.num_generations": answers}, "a noisier mean to compare answers with", price=1)
     group = plan.launch.config.group()
-    if group and group.sharded and group.replicas > 1:
+    if group and group.hybrid:
         yield MemoryReduction(
             {"launch.dp_shard_size": group.processes}, "traffic: all processes gather the weights from each other"
         )

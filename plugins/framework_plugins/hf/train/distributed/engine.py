@@ -38,16 +38,16 @@ def trainer_arguments(group: ProcessGroup, machine: Hardware) -> dict[str, Any]:
         "activation_checkpointing": machine.checkpointing,
     }
     arguments = {"fsdp": True, "fsdp_config": settings, checkpointing_name(): False}
-    if group.replicas > 1:
+    if group.hybrid:
         sizes = ParallelismConfig(dp_replicate_size=group.replicas, dp_shard_size=group.shards)
         arguments["parallelism_config"] = sizes
     return arguments
 
 
 def reduce_in_fp32(accelerator: Any) -> None:
-    """Reduce gradients in fp32: between replicas FSDP adds up those of several passes in what it reduces in.
+    """Reduce gradients in fp32, since FSDP adds up those of several passes in that dtype before replicas reduce them.
 
-    The trainer's arguments cannot say this.
+    The trainer's arguments have no setting for this.
     """
     plugin = accelerator.state.fsdp_plugin
     if plugin.mixed_precision_policy:
@@ -97,7 +97,7 @@ def _check_sharded(model: torch.nn.Module, group: ProcessGroup) -> None:
     uncut = [(name, weight) for name, weight in weights if not _is_sharded(weight, group)]
     if uncut:
         name, weight = uncut[0]
-        replicas = f" in {group.replicas} replicas" if group.replicas > 1 else ""
+        replicas = f" in {group.replicas} replicas" if group.hybrid else ""
         raise FrameworkError(
             f"launch={group.engine.value}: {len(uncut)} of {len(weights)} weights are not cut into {group.shards} "
             f"pieces{replicas}, the first is {name} ({str(weight.dtype).removeprefix('torch.')})"

@@ -77,7 +77,6 @@ class GroupTrainer(SupervisedTrainer):
         self.me = me
         self.score_reference: Callable[[], None] = lambda: None
         self.ready = False
-        self.replicates_shards = group.sharded and group.replicas > 1
         super().__init__(**arguments)
         self.add_callback(_OnEngineReady(self))
 
@@ -85,7 +84,7 @@ class GroupTrainer(SupervisedTrainer):
         """Look at what came up before the model goes there."""
         super().create_accelerator_and_postprocess()
         engine.check_started(self.accelerator, self.group, self.me)
-        if self.replicates_shards:
+        if self.group.hybrid:
             engine.reduce_in_fp32(self.accelerator)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -150,7 +149,7 @@ class GroupTrainer(SupervisedTrainer):
         """Take one part through the model and back; gradients are averaged after the last."""
         self.accelerator.sync_gradients = last  # as the parent's loop does
         wrapped = cast("Any", model)
-        if self.replicates_shards:
+        if self.group.hybrid:
             wrapped.set_requires_all_reduce(last)
         without_sync = self.group.engine is Engine.ddp and not last
         with wrapped.no_sync() if without_sync else nullcontext():
