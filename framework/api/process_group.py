@@ -33,16 +33,33 @@ class ProcessGroup:
         engine: how the work is divided.
         processes: how many, one for each GPU.
         cpu_offload: whether weights and optimizer states are in CPU memory while they are not in use.
+        shard_size: with `fsdp2`, how many of them hold the weights together; 0: all.
     """
 
     engine: Engine
     processes: int
     cpu_offload: bool = False
+    shard_size: int = 0
 
     @property
     def sharded(self) -> bool:
         """Whether each process holds only a shard of the weights."""
         return self.engine is Engine.fsdp2
+
+    @property
+    def shards(self) -> int:
+        """How many shards the weights have; 1 if each process holds all of them."""
+        return (self.shard_size or self.processes) if self.sharded else 1
+
+    @property
+    def replicas(self) -> int:
+        """How many processes hold the same weights."""
+        return self.processes // self.shards
+
+    @property
+    def hybrid(self) -> bool:
+        """Whether there are replicas of shards (HSDP)."""
+        return self.sharded and self.replicas > 1
 
 
 @dataclass(frozen=True)

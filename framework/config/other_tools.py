@@ -109,6 +109,8 @@ NAMES = _all(
         "flash_attention": "trainer.attention=flash_attention_2", "tf32": "trainer.dtype=fp32 # it uses TF32 on a GPU",
         "wandb_project": "logger=[console,wandb] logger.wandb.project={}", "wandb_name": "name={}",
         "early_stopping_patience": "trainer.early_stopping_patience={}", "fsdp_version": "launch=fsdp2",
+        "dp_shard_size": "launch=fsdp2 launch.dp_shard_size={}",
+        "dp_replicate_size": " # it is the number of processes divided by launch.dp_shard_size",
         "special_tokens": " # the roles of tokens stay as the tokenizer has them; model.new_tokens adds tokens",
         "tokens": "model.new_tokens={}", "lora_model_dir": "adapter.start={}",
         "rl": "method={} # dpo, kto, orpo or simpo", "rl_beta": "method.beta={}",

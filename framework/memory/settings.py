@@ -85,6 +85,7 @@ class MemorySettings:
         merged: bytes of weights that the adapter is merged into while answers are drawn, beside those of the base.
         processes: of the group that trains; 1: one.
         sharded: whether each of them holds a piece of weights, gradients and optimizer only.
+        shard_size: how many of them hold the pieces of a whole, the others replicas of these; 0: all.
         offloaded_weights: whether those pieces lie in the CPU's memory.
     """
 
@@ -127,12 +128,18 @@ class MemorySettings:
     merged: float = 0.0
     processes: int = 1
     sharded: bool = False
+    shard_size: int = 0
     offloaded_weights: bool = False
 
     @property
     def pieces(self) -> int:
         """Into how many pieces weights, gradients and optimizer are cut."""
-        return self.processes if self.sharded else 1
+        return (self.shard_size or self.processes) if self.sharded else 1
+
+    @property
+    def replicas(self) -> int:
+        """How many processes hold the same weights."""
+        return self.processes // self.pieces
 
     @property
     def tokens(self) -> int:

@@ -310,8 +310,8 @@ def gathered(shape: Shape, settings: MemorySettings) -> float:
     Two of the largest layers, the current and the next one, and the output head, which stays from the end of the
     forward pass to the start of the backward pass: e (2 P_layer + V h), a layer in the bytes that it is stored in if
     it is quantized. Where all weights are trained, the gradients of one layer and of the head, and what is sent of
-    them: 2 e (P_layer + V h); a loss in chunks sums the head's in fp32 and multiplies them once, (8 + e) V h instead of
-    2 e V h. (torch FSDP2, accelerate's `fsdp2_prepare_model`, `hf/loss/chunked_cross_entropy.py`.)
+    them, s: (e + s) (P_layer + V h); a loss in chunks sums the head's in fp32 and multiplies them once, (8 + s) V h
+    instead of (e + s) V h. (torch FSDP2, accelerate's `fsdp2_prepare_model`, `hf/loss/chunked_cross_entropy.py`.)
     """
     if settings.pieces == 1:
         return 0.0
@@ -319,9 +319,20 @@ def gathered(shape: Shape, settings: MemorySettings) -> float:
     layer = max(block.linear_parameters + block.experts * block.expert_parameters for block in shape.counts)
     wide = settings.compute_bytes
     stored = {Weights.nf4: 0.5, Weights.int8: 1.0}.get(settings.weights, float(wide))
-    summed = 2 * wide if settings.loss is Loss.plain else 8 + wide
-    gradients = 2 * wide * layer + summed * head if settings.full else 0
+    sent = sent_bytes(settings)
+    summed = wide + sent if settings.loss is Loss.plain else 8 + sent
+    gradients = (wide + sent) * layer + summed * head if settings.full else 0
     return 2 * stored * layer + wide * head + gradients
+
+
+def sent_bytes(settings: MemorySettings) -> int:
+    """Return the bytes of a gradient's number as it is sent: DDP sends the dtype of the weight, FSDP2 that of products.
+
+    Replicas of shards add up the gradients of several passes in what they send, so that is fp32. (`reduce_in_fp32`.)
+    """
+    if not settings.sharded:
+        return trained_bytes(settings)
+    return 4 if settings.autocast and settings.replicas > 1 else settings.compute_bytes
 
 
 def buckets(shape: Shape, settings: MemorySettings) -> float:

@@ -24,6 +24,7 @@ from framework.memory.terms import trained_bytes, trained_parameters
 from framework.plan import fit, speed
 from framework.plan.fit import PlanContext
 from framework.plan.speed import flops
+from framework.plan.traffic import traffic
 from framework.rundir import known
 from framework.rundir.known import KnownRows
 from framework.util import gpus
@@ -128,7 +129,8 @@ class Planner:
         exports = self._exports(context.shape)
         held = max((need.memory for need in exports.values()), default=0)
         disk = self._disk(trained_parameters(context.shape, settings) * trained_bytes(settings), exports, settings)
-        return Forecast(memory, "", changes, self._applied, doing, disk, self.advice(doing), smaller, held)
+        moved = traffic(context.shape, settings) if Stage.train in self.stages else None
+        return Forecast(memory, "", changes, self._applied, doing, disk, self.advice(doing), smaller, held, moved)
 
     def check_fits(self, forecast: Forecast) -> None:
         """Refuse a training for which there is not enough memory, whatever luck it has.
@@ -320,7 +322,8 @@ def speed_key(context: PlanContext) -> str:
     if context.plan.cost.rollout_tokens:
         kind += ", draws answers"  # token by token, which is slower
     if settings.processes > 1:
-        kind += f", {settings.processes} {'pieces' if settings.sharded else 'copies'}"
+        kind += f", {settings.pieces} pieces" if settings.sharded else f", {settings.processes} copies"
+        kind += f" in {settings.replicas} replicas" if settings.sharded and settings.replicas > 1 else ""
     return kind
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from rich.console import Console
 from rich.table import Table
 
+from framework.api.records import Traffic
 from framework.memory import Loss, MemorySettings, Shape
-from framework.memory.terms import trained_bytes, trained_parameters
-from framework.plan.speed import flops
+from framework.plan.traffic import traffic
 from framework.util.gpus import named
 from framework.util.host import GIB
 from tests.benchmarks.gpus_table import FLOPS, LENGTH, LORA, SHAPES, Line
@@ -27,6 +27,10 @@ IN_A_MACHINE, BETWEEN = 450e9, 50e9
 GPU, as in the machines of the published runs."""
 MACHINE = 8
 """GPUs of a machine."""
+SHARED = 12.5e9
+"""Bytes a second in one direction of one network card of 100 Gb/s that all GPUs of a machine share."""
+PASSES = 8
+"""Passes of a step that accumulates gradients."""
 MIXTURE = Shape.from_config(
     {
         "model_type": "qwen3_moe", "hidden_size": 4096, "num_hidden_layers": 94, "num_attention_heads": 64,
@@ -43,6 +47,13 @@ TITLE = (
     f"launch=fsdp2, H100s, {MACHINE} in a machine; a row of {LENGTH:,} tokens, bf16;\n"
     f"checkpointing; seconds of a step; hours for {TOKENS / 1e9:.0f} billion tokens"
 )
+NETWORKS = {"8x400": (MACHINE * BETWEEN, 1), "1x100": (SHARED, 1), f"1x100/{PASSES}": (SHARED, PASSES)}
+"""The network cards of a machine in Gb/s: bytes a second that enter it, and the passes of a step."""
+HYBRID_TITLE = (
+    f"{MACHINE**2} GPUs, shards over all and over {MACHINE} (launch.dp_shard_size={MACHINE});\n"
+    "GB received in a pass from shards, in a step from replicas;\n"
+    f"hours by a machine's network cards in Gb/s, /{PASSES}: in {PASSES} passes"
+)
 
 
 class ClusterLine(Line):
@@ -54,33 +65,36 @@ class ClusterLine(Line):
         return named("h100").usable >= self.made.high
 
     @property
-    def moved(self) -> float:
-        """Bytes that each GPU receives in a step.
+    def received(self) -> Traffic:
+        """What each GPU receives."""
+        made = traffic(self.shape, self.settings)
+        assert made is not None
+        return made
 
-        The weights are gathered in 16 bits in the forward and again in the backward pass, and the gradients of what is
-        trained are reduced to their pieces once, each over all GPUs but its own piece.
+    def seconds(self, network: float = MACHINE * BETWEEN, passes: int = 1) -> float:
+        """Return the seconds of a step in which bytes move.
+
+        Between machines, a ring enters each of them once: that of the shards, or one of replicas for each shard.
+
+        Args:
+            network: bytes a second that enter a machine.
+            passes: of a step.
         """
-        gathered = 2 * 2 * self.shape.total
-        reduced = trained_bytes(self.settings) * trained_parameters(self.shape, self.settings)
-        return (gathered + reduced) * (self.count - 1) / self.count
+        shards, of_passes = self.received.shards, self.received.in_pass * passes
+        inside = of_passes / (IN_A_MACHINE if shards <= MACHINE else network)
+        return max(inside, shards * self.received.in_step / network)
 
-    @property
-    def traffic(self) -> float:
-        """Seconds of a step in which bytes move: between machines, a ring enters each of them by all of its cards."""
-        return self.moved / (IN_A_MACHINE if self.count <= MACHINE else MACHINE * BETWEEN)
-
-    @property
-    def hours(self) -> float:
-        """Hours for the tokens, if traffic overlaps with computing."""
-        steps = TOKENS / (self.settings.tokens * self.count)
-        return steps * max(self.computing, self.traffic) / 3600
+    def hours(self, network: float = MACHINE * BETWEEN, passes: int = 1) -> float:
+        """Return the hours for the tokens, if traffic overlaps with computing."""
+        steps = TOKENS / (self.settings.tokens * self.count * passes)
+        return steps * max(passes * self.computing, self.seconds(network, passes)) / 3600
 
     @property
     def limit(self) -> str:
         """What limits it."""
         if not self.fits:
             return "memory"
-        return "traffic" if self.traffic > self.computing else "compute"
+        return "traffic" if self.seconds() > self.computing else "compute"
 
 
 def lines() -> Iterator[ClusterLine]:
@@ -98,9 +112,31 @@ def table() -> Table:
         left = heading in {"model", "method", "limit"}
         made.add_column(heading, justify="left" if left else "right", no_wrap=True)
     for line in lines():
-        hours = f"{line.hours:,.1f}" if line.fits else "-"
-        numbers = (f"{line.made.high / GIB:.1f}", f"{line.moved / 1e9:,.0f}", f"{line.computing:.2f}")
-        made.add_row(line.model, line.method, str(line.count), *numbers, f"{line.traffic:.2f}", hours, line.limit)
+        hours = f"{line.hours():,.1f}" if line.fits else "-"
+        numbers = (f"{line.made.high / GIB:.1f}", f"{line.received.in_pass / 1e9:,.0f}", f"{line.computing:.2f}")
+        made.add_row(line.model, line.method, str(line.count), *numbers, f"{line.seconds():.2f}", hours, line.limit)
+    return made
+
+
+def hybrid_lines() -> Iterator[ClusterLine]:
+    """Give the lines of eight machines, with shards over all and within each, of what fits both ways."""
+    for line in lines():
+        within = replace(line, settings=replace(line.settings, shard_size=MACHINE))
+        if line.count == MACHINE**2 and within.fits:
+            yield from (line, within)
+
+
+def hybrid() -> Table:
+    """Return the table of shards within a machine."""
+    made = Table(title=HYBRID_TITLE, title_justify="left", box=None, pad_edge=False)
+    for heading in ("model", "method", "shards", "GiB", "pass", "step", *NETWORKS):
+        made.add_column(heading, justify="left" if heading in {"model", "method"} else "right", no_wrap=True)
+    for line in hybrid_lines():
+        received = (f"{line.received.in_pass / 1e9:,.0f}", f"{line.received.in_step / 1e9:.2f}")
+        hours = (f"{line.hours(*network):,.1f}" for network in NETWORKS.values())
+        made.add_row(
+            line.model, line.method, str(line.settings.pieces), f"{line.made.high / GIB:.1f}", *received, *hours
+        )
     return made
 
 
@@ -163,4 +199,5 @@ def published() -> Table:
 if __name__ == "__main__":
     console = Console(highlight=False)
     console.print(table())
+    console.print(hybrid())
     console.print(published())

@@ -18,15 +18,20 @@ from framework.util.errors import Interrupted
 from tests.support import group_plugin
 from tests.support.training import chosen
 
+SHARDS = "launch.dp_shard_size="
+"""A setting that `launch=ddp` does not have."""
+
 
 def main() -> int:
     words = sys.argv[1:]
     load_plugin(group_plugin.__file__)
-    ddp = ["launch=ddp" if word == "launch=fsdp2" else word for word in words]
+    ddp = ["launch=ddp" if word == "launch=fsdp2" else word for word in words if not word.startswith(SHARDS)]
+    sizes = [int(word.removeprefix(SHARDS)) for word in words if word.startswith(SHARDS)]
+    more = {"dp_shard_size": sizes[0]} if sizes else {}
     try:
         plan = make_plan(testing.compose(ddp), overrides=tuple(words))
         if ddp != words:
-            plan = dataclasses.replace(plan, launch=chosen("launch", "fsdp2", **vars(plan.launch.config)))
+            plan = dataclasses.replace(plan, launch=chosen("launch", "fsdp2", **vars(plan.launch.config), **more))
         launcher: Launcher = plan.launch.create()
         with locked(plan.run_dir) if plan.launch.config.writes() else nullcontext():
             launcher.launch(plan)

@@ -26,14 +26,14 @@ def chosen(group: str, option: str, **settings: Any) -> Selection:
     return Selection(component, component.schema(**settings))
 
 
-def make_for_group(base: Path, rows: Path, run_dir: Path, *words: str, offload: bool = False) -> Plan:
-    """Plan a run; with `launch=fsdp2` on a CPU too, where `group_plugin` starts it and a plan is refused."""
+def make_for_group(base: Path, rows: Path, run_dir: Path, *words: str, **fsdp2: Any) -> Plan:
+    """Plan a run; with `launch=fsdp2`, and more settings of it, on a CPU too, where `group_plugin` starts it."""
     ddp = ["launch=ddp" if word == "launch=fsdp2" else word for word in words]
     plan = make(base, rows, run_dir, *ddp)
     if "launch=fsdp2" not in words:
         return plan
     config: Any = plan.launch.config
-    return replace(plan, launch=chosen("launch", "fsdp2", processes=config.processes, cpu_offload=offload))
+    return replace(plan, launch=chosen("launch", "fsdp2", processes=config.processes, **fsdp2))
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from framework.api.records.planned import (
     Memory,
     MemoryReduction,
     SuggestedChange,
+    Traffic,
     Work,
 )
 from framework.api.records.progress import Progress
@@ -140,6 +141,7 @@ __all__ = [
     "TokenRow",
     "Tone",
     "ToolCall",
+    "Traffic",
     "TrainResult",
     "TrainingIssue",
     "Trial",

@@ -50,6 +50,20 @@ class SuggestedChange:
 
 
 @dataclass(frozen=True)
+class Traffic:
+    """What each process of a group receives from the others, in bytes.
+
+    `shards` processes hold the weights together, and `replicas` of them the same shard. `in_pass` is received from the
+    other shards in each forward and backward pass, `in_step` from the other replicas in each optimizer step.
+    """
+
+    shards: int
+    replicas: int
+    in_pass: int
+    in_step: int
+
+
+@dataclass(frozen=True)
 class Work:
     """What a run does: rows, tokens of an epoch, steps, and seconds of training, None if the speed is not known.
 
@@ -104,7 +118,7 @@ class Forecast:
 
     `why` says why there is no `memory`; `advice` are sentences with their reasons; `smaller` is another model that fits
     if no change of the run does; `export_memory` is how much of this machine's memory merging and comparing need, in
-    bytes.
+    bytes; `traffic` is None for a training in one process.
     """
 
     memory: Memory | None
@@ -116,6 +130,7 @@ class Forecast:
     advice: list[str] = field(default_factory=list)
     smaller: SuggestedChange | None = None
     export_memory: int = 0
+    traffic: Traffic | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from framework.api.records import Disk, FitStatus, Forecast, Memory, Work
+from framework.api.records import Disk, FitStatus, Forecast, Memory, Traffic, Work
 from framework.api.text.results import Fact, count
 from framework.util import host
 from framework.util.host import GIB
@@ -38,6 +38,8 @@ def forecast_facts(forecast: Forecast) -> Iterator[Fact]:
         change = forecast.smaller
         text = f"{change.overrides[0]}, with all of these: saves {_gib(change.saves)} more, costs {change.costs}"
         yield Fact("a smaller model", text, amiss=True)
+    if forecast.traffic:
+        yield _traffic(forecast.traffic)
     if forecast.work:
         yield _work(forecast.work)
         if forecast.work.rates:
@@ -74,6 +76,15 @@ def _memory(memory: Memory) -> Iterator[Fact]:
     yield Fact("made up of", f"{', '.join(parts)}; {step}{beside}")
     if memory.attention:
         yield Fact("attention", memory.attention)
+
+
+def _traffic(traffic: Traffic) -> Fact:
+    """Say how the weights lie in a group, and what each process receives."""
+    parts = [(traffic.shards, "shard", traffic.in_pass, "pass"), (traffic.replicas, "replica", traffic.in_step, "step")]
+    several = [(number, kind, size, unit) for number, kind, size, unit in parts if number > 1]
+    layout = " of ".join(count(number, kind) for number, kind, *_ in reversed(several))
+    received = " and ".join(f"{_gib(size)} in a {unit} from other {kind}s" for _, kind, size, unit in several)
+    return Fact("group", f"{layout}; each process receives {received}")
 
 
 def _work(work: Work) -> Fact:

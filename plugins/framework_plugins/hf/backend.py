@@ -208,6 +208,8 @@ def _silence_libraries() -> None:
     transformers.logging.disable_progress_bar()
     # peft reads a name that transformers 5.24 deprecates; nothing a user could do about it.
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+    # accelerate 1.15 slices the mesh of replicas and shards in a way that torch 2.13 deprecates.
+    warnings.filterwarnings("ignore", message="Slicing a flattened dim", category=UserWarning)
 
 
 def check_targets(plan: Plan, empty: Any, dtype: torch.dtype) -> None:

@@ -11,7 +11,7 @@ from framework import FrameworkError, Plan, Stage
 from framework.api import EVAL_LOSS, count, gpu_count
 from framework.api.program import read_run
 from framework.api.training import OUTER_VARIABLES, WORKER, Engine, Member, outer_member
-from framework_plugins.launch.config import GroupConfig, Where
+from framework_plugins.launch.config import Fsdp2Config, GroupConfig, Where
 
 GROUP_VARIABLES = {
     "LOCAL_RANK": ("-1",),
@@ -132,7 +132,20 @@ def problems(plan: Plan, config: GroupConfig) -> Iterator[str]:
     if outer_member() is None:
         yield from _process_problems(plan, config)
         yield from _node_problems(plan, config)
+    if isinstance(config, Fsdp2Config):
+        yield from _shard_problems(config)
     yield from _training_problems(plan, config)
+
+
+def _shard_problems(config: Fsdp2Config) -> Iterator[str]:
+    """Look whether the processes make whole replicas, if it is known how many there are."""
+    world, size = config.group().processes, config.dp_shard_size or 1
+    if world % size and (world > 1 or config.processes or outer_member()):
+        choices = "|".join(str(each) for each in range(2, world) if world % each == 0)
+        yield (
+            f"launch.dp_shard_size={size} does not divide the number of processes, {world}: "
+            f"{f'set launch.dp_shard_size={choices}, or ' if choices else ''}leave it out to shard over all of them"
+        )
 
 
 def _process_problems(plan: Plan, config: GroupConfig) -> Iterator[str]:

@@ -143,12 +143,14 @@ class Fsdp2Config(GroupConfig):
 
     engine = Engine.fsdp2
 
+    dp_shard_size: Annotated[int | None, Ge(2)] = None
+    """How many processes hold the weights together; the others hold replicas (HSDP). null: all processes."""
     cpu_offload: bool = False
     """Keep weights and optimizer states in CPU memory while they are not in use: slow, but there is more of it."""
 
     def group(self) -> ProcessGroup:
         """Return the group that is asked for."""
-        return replace(super().group(), cpu_offload=self.cpu_offload)
+        return replace(super().group(), cpu_offload=self.cpu_offload, shard_size=self.dp_shard_size or 0)
 
 
 def nodes(config: PlacedConfig) -> int:

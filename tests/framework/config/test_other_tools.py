@@ -46,6 +46,7 @@ def test_a_setting_of_another_tool_is_answered_with_ours(word: str, told: str) -
 
 def test_what_is_to_be_typed_exists() -> None:
     words = ["exporter=[adapter,push]", "logger=[console,wandb]", "data=local_file", "model=local", "method=dpo"]
+    words += ["launch=fsdp2"]
     config = compose(words)
     for each in [*NAMES.values(), *OPTIONS.values()]:
         for word in each.here.split():

@@ -50,6 +50,18 @@ def test_two_layers_and_the_head_are_whole_for_a_while() -> None:
         assert phases[1][name] - phases[0][name] == pytest.approx(more, abs=2)
 
 
+@pytest.mark.parametrize("settings", [LORA, FULL])
+def test_replicas_of_shards_take_what_as_many_processes_take_as_there_are_shards(settings: MemorySettings) -> None:
+    few = replace(settings, processes=8, sharded=True)
+    many = replace(few, processes=64, shard_size=8)
+    assert (many.pieces, many.replicas) == (8, 8)
+    alone, each = estimate(SHAPE, few), estimate(SHAPE, many)
+    assert each.parts == alone.parts
+    layer, head = SHAPE.linear_parameters / SHAPE.layers, SHAPE.vocab * SHAPE.hidden
+    more = 2 * (layer + head) if settings.full else 0  # replicas reduce gradients in fp32
+    assert each.phases["loss"] - alone.phases["loss"] == pytest.approx(more, abs=2)
+
+
 def test_with_ddp_each_has_all_and_the_buckets_besides() -> None:
     alone, each = (estimate(SHAPE, replace(LORA, processes=count)) for count in (1, 4))
     assert each.parts == {**alone.parts, "buckets": alone.parts["gradients"]}

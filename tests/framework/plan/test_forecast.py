@@ -7,10 +7,14 @@ import pytest
 
 from framework import FrameworkError, testing
 from framework.api.records import FitStatus, TrainResult
+from framework.hooks.session import current
+from framework.plan.fit import PlanContext
+from framework.plan.forecast import Planner, speed_key
 from framework.plan.make import make_plan
 from framework.plan.speed import FASTEST, SLOWEST
 from framework.rundir.known import known_rows, remember_rows, speeds
 from framework.testing import compose
+from framework.util.gpus import named
 from tests.framework.memory.test_shape import LLAMA, SMOLLM
 from tests.support.shelf import ROWS, Shelf, first, plan, rows_of, with_rows
 
@@ -42,6 +46,25 @@ def test_an_8b_model_in_four_bits_fits_a_gaming_gpu(tmp_path: Path, llama: Shelf
     assert not told.memory.rows_known
     assert told.memory.tokens > 2048 / 2
     assert (told.changes, told.work) == ([], None)
+
+
+@pytest.mark.parametrize(
+    ("launch", "layout", "key"),
+    [
+        (["launch=single"], None, ""),
+        (["launch=ddp", "launch.processes=8"], (1, 8), ", 8 copies"),
+        (["launch=fsdp2", "launch.processes=8"], (8, 1), ", 8 pieces"),
+        (["launch=fsdp2", "launch.processes=8", "launch.dp_shard_size=4"], (4, 2), ", 4 pieces in 2 replicas"),
+    ],
+)
+def test_a_group_has_its_traffic_and_a_speed_of_its_own(
+    tmp_path: Path, llama: Shelf, launch: list[str], layout: tuple[int, int] | None, key: str
+) -> None:
+    run = plan(tmp_path, "plan.gpu=rtx4090", "optimizer=adamw_torch", *launch)
+    told, planner = first(llama, run)[1].traffic, Planner(run, llama, current())
+    assert (told and (told.shards, told.replicas)) == layout
+    kind = speed_key(PlanContext(run, planner.shape, named("rtx4090"), None, current()))
+    assert kind.partition("adapter")[2] == key
 
 
 def test_known_rows_make_it_smaller_and_give_the_work(tmp_path: Path, llama: Shelf) -> None:

@@ -39,6 +39,13 @@ def test_two_processes_are_planned(engine: str) -> None:
     assert plan.batch == 2 * planned().batch
 
 
+@pytest.mark.parametrize(("size", "made"), [("null", (16, 1)), ("8", (8, 2)), ("16", (16, 1))])
+def test_shards_over_fewer_processes_have_replicas(size: str, made: tuple[int, int]) -> None:
+    words = ("launch=fsdp2", "launch.processes=8", "launch.nodes=2", "plan.gpu=24GiB", "stages=[plan]")
+    group = planned(*words, f"launch.dp_shard_size={size}").launch.config.group()
+    assert (group.shards, group.replicas, group.processes) == (*made, 16)
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -52,6 +59,18 @@ def test_two_processes_are_planned(engine: str) -> None:
         (("launch=fsdp2", *CPU, "optimizer=adamw_8bit"), "optimizer=adamw_8bit cannot be cut into pieces by "),
         (("launch=fsdp2", *CPU, "quantization=int8"), "quantization=int8 cannot be cut into pieces by launch=fsdp2"),
         (("launch=fsdp2", *CPU), "launch=fsdp2: accelerate starts no FSDP on a CPU: set launch=ddp"),
+        (
+            ("launch=fsdp2", "launch.processes=8", "plan.gpu=24GiB", "launch.dp_shard_size=3"),
+            "launch.dp_shard_size=3 does not divide the number of processes, 8: set launch.dp_shard_size=2|4, or le",
+        ),
+        (
+            ("launch=fsdp2", "launch.processes=1", "plan.gpu=24GiB", "launch.dp_shard_size=2"),
+            "launch.dp_shard_size=2 does not divide the number of processes, 1: leave it out to shard over all of them",
+        ),
+        (
+            ("launch=fsdp2", *CPU, "launch.dp_shard_size=1"),
+            "launch.dp_shard_size=1 must be a whole number of at least 2",
+        ),
     ],
 )
 def test_what_cannot_come_together_is_reported(words: tuple[str, ...], told: str) -> None:
@@ -119,6 +138,7 @@ OUTER = {
 }
 ONE = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
 GIVEN = ("launch=ddp", "trainer.device=cpu")
+HYBRID = ("launch=fsdp2", "launch.dp_shard_size=2")
 
 
 @pytest.mark.parametrize(
@@ -141,6 +161,8 @@ GIVEN = ("launch=ddp", "trainer.device=cpu")
             "run_dir has to be given if torchrun starts the processes: set run_dir",
         ),
         ((), {}, "has LOCAL_RANK=1, WORLD_SIZE=4: .* To train in the group: launch=ddp or launch=fsdp2"),
+        (HYBRID, {}, ""),
+        (HYBRID, {"WORLD_SIZE": "3"}, "does not divide the number of processes, 3"),
     ],
 )
 def test_a_process_that_torchrun_starts_takes_its_place_in_the_group(

@@ -55,17 +55,23 @@ class Place:
             "trainer.per_device_train_batch_size=1", *([] if "adapter=full" in more else ["adapter.r=4"]), *more,
         ]  # fmt: skip
 
-    def alone(self, run: str, *more: str) -> dict[str, np.ndarray]:
-        """Run in one process, and return what it trained."""
+    def alone(self, run: str, *more: str) -> None:
+        """Run in one process."""
         words = [sys.executable, group_program.__file__, *self.words(run, ALONE, *more)]
         environment = {**os.environ, **self.variables, "OMP_NUM_THREADS": "1"}
         subprocess.run(words, check=True, env=environment, timeout=SECONDS, cwd=self.folder)
-        return self.weights(run)
 
     def weights(self, run: str) -> dict[str, np.ndarray]:
         """Return what a run trained."""
         file = next((self.folder / run / "checkpoint").glob("*model.safetensors"))
         return {name: weight.float().numpy() for name, weight in load_file(file).items()}
+
+    def steps(self, run: str) -> list[tuple[float, float]]:
+        """Return the loss and the norm of the gradients of each step of a run."""
+        lines = [
+            json.loads(line) for line in (self.folder / run / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        ]
+        return [(line["loss"], line["grad_norm"]) for line in lines if line["event"] == "step"]
 
     def torchrun(self, hosts: tuple[Host, Host], *more: str, nodes: str = "2") -> list[str]:
         """Return how torchrun starts what follows, on either machine."""
@@ -107,27 +113,48 @@ def same(one: dict[str, np.ndarray], two: dict[str, np.ndarray]) -> None:
 
 
 @pytest.fixture(scope="module")
-def lora(place: Place) -> dict[str, np.ndarray]:
-    return place.alone("lora-alone")
+def alone(place: Place) -> Callable[..., str]:
+    """Return a function that runs in one process, if it has not yet, and returns the name of the run."""
+
+    def run(*more: str) -> str:
+        name = f"alone-{len(more)}"
+        if not (place.folder / name).exists():
+            place.alone(name, *more)
+        return name
+
+    return run
+
+
+LORA, QLORA, FULL = (), ("quantization=nf4",), ("adapter=full", "exporter=[]")
+HYBRID = ("launch=fsdp2", "launch.dp_shard_size=2")
+"""Shards within a machine, and replicas of them on the other one."""
 
 
 @pytest.mark.parametrize(
     ("launch", "more"),
     [
-        ("ddp", ()),
-        ("fsdp2", ("quantization=nf4",)),
-        ("fsdp2", ("adapter=full", "exporter=[]")),
+        (("launch=ddp",), LORA),
+        (("launch=fsdp2",), QLORA),
+        (("launch=fsdp2",), FULL),
+        (HYBRID, LORA),
+        (HYBRID, QLORA),
+        (HYBRID, FULL),
     ],
-    ids=["LoRA", "QLoRA", "full"],
+    ids=["LoRA", "QLoRA", "full", "HSDP-LoRA", "HSDP-QLoRA", "HSDP-full"],
 )
 def test_four_processes_on_two_machines_are_one_training(
-    place: Place, hosts: tuple[Host, Host], launch: str, more: tuple[str, ...], request: pytest.FixtureRequest
+    place: Place, hosts: tuple[Host, Host], launch: tuple[str, ...], more: tuple[str, ...], alone: Callable[..., str]
 ) -> None:
-    name = f"{launch}-{len(more)}"
-    alone = place.alone(f"{name}-alone", *more) if more else request.getfixturevalue("lora")
-    assert place.both(hosts, name, f"launch={launch}", *more) == [0, 0], place.log(hosts[0], name).read_text()
-    same(alone, place.weights(name))
+    name, one = f"{len(launch)}-{len(more)}", alone(*more)
+    assert place.both(hosts, name, *launch, *more) == [0, 0], place.log(hosts[0], name).read_text()
+    same(place.weights(one), place.weights(name))
+    np.testing.assert_allclose(place.steps(one), place.steps(name), rtol=1e-4)
     assert (place.folder / name / "export.json").exists()
+
+
+@pytest.fixture(scope="module")
+def lora(place: Place, alone: Callable[..., str]) -> dict[str, np.ndarray]:
+    return place.weights(alone())
 
 
 STOPPED = {group_plugin.END: f"3:4:{int(signal.SIGSTOP)}"}
@@ -164,11 +191,12 @@ def test_a_machine_that_dies_in_a_stage_and_is_started_again_ends_the_same(
     assert stage != "train" or result.resumed == 2
 
 
+@pytest.mark.parametrize("launch", [("launch=ddp",), HYBRID], ids=["ddp", "HSDP"])
 def test_torchrun_continues_with_the_machine_that_is_left(
-    place: Place, hosts: tuple[Host, Host], lora: dict[str, np.ndarray]
+    place: Place, hosts: tuple[Host, Host], lora: dict[str, np.ndarray], launch: tuple[str, ...]
 ) -> None:
-    run = place.folder / "elastic"
-    words = [*place.torchrun(hosts, "--max-restarts", "3", nodes="1:2"), *place.words(run.name, FOUR, "launch=ddp")]
+    run = place.folder / f"elastic-{len(launch)}"
+    words = [*place.torchrun(hosts, "--max-restarts", "3", nodes="1:2"), *place.words(run.name, FOUR, *launch)]
     variables = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", **STOPPED}
     first, _ = [place.start(host, words, run.name, **variables) for host in hosts]
     until((run / TRAINING_STATE / "step-00000002").exists, first)

@@ -198,6 +198,7 @@ def plan_passes(
         answer_tokens=answers[1],
         processes=group.processes if group else 1,
         sharded=group is not None and group.sharded,
+        shard_size=group.shard_size if group else 0,
         offloaded_weights=group is not None and group.cpu_offload,
     )
     settings = replace(settings, merged=_merged_bytes(plan, shape, settings, on_gpu=on_gpu))
@@ -572,6 +573,10 @@ def reductions(plan: Plan) -> Iterator[MemoryReduction]:
         answers //= 2
         yield MemoryReduction({"method.num_generations": answers}, "a noisier mean to compare answers with", price=1)
     group = plan.launch.config.group()
+    if group and group.hybrid:
+        yield MemoryReduction(
+            {"launch.dp_shard_size": group.processes}, "traffic: all processes gather the weights from each other"
+        )
     if group and group.sharded:  # the optimizers of 8 bits cannot be cut into pieces
         yield from _smaller_weights(plan)
         return

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from framework.api.records import Disk, FitStatus, Forecast, Memory, SuggestedChange, Work
+from framework.api.records import Disk, FitStatus, Forecast, Memory, SuggestedChange, Traffic, Work
 from framework.api.text.forecast import forecast_facts, roughly
 
 GIB = 2**30
@@ -37,6 +37,23 @@ def test_what_fits_asks_for_no_attention() -> None:
 def test_the_attention_of_a_gpu_is_one_line() -> None:
     facts = [*forecast_facts(replace(PLAIN, memory=replace(MEMORY, attention="sdpa, since")))]
     assert [fact.text for fact in facts if fact.name == "attention"] == ["sdpa, since"]
+
+
+@pytest.mark.parametrize(
+    ("traffic", "told"),
+    [
+        (Traffic(8, 1, 3 * GIB, 0), "8 shards; each process receives 3.0 GiB in a pass from other shards"),
+        (Traffic(1, 4, 0, GIB // 2), "4 replicas; each process receives 0.50 GiB in a step from other replicas"),
+        (
+            Traffic(8, 2, 3 * GIB, GIB // 2),
+            "2 replicas of 8 shards; each process receives 3.0 GiB in a pass from other shards and 0.50 GiB in a step "
+            "from other replicas",
+        ),
+    ],
+)
+def test_a_group_is_told_with_what_its_processes_receive(traffic: Traffic, told: str) -> None:
+    facts = {fact.name: fact.text for fact in forecast_facts(replace(PLAIN, traffic=traffic))}
+    assert facts["group"] == told
 
 
 def test_what_does_not_fit_comes_with_its_changes() -> None:

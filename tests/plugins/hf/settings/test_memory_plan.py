@@ -12,6 +12,7 @@ from framework.api.plan import Plan
 from framework.api.records import TokenRow
 from framework.memory import Attention, Loss, MemorySettings, Shape, Weights, estimate
 from framework.memory.shape import LINEARS
+from framework.plan.fit import changed
 from framework.plan.make import make_plan
 from framework.testing import compose
 from framework.util.gpus import CONTEXT, Gpu, named
@@ -86,6 +87,7 @@ def test_lora_on_a_gpu_keeps_the_base_in_16_bits_and_the_adapter_in_32() -> None
         (["evaluator=[prompts]", "evaluator.prompts.batch_size=7"], "answer_rows", 7),
         (["evaluator=[prompts]", "evaluator.prompts.count=4"], "answer_rows", 4),
         ([*EIGHT, "launch=fsdp2"], "pieces", 8),
+        ([*EIGHT, "launch=fsdp2", "launch.dp_shard_size=4"], "pieces", 4),
         ([*EIGHT, "launch=fsdp2", "launch.cpu_offload=true"], "offloaded_weights", True),
         ([*EIGHT, "launch=ddp"], "pieces", 1),
         ([*EIGHT, "launch=ddp"], "processes", 8),
@@ -271,8 +273,6 @@ def test_every_saving_saves_or_costs_nothing_and_can_be_taken() -> None:
     words = ["adapter.r=32", "trainer.per_device_train_batch_size=4", "trainer.gradient_checkpointing=disabled"]
     some = plan(*words)
     before = estimate(SHAPE, footprint(some, SHAPE, GPU, 1024, 0)).reserved
-    from framework.plan.fit import changed
-
     found = list(reductions(some))
     assert [next(iter(reduction.settings)) for reduction in found][1:3] == ["trainer.per_device_train_batch_size"] * 2
     for reduction in found:
@@ -288,7 +288,13 @@ def test_pieces_are_not_made_smaller_by_what_cannot_be_cut() -> None:
     )
     assert {"optimizer", "quantization"} <= one
     assert "quantization" in cut
-    assert "optimizer" not in cut
+    assert not {"optimizer", "launch.dp_shard_size"} & cut
+
+
+def test_shards_over_all_processes_are_smaller_than_replicas_of_shards() -> None:
+    some = plan(*EIGHT, "optimizer=adamw_torch", "launch=fsdp2", "launch.dp_shard_size=2")
+    wider = next(each.settings for each in reductions(some) if "launch.dp_shard_size" in each.settings)
+    assert changed(some, wider).launch.config.group().shards == 8
 
 
 def test_an_adapter_that_is_kept_beside_has_weights_and_no_gradients(tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
+from accelerate import ParallelismConfig
 from torch import distributed
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
@@ -34,7 +37,21 @@ def trainer_arguments(group: ProcessGroup, machine: Hardware) -> dict[str, Any]:
         # The trainer's own checkpointing would gather each layer's weights once more in the backward pass.
         "activation_checkpointing": machine.checkpointing,
     }
-    return {"fsdp": True, "fsdp_config": settings, checkpointing_name(): False}
+    arguments = {"fsdp": True, "fsdp_config": settings, checkpointing_name(): False}
+    if group.hybrid:
+        sizes = ParallelismConfig(dp_replicate_size=group.replicas, dp_shard_size=group.shards)
+        arguments["parallelism_config"] = sizes
+    return arguments
+
+
+def reduce_in_fp32(accelerator: Any) -> None:
+    """Reduce gradients in fp32, since FSDP adds up those of several passes in that dtype before replicas reduce them.
+
+    The trainer's arguments have no setting for this.
+    """
+    plugin = accelerator.state.fsdp_plugin
+    if plugin.mixed_precision_policy:
+        plugin.mixed_precision_policy = replace(plugin.mixed_precision_policy, reduce_dtype=torch.float32)
 
 
 ACCELERATE_TYPES = {Engine.ddp: ("MULTI_GPU", "MULTI_CPU"), Engine.fsdp2: ("FSDP",)}
@@ -75,23 +92,24 @@ def check_wrapped(wrapped: Any, group: ProcessGroup) -> None:
 
 
 def _check_sharded(model: torch.nn.Module, group: ProcessGroup) -> None:
-    """Look whether all weights, also those that are frozen, lie in as many pieces as there are processes."""
+    """Look whether all weights, also those that are frozen, lie in as many pieces and replicas as were asked for."""
     weights = list(model.named_parameters())
-    uncut = [(name, weight) for name, weight in weights if not _is_sharded(weight, group.processes)]
+    uncut = [(name, weight) for name, weight in weights if not _is_sharded(weight, group)]
     if uncut:
         name, weight = uncut[0]
+        replicas = f" in {group.replicas} replicas" if group.hybrid else ""
         raise FrameworkError(
-            f"launch={group.engine.value}: {len(uncut)} of {len(weights)} weights are not cut into {group.processes} "
-            f"pieces, the first is {name} ({str(weight.dtype).removeprefix('torch.')})"
+            f"launch={group.engine.value}: {len(uncut)} of {len(weights)} weights are not cut into {group.shards} "
+            f"pieces{replicas}, the first is {name} ({str(weight.dtype).removeprefix('torch.')})"
         )
 
 
-def _is_sharded(weight: Any, world: int) -> bool:
-    return (
-        isinstance(weight, DTensor)
-        and weight.device_mesh.size() == world
-        and any(placement.is_shard() for placement in weight.placements)
-    )
+def _is_sharded(weight: Any, group: ProcessGroup) -> bool:
+    if not isinstance(weight, DTensor) or weight.device_mesh.size() != group.processes:
+        return False
+    placed = zip(weight.placements, weight.device_mesh.shape, strict=True)
+    shards = [size for placement, size in placed if placement.is_shard()]
+    return bool(shards) and math.prod(shards) == group.shards
 
 
 def broadcast_from_first(me: Member, decide: Callable[[], T]) -> T:

@@ -84,6 +84,8 @@ class GroupTrainer(SupervisedTrainer):
         """Look at what came up before the model goes there."""
         super().create_accelerator_and_postprocess()
         engine.check_started(self.accelerator, self.group, self.me)
+        if self.group.hybrid:
+            engine.reduce_in_fp32(self.accelerator)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Give whole steps to every process; accelerate would give each steps of its own."""
@@ -147,6 +149,8 @@ class GroupTrainer(SupervisedTrainer):
         """Take one part through the model and back; gradients are averaged after the last."""
         self.accelerator.sync_gradients = last  # as the parent's loop does
         wrapped = cast("Any", model)
+        if self.group.hybrid:
+            wrapped.set_requires_all_reduce(last)
         without_sync = self.group.engine is Engine.ddp and not last
         with wrapped.no_sync() if without_sync else nullcontext():
             return super().one_pass(model, part, compute=compute, last=last, more=more)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,24 +12,38 @@ import pytest
 import torch
 from torch import distributed
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import Replicate, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from framework import FrameworkError
 from framework.api.process_group import Engine, Member, ProcessGroup
+from framework_plugins.hf.load.sharded_weights import local_shard
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.settings.optimizers import AdamWTorchConfig
-from framework_plugins.hf.train.distributed.engine import check_started, check_wrapped, trainer_arguments
+from framework_plugins.hf.train.distributed.engine import (
+    check_started,
+    check_wrapped,
+    reduce_in_fp32,
+    trainer_arguments,
+)
 
 ALONE = Member(0, 1, 0)
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[None]:
     """Make this process a group of one."""
-    file = tmp_path_factory.mktemp("group") / "store"
-    distributed.init_process_group("gloo", init_method=file.as_uri(), rank=0, world_size=1)
+    distributed.init_process_group("gloo", init_method=(tmp_path / "store").as_uri(), rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
+
+
+@pytest.fixture
+def four() -> Iterator[None]:
+    """Make this process the third of four, of which the others do not exist."""
+    distributed.init_process_group("fake", store=FakeStore(), rank=2, world_size=4)
     yield
     distributed.destroy_process_group()
 
@@ -130,6 +145,34 @@ def test_a_weight_of_which_each_process_has_a_copy_is_refused() -> None:
         check_wrapped(made, ProcessGroup(Engine.fsdp2, 1))
 
 
+@pytest.mark.usefixtures("four")
+def test_shards_lie_with_neighbours_and_their_replicas_with_the_others() -> None:
+    group = ProcessGroup(Engine.fsdp2, 4, shard_size=2)
+    machine = Hardware("cpu", torch.float32, checkpointing=False, optimizer=AdamWTorchConfig())
+    sizes = trainer_arguments(group, machine)["parallelism_config"]
+    with pytest.warns(UserWarning, match="Slicing a flattened dim"):
+        mesh = sizes.get_device_mesh("cpu")[tuple(sizes.fsdp_dim_names)]  # as accelerate does it
+    assert mesh.mesh.tolist() == [[0, 1], [2, 3]]
+    made = model()
+    fully_shard(made, mesh=mesh)
+    check_wrapped(made, group)
+    assert {2 * local_shard(weight).numel() for weight in made.parameters()} == {16}
+    with pytest.raises(FrameworkError, match=r"^launch=fsdp2: 2 of 2 weights are not cut into 4 pieces, the first is "):
+        check_wrapped(made, ProcessGroup(Engine.fsdp2, 4))
+    with pytest.raises(FrameworkError, match=r"are not cut into 2 pieces in 4 replicas, the first is 0\.weight"):
+        check_wrapped(made, ProcessGroup(Engine.fsdp2, 8, shard_size=2))
+
+
+def test_replicas_add_up_gradients_in_fp32() -> None:
+    plugin = SimpleNamespace(mixed_precision_policy=MixedPrecisionPolicy(torch.bfloat16, torch.bfloat16))
+    accelerator = SimpleNamespace(state=SimpleNamespace(fsdp_plugin=plugin))
+    reduce_in_fp32(accelerator)
+    assert plugin.mixed_precision_policy == MixedPrecisionPolicy(torch.bfloat16, torch.float32)
+    plugin.mixed_precision_policy = None
+    reduce_in_fp32(accelerator)
+    assert plugin.mixed_precision_policy is None
+
+
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("offload", [False, True])
 def test_fsdp_is_asked_for_what_the_run_asks_for(
@@ -142,4 +185,5 @@ def test_fsdp_is_asked_for_what_the_run_asks_for(
     asked = trainer_arguments(ProcessGroup(Engine.fsdp2, 2, cpu_offload=offload), machine)
     assert asked["fsdp_config"]["activation_checkpointing"] is checkpointing
     assert asked["fsdp_config"]["cpu_offload"] is offload
+    assert "parallelism_config" not in asked
     assert [os.environ[name] for name in names] == (["true", "true"] if offload else ["", ""])

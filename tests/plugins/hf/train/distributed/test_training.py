@@ -45,6 +45,8 @@ WORDS = (
 ALONE = ("trainer.gradient_accumulation_steps=4",)
 TWO = ("launch.processes=2", "trainer.gradient_accumulation_steps=2")
 """A step has the same eight rows; 19 rows make the last step of an epoch a smaller one."""
+FOUR = ("launch.processes=4", "trainer.gradient_accumulation_steps=1", "trainer.tokens_per_pass=32")
+"""The two rows that a process has of a step are two passes."""
 AFTER = "stages=[data,train,evaluate,export]"
 CLOSE = 1e-4
 """How far losses may lie apart, as a share of them."""
@@ -83,9 +85,9 @@ def run(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     shutil.copy(PLUGIN, plugin)
     load_plugin(str(plugin))
 
-    def made(name: str, *words: str, offload: bool = False) -> Done:
+    def made(name: str, *words: str, **fsdp2: Any) -> Done:
         folder = place / name
-        plan = make_for_group(base, rows, folder, f"plugins=[{plugin}]", sets, *WORDS, *words, offload=offload)
+        plan = make_for_group(base, rows, folder, f"plugins=[{plugin}]", sets, *WORDS, *words, **fsdp2)
         launcher: Launcher = plan.launch.create()
         launcher.launch(plan)
         result = records.load(TrainResult, folder / "train.json")
@@ -105,17 +107,17 @@ def alone(run: Run) -> Done:
     return run("alone", *ALONE, AFTER)
 
 
-Seen = Callable[[], list[dict[str, Any]]]
+Seen = Callable[..., list[dict[str, Any]]]
 
 
 @pytest.fixture
 def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Seen:
-    """Return a function that reads what each process saw of its model; both have to be the same."""
+    """Return a function that reads what each process saw of its model."""
     monkeypatch.setenv(group_plugin.SEEN, str(tmp_path))
 
-    def read() -> list[dict[str, Any]]:
+    def read(processes: int = 2) -> list[dict[str, Any]]:
         told = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(tmp_path.glob("*.json"))]
-        assert len(told) == 2
+        assert len(told) == processes
         return told
 
     return read
@@ -188,6 +190,19 @@ def test_two_processes_with_fsdp2_go_on_with_what_one_began_and_it_is_exported(
         assert each["whole"] == 2 * each["here"] > 0
         assert (each["checkpointed"], each["offload"]) == (0, ["OffloadPolicy"])
         assert (each["head"], each["packing"]) == (True, "tree")
+
+
+@pytest.mark.slow
+def test_two_replicas_of_two_shards_go_on_with_what_one_process_began(
+    run: Run, alone: Done, monkeypatch: pytest.MonkeyPatch, seen: Seen
+) -> None:
+    interrupted(monkeypatch, run, "hybrid", *ALONE)
+    done = run("hybrid", "launch=fsdp2", *FOUR, AFTER, dp_shard_size=2)
+    measured_and_exported(alone, done)
+    assert done.result.resumed == 4
+    close(alone, done)
+    for each in seen(4):
+        assert each["whole"] == 2 * each["here"] > 0
 
 
 @pytest.mark.slow
@@ -334,7 +349,7 @@ def test_all_weights_trained_in_pieces_are_saved_whole(run: Run, seen: Seen) -> 
 
 @pytest.mark.slow
 def test_weights_that_lie_elsewhere_between_their_uses_are_the_same_training(run: Run, alone: Done, seen: Seen) -> None:
-    close(alone, run("offload", "launch=fsdp2", *TWO, offload=True))
+    close(alone, run("offload", "launch=fsdp2", *TWO, cpu_offload=True))
     assert [each["offload"] for each in seen()] == [["CPUOffloadPolicy"]] * 2
 
 
@@ -361,11 +376,17 @@ def look_at_four_bits(seen: list[dict[str, Any]], dtype: str) -> None:
 @pytest.mark.slow
 def test_qlora_in_pieces_keeps_its_bits_where_fsdp_casts_to_what_is_computed_in(run: Run, seen: Seen) -> None:
     words = ("quantization=nf4", "trainer.dtype=bf16")
-    one, two = run("bf16-alone", *ALONE, *words), run("bf16", "launch=fsdp2", *TWO, *words)
-    losses = [[step["loss"] for step in done.steps] for done in (one, two)]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3)  # bf16 has three digits
-    look_at_four_bits(seen(), "torch.bfloat16")
-    assert all(each["head"] for each in seen())
+    alone = [step["loss"] for step in run("bf16-alone", *ALONE, *words).steps]
+    groups: list[tuple[int, tuple[str, ...], dict[str, int], str]] = [
+        (2, TWO, {}, "torch.bfloat16"),
+        (4, FOUR, {"dp_shard_size": 2}, "torch.float32"),
+    ]
+    for processes, group, shards, reduced in groups:
+        steps = run(f"bf16-{processes}", "launch=fsdp2", *group, *words, **shards).steps
+        assert [step["loss"] for step in steps] == pytest.approx(alone, rel=1e-3)  # bf16 has three digits
+        look_at_four_bits(seen(processes), "torch.bfloat16")
+        assert all(each["head"] for each in seen(processes))
+        assert [each["reduced"] for each in seen(processes)] == [[reduced]] * processes
 
 
 PROGRAM = """
