@@ -15,6 +15,7 @@ from rich.table import Table
 
 from framework.api.records import Traffic
 from framework.memory import Loss, MemorySettings, Shape
+from framework.plan.speed import flops
 from framework.plan.traffic import traffic
 from framework.util.gpus import named
 from framework.util.host import GIB

@@ -221,7 +221,14 @@ def test_of_two_secrets_that_begin_alike_nothing_is_left(monkeypatch: pytest.Mon
         {"max_new_tokens": 5, "token_budget": 7, "supervised_tokens": 1.5, "max_tokens": None, "auth": True},
         {"pad_token": "<pad>", "eos_token": "</s>", "stop_tokens": ["</s>"], "additional_special_tokens": ["<a>"]},
         {"eos_token_id": 3, "num_virtual_tokens": 8, "trainable_token_indices": {"embed_tokens": [1, 2]}},
-        {"token_type": "word", "tokens_per_pass": "auto", "auth_method": "basic", "tokens_column": "ids", "authors": ["ann"], "secretary": "x"},
+        {
+            "token_type": "word",
+            "tokens_per_pass": "auto",
+            "auth_method": "basic",
+            "tokens_column": "ids",
+            "authors": ["ann"],
+            "secretary": "x",
+        },
         {"metric": {"token_f1": {"average": "micro"}}, "tokenizer": {"name": "x"}},
         ["max_new_tokens=99999999999: unknown key", "tokens=24,081", "SORT=KEY", "KEY=VALUE", "x-ray: show the bone"],
         [
