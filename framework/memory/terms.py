@@ -243,15 +243,20 @@ def loss_backward(shape: Shape, settings: MemorySettings) -> float:
     """Return the workspace of the loss where it is largest, at the start of the backward pass.
 
     Plain: logits (2 bytes, or 4 of an fp32 head), log-softmax, the gradient by it and by the logits in fp32: 14 or 16
-    bytes T V (counted). Chunked: a chunk of these, the learned states and their gradient, 4 T h; of learned tokens only
-    10 T V if that is less. Of a head that is trained two gradients, 8 V h: one is summed in fp32, and multiplied when
-    the chunks are gone.
+    bytes T V (counted). Chunked: a chunk of these, the learned states and their gradient, 4 T h, in fp32 8 T h; of
+    learned tokens only 10 T V if that is less. Of a head that is trained two gradients, 8 V h: one is summed in fp32,
+    and multiplied when the chunks are gone.
     """
     size = settings.tokens * shape.vocab
     if settings.loss is Loss.plain:
         return (12.0 + logits_bytes(settings)) * size
     head = head_gradient(shape, settings)
-    return (2 * head or _chunk(shape, settings)) + 4.0 * settings.tokens * shape.hidden
+    return (2 * head or _chunk(shape, settings)) + _learned_states(shape, settings)
+
+
+def _learned_states(shape: Shape, settings: MemorySettings) -> float:
+    wide = settings.loss is Loss.learned and settings.wide_states and not settings.process
+    return (8.0 if wide else 4.0) * settings.tokens * shape.hidden
 
 
 def _chunk(shape: Shape, settings: MemorySettings) -> float:
@@ -274,7 +279,7 @@ def loss_forward(shape: Shape, settings: MemorySettings) -> float:
     """
     if settings.loss is Loss.plain:
         return (8.0 + logits_bytes(settings)) * settings.tokens * shape.vocab
-    return _chunk(shape, settings) + head_gradient(shape, settings) + 4.0 * settings.tokens * shape.hidden
+    return _chunk(shape, settings) + head_gradient(shape, settings) + _learned_states(shape, settings)
 
 
 def head_copy(shape: Shape, settings: MemorySettings) -> float:

@@ -165,6 +165,7 @@ def _head_gradients(
             d_weight.addmm_(grad.to(d_weight.dtype).t(), states[rows].to(d_weight.dtype))
         if d_bias is not None:
             d_bias += grad.sum(0, dtype=d_bias.dtype)
+        del grad, some  # else they are there while the next ones are made
     return total, (d_states, d_weight, d_bias), raised
 
 

@@ -64,8 +64,8 @@ SHARD_BYTES = 5e9
 """Bytes of a file of weights, as models of several files have been saved; one is mapped at a time."""
 HEAD_CPU, LOGITS_CPU, HEAD_GPU, LOGITS_GPU = 96 * 2**20, 32 * 2**20, 256 * 2**20, 128 * 2**20
 """Bytes that `loss/chunked_cross_entropy.py` works in: logits in 16 bits, a piece of them in fp32, and what the head
-makes of their gradient; as many logits in fp32 take `LOGITS_CPU` or `LOGITS_GPU` more. On a GPU the gradient of a
-trained head needs as much again, for logits in fp32."""
+makes of their gradient; as many logits in fp32 take `LOGITS_CPU` or `LOGITS_GPU` more, and so does the gradient of a
+trained head on a GPU."""
 PROCESS_CPU, PROCESS_CUDA = 610 * 2**20, 1042 * 2**20
 """Bytes of Python with torch, transformers, peft, TRL, bitsandbytes, datasets and a tokenizer: measured with torch 2.13
 for CPUs, and with torch 2.15 for CUDA, whose libraries take their place on a machine without a GPU too."""
