@@ -134,12 +134,12 @@ def test_answers_that_are_drawn_are_kept_if_a_reward_fails_or_the_draw_hangs(
 ) -> None:
     asked: list[int] = []
 
-    def counted(model: EchoModel, prompts: Sequence[Prompt], n: int, **settings: Any) -> list[list[Answer]]:
+    def counted(model: EchoModel, prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Answer]]:
         if asked == [16]:
             asked.append(0)
             time.sleep(60)
         asked.append(len(prompts))
-        return sample(model, prompts, n, **settings)
+        return sample(model, prompts, params)
 
     def hangs(_: ExactMatch, answer: str, reference: str | None) -> float:
         if answer == "cut":  # which no answer of the audit is
