@@ -307,7 +307,8 @@ class Console(Logger):
             values = (number(value, name, change.unit) for value in (change.before, change.after))
             more = (difference(change, name), outcome(change)) if judged else ()
             table.add_row(_name(name, change), f"{change.pairs:,}" if change.pairs else "", *values, *more)
-        self.out.print(table)
+        if table.row_count:
+            self.out.print(table)
         if report.verdict:
             self._show_verdict(report.verdict, headline(report))
         rows = training_rows(report, self.expected, self.plan)
