@@ -27,7 +27,7 @@ class ModelRolloutConfig(RolloutConfig):
     GPU nobody has measured it."""
 
     def merges(self, size: float, free: float, *, half_on_cpu: bool) -> bool:
-        """Whether weights with so many bytes are merged if so many are free."""
+        """Whether weights with `size` bytes are merged, of a machine with `free` bytes left."""
         if self.merge is not Switch.auto:
             return self.merge is Switch.enabled
         # In fp32 it brought at most 3%, and in bf16 a quarter.
