@@ -281,8 +281,8 @@ def _drawing_seconds(context: PlanContext) -> float:
     if card is None or not plan.cost.rollout_tokens or not settings.answer_rows:
         return 0.0
     params = plan.method.config.sampling(plan.seed)
-    batches = math.ceil(plan.batch * params.n / settings.answer_rows)
-    return batches * params.max_new_tokens * speed.token_seconds(context.shape, settings, card) * speed.ANSWER_SLOWEST
+    tokens: int = math.ceil(plan.batch * params.n / settings.answer_rows) * params.max_new_tokens
+    return tokens * speed.token_seconds(context.shape, settings, card) * speed.ANSWER_SLOWEST
 
 
 def _evaluation_seconds(context: PlanContext, rows: KnownRows) -> float | None:

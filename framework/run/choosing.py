@@ -215,7 +215,8 @@ class Choosing:
         found = [
             one for one in drawn([*zip(prompts, groups, strict=True)], rewards) if one.severity is not Severity.note
         ]
-        return Drawn(key, made, [TrainingIssue("rewards", 0, one.text, one.advice, Action.warn) for one in found])
+        advised = [(one.text, one.advice[:1].upper() + one.advice[1:]) for one in found]
+        return Drawn(key, made, [TrainingIssue("rewards", 0, *each, Action.warn) for each in advised])
 
     def _chosen(self, prompt: Prompt, answers: list[DrawnAnswer]) -> DrawnPrompt:
         """Choose among the answers that can be learned, and at random; none if all have the same reward."""
@@ -240,7 +241,7 @@ class Choosing:
         answers = [answer for one in known.prompts for answer in one.answers]
         cut = sum(not answer.stopped for answer in answers)
         return FrameworkError(
-            f"no prompt of {len(known.prompts)} has answers with different rewards, so there is nothing to choose; "
+            f"no prompt of {len(known.prompts)} has two answers that can be learned with different rewards; "
             f"{cut} of {len(answers)} answers were cut off. Ask easier or harder prompts, draw more or longer answers "
             f"(method.num_generations, method.max_completion_length), or look at {self.plan.run_dir / ANSWERS_FILE}"
         )

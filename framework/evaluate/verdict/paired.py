@@ -38,6 +38,8 @@ MOST_UNITS = 2000
 """More units than this are put together, by chance: the test stays valid, and costs no more."""
 AT_ONCE = 4_000_000
 """Signs that are held in memory at once."""
+SEED = 0
+"""Of what is drawn: the same scores have the same result."""
 TIE = 1e-9
 """Sums that differ by less than this share are equal: rounding decides nothing."""
 TAIL = 8.0
@@ -68,22 +70,22 @@ def mcnemar(better: NDArray[np.int64], worse: NDArray[np.int64]) -> Floats:
     return values.reshape(np.shape(better + worse))
 
 
-def sign_flip(sums: Floats, *, resamples: int, seed: int = 0) -> Floats:
+def sign_flip(sums: Floats, *, resamples: int) -> Floats:
     """Return the two-sided p-values of the sign-flip test of the sum of `sums`, shape (..., units).
 
-    Exact up to 16 units. With more, `resamples` patterns of signs are drawn, the same for the same `seed`, and the
+    Exact up to 16 units. With more, `resamples` patterns of signs are drawn, always the same ones, and the
     observed one counts as one of them, so that the test keeps its level (Phipson & Smyth 2010, Statistical Applications
     in Genetics and Molecular Biology 9, 39).
     """
     rows = sums.reshape(-1, sums.shape[-1])
     if not rows.shape[-1]:
         return np.ones(sums.shape[:-1])
-    rows = _put_together(rows, seed)
+    rows = _put_together(rows)
     units = rows.shape[-1]
     observed = np.abs(rows.sum(axis=-1))
     limit = observed - TIE * np.abs(rows).sum(axis=-1)
     reached, total = np.zeros(len(rows)), 0
-    for bits in _flips(units, resamples, seed, at_once=max(units, len(rows))):
+    for bits in _flips(units, resamples, at_once=max(units, len(rows))):
         reached += (np.abs((1.0 - 2.0 * bits) @ rows.T) >= limit).sum(axis=0)
         total += len(bits)
     # Of drawn patterns the observed one is counted too, or a p-value could be 0.
@@ -91,9 +93,7 @@ def sign_flip(sums: Floats, *, resamples: int, seed: int = 0) -> Floats:
     return values.reshape(sums.shape[:-1])
 
 
-def flip_against_tail(
-    sums: Floats, weights: Floats, *, resamples: int, seed: int = 0, level: float = TAIL_LEVEL
-) -> Floats:
+def flip_against_tail(sums: Floats, weights: Floats, *, resamples: int, level: float = TAIL_LEVEL) -> Floats:
     """Return p-values of the sign-flip test that allow for many units a little better and few much worse.
 
     There the mean may be unchanged, and the few are still missed so often that the many look like a gain. So a change
@@ -111,8 +111,8 @@ def flip_against_tail(
     # The rarer what the test is to rule out, the further beyond the seen units it lies. By simulation, as `TAIL`.
     tail = TAIL * max(1.0, math.log(level) / math.log(TAIL_LEVEL)) ** 2
     more = -tail * direction * reach * np.sqrt(squares) / weight
-    plain = sign_flip(sums, resamples=resamples, seed=seed)
-    return np.maximum(plain, sign_flip(np.concatenate([sums, more], axis=-1), resamples=resamples, seed=seed))
+    plain = sign_flip(sums, resamples=resamples)
+    return np.maximum(plain, sign_flip(np.concatenate([sums, more], axis=-1), resamples=resamples))
 
 
 def _longer(rest: Floats) -> Floats:
@@ -121,9 +121,9 @@ def _longer(rest: Floats) -> Floats:
     return np.where(more > TIE * np.abs(rest).max(axis=-1, keepdims=True), more, 0.0)
 
 
-def _flips(units: int, resamples: int, seed: int, *, at_once: int) -> Iterator[NDArray[np.int64] | NDArray[np.int8]]:
+def _flips(units: int, resamples: int, *, at_once: int) -> Iterator[NDArray[np.int64] | NDArray[np.int8]]:
     """Give patterns of signs, 1 where a unit is swapped, a part of them at a time."""
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(SEED)
     total = 2 ** (units - 1) if units <= EXACT else resamples  # the other half are mirror images
     step = max(1, AT_ONCE // at_once)
     for start in range(0, total, step):
@@ -134,7 +134,7 @@ def _flips(units: int, resamples: int, seed: int, *, at_once: int) -> Iterator[N
             yield random.integers(0, 2, (size, units), dtype=np.int8)
 
 
-def flip_bound(sums: Floats, weights: Floats, *, level: float, resamples: int, seed: int = 0) -> float:
+def flip_bound(sums: Floats, weights: Floats, *, level: float, resamples: int) -> float:
     """Return the bound nearer to 0 of the mean, where `sign_flip` of `sums`, shape (units,), is at most `level`.
 
     It is the farthest mean from the observed one that the test does not reject, so it is never 0.
@@ -144,11 +144,11 @@ def flip_bound(sums: Floats, weights: Floats, *, level: float, resamples: int, s
         # A unit without a difference may be swapped together with any other; so the units are those of the test of 0.
         rest = weights[~differing].sum() / differing.sum()
         sums, weights = sums[differing], weights[differing] + rest
-    both = _put_together(np.stack([sums, weights]), seed)
+    both = _put_together(np.stack([sums, weights]))
     units, (values, sizes) = both.shape[-1], both
     direction = np.sign(values.sum())
     means = []
-    for bits in _flips(units, resamples, seed, at_once=units):
+    for bits in _flips(units, resamples, at_once=units):
         # A pattern reaches the observed sum of `value - mean * size` if the mean of what it swaps, or of the rest, is
         # not above `mean`.
         swapped, weight = bits @ (direction * values), bits @ sizes
@@ -160,9 +160,7 @@ def flip_bound(sums: Floats, weights: Floats, *, level: float, resamples: int, s
     return float(direction * sorted_means[math.floor(most + TIE)])
 
 
-def joint_level(
-    sums: Floats, weights: Floats, *, level: float, resamples: int, pairs: bool = True, seed: int = 0
-) -> float:
+def joint_level(sums: Floats, weights: Floats, *, level: float, resamples: int, pairs: bool = True) -> float:
     """Return the level of one comparison at which all comparisons of several systems together have `level`.
 
     It is that of the largest of their statistics, each normal, with the correlations that the units show: systems with
@@ -175,12 +173,11 @@ def joint_level(
         level: of all comparisons together.
         resamples: draws of normal multipliers of the units.
         pairs: each system with each other; otherwise each alone with its own mean.
-        seed: of the draws.
     """
     systems, units = sums.shape
     rest = sums - (sums.sum(axis=1) / weights.sum())[:, None] * weights
     scale = TIE * float(np.abs(sums).sum())
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(SEED)
     step = max(1, AT_ONCE // max(systems, units))
     largest = []
     for start in range(0, resamples, step):
@@ -203,12 +200,12 @@ def _mean_or_least(total: Floats, weight: Floats) -> Floats:
     return np.divide(total, weight, out=np.full_like(total, -np.inf), where=weight > 0)
 
 
-def _put_together(rows: Floats, seed: int) -> Floats:
+def _put_together(rows: Floats) -> Floats:
     units = rows.shape[-1]
     differing = np.any(rows != 0, axis=0)
     if differing.sum() <= MOST_UNITS:
         return rows[:, differing] if differing.any() else rows[:, :1]
-    order = np.random.default_rng(seed).permutation(units)
+    order = np.random.default_rng(SEED).permutation(units)
     # A sum of units may be swapped as they may: its sign is as likely under the hypothesis.
     cells = np.array_split(order, MOST_UNITS)
     return np.stack([rows[:, cell].sum(axis=1) for cell in cells], axis=1)

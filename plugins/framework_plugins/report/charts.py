@@ -142,19 +142,25 @@ def _panel(
     if len(finite) < 2:  # noqa: PLR2004 - a line has two ends
         return None
     points = _downsampled(finite)
-    highest = max(value for _, value in [*points, *dots]) or 1.0
+    # A reward, and a loss of one, may be below 0.
+    lowest, highest = (most(0.0, *(value for _, value in [*points, *dots])) for most in (min, max))
+    highest += lowest == highest
     last = max(number for number, _ in [*points, *dots])
 
     def place(point: tuple[float, float]) -> tuple[float, float]:
         number, value = point
         across = (number - first) / max(last - first, 1) * WIDTH
-        return round(across, 1), round(height - max(value, 0.0) / highest * height, 1)
+        return round(across, 1), round(height - (value - lowest) / (highest - lowest) * height, 1)
 
+    scale = ticks(highest - lowest, 4 if height > LOW_HEIGHT else 2)
+    if lowest < 0:
+        apart = scale[0]
+        scale = [apart * n for n in range(math.ceil(lowest / apart), math.floor(highest / apart) + 1)]
     return Panel(
         name,
         height,
         " ".join(f"{x},{y}" for x, y in map(place, points)),
-        [(place((first, value))[1], f"{value:g}") for value in ticks(highest, 4 if height > LOW_HEIGHT else 2)],
+        [(place((first, value))[1], f"{value:g}") for value in scale],
         [
             (place((number, 0.0))[0], f"{number:g}")
             for number in dict.fromkeys((first, *ticks(last, 5)))

@@ -283,7 +283,8 @@ class Console(Logger):
         """Show the means, and warn of what could not be measured, once."""
         measures = [(name, one) for name, one in result.measures.items() if one.aspect is Aspect.task]
         means = ", ".join(f"{name} {number(measure.value, name, measure.unit)}" for name, measure in measures)
-        self.out.print(Text(f"  {when}: {means}"))
+        if means:
+            self.out.print(Text(f"  {when}: {means}"))
         for note in result.notes:
             if note not in self.noted:
                 self.out.print(shown(Text(f"  warning: {visible(note, '⏎')}", style="yellow")), soft_wrap=True)
@@ -307,7 +308,8 @@ class Console(Logger):
             values = (number(value, name, change.unit) for value in (change.before, change.after))
             more = (difference(change, name), outcome(change)) if judged else ()
             table.add_row(_name(name, change), f"{change.pairs:,}" if change.pairs else "", *values, *more)
-        self.out.print(table)
+        if table.row_count:
+            self.out.print(table)
         if report.verdict:
             self._show_verdict(report.verdict, headline(report))
         rows = training_rows(report, self.expected, self.plan)

@@ -173,11 +173,11 @@ def test_a_reward_that_hangs_is_an_error_with_its_prompt_and_the_setting(functio
 
 
 def test_a_generator_that_hangs_is_an_error_with_its_prompts_and_the_setting() -> None:
-    def generate(prompts: Sequence[Prompt], _: SamplingParams) -> list[Any]:
+    def generate(prompts: Sequence[Prompt], params: SamplingParams) -> list[Any]:
         time.sleep(60)
-        return [*prompts]
+        return [prompts] * params.n
 
-    drawing: Any = rewarding.limited(generate, BestOfNConfig(max_draw_seconds=0.05))
+    drawing = rewarding.limited(generate, BestOfNConfig(max_draw_seconds=0.05))
     with pytest.raises(FrameworkError, match=r"4 answers to rows.jsonl:1 and 1 .* method.max_draw_seconds=0.05: r"):
         drawing([prompt(1), prompt(2)], SamplingParams(4))
 

@@ -87,7 +87,9 @@ def test_without_a_control_the_training_happens_once(folder: Path) -> None:
 
 
 def test_answers_with_one_reward_leave_nothing_to_choose(folder: Path) -> None:
-    with pytest.raises(FrameworkError, match="no prompt of 24 has answers with different rewards, so there is nothing"):
+    with pytest.raises(
+        FrameworkError, match="no prompt of 24 has two answers that can be learned with diff"
+    ):
         run(folder, "reward=[json_valid]")
 
 
@@ -134,12 +136,12 @@ def test_answers_that_are_drawn_are_kept_if_a_reward_fails_or_the_draw_hangs(
 ) -> None:
     asked: list[int] = []
 
-    def counted(model: EchoModel, prompts: Sequence[Prompt], n: int, **settings: Any) -> list[list[Answer]]:
+    def counted(model: EchoModel, prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Answer]]:
         if asked == [16]:
             asked.append(0)
             time.sleep(60)
         asked.append(len(prompts))
-        return sample(model, prompts, n, **settings)
+        return sample(model, prompts, params)
 
     def hangs(_: ExactMatch, answer: str, reference: str | None) -> float:
         if answer == "cut":  # which no answer of the audit is

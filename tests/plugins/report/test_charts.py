@@ -71,6 +71,20 @@ def test_the_curve_runs_from_the_first_to_the_last_step_and_down_to_zero() -> No
     assert panel.ticks == [(112.5, "0.5"), (75.0, "1"), (37.5, "1.5"), (0.0, "2")]
 
 
+@pytest.mark.parametrize(
+    ("losses", "line", "ticks"),
+    [
+        ((-1.0, -2.0, 0.0), "0.0,75.0 300.0,150.0 600.0,0.0", ["-2", "-1.5", "-1", "-0.5", "0"]),
+        ((-3.0, 1.0), "0.0,150.0 600.0,0.0", ["-3", "-2", "-1", "0", "1"]),
+        ((-0.03, -0.03), "0.0,150.0 600.0,150.0", ["-0.03", "-0.02", "-0.01", "0"]),
+        ((0.0, 0.0), "0.0,150.0 600.0,150.0", ["0.5", "1"]),
+    ],
+)
+def test_a_curve_may_be_below_zero(losses: tuple[float, ...], line: str, ticks: list[str]) -> None:
+    panel = loss(*losses)
+    assert (panel.line, [text for _, text in panel.ticks]) == (line, ticks)
+
+
 def test_learning_rate_and_gradient_norm_have_drawings_of_their_own_over_the_same_steps() -> None:
     panels = charts.curves(steps(2.0, 1.0, 0.5))
     assert [(panel.name, panel.height) for panel in panels] == [

@@ -139,6 +139,13 @@ def test_the_page_is_named_where_there_is_one(see: See) -> None:
     assert "run/report.json" in see()
 
 
+def test_a_run_without_measures_has_no_table_of_them(see: See) -> None:
+    none = "evaluator=[]", "data.validation_path=null", "data.validation_split=0", "objective=train_loss"
+    shown = see(*none, "trainer.max_steps=2")
+    assert "speed" in shown
+    assert "before" not in shown
+
+
 @pytest.fixture(autouse=True)
 def wide(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no line break."""

@@ -533,7 +533,8 @@ def _adapter_weights(adapter: Any, shape: Shape) -> Iterator[TrainedWeight]:
             yield TrainedWeight(f"model.{name}.weight", (shape.vocab, shape.hidden), part)
     if full:
         return
-    layers = [(_place(number, name), *sizes, 1) for number, name, *sizes in _adapted_linears(adapter, shape)]
+    linears = _adapted_linears(adapter, shape)
+    layers = [(_place(number, name), inputs, outputs, 1) for number, name, inputs, outputs in linears]
     for number in _adapted_blocks(adapter, shape) if _adapts_experts(adapter) else ():
         block = shape.blocks[number]
         for name, inputs, outputs in block.expert:

@@ -27,7 +27,7 @@ class ModelRolloutConfig(RolloutConfig):
     on a GPU nobody has measured it."""
 
     def merges(self, size: float, *, half_on_cpu: bool) -> bool:
-        """Whether weights with so many bytes are merged."""
+        """Whether weights with `size` bytes are merged."""
         if self.merge is not Switch.auto:
             return self.merge is Switch.enabled
         # In fp32 it brought at most 3%, and in bf16 a quarter. What is free differs from one start to the next, and a
