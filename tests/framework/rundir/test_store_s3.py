@@ -19,8 +19,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import fsspec
 import pytest
 
+from framework.rundir.lease import newest
+from framework.rundir.objects import Store
 from tests.support.program import environment, framework
 from tests.support.tiny import chat_rows, tiny_llama
 
@@ -38,14 +41,15 @@ URL = "s3://kept/runs/first"
 KILLED = """
 import os, signal, time
 from framework.cli.main import main
-from framework.rundir.store import Store
+from framework.rundir.objects import Store
+from framework.rundir.store import saved_index
 from framework_plugins.hf.train import progress
 
 told = progress.Progress.on_log
 def on_log(self, args, state, control, **more):
     told(self, args, state, control, **more)
     if state.global_step == 5:
-        while not any("step-00000004/manifest" in name for name in Store(os.environ["URL"]).index().files):
+        while not any("step-00000004/manifest" in name for name in saved_index(Store(os.environ["URL"])).files):
             time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGKILL)
 progress.Progress.on_log = on_log
@@ -80,6 +84,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
             made = "import fsspec; fsspec.filesystem('s3').call_s3('create_bucket', Bucket='kept')"
             wait(lambda: _answers(port))
             subprocess.run([sys.executable, "-c", made], env={**os.environ, **env}, check=True, timeout=60)
+            fsspec.filesystem("s3").clear_instance_cache()  # those know the address of another test's server
             yield Server(process, env)
         finally:
             process.send_signal(signal.SIGCONT)
@@ -137,11 +142,9 @@ def test_a_run_whose_machine_is_lost_ends_the_same_on_another(place: Path, serve
     assert f"{URL} " in listed.stdout, listed.stderr
     done = framework("resume", URL, cwd=place, env=other)
     assert done.returncode == 0, done.stderr
-    assert "may still be running: waiting to find out" in done.stderr
+    assert "may still be running: waiting up to 60 s to find out" in done.stderr
     assert "the training continues after step 4, from .resume/step-00000004" in done.stderr
     assert weights(mirror(place, "other")) == weights(place / "straight")
-    import fsspec
-
     with pytest.MonkeyPatch.context() as patched:
         for name, value in server.env.items():
             patched.setenv(name, value)
@@ -177,6 +180,31 @@ def test_a_server_that_hangs_ends_the_run_after_the_setting_and_gets_the_rest_la
     assert "finished" in framework("runs", "s3://kept/runs", cwd=place, env=other).stdout
     ended = framework(f"run_dir={URL}", "stages=[evaluate,report]", "trainer.device=cpu", cwd=place, env=other)
     assert ended.returncode == 0, ended.stderr
+
+
+def test_a_second_start_is_refused_while_the_first_lives_since_the_server_refuses_its_write(
+    place: Path, server: Server
+) -> None:
+    endless = [word.replace("max_steps=6", "max_steps=100000") for word in WORDS]
+    words = [sys.executable, "-m", "framework", *endless, f"run_dir={URL}"]
+    with subprocess.Popen(
+        words, cwd=place, env=machine(place, server, "one"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as first:
+        wait((mirror(place, "one") / "baseline.json").exists)
+        second = framework("resume", URL, cwd=place, env=machine(place, server, "other"))
+        first.terminate()
+        told = first.communicate(timeout=120)[1]
+    assert (second.returncode, first.returncode) == (2, 143), (second.stderr, told)
+    last = second.stderr.strip().splitlines()[-1]
+    assert f"{URL}: locked by process {first.pid} on " in last
+    assert last.endswith(" UTC). Wait for it to finish or set another run_dir")
+    assert "conditional writes" not in told
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in server.env.items():
+            patched.setenv(name, value)
+        store = Store(URL)
+        assert [store.create("once", b"1"), store.create("once", b"2"), store.read("once")] == [True, False, b"1"]
+        assert newest(store)[1].holder == ""  # what a signal ends leaves the folder to others at once
 
 
 @pytest.mark.parametrize(
