@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from framework import FrameworkError, testing
 from framework.api.process_group import Member
 from framework_plugins.launch.meeting import Meeting, meeting, settings, versions
+from framework_plugins.launch.outer import rows_of
 
 
 @pytest.fixture
@@ -27,17 +31,41 @@ def test_processes_that_have_the_same_go_on(pair: tuple[Meeting, Meeting]) -> No
         each.compare("its versions", versions(), "")
 
 
+def rows(token: int) -> dict[str, Any]:
+    """Return what a process tells of its rows, one with that token."""
+    row: Any = SimpleNamespace(rows=[SimpleNamespace(input_ids=[1, token], labels=[1, token])])
+    data: Any = SimpleNamespace(
+        train_groups=[row], validation_groups=[], result=SimpleNamespace(fingerprint=f"of {token}")
+    )
+    model: Any = SimpleNamespace(encoding="e")
+    return rows_of(model, data)
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("versions", r"torch=9\.9, and process 0 on {host} has torch=\d+\.\d+\S*: what to do"),
+        ("seeds", r"seed=7, and process 0 on {host} has seed=3: what to do"),
+        ("plans", r"trainer\.learning_rate=0\.5, and process 0 on {host} has trainer\.learning_rate=\S+: what to do"),
+        ("rows", r"rows=of 5 split=\['.*'\], and process 0 on {host} has rows=of 3 split=\['.*'\]: what to do"),
+    ],
+)
 def test_what_differs_is_named_with_the_process_the_machine_and_both_values(
-    pair: tuple[Meeting, Meeting], data_file: Path, tmp_path: Path
+    pair: tuple[Meeting, Meeting], data_file: Path, tmp_path: Path, what: str, told: str
 ) -> None:
-    words = ["data=local_file", f"data.path={data_file}"]
-    first, second = (testing.plan([*words, f"seed={seed}"], run_dir=tmp_path / "run") for seed in (3, 7))
-    pair[1].compare("its settings", settings(second), "")
-    with pytest.raises(FrameworkError) as refused:
-        pair[0].compare("its settings", settings(first), "start all processes with the same command")
-    host = socket.gethostname()
-    told = f"launch=ddp: process 1 on {host} has seed=7, and process 0 on {host} has seed=3: start all processes with"
-    assert str(refused.value).startswith(told)
+    def plan(*words: str) -> dict[str, Any]:
+        return settings(testing.plan(["data=local_file", f"data.path={data_file}", *words], run_dir=tmp_path / "run"))
+
+    first, second = {
+        "versions": lambda: (versions(), {**versions(), "torch": "9.9"}),
+        "seeds": lambda: (plan("seed=3"), plan("seed=7")),
+        "plans": lambda: (plan(), plan("trainer.learning_rate=0.5")),
+        "rows": lambda: (rows(3), rows(5)),
+    }[what]()
+    pair[1].compare(f"its {what}", second, "")
+    host = re.escape(socket.gethostname())
+    with pytest.raises(FrameworkError, match=f"^launch=ddp: process 1 on {host} has {told.format(host=host)}$"):
+        pair[0].compare(f"its {what}", first, "what to do")
 
 
 def test_one_that_does_not_come_is_named_after_the_time_that_a_setting_gives(pair: tuple[Meeting, Meeting]) -> None:

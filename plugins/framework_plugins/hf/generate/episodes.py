@@ -145,7 +145,7 @@ class Episodes:
     def _made(self) -> Any:
         try:
             return self.factory()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise FrameworkError(
                 f"{environments.SETTING} cannot be made: {summarize_error(error)}{error_location(error)}"
             ) from error
@@ -184,7 +184,7 @@ class Episodes:
         try:
             found = getattr(environment, name)(**given)
             return self._awaited(found) if inspect.isawaitable(found) else found
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise FrameworkError(
                 f"{type(environment).__name__}.{name} fails for {rewarding.place_of(prompt)}: "
                 f"{summarize_error(error)}{error_location(error)}"
@@ -222,7 +222,7 @@ class Episodes:
                 raise ValueError(f"Tool {name} not found.")  # noqa: TRY301 - told to the model, as what a tool raises
             given = tool(**function.get("arguments", {}))
             result = self._awaited(given) if inspect.isawaitable(given) else given
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             answer.failed += 1
             self.failed += 1
             if self.failed == self.calls >= PATIENCE:

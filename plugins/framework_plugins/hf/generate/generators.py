@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -71,7 +72,7 @@ class Continuous:
                 auto_switch_to_flash=False,
             )  # fmt: skip
             starts = [start for start in map(model.prompt_ids, prompts) for _ in range(n)]
-            with _known_attention(model.model):
+            with _known_attention(model.model), _silent():
                 given = model.model.generate_batch(
                     starts, generation_config=settings, continuous_batching_config=batching, warmup=False
                 )
@@ -90,6 +91,18 @@ class Continuous:
             return [drawn[start : start + n] for start in range(0, len(drawn), n)]
 
         return draw
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep transformers from printing the traceback of an error that is reported as one."""
+    log = logging.getLogger("ContinuousBatchingLogger")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 @contextmanager

@@ -119,6 +119,8 @@ def test_an_answer_ends_at_its_most_tokens_and_at_its_most_calls(base: Path) -> 
 def test_an_environment_that_raises_is_an_error_with_its_prompt(base: Path) -> None:
     with pytest.raises(FrameworkError, match=r"Breaks.reset fails for rows.jsonl:1: KeyError: 'level'"):
         answers(base, factory=tools.Breaks)
+    with pytest.raises(FrameworkError, match=r"Exits.reset fails for rows.jsonl:1: SystemExit: 3"):
+        answers(base, factory=tools.Exits)
     script = [[ADD % -1] * 4] * PATIENCE
     with pytest.raises(
         FrameworkError, match=r"all of the first 32 calls .* rows.jsonl:1: Counter.add: ValueError: it o"
