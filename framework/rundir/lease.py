@@ -61,7 +61,7 @@ class Lease:
     Args:
         store: the folder.
         note: a file of this machine that says which lock is its own; a start here does not wait for a killed one.
-        failed: is told why a sign of life could not be written.
+        failed: is called with the reason if a sign of life could not be written.
     """
 
     def __init__(self, store: Store, note: Path, failed: Callable[[Exception], None]) -> None:

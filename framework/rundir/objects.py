@@ -47,7 +47,7 @@ class Store:
         except ImportError as error:
             from framework.util.requirements import pip_command  # noqa: PLC0415 - urllib.request brings http and ssl
 
-            # fsspec says which library it wants: "Please install gcsfs to access Google Storage".
+            # fsspec names the library: "Please install gcsfs to access Google Storage".
             fix = f"Install it: {pip_command([EXTRA])}" if protocol in {"s3", "s3a"} else str(error)
             raise FrameworkError(f"{url}: the library for {protocol}:// is not installed\n{fix}") from error
         except ValueError as error:

@@ -69,7 +69,7 @@ def mirror(place: str) -> Path:
     """Return the folder of this machine in which a run works; that of a URL is in the user's cache.
 
     Raises:
-        FrameworkError: it is no URL of a run, or is meant to be one.
+        FrameworkError: it is meant to be a URL, and is not that of a run.
     """
     if is_url(place):
         return _mirror(place, least=1 if place.startswith(("file:", "local:")) else 2)

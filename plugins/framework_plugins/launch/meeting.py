@@ -7,6 +7,7 @@ through torch's own store: that of torchrun's agent, or one that the first proce
 from __future__ import annotations
 
 import json
+import os
 import platform
 import socket
 import time
@@ -188,6 +189,8 @@ def meeting(me: Member, variables: Mapping[str, str], seconds: float, launch: st
     Raises:
         FrameworkError: there is nobody, the port is in use, or the first process has ended.
     """
+    # Read when torch is imported: it prints the frames of its own code for each connection that fails.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from torch.distributed import (  # type: ignore[attr-defined] # noqa: PLC0415 - public by torch's documentation
         DistError,
         PrefixStore,

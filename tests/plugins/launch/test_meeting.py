@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from pathlib import Path
@@ -32,7 +33,7 @@ def test_processes_that_have_the_same_go_on(pair: tuple[Meeting, Meeting]) -> No
 
 
 def rows(token: int) -> dict[str, Any]:
-    """Return what a process tells of its rows, one with that token."""
+    """Return what a process compares of its rows, one with that token."""
     row: Any = SimpleNamespace(rows=[SimpleNamespace(input_ids=[1, token], labels=[1, token])])
     data: Any = SimpleNamespace(
         train_groups=[row], validation_groups=[], result=SimpleNamespace(fingerprint=f"of {token}")
@@ -107,7 +108,10 @@ def test_the_others_end_too_if_the_first_fails(pair: tuple[Meeting, Meeting]) ->
         ),
     ],
 )
-def test_a_port_that_is_taken_and_one_where_nobody_answers_are_named(rank: int, told: str) -> None:
+def test_a_port_that_is_taken_and_one_where_nobody_answers_are_named(
+    rank: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TORCH_CPP_LOG_LEVEL", raising=False)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         if rank == 0:
@@ -115,3 +119,4 @@ def test_a_port_that_is_taken_and_one_where_nobody_answers_are_named(rank: int, 
         variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(taken.getsockname()[1])}
         with pytest.raises(FrameworkError, match=told), meeting(Member(rank, 2, rank), variables, 1, "launch=ddp"):
             pass
+    assert os.environ["TORCH_CPP_LOG_LEVEL"] == "ERROR"  # else torch prints a page about it

@@ -1,0 +1,127 @@
+"""GRPO with environments, rewards and generators that are written well, or not."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from tests.benchmarks.fuzz.case import GOOD, Case, Expect, words
+from tests.benchmarks.fuzz.edits import Edit
+
+A = Expect.ANY
+WHY = "environments, rewards and settings are drawn, and some are right"
+RESETS = (
+    "def reset(self, **row): pass", "def reset(self, **row): return 'Begin.'", "def reset(self): pass",
+    "def reset(self, **row): return 5", "def reset(self, **row): return ''", "def reset(self, **row): return [{}]",
+    "def reset(self, **row): raise ValueError('no')", "def reset(self, **row): raise SystemExit(3)", "reset = 5",
+    "def reset(self, prompt, **row): return prompt", "def reset(self, no_such): pass", "pass",
+    "async def reset(self, **row): pass", "def reset(self, **row): return 'word ' * 5000",
+    "def reset(self, **row): return '\\ud800'", "def reset(self, **row): import os; os.chdir('/')",
+)  # fmt: skip
+TOOLS = (
+    "def add(self, a: int, b: int) -> int:\n        'Add.\\n\\n        Args:\\n            a: one.\\n            "
+    "b: two.'\n        return a + b",
+    "def bare(self): return 1", "def text(self, a):\n        'Say.'\n        return a",
+    "def fails(self, a: int) -> str:\n        'Fail.\\n\\n        Args:\\n            a: one.'\n"
+    "        raise ValueError(a)",
+    "def many(self, *all, **named):\n        'Take.'\n        return None", "tool = 5", "def _hidden(self): pass",
+    "async def later(self, a: int) -> int:\n        'Wait.\\n\\n        Args:\\n            a: one.'\n        return a",
+    "def odd(self, a: 'No such') -> object:\n        'Odd.\\n\\n        Args:\\n            a: one.'\n"
+    "        return object()",
+)  # fmt: skip
+OWN = (
+    "pass", "def get_reward(self): return 1.0", "def get_reward(self): return float('nan')",
+    "def get_reward(self): return 'much'", "def get_reward(self): return None",
+    "def get_reward(self): raise KeyError('x')", "def get_reward(self, more): return 1", "get_reward = 1.0",
+    "def get_reward(self): return [1]", "def get_reward(self): return True", "async def get_reward(self): return 1.0",
+)  # fmt: skip
+INITS = (
+    "pass",
+    "def __init__(self): raise OSError('no')",
+    "def __init__(self, x): pass",
+    "def __init__(self): self.n = 0",
+)
+PLACES = (
+    "./env.py:Game", "env.py:Game", "./env.py:Nope", "./env.py", "env:Game", "./nope.py:Game", "json:JSONDecoder", ":",
+    "./env.py:", ":Game", "./json.py:Game", "os:getcwd", "./env.py:Game.reset", "null", "''", "./broken.py:Game", "5",
+)  # fmt: skip
+REWARDS = (
+    "return [1.0] * len(completions)", "return [float(len(c)) for c in completions]", "return 1.0", "return 'much'",
+    "return [1.0]", "return []", "return None", "return [None] * len(completions)", "return ['1'] * len(completions)",
+    "return [float('nan')] * len(completions)", "return [float('inf')] * len(completions)", "return {'a': 1}",
+    "return [[1.0]] * len(completions)", "return (n / 2 for n in range(len(completions)))", "raise ValueError('no')",
+    "import numpy; return numpy.arange(len(completions))", "import torch; return torch.rand(len(completions))",
+    "return [completions]", "import time; time.sleep(3)", "return [True, None] * (len(completions) // 2)",
+    "return [10.0 ** 308 * n for n in range(len(completions))]", "completions.clear(); return []",
+    "raise SystemExit(3)", "return map(len, completions)",
+    "return [n for n in range(len(completions))]", "return [-n for n, _ in enumerate(completions)]",
+)  # fmt: skip
+TAKES = (
+    "completions, **more", "completions", "prompts, completions", "completions, no_such, **more", "", "**more",
+    "completions: list[str], **more", "completions, environments, **more", "completions, answer, **more",
+    "x, /, completions",
+)  # fmt: skip
+SETTINGS = {
+    "method.num_generations": ("1", "0", "2", "3", "4", "-1", "1000", "x", "null"),
+    "method.max_completion_length": ("0", "1", "3", "64", "63", "1000000", "null", "-1"),
+    "method.max_tool_calling_iterations": ("0", "1", "5", "null"),
+    "method.max_draw_seconds": ("0", "0.001", "5", "nan"),
+    "method.temperature": ("0", "0.1", "1e9", "nan", "-1", "1e-9"),
+    "method.top_p": ("0", "0.5", "1", "2"),
+    "method.num_iterations": ("0", "1", "2"),
+    "method.beta": ("0", "0.1", "-1", "1e9"),
+    "method.mask_truncated_completions": ("true", "x"),
+    "rollout.merge": ("true", "false", "auto", "x"),
+    "rollout.max_logp_difference": ("0", "0.1", "-1", "nan", "null"),
+    "rollout.importance_sampling_mode": ("sequence_mask", "token_truncate", "none", "x"),
+    "rollout.dtype": ("fp16", "bf16", "fp32", "auto", "x"),
+    "rollout.max_memory_percent": ("0.5", "0", "2"),
+    "reward.mine.weight": ("0", "-1", "1e9", "nan", "x"),
+    "reward.mine.max_seconds": ("0.2", "0", "-1"),
+    "trainer.dtype": ("bf16", "fp16", "fp32"),
+    "trainer.max_seq_length": ("8", "20", "64", "100000"),
+    "trainer.packing": ("tree", "pad", "none"),
+    "launch": ("single", "ddp", "fsdp2"),
+    "quantization": ("nf4", "int8", "none"),
+    "adapter": ("lora", "none"),
+}  # fmt: skip
+ROLLOUTS = ("model", "model", "model", "model", "continuous", "vllm", "llamacpp", "null", "[model]")
+PROMPTS = (
+    '{"prompt": "Say A."}', '{"prompt": "Say A.", "answer": "A"}', '{"instruction": "Say A.", "output": "A"}',
+    '{"prompt": [{"role": "user", "content": "Say A."}], "answer": 3}', '{"prompt": ""}',
+    f'{{"prompt": "{"A " * 300}"}}',
+    '{"prompt": [{"role": "user", "content": "Say A."}], "tools": []}', '{"prompt": "Say A.", "environments": 1}',
+)  # fmt: skip
+
+
+@st.composite
+def _drawn(draw: DrawFn) -> Case:
+    def one(choices: tuple[str, ...]) -> str:
+        """Return the first choice, which is right, as often as any other."""
+        return draw(st.sampled_from(choices[:1]) | st.sampled_from(choices))
+
+    body = "\n    ".join([one(INITS), one(RESETS), one(TOOLS), one(OWN)])
+    reward = f"from framework import reward\n\n@reward\ndef mine({one(TAKES)}):\n    {one(REWARDS)}\n"
+    edits = [
+        Edit("put", "env.py", (f"class Game:\n    {body}\n".encode(),)),
+        Edit("put", "rew.py", (reward.encode(),)),
+        Edit("put", "broken.py", (b"class Game(:\n",)),
+        Edit("put", "r.jsonl", ("".join(f"{one(PROMPTS)}\n" for _ in range(6)).encode(),)),
+    ]
+    has_tools, model = draw(st.booleans()), f"{GOOD}/base"
+    if has_tools and draw(st.integers(0, 3)):  # a base whose chat template has tools
+        model = f"{GOOD}/tools"
+    line = ["method=grpo", "method.num_generations=2", "method.max_completion_length=3", "plugins=[rew.py]"]
+    line += ["trainer.max_steps=1", "trainer.per_device_train_batch_size=4", "trainer.max_seq_length=64"]
+    line += [f"reward={draw(st.sampled_from(['[mine]', '[mine]', '[mine]', '[]', '[mine,exact_match]', '[length]']))}"]
+    line += [f"method.environment={one(PLACES)}"] if has_tools else []
+    line += [f"rollout={draw(st.sampled_from(ROLLOUTS))}"] if draw(st.booleans()) else []
+    chosen = draw(st.lists(st.sampled_from(sorted(SETTINGS)), max_size=2, unique=True))
+    line += [f"{name}={draw(st.sampled_from(SETTINGS[name]))}" for name in chosen]
+    line += [f"stages={draw(st.sampled_from(['[plan]', '[data]', '[data,train]', '[data,train]', '[data,train]']))}"]
+    names = ("method", "reward", "rollout", "r.jsonl", "rew.py", "env.py", *(name.partition(".")[0] for name in chosen))
+    what = "an environment" if has_tools else "a reward"
+    return Case("rollouts", what, words(*line, model=model, data="r.jsonl"), A, "run", names, WHY, edits=tuple(edits))
+
+
+CASES: SearchStrategy[Case] = _drawn()
