@@ -320,6 +320,7 @@ def prepared(folder: Path) -> Path:
     from tests.support.tiny import chat_rows, tiny_chatml, tiny_llama
 
     torch.set_num_threads(1)
+    sys.dont_write_bytecode = True  # of the plugins that a case brings along
     # A case waits for no minute until a store has answered, or the holder of a lock is known to be dead.
     lease.POLL_SECONDS, lease.DEAD_AFTER_SECONDS = 0.1, 0.5
     store.POLL_SECONDS, store.RETRY_SECONDS, store.ANSWER_SECONDS = 0.1, 0.2, 3.0

@@ -144,11 +144,17 @@ class Episodes:
 
     def _made(self) -> Any:
         try:
-            return self.factory()
+            made = self.factory()
         except (Exception, SystemExit) as error:
             raise FrameworkError(
                 f"{environments.SETTING} cannot be made: {summarize_error(error)}{error_location(error)}"
             ) from error
+        if not callable(getattr(made, environments.RESET, None)):
+            raise FrameworkError(
+                f"{environments.SETTING} makes a {type(made).__name__}, without a method `{environments.RESET}`: give "
+                "a class that has one, or a function that returns such an object"
+            )
+        return made
 
     def _schemas(self, environment: Any) -> Iterator[Mapping[str, Any]]:
         """Describe the tools, as a chat template reads them."""

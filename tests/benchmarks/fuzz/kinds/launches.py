@@ -53,7 +53,7 @@ def _settings(draw: DrawFn) -> list[str]:
 def _named(line: tuple[str, ...], own: list[str]) -> tuple[str, ...]:
     """Return what a refusal names: a key of the line, without its group too, or what it is about."""
     keys = [word.partition("=")[0] for word in own]
-    about = ("Slurm", "submitit", "Ray", "torchrun", "GPU", "mismatched", *line[:1])
+    about = ("Slurm", "submitit", "Ray", "torchrun", "GPU", "s3://", *line[:1])
     return (*keys, *(key.rpartition(".")[2] for key in keys), *about)
 
 

@@ -30,7 +30,7 @@ TOOLS = (
     "        return object()",
 )  # fmt: skip
 OWN = (
-    "pass", "def get_reward(self): return 1.0", "def get_reward(self): return float('nan')",
+    "def get_reward(self): return 1.0", "pass", "def get_reward(self): return float('nan')",
     "def get_reward(self): return 'much'", "def get_reward(self): return None",
     "def get_reward(self): raise KeyError('x')", "def get_reward(self, more): return 1", "get_reward = 1.0",
     "def get_reward(self): return [1]", "def get_reward(self): return True", "async def get_reward(self): return 1.0",
@@ -46,6 +46,7 @@ PLACES = (
     "./env.py:", ":Game", "./json.py:Game", "os:getcwd", "./env.py:Game.reset", "null", "''", "./broken.py:Game", "5",
 )  # fmt: skip
 REWARDS = (
+    "return [float(n % 2) for n in range(len(completions))]",
     "return [1.0] * len(completions)", "return [float(len(c)) for c in completions]", "return 1.0", "return 'much'",
     "return [1.0]", "return []", "return None", "return [None] * len(completions)", "return ['1'] * len(completions)",
     "return [float('nan')] * len(completions)", "return [float('inf')] * len(completions)", "return {'a': 1}",
@@ -85,7 +86,10 @@ SETTINGS = {
     "quantization": ("nf4", "int8", "none"),
     "adapter": ("lora", "none"),
 }  # fmt: skip
-ROLLOUTS = ("model", "model", "model", "model", "continuous", "vllm", "llamacpp", "null", "[model]")
+CHOSEN = ("[mine]", "[]", "[mine,exact_match]", "[length]", "null")
+MODELS = (f"{GOOD}/tools", f"{GOOD}/base")
+"""The chat template of the first has tools."""
+ROLLOUTS = ("model", "continuous", "vllm", "llamacpp", "null", "[model]")
 PROMPTS = (
     '{"prompt": "Say A."}', '{"prompt": "Say A.", "answer": "A"}', '{"instruction": "Say A.", "output": "A"}',
     '{"prompt": [{"role": "user", "content": "Say A."}], "answer": 3}', '{"prompt": ""}',
@@ -96,32 +100,33 @@ PROMPTS = (
 
 @st.composite
 def _drawn(draw: DrawFn) -> Case:
-    def one(choices: tuple[str, ...]) -> str:
-        """Return the first choice, which is right, as often as any other."""
-        return draw(st.sampled_from(choices[:1]) | st.sampled_from(choices))
-
-    body = "\n    ".join([one(INITS), one(RESETS), one(TOOLS), one(OWN)])
-    reward = f"from framework import reward\n\n@reward\ndef mine({one(TAKES)}):\n    {one(REWARDS)}\n"
+    # Most of a case is right, so that it comes as far as what is not.
+    parts = {"init": INITS, "reset": RESETS, "tool": TOOLS, "own": OWN, "takes": TAKES, "reward": REWARDS}
+    parts |= {"place": PLACES, "rows": PROMPTS, "rewards": CHOSEN, "rollout": ROLLOUTS, "model": MODELS}
+    odd = draw(st.lists(st.sampled_from([*parts, "settings"]), max_size=2, unique=True))
+    one = {name: draw(st.sampled_from(choices)) if name in odd else choices[0] for name, choices in parts.items()}
+    rows = [draw(st.sampled_from(PROMPTS)) if "rows" in odd else one["rows"] for _ in range(6)]
+    has_tools = draw(st.booleans())
+    body = "\n    ".join(one[name] for name in ("init", "reset", "tool", "own"))
+    reward = f"from framework import reward\n\n@reward\ndef mine({one['takes']}):\n    {one['reward']}\n"
     edits = [
         Edit("put", "env.py", (f"class Game:\n    {body}\n".encode(),)),
         Edit("put", "rew.py", (reward.encode(),)),
         Edit("put", "broken.py", (b"class Game(:\n",)),
-        Edit("put", "r.jsonl", ("".join(f"{one(PROMPTS)}\n" for _ in range(6)).encode(),)),
+        Edit("put", "r.jsonl", ("".join(f"{row}\n" for row in rows).encode(),)),
     ]
-    has_tools, model = draw(st.booleans()), f"{GOOD}/base"
-    if has_tools and draw(st.integers(0, 3)):  # a base whose chat template has tools
-        model = f"{GOOD}/tools"
     line = ["method=grpo", "method.num_generations=2", "method.max_completion_length=3", "plugins=[rew.py]"]
-    line += ["trainer.max_steps=1", "trainer.per_device_train_batch_size=4", "trainer.max_seq_length=64"]
-    line += [f"reward={draw(st.sampled_from(['[mine]', '[mine]', '[mine]', '[]', '[mine,exact_match]', '[length]']))}"]
-    line += [f"method.environment={one(PLACES)}"] if has_tools else []
-    line += [f"rollout={draw(st.sampled_from(ROLLOUTS))}"] if draw(st.booleans()) else []
-    chosen = draw(st.lists(st.sampled_from(sorted(SETTINGS)), max_size=2, unique=True))
+    line += ["trainer.max_steps=1", "trainer.per_device_train_batch_size=4", f"reward={one['rewards']}"]
+    line += [f"method.environment={one['place']}", "trainer.max_seq_length=1024"] if has_tools else []
+    line += [f"rollout={one['rollout']}"]
+    chosen = draw(st.lists(st.sampled_from(sorted(SETTINGS)), max_size=2, unique=True)) if "settings" in odd else []
     line += [f"{name}={draw(st.sampled_from(SETTINGS[name]))}" for name in chosen]
-    line += [f"stages={draw(st.sampled_from(['[plan]', '[data]', '[data,train]', '[data,train]', '[data,train]']))}"]
+    line += [f"stages={draw(st.sampled_from(['[data,train]', '[data,train]', '[data,train]', '[data]', '[plan]']))}"]
     names = ("method", "reward", "rollout", "r.jsonl", "rew.py", "env.py", *(name.partition(".")[0] for name in chosen))
     what = "an environment" if has_tools else "a reward"
-    return Case("rollouts", what, words(*line, model=model, data="r.jsonl"), A, "run", names, WHY, edits=tuple(edits))
+    return Case(
+        "rollouts", what, words(*line, model=one["model"], data="r.jsonl"), A, "run", names, WHY, edits=tuple(edits)
+    )
 
 
 CASES: SearchStrategy[Case] = _drawn()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,8 @@ def test_an_environment_that_raises_is_an_error_with_its_prompt(base: Path) -> N
         answers(base, factory=tools.Breaks)
     with pytest.raises(FrameworkError, match=r"Exits.reset fails for rows.jsonl:1: SystemExit: 3"):
         answers(base, factory=tools.Exits)
+    with pytest.raises(FrameworkError, match=r"environment makes a str, without a method `reset`: give a class"):
+        answers(base, factory=os.getcwd)
     script = [[ADD % -1] * 4] * PATIENCE
     with pytest.raises(
         FrameworkError, match=r"all of the first 32 calls .* rows.jsonl:1: Counter.add: ValueError: it o"
