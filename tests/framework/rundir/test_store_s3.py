@@ -16,8 +16,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -36,6 +38,7 @@ WORDS = (
     "trainer.dtype=fp32", "metric=[]", "evaluator=[]", "exporter=[adapter]", "logger=[jsonl]", "adapter.r=4",
     "trainer.max_steps=6", "trainer.save_steps=2", "audit=[]", "trainer.gradient_accumulation_steps=1",
     "data.validation_split=0.2", "adapter.lora_dropout=0.1",
+    "trainer.save_total_limit=1",
 )  # fmt: skip
 URL = "s3://kept/runs/first"
 KILLED = """
@@ -126,6 +129,15 @@ def mirror(place: Path, name: str) -> Path:
     return place.parent / name / ".stores" / "s3" / "kept" / "runs" / "first"
 
 
+@contextmanager
+def found_by(server: Server) -> Iterator[Any]:
+    """Let this process find the server, and return its file system."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in server.env.items():
+            patched.setenv(name, value)
+        yield fsspec.filesystem("s3")
+
+
 def weights(folder: Path) -> dict[str, str]:
     files = (folder / "checkpoint").glob("*.safetensors")
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
@@ -138,6 +150,10 @@ def test_a_run_whose_machine_is_lost_ends_the_same_on_another(place: Path, serve
     words = [sys.executable, "-c", KILLED, *WORDS, f"run_dir={URL}"]
     lost = subprocess.run(words, cwd=place, env=one, capture_output=True, text=True, check=False)
     assert lost.returncode == -9, lost.stderr
+    with found_by(server) as system:
+        files = json.loads(system.cat_file(f"{URL}/.store.json"))["files"]
+    steps = {name.split("/")[1] for name in files if name.startswith(".resume/")}
+    assert steps == {"step-00000004"}  # trainer.save_total_limit holds in the store too
     listed = framework("runs", "s3://kept/runs", cwd=place, env=third)
     assert f"{URL} " in listed.stdout, listed.stderr
     done = framework("resume", URL, cwd=place, env=other)
@@ -145,10 +161,8 @@ def test_a_run_whose_machine_is_lost_ends_the_same_on_another(place: Path, serve
     assert "may still be running: waiting up to 60 s to find out" in done.stderr
     assert "the training continues after step 4, from .resume/step-00000004" in done.stderr
     assert weights(mirror(place, "other")) == weights(place / "straight")
-    with pytest.MonkeyPatch.context() as patched:
-        for name, value in server.env.items():
-            patched.setenv(name, value)
-        names = {name.removeprefix("kept/runs/first/") for name in fsspec.filesystem("s3").find("kept/runs/first")}
+    with found_by(server) as system:
+        names = {name.removeprefix("kept/runs/first/") for name in system.find("kept/runs/first")}
     assert {"report.json", "status.json", "checkpoint/adapter_model.safetensors", ".store.json"} <= names
     assert not [name for name in names if ".resume" in name or name == ".completed.json"]
     assert "finished" in framework("runs", "s3://kept/runs", cwd=place, env=third).stdout
@@ -199,9 +213,7 @@ def test_a_second_start_is_refused_while_the_first_lives_since_the_server_refuse
     assert f"{URL}: locked by process {first.pid} on " in last
     assert last.endswith(" UTC). Wait for it to finish or set another run_dir")
     assert "conditional writes" not in told
-    with pytest.MonkeyPatch.context() as patched:
-        for name, value in server.env.items():
-            patched.setenv(name, value)
+    with found_by(server):
         store = Store(URL)
         assert [store.create("once", b"1"), store.create("once", b"2"), store.read("once")] == [True, False, b"1"]
         assert newest(store)[1].holder == ""  # what a signal ends leaves the folder to others at once
