@@ -69,6 +69,11 @@ class _Answer:
         self.log_probs += log_probs or ()
 
 
+def _readable(text: str) -> str:
+    """Spell out half a surrogate pair, which file names may have and no tokenizer reads."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 class Episodes:
     """Draws answers in environments.
 
@@ -78,6 +83,7 @@ class Episodes:
         stop_ids: the tokens that end a turn.
         render: writes a prompt, with the opening of the model's turn.
         most_calls: turns with calls in an answer; None: no limit.
+        limit: the most tokens of a prompt and its answer, trainer.max_seq_length.
 
     Raises:
         FrameworkError: the chat template has no tools, or nothing is known to read its calls.
@@ -90,8 +96,10 @@ class Episodes:
         stop_ids: frozenset[int],
         render: Callable[[Prompt], str],
         most_calls: int | None,
+        limit: int,
     ) -> None:
         self.factory, self.stop_ids, self.render, self.most_calls = factory, stop_ids, render, most_calls
+        self.limit = limit
         self.tokenizer: Any = copy.copy(tokenizer)  # its parser is not a part of the model that is saved
         if not supports_tool_calling(self.tokenizer):
             raise FrameworkError(
@@ -122,7 +130,7 @@ class Episodes:
         while len(self.pool) < n * len(prompts):
             self.pool.append(self._made())
         asked = [prompt for prompt in prompts for _ in range(n)]
-        answers = [self._begun(prompt, place) for prompt, place in zip(asked, self.pool, strict=False)]
+        answers = [self._begun(prompt, place, max_new_tokens) for prompt, place in zip(asked, self.pool, strict=False)]
         at_work, turn = answers, 0
         while at_work:
             starts = [answer.start + answer.ids for answer in at_work]
@@ -167,7 +175,7 @@ class Episodes:
                     f"model: {summarize_error(error)}. Annotate its parameters, and describe each below `Args:`"
                 ) from error
 
-    def _begun(self, prompt: Prompt, environment: Any) -> _Answer:
+    def _begun(self, prompt: Prompt, environment: Any, drawn: int) -> _Answer:
         """Reset an environment for a row, and ask."""
         asks = [{"role": turn.role, "content": turn.content} for turn in prompt.messages]
         row = {"prompt": asks, **prompt.columns}
@@ -180,9 +188,17 @@ class Episodes:
                     "return a text, which is appended to the question, or None"
                 )
             last = messages[-1]
-            messages = (*messages[:-1], Message(last.role, last.content + seen, name=last.name))
+            messages = (*messages[:-1], Message(last.role, last.content + _readable(seen), name=last.name))
         whole = Prompt(messages, prompt.reference, (*prompt.tools, *self.schemas), prompt.where)
         ids: list[int] = self.tokenizer(self.render(whole), add_special_tokens=False)["input_ids"]
+        if len(ids) + drawn > self.limit:
+            kind = type(environment).__name__
+            raise FrameworkError(
+                f"{rewarding.place_of(prompt)} has {len(ids)} tokens with its tools and what {kind}.reset adds. That "
+                f"and an answer of method.max_completion_length={drawn} are longer than "
+                f"trainer.max_seq_length={self.limit}: set trainer.max_seq_length={len(ids) + drawn}, or let reset "
+                "return less"
+            )
         return _Answer(prompt, environment, ids)
 
     def _own(self, prompt: Prompt, environment: Any, name: str, /, **given: Any) -> Any:
@@ -238,7 +254,7 @@ class Episodes:
                     f"{summarize_error(error)}{error_location(error)}"
                 ) from error
             result = {"error": str(error)}
-        return {"role": "tool", "name": name, "content": str(result)}
+        return {"role": "tool", "name": name, "content": _readable(str(result))}
 
     def _result_ids(self, results: Sequence[Turn]) -> list[int]:
         """Return what the chat template writes for results, from the end of the model's turn to its next one."""
