@@ -289,6 +289,7 @@ def test_a_run_whose_folder_another_machine_has_taken_sends_nothing_more_and_say
         ("tables://bucket/run", "fsspec knows no protocol tables://", "Typical ones are s3, gs, abfs, file"),
         ("tested://", "name a bucket and a folder in it", ""),
         ("tested://bucket", "name a bucket and a folder in it, tested://BUCKET/FOLDER", ""),
+        ("x://bucket/run", "is neither a folder nor the URL of one: the URL of a store has the form s3://", ""),
         ("tested:/bucket/run", "is neither a folder nor the URL of one: the URL of a store has the form s3://", ""),
         ("tested://denied/run", "cannot be used: PermissionError: Forbidden", "Check the credentials and what they"),
         ("tested://full/run", "cannot be used: OSError: [Errno 28] No space left on device", "Make room there"),
