@@ -15,9 +15,12 @@ from typing import Any, TypeVar
 
 from framework.util.errors import FrameworkError, summarize_error
 from framework.util.files import PART_SUFFIX, write_atomically
+from framework.util.lock import NO_LOCKS
 
 DEEPEST = 4
 """How far below a place objects are searched for, as below a folder."""
+NO_SUCH_MODE = (TypeError, ValueError, NotImplementedError)
+"""What a library raises that cannot write under a condition."""
 FULL = {errno.ENOSPC, errno.EDQUOT}
 EXTRA = "framework-finetune[s3]"
 T = TypeVar("T")
@@ -88,28 +91,32 @@ class Store:
     def create(self, name: str, content: bytes) -> bool:
         """Write an object if there is none of its name; otherwise return False.
 
-        Of several writers one succeeds, on S3, GCS, Azure, local disks and in memory. Some stores overwrite instead,
+        Of several writers one succeeds, on S3, GCS, Azure, local disks and in memory. Other stores overwrite instead,
         which shows when the same writer creates an object again.
         """
-        from fsspec import AbstractFileSystem  # noqa: PLC0415 - only runs on a store need it
-
-        path, pipe = f"{self.root}/{name}", self.system.pipe_file
         try:
-            if getattr(pipe, "__func__", None) is not AbstractFileSystem.pipe_file:
-                pipe(path, content, mode="create")
-                return True
-            self.system.makedirs(self.root, exist_ok=True)
-            try:  # fsspec's own looks first and writes then, and another process may come between
-                with self.system.open(path, "xb") as opened:
-                    opened.write(content)
-            except (ValueError, NotImplementedError):  # it has no such mode
-                pipe(path, content)
+            self._create(f"{self.root}/{name}", content)
         except Exception as error:
+            if isinstance(error, NO_SUCH_MODE) or getattr(error, "errno", None) in NO_LOCKS:
+                self.write(name, content)
+                return True
             # Libraries raise different errors here, and one whose answer was lost is tried again by some.
             if isinstance(error, FileExistsError) or self.read(name) is not None:
                 return False
             raise
         return True
+
+    def _create(self, path: str, content: bytes) -> None:
+        from fsspec import AbstractFileSystem  # noqa: PLC0415 - only runs on a store need it
+
+        pipe = self.system.pipe_file
+        if getattr(pipe, "__func__", None) is not AbstractFileSystem.pipe_file:
+            pipe(path, content, mode="create")
+            return
+        # fsspec's own looks first and writes then, and another process may come between.
+        self.system.makedirs(self.root, exist_ok=True)
+        with self.system.open(path, "xb") as opened:
+            opened.write(content)
 
     def names(self) -> list[str]:
         """Return the names of the objects in the folder, not below it."""

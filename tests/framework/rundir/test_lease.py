@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import threading
@@ -150,13 +151,16 @@ def test_who_looked_before_others_took_and_left_the_folder_does_not_get_it_besid
     assert names(store) == [".store.2.lock"]
 
 
-def test_a_store_that_overwrites_instead_says_so_in_a_line_and_the_later_writer_has_it(
-    capsys: Any, start: Starts
+@pytest.mark.parametrize("error", [None, OSError(errno.ENOSYS, "A header implies functionality"), TypeError("mode")])
+def test_a_store_without_conditions_says_so_in_a_line_and_the_later_writer_has_it(
+    capsys: Any, start: Starts, error: Exception | None
 ) -> None:
     class Old(MemoryFileSystem):
         protocol = "old"
 
-        def pipe_file(self, path: str, value: bytes, **_: Any) -> None:
+        def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **_: Any) -> None:
+            if mode == "create" and error:
+                raise error
             super().pipe_file(path, value)
 
     fsspec.register_implementation("old", Old, clobber=True)
