@@ -5,7 +5,7 @@ same moment, the store refuses one. The holder rewrites it every few seconds. If
 next number and removes the older ones; a holder that was only suspended notices that and sends nothing more. A holder
 that ends leaves its lock behind as released, so a number is never taken twice.
 
-No clocks are compared before a lock is taken over: a holder that lives rewrites it while it is watched.
+The clocks of two machines may differ by ten minutes: a holder that lives rewrites its lock while it is watched.
 """
 
 from __future__ import annotations
