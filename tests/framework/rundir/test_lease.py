@@ -128,7 +128,7 @@ def test_clocks_that_differ_do_not_make_a_holder_dead(monkeypatch: pytest.Monkey
     store, clock = Store(RUN), time.time
     monkeypatch.setattr(lease, "BEAT_SECONDS", 0.01)
     start(store, 1)
-    monkeypatch.setattr(lease.time, "time", lambda: clock() + CLOCK_SKEW_SECONDS / 2)
+    monkeypatch.setattr(time, "time", lambda: clock() + CLOCK_SKEW_SECONDS / 2)
     with pytest.raises(FrameworkError, match="locked by"):
         start(store, 2)
 
