@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -124,3 +125,17 @@ def test_a_port_that_is_taken_and_one_where_nobody_answers_are_named(
         with pytest.raises(FrameworkError, match=told), meeting(Member(rank, 2, rank), variables, 1, "launch=ddp"):
             pass
     assert capfd.readouterr().err == ""  # torch would print a page about it
+
+
+def test_two_processes_meet_at_a_port_and_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+
+    def process(rank: int) -> None:
+        with meeting(Member(rank, 2, rank), variables, 20, "launch=ddp") as joined:
+            joined.compare("its own", {"a": 1}, "")
+
+    with ThreadPoolExecutor(2) as pool:
+        assert [*pool.map(process, (0, 1))] == [None, None]
+    assert capfd.readouterr().err == ""
