@@ -73,6 +73,8 @@ class Case:
     process: Process = field(default_factory=Process)
     codes: tuple[int, ...] = ()
     """Further exit codes that the documentation promises for such a case."""
+    trains: bool = False
+    """A refusal may come in the training, after which the run folder stays."""
 
     def __str__(self) -> str:
         same = set(SOUND[self.sound].words)

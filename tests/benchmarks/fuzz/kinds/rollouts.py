@@ -125,7 +125,15 @@ def _drawn(draw: DrawFn) -> Case:
     names = ("method", "reward", "rollout", "r.jsonl", "rew.py", "env.py", *(name.partition(".")[0] for name in chosen))
     what = "an environment" if has_tools else "a reward"
     return Case(
-        "rollouts", what, words(*line, model=one["model"], data="r.jsonl"), A, "run", names, WHY, edits=tuple(edits)
+        "rollouts",
+        what,
+        words(*line, model=one["model"], data="r.jsonl"),
+        A,
+        "run",
+        names,
+        WHY,
+        edits=tuple(edits),
+        trains=True,
     )
 
 
