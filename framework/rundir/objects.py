@@ -130,7 +130,9 @@ class Store:
     def folders_with(self, name: str) -> list[str]:
         """Return the URLs of this folder and of those below it that have an object of this name."""
         self.system.invalidate_cache()
-        paths = map(str, self.system.find(self.root, maxdepth=DEEPEST + 1))
+        paths = [*map(str, self.system.find(self.root, maxdepth=DEEPEST + 1))]
+        if not paths:
+            self.names()  # some libraries find nothing, without an error, if they reach nobody
         found = [path.removesuffix(f"/{name}") for path in paths if path.endswith(f"/{name}")]
         return sorted(f"{self.url.rstrip('/')}{path.removeprefix(self.root)}" for path in found)
 

@@ -250,6 +250,8 @@ class Mirror:
         self.store = store
         self.folder = folder
         self._index = Index(writer=uuid.uuid4().hex)
+        self._has: dict[str, tuple[int, int]] = {}
+        """What the store has of the run, listed or not: what is sent once is not sent again after a failure."""
         self._lease = Lease(store, _note(folder), self._warn)
         self._ending, self._given_up = threading.Event(), threading.Event()
         self._complete = False
@@ -269,7 +271,8 @@ class Mirror:
             index = saved_index(self.store)
             _fetch(self.store, self.folder, None, moved)  # a queue may have started this run on a new machine
             self._index = replace(self._index, before=index.writer if index else "")
-            self._write(index.files if index else {})
+            self._has = dict(index.files) if index else {}
+            self._write(self._has)
         except BaseException:
             if known is None and index is None:  # a run that is refused leaves nothing
                 _local_file(self.folder).unlink(missing_ok=True)
@@ -340,10 +343,14 @@ class Mirror:
             log.warning("%s takes nothing, and the run continues: %s", self.store.url, self._problem)
         self._told.add(self._problem)
 
-    def _progress(self) -> None:
-        """Note that something moved; nothing more is sent once the run has given up."""
+    def _check_running(self) -> None:
+        """Send nothing more once the run has given up."""
         if self._given_up.is_set():
             raise TakenError("the run has ended")
+
+    def _progress(self) -> None:
+        """Note that something moved."""
+        self._check_running()
         self._moved = time.monotonic()
 
     def _send(self, *, ends: bool = False) -> None:
@@ -358,7 +365,7 @@ class Mirror:
         shutil.rmtree(part, ignore_errors=True)
         try:
             found = _scan(self.folder)
-            changed = [name for name, each in found.items() if known.get(name) != each]
+            changed = [name for name, each in found.items() if self._has.get(name) != each]
             for name in changed:
                 _snapshot(self.folder / name, part / name)
             taken = _scan(part)
@@ -366,20 +373,22 @@ class Mirror:
             half = {_unit(name) for name in changed if name not in taken}
             found = {name: taken.get(name, each) for name, each in found.items() if _unit(name) not in half}
             taken = {name: each for name, each in taken.items() if name in found}
-            gone = [name for name in known if name not in found]
+            gone = [name for name in self._has if name not in found]
             replaced = {_unit(name) for name in taken if "/" in name} & {_unit(name) for name in known}
             if replaced:
                 self._write({name: each for name, each in known.items() if _unit(name) not in replaced})
             for name in sorted(taken, key=lambda name: ("/" not in name, _is_mark(name))):
                 self.store.put(part / name, name, self._progress)
+                self._has[name] = taken[name]
                 self._progress()
             empty = not found and ends  # nothing had begun
-            if not empty:
+            if not empty and found != known:
                 self._write(found)
         finally:
             shutil.rmtree(part, ignore_errors=True)
         for name in gone:
             self.store.remove(name)
+            del self._has[name]
             self._progress()
         if empty:
             self.store.remove(INDEX)
@@ -388,12 +397,13 @@ class Mirror:
             self._lease.release(forget=empty)
 
     def _write(self, files: Mapping[str, tuple[int, int]]) -> None:
-        self._progress()
+        self._check_running()
         self._lease.check()
         index = replace(self._index, files=dict(files))
         _save_local_index(self.folder, index)
         self.store.write(INDEX, json.dumps(asdict(index)).encode())
         self._index = index
+        self._moved = time.monotonic()
 
 
 def _local_file(folder: Path) -> Path:

@@ -255,6 +255,37 @@ def test_a_store_that_fails_for_a_while_has_all_at_the_end_also_of_a_checkpoint_
     assert contents(fetch(RUN)) == {"status.json": "1", **checkpoint(2)}
 
 
+def test_a_store_that_fails_now_and_then_has_all_at_the_end(tested: type[Remote], place: Callable[[str], Path]) -> None:
+    calls = itertools.count()
+
+    def asked(*_: str) -> None:
+        if next(calls) % 5 == 4:
+            raise ConnectionResetError("now and then")
+
+    folder, files = place("one"), {f"checkpoint/{number}": "a" for number in range(20)}
+    with mirrored(RUN, folder, 2):
+        tested.asked = asked
+        write(folder, {"status.json": "1", **files})
+    tested.asked = lambda *_: None
+    place("other")
+    assert contents(fetch(RUN)) == {"status.json": "1", **files}
+
+
+@pytest.mark.parametrize("name", [".store.json", ".store.1.lock"])
+def test_a_store_that_refuses_a_single_object_holds_up_the_end_no_longer_than_the_setting(
+    tested: type[Remote], place: Callable[[str], Path], name: str
+) -> None:
+    def asked(what: str, path: str) -> None:
+        if what == "put" and path.endswith(name):
+            raise PermissionError("Forbidden")
+
+    folder, start = place("one"), time.monotonic()
+    with pytest.raises(FrameworkError, match="PermissionError: Forbidden"), mirrored(RUN, folder, 0.2):  # noqa: PT012
+        tested.asked = asked
+        write(folder, {"status.json": "1"})
+    assert time.monotonic() - start < 5
+
+
 def test_a_run_whose_folder_another_machine_has_taken_sends_nothing_more_and_says_where_its_own_is(
     tested: type[Remote], place: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
