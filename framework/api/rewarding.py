@@ -18,6 +18,7 @@ from framework.api.records import Answer, Answered, Prompt, Rewards, Sampled
 from framework.api.schema import MethodConfig, RewardConfig, SamplingParams
 from framework.api.scoring import question
 from framework.api.selection import Selection
+from framework.api.text import count
 from framework.util.errors import FrameworkError, error_location, summarize_error
 from framework.util.time_limit import TookTooLongError, within
 
@@ -131,7 +132,7 @@ def score(
             f"reward={name} takes longer than reward.{name}.max_seconds={max_seconds:g} for the answers to {place}: "
             "raise the limit, or let it give up on an answer that takes long, and return None for it"
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         place = _failing(reward, prompts, answers, context, max_seconds)
         reason = str(error) if isinstance(error, FrameworkError) else f"{summarize_error(error)}{error_location(error)}"
         raise FrameworkError(f"reward={name} fails for the answers to {place}: {reason}") from error
@@ -188,7 +189,7 @@ def _failing(
     for prompt, answer in zip(prompts, answers, strict=True):
         try:
             within(max_seconds, partial(_call, reward, [prompt], [answer], context))
-        except Exception:  # noqa: BLE001 - the error that is raised is that of all answers
+        except (Exception, SystemExit):  # noqa: BLE001 - the error that is raised is that of all answers
             return place_of(prompt)
     return f"{_places(prompts)}, together only"
 
@@ -223,13 +224,14 @@ def _checked(name: str, given: Any, prompts: Sequence[Prompt]) -> list[float | N
     many = isinstance(given, Iterable) and not isinstance(given, str | Mapping) and getattr(given, "ndim", 1) != 0
     if not many:
         raise FrameworkError(
-            f"reward={name} returned {given!r:.60} for {len(prompts)} answers: return a list with a number for each"
+            f"reward={name} returned {given!r:.60} for {count(len(prompts), 'answer')}: return a list with a number "
+            "for each"
         )
     items = list(given)
     if len(items) != len(prompts):
         raise FrameworkError(
-            f"reward={name} returned {len(items)} rewards for {len(prompts)} answers: return one for each, and None "
-            "for an answer that it has no opinion on"
+            f"reward={name} returned {count(len(items), 'reward')} for {count(len(prompts), 'answer')}: return one for "
+            "each, and None for an answer that it has no opinion on"
         )
     return [number(name, item, prompt) for item, prompt in zip(items, prompts, strict=True)]
 

@@ -118,9 +118,10 @@ def fit(store: Store, numbers: Numbers, limit: int, overflow: Overflow, what: st
     # A prompt that is cut asks something else, and a row without a learned token would be computed for nothing.
     kept = (supervised > 0) | (store.columns.asks[numbers] & ~long)
     if not kept.any():
+        several = "" if lengths.min() == longest else f"{int(lengths.min())} to "
         raise FrameworkError(
             f"trainer.max_seq_length={limit} leaves no token to learn: the {len(numbers)} {what} rows have "
-            f"{int(lengths.min())} to {longest} tokens. Set trainer.max_seq_length={longest}"
+            f"{several}{longest} tokens. Set trainer.max_seq_length={longest}"
             + (f", or data.cut={limit} to split plain text into rows" if store.columns.plain[numbers].any() else "")
         )
     after = int(supervised.sum())

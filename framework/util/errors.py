@@ -174,8 +174,8 @@ def signal_name(number: int) -> str:
 
 
 def is_url(place: str) -> bool:
-    """Whether a place is a URL, of a store, and not a path."""
-    return re.match(r"[A-Za-z][\w+.-]*://", place) is not None
+    """Whether a place is a URL, of a store, and not a path. A protocol has two letters at least: fsspec's rule."""
+    return re.match(r"[A-Za-z][\w+.-]+://", place) is not None
 
 
 def display_run(run_dir: Path, folder: Path | None = None) -> str:

@@ -54,6 +54,13 @@ class Breaks(Counter):
         raise KeyError("level")
 
 
+class Exits(Counter):
+    """One that ends the program."""
+
+    def reset(self, target: int = 0, **_: Any) -> None:  # noqa: ARG002 - as its parent
+        raise SystemExit(3)
+
+
 class NoReset:
     """None."""
 

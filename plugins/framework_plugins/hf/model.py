@@ -291,7 +291,8 @@ class HFModel:
         from framework_plugins.hf.generate.episodes import Episodes  # noqa: PLC0415 - of a run with an environment
 
         factory, most = environments.environment_factory(place), getattr(config, "max_tool_calling_iterations", None)
-        return Episodes(factory, self.tokenizer, self.stop_ids, self.render, most)
+        limit = self.plan.training.max_seq_length
+        return Episodes(factory, self.tokenizer, self.stop_ids, self.render, most, limit)
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """Return the tokens of a prompt, to which an answer is drawn."""

@@ -12,7 +12,7 @@ from framework_plugins.launch.config import FAILED_FILE
 from framework_plugins.launch.worker import ENDED, Ended
 
 
-def group_error(plan: Plan, folder: Path, code: int) -> Exception:
+def group_error(plan: Plan, folder: Path, code: int, *, of_agent: bool = True) -> Exception:
     """Return the error that ended a group.
 
     A process that was killed says nothing itself: those that it left alone do, and are not the cause. Of several that
@@ -21,9 +21,15 @@ def group_error(plan: Plan, folder: Path, code: int) -> Exception:
     Args:
         plan: the run.
         folder: of the group's job.
-        code: of the agent, or of the first process if an outer torchrun starts the others.
+        code: the exit code.
+        of_agent: whether it is that of the agent; else of the first process, as with an outer torchrun.
     """
     launch = f"launch={plan.launch.component.name}"
+    if code < 0 and of_agent:
+        return FrameworkError(
+            f"{launch}: the process that watches the group was killed by {signal_name(-code)}, and the group ended "
+            "with it. Start the run again with the same command: it continues from its newest checkpoint"
+        )
     killed = (0, -code) if code < 0 else _killed_rank(folder / FAILED_FILE)
     if killed:
         rank, number = killed

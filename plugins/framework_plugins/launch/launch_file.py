@@ -190,9 +190,10 @@ def _size(gpu: str) -> str:
 
 
 def _dns(name: str) -> str:
-    """Return a name that all of them take: small letters, digits and hyphens, a letter first."""
+    """Return a name that all of them take: 2 to 40 small letters, digits and hyphens, a letter first."""
     letters = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    return letters if letters[:1].isalpha() else f"run-{letters}".rstrip("-")
+    whole = letters if re.match(r"[a-z].", letters) else f"run-{letters}"
+    return whole[:40].rstrip("-")
 
 
 KINDS: Mapping[str, Callable[[Asked], Mapping[str, Any]]] = {

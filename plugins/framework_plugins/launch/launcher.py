@@ -134,7 +134,7 @@ class GroupLauncher:
                     raise Interrupted(process.returncode - 128)
                 if self.meeting and process.returncode > 0 and (failure := self.meeting.failure()):
                     raise FrameworkError(failure)
-                raise group_error(plan, folder, process.returncode)
+                raise group_error(plan, folder, process.returncode, of_agent=self.meeting is None)
             result = load_record(TrainResult, folder / RESULT)
         model.restore(run.checkpoint)
         return result

@@ -175,6 +175,28 @@ def _flat(values: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, Any
             yield f"{place}{name}", value
 
 
+def _try_port(address: str, port: int, seconds: float, *, opens: bool) -> None:
+    """Open a port, or wait until somebody answers there: torch prints the frames of its own code if it cannot.
+
+    Raises:
+        OSError: it cannot be opened, or nobody answers in time.
+    """
+    if opens:
+        with socket.socket() as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(("", port))
+        return
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            with socket.create_connection((address, port), timeout=seconds):
+                return
+        except OSError:  # it may not have started yet, or not have its name yet
+            if time.monotonic() > end:
+                raise
+        time.sleep(POLL_SECONDS)
+
+
 @contextmanager
 def meeting(me: Member, variables: Mapping[str, str], seconds: float, launch: str) -> Iterator[Meeting]:
     """Join the other processes, and leave them at the end.
@@ -197,11 +219,12 @@ def meeting(me: Member, variables: Mapping[str, str], seconds: float, launch: st
     address, port = variables["MASTER_ADDR"], variables["MASTER_PORT"]
     opens = me.rank == 0 and variables.get("TORCHELASTIC_USE_AGENT_STORE") != str(True)
     try:
+        _try_port(address, int(port), seconds, opens=opens)
         store = TCPStore(
             address, int(port), is_master=opens, wait_for_workers=False, timeout=timedelta(seconds=seconds),
             multi_tenant=True,
         )  # fmt: skip
-    except (DistError, ValueError) as error:
+    except (DistError, OSError, ValueError, OverflowError) as error:
         raise FrameworkError(
             f"{launch}: MASTER_PORT={port} cannot be opened on {socket.gethostname()}; another program may use it: "
             "give another, torchrun --master-port PORT"

@@ -73,6 +73,8 @@ class Case:
     process: Process = field(default_factory=Process)
     codes: tuple[int, ...] = ()
     """Further exit codes that the documentation promises for such a case."""
+    trains: bool = False
+    """A refusal may come in the training, after which the run folder stays."""
 
     def __str__(self) -> str:
         same = set(SOUND[self.sound].words)
@@ -110,6 +112,8 @@ def words(*more: str, model: str = f"{GOOD}/base", data: str = f"{GOOD}/rows.jso
 ADAPTER = ("stages=[evaluate]", "objective=train_loss")
 CHAT = ("chat", "done", "--tuned", "--json", "--temperature=0", "--max-new-tokens=3")
 DONE, PART = Edit("copy", "done", (f"{KEPT}/done",)), Edit("copy", "part", (f"{KEPT}/part",))
+STORED, STORED_URL = Edit("copy", "stored", (f"{KEPT}/stored",)), f"file://{PLACE}/stored"
+"""A finished run on a store."""
 KEEPING = ("logger=[console,jsonl]", "trainer.save_steps=1", "trainer.max_steps=4", "exporter=[adapter]")
 """What the runs do that are resumed and compared."""
 SOUND = {
@@ -122,6 +126,10 @@ SOUND = {
     "chat": Sound(CHAT, (DONE,), run="", process=Process(stdin="Which number follows 3?\n"), writes=()),
     "diff": Sound(("diff", "done", "part", "--json"), (DONE, PART), run="", writes=()),
     "runs": Sound(("runs", "."), (DONE, PART), run="", writes=("part/.lock",)),
+    "stored": Sound(words("run_dir=memory://bucket/run"), run="cache/.stores/memory/bucket/run", writes=()),
+    "listed": Sound(("runs", STORED_URL), (STORED,), run="", writes=()),
+    "compared": Sound(("diff", STORED_URL, STORED_URL, "--json"), (STORED,), run="", writes=()),
+    "reported": Sound((f"run_dir={STORED_URL}", "stages=[report]"), (STORED,), run="stored", writes=("stored/",)),
     "none": Sound(("--version",), run="", writes=()),
     "shown": Sound(("plan-table",), run=None, writes=()),
 }  # fmt: skip

@@ -60,7 +60,9 @@ def faults(case: Case, outcome: Outcome, sound: str) -> list[Fault]:
 def _files(case: Case, outcome: Outcome) -> Iterable[Fault]:
     sound = SOUND[case.sound]
     # What continues in a run folder notes there that it was refused; a disk without space is known in the middle.
-    noted = sound.run in {edit.path for edit in sound.edits} or case.sound == "runs" or case.process.limits
+    noted = (
+        sound.run in {edit.path for edit in sound.edits} or case.sound == "runs" or case.process.limits or case.trains
+    )
     allowed = (*CACHES, *sound.writes) if outcome.code != USER_MISTAKE or noted else CACHES
     left = [name for name in outcome.left if not f"{name}/".startswith(allowed) and f"{name}/" != "home/.cache/"]
     changed = [name for name in outcome.changed if not f"{name}/".startswith(allowed)]

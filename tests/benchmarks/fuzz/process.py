@@ -16,7 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tests.benchmarks.fuzz.case import GOOD, KEEPING, KEPT, PLACE, SOUND, Case, Expect, Process, replaced, words
+from tests.benchmarks.fuzz.case import (
+    GOOD,
+    KEEPING,
+    KEPT,
+    PLACE,
+    SOUND,
+    STORED_URL,
+    Case,
+    Expect,
+    Process,
+    replaced,
+    words,
+)  # fmt: skip
 
 SECONDS, MEMORY = 10, 2 << 30
 """What a case may take: seconds of processor time, bytes beyond those of this process."""
@@ -53,9 +65,9 @@ class Slot:
         self.kept.mkdir(parents=True)
 
     def keep_runs(self) -> None:
-        """Make a finished run, and one that was killed in its third step."""
-        for name, stop_at in (("done", 0), ("part", 3)):
-            line = words(*KEEPING, f"run_dir={name}")
+        """Make a finished run, one that was killed in its third step, and a finished one on a store."""
+        for name, place, stop_at in (("done", "done", 0), ("part", "part", 3), ("stored", STORED_URL, 0)):
+            line = words(*KEEPING, f"run_dir={place}")
             case = Case("", name, line, Expect.ANY, process=Process(stop_at=stop_at))
             ended = next(iter(outcomes([case], [self])))[1]
             if ended.code != (-signal.SIGKILL if stop_at else 0):
@@ -300,12 +312,18 @@ def _stop_at(step: int) -> None:
 def prepared(folder: Path) -> Path:
     """Write the sound model, adapter and rows, and import what cases need."""
     import torch
+    from trl.chat_template_utils import qwen3_chat_template
 
+    from framework.rundir import lease, store
     from tests.support.bases import adapted
     from tests.support.forks import prepare
-    from tests.support.tiny import chat_rows, tiny_llama
+    from tests.support.tiny import chat_rows, tiny_chatml, tiny_llama
 
     torch.set_num_threads(1)
+    sys.dont_write_bytecode = True  # of the plugins that a case brings along
+    # A case waits for no minute until a store has answered, or the holder of a lock is known to be dead.
+    lease.POLL_SECONDS, lease.DEAD_AFTER_SECONDS = 0.1, 0.5
+    store.POLL_SECONDS, store.RETRY_SECONDS, store.ANSWER_SECONDS = 0.1, 0.2, 3.0
     modules = (
         "framework.cli.main", "framework.run.pipeline", "framework_plugins.hf.backend",
         "framework_plugins.hf.train.training",
@@ -314,6 +332,11 @@ def prepared(folder: Path) -> Path:
     prepare(*modules)
     folder.mkdir(parents=True)
     adapted(tiny_llama(folder / "base", hidden_size=16), folder / "adapter", r=2)
+    tools = tiny_chatml(folder / "tools")
+    settings = json.loads((tools / "tokenizer_config.json").read_bytes())
+    settings.pop("chat_template", None)
+    (tools / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    (tools / "chat_template.jinja").write_text(qwen3_chat_template, encoding="utf-8")
     lines = "".join(json.dumps(row) + "\n" for row in chat_rows(12))
     (folder / "rows.jsonl").write_text(lines, encoding="utf-8")
     folder.parent.chmod(0o755)  # a case may run as another user

@@ -132,9 +132,15 @@ def raises(completions: Any, **_: Any) -> list[float]:
     return [1 / len(completion[0]["content"]) for completion in completions]
 
 
+def ends(**_: Any) -> list[float]:
+    raise SystemExit(3)
+
+
 WRONG: dict[str, tuple[Callable[..., Any], str]] = {
     "raises": (raises, "reward=mine fails for the answers to rows.jsonl:2: ZeroDivisionError: division by zero"),
-    "too few": (lambda **_: [1.0], "reward=mine returned 1 rewards for 2 answers: return one for each"),
+    "exits": (ends, "reward=mine fails for the answers to rows.jsonl:1: SystemExit: 3"),
+    "none": (lambda **_: None, "reward=mine returned None for 2 answers: return a list with a number for each"),
+    "too few": (lambda **_: [1.0], "reward=mine returned 1 reward for 2 answers: return one for each"),
     "no list": (lambda **_: 1.0, "reward=mine returned 1.0 for 2 answers: return a list with a number for each"),
     "text": (lambda **_: [1.0, "good"], "reward=mine returned 'good' for an answer to rows.jsonl:2: return a finite"),
     "nan": (lambda **_: [1.0, math.nan], "reward=mine returned nan for an answer to rows.jsonl:2: return a finite"),

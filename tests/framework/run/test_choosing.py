@@ -87,9 +87,7 @@ def test_without_a_control_the_training_happens_once(folder: Path) -> None:
 
 
 def test_answers_with_one_reward_leave_nothing_to_choose(folder: Path) -> None:
-    with pytest.raises(
-        FrameworkError, match="no prompt of 24 has two answers that can be learned with diff"
-    ):
+    with pytest.raises(FrameworkError, match="no prompt of 24 has two answers that can be learned with diff"):
         run(folder, "reward=[json_valid]")
 
 

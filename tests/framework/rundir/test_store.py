@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 import re
@@ -18,8 +19,9 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from framework import FrameworkError
-from framework.rundir import store
-from framework.rundir.store import Index, Mirror, Store, fetch, holder, mirrored, read_index
+from framework.rundir import lease, store
+from framework.rundir.objects import Store
+from framework.rundir.store import Index, Mirror, fetch, holder, mirrored, read_index
 from tests.support.project import Project, project
 
 ROWS = "".join(json.dumps({"instruction": f"say {n}", "output": f"{n}"}) + "\n" for n in range(8))
@@ -63,8 +65,8 @@ def tested(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Remote]]:
     monkeypatch.setattr(Remote, "store", {})
     monkeypatch.setattr(Remote, "pseudo_dirs", [""])
     monkeypatch.setattr(Remote, "asked", lambda *_: None)
-    for name in ("POLL_SECONDS", "RETRY_SECONDS"):
-        monkeypatch.setattr(store, name, 0.01)
+    for module, name in ((store, "POLL_SECONDS"), (store, "RETRY_SECONDS"), (lease, "POLL_SECONDS")):
+        monkeypatch.setattr(module, name, 0.01)
     yield Remote
     Remote.clear_instance_cache()
 
@@ -97,6 +99,13 @@ def checkpoint(step: int) -> dict[str, str]:
 
 def weights(version: str) -> dict[str, str]:
     return {f"checkpoint/{name}": f"{name} {version}" for name in ("a", "b")}
+
+
+def wait_for_threads() -> None:
+    """Wait for what was left behind when a store did not answer."""
+    for thread in threading.enumerate():
+        if thread.name.endswith(("(work)", "(called)")):
+            thread.join(5)
 
 
 def machine(tmp_path: Path, name: str) -> Project:
@@ -141,7 +150,7 @@ def test_what_the_store_lists_is_whole_wherever_the_machine_is_lost(
         sending = Mirror(Store(RUN), folder)
         sending.begin(lambda: None)
         write(folder, old)
-        sending._send(holds=True)  # noqa: SLF001 - what the thread calls
+        sending._send()  # noqa: SLF001 - what the thread calls
         shutil.rmtree(folder / ".resume" / "step-1")
         write(folder, {name: text for name, text in new.items() if "step-2" not in name})
         left = iter(range(lost_after))
@@ -152,7 +161,7 @@ def test_what_the_store_lists_is_whole_wherever_the_machine_is_lost(
 
         tested.asked = asked
         try:
-            sending._send(holds=False)  # noqa: SLF001 - as above
+            sending._send(ends=True)  # noqa: SLF001 - as above
             lost = False
         except OSError:
             lost = True
@@ -178,13 +187,17 @@ def test_what_the_store_lists_is_whole_wherever_the_machine_is_lost(
         seen.add(tuple(bool(kept[name]) for name in kept))
         if not lost:
             assert found == new
-            assert {name.removeprefix("/bucket/run/") for name in tested.store} == {*new, ".store.json"}
+            assert {name.removeprefix("/bucket/run/") for name in tested.store} == {
+                *new,
+                ".store.json",
+                ".store.1.lock",
+            }
             break
     assert len(seen) > 1
 
 
 def test_a_store_that_hangs_holds_up_no_step_and_its_run_no_longer_than_the_setting(
-    tested: type[Remote], place: Callable[[str], Path]
+    tested: type[Remote], place: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, hangs = place("one"), threading.Event()
 
@@ -198,18 +211,23 @@ def test_a_store_that_hangs_holds_up_no_step_and_its_run_no_longer_than_the_sett
             write(folder, {"status.json": str(step), **checkpoint(step)})
         assert time.monotonic() - start < 1
     assert time.monotonic() - start < 5
+    tested.asked = lambda *_: None
     hangs.set()
-    for thread in threading.enumerate():
-        if thread.daemon:
-            thread.join(5)
+    wait_for_threads()
     first, second = str(raised.value).splitlines()
     assert first == f"{RUN} does not have all of the run: it took nothing for store_seconds=0.2"
     assert second.startswith(f"The rest is in {folder}: send it with `")
     assert second.endswith(f" -m framework run_dir={RUN} stages=[report]`")
+    with mirrored(RUN, folder, 5):
+        pass
+    place("other")
+    assert contents(fetch(RUN)) == {"status.json": "2", **checkpoint(0), **checkpoint(1), **checkpoint(2)}
     with pytest.raises(FrameworkError, match=r"has not answered for 0\.1 s"):  # noqa: PT012 - as above
         place("other")
         tested.asked = lambda *_: time.sleep(0.5)
-        fetch(RUN, seconds=0.1)
+        monkeypatch.setattr(store, "ANSWER_SECONDS", 0.1)
+        fetch(RUN)
+    wait_for_threads()
 
 
 def test_a_store_that_fails_for_a_while_has_all_at_the_end_also_of_a_checkpoint_that_rotated(
@@ -237,29 +255,63 @@ def test_a_store_that_fails_for_a_while_has_all_at_the_end_also_of_a_checkpoint_
     assert contents(fetch(RUN)) == {"status.json": "1", **checkpoint(2)}
 
 
-def test_one_process_works_on_a_run_at_a_time(
+def test_a_store_that_fails_now_and_then_has_all_at_the_end(tested: type[Remote], place: Callable[[str], Path]) -> None:
+    calls = itertools.count()
+
+    def asked(*_: str) -> None:
+        if next(calls) % 5 == 4:
+            raise ConnectionResetError("now and then")
+
+    folder, files = place("one"), {f"checkpoint/{number}": "a" for number in range(20)}
+    with mirrored(RUN, folder, 2):
+        tested.asked = asked
+        write(folder, {"status.json": "1", **files})
+    tested.asked = lambda *_: None
+    place("other")
+    assert contents(fetch(RUN)) == {"status.json": "1", **files}
+
+
+@pytest.mark.parametrize("name", [".store.json", ".store.1.lock"])
+def test_a_store_that_refuses_a_single_object_holds_up_the_end_no_longer_than_the_setting(
+    tested: type[Remote], place: Callable[[str], Path], name: str
+) -> None:
+    def asked(what: str, path: str) -> None:
+        if what == "put" and path.endswith(name):
+            raise PermissionError("Forbidden")
+
+    folder, start = place("one"), time.monotonic()
+    with pytest.raises(FrameworkError, match="PermissionError: Forbidden"), mirrored(RUN, folder, 0.2):  # noqa: PT012
+        tested.asked = asked
+        write(folder, {"status.json": "1"})
+    assert time.monotonic() - start < 5
+
+
+def test_a_run_whose_folder_another_machine_has_taken_sends_nothing_more_and_says_where_its_own_is(
     tested: type[Remote], place: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setattr(store, "BEAT_SECONDS", 0.0)
     folder = place("one")
     with contextlib.ExitStack() as stack:
-        stack.enter_context(
-            pytest.raises(FrameworkError, match=r"all of the run: (process \d+ on .*|another process) has written")
-        )
+        raised = stack.enter_context(pytest.raises(FrameworkError))
         stack.enter_context(mirrored(RUN, folder, 1))
         write(folder, {"status.json": "1"})
         while "/bucket/run/status.json" not in tested.store:
             time.sleep(0.01)
         there = place("other")
+        fetch(RUN)  # as `resume` does, which is not yet a start
         assert holder(there).startswith("process ")
-        with pytest.raises(FrameworkError, match=r"locked by process \d+ on .*\. Wait"), mirrored(RUN, there, 1):
-            pass
-        assert "may still be running" in capsys.readouterr().err
-        monkeypatch.setattr(store, "DEAD_AFTER_SECONDS", 0.0)  # no sign of life counts
+        monkeypatch.setattr(lease, "DEAD_AFTER_SECONDS", 0.03)  # it cannot give a sign of life that fast
         with mirrored(RUN, there, 1):
+            assert "may still be running: waiting up to 0.03 s to find out" in capsys.readouterr().err
             assert contents(there) == {"status.json": "1"}
             assert holder(there) == ""
+            write(folder, {"status.json": "2"})
         place("one")
+    first, second = str(raised.value).splitlines()
+    assert re.fullmatch(rf"{RUN} does not have all of the run: .* works there now", first)
+    assert second == f"All of it is in {folder}: copy that to keep it, since another start replaces it"
+    assert contents(folder) == {"status.json": "2"}
+    place("other")
+    assert contents(fetch(RUN)) == {"status.json": "1"}
 
 
 @pytest.mark.parametrize(
@@ -267,7 +319,11 @@ def test_one_process_works_on_a_run_at_a_time(
     [
         ("tables://bucket/run", "fsspec knows no protocol tables://", "Typical ones are s3, gs, abfs, file"),
         ("tested://", "name a bucket and a folder in it", ""),
+        ("tested://bucket", "name a bucket and a folder in it, tested://BUCKET/FOLDER", ""),
+        ("x://bucket/run", "is neither a folder nor the URL of one: the URL of a store has the form s3://", ""),
+        ("tested:/bucket/run", "is neither a folder nor the URL of one: the URL of a store has the form s3://", ""),
         ("tested://denied/run", "cannot be used: PermissionError: Forbidden", "Check the credentials and what they"),
+        ("tested://full/run", "cannot be used: OSError: [Errno 28] No space left on device", "Make room there"),
         ("tested://absent/run", "cannot be used: FileNotFoundError: no such bucket", "Make the bucket first"),
     ],
 )
@@ -277,6 +333,8 @@ def test_a_store_that_cannot_be_used_is_refused_in_two_lines(
     def asked(what: str, name: str) -> None:
         if what == "put" and "denied" in name:
             raise PermissionError("Forbidden")
+        if what == "put" and "full" in name:
+            raise OSError(errno.ENOSPC, "No space left on device")
         if what == "put" and "absent" in name:
             raise FileNotFoundError("no such bucket")
 
@@ -298,9 +356,11 @@ def test_a_sweep_on_a_store_is_refused(tmp_path: Path) -> None:
     assert not [*tmp_path.rglob("bucket")]
 
 
-@pytest.mark.parametrize("name", ["../../evil", "/etc/passwd", ""])
+@pytest.mark.parametrize("name", ["../../evil", "/etc/passwd", "", "."])
 def test_an_index_that_leads_out_of_the_folder_is_refused(name: str) -> None:
     content = json.dumps({"files": {name: [1, 1]}, "writer": "1"}).encode()
     with pytest.raises(FrameworkError, match=r"x is not what a run writes \(it lists "):
         read_index(content, "x")
+    with pytest.raises(FrameworkError, match=r"\(it is not JSON with the fields of an index\)\nRestore it, or give"):
+        read_index(b'{"files": {}, "x": 1}', "x")
     assert read_index(b'{"files": {"a/b": [1, 2]}}', "x") == Index({"a/b": (1, 2)})

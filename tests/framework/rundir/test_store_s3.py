@@ -16,11 +16,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import pytest
 
+from framework.rundir.lease import newest
+from framework.rundir.objects import Store
 from tests.support.program import environment, framework
 from tests.support.tiny import chat_rows, tiny_llama
 
@@ -33,19 +38,21 @@ WORDS = (
     "trainer.dtype=fp32", "metric=[]", "evaluator=[]", "exporter=[adapter]", "logger=[jsonl]", "adapter.r=4",
     "trainer.max_steps=6", "trainer.save_steps=2", "audit=[]", "trainer.gradient_accumulation_steps=1",
     "data.validation_split=0.2", "adapter.lora_dropout=0.1",
+    "trainer.save_total_limit=1",
 )  # fmt: skip
 URL = "s3://kept/runs/first"
 KILLED = """
 import os, signal, time
 from framework.cli.main import main
-from framework.rundir.store import Store
+from framework.rundir.objects import Store
+from framework.rundir.store import saved_index
 from framework_plugins.hf.train import progress
 
 told = progress.Progress.on_log
 def on_log(self, args, state, control, **more):
     told(self, args, state, control, **more)
     if state.global_step == 5:
-        while not any("step-00000004/manifest" in name for name in Store(os.environ["URL"]).index().files):
+        while not any("step-00000004/manifest" in name for name in saved_index(Store(os.environ["URL"])).files):
             time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGKILL)
 progress.Progress.on_log = on_log
@@ -80,6 +87,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
             made = "import fsspec; fsspec.filesystem('s3').call_s3('create_bucket', Bucket='kept')"
             wait(lambda: _answers(port))
             subprocess.run([sys.executable, "-c", made], env={**os.environ, **env}, check=True, timeout=60)
+            fsspec.filesystem("s3").clear_instance_cache()  # those know the address of another test's server
             yield Server(process, env)
         finally:
             process.send_signal(signal.SIGCONT)
@@ -121,6 +129,15 @@ def mirror(place: Path, name: str) -> Path:
     return place.parent / name / ".stores" / "s3" / "kept" / "runs" / "first"
 
 
+@contextmanager
+def found_by(server: Server) -> Iterator[Any]:
+    """Let this process find the server, and return its file system."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in server.env.items():
+            patched.setenv(name, value)
+        yield fsspec.filesystem("s3")
+
+
 def weights(folder: Path) -> dict[str, str]:
     files = (folder / "checkpoint").glob("*.safetensors")
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
@@ -133,19 +150,19 @@ def test_a_run_whose_machine_is_lost_ends_the_same_on_another(place: Path, serve
     words = [sys.executable, "-c", KILLED, *WORDS, f"run_dir={URL}"]
     lost = subprocess.run(words, cwd=place, env=one, capture_output=True, text=True, check=False)
     assert lost.returncode == -9, lost.stderr
+    with found_by(server) as system:
+        files = json.loads(system.cat_file(f"{URL}/.store.json"))["files"]
+    steps = {name.split("/")[1] for name in files if name.startswith(".resume/")}
+    assert steps == {"step-00000004"}  # trainer.save_total_limit holds in the store too
     listed = framework("runs", "s3://kept/runs", cwd=place, env=third)
     assert f"{URL} " in listed.stdout, listed.stderr
     done = framework("resume", URL, cwd=place, env=other)
     assert done.returncode == 0, done.stderr
-    assert "may still be running: waiting to find out" in done.stderr
+    assert "may still be running: waiting up to 60 s to find out" in done.stderr
     assert "the training continues after step 4, from .resume/step-00000004" in done.stderr
     assert weights(mirror(place, "other")) == weights(place / "straight")
-    import fsspec
-
-    with pytest.MonkeyPatch.context() as patched:
-        for name, value in server.env.items():
-            patched.setenv(name, value)
-        names = {name.removeprefix("kept/runs/first/") for name in fsspec.filesystem("s3").find("kept/runs/first")}
+    with found_by(server) as system:
+        names = {name.removeprefix("kept/runs/first/") for name in system.find("kept/runs/first")}
     assert {"report.json", "status.json", "checkpoint/adapter_model.safetensors", ".store.json"} <= names
     assert not [name for name in names if ".resume" in name or name == ".completed.json"]
     assert "finished" in framework("runs", "s3://kept/runs", cwd=place, env=third).stdout
@@ -177,6 +194,29 @@ def test_a_server_that_hangs_ends_the_run_after_the_setting_and_gets_the_rest_la
     assert "finished" in framework("runs", "s3://kept/runs", cwd=place, env=other).stdout
     ended = framework(f"run_dir={URL}", "stages=[evaluate,report]", "trainer.device=cpu", cwd=place, env=other)
     assert ended.returncode == 0, ended.stderr
+
+
+def test_a_second_start_is_refused_while_the_first_lives_since_the_server_refuses_its_write(
+    place: Path, server: Server
+) -> None:
+    endless = [word.replace("max_steps=6", "max_steps=100000") for word in WORDS]
+    words = [sys.executable, "-m", "framework", *endless, f"run_dir={URL}"]
+    with subprocess.Popen(
+        words, cwd=place, env=machine(place, server, "one"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as first:
+        wait((mirror(place, "one") / "baseline.json").exists)
+        second = framework("resume", URL, cwd=place, env=machine(place, server, "other"))
+        first.terminate()
+        told = first.communicate(timeout=120)[1]
+    assert (second.returncode, first.returncode) == (2, 143), (second.stderr, told)
+    last = second.stderr.strip().splitlines()[-1]
+    assert f"{URL}: locked by process {first.pid} on " in last
+    assert last.endswith(" UTC). Wait for it to finish or set another run_dir")
+    assert "conditional writes" not in told
+    with found_by(server):
+        store = Store(URL)
+        assert [store.create("once", b"1"), store.create("once", b"2"), store.read("once")] == [True, False, b"1"]
+        assert newest(store)[1].holder == ""  # what a signal ends leaves the folder to others at once
 
 
 @pytest.mark.parametrize(

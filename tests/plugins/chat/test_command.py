@@ -98,6 +98,17 @@ def test_piped_it_prints_the_answers_of_the_trained_model_alone(place: Path) -> 
     assert done.stderr == "loading the model …\nthe conversation is forgotten\n"
 
 
+def test_a_run_on_a_store_answers_on_a_machine_that_does_not_have_it(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = "memory://chat/runs/first"
+    make(place, f"run_dir={url}", "stages=[data,train]")
+    monkeypatch.setenv("FRAMEWORK_CACHE", str(place / "other"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("say 3\n"))
+    assert run_command("chat", [url]) == 0
+    assert capsys.readouterr().out.splitlines() == ["it is 3"]
+
+
 def test_both_and_json(place: Path, ask: Callable[..., list[str]]) -> None:
     run = make(place)
     assert ask(run, "--both", lines="say 3\n") == ["base: say 3", "tuned: it is 3"]

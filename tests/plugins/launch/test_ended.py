@@ -46,5 +46,12 @@ def test_one_that_was_killed_comes_before_those_that_miss_it(plan: Plan, tmp_pat
     assert told.startswith("launch=ddp: process 2 was killed by signal 9 (SIGKILL), most likely for lack of memory")
 
 
+def test_an_agent_that_was_killed_is_not_taken_for_a_process_of_the_group(plan: Plan, tmp_path: Path) -> None:
+    told = str(group_error(plan, tmp_path, -9))
+    assert told.startswith("launch=ddp: the process that watches the group was killed by signal 9 (SIGKILL), and the")
+    outer = str(group_error(plan, tmp_path, -9, of_agent=False))
+    assert outer.startswith("launch=ddp: process 0 was killed by signal 9 (SIGKILL), most likely for lack of memory")
+
+
 def test_where_nothing_is_known_that_is_said(plan: Plan, tmp_path: Path) -> None:
     assert str(group_error(plan, tmp_path, 7)) == "launch=ddp: the group ended with exit code 7; its output is above"

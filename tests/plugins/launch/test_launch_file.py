@@ -86,6 +86,15 @@ def test_what_no_file_can_be_made_of_is_refused(tmp_path: Path, words: list[str]
     assert (done.code, told in done.err, done.out) == (2, True, ""), done.err
 
 
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [("A b", "a-b"), ("x", "run-x"), ("7B", "run-7b"), ("日本", "run"), ("n" * 39 + "-1", "n" * 39)],
+)
+def test_a_name_is_one_that_all_of_them_take(name: str, taken: str) -> None:
+    asked = Asked(name, "image", "", 0, 1, [], [])
+    assert {kind(asked).get("name") or kind(asked)["metadata"]["name"] for kind in KINDS.values()} == {taken}
+
+
 def test_several_nodes_meet_at_the_first() -> None:
     two = asked(nodes=2)
     meets = {kind: str(make(two)) for kind, make in KINDS.items()}

@@ -62,6 +62,11 @@ class _Answer:
         self.log_probs += log_probs or ()
 
 
+def _readable(text: str) -> str:
+    """Spell out half a surrogate pair, which file names may have and no tokenizer reads."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 class Episodes:
     """Draws answers in environments.
 
@@ -71,6 +76,7 @@ class Episodes:
         stop_ids: the tokens that end a turn.
         render: writes a prompt, with the opening of the model's turn.
         most_calls: turns with calls in an answer; None: no limit.
+        limit: the most tokens of a prompt and its answer, trainer.max_seq_length.
 
     Raises:
         FrameworkError: the chat template has no tools, or nothing is known to read its calls.
@@ -83,8 +89,10 @@ class Episodes:
         stop_ids: frozenset[int],
         render: Callable[[Prompt], str],
         most_calls: int | None,
+        limit: int,
     ) -> None:
         self.factory, self.stop_ids, self.render, self.most_calls = factory, stop_ids, render, most_calls
+        self.limit = limit
         self.tokenizer: Any = copy.copy(tokenizer)  # its parser is not a part of the model that is saved
         if not supports_tool_calling(self.tokenizer):
             raise FrameworkError(
@@ -114,7 +122,7 @@ class Episodes:
         while len(self.pool) < n * len(prompts):
             self.pool.append(self._made())
         asked = [prompt for prompt in prompts for _ in range(n)]
-        answers = [self._begun(prompt, place) for prompt, place in zip(asked, self.pool, strict=False)]
+        answers = [self._begun(prompt, place, most) for prompt, place in zip(asked, self.pool, strict=False)]
         at_work, turn = answers, 0
         while at_work:
             starts = [answer.start + answer.ids for answer in at_work]
@@ -137,11 +145,17 @@ class Episodes:
 
     def _made(self) -> Any:
         try:
-            return self.factory()
-        except Exception as error:
+            made = self.factory()
+        except (Exception, SystemExit) as error:
             raise FrameworkError(
                 f"{environments.SETTING} cannot be made: {summarize_error(error)}{error_location(error)}"
             ) from error
+        if not callable(getattr(made, environments.RESET, None)):
+            raise FrameworkError(
+                f"{environments.SETTING} makes a {type(made).__name__}, without a method `{environments.RESET}`: give "
+                "a class that has one, or a function that returns such an object"
+            )
+        return made
 
     def _schemas(self, environment: Any) -> Iterator[Mapping[str, Any]]:
         """Describe the tools, as a chat template reads them."""
@@ -154,7 +168,7 @@ class Episodes:
                     f"model: {summarize_error(error)}. Annotate its parameters, and describe each below `Args:`"
                 ) from error
 
-    def _begun(self, prompt: Prompt, environment: Any) -> _Answer:
+    def _begun(self, prompt: Prompt, environment: Any, drawn: int) -> _Answer:
         """Reset an environment for a row, and ask."""
         asks = [{"role": turn.role, "content": turn.content} for turn in prompt.messages]
         row = {"prompt": asks, **prompt.columns}
@@ -167,9 +181,17 @@ class Episodes:
                     "return a text, which is appended to the question, or None"
                 )
             last = messages[-1]
-            messages = (*messages[:-1], Message(last.role, last.content + seen, name=last.name))
+            messages = (*messages[:-1], Message(last.role, last.content + _readable(seen), name=last.name))
         whole = Prompt(messages, prompt.reference, (*prompt.tools, *self.schemas), prompt.where)
         ids: list[int] = self.tokenizer(self.render(whole), add_special_tokens=False)["input_ids"]
+        if len(ids) + drawn > self.limit:
+            kind = type(environment).__name__
+            raise FrameworkError(
+                f"{rewarding.place_of(prompt)} has {len(ids)} tokens with its tools and what {kind}.reset adds. That "
+                f"and an answer of method.max_completion_length={drawn} are longer than "
+                f"trainer.max_seq_length={self.limit}: set trainer.max_seq_length={len(ids) + drawn}, or let reset "
+                "return less"
+            )
         return _Answer(prompt, environment, ids)
 
     def _own(self, prompt: Prompt, environment: Any, name: str, /, **given: Any) -> Any:
@@ -177,7 +199,7 @@ class Episodes:
         try:
             found = getattr(environment, name)(**given)
             return self._awaited(found) if inspect.isawaitable(found) else found
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise FrameworkError(
                 f"{type(environment).__name__}.{name} fails for {rewarding.place_of(prompt)}: "
                 f"{summarize_error(error)}{error_location(error)}"
@@ -215,7 +237,7 @@ class Episodes:
                 raise ValueError(f"Tool {name} not found.")  # noqa: TRY301 - told to the model, as what a tool raises
             given = tool(**function.get("arguments", {}))
             result = self._awaited(given) if inspect.isawaitable(given) else given
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             answer.failed += 1
             self.failed += 1
             if self.failed == self.calls >= PATIENCE:
@@ -225,7 +247,7 @@ class Episodes:
                     f"{summarize_error(error)}{error_location(error)}"
                 ) from error
             result = {"error": str(error)}
-        return {"role": "tool", "name": name, "content": str(result)}
+        return {"role": "tool", "name": name, "content": _readable(str(result))}
 
     def _result_ids(self, results: Sequence[Turn]) -> list[int]:
         """Return what the chat template writes for results, from the end of the model's turn to its next one."""

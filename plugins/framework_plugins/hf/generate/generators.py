@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -58,9 +59,8 @@ class Continuous:
                 return_logprobs=True, seed=(params.seed + params.first) % 2**63,
                 max_memory_percent=self.config.max_memory_percent, auto_switch_to_flash=False,
             )  # fmt: skip
-            asked = [prompt for prompt in prompts for _ in range(params.n)]
             starts = [start for start in map(model.prompt_ids, prompts) for _ in range(params.n)]
-            with _known_attention(model.model):
+            with _known_attention(model.model), _silent():
                 given = model.model.generate_batch(
                     starts, generation_config=settings, continuous_batching_config=batching, warmup=False
                 )
@@ -71,6 +71,7 @@ class Continuous:
                     f"rollout=continuous: transformers gives {len(found)} of {count(len(starts), 'answer')}{errors}: "
                     "set another rollout.max_memory_percent, or rollout=model"
                 )
+            asked = [prompt for prompt in prompts for _ in range(params.n)]
             drawn = [
                 model.sampled(prompt, each.generated_tokens, each.logprobs)
                 for prompt, each in zip(asked, found, strict=True)
@@ -78,6 +79,18 @@ class Continuous:
             return [drawn[start : start + params.n] for start in range(0, len(drawn), params.n)]
 
         return draw
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep transformers from printing the traceback of an error that is reported as one."""
+    log = logging.getLogger("ContinuousBatchingLogger")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 @contextmanager

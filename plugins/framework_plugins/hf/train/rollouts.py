@@ -238,8 +238,9 @@ class Rollouts:
         last = draws[-1]
         means = {name: _mean(np.array(_known(items))) for name, items in last.rewards.items.items()}
         given = ", ".join(f"{name} {'None' if math.isnan(mean) else f'{mean:g}'}" for name, mean in means.items())
+        steps = "step" if self.silent == 1 else f"{self.silent} steps"
         raise FrameworkError(
-            f"no prompt of the first {self.silent} steps has answers with different rewards (the means are {given}), "
+            f"no prompt of the first {steps} has answers with different rewards (the means are {given}), "
             "so there is nothing to learn: give a reward that distinguishes these answers, easier or harder prompts, "
             f"or more than method.num_generations={last.n}"
         )

@@ -10,10 +10,13 @@ from tests.benchmarks.fuzz.kinds import (
     command_lines,
     data_files,
     environments,
+    launches,
     methods,
     model_folders,
     pieces,
+    rollouts,
     run_folders,
+    stores,
     yaml_structure,
 )
 
@@ -27,4 +30,7 @@ KINDS: Mapping[str, SearchStrategy[Case]] = {
     "environments": environments.CASES,
     "command_lines": command_lines.CASES,
     **methods.KINDS,
+    "stores": stores.CASES,
+    "launches": launches.CASES,
+    "rollouts": rollouts.CASES,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ class Script:
         return Drawn(ids, logits.gather(1, torch.tensor(ids)[:, None])[:, 0].tolist(), stopped=True)
 
 
-def episodes(base: Path, factory: Callable[[], Any], *, most: int | None = None) -> Episodes:
+def episodes(base: Path, factory: Callable[[], Any], *, most: int | None = None, limit: int = 10**6) -> Episodes:
     tokenizer = AutoTokenizer.from_pretrained(base)
 
     def render(prompt: Prompt) -> str:
@@ -74,7 +75,7 @@ def episodes(base: Path, factory: Callable[[], Any], *, most: int | None = None)
         text = tokenizer.apply_chat_template(turns, tools=[*prompt.tools], add_generation_prompt=True, tokenize=False)
         return str(text)
 
-    return Episodes(factory, tokenizer, frozenset({tokenizer.eos_token_id}), render, most)
+    return Episodes(factory, tokenizer, frozenset({tokenizer.eos_token_id}), render, most, limit)
 
 
 def prompt() -> Prompt:
@@ -120,11 +121,33 @@ def test_an_answer_ends_at_its_most_tokens_and_at_its_most_calls(base: Path) -> 
 def test_an_environment_that_raises_is_an_error_with_its_prompt(base: Path) -> None:
     with pytest.raises(FrameworkError, match=r"Breaks.reset fails for rows.jsonl:1: KeyError: 'level'"):
         answers(base, factory=tools.Breaks)
+    with pytest.raises(FrameworkError, match=r"Exits.reset fails for rows.jsonl:1: SystemExit: 3"):
+        answers(base, factory=tools.Exits)
+    with pytest.raises(FrameworkError, match=r"environment makes a str, without a method `reset`: give a class"):
+        answers(base, factory=os.getcwd)
+    told = r"^rows.jsonl:1 has \d+ tokens with its tools and what Counter.reset adds. .* trainer.max_seq_length=500: "
+    with pytest.raises(FrameworkError, match=told):
+        answers(base, limit=500)
     script = [[ADD % -1] * 4] * PATIENCE
     with pytest.raises(
         FrameworkError, match=r"all of the first 32 calls .* rows.jsonl:1: Counter.add: ValueError: it o"
     ):
         answers(base, script, room=10**4)
+
+
+def test_half_a_surrogate_pair_is_spelled_out_for_the_model(base: Path) -> None:
+    class Odd(tools.Counter):
+        def reset(self, target: int = 0, **_: Any) -> str:
+            super().reset(target)
+            return chr(0xD800)
+
+        async def look(self) -> str:
+            """Look."""
+            return chr(0xD800)
+
+    odd = answers(base, [[LOOK] * 4, ["So."] * 4], factory=Odd)[0]
+    assert odd.episode is not None
+    assert [turn["content"] for turn in odd.episode.turns if turn["role"] == "tool"] == [r"\ud800"]
 
 
 def test_a_training_learns_what_the_model_wrote_itself(
