@@ -5,15 +5,16 @@ tested besides is all of it real: torch's `fully_shard`, gloo, the trainer.
 
 Nor does torch pin memory there, which weights that are offloaded lie in on a GPU's machine.
 
-`GROUP_TEST_END=RANK:STEP:HOW` lets a process end before a step, by a signal's number or by `raise`;
-`GROUP_TEST_PLAIN` leaves accelerate as it is. With `GROUP_TEST_SEEN=FOLDER` each process writes down there, as
-`RANK.json`, what the engine made of its model.
+`GROUP_TEST_END=RANK:STEP:HOW` lets a process end before a step, by a signal's number or by `raise`, or wait there until
+there is a file `HOW`; `GROUP_TEST_PLAIN` leaves accelerate as it is. With `GROUP_TEST_SEEN=FOLDER` each process writes
+down there, as `RANK.json`, what the engine made of its model.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,10 @@ def _end(rank: int, wanted: str) -> None:
         if rank == int(of) and self.state.global_step + 1 == int(at):
             if how == "raise":
                 raise LookupError("lost on purpose")
-            os.kill(os.getpid(), int(how))
+            if how.isdecimal():
+                os.kill(os.getpid(), int(how))
+            while not Path(how).exists():
+                time.sleep(0.1)
         return plain(self, *words, **named)
 
     GroupTrainer.training_step = step  # type: ignore[method-assign] # in a test's own process
