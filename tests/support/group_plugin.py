@@ -6,8 +6,9 @@ tested besides is all of it real: torch's `fully_shard`, gloo, the trainer.
 Nor does torch pin memory there, which weights that are offloaded lie in on a GPU's machine.
 
 `GROUP_TEST_END=RANK:STEP:HOW` lets a process end before a step, by a signal's number or by `raise`, or wait there until
-there is a file `HOW`; `GROUP_TEST_PLAIN` leaves accelerate as it is. With `GROUP_TEST_SEEN=FOLDER` each process writes
-down there, as `RANK.json`, what the engine made of its model.
+there is a file `HOW`; `GROUP_TEST_PLAIN` leaves accelerate as it is. `GROUP_TEST_LATE` lets all processes but the first
+end their training a second later. With `GROUP_TEST_SEEN=FOLDER` each process writes down there, as `RANK.json`, what
+the engine made of its model.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import psutil
 from framework import hookimpl
 from framework.api.process_group import member, outer_member
 
-END, PLAIN, SEEN = "GROUP_TEST_END", "GROUP_TEST_PLAIN", "GROUP_TEST_SEEN"
+END, PLAIN, SEEN, LATE = "GROUP_TEST_END", "GROUP_TEST_PLAIN", "GROUP_TEST_SEEN", "GROUP_TEST_LATE"
 
 
 @hookimpl
@@ -77,6 +78,18 @@ def _end(rank: int, wanted: str) -> None:
     GroupTrainer.training_step = step  # type: ignore[method-assign] # in a test's own process
 
 
+def _be_late() -> None:
+    from framework_plugins.hf.train.distributed.training import GroupTrainer
+
+    plain = GroupTrainer.store_flos
+
+    def store_flos(self: GroupTrainer) -> None:
+        time.sleep(1)
+        plain(self)
+
+    GroupTrainer.store_flos = store_flos  # type: ignore[method-assign] # in a test's own process
+
+
 def _tell(rank: int, folder: str) -> None:
     from framework_plugins.hf.train.distributed.training import GroupTrainer
 
@@ -122,5 +135,7 @@ if me := member() or outer_member():
         _pin_nothing()
     if END in os.environ:
         _end(me.rank, os.environ[END])
+    if LATE in os.environ and me.rank:
+        _be_late()
     if SEEN in os.environ:
         _tell(me.rank, os.environ[SEEN])
