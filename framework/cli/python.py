@@ -48,6 +48,8 @@ def train(overrides: Sequence[str] | Mapping[str, Any] = ()) -> Report:
         if Stage.report not in plan.stages:
             (with_report,) = as_overrides({"stages": [*plan.stages, Stage.report]})
             raise FrameworkError(f"train returns the report, which these stages do not make: set {with_report}")
+        if reason := plan.launch.config.unreported():
+            raise FrameworkError(f"train returns the report, but {reason}: start the run with python -m framework")
         launcher: Launcher = plan.launch.create()
         with locked(plan.run_dir):
             report = launcher.launch(plan)

@@ -5,15 +5,17 @@ tested besides is all of it real: torch's `fully_shard`, gloo, the trainer.
 
 Nor does torch pin memory there, which weights that are offloaded lie in on a GPU's machine.
 
-`GROUP_TEST_END=RANK:STEP:HOW` lets a process end before a step, by a signal's number or by `raise`;
-`GROUP_TEST_PLAIN` leaves accelerate as it is. With `GROUP_TEST_SEEN=FOLDER` each process writes down there, as
-`RANK.json`, what the engine made of its model.
+`GROUP_TEST_END=RANK:STEP:HOW` lets a process end before a step, by a signal's number or by `raise`, or wait there until
+there is a file `HOW`; `GROUP_TEST_PLAIN` leaves accelerate as it is. `GROUP_TEST_LATE` lets all processes but the first
+end their training a second later. With `GROUP_TEST_SEEN=FOLDER` each process writes down there, as `RANK.json`, what
+the engine made of its model.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ import psutil
 from framework import hookimpl
 from framework.api.process_group import member, outer_member
 
-END, PLAIN, SEEN = "GROUP_TEST_END", "GROUP_TEST_PLAIN", "GROUP_TEST_SEEN"
+END, PLAIN, SEEN, LATE = "GROUP_TEST_END", "GROUP_TEST_PLAIN", "GROUP_TEST_SEEN", "GROUP_TEST_LATE"
 
 
 @hookimpl
@@ -67,10 +69,25 @@ def _end(rank: int, wanted: str) -> None:
         if rank == int(of) and self.state.global_step + 1 == int(at):
             if how == "raise":
                 raise LookupError("lost on purpose")
-            os.kill(os.getpid(), int(how))
+            if how.isdecimal():
+                os.kill(os.getpid(), int(how))
+            while not Path(how).exists():
+                time.sleep(0.1)
         return plain(self, *words, **named)
 
     GroupTrainer.training_step = step  # type: ignore[method-assign] # in a test's own process
+
+
+def _be_late() -> None:
+    from framework_plugins.hf.train.distributed.training import GroupTrainer
+
+    plain = GroupTrainer.store_flos
+
+    def store_flos(self: GroupTrainer) -> None:
+        plain(self)  # all of them add up there
+        time.sleep(1)
+
+    GroupTrainer.store_flos = store_flos  # type: ignore[method-assign] # in a test's own process
 
 
 def _tell(rank: int, folder: str) -> None:
@@ -119,5 +136,7 @@ if me := member() or outer_member():
         _pin_nothing()
     if END in os.environ:
         _end(me.rank, os.environ[END])
+    if LATE in os.environ and me.rank:
+        _be_late()
     if SEEN in os.environ:
         _tell(me.rank, os.environ[SEEN])

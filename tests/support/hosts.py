@@ -34,6 +34,11 @@ class Host:
     enter: Sequence[str] = ()
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
+    @property
+    def network(self) -> Sequence[str]:
+        """The command that starts another one in its network, and otherwise on this machine."""
+        return self.enter[:4]
+
     def start(self, words: Sequence[str], log: Path, **variables: str) -> subprocess.Popen[bytes]:
         """Start a command there that writes into a file."""
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "10", **variables}
@@ -80,7 +85,7 @@ def two_hosts(place: Path) -> Iterator[tuple[Host, Host]]:
             unshare = shutil.which("unshare") or "unshare"
             hosts = [
                 Host(name, address, [
-                    "ip", "netns", "exec", name, unshare, "--uts", "--mount", "--pid", "--fork", "--kill-child",
+                    *("ip", "netns", "exec", name), unshare, "--uts", "--mount", "--pid", "--fork", "--kill-child",
                     "--mount-proc", "bash", "-c", INSIDE, "-", name, str(file),
                 ])
                 for name, address in zip(names, addresses, strict=True)

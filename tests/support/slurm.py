@@ -1,4 +1,4 @@
-"""A controller and a node of a real Slurm. `SLURM_ROOT` may name a folder with its programs.
+"""A controller and nodes of a real Slurm. `SLURM_ROOT` may name a folder with its programs.
 
 Debian's packages need not be installed: `apt-get download slurmctld slurmd slurm-client slurm-wlm-basic-plugins
 libhwloc15 libmunge2 libjwt2 liblua5.1-0 libb64-0d libyajl2`, and `dpkg -x` each into the folder.
@@ -11,28 +11,30 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.support.hosts import Host
 from tests.support.program import environment
 
 CONFIG = """
 ClusterName=test
-SlurmctldHost={host}(127.0.0.1)
-SlurmUser={user}
-SlurmdUser={user}
+SlurmctldHost={hosts[0].name}({hosts[0].address})
+SlurmUser=root
+SlurmdUser=root
 AuthType=auth/none
 CredType=cred/none
 SlurmctldPort={ports[0]}
 SlurmdPort={ports[1]}
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool.%n
+SlurmdTimeout=10
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd.%n.pid
 PluginDir={plugins}
 ProctrackType=proctrack/pgid
 TaskPlugin=task/none
@@ -40,8 +42,11 @@ JobAcctGatherType=jobacct_gather/none
 SelectType=select/linear
 MpiDefault=none
 SchedulerParameters=batch_sched_delay=0,sched_interval=1
-NodeName={host} NodeAddr=127.0.0.1 CPUs=1 State=UNKNOWN
-PartitionName=all Nodes={host} Default=YES State=UP
+JobRequeue=0
+ReturnToService=2
+{nodes}
+PartitionName=all Nodes=ALL Default=YES State=UP
+PartitionName=short Nodes=ALL MaxTime=10
 """
 
 
@@ -52,16 +57,36 @@ class Slurm:
     Attributes:
         folder: where they are called.
         env: the variables with which they are.
+        hosts: its nodes; the controller runs on the first.
+        daemon: the command of a node's daemon.
+        log: the file of what the daemons print.
     """
 
     folder: Path
     env: Mapping[str, str]
+    hosts: Sequence[Host]
+    daemon: Sequence[str]
+    log: Path
 
     def __call__(self, *words: str) -> str:
         done = subprocess.run(
-            [*words], cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=60, check=True
-        )
+            [*self.hosts[0].network, *words],
+            cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=60, check=True,
+        )  # fmt: skip
         return done.stdout
+
+    def start_node(self, host: Host) -> None:
+        """Start the daemon of a node."""
+        host.start(self.daemon, self.log, **self.env)
+
+    def job(self, number: str) -> str:
+        """Return what Slurm knows of a job."""
+        return self("scontrol", "show", "job", number)
+
+    def queue_now(self, number: str) -> None:
+        """Start a job again that is back in the queue; Slurm waits two minutes by default."""
+        wait(lambda: "JobState=PENDING" in self.job(number))
+        self("scontrol", "update", f"JobId={number}", "StartTime=now")
 
 
 def free_port() -> int:
@@ -71,8 +96,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def started_slurm(tmp_path: Path) -> Iterator[Slurm]:
-    """Start a controller and a node, and return what calls a program of Slurm."""
+def started_slurm(tmp_path: Path, hosts: Sequence[Host] = ()) -> Iterator[Slurm]:
+    """Start a controller and its nodes, by default one on this machine, and return what calls a program of Slurm."""
     root = Path(os.environ.get("SLURM_ROOT", "/"))
     libraries = root / "usr" / "lib" / "x86_64-linux-gnu"
     places = [str(root / "usr" / "sbin"), str(root / "usr" / "bin")]
@@ -84,31 +109,32 @@ def started_slurm(tmp_path: Path) -> Iterator[Slurm]:
     if os.getuid():
         pytest.skip("a node of Slurm is started as root")
     folder = tmp_path / "slurm"
-    for name in ("state", "spool", "bin"):
+    for name in ("state", "bin"):
         (folder / name).mkdir(parents=True)
     for name, program in zip(names, found, strict=True):
         # The installation of Debian's packages makes these links; the programs do not start by another name.
         (folder / "bin" / name).symlink_to(str(program))
-    *daemons, stepd = (str(folder / "bin" / name) for name in names)
-    config = folder / "slurm.conf"
-    host, ports = socket.gethostname().partition(".")[0], (free_port(), free_port())
-    plugins = libraries / "slurm-wlm"
-    text = CONFIG.format(host=host, user="root", ports=ports, folder=folder, plugins=plugins)
+    controller, daemon, stepd = (str(folder / "bin" / name) for name in names)
+    hosts = hosts or [Host(socket.gethostname().partition(".")[0], "127.0.0.1")]
+    nodes = "\n".join(f"NodeName={host.name} NodeAddr={host.address} CPUs=1 State=UNKNOWN" for host in hosts)
+    config, plugins, ports = folder / "slurm.conf", libraries / "slurm-wlm", (free_port(), free_port())
+    text = CONFIG.format(hosts=hosts, nodes=nodes, ports=ports, folder=folder, plugins=plugins)
     config.write_text(text, encoding="utf-8")
     (folder / "cgroup.conf").write_text("CgroupPlugin=disabled\n", encoding="utf-8")
     variables = environment(tmp_path, PATH=path, SLURM_CONF=str(config), LD_LIBRARY_PATH=f"{libraries}:{plugins}")
-
-    call = Slurm(tmp_path, variables)
-    with (folder / "output").open("wb") as output:
-        commands = ([daemons[0], "-D", "-i"], [daemons[1], "-D", "-d", stepd])
-        started = [subprocess.Popen(each, env=variables, stdout=output, stderr=output) for each in commands]
-        try:
-            wait(lambda: "idle" in call("sinfo", "--noheader", "--format=%T"))
-            yield call
-        finally:
-            for process in reversed(started):
-                process.terminate()
-                process.wait(30)
+    slurm = Slurm(tmp_path, variables, hosts, [daemon, "-D", "-d", stepd], folder / "output")
+    with ExitStack() as stack:
+        for host in hosts:
+            stack.callback(host.kill)
+        hosts[0].start([controller, "-D", "-i"], slurm.log, **variables)
+        for host in hosts:
+            slurm.start_node(host)
+        wait(
+            lambda: (
+                slurm("sinfo", "--noheader", "--partition=all", "--format=%T %D").split() == ["idle", str(len(hosts))]
+            )
+        )
+        yield slurm
 
 
 def wait(condition: Callable[[], bool], seconds: float = 120) -> None:

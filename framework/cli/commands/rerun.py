@@ -12,6 +12,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ class RerunCommand:
         if plan.config["data"] == run.config["data"] and not any(_covered(name, {"data"}) for name in keys):
             plan = dataclasses.replace(plan, expected_rows=_expected_rows(run, environment, required=not anyway))
         launcher: Launcher = plan.launch.create()
-        with locked(plan.run_dir):
+        with locked(plan.run_dir) if plan.launch.config.writes() else nullcontext():
             report = launcher.launch(plan)
         if report is not None:
             both = " ".join(display_run(folder, shell) for folder in (run.folder, plan.run_dir))

@@ -8,7 +8,6 @@ error, torchrun's agent ends the others at once. This process ends with the laun
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 import signal
@@ -20,6 +19,7 @@ from pathlib import Path
 from framework.api import cpu_threads
 from framework.api.program import end_with
 from framework_plugins.launch.config import FAILED_FILE
+from framework_plugins.launch.node import silence_agent
 from framework_plugins.launch.worker import GROUP
 
 GRACE_SECONDS = 5
@@ -47,7 +47,7 @@ def main() -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415 - as above
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch  # noqa: PLC0415 - as above
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the launcher says what happened
+    silence_agent()  # the launcher says what happened
     # Called in code: as a command, torchrun only prints which process died and how (decision 0022).
     config = LaunchConfig(
         min_nodes=1, max_nodes=1, nproc_per_node=processes, run_id="group", rdzv_backend="c10d",

@@ -80,6 +80,10 @@ class PlacedConfig(LaunchConfig):
     ray: Annotated[RayConfig, Affects.nothing] = field(default_factory=RayConfig)
     """The node of `launch.on=ray`."""
 
+    def unreported(self) -> str:
+        """Say that nobody waits for a job."""
+        return "launch.on=slurm only submits the run" if self.on is Where.slurm else ""
+
 
 @dataclass
 class SingleConfig(PlacedConfig):
@@ -128,6 +132,10 @@ class GroupConfig(PlacedConfig):
         """Whether this process runs the stages: the first of its group."""
         outer = outer_member()
         return not self.starts_nodes and (outer is None or outer.rank == 0)
+
+    def unreported(self) -> str:
+        """Say which other process makes the report."""
+        return super().unreported() or ("" if self.writes() else "another process of its group makes it")
 
 
 @dataclass

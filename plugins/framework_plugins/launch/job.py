@@ -1,7 +1,8 @@
 """The process of a job that runs a plan, which it reads from standard input.
 
-Not for users: `work` starts `python -m framework_plugins.launch.job` on each node, for Slurm and for Ray. The end of
-standard input means that the job is gone, and then the run ends too.
+Not for users: `started` starts `python -m framework_plugins.launch.job` on each node, for Slurm and for Ray. The end of
+standard input means that the job is gone, and then the run ends too. On one of several nodes it starts the processes of
+that node, which are this module again and read the plan from a file: words, composed there, could give another plan.
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from framework import FrameworkError, Plan
-from framework.api import override_key
-from framework.api.program import Interrupted, Launcher, PickledPlan, as_overrides, end_with, locked, pickle_plan
+from framework.api.program import Interrupted, Launcher, PickledPlan, end_with, locked, pickle_plan
 from framework_plugins.launch.checks import GROUP_VARIABLE
 from framework_plugins.launch.child import INTERRUPTED, USER_MISTAKE
 from framework_plugins.launch.config import Where
+from framework_plugins.launch.node import start_node
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,16 +62,13 @@ def started(work: Work, *words: str) -> Iterator[subprocess.Popen[bytes]]:
         yield process
 
 
-def meeting_at(plan: Plan, place: str) -> Plan:
-    """Return the plan of one of several nodes, and with the overrides by which it starts its processes."""
-    config = dataclasses.replace(plan.launch.config, rendezvous=place)
-    own = {"launch.on": "local", "launch.rendezvous": place, "run_dir": plan.store or str(plan.run_dir)}
-    words = [word for word in plan.overrides if override_key(word) not in own]
-    return dataclasses.replace(
-        plan,
-        launch=dataclasses.replace(plan.launch, config=config),
-        overrides=(*words, *as_overrides(own)),
-    )
+def on_node(plan: Plan, packed: PickledPlan, place: str) -> None:
+    """Start the processes of one of several nodes, which meet at a place."""
+    with tempfile.TemporaryDirectory() as folder:  # which nobody else may read: the plan may hold secrets
+        file = Path(folder, "plan")
+        file.write_bytes(pickle.dumps(packed))
+        config = dataclasses.replace(plan.launch.config, rendezvous=place)
+        start_node(plan, config, "framework_plugins.launch.job", ["--plan", str(file)])
 
 
 def main(words: Sequence[str]) -> int:
@@ -78,17 +77,21 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--rendezvous")
     parser.add_argument("--held", action="store_true")
     parser.add_argument("--errors", type=Path)
+    parser.add_argument("--plan", type=Path)
     given = parser.parse_args(words)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # Slurm's warning, which submitit passes on as SIGINT
     try:
-        packed: PickledPlan = pickle.load(sys.stdin.buffer)  # noqa: S301 - our own submission wrote it
-        threading.Thread(target=end_with, args=(sys.stdin.fileno(),), daemon=True).start()
+        with given.plan.open("rb") if given.plan else nullcontext(sys.stdin.buffer) as file:
+            packed: PickledPlan = pickle.load(file)  # noqa: S301 - our own submission wrote it
+        if not given.plan:  # or torchrun's agent ends it
+            threading.Thread(target=end_with, args=(sys.stdin.fileno(),), daemon=True).start()
         plan = packed.load()
         if given.rendezvous:
-            plan = meeting_at(plan, given.rendezvous)
+            on_node(plan, packed, given.rendezvous)
+            return 0
         launcher: Launcher = plan.launch.create()
-        with nullcontext() if given.held else locked(plan.run_dir):
+        with nullcontext() if given.held or not plan.launch.config.writes() else locked(plan.run_dir):
             launcher.launch(plan)
     except FrameworkError as error:
         print(error, file=sys.stderr)  # noqa: T201 - as the program does

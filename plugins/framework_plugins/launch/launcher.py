@@ -72,7 +72,7 @@ class GroupLauncher:
         if me := outer_member():
             return self._in_outer_group(plan, me)
         if self.config.starts_nodes and plan.stages != (Stage.plan,):
-            start_node(plan, self.config)
+            start_node(plan, self.config, "framework", plan.overrides)
             return None
         try:
             return run(plan, self.train, partial(self._share_answers, plan))

@@ -1,6 +1,7 @@
 """`launch.nodes=2 launch.rendezvous=HOST:PORT`: starts the processes of one machine, by torchrun's agent.
 
-Each of them is `python -m framework` with the words of this one, as an outer torchrun would start it; see `outer.py`.
+Each of them is `python -m framework` with the words of this one, as an outer torchrun would start it, or reads the plan
+of a job of Slurm; see `outer.py`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import math
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from contextlib import closing, suppress
 
 from framework import FrameworkError, Plan
@@ -18,8 +20,14 @@ from framework.api.program import Interrupted
 from framework_plugins.launch.config import GroupConfig
 
 
-def start_node(plan: Plan, config: GroupConfig) -> None:
+def start_node(plan: Plan, config: GroupConfig, module: str, words: Sequence[str]) -> None:
     """Start the processes of this machine once all machines have met, and wait for them.
+
+    Args:
+        plan: what they run.
+        config: where they meet.
+        module: what Python starts as each of them.
+        words: its command line.
 
     Raises:
         FrameworkError: the others did not come.
@@ -36,7 +44,7 @@ def start_node(plan: Plan, config: GroupConfig) -> None:
     from torch.distributed.elastic.rendezvous import RendezvousError  # noqa: PLC0415 - as above
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch  # noqa: PLC0415 - as above
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the processes say what happened
+    silence_agent()  # the processes say what happened
     assert config.rendezvous is not None  # noqa: S101 - the plan has looked
     assert config.nodes is not None  # noqa: S101 - as above
     host, _, port = config.rendezvous.rpartition(":")
@@ -47,13 +55,13 @@ def start_node(plan: Plan, config: GroupConfig) -> None:
     if (interface := interface_of(own)) and own != host:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     settings = LaunchConfig(
-        min_nodes=config.nodes, max_nodes=config.nodes, nproc_per_node=config.on_each_node, run_id=str(plan.run_dir),
+        min_nodes=config.nodes, max_nodes=config.nodes, nproc_per_node=config.on_each_node, run_id=plan.run_dir.name,
         rdzv_backend="c10d", rdzv_endpoint=config.rendezvous, local_addr=own, max_restarts=config.restarts,
         rdzv_configs={"is_host": opens, "join_timeout": seconds, "read_timeout": seconds},
-        shutdown_timeout=math.ceil(plan.grace_seconds) + 5, logs_specs=DefaultLogsSpecs(),
+        shutdown_timeout=math.ceil(plan.grace_seconds) + 5, logs_specs=DefaultLogsSpecs(os.devnull),
     )  # fmt: skip
     try:
-        elastic_launch(settings, sys.executable)("-u", "-m", "framework", *plan.overrides)
+        elastic_launch(settings, sys.executable)("-u", "-m", module, *words)
     except ChildFailedError as error:
         codes = [failure.exitcode for failure in error.failures.values()]
         raise SystemExit(next((code for code in codes if code > 0), 1)) from None
@@ -69,6 +77,13 @@ def start_node(plan: Plan, config: GroupConfig) -> None:
         raise FrameworkError(
             f"{place}: {what}. Start the same command on {config.nodes} machines, and let them reach each other"
         ) from error
+
+
+def silence_agent() -> None:
+    """Keep from the terminal what torchrun's agent logs. Each of its modules sets a level of its own."""
+    logger = logging.getLogger("torch.distributed.elastic")
+    logger.propagate = False
+    logger.addHandler(logging.NullHandler())
 
 
 def is_here(host: str, place: str) -> bool:

@@ -7,7 +7,9 @@ warns the job of its end, the run saves a checkpoint, and submitit puts the job 
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
+import re
 import signal
 import subprocess
 import time
@@ -18,7 +20,7 @@ from typing import Any
 from framework import FrameworkError, Plan
 from framework.api import display_path, display_run, pip_command
 from framework.api.program import this_program
-from framework_plugins.launch.config import PlacedConfig, gpus, nodes
+from framework_plugins.launch.config import PlacedConfig, SlurmConfig, gpus, nodes
 from framework_plugins.launch.job import Work, started, work_of
 
 FOLDER = Path("outputs", "slurm")
@@ -30,8 +32,8 @@ SUBMITTER_SECONDS = 60.0
 """Seconds for which a job waits until the process that submitted it lets go of the run folder."""
 POLL_SECONDS = 0.2
 LOG_LEVEL = "SUBMITIT_LOG_LEVEL"
-PORT = 29400
-"""Where several nodes meet."""
+PORT, PORTS = 29400, 3000
+"""Where several nodes meet: the first port, and over how many jobs are spread, which may share a node."""
 
 
 def submit(plan: Plan, config: PlacedConfig) -> Iterator[str]:
@@ -49,13 +51,16 @@ def submit(plan: Plan, config: PlacedConfig) -> Iterator[str]:
             "launch.on=slurm submits one run\nFor the trials of a sweep as jobs, set hydra/launcher=submitit_slurm"
         )
     asked, folder = config.slurm, FOLDER.absolute()
+    warned = round(plan.grace_seconds) + MARGIN_SECONDS
+    _check_minutes(asked, warned)
     settings: dict[str, Any] = {
         "job_name": plan.name, "partition": asked.partition, "account": asked.account, "qos": asked.qos,
         "time": asked.minutes, "nodes": nodes(config), "ntasks_per_node": 1,
         "gpus_per_node": gpus(plan, config, asked.gpus) or None, "cpus_per_task": asked.cpus,
         "mem": f"{asked.memory_gb}GB" if asked.memory_gb else None,
-        "signal_delay_s": round(plan.grace_seconds) + MARGIN_SECONDS,
-        "additional_parameters": dict(map(_option, asked.more)),
+        "signal_delay_s": warned,
+        # Clusters may have JobRequeue=0, with which a job that is warned or loses a node would just end.
+        "additional_parameters": {"requeue": True, **dict(map(_option, asked.more))},
     }  # fmt: skip
     try:
         executor = submitit.SlurmExecutor(folder, max_num_timeout=asked.requeues)
@@ -70,9 +75,10 @@ def submit(plan: Plan, config: PlacedConfig) -> Iterator[str]:
             "Submit on a login node of the cluster, or leave launch.on out"
         ) from error
     output = display_path(folder / f"{job.job_id}_0_log.out")
+    others = f"of the other nodes {job.job_id}_1_log.out …, " if nodes(config) > 1 else ""
     yield f"Slurm job {job.job_id}: {state(job.job_id)}"
     yield f"  folder   {display_run(plan.run_dir)}"
-    yield f"  output   {output}, and errors beside it"
+    yield f"  output   {output}, {others}and errors beside it"
     yield f"  state    squeue --jobs={job.job_id}; {this_program()} runs"
     yield f"  cancel   scancel {job.job_id}"
 
@@ -93,12 +99,51 @@ def _library() -> Any:
 
 def state(job: str) -> str:
     """Return the state of a job, and why it waits: `PENDING (Resources)`."""
-    words = ["squeue", "--noheader", f"--jobs={job}", "--format=%T (%r)"]
+    return _asked("squeue", f"--jobs={job}", "--format=%T (%r)").strip().removesuffix(" (None)") or "submitted"
+
+
+def _asked(program: str, *words: str) -> str:
+    """Return what a program of Slurm prints; nothing if it fails."""
+    command = [program, "--noheader", *words]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 - our own words
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 - our own words
     except (OSError, subprocess.SubprocessError):
-        return "submitted"
-    return done.stdout.strip().removesuffix(" (None)") or "submitted"
+        return ""
+    return done.stdout
+
+
+def _check_minutes(asked: SlurmConfig, warned: int) -> None:
+    """Refuse a time limit in which nothing is trained, or for which Slurm keeps the job waiting, as it does by default.
+
+    Raises:
+        FrameworkError: it is such a limit.
+    """
+    if asked.minutes * 60 <= warned:
+        raise FrameworkError(
+            f"launch.slurm.minutes={asked.minutes}: Slurm would warn the job {warned} seconds before that, which are "
+            f"grace_seconds and {MARGIN_SECONDS} more. Set launch.slurm.minutes={warned // 60 + 2} or more"
+        )
+    if asked.qos:  # which may have limits of its own
+        return
+    chosen = [f"--partition={asked.partition}"] if asked.partition else []
+    rows = [line.split() for line in _asked("sinfo", *chosen, "--format=%P %l").splitlines()]
+    limits = [_minutes(limit) for name, limit in rows if asked.partition or name.endswith("*")]
+    if limits and asked.minutes > (most := max(limits)):
+        place = f"the partition {asked.partition}" if asked.partition else "the default partition"
+        raise FrameworkError(
+            f"launch.slurm.minutes={asked.minutes}: {place} allows {most:g} minutes, and Slurm would keep the job "
+            f"waiting\nSet launch.slurm.minutes={int(most)}, or another launch.slurm.partition; `sinfo` lists them"
+        )
+
+
+def _minutes(limit: str) -> float:
+    """Return the minutes of a time limit: `2-00:00:00`, `30:00`, `infinite`."""
+    days, _, clock = limit.rpartition("-")
+    numbers = clock.split(":")
+    if not all(map(str.isdecimal, [*numbers, days or "0"])):
+        return math.inf
+    hours, minutes, seconds = map(int, [*("0" for _ in range(3 - len(numbers))), *numbers])
+    return (int(days or 0) * 24 + hours) * 60 + minutes + seconds / 60
 
 
 def _option(text: str) -> tuple[str, str | bool]:
@@ -109,7 +154,7 @@ def _option(text: str) -> tuple[str, str | bool]:
 
 def _refusal(text: str) -> str:
     """Return what sbatch says about a job that it does not take, with what to do."""
-    reasons = [line.split("error: ", 1)[1] for line in text.splitlines() if "error: " in line]
+    reasons = re.findall(r"^sbatch: (?:error: )?(.+)", text, re.MULTILINE)
     told = next((line for line in reasons if "Batch job submission failed" not in line), "".join(reasons[:1]) or text)
     return f"Slurm refuses the job: {told.strip()}\n`sinfo` lists the partitions and their limits: change launch.slurm"
 
@@ -127,27 +172,37 @@ class Job:
     work: Work
     run_dir: str
     nodes: int
+    _process: subprocess.Popen[bytes] | None = dataclasses.field(default=None, init=False, repr=False)
 
     def __call__(self) -> None:
-        """Run the plan in a process of its own, which this one tells that the job ends."""
+        """Run the plan in a process of its own, which this one tells that the job ends.
+
+        Raises:
+            RuntimeError: the run failed. Slurm ends the other nodes as well, so that of several that are warned only
+                the first may: it puts the job back into the queue.
+        """
         self._wait_for_submitter()
-        with started(self.work, *self._meeting()) as self._process:
-            while self._process.poll() is None:  # `wait` would hold a lock that `checkpoint` needs
+        with started(self.work, *self._meeting()) as process:
+            self._process = process
+            signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))  # the job is canceled
+            while process.poll() is None:  # `wait` would hold a lock that `checkpoint` needs
                 time.sleep(POLL_SECONDS)
-        if code := self._process.returncode:
+        code = process.returncode
+        if code and not (code > 128 and _library().JobEnvironment().global_rank):  # noqa: PLR2004 - a signal, for shells
             raise RuntimeError(f"the run ended with exit code {code}: its output says why")
 
     def checkpoint(self, *_: Any, **__: Any) -> Any:
         """Have the run save a checkpoint and end; submitit calls this when Slurm warns the job of its end."""
-        submitit = _library()
-
-        self._process.send_signal(signal.SIGINT)  # the one for which a run does not call Slurm itself
-        while os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
-            time.sleep(POLL_SECONDS)
-        return submitit.helpers.DelayedSubmission(Job(self.work, self.run_dir, self.nodes))
+        if self._process:
+            self._process.send_signal(signal.SIGINT)  # the one for which a run does not call Slurm itself
+            while os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+                time.sleep(POLL_SECONDS)
+        return _library().helpers.DelayedSubmission(Job(self.work, self.run_dir, self.nodes))
 
     def _wait_for_submitter(self) -> None:
         """Wait for the command that submitted this job: it holds the folder of the run for a moment."""
+        if "SLURM_RESTART_COUNT" in os.environ:  # a node that was lost may have left the file
+            return
         end = time.monotonic() + SUBMITTER_SECONDS
         while Path(self.run_dir, ".lock").exists() and time.monotonic() < end:
             time.sleep(POLL_SECONDS)
@@ -156,7 +211,5 @@ class Job:
         """Return where the nodes of the job meet."""
         if self.nodes == 1:
             return []
-        submitit = _library()
-
-        # The first process of the group holds the run folder.
-        return ["--held", "--rendezvous", f"{submitit.JobEnvironment().hostnames[0]}:{PORT}"]
+        job = _library().JobEnvironment()
+        return ["--rendezvous", f"{job.hostnames[0]}:{PORT + int(job.raw_job_id) % PORTS}"]

@@ -41,7 +41,7 @@ class Place:
         tiny_llama(folder / "base")
         self.variables = {
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "FRAMEWORK_CACHE": str(folder / "cache"),
-            "HF_HUB_OFFLINE": "1",
+            "HF_HUB_OFFLINE": "1", group_plugin.LATE: "1",
         }  # fmt: skip
 
     def words(self, run: str, *more: str) -> list[str]:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from framework import FrameworkError, testing
-from framework_plugins.launch.config import nodes
-from framework_plugins.launch.job import meeting_at
+import framework
+from framework import FrameworkError, Plan, testing
+from framework_plugins.launch import job
+from framework_plugins.launch.config import GroupConfig
+from framework_plugins.launch.job import work_of
 from framework_plugins.launch.slurm import Job, submit
 from tests.support.project import Project, project
 
@@ -22,6 +24,7 @@ SBATCH = """#!/bin/sh
 cp "$1" {folder}/script.sh
 grep -q partition=nowhere "$1" && {{ echo "sbatch: error: invalid partition specified: nowhere" >&2
 echo "sbatch: error: Batch job submission failed: Invalid partition name specified" >&2; exit 1; }}
+grep -q -- --bogus "$1" && {{ echo "sbatch: unrecognized option '--bogus'" >&2; exit 1; }}
 echo "Submitted batch job 12"
 """
 
@@ -33,6 +36,7 @@ def cluster(tmp_path: Path) -> Project:
         "sbatch": SBATCH.format(folder=tmp_path),
         "srun": "",
         "squeue": "#!/bin/sh\necho 'PENDING (Resources)'\n",
+        "sinfo": "#!/bin/sh\ncase $2 in *=short) ;; *) echo 'days* 2-00:00:00';; esac; echo short 30:00\n",
     }
     for name, text in programs.items():
         file = tmp_path / "bin" / name
@@ -80,6 +84,14 @@ def test_what_slurm_refuses_and_a_machine_without_it_are_told_in_two_lines(clust
             "`sinfo` lists the partitions and their limits: change launch.slurm",
         ],
     )
+    for words, told in {
+        ("launch.slurm.more=[bogus]",): "Slurm refuses the job: unrecognized option '--bogus'\n",
+        ("launch.slurm.partition=short",): "minutes=720: the partition short allows 30 minutes, and Slurm would keep",
+        ("launch.slurm.minutes=2881",): "minutes=2881: the default partition allows 2880 minutes, and Slurm would ke",
+        ("launch.slurm.minutes=1",): "the job 85 seconds before that, which are grace_seconds and 60 more. Set launc",
+    }.items():
+        done = cluster.echo(*WORDS, *words)
+        assert (done.code, told in done.err) == (2, True), done.err
     (cluster.folder.parent / "bin" / "srun").unlink()
     absent = cluster.echo(*WORDS)
     assert (absent.code, absent.err.splitlines()[-2:]) == (
@@ -100,11 +112,28 @@ def test_a_trial_of_a_sweep_is_not_submitted(data_file: Path, tmp_path: Path) ->
         next(submit(dataclasses.replace(plan, sweep="rates"), plan.launch.config))
 
 
-def test_a_node_of_several_starts_its_processes_here_and_in_the_same_folder(tmp_path: Path, data_file: Path) -> None:
+def test_a_node_of_several_starts_processes_of_the_plan(
+    tmp_path: Path, data_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = ["data=local_file", f"data.path={data_file}", "launch=ddp", "launch.processes=2", "launch.nodes=2",
              "launch.on=slurm"]  # fmt: skip
     plan = testing.plan([*words, f"run_dir={tmp_path / 'run'}"], run_dir=tmp_path / "run")
-    plan = meeting_at(dataclasses.replace(plan, overrides=(*words, "run_dir=run")), "n1:29400")
-    folder = f"run_dir={tmp_path / 'run'}"
-    assert plan.overrides == (*words[:-1], "launch.on=local", "launch.rendezvous=n1:29400", folder)
-    assert (plan.launch.config.rendezvous, nodes(plan.launch.config)) == ("n1:29400", 2)
+    packed, started = pickle.loads(work_of(plan).packed), list[object]()  # noqa: S301 - ours
+
+    def start_node(_: Plan, config: GroupConfig, module: str, given: list[str]) -> None:
+        read = pickle.loads(Path(given[1]).read_bytes()).load()  # noqa: S301 - ours
+        started.extend([config.rendezvous, config.nodes, module, given[0], read.run_dir, read.launch.config.on.value])
+
+    monkeypatch.setattr(job, "start_node", start_node)
+    job.on_node(packed.load(), packed, "n1:29400")
+    assert started == ["n1:29400", 2, job.__name__, "--plan", tmp_path / "run", "local"]
+
+
+def test_a_job_or_a_part_of_a_group_has_no_report_for_python(tmp_path: Path, data_file: Path) -> None:
+    words = ["data=local_file", f"data.path={data_file}", f"run_dir={tmp_path / 'run'}", "model=echo", "trainer=echo"]
+    several = ["launch=ddp", "launch.processes=2", "launch.nodes=2", "launch.rendezvous=n1:29400"]
+    cases = [(["launch.on=slurm"], "launch.on=slurm only submits the run"), (several, "another process of its group")]
+    for more, told in cases:
+        with pytest.raises(FrameworkError, match=f"train returns the report, but {told}.* python -m framework"):
+            framework.train([*words, *more])
+    assert not (tmp_path / "run").exists()

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from framework.api import pip_command
-from tests.support.forked_program import MODULE, execute, program
-from tests.support.program import environment
+from tests.support.forked_program import MODULE, program
+from tests.support.program import environment, framework
 from tests.support.sweeps import WORDS, hardware, points, prepare, sweep
 
 GRID = ["seed=1,2,3,4", "objective=train_loss", "trainer.naps=0.5"]
@@ -154,10 +154,10 @@ def test_a_local_ray_runs_points(place: Path, ray: Path | None) -> None:
         "+hydra.launcher.ray.init.include_dashboard=false",
         "+hydra.launcher.ray.init.num_cpus=2",
     ]
-    path = environment(place.parent).get("PYTHONPATH", "")
-    more = {"PYTHONPATH": os.pathsep.join([*filter(None, [path]), str(ray)])} if ray else {}
-    more |= {"CUDA_VISIBLE_DEVICES": "", "RAY_AUTH_MODE": "disabled"}
-    # Not a fork: what forks has looked for Hydra's plugins before it gets this path.
-    done = execute(MODULE, "-m", *WORDS, *words, *GRID[:2], cwd=place, env=more)
-    assert done.code == 0, done.err
-    assert [point["state"] for point in points(place)] == ["finished"] * 4
+    env = environment(place.parent, CUDA_VISIBLE_DEVICES="", RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0")
+    if ray:
+        env["PYTHONPATH"] = os.pathsep.join([*filter(None, [env.get("PYTHONPATH")]), str(ray)])
+    # Not a fork: what forks has looked for Hydra's plugins before it gets this path. Two workers import all of it.
+    done = framework("-m", *WORDS, *words, "seed=1,2", GRID[1], cwd=place, env=env)
+    assert done.returncode == 0, done.stderr
+    assert [point["state"] for point in points(place)] == ["finished"] * 2

@@ -105,6 +105,7 @@ class Training:
             seconds = progress.seconds
             trainer.use_averaged_weights()
             best.restore(outcome.global_step)
+            self._all_reduce_max(0)  # a process of a group may be late, and still looks into the folder
         finally:
             if self._rank == 0:
                 shutil.rmtree(run.scratch, ignore_errors=True)
