@@ -84,6 +84,8 @@ class MemorySettings:
         processes: of the group that trains; 1: one.
         sharded: whether each of them holds a piece of weights, gradients and optimizer only.
         offloaded_weights: whether those pieces lie in the CPU's memory.
+        evaluated_on: GPUs that a model in pieces is split over while one process evaluates it, before and after the
+            training; 1: one has all layers; 0: it is not evaluated.
     """
 
     rows: int
@@ -124,6 +126,7 @@ class MemorySettings:
     processes: int = 1
     sharded: bool = False
     offloaded_weights: bool = False
+    evaluated_on: int = 1
 
     @property
     def pieces(self) -> int:

@@ -121,6 +121,7 @@ class Planner:
             high=estimate.high,
             # Which rows come is not known yet, so only what any row needs is certain.
             least=context.least() if rows else sum(estimate.parts.values()),
+            evaluated_on=settings.evaluated_on if settings.sharded else 1,
         )
         changes, smaller = fit.remedies(context, estimate)
         doing = work(context, rows) if rows else None

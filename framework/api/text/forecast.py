@@ -72,6 +72,10 @@ def _memory(memory: Memory) -> Iterator[Fact]:
         "made up of",
         f"{', '.join(parts)}; at most {_gib(memory.phases[phase])} in a step ({phase}, {memory.tokens:,} tokens)",
     )
+    if memory.evaluated_on > 1:
+        yield Fact(
+            "evaluation", f"the layers are split over {memory.evaluated_on} GPUs of one machine; tested on a CPU only"
+        )
 
 
 def _work(work: Work) -> Fact:

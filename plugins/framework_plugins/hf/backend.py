@@ -124,6 +124,8 @@ class HFBackend:
             machine.facts["quantization"] = kept
         parameters = sum(parameter.numel() for parameter in empty.parameters())
         hardware.check_size(machine, self.config.device, place.name, parameters)
+        if me is None:
+            machine = hardware.split_for_evaluation(machine, plan, source)
         other = attention_named(source.config_json()) - {attention} if self.config.attention is Attention.auto else ()
         ignored = f" (config.json names {', '.join(sorted(other))}, and trainer.attention chooses)" if other else ""
         chosen, machine.facts["packing"] = self.forward_plan(plan, machine, empty, attention)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from framework import FrameworkError, testing
 from framework.api.plan import Plan
-from framework.api.process_group import Engine, Member, ProcessGroup, member
+from framework.api.process_group import Engine, Evaluation, Member, ProcessGroup, member
 from framework.api.protocols import Launcher
 from framework.plan.load import load_config
 from framework.plan.make import make_plan
@@ -34,7 +35,10 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_two_processes_are_planned(engine: str) -> None:
     plan = planned(f"launch={engine}", *(CPU if engine == "ddp" else ("launch.processes=2", "plan.gpu=24GiB")))
     config: GroupConfig = plan.launch.config
-    assert config.group() == ProcessGroup(Engine(engine), 2)
+    expected = ProcessGroup(Engine(engine), 2)
+    if engine == "fsdp2":
+        expected = replace(expected, evaluation=Evaluation.auto, on_each_machine=2)
+    assert config.group() == expected
     assert config.group().sharded == (engine == "fsdp2")
     assert plan.batch == 2 * planned().batch
 
@@ -52,6 +56,10 @@ def test_two_processes_are_planned(engine: str) -> None:
         (("launch=fsdp2", *CPU, "optimizer=adamw_8bit"), "optimizer=adamw_8bit cannot be cut into pieces by "),
         (("launch=fsdp2", *CPU, "quantization=int8"), "quantization=int8 cannot be cut into pieces by launch=fsdp2"),
         (("launch=fsdp2", *CPU), "launch=fsdp2: accelerate starts no FSDP on a CPU: set launch=ddp"),
+        (
+            ("launch=fsdp2", "launch.processes=1", "launch.evaluation=split", "plan.gpu=24GiB"),
+            "launch.evaluation=split divides the layers over the GPUs of this machine, and here is one process: set ",
+        ),
     ],
 )
 def test_what_cannot_come_together_is_reported(words: tuple[str, ...], told: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import transformers
+from accelerate import dispatch_model
 from transformers import AutoConfig, BitsAndBytesConfig, PreTrainedModel
 from transformers.quantizers import AutoHfQuantizer
 from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
@@ -22,6 +23,7 @@ from framework_plugins.hf.load.adapt_model import train_rows, with_adapter
 from framework_plugins.hf.load.adapter_config import trained_config
 from framework_plugins.hf.load.model_parts import family_problem, freeze, outside_text, reads_tokens
 from framework_plugins.hf.load.model_settings import read_settings
+from framework_plugins.hf.load.split_weights import device_map
 from framework_plugins.hf.load.weight_files import DOWNLOAD_AGAIN, check_loaded
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.machine.library_errors import refusing_errors
@@ -134,6 +136,9 @@ def load(
 
         device = device_for_shards(group, machine, settings["quantization_config"])
     settings["device_map"] = {"": device}
+    if machine.split:
+        empty = without_weights(place, config, trust=settings["trust_remote_code"])
+        settings["device_map"] = device_map(empty, machine.split, dtype, settings["quantization_config"])
     frozen = peft_config is not None and plan.share and not group
     model = base_cache.shared_base(
         base_cache.files_key(folder, settings) if frozen else "",
@@ -168,6 +173,8 @@ def _read(place: ModelPlace, settings: dict[str, Any]) -> Any:
         model, info = auto_class(transformers, config.to_dict()).from_pretrained(
             place.folder, **given, config=config, output_loading_info=True, ignore_mismatched_sizes=True
         )
+    if len(places := settings["device_map"]) > 1 and len({*places.values()}) == 1:
+        dispatch_model(model, places, force_hooks=True)  # on a CPU; of several devices transformers does it
     if member() is None:  # in a group, one process may read for all, after the one that opened the model looked
         check_loaded(place, model, info)
     if settings["quantization_config"] is not None and model.device.type == "cpu":

@@ -20,6 +20,7 @@ from framework import FrameworkError, Plan, Selection
 from framework.api import GIB, Gpu, count, cpu_cores, error_location, installed, summarize_error
 from framework.api.training import (
     CountedModelSource,
+    Evaluation,
     HasSubstitute,
     ModelSource,
     OptimizerFactory,
@@ -39,7 +40,7 @@ from framework_plugins.hf.settings.config import (
     Switch,
     fixed_dtype,
 )
-from framework_plugins.hf.settings.memory_plan import PassLimits, decides_passes, plan_passes
+from framework_plugins.hf.settings.memory_plan import PassLimits, decides_passes, footprint, plan_passes
 from framework_plugins.hf.settings.optimizers import BitsandbytesConfig, BuiltInConfig, StableAdamWConfig
 
 DTYPES = {Dtype.fp32: torch.float32, Dtype.bf16: torch.bfloat16, Dtype.fp16: torch.float16}
@@ -61,13 +62,18 @@ BF16_MARGIN = 1.3
 
 @dataclass(frozen=True)
 class Hardware:
-    """What was picked. `facts` describes it."""
+    """What was picked. `facts` describes it.
+
+    Attributes:
+        split: the devices that the layers of a model are divided over; empty if `device` has all of them.
+    """
 
     device: str
     dtype: torch.dtype
     checkpointing: bool
     optimizer: OptimizerFactory
     facts: dict[str, str] = field(default_factory=dict)
+    split: tuple[str | int, ...] = ()
 
 
 def pick(config: HFTrainerConfig, optimizer: Selection, gpu: int | None = None) -> Hardware:
@@ -320,10 +326,8 @@ def choose_passes(
     asked = PassLimits(plan.trainer.config.tokens_per_pass or 0)
     if machine.device != "cuda" or not decides_passes(plan):
         return machine, asked
-    try:
-        stored = source.parameters() if isinstance(source, CountedModelSource) else 0
-        shape = Shape.from_config(source.config_json(), stored)
-    except FrameworkError:  # of a shape that the arithmetic does not know
+    shape = _known_shape(source)
+    if shape is None:
         return machine, asked
     gpu, longest = available_gpu(machine), max(len(row.input_ids) for group in groups for row in group.rows)
     limits, needs = plan_passes(plan, shape, gpu, longest, 0)
@@ -333,6 +337,48 @@ def choose_passes(
     if limits.kept is not None:
         machine.facts[CHECKPOINTING] = f"only in passes of more than {count(limits.kept, 'token')}"
     return replace(machine, checkpointing=machine.checkpointing and limits.kept is None), limits
+
+
+def _known_shape(source: ModelSource) -> Shape | None:
+    """Return what a model is made of; None if the arithmetic does not know such a model."""
+    try:
+        stored = source.parameters() if isinstance(source, CountedModelSource) else 0
+        return Shape.from_config(source.config_json(), stored)
+    except FrameworkError:
+        return None
+
+
+def split_for_evaluation(machine: Hardware, plan: Plan, source: ModelSource) -> Hardware:
+    """Return the machine with the devices that the layers of a model are divided over before and after a training.
+
+    On a CPU, which has one memory, that spares nothing: it can be tried there.
+
+    Raises:
+        FrameworkError: there are fewer GPUs than processes are asked for.
+    """
+    group = plan.launch.config.group()
+    if group is None or not group.sharded or group.evaluation is Evaluation.whole:
+        return machine
+    devices, why = group.on_each_machine, "launch.evaluation=split"
+    if group.evaluation is Evaluation.auto:
+        shape = _known_shape(source) if machine.device == "cuda" else None
+        if shape is None:
+            return machine
+        gpu = available_gpu(machine)
+        devices = footprint(plan, shape, gpu, plan.training.max_seq_length, 0).evaluated_on
+        why = f"one GPU, with {gpu.usable / GIB:.1f} GiB, cannot hold all of them"
+    if devices <= 1:
+        return machine
+    if machine.device == "cpu":
+        machine.facts["evaluation"] = f"layers split into {devices} parts on the CPU ({why})"
+        return replace(machine, split=("cpu",) * devices)
+    if devices > (here := torch.cuda.device_count()):
+        raise FrameworkError(
+            f"launch.processes={devices}: the model is split over as many GPUs while it is evaluated, and "
+            f"{count(here, 'GPU')} can be seen: set launch.processes={here}"
+        )
+    machine.facts["evaluation"] = f"layers split over {devices} GPUs ({why})"
+    return replace(machine, split=tuple(range(devices)))
 
 
 def peak_memory(device: str) -> int:

@@ -86,6 +86,9 @@ def test_lora_on_a_gpu_keeps_the_base_in_16_bits_and_the_adapter_in_32() -> None
         (["evaluator=[prompts]", "evaluator.prompts.count=4"], "answer_rows", 4),
         ([*EIGHT, "launch=fsdp2"], "pieces", 8),
         ([*EIGHT, "launch=fsdp2", "launch.cpu_offload=true"], "offloaded_weights", True),
+        ([*EIGHT, "launch=fsdp2"], "evaluated_on", 1),
+        ([*EIGHT, "launch=fsdp2", "launch.evaluation=split"], "evaluated_on", 8),
+        ([*EIGHT[:2], "launch=fsdp2", "launch.evaluation=split", "stages=[data,train]"], "evaluated_on", 0),
         ([*EIGHT, "launch=ddp"], "pieces", 1),
         ([*EIGHT, "launch=ddp"], "processes", 8),
         ([*EIGHT, "launch=ddp"], "loss", Loss.learned),
@@ -237,8 +240,9 @@ def test_pieces_are_not_made_smaller_by_what_cannot_be_cut() -> None:
     words = [*EIGHT, "optimizer=adamw_torch"]
     one, cut = (
         {key for reduction in reductions(plan(*more)) for key in reduction.settings}
-        for more in (words[3:], [*words, "launch=fsdp2"])
+        for more in (words[3:], [*words, "launch=fsdp2", "launch.evaluation=whole"])
     )
+    assert "launch.evaluation" in cut
     assert {"optimizer", "quantization"} <= one
     assert "quantization" in cut
     assert "optimizer" not in cut
