@@ -151,8 +151,12 @@ class Fsdp2Config(GroupConfig):
 
     def group(self) -> ProcessGroup:
         """Return the group that is asked for."""
-        own = {"cpu_offload": self.cpu_offload, "evaluation": self.evaluation, "on_each_machine": self.on_each_node}
-        return replace(super().group(), **own)
+        return replace(
+            super().group(),
+            cpu_offload=self.cpu_offload,
+            evaluation=self.evaluation,
+            on_each_machine=self.on_each_node,
+        )
 
 
 def nodes(config: PlacedConfig) -> int:

@@ -64,5 +64,6 @@ def _layers(model: PreTrainedModel) -> dict[str, nn.Module]:
 
 
 def _bytes(module: nn.Module, width: float, few: float) -> float:
-    linear = sum(part.weight.numel() for part in module.modules() if is_linear(part))
+    weights: list[Any] = [part.weight for part in module.modules() if is_linear(part)]
+    linear = sum(weight.numel() for weight in weights)
     return width * sum(weight.numel() for weight in module.parameters()) - (width - few) * linear

@@ -277,7 +277,8 @@ def _evaluated_on(plan: Plan, shape: Shape, settings: MemorySettings, gpu: Gpu |
         added = max((made.phases.get(name, 0) for name in ("evaluation", "answers")), default=0)
         if gpu is None or (made.resident + added) * EVALUATION_MARGIN <= gpu.usable:
             return 1
-    return group.on_each_machine
+    here: int = group.on_each_machine
+    return here
 
 
 def _evaluates(plan: Plan) -> bool:
