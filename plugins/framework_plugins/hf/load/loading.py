@@ -23,7 +23,6 @@ from framework_plugins.hf.load.adapt_model import train_rows, with_adapter
 from framework_plugins.hf.load.adapter_config import trained_config
 from framework_plugins.hf.load.model_parts import family_problem, freeze, outside_text, reads_tokens
 from framework_plugins.hf.load.model_settings import read_settings
-from framework_plugins.hf.load.split_weights import device_map
 from framework_plugins.hf.load.weight_files import DOWNLOAD_AGAIN, check_loaded
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.machine.library_errors import refusing_errors
@@ -135,10 +134,7 @@ def load(
         from framework_plugins.hf.load.sharded_weights import device_for_shards  # noqa: PLC0415 - for those who are in a group
 
         device = device_for_shards(group, machine, settings["quantization_config"])
-    settings["device_map"] = {"": device}
-    if machine.split:
-        empty = without_weights(place, config, trust=settings["trust_remote_code"])
-        settings["device_map"] = device_map(empty, machine.split, dtype, settings["quantization_config"])
+    settings["device_map"] = machine.split or {"": device}
     frozen = peft_config is not None and plan.share and not group
     model = base_cache.shared_base(
         base_cache.files_key(folder, settings) if frozen else "",

@@ -10,7 +10,6 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -18,23 +17,20 @@ from framework import FrameworkError
 from framework.api.training import devices_of_layers
 from framework_plugins.hf.load.model_parts import is_linear, parts_beside
 
-QUANTIZED_BYTES = {"load_in_4bit": 0.52, "load_in_8bit": 1.0}
-"""Bytes of a weight of a linear layer, by the setting of bitsandbytes."""
+WIDTH, QUANTIZED = 2.0, {"load_in_4bit": 0.52, "load_in_8bit": 1.0}
+"""Bytes of a weight, and of one of a quantized linear layer by the setting of bitsandbytes."""
 
 
-def device_map(
-    empty: PreTrainedModel, devices: Sequence[str | int], dtype: torch.dtype, quantization: Any
-) -> dict[str, str | int]:
+def device_map(empty: PreTrainedModel, devices: Sequence[str | int], quantization: Any) -> dict[str, str | int]:
     """Return which device has which part of a model.
 
     Args:
         empty: the model, without memory for its weights.
         devices: over which its layers are divided.
-        dtype: of its weights.
-        quantization: of its linear layers, as transformers takes it; None if there is none.
+        quantization: of the linear layers, as transformers takes it; None if there is none.
 
     Raises:
-        FrameworkError: it has no list of layers.
+        FrameworkError: the model has no list of layers.
     """
     layers = _layers(empty)
     if not layers:
@@ -42,9 +38,9 @@ def device_map(
             f"launch.evaluation: {type(empty).__name__} has no list of layers, which could be divided over GPUs: set "
             "launch.evaluation=whole, or leave the evaluation out, stages=[plan,data,train]"
         )
-    few = next((size for name, size in QUANTIZED_BYTES.items() if getattr(quantization, name, False)), dtype.itemsize)
-    sizes = [_bytes(layer, dtype.itemsize, few) for layer in layers.values()]
-    rest = _bytes(empty, dtype.itemsize, few) - sum(sizes)
+    few = next((size for name, size in QUANTIZED.items() if getattr(quantization, name, False)), WIDTH)
+    sizes = [_bytes(layer, few) for layer in layers.values()]
+    rest = _bytes(empty, WIDTH) - sum(_bytes(layer, WIDTH) for layer in layers.values())
     places = dict(zip(layers, devices_of_layers(sizes, rest, len(devices)), strict=True))
     parts = (*parts_beside(empty, [*layers]), *places)
     inside = tuple(f"{part}." for part in parts)
@@ -63,7 +59,8 @@ def _layers(model: PreTrainedModel) -> dict[str, nn.Module]:
     return {}
 
 
-def _bytes(module: nn.Module, width: float, few: float) -> float:
+def _bytes(module: nn.Module, few: float) -> float:
+    """Return the bytes of a part whose linear layers have `few` for each weight."""
     weights: list[Any] = [part.weight for part in module.modules() if is_linear(part)]
     linear = sum(weight.numel() for weight in weights)
-    return width * sum(weight.numel() for weight in module.parameters()) - (width - few) * linear
+    return WIDTH * sum(weight.numel() for weight in module.parameters()) - (WIDTH - few) * linear

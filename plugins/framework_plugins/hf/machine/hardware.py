@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ class Hardware:
     """What was picked. `facts` describes it.
 
     Attributes:
-        split: the devices that the layers of a model are divided over; empty if `device` has all of them.
+        split: the parts of a model by name, and which device has each; empty if `device` has all of them.
     """
 
     device: str
@@ -73,7 +73,7 @@ class Hardware:
     checkpointing: bool
     optimizer: OptimizerFactory
     facts: dict[str, str] = field(default_factory=dict)
-    split: tuple[str | int, ...] = ()
+    split: dict[str, str | int] = field(default_factory=dict)
 
 
 def pick(config: HFTrainerConfig, optimizer: Selection, gpu: int | None = None) -> Hardware:
@@ -348,8 +348,8 @@ def _known_shape(source: ModelSource) -> Shape | None:
         return None
 
 
-def split_for_evaluation(machine: Hardware, plan: Plan, source: ModelSource) -> Hardware:
-    """Return the machine with the devices that the layers of a model are divided over before and after a training.
+def evaluation_devices(machine: Hardware, plan: Plan, source: ModelSource) -> Sequence[str | int]:
+    """Return the devices that the layers of a model are divided over before and after a training; empty: they are not.
 
     On a CPU, which has one memory, that spares nothing: it can be tried there.
 
@@ -358,27 +358,27 @@ def split_for_evaluation(machine: Hardware, plan: Plan, source: ModelSource) -> 
     """
     group = plan.launch.config.group()
     if group is None or not group.sharded or group.evaluation is Evaluation.whole:
-        return machine
+        return ()
     devices, why = group.on_each_machine, "launch.evaluation=split"
     if group.evaluation is Evaluation.auto:
         shape = _known_shape(source) if machine.device == "cuda" else None
         if shape is None:
-            return machine
+            return ()
         gpu = available_gpu(machine)
         devices = footprint(plan, shape, gpu, plan.training.max_seq_length, 0).evaluated_on
         why = f"one GPU, with {gpu.usable / GIB:.1f} GiB, cannot hold all of them"
     if devices <= 1:
-        return machine
+        return ()
     if machine.device == "cpu":
         machine.facts["evaluation"] = f"layers split into {devices} parts on the CPU ({why})"
-        return replace(machine, split=("cpu",) * devices)
+        return ["cpu"] * devices
     if devices > (here := torch.cuda.device_count()):
         raise FrameworkError(
             f"launch.processes={devices}: the model is split over as many GPUs while it is evaluated, and "
             f"{count(here, 'GPU')} can be seen: set launch.processes={here}"
         )
     machine.facts["evaluation"] = f"layers split over {devices} GPUs ({why})"
-    return replace(machine, split=tuple(range(devices)))
+    return range(devices)  # by number, since accelerate begins with the smallest
 
 
 def peak_memory(device: str) -> int:

@@ -531,7 +531,7 @@ def reductions(plan: Plan) -> Iterator[MemoryReduction]:
     group = plan.launch.config.group()
     if group and group.sharded:  # the optimizers of 8 bits cannot be cut into pieces
         if group.evaluation is Evaluation.whole and group.on_each_machine > 1:
-            yield MemoryReduction({"launch.evaluation": Evaluation.split}, "the answers come from one process", price=0)
+            yield MemoryReduction({"launch.evaluation": Evaluation.split}, "time: one process answers all prompts", 0)
         yield from _smaller_weights(plan)
         return
     optimizer = plan.optimizer.config

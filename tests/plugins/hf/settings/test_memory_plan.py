@@ -223,6 +223,15 @@ def test_adapted_layers_are_named_as_the_arithmetic_names_them() -> None:
     assert targets(adapter, SHAPE) == ("q", "v")
 
 
+def test_a_model_that_one_gpu_cannot_hold_is_split_while_it_is_evaluated() -> None:
+    small, words = Gpu("small", GIB, round((CONTEXT + 0.3) * GIB)), (*EIGHT, "launch=fsdp2")
+    assert settings(*words, gpu=small).evaluated_on == 8
+    assert settings(*words, gpu=None).evaluated_on == 1
+    assert settings(*words, "launch.evaluation=whole", gpu=small).evaluated_on == 1
+    peaks = [estimate(SHAPE, settings(*words, *more, gpu=small)) for more in ((), ("launch.evaluation=whole",))]
+    assert peaks[0].phases["evaluation"] < peaks[1].phases["evaluation"]
+
+
 def test_every_saving_saves_or_costs_nothing_and_can_be_taken() -> None:
     words = ["adapter.r=32", "trainer.per_device_train_batch_size=4", "trainer.gradient_checkpointing=disabled"]
     some = plan(*words)
