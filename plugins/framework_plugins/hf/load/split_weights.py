@@ -62,5 +62,5 @@ def _layers(model: PreTrainedModel) -> dict[str, nn.Module]:
 def _bytes(module: nn.Module, few: float) -> float:
     """Return the bytes of a part whose linear layers have `few` for each weight."""
     weights: list[Any] = [part.weight for part in module.modules() if is_linear(part)]
-    linear = sum(weight.numel() for weight in weights)
+    linear: int = sum(weight.numel() for weight in weights)
     return WIDTH * sum(weight.numel() for weight in module.parameters()) - (WIDTH - few) * linear
