@@ -24,7 +24,8 @@ FLOPS, EFFICIENCY = 989e12, 0.4
 """An H100's operations a second in bf16 without sparsity (its data sheet), and the share that a training reaches: an
 assumption."""
 TITLE = (
-    f"GiB of each GPU, one row of {LENGTH:,} tokens in a pass, checkpointing, r={RANK} on all linear layers;\n"
+    f"GiB of each GPU, one row of {LENGTH:,} tokens in a pass, checkpointing,\n"
+    f"r={RANK} on all linear layers;\n"
     f"hours for {TOKENS / 1e6:.0f} million tokens on H100s"
 )
 SHAPES = {

@@ -21,7 +21,7 @@ class Memory:
     """The memory of a run in bytes; `available` is what tensors can use of `device`.
 
     `tokens` are those of the largest pass: from the actual rows if `rows_known`, else from trainer.max_seq_length.
-    `least` is needed however small the passes are. `evaluated_on` GPUs share the layers before and after the training.
+    `least` is needed however small the passes are. Before and after the training, `evaluated_on` GPUs share the layers.
     """
 
     device: str

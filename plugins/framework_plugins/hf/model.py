@@ -539,7 +539,7 @@ class HFModel:
             self.close()
         self.trained, self._restored = True, checkpoint
         if Stage.evaluate in self.plan.stages:
-            self.model  # noqa: B018 - what does not fit is told now
+            self.model  # noqa: B018 - what does not fit is reported now
 
     def forget_checkpoints(self) -> None:
         """Remove the checkpoints from which this run would resume."""

@@ -167,7 +167,12 @@ def test_a_run_that_measures_nothing_loads_no_weights(
 ) -> None:
     with opened(make(base, rows, tmp_path, f"stages=[data,{stage}]", "adapter=full")) as (model, data):
         load, seen = model.load, list[Path]()
-        monkeypatch.setattr(model, "load", lambda folder, config: seen.append(folder) or load(folder, config))
+
+        def noted(folder: Path, config: Any) -> Any:
+            seen.append(folder)
+            return load(folder, config)
+
+        monkeypatch.setattr(model, "load", noted)
         model.restore(base)  # weights of the model itself
         assert seen == [base] * loaded
         assert model.loss(data.validation) > 0

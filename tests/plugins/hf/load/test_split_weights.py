@@ -90,7 +90,7 @@ def test_a_quantized_layer_counts_less_and_a_model_without_layers_is_refused() -
         config = LlamaConfig(hidden_size=64, num_hidden_layers=6, intermediate_size=128, vocab_size=512)
         empty = LlamaForCausalLM(config)
     maps = [device_map(empty, (0, 1), quantization) for quantization in (None, BitsAndBytesConfig(load_in_4bit=True))]
-    assert [sum(1 for name, device in each.items() if device and "layers" in name) for each in maps] == [3, 5]
+    assert [sum(1 for name, device in each.items() if device and "layers" in name) for each in maps] == [4, 5]
     beside = ("model.embed_tokens", "model.norm", "model.rotary_emb", "lm_head", "model.layers.5")
     assert all(each[name] == 0 for each in maps for name in beside)
     empty.config.num_hidden_layers = 7
