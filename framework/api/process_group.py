@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["OUTER_VARIABLES", "WORKER", "Engine", "Member", "ProcessGroup", "member", "outer_member"]
+__all__ = ["OUTER_VARIABLES", "WORKER", "Engine", "Evaluation", "Member", "ProcessGroup", "member", "outer_member"]
 
 WORKER = "FRAMEWORK_WORKER"
 """Set in the processes of a group, so that a backend knows that it is in one."""
@@ -25,6 +25,14 @@ class Engine(Enum):
     fsdp2 = "fsdp2"
 
 
+class Evaluation(Enum):
+    """Where the layers of a model are while it is evaluated: `whole` on one GPU, `split` over those of a machine."""
+
+    auto = "auto"
+    whole = "whole"
+    split = "split"
+
+
 @dataclass(frozen=True)
 class ProcessGroup:
     """What a launcher asks for.
@@ -34,12 +42,16 @@ class ProcessGroup:
         processes: how many, one for each GPU.
         cpu_offload: whether weights and optimizer states are in CPU memory while they are not in use.
         shard_size: with `fsdp2`, how many of them hold the weights together; 0: all.
+        evaluation: where the layers are before and after the training, which one process then runs.
+        on_each_machine: how many of the processes one machine has.
     """
 
     engine: Engine
     processes: int
     cpu_offload: bool = False
     shard_size: int = 0
+    evaluation: Evaluation = Evaluation.whole
+    on_each_machine: int = 1
 
     @property
     def sharded(self) -> bool:

@@ -39,6 +39,7 @@ from framework.api.process_group import (
     OUTER_VARIABLES,
     WORKER,
     Engine,
+    Evaluation,
     Member,
     ProcessGroup,
     member,
@@ -138,6 +139,7 @@ from framework.memory import (
     MemorySettings,
     Shape,
     Weights,
+    devices_of_layers,
     estimate,
 )
 
@@ -171,6 +173,7 @@ __all__ = [
     "Counter",
     "Engine",
     "Episode",
+    "Evaluation",
     "Generator",
     "GroupedRows",
     "HasSubstitute",
@@ -240,6 +243,7 @@ __all__ = [
     "chat_template_problem",
     "check_answered",
     "current_settings",
+    "devices_of_layers",
     "environments",
     "estimate",
     "for_each_answer",

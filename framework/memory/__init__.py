@@ -13,5 +13,8 @@ from __future__ import annotations
 from framework.memory.peak import Estimate, estimate, least
 from framework.memory.settings import Attention, Loss, MemorySettings, Weights
 from framework.memory.shape import Shape
+from framework.memory.split import devices_of_layers
 
-__all__ = ["Attention", "Estimate", "Loss", "MemorySettings", "Shape", "Weights", "estimate", "least"]
+__all__ = [
+    "Attention", "Estimate", "Loss", "MemorySettings", "Shape", "Weights", "devices_of_layers", "estimate", "least"
+]  # fmt: skip

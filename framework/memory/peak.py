@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 from framework.memory import terms
@@ -143,9 +144,13 @@ def _phases(shape: Shape, settings: MemorySettings) -> dict[str, float]:
         phases["loading"] = max(0.0, settings.file - later)
     if settings.answer_rows:
         phases["answers"] = terms.kv_cache(shape, settings) + terms.dequantized(shape, settings) + settings.merged
-        if settings.sharded:  # they are made by one process, which then has the whole model
-            base = sum(terms.base_weights(shape, settings).values())
-            phases["answers"] += base - sum(_parts(shape, settings).values())
+    if settings.sharded and settings.evaluated_on:  # by one process, while the others have freed their pieces
+        other = terms.evaluated_weights(shape, settings) - sum(_parts(shape, settings).values())
+        if settings.evaluated_rows:
+            phases["evaluation"] = max(phases["evaluation"], _evaluation(shape, settings) + other)
+        if settings.answer_rows:
+            share = math.ceil(shape.layers / settings.evaluated_on) / shape.layers
+            phases["answers"] += other - (1 - share) * terms.kv_cache(shape, settings)
     return phases
 
 

@@ -87,6 +87,8 @@ class MemorySettings:
         sharded: whether each of them holds a piece of weights, gradients and optimizer only.
         shard_size: how many of them hold the pieces of a whole, the others replicas of these; 0: all.
         offloaded_weights: whether those pieces lie in the CPU's memory.
+        evaluated_on: GPUs that a model in pieces is split over while one process evaluates it, before and after the
+            training; 1: one has all layers; 0: it is not evaluated.
     """
 
     rows: int
@@ -130,6 +132,7 @@ class MemorySettings:
     sharded: bool = False
     shard_size: int = 0
     offloaded_weights: bool = False
+    evaluated_on: int = 1
 
     @property
     def pieces(self) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from framework.memory.blocks import Block, Linear
 from framework.memory.settings import Attention, Loss, MemorySettings, Weights
 from framework.memory.shape import Shape
+from framework.memory.split import devices_of_layers
 
 NF4_BLOCK, CONSTANTS_BLOCK = 64, 256
 """Weights that share a constant, and constants that share one of the second level (arXiv 2305.14314, appendix)."""
@@ -344,6 +345,24 @@ def buckets(shape: Shape, settings: MemorySettings) -> float:
     """Return the buckets in which DDP sends gradients: as large as the gradients."""
     alone = settings.processes == 1 or settings.sharded
     return 0.0 if alone else float(trained_parameters(shape, settings) * trained_bytes(settings))
+
+
+def evaluated_weights(shape: Shape, settings: MemorySettings) -> float:
+    """Return the base weights on the GPU that has most of them, of those that one process evaluates a model on."""
+    parts = base_weights(shape, settings)
+    total = sum(parts.values())
+    few = sum(parts.get(name, 0.0) for name in ("linear layers", "quantization constants"))
+    packed = shape.expert_parameters * settings.packed_experts
+    linear = few / (shape.linear_parameters + shape.other + packed)
+    expert = linear if packed else parts.get("experts", 0.0) / max(1, shape.expert_parameters)
+    sizes = [
+        block.linear_parameters * linear + block.experts * block.expert_parameters * expert for block in shape.blocks
+    ]
+    held = [0.0] * settings.evaluated_on
+    held[0] = total - sum(sizes)
+    for device, size in zip(devices_of_layers(sizes, held[0], len(held)), sizes, strict=True):
+        held[device] += size
+    return max(held)
 
 
 def dequantized(shape: Shape, settings: MemorySettings) -> float:

@@ -123,6 +123,7 @@ class Planner:
             # Which rows come is not known yet, so only what any row needs is certain.
             least=context.least() if rows else sum(estimate.parts.values()),
             attention=settings.attention_choice,
+            evaluated_on=settings.evaluated_on if settings.sharded else 1,
         )
         changes, smaller = fit.remedies(context, estimate)
         doing = work(context, rows) if rows else None

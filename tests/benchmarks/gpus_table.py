@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from rich.console import Console
 from rich.table import Table
 
-from framework.memory import Estimate, Loss, MemorySettings, Shape, Weights, estimate
+from framework.memory import Estimate, Loss, MemorySettings, Shape, Weights, estimate, terms
 from framework.plan.speed import flops
 from framework.util.gpus import KNOWN, named
 from framework.util.host import GIB
@@ -24,7 +24,8 @@ FLOPS, EFFICIENCY = 989e12, 0.4
 """An H100's operations a second in bf16 without sparsity (its data sheet), and the share that a training reaches: an
 assumption."""
 TITLE = (
-    f"GiB of each GPU, one row of {LENGTH:,} tokens in a pass, checkpointing, r={RANK} on all linear layers;\n"
+    f"GiB of each GPU, one row of {LENGTH:,} tokens in a pass, checkpointing,\n"
+    f"r={RANK} on all linear layers;\n"
     f"hours for {TOKENS / 1e6:.0f} million tokens on H100s"
 )
 SHAPES = {
@@ -78,6 +79,11 @@ class GpuLine(Line):
         return sum(self.made.parts.get(name, 0) for name in ("adapter", "gradients", "optimizer"))
 
     @property
+    def evaluated(self) -> float:
+        """Bytes of the base on the GPU that has most of it while the model is evaluated."""
+        return terms.evaluated_weights(self.shape, replace(self.settings, evaluated_on=self.count))
+
+    @property
     def hours(self) -> float:
         """Hours for the tokens, where computing is what takes the time."""
         return TOKENS / self.settings.tokens / self.count * self.computing / 3600
@@ -95,12 +101,18 @@ def lines() -> Iterator[GpuLine]:
 def table() -> Table:
     """Return the table."""
     made = Table(title=TITLE, title_justify="left", box=None, pad_edge=False)
-    for heading in ("model", "method", "GPUs", "weights", "step", "reserved", "high", "fits", "hours"):
+    for heading in ("model", "method", "GPUs", "weights", "step", "reserved", "high", "evaluated", "fits", "hours"):
         left = heading in {"model", "method", "fits"}
         made.add_column(heading, justify="left" if left else "right", no_wrap=True)
     for line in lines():
         found = line.made
-        sizes = (sum(found.parts.values()) - line.trained, max(found.phases.values()), found.reserved, found.high)
+        sizes = (
+            sum(found.parts.values()) - line.trained,
+            max(found.phases.values()),
+            found.reserved,
+            found.high,
+            line.evaluated,
+        )
         hours = "-" if line.gpu == "-" else f"{line.hours:.1f}"
         written = (f"{size / GIB:.1f}" for size in sizes)
         made.add_row(line.model, line.method, str(line.count), *written, line.gpu, hours)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from framework import Plan, Selection
+from framework.api.process_group import Evaluation
 from framework.api.registry import components
 from framework_gpu_tests.training import make, opened, train
 from framework_plugins.hf.model import HFModel
@@ -27,13 +28,17 @@ def chosen(group: str, option: str, **settings: Any) -> Selection:
 
 
 def make_for_group(base: Path, rows: Path, run_dir: Path, *words: str, **fsdp2: Any) -> Plan:
-    """Plan a run; with `launch=fsdp2`, and more settings of it, on a CPU too, where `group_plugin` starts it."""
+    """Plan a run; with `launch=fsdp2`, and more settings of it, on a CPU too, where `group_plugin` starts it.
+
+    The model is split while it is evaluated.
+    """
     ddp = ["launch=ddp" if word == "launch=fsdp2" else word for word in words]
     plan = make(base, rows, run_dir, *ddp)
     if "launch=fsdp2" not in words:
         return plan
     config: Any = plan.launch.config
-    return replace(plan, launch=chosen("launch", "fsdp2", processes=config.processes, **fsdp2))
+    settings = {"processes": config.processes, "evaluation": Evaluation.split} | fsdp2
+    return replace(plan, launch=chosen("launch", "fsdp2", **settings))
 
 
 @contextmanager

@@ -21,7 +21,8 @@ class Memory:
     """The memory of a run in bytes; `available` is what tensors can use of `device`.
 
     `tokens` are those of the largest pass: from the actual rows if `rows_known`, else from trainer.max_seq_length.
-    `least` is needed however small the passes are. `attention` is what will be chosen for it on a GPU, and why.
+    `least` is needed however small the passes are. `attention` is what will be chosen for it on a GPU, and why. Before
+    and after the training, `evaluated_on` GPUs share the layers.
     """
 
     device: str
@@ -37,6 +38,7 @@ class Memory:
     high: int
     least: int = 0
     attention: str = ""
+    evaluated_on: int = 1
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,10 @@ def _memory(memory: Memory) -> Iterator[Fact]:
     yield Fact("made up of", f"{', '.join(parts)}; {step}{beside}")
     if memory.attention:
         yield Fact("attention", memory.attention)
+    if memory.evaluated_on > 1:
+        yield Fact(
+            "evaluation", f"the layers are split over {memory.evaluated_on} GPUs of one machine; tested on a CPU only"
+        )
 
 
 def _traffic(traffic: Traffic) -> Fact:

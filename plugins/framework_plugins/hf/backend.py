@@ -36,6 +36,7 @@ from framework_plugins.hf.load.adapter_targets import TextLayers, check_names, c
 from framework_plugins.hf.load.loading import check_quantized, without_weights
 from framework_plugins.hf.load.model_parts import fused_experts, is_linear, linear_layers
 from framework_plugins.hf.load.model_settings import attention_named
+from framework_plugins.hf.load.split_weights import device_map
 from framework_plugins.hf.load.start import NEW_ADAPTER
 from framework_plugins.hf.load.tokenizer import check_token_ids
 from framework_plugins.hf.load.weight_files import check_files, is_downloaded
@@ -124,6 +125,9 @@ class HFBackend:
             machine.facts["quantization"] = kept
         parameters = sum(parameter.numel() for parameter in empty.parameters())
         hardware.check_size(machine, self.config.device, place.name, parameters)
+        if me is None and (devices := hardware.evaluation_devices(machine, plan, source)):
+            quantized = plan.quantization.create().config(machine.dtype)
+            machine = replace(machine, split=device_map(empty, devices, quantized))
         other = attention_named(source.config_json()) - {attention} if self.config.attention is Attention.auto else ()
         ignored = f" (config.json names {', '.join(sorted(other))}, and trainer.attention chooses)" if other else ""
         chosen, machine.facts["packing"] = self.forward_plan(plan, machine, empty, attention)

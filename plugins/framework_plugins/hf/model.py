@@ -193,12 +193,36 @@ class HFModel:
         if self._model is None:
             transformers.set_seed(self.plan.seed)
             with counting(None, "", "loading the weights"):
-                config = trained_config(self.plan)
-                if self.new_ids and Stage.train in self.plan.stages:
-                    config.trainable_token_indices = list(self.new_ids)  # type: ignore[union-attr] # LoRA's: the plan checks it
-                self._model = self.load(self.weights(), config)
-                begin(self.plan, self._model, self.machine.device)
+                self._model = self._load_trained(self._restored) if self._restored else self._load_new()
         return self._model
+
+    def _load_new(self) -> Any:
+        config = self._trained_config()
+        model = self.load(self.weights(), config)
+        begin(self.plan, model, self.machine.device)
+        return model
+
+    def _load_trained(self, checkpoint: Path) -> Any:
+        config = self._trained_config()
+        if config is None:
+            return self.load(checkpoint, None)
+        if self._saved_as_one:
+            config = saved_config(checkpoint, f"checkpoint={checkpoint}")
+        model = self.load(self.weights(), config)
+        restore_adapter(model, checkpoint, self.machine.device)
+        return model
+
+    def _trained_config(self) -> Any:
+        """Return the settings of the adapter; None if the weights themselves are trained."""
+        config = trained_config(self.plan)
+        if self.new_ids and Stage.train in self.plan.stages:
+            config.trainable_token_indices = list(self.new_ids)  # type: ignore[union-attr] # LoRA's: the plan checks it
+        return config
+
+    @property
+    def _saved_as_one(self) -> bool:
+        """Whether two adapters are saved as one, which is another model than the one that is trained."""
+        return has_frozen(self.plan) and not self.plan.external_checkpoint
 
     def weights(self) -> Path:
         """Bring the weights of the base to this machine and return their folder.
@@ -242,7 +266,8 @@ class HFModel:
         rows = list(map(list, starts))
         shared = shared_beginning(rows) if self.forward_plan.prefix_reusable and len(rows) > 1 else []
         task = AnswerTask(rows, shared, max_new_tokens, batch_size, self._is_base, self._restored)
-        return answer_together(task, self._complete, self.helpers)
+        # What is split has the GPUs of the helpers too.
+        return answer_together(task, self._complete, () if self.machine.split else self.helpers)
 
     def answer(self, task: AnswerTask) -> list[Answer]:
         """Continue the rows of another process, with the weights that it has."""
@@ -469,19 +494,20 @@ class HFModel:
         return {name: measure.value for name, measure in measures.items()}
 
     def restore(self, checkpoint: Path) -> None:
-        """Load the trained weights of an earlier run.
+        """Load the trained weights of an earlier run; if the run does not measure them, when they are first needed.
+
+        An export reads files, and a run may end with its training: the base need not fit into memory for that.
 
         Raises:
             FrameworkError: they do not fit this base and adapter.
         """
-        if has_frozen(self.plan) and not self.plan.external_checkpoint:
-            self.close()  # two adapters were saved as one, which is another model than the one that was trained
-            self._model = self.load(self.weights(), saved_config(checkpoint, f"checkpoint={checkpoint}"))
-        if not isinstance(self.model, PeftModel):
-            self._model = self.load(checkpoint, None)
+        if isinstance(self._model, PeftModel) and not self._saved_as_one:
+            restore_adapter(self._model, checkpoint, self.machine.device)
         else:
-            restore_adapter(self.model, checkpoint, self.machine.device)
+            self.close()
         self.trained, self._restored = True, checkpoint
+        if Stage.evaluate in self.plan.stages:
+            self.model  # noqa: B018 - what does not fit is reported now
 
     def forget_checkpoints(self) -> None:
         """Remove the checkpoints from which this run would resume."""
@@ -494,7 +520,7 @@ class HFModel:
     def start_over(self) -> None:
         """Load the base again when it is next needed, with the first weights of the adapter."""
         self.close()
-        self.trained = False
+        self.trained, self._restored = False, None
 
     def unload(self) -> None:
         """Free the memory of the weights; what asks for the model loads it again."""

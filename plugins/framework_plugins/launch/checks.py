@@ -10,7 +10,7 @@ from typing import Any
 from framework import FrameworkError, Plan, Stage
 from framework.api import EVAL_LOSS, count, gpu_count
 from framework.api.program import read_run
-from framework.api.training import OUTER_VARIABLES, WORKER, Engine, Member, outer_member
+from framework.api.training import OUTER_VARIABLES, WORKER, Engine, Evaluation, Member, outer_member
 from framework_plugins.launch.config import Fsdp2Config, GroupConfig, Where
 
 GROUP_VARIABLES = {
@@ -125,6 +125,11 @@ def _node_problems(plan: Plan, config: GroupConfig) -> Iterator[str]:
 
 def problems(plan: Plan, config: GroupConfig) -> Iterator[str]:
     """Give each problem in a sentence."""
+    if isinstance(config, Fsdp2Config) and config.evaluation is Evaluation.split and config.on_each_node == 1:
+        yield (
+            "launch.evaluation=split divides the layers over the GPUs of this machine, and here is one process: set "
+            "launch.processes=2 or launch.evaluation=whole"
+        )
     if Stage.train not in plan.stages and plan.stages != (Stage.plan,):
         if config.starts_nodes:
             yield f"launch.nodes={config.nodes}: machines train together, and stages has no train: set launch.nodes=1"

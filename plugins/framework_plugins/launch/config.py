@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt
 
 from framework.api import Affects, gpu_count
 from framework.api.program import CommandConfig, LaunchConfig
-from framework.api.training import WORKER, Engine, ProcessGroup, outer_member
+from framework.api.training import WORKER, Engine, Evaluation, ProcessGroup, outer_member
 
 if TYPE_CHECKING:
     from framework import Plan
@@ -155,10 +155,19 @@ class Fsdp2Config(GroupConfig):
     """How many processes hold the weights together; the others hold replicas (HSDP). null: all processes."""
     cpu_offload: bool = False
     """Keep weights and optimizer states in CPU memory while they are not in use: slow, but there is more of it."""
+    evaluation: Annotated[Evaluation, Affects.nothing] = Evaluation.auto
+    """Where the layers are while the model is evaluated, before and after the training. whole: on one GPU; split:
+    divided over the GPUs of this machine; auto: split if the plan says that one GPU cannot hold them."""
 
     def group(self) -> ProcessGroup:
         """Return the group that is asked for."""
-        return replace(super().group(), cpu_offload=self.cpu_offload, shard_size=self.dp_shard_size or 0)
+        return replace(
+            super().group(),
+            cpu_offload=self.cpu_offload,
+            shard_size=self.dp_shard_size or 0,
+            evaluation=self.evaluation,
+            on_each_machine=self.on_each_node,
+        )
 
 
 def nodes(config: PlacedConfig) -> int:

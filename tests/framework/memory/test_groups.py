@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framework.memory import Loss, MemorySettings, Shape, Weights, estimate, terms
+from tests.framework.memory.test_shape import EXPERTS
 
 SHAPE = Shape(4096, 32, 32, 8, 128, 14336, 128256, tied=False)
 FULL = MemorySettings(rows=1, length=2048, weights=Weights.fp32, autocast=True, copies=False)
@@ -81,6 +82,25 @@ def test_answers_are_made_by_one_process_that_has_the_whole_model() -> None:
     assert each.allocated >= base
     assert each.resident + each.phases["answers"] == pytest.approx(base + terms.kv_cache(SHAPE, asked), abs=2)
     assert alone.allocated >= base
+
+
+@pytest.mark.parametrize("weights", [Weights.half, Weights.nf4])
+@pytest.mark.parametrize("devices", [2, 8])
+def test_a_split_model_takes_a_share_and_at_most_a_layer_more(weights: Weights, devices: int) -> None:
+    asked = replace(LORA, weights=weights, processes=8, sharded=True)
+    asked = replace(asked, answer_rows=4, answer_tokens=512, evaluated_rows=2)
+    total = sum(terms.base_weights(SHAPE, asked).values())
+    split = replace(asked, evaluated_on=devices)
+    held = terms.evaluated_weights(SHAPE, split)
+    ends = terms.base_weights(SHAPE, asked)["embeddings, head, norms"]  # in one place, with a layer
+    assert total / devices <= held <= max(total / devices, ends) + total / SHAPE.layers
+    whole, shared, none = (estimate(SHAPE, replace(asked, evaluated_on=count)).phases for count in (1, devices, 0))
+    less = total - held + terms.kv_cache(SHAPE, asked) * (1 - 1 / devices)
+    assert whole["answers"] - shared["answers"] == pytest.approx(less, abs=2)
+    assert whole["evaluation"] > shared["evaluation"] >= none["evaluation"]
+    experts = Shape.from_config(EXPERTS, 8_030_261_248)
+    total = sum(terms.base_weights(experts, asked).values())
+    assert total / devices <= terms.evaluated_weights(experts, split) <= max(total / devices, ends) + total / 32
 
 
 @given(st.sampled_from([FULL, LORA]), st.integers(2, 500))

@@ -162,6 +162,24 @@ def test_restored_weights_answer_as_they_did(base: Path, rows: Path, tmp_path: P
         assert model.loss(data.validation) == loss
 
 
+@pytest.mark.parametrize(("stage", "loaded"), [("evaluate", 1), ("export", 0)])
+def test_a_run_that_measures_nothing_loads_no_weights(
+    base: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, loaded: int
+) -> None:
+    with opened(make(base, rows, tmp_path, f"stages=[data,{stage}]", "adapter=full")) as (model, data):
+        load, seen = model.load, list[Path]()
+
+        def noted(folder: Path, config: Any) -> Any:
+            seen.append(folder)
+            return load(folder, config)
+
+        monkeypatch.setattr(model, "load", noted)
+        model.restore(base)  # weights of the model itself
+        assert seen == [base] * loaded
+        assert model.loss(data.validation) > 0
+        assert seen == [base]
+
+
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])
 def test_a_quantized_base_trains_an_adapter_on_this_machine(
     base: Path, rows: Path, tmp_path: Path, quantization: str

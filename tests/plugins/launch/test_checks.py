@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from framework import FrameworkError, testing
 from framework.api.plan import Plan
-from framework.api.process_group import Engine, Member, ProcessGroup, member
+from framework.api.process_group import Engine, Evaluation, Member, ProcessGroup, member
 from framework.api.protocols import Launcher
 from framework.plan.load import load_config
 from framework.plan.make import make_plan
@@ -34,7 +35,10 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_two_processes_are_planned(engine: str) -> None:
     plan = planned(f"launch={engine}", *(CPU if engine == "ddp" else ("launch.processes=2", "plan.gpu=24GiB")))
     config: GroupConfig = plan.launch.config
-    assert config.group() == ProcessGroup(Engine(engine), 2)
+    expected = ProcessGroup(Engine(engine), 2)
+    if engine == "fsdp2":
+        expected = replace(expected, evaluation=Evaluation.auto, on_each_machine=2)
+    assert config.group() == expected
     assert config.group().sharded == (engine == "fsdp2")
     assert plan.batch == 2 * planned().batch
 
@@ -70,6 +74,10 @@ def test_shards_over_fewer_processes_have_replicas(size: str, made: tuple[int, i
         (
             ("launch=fsdp2", *CPU, "launch.dp_shard_size=1"),
             "launch.dp_shard_size=1 must be a whole number of at least 2",
+        ),
+        (
+            ("launch=fsdp2", "launch.processes=1", "launch.evaluation=split", "plan.gpu=24GiB"),
+            "launch.evaluation=split divides the layers over the GPUs of this machine, and here is one process: set ",
         ),
     ],
 )

@@ -152,7 +152,7 @@ def _read(model: Any, inputs: dict[str, Tensor], places: Tensor, settings: Gener
     once.max_new_tokens = 1
     out = model.generate(**before, generation_config=once, return_dict_in_generate=True)
     name = "cache" if "cache" in out else "past_key_values"
-    out[name].batch_select_indices(places.to(model.device))
+    out[name].batch_select_indices(places)  # on the CPU: the layers may be on several GPUs
     return {name: out[name]}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import transformers
+from accelerate import dispatch_model
 from transformers import AutoConfig, BitsAndBytesConfig, PreTrainedModel
 from transformers.quantizers import AutoHfQuantizer
 from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
@@ -133,7 +134,7 @@ def load(
         from framework_plugins.hf.load.sharded_weights import device_for_shards  # noqa: PLC0415 - for those who are in a group
 
         device = device_for_shards(group, machine, settings["quantization_config"])
-    settings["device_map"] = {"": device}
+    settings["device_map"] = machine.split or {"": device}
     frozen = peft_config is not None and plan.share and not group
     model = base_cache.shared_base(
         base_cache.files_key(folder, settings) if frozen else "",
@@ -168,6 +169,8 @@ def _read(place: ModelPlace, settings: dict[str, Any]) -> Any:
         model, info = auto_class(transformers, config.to_dict()).from_pretrained(
             place.folder, **given, config=config, output_loading_info=True, ignore_mismatched_sizes=True
         )
+    if len(places := settings["device_map"]) > 1 and len({*places.values()}) == 1:
+        dispatch_model(model, places, force_hooks=True)  # on a CPU; of several devices transformers does it
     if member() is None:  # in a group, one process may read for all, after the one that opened the model looked
         check_loaded(place, model, info)
     if settings["quantization_config"] is not None and model.device.type == "cpu":

@@ -60,7 +60,7 @@ def outside_text(model: PreTrainedModel) -> list[str]:
         return []
     decoder = model.get_decoder()
     kept = [name for name, part in model.named_modules() if part is decoder or part is model.get_output_embeddings()]
-    outside = list(_beside(model, "", kept))
+    outside = list(parts_beside(model, kept))
     start = next((f"{name}." for name, part in model.named_modules() if part is decoder and name), "")
     for name, part in decoder.named_children():
         towers = (inner for inner in part.modules() if isinstance(inner, PreTrainedModel))
@@ -69,12 +69,12 @@ def outside_text(model: PreTrainedModel) -> list[str]:
     return outside
 
 
-def _beside(module: nn.Module, place: str, kept: list[str]) -> Iterator[str]:
+def parts_beside(module: nn.Module, kept: list[str], place: str = "") -> Iterator[str]:
     """Give the outermost parts that neither are one of those to keep, nor hold one, nor are in one."""
     for name, part in module.named_children():
         path = f"{place}.{name}".removeprefix(".")
         if any(each.startswith(f"{path}.") for each in kept):
-            yield from _beside(part, path, kept)
+            yield from parts_beside(part, kept, path)
         elif path not in kept and "" not in kept:
             yield path
 

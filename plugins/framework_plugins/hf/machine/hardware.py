@@ -9,7 +9,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from framework import FrameworkError, Plan, Selection
 from framework.api import GIB, Gpu, count, cpu_cores, error_location, installed, summarize_error
 from framework.api.training import (
     CountedModelSource,
+    Evaluation,
     HasSubstitute,
     ModelSource,
     OptimizerFactory,
@@ -41,7 +42,7 @@ from framework_plugins.hf.settings.config import (
     Switch,
     fixed_dtype,
 )
-from framework_plugins.hf.settings.memory_plan import PassLimits, decides_passes, plan_passes
+from framework_plugins.hf.settings.memory_plan import PassLimits, decides_passes, footprint, plan_passes
 from framework_plugins.hf.settings.optimizers import BitsandbytesConfig, BuiltInConfig, StableAdamWConfig
 
 DTYPES = {Dtype.fp32: torch.float32, Dtype.bf16: torch.bfloat16, Dtype.fp16: torch.float16}
@@ -63,13 +64,18 @@ BF16_MARGIN = 1.3
 
 @dataclass(frozen=True)
 class Hardware:
-    """What was picked. `facts` describes it."""
+    """What was picked. `facts` describes it.
+
+    Attributes:
+        split: the parts of a model by name, and which device has each; empty if `device` has all of them.
+    """
 
     device: str
     dtype: torch.dtype
     checkpointing: bool
     optimizer: OptimizerFactory
     facts: dict[str, str] = field(default_factory=dict)
+    split: dict[str, str | int] = field(default_factory=dict)
 
 
 def pick(config: HFTrainerConfig, optimizer: Selection, gpu: int | None = None) -> Hardware:
@@ -327,12 +333,10 @@ def choose_passes(
     gpu = available_gpu(machine) if machine.device == "cuda" else None
     if gpu is None:  # where passes of average rows may be longer, and what the first and the last share, all do
         mean, shared = math.ceil(sum(map(len, rows)) / len(rows)), common_prefix_length(min(rows), max(rows))
-    try:
-        stored = source.parameters() if isinstance(source, CountedModelSource) else 0
-        shape = Shape.from_config(source.config_json(), stored)
-        limits, needs = plan_passes(plan, shape, gpu, longest, shared, mean)
-    except FrameworkError:  # of a shape that the arithmetic does not know
+    shape = _known_shape(source)
+    if shape is None:
         return machine, asked
+    limits, needs = plan_passes(plan, shape, gpu, longest, shared, mean)
     if gpu:
         high = estimate(shape, needs).high / GIB
         room = f"at most {high:.1f} GiB are needed, and {gpu.usable / GIB:.1f} are free"
@@ -342,6 +346,48 @@ def choose_passes(
     if limits.kept is not None:
         machine.facts[CHECKPOINTING] = f"only in passes of more than {count(limits.kept, 'token')}"
     return replace(machine, checkpointing=machine.checkpointing and limits.kept is None), limits
+
+
+def _known_shape(source: ModelSource) -> Shape | None:
+    """Return what a model is made of; None if the arithmetic does not know such a model."""
+    try:
+        stored = source.parameters() if isinstance(source, CountedModelSource) else 0
+        return Shape.from_config(source.config_json(), stored)
+    except FrameworkError:
+        return None
+
+
+def evaluation_devices(machine: Hardware, plan: Plan, source: ModelSource) -> Sequence[str | int]:
+    """Return the devices that the layers of a model are divided over before and after a training; empty: they are not.
+
+    On a CPU, which has one memory, that spares nothing: it can be tried there.
+
+    Raises:
+        FrameworkError: there are fewer GPUs than processes are asked for.
+    """
+    group = plan.launch.config.group()
+    if group is None or not group.sharded or group.evaluation is Evaluation.whole:
+        return ()
+    devices, why = group.on_each_machine, "launch.evaluation=split"
+    if group.evaluation is Evaluation.auto:
+        shape = _known_shape(source) if machine.device == "cuda" else None
+        if shape is None:
+            return ()
+        gpu = available_gpu(machine)
+        devices = footprint(plan, shape, gpu, plan.training.max_seq_length, 0).evaluated_on
+        why = f"one GPU, with {gpu.usable / GIB:.1f} GiB, cannot hold all of them"
+    if devices <= 1:
+        return ()
+    if machine.device == "cpu":
+        machine.facts["evaluation"] = f"layers split into {devices} parts on the CPU ({why})"
+        return ["cpu"] * devices
+    if devices > (here := torch.cuda.device_count()):
+        raise FrameworkError(
+            f"launch.processes={devices}: the model is split over as many GPUs while it is evaluated, and "
+            f"{count(here, 'GPU')} can be seen: set launch.processes={here}"
+        )
+    machine.facts["evaluation"] = f"layers split over {devices} GPUs ({why})"
+    return range(devices)  # by number, since accelerate begins with the smallest
 
 
 def peak_memory(device: str) -> int:

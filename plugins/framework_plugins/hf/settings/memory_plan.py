@@ -17,6 +17,7 @@ from framework import FrameworkError, Plan, Stage
 from framework.api import Gpu, host_memory
 from framework.api.training import (
     Attention,
+    Evaluation,
     Loss,
     MemoryReduction,
     MemorySettings,
@@ -99,6 +100,8 @@ EMBEDDING_NAME, HEAD_NAME = "embed_tokens", "lm_head"
 """What models like Llama call them."""
 MIN_ANSWERS = 2
 """Fewer answers to a prompt cannot be compared."""
+EVALUATION_MARGIN = 1.15
+"""How many times the memory that is estimated for an evaluation one GPU must have to hold all layers."""
 MIN_USEFUL_RANK = 8
 """Below it an adapter learns little."""
 
@@ -196,12 +199,14 @@ def plan_passes(
         evaluated_length=longest,
         answer_rows=answers[0],
         answer_tokens=answers[1],
+        evaluated_on=int(_evaluates(plan)),
         processes=group.processes if group else 1,
         sharded=group is not None and group.sharded,
         shard_size=group.shard_size if group else 0,
         offloaded_weights=group is not None and group.cpu_offload,
     )
     settings = replace(settings, merged=_merged_bytes(plan, shape, settings, on_gpu=on_gpu))
+    settings = replace(settings, evaluated_on=_evaluated_on(plan, shape, settings, gpu if on_gpu else None))
     if (
         not on_gpu
         and tree
@@ -311,6 +316,32 @@ def decides_passes(plan: Plan) -> bool:
     """
     known = isinstance(plan.adapter.config, LoraAdapterConfig | FullConfig)
     return plan.trainer.config.checkpoints_later and known and plan.launch.config.group() is None
+
+
+def _evaluated_on(plan: Plan, shape: Shape, settings: MemorySettings, gpu: Gpu | None) -> int:
+    """Return over how many GPUs a model that is trained in pieces is split while it is evaluated; 0: it is not.
+
+    By the longest rows that may come: the model is opened before they are known.
+    """
+    group = plan.launch.config.group()
+    if group is None or not group.sharded or not settings.evaluated_on or group.evaluation is Evaluation.whole:
+        return settings.evaluated_on
+    if group.evaluation is Evaluation.auto:
+        longest = plan.training.max_seq_length
+        rows, tokens = _answers(plan, longest)
+        whole = replace(settings, evaluated_length=longest, answer_rows=rows, answer_tokens=tokens)
+        made = estimate(shape, whole)
+        added = max((made.phases.get(name, 0) for name in ("evaluation", "answers")), default=0)
+        if gpu is None or (made.resident + added) * EVALUATION_MARGIN <= gpu.usable:
+            return 1
+    here: int = group.on_each_machine
+    return here
+
+
+def _evaluates(plan: Plan) -> bool:
+    """Whether the model is run outside its training too; an export that is checked answers prompts."""
+    stages = {*Stage} if plan.stages == (Stage.plan,) else {*plan.stages}
+    return bool({Stage.baseline, Stage.evaluate, Stage.export} & stages)
 
 
 def _answers(plan: Plan, longest: int) -> tuple[int, int]:
@@ -579,6 +610,8 @@ def reductions(plan: Plan) -> Iterator[MemoryReduction]:
             {"launch.dp_shard_size": group.processes}, "traffic: all processes gather the weights from each other"
         )
     if group and group.sharded:  # the optimizers of 8 bits cannot be cut into pieces
+        if group.evaluation is Evaluation.whole and group.on_each_machine > 1:
+            yield MemoryReduction({"launch.evaluation": Evaluation.split}, "time: one process answers all prompts", 0)
         yield from _smaller_weights(plan)
         return
     optimizer = plan.optimizer.config

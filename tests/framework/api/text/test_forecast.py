@@ -56,6 +56,11 @@ def test_a_group_is_told_with_what_its_processes_receive(traffic: Traffic, told:
     assert facts["group"] == told
 
 
+def test_a_model_that_is_split_for_its_evaluation_is_so_in_the_plan() -> None:
+    facts = {fact.name: fact.text for fact in forecast_facts(replace(PLAIN, memory=replace(MEMORY, evaluated_on=8)))}
+    assert facts["evaluation"] == "the layers are split over 8 GPUs of one machine; tested on a CPU only"
+
+
 def test_what_does_not_fit_comes_with_its_changes() -> None:
     memory = replace(MEMORY, fit_status=FitStatus.too_large, rows_known=False)
     changes = [

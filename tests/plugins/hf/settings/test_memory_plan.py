@@ -89,6 +89,9 @@ def test_lora_on_a_gpu_keeps_the_base_in_16_bits_and_the_adapter_in_32() -> None
         ([*EIGHT, "launch=fsdp2"], "pieces", 8),
         ([*EIGHT, "launch=fsdp2", "launch.dp_shard_size=4"], "pieces", 4),
         ([*EIGHT, "launch=fsdp2", "launch.cpu_offload=true"], "offloaded_weights", True),
+        ([*EIGHT, "launch=fsdp2"], "evaluated_on", 1),
+        ([*EIGHT, "launch=fsdp2", "launch.evaluation=split"], "evaluated_on", 8),
+        ([*EIGHT[:2], "launch=fsdp2", "launch.evaluation=split", "stages=[data,train]"], "evaluated_on", 0),
         ([*EIGHT, "launch=ddp"], "pieces", 1),
         ([*EIGHT, "launch=ddp"], "processes", 8),
         ([*EIGHT, "launch=ddp"], "loss", Loss.learned),
@@ -269,6 +272,15 @@ def test_adapted_layers_are_named_as_the_arithmetic_names_them() -> None:
     assert targets(adapter, SHAPE) == ("q", "v")
 
 
+def test_a_model_that_one_gpu_cannot_hold_is_split_while_it_is_evaluated() -> None:
+    small, words = Gpu("small", GIB, round((CONTEXT + 0.3) * GIB)), (*EIGHT, "launch=fsdp2")
+    assert settings(*words, gpu=small).evaluated_on == 8
+    assert settings(*words, gpu=None).evaluated_on == 1
+    assert settings(*words, "launch.evaluation=whole", gpu=small).evaluated_on == 1
+    peaks = [estimate(SHAPE, settings(*words, *more, gpu=small)) for more in ((), ("launch.evaluation=whole",))]
+    assert peaks[0].phases["evaluation"] < peaks[1].phases["evaluation"]
+
+
 def test_every_saving_saves_or_costs_nothing_and_can_be_taken() -> None:
     words = ["adapter.r=32", "trainer.per_device_train_batch_size=4", "trainer.gradient_checkpointing=disabled"]
     some = plan(*words)
@@ -284,8 +296,9 @@ def test_pieces_are_not_made_smaller_by_what_cannot_be_cut() -> None:
     words = [*EIGHT, "optimizer=adamw_torch"]
     one, cut = (
         {key for reduction in reductions(plan(*more)) for key in reduction.settings}
-        for more in (words[3:], [*words, "launch=fsdp2"])
+        for more in (words[3:], [*words, "launch=fsdp2", "launch.evaluation=whole"])
     )
+    assert "launch.evaluation" in cut
     assert {"optimizer", "quantization"} <= one
     assert "quantization" in cut
     assert not {"optimizer", "launch.dp_shard_size"} & cut
