@@ -124,7 +124,8 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
 
 @pytest.fixture(scope="module")
 def alone(nodes: Nodes) -> dict[str, np.ndarray]:
-    return nodes.place.alone("alone")
+    nodes.place.alone("alone")
+    return nodes.place.weights("alone")
 
 
 def test_two_nodes_train_as_one_process_does(nodes: Nodes, alone: dict[str, np.ndarray]) -> None:

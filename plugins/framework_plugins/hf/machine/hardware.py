@@ -31,7 +31,6 @@ from framework.api.training import (
     TrainedWeight,
     estimate,
 )
-from framework_plugins.hf.packing.tree import common_prefix_length
 from framework_plugins.hf.settings.config import (
     CPU_DTYPE,
     CPU_LIMIT,
@@ -328,11 +327,11 @@ def choose_passes(
     asked = PassLimits(plan.trainer.config.pass_tokens)
     if not decides_passes(plan):
         return machine, asked
-    rows = [row.input_ids for group in groups for row in group.rows]
+    rows = [[*row.input_ids] for group in groups for row in group.rows]
     longest, mean, shared = max(map(len, rows)), None, 0
     gpu = available_gpu(machine) if machine.device == "cuda" else None
     if gpu is None:  # where passes of average rows may be longer, and what the first and the last share, all do
-        mean, shared = math.ceil(sum(map(len, rows)) / len(rows)), common_prefix_length(min(rows), max(rows))
+        mean, shared = math.ceil(sum(map(len, rows)) / len(rows)), len(os.path.commonprefix(rows))  # noqa: RUF071 - of tokens
     shape = _known_shape(source)
     if shape is None:
         return machine, asked

@@ -13,6 +13,7 @@ from transformers import BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
 from framework import FrameworkError
 from framework.api.data import answer_rows
 from framework.api.records import Message, Prompt
+from framework.api.schema import SamplingParams
 from framework.util.gpus import CONTEXT, Gpu
 from framework.util.host import GIB
 from framework_plugins.hf.load.split_weights import device_map
@@ -38,7 +39,7 @@ def measured(model: HFModel, rows: Any) -> dict[str, Any]:
 
     with model.as_base():
         base = answers(), model.loss(rows)
-    drawn = model.sample(prompts, 2, max_new_tokens=6, temperature=1.0, top_p=1.0, seed=1)
+    drawn = model.sample(prompts, SamplingParams(2, 6, seed=1))
     return {
         "base": base[0],
         "answers": answers(),
