@@ -107,14 +107,12 @@ class PassLimits:
     """How large the passes of a training are.
 
     Attributes:
-        tokens: of a pass; 0: rows decide.
+        tokens: of a pass; 0: `trainer.per_device_train_batch_size` rows.
         kept: tokens of the longest pass that keeps its activations; None: all do, or none, as checkpointing is set.
-        rows: of a pass that is a tree; 0: `trainer.per_device_train_batch_size`.
     """
 
     tokens: int = 0
     kept: int | None = None
-    rows: int = 0
 
 
 def footprint(
@@ -199,19 +197,14 @@ def plan_passes(
         sharded=group is not None and group.sharded,
         offloaded_weights=group is not None and group.cpu_offload,
     )
-    if (
-        not on_gpu
-        and tree
-        and config.gradient_accumulation_steps > 1
-        and not config.pass_tokens
-        and decides_passes(plan)
-    ):
+    more_passes = config.gradient_accumulation_steps > 1 and not config.pass_tokens
+    if not on_gpu and tree and more_passes and decides_passes(plan):
         step = grouped.per_device_train_batch_size * config.gradient_accumulation_steps
-        whole = replace(grouped, per_device_train_batch_size=step, gradient_accumulation_steps=1)
-        rows, length = _largest_pass(whole, longest, shared, mean or longest, on_gpu=False, tree=True)
-        larger = replace(settings, rows=rows, length=length)
-        if estimate(shape, larger).high <= cpu_room():
-            return PassLimits(rows=config.per_device_train_batch_size * config.gradient_accumulation_steps), larger
+        whole = _cut_into_trees(step, longest, shared, sys.maxsize)[0]
+        larger = replace(settings, rows=1, length=min(whole, CPU_PASS_TOKENS))
+        small = grouped.per_device_train_batch_size * longest < CPU_PASS_TOKENS
+        if small and estimate(shape, larger).high <= cpu_room():
+            return PassLimits(CPU_PASS_TOKENS), larger
     if gpu is None or not on_gpu or not decides_passes(plan):
         return PassLimits(config.pass_tokens), settings
     unit, step = math.ceil(plan.cost.rows) * longest, grouped.per_device_train_batch_size
