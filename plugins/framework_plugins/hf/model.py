@@ -70,7 +70,7 @@ from framework_plugins.hf.packing.parts import Packer
 from framework_plugins.hf.score import scoring
 from framework_plugins.hf.score.divergence import DivergenceFromBase
 from framework_plugins.hf.score.scoring import Evaluation
-from framework_plugins.hf.settings.config import HFTrainerConfig, Packing
+from framework_plugins.hf.settings.config import HFTrainerConfig
 from framework_plugins.hf.settings.library_fields import EVA
 from framework_plugins.hf.settings.memory_plan import PassLimits
 from framework_plugins.hf.tokens import chat, template_switches
@@ -440,8 +440,7 @@ class HFModel:
         if self.asks:
             losses = losses.at_temperature(getattr(self.plan.method.config, "temperature", 1.0))
             per_prompt = math.ceil(self.plan.cost.rows)  # all answers to a prompt
-        rows = limits.rows if losses.packing is Packing.tree else 0
-        packer = self.packer(losses, per_prompt * (rows or self.config.per_device_train_batch_size))
+        packer = self.packer(losses, per_prompt * self.config.per_device_train_batch_size)
         if limits.tokens:
             packer = replace(packer, tokens=limits.tokens, small_passes=False)
         if not objective.linear:

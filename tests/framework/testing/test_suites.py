@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from framework import testing
 from tests.framework.testing.broken import PLUGIN
 from tests.framework.testing.test_objective_suites import SEEN
 from tests.framework.testing.test_rollout_suite import SEEN as OF_ROLLOUTS

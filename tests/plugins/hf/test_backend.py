@@ -42,8 +42,8 @@ def test_a_gpu_makes_passes_as_large_as_fit_and_keeps_what_leaves_room(
 ) -> None:
     with opened(make(base, rows, tmp_path)) as (model, data):
         plan, source = model.plan, model.source
-        assert hardware.choose_passes(model.machine, plan, source, data.train) == (model.machine, PassLimits(rows=8))
-        assert model.facts["passes"] == "of up to 8 rows, which are all of a step"
+        assert hardware.choose_passes(model.machine, plan, source, data.train) == (model.machine, PassLimits(1024))
+        assert model.facts["passes"] == "of at most 1,024 tokens"
         card = dataclasses.replace(model.machine, device="cuda", checkpointing=True)
         for size, on in ((2 * GIB, False), (GIB // 2, True)):
             monkeypatch.setattr(hardware, "available_gpu", lambda _, size=size: Gpu("a GPU", size, size))

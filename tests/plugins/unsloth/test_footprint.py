@@ -32,7 +32,7 @@ def test_on_a_gpu_rows_are_padded_and_states_lie_in_the_cpus_memory(tmp_path: Pa
     padded = told("hf", "rtx4090", tmp_path, "trainer.packing=pad")
     # The size of a pass is not decided by the plan; of two rows, one is padded and masked.
     two = dataclasses.replace(padded, rows=2, length=512, masked=True, attention=Attention.sdpa)
-    assert unsloth == dataclasses.replace(two, offloaded=True, checkpointing=True)
+    assert unsloth == dataclasses.replace(two, offloaded=True, checkpointing=True, attention_choice="")
 
 
 def test_without_checkpointing_nothing_is_moved(tmp_path: Path) -> None:

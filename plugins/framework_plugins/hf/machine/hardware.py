@@ -340,8 +340,8 @@ def choose_passes(
         high = estimate(shape, needs).high / GIB
         room = f"at most {high:.1f} GiB are needed, and {gpu.usable / GIB:.1f} are free"
         machine.facts["passes"] = f"of at most {count(limits.tokens, 'token')} ({room})"
-    elif limits.rows:
-        machine.facts["passes"] = f"of up to {count(limits.rows, 'row')}, which are all of a step"
+    elif limits.tokens:
+        machine.facts["passes"] = f"of at most {count(limits.tokens, 'token')}"
     if limits.kept is not None:
         machine.facts[CHECKPOINTING] = f"only in passes of more than {count(limits.kept, 'token')}"
     return replace(machine, checkpointing=machine.checkpointing and limits.kept is None), limits

@@ -111,14 +111,12 @@ class PassLimits:
     """How large the passes of a training are.
 
     Attributes:
-        tokens: of a pass; 0: rows decide.
+        tokens: of a pass; 0: `trainer.per_device_train_batch_size` rows.
         kept: tokens of the longest pass that keeps its activations; None: all do, or none, as checkpointing is set.
-        rows: of a pass that is a tree; 0: `trainer.per_device_train_batch_size`.
     """
 
     tokens: int = 0
     kept: int | None = None
-    rows: int = 0
 
 
 def footprint(
@@ -207,19 +205,14 @@ def plan_passes(
     )
     settings = replace(settings, merged=_merged_bytes(plan, shape, settings, on_gpu=on_gpu))
     settings = replace(settings, evaluated_on=_evaluated_on(plan, shape, settings, gpu if on_gpu else None))
-    if (
-        not on_gpu
-        and tree
-        and config.gradient_accumulation_steps > 1
-        and not config.pass_tokens
-        and decides_passes(plan)
-    ):
+    more_passes = config.gradient_accumulation_steps > 1 and not config.pass_tokens
+    if not on_gpu and tree and more_passes and decides_passes(plan):
         step = grouped.per_device_train_batch_size * config.gradient_accumulation_steps
-        whole = replace(grouped, per_device_train_batch_size=step, gradient_accumulation_steps=1)
-        rows, length = _largest_pass(whole, longest, shared, mean or longest, on_gpu=False, tree=True)
-        larger = replace(settings, rows=rows, length=length)
-        if estimate(shape, larger).high <= cpu_room():
-            return PassLimits(rows=config.per_device_train_batch_size * config.gradient_accumulation_steps), larger
+        whole = _cut_into_trees(step, longest, shared, sys.maxsize)[0]
+        larger = replace(settings, rows=1, length=min(whole, CPU_PASS_TOKENS))
+        small = grouped.per_device_train_batch_size * longest < CPU_PASS_TOKENS
+        if small and estimate(shape, larger).high <= cpu_room():
+            return PassLimits(CPU_PASS_TOKENS), larger
     if gpu is None or not on_gpu or not decides_passes(plan):
         return PassLimits(config.pass_tokens), settings
     together = 1 if plan.cost.apart else math.ceil(plan.cost.rows)

@@ -131,24 +131,26 @@ def test_passes_on_a_gpu_are_as_large_as_fit_and_keep_activations_up_to_a_size(
 
 
 @pytest.mark.parametrize(
-    ("words", "room", "rows"),
+    ("words", "room", "tokens"),
     [
-        ((), 10**12, 8),
-        ((), 10**9, 0),  # rows as configured, where all of a step may not fit
+        ((), 10**12, 1024),
+        ((), 10**9, 0),  # rows as configured, where as many tokens may not fit
         (("trainer.gradient_accumulation_steps=1",), 10**12, 0),  # they are all of a step
+        (("trainer.per_device_train_batch_size=11",), 10**12, 0),  # they are more
         (("trainer.packing=pad",), 10**12, 0),
         (("adapter.lora_dropout=0.1",), 10**12, 0),
-        (("trainer.tokens_per_pass=512",), 10**12, 0),
+        (("trainer.tokens_per_pass=512",), 10**12, 512),
     ],
 )
-def test_a_pass_on_a_cpu_may_have_all_rows_of_a_step_where_they_fit(
-    words: tuple[str, ...], room: int, rows: int, monkeypatch: pytest.MonkeyPatch
+def test_a_pass_on_a_cpu_has_1024_tokens_where_so_many_fit(
+    words: tuple[str, ...], room: int, tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory_plan, "cpu_room", lambda: room)
     some = plan("trainer.per_device_train_batch_size=2", "trainer.gradient_accumulation_steps=4", *words)
     limits, needs = plan_passes(some, SHAPE, None, 100, 60)
-    assert limits.rows == rows
-    assert needs.tokens == 60 + 8 * 40 or not rows
+    assert limits.tokens == tokens
+    assert needs.tokens == 60 + 8 * 40 or tokens != 1024
+    assert plan_passes(some, SHAPE, None, 300, 0)[1].tokens == 1024 or tokens != 1024
 
 
 @pytest.mark.parametrize(
