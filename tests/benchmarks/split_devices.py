@@ -37,13 +37,17 @@ VOCABULARY, FIRST = 320, DEVICES[0]
 ROWS = [TokenRow([1, 2, 3, 4, 5], [IGNORE, IGNORE, 3, 4, 5]), TokenRow([1, 2, 6], [IGNORE, 2, 6])]
 
 
-def split(config: dict[str, Any]) -> Any:
-    """Return a model without numbers whose layers are divided over the devices."""
+def empty_model(config: dict[str, Any]) -> Any:
+    """Return a model without memory."""
     for part in (config, config.get("text_config", config)):
         part["pad_token_id"] = 0
     made = AutoConfig.for_model(**config)
     with torch.device("meta"):
-        model: Any = auto_class(transformers, made.to_dict()).from_config(made).eval()
+        return auto_class(transformers, made.to_dict()).from_config(made).eval()
+
+
+def split(model: Any) -> None:
+    """Divide the layers of a model over the devices; its tensors become fake ones."""
     places = device_map(model, DEVICES, None)
     assert {*places.values()} == {*DEVICES}
     known: dict[int, tuple[Any, Any]] = {}
@@ -56,7 +60,6 @@ def split(config: dict[str, Any]) -> Any:
                 tensors[key] = known[id(tensor)][1]
     with patch("accelerate.big_modeling.find_tied_parameters", lambda _: []):  # fake ones are all at one address
         dispatch_model(model, places, main_device=FIRST, skip_keys=model._skip_keys_device_placement)  # noqa: SLF001 - as transformers does
-    return model
 
 
 @contextmanager
@@ -110,8 +113,9 @@ def main() -> int:
     for name, twin in TWINS.items():
         if twin.package and not find_spec(twin.package):
             continue
+        model = empty_model(twin.config(VOCABULARY))
         with fake(), patch.object(torch, "tensor", tensor):
-            model = split(twin.config(VOCABULARY))
+            split(model)
             found = [tried(step, model) for step in (losses, answers)]
         mixed = mixed or any(each.startswith("MIXED") for each in found)
         print(f"{name}: losses {found[0]}, answers {found[1]}", flush=True)  # noqa: T201 - a program
