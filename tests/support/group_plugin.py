@@ -79,15 +79,17 @@ def _end(rank: int, wanted: str) -> None:
 
 
 def _be_late() -> None:
-    from framework_plugins.hf.train.distributed.training import GroupTrainer
+    from transformers import trainer
 
-    plain = GroupTrainer.store_flos
+    plain = trainer.sort_checkpoints
 
-    def store_flos(self: GroupTrainer) -> None:
-        plain(self)  # all of them add up there
+    def sort_checkpoints(output_dir: str, **named: Any) -> list[str]:
         time.sleep(1)
+        os.scandir(output_dir).close()  # it is gone between two calls of the original now and then
+        found: list[str] = plain(output_dir=output_dir, **named)
+        return found
 
-    GroupTrainer.store_flos = store_flos  # type: ignore[method-assign] # in a test's own process
+    trainer.sort_checkpoints = sort_checkpoints
 
 
 def _tell(rank: int, folder: str) -> None:
