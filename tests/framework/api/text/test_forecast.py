@@ -34,6 +34,23 @@ def test_what_fits_asks_for_no_attention() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("traffic", "told"),
+    [
+        (Traffic(8, 1, 3 * GIB, 0), "8 shards; each process receives 3.0 GiB in a pass from other shards"),
+        (Traffic(1, 4, 0, GIB // 2), "4 replicas; each process receives 0.50 GiB in a step from other replicas"),
+        (
+            Traffic(8, 2, 3 * GIB, GIB // 2),
+            "2 replicas of 8 shards; each process receives 3.0 GiB in a pass from other shards and 0.50 GiB in a step "
+            "from other replicas",
+        ),
+    ],
+)
+def test_a_group_is_told_with_what_its_processes_receive(traffic: Traffic, told: str) -> None:
+    facts = {fact.name: fact.text for fact in forecast_facts(replace(PLAIN, traffic=traffic))}
+    assert facts["group"] == told
+
+
 def test_what_does_not_fit_comes_with_its_changes() -> None:
     memory = replace(MEMORY, fit_status=FitStatus.too_large, rows_known=False)
     changes = [
@@ -88,23 +105,6 @@ def test_published_speeds_are_named_and_a_price_is_worked_out() -> None:
 )
 def test_times_are_reported_as_people_say_them(seconds: float, text: str) -> None:
     assert roughly(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("traffic", "told"),
-    [
-        (Traffic(8, 1, 3 * GIB, 0), "8 shards; each process receives 3.0 GiB in a pass from other shards"),
-        (Traffic(1, 4, 0, GIB // 2), "4 replicas; each process receives 0.50 GiB in a step from other replicas"),
-        (
-            Traffic(8, 2, 3 * GIB, GIB // 2),
-            "2 replicas of 8 shards; each process receives 3.0 GiB in a pass from other shards and 0.50 GiB in a step "
-            "from other replicas",
-        ),
-    ],
-)
-def test_a_group_is_told_with_what_its_processes_receive(traffic: Traffic, told: str) -> None:
-    facts = {fact.name: fact.text for fact in forecast_facts(replace(PLAIN, traffic=traffic))}
-    assert facts["group"] == told
 
 
 def test_the_learning_rate_is_drawn_from_the_first_step_to_the_last() -> None:
