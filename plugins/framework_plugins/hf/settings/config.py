@@ -257,7 +257,7 @@ class HFTrainerConfig(TrainerConfig):
     """Tokens of a forward and backward pass, padding included, whatever `per_device_train_batch_size` is: that times
     `gradient_accumulation_steps` is the number of rows in a step, which stays the same. auto: on a GPU as many as the
     plan finds room for; on a CPU, with packing=tree, 1,024 if that is more than `per_device_train_batch_size` of the
-    longest rows have, and fits; otherwise, and in a group of processes, those of that many rows."""
+    longest rows have, and half of the memory holds them; otherwise, and in a group, those of that many rows."""
     packing: Annotated[Packing, ~Affects.resume] = Packing.tree
     """tree: a prefix that rows share is computed once, exactly; pad: rows side by side, with padding; none: rows one by
     one. If a tree would not be the same training, the run has rows side by side, on a GPU without padding where its

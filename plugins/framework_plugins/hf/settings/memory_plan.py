@@ -635,7 +635,7 @@ def _smaller_passes(config: HFTrainerConfig) -> Iterator[MemoryReduction]:
         rows, accumulated = rows // divisor, accumulated * divisor
         smaller = {"trainer.per_device_train_batch_size": rows, "trainer.gradient_accumulation_steps": accumulated}
         yield MemoryReduction(smaller, "nothing: the same rows in a step, in smaller passes", price=0)
-    if accumulated > 1 and not config.pass_tokens:  # on a CPU a pass may have all rows of a step
+    if accumulated > 1 and not config.pass_tokens:  # on a CPU a pass may have twice as many
         smaller = {"trainer.tokens_per_pass": MIN_KEPT_TOKENS}
         yield MemoryReduction(smaller, "nothing: the same rows in a step, in smaller passes", price=0)
     if config.gradient_checkpointing is not Switch.enabled:
