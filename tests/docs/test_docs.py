@@ -59,7 +59,7 @@ RECORDS = [
     records.Finding,
     records.ViewedRow, records.Piece, records.EvalResult, records.Measure, records.Sample,
     records.ExportResult, records.Verdict, records.Concern,
-    records.Forecast, records.Memory, records.SuggestedChange, records.Work, records.Disk,
+    records.Forecast, records.Memory, records.SuggestedChange, records.Traffic, records.Work, records.Disk,
     records.ExportNeed,
     environment.Environment, environment.Commit, run_folder.Status,
     records.Sweep, records.Trial, records.Ranking, records.Point, records.Lead,

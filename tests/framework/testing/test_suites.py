@@ -317,6 +317,7 @@ def failures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "test", "message"),
     [(option, test, message) for _, option, test, message in CASES]

@@ -335,7 +335,10 @@ def choose_passes(
     shape = _known_shape(source)
     if shape is None:
         return machine, asked
-    limits, needs = plan_passes(plan, shape, gpu, longest, shared, mean)
+    try:
+        limits, needs = plan_passes(plan, shape, gpu, longest, shared, mean)
+    except FrameworkError:  # of layers that are estimated on GPUs only
+        return machine, asked
     if gpu:
         high = estimate(shape, needs).high / GIB
         room = f"at most {high:.1f} GiB are needed, and {gpu.usable / GIB:.1f} are free"
