@@ -56,6 +56,9 @@ print(any(each["is_expandable"] for each in torch.cuda.memory_snapshot()))
     assert done.stdout.split()[-1] == str(sys.platform == "linux" and "microsoft" not in os.uname().release.lower())
 
 
+@pytest.mark.parametrize(
+    "device", [pytest.param("cpu", marks=pytest.mark.slow), pytest.param("cuda", marks=pytest.mark.gpu)]
+)
 def test_an_export_is_compared_where_the_model_is(base: Path, rows: Path, tmp_path: Path, device: str) -> None:
     """In fp32 both devices give the same logits, and in 16 bits in memory a card gives them too."""
     adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(base), LoraConfig(r=4, target_modules="all-linear"))
