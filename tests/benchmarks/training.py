@@ -190,8 +190,6 @@ def run(command: Sequence[str], log: Path) -> tuple[float, float]:
 
 Contender = tuple[str, str, Path, int]
 """Its name, its kind, its Python and its rows per pass."""
-TOKENS = 1024
-"""Of a pass, of the contender that is named by it."""
 
 
 def contenders(arguments: argparse.Namespace) -> Iterator[Contender]:
@@ -206,7 +204,6 @@ def contenders(arguments: argparse.Namespace) -> Iterator[Contender]:
     python = Path(arguments.environments, "trl", "bin", "python")
     if arguments.halves:
         yield "framework, 4 x 2", "framework", Path(sys.executable), BATCH // 2
-        yield f"framework, 4 x 2, {TOKENS} tokens", "framework", Path(sys.executable), BATCH // 2
         if python.is_file():
             yield "trl, 4 x 2", "trl", python, BATCH // 2
 
@@ -217,14 +214,14 @@ def once(
     """Train once; return the result, seconds until the first step, peak MiB, the adapter and the computed tokens."""
     from clock import Task  # type: ignore[import-not-found]
 
-    name, kind, python, batch = contender
+    _, kind, python, batch = contender
     target = Path(tempfile.mkdtemp(dir=folder))
     shape = (batch, BATCH // batch)
     if kind == "framework":
         command = [
             str(python), "-m", "framework", *words, f"plugins=[{PEERS / 'clock_logger.py'}]", "logger=[clock]",
             f"trainer.per_device_train_batch_size={shape[0]}", f"trainer.gradient_accumulation_steps={shape[1]}",
-            f"run_dir={target}/run", *([f"trainer.tokens_per_pass={TOKENS}"] if "tokens" in name else []),
+            f"run_dir={target}/run",
         ]  # fmt: skip
         start, memory = run(command, target / "log")
         result = json.loads((target / "run" / "result.json").read_text(encoding="utf-8"))

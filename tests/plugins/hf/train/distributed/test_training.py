@@ -361,7 +361,8 @@ def test_activations_that_are_computed_again_are_so_by_fsdp(run: Run, alone: Don
 
 @pytest.mark.slow
 def test_qlora_in_pieces_is_qlora(run: Run, seen: Seen) -> None:
-    close(run("nf4-alone", "quantization=nf4", *ALONE), run("nf4", "quantization=nf4", "launch=fsdp2", *TWO))
+    words = ("quantization=nf4", "optimizer.eps=1e-4")  # else AdamW takes a full step along gradients of rounding size
+    close(run("nf4-alone", *words, *ALONE), run("nf4", *words, "launch=fsdp2", *TWO))
     look_at_four_bits(seen(), "torch.float32")
 
 
