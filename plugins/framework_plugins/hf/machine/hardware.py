@@ -322,7 +322,7 @@ def choose_passes(
 ) -> tuple[Hardware, PassLimits]:
     """Return how large passes are, and the machine, without gradient checkpointing if most need none.
 
-    It is the plan's own arithmetic, with the memory that is free now instead of what the driver reported.
+    It is the plan's own arithmetic, on a GPU with the memory that is free now instead of what the driver reported.
     """
     asked = PassLimits(plan.trainer.config.pass_tokens)
     if not decides_passes(plan):
