@@ -11,7 +11,7 @@ from framework import FrameworkError, Plan, Stage
 from framework.api import EVAL_LOSS, count, gpu_count
 from framework.api.program import read_run
 from framework.api.training import OUTER_VARIABLES, WORKER, Engine, Evaluation, Member, outer_member
-from framework_plugins.launch.config import Fsdp2Config, GroupConfig, Where
+from framework_plugins.launch.config import Fsdp2Config, GroupConfig, Where, nodes
 
 GROUP_VARIABLES = {
     "LOCAL_RANK": ("-1",),
@@ -110,10 +110,9 @@ def _node_problems(plan: Plan, config: GroupConfig) -> Iterator[str]:
         yield f"launch.nodes={config.nodes}: {SHARED}"
     if plan.store:
         yield f"launch.nodes={config.nodes}: a run on an object store works on one machine: {SHARED}"
-    if config.on is Where.slurm:  # whose job says where its nodes meet
-        return
-    if config.on is Where.ray:
-        yield f"launch.nodes={config.nodes}: launch.on=ray runs on one node: set launch.on=slurm, or launch.nodes=1"
+    if config.on is not Where.local:  # which says where its nodes meet
+        if config.rendezvous:
+            yield f"launch.on={config.on.value} chooses the machines and where they meet: leave launch.rendezvous out"
         return
     host, _, port = (config.rendezvous or "").rpartition(":")
     if not (host and port.isdecimal() and 0 < int(port) < PORTS):
@@ -131,7 +130,7 @@ def problems(plan: Plan, config: GroupConfig) -> Iterator[str]:
             "launch.processes=2 or launch.evaluation=whole"
         )
     if Stage.train not in plan.stages and plan.stages != (Stage.plan,):
-        if config.starts_nodes:
+        if nodes(config) > 1 and outer_member() is None:
             yield f"launch.nodes={config.nodes}: machines train together, and stages has no train: set launch.nodes=1"
         return
     if outer_member() is None:
@@ -165,6 +164,13 @@ def _process_problems(plan: Plan, config: GroupConfig) -> Iterator[str]:
     if elsewhere:
         if config.processes is None:
             yield f"launch.processes has to be given with {elsewhere}: launch.processes=8"
+        # 0 may mean that another option of the cluster asks for them.
+        asked = {Where.slurm: config.slurm.gpus, Where.ray: config.ray.gpus}.get(config.on)
+        if asked and config.processes and asked < config.processes:
+            yield (
+                f"launch.{config.on.value}.gpus={asked}: a node has launch.processes={config.processes}, and each "
+                f"takes a GPU: set launch.processes={asked}, or leave launch.{config.on.value}.gpus out"
+            )
         return
     here = gpu_count()
     if not here and config.processes is None:

@@ -16,7 +16,7 @@ from framework import FrameworkError
 from framework.api import PrunedError, summarize_error
 from framework.api.program import DoesNotFitError, Interrupted, PickledPlan, end_with, error_traceback, run_plan
 
-FAILED, USER_MISTAKE, DOES_NOT_FIT, PRUNED, INTERRUPTED = 1, 2, 75, 76, 130
+FAILED, USER_MISTAKE, DOES_NOT_FIT, PRUNED, LOST, INTERRUPTED = 1, 2, 75, 76, 77, 130
 
 
 def main() -> int:

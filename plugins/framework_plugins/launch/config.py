@@ -28,7 +28,7 @@ class Where(Enum):
     slurm = "slurm"
     """In a job that Slurm starts when there is room; the command ends when the job is submitted."""
     ray = "ray"
-    """On a node of a Ray cluster; the command ends with the run."""
+    """On nodes of a Ray cluster; the command ends with the run."""
 
 
 @dataclass
@@ -57,16 +57,16 @@ class SlurmConfig:
 
 @dataclass
 class RayConfig:
-    """The node of `launch.on=ray`."""
+    """The nodes of `launch.on=ray`: one, or `launch.nodes`."""
 
     address: str | None = None
     """The cluster: auto, or HOST:PORT. null: what RAY_ADDRESS names, or a new cluster of this machine."""
     gpus: Annotated[int | None, Ge(0)] = None
-    """GPUs of the node. null: one for each process, or none with trainer.device=cpu."""
+    """GPUs of each node. null: one for each process, or none with trainer.device=cpu."""
     cpus: Annotated[int, Gt(0)] = 1
-    """CPU cores of the node that the run takes."""
+    """CPU cores that the run takes of each node."""
     failures: Annotated[int, Ge(0)] = 3
-    """How often the run starts again when its node or its process is lost; it continues from its checkpoint."""
+    """How often the run starts again when a node or a process is lost; it continues from its newest checkpoint."""
 
 
 @dataclass
@@ -74,11 +74,11 @@ class PlacedConfig(LaunchConfig):
     """What all options have: on which machine the run happens."""
 
     on: Annotated[Where, Affects.nothing] = Where.local
-    """Where the run happens: local, on this machine; slurm, in a job of Slurm; ray, on a node of a Ray cluster."""
+    """Where the run happens: local, on this machine; slurm, in a job of Slurm; ray, on nodes of a Ray cluster."""
     slurm: Annotated[SlurmConfig, Affects.nothing] = field(default_factory=SlurmConfig)
     """The job of `launch.on=slurm`."""
     ray: Annotated[RayConfig, Affects.nothing] = field(default_factory=RayConfig)
-    """The node of `launch.on=ray`."""
+    """The nodes of `launch.on=ray`."""
 
     def unreported(self) -> str:
         """Say that nobody waits for a job."""
@@ -126,7 +126,8 @@ class GroupConfig(PlacedConfig):
     @property
     def starts_nodes(self) -> bool:
         """Whether this process only starts those of its machine, and joins them with those of other machines."""
-        return (self.nodes or 1) > 1 and outer_member() is None and WORKER not in os.environ
+        asked = (self.nodes or 1) > 1 and self.on is Where.local
+        return asked and outer_member() is None and WORKER not in os.environ
 
     def writes(self) -> bool:
         """Whether this process runs the stages: the first of its group."""

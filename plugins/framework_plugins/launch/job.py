@@ -23,9 +23,10 @@ from pathlib import Path
 from framework import FrameworkError, Plan
 from framework.api.program import Interrupted, Launcher, PickledPlan, end_with, locked, pickle_plan
 from framework_plugins.launch.checks import GROUP_VARIABLE
-from framework_plugins.launch.child import INTERRUPTED, USER_MISTAKE
+from framework_plugins.launch.child import INTERRUPTED, LOST, USER_MISTAKE
 from framework_plugins.launch.config import Where
 from framework_plugins.launch.node import start_node
+from framework_plugins.launch.worker import LostError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,13 +63,13 @@ def started(work: Work, *words: str) -> Iterator[subprocess.Popen[bytes]]:
         yield process
 
 
-def on_node(plan: Plan, packed: PickledPlan, place: str) -> None:
-    """Start the processes of one of several nodes, which meet at a place."""
+def on_node(plan: Plan, packed: PickledPlan, place: str, *words: str) -> None:
+    """Start the processes of one of several nodes, which meet at a place, with more words for each of them."""
     with tempfile.TemporaryDirectory() as folder:  # which nobody else may read: the plan may hold secrets
         file = Path(folder, "plan")
         file.write_bytes(pickle.dumps(packed))
         config = dataclasses.replace(plan.launch.config, rendezvous=place)
-        start_node(plan, config, "framework_plugins.launch.job", ["--plan", str(file)])
+        start_node(plan, config, "framework_plugins.launch.job", ["--plan", str(file), *words])
 
 
 def main(words: Sequence[str]) -> int:
@@ -88,16 +89,18 @@ def main(words: Sequence[str]) -> int:
             threading.Thread(target=end_with, args=(sys.stdin.fileno(),), daemon=True).start()
         plan = packed.load()
         if given.rendezvous:
-            on_node(plan, packed, given.rendezvous)
+            held, errors = ["--held"] if given.held else [], ["--errors", str(given.errors)] if given.errors else []
+            on_node(plan, packed, given.rendezvous, *held, *errors)
             return 0
         launcher: Launcher = plan.launch.create()
         with nullcontext() if given.held or not plan.launch.config.writes() else locked(plan.run_dir):
             launcher.launch(plan)
     except FrameworkError as error:
         print(error, file=sys.stderr)  # noqa: T201 - as the program does
-        if given.errors:
+        is_lost = isinstance(error, LostError)
+        if given.errors and not (is_lost and given.errors.exists()):  # another process of the node has said why
             given.errors.write_text(str(error), encoding="utf-8")
-        return USER_MISTAKE
+        return LOST if is_lost else USER_MISTAKE
     except KeyboardInterrupt as error:
         return error.code if isinstance(error, Interrupted) else INTERRUPTED
     return 0

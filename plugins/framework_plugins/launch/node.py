@@ -31,7 +31,7 @@ def start_node(plan: Plan, config: GroupConfig, module: str, words: Sequence[str
 
     Raises:
         FrameworkError: the others did not come.
-        SystemExit: a process failed, and has said why.
+        SystemExit: a process failed, and has said why, or was killed: 128 and the number of the signal, as in shells.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(cpu_threads(config.on_each_node)))
     # It prints the frames of its own code for each connection that breaks.
@@ -64,7 +64,7 @@ def start_node(plan: Plan, config: GroupConfig, module: str, words: Sequence[str
         elastic_launch(settings, sys.executable)("-u", "-m", module, *words)
     except ChildFailedError as error:
         codes = [failure.exitcode for failure in error.failures.values()]
-        raise SystemExit(next((code for code in codes if code > 0), 1)) from None
+        raise SystemExit(next((code for code in codes if code > 0), 128 - codes[0])) from None
     except SignalException as error:
         raise Interrupted(error.sigval) from None
     except RendezvousError as error:

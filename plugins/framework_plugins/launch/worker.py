@@ -56,7 +56,7 @@ OF_GLOO = "gloo/transport"
 
 
 class LostError(FrameworkError):
-    """Another process of the group is gone. Its own error, if it has one, is the cause."""
+    """A process of the group is gone: killed, or ended by an error of its own, which is then the cause."""
 
 
 @contextmanager

@@ -207,6 +207,14 @@ def test_a_gpu_that_a_process_of_the_group_lacks_is_reported(monkeypatch: pytest
             "launch.nodes=2: set run_dir=FOLDER on a",
         ),
         (("launch.rendezvous=a:1",), "launch.rendezvous is where several machines meet: set launch.nodes=2 as well"),
+        (
+            ("launch.nodes=2", "launch.rendezvous=a:1", "launch.on=ray"),
+            "launch.on=ray chooses the machines and where they meet: leave launch.rendezvous out",
+        ),
+        (
+            ("launch.nodes=2", "launch.on=ray", "stages=[evaluate]"),
+            "launch.nodes=2: machines train together, and stages has no train: set launch.nodes=1",
+        ),
         (("launch.nodes=2", "launch.rendezvous=a:1"), ""),
     ],
 )
@@ -216,6 +224,14 @@ def test_what_several_machines_need_is_asked_for(words: tuple[str, ...], told: s
         plan = make_plan(compose(words), overrides=words)
         assert plan.launch.config.group().processes == 4
         assert not plan.launch.config.writes()
+
+
+@pytest.mark.parametrize("where", ["slurm", "ray"])
+def test_a_node_of_a_cluster_has_a_gpu_for_each_process(where: str, tmp_path: Path) -> None:
+    words = [f"run_dir={tmp_path / 'run'}", "logger=[]", "launch=ddp", "launch.processes=4", f"launch.on={where}"]
+    with pytest.raises(FrameworkError, match=rf"launch.{where}.gpus=2: a node has launch.processes=4, and each takes"):
+        make_plan(compose([*words, f"launch.{where}.gpus=2"]))
+    make_plan(compose([*words, f"launch.{where}.gpus=0"]))  # other options may ask for them
 
 
 def test_a_trainer_that_works_alone_is_refused_before_anything_is_written(data_file: Path, tmp_path: Path) -> None:
