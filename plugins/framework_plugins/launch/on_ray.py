@@ -57,6 +57,10 @@ class OnRay:
                 f"launch.ray.address={asked.address}: no Ray cluster answers there ({error})\n"
                 "Start one with `ray start --head`, or leave the address out for one on this machine"
             ) from error
+        except Exception as error:
+            if type(error) is not Exception:  # nothing narrower is raised if a node does not start in 30 seconds
+                raise
+            raise FrameworkError(f"launch.on=ray: Ray does not start on this machine: {error}") from error
         try:
             _check_nodes(ray.nodes(), needed, number)
             trainer = TorchTrainer(
