@@ -12,9 +12,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from framework.api.training import IGNORE, TokenRow
-
-MIN_SAVED_TOKENS = 32
-"""A common beginning becomes a separate node if that saves this many tokens: another node costs about the same time."""
+from framework_plugins.hf.settings.pass_size import MIN_SAVED_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
