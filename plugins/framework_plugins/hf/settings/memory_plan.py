@@ -107,7 +107,7 @@ def plan_passes(
     kernels = on_gpu and one_sequence and attends and (unmasked or config.attention is Kernels.auto)
     # With windows a tree may cost more than padding, which is taken then; without attention there is none.
     tree = kernels or (shared_prefixes and not shape.windows and attends)
-    wide = _computes_in_fp32(config, on_gpu=on_gpu)
+    wide = config.dtype is Dtype.fp32 or (config.dtype is Dtype.auto and not on_gpu and not _cpu_has_bf16())
     stored, double_quant = _stored(plan, wide=full or wide)
     grouped = replace(
         config, per_device_train_batch_size=math.ceil(config.per_device_train_batch_size * plan.cost.rows)
@@ -293,10 +293,6 @@ def _stored(plan: Plan, *, wide: bool) -> tuple[Weights, bool]:
     if isinstance(quantization, Int8Config):
         return Weights.int8, False
     return (Weights.fp32 if wide else Weights.half), False
-
-
-def _computes_in_fp32(config: HFTrainerConfig, *, on_gpu: bool) -> bool:
-    return config.dtype is Dtype.fp32 or (config.dtype is Dtype.auto and not on_gpu and not _cpu_has_bf16())
 
 
 def _cpu_has_bf16() -> bool:
