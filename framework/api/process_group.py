@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from enum import Enum
 
+from framework.memory.settings import weight_shards
+
 __all__ = ["OUTER_VARIABLES", "WORKER", "Engine", "Evaluation", "Member", "ProcessGroup", "member", "outer_member"]
 
 WORKER = "FRAMEWORK_WORKER"
@@ -61,7 +63,7 @@ class ProcessGroup:
     @property
     def shards(self) -> int:
         """How many shards the weights have; 1 if each process holds all of them."""
-        return (self.shard_size or self.processes) if self.sharded else 1
+        return weight_shards(self.processes, self.shard_size, sharded=self.sharded)
 
     @property
     def replicas(self) -> int:

@@ -38,6 +38,11 @@ class Loss(Enum):
     learned = "learned"
 
 
+def weight_shards(processes: int, shard_size: int, *, sharded: bool) -> int:
+    """Return into how many shards a group of processes cuts weights; `shard_size` 0: over all of them."""
+    return (shard_size or processes) if sharded else 1
+
+
 @dataclass(frozen=True)
 class MemorySettings:
     """The settings of a training that its memory depends on.
@@ -137,7 +142,7 @@ class MemorySettings:
     @property
     def pieces(self) -> int:
         """Into how many pieces weights, gradients and optimizer are cut."""
-        return (self.shard_size or self.processes) if self.sharded else 1
+        return weight_shards(self.processes, self.shard_size, sharded=self.sharded)
 
     @property
     def replicas(self) -> int:

@@ -1,8 +1,8 @@
-"""What training large models takes on 8 to 512 GPUs, by the arithmetic of the plan, with published runs beside it.
+"""What training large models takes on 1 to 512 GPUs, by the arithmetic of the plan, with published runs beside it.
 
     .venv/bin/python -m tests.benchmarks.clusters_table
 
-Nothing of it was measured here. docs/explanation/scaling.md has both tables, and a test compares them.
+Nothing of it was measured here. docs/explanation/scaling.md has these tables, and a test compares them.
 """
 
 from __future__ import annotations
@@ -14,18 +14,37 @@ from rich.console import Console
 from rich.table import Table
 
 from framework.api.records import Traffic
-from framework.memory import Loss, MemorySettings, Shape
+from framework.memory import Estimate, Loss, MemorySettings, Shape, Weights, estimate, terms
 from framework.plan.speed import flops
 from framework.plan.traffic import traffic
-from framework.util.gpus import named
+from framework.util.gpus import KNOWN, named
 from framework.util.host import GIB
-from tests.benchmarks.gpus_table import FLOPS, LENGTH, LORA, SHAPES, Line
 
+LENGTH, RANK, ROWS = 2048, 16, 1
+FLOPS, EFFICIENCY = 989e12, 0.4
+"""An H100's operations a second in bf16 without sparsity (its data sheet), and the share that a training reaches: an
+assumption."""
+SHAPES = {
+    "8B": Shape(4096, 32, 32, 8, 128, 14336, 128256, tied=False),
+    "70B": Shape(8192, 80, 64, 8, 128, 28672, 128256, tied=False),
+    "405B": Shape(16384, 126, 128, 8, 128, 53248, 128256, tied=False),
+}
+"""Llama 3.1 (arXiv 2407.21783)."""
+LORA = MemorySettings(ROWS, LENGTH, rank=RANK, autocast=True, copies=False, loss=Loss.learned)
+ONE_AND_EIGHT, GPU_TOKENS = (1, 8), 1e8
+GPU_METHODS = {"LoRA": LORA, "QLoRA": replace(LORA, weights=Weights.nf4, double_quant=True)}
+GPU_TITLE = (
+    f"GiB of each GPU, one row of {LENGTH:,} tokens in a pass, checkpointing,\n"
+    f"r={RANK} on all linear layers;\n"
+    f"hours for {GPU_TOKENS / 1e6:.0f} million tokens on H100s"
+)
 COUNTS = (8, 64, 512)
 TOKENS = 1e9
 IN_A_MACHINE, BETWEEN = 450e9, 50e9
 """Bytes a second and GPU in one direction: NVLink of an H100 (its data sheet), and a network card of 400 Gb/s for each
 GPU, as in the machines of the published runs."""
+TEXTS = {"model", "method", "fits", "limit", "run"}
+"""Headings of columns that are no numbers."""
 MACHINE = 8
 """GPUs of a machine."""
 SHARED = 12.5e9
@@ -55,6 +74,82 @@ HYBRID_TITLE = (
     "GB received in a pass from shards, in a step from replicas;\n"
     f"hours by a machine's network cards in Gb/s, /{PASSES}: in {PASSES} passes"
 )
+
+
+@dataclass(frozen=True)
+class Line:
+    """A model with a method on a number of GPUs."""
+
+    model: str
+    method: str
+    count: int
+    shape: Shape
+    settings: MemorySettings
+
+    @property
+    def made(self) -> Estimate:
+        """What each GPU needs."""
+        return estimate(self.shape, self.settings)
+
+    @property
+    def computing(self) -> float:
+        """Seconds in which a GPU computes one pass, which is a step."""
+        tokens = self.settings.tokens
+        return flops(self.shape, self.settings, tokens, tokens, LENGTH) / (FLOPS * EFFICIENCY)
+
+
+def _table(title: str, *headings: str) -> Table:
+    made = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for heading in headings:
+        made.add_column(heading, justify="left" if heading in TEXTS else "right", no_wrap=True)
+    return made
+
+
+class GpuLine(Line):
+    """One GPU by itself, several with FSDP2."""
+
+    @property
+    def gpu(self) -> str:
+        """The smallest GPU that is known and holds it."""
+        fitting = (name for name in sorted(KNOWN, key=KNOWN.__getitem__) if named(name).usable >= self.made.high)
+        return next(fitting, "-")
+
+    @property
+    def trained(self) -> float:
+        """Bytes of a piece of what is trained, with gradients and optimizer."""
+        return sum(self.made.parts.get(name, 0) for name in ("adapter", "gradients", "optimizer"))
+
+    @property
+    def evaluated(self) -> float:
+        """Bytes of the base on the GPU that has most of it while the model is evaluated."""
+        return terms.evaluated_weights(self.shape, replace(self.settings, evaluated_on=self.count))
+
+    @property
+    def hours(self) -> float:
+        """Hours for the tokens, where computing is what takes the time."""
+        return GPU_TOKENS / self.settings.tokens / self.count * self.computing / 3600
+
+
+def gpu_lines() -> Iterator[GpuLine]:
+    """Give the lines of one GPU and of a machine."""
+    for model, shape in SHAPES.items():
+        for method, settings in GPU_METHODS.items():
+            for count in ONE_AND_EIGHT:
+                many = replace(settings, processes=count, sharded=count > 1)
+                yield GpuLine(model, method, count, shape, many)
+
+
+def gpus() -> Table:
+    """Return the table of one GPU and of a machine."""
+    sizes = ("weights", "step", "reserved", "high", "evaluated")
+    made = _table(GPU_TITLE, "model", "method", "GPUs", *sizes, "fits", "hours")
+    for line in gpu_lines():
+        found = line.made
+        weights, step = sum(found.parts.values()) - line.trained, max(found.phases.values())
+        written = (f"{size / GIB:.1f}" for size in (weights, step, found.reserved, found.high, line.evaluated))
+        hours = "-" if line.gpu == "-" else f"{line.hours:.1f}"
+        made.add_row(line.model, line.method, str(line.count), *written, line.gpu, hours)
+    return made
 
 
 class ClusterLine(Line):
@@ -108,10 +203,7 @@ def lines() -> Iterator[ClusterLine]:
 
 def table() -> Table:
     """Return the table."""
-    made = Table(title=TITLE, title_justify="left", box=None, pad_edge=False)
-    for heading in ("model", "method", "GPUs", "GiB", "GB moved", "compute", "traffic", "hours", "limit"):
-        left = heading in {"model", "method", "limit"}
-        made.add_column(heading, justify="left" if left else "right", no_wrap=True)
+    made = _table(TITLE, "model", "method", "GPUs", "GiB", "GB moved", "compute", "traffic", "hours", "limit")
     for line in lines():
         hours = f"{line.hours():,.1f}" if line.fits else "-"
         numbers = (f"{line.made.high / GIB:.1f}", f"{line.received.in_pass / 1e9:,.0f}", f"{line.computing:.2f}")
@@ -129,9 +221,7 @@ def hybrid_lines() -> Iterator[ClusterLine]:
 
 def hybrid() -> Table:
     """Return the table of shards within a machine."""
-    made = Table(title=HYBRID_TITLE, title_justify="left", box=None, pad_edge=False)
-    for heading in ("model", "method", "shards", "GiB", "pass", "step", *NETWORKS):
-        made.add_column(heading, justify="left" if heading in {"model", "method"} else "right", no_wrap=True)
+    made = _table(HYBRID_TITLE, "model", "method", "shards", "GiB", "pass", "step", *NETWORKS)
     for line in hybrid_lines():
         received = (f"{line.received.in_pass / 1e9:,.0f}", f"{line.received.in_step / 1e9:.2f}")
         hours = (f"{line.hours(*network):,.1f}" for network in NETWORKS.values())
@@ -187,10 +277,8 @@ https://github.com/pytorch/torchtitan/blob/31a17bf/benchmarks/llama3_h100_202412
 
 def published() -> Table:
     """Return the table of published runs."""
-    made = Table(title="published tokens a second of each GPU; share of the GPU's bf16", box=None)
-    made.title_justify, made.pad_edge = "left", False
-    for heading in ("run", "GPUs", "tokens/s", "GiB", "share", "as told"):
-        made.add_column(heading, justify="left" if heading == "run" else "right", no_wrap=True)
+    title = "published tokens a second of each GPU; share of the GPU's bf16"
+    made = _table(title, "run", "GPUs", "tokens/s", "GiB", "share", "as told")
     for run in PUBLISHED:
         told = f"{run.told:.0%}" if run.told else "-"
         made.add_row(run.name, str(run.count), f"{run.speed:,.0f}", f"{run.gib:.1f}", f"{run.share:.0%}", told)
@@ -198,7 +286,5 @@ def published() -> Table:
 
 
 if __name__ == "__main__":
-    console = Console(highlight=False)
-    console.print(table())
-    console.print(hybrid())
-    console.print(published())
+    for each in (gpus(), table(), hybrid(), published()):
+        Console(highlight=False).print(each)

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from tests.benchmarks import clusters_table
-from tests.benchmarks.gpus_table import COUNTS, SHAPES, lines, table
+from tests.benchmarks.clusters_table import ONE_AND_EIGHT, SHAPES, gpu_lines, gpus
 
 PAGE = Path(__file__).parents[2] / "docs/explanation/scaling.md"
 
@@ -16,10 +16,10 @@ PAGE = Path(__file__).parents[2] / "docs/explanation/scaling.md"
 def test_the_table_is_that_of_the_arithmetic() -> None:
     console = Console(width=100, highlight=False)
     with console.capture() as captured:
-        console.print(table())
+        console.print(gpus())
     printed = "\n".join(line.rstrip() for line in captured.get().splitlines())
     assert f"```text\n{printed}\n```" in PAGE.read_text(encoding="utf-8")
-    assert len(list(lines())) == 2 * len(SHAPES) * len(COUNTS)
+    assert len(list(gpu_lines())) == 2 * len(SHAPES) * len(ONE_AND_EIGHT)
 
 
 def test_the_tables_of_clusters_are_those_of_the_arithmetic_and_its_shares_near_published_ones() -> None:

@@ -17,7 +17,7 @@ NAMED = {
     "framework/config/other_tools.py": "what to type in place of another tool's setting",
     "framework/api/former_settings.py": "what runs had that were made before there were such options",
     f"{HF}/train/resume/checkpoints.py": "what checkpoints had that were made before",
-    f"{HF}/settings/memory_plan.py": "which optimizers to advise if memory is short",
+    f"{HF}/settings/reductions.py": "which optimizers to advise if memory is short",
 }
 ENGLISH = {"constant", "linear"}
 

@@ -72,7 +72,7 @@ from framework_plugins.hf.score.divergence import DivergenceFromBase
 from framework_plugins.hf.score.scoring import Evaluation
 from framework_plugins.hf.settings.config import HFTrainerConfig
 from framework_plugins.hf.settings.library_fields import EVA
-from framework_plugins.hf.settings.memory_plan import PassLimits
+from framework_plugins.hf.settings.pass_size import PassLimits
 from framework_plugins.hf.tokens import chat, template_switches
 from framework_plugins.hf.tokens.template_limits import check_template
 from framework_plugins.hf.train.progress import Validation

@@ -147,7 +147,7 @@ def framework_memory(
 def framework_memory_reductions(plan: Plan) -> Iterable[MemoryReduction]:
     """What makes it use less."""
     if isinstance(plan.trainer.config, config.HFTrainerConfig):
-        from framework_plugins.hf.settings.memory_plan import reductions  # noqa: PLC0415 - as above
+        from framework_plugins.hf.settings.reductions import reductions  # noqa: PLC0415 - as above
 
         yield from reductions(plan)
 

@@ -87,7 +87,7 @@ def _run(job: bytes, error_file: Path) -> tuple[int, int]:
             passed.append(number)
             process.send_signal(number)
 
-        with _handle_signals(pass_on):
+        with handle_signals(pass_on):
             try:
                 process.stdin.write(job)
                 process.stdin.flush()
@@ -97,7 +97,7 @@ def _run(job: bytes, error_file: Path) -> tuple[int, int]:
 
 
 @contextmanager
-def _handle_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+def handle_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Have a function called for the signals that ask a run to end, but for those that somebody else handles."""
     before = {}
     if threading.current_thread() is threading.main_thread():  # Python lets no other thread set them

@@ -92,11 +92,16 @@ class Helper:
         self._pipe.close()
         assert process.stdin is not None  # noqa: S101 - a pipe was asked for
         process.stdin.close()  # it ends with that
-        try:
-            process.wait(LEAVE_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        wait_or_kill(process, LEAVE_SECONDS)
+
+
+def wait_or_kill(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Wait for the end of a process, and bring it about if it does not come in time."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def main() -> int:

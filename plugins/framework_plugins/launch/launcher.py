@@ -40,7 +40,7 @@ from framework.api.training import (
 from framework_plugins.launch.checks import SHARED
 from framework_plugins.launch.config import GroupConfig
 from framework_plugins.launch.ended import group_error
-from framework_plugins.launch.helper import Helper
+from framework_plugins.launch.helper import Helper, wait_or_kill
 from framework_plugins.launch.meeting import Meeting, meeting, settings, versions
 from framework_plugins.launch.node import start_node
 from framework_plugins.launch.outer import SAME_ROWS, follow, in_group, rows_of, take_variables
@@ -154,7 +154,7 @@ class GroupLauncher:
             finally:
                 if process.poll() is None:
                     process.send_signal(signal.SIGTERM)
-                    _wait(process)
+                    wait_or_kill(process, GRACE_SECONDS)
 
 
 @contextmanager
@@ -185,10 +185,3 @@ def _pipe(file: Path) -> Iterator[Connection[Any, Any]]:
 def _job_rows(rows: Sequence[TokenGroup]) -> JobRows:
     """Return which rows of the store these are, or a table of blocks; rows that are not stored as they are."""
     return rows.numbers if isinstance(rows, NumberedRows) else [*rows]
-
-
-def _wait(process: subprocess.Popen[bytes]) -> None:
-    try:
-        process.wait(GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()

@@ -10,18 +10,17 @@ import hashlib
 import logging
 import math
 import os
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from framework import FrameworkError, Plan, Selection, Stage
-from framework.api.program import SIGNALS, Interrupted, read_run
+from framework.api.program import Interrupted, read_run
 from framework.api.training import WORKER, Backend, Member, NumberedRows, TokenGroup, TrainRun
 from framework_plugins.launch.checks import GROUP_VARIABLE, is_continued
+from framework_plugins.launch.child_process import handle_signals
 from framework_plugins.launch.meeting import Meeting
 from framework_plugins.launch.worker import nobody, noticing_loss
 
@@ -108,7 +107,8 @@ def follow(plan: Plan, joined: Meeting, variables: Mapping[str, str]) -> None:
 
     os.environ |= {**variables, WORKER: "1"}
     backend: Backend = plan.trainer.create()
-    with _signals() as asked, backend.open(plan) as model:
+    asked = _Signals()  # a training ends after its step, together with the others
+    with handle_signals(asked.handle), backend.open(plan) as model:
         data = load_data(replace(plan, audit={}), model)  # the first process looks for faults of the rows
         joined.compare("its rows", rows_of(model, data), SAME_ROWS)
         asked.waiting = True
@@ -138,17 +138,3 @@ class _Signals:
 
     def error(self) -> Interrupted | None:
         return Interrupted(self.number) if self.number else None
-
-
-@contextmanager
-def _signals() -> Iterator[_Signals]:
-    """Note the signals that ask a run to end: a training ends after its step, together with the others."""
-    asked, before = _Signals(), {}
-    for number in SIGNALS:
-        if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:
-            before[number] = signal.signal(number, asked.handle)
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

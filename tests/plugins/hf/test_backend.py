@@ -21,7 +21,7 @@ from framework.util.gpus import Gpu
 from framework.util.host import GIB
 from framework_plugins.hf.machine import hardware
 from framework_plugins.hf.model import HFModel
-from framework_plugins.hf.settings.memory_plan import PassLimits
+from framework_plugins.hf.settings.pass_size import PassLimits
 from tests.support import plain_peft
 from tests.support.forked_program import trainers
 from tests.support.training import make, opened, train

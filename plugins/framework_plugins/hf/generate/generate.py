@@ -23,17 +23,6 @@ MIN_SHARED_PREFIX = 16
 """Tokens that prompts have to have in common for it to be worth a pass of its own."""
 
 
-def generate(
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: Sequence[str],
-    *settings: Any,
-    **more: Any,
-) -> list[Answer]:
-    """Answer rendered prompts; the texts hold the template's own BOS, so none is added. See `complete`."""
-    return complete(model, tokenizer, tokenizer(list(texts), add_special_tokens=False)["input_ids"], *settings, **more)
-
-
 @torch.inference_mode()
 def complete(
     model: Any,
@@ -55,17 +44,12 @@ def complete(
     order = by_length(rows)
     start = list(start) if start is not None else shared_beginning(rows) if share and len(rows) > 1 else []
     cache = _prefill(model, start) if start else {}
-    settings = GenerationConfig(
-        do_sample=False,
-        max_new_tokens=max_new_tokens,
-        eos_token_id=sorted(stop_ids),
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    pad_id = int(tokenizer.pad_token_id)
+    settings = likeliest(max_new_tokens, stop_ids, pad_id)
     answers: dict[int, Answer] = {}
 
     def batch(numbers: Sequence[int]) -> list[list[int]]:
-        padded = _pad_after(start, [rows[number] for number in numbers], int(tokenizer.pad_token_id))
-        inputs = {name: part.to(model.device) for name, part in padded.items()}
+        inputs = pad_after(start, [rows[number] for number in numbers], pad_id, model.device)
         start_of_answers = inputs["input_ids"].shape[1]
         ended = _CountEnded(counter, len(answers), len(rows), start_of_answers, stop_ids, max_new_tokens)
         read = {name: copy.deepcopy(part) for name, part in cache.items()}
@@ -139,20 +123,35 @@ def shared_beginning(rows: Sequence[list[int]]) -> list[int]:
 
 
 def _prefill(model: Any, start: list[int]) -> dict[str, Any]:
-    """Return the keys and values of a beginning, under the name that this version of transformers has for them."""
-    out = model(input_ids=torch.tensor([start], device=model.device), use_cache=True, logits_to_keep=1)
+    """Return the keys and values of a beginning."""
+    tokens = torch.tensor([start], device=model.device)
+    return keys_and_values(model(input_ids=tokens, use_cache=True, logits_to_keep=1))
+
+
+def keys_and_values(out: Any) -> dict[str, Any]:
+    """Return those of a pass under the name that this version of transformers has; nothing if there are none."""
     name = "cache" if "cache" in out else "past_key_values"
-    return {name: out[name]}
+    return {name: out[name]} if out.get(name) is not None else {}
 
 
-def _pad_after(start: list[int], rows: Sequence[list[int]], pad_id: int) -> dict[str, torch.Tensor]:
+def likeliest(max_new_tokens: int, stop_ids: frozenset[int], pad_id: int, **more: Any) -> GenerationConfig:
+    """Return how `generate` takes the likeliest token each time."""
+    return GenerationConfig(
+        do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=sorted(stop_ids), pad_token_id=pad_id, **more
+    )
+
+
+def pad_after(
+    start: list[int], rows: Sequence[Sequence[int]], pad_id: int, device: torch.device
+) -> dict[str, torch.Tensor]:
     """Pad rows to one length, after what they begin with."""
     longest = max(len(row) for row in rows)
     gaps = [(row[len(start) :], longest - len(row)) for row in rows]
-    return {
-        "input_ids": torch.tensor([start + [pad_id] * gap + rest for rest, gap in gaps]),
-        "attention_mask": torch.tensor([[1] * len(start) + [0] * gap + [1] * len(rest) for rest, gap in gaps]),
+    parts = {
+        "input_ids": [[*start, *[pad_id] * gap, *rest] for rest, gap in gaps],
+        "attention_mask": [[1] * len(start) + [0] * gap + [1] * len(rest) for rest, gap in gaps],
     }
+    return {name: torch.tensor(part, device=device) for name, part in parts.items()}
 
 
 def to_answer(tokenizer: PreTrainedTokenizerBase, ids: list[int], stop_ids: frozenset[int]) -> Answer:

@@ -18,7 +18,13 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 
 from framework.api import counting
 from framework.api.training import SamplingParams
-from framework_plugins.hf.generate.generate import contiguous_head_input
+from framework_plugins.hf.generate.generate import (
+    by_length,
+    contiguous_head_input,
+    keys_and_values,
+    likeliest,
+    pad_after,
+)
 from framework_plugins.hf.machine.out_of_memory import Batches
 
 Tensor = torch.Tensor
@@ -64,20 +70,15 @@ def sample(
         batches: makes them smaller if memory runs out.
         share: read a prompt once, which models that see a token by its distance do not allow.
     """
-    order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
-    answers = [(prompt, number) for prompt in order for number in range(params.n)]
-    settings = GenerationConfig(
-        do_sample=False,
-        max_new_tokens=params.max_new_tokens,
-        eos_token_id=sorted(stop_ids),
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    answers = [(prompt, number) for prompt in by_length(prompts) for number in range(params.n)]
+    pad_id = int(tokenizer.pad_token_id)
+    settings = likeliest(params.max_new_tokens, stop_ids, pad_id)
     found: dict[tuple[int, int], Drawn] = {}
 
     def batch(some: Sequence[tuple[int, int]]) -> list[Drawn]:
         asked = [*dict.fromkeys(prompt for prompt, _ in some)]
         places = torch.tensor([asked.index(prompt) for prompt, _ in some])
-        inputs = _padded([prompts[prompt] for prompt in asked], int(tokenizer.pad_token_id), model.device)
+        inputs = pad_after([], [prompts[prompt] for prompt in asked], pad_id, model.device)
         repeated = {name: part[places.to(model.device)] for name, part in inputs.items()}
         dice = np.stack(
             [
@@ -130,16 +131,6 @@ class _Draw(LogitsProcessor):
         return torch.full_like(scores, NEVER).scatter_(1, chosen, 0.0)
 
 
-def _padded(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> dict[str, Tensor]:
-    longest = max(map(len, rows))
-    gaps = [longest - len(row) for row in rows]
-    parts = {
-        "input_ids": [[pad_id] * gap + [*row] for row, gap in zip(rows, gaps, strict=True)],
-        "attention_mask": [[0] * gap + [1] * len(row) for row, gap in zip(rows, gaps, strict=True)],
-    }
-    return {name: torch.tensor(part, device=device) for name, part in parts.items()}
-
-
 def _read(model: Any, inputs: dict[str, Tensor], places: Tensor, settings: GenerationConfig) -> dict[str, Any]:
     """Return the keys and values of all but the last token of prompts, repeated for their answers.
 
@@ -151,9 +142,10 @@ def _read(model: Any, inputs: dict[str, Tensor], places: Tensor, settings: Gener
     once = copy.copy(settings)
     once.max_new_tokens = 1
     out = model.generate(**before, generation_config=once, return_dict_in_generate=True)
-    name = "cache" if "cache" in out else "past_key_values"
-    out[name].batch_select_indices(places)  # on the CPU: the layers may be on several GPUs
-    return {name: out[name]}
+    read = keys_and_values(out)
+    for part in read.values():
+        part.batch_select_indices(places)  # on the CPU: the layers may be on several GPUs
+    return read
 
 
 def _until_stop(ids: list[int], log_probs: list[float], stop_ids: frozenset[int]) -> Drawn:

@@ -15,6 +15,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from framework import FrameworkError
 from framework.api import summarize_error, without_thought
+from framework_plugins.hf.generate.generate import keys_and_values, likeliest
 from framework_plugins.hf.machine.out_of_memory import is_out_of_memory
 
 REPLACEMENT_CHARACTER = "\ufffd"
@@ -82,14 +83,7 @@ def _tokens(
     Raises:
         FrameworkError: memory runs out.
     """
-    settings = GenerationConfig(
-        do_sample=False,
-        max_new_tokens=1,
-        eos_token_id=sorted(stop_ids),
-        pad_token_id=pad_id,
-        output_scores=True,
-        return_dict_in_generate=True,
-    )
+    settings = likeliest(1, stop_ids, pad_id, output_scores=True, return_dict_in_generate=True)
     known: Mapping[str, Any] = {}
     for _ in range(limit):
         try:
@@ -114,5 +108,4 @@ def _step(
     """Return the scores of the next token, of shape (vocabulary,), and the keys and values of all tokens so far."""
     tokens = torch.tensor([ids], device=model.device)
     out = model.generate(input_ids=tokens, attention_mask=torch.ones_like(tokens), generation_config=settings, **known)
-    name = "cache" if "cache" in out else "past_key_values"
-    return out.scores[0][0], {name: out[name]} if out.get(name) is not None else {}
+    return out.scores[0][0], keys_and_values(out)

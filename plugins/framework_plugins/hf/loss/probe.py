@@ -18,8 +18,9 @@ from framework_plugins.hf.loss.chunked_cross_entropy import Head, autocast_dtype
 from framework_plugins.hf.loss.loss import Losses, model_inputs, to_device
 from framework_plugins.hf.loss.router_loss import OUTPUT_ROUTER_LOGITS
 from framework_plugins.hf.packing.parts import Part, padded_batch, tree_batch
-from framework_plugins.hf.packing.tree import MIN_SAVED_TOKENS, build_tree
+from framework_plugins.hf.packing.tree import build_tree
 from framework_plugins.hf.settings.config import Packing
+from framework_plugins.hf.settings.pass_size import MIN_SAVED_TOKENS
 
 Tensor = torch.Tensor
 L = TypeVar("L", bound=Losses)

@@ -41,8 +41,9 @@ from framework_plugins.hf.settings.config import (
     Switch,
     fixed_dtype,
 )
-from framework_plugins.hf.settings.memory_plan import PassLimits, decides_passes, footprint, plan_passes
+from framework_plugins.hf.settings.memory_plan import footprint, plan_passes
 from framework_plugins.hf.settings.optimizers import BitsandbytesConfig, BuiltInConfig, StableAdamWConfig
+from framework_plugins.hf.settings.pass_size import PassLimits, decides_passes
 
 DTYPES = {Dtype.fp32: torch.float32, Dtype.bf16: torch.bfloat16, Dtype.fp16: torch.float16}
 DTYPE_NAMES = {dtype: name.value for name, dtype in DTYPES.items()}

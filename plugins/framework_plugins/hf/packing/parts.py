@@ -11,25 +11,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
 
 from framework.api.training import IGNORE, TokenGroup, TokenRow
-from framework_plugins.hf.packing.tree import MIN_SAVED_TOKENS, Tree, build_tree, common_prefix_length
+from framework_plugins.hf.packing.tree import Tree, build_tree, common_prefix_length
 from framework_plugins.hf.packing.tree_attention import branch_mask, branches
 from framework_plugins.hf.packing.tree_states import NODES
 from framework_plugins.hf.settings.config import Packing
+from framework_plugins.hf.settings.pass_size import CPU_PASS_TOKENS, MIN_SAVED_TOKENS, smaller_on_a_cpu
 
 Part = dict[str, Any]
 Unit = Sequence[TokenRow]
 """Rows that stay in one pass."""
 TOKEN_MULTIPLE = 16
 """Tokens of a tree are rounded up to a multiple: a library has code for a shape that it has seen before."""
-CPU_PASS_TOKENS, MAX_SLOWDOWN = 1024, 1.03
-"""On a CPU, a pass of this many tokens is as fast per token as a longer one, and needs less memory: rows are cut into
-parts of this size if the cost grows by at most this factor."""
 ATTENTION_COST = 4.0
 """How much longer a multiplication takes in attention than in a linear layer, about, on both CPUs and GPUs."""
 
@@ -132,9 +131,8 @@ class Packer:
         groups = self._trees_within(units, budget)
         if not self.small_passes or all(len(tree.ids) <= CPU_PASS_TOKENS for _, tree in groups):
             return groups
-        smaller = self._trees_within(units, min(budget, max(CPU_PASS_TOKENS, longest)))
-        costs = [sum(self.cost(tree) for _, tree in some) for some in (groups, smaller)]
-        return smaller if costs[1] <= MAX_SLOWDOWN * costs[0] else groups
+        cut = partial(self._trees_within, units)
+        return smaller_on_a_cpu(groups, cut, budget, longest, lambda some: sum(self.cost(tree) for _, tree in some))
 
     def _trees_within(self, units: Sequence[Unit], budget: int) -> list[tuple[list[Unit], Tree]]:
         groups = _groups_within(units, budget, share=self.share)

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 from framework.api.training import IGNORE, TokenRow
-
-MIN_SAVED_TOKENS = 32
-"""A common beginning becomes a separate node if that saves this many tokens: another node costs about the same time."""
+from framework_plugins.hf.settings.pass_size import MIN_SAVED_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +91,8 @@ class Tree:
         return sum(node.length * (node.depth + node.length) for node in self.nodes)
 
 
-def common_prefix_length(one: Sequence[int], two: Sequence[int]) -> int:
-    """Return how many tokens two rows have in common at their beginning."""
+def common_prefix_length(one: Sequence[Any], two: Sequence[Any]) -> int:
+    """Return how many tokens two rows, or characters two texts, have in common at their beginning."""
     end = min(len(one), len(two))
     if one[:end] == two[:end]:
         return end

@@ -12,9 +12,10 @@ from transformers import PreTrainedTokenizerBase
 from framework import FrameworkError
 from framework.api import Example
 from framework.api.training import IGNORE, TokenRow, is_prompt
+from framework_plugins.hf.packing.tree import common_prefix_length
 from framework_plugins.hf.tokens import message_check
 from framework_plugins.hf.tokens.forged_tokens import TAKE_OUT_OF_DATA, ForgedTokens
-from framework_plugins.hf.tokens.prompt_tokens import PromptCut, PromptTokens, common_prefix_length, token_from
+from framework_plugins.hf.tokens.prompt_tokens import PromptCut, PromptTokens, token_from
 
 PER_ANSWER = "learn each answer in a row of its own, data.learn=each, or the last one only, data.learn=last"
 OPENING_CHARACTERS = 30

@@ -94,14 +94,3 @@ def token_from(encoding: Any, position: int, length: int, tokens: int) -> int:
         if token is not None:
             return int(token)
     return tokens
-
-
-def common_prefix_length(one: str, other: str) -> int:
-    """Return how many characters the beginning that two texts share has."""
-    if one.startswith(other):
-        return len(other)
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if one[low:middle] == other[low:middle] else (low, middle - 1)
-    return low

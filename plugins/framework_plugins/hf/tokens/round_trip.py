@@ -20,8 +20,8 @@ from tokenizers.normalizers import NFC, NFKC
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from framework.api.training import TokenRow
+from framework_plugins.hf.packing.tree import common_prefix_length
 from framework_plugins.hf.tokens.loss_mask import Draft
-from framework_plugins.hf.tokens.prompt_tokens import common_prefix_length
 
 LOSSLESS_STEPS = frozenset({"ByteLevel", "Digits", "Split", "Punctuation"})
 """Steps that cut a text and, unless they say so, leave nothing out."""

@@ -30,7 +30,7 @@ class Shuffled:
     def order(self, lengths: NDArray[np.int64], batch: int, steps: int, seed: int) -> Iterable[Sequence[int]]:
         """Yield the steps of rows of which only the lengths are known, so that none can be grouped."""
         rows = RowSampler(range(len(lengths)), batch, seed, group=False, by_length=False)  # type: ignore[arg-type] # unread
-        return itertools.islice(_epochs(rows), steps)
+        return steps_of(rows, steps)
 
     def of_rows(self, rows: Sequence[TokenGroup], batch: int, seed: int, *, by_length: bool) -> RowSampler:
         """Return the order of rows that can be read, and so be grouped; they are read while the training runs."""
@@ -142,8 +142,16 @@ def row_order(plan: Plan, rows: Sequence[TokenGroup], batch: int, *, by_length: 
     return SampledOrder(rows, batch, plan)
 
 
-def _epochs(rows: RowSampler) -> Iterator[Sequence[int]]:
-    for epoch in itertools.count():
-        rows.set_epoch(epoch)
-        numbers = list(rows)
-        yield from (numbers[at : at + rows.batch] for at in range(0, len(numbers), rows.batch))
+def steps_of(order: Order, total: int) -> Iterator[list[int]]:
+    """Yield the numbers of the groups of each step of a training with `total` steps."""
+
+    def every() -> Iterator[list[int]]:
+        for epoch in itertools.count():
+            order.set_epoch(epoch)
+            numbers = [*order]
+            yield from (numbers[at : at + order.batch] for at in range(0, len(numbers), order.batch))
+
+    try:
+        yield from itertools.islice(every(), total)
+    finally:
+        order.set_epoch(0)

@@ -16,8 +16,7 @@ import json
 import logging
 import time
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import count, islice
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,6 @@ from framework import FrameworkError, Plan
 from framework.api import cache_dir, key_of, write_atomically
 from framework.api.training import TokenRow
 from framework_plugins.hf.load.adapter_config import initialization
-from framework_plugins.hf.train.order import Order
 
 DAYS = 30
 """Scores that no run has used for so long are removed when others are written."""
@@ -207,21 +205,6 @@ def fingerprints(model: Any) -> tuple[str, str]:
         content = part.cpu().contiguous().view(torch.uint8).numpy().tobytes()
         (adapter if trained else base).update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode() + content)
     return base.hexdigest(), "" if silent else adapter.hexdigest()
-
-
-def steps_of(order: Order, total: int) -> Iterator[list[int]]:
-    """Yield the numbers of the groups of each step of a training with `total` steps."""
-
-    def every() -> Iterator[list[int]]:
-        for epoch in count():
-            order.set_epoch(epoch)
-            numbers = [*order]
-            yield from (numbers[at : at + order.batch] for at in range(0, len(numbers), order.batch))
-
-    try:
-        yield from islice(every(), total)
-    finally:
-        order.set_epoch(0)
 
 
 def start_problem(found: float, expected: float, deviation: float, known: StartScores, *, half: bool) -> str:

@@ -67,10 +67,10 @@ class Draws:
 
     def metrics(self) -> dict[str, float]:
         """Return what is logged, under TRL's names; the entropy is estimated from the tokens that were drawn."""
-        totals = np.array([math.nan if each is None else each for each in self.rewards.total]).reshape(-1, self.n)
+        totals = _numbers(self.rewards.total).reshape(-1, self.n)
         found = {"reward": _mean(totals), "reward_std": _std(totals)}
         for name, items in self.rewards.items.items():
-            values = np.array([math.nan if each is None else each for each in items])
+            values = _numbers(items)
             found |= {f"rewards/{name}/mean": _mean(values), f"rewards/{name}/std": _std(values)}
         found["frac_reward_zero_std"] = float(np.mean([not _differ(each) for each in totals]))
         found["completions/mean_length"] = float(np.mean([answer.tokens for answer in self.answers]))
@@ -236,7 +236,7 @@ class Rollouts:
         if self.silent < min(PATIENCE, self.steps):
             return
         last = draws[-1]
-        means = {name: _mean(np.array(_known(items))) for name, items in last.rewards.items.items()}
+        means = {name: _mean(_numbers(items)) for name, items in last.rewards.items.items()}
         given = ", ".join(f"{name} {'None' if math.isnan(mean) else f'{mean:g}'}" for name, mean in means.items())
         steps = "step" if self.silent == 1 else f"{self.silent} steps"
         raise FrameworkError(
@@ -391,8 +391,8 @@ def _group(plain: Mapping[str, Any]) -> TokenGroup:
     )
 
 
-def _known(values: Iterable[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
+def _numbers(values: Iterable[float | None]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.array([math.nan if value is None else value for value in values])
 
 
 def _differ(values: Iterable[float]) -> bool:

@@ -28,9 +28,9 @@ from framework_plugins.hf.score.scoring import Evaluation, longest_rows, validat
 from framework_plugins.hf.settings.config import HFTrainerConfig, Packing
 from framework_plugins.hf.train.best_weights import BestWeights
 from framework_plugins.hf.train.options import TrainingOptions
-from framework_plugins.hf.train.order import Order, drawn_together, ordered_steps, row_order, total_steps
+from framework_plugins.hf.train.order import Order, drawn_together, ordered_steps, row_order, steps_of, total_steps
 from framework_plugins.hf.train.progress import CheckpointTimer, Progress, Validation
-from framework_plugins.hf.train.reference import open_scores, row_key, start_problem, steps_of
+from framework_plugins.hf.train.reference import open_scores, row_key, start_problem
 from framework_plugins.hf.train.resume.checkpoints import Checkpoints
 from framework_plugins.hf.train.resume.training_state import TrainingState
 from framework_plugins.hf.train.rollouts import Division, Rollouts

@@ -13,7 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from framework.api.conversations import split_thought
 from framework.api.records import Progress
 from framework.hooks.session import current
-from framework_plugins.hf.generate.generate import MIN_SHARED_PREFIX, complete, generate
+from framework_plugins.hf.generate.generate import MIN_SHARED_PREFIX, complete
+from tests.support.generation import generate
 from tests.support.tiny import tiny_llama
 from tests.support.training import make, opened
 

@@ -16,10 +16,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from framework.api.conversations import split_thought, without_thought
 from framework.util.errors import FrameworkError
-from framework_plugins.hf.generate.generate import generate
 from framework_plugins.hf.generate.stream import sampler, stream, texts
 from tests.support.examples import examples
 from tests.support.families import FAMILIES, family_tokenizer
+from tests.support.generation import generate
 from tests.support.tiny import tiny_llama
 
 NEW = 24

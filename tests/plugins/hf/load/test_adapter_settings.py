@@ -16,7 +16,7 @@ from framework import FrameworkError
 from framework.memory import Shape
 from framework_plugins.exports.merge.merging import merge
 from framework_plugins.hf.model import HFModel
-from framework_plugins.hf.settings.memory_plan import targets, trained_parameters
+from framework_plugins.hf.settings.planned_weights import targets, trained_parameters
 from framework_plugins.hf.train.training import count_trainable
 from tests.support.tiny import tiny_llama
 from tests.support.training import make, opened, train

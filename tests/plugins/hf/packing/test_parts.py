@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from framework.api.records import IGNORE, TokenRow
 from framework_plugins.hf.packing.parts import TOKEN_MULTIPLE, Packer, padded_batch, tree_batch
-from framework_plugins.hf.packing.tree import MIN_SAVED_TOKENS, build_tree
+from framework_plugins.hf.packing.tree import build_tree
 from framework_plugins.hf.settings.config import Packing
+from framework_plugins.hf.settings.pass_size import MIN_SAVED_TOKENS
 from tests.plugins.hf.packing import drawn
 
 

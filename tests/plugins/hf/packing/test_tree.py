@@ -9,7 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from framework.api.records import IGNORE, TokenRow
-from framework_plugins.hf.packing.tree import MIN_SAVED_TOKENS, Tree, build_tree, common_prefix_length
+from framework_plugins.hf.packing.tree import Tree, build_tree, common_prefix_length
+from framework_plugins.hf.settings.pass_size import MIN_SAVED_TOKENS
 from tests.plugins.hf.packing import drawn
 from tests.support.examples import examples
 

@@ -21,15 +21,12 @@ from framework_plugins.hf.packing.parts import Packer
 from framework_plugins.hf.settings import memory_plan
 from framework_plugins.hf.settings.config import CPU_DTYPE, Packing
 from framework_plugins.hf.settings.memory_plan import (
-    GPU_PASS_TOKENS,
-    MIN_KEPT_TOKENS,
-    PASS_STEP,
-    PassLimits,
     footprint,
     plan_passes,
-    reductions,
-    targets,
 )
+from framework_plugins.hf.settings.pass_size import GPU_PASS_TOKENS, MIN_KEPT_TOKENS, PASS_STEP, PassLimits
+from framework_plugins.hf.settings.planned_weights import targets
+from framework_plugins.hf.settings.reductions import reductions
 from tests.framework.memory.test_shape import SMOLLM
 
 SHAPE = Shape.from_config(SMOLLM)

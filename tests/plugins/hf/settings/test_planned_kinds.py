@@ -13,7 +13,8 @@ from framework.memory import Shape, estimate
 from framework.util.gpus import named
 from framework.util.host import GIB
 from framework_plugins.hf.load.preset_configs import CONFIGS
-from framework_plugins.hf.settings.memory_plan import footprint, targets, trained_parameters
+from framework_plugins.hf.settings.memory_plan import footprint
+from framework_plugins.hf.settings.planned_weights import targets, trained_parameters
 from tests.benchmarks.memory_families import table
 from tests.plugins.hf.settings.test_memory_plan import plan
 from tests.support.bases import tiny_base

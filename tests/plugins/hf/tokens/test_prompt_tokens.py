@@ -11,7 +11,8 @@ from tokenizers import AddedToken
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from framework_plugins.hf.tokens.prompt_tokens import PromptCut, PromptTokens, common_prefix_length
+from framework_plugins.hf.packing.tree import common_prefix_length
+from framework_plugins.hf.tokens.prompt_tokens import PromptCut, PromptTokens
 from tests.support.examples import examples
 from tests.support.families import FAMILIES, core_tokenizer, family_tokenizer, make_tokenizer
 

@@ -1,0 +1,152 @@
+"""Which weights a plan trains, by the names of models like Llama, and what optimizers keep of them. Without torch."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+from framework import Plan
+from framework.api.training import ModelPart, OptimizerFactory, Shape, StartsFromAdapter, TrainedWeight
+from framework_plugins.hf.settings.config import ALL_LINEAR, Experts, FullConfig, LoraAdapterConfig, target_pattern
+from framework_plugins.hf.settings.library_fields import WITHIN_WEIGHTS
+from framework_plugins.hf.settings.optimizers import AdamWTorchConfig
+
+OTHER_NAMES = {
+    "qkv_proj": ("q", "k", "v"),
+    "query_key_value": ("q", "k", "v"),
+    "c_attn": ("q", "k", "v"),
+    "gate_up_proj": ("gate", "up"),
+    "input_linear": ("gate", "up"),
+    "output_linear": ("down",),
+    "w1": ("gate",),
+    "w3": ("up",),
+    "w2": ("down",),
+}
+"""What families call layers otherwise; the first ones hold several."""
+PARTS = {"q": "self_attn", "k": "self_attn", "v": "self_attn", "o": "self_attn", "gate": "mlp", "up": "mlp",
+         "down": "mlp"}  # fmt: skip
+"""The parts of a layer that hold the linear layers, in models like Llama."""
+EMBEDDING_NAME, HEAD_NAME = "embed_tokens", "lm_head"
+"""What models like Llama call them."""
+
+
+def targets(adapter: Any, shape: Shape) -> tuple[str, ...]:
+    """Return the adapted layers by the names that the arithmetic has for them; all if it has none of theirs."""
+    given = getattr(adapter, "target_modules", [])
+    known = tuple(shape.linears)
+    if pattern := target_pattern(given):
+        return tuple(name for name in known if re.fullmatch(pattern, _place(0, name))) or known
+    if given == [ALL_LINEAR]:
+        return known
+    names = [target.rpartition(".")[2] for target in given]
+    parts = {part for name in names for part in OTHER_NAMES.get(name, (name, name.removesuffix("_proj")))}
+    return tuple(name for name in known if name in parts) or known
+
+
+def _place(block: int, name: str) -> str:
+    """Return what a layer is called in models like Llama, whose names the arithmetic has, or in those like Qwen3.5."""
+    part = PARTS.get(name)
+    return f"model.layers.{block}.{f'{part}.{name}_proj' if part else f'linear_attn.{name}'}"
+
+
+def trained_parameters(plan: Plan, shape: Shape) -> int:
+    """Count what an adapter trains where that is not the same in each block; 0 if the arithmetic counts.
+
+    Modules that are trained whole have all their parameters: an embedding V h, a linear layer those of each block.
+    Biases are not counted, below 0.1%.
+    """
+    names = ("rank_pattern", "layers_to_transform", "modules_to_save")
+    config = plan.adapter.config
+    uneven = any(getattr(config, name, None) for name in names) or adapts_experts(config)
+    if not uneven and not token_rows(plan):
+        return 0
+    return _count(planned_weights(plan, shape))
+
+
+def adapts_experts(adapter: Any) -> bool:
+    """Whether experts that are one tensor have LoRA."""
+    return getattr(adapter, "experts", Experts.none) is Experts.all
+
+
+def _count(weights: Iterable[TrainedWeight]) -> int:
+    return sum(math.prod(weight.shape) for weight in weights)
+
+
+def token_rows(plan: Plan) -> int:
+    """Return how many rows of the embedding, and of a head that is not tied to it, are trained by themselves."""
+    args = getattr(plan.adapter.config, "args", None)
+    return len(plan.model.config.new_tokens) or len(getattr(args, "trainable_token_indices", ()))
+
+
+def frozen_bytes(plan: Plan, shape: Shape) -> float:
+    """Return the bytes of the adapter that is kept beside the trained one; see `load/frozen.py`."""
+    config: Any = plan.adapter.config
+    if not isinstance(config, LoraAdapterConfig):
+        return 0.0
+    if config.merge_first:
+        adapter: StartsFromAdapter = plan.adapter.create()
+        config = SimpleNamespace(**adapter.start(weights=False).settings)
+    elif not WITHIN_WEIGHTS.fullmatch(str(config.args.init_lora_weights)):
+        return 0.0
+    return 4.0 * _count(_adapter_weights(config, shape))
+
+
+def planned_weights(plan: Plan, shape: Shape) -> Iterator[TrainedWeight]:
+    """Give the weights that will be trained, by the names of models like Llama; norms and biases are left out."""
+    yield from _adapter_weights(plan.adapter.config, shape)
+    if rows := token_rows(plan):
+        yield TrainedWeight(f"model.{EMBEDDING_NAME}.rows", (rows, shape.hidden), ModelPart.embedding)
+        if not shape.tied:
+            yield TrainedWeight(f"{HEAD_NAME}.rows", (rows, shape.hidden), ModelPart.head)
+
+
+def _adapter_weights(adapter: Any, shape: Shape) -> Iterator[TrainedWeight]:
+    """Give those of an adapter, or of a model that is trained whole."""
+    full = isinstance(adapter, FullConfig)
+    ranks, wholes = (getattr(adapter, name, None) for name in ("rank_pattern", "modules_to_save"))
+    whole = {*shape.linears} if full else {name.removesuffix("_proj") for name in wholes or ()} & shape.linears.keys()
+    for number, block in enumerate(shape.blocks):
+        for name, inputs, outputs in block.linears:
+            if name in whole:
+                yield TrainedWeight(f"{_place(number, name)}.weight", (outputs, inputs))
+        for name, inputs, outputs in block.expert if full else ():
+            yield TrainedWeight(f"model.layers.{number}.mlp.experts.{name}", (block.experts * outputs, inputs))
+    embeddings = [EMBEDDING_NAME, HEAD_NAME][: 1 if shape.tied else 2] if full else wholes or ()
+    for part, name in ((ModelPart.embedding, EMBEDDING_NAME), (ModelPart.head, HEAD_NAME)):
+        if name in embeddings:
+            yield TrainedWeight(f"model.{name}.weight", (shape.vocab, shape.hidden), part)
+    if full:
+        return
+    linears = adapted_linears(adapter, shape)
+    layers = [(_place(number, name), inputs, outputs, 1) for number, name, inputs, outputs in linears]
+    for number in _adapted_blocks(adapter, shape) if adapts_experts(adapter) else ():
+        block = shape.blocks[number]
+        for name, inputs, outputs in block.expert:
+            layers.append((f"model.layers.{number}.mlp.experts.{name}", inputs, outputs, block.experts))
+    for place, inputs, outputs, times in layers:
+        rank = next((rank for key, rank in (ranks or {}).items() if re.match(rf"(.*\.)?({key})$", place)), adapter.r)
+        yield TrainedWeight(f"{place}.lora_A.weight", (times * rank, inputs))
+        yield TrainedWeight(f"{place}.lora_B.weight", (outputs, times * rank))
+
+
+def _adapted_blocks(adapter: Any, shape: Shape) -> list[int]:
+    chosen = getattr(adapter, "layers_to_transform", None)
+    return [number for number in range(len(shape.blocks)) if chosen is None or number in chosen]
+
+
+def adapted_linears(adapter: Any, shape: Shape) -> Iterator[tuple[int, str, int, int]]:
+    """Give the linear layers with LoRA: the number of the block, the name, inputs and outputs."""
+    adapted = targets(adapter, shape)
+    for number in _adapted_blocks(adapter, shape):
+        yield from ((number, *layer) for layer in shape.blocks[number].linears if layer[0] in adapted)
+
+
+def state_bytes(plan: Plan, shape: Shape, *, on_gpu: bool) -> float:
+    """Return the bytes of the optimizer's states for a trained parameter; if it does not say, those of AdamW."""
+    weights = list(planned_weights(plan, shape))
+    factory: OptimizerFactory = plan.optimizer.create()
+    known = factory.state_bytes(weights, on_gpu=on_gpu)
+    return AdamWTorchConfig.states if known is None else known / _count(weights)
