@@ -44,7 +44,7 @@ IN_A_MACHINE, BETWEEN = 450e9, 50e9
 """Bytes a second and GPU in one direction: NVLink of an H100 (its data sheet), and a network card of 400 Gb/s for each
 GPU, as in the machines of the published runs."""
 TEXTS = {"model", "method", "fits", "limit", "run"}
-"""Headings of columns that are no numbers."""
+"""Headings of columns with text; the others hold numbers."""
 MACHINE = 8
 """GPUs of a machine."""
 SHARED = 12.5e9

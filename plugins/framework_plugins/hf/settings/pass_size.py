@@ -95,7 +95,7 @@ def smaller_on_a_cpu(passes: P, cut: Callable[[int], P], budget: int, longest: i
 
     Args:
         passes: as large as the budget has them.
-        cut: makes passes of at most so many tokens.
+        cut: makes passes within a number of tokens.
         budget: tokens of a pass.
         longest: tokens of the longest row, or of rows that stay in one pass.
         cost: of passes.
