@@ -25,7 +25,7 @@ from tests.support.network import watched
 from tests.support.program import environment, framework
 
 LESS = (
-    "data.max_rows=72", "data.validation_split=0.111", "evaluator.prompts.count=20",
+    "data.max_rows=72", "data.validation_split=0.111", "evaluator.prompts.count=30",
     # As many steps as 120 rows give by eight, and a higher rate for what each of them sees less.
     "trainer.per_device_train_batch_size=4", "trainer.learning_rate=1e-3",
     "evaluator.forgetting.questions=1", "evaluator.forgetting.instructions=2", "evaluator.forgetting.texts=2",
@@ -76,7 +76,7 @@ def test_the_quickstart_answers_all_its_prompts(whole: Run) -> None:
 
 
 def test_the_held_out_orders_are_right_after_and_wrong_before(quickstart: Run) -> None:
-    check_held_out(quickstart, prompts=20)
+    check_held_out(quickstart, prompts=30)
 
 
 def check_held_out(quickstart: Run, prompts: int) -> None:
