@@ -14,10 +14,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from tests.support.forked_program import forked
+from tests.support.forked_program import forked, program
 from tests.support.forks import STARTS, Forks
 from tests.support.hub import HubStandIn
-from tests.support.program import environment, framework
+from tests.support.program import environment
 from tests.support.tiny import chat_rows, tiny_llama
 
 MODEL = "unsloth/Meta-Llama-3.1-8B-Instruct"
@@ -115,11 +115,11 @@ def test_what_the_hub_does_not_give_is_reported_in_words(
 def test_without_a_network_it_says_what_is_missing_and_what_to_do(tmp_path: Path) -> None:
     cwd = tmp_path / "work"
     cwd.mkdir()
-    done = framework(WALKTHROUGH, cwd=cwd, env=environment(tmp_path))
-    assert done.returncode == 2
-    assert "not on this machine, and the Hub cannot be reached" in done.stderr
-    assert "model=local model.path=FOLDER" in done.stderr
-    assert len(done.stderr.strip().splitlines()) <= 2, done.stderr
+    done = program(WALKTHROUGH, cwd=cwd)
+    assert done.code == 2
+    assert "not on this machine, and the Hub cannot be reached" in done.err
+    assert "model=local model.path=FOLDER" in done.err
+    assert len(done.err.strip().splitlines()) <= 2, done.err
     assert list(cwd.iterdir()) == []
 
 

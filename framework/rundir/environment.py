@@ -63,7 +63,6 @@ def environment(
 ) -> Environment:
     """Describe this process and what it runs: options by their places, overrides, and the fingerprint of the rows."""
     session, folder = current(), Path.cwd()  # a plugin of the core calls this, on a hook that has only the plan
-    root = Path(__file__).resolve().parents[2]
     return Environment(
         command=[hide(word) for word in overrides],
         folder=str(folder),
@@ -74,11 +73,17 @@ def environment(
         plugins=plugin_origins(selections.values(), session.plugins),
         options={place: selection.component.name for place, selection in selections.items()},
         commit=commit(folder),
-        # A package in site-packages may lie in somebody else's repository; only a checkout has .git beside it.
-        framework_commit=commit(root) if (root / ".git").exists() else None,
+        framework_commit=_framework_commit(),
         seed=seed,
         fingerprint=fingerprint,
     )
+
+
+@functools.cache  # what was imported stays, and each trial of a sweep asks
+def _framework_commit() -> Commit | None:
+    root = Path(__file__).resolve().parents[2]
+    # A package in site-packages may lie in somebody else's repository; only a checkout has .git beside it.
+    return commit(root) if (root / ".git").exists() else None
 
 
 def packages() -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Hashable, Sequence
 
@@ -15,6 +14,7 @@ from framework.api.component import GROUPS
 from framework.config import compose as uncached
 from framework.hooks.session import current
 from framework.hooks.validation import COMPONENTS
+from framework.util.template import Template
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
@@ -26,7 +26,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     if uncached.user_folders(session) or any(each.is_sweep_override() for each in values):
         return uncached.compose(overrides)  # the files of a folder may be others the next time
     choices = tuple(str(each.input_line) for each in parsed if each not in values)
-    config = copy.deepcopy(_composed(choices, session.plugins.implementations(COMPONENTS), session.unused))
+    config = _composed(choices, session.plugins.implementations(COMPONENTS), session.unused).copy()
     try:
         for each in values:
             OmegaConf.update(config, each.key_or_group, each.value())
@@ -39,6 +39,6 @@ def _names_value(key: str) -> bool:
     return "/" not in key and key not in GROUPS and "@" not in key
 
 
-@functools.lru_cache(maxsize=64)
-def _composed(choices: tuple[str, ...], *_: Hashable) -> DictConfig:
-    return uncached.compose(choices)
+@functools.lru_cache(maxsize=256)
+def _composed(choices: tuple[str, ...], *_: Hashable) -> Template[DictConfig]:
+    return Template(uncached.compose(choices))

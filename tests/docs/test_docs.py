@@ -39,6 +39,7 @@ from framework.hooks.session import current
 from framework.plan.make import make_plan
 from framework.rundir import environment
 from framework.util import errors
+from tests.support.copies import in_place_of_processes
 from tests.support.forked_program import trainers
 from tests.support.forks import Call
 from tests.support.project import project
@@ -210,7 +211,8 @@ def test_a_command_in_the_docs_is_one_or_gives_a_plan(
             (tmp_path / start).mkdir(parents=True, exist_ok=True)
             settings = {"peft_type": "LORA", "r": config.adapter.r, "lora_alpha": config.adapter.lora_alpha}
             (tmp_path / start / "adapter_config.json").write_text(json.dumps(settings), encoding="utf-8")
-        make_plan(config, run_dir=None if config.run_dir else tmp_path)
+        with in_place_of_processes():  # to list the tasks of lm-eval once
+            make_plan(config, run_dir=None if config.run_dir else tmp_path)
 
 
 @pytest.mark.parametrize("block", EXECUTED, ids=str)

@@ -237,10 +237,11 @@ def test_a_lora_layer_of_peft_has_what_is_read_of_it() -> None:
 
 def test_every_private_name_that_the_source_uses_is_in_the_table() -> None:
     listed = {(private.last, file) for private in TABLE for file in private.used}
-    found = {(name, file) for name, file in uses() if name not in ELSEWHERE}
+    used = {*uses()}
+    found = {(name, file) for name, file in used if name not in ELSEWHERE}
     assert not found - listed, "private names of libraries: use a public one, or add it to TABLE above"
     assert not listed - found, "nothing uses them any more: take them out of TABLE above"
-    assert set(ELSEWHERE) <= {name for name, _ in uses()}
+    assert set(ELSEWHERE) <= {name for name, _ in used}
 
 
 @cache
@@ -292,14 +293,16 @@ def is_ours(module: str) -> bool:
 
 def overridden(made: ast.ClassDef, tree: ast.Module) -> Iterator[str]:
     """Yield the private methods of a class that a class of a library, from which it inherits, has too."""
+    methods = [node.name for node in made.body if isinstance(node, ast.FunctionDef) and is_private(node.name)]
+    if not (methods and made.bases):
+        return
     imported = {
         each.asname or each.name: (node.module, each.name)
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.module
         for each in node.names
     }
-    methods = [node.name for node in made.body if isinstance(node, ast.FunctionDef) and is_private(node.name)]
-    for base in made.bases if methods else []:
+    for base in made.bases:
         name = ast.unparse(base)
         if name.startswith("argparse."):
             imported[name] = ("argparse", name.partition(".")[2])

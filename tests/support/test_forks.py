@@ -11,6 +11,12 @@ import pytest
 from tests.support.forked_program import ECHO, MODULE, execute, forks, launch, loggers
 from tests.support.forks import Call
 
+CHOSEN = {
+    "conf/experiment/chosen.yaml": "# @package _global_\ndefaults:\n  - sub: ${mine}\n  - /mine: five\n  - _self_\n",
+    "conf/experiment/sub/five.yaml": "# @package _global_\nseed: 5\n",
+    "conf/mine/five.yaml": "# @package _global_\nname: five\n",
+}
+"""An experiment whose defaults list interpolates a choice."""
 RAISES = "import atexit; atexit.register(print, 'the end'); raise LookupError('lost')"
 
 
@@ -20,7 +26,7 @@ RAISES = "import atexit; atexit.register(print, 'the end'); raise LookupError('l
         (MODULE, ["--help"]),
         (MODULE, ["trainer.lerning_rate=1"]),
         (MODULE, ["stages=[plan]", "run_dir=run", "plugins=[./mine.py]"]),
-        (ECHO, ["model=echo", "trainer=echo", "--info", "defaults"]),
+        (ECHO, ["model=echo", "trainer=echo", "+experiment=chosen", "--info", "defaults"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -29,6 +35,9 @@ def test_a_fork_gives_what_a_start_gives(tmp_path: Path, command: tuple[str, ...
     for run in (execute, launch):
         folder = tmp_path / run.__name__ / "here"
         folder.mkdir(parents=True)
+        for name, text in CHOSEN.items() if "+experiment=chosen" in words else ():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text, encoding="utf-8")
         (folder / "mine.py").write_text("import sys; print(sys.argv[1:], sys.path[:2])\n", encoding="utf-8")
         done = run(command, *words, cwd=folder, env={"MINE": "1", "PYTHONPATH": str(folder / "more")})
         told = [text.replace(str(folder), "HERE") for text in (done.out, done.err)]

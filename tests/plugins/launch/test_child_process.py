@@ -19,7 +19,7 @@ from framework.api import records
 from framework.api.protocols import Launcher
 from framework.api.records import Report
 from tests.support import ending
-from tests.support.forked_program import execute, program
+from tests.support.forked_program import launch, program
 from tests.support.program import environment, typed
 
 WORDS = [*ending.WORDS, "launch=subprocess"]
@@ -201,8 +201,7 @@ plan.launch.create().launch(plan)
 
 
 def test_settings_that_the_child_cannot_import_are_refused_with_the_way_out(place: Path) -> None:
-    (place / "script.py").write_text(UNREACHABLE, encoding="utf-8")
-    done = execute((sys.executable, "script.py"), cwd=place)
+    done = launch((sys.executable, "-c", UNREACHABLE), cwd=place)
     assert done.code == 1
     text = "framework.util.errors.FrameworkError: launch=subprocess cannot pass on this plan (AttributeError: "
     last = done.err.splitlines()[-1]

@@ -75,7 +75,7 @@ def test_processes_that_begin_a_database_at_the_same_time_share_one_study(tmp_pa
     with process() as one, process() as other:
         both = [(each.stdin, each.stdout) for each in (one, other) if each.stdin and each.stdout]
         assert [answers.readline() for _, answers in both] == ["ready\n"] * 2
-        for number in range(8):
+        for number in range(4):  # without a second try, eleven of twelve rounds fail
             place = f"sqlite:///{tmp_path}/{number}.db"
             for orders, _ in both:
                 orders.write(f"{place}\n")
