@@ -63,7 +63,6 @@ def environment(
 ) -> Environment:
     """Describe this process and what it runs: options by their places, overrides, and the fingerprint of the rows."""
     session, folder = current(), Path.cwd()  # a plugin of the core calls this, on a hook that has only the plan
-    root = Path(__file__).resolve().parents[2]
     return Environment(
         command=[hide(word) for word in overrides],
         folder=str(folder),
@@ -74,8 +73,7 @@ def environment(
         plugins=plugin_origins(selections.values(), session.plugins),
         options={place: selection.component.name for place, selection in selections.items()},
         commit=commit(folder),
-        # A package in site-packages may lie in somebody else's repository; only a checkout has .git beside it.
-        framework_commit=commit(root) if (root / ".git").exists() else None,
+        framework_commit=own_commit(),
         seed=seed,
         fingerprint=fingerprint,
     )
@@ -187,6 +185,14 @@ def commit(folder: Path) -> Commit | None:
     # Files that git does not track are not part of it: the run folders themselves would make every folder dirty.
     changes = _git(folder, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=untracked")
     return Commit(number, None if changes is None else bool(changes))
+
+
+@functools.cache  # the runs of a process run what it imported, whatever is committed later
+def own_commit() -> Commit | None:
+    """Return the commit of the framework, if it runs from a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    # A package in site-packages may lie in somebody else's repository; only a checkout has .git beside it.
+    return commit(root) if (root / ".git").exists() else None
 
 
 def _git(folder: Path, *words: str) -> str | None:

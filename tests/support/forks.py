@@ -257,11 +257,12 @@ def compose(words: Sequence[str]) -> None:
     """Make the schemas and a config as a start does: what it reads and parses stays."""
     from framework import testing
     from framework.config.compose import compose
-    from framework.rundir.environment import packages
+    from framework.rundir.environment import own_commit, packages
 
     testing.install()
     compose(words)
     packages()
+    own_commit()
 
 
 def compose_once() -> None:
