@@ -357,7 +357,9 @@ def remove(folder: str, process: int) -> None:
 def start(option: str, what: str, *words: str) -> None:
     """Do what Python does with these words."""
     sys.argv = [option, *words]
-    added = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    added = [*filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    if not {*added} <= {*sys.path} and (environment := sys.modules.get("framework.rundir.environment")):
+        environment._by_module.cache_clear()  # noqa: SLF001 - `compose` has asked what is installed
     sys.path[:0] = [str(Path.cwd()) if option == "-m" else "", *added]
     if option == "-m":
         runpy.run_module(what, run_name="__main__", alter_sys=True)
