@@ -17,8 +17,7 @@ from tests.support import (
 
 gc.disable()  # until the tests are collected: what that imports and makes stays, and each look through it takes longer
 testing.install()
-forks.skip_the_mode()
-forks.skip_what_composing_does_not_need()
+forks.compose_once()
 forks.skip_the_disk()
 
 # nohup, and a script's `&`, leave these ignored; a run keeps to that, as its children do, and tests send both.

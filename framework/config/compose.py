@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.util
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -197,18 +198,17 @@ def register(session: Session) -> Mapping[str, Template[DictConfig]]:
     plugins = session.plugins.implementations(COMPONENTS)
     if session.schemas[0] == plugins:
         return session.schemas[1]
-    schemas: dict[str, Template[DictConfig]] = {"run_config": Template(OmegaConf.structured(RunConfig))}
+    schemas: dict[str, Template[DictConfig]] = {"run_config": _run_template()}
     for group in GROUPS.values():
         for name, registration in session.plugins.registrations(group).items():
             schema = registration.component.schema
             try:
-                node = OmegaConf.structured(schema)
-                _open_dicts(schema, node)
+                template = _template(schema)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a type that no config can have, a default that raises
                 reason = f"its schema {schema.__name__} cannot be a config: {summarize_error(error)}"
                 session.plugins.skip_plugin(registration.plugin, f"{group.name} '{name}'", reason)
             else:
-                schemas[f"{group.name}/{name}"] = Template(node)
+                schemas[f"{group.name}/{name}"] = template
     session.schemas = plugins, schemas
     # Hydra looks for sources and search paths among its own plugins only.
     Plugins.instance().register(ComponentSource)
@@ -216,6 +216,18 @@ def register(session: Session) -> Mapping[str, Template[DictConfig]]:
     Plugins.instance().register(UserSource)
     Plugins.instance().register(PluginConfigPaths)
     return schemas
+
+
+@functools.cache
+def _run_template() -> Template[DictConfig]:
+    return Template(OmegaConf.structured(RunConfig))
+
+
+@functools.lru_cache(maxsize=1024)  # to make all of them takes as long as a composition
+def _template(schema: type) -> Template[DictConfig]:
+    node = OmegaConf.structured(schema)
+    _open_dicts(schema, node)
+    return Template(node)
 
 
 def _open_dicts(schema: type, node: Any) -> None:

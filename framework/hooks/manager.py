@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -317,13 +317,18 @@ def disabled() -> set[str]:
 
 
 def _distribution(entry: EntryPoint) -> tuple[bool, str]:
-    name = entry.dist.name if entry.dist else ""
+    name = _named(entry.dist)[0] if entry.dist else ""
     # False sorts first, so of two plugins with one name ours is loaded.
     return name != DISTRIBUTION, name
 
 
 def _package_of(entry: EntryPoint) -> str:
-    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else ""
+    return " ".join(_named(entry.dist)) if entry.dist else ""
+
+
+@functools.cache  # a distribution has many plugins, and each access to its name or version parses a file
+def _named(distribution: Distribution) -> tuple[str, str]:
+    return distribution.name, distribution.version
 
 
 def _call(implementation: pluggy.HookImpl, arguments: Mapping[str, Any]) -> Any:

@@ -73,17 +73,10 @@ def environment(
         plugins=plugin_origins(selections.values(), session.plugins),
         options={place: selection.component.name for place, selection in selections.items()},
         commit=commit(folder),
-        framework_commit=_framework_commit(),
+        framework_commit=own_commit(),
         seed=seed,
         fingerprint=fingerprint,
     )
-
-
-@functools.cache  # what was imported stays, and each trial of a sweep asks
-def _framework_commit() -> Commit | None:
-    root = Path(__file__).resolve().parents[2]
-    # A package in site-packages may lie in somebody else's repository; only a checkout has .git beside it.
-    return commit(root) if (root / ".git").exists() else None
 
 
 def packages() -> dict[str, str]:
@@ -192,6 +185,14 @@ def commit(folder: Path) -> Commit | None:
     # Files that git does not track are not part of it: the run folders themselves would make every folder dirty.
     changes = _git(folder, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=untracked")
     return Commit(number, None if changes is None else bool(changes))
+
+
+@functools.cache  # the runs of a process run what it imported, whatever is committed later
+def own_commit() -> Commit | None:
+    """Return the commit of the framework, if it runs from a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    # A package in site-packages may lie in somebody else's repository; only a checkout has .git beside it.
+    return commit(root) if (root / ".git").exists() else None
 
 
 def _git(folder: Path, *words: str) -> str | None:

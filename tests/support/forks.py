@@ -11,6 +11,7 @@ more than most calls: what an object prints as it is deleted at the very end is 
 from __future__ import annotations
 
 import atexit
+import contextvars
 import fcntl
 import functools
 import gc
@@ -40,9 +41,17 @@ from typing import Any, NamedTuple, NoReturn
 STARTS = (
     "framework.cli.main", "framework.run.pipeline", "framework.api.text", "framework.testing", "hydra.core.plugins",
     "multiprocess", "numpy", "pandas", "pyarrow.compute", "requests", "framework_plugins.sweeps.sweeping",
+    "cattrs.preconf.json", "filelock", "framework.data.stage", "framework.evaluate.verdict.paired",
+    "framework.run.choosing", "framework_plugins.audit.standard", "framework_plugins.evals.forgetting",
+    "framework_plugins.evals.memorization.evaluator", "framework_plugins.exports.adapter",
+    "framework_plugins.formats.files", "framework_plugins.formats.formats", "framework_plugins.launch.single",
+    "framework_plugins.monitor.health_monitor", "framework_plugins.report.html", "framework_plugins.report.page",
+    "framework_plugins.trackers.console", "framework_plugins.trackers.jsonl", "pyarrow.parquet",
 )  # fmt: skip
 """What a run or a sweep of the echo backend imports, but for what reads variables while it is imported."""
 
+USUAL = (["+experiment=quickstart"], ECHO := ["model=echo", "trainer=echo", "data=local_file"], [*ECHO, "logger=[]"])
+"""Words with which many of them start; values make no difference."""
 
 LONGEST = 1 << 18
 """Bytes of a call, which is one message: Linux sends none that is longer."""
@@ -229,10 +238,11 @@ def prepare(*modules: str) -> None:
         from hydra.core.plugins import Plugins
 
         Plugins.instance()
-        skip_the_mode()
-        skip_what_composing_does_not_need()
+        compose_once()
         for entry in entry_points(group="framework"):
             entry.load()
+        for words in USUAL:
+            contextvars.Context().run(compose, words)
     # Not isinstance: it looks at each object's __class__, and one of torch's warns then.
     for folder in [each for each in gc.get_objects() if issubclass(type(each), tempfile.TemporaryDirectory)]:
         # W&B makes some while it is imported: the first copy that ends would remove them for all that follow.
@@ -241,6 +251,76 @@ def prepare(*modules: str) -> None:
         atexit.register(remove, folder.name, os.getpid())
     gc.freeze()
     gc.enable()
+
+
+def compose(words: Sequence[str]) -> None:
+    """Make the schemas and a config as a start does: what it reads and parses stays."""
+    from framework import testing
+    from framework.config.compose import compose
+    from framework.rundir.environment import own_commit, packages
+
+    testing.install()
+    compose(words)
+    packages()
+    own_commit()
+
+
+def compose_once() -> None:
+    """Let Hydra do once what it does for each composition, and gives the same each time.
+
+    `test_forks.py` compares with starts that do all of it.
+    """
+    skip_the_mode()
+    skip_the_map()
+    skip_copies()
+    merge_once()
+
+
+def skip_the_map() -> None:
+    """Let Hydra make its map for interpolations in a defaults list only if there are some; it takes a fifth of all."""
+    from hydra._internal import defaults_list as lists
+    from omegaconf import DictConfig
+
+    make = lists._create_interpolation_map  # noqa: SLF001
+
+    @functools.wraps(make)
+    def make_map(overrides: Any, defaults: Sequence[Any], self_added: bool) -> DictConfig:  # noqa: FBT001 - Hydra's
+        used = any(each.is_interpolation() for each in defaults)
+        return make(overrides, defaults, self_added) if used else DictConfig({})
+
+    lists._create_interpolation_map = make_map  # noqa: SLF001
+
+
+def merge_once() -> None:
+    """Let Hydra merge the same files and schemas once: half of a composition, which sets the values after that.
+
+    Files of a user, and those of other plugins, may be others the next time.
+    """
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+    from framework.config.compose import COMPONENT, conf_dir, register
+    from framework.config.user_source import OWN
+    from framework.hooks.session import current
+    from framework.util.template import Template
+
+    merge = ConfigLoaderImpl._compose_config_from_defaults_list  # noqa: SLF001
+    own, merged = str(conf_dir()), dict[Any, Any]()
+
+    def stays(scheme: str, path: str) -> bool:
+        ours = path == "hydra.conf" or path.startswith("framework_plugins.")
+        return scheme in {COMPONENT, "structured"} or (ours if scheme == "pkg" else (scheme, path) == (OWN, own))
+
+    @functools.wraps(merge)
+    def from_defaults(self: ConfigLoaderImpl, defaults: Sequence[Any], repo: Any) -> Any:
+        sources = [(each.scheme(), each.path, getattr(each, "_unused", None)) for each in repo.get_sources()]
+        if not all(stays(scheme, path) for scheme, path, _ in sources):
+            return merge(self, defaults, repo)
+        made_of = (str(defaults), *sources, *register(current()).items())
+        if made_of not in merged:
+            merged[made_of] = Template(merge(self, defaults, repo))
+        return merged[made_of].copy()
+
+    ConfigLoaderImpl._compose_config_from_defaults_list = from_defaults  # noqa: SLF001
 
 
 def skip_the_mode() -> None:
@@ -264,25 +344,13 @@ def skip_the_mode() -> None:
     Hydra.get_mode = get_mode
 
 
-def skip_what_composing_does_not_need() -> None:
-    """Let Hydra compose with less: with the same result, which `test_forks.py` compares, in four fifths of the time.
-
-    It writes down the choices so far for each of forty defaults lists, though few ask for one; it parses `1.2` six
-    hundred times; and it copies its ConfigStore, from which it copies again what it loads.
-    """
+def skip_copies() -> None:
+    """Let Hydra parse its version once, not six hundred times, and not copy its ConfigStore, from which it copies again."""
     from hydra import version
-    from hydra._internal import defaults_list
     from hydra.core.config_store import ConfigStore
 
     version._get_version = functools.cache(version._get_version)  # noqa: SLF001
     ConfigStore.__deepcopy__ = lambda self, _: self
-    write = defaults_list._create_interpolation_map  # noqa: SLF001
-
-    @functools.wraps(write)
-    def choices(overrides: Any, defaults: list[Any], self_added: bool) -> Any:  # noqa: FBT001 - as Hydra has it
-        return write(overrides, defaults, self_added) if any(each.is_interpolation() for each in defaults) else None
-
-    defaults_list._create_interpolation_map = choices  # noqa: SLF001
 
 
 def skip_the_disk() -> None:
@@ -299,7 +367,9 @@ def remove(folder: str, process: int) -> None:
 def start(option: str, what: str, *words: str) -> None:
     """Do what Python does with these words."""
     sys.argv = [option, *words]
-    added = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    added = [*filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    if not {*added} <= {*sys.path} and (environment := sys.modules.get("framework.rundir.environment")):
+        environment._by_module.cache_clear()  # noqa: SLF001 - `compose` has asked what is installed
     sys.path[:0] = [str(Path.cwd()) if option == "-m" else "", *added]
     if option == "-m":
         runpy.run_module(what, run_name="__main__", alter_sys=True)

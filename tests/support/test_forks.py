@@ -7,7 +7,11 @@ import signal
 from pathlib import Path
 
 import pytest
+from hydra._internal import defaults_list
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from omegaconf import Container, DictConfig, Node
 
+from framework.config.compose import compose
 from tests.support.forked_program import ECHO, MODULE, execute, forks, launch, loggers
 from tests.support.forks import Call
 
@@ -17,6 +21,7 @@ CHOSEN = {
     "conf/mine/five.yaml": "# @package _global_\nname: five\n",
 }
 """An experiment whose defaults list interpolates a choice."""
+MERGE, MAP = "_compose_config_from_defaults_list", "_create_interpolation_map"
 RAISES = "import atexit; atexit.register(print, 'the end'); raise LookupError('lost')"
 
 
@@ -43,6 +48,43 @@ def test_a_fork_gives_what_a_start_gives(tmp_path: Path, command: tuple[str, ...
         told = [text.replace(str(folder), "HERE") for text in (done.out, done.err)]
         results.append((done.code, told, sorted(path.relative_to(folder) for path in folder.rglob("*.json"))))
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["+experiment=quickstart", "evaluator=[]", "stages=[plan,data]"],
+        ["model=echo", "trainer=echo", "data=local_file", "+metric=[exact_match]", "hydra/sweeper=optuna5"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_merged_once_is_what_hydra_merges_each_time(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = [compose(words), compose(words)]
+    monkeypatch.setattr(ConfigLoaderImpl, MERGE, getattr(ConfigLoaderImpl, MERGE).__wrapped__)
+    monkeypatch.setattr(defaults_list, MAP, getattr(defaults_list, MAP).__wrapped__)
+    plain = parts(compose(words))
+    assert [parts(config) for config in ours] == [plain, plain]
+
+
+def parts(config: DictConfig) -> list[tuple[object, ...]]:
+    """Return each value with its place, type and flags."""
+    found, left = list[tuple[object, ...]](), list[Node]([config])
+    while left:
+        node = left.pop()
+        told, value = node._metadata, None if isinstance(node, Container) else node._value()  # noqa: SLF001
+        found.append((node._get_full_key(None), type(node), value, told.ref_type, told.object_type, told.flags))  # noqa: SLF001
+        if isinstance(node, Container) and isinstance(inner := node._content, dict | list):  # noqa: SLF001
+            left += inner.values() if isinstance(inner, dict) else inner
+    return found
+
+
+def test_files_of_a_user_are_merged_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    for seed in (7, 8):
+        text = f"# @package _global_\nseed: {seed}\n"
+        (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(text, encoding="utf-8")
+        assert compose(["+experiment=mine"]).seed == seed
 
 
 def test_what_ends_a_fork_is_reported_as_python_tells_it_and_the_next_one_knows_nothing_of_it(tmp_path: Path) -> None:

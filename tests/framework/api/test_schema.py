@@ -4,7 +4,7 @@ import ast
 import functools
 import importlib
 import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,18 +39,23 @@ def first_party() -> list[Any]:
 @functools.cache
 def reads(*folders: Path) -> set[tuple[str, str]]:
     """Return what the code reads: the name that is before the dot, and the name behind it."""
-    return set(_reads(folders))
+    return set[tuple[str, str]]().union(*(read_by(file) for folder in folders for file in folder.rglob("*.py")))
 
 
-def _reads(folders: Iterable[Path]) -> Iterator[tuple[str, str]]:
-    for file in (file for folder in folders for file in folder.rglob("*.py")):
-        for node in ast.walk(tree(file)):
-            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
-                yield last_name(node.value), node.attr
-            elif isinstance(node, ast.Call) and last_name(node.func) in GETTERS:
-                held = last_name(node.args[0]) if node.args else ""
-                names = [part.value for part in node.args if isinstance(part, ast.Constant)]
-                yield from ((held, name) for name in names if isinstance(name, str))
+@functools.cache  # the file of a plugin is one of its folder, and one of all
+def read_by(file: Path) -> set[tuple[str, str]]:
+    """Return the same of a file."""
+    return set(_reads(file))
+
+
+def _reads(file: Path) -> Iterator[tuple[str, str]]:
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            yield last_name(node.value), node.attr
+        elif isinstance(node, ast.Call) and last_name(node.func) in GETTERS:
+            held = last_name(node.args[0]) if node.args else ""
+            names = [part.value for part in node.args if isinstance(part, ast.Constant)]
+            yield from ((held, name) for name in names if isinstance(name, str))
 
 
 def last_name(node: ast.expr) -> str:
@@ -66,7 +71,10 @@ def package(owner: type) -> Path:
 @functools.cache
 def source(config: type) -> str:
     """Return the source of a class and of what it is derived from."""
-    return "".join(inspect.getsource(base) for base in _written(config) if "framework" in base.__module__)
+    return "".join(source_of(base) for base in _written(config) if "framework" in base.__module__)
+
+
+source_of = functools.cache(inspect.getsource)
 
 
 def reads_itself(config: type, name: str) -> bool:

@@ -15,7 +15,7 @@ from framework.api.text.overrides import override_key
 from framework.cli.arguments import complete, is_command
 from framework.cli.main import main
 from framework.rundir.folder import save_overrides
-from tests.support.forked_program import MODULE, Result, echo, execute, forked, forks, program
+from tests.support.forked_program import MODULE, Result, echo, execute, forked, forks, launch, program
 from tests.support.program import environment, typed
 from tests.support.project import project
 
@@ -191,7 +191,9 @@ def test_a_folder_below_a_file_is_refused_before_the_plan_is_shown(
 WATCH = """
 import sys
 from pathlib import Path
+from tests.support import forks
 from tests.support.project import project
+forks.compose_once()
 for line in sys.argv[1:]:
     code = project(Path.cwd()).run(*line.split()).code
     heavy = {"torch", "transformers", "datasets", "numpy", "pandas", "wandb", "peft", "trl"} & sys.modules.keys()
@@ -287,7 +289,7 @@ def test_a_verdict_that_the_config_names_ends_the_run_with_a_code_of_its_own(
 
 
 def test_a_failure_of_the_program_is_a_traceback_and_exit_code_1(data_file: Path, tmp_path: Path) -> None:
-    echo("data=local_file", f"data.path={data_file}", "run_dir=run", "logger=[]", cwd=tmp_path)
+    project(tmp_path).echo("data=local_file", f"data.path={data_file}", "run_dir=run", "logger=[]")
     (tmp_path / "run" / "checkpoint" / "echo.json").write_text("no JSON", encoding="utf-8")  # a ValueError
     result = echo("run_dir=run", "stages=[evaluate]", cwd=tmp_path)
     assert result.code == 1
@@ -402,7 +404,7 @@ main.main()
 
 def test_an_interrupted_run_says_so_by_its_exit_code(tmp_path: Path, data_file: Path) -> None:
     words = ["model=echo", "trainer=echo", "data=local_file", f"data.path={data_file}", "logger=[]"]
-    assert execute((MODULE[0], "-c", INTERRUPTED), *words, cwd=tmp_path).code == 130
+    assert launch((MODULE[0], "-c", INTERRUPTED), *words, cwd=tmp_path).code == 130
 
 
 def test_the_version_is_the_programs_own(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

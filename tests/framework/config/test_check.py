@@ -145,7 +145,8 @@ def test_values_are_written_as_on_the_command_line(value: object, text: str) -> 
 def all_places() -> list[tuple[tuple[str, ...], str, list[str]]]:
     """Return for each registered schema the words that choose it, the key below which it is, and its fields.
 
-    The same words choose an option of each group that has one.
+    The same words choose an option of each group that has one, and nothing of the groups that have several: a config
+    of all of those is looked at once.
     """
     options = {group.name: [*current().plugins.components(group).items()] for group in GROUPS.values()}
     several = [name for name in options if GROUPS[name].several]
@@ -156,7 +157,7 @@ def all_places() -> list[tuple[tuple[str, ...], str, list[str]]]:
         *([(name, *each) for each in options[name]] for name in options if name not in several)
     ):
         chosen = [each for each in row if each is not None]
-        words = tuple(f"{name}={option}" for name, option, _ in chosen)
+        words = (*(f"{name}=[]" for name in several), *(f"{name}={option}" for name, option, _ in chosen))
         found += [(words, name, names_of(component)) for name, _, component in chosen]
     return found
 

@@ -28,6 +28,16 @@ def place(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a working folder with the finished sweep `x` of four points, which each test leaves finished."""
+    folder = tmp_path_factory.mktemp("swept") / "place"
+    folder.mkdir()
+    (folder / "rows.jsonl").write_text(ROWS, encoding="utf-8")
+    assert project(folder).echo(*WORDS, "seed=1,2,3,4", "hydra.sweep.dir=x").code == 0
+    return folder
+
+
 def resume(*words: str, cwd: Path) -> Result:
     return launch(ECHO, "resume", *words, cwd=cwd)
 
@@ -37,9 +47,8 @@ def started(folder: Path) -> dict[str, int]:
     return {file.parent.name: file.stat().st_mtime_ns for file in folder.glob("*/overrides.json")}
 
 
-def test_points_that_failed_or_were_killed_or_never_began_run_and_the_others_stay(place: Path) -> None:
-    assert project(place).echo(*WORDS, "seed=1,2,3,4", "hydra.sweep.dir=x").code == 0
-    folder = place / "x"
+def test_points_that_failed_or_were_killed_or_never_began_run_and_the_others_stay(swept: Path) -> None:
+    folder = swept / "x"
     before = started(folder)
     for number, state in (("1", "failed"), ("2", "running")):
         file = folder / number / "status.json"
@@ -47,7 +56,7 @@ def test_points_that_failed_or_were_killed_or_never_began_run_and_the_others_sta
     for file in (folder / "3").iterdir():
         if file.is_file():
             file.unlink()
-    done = resume("x", cwd=place)
+    done = resume("x", cwd=swept)
     assert done.code == 0, done.err
     after = started(folder)
     assert [number for number in "0123" if after[number] == before.get(number)] == ["0"]
@@ -57,13 +66,12 @@ def test_points_that_failed_or_were_killed_or_never_began_run_and_the_others_sta
     assert [trial["state"] for trial in saved["trials"]] == ["finished"] * 4
 
 
-def test_it_runs_where_the_sweep_was_started(place: Path) -> None:
-    assert project(place).echo(*WORDS, "seed=1,2", "hydra.sweep.dir=x").code == 0
-    (place / "x" / "1" / "status.json").unlink()
-    done = resume(str(place / "x"), cwd=place.parent)
+def test_it_runs_where_the_sweep_was_started(swept: Path) -> None:
+    (swept / "x" / "1" / "status.json").unlink()
+    done = resume(str(swept / "x"), cwd=swept.parent)
     assert done.code == 0, done.err
-    assert f"runs in {place}, where it was started" in done.err
-    assert json.loads((place / "x" / "1" / "status.json").read_text("utf-8"))["state"] == "finished"
+    assert f"runs in {swept}, where it was started" in done.err
+    assert json.loads((swept / "x" / "1" / "status.json").read_text("utf-8"))["state"] == "finished"
 
 
 def test_a_sweep_that_is_at_work_is_refused_and_goes_on(tmp_path: Path) -> None:
