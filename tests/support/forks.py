@@ -345,7 +345,7 @@ def skip_the_mode() -> None:
 
 
 def skip_copies() -> None:
-    """Let Hydra parse its version once, not six hundred times, and not copy its ConfigStore, from which it copies again."""
+    """Let Hydra parse its version once, not six hundred times, and copy from its ConfigStore without a copy of that."""
     from hydra import version
     from hydra.core.config_store import ConfigStore
 
