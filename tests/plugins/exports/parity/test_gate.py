@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from framework_plugins.exports import chat_template
 from framework_plugins.exports.gguf.exporter import GgufExporter
 from framework_plugins.exports.merge.merging import merge
 from framework_plugins.exports.parity import gate, reference, reference_logits
+from framework_plugins.exports.parity.reference import Reference, TrainedModel
 from tests.support.ggufs import tiny_model
 
 STEPS = ("trainer.max_steps=4", "trainer.learning_rate=1e-2", "trainer.device=cpu", "adapter.r=4")
@@ -45,6 +46,29 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Plan]:
 
     pipeline.run(plan("stages=[data,train]"))
     return plan
+
+
+@pytest.fixture(autouse=True, scope="module")
+def references() -> Iterator[None]:
+    """Ask the trained model once for all exports that ask it the same, unless a test replaces a part of that."""
+    make, made = TrainedModel._make_reference, dict[tuple[int, ...], Reference | None]()  # noqa: SLF001 - in its place
+
+    def asks() -> list[Any]:
+        return [vars(reference)[name] for name in ("trained_logits", "find_placement")]
+
+    plain = asks()
+
+    def once(model: TrainedModel) -> Reference | None:
+        if asks() != plain:
+            return make(model)
+        rows = model.config.prompts, model.config.max_new_tokens, model.config.long_row
+        if rows not in made:
+            made[rows] = make(model)
+        return made[rows]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainedModel, "_make_reference", once)
+        yield
 
 
 def export(plan: Plan) -> list[Artifact]:

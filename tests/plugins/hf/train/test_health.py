@@ -130,7 +130,7 @@ def test_answers_that_never_stop_are_reported_with_those_of_the_base(run: Run, t
 
 def test_a_healthy_training_is_left_in_peace(run: Run) -> None:
     words = ["adapter=full", "trainer.learning_rate=0.002", "trainer.per_device_train_batch_size=8"]
-    trained = run(chat_rows(240), *words, "trainer.max_steps=120")
+    trained = run(chat_rows(240), *words, "trainer.max_steps=80")
     assert (told(trained), trained.stopped) == ([], "")
 
 

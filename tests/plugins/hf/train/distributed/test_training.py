@@ -1,7 +1,8 @@
-"""Two real processes on a CPU train as one: the same losses and adapter, and one resumes the run of the other."""
+"""Two processes on a CPU train as one: the same losses and adapter, and one resumes the run of the other."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -33,7 +34,7 @@ from framework.util.errors import Interrupted
 from framework_plugins.launch.helper import Helper
 from framework_plugins.launch.worker import GROUP
 from tests.plugins.hf.train.test_options import FILES, STRANGERS
-from tests.support import group_plugin
+from tests.support import copies, group_plugin
 from tests.support.tiny import chat_rows, tiny_llama
 from tests.support.training import make_for_group
 
@@ -178,18 +179,41 @@ def measured_and_exported(alone: Done, done: Done) -> None:
 
 
 def test_two_processes_with_fsdp2_go_on_with_what_one_began_and_it_is_exported(
-    run: Run, alone: Done, monkeypatch: pytest.MonkeyPatch, seen: Seen
+    run: Run, alone: Done, monkeypatch: pytest.MonkeyPatch, seen: Seen, tmp_path: Path
 ) -> None:
     interrupted(monkeypatch, run, "fsdp2", *ALONE)
-    done = run("fsdp2", "launch=fsdp2", *TWO, AFTER)
+    with copies.groups(tmp_path):
+        done = run("fsdp2", "launch=fsdp2", *TWO, AFTER)
     measured_and_exported(alone, done)
     assert done.result.resumed == 4
     close(alone, done)
     for each in seen():
-        assert each["started"] == ["-P", "-m", "framework_plugins.launch.worker", str(done.folder)]
         assert each["whole"] == 2 * each["here"] > 0
         assert (each["checkpointed"], each["offload"]) == (0, ["OffloadPolicy"])
         assert (each["head"], each["packing"]) == (True, "tree")
+
+
+STARTED = """
+import psutil
+
+from framework import FrameworkError
+
+class Packed:
+    def load(self):
+        raise FrameworkError("started as " + " ".join(psutil.Process().cmdline()[1:]))
+"""
+"""In place of a plan: the process that opens it ends, before it imports what trains, and tells its command."""
+
+
+def test_torchrun_starts_the_processes_of_a_group(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They find what is in this process's path, and do not look into the folder where the run was started."""
+    (tmp_path / "acme_packed.py").write_text(STARTED, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    packed = importlib.import_module("acme_packed").Packed()
+    monkeypatch.setattr("framework_plugins.launch.launcher.pickle_plan", lambda _: packed)
+    told = r"^process \d: started as -P -m framework_plugins\.launch\.worker /\S+/started$"
+    with pytest.raises(FrameworkError, match=told):
+        run("started", "launch=ddp", *TWO)
 
 
 @pytest.mark.slow
