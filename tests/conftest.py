@@ -15,6 +15,7 @@ from tests.support import (
     kinds,
 )
 
+freeze = gc.freeze
 gc.disable()  # until the tests are collected: what that imports and makes stays, and each look through it takes longer
 testing.install()
 forks.compose_once()
@@ -26,6 +27,13 @@ for number, default in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.
         signal.signal(number, default)
 
 Rows = list[dict[str, str]]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def frozen() -> None:
+    """Leave what earlier files imported and made out of what each model that is closed looks through."""
+    gc.collect()
+    freeze()
 
 
 @pytest.fixture
@@ -70,6 +78,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop() -> None:
     """Look for garbage again, but a tenth as often through all that is old, which takes up to a second."""
-    gc.freeze()
+    freeze()
+    # A model that is closed would end that for all that the session has imported, and look through it three times.
+    gc.freeze = gc.unfreeze = lambda: None
     gc.set_threshold(700, 10, 100)
     gc.enable()

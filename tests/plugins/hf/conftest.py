@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from tests.support.tiny import chat_rows, tiny_llama
-
-
-@pytest.fixture(autouse=True, scope="session")
-def kept_frozen() -> Iterator[None]:
-    """Let a model that is closed leave frozen what was so before: three looks through all of that follow each."""
-    from framework_plugins.hf import backend
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backend, "gc", SimpleNamespace(freeze=lambda: None, unfreeze=lambda: None))
-        yield
-
-
-@pytest.fixture(autouse=True, scope="module")
-def frozen() -> None:
-    """Leave what earlier files imported and made out of what each model that is closed looks through."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(scope="session")
