@@ -14,8 +14,11 @@ SLOW := slow and not gpu and not network
 # What no run takes by default is in fourteen parts; each day has one.
 PART := $(shell date +%j | sed 's/^0*//')/14
 UNSLOTH := unsloth and not slow
-# Each worker has one half of the tests, file by file; one that is done takes over what the other has at its end.
-WORKERS := -n 2 --dist worksteal --durations=25
+# Three workers for two cores, since tests wait a fifth of their time, for servers and other processes. Each has a third
+# of the tests, file by file; one that is done takes over what another has at its end. Those that are slow compute.
+SHARED := --dist worksteal --durations=25
+WORKERS := -n 3 $(SHARED)
+SLOW_WORKERS := -n 2 $(SHARED)
 # Without byte code an installation takes half of the time and 300 MB less; Python compiles what it imports, once.
 PIP := -m pip install --no-compile --quiet --disable-pip-version-check
 # For people who install by hand: in a terminal pip draws a bar for each download and one for the installation, from 25.1
@@ -57,13 +60,13 @@ test: $(VENV)/dev
 
 # Everything that this machine can do: `slow` included, and all examples of hypothesis.
 test-all: $(VENV)/dev
-	$(TEST_ENV) $(VENV)/bin/python -m pytest $(WORKERS) --hypothesis-profile=ci -m "not gpu and not network and not unsloth"
+	$(TEST_ENV) $(VENV)/bin/python -m pytest $(SLOW_WORKERS) --hypothesis-profile=ci -m "not gpu and not network and not unsloth"
 	$(MAKE) test-unsloth UNSLOTH=unsloth
 
 # One part of what `make test` and `make test-unsloth` leave out, another each day: `make test-slow PART=3/14`.
 test-slow: $(VENV)/dev installed-unsloth
-	$(TEST_ENV) $(VENV)/bin/python -m pytest $(WORKERS) -p tests.support.parts --part=$(PART) -m "$(SLOW) and not unsloth"
-	cd build/tests && $(TEST_ENV) $(CURDIR)/$(UNSLOTH_VENV)/bin/python -m pytest $(WORKERS) -p tests.support.parts --part=$(PART) -m "$(SLOW) and unsloth" tests/plugins/unsloth tests/plugins/test_conformance.py
+	$(TEST_ENV) $(VENV)/bin/python -m pytest $(SLOW_WORKERS) -p tests.support.parts --part=$(PART) -m "$(SLOW) and not unsloth"
+	cd build/tests && $(TEST_ENV) $(CURDIR)/$(UNSLOTH_VENV)/bin/python -m pytest $(SLOW_WORKERS) -p tests.support.parts --part=$(PART) -m "$(SLOW) and unsloth" tests/plugins/unsloth tests/plugins/test_conformance.py
 
 # The CPU seconds of the default tests by folder, beside the budget in tests/README.md.
 test-costs: $(VENV)/dev

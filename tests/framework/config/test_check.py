@@ -146,7 +146,7 @@ def all_places() -> list[tuple[tuple[str, ...], str, list[str]]]:
     """Return for each registered schema the words that choose it, the key below which it is, and its fields.
 
     The same words choose an option of each group that has one, and nothing of the groups that have several: a config
-    of all of those is looked at once.
+    of all of those is checked once.
     """
     options = {group.name: [*current().plugins.components(group).items()] for group in GROUPS.values()}
     several = [name for name in options if GROUPS[name].several]

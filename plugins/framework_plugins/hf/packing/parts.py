@@ -22,7 +22,7 @@ from framework_plugins.hf.packing.tree import Tree, build_tree, common_prefix_le
 from framework_plugins.hf.packing.tree_attention import branch_mask, branches
 from framework_plugins.hf.packing.tree_states import NODES
 from framework_plugins.hf.settings.config import Packing
-from framework_plugins.hf.settings.pass_size import CPU_PASS_TOKENS, MIN_SAVED_TOKENS, smaller_on_a_cpu
+from framework_plugins.hf.settings.pass_size import MIN_SAVED_TOKENS, smaller_on_a_cpu
 
 Part = dict[str, Any]
 Unit = Sequence[TokenRow]
@@ -129,10 +129,16 @@ class Packer:
         longest = max(len(unit) * _longest(unit) for unit in units)
         budget = max(longest, self.tokens) if self.tokens else self.rows * longest
         groups = self._trees_within(units, budget)
-        if not self.small_passes or all(len(tree.ids) <= CPU_PASS_TOKENS for _, tree in groups):
+        if not self.small_passes:
             return groups
-        cut = partial(self._trees_within, units)
-        return smaller_on_a_cpu(groups, cut, budget, longest, lambda some: sum(self.cost(tree) for _, tree in some))
+        return smaller_on_a_cpu(
+            groups,
+            partial(self._trees_within, units),
+            budget,
+            longest,
+            largest=lambda some: max(len(tree.ids) for _, tree in some),
+            cost=lambda some: sum(self.cost(tree) for _, tree in some),
+        )
 
     def _trees_within(self, units: Sequence[Unit], budget: int) -> list[tuple[list[Unit], Tree]]:
         groups = _groups_within(units, budget, share=self.share)

@@ -87,19 +87,29 @@ def _pass_on_a_cpu(rows: int, step: int, length: int, shared: int, *, mixed: boo
 
     budget = rows * length
     large = cut_into_trees(step, length, shared, budget)
-    return smaller_on_a_cpu(large, cut, budget, length, lambda passes: passes[1])[0]
+    return smaller_on_a_cpu(large, cut, budget, length, lambda passes: passes[0], lambda passes: passes[1])[0]
 
 
-def smaller_on_a_cpu(passes: P, cut: Callable[[int], P], budget: int, longest: int, cost: Callable[[P], float]) -> P:
-    """Return smaller passes if they are enough for a CPU and cost little more.
+def smaller_on_a_cpu(
+    passes: P,
+    cut: Callable[[int], P],
+    budget: int,
+    longest: int,
+    largest: Callable[[P], int],
+    cost: Callable[[P], float],
+) -> P:
+    """Return smaller passes if these are larger than a CPU needs, and those cost little more.
 
     Args:
         passes: as large as the budget has them.
         cut: makes passes within a number of tokens.
         budget: tokens of a pass.
         longest: tokens of the longest row, or of rows that stay in one pass.
+        largest: the tokens of the largest of some passes.
         cost: of passes.
     """
+    if largest(passes) <= CPU_PASS_TOKENS:
+        return passes
     smaller = cut(min(budget, max(CPU_PASS_TOKENS, longest)))
     return smaller if cost(smaller) <= MAX_SLOWDOWN * cost(passes) else passes
 
