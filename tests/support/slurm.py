@@ -121,7 +121,9 @@ def started_slurm(tmp_path: Path, hosts: Sequence[Host] = ()) -> Iterator[Slurm]
     text = CONFIG.format(hosts=hosts, nodes=nodes, ports=ports, folder=folder, plugins=plugins)
     config.write_text(text, encoding="utf-8")
     (folder / "cgroup.conf").write_text("CgroupPlugin=disabled\n", encoding="utf-8")
-    variables = environment(tmp_path, PATH=path, SLURM_CONF=str(config), LD_LIBRARY_PATH=f"{libraries}:{plugins}")
+    # Python may have a libpython of its own, in place of that of the system.
+    own = "" if root == Path("/") else f"{libraries}:"
+    variables = environment(tmp_path, PATH=path, SLURM_CONF=str(config), LD_LIBRARY_PATH=f"{own}{plugins}")
     slurm = Slurm(tmp_path, variables, hosts, [daemon, "-D", "-d", stepd], folder / "output")
     with ExitStack() as stack:
         for host in hosts:
