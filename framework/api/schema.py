@@ -24,6 +24,7 @@ __all__ = [
     "Action",
     "AdapterConfig",
     "Affects",
+    "Aspect",
     "AuditConfig",
     "CallbackConfig",
     "CommandConfig",
@@ -525,6 +526,7 @@ class FailOn(Enum):
     """What a verdict may say for a run to end with exit code 3."""
 
     worse = "worse"
+    undecided = "undecided"
     forgot = "forgot"
     copied = "copied"
 
@@ -547,8 +549,10 @@ class VerdictConfig:
     """How many sign patterns the sign-flip test draws if more than 16 pairs differ; up to 16 pairs, it counts all
     patterns."""
     fail_on: list[FailOn] = field(default_factory=list)
-    """End a run with exit code 3, after everything has been written, if the verdict says one of these: `worse` (any
-    measure of the task got significantly worse), `forgot`, `copied`. Not for the trials of a sweep."""
+    """End a run with exit code 3, after everything has been written, if the verdict says one of these, or if nothing
+    measured it: `worse` (the verdict is "Worse", or any measure of the task got significantly worse), `undecided` (the
+    measure that decides shows neither a gain nor that a loss of more than `margin` is ruled out), `forgot`, `copied`.
+    Not for the trials of a sweep."""
 
 
 @dataclass
@@ -593,12 +597,24 @@ class RewardConfig(MetricConfig):
     """Most seconds that it may take for the answers of a step. Then the run ends, and can be resumed."""
 
 
+class Aspect(Enum):
+    """What a measure is about: the task, what the model knew before, or copying from the rows."""
+
+    task = "task"
+    general = "general"
+    copying = "copying"
+
+
 @dataclass
 class EvaluatorConfig:
     """A way to measure a model, run before and after training."""
 
     def measures(self) -> tuple[str, ...]:
         """Return the names of what it measures in addition to the metrics of the run: each can be the objective."""
+        return ()
+
+    def aspects(self) -> tuple[Aspect, ...]:
+        """Return what its measures are about besides the task; `verdict.fail_on=[forgot,copied]` needs them."""
         return ()
 
     def asks(self, prompts: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,10 +20,11 @@ from framework.api.text.overrides import override_key
 from framework.config.compose import EXPERIMENT, add_folder, announce_folders
 from framework.config.hydra_settings import INSTEAD
 from framework.config.limits import check_words
-from framework.config.other_tools import describe_file
 from framework.config.sources import explain
+from framework.config.translation import read_config
 from framework.hooks.local_file import load_file
 from framework.hooks.session import Session, current
+from framework.plan.load import load_plan
 from framework.rundir.environment import Environment
 from framework.rundir.folder import saved_overrides
 from framework.rundir.store import fetch, mirror
@@ -238,6 +240,33 @@ def check_options(words: Sequence[str]) -> None:
         if "=" in word:
             raise FrameworkError(f"'{word}' comes after an option: put options such as -m before the first override")
         raise FrameworkError(described(word) or unknown("option", word, parser.option_names))
+
+
+def describe_file(path: Path) -> str:
+    """Say what to type instead of a YAML file: for a config of another tool, the command of the same run here.
+
+    Raises:
+        FrameworkError: it cannot be read.
+    """
+    translation = read_config(path)
+    if translation is None:
+        return (
+            f"{path} is a file, not an override: make it an experiment, ./conf/experiment/{path.stem}.yaml, with "
+            f"'# @package _global_' as its first line, and choose it with +experiment={path.stem}"
+        )
+    words = translation.words()
+    try:
+        load_plan(words)
+        refusal = ""
+    except FrameworkError as error:
+        refusal = str(error)
+    state = "with what the check refuses below it" if refusal else "composed and checked"
+    lines = [f"{path} is a config of {translation.tool}. The command for such a run here, {state}:"]
+    lines.append(f"  {this_program()} {shlex.join(words)}")
+    lines += [f"  refused: {line}" for line in refusal.splitlines()]
+    lines += ["not in it:"] if translation.remarks else []
+    lines += [f"  {name}: {why}" for name, why in translation.remarks.items()]
+    return "\n".join(lines)
 
 
 def described(word: str) -> str:

@@ -258,8 +258,12 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], s
     if report and run_dir is None and config.verdict.fail_on:
         from framework.evaluate.verdict import named_by  # noqa: PLC0415 - statistics, which most calls do without
 
-        if said := named_by(report, config.verdict.fail_on):
+        said, absent = named_by(report, config.verdict.fail_on)
+        if said:
             _show(FrameworkError(f"verdict.fail_on=[{','.join(said)}]: {headline(report)}"))
+        if absent:
+            _show(FrameworkError(f"verdict.fail_on=[{','.join(absent)}]: not measured, so the verdict cannot say it"))
+        if said or absent:
             sys.exit(BAD_VERDICT)
     return report.objective.value if report else None
 

@@ -20,7 +20,7 @@ from framework.api.component import GROUPS
 from framework.api.fields import Field, Type, as_text, fields
 from framework.api.former_settings import former_setting
 from framework.api.text.overrides import as_overrides, quoted
-from framework.config.other_tools import NAMES
+from framework.config.other_tools import equivalent_of, settings_below
 from framework.config.problem import Problem
 from framework.config.sources import refusal
 from framework.hooks.session import current
@@ -178,8 +178,8 @@ def unknown_key(
     if parent in GROUPS and option and not GROUPS[parent].several and (others := _options_with(parent, name)):
         ways = " or ".join(f"{parent}={other}" for other in others)
         return f"unknown key '{key}': {parent}={option} does not have it. It belongs to {ways}: choose that too."
-    if name in NAMES:
-        return f"unknown key '{key}': {NAMES[name].sentence(value=value)}."
+    if equivalent := equivalent_of(name, value):
+        return f"unknown key '{key}': {equivalent.sentence(value=value)}."
     unused = {each for each, why in refusals.items() if why.startswith(UNUSED)}
     close = nearest(name, [*names, *(refusals.keys() - unused)])
     hint = f" Did you mean '{parent}.{close[0]}'?".replace("'.", "'") if close else ""
@@ -190,6 +190,8 @@ def unknown_key(
         hint = f" '{typo[0]}' {refusals[typo[0]]}."
     if foreign := foreign_letter(name):
         hint = f" {foreign}.{hint}"
+    if not parent and name not in names and (below := settings_below(name)):
+        return f"unknown key '{key}'. Did you mean {' or '.join(below[:2])}?"
     valid = sorted(each for each in names if not each.startswith("_"))  # `_target_` is Hydra's
     place = f" in {parent}={option}" if parent in GROUPS and option else f" in {parent}" if parent else ""
     if hint and len(valid) > KEYS_LISTED and parent in GROUPS and option:

@@ -17,7 +17,8 @@ from omegaconf import DictConfig, OmegaConf, SCMode
 from framework.api.component import GROUPS
 from framework.api.plan import EVAL_LOSS, LOSSES, PRIMARY, SCORE, WINS, Plan
 from framework.api.protocols import StartsFromAdapter
-from framework.api.schema import Stage
+from framework.api.records import Aspect
+from framework.api.schema import FailOn, Stage
 from framework.api.selection import Selection, as_plain
 from framework.api.text.overrides import override_key
 from framework.config.check import problems
@@ -32,6 +33,8 @@ from framework.util.errors import FrameworkError, is_url, unknown
 from framework.util.redact import HIDDEN, redact
 from framework.util.versions import installed
 
+HARMS = {FailOn.forgot: Aspect.general, FailOn.copied: Aspect.copying}
+"""What an evaluator has to measure for a harm that `verdict.fail_on` names."""
 WRITERS, NAMES_OF_FILES = ("exporter.", "logger."), ("folder", "file", "file_name")
 """Options that write into the run folder, and their settings that say under which name."""
 
@@ -217,6 +220,24 @@ def _reward_problems(method: Selection, rewards: Mapping[str, Selection]) -> Ite
         )
 
 
+def _gate_problems(plan: Plan, plugins: Plugins) -> Iterator[str]:
+    """Say that `verdict.fail_on` names what this run cannot say."""
+    named = plan.verdict.fail_on
+    if not named or set(plan.stages) <= {Stage.plan, Stage.data}:
+        return
+    if Stage.report not in plan.stages:
+        names = ",".join(each.value for each in named)
+        yield f"verdict.fail_on=[{names}] needs the verdict, which the report stage makes: add report to stages"
+    aspects = {aspect for choice in plan.evaluator.values() for aspect in choice.config.aspects()}
+    for name in named:
+        if (aspect := HARMS.get(name)) and aspect not in aspects:
+            able = [each.name for each in plugins.components("evaluator").values() if aspect in each.schema().aspects()]
+            yield (
+                f"verdict.fail_on=[{name.value}] would never fail: no evaluator of this run measures it. Add one of "
+                f"{', '.join(able)} to evaluator"
+            )
+
+
 def _own_problems(plan: Plan, plugins: Plugins) -> Iterator[str]:
     unread = [path for path in plan.config["plugins"] if not is_loaded(plugins, path)]
     if unread:
@@ -232,6 +253,7 @@ def _own_problems(plan: Plan, plugins: Plugins) -> Iterator[str]:
         )
     yield from _objective_problems(plan.method, plan.loss)
     yield from _reward_problems(plan.method, plan.reward)
+    yield from _gate_problems(plan, plugins)
     if plan.external_checkpoint and Stage.train in plan.stages:
         yield (
             f"checkpoint={plan.config['checkpoint']} is evaluated and exported, not trained: to train on from it, set "

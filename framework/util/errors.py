@@ -71,10 +71,16 @@ def nearest(word: str, choices: Iterable[str], *, count: int = 1) -> list[str]:
 
     First those that hold the word as a part (`epochs`) or are abbreviated by it (`lr`), then those spelled like it.
     """
+    names = list(choices)
+    return list(dict.fromkeys([*names_with(word, names), *get_close_matches(word, names, n=count, cutoff=0.5)]))[:count]
+
+
+def names_with(word: str, choices: Iterable[str]) -> list[str]:
+    """Return the choices that have `word` as a part or are abbreviated by it, then those in which it is anywhere."""
     names = {name: name.split("_") for name in choices}
     meant = [name for name, parts in names.items() if word in parts or word == "".join(part[:1] for part in parts)]
     longer = [name for name in names if len(word) > 3 and word in name]  # noqa: PLR2004 - shorter ones are in too many
-    return list(dict.fromkeys([*meant, *longer, *get_close_matches(word, names, n=count, cutoff=0.5)]))[:count]
+    return list(dict.fromkeys([*meant, *longer]))
 
 
 def unknown(what: str, word: str, choices: Iterable[str]) -> str:

@@ -9,14 +9,7 @@ from enum import Enum
 from framework.api.records.data import DataResult
 from framework.api.records.health import TrainingIssue
 from framework.api.records.saving import FORMER_NAME
-
-
-class Aspect(Enum):
-    """What a measure is about: the task, what the model knew before, or copying from the rows."""
-
-    task = "task"
-    general = "general"
-    copying = "copying"
+from framework.api.schema import Aspect
 
 
 class MeasureKind(Enum):

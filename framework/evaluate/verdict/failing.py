@@ -1,21 +1,33 @@
-"""Whether a verdict says what `verdict.fail_on` names."""
+"""Whether a verdict says what `verdict.fail_on` names, or cannot, because nothing measured it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from framework.api.records import Aspect, Outcome, Report
+from framework.api.records import Aspect, Outcome, Report, Tone
 from framework.api.schema import FailOn
 
+ASPECTS = {
+    FailOn.worse: Aspect.task, FailOn.undecided: Aspect.task, FailOn.forgot: Aspect.general,
+    FailOn.copied: Aspect.copying,
+}  # fmt: skip
+"""What has to be measured, before and after, for each of them."""
 
-def named_by(report: Report, fail_on: Sequence[FailOn]) -> list[str]:
-    """Return which of `fail_on` the verdict of a report says."""
+
+def named_by(report: Report, fail_on: Sequence[FailOn]) -> tuple[list[str], list[str]]:
+    """Return which of `fail_on` the verdict of a report says, and which of them nothing measured."""
     verdict, changes = report.verdict, report.metrics.values()
+    measured = {change.aspect for change in changes if change.before is not None and change.after is not None}
+    if any(change.after is not None and change.aspect is Aspect.copying for change in changes):
+        measured.add(Aspect.copying)  # it is compared with rows that were not trained on, not with the base
+    absent = [name.value for name in fail_on if verdict is None or ASPECTS[name] not in measured]
     if verdict is None:
-        return []
+        return [], absent
     said = {
-        FailOn.worse: any(one.aspect is Aspect.task and one.outcome is Outcome.worse for one in changes),
+        FailOn.worse: verdict.tone is Tone.lost
+        or any(change.aspect is Aspect.task and change.outcome is Outcome.worse for change in changes),
+        FailOn.undecided: verdict.gained in {None, Outcome.unknown},
         FailOn.forgot: verdict.forgot is True,
         FailOn.copied: verdict.copied is True,
     }
-    return [each.value for each in fail_on if said[each]]
+    return [name.value for name in fail_on if said[name] and name.value not in absent], absent

@@ -89,6 +89,10 @@ class MemorizationConfig(EvaluatorConfig):
         names = [f"{name}_{part}" for part in ("train", "heldout") for name in ("verbatim", "common_run")]
         return (*names, "verbatim_excess")
 
+    def aspects(self) -> tuple[Aspect, ...]:
+        """Return copying."""
+        return (Aspect.copying,)
+
 
 @dataclass
 class LmEvalConfig(EvaluatorConfig):
@@ -125,6 +129,10 @@ class LmEvalConfig(EvaluatorConfig):
 
         return measures(self.tasks, self.include_path)
 
+    def aspects(self) -> tuple[Aspect, ...]:
+        """Return what the tasks are about."""
+        return (self.aspect,)
+
 
 @dataclass
 class ForgettingConfig(EvaluatorConfig):
@@ -153,6 +161,10 @@ class ForgettingConfig(EvaluatorConfig):
             DIVERGENCE: self.instructions,
         }
         return tuple(name for name, count in counts.items() if count)
+
+    def aspects(self) -> tuple[Aspect, ...]:
+        """Return what the model knew before."""
+        return (Aspect.general,)
 
 
 @dataclass

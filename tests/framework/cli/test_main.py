@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from textwrap import dedent
 
 import pytest
 
-from framework import __version__
+from framework import FrameworkError, __version__, testing
 from framework.api.text.overrides import override_key
 from framework.cli.arguments import complete, is_command
 from framework.cli.main import main
@@ -271,21 +272,47 @@ def test_a_multirun_of_the_quickstart_needs_no_experiment(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("fail_on", "code", "said"),
-    [("worse,forgot", 3, "verdict.fail_on=[worse]: Worse: "), ("forgot,copied", 0, "")],
+    ("fail_on", "prompts", "code", "said"),
+    [
+        ("worse", 7, 3, "verdict.fail_on=[worse]: Worse: "),
+        ("undecided", 7, 0, ""),
+        ("undecided", 2, 3, "verdict.fail_on=[undecided]: "),
+        ("worse", 0, 3, "verdict.fail_on=[worse]: not measured, so the verdict cannot say it"),
+    ],
 )
 def test_a_verdict_that_the_config_names_ends_the_run_with_a_code_of_its_own(
-    data_file: Path, tmp_path: Path, fail_on: str, code: int, said: str
+    data_file: Path, tmp_path: Path, fail_on: str, prompts: int, code: int, said: str
 ) -> None:
     """The echo model repeats what it was asked, so that training away from it is a loss."""
-    prompts = tmp_path / "prompts.jsonl"
-    rows = [{"prompt": f"say {number}", "reference": f"say {number}"} for number in range(7)]
-    prompts.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    file = tmp_path / "prompts.jsonl"
+    rows = [{"prompt": f"say {number}", "reference": f"say {number}"} for number in range(prompts)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     words = ["data=local_file", f"data.path={data_file}", "run_dir=run", "logger=[]", "audit=[]"]
-    words += ["evaluator=[prompts]", f"evaluator.prompts.file={prompts}", f"verdict.fail_on=[{fail_on}]"]
+    words += ["evaluator=[prompts]", f"evaluator.prompts.file={file}"] if prompts else ["stages=[data,train,report]"]
+    words += [f"verdict.fail_on=[{fail_on}]"]
     result = echo(*words, cwd=tmp_path)
     assert (result.code, result.err[: len(said)]) == (code, said)
     assert (tmp_path / "run" / "report.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "refused"),
+    [
+        (["evaluator=[prompts]", "verdict.fail_on=[forgot]"], "would never fail: no evaluator of this run measures it"),
+        (["evaluator=[]", "verdict.fail_on=[worse,copied]"], "fail_on=[copied] would never fail: no evaluator of this"),
+        (["stages=[data,train]", "verdict.fail_on=[worse]"], "needs the verdict, which the report stage makes"),
+        (["evaluator=[prompts,forgetting]", "verdict.fail_on=[forgot]"], ""),
+    ],
+)
+def test_a_gate_that_cannot_close_is_refused(
+    words: list[str], refused: str, data_file: Path, tmp_path: Path
+) -> None:
+    words = ["data=local_file", f"data.path={data_file}", *words]
+    if not refused:
+        testing.plan(words, run_dir=tmp_path / "run")
+        return
+    with pytest.raises(FrameworkError, match=re.escape(refused)):
+        testing.plan(words, run_dir=tmp_path / "run")
 
 
 def test_a_failure_of_the_program_is_a_traceback_and_exit_code_1(data_file: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -10,11 +9,10 @@ from omegaconf import OmegaConf
 
 from framework import FrameworkError
 from framework.cli.arguments import check_options
-from framework.config.other_tools import AXOLOTL, FACTORY, NAMES, OPTIONS, TRL
+from framework.config.other_tools import NAMES, OPTIONS, VALUES, equivalent_of
 from framework.plan.load import load_plan
 from framework.testing import compose
-
-PAGE = Path(__file__).parents[3] / "docs" / "tutorial" / "coming-from.md"
+from tests.support.other_tools_page import PAGE, page
 
 
 @pytest.mark.parametrize(
@@ -27,7 +25,16 @@ PAGE = Path(__file__).parents[3] / "docs" / "tutorial" / "coming-from.md"
         ),
         ("deepspeed=ds.json", "unknown key 'deepspeed': it is launch=fsdp2 here (there is no DeepSpeed; FSDP2"),
         ("base_model=a/b", "it is model=local model.path=a/b here."),
-        ("rl=dpo", "it is called method here: type method=dpo (dpo, kto, orpo or simpo)."),
+        ("rl=dpo", "it is called method here: type method=dpo (dpo, kto, orpo, simpo or grpo)."),
+        ("rl=ipo", "it is method=dpo method.loss_type=[ipo] here."),
+        ("load_in_4bit=false", "it is quantization=nf4 here if it is on: leave it out."),
+        ("lr=1e-4", "unknown key 'lr'. Did you mean trainer.learning_rate or "),
+        ("epochs=3", "unknown key 'epochs'. Did you mean trainer.num_train_epochs?"),
+        ("batch_size=4", "unknown key 'batch_size'. Did you mean trainer.per_device_train_batch_size?"),
+        ("quantization=4bit", "quantization=4bit is quantization=nf4 here"),
+        ("model=Qwen/Qwen3-4B", "a path or an id, not an option: type model=local model.path=Qwen/Qwen3-4B"),
+        ("data=my.csv", "a path or an id, not an option: type data=local_file data.path=my.csv"),
+        ("data=owner/rows", "a path or an id, not an option: type data=hub data.path=owner/rows"),
         (
             "trainer.callbacks=[mine]",
             "unknown key 'trainer.callbacks': it is callback=[NAME] here",
@@ -47,41 +54,19 @@ def test_a_setting_of_another_tool_is_answered_with_ours(word: str, told: str) -
 def test_what_is_to_be_typed_exists() -> None:
     words = ["exporter=[adapter,push]", "logger=[console,wandb]", "data=local_file", "model=local", "method=dpo"]
     words += ["launch=fsdp2"]
-    config = compose(words)
-    for each in [*NAMES.values(), *OPTIONS.values()]:
+    configs = [compose(words), compose(["data=hub"])]
+    by_value = [each for name, values in VALUES.items() for value in values if (each := equivalent_of(name, value))]
+    assert len(by_value) == sum(map(len, VALUES.values()))
+    for each in [*NAMES.values(), *OPTIONS.values(), *by_value]:
         for word in each.here.split():
             *above, name = word.partition("=")[0].split(".")
-            node = OmegaConf.select(config, ".".join(above)) if above else config
-            assert name in list(node), word
+            nodes = [OmegaConf.select(config, ".".join(above)) if above else config for config in configs]
+            assert any(node is not None and name in list(node) for node in nodes), word
         assert each.here or each.why
 
 
-@pytest.mark.parametrize("tool", [AXOLOTL, FACTORY, TRL])
-def test_the_page_has_the_same_names(tool: str) -> None:
-    section = PAGE.read_text(encoding="utf-8").partition(f"## {tool}\n")[2].partition("\n## ")[0]
-    rows = [line.split(" | ") for line in section.splitlines() if line.startswith("| `")]
-    shown = {name: right for left, right in rows for name in re.findall(r"`(\w+)`", left)}
-    here = {name: each for name, each in NAMES.items() if tool in each.tools}
-    assert here.keys() == {name for name in shown if "_" in name or name in NAMES}
-    for name, each in here.items():
-        keys = [word.partition("=")[0] for word in each.here.split()] or ["not available"]
-        assert all(key in shown[name] or "same names" in shown[name] for key in keys), name
-
-
-def test_a_config_of_another_tool_is_translated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "a.yml").write_text(
-        "base_model: a/b\nadapter: qlora\nlora_r: 8\nrl: dpo\ndatasets: [{path: x}]\nfoo: 1\n"
-    )
-    with pytest.raises(FrameworkError) as refused:
-        check_options(["a.yml"])
-    head, *lines = str(refused.value).splitlines()
-    assert head == "a.yml is a config of Axolotl, which is not read here. Its settings as overrides:"
-    assert lines[:3] == [
-        "  base_model: model=local model.path=a/b", "  adapter: quantization=nf4 adapter=lora", "  lora_r: adapter.r=8",
-    ]  # fmt: skip
-    assert lines[3] == "  rl: method=dpo (dpo, kto, orpo or simpo)"
-    assert lines[-1] == "  not known: foo"
+def test_the_page_has_the_same_tables() -> None:
+    assert page() == PAGE.read_text(encoding="utf-8"), "run `make reference`"
 
 
 @pytest.mark.parametrize(
