@@ -123,7 +123,7 @@ def notices(plan: Plan) -> Sequence[str]:
     found = []
     if path and Path(path).exists():
         found.append(f"data.path={path} is a file of this machine: put it into the image or on a disk of the job")
-    if not plan.store:
+    if not plan.store and nodes(plan.launch.config) == 1:
         found.append("run_dir is a folder of the job's machine: set run_dir=s3://BUCKET/FOLDER to keep the run")
     return found
 

@@ -27,4 +27,6 @@ def needs_cmaes() -> None:
         FrameworkError: it is not.
     """
     if find_spec("cmaes") is None:
-        raise FrameworkError(f"hydra.sweeper.sampler=cmaes needs cmaes: {pip_command([EXTRA])}, or take sampler=tpe")
+        raise FrameworkError(
+            f"hydra.sweeper.sampler=cmaes needs cmaes: {pip_command([EXTRA])}, or hydra.sweeper.sampler=tpe"
+        )

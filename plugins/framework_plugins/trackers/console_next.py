@@ -27,7 +27,7 @@ def next_steps(plan: Plan, made: Sequence[Artifact], forecast: Forecast | None =
     words = _words(plan)
     if set(plan.stages) <= DATA_STAGES:
         dropped = {"stages", "plan.gpu"}
-        rest = [word for word in words if override_key(word) not in dropped]
+        rest = [fill_in(word) for word in plan.overrides if override_key(word) not in dropped]
         changes = forecast.changes if forecast else []
         fits = bool(changes) and changes[-1].fit_status is not FitStatus.too_large
         if fits and not plan.planning.gpu and not plan.planning.apply:

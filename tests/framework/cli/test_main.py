@@ -304,9 +304,7 @@ def test_a_verdict_that_the_config_names_ends_the_run_with_a_code_of_its_own(
         (["evaluator=[prompts,forgetting]", "verdict.fail_on=[forgot]"], ""),
     ],
 )
-def test_a_gate_that_cannot_close_is_refused(
-    words: list[str], refused: str, data_file: Path, tmp_path: Path
-) -> None:
+def test_a_gate_that_cannot_close_is_refused(words: list[str], refused: str, data_file: Path, tmp_path: Path) -> None:
     words = ["data=local_file", f"data.path={data_file}", *words]
     if not refused:
         testing.plan(words, run_dir=tmp_path / "run")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -147,7 +148,8 @@ def test_settings_are_translated_by_value(
 def test_every_setting_that_is_off_says_nothing() -> None:
     for tool in (AXOLOTL, FACTORY, TRL):
         names = [name for name, each in NAMES.items() if tool in each.tools]
-        for off in (False, None, "", []):
+        values: list[Any] = [False, None, "", []]
+        for off in values:
             translation = translate(tool, dict.fromkeys(names, off), Path())
             assert translation.words() == (["adapter=full"] if tool == AXOLOTL else []), (tool, off)
             assert not translation.remarks

@@ -379,10 +379,11 @@ def test_the_whole_run_is_made_to_fit_where_the_plan_says_that_it_can(
     words: list[str], fit: FitStatus, applied: object, tmp_path: Path
 ) -> None:
     words = [*words, "stages=[plan]"]
-    plan = dataclasses.replace(testing.plan(words, run_dir=tmp_path), overrides=tuple(words))
+    plan = dataclasses.replace(testing.plan(words, run_dir=tmp_path), overrides=(*words, "run_dir=mine"))
     forecast = Forecast(None, "", [SuggestedChange(["adapter.r=1"], 1, "little", fit)], [], None, None, [])
     command = dict(next_steps(plan, [], forecast))["the whole run"]
     assert command.endswith(" plan.apply=true") is applied
+    assert "run_dir=mine" in command.split(), "the whole run is in the folder that was named"
 
 
 def test_a_plan_alone_names_no_folder_and_the_data_alone_end_with_whether_to_train(see: See) -> None:
