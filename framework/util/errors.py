@@ -135,7 +135,13 @@ def summarize_error(error: BaseException) -> str:
 
     If the first line only announces the reason, with a colon at its end, the next line follows it.
     """
-    lines = [line.strip() for line in str(redact(str(error))).splitlines() if line.strip()] or ["no message"]
+    try:
+        said = str(error)
+    except BaseException as failure:  # an exception of other people's code
+        if isinstance(failure, KeyboardInterrupt):
+            raise
+        said = "it has a message that cannot be printed"
+    lines = [line.strip() for line in str(redact(said)).splitlines() if line.strip()] or ["no message"]
     text = " ".join(lines[:2] if lines[0].endswith(":") else lines[:1])
     return f"{type(error).__name__}: {text}"
 
