@@ -22,7 +22,7 @@ from framework.api.scoring import question
 from framework.api.selection import Selection
 from framework.api.text import count
 from framework.util.errors import FrameworkError, describe_error
-from framework.util.guard import Caught, shown
+from framework.util.guard import Caught, short_repr
 from framework.util.time_limit import TookTooLongError, within
 
 __all__ = ["RunRewards", "limited", "number", "place_of", "rewarder", "score", "weighted_sum"]
@@ -238,8 +238,8 @@ def _checked(name: str, given: Any, prompts: Sequence[Prompt]) -> list[float | N
     many = isinstance(given, Iterable) and not isinstance(given, NO_LISTS) and getattr(given, "ndim", 1) != 0
     if not many:
         raise UnusableRewardError(
-            f"reward={name} returned {shown(given)} for {count(len(prompts), 'answer')}: return a list with a number "
-            "for each"
+            f"reward={name} returned {short_repr(given)} for {count(len(prompts), 'answer')}: return a list with a "
+            "number for each"
         )
     items = list(itertools.islice(given, len(prompts) + 1))  # it may have no end
     if len(items) != len(prompts):
@@ -267,6 +267,6 @@ def number(name: str, item: Any, prompt: Prompt) -> float | None:
             if math.isfinite(value):
                 return value
     raise UnusableRewardError(
-        f"reward={name} returned {shown(item)} for an answer to {place_of(prompt)}: return a finite number, or None "
-        "for an answer that it has no opinion on"
+        f"reward={name} returned {short_repr(item)} for an answer to {place_of(prompt)}: return a finite number, or "
+        "None for an answer that it has no opinion on"
     )

@@ -8,18 +8,21 @@
     if failed.error: ...
 
 A part may raise anything: an `Exception`, `sys.exit`, a cancelled task, an exception that cannot be printed. What asks
-the run itself to end is raised on: Ctrl-C, a signal, the alarm of a time limit.
+the run itself to end is raised on: Ctrl-C, a signal, the alarm of a time limit. So is a limit of the system, which is
+nobody's mistake: a full disk, no more memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
-from framework.util.errors import FrameworkError, describe_error
-from framework.util.time_limit import Alarm
+from framework.util.errors import FrameworkError, describe_error, of_the_system
+from framework.util.files import write_failure
+from framework.util.time_limit import Alarm, TookTooLongError, within
 
+Result = TypeVar("Result")
 OF_THE_RUN = (KeyboardInterrupt, Alarm)
 """What ends the run itself, wherever it is raised."""
 SHOWN_CHARACTERS = 60
@@ -65,7 +68,7 @@ class Guard:
     Args:
         part: what is called, as the message begins; a function if making it takes time.
         passing: as in `Caught`.
-        passes: as in `Caught`. A `FrameworkError` is raised on: it is in words already.
+        passes: as in `Caught`. A `FrameworkError`, which is in words already, and a limit of the system are raised on.
 
     Raises:
         FrameworkError: the part raises something else.
@@ -78,7 +81,7 @@ class Guard:
         passes: Callable[[BaseException], bool] = lambda _: False,
     ) -> None:
         self.part = part
-        self.caught = Caught(FrameworkError, *passing, passes=passes)
+        self.caught = Caught(FrameworkError, *passing, passes=lambda error: is_limit(error) or passes(error))
 
     def __enter__(self) -> None:
         return
@@ -92,7 +95,29 @@ class Guard:
         return False
 
 
-def shown(value: Any, most: int = SHOWN_CHARACTERS) -> str:
+TRIAL_SECONDS = 60.0
+"""What a part may take while it is tried, which takes a sound one far less."""
+
+
+def try_out(part: str, call: Callable[[], Result]) -> Result:
+    """Call a part before it is needed, and return what it returns.
+
+    Raises:
+        FrameworkError: it raises, or takes too long.
+    """
+    try:
+        with Guard(part, TookTooLongError):
+            return within(TRIAL_SECONDS, call)
+    except TookTooLongError as error:
+        raise FrameworkError(f"{part}: it takes longer than {TRIAL_SECONDS:g} s: look for what it waits for") from error
+
+
+def is_limit(error: BaseException) -> bool:
+    """Whether an exception is a limit of the system: a full disk, no more memory or files."""
+    return of_the_system(error) is not None or bool(write_failure(error))
+
+
+def short_repr(value: Any, most: int = SHOWN_CHARACTERS) -> str:
     """Return the beginning of a value as Python writes it; its type if it cannot be written."""
     with Caught():
         return repr(value)[:most]
