@@ -187,6 +187,7 @@ from framework.util.cache import (
 )
 from framework.util.errors import (
     PrunedError,
+    message_of,
 )
 from framework.util.files import (
     atomic_folder,
@@ -200,6 +201,12 @@ from framework.util.gpus import (
 )
 from framework.util.gpus import (
     count as gpu_count,
+)
+from framework.util.guard import (
+    Caught,
+    Guard,
+    short_repr,
+    try_out,
 )
 from framework.util.hashing import (
     key_of,
@@ -263,6 +270,7 @@ __all__ = [
     "Audit",
     "AuditConfig",
     "AuditData",
+    "Caught",
     "Change",
     "CheckedExporter",
     "CheckedSource",
@@ -295,6 +303,7 @@ __all__ = [
     "Formatter",
     "FunctionReward",
     "Gpu",
+    "Guard",
     "HostMemory",
     "IssueFound",
     "Lead",
@@ -387,6 +396,7 @@ __all__ = [
     "host_memory",
     "installed",
     "key_of",
+    "message_of",
     "missing",
     "model_name",
     "nearest",
@@ -402,10 +412,12 @@ __all__ = [
     "rewarding",
     "scoring",
     "share",
+    "short_repr",
     "similarities",
     "skip_plugin",
     "split_thought",
     "summarize_error",
+    "try_out",
     "unknown",
     "visible",
     "without_thought",

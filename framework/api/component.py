@@ -20,6 +20,7 @@ import pluggy
 
 from framework.api import schema
 from framework.util.errors import FrameworkError, error_location, of_the_system, summarize_error
+from framework.util.guard import Caught
 
 __all__ = ["GROUPS", "SPEAKERS", "Component", "Group", "hookimpl", "imported_too_late"]
 
@@ -116,6 +117,12 @@ class Component:
             return (self.extra,) if self.extra else ()
         return self.extra
 
+    @property
+    def named(self) -> str:
+        """The group and the name, for messages: `metric 'bleu'`."""
+        groups = groups_of(self.schema)
+        return f"{groups[0].name} '{self.name}'" if groups else f"'{self.name}'"
+
     def load(self) -> Callable[[Any], Any]:
         """Import the factory.
 
@@ -123,21 +130,19 @@ class Component:
             FrameworkError: a library that it needs is not installed, or the plugin's code is broken or refuses.
         """
         module, _, attribute = self.factory.partition(":")
-        try:
+        failed = Caught(FrameworkError)  # the module's own refusal of this machine, in its own words
+        with failed:
             factory: Callable[[Any], Any] = operator.attrgetter(attribute)(importlib.import_module(module))
-        except FrameworkError:  # the module's own refusal of this machine, in its own words
-            raise
-        except (Exception, SystemExit) as error:
-            raise (of_the_system(error) or FrameworkError(self._refusal(error))) from error
-        return factory
+            return factory
+        assert failed.error is not None  # noqa: S101 - nothing was returned
+        raise (of_the_system(failed.error) or FrameworkError(self._refusal(failed.error))) from failed.error
 
     def _refusal(self, error: BaseException) -> str:
         """Say why the factory cannot be imported: a library is missing, or else the plugin is broken."""
         name = (error.name or "") if isinstance(error, ImportError) else ""
         library = name.partition(".")[0]
         absent = isinstance(error, ModuleNotFoundError) and name == library
-        groups = groups_of(self.schema)
-        named = f"{groups[0].name} '{self.name}'" if groups else f"'{self.name}'"
+        named = self.named
         if not library or (library == self.factory.partition(":")[0].partition(".")[0] and not absent):
             return f"{named} cannot be loaded from {self.factory}: {summarize_error(error)}{error_location(error)}"
         from framework.util.requirements import pip_command  # noqa: PLC0415 - urllib.request brings http and ssl

@@ -25,7 +25,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from framework.util.errors import FrameworkError, error_location, summarize_error
+from framework.util.errors import FrameworkError
+from framework.util.guard import Guard
 
 __all__ = ["SETTING", "environment_factory", "scores_itself", "tools_of"]
 
@@ -41,14 +42,8 @@ def environment_factory(place: str) -> Callable[[], Any]:
     module, _, name = place.rpartition(":")
     if not module or not name:
         raise FrameworkError(f"{SETTING}={place} names no class: give ./file.py:Class, or package.module:Class")
-    try:
+    with Guard(f"{SETTING}={place} cannot be loaded"):
         factory: Callable[[], Any] = operator.attrgetter(name)(_imported(module))
-    except (Exception, SystemExit) as error:
-        if isinstance(error, FrameworkError):
-            raise
-        raise FrameworkError(
-            f"{SETTING}={place} cannot be loaded: {summarize_error(error)}{error_location(error)}"
-        ) from error
     if not callable(factory) or (inspect.isclass(factory) and not callable(getattr(factory, RESET, None))):
         raise FrameworkError(f"{SETTING}={place} is not a class with a method `{RESET}`, which begins each answer")
     return factory

@@ -27,7 +27,8 @@ from framework.api.schema import (
     VerdictConfig,
 )
 from framework.api.selection import Selection, affecting
-from framework.util.errors import FrameworkError, error_location, summarize_error
+from framework.util.errors import FrameworkError
+from framework.util.guard import Guard, short_repr, try_out
 
 __all__ = [
     "CHECKPOINT",
@@ -190,17 +191,24 @@ class Plan:
         place = f"schedule={self.schedule.component.name}"
 
         def factor(step: int) -> float:
-            try:
+            with Guard(lambda: f"{place} fails for step {step} of {steps}"):
                 found: Any = schedule.factor(step, steps, warmup, rate)
-            except Exception as error:
-                reason = f"{summarize_error(error)}{error_location(error)}"
-                raise FrameworkError(f"{place} fails for step {step} of {steps}: {reason}") from error
-            if not isinstance(found, int | float) or not math.isfinite(found) or found < 0:
-                raise FrameworkError(f"{place} gives {found!r} for step {step} of {steps}, not a number of at least 0")
+            if not isinstance(found, int | float) or not 0 <= found < math.inf:
+                given = short_repr(found)
+                raise FrameworkError(f"{place} gives {given} for step {step} of {steps}, not a number of at least 0")
             return found
 
-        for step in {*range(0, steps, max(1, steps // CHECKED_FACTORS)), steps}:  # not in the middle of the training
-            factor(step)
+        def check() -> None:
+            known = [*range(0, steps, max(1, steps // CHECKED_FACTORS)), steps]
+            first = {step: factor(step) for step in known}
+            for step in reversed(known):
+                if (again := factor(step)) != first[step]:
+                    raise FrameworkError(
+                        f"{place} gives {first[step]!r} and then {again!r} for step {step} of {steps}: it has to "
+                        "depend on nothing but its arguments, or an interrupted training does not resume"
+                    )
+
+        try_out(place, check)  # not in the middle of the training
         return factor
 
     @property

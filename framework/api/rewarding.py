@@ -8,8 +8,10 @@ An option of `reward=` is a `Reward`, or a metric, whose score gets the other si
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Any, SupportsFloat
 
@@ -19,13 +21,16 @@ from framework.api.schema import MethodConfig, RewardConfig, SamplingParams
 from framework.api.scoring import question
 from framework.api.selection import Selection
 from framework.api.text import count
-from framework.util.errors import FrameworkError, error_location, summarize_error
+from framework.util.errors import FrameworkError, describe_error
+from framework.util.guard import Caught, short_repr
 from framework.util.time_limit import TookTooLongError, within
 
 __all__ = ["RunRewards", "limited", "number", "place_of", "rewarder", "score", "weighted_sum"]
 
 AnyReward = Reward | AnyMetric
 """What `reward=` chooses."""
+NO_LISTS = (str, bytes, bytearray, Mapping, AbstractSet)
+"""What can be iterated, and has no number for each answer in its order."""
 SHOWN_CHARACTERS = 60
 """Characters of a prompt without a place that a message shows."""
 
@@ -123,26 +128,33 @@ def score(
     """
     if not answers:
         return []
-    try:
-        given = within(max_seconds, partial(_call, reward, prompts, answers, context))
-    except TookTooLongError as error:
+    failed = Caught(UnusableRewardError)
+    with failed:
+        return within(max_seconds, partial(_call, name, reward, prompts, answers, context))
+    error = failed.error
+    if isinstance(error, TookTooLongError):
         # Of those that take too long together, one takes more than its share.
-        place = _failing(reward, prompts, answers, context, max_seconds / len(answers))
+        place = _failing(name, reward, prompts, answers, context, max_seconds / len(answers))
         raise FrameworkError(
             f"reward={name} takes longer than reward.{name}.max_seconds={max_seconds:g} for the answers to {place}: "
             "raise the limit, or let it give up on an answer that takes long, and return None for it"
         ) from error
-    except (Exception, SystemExit) as error:
-        place = _failing(reward, prompts, answers, context, max_seconds)
-        reason = str(error) if isinstance(error, FrameworkError) else f"{summarize_error(error)}{error_location(error)}"
-        raise FrameworkError(f"reward={name} fails for the answers to {place}: {reason}") from error
-    return _checked(name, given, prompts)
+    assert error is not None  # noqa: S101 - nothing was returned
+    place = _failing(name, reward, prompts, answers, context, max_seconds)
+    raise FrameworkError(f"reward={name} fails for the answers to {place}: {describe_error(error)}") from error
 
 
-def _call(reward: AnyReward, prompts: Sequence[Prompt], answers: Sequence[Answer], context: RewardContext) -> Any:
+class UnusableRewardError(FrameworkError):
+    """A reward returned something else than a number or None for each answer."""
+
+
+def _call(
+    name: str, reward: AnyReward, prompts: Sequence[Prompt], answers: Sequence[Answer], context: RewardContext
+) -> list[float | None]:
+    """Call a reward, and read what it returns: that may compute, wait or fail only now."""
     if isinstance(reward, Reward):
-        return reward.rewards(prompts, answers, context)
-    return _by_metric(reward, prompts, answers)
+        return _checked(name, reward.rewards(prompts, answers, context), prompts)
+    return _checked(name, _by_metric(reward, prompts, answers), prompts)
 
 
 def _by_metric(metric: AnyMetric, prompts: Sequence[Prompt], answers: Sequence[Answer]) -> list[Any]:
@@ -179,6 +191,7 @@ def _answered(prompt: Prompt, answer: Answer) -> Answered:
 
 
 def _failing(
+    name: str,
     reward: AnyReward,
     prompts: Sequence[Prompt],
     answers: Sequence[Answer],
@@ -187,9 +200,10 @@ def _failing(
 ) -> str:
     """Return the place of the first prompt whose answer alone makes the reward fail, else that of the first one."""
     for prompt, answer in zip(prompts, answers, strict=True):
-        try:
-            within(max_seconds, partial(_call, reward, [prompt], [answer], context))
-        except (Exception, SystemExit):  # noqa: BLE001 - the error that is raised is that of all answers
+        failed = Caught()
+        with failed:
+            within(max_seconds, partial(_call, name, reward, [prompt], [answer], context))
+        if failed.error:
             return place_of(prompt)
     return f"{_places(prompts)}, together only"
 
@@ -221,17 +235,20 @@ def place_of(prompt: Prompt) -> str:
 
 
 def _checked(name: str, given: Any, prompts: Sequence[Prompt]) -> list[float | None]:
-    many = isinstance(given, Iterable) and not isinstance(given, str | Mapping) and getattr(given, "ndim", 1) != 0
+    many = isinstance(given, Iterable) and not isinstance(given, NO_LISTS) and getattr(given, "ndim", 1) != 0
     if not many:
-        raise FrameworkError(
-            f"reward={name} returned {given!r:.60} for {count(len(prompts), 'answer')}: return a list with a number "
-            "for each"
+        raise UnusableRewardError(
+            f"reward={name} returned {short_repr(given)} for {count(len(prompts), 'answer')}: return a list with a "
+            "number for each"
         )
-    items = list(given)
+    items = list(itertools.islice(given, len(prompts) + 1))  # it may have no end
     if len(items) != len(prompts):
-        raise FrameworkError(
-            f"reward={name} returned {count(len(items), 'reward')} for {count(len(prompts), 'answer')}: return one for "
-            "each, and None for an answer that it has no opinion on"
+        sized = len(given) if isinstance(given, Sized) else len(items)
+        endless = len(items) > len(prompts) and not isinstance(given, Sized)
+        returned = f"more than {count(len(prompts), 'reward')}" if endless else count(sized, "reward")
+        raise UnusableRewardError(
+            f"reward={name} returned {returned} for {count(len(prompts), 'answer')}: return one for each, and None for "
+            "an answer that it has no opinion on"
         )
     return [number(name, item, prompt) for item, prompt in zip(items, prompts, strict=True)]
 
@@ -245,13 +262,11 @@ def number(name: str, item: Any, prompt: Prompt) -> float | None:
     if item is None:
         return None
     if isinstance(item, SupportsFloat):
-        try:
+        with Caught():  # of a tensor with several numbers, of a number that is too large
             value = float(item)
-        except (TypeError, ValueError, RuntimeError):  # a tensor with several numbers
-            value = math.nan
-        if math.isfinite(value):
-            return value
-    raise FrameworkError(
-        f"reward={name} returned {item!r:.60} for an answer to {place_of(prompt)}: return a finite number, or None for "
-        "an answer that it has no opinion on"
+            if math.isfinite(value):
+                return value
+    raise UnusableRewardError(
+        f"reward={name} returned {short_repr(item)} for an answer to {place_of(prompt)}: return a finite number, or "
+        "None for an answer that it has no opinion on"
     )

@@ -32,6 +32,7 @@ from framework.api.records import (
     TokenRow,
 )
 from framework.util.errors import FrameworkError, describe_error
+from framework.util.guard import Caught, short_repr
 from framework.util.plain_text import plain_text
 
 __all__ = [
@@ -283,17 +284,15 @@ def score(name: str, metric: AnyMetric, answers: Sequence[Answered]) -> Scores:
     items: list[float | None] = []
     failures: list[str] = []
     for answer in answers:
-        try:
+        failed = Caught()
+        with failed:
             items.append(_number(metric.score(answer.answer, answer.reference)))
-        except NotANumberError as error:
-            raise FrameworkError(
-                f"metric '{name}' cannot score the answer {answer.answer[:SHOWN_CHARACTERS]!r}: {error}"
-            ) from error
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - third-party code; it is named and the run continues
+        if failed.error:  # third-party code; it is named and the run continues
+            place = f"metric '{name}' cannot score the answer {answer.answer[:SHOWN_CHARACTERS]!r}"
+            if isinstance(failed.error, NotANumberError):
+                raise FrameworkError(f"{place}: {failed.error}") from failed.error
             items.append(None)
-            failures.append(
-                f"metric '{name}' cannot score the answer {answer.answer[:SHOWN_CHARACTERS]!r}: {describe_error(error)}"
-            )
+            failures.append(f"{place}: {describe_error(failed.error)}")
     if not failures:
         return Scores(items)
     more = f" ({len(failures)} of {len(answers)} answers have no score)" if len(answers) > 1 else ""
@@ -301,18 +300,20 @@ def score(name: str, metric: AnyMetric, answers: Sequence[Answered]) -> Scores:
 
 
 def _all_at_once(name: str, metric: AnswerMetric, answers: Sequence[Answered]) -> Scores:
-    try:
+    failed = Caught()
+    with failed:
         scores = metric.score_all(answers)
         for values in (scores.items, scores.weights or scores.items):
             _check_length(values, answers)
         items = [None if item is None else _number(item) for item in scores.items]
         weights = [_weight(weight) for weight in scores.weights]
-    except NotANumberError as error:
-        raise FrameworkError(f"metric '{name}': {error}") from error
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
-        some = f"the {len(answers)} answers, the first {answers[0].answer[:SHOWN_CHARACTERS]!r}"
-        return Scores([None] * len(answers), notes=[f"metric '{name}' cannot score {some}: {describe_error(error)}"])
-    return Scores(items, weights, [f"metric '{name}': {note}" for note in scores.notes])
+        return Scores(items, weights, [f"metric '{name}': {note}" for note in scores.notes])
+    assert failed.error is not None  # noqa: S101 - nothing was returned
+    if isinstance(failed.error, NotANumberError):
+        raise FrameworkError(f"metric '{name}': {failed.error}") from failed.error
+    some = f"the {len(answers)} answers, the first {answers[0].answer[:SHOWN_CHARACTERS]!r}"
+    reason = describe_error(failed.error)
+    return Scores([None] * len(answers), notes=[f"metric '{name}' cannot score {some}: {reason}"])
 
 
 def _check_length(values: Sequence[object], answers: Sequence[Answered]) -> None:
@@ -328,7 +329,9 @@ class NotANumberError(FrameworkError):
 
 def _number(score: object) -> float:
     if not isinstance(score, SupportsFloat):
-        raise NotANumberError(f"it returned {score!r:.60}, which is not a number. Return a float, such as 1.0 or 0.0")
+        raise NotANumberError(
+            f"it returned {short_repr(score)}, which is not a number. Return a float, such as 1.0 or 0.0"
+        )
     if not math.isfinite(score):
         raise FrameworkError(f"it returned {score!r}, which is not a finite number")
     return float(score)

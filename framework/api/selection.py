@@ -11,6 +11,7 @@ from typing import Any
 from framework.api.component import Component
 from framework.api.fields import fields
 from framework.util.affects import Affects
+from framework.util.guard import Guard
 
 __all__ = ["Selection", "affecting", "as_plain"]
 
@@ -28,12 +29,14 @@ class Selection:
         return {field.name: as_plain(getattr(self.config, field.name)) for field in dataclasses.fields(self.config)}
 
     def create(self) -> Any:
-        """Import the factory's module and call it. An exception from it names the option."""
-        try:
-            return self.component.load()(self.config)
-        except Exception as error:
-            error.add_note(f"while creating '{self.component.name}' with {self.component.factory}")
-            raise
+        """Import the factory's module and call it.
+
+        Raises:
+            FrameworkError: it cannot be imported, or raises.
+        """
+        factory = self.component.load()
+        with Guard(lambda: f"{self.component.named} cannot be made with {self.component.factory}"):
+            return factory(self.config)
 
 
 def as_plain(value: Any, what: Affects | None = None) -> Any:

@@ -57,6 +57,7 @@ from framework.util.errors import (
     FrameworkError,
     Interrupted,
     PrunedError,
+    describe_error,
     error_traceback,
     of_the_system,
     summarize_error,
@@ -123,7 +124,7 @@ def main() -> None:
         except KeyboardInterrupt as error:
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # one more must not raise in the finalizers of libraries
             sys.exit(error.code if isinstance(error, Interrupted) else INTERRUPTED)
-        except Exception as error:  # noqa: BLE001 - a failure of the program: what Python would print, without secrets
+        except BaseException as error:  # noqa: BLE001 - a failure of the program: what Python would print, without secrets
             if limit := _limit(error):
                 _show(limit)
                 sys.exit(USER_MISTAKE)
@@ -142,7 +143,7 @@ def _let_go(stream: TextIO) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _limit(error: Exception) -> FrameworkError | None:
+def _limit(error: BaseException) -> FrameworkError | None:
     """Put what the system refuses into words; None for a failure of the program."""
     if isinstance(error, OSError) and not error.filename and (reason := write_failure(error)):
         return FrameworkError(f"the output cannot be written: {reason}")
@@ -236,6 +237,11 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], s
         return None
     except PrunedError:  # only a sweep gives a run up, and its table lists the trial
         return None
+    except SystemExit as end:
+        if isinstance(end.code, int) and end.code:  # of a launcher, whose processes have said why
+            raise
+        _show(FrameworkError(f"the run was ended by its own code: {describe_error(end)}"))
+        sys.exit(USER_MISTAKE)
     except FrameworkError as error:
         if run_dir:  # Hydra notes the failure of this trial and continues with the others
             note_failure(run_dir, error)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import numbers
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +17,21 @@ from framework.api.protocols import Launcher, Model
 from framework.api.records import Message, Prompt, Report
 from framework.api.run_folder import REPORT
 from framework.api.schema import Stage
-from framework.api.text.overrides import as_overrides
-from framework.cli.arguments import complete_overrides
+from framework.api.text.overrides import as_overrides, override_key
+from framework.cli.arguments import complete_overrides, readable
 from framework.hooks.session import current
 from framework.plan.load import load_plan, restored
 from framework.rundir.folder import locked
 from framework.rundir.read import read_run
 from framework.util.errors import FrameworkError
+from framework.util.guard import Caught, short_repr
 from framework.util.redact import HIDDEN
+
+PLAIN = (str, numbers.Real, Path, Enum, type(None))
+"""What a setting may be, apart from lists and mappings."""
+FORMS = "give a list of overrides, ['trainer.max_steps=20'], or a mapping, {'trainer.max_steps': 20}"
+_composing = threading.RLock()
+"""Hydra composes one config at a time."""
 
 __all__ = ["TrainedModel", "load_model", "load_report", "train"]
 
@@ -31,7 +41,8 @@ def train(overrides: Sequence[str] | Mapping[str, Any] = ()) -> Report:
 
         report = framework.train({"model": "smollm2_135m", "data": "local_file", "data.path": "my.jsonl"})
 
-    Call it from the main thread. It prints what the command prints; `"logger": []` makes it silent.
+    It prints what the command prints; `"logger": []` makes it silent. Signals ask the run to end only if it is called
+    from the main thread.
 
     Args:
         overrides: settings as on the command line, `["+experiment=quickstart", "trainer.max_steps=20"]`; or a mapping
@@ -42,9 +53,11 @@ def train(overrides: Sequence[str] | Mapping[str, Any] = ()) -> Report:
         FrameworkError: a setting is wrong, the data are, or the run cannot work here; nothing is written then.
         KeyboardInterrupt: a signal ended the run, which `python -m framework resume` continues.
     """
+    words = words_of(overrides)
     with current():
-        words = complete_overrides(words_of(overrides))
-        plan = load_plan(words)
+        with _composing:
+            words = complete_overrides(words)
+            plan = load_plan(words)
         if Stage.report not in plan.stages:
             (with_report,) = as_overrides({"stages": [*plan.stages, Stage.report]})
             raise FrameworkError(f"train returns the report, which these stages do not make: set {with_report}")
@@ -62,7 +75,7 @@ def load_report(folder: str | os.PathLike[str]) -> Report:
     Raises:
         FrameworkError: there is no such run, it has no report, or its report cannot be read.
     """
-    run = read_run(os.fspath(folder))
+    run = read_run(_folder(folder))
     report = run.record(Report, REPORT)
     if report is None:
         raise FrameworkError(f"{run.folder} holds no {REPORT}: the run has not come to its end")
@@ -75,6 +88,7 @@ class TrainedModel:
     def __init__(self, model: Model, system_prompt: str) -> None:
         self._model = model
         self._system_prompt = system_prompt
+        self._asking = threading.RLock()
 
     def answer(
         self, prompts: Sequence[str], *, max_new_tokens: int = 512, system_prompt: str | None = None
@@ -92,6 +106,16 @@ class TrainedModel:
         """
         if isinstance(prompts, str):
             raise FrameworkError(f"answer({prompts!r}): give a list of prompts, [{prompts!r}]")
+        if not isinstance(prompts, Iterable) or isinstance(prompts, bytes | Mapping):
+            raise FrameworkError(f"answer({short_repr(prompts)}): give a list of prompts, such as ['Where is it?']")
+        prompts = list(prompts)
+        for each in prompts:
+            if not isinstance(each, str):
+                raise FrameworkError(f"answer([{short_repr(each)}]): a prompt is a text, such as 'Where is it?'")
+        if not isinstance(max_new_tokens, int) or isinstance(max_new_tokens, bool) or max_new_tokens < 1:
+            raise FrameworkError(f"answer(max_new_tokens={short_repr(max_new_tokens)}): give a whole number above 0")
+        if not isinstance(system_prompt, str | None):
+            raise FrameworkError(f"answer(system_prompt={short_repr(system_prompt)}): give a text, or None")
         system = self._system_prompt if system_prompt is None else system_prompt
         if system_prompt is None and HIDDEN in system:
             raise FrameworkError(
@@ -99,7 +123,9 @@ class TrainedModel:
             )
         first = (Message("system", system),) if system else ()
         asked = [Prompt((*first, Message("user", text))) for text in prompts]
-        return [answer.text for answer in self._model.generate(asked, max_new_tokens=max_new_tokens, batch_size=8)]
+        with self._asking:  # other threads may ask, too
+            answers = self._model.generate(asked, max_new_tokens=max_new_tokens, batch_size=8)
+        return [answer.text for answer in answers]
 
     def as_base(self) -> AbstractContextManager[None]:
         """Let the model answer as its base within a context.
@@ -127,9 +153,10 @@ def load_model(
         FrameworkError: the run has no trained weights, or its model is not available.
     """
     words = words_of(overrides)
-    run = read_run(os.fspath(folder))
+    run = read_run(_folder(folder))
     with contextlib.ExitStack() as stack:
-        with contextlib.chdir(Path.cwd()):  # a run is opened from the folder where it was started
+        # A run is opened from the folder where it was started, which is that of all threads.
+        with _composing, contextlib.chdir(Path.cwd()):
             stack.enter_context(current())
             _, model = stack.enter_context(restored(run, words))
         yield TrainedModel(model, run.system_prompt())
@@ -139,15 +166,61 @@ def words_of(overrides: Sequence[str] | Mapping[str, Any]) -> list[str]:
     """Return settings as the words of a command line.
 
     Raises:
-        FrameworkError: one of them is not a setting.
+        FrameworkError: one of them is not a setting, or two set the same key.
     """
     if isinstance(overrides, str):
         raise FrameworkError(f"{overrides!r}: give a list of overrides, [{overrides!r}], or a mapping")
-    words = as_overrides(dict(_flat(overrides))) if isinstance(overrides, Mapping) else list(overrides)
+    if isinstance(overrides, Mapping):
+        _check_values("the settings", overrides)
+        known: dict[str, str] = {}
+        words = []
+        for key, value in _flat(overrides):
+            (word,) = as_overrides({key: value})
+            if (first := known.setdefault(override_key(key), word)) is not word:
+                raise FrameworkError(f"{first} and {word} set the same key: give it once")
+            words.append(word)
+    elif isinstance(overrides, Iterable) and not isinstance(overrides, bytes | bytearray):
+        words = list(overrides)
+    else:
+        raise FrameworkError(f"{short_repr(overrides)}: {FORMS}")
     for word in words:
+        if not isinstance(word, str):
+            raise FrameworkError(f"{short_repr(word)} is not an override such as 'trainer.max_steps=20': {FORMS}")
         if "=" not in word and not word.startswith("~"):
             raise FrameworkError(f"'{word}' is not an override such as trainer.max_steps=20")
-    return words
+    return readable(words)
+
+
+def _check_values(place: str, value: object, around: tuple[int, ...] = ()) -> None:
+    """Refuse what cannot be typed on a command line."""
+    if id(value) in around:
+        raise FrameworkError(f"{place} holds itself: give plain values")
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            if not isinstance(key, str):
+                raise FrameworkError(f"{place}: the key {short_repr(key)} is not a text such as 'trainer.max_steps'")
+            _check_values(key, part, (*around, id(value)))
+    elif isinstance(value, list | tuple):
+        for part in value:
+            _check_values(place, part, (*around, id(value)))
+    elif not isinstance(value, PLAIN):
+        kind = type(value).__name__
+        raise FrameworkError(
+            f"{place}={short_repr(value)} is of the type {kind}: give a number, a text, a path, True or False, None, a "
+            "list, or a mapping"
+        )
+
+
+def _folder(folder: str | os.PathLike[str]) -> str:
+    """Return the folder of a run as a text.
+
+    Raises:
+        FrameworkError: it is something else.
+    """
+    with Caught():
+        if isinstance(path := os.fspath(folder), str):
+            return path
+    raise FrameworkError(f"{short_repr(folder)} is not the folder of a run: give a text or a path")
 
 
 def _flat(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -29,6 +29,7 @@ from framework.hooks.local_file import load_file
 from framework.hooks.session import Session, current
 from framework.hooks.validation import COMPONENTS
 from framework.util.errors import FrameworkError, summarize_error
+from framework.util.guard import Caught
 from framework.util.template import Template
 
 CONFIG_NAME = "config"
@@ -100,11 +101,12 @@ def _plugin_folders(session: Session) -> Iterator[tuple[str, list[Path]]]:
     """Give the config folders of plugins: each as Hydra writes it, and where it lies. What is none is left out."""
     for plugin, path in session.plugins.ask("framework_config_paths", str):
         scheme, _, place = path.rpartition("://")
-        try:
+        spec, failed = None, Caught()
+        with failed:  # the packages above it are imported
             # A namespace package has several folders, and no file.
             spec = importlib.util.find_spec(place.replace("/", ".")) if scheme == "pkg" else None
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the packages above it are imported
-            session.plugins.skip_plugin(plugin, "framework_config_paths", error)
+        if failed.error:
+            session.plugins.skip_plugin(plugin, "framework_config_paths", failed.error)
             continue
         if scheme == "pkg":
             yield path, [Path(root) for root in (spec.submodule_search_locations or [])] if spec else []
@@ -202,13 +204,12 @@ def register(session: Session) -> Mapping[str, Template[DictConfig]]:
     for group in GROUPS.values():
         for name, registration in session.plugins.registrations(group).items():
             schema = registration.component.schema
-            try:
-                template = _template(schema)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - a type that no config can have, a default that raises
-                reason = f"its schema {schema.__name__} cannot be a config: {summarize_error(error)}"
+            failed = Caught()
+            with failed:  # a type that no config can have, a default that raises
+                schemas[f"{group.name}/{name}"] = _template(schema)
+            if failed.error:
+                reason = f"its schema {schema.__name__} cannot be a config: {summarize_error(failed.error)}"
                 session.plugins.skip_plugin(registration.plugin, f"{group.name} '{name}'", reason)
-            else:
-                schemas[f"{group.name}/{name}"] = template
     session.schemas = plugins, schemas
     # Hydra looks for sources and search paths among its own plugins only.
     Plugins.instance().register(ComponentSource)

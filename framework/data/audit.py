@@ -32,6 +32,7 @@ from framework.hooks.session import current
 from framework.util import minhash, text_features
 from framework.util.errors import FrameworkError
 from framework.util.files import write_atomically
+from framework.util.guard import Guard
 from framework.util.hashing import key_of
 from framework.util.redact import redact
 
@@ -232,12 +233,17 @@ def findings(chosen: Mapping[str, Selection], data: StoredRows) -> list[Finding]
     try:
         results = records.load(list[Finding], file)
     except (OSError, ValueError):
-        results = [finding for audit in audits.values() for finding in audit.audit(data)]
+        results = []
+        for name, audit in audits.items():
+            with Guard(f"audit={name}"):
+                results += audit.audit(data)
         with suppress(OSError):
             records.save(results, file)
     # Before what is fatal: the rows that are left may be the remedy.
-    cleaning = [audit for audit in audits.values() if isinstance(audit, CleaningAudit)]
-    results += [finding for audit in cleaning for finding in audit.clean(data)]
+    for name, audit in audits.items():
+        if isinstance(audit, CleaningAudit):
+            with Guard(f"audit={name}"):
+                results += audit.clean(data)
     refuse_fatal(results)
     return results
 

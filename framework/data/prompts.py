@@ -21,7 +21,8 @@ from framework.data.columns import Columns
 from framework.data.conversation_checks import check_turns
 from framework.data.rows import stripped, with_system_prompt
 from framework.hooks.session import current
-from framework.util.errors import FrameworkError, error_location, summarize_error, unknown
+from framework.util.errors import FrameworkError, unknown
+from framework.util.guard import Guard
 
 FILES_OPTION = "local_file"
 """The option of `data=` that reads files."""
@@ -151,14 +152,8 @@ class PromptReader:
         return _as_turns(self._read(self.formats[-1], fields))
 
     def _read(self, form: Formatter, fields: Mapping[str, Any]) -> Example:
-        try:
+        with Guard("the format cannot read the row"):
             return form.example(fields)
-        except FrameworkError:
-            raise
-        except Exception as error:
-            raise FrameworkError(
-                f"the format cannot read the row: {summarize_error(error)}{error_location(error)}"
-            ) from error
 
 
 class Questions:

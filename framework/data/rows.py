@@ -19,7 +19,8 @@ from framework.api.records import Example, FormatRun, Message, MixedIn, Row
 from framework.api.schema import FormatConfig, OnBadRow
 from framework.data.columns import Columns
 from framework.data.conversation_checks import check_text, check_turns
-from framework.util.errors import FrameworkError, error_location, summarize_error
+from framework.util.errors import FrameworkError
+from framework.util.guard import Caught, Guard
 
 SHOWN_ERRORS = 10
 NAMED_PLACES = 3
@@ -198,17 +199,16 @@ def _turns(value: object) -> list[dict[str, Any]] | None:
 
 
 def _example_without(formatter: Formatter, fields: Mapping[str, Any], name: str) -> Example | None:
-    try:
+    with Caught():  # without the field the row cannot be read
         return formatter.example({other: value for other, value in fields.items() if other != name})
-    except Exception:  # noqa: BLE001 - of a format's own code too: without the field the row cannot be read
-        return None
+    return None
 
 
 def _asked_for(formatter: Formatter, fields: Mapping[str, Any], format_name: str) -> set[str]:
     """Return the fields that a format asks for by name; a label that is true is one, and changes nothing."""
     row = _NotingRow(fields)
     reader = formatter.formats.get(format_name, formatter) if isinstance(formatter, CompositeFormatter) else formatter
-    with suppress(Exception):  # a composite may have renamed the fields
+    with Caught():  # a composite may have renamed the fields
         reader.example(row)
     return row.asked
 
@@ -257,24 +257,24 @@ def read(
             a row is bad and `data.on_bad_row=fail`.
     """
     columns, runs = Columns(config), FormatTracker(summary, formatter, config.cluster)
+    guard = Guard("the format cannot read the row")  # its own code may meet a row that it does not expect
     for row in rows:
         if row.problem:
             summary.bad(row, row.problem)
             continue
         try:
-            for name in row.fields:
-                check_text("the name of a field", str(name))
-            fields, cluster = columns.read(row.fields)
-            found = formatter.example(fields)
-            example = with_system_prompt(found, config.system_prompt)
-            example = with_thoughts(stripped(example) if config.strip else example, config.thoughts)
-            check_turns(example)
-            check(example)
-            _check_length(example, longest)
+            with guard:
+                for name in row.fields:
+                    check_text("the name of a field", str(name))
+                fields, cluster = columns.read(row.fields)
+                found = formatter.example(fields)
+                example = with_system_prompt(found, config.system_prompt)
+                example = with_thoughts(stripped(example) if config.strip else example, config.thoughts)
+                check_turns(example)
+                check(example)
+                _check_length(example, longest)
         except FrameworkError as error:
             summary.bad(row, str(error))
-        except Exception as error:  # noqa: BLE001 - of a format's own code, which met a row that it did not expect
-            summary.bad(row, f"the format cannot read the row: {summarize_error(error)}{error_location(error)}")
         else:
             runs.good(row.where, fields, found)
             yield _placed(example, row.where, cluster, row.fields if keep_columns else {})

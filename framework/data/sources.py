@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import operator
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 
 from framework.api.protocols import CheckedSource, Source
 from framework.api.records import RawData, Row
-from framework.util.errors import FrameworkError, error_location, summarize_error
-from framework.util.files import write_failure
+from framework.util.errors import FrameworkError
+from framework.util.guard import Guard
 
 
 def load(name: str, source: Source) -> RawData:
@@ -47,23 +46,9 @@ def named(name: str, what: str, raw: object) -> RawData:
     return dataclasses.replace(raw, train=train, validation=validation, prompts=prompts)
 
 
-@contextmanager
-def naming(name: str) -> Iterator[None]:
-    """Name the source in an error of its code, unless it is a `FrameworkError`, or about a full disk.
-
-    Raises:
-        FrameworkError: instead of that.
-    """
-    try:
-        yield
-    except (FrameworkError, MemoryError):
-        raise
-    except Exception as error:
-        if write_failure(error):
-            raise
-        raise FrameworkError(
-            f"data={name}: the source failed: {summarize_error(error)}{error_location(error)}"
-        ) from error
+def naming(name: str) -> Guard:
+    """Return what names the source in an error of its code."""
+    return Guard(f"data={name}: the source failed", GeneratorExit)  # a reader may stop before the last row
 
 
 class NamedRows(Iterable[Row]):

@@ -7,6 +7,8 @@ import keyword
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +16,7 @@ from types import ModuleType
 from framework.hooks.decorated import DECORATORS, collect
 from framework.hooks.manager import Plugins, disabled
 from framework.util.errors import FrameworkError, describe_error
+from framework.util.guard import Caught
 
 
 def load_file(plugins: Plugins, path: str) -> None:
@@ -55,20 +58,25 @@ def _load(plugins: Plugins, file: Path, path: str) -> None:
     module = importlib.util.module_from_spec(spec)
     # Before it is executed, as the import system does: dataclasses and pickle look their module up there.
     sys.modules[file.stem] = module
-    try:
+    with _removing(file.stem, path):
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        sys.modules.pop(file.stem, None)
-        raise FrameworkError(f"plugins={path}: {describe_error(error)}") from error
     _register(plugins, module, file, path)
 
 
+@contextmanager
+def _removing(name: str, path: str) -> Iterator[None]:
+    """Forget a module that fails, and name its file."""
+    failed = Caught()
+    with failed:
+        yield
+    if failed.error:
+        sys.modules.pop(name, None)
+        raise FrameworkError(f"plugins={path}: {describe_error(failed.error)}") from failed.error
+
+
 def _register(plugins: Plugins, module: ModuleType, file: Path, path: str) -> None:
-    try:
+    with _removing(file.stem, path):
         plugins.add(module, name=file.stem, package=str(file))
-    except (Exception, SystemExit) as error:
-        sys.modules.pop(file.stem, None)
-        raise FrameworkError(f"plugins={path}: {describe_error(error)}") from error
     if not has_hooks(plugins, module):
         raise FrameworkError(
             f"plugins={path}: the file registers nothing: decorate a hook with @hookimpl, or a function with "

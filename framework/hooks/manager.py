@@ -34,6 +34,7 @@ from framework.util.errors import (
     of_the_system,
     summarize_error,
 )
+from framework.util.guard import Caught
 from framework.util.versions import DISTRIBUTION
 
 T = TypeVar("T")
@@ -134,11 +135,12 @@ class Plugins:
 
     def _load(self, plugins: pluggy.PluginManager, entry: EntryPoint) -> None:
         package = _package_of(entry)
-        try:
+        failed = Caught()
+        with failed:
             self._add(plugins, entry.load(), entry.name, package)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a third-party module; it is named and left out
+        if failed.error:  # a third-party module; it is named and left out
             self._packages[entry.name] = package
-            self.skip_plugin(entry.name, WHOLE_PLUGIN, error)
+            self.skip_plugin(entry.name, WHOLE_PLUGIN, failed.error)
 
     def _skip_second(self, entry: EntryPoint) -> None:
         """Say that a plugin cannot have a name that is taken. To switch the name off would switch the other off too."""
@@ -256,12 +258,14 @@ class Plugins:
         component = self.component_of(OmegaConf.get_type(node))
         if component is None:
             raise FrameworkError(f"no plugin registers an option with the settings {OmegaConf.get_type(node)}")
-        try:
+        failed = Caught()
+        with failed:
             return Selection(component, OmegaConf.to_object(node))
-        except Exception as error:  # of the dataclass itself: a __post_init__ that refuses
-            raise FrameworkError(
-                f"the settings of '{component.name}' are refused: {summarize_error(error)}{error_location(error)}"
-            ) from error
+        error = failed.error
+        assert error is not None  # noqa: S101 - of the dataclass itself: a __post_init__ that refuses
+        raise FrameworkError(
+            f"the settings of '{component.name}' are refused: {summarize_error(error)}{error_location(error)}"
+        ) from error
 
     def commands(self) -> dict[str, Component]:
         """Return the commands by name."""
@@ -281,18 +285,18 @@ class Plugins:
         """
         # One by one: pluggy stops a call of the whole hook at the first that raises, and does not say which it was.
         for implementation in self.implementations(hook):
-            try:
+            items: list[Any] = []
+            failed = Caught(*([] if hook == COMPONENTS else [FrameworkError]))
+            with failed:
                 result = _call(implementation, arguments)
-                items: list[Any] = [] if result is None else [result]
+                items = [] if result is None else [result]
                 if isinstance(result, Iterable) and not isinstance(result, str):
                     items = list(result)
-            except (Exception, SystemExit) as error:
-                if isinstance(error, FrameworkError) and hook != COMPONENTS:
-                    raise
+            if error := failed.error:
                 if limit := of_the_system(error):  # of a path that a config names
                     raise limit from error
                 if implementation.plugin_name.startswith("core"):  # a fault of ours, which nobody can switch off
-                    raise
+                    raise error
                 self.skip_plugin(implementation.plugin_name, hook, error)  # third-party code; it is named and left out
                 continue
             for item in items:
@@ -305,10 +309,11 @@ class Plugins:
     def notify(self, hook: str, **arguments: Any) -> None:
         """Call a hook of every plugin for its effect; a plugin that raises is reported, and the run continues."""
         for implementation in self.implementations(hook):
-            try:
+            failed = Caught()
+            with failed:
                 _call(implementation, arguments)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
-                self.skip_plugin(implementation.plugin_name, hook, error)
+            if failed.error:
+                self.skip_plugin(implementation.plugin_name, hook, failed.error)
 
 
 def disabled() -> set[str]:
@@ -323,12 +328,14 @@ def _distribution(entry: EntryPoint) -> tuple[bool, str]:
 
 
 def _package_of(entry: EntryPoint) -> str:
-    return " ".join(_named(entry.dist)) if entry.dist else ""
+    return " ".join(filter(None, _named(entry.dist))) if entry.dist else ""
 
 
 @functools.cache  # a distribution has many plugins, and each access to its name or version parses a file
 def _named(distribution: Distribution) -> tuple[str, str]:
-    return distribution.name, distribution.version
+    # A folder that an uninstallation left behind has entry points and neither; the types deny that.
+    name, version = (distribution.metadata.get(key) for key in ("Name", "Version"))
+    return str(name or getattr(distribution, "_path", "")), str(version or "")
 
 
 def _call(implementation: pluggy.HookImpl, arguments: Mapping[str, Any]) -> Any:

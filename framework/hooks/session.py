@@ -1,6 +1,7 @@
 """What a process holds while it works. `cli.main` opens the session and passes it on.
 
-Objects that Hydra or a plugin makes cannot be handed the session; they get it from `current()`.
+Objects that Hydra or a plugin makes cannot be handed the session; they get it from `current()`, in any thread. Calls
+from Python may open it several times, one within the other or side by side: the last that leaves it closes it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from framework.hooks.progress import Reporter
 from framework.util.shared_cache import SharedCache
 from framework.util.template import Template
 
-_current: ContextVar[Session] = ContextVar("session")
+_current: ContextVar[Session | None] = ContextVar("session", default=None)
+_open: list[Session] = []
+"""The sessions of this process that are open: a thread without a context works in the last one."""
+_lock = threading.RLock()
 
 
 class Session:
@@ -47,32 +51,38 @@ class Session:
         self.sweep_dir: Path | None = None
         self.on_exit = ExitStack()
         self.schemas: tuple[tuple[HookImpl, ...], Mapping[str, Template[DictConfig]]] = (), {}
+        self._entered = 0
+        self._around: Session | None = None
 
     def __enter__(self) -> Self:
-        # The token restores the session around this one, which tests have.
-        self._token = _current.set(self)
+        with _lock:
+            if not self._entered:
+                self._around = _current.get()  # tests have one
+                _open.append(self)
+            self._entered += 1
+        _current.set(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with _lock:
+            self._entered -= 1
+            if self._entered:
+                return
+            _open.remove(self)
         try:
             self.shared.close()
             self.on_exit.close()
         finally:
-            _current.reset(self._token)
+            _current.set(self._around)
 
 
 def current() -> Session:
-    """Return the session of this process; one is made if a script or the worker of a launcher has none yet.
-
-    Raises:
-        RuntimeError: a thread without a context asks, which would get plugins of its own.
-    """
-    session = _current.get(None)
+    """Return the session of this process; one is made if a script or the worker of a launcher has none yet."""
+    session = _current.get()
     if session is None:
-        if threading.current_thread() is not threading.main_thread():
-            raise RuntimeError("no session in this thread: start it with contextvars.copy_context().run")
-        session = Session()
+        with _lock:
+            session = _open[-1] if _open else Session()
         _current.set(session)
     return session

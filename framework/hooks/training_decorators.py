@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 from framework.api.protocols.objectives import LossValue
 from framework.api.schema import CallbackConfig, LossConfig, OptimizerConfig, SamplerConfig, ScheduleConfig
 from framework.hooks.decorated import DecoratedFunction, Function, mark, signature
+from framework.util.guard import short_repr
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,8 +39,11 @@ def optimizer(function: Function | None = None, /, *, state_bytes: float | None 
         shards: it can update weights that lie in pieces on several GPUs, as `launch=fsdp2` has them.
 
     Raises:
-        TypeError: it is not a plain function, has other parameters, or no docstring.
+        TypeError: it is not a plain function, has other parameters, or no docstring; `state_bytes` is not a number.
     """
+    known = isinstance(state_bytes, int | float) and not isinstance(state_bytes, bool)
+    if state_bytes is not None and not (known and 0 <= state_bytes < math.inf):
+        raise TypeError(f"@optimizer takes bytes for each parameter: state_bytes=8, not {short_repr(state_bytes)}")
 
     def decorate(function: Function) -> Function:
         names, schema = signature(function, ("groups", "rate", "warmup"), OptimizerConfig, needed=2)

@@ -14,7 +14,8 @@ from typing import Any
 from framework.api.protocols import Callback
 from framework.api.records import Step, StepControl
 from framework.api.selection import Selection
-from framework.util.errors import FrameworkError, error_location, summarize_error
+from framework.util.errors import FrameworkError
+from framework.util.guard import Caught, Guard, short_repr
 
 
 class Callbacks:
@@ -36,15 +37,13 @@ class Callbacks:
         rate, keep, stop = 1.0, False, ""
         for place, callback in () if step.repeated else self._all.items():
             where = f"{place}, step {step.step}"
-            try:
+            with Guard(f"{where}: on_step fails"):
                 asked: Any = callback.on_step(step)
-            except Exception as error:
-                raise _failure(f"{where}: on_step", error) from error
             if asked is None:
                 continue
             if not isinstance(asked, StepControl):
                 raise FrameworkError(f"{where}: on_step returns {type(asked).__name__}, not a StepControl or None")
-            if not (math.isfinite(asked.rate) and asked.rate > 0):
+            if not (isinstance(asked.rate, int | float) and 0 < asked.rate < math.inf):
                 raise FrameworkError(f"{where}: rate={asked.rate} must be a number above 0")
             rate, keep = rate * asked.rate, keep or asked.keep
             stop = stop or (f"step {step.step}, {place}: {asked.stop}" if asked.stop else "")
@@ -67,31 +66,19 @@ class Callbacks:
         for place, callback in self._all.items():
             if place not in saved:
                 raise FrameworkError(f"{place}: the checkpoint has no state of it")
-            try:
+            with Guard(f"{place}: restore fails"):
                 callback.restore(saved[place])
-            except Exception as error:
-                raise _failure(f"{place}: restore", error) from error
             if (now := _state(place, callback)) != saved[place]:
                 raise FrameworkError(f"{place}: the state after restore is {now}, and {saved[place]} was saved")
 
 
 def _state(place: str, callback: Callback) -> Any:
-    try:
+    with Guard(f"{place}: state fails"):
         found = callback.state()
-    except Exception as error:
-        raise _failure(f"{place}: state", error) from error
-    try:
+    with Caught():
         plain = json.loads(json.dumps(found))
-    except (TypeError, ValueError):
-        plain = None
-    if not isinstance(found, Mapping) or plain != dict(found):
-        raise FrameworkError(
-            f"{place}: its state has to map texts to numbers, texts, lists and such mappings, not to be {found!r}"
-        )
-    return plain
-
-
-def _failure(what: str, error: Exception) -> FrameworkError:
-    if isinstance(error, FrameworkError):
-        return error
-    return FrameworkError(f"{what} fails: {summarize_error(error)}{error_location(error)}")
+        if isinstance(found, Mapping) and plain == dict(found):
+            return plain
+    raise FrameworkError(
+        f"{place}: its state has to map texts to numbers, texts, lists and such mappings, not to be {short_repr(found)}"
+    )

@@ -27,6 +27,7 @@ from framework.api.selection import Selection, as_plain
 from framework.hooks.session import current
 from framework.run.interruption import export_command
 from framework.util.errors import DoesNotFitError, FrameworkError, PrunedError, describe_error
+from framework.util.guard import Caught
 from framework.util.hashing import key_of
 from framework.util.redact import redact
 
@@ -59,7 +60,7 @@ def export(
     keys = {name: settings(run, plan.exporter.get(name)) for name in exporters}
     exports = Exports(context.run_dir, fingerprint(context.checkpoint), keys, earlier)
     rerun: set[str] = set()
-    errors: list[Exception] = []
+    errors: list[BaseException] = []
     counts = current().progress
     for number, name in enumerate(in_order(exporters), start=1):
         exporter = exporters[name]
@@ -75,18 +76,12 @@ def export(
         rerun.add(name)
         yield exports.result()  # is saved: should this exporter fail, what the others made is not lost
         now = replace(context, artifacts=exports.artifacts)
-        try:
-            with counts.part(name, number, len(exporters), "exporter"):
-                exports.add(name, artifacts(name, exporter.export(model, now)))
-        except (DoesNotFitError, PrunedError):  # how a trial of a sweep ends
-            raise
-        except SystemExit as error:
-            errors.append(FrameworkError(f"it ended Python with exit code {error.code}"))
-        except Exception as error:  # noqa: BLE001 - is raised at the end: a plugin's error must not cost the report
-            errors.append(error)
-        else:
-            continue
-        exports.failed[name] = str(redact(describe_error(errors[-1])))
+        failed = Caught(DoesNotFitError, PrunedError)  # how a trial of a sweep ends
+        with failed, counts.part(name, number, len(exporters), "exporter"):
+            exports.add(name, artifacts(name, exporter.export(model, now)))
+        if failed.error:  # is raised at the end: an exporter's error must not cost the report
+            errors.append(failed.error)
+            exports.failed[name] = str(redact(describe_error(failed.error)))
     yield exports.result()
     if errors:
         raise ExportError(context.run_dir, exports.failed) from errors[0]

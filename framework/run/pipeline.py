@@ -51,6 +51,7 @@ from framework.run.training import TrainingController
 from framework.rundir.folder import SCRATCH, WritableRunFolder, check_writable
 from framework.rundir.store import mirrored
 from framework.util.errors import FrameworkError
+from framework.util.guard import Guard, is_limit
 
 
 def run(
@@ -118,8 +119,8 @@ def run(
             finished, failed = _run_stages(plan, planner, model, stages, events, interruption, remote_trainer)
             if failed:  # the loggers show what there is; for the hooks the run has failed
                 events.show(finished)
-                # A fault of a plugin keeps its own type and traceback.
-                raise failed if isinstance(failed.__cause__, FrameworkError) else failed.__cause__ or failed
+                cause = failed.__cause__
+                raise cause if cause and is_limit(cause) else failed
         events.send(finished)  # the memory of the model is free by now
         forget(run_dir)  # last: a run that is killed while its loggers finish keeps its stages
         return finished.report
@@ -174,9 +175,10 @@ def _run_stages(
     from framework.run.choosing import Choosing, with_control  # noqa: PLC0415 - as above
 
     with stages.run(Stage.data):
-        for exporter in exporters.values() if Stage.export in plan.stages else ():
+        for exporter_name, exporter in exporters.items() if Stage.export in plan.stages else ():
             if isinstance(exporter, CheckedExporter):  # before hours of training
-                exporter.check(model, plan)
+                with Guard(f"exporter={exporter_name}"):
+                    exporter.check(model, plan)
         data = with_deciding(load_data(plan, model), plan.judging, metrics, evaluators)
         if Stage.train in plan.stages:
             if not plan.method.config.samples:

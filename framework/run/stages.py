@@ -35,6 +35,7 @@ from framework.rundir.folder import WritableRunFolder
 from framework.util.cache import cache_dir, of_the_cache
 from framework.util.errors import FrameworkError, summarize_error
 from framework.util.files import describe_room, write_failure
+from framework.util.guard import Caught
 
 T = TypeVar("T")
 
@@ -95,20 +96,22 @@ class Events:
     def _call_each(self, call: Callable[[Logger], None]) -> None:
         # A copy: a logger that fails is taken out on the way.
         for name, logger in list(self.loggers.items()):
-            try:
+            failed = Caught()
+            with failed:
                 call(logger)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a tracker raises, the run continues
+            if failed.error:  # whatever a tracker raises, the run continues
                 del self.loggers[name]
-                print(f"logger '{name}' failed and is switched off: {summarize_error(error)}", file=sys.stderr)
+                print(f"logger '{name}' failed and is switched off: {summarize_error(failed.error)}", file=sys.stderr)
                 _close(name, logger)
 
 
 def _close(name: str, logger: Logger) -> None:
     """Let a logger that failed give back its files and connections."""
-    try:
+    failed = Caught()
+    with failed:
         logger.close()
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
-        print(f"logger '{name}' could not be closed: {summarize_error(error)}", file=sys.stderr)
+    if failed.error:
+        print(f"logger '{name}' could not be closed: {summarize_error(failed.error)}", file=sys.stderr)
 
 
 class Stages:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from framework.api.events import Event, IssueFound, TrainingStep
 from framework.api.plan import EVAL_LOSS
@@ -25,6 +25,7 @@ from framework.run.callbacks import Callbacks
 from framework.run.interruption import Interruption
 from framework.run.lineage import lineage
 from framework.util.errors import FrameworkError, PrunedError
+from framework.util.guard import Caught
 
 MONITORS_HOOK = "framework_training_monitors"
 
@@ -168,13 +169,12 @@ class TrainingController:
         issues: list[TrainingIssue] = []
         # A copy: one that raises is taken out on the way.
         for plugin, monitor in list(self.monitors.items()):
-            try:
+            seen: list[Any] = []
+            failed = Caught(FrameworkError)  # it may refuse the run; only a fault of its code is passed over
+            with failed:
                 seen = list(monitor.check(step))
-            # A monitor may refuse the run; only a fault of its code is passed over.
-            except FrameworkError:
-                raise
-            except Exception as error:  # noqa: BLE001 - third-party code; the training continues
-                self.plugins.skip_plugin(plugin, MONITORS_HOOK, error)
+            if failed.error:
+                self.plugins.skip_plugin(plugin, MONITORS_HOOK, failed.error)
                 del self.monitors[plugin]
                 continue
             strange = [each for each in seen if not isinstance(each, TrainingIssue)]

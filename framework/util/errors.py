@@ -116,15 +116,15 @@ NO_MAPPING = "failed to map segment from shared object"
 def of_the_system(error: BaseException) -> FrameworkError | None:
     """Put a limit of the operating system into words that a user can act on; None for any other error."""
     number = error.errno if isinstance(error, OSError) else None
-    if number == errno.EAGAIN or any(told in str(error) for told in NO_THREAD):
+    if number == errno.EAGAIN or any(told in message_of(error) for told in NO_THREAD):
         return FrameworkError(
             "this user may start no more processes or threads: raise the limit, `ulimit -u`, or of memory, `ulimit -v`"
         )
-    if isinstance(error, RuntimeError) and "home directory" in str(error):  # a user id without an entry in passwd
+    if isinstance(error, RuntimeError) and "home directory" in message_of(error):  # a user without an entry in passwd
         return FrameworkError(
             "this user has no home folder: set HOME=FOLDER, or FRAMEWORK_CACHE=FOLDER and whole paths"
         )
-    if isinstance(error, MemoryError) or number == errno.ENOMEM or NO_MAPPING in str(error):
+    if isinstance(error, MemoryError) or number == errno.ENOMEM or NO_MAPPING in message_of(error):
         return FrameworkError("this process gets no more memory: end other programs, or raise the limit, `ulimit -v`")
     if number == errno.ENAMETOOLONG:
         name = str(getattr(error, "filename", None) or "a path")
@@ -141,9 +141,19 @@ def summarize_error(error: BaseException) -> str:
 
     If the first line only announces the reason, with a colon at its end, the next line follows it.
     """
-    lines = [line.strip() for line in str(redact(str(error))).splitlines() if line.strip()] or ["no message"]
+    lines = [line.strip() for line in str(redact(message_of(error))).splitlines() if line.strip()] or ["no message"]
     text = " ".join(lines[:2] if lines[0].endswith(":") else lines[:1])
     return f"{type(error).__name__}: {text}"
+
+
+def message_of(error: BaseException) -> str:
+    """Return the message of an exception, of which the code may be anyone's."""
+    try:
+        return str(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - the code of an exception may be anyone's
+        return "it has a message that cannot be printed"
 
 
 def error_location(error: BaseException) -> str:

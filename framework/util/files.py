@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from framework.util.errors import FrameworkError
+from framework.util.errors import FrameworkError, message_of
 
 PART_SUFFIX = ".part"
 """How the name of a file or folder ends that is being written; that of a folder in a cache begins with it."""
@@ -208,10 +208,10 @@ def write_failure(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         return os.strerror(error.errno) if error.errno in FULL else ""
     # So does Rust print an error of the system; torch's writer of zip files and numpy give no number.
-    if (found := re.search(r"\(os error (\d+)\)", str(error))) and int(found[1]) in FULL:
+    if (found := re.search(r"\(os error (\d+)\)", message_of(error))) and int(found[1]) in FULL:
         return os.strerror(int(found[1]))
     writers = {RuntimeError: "PytorchStreamWriter|inline_container", OSError: r"\d+ requested and \d+ written"}
-    partly = any(isinstance(error, kind) and re.search(text, str(error)) for kind, text in writers.items())
+    partly = any(isinstance(error, kind) and re.search(text, message_of(error)) for kind, text in writers.items())
     return "the file could not be written completely" if partly else ""
 
 

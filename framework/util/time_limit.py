@@ -1,7 +1,8 @@
 """A call with a limit of time: `within(60, call)` returns what `call` returns, or raises `TookTooLongError`.
 
 In the main thread an alarm of the system ends the call wherever it is: in a computation, in a regular expression that
-never ends, in a read. Elsewhere, and on Windows, the call gets a thread of its own, which is left behind.
+never ends, in a read. A call may use the alarm itself, as timeouts of libraries do: a thread sets ours again after
+that. Elsewhere, and on Windows, the call gets a thread of its own, which is left behind.
 """
 
 from __future__ import annotations
@@ -19,14 +20,16 @@ ALARM = getattr(signal, "SIGALRM", None)
 AGAIN = 1.0
 """Seconds until the next alarm, for a call that catches whatever is raised in it."""
 SOON = 0.001
-"""Seconds until an alarm of someone else that is due."""
+"""Seconds until an alarm that is due."""
+LOOK = 0.1
+"""Seconds between two looks whether the call has switched the alarm off."""
 
 
 class TookTooLongError(Exception):
     """A call took longer than it may."""
 
 
-class _Alarm(BaseException):
+class Alarm(BaseException):
     """Is raised in a call: not an `Exception`, since much code takes any of those for a result."""
 
 
@@ -42,30 +45,48 @@ def within(seconds: float, call: Callable[[], Result]) -> Result:
     if 0 < other < seconds:  # someone's alarm comes first
         return call()
     rung, begun = False, time.monotonic()
+    done, lock = threading.Event(), threading.Lock()
 
     def ring(number: int, frame: FrameType | None) -> None:
         nonlocal rung
         del number, frame
-        rung = True
-        raise _Alarm
+        if not done.is_set():
+            rung = True
+            raise Alarm
+
+    def end() -> None:
+        with lock:
+            done.set()
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
     before = signal.signal(ALARM, ring)
+    keeper = threading.Thread(target=_keep_alarm, args=(begun + seconds, done, lock), daemon=True)
     try:
         try:
             signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
+            keeper.start()
             found = call()
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-    except _Alarm:
+            end()
+    except Alarm:
         rung = True
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)  # the alarm may have come between the call and the line above
+        end()  # the alarm may have come between the call and the line above
         signal.signal(ALARM, before)
         if other:
             signal.setitimer(signal.ITIMER_REAL, max(other - time.monotonic() + begun, SOON), interval)
     if rung:
         raise TookTooLongError
     return found
+
+
+def _keep_alarm(deadline: float, done: threading.Event, lock: threading.Lock) -> None:
+    """Set the alarm of a call again whenever the call has switched it off, or has its own when its time is over."""
+    while not done.wait(LOOK):
+        left = deadline - time.monotonic()
+        with lock:
+            if not done.is_set() and (left < -AGAIN or not signal.getitimer(signal.ITIMER_REAL)[0]):
+                signal.setitimer(signal.ITIMER_REAL, max(left, SOON), AGAIN)
 
 
 def in_thread(call: Callable[[], Result], seconds: float | None = None) -> Result:

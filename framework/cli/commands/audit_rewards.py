@@ -67,6 +67,9 @@ class AuditRewardsCommand:
         parser.add_argument("--prompts", type=int, default=16, help="prompts that the model answers")
         parser.add_argument("--json", action="store_true", help="print JSON")
         given = parser.read(arguments)
+        for option, number, least in (("answers", given.answers, 0), ("prompts", given.prompts, 1)):
+            if number < least:
+                raise FrameworkError(f"--{option}={number} must be a number of at least {least}")
         words = complete_overrides(given.overrides)
         words += [] if any(word.startswith("method=") for word in words) else [METHOD]
         with contextlib.redirect_stdout(sys.stderr) if given.json else contextlib.nullcontext():

@@ -27,6 +27,8 @@ from framework.util.command import CommandParser, this_program
 from framework.util.errors import FrameworkError, display_path
 
 REMEDY = "leave it out"
+MOST = 100_000
+"""The most days, and runs, that an option may name."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,8 @@ class RemoveCommand:
             raise FrameworkError(
                 f"give folders of runs, or --older-than DAYS or --keep N: `{this_program()} runs` lists the runs"
             )
-        if any(rule is not None and not rule >= 0 for rule in rules):
-            raise FrameworkError("--older-than and --keep take a number of at least 0")
+        if any(rule is not None and not 0 <= rule <= MOST for rule in rules):
+            raise FrameworkError(f"--older-than and --keep take a number from 0 to {MOST:,}")
         found = [_named(word) for word in parsed.runs] or list(_selected(parsed.older_than, parsed.keep))
         found = list(dict.fromkeys(found))
         if not found:

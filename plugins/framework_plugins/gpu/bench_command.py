@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
 import time
@@ -58,8 +57,7 @@ class BenchGpuCommand:
                 raise FrameworkError(unknown("part", name, parts))
         wanted = [parts[name] for name in parsed.part or parts]
         file = parsed.results or Path("bench-gpu-dry.json" if parsed.dry else "bench-gpu.json")
-        if not os.access(file.absolute().parent, os.W_OK):
-            raise FrameworkError(f"--results={file}: its folder does not exist or cannot be written: name another file")
+        _check_writable(file)
         found = probe(Path(sys.executable))
         card = Card() if parsed.dry else chosen(found, NAME, DRY)
         fitting = [part for part in wanted if parsed.dry or card.memory >= MARGIN * part.limit * GIB]
@@ -72,6 +70,19 @@ class BenchGpuCommand:
             known = replace(known, parts=kept)
         _Session(fitting, card, found, known, file, parsed.folder, parsed.seconds, dry=parsed.dry).run()
         return 0
+
+
+def _check_writable(file: Path) -> None:
+    """Refuse a file that cannot be written, before anything is measured."""
+    known = file.exists()
+    try:
+        file.open("ab").close()
+    except OSError as error:
+        raise FrameworkError(
+            f"--results={file} cannot be written: {error.strerror or error}: name another file"
+        ) from error
+    if not known:
+        file.unlink()
 
 
 def _parser() -> CommandParser:

@@ -21,6 +21,8 @@ from framework_plugins.gpu.card import Card
 
 FORMAT = 1
 """Changes with the fields below. Files of another format are not read."""
+MOST_BYTES = 16 << 20
+"""The largest file that is read."""
 SETTLED = 2
 """Steps that are not counted: kernels are compiled, and memory is found to be short, in the first ones."""
 FIRST_LOSSES = 3
@@ -129,11 +131,13 @@ def load_results(file: Path) -> GpuResults:
     Raises:
         FrameworkError: it is not such a file, it has another format, or it was edited.
     """
+    if file.exists() and (not file.is_file() or file.stat().st_size > MOST_BYTES):
+        raise FrameworkError(f"{file} is not a file of bench-gpu: those are files of at most {MOST_BYTES >> 20} MiB")
     try:
         plain = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise FrameworkError(f"{file} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FrameworkError(f"{file} is not JSON: {error}. bench-gpu writes such files") from error
     found = plain.get("format") if isinstance(plain, dict) else None
     if not isinstance(found, int):

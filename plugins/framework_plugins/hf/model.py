@@ -64,7 +64,7 @@ from framework_plugins.hf.loss.loss import Losses
 from framework_plugins.hf.loss.passes import Passes
 from framework_plugins.hf.machine import hardware
 from framework_plugins.hf.machine.out_of_memory import Batches, free_memory, make_oom_retry
-from framework_plugins.hf.machine.precision import to_eval_mode
+from framework_plugins.hf.machine.precision import to_eval_mode, with_gradients
 from framework_plugins.hf.packing.eligibility import ForwardPlan
 from framework_plugins.hf.packing.parts import Packer
 from framework_plugins.hf.score import scoring
@@ -192,7 +192,8 @@ class HFModel:
         """The model, loaded when first asked for; the adapter's first weights depend only on the seed."""
         if self._model is None:
             transformers.set_seed(self.plan.seed)
-            with counting(None, "", "loading the weights"):
+            # Whoever calls from Python may have switched gradients off; its weights are to be trained all the same.
+            with with_gradients(), counting(None, "", "loading the weights"):
                 self._model = self._load_trained(self._restored) if self._restored else self._load_new()
         return self._model
 
@@ -405,6 +406,10 @@ class HFModel:
 
         The longest pass of the validation loss is tried first, so that it cannot be what fails after an hour.
         """
+        with with_gradients():
+            return self._train(rows, validation, run)
+
+    def _train(self, rows: Sequence[TokenGroup], validation: Sequence[TokenGroup], run: TrainRun) -> TrainResult:
         self.asks = self.plan.method.config.samples and Role.answer not in rows[0].roles
         if self.asks:
             validation = [group for group in validation if Role.answer in group.roles]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -169,7 +170,7 @@ class DpoConfig(PairConfig):
         given = f"method.loss_type=[{','.join(kind.value for kind in kinds)}]"
         if not kinds or len({*kinds}) < len(kinds):
             yield f"{given}: name each loss once, and at least one"
-        if weights is not None and (len(weights) != len(kinds) or min(weights) < 0 or not any(weights)):
+        if weights is not None and (len(weights) != len(kinds) or not 0 < sum(weights) < math.inf or min(weights) < 0):
             yield f"method.loss_weights={weights}: give a weight of 0 or more for each loss of {given}, not 0 for all"
         if DpoLoss.exo_pair in kinds and not self.label_smoothing:
             yield f"{given}: exo_pair takes the logarithm of method.label_smoothing: set it above 0, such as 0.001"

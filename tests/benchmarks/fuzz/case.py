@@ -51,6 +51,8 @@ class Process:
     """Of resources; for memory, what is allowed beyond what the process has."""
     stop_at: int = 0
     """The process kills itself in this step of the training."""
+    python: str = ""
+    """What is executed instead of the command line: a script of somebody who calls the program from Python."""
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,13 @@ def put(file: Path, content: bytes) -> None:
 
 
 @_edit
+def script(file: Path, content: bytes) -> None:
+    """Write a program."""
+    put(file, content)
+    file.chmod(0o755)
+
+
+@_edit
 def rows(file: Path, count: int) -> None:
     """Write the sound rows as a file of the kind that its name says."""
     from tests.support.data_files import content

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from tests.benchmarks.fuzz.case import SOUND, Case, Expect
 from tests.benchmarks.fuzz.process import MEMORY, SECONDS, Outcome
 
-COLUMNS = ("traceback", "crash", "hang", "memory", "exit code", "silent", "vague", "files")
+COLUMNS = ("traceback", "leak", "crash", "hang", "memory", "exit code", "silent", "vague", "files")
+PLANTED = "QwErTyUiOpAsDfGhJkLzXcVbNm"
+"""A part of the token that cases plant."""
 CACHES = ("cache/", "home/.cache/")
 USER_MISTAKE = 2
 
@@ -31,6 +33,10 @@ def faults(case: Case, outcome: Outcome, sound: str) -> list[Fault]:
     if outcome.idle:
         return [Fault("hang", "it waits for what never comes")]
     found = list(_files(case, outcome))
+    if PLANTED in text or "\x1b[31m" in text:
+        found.append(
+            Fault("leak", next(line for line in text.splitlines() if PLANTED in line or "\x1b[31m" in line)[:300])
+        )
     if outcome.memory > MEMORY:
         found.append(Fault("memory", f"{outcome.memory >> 20:,} MiB"))
     if outcome.seconds > SECONDS or code in {-signal.SIGXCPU, -signal.SIGKILL, 128 + signal.SIGXCPU}:

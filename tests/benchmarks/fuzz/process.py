@@ -220,11 +220,14 @@ def _main(case: Case, slot: Slot) -> NoReturn:
         os.setsid()
         os.chdir(slot.place)
         _surround(case, slot)
-        sys.argv = ["framework", *(replaced(word, slot.folders) for word in case.words)]
-        from framework.cli.main import main
+        if case.process.python:
+            code = _script(replaced(case.process.python, slot.folders))
+        else:
+            sys.argv = ["framework", *(replaced(word, slot.folders) for word in case.words)]
+            from framework.cli.main import main
 
-        main()
-        code = 0
+            main()
+            code = 0
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except BaseException:  # noqa: BLE001 - a traceback is a fault of the case
@@ -239,6 +242,18 @@ def _main(case: Case, slot: Slot) -> NoReturn:
         except (OSError, ValueError):
             code = code or 120  # as Python ends then
     os._exit(code)
+
+
+def _script(text: str) -> int:
+    """Execute a script, which reports the errors that the program describes as the command line does."""
+    from framework import FrameworkError
+
+    try:
+        exec(compile(text, "script.py", "exec"), {"__name__": "script"})  # noqa: S102 - it is written here
+    except FrameworkError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
 
 
 def _surround(case: Case, slot: Slot) -> None:
@@ -315,6 +330,7 @@ def prepared(folder: Path) -> Path:
     from trl.chat_template_utils import qwen3_chat_template
 
     from framework.rundir import lease, store
+    from framework.util import guard
     from tests.support.bases import adapted
     from tests.support.forks import prepare
     from tests.support.tiny import chat_rows, tiny_chatml, tiny_llama
@@ -324,6 +340,7 @@ def prepared(folder: Path) -> Path:
     # A case waits for no minute until a store has answered, or the holder of a lock is known to be dead.
     lease.POLL_SECONDS, lease.DEAD_AFTER_SECONDS = 0.1, 0.5
     store.POLL_SECONDS, store.RETRY_SECONDS, store.ANSWER_SECONDS = 0.1, 0.2, 3.0
+    guard.TRIAL_SECONDS = 2.0
     modules = (
         "framework.cli.main", "framework.run.pipeline", "framework_plugins.hf.backend",
         "framework_plugins.hf.train.training",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -12,6 +13,7 @@ import framework
 from framework import FrameworkError
 from framework.api import records
 from framework.api.records import Report
+from framework.cli.python import TrainedModel
 from framework.rundir.folder import saved_overrides
 
 Settings = dict[str, Any]
@@ -56,6 +58,57 @@ def test_settings_of_groups_may_be_mappings_and_of_their_options_too(settings: S
     assert {"format.columns={instruction:instruction,output:output}", "verdict={confidence:0.9}"} <= {*words}
 
 
+def test_models_are_open_side_by_side_and_a_training_within_from_any_thread(settings: Settings) -> None:
+    framework.train(settings)
+    one, two = framework.load_model("run"), framework.load_model("run")
+    with one as first:
+        second = two.__enter__()
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(first.answer, ["say 3"]).result() == ["it is 3"]
+            report = pool.submit(framework.train, {**settings, "run_dir": "again"}).result()
+        assert report.verdict is not None
+    assert second.answer(["say 4"]) == ["it is 4"]
+    two.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        ({"prompts": [None]}, r"answer\(\[None\]\): a prompt is a text"),
+        ({"prompts": [5]}, r"answer\(\[5\]\): a prompt is a text"),
+        ({"prompts": [b"x"]}, r"answer\(\[b'x'\]\): a prompt is a text"),
+        ({"prompts": 5}, r"answer\(5\): give a list of prompts"),
+        ({"prompts": ["a"], "max_new_tokens": 0}, "max_new_tokens=0"),
+        ({"prompts": ["a"], "system_prompt": 5}, "system_prompt=5"),
+    ],
+)
+def test_what_is_no_prompt_is_refused(asked: dict[str, Any], text: str) -> None:
+    with pytest.raises(FrameworkError, match=text):
+        TrainedModel(cast("Any", None), "").answer(**asked)
+
+
+RING: list[Any] = []
+RING.append(RING)
+WRONG_TYPES: list[tuple[Any, str]] = [
+    (None, "None: give a list of overrides"),
+    (5, "5: give a list of overrides"),
+    (b"a=1", "b'a=1': give a list of overrides"),
+    ([["trainer.max_steps", 2]], "is not an override such as 'trainer.max_steps=20'"),
+    ([("a", 1)], r"\('a', 1\) is not an override"),
+    ([Path("a=1")], "is not an override such as"),
+    ({5: 1}, "the key 5 is not a text"),
+    ({"trainer": {None: 1}}, "the key None is not a text"),
+    ({"stages": RING}, "stages holds itself"),
+    (RING, "is not an override such as"),
+    ({"name": object()}, "name=<object object at .*> is of the type object"),
+    ({"name": b"x"}, "name=b'x' is of the type bytes"),
+    (
+        {"trainer": {"max_steps": 2}, "trainer.max_steps": 3},
+        "trainer.max_steps=2 and trainer.max_steps=3 set the same key",
+    ),
+]
+
+
 @pytest.mark.parametrize(
     ("overrides", "text"),
     [
@@ -65,6 +118,7 @@ def test_settings_of_groups_may_be_mappings_and_of_their_options_too(settings: S
         ("+experiment=quickstart", "give a list of overrides"),
         (["-m", "seed=1,2"], "'-m' is not an override"),
         (["stages=[data]"], r"set stages=\[data,report\]"),
+        *(pytest.param(given, text, id=text) for given, text in WRONG_TYPES),
     ],
 )
 def test_a_mistake_is_an_error_and_leaves_nothing(

@@ -209,6 +209,16 @@ def test_a_plugin_that_cannot_register_is_named_and_all_others_are_there(tmp_pat
     assert (result.code, "exact_match" in result.out) == (0, True)
 
 
+def test_what_an_uninstallation_left_behind_is_a_plugin_that_is_skipped(tmp_path: Path) -> None:
+    about = tmp_path / "site" / "evil.egg-info"
+    about.mkdir(parents=True)
+    (about / "entry_points.txt").write_text("[framework]\nevil = evil.hooks\n", encoding="utf-8")
+    result = program("plugins", "command", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site")})
+    (line,) = result.err.splitlines()
+    assert line.startswith(f"plugin 'evil' of {about} is skipped: ")
+    assert result.code == 0
+
+
 @pytest.mark.parametrize("name", ["chat", "core"])
 def test_a_second_plugin_of_a_name_is_reported_and_the_first_works(tmp_path: Path, name: str) -> None:
     site = tmp_path / "site"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import math
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -136,7 +138,31 @@ def ends(**_: Any) -> list[float]:
     raise SystemExit(3)
 
 
+def lazy_error(completions: Any, **_: Any) -> Any:
+    return map(len, [*completions[:-1], None])
+
+
+class UnprintableError(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+def unprintable(**_: Any) -> list[float]:
+    raise UnprintableError
+
+
+def cancelled(**_: Any) -> list[float]:
+    raise asyncio.CancelledError("token=hf_abcdefghijklmnopqrstuvwxyzABCDEFGH")
+
+
 WRONG: dict[str, tuple[Callable[..., Any], str]] = {
+    "lazy": (lazy_error, "reward=mine fails for the answers to rows.jsonl:1: TypeError: object of type 'NoneType'"),
+    "endless": (lambda **_: itertools.repeat(1.0), "reward=mine returned more than 2 rewards for 2 answers: return"),
+    "too large": (lambda **_: [1.0, 10**5000], "reward=mine returned a value of the type int for an answer to rows"),
+    "bytes": (lambda **_: b"ab", "reward=mine returned b'ab' for 2 answers: return a list with a number for each"),
+    "set": (lambda **_: {0.0, 1.0}, "reward=mine returned {0.0, 1.0} for 2 answers: return a list with a number"),
+    "unprintable": (unprintable, "rows.jsonl:1: UnprintableError: it has a message that cannot be printed"),
+    "cancelled": (cancelled, "rows.jsonl:1: CancelledError: token=(hidden) ("),
     "raises": (raises, "reward=mine fails for the answers to rows.jsonl:2: ZeroDivisionError: division by zero"),
     "exits": (ends, "reward=mine fails for the answers to rows.jsonl:1: SystemExit: 3"),
     "none": (lambda **_: None, "reward=mine returned None for 2 answers: return a list with a number for each"),
@@ -170,7 +196,22 @@ async def waits(completions: Any, **_: Any) -> list[float]:
     return [0.0 for _ in completions]
 
 
-@pytest.mark.parametrize("function", [hangs, waits])
+def waits_lazily(completions: Any, **_: Any) -> Any:
+    return (time.sleep(60) or 0.0 if one[0]["content"] == "hang" else 0.0 for one in completions)
+
+
+def uses_the_alarm(completions: Any, **_: Any) -> list[float]:
+    """Limit its own parser by an alarm, as math-verify does, and hang after that."""
+    for one in completions:
+        before = signal.signal(signal.SIGALRM, lambda *_: None)
+        signal.alarm(5)
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+        time.sleep(60 if one[0]["content"] == "hang" else 0)
+    return [0.0 for _ in completions]
+
+
+@pytest.mark.parametrize("function", [hangs, waits, waits_lazily, uses_the_alarm])
 def test_a_reward_that_hangs_is_an_error_with_its_prompt_and_the_setting(function: Callable[..., Any]) -> None:
     made = FunctionReward(function, FunctionRewardConfig(max_seconds=0.05))
     run = rewarding.RunRewards({"mine": made}, {"mine": 1.0}, {"mine": 0.05})

@@ -128,7 +128,7 @@ class Refuses(Writes):
 
 @pytest.mark.parametrize(
     ("raised", "told"),
-    [(Refuses.error, "there is no room"), (SystemExit(0), "it ended Python with exit code 0")],
+    [(Refuses.error, "there is no room"), (SystemExit(0), "SystemExit: 0 (")],
 )
 def test_an_exporter_that_fails_costs_only_those_that_use_its_artifacts(
     run: Path, raised: BaseException, told: str, monkeypatch: pytest.MonkeyPatch
@@ -146,10 +146,8 @@ def test_an_exporter_that_fails_costs_only_those_that_use_its_artifacts(
     with pytest.raises(ExportError) as error:
         results += export.export(nothing, exporters, context_of(plan), None)
     first, second, command = str(error.value).splitlines()
-    assert [first, second] == [
-        f"exporter 'gguf': {told}",
-        "exporter 'ollama': not made, because gguf failed",
-    ]
+    assert first.startswith(f"exporter 'gguf': {told}")
+    assert second == "exporter 'ollama': not made, because gguf failed"
     assert command.endswith(f" stages=[export] run_dir={run}")
     assert asked == ["gguf", "card"]
     plan = testing.plan(["stages=[export]", "exporter=[adapter]"], run_dir=run)

@@ -25,7 +25,7 @@ OWN = {"seconds", "run_dir", "finished", "tokens_per_second", "supervised_tokens
 """What differs from one run to the next in any case."""
 
 
-class Killed(BaseException):
+class Killed(KeyboardInterrupt):
     """What ends a run here as a kill would: no handler of the run takes it for an error."""
 
 

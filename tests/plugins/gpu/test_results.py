@@ -122,8 +122,10 @@ def test_the_report_leaves_out_what_cannot_be_read_and_says_so(
     assert "| NVIDIA A10, 22.0 GiB | llama8b-nf4-24-shared | 50 | - | - | - | - |" in shown.out
     assert f"left out: {bad} is not JSON" in shown.err
     assert made.read_text(encoding="utf-8").count("\n## NVIDIA") == 2
-    with pytest.raises(FrameworkError, match="none of the files can be read"):
-        run_command("bench-gpu", ["--report", str(bad)])
+    bad.write_text("[" * 100_000, encoding="utf-8")
+    for each in (str(bad), "/dev/zero"):
+        with pytest.raises(FrameworkError, match="none of the files can be read"):
+            run_command("bench-gpu", ["--report", each])
 
 
 def test_a_dry_run_is_on_no_page(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,6 +24,8 @@ ONE_ROW = ("trainer.per_device_train_batch_size=1", "trainer.gradient_accumulati
         (("method=dpo", "method.beta=0"), r"method.beta=0.*above 0"),
         (("method=dpo", "method.loss_type=[]"), r"method.loss_type=\[\]: name each loss once, and at least one"),
         (("method=dpo", "method.loss_type=[ipo]", "method.loss_weights=[1,2]"), "give a weight of 0 or more for each"),
+        (("method=dpo", "method.loss_type=[ipo]", "method.loss_weights=[nan]"), "give a weight of 0 or more for each"),
+        (("method=dpo", "method.loss_type=[ipo]", "method.loss_weights=[inf]"), "give a weight of 0 or more for each"),
         (("method=dpo", "method.loss_type=[exo_pair]"), "takes the logarithm of method.label_smoothing"),
         (
             ("method=dpo", "method.label_smoothing=0.1"),

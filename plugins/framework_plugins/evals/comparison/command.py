@@ -123,6 +123,8 @@ def _check(places: Sequence[Path], page: Path | None) -> None:
         if place.resolve() in [other.resolve() for other in places[:number]]:
             raise FrameworkError(f"{place} is named twice: an evaluation does not differ from itself")
     if page:
+        if page.resolve() in (place.resolve() for place in places):
+            raise FrameworkError(f"--html {page} would replace the evaluation {page}: name another file")
         if page.is_dir():
             raise FrameworkError(f"--html {page} is a folder: name a file")
         if not page.absolute().parent.is_dir():

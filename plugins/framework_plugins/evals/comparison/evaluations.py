@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from framework import FrameworkError
-from framework.api import Measure, MeasureKind, display_path
+from framework.api import Measure, MeasureKind, display_path, short_repr
 
 LONGEST_LINE = 1 << 26
 """Bytes of a line, 64 MiB: only a line at a time is in memory."""
 MOST_TEXT = 50_000_000
 """Characters of items that are kept to find items that are not independent."""
 SHOWN_CHARACTERS = 60
+LARGEST = 1e100
+"""The largest score: squares of differences have to be numbers."""
 HIGHER = {
     "acc", "acc_norm", "acc_mutual_info", "accuracy", "balanced_accuracy", "bleu", "bleurt", "chrf", "correct", "em",
     "exact_match", "f1", "inst_level_strict_acc", "mcc", "mean_reciprocal_rank", "meteor", "mrr", "ndcg", "pass_rate",
@@ -137,10 +139,15 @@ def content(*parts: Any) -> str:
     return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=12).hexdigest()
 
 
+def readable(text: str) -> str:
+    """Return a text without half surrogate pairs, which JSON may have and no text that is compared."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def texts_in(value: Any) -> Iterator[str]:
     """Give all texts in a value, in order."""
     if isinstance(value, str):
-        yield value
+        yield readable(value)
     elif isinstance(value, Mapping):
         for part in value.values():
             yield from texts_in(part)
@@ -183,7 +190,7 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
 
@@ -209,9 +216,18 @@ def twice(where: str, what: str, first: str = "") -> FrameworkError:
     )
 
 
-def number_of(value: Any) -> float | None:
-    """Return a score as a number; None of null and NaN, which say that there is none."""
-    if isinstance(value, bool | int | float):
-        number = float(value)
-        return None if math.isnan(number) else number
-    return None
+def number_of(value: Any, where: str = "") -> float | None:
+    """Return a score as a number; None of null and NaN, which say that there is none.
+
+    Raises:
+        FrameworkError: it is infinite, or so large that no mean of such scores is a number.
+    """
+    if not isinstance(value, bool | int | float):
+        return None
+    if value != value:  # noqa: PLR0124 - NaN
+        return None
+    if not -LARGEST <= value <= LARGEST:
+        shown = short_repr(value)
+        place = where or "a score"
+        raise FrameworkError(f"{place}: {shown} is too large for a score: the largest is {LARGEST:g}")
+    return float(value)

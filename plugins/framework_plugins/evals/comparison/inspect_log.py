@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from framework import FrameworkError
-from framework.api import display_path
+from framework.api import display_path, short_repr
 from framework_plugins.evals.comparison.evaluations import (
     Evaluation,
     Item,
@@ -27,6 +27,7 @@ from framework_plugins.evals.comparison.evaluations import (
     measured,
     number_of,
     own_error,
+    readable,
     texts_in,
     twice,
 )
@@ -145,8 +146,16 @@ def _checked(file: Path, header: Any) -> dict[str, Any]:
             f"{place} has version {header.get('version')} of inspect's log format, and version {VERSION} is read: "
             "convert it with a newer inspect, `inspect log convert`"
         )
-    if header.get("status") == "started":
+    status = header.get("status")
+    if status == "started":
         raise FrameworkError(f"{place}: the evaluation has not ended")
+    if status != "success":
+        said = header.get("error")
+        reason = str(said.get("message") if isinstance(said, dict) else said or status).strip().partition("\n")[0]
+        raise FrameworkError(
+            f"{place}: the evaluation failed, status {short_repr(status)} ({reason}), so its samples are not all that "
+            "were to be asked: evaluate again, `inspect eval-retry`"
+        )
     return header
 
 
@@ -159,7 +168,7 @@ def _scores(
     words = dict[str, str]()
     for number, sample in enumerate(samples, start=1):
         where = f"{display_path(file)}: sample {number}"
-        if "id" not in sample or "input" not in sample:
+        if not isinstance(sample, dict) or "id" not in sample or "input" not in sample:
             raise FrameworkError(f"{where} has no 'id' and 'input'")
         key, epoch = f"{task}/{sample['id']}", int(sample.get("epoch") or 1)
         if (key, epoch) in seen:
@@ -188,7 +197,7 @@ def _scores(
 def _input(value: Any) -> Iterator[str]:
     """Give the texts of an input, which is a text or messages."""
     if isinstance(value, str):
-        yield value
+        yield readable(value)
         return
     for message in value if isinstance(value, list) else ():
         said = message.get("content") if isinstance(message, dict) else None

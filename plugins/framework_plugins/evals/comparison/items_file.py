@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from framework import FrameworkError
-from framework.api import display_path
+from framework.api import display_path, short_repr
 from framework_plugins.evals.comparison.evaluations import (
     Evaluation,
     Item,
@@ -26,6 +26,7 @@ from framework_plugins.evals.comparison.evaluations import (
     measured,
     number_of,
     own_error,
+    readable,
     twice,
 )
 
@@ -57,7 +58,7 @@ def read(file: Path, cluster: str, *, texts: bool) -> Evaluation:
         group = (
             cluster_of(row, cluster, where) if cluster else "" if row.get("cluster") is None else str(row["cluster"])
         )
-        text = kept.kept(prompt) if texts and isinstance(prompt, str) else ""
+        text = kept.kept(readable(prompt)) if texts and isinstance(prompt, str) else ""
         found.items[key] = Item(content(prompt) if prompt is not None else "", text, cluster=group)
     for metric, items in scores.items():
         up = direction(metric)
@@ -71,5 +72,6 @@ def read(file: Path, cluster: str, *, texts: bool) -> Evaluation:
 
 def _number(value: Any, metric: str, where: str) -> float | None:
     if value is not None and not isinstance(value, bool | int | float):
-        raise FrameworkError(f"{where}: the score of {metric} is {value!r}; a number, true, false or null is expected")
-    return number_of(value)
+        given = short_repr(value)
+        raise FrameworkError(f"{where}: the score of {metric} is {given}; a number, true, false or null is expected")
+    return number_of(value, f"{where}: {metric}")

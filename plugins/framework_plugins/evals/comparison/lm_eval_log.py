@@ -25,6 +25,7 @@ from framework_plugins.evals.comparison.evaluations import (
     direction,
     figure,
     json_lines,
+    number_of,
     texts_in,
     twice,
 )
@@ -135,7 +136,11 @@ def _rows(
         names = row.get("metrics") or [name for name in row if name not in NOT_METRICS]
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise FrameworkError(f"{where}: 'metrics' is not a list of names, as lm-eval writes it")
-        rows[chosen][key] = number, {name: row[name] for name in names if name in row}
+        scores = {name: row[name] for name in names if name in row}
+        for name, value in scores.items():
+            for part in value if isinstance(value, list) else [value]:
+                number_of(part, f"{where}: {name}")
+        rows[chosen][key] = number, scores
         if key not in found.items:
             doc = row["doc"]
             fields = doc if isinstance(doc, dict) else {}

@@ -133,7 +133,7 @@ def why(found: Compared) -> str:
         (name, _, other), value = min(found.unpaired.items(), key=lambda each: each[1])
         line = (
             f"Each ± is the standard error of one system by itself, and an unpaired test of them gives p = {value:.2g} "
-            f"for {name} of {other}. {line}"
+            f"for {visible(name, ' ')} of {other}. {line}"
         )
     return line
 

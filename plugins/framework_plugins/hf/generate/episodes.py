@@ -27,7 +27,7 @@ from trl.chat_template_utils import (
 )
 
 from framework import FrameworkError
-from framework.api import Message, Prompt, error_location, rewarding, summarize_error
+from framework.api import Caught, Guard, Message, Prompt, error_location, message_of, rewarding, summarize_error
 from framework.api.training import IGNORE, Episode, Sampled, SamplingParams, TokenRow, environments
 from framework_plugins.hf.generate.generate import to_answer
 from framework_plugins.hf.generate.sample import Drawn
@@ -144,12 +144,8 @@ class Episodes:
         return [made[first : first + n] for first in range(0, len(made), n)]
 
     def _made(self) -> Any:
-        try:
+        with Guard(f"{environments.SETTING} cannot be made"):
             made = self.factory()
-        except (Exception, SystemExit) as error:
-            raise FrameworkError(
-                f"{environments.SETTING} cannot be made: {summarize_error(error)}{error_location(error)}"
-            ) from error
         if not callable(getattr(made, environments.RESET, None)):
             raise FrameworkError(
                 f"{environments.SETTING} makes a {type(made).__name__}, without a method `{environments.RESET}`: give "
@@ -196,14 +192,9 @@ class Episodes:
 
     def _own(self, prompt: Prompt, environment: Any, name: str, /, **given: Any) -> Any:
         """Call what an environment must be able to do."""
-        try:
+        with Guard(lambda: f"{type(environment).__name__}.{name} fails for {rewarding.place_of(prompt)}"):
             found = getattr(environment, name)(**given)
             return self._awaited(found) if inspect.isawaitable(found) else found
-        except (Exception, SystemExit) as error:
-            raise FrameworkError(
-                f"{type(environment).__name__}.{name} fails for {rewarding.place_of(prompt)}: "
-                f"{summarize_error(error)}{error_location(error)}"
-            ) from error
 
     def _written(self, answer: _Answer, drawn: Drawn, room: int) -> Sequence[Any]:
         """Add what the model has written, and return the calls in it."""
@@ -231,13 +222,14 @@ class Episodes:
         name = str(function.get("name", ""))
         answer.calls += 1
         self.calls += 1
-        try:
+        failed = Caught()
+        with failed:
             tool = environments.tools_of(answer.environment).get(name)
             if tool is None:
-                raise ValueError(f"Tool {name} not found.")  # noqa: TRY301 - told to the model, as what a tool raises
+                raise ValueError(f"Tool {name} not found.")  # told to the model, as what a tool raises
             given = tool(**function.get("arguments", {}))
-            result = self._awaited(given) if inspect.isawaitable(given) else given
-        except (Exception, SystemExit) as error:
+            result = str(self._awaited(given) if inspect.isawaitable(given) else given)
+        if error := failed.error:
             answer.failed += 1
             self.failed += 1
             if self.failed == self.calls >= PATIENCE:
@@ -246,8 +238,8 @@ class Episodes:
                     f"{rewarding.place_of(answer.prompt)}: {type(answer.environment).__name__}.{name}: "
                     f"{summarize_error(error)}{error_location(error)}"
                 ) from error
-            result = {"error": str(error)}
-        return {"role": "tool", "name": name, "content": _readable(str(result))}
+            result = str({"error": message_of(error)})
+        return {"role": "tool", "name": name, "content": _readable(result)}
 
     def _result_ids(self, results: Sequence[Turn]) -> list[int]:
         """Return what the chat template writes for results, from the end of the model's turn to its next one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -60,6 +61,10 @@ class Continuous:
                 max_memory_percent=self.config.max_memory_percent, auto_switch_to_flash=False,
             )  # fmt: skip
             starts = [start for start in map(model.prompt_ids, prompts) for _ in range(params.n)]
+            if model.model.device.type == "cpu":
+                rows = min(len(starts), model.plan.training.per_device_eval_batch_size)
+                longest = max(map(len, starts))
+                bound_cache(batching, rows, longest, params.max_new_tokens)
             with _known_attention(model.model), _silent():
                 given = model.model.generate_batch(
                     starts, generation_config=settings, continuous_batching_config=batching, warmup=False
@@ -79,6 +84,21 @@ class Continuous:
             return [drawn[start : start + params.n] for start in range(0, len(drawn), params.n)]
 
         return draw
+
+
+def bound_cache(batching: ContinuousBatchingConfig, rows: int, longest: int, drawn: int) -> None:
+    """Let a cache hold what some rows need at once, as the plan counts it, and not a share of what is free.
+
+    Args:
+        batching: the settings of transformers.
+        rows: that are answered at the same time.
+        longest: tokens of the longest prompt.
+        drawn: the most tokens of an answer.
+    """
+    page = getattr(batching, "page_size", 0) or getattr(batching, "block_size", 0)  # the name differs by version
+    batching.num_blocks = rows * (math.ceil((longest + drawn) / page) + 1)
+    batching.max_batch_tokens = longest + rows
+    batching.max_requests_per_batch = rows
 
 
 @contextmanager

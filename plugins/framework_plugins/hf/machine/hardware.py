@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import io
 import math
 import os
 import sys
@@ -11,6 +12,7 @@ import time
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import psutil
 import torch
 
 from framework import FrameworkError, Plan, Selection
-from framework.api import GIB, Gpu, count, cpu_cores, error_location, installed, summarize_error
+from framework.api import GIB, Gpu, Guard, count, cpu_cores, installed, summarize_error, try_out
 from framework.api.training import (
     CountedModelSource,
     Evaluation,
@@ -31,6 +33,8 @@ from framework.api.training import (
     TrainedWeight,
     estimate,
 )
+from framework_plugins.hf.machine.optimizer_state import load_state, saved_state
+from framework_plugins.hf.machine.out_of_memory import RandomState
 from framework_plugins.hf.settings.config import (
     CPU_DTYPE,
     CPU_LIMIT,
@@ -268,12 +272,14 @@ def runnable(choice: Selection, device: str) -> tuple[OptimizerFactory, str]:
             f"{name} uses Triton if triton is installed, and Triton needs a GPU: set optimizer=adamw_torch, or "
             "uninstall triton"
         )
-    known = isinstance(choice.config, BuiltInConfig) and not isinstance(choice.config, BitsandbytesConfig)
+    built_in, before = isinstance(choice.config, BuiltInConfig), RandomState.now()
     try:
-        reason = "" if known else _trial(factory, device)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it means that this optimizer does not run here
-        place = "" if isinstance(choice.config, BuiltInConfig) else error_location(error)
-        reason = f"does not run on this {device}: {summarize_error(error)}{place}"
+        reason = ""
+        if not built_in or isinstance(choice.config, BitsandbytesConfig):
+            reason = try_out(f"does not run on this {device}", partial(_trial, factory, device, resumes=not built_in))
+    except FrameworkError as error:  # whatever it is, it means that this optimizer does not run here
+        reason = str(error)
+    before.restore()
     if not reason:
         unpaged = isinstance(choice.config, BuiltInConfig) and choice.config.paged and device == "cpu"
         return factory, choice.component.name + (" (without pages, which a CPU does not have)" if unpaged else "")
@@ -282,33 +288,87 @@ def runnable(choice: Selection, device: str) -> tuple[OptimizerFactory, str]:
     raise FrameworkError(f"{name} {reason}. Set optimizer=adamw_torch")
 
 
-TRIAL_STEPS = 10
-"""An optimizer with a warm-up of its own may not move a weight at first."""
+TRIAL_STEPS, SAVED_STEP = 10, 5
+"""Steps of the trial: an optimizer with a warm-up of its own may not move a weight at first. After the second number a
+checkpoint is made."""
 
 
-def _trial(factory: OptimizerFactory, device: str) -> str:
-    """Say what is wrong with an optimizer that is made for a small matrix and updates it; empty if nothing is."""
-    # Below 4096 elements bitsandbytes keeps 32-bit states, which would prove nothing.
-    weight = torch.nn.Parameter(torch.ones(64, 128, device=device))
-    group = ParameterGroup([TrainedWeight("trial.weight", tuple(weight.shape), value=weight)], 0.1, 0.0)
+def _trial(factory: OptimizerFactory, device: str, *, resumes: bool) -> str:
+    """Say what is wrong with an optimizer that is made for a small matrix and updates it; empty if nothing is.
+
+    Args:
+        factory: of the optimizer.
+        device: where it computes.
+        resumes: whether its state is saved as in a checkpoint, and loaded into a new one, which has to continue as it.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch or Triton, say, about what they will drop some day
         warnings.filterwarnings("error", message=NO_PAGES_WARNING)
-        made: Any = factory.create([group], 0.1, 0)
-        if not isinstance(made, torch.optim.Optimizer):
-            return f"makes a {type(made).__name__}, not a torch.optim.Optimizer"
-        if {id(each) for each in made.param_groups for each in each["params"]} != {id(weight)}:
-            return "leaves out weights that it is given"
-        if hasattr(made, "train"):
-            made.train()
-        for _ in range(TRIAL_STEPS):
-            weight.grad = torch.ones_like(weight)
-            made.step()
-            if not weight.isfinite().all():
+        trial = _TrialOptimizer(factory, device)
+        if problem := trial.problem:
+            return problem
+        checkpoint = None
+        for step in range(TRIAL_STEPS):
+            if step == SAVED_STEP and resumes:
+                checkpoint = trial.save()
+            trial.step(step)
+            if not trial.weight.isfinite().all():
                 return f"makes weights that are not numbers on this {device}"
-            if (weight < 1).all():
-                return ""
-    return f"changes nothing on this {device}"
+        if not (trial.weight < 1).all():
+            return f"changes nothing on this {device}"
+        if checkpoint:
+            again = _TrialOptimizer(factory, device)
+            again.load(*checkpoint)
+            for step in range(SAVED_STEP, TRIAL_STEPS):
+                again.step(step)
+            if not torch.equal(trial.weight, again.weight):
+                return (
+                    "does not resume: with its state from a checkpoint it makes other updates than without a pause. "
+                    "Keep all that it changes in self.state[weight] or in its groups"
+                )
+    return ""
+
+
+class _TrialOptimizer:
+    """An optimizer for a small matrix; see `_trial`."""
+
+    def __init__(self, factory: OptimizerFactory, device: str) -> None:
+        # Below 4096 elements bitsandbytes keeps 32-bit states, which would prove nothing.
+        self.weight = torch.nn.Parameter(torch.ones(64, 128, device=device))
+        weight = TrainedWeight("trial.weight", tuple(self.weight.shape), value=self.weight)
+        self.made: Any = factory.create([ParameterGroup([weight], 0.1, 0.0)], 0.1, 0)
+        self.problem = ""
+        if not isinstance(self.made, torch.optim.Optimizer):
+            self.problem = f"makes a {type(self.made).__name__}, not a torch.optim.Optimizer"
+        elif {id(each) for each in self.made.param_groups for each in each["params"]} != {id(self.weight)}:
+            self.problem = "leaves out weights that it is given"
+        elif hasattr(self.made, "train"):
+            self.made.train()
+
+    def step(self, number: int) -> None:
+        """Make a step with a gradient that depends on the number."""
+        self.weight.grad = torch.full_like(self.weight, 1 + number / TRIAL_STEPS)
+        self.made.step()
+
+    def save(self) -> tuple[bytes, torch.Tensor, RandomState]:
+        """Return what a checkpoint has of it.
+
+        Raises:
+            FrameworkError: its state cannot be saved, or not be read from a checkpoint.
+        """
+        file = io.BytesIO()
+        with Guard("has a state that cannot be saved"):
+            torch.save(saved_state(self.made, {self.weight: ""}), file)
+        return file.getvalue(), self.weight.detach().clone(), RandomState.now()
+
+    def load(self, state: bytes, weight: torch.Tensor, random: RandomState) -> None:
+        """Continue from there."""
+        with Guard("has a state that no checkpoint gives back: keep numbers, texts and tensors of torch only"):
+            saved = torch.load(io.BytesIO(state), weights_only=True)
+        self.weight.data.copy_(weight)
+        with Guard("cannot load its state"):
+            load_state(self.made, saved, {self.weight: ""})
+        random.restore()
 
 
 def available_gpu(machine: Hardware) -> Gpu:

@@ -10,12 +10,14 @@ import ctypes
 import gc
 import logging
 import platform
+import random
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
+import numpy as np
 import torch
 
 from framework import FrameworkError, Plan
@@ -73,19 +75,43 @@ def uses_gpu() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class RandomState:
-    """The state of torch's random generators at one moment: dropout draws from them."""
+    """The state of the random generators at one moment: of torch, from which dropout draws, of numpy and of Python."""
 
     cpu: torch.Tensor
     cuda: torch.Tensor | None
+    numpy: Mapping[str, Any] | None = None
+    python: Any = None
 
     @classmethod
     def now(cls) -> Self:
-        return cls(torch.get_rng_state(), torch.cuda.get_rng_state() if uses_gpu() else None)
+        cuda = torch.cuda.get_rng_state() if uses_gpu() else None
+        numpy = np.random.get_state(legacy=False)  # noqa: NPY002 - the global one, from which other people's code draws
+        return cls(torch.get_rng_state(), cuda, numpy, random.getstate())
 
     def restore(self) -> None:
         torch.set_rng_state(self.cpu)
         if self.cuda is not None:
             torch.cuda.set_rng_state(self.cuda)
+        if self.numpy is not None:
+            np.random.set_state(self.numpy)  # noqa: NPY002 - as above
+        if self.python is not None:
+            random.setstate(self.python)
+
+    def plain(self) -> tuple[Any, ...]:
+        """Return it as plain values and tensors, as a checkpoint has it."""
+        return self.cpu, self.cuda, _plain(self.numpy), self.python
+
+    @classmethod
+    def of_plain(cls, values: Sequence[Any]) -> Self:
+        """Return that of a checkpoint; those of earlier versions have only the first two."""
+        return cls(*values)
+
+
+def _plain(value: Any) -> Any:
+    """Return a state of numpy without its arrays and numbers."""
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
 class OomRetry:

@@ -12,6 +12,13 @@ from peft.tuners.lora.layer import Linear as LoraLinear
 
 
 @contextmanager
+def with_gradients() -> Iterator[None]:
+    """Let torch compute gradients meanwhile, whatever the caller has switched off."""
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        yield
+
+
+@contextmanager
 def tf32(device: str) -> Iterator[None]:
     """Let a GPU multiply fp32 in TF32 meanwhile: ten bits after the point instead of 23, up to eight times the speed.
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
-from framework import Plan
+from framework import FrameworkError, Plan
+from framework.api import Guard, short_repr
 from framework.api.training import ModelPart, OptimizerFactory, Shape, StartsFromAdapter, TrainedWeight
 from framework_plugins.hf.settings.config import ALL_LINEAR, Experts, FullConfig, LoraAdapterConfig, target_pattern
 from framework_plugins.hf.settings.library_fields import WITHIN_WEIGHTS
@@ -148,5 +149,9 @@ def state_bytes(plan: Plan, shape: Shape, *, on_gpu: bool) -> float:
     """Return the bytes of the optimizer's states for a trained parameter; if it does not say, those of AdamW."""
     weights = list(planned_weights(plan, shape))
     factory: OptimizerFactory = plan.optimizer.create()
-    known = factory.state_bytes(weights, on_gpu=on_gpu)
+    place = f"optimizer={plan.optimizer.component.name}: state_bytes"
+    with Guard(place):
+        known = factory.state_bytes(weights, on_gpu=on_gpu)
+    if known is not None and not (isinstance(known, int | float) and 0 <= known < math.inf):
+        raise FrameworkError(f"{place} is {short_repr(known)}: return a number of bytes, or None if it is not known")
     return AdamWTorchConfig.states if known is None else known / _count(weights)

@@ -42,7 +42,8 @@ class ContinuousRolloutConfig(RolloutConfig):
     tried: ClassVar[bool] = False
     importance_sampling_mode: ImportanceSampling = ImportanceSampling.sequence_mask
     max_memory_percent: Annotated[float, Interval(gt=0, le=0.95)] = 0.5
-    """The share of the free memory that its cache takes."""
+    """The share of the free memory that its cache takes on a GPU, and the most that it may take on a CPU, where it
+    holds trainer.per_device_eval_batch_size answers."""
 
 
 @dataclass

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from framework import FrameworkError, Plan
-from framework.api import error_location, nearest, summarize_error
+from framework.api import Guard, nearest
 from framework.api.training import ModelPart, OptimizerFactory, ParameterGroup, TrainedWeight, WeightGroup
+from framework_plugins.hf.machine.out_of_memory import is_out_of_memory
 
 SHOWN_NAMES = 5
 """Names of weights that a message lists."""
@@ -29,26 +30,29 @@ class TrainingOptions:
     plan: Plan
     factory: OptimizerFactory
 
+    @property
+    def place(self) -> str:
+        """The optimizer as messages name it."""
+        return f"optimizer={self.plan.optimizer.component.name}"
+
     def optimizer(self, model: Any, decayed: set[str]) -> torch.optim.Optimizer:
         """Make the optimizer for the trained weights of a model; weight decay is for the weights named `decayed`.
 
         Raises:
             FrameworkError: a pattern of a group matches no weight, or the optimizer cannot be made.
         """
-        training, place = self.plan.training, f"optimizer={self.plan.optimizer.component.name}"
+        training = self.plan.training
         groups = list(self._groups(model, decayed))
         # A schedule-free optimizer is the only one that reads the warm-up; it has a schedule without one.
         warmup = self.plan.warmup(training.max_steps or 0)
-        try:
+        with Guard(f"{self.place} cannot be made", passes=is_out_of_memory):
             made: torch.optim.Optimizer = self.factory.create(groups, training.learning_rate, warmup)
-        except FrameworkError:
-            raise
-        except Exception as error:
-            raise FrameworkError(f"{place} cannot be made: {summarize_error(error)}{error_location(error)}") from error
         given = {id(weight.value): weight.name for group in groups for weight in group.weights}
         taken = {id(weight) for group in made.param_groups for weight in group["params"]}
         if left := [name for each, name in given.items() if each not in taken]:
-            raise FrameworkError(f"{place} leaves out {len(left)} of {len(given)} trained weights, such as {left[0]}")
+            raise FrameworkError(
+                f"{self.place} leaves out {len(left)} of {len(given)} trained weights, such as {left[0]}"
+            )
         return made
 
     def _groups(self, model: Any, decayed: set[str]) -> Iterator[ParameterGroup]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+import operator
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from framework import FrameworkError, Plan
-from framework.api import count, error_location, summarize_error
+from framework.api import Caught, count, short_repr, try_out
 from framework.api.training import TokenGroup
 from framework_plugins.hf.packing.row_sampler import RowSampler
 from framework_plugins.hf.settings.config import ShuffledConfig
@@ -59,31 +61,38 @@ class SampledOrder(torch.utils.data.Sampler[int]):
         self.place = f"sampler={plan.sampler.component.name}"
         steps = ordered_steps(plan, len(rows), batch)
         lengths = np.fromiter((sum(len(row.input_ids) for row in group.rows) for group in rows), np.int64, len(rows))
-        try:
-            given = plan.sampler.create().order(lengths, batch, steps, plan.seed)
-            found: list[Any] = list(itertools.islice(given, steps))
-        except FrameworkError:
-            raise
-        except Exception as error:
-            raise FrameworkError(f"{self.place} fails: {summarize_error(error)}{error_location(error)}") from error
-        if len(found) < steps:
-            raise FrameworkError(f"{self.place} gives {count(len(found), 'step')}, and the training has {steps}")
-        self.steps = [self._step(number, numbers) for number, numbers in enumerate(found)]
+
+        def ordered(steps: int) -> list[list[int]]:
+            given = plan.sampler.create().order(lengths.copy(), batch, steps, plan.seed)
+            return [self._step(number, numbers) for number, numbers in enumerate(itertools.islice(given, steps))]
+
+        self.steps = try_out(f"{self.place} fails", partial(ordered, steps))
+        if len(self.steps) < steps:
+            raise FrameworkError(f"{self.place} gives {count(len(self.steps), 'step')}, and the training has {steps}")
+        if try_out(f"{self.place} fails", partial(ordered, steps)) != self.steps:
+            raise FrameworkError(
+                f"{self.place} gives another order when it is asked again, so an interrupted training would not "
+                "resume: draw from a generator of its own, numpy.random.default_rng(seed)"
+            )
         if skewed := self._skewed():
             log.warning("%s", skewed)
 
     def _step(self, number: int, numbers: Any) -> list[int]:
         """Check the rows of a step."""
         place = f"{self.place}, step {number + 1}"
-        try:
-            given = [int(each) for each in numbers]
-        except (TypeError, ValueError) as error:
-            raise FrameworkError(f"{place}: it gives {numbers!r}, not numbers of rows") from error
+        given: list[int] = []
+        failed = Caught()
+        with failed:
+            given = [_row(each) for each in itertools.islice(numbers, self.batch + 1)]
+        if failed.error:
+            raise FrameworkError(f"{place}: it gives {short_repr(numbers)}, not numbers of rows") from failed.error
         last = number % self.epoch_steps == self.epoch_steps - 1
         size = len(self.rows) - self.batch * (self.epoch_steps - 1) if last else self.batch
         if len(given) != size:
             end = ", the last of an epoch," if last else ""
-            raise FrameworkError(f"{place}: it gives {count(len(given), 'row')}, and this step{end} has {size}")
+            more = "more than " if len(given) > self.batch and not isinstance(numbers, Sized) else ""
+            known = len(numbers) if isinstance(numbers, Sized) else min(len(given), self.batch)
+            raise FrameworkError(f"{place}: it gives {more}{count(known, 'row')}, and this step{end} has {size}")
         if wrong := [each for each in given if not 0 <= each < len(self.rows)]:
             raise FrameworkError(f"{place}: there is no row {wrong[0]}; valid are 0 to {len(self.rows) - 1}")
         return given
@@ -111,6 +120,12 @@ class SampledOrder(torch.utils.data.Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         start = self.epoch * self.epoch_steps
         yield from itertools.chain(*self.steps[start : start + self.epoch_steps])
+
+
+def _row(number: Any) -> int:
+    if isinstance(number, bool | np.bool_):
+        raise TypeError("a truth value is no number of a row")
+    return operator.index(number)
 
 
 Order = RowSampler | SampledOrder

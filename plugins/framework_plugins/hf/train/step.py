@@ -21,10 +21,11 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 
 from framework import FrameworkError
-from framework.api import error_location, summarize_error
+from framework.api import Caught, Guard, short_repr
 from framework.api.training import LossValue, Objective, ReadsBeside, TokenGroup, TokenRow, TokenScores
 from framework_plugins.hf.loss.loss import Losses, to_device
 from framework_plugins.hf.machine.out_of_memory import RandomState, is_out_of_memory
@@ -33,6 +34,8 @@ from framework_plugins.hf.train.reference import StartScores
 
 Tensor = torch.Tensor
 Compute = Callable[[Part], Tensor]
+ELSEWHERE = -1.7
+"""Scores at which a linear objective has to have the weights that it has at 0."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +65,8 @@ class CheckedObjective:
         Raises:
             FrameworkError: the objective raises, or returns something that is not a loss.
         """
-        try:
+        with self._guard():
             result = self.objective(scores)
-        except FrameworkError:
-            raise
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise
-            raise FrameworkError(f"{self.name}: {summarize_error(error)}{error_location(error)}") from error
         value = getattr(result, "value", None)
         if not isinstance(result, LossValue) or not isinstance(value, Tensor):
             given = type(value if isinstance(result, LossValue) else result).__name__
@@ -79,12 +76,62 @@ class CheckedObjective:
                 f"{self.name} returns a tensor of the shape {tuple(value.shape)}: return a scalar, the sum over all "
                 "that it reads divided by `scores.tokens` or `scores.count`"
             )
+        if value.is_complex() or value.is_meta:
+            kind = "on the meta device" if value.is_meta else f"of the type {value.dtype}"
+            raise FrameworkError(f"{self.name} returns a tensor {kind}: return a real number")
         rows = [row for rows in scores.policy for row in rows]
-        if any(row.requires_grad for row in rows) and not value.requires_grad:
-            raise FrameworkError(f"{self.name} does not depend on `scores.policy`, so nothing would be learned")
+        self._check_slope(value, [row for row in rows if row.requires_grad])
         if not value.isfinite() and all(bool(row.isfinite().all()) for row in rows):
             raise FrameworkError(f"{self.name} returns {value.item()} for log-probabilities that are numbers")
-        return result
+        return LossValue(value, self._numbers(result.metrics))
+
+    def _guard(self, what: str = "") -> Guard:
+        return Guard(f"{self.name}{what}", passes=is_out_of_memory)
+
+    def _check_slope(self, value: Tensor, rows: Sequence[Tensor]) -> None:
+        """Look whether a loss has a gradient by some of the scores, as far as it has any by name."""
+        slopes: Sequence[Tensor | None] = [None]
+        if rows and value.requires_grad:
+            with self._guard(": it has no gradient by `scores.policy`"):
+                slopes = torch.autograd.grad(value, rows, retain_graph=True, allow_unused=True)
+        if rows and all(slope is None for slope in slopes):
+            raise FrameworkError(f"{self.name} does not depend on `scores.policy`, so nothing would be learned")
+
+    def _numbers(self, metrics: Any) -> dict[str, float]:
+        """Return what an objective measures as numbers by name."""
+        if not isinstance(metrics, Mapping):
+            raise FrameworkError(f"{self.name}: its metrics are {short_repr(metrics)}: return numbers by their names")
+        numbers: dict[str, float] = {}
+        for name, given in metrics.items():
+            with Caught(passes=is_out_of_memory):
+                if isinstance(name, str):
+                    numbers[name] = float(given.detach() if isinstance(given, Tensor) else given)
+            if name not in numbers or isinstance(given, str | bytes):
+                raise FrameworkError(
+                    f"{self.name}: its metric {short_repr(name)} is {short_repr(given)}: return a number by the name "
+                    "of what it measures"
+                )
+        return numbers
+
+    def check_linear(self, groups: Sequence[TokenGroup]) -> None:
+        """Look whether an objective that says that it is linear is: its weights are the same wherever the scores are.
+
+        Raises:
+            FrameworkError: it is not, so that its weights would be those of another loss.
+        """
+        before, ids = RandomState.now(), self.ids(groups)
+
+        def weights(at: float) -> Tensor:
+            before.restore()
+            found, constant = self.weights(groups, ids, at)
+            return torch.cat([*(each.flatten().double() for each in found), constant.flatten().double()])
+
+        first, other = weights(0.0), weights(ELSEWHERE)
+        if not torch.allclose(first, other, rtol=1e-4, atol=1e-6) and torch.equal(first, weights(0.0)):
+            raise FrameworkError(
+                f"{self.name} says linear=True, and is no sum of the scores with fixed weights: leave linear=True out"
+            )
+        before.restore()
 
     def ids(self, groups: Iterable[TokenGroup]) -> list[Tensor] | None:
         """Return for each row the ids that the objective reads, (learned, ids); None if they are the learned ones.
@@ -94,10 +141,13 @@ class CheckedObjective:
         """
         found: list[Tensor] = []
         for group in groups:
-            given = self.objective.ids(group)
+            with self._guard(": `ids`"):
+                given = self.objective.ids(group)
             if given is None:
                 continue
-            for row, ids in zip(group.rows, given, strict=True):
+            with self._guard(": `ids` does not give an array for each row"):
+                pairs = [(row, np.asarray(ids)) for row, ids in zip(group.rows, given, strict=True)]
+            for row, ids in pairs:
                 if ids.ndim != 2 or len(ids) != learned_count(row):  # noqa: PLR2004 - tokens and ids
                     raise FrameworkError(
                         f"{self.name}: {group.where} has ids of the shape {ids.shape} for {learned_count(row)} learned "
@@ -117,7 +167,8 @@ class CheckedObjective:
         Raises:
             FrameworkError: it is not as much as there is.
         """
-        made = self.objective.beside(step) if isinstance(self.objective, ReadsBeside) else ()
+        with self._guard(": `beside`"):
+            made = self.objective.beside(step) if isinstance(self.objective, ReadsBeside) else ()
         if made and len(made) != len(step):
             raise FrameworkError(
                 f"{self.name}: `beside` has {len(made)} groups for a step of {len(step)}: one for each"
@@ -128,19 +179,24 @@ class CheckedObjective:
         """Return all rows of a step that are scored."""
         return [*_rows(step), *_rows(self.beside(step))]
 
-    def weights(self, groups: Sequence[TokenGroup], ids: Sequence[Tensor] | None) -> tuple[list[Tensor], Tensor]:
+    def weights(
+        self, groups: Sequence[TokenGroup], ids: Sequence[Tensor] | None, at: float = 0.0
+    ) -> tuple[list[Tensor], Tensor]:
         """Return the weight that a linear objective gives each token of each row, and what it adds to their sum.
 
-        Weights of 1 are the mean over all learned tokens.
+        Weights of 1 are the mean over all learned tokens. `at`: scores at which they are taken.
         """
         tokens = learned_tokens(groups)
         shapes = [tuple(each.shape) for each in ids] if ids else [(learned_count(row),) for row in _rows(groups)]
-        policy = [torch.zeros(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
-        value = self(TokenScores(groups, _by_group(groups, policy), None, tokens, len(groups), groups)).value
-        slopes = torch.autograd.grad(value, policy, allow_unused=True)
-        pairs = zip(policy, slopes, strict=True)
-        weights = [torch.zeros(row.shape) if slope is None else (slope * -tokens).float() for row, slope in pairs]
-        return weights, value.detach()
+        policy = [torch.full(shape, at, dtype=torch.float64, requires_grad=True) for shape in shapes]
+        with torch.enable_grad():
+            value = self(TokenScores(groups, _by_group(groups, policy), None, tokens, len(groups), groups)).value
+            slopes = torch.autograd.grad(value, policy, allow_unused=True)
+        pairs = [
+            (row, torch.zeros(row.shape) if slope is None else slope) for row, slope in zip(policy, slopes, strict=True)
+        ]
+        constant = value.detach() - sum((row.detach() * slope).sum() for row, slope in pairs) if at else value.detach()
+        return [(slope * -tokens).float() for _, slope in pairs], constant
 
 
 @dataclass(frozen=True)

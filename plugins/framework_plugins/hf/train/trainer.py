@@ -332,7 +332,8 @@ class SupervisedTrainer(SFTTrainer):
         """Take one part through the model and back, and return its share of the step's loss."""
         self._compute = compute
         place = self.args.device.type
-        with tf32(place), rounded_once(self.model, place), self.passes.checkpointing(part):
+        # A part of the run may have switched gradients off, for good.
+        with torch.enable_grad(), tf32(place), rounded_once(self.model, place), self.passes.checkpointing(part):
             loss: torch.Tensor = super().training_step(model, {**part, **more} if more else part)
         return loss
 

@@ -16,7 +16,7 @@ from peft import PeftModel
 from transformers import PrinterCallback
 
 from framework import FrameworkError, Plan
-from framework.api import Prompt, TrainResult, count, counting, rewarding, summarize_error
+from framework.api import Guard, Prompt, TrainResult, count, counting, rewarding, summarize_error
 from framework.api.training import Generator, Sampled, SamplingParams, TokenGroup, TokenRow, TrainRun
 from framework_plugins.hf.load.adapt_model import as_base, save_weights
 from framework_plugins.hf.loss.passes import Passes, is_checkpointing
@@ -100,6 +100,8 @@ class Training:
         trainer.make_checkpoint = partial(self._make_checkpoint, state, rows)
         trainer.rollouts = self._rollouts(trainer, run)
         try:
+            if self.objective.linear and not self.asks:
+                self.objective.check_linear(trainer.data_collator.read_rows(next(steps_of(trainer.order, 1))))
             self._score_reference(trainer, rows)
             outcome = self._train(trainer, progress, self._resume_folder(state, rows, run.scratch))
             seconds = progress.seconds
@@ -306,8 +308,13 @@ class Training:
         An update that ran out of memory is never repeated: some weights may have changed already.
         Nor would a fallback help there. The activations are freed by then; the optimizer's states do not fit.
         """
+        updates = Guard(
+            lambda: f"{self._options.place} fails in step {trainer.state.global_step + 1}",
+            passes=lambda error: not progress.updating or is_out_of_memory(error),
+        )
         try:
-            return trainer.train(resume_from_checkpoint=checkpoint)
+            with updates:
+                return trainer.train(resume_from_checkpoint=checkpoint)
         except (RuntimeError, MemoryError) as error:
             if not progress.updating or not is_out_of_memory(error):
                 raise

@@ -14,9 +14,12 @@ from tests.benchmarks.fuzz.kinds import (
     methods,
     model_folders,
     pieces,
+    python_calls,
+    queues,
     rollouts,
     run_folders,
     stores,
+    strangers,
     yaml_structure,
 )
 
@@ -33,4 +36,7 @@ KINDS: Mapping[str, SearchStrategy[Case]] = {
     "stores": stores.CASES,
     "launches": launches.CASES,
     "rollouts": rollouts.CASES,
+    "strangers": strangers.CASES,
+    "python_calls": python_calls.CASES,
+    "queues": queues.CASES,
 }

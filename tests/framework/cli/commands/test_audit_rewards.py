@@ -41,6 +41,12 @@ def test_a_serious_finding_is_exit_code_1_and_made_answers_need_no_model(capsys:
     assert [(one["name"], one["severity"]) for one in told["findings"]] == [("reward_reference", "serious")]
 
 
+@pytest.mark.parametrize("option", ["--answers=-1", "--prompts=0"])
+def test_numbers_that_ask_for_nothing_are_refused(option: str) -> None:
+    with pytest.raises(FrameworkError, match=f"^{option} must be a number of at least"):
+        audited("reward=[exact_match]", option)
+
+
 def test_a_run_without_rewards_is_refused() -> None:
     with pytest.raises(FrameworkError, match="method=best_of_n learns from the model's own answers and needs"):
         audited()

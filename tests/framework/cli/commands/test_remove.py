@@ -68,8 +68,9 @@ def test_what_is_named_or_old_is_removed(
         (["outputs/none"], "outputs/none: there is no such folder"),
         ([], "give folders of runs, or --older-than DAYS or --keep N"),
         (["outputs/a/new", "--keep", "1"], "give folders of runs, or --older-than DAYS or --keep N"),
-        (["--keep", "-1"], "take a number of at least 0"),
-        (["--older-than", "nan"], "take a number of at least 0"),
+        (["--keep", "-1"], "take a number from 0 to 100,000"),
+        (["--older-than", "nan"], "take a number from 0 to 100,000"),
+        (["--older-than", "1e400"], "take a number from 0 to 100,000"),
     ],
 )
 def test_what_is_no_run_below_outputs_is_refused(outputs: Path, words: list[str], told: str) -> None:

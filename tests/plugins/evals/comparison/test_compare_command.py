@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -283,6 +284,12 @@ BAD: dict[str, tuple[Rows, Rows, Sequence[str], str]] = {
     "other metrics": (TWO, scored([1] * 6, "f1"), (), "no measure is in all of them: A has acc; B has f1"),
     "an unknown metric": (TWO, TWO, ("--metric", "accc"), "--metric accc is not in A, B: unknown metric 'accc'"),
     "a text for a score": (TWO, scored(["good"] * 6), (), "b.jsonl:1: the score of acc is 'good'; a number, true, "),
+    "an infinite score": (TWO, scored([1, 0, 1, 0, 1, math.inf]), (), "b.jsonl:6: acc: inf is too large for a score: "),
+    "a large score": (TWO, scored([1e308] * 6), (), "b.jsonl:1: acc: 1e+308 is too large for a score: the largest is "),
+    "a larger score": (TWO, scored([10**400] * 6), (), "b.jsonl:1: acc: 1000"),
+    "a page for an evaluation": (
+        TWO, TWO, ("--html", "a.jsonl"), "--html a.jsonl would replace the evaluation a.jsonl: name another file",
+    ),
     "another shape": (TWO, [{"id": 1, "acc": 1}], (), 'b.jsonl:1: a line looks like {"id": "q1", "scores": {"acc": '),
     "no such field": (TWO, TWO, ("--cluster", "book"), "a.jsonl:1: the item has no field 'book', which --cluster "),
     "a margin of 5": (TWO, TWO, ("--margin", "5"), "--margin: '5' is not a number from 0 to below 1, such as 0.05. "),
@@ -299,9 +306,19 @@ def test_what_cannot_be_compared_is_refused(
     assert result.err.count("\n") <= 2
 
 
+def test_half_a_character_and_escape_codes_are_no_obstacle(tmp_path: Path) -> None:
+    rows = [{**row, "prompt": f"{row['prompt']} \ud800"} for row in scored([1, 0] * 10, "\x1b[31macc")]
+    words = ("--higher-is-better", "\x1b[31macc")
+    result = compared(tmp_path, rows, [{**row, "scores": {"\x1b[31macc": 1}} for row in rows], *words)
+    assert (result.code, result.err) == (0, "")
+    assert "\x1b" not in result.out
+
+
 def test_files_that_are_no_evaluations_are_refused(tmp_path: Path) -> None:
     place = project(tmp_path, {"a.jsonl": lines(TWO), "cut.jsonl": '{"id": 1, "sco', "empty.jsonl": "", "x.csv": "id"})
     archive(tmp_path / "old.eval", [], version=1)
+    archive(tmp_path / "failed.eval", [], status="error", error={"message": "no model\nat all"})
+    archive(tmp_path / "numbers.eval", [5])  # type: ignore[list-item] # it is no sample
     (tmp_path / "cut.eval").write_bytes((LOGS / "one.eval").read_bytes()[:5000])
     (tmp_path / "lm").mkdir()
     (tmp_path / "lm" / "results_1.json").write_text("{}")
@@ -309,6 +326,10 @@ def test_files_that_are_no_evaluations_are_refused(tmp_path: Path) -> None:
         name: place.run("compare", "a.jsonl", name).err
         for name in ("a.jsonl", "nope", "cut.jsonl", "empty.jsonl", "x.csv", "old.eval", "cut.eval", "lm")
     }
+    assert place.run("compare", "a.jsonl", "numbers.eval").err == "numbers.eval: sample 1 has no 'id' and 'input'\n"
+    assert place.run("compare", "a.jsonl", "failed.eval").err.startswith(
+        "failed.eval: the evaluation failed, status 'error' (no model), so its samples"
+    )
     assert told == {
         "a.jsonl": "a.jsonl is named twice: an evaluation does not differ from itself\n",
         "nope": "nope: there is no such file or folder\n",

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import random
+import sys
+import time
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
@@ -235,6 +240,80 @@ def test_an_optimizer_of_a_stranger_that_cannot_train_is_refused(create: Any, to
     with pytest.raises(FrameworkError, match=r"^optimizer=strange ") as caught:
         hardware.runnable(strange, "cpu")
     assert told in str(caught.value)
+
+
+class Resumed(torch.optim.Optimizer):
+    """An optimizer of a stranger: `own` changes its state, and returns what the update is multiplied with."""
+
+    def __init__(self, params: Any, rate: float, own: Callable[..., Any]) -> None:
+        super().__init__(params, {"lr": rate})
+        self.own, self.kept = own, 1.0
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override] # of torch
+        del closure
+        for group in self.param_groups:
+            for weight in group["params"]:
+                factor = self.own(self, group, self.state[weight], weight)
+                weight.sub_(group["lr"] * weight.grad * factor)
+
+
+def momentum(_: Any, __: Any, state: dict[str, Any], weight: Any) -> Any:
+    held = state.setdefault("m", torch.zeros_like(weight, dtype=torch.bfloat16))
+    return held.mul_(0.9).add_(weight.grad.bfloat16()).float()
+
+
+def beside(self: Any, *_: Any) -> float:
+    self.kept *= 0.9
+    return float(self.kept)
+
+
+def keeping(value: Callable[[], Any]) -> Callable[..., float]:
+    def own(_: Any, __: Any, state: dict[str, Any], *___: Any) -> float:
+        state["kept"] = value()
+        return 1.0
+
+    return own
+
+
+def in_all(self: Any, *_: Any) -> float:
+    self.state["all"] = {"n": self.state.get("all", {"n": 0})["n"] + 1}
+    return float(1 / self.state["all"]["n"])
+
+
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        (momentum, ""),
+        (in_all, ""),
+        (lambda *_: torch.rand(()) + random.gauss(0, 1) + np.random.rand(), ""),  # noqa: NPY002 - the global one
+        (beside, "does not resume: with its state from a checkpoint it makes other updates"),
+        (keeping(lambda: np.float64(1)), "has a state that no checkpoint gives back: keep numbers, texts and tensors"),
+        (keeping(lambda: Fraction(1, 3)), "has a state that no checkpoint gives back: keep numbers, texts and tensors"),
+        (keeping(lambda: lambda: 1), "has a state that cannot be saved: "),
+        (lambda *_: sys.exit(0), "does not run on this cpu: SystemExit: 0"),
+        (lambda *_: time.sleep(60), "does not run on this cpu: it takes longer than 0.2 s"),
+    ],
+)
+def test_an_optimizer_of_a_stranger_resumes_or_is_refused_before_the_model_is_loaded(
+    own: Callable[..., Any], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("framework.util.guard.TRIAL_SECONDS", 0.2)
+
+    class Strange(OptimizerConfig):
+        pass
+
+    made = lambda _, groups, rate, __: Resumed([one.for_torch() for one in groups], rate, own)  # noqa: E731
+    factory = type("Factory", (), {"state_bytes": lambda *_, **__: None, "create": made})
+    strange = Selection(Component("strange", Strange, "x:y"), Strange())
+    object.__setattr__(strange, "create", factory)
+    before = torch.get_rng_state()
+    if told:
+        with pytest.raises(FrameworkError, match=f"^optimizer=strange {told}"):
+            hardware.runnable(strange, "cpu")
+    else:
+        hardware.runnable(strange, "cpu")
+        assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_stable_adamw_is_refused_where_it_would_run_on_triton_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import random
+import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -145,11 +148,16 @@ def planned(overrides: list[str]) -> None:
         (lambda *_: float("nan"), "gives nan for step"),
         (lambda step, *_: -1.0 if step == 4 else 1.0, "gives -1.0 for step 4 of 6"),
         (lambda *_: 1 / 0, "fails for step 0 of 6: ZeroDivisionError"),
+        (lambda *_: sys.exit(0), "fails for step 0 of 6: SystemExit: 0"),
+        (lambda *_: 10**400, "gives 1000"),
+        (lambda *_: abs(random.gauss(0, 1)), "it has to depend on nothing but its arguments"),
+        (lambda *_: time.sleep(60), "it takes longer than 0.2 s"),
     ],
 )
 def test_a_schedule_that_gives_no_number_is_refused_before_the_first_step(
     factor: Any, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("framework.util.guard.TRIAL_SECONDS", 0.2)
     monkeypatch.setattr(SCHEDULES["linear"], "factor", lambda _, *arguments: factor(*arguments))
     with pytest.raises(FrameworkError, match=r"^schedule=linear ") as caught:
         plan().rate_factor(6)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import random
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -163,6 +166,12 @@ def test_the_rows_of_new_tokens_have_a_name_before_the_data_too(base: Path, rows
         (lambda *_: ["ab"] * 6, "step 1: it gives 'ab', not numbers of rows"),
         (lambda *_: None, "sampler=shuffled fails: TypeError: 'NoneType' object is not iterable"),
         (lambda *_: 1 / 0, "sampler=shuffled fails: ZeroDivisionError"),
+        (lambda *_: sys.exit(), "sampler=shuffled fails: SystemExit"),
+        (lambda *_: [[0.5, 1.0]] * 6, "step 1: it gives [0.5, 1.0], not numbers of rows"),
+        (lambda *_: [[True, False]] * 6, "step 1: it gives [True, False], not numbers of rows"),
+        (lambda *_: ["01"] * 6, "step 1: it gives '01', not numbers of rows"),
+        (lambda *_: itertools.repeat(itertools.count()), "step 1: it gives more than 2 rows, and this step has 2"),
+        (lambda *_: [random.sample(range(5), 2), [0, 1], [2]] * 2, "gives another order when it is asked again"),
     ],
 )  # fmt: skip
 def test_a_sampler_that_drops_repeats_or_breaks_is_told(

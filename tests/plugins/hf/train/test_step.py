@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import sys
 import threading
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from framework import loss
 from framework.api.process_group import Member
 from framework.api.records import IGNORE, GroupedRows, TokenGroup, TokenRow
 from framework.api.schema import Role
@@ -315,12 +317,42 @@ def test_the_rows_of_a_group_stay_in_one_pass_and_share_their_beginning() -> Non
     assert last == Packer(Packing.pad, 1, 0)
 
 
+def went_backward(value: Any) -> Any:
+    value.backward()
+    return value
+
+
+def cancel(_: Any) -> None:
+    raise asyncio.CancelledError
+
+
 MISTAKES = {
     "nothing": (lambda _: None, "loss=untrue returns NoneType: return a LossValue"),
     "text": (lambda _: LossValue("1"), "loss=untrue returns str: return a LossValue"),
     "vector": (lambda scores: scores.policy[0][0], r"returns a tensor of the shape \(2,\): return a scalar"),
     "constant": (lambda _: torch.tensor(1.0), "does not depend on `scores.policy`"),
     "nan": (lambda scores: scores.policy[0][0].sum() * float("nan"), "returns nan for log-probabilities"),
+    "constant with a gradient": (lambda _: torch.tensor(1.0, requires_grad=True), "does not depend on `scores.policy`"),
+    "complex": (lambda scores: scores.policy[0][0].sum() * 1j, "returns a tensor of the type torch.complex"),
+    "meta": (lambda scores: scores.policy[0][0].sum().to("meta"), "returns a tensor on the meta device"),
+    "backward": (
+        lambda scores: went_backward(scores.policy[0][0].sum().square()),
+        "loss=untrue: it has no gradient by `scores.policy`: RuntimeError",
+    ),
+    "metric as text": (
+        lambda scores: LossValue(scores.policy[0][0].sum(), {"share": "much"}),
+        "loss=untrue: its metric 'share' is 'much': return a number",
+    ),
+    "metrics without names": (
+        lambda scores: LossValue(scores.policy[0][0].sum(), {1: 2.0}),
+        "loss=untrue: its metric 1 is 2.0: return a",
+    ),
+    "too large a metric": (
+        lambda scores: LossValue(scores.policy[0][0].sum(), {"a": 10**400}),
+        "loss=untrue: its metric 'a' is 1000",
+    ),
+    "exits": (lambda _: sys.exit(0), r"loss=untrue: SystemExit: 0 \(.*test_step.py:\d+\)"),
+    "cancelled": (cancel, r"loss=untrue: CancelledError: no message \(.*test_step.py:\d+\)"),
     "raises": (lambda _: 1 / 0, r"loss=untrue: ZeroDivisionError: division by zero \(.*test_step.py:\d+\)"),
 }
 
@@ -332,6 +364,24 @@ def test_what_is_not_a_loss_is_refused_by_name(mistake: str, model: Any, monkeyp
     objective = CheckedObjective(of_plugin("untrue"), "loss=untrue", 1000, plain=False)
     with pytest.raises(FrameworkError, match=message):
         by_step(model, objective, groups("rows"), Packer(Packing.pad, 100, 0, together=True))
+
+
+def test_a_loss_that_says_that_it_is_linear_and_is_not_is_refused() -> None:
+    @loss(linear=True)
+    def squared(scores: TokenScores) -> Any:
+        """The square of the mean."""
+        return sum(row.square().sum() for rows in scores.policy for row in rows) / scores.tokens
+
+    @loss(linear=True)
+    def weighted(scores: TokenScores) -> Any:
+        """A mean, with a constant."""
+        return 3 - sum(row.sum() for rows in scores.policy for row in rows) / scores.tokens
+
+    made: Any = squared
+    with pytest.raises(FrameworkError, match="loss=squared says linear=True, and is no sum of the scores"):
+        CheckedObjective(made.create(made.schema()), "loss=squared", 1000, plain=False).check_linear(groups("rows"))
+    made = weighted
+    CheckedObjective(made.create(made.schema()), "loss=weighted", 1000, plain=False).check_linear(groups("rows"))
 
 
 @pytest.mark.parametrize(

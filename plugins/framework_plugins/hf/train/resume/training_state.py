@@ -14,15 +14,17 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import TrainerState
 
 from framework import FrameworkError
-from framework.api import Step, summarize_error
+from framework.api import Guard, Step, summarize_error
 from framework_plugins.hf.load.frozen import fixed_weights
 from framework_plugins.hf.load.sharded_weights import full_tensor, local_shard, shard_like, trained_weights
 from framework_plugins.hf.load.weight_files import shape_text
-from framework_plugins.hf.machine.out_of_memory import RandomState
+from framework_plugins.hf.machine.optimizer_state import STATES, load_state, saved_state
+from framework_plugins.hf.machine.out_of_memory import RandomState, is_out_of_memory
 from framework_plugins.hf.train.progress import Progress
 from framework_plugins.hf.train.resume.checkpoints import STEP_FOLDER
 from framework_plugins.hf.train.trainer import SupervisedTrainer
@@ -86,12 +88,12 @@ class TrainingState:
         fixed = {name: weight.cpu().contiguous() for name, weight in fixed_weights(self.trainer.model)}
         optimizer = self._optimizer()
         now = RandomState.now()
-        random = self.all_gather((now.cpu, now.cuda))
+        random = self.all_gather(now.plain())
         entries = self.all_gather(self.trainer.open_log_entry())
         kept = [
             *weights.values(),
             *own.values(),
-            *(each for one in optimizer["states"].values() for each in one.values()),
+            *(each for one in optimizer[STATES].values() for each in one.values()),
         ]
         self.needed = sum(value.nbytes for value in kept if isinstance(value, torch.Tensor))
         rest = {
@@ -115,7 +117,8 @@ class TrainingState:
                 save_file(fixed, folder / FIXED)
             if own:
                 save_file({name: value.contiguous() for name, value in own.items()}, folder / BEST)
-            torch.save(optimizer, folder / OPTIMIZER)
+            with self._naming_optimizer("its state cannot be saved"):
+                torch.save(optimizer, folder / OPTIMIZER)
             torch.save(rest, folder / OTHER_STATE)
             self.trainer.state.save_to_json(str(folder / TRAINER_STATE_NAME))
 
@@ -130,18 +133,12 @@ class TrainingState:
         return full if self.keeps else full.new_empty(0)
 
     def _optimizer(self) -> dict[str, Any]:
-        plain = self.trainer.optimizer.optimizer
         names = {weight: name for name, weight in self._named()}
-        states = {}
-        for group in plain.param_groups:
-            for weight in group["params"]:
-                state = plain.state[weight]
-                states[names[weight]] = {
-                    key: self._full_tensor(value) if isinstance(value, torch.Tensor) else value
-                    for key, value in state.items()
-                }
-        groups = [{key: value for key, value in group.items() if key != "params"} for group in plain.param_groups]
-        return {"states": states, "groups": groups}
+        with self._naming_optimizer("its state cannot be read"):
+            return saved_state(self.trainer.optimizer.optimizer, names, self._full_tensor)
+
+    def _naming_optimizer(self, what: str) -> Guard:
+        return Guard(f"{self.trainer.options.place}: {what}", passes=is_out_of_memory)
 
     def begin(self, checkpoint: Path, folder: Path) -> str:
         """Choose the checkpoint, and return a folder from which the trainer reads how far it is.
@@ -210,32 +207,19 @@ class TrainingState:
         plain = self.trainer.optimizer.optimizer
         saved = torch.load(folder / OPTIMIZER, weights_only=True)
         names = {weight: name for name, weight in named.items()}
-        numbers = [weight for group in plain.param_groups for weight in group["params"]]
         for name, weight in named.items():
-            for key, value in saved["states"][name].items():
+            for key, value in saved[STATES][name].items():
                 if key in LIKE_WEIGHTS and value.shape != weight.shape:
                     held, wanted = shape_text(value.shape), shape_text(weight.shape)
                     raise ValueError(f"{OPTIMIZER} has {key} of {held} for {name} of {wanted}")
-        states = {
-            number: {
-                key: shard_like(value, weight) if isinstance(value, torch.Tensor) else value
-                for key, value in saved["states"][names[weight]].items()
-            }
-            for number, weight in enumerate(numbers)
-        }
-        at, groups = 0, []
-        for group, known in zip(plain.param_groups, saved["groups"], strict=True):
-            count = len(group["params"])
-            groups.append({**known, "params": list(range(at, at + count))})
-            at += count
-        plain.load_state_dict({"state": states, "param_groups": groups})
+        load_state(plain, saved, names, shard_like)
 
     def restore_random(self, rank: int, world: int, seed: int) -> None:
         """Restore the random state of this process; processes that are new get a new one, each a different one."""
         if len(self.random) == world:
-            RandomState(*self.random[rank]).restore()
+            RandomState.of_plain(self.random[rank]).restore()
         else:
-            torch.manual_seed(seed + self.trainer.state.global_step * world + rank)
+            set_seed(seed + self.trainer.state.global_step * world + rank)
 
 
 @contextmanager
