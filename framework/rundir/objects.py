@@ -166,7 +166,7 @@ class Store:
             self.remove(name)
         except Exception as error:  # noqa: BLE001 - a store may raise anything
             if not self._keeps:
-                log.warning("%s deletes nothing, so what is no longer needed stays: %s", self.url, summarize_error(error))
+                log.warning("%s deletes nothing, and what is not needed stays: %s", self.url, summarize_error(error))
             self._keeps = True
 
     def answered(self, work: Callable[[Moved], T], seconds: float) -> T:

@@ -274,8 +274,8 @@ class Mirror:
         try:
             self._lease.take(moved)
             index = saved_index(self.store)
-            if index is None and (above := _run_above(self.store.url)):
-                raise FrameworkError(f"run_dir={self.store.url} is in the run {above}: give a folder outside of it")
+            if index is None:
+                _check_above(self.store.url)
             _fetch(self.store, self.folder, None, moved)  # a queue may have started this run on a new machine
             self._index = replace(self._index, before=index.writer if index else "")
             self._has = dict(index.files) if index else {}
@@ -421,15 +421,18 @@ class Mirror:
         self._moved = time.monotonic()
 
 
-def _run_above(url: str) -> str:
-    """Return the URL of the run that a folder lies in; empty if it lies in none."""
+def _check_above(url: str) -> None:
+    """Refuse a folder that lies in a run.
+
+    Raises:
+        FrameworkError: names the run.
+    """
     parts = url.split("/")
     for depth in range(len(parts) - 1, FIRST_FOLDER, -1):
         above = "/".join(parts[:depth])
         with contextlib.suppress(OSError):  # of a place that this user may not read
             if Store(above).read(INDEX) is not None:
-                return above
-    return ""
+                raise FrameworkError(f"run_dir={url} is in the run {above}: give a folder outside of it")
 
 
 def _local_file(folder: Path) -> Path:

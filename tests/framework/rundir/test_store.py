@@ -356,14 +356,18 @@ def test_a_store_that_answers_and_refuses_to_write_holds_up_the_end_no_longer_th
     """Its quota is used up, say: each try begins, and nothing is taken."""
     folder = place("one")
     began = time.monotonic()
-    with pytest.raises(FrameworkError) as ended, mirrored(RUN, folder, 0.3):
-        write(folder, {"overrides.json": "[]", "plan.json": "{}", "data.json": "1"})
 
-        def asked(what: str, path: str) -> None:
-            if what == "put" and not path.endswith(".lock"):
-                raise OSError(errno.EDQUOT, "Disk quota exceeded", path)
+    def asked(what: str, path: str) -> None:
+        if what == "put" and not path.endswith(".lock"):
+            raise OSError(errno.EDQUOT, "Disk quota exceeded", path)
 
-        monkeypatch.setattr(tested, "asked", asked)
+    def fills_it() -> None:
+        with mirrored(RUN, folder, 0.3):
+            write(folder, {"overrides.json": "[]", "plan.json": "{}", "data.json": "1"})
+            monkeypatch.setattr(tested, "asked", asked)
+
+    with pytest.raises(FrameworkError) as ended:
+        fills_it()
     assert time.monotonic() - began < 5
     first, second = str(ended.value).splitlines()
     assert first.startswith(f"{RUN} does not have all of the run: OSError: [Errno 122] Disk quota exceeded")
@@ -393,7 +397,7 @@ def test_a_store_that_deletes_nothing_has_all_of_a_run(
             shutil.rmtree(folder / f".resume/step-{step - 1}", ignore_errors=True)
     index = read_index(Store(RUN).read(store.INDEX) or b"", "")
     assert {*index.files} == {"overrides.json", "plan.json", *checkpoint(2)}
-    told = f"{RUN} deletes nothing, so what is no longer needed stays: PermissionError: Access Denied"
+    told = f"{RUN} deletes nothing, and what is not needed stays: PermissionError: Access Denied"
     assert {*caplog.messages} == {told}
 
 
