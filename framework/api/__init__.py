@@ -56,6 +56,7 @@ from framework.api.events import (
     TrainingStep,
 )
 from framework.api.fields import (
+    NamesCode,
     OrWord,
     fields,
 )
@@ -320,6 +321,7 @@ __all__ = [
     "MetricWithKind",
     "MetricWithUnit",
     "Model",
+    "NamesCode",
     "OrWord",
     "OrderedExporter",
     "Outcome",

@@ -32,6 +32,7 @@ from framework.util.affects import Affects
 
 __all__ = [
     "Field",
+    "NamesCode",
     "OrWord",
     "Type",
     "fields",
@@ -53,10 +54,25 @@ class OrWord:
 
 
 @dataclass(frozen=True)
+class NamesCode:
+    """Marks a setting that names code, or makes code run: `environment: Annotated[str | None, NamesCode()] = None`.
+
+    The command line and Python may set it, and so may the config of an installed package. A file of the user may not: a
+    config from somebody else would run code.
+
+    Attributes:
+        when: whether a value names code; by default, one that is not empty or false.
+    """
+
+    when: Callable[[Any], bool] = bool
+
+
+@dataclass(frozen=True)
 class Type:
     """The parsed type of a field. `items` is the type of the items of a list or of the values of a dict.
 
     `affects` is what a field of this type can invalidate: everything if nothing is marked. `word` may replace a number.
+    `code` says whether a value names code.
     """
 
     base: Any
@@ -65,6 +81,7 @@ class Type:
     items: Type | None = None
     affects: Affects = ~Affects.nothing
     word: str = ""
+    code: NamesCode | None = None
 
     @property
     def name(self) -> str:
@@ -191,7 +208,7 @@ def fields(schema: type) -> tuple[Field, ...]:
 def parse(hint: Any) -> Type:
     """Take a type annotation apart."""
     bounds: tuple[annotated_types.BaseMetadata, ...] = ()
-    optional, word = False, ""
+    optional, word, code = False, "", None
     affects = ~Affects.nothing
     while get_origin(hint) in {Annotated, Union, types.UnionType}:
         if get_origin(hint) is Annotated:
@@ -200,13 +217,14 @@ def parse(hint: Any) -> Type:
             for mark in more:
                 affects &= mark if isinstance(mark, Affects) else ~Affects.nothing
                 word = mark.word if isinstance(mark, OrWord) else word
+                code = mark if isinstance(mark, NamesCode) else code
         else:
             optional = optional or types.NoneType in get_args(hint)
             rest = [part for part in get_args(hint) if part is not types.NoneType and not (word and part is str)]
             hint = rest[0] if len(rest) == 1 else Any
     base = get_origin(hint) or hint
     items = parse(get_args(hint)[-1]) if base in {list, dict} and get_args(hint) else None
-    return Type(base, optional, bounds, items, affects, word)
+    return Type(base, optional, bounds, items, affects, word, code)
 
 
 @functools.cache

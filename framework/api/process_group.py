@@ -8,10 +8,22 @@ from enum import Enum
 
 from framework.memory.settings import weight_shards
 
-__all__ = ["OUTER_VARIABLES", "WORKER", "Engine", "Evaluation", "Member", "ProcessGroup", "member", "outer_member"]
+__all__ = [
+    "GROUP_STORE",
+    "OUTER_VARIABLES",
+    "WORKER",
+    "Engine",
+    "Evaluation",
+    "Member",
+    "ProcessGroup",
+    "member",
+    "outer_member",
+]
 
 WORKER = "FRAMEWORK_WORKER"
 """Set in the processes of a group, so that a backend knows that it is in one."""
+GROUP_STORE = "FRAMEWORK_GROUP_STORE"
+"""The file by which the processes of a group on one machine meet; see `Member.store`."""
 
 
 PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
@@ -84,18 +96,21 @@ class Member:
         rank: its number, from 0.
         world: how many there are.
         local_rank: the number of its GPU.
+        store: the file of the `torch.distributed.FileStore` by which they meet: a port would be open to other machines.
+            Empty if they are on several machines, which meet at `MASTER_ADDR` and `MASTER_PORT`.
     """
 
     rank: int
     world: int
     local_rank: int
+    store: str = ""
 
 
 def member() -> Member | None:
     """Return this process's place in its group; None outside a group."""
     if not {WORKER, *PLACE} <= {*os.environ}:
         return None
-    return Member(*(int(os.environ[name]) for name in PLACE))
+    return Member(*(int(os.environ[name]) for name in PLACE), store=os.environ.get(GROUP_STORE, ""))
 
 
 def outer_member() -> Member | None:

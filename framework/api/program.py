@@ -88,6 +88,7 @@ from framework.plan.make import (
 )
 from framework.run.interruption import (
     SIGNALS,
+    handle_signals,
 )
 from framework.run.pipeline import (
     run as run_plan,
@@ -159,6 +160,7 @@ __all__ = [
     "figures",
     "fill_in",
     "forecast_facts",
+    "handle_signals",
     "headline",
     "health_facts",
     "is_animated",

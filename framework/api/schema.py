@@ -16,6 +16,7 @@ from typing import Annotated, Any, ClassVar
 from annotated_types import Ge, Gt, Interval, Len, Predicate
 from omegaconf import MISSING
 
+from framework.api.fields import NamesCode
 from framework.api.process_group import ProcessGroup
 from framework.util.affects import Affects
 
@@ -171,7 +172,7 @@ class ModelConfig:
     """Whether the chat template lets the model think before it answers, both in training and in generation."""
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
     """Switches of the chat template, for training and generation, such as {enable_thinking: false} for Qwen3."""
-    trust_remote_code: bool = False
+    trust_remote_code: Annotated[bool, NamesCode()] = False
     """Run Python code that comes with the model. false: such a model is refused."""
     new_tokens: list[str] = field(default_factory=list)
     """Tokens to add to the tokenizer, such as `["<tool>"]`: their rows of the embedding and of the output head are
@@ -715,7 +716,7 @@ class RunConfig:
     """Seconds that a run has after Ctrl-C, SIGTERM, SIGUSR1, SIGHUP or SIGXCPU to save a checkpoint and to close its
     trackers. Then it ends, and can be resumed from what it has saved by then."""
     # The code of a plugin is in the keys of what it makes.
-    plugins: Annotated[list[str], Affects.nothing] = field(default_factory=list)
+    plugins: Annotated[list[str], NamesCode(), Affects.nothing] = field(default_factory=list)
     """Python files to load as plugins for this run, `plugins=[./mine.py]`. They are loaded before the config is
     composed, so set them only on the command line."""
     # Exports have a hash of the weights in their key.

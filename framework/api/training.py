@@ -36,6 +36,7 @@ from framework.api.former_settings import (
     current_settings,
 )
 from framework.api.process_group import (
+    GROUP_STORE,
     OUTER_VARIABLES,
     WORKER,
     Engine,
@@ -150,6 +151,7 @@ __all__ = [
     "DRAW_DIFFERENCE",
     "END_THOUGHT",
     "FORMER",
+    "GROUP_STORE",
     "IGNORE",
     "IMPORTANCE_RATIO",
     "NAN",

@@ -14,15 +14,16 @@ from types import MappingProxyType
 from typing import Any, TypeGuard
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import InterpolationResolutionError
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from framework.api.component import GROUPS
 from framework.api.fields import Field, Type, as_text, fields
 from framework.api.former_settings import former_setting
-from framework.api.text.overrides import as_overrides, quoted
+from framework.api.text.overrides import as_overrides, override_key, quoted
+from framework.config.compose import config_loader
 from framework.config.other_tools import equivalent_of, settings_below
 from framework.config.problem import Problem
-from framework.config.sources import refusal
+from framework.config.sources import read_value_sources, refusal
 from framework.hooks.session import current
 from framework.util.command import this_program
 from framework.util.errors import foreign_letter, nearest, summarize_error
@@ -59,6 +60,39 @@ def problems(config: DictConfig) -> Iterator[Problem]:
         for key, option in node.items() if group.several else [("", node)]:
             if current().plugins.component_of(OmegaConf.get_type(option)) is None:
                 yield no_option(f"{group.name}.{key}" if key else group.name)
+
+
+def code_problems(config: DictConfig, overrides: Sequence[str]) -> Iterator[Problem]:
+    """Give the settings by which a file of the user names code: a config from somebody else would run it."""
+    typed = {override_key(word) for word in overrides}
+    values = {place: value for place, value in _naming_code(config, "") if place not in typed}
+    if not values:
+        return
+    with config_loader() as loader:
+        known = read_value_sources(loader, overrides)
+    for place, value in values.items():
+        if known.of_user(place):
+            text = f"{place}={as_text(value)} runs code, which only the command line may name"
+            yield Problem(f"{text}: remove it from the file, and type it", (place,))
+
+
+def _naming_code(node: DictConfig, path: str) -> Iterator[tuple[str, Any]]:
+    """Give the values below a node that name code, by their keys; `path` is its place, with a dot at the end."""
+    schema = OmegaConf.get_type(node)
+    known = {field.name: field for field in fields(schema)} if is_schema(schema) else {}
+    for key in node:
+        if OmegaConf.is_missing(node, key):
+            continue
+        try:
+            value = node[key]
+            plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        except OmegaConfBaseException:  # an interpolation that leads nowhere, which `problems` reports
+            continue
+        if isinstance(value, DictConfig):
+            yield from _naming_code(value, f"{path}{key}.")
+        code = known[key].type.code if key in known else None
+        if code and code.when(plain):
+            yield f"{path}{key}", plain
 
 
 def problems_below(node: DictConfig, path: str) -> Iterator[Problem]:

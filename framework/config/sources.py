@@ -58,7 +58,7 @@ class SourcedValue:
     """One value that was set: the dotted `key`, the `value` as plain data, and `where`.
 
     `fault` says what is wrong with the way it is written. `preset` is the group of the file that it is in, if
-    that is a preset.
+    that is a preset. `of_user` says that the file is one of the user's, not of an installed package.
     """
 
     key: str
@@ -66,6 +66,7 @@ class SourcedValue:
     where: str
     fault: str = ""
     preset: str = ""
+    of_user: bool = False
 
 
 @dataclass
@@ -86,15 +87,24 @@ class ValueSources:
         """Return the place that set `key` last, or chose the option that it names; empty for a default."""
         if key in self.choices:
             return self.choices[key]
-        # Merged in this order, so the last that sets a key wins.
-        last = [*reversed(self.settings)]
         # A value set at the key or above it, as in `trainer={lr: 1}`, else below it, else what chose the option.
-        same = (each.where for each in last if f"{key}.".startswith((f"{each.key}.", f"{each.key}[")))
-        below = (each.where for each in last if each.key.startswith(f"{key}."))
+        same = (each.where for each in self._last if f"{key}.".startswith((f"{each.key}.", f"{each.key}[")))
+        below = (each.where for each in self._last if each.key.startswith(f"{key}."))
         group, _, option = key.partition(".")
         is_option = group in GROUPS and GROUPS[group].several and option and "." not in option
         chosen = self.choices.get(group, "") if is_option else ""
         return next(same, next(below, chosen))
+
+    @property
+    def _last(self) -> list[SourcedValue]:
+        """The settings, those that win first: they are merged in their order."""
+        return [*reversed(self.settings)]
+
+    def of_user(self, key: str) -> bool:
+        """Whether a file of the user set a key; a key that nothing is known to set may be one of these."""
+        found = (each for each in self._last if f"{key}.".startswith(f"{each.key}.") or each.key.startswith(f"{key}."))
+        setting = next(found, None)
+        return setting is None or setting.of_user
 
 
 # Hydra forgets where a value came from, so the files are read a second time, in its order (decision 0004).
@@ -110,7 +120,8 @@ def value_sources(loader: ConfigLoader, defaults: Sequence[ResultDefault], words
             for chosen, place in _entries(loaded, default.config_path):
                 if isinstance(chosen, GroupDefault):
                     known.choices[str(chosen.group).lstrip("/")] = place
-            own = _of_file(loaded.path, default.config_path, package, loaded.config)
+            read = _of_file(loaded.path, default.config_path, package, loaded.config)
+            own = [dataclasses.replace(each, of_user=loaded.provider == "user") for each in read]
             unused = current().unused if default.config_path.startswith(f"{EXPERIMENT}/") else ()
             known.settings += [
                 each for each in own if not f"{each.key}.".startswith(tuple(f"{key}." for key in unused))

@@ -129,7 +129,7 @@ def saved_plan(run: SavedRun, overrides: Sequence[str] = ()) -> Plan:
         _restore(config, run, overridden)
     except OmegaConfBaseException as error:
         raise FrameworkError(f"{run.folder} holds settings that are no longer valid: {explain(error)}") from error
-    return make_plan(config, run_dir=run.folder, overrides=tuple(overrides))
+    return make_plan(config, run_dir=run.folder, overrides=tuple(overrides), saved=True)
 
 
 @contextmanager

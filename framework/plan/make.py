@@ -21,7 +21,7 @@ from framework.api.records import Aspect
 from framework.api.schema import FailOn, Stage
 from framework.api.selection import Selection, as_plain
 from framework.api.text.overrides import override_key
-from framework.config.check import problems
+from framework.config.check import code_problems, problems
 from framework.config.problem import Problem
 from framework.config.sources import refusal
 from framework.hooks.local_file import is_loaded
@@ -40,7 +40,12 @@ WRITERS, NAMES_OF_FILES = ("exporter.", "logger."), ("folder", "file", "file_nam
 
 
 def make_plan(
-    config: DictConfig, *, run_dir: Path | None = None, overrides: tuple[str, ...] = (), sweep: str = ""
+    config: DictConfig,
+    *,
+    run_dir: Path | None = None,
+    overrides: tuple[str, ...] = (),
+    sweep: str = "",
+    saved: bool = False,
 ) -> Plan:
     """Check a config and freeze it.
 
@@ -49,12 +54,17 @@ def make_plan(
         run_dir: the folder of a trial of a sweep, which the config may not name; default `outputs/<name>/<time>`.
         overrides: of the command line; saved with the run.
         sweep: the name of the sweep that the run belongs to.
+        saved: whether the settings are those that a run has saved, whose command line named the code that it runs.
 
     Raises:
         FrameworkError: lists every problem that shows without loading anything, each with the place that set it.
     """
     plugins = current().plugins  # once: commands of plugins call this, by framework.api.program
     errors = list(problems(config))
+    # Before anything reads the settings: the hooks below may run what they name. A plan without overrides is made by a
+    # program, which may run what it likes.
+    if overrides and not saved and (code := list(code_problems(config, overrides))):
+        raise refusal([*errors, *code], overrides)
     try:
         plan = dataclasses.replace(_freeze(config, run_dir, overrides, plugins), sweep=sweep)
     except Exception:  # a value is missing or cannot be resolved, or an option has no component

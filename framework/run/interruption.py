@@ -7,6 +7,9 @@ A run ends where it can continue later. During the steps of a training that is a
 checkpoint: the backend asks by `TrainRun.interruption`. Everywhere else the work is stopped by an exception, which
 removes what is half written. Where the grace time runs out before that, or at a second SIGINT, the process ends at
 once, and what was saved before is kept.
+
+A process that a reward or a tool forks is not the run: it has the handlers that were there before, and never gets to
+the files of the run.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -29,16 +32,83 @@ from framework.api.schema import Stage
 from framework.rundir.status import note_failure
 from framework.util import lock
 from framework.util.command import this_program
-from framework.util.errors import Interrupted, display_run
+from framework.util.errors import Interrupted, display_run, error_traceback
 
 SIGNAL_NAMES = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP", "SIGXCPU")
 SIGNALS: list[signal.Signals] = [getattr(signal, name) for name in SIGNAL_NAMES if hasattr(signal, name)]
 DEFAULT_HANDLERS = (signal.SIG_DFL, signal.default_int_handler)
 """Handlers that are replaced. Whoever set another one, submitit for example, continues to get the signal; and a signal
 that is ignored, as nohup has SIGHUP ignored, stays ignored."""
+_replaced: dict[int, Any] = {}
+"""The handlers that were there before those of this process, by their signals."""
 SCONTROL_SECONDS = 10
 STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
 HANGUP = getattr(signal, "SIGHUP", None)
+
+
+@contextmanager
+def handle_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Have a function called for the signals that ask a run to end, but for those that somebody else handles.
+
+    A child that this process forks has the handlers of before: otherwise it could not be ended by a signal.
+    """
+    mine = list[int]()
+    if threading.current_thread() is threading.main_thread():  # Python lets no other thread set them
+        for number in SIGNALS:
+            if signal.getsignal(number) in DEFAULT_HANDLERS:
+                _replaced[number] = signal.signal(number, handler)
+                mine.append(number)
+    try:
+        yield
+    finally:
+        for number in mine:
+            if number in _replaced:  # not in a child
+                signal.signal(number, _replaced.pop(number))
+
+
+def _block() -> None:
+    """Let signals wait during a fork: one that comes before the child has its handlers would be lost."""
+    if _replaced:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _replaced)
+
+
+def _unblock() -> None:
+    if _replaced:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _replaced)
+
+
+def _restore_in_child() -> None:
+    for number, handler in _replaced.items():
+        signal.signal(number, handler)
+    _unblock()
+    _replaced.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=_restore_in_child)
+
+
+@contextmanager
+def ending_children() -> Iterator[None]:
+    """End a forked child that leaves the code of a plugin, by `sys.exit` or an exception: the rest is for the run.
+
+    Only `os.fork` lets it come so far; `multiprocessing` ends its children itself.
+    """
+    process = os.getpid()
+    try:
+        yield
+    except BaseException as error:
+        if os.getpid() != process:
+            _end_child(error)
+        raise
+    if os.getpid() != process:
+        _end_child(None)
+
+
+def _end_child(error: BaseException | None) -> None:
+    if isinstance(error, Exception):
+        _print(error_traceback(error))
+    os._exit(1 if error else 0)
 
 
 class Interruption:
@@ -54,24 +124,20 @@ class Interruption:
         self._run_dir = run_dir
         self._resumed = resumed
         self._grace_seconds = grace_seconds
-        self._before: dict[signal.Signals, Any] = {}
+        self._handlers = handle_signals(self._handle)
         self._error: Interrupted | None = None
         self._is_asked = False
         self._training_knows = False
         self._timer: threading.Timer | None = None
 
     def __enter__(self) -> Self:
-        # Python hands signals to the main thread only.
-        for number in SIGNALS if threading.current_thread() is threading.main_thread() else ():
-            if signal.getsignal(number) in DEFAULT_HANDLERS:
-                self._before[number] = signal.signal(number, self._handle)
+        self._handlers.__enter__()
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: TracebackType | None) -> None:
         if self._timer:
             self._timer.cancel()
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._handlers.__exit__(None, None, None)
         if isinstance(error, Interrupted):
             self._say_goodbye(error)
 

@@ -43,7 +43,7 @@ from framework.monitor.truncated_answers import truncation_issues
 from framework.plan.forecast import Planner
 from framework.plan.make import check_model
 from framework.run.export import ExportError, export
-from framework.run.interruption import Interruption
+from framework.run.interruption import Interruption, ending_children
 from framework.run.report import comparable, make_report, pair
 from framework.run.reuse import CompletedStages, TrainingReuse, forget
 from framework.run.stages import Events, Stages, naming_full_disk
@@ -74,6 +74,7 @@ def run(
         mirrored(plan.store, run_dir, plan.store_seconds),
         Events(plan, session) as events,
         naming_full_disk(run_dir, resumed),
+        ending_children(),
     ):
         stages = Stages(run_dir, events)
         with stages.run(Stage.plan):

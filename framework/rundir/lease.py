@@ -100,7 +100,7 @@ class Lease:
         write_atomically(self._note, self._lock.writer)
         for number in _numbers(self._store):
             if number < self._number:
-                self._store.remove(_name(number))
+                self._store.discard(_name(number))
         # A daemon: a server that hangs must not keep the process.
         threading.Thread(target=self._beat, daemon=True).start()
 
@@ -192,7 +192,12 @@ def _watch(store: Store, number: int, held: Lock, moved: Moved) -> None:
         time.sleep(POLL_SECONDS)
         now = _read(store, number)
         moved()
-        if not now.holder:  # it has ended, or another process was faster, which the store will tell
+        if not now.holder and now.writer == held.writer:
+            raise FrameworkError(
+                f"{store.url}: {held.holder} worked there until a moment ago\nStart again to continue with what it has "
+                "left, or set another run_dir"
+            )
+        if not now.holder:  # another process was faster, which the store will tell
             return
         if now != held:
             raise _locked(store, now)

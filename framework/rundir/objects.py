@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ NO_SUCH_MODE = (TypeError, ValueError, NotImplementedError)
 """What a library raises that cannot write under a condition."""
 FULL = {errno.ENOSPC, errno.EDQUOT}
 EXTRA = "framework-finetune[s3]"
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 Moved = Callable[[], None]
 """Is called if something moves: the store is not silent."""
@@ -40,6 +42,7 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self._keeps = False
         protocol = url.partition("://")[0]
         from fsspec.core import url_to_fs  # noqa: PLC0415 - only runs on a store need it
         from fsspec.registry import available_protocols  # noqa: PLC0415 - as above
@@ -65,6 +68,8 @@ class Store:
     def refusal(self, what: str, error: BaseException) -> FrameworkError:
         """Return the two lines about a store that refuses."""
         reason = summarize_error(error)
+        if isinstance(error, RecursionError):
+            reason = "it redirects without end: check its endpoint and its region"
         fix = "Check the URL and the network, or set run_dir=FOLDER"
         if isinstance(error, PermissionError) or "redential" in reason:
             fix = "Check the credentials and what they may do there, or set run_dir=FOLDER"
@@ -136,16 +141,16 @@ class Store:
         found = [path.removesuffix(f"/{name}") for path in paths if path.endswith(f"/{name}")]
         return sorted(f"{self.url.rstrip('/')}{path.removeprefix(self.root)}" for path in found)
 
-    def put(self, file: Path, name: str, moved: Moved) -> None:
-        """Send a file."""
-        self.system.put_file(str(file), f"{self.root}/{name}", callback=_callback(moved))
+    def put(self, file: Path, name: str, sent: Callable[[int], None]) -> None:
+        """Send a file; `sent` is called with the bytes that the store has taken of it, 0 when it begins."""
+        self.system.put_file(str(file), f"{self.root}/{name}", callback=_callback(sent))
 
     def get(self, name: str, file: Path, moved: Moved) -> None:
         """Fetch a file, atomically."""
         file.parent.mkdir(parents=True, exist_ok=True)
         half = file.with_name(file.name + PART_SUFFIX)
         try:
-            self.system.get_file(f"{self.root}/{name}", str(half), callback=_callback(moved))
+            self.system.get_file(f"{self.root}/{name}", str(half), callback=_callback(lambda _: moved()))
             half.replace(file)
         finally:
             half.unlink(missing_ok=True)
@@ -154,6 +159,15 @@ class Store:
         """Remove an object, if it is there."""
         with contextlib.suppress(FileNotFoundError):
             self.system.rm_file(f"{self.root}/{name}")
+
+    def discard(self, name: str) -> None:
+        """Remove what is no longer needed. A store that allows no deletes keeps it, which harms nothing."""
+        try:
+            self.remove(name)
+        except Exception as error:  # noqa: BLE001 - a store may raise anything
+            if not self._keeps:
+                log.warning("%s deletes nothing, and what is not needed stays: %s", self.url, summarize_error(error))
+            self._keeps = True
 
     def answered(self, work: Callable[[Moved], T], seconds: float) -> T:
         """Call in a thread, and give up if nothing moves for `seconds`: a server that hangs may never answer.
@@ -186,11 +200,11 @@ class Store:
         return results[0]
 
 
-def _callback(moved: Moved) -> Any:
+def _callback(moved: Callable[[int], None]) -> Any:
     from fsspec.callbacks import Callback  # noqa: PLC0415 - only runs on a store need it
 
     class Beat(Callback):
         def call(self, *_: Any, **__: Any) -> None:
-            moved()
+            moved(self.value)
 
     return Beat()

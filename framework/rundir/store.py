@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import logging
 import os
@@ -43,6 +44,8 @@ MARKS = (*(f"{stage.value}.json" for stage in Stage), "status.json", "plan.json"
 """Files of a run folder that are written when something is complete."""
 POLL_SECONDS, RETRY_SECONDS = 1.0, 10.0
 """Seconds between two looks at the mirror, and after which a store that failed is tried again."""
+FIRST_FOLDER = 3
+"""The place of the first folder in the parts of a URL, after `s3:`, nothing and the bucket."""
 ANSWER_SECONDS = 60.0
 """Seconds for which a store may be silent while a run or a command reads from it."""
 COPIED = 1 << 24
@@ -252,6 +255,8 @@ class Mirror:
         self._index = Index(writer=uuid.uuid4().hex)
         self._has: dict[str, tuple[int, int]] = {}
         """What the store has of the run, listed or not: what is sent once is not sent again after a failure."""
+        self._sent: dict[str, int] = {}
+        """The most bytes that the store took of a file which it then did not take whole."""
         self._lease = Lease(store, _note(folder), self._warn)
         self._ending, self._given_up = threading.Event(), threading.Event()
         self._complete = False
@@ -269,6 +274,8 @@ class Mirror:
         try:
             self._lease.take(moved)
             index = saved_index(self.store)
+            if index is None:
+                _check_above(self.store.url)
             _fetch(self.store, self.folder, None, moved)  # a queue may have started this run on a new machine
             self._index = replace(self._index, before=index.writer if index else "")
             self._has = dict(index.files) if index else {}
@@ -353,6 +360,13 @@ class Mirror:
         self._check_running()
         self._moved = time.monotonic()
 
+    def _note_sent(self, name: str, size: int) -> None:
+        """Note that a store has taken more of a file than in any earlier try: a try that it refuses moves nothing."""
+        self._check_running()
+        if size > self._sent.get(name, 0):
+            self._sent[name] = size
+            self._moved = time.monotonic()
+
     def _send(self, *, ends: bool = False) -> None:
         """Send what has changed. What the index lists is whole at any time.
 
@@ -378,8 +392,9 @@ class Mirror:
             if replaced:
                 self._write({name: each for name, each in known.items() if _unit(name) not in replaced})
             for name in sorted(taken, key=lambda name: ("/" not in name, _is_mark(name))):
-                self.store.put(part / name, name, self._progress)
+                self.store.put(part / name, name, functools.partial(self._note_sent, name))
                 self._has[name] = taken[name]
+                self._sent.pop(name, None)
                 self._progress()
             empty = not found and ends  # nothing had begun
             if not empty and found != known:
@@ -387,7 +402,7 @@ class Mirror:
         finally:
             shutil.rmtree(part, ignore_errors=True)
         for name in gone:
-            self.store.remove(name)
+            self.store.discard(name)
             del self._has[name]
             self._progress()
         if empty:
@@ -404,6 +419,20 @@ class Mirror:
         self.store.write(INDEX, json.dumps(asdict(index)).encode())
         self._index = index
         self._moved = time.monotonic()
+
+
+def _check_above(url: str) -> None:
+    """Refuse a folder that lies in a run.
+
+    Raises:
+        FrameworkError: names the run.
+    """
+    parts = url.split("/")
+    for depth in range(len(parts) - 1, FIRST_FOLDER, -1):
+        above = "/".join(parts[:depth])
+        with contextlib.suppress(OSError):  # of a place that this user may not read
+            if Store(above).read(INDEX) is not None:
+                raise FrameworkError(f"run_dir={url} is in the run {above}: give a folder outside of it")
 
 
 def _local_file(folder: Path) -> Path:

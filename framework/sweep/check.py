@@ -18,12 +18,12 @@ from omegaconf import DictConfig
 from framework.api.plan import SCORE
 from framework.api.schema import Stage
 from framework.api.text.overrides import override_key
-from framework.config.check import problems_below
+from framework.config.check import code_problems, problems_below
 from framework.config.compose import config_loader, user_folders
 from framework.config.limits import MAX_TRIALS, check_words, swept_values
 from framework.config.sources import REFUSALS, explain, refusal
 from framework.hooks.session import current
-from framework.plan.load import load_hydra, load_plan
+from framework.plan.load import composed, load_hydra, load_plan
 from framework.util.errors import FrameworkError, is_url
 
 COMBINATIONS = 32
@@ -51,6 +51,8 @@ def check_sweep(words: Sequence[str]) -> None:
     check_words(params, "hydra.sweeper.params")
     if hydras := next((word for word in params if "hydra" in word.partition("=")[0]), ""):
         raise FrameworkError(f"hydra.sweeper.params: {hydras} applies to the whole sweep: set it outside params")
+    # What a file lists there is a word of the command line to each trial, and may name code no more than elsewhere.
+    of_file = [] if any(override_key(word).startswith("hydra.sweeper.params") for word in words) else params
     words += params
     with config_loader() as loader:
         try:
@@ -67,6 +69,10 @@ def check_sweep(words: Sequence[str]) -> None:
     for trial in chosen:
         if files:
             load_hydra([word for word in trial if not word.startswith("hydra.mode=")], RunMode.RUN)
+        listed = {override_key(word) for word in of_file}
+        typed_words = [word for word in trial if override_key(word) not in listed]
+        if listed and (code := list(code_problems(composed(trial), typed_words))):
+            raise refusal(code, trial)
         try:
             plan = load_plan(trial, run_dir=Path.cwd())
             check_objective(plan.objective, plan.stages, evaluates=bool(plan.evaluator))

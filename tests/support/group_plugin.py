@@ -17,6 +17,7 @@ import json
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,7 @@ def _seen(model: Any) -> dict[str, Any]:
     groups: list[Any] = [group for state in cut for group in state._fsdp_param_groups]  # noqa: SLF001 - as above
     return {
         "started": psutil.Process().cmdline()[-4:],
+        "heard from": sorted(listening()),
         "here": sum(local_shard(weight).numel() for weight in frozen),
         "whole": sum(weight.numel() for weight in frozen),
         "4 bits": [[str(weight.dtype), local_shard(weight).numel(), weight.numel()] for weight in few],
@@ -130,6 +132,16 @@ def _seen(model: Any) -> dict[str, Any]:
         "offload": sorted({type(group.offload_policy).__name__ for group in groups}),
         "reduced": sorted({str(group.mp_policy.reduce_dtype) for group in groups}),
     }
+
+
+def listening() -> set[str]:
+    """Return the addresses at which a process of the group, or the agent that started it, waits for others."""
+    parent = psutil.Process(os.getppid())
+    opened = set[str]()
+    for process in [parent, *parent.children(recursive=True)]:
+        with suppress(psutil.Error):
+            opened |= {found.laddr.ip for found in process.net_connections("tcp") if found.status == psutil.CONN_LISTEN}
+    return opened
 
 
 if me := member() or outer_member():

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, Interval, Len
 from omegaconf import MISSING
 
-from framework.api import Aspect, EvaluatorConfig, MetricConfig
+from framework.api import Aspect, EvaluatorConfig, MetricConfig, NamesCode
 from framework.api.program import CommandConfig
 
 ACCURACY = "general_accuracy"
@@ -94,13 +94,18 @@ class MemorizationConfig(EvaluatorConfig):
         return (Aspect.copying,)
 
 
+def names_files(tasks: list[str]) -> bool:
+    """Whether tasks of lm-eval are files, which may call functions of a Python file beside them."""
+    return any(task.endswith(".yaml") for task in tasks)
+
+
 @dataclass
 class LmEvalConfig(EvaluatorConfig):
     """Tasks of lm-evaluation-harness, or your own tasks in its format, before and after training."""
 
-    tasks: Annotated[list[str], Len(1)] = field(default_factory=lambda: ["general"])
+    tasks: Annotated[list[str], Len(1), NamesCode(names_files)] = field(default_factory=lambda: ["general"])
     """Tasks, groups or tags by name, patterns such as mmlu_*, or YAML files. `general` is a suite of this project."""
-    include_path: Annotated[str | None, Len(1)] = None
+    include_path: Annotated[str | None, Len(1), NamesCode()] = None
     """A folder with YAML files of tasks, which take precedence over tasks of lm-eval with the same name."""
     limit: Annotated[float | None, Gt(0)] = None
     """How many documents of each task, from the first; a number below 1 is a share of them."""

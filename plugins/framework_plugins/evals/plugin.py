@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from framework import Component, hookimpl
-from framework.api import Concern, Diagnostic, Results, Work, missing, override_key
+from framework.api import Concern, Diagnostic, Results, Work, missing
 from framework_plugins.evals import config
 
 if TYPE_CHECKING:
@@ -58,16 +58,6 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
         if isinstance(settings, config.LmEvalConfig):
             from framework_plugins.evals.harness.names import problems  # noqa: PLC0415 - as above
 
-            # A task may call functions of a Python file beside it.
-            files = (settings.include_path or "", *(task for task in settings.tasks if task.endswith(".yaml")))
-            typed = [word for word in plan.overrides if override_key(word).startswith("evaluator")]
-            code = [file for file in files if file and not any(file in word for word in typed)]
-            if code and plan.overrides:  # a plan without any is made by a program, which may run what it likes
-                yield (
-                    f"evaluator.{name}: {code[0]} may run Python code: a config cannot name it. Give it on the command "
-                    f"line, as evaluator.{name}.include_path=FOLDER or evaluator.{name}.tasks=[FILE]"
-                )
-                continue
             if not missing(["lm-eval"]):
                 yield from problems(name, settings.tasks, settings.include_path)
 

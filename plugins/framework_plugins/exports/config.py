@@ -10,7 +10,7 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Interval, Len, Predicate
 from omegaconf import MISSING
 
-from framework.api import ExporterConfig, plain_name
+from framework.api import ExporterConfig, NamesCode, plain_name
 from framework.api.program import SpeakerConfig
 
 _UNIT_BYTES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
@@ -147,7 +147,7 @@ class GgufExporterConfig(ExporterConfig):
     """Name of the folder inside the run folder."""
     file_name: Annotated[str | None, Predicate(plain_name)] = None
     """The NAME in the file names, `NAME-Q4_K_M.gguf`. Default: the name of the run."""
-    llama_cpp_dir: Annotated[str | None, Len(1)] = None
+    llama_cpp_dir: Annotated[str | None, Len(1), NamesCode()] = None
     """A source tree of llama.cpp, whose converter is used. Default: the converter in auto-round."""
     parity: ParityConfig = field(default_factory=ParityConfig)
     """The comparison with the trained model."""
@@ -170,7 +170,7 @@ class GgufAdapterExporterConfig(ExporterConfig):
     """Name of the folder inside the run folder."""
     file_name: Annotated[str | None, Predicate(plain_name)] = None
     """The NAME in the file name, `NAME-LoRA.gguf`. Default: the name of the run."""
-    llama_cpp_dir: Annotated[str | None, Len(1)] = None
+    llama_cpp_dir: Annotated[str | None, Len(1), NamesCode()] = None
     """A source tree of llama.cpp, whose converter is used. Default: the converter in auto-round."""
 
 

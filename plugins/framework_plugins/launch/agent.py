@@ -18,6 +18,7 @@ from pathlib import Path
 
 from framework.api import cpu_threads
 from framework.api.program import end_with
+from framework.api.training import GROUP_STORE
 from framework_plugins.launch.config import FAILED_FILE
 from framework_plugins.launch.node import silence_agent
 from framework_plugins.launch.worker import GROUP
@@ -30,8 +31,9 @@ def main() -> int:
     """Start the processes and wait for them."""
     run_dir, processes = sys.argv[1], int(sys.argv[2])
     folder = Path(run_dir) / GROUP
-    # Nothing else would end it if the launcher was killed, which then leaves the folder of the job to it.
-    watch = (sys.stdin.fileno(), signal.SIGKILL, partial(shutil.rmtree, folder, ignore_errors=True))
+    store = Path(os.environ[GROUP_STORE])
+    # Nothing else would end it if the launcher was killed, which then leaves both folders to it.
+    watch = (sys.stdin.fileno(), signal.SIGKILL, partial(_remove, folder, store.parent))
     threading.Thread(target=end_with, args=watch, daemon=True).start()
     # Warnings of a batch system are for the run; whoever starts a process passes this on.
     for name in ("SIGUSR1", "SIGUSR2", "SIGXCPU"):
@@ -40,6 +42,7 @@ def main() -> int:
     os.environ |= {
         "OMP_NUM_THREADS": str(cpu_threads(processes)),
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GRACE_SECONDS),
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # it opens a port
     }
     # These take seconds to import, in which the launcher may end.
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs  # noqa: PLC0415 - as above
@@ -48,10 +51,12 @@ def main() -> int:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch  # noqa: PLC0415 - as above
 
     silence_agent()  # the launcher says what happened
+    # By a file, since the agent unpickles what is in its store, and a port would be open to other machines.
     # Called in code: as a command, torchrun only prints which process died and how (decision 0022).
     config = LaunchConfig(
         min_nodes=1, max_nodes=1, nproc_per_node=processes, run_id="group", rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0", local_addr="localhost", max_restarts=0, logs_specs=DefaultLogsSpecs(str(folder)),
+        rdzv_endpoint=str(store.with_name("agent")), rdzv_configs={"store_type": "file"}, local_addr="localhost",
+        max_restarts=0, logs_specs=DefaultLogsSpecs(str(folder)),
     )  # fmt: skip
     try:
         # -P: what lies in the folder where the run was started is not imported.
@@ -63,6 +68,11 @@ def main() -> int:
     except SignalException:  # the launcher ends the agent by SIGTERM, and knows why
         return 1
     return 0
+
+
+def _remove(*folders: Path) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

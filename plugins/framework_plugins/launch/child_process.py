@@ -11,9 +11,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -23,6 +20,7 @@ from framework.api.program import (
     SIGNALS,
     DoesNotFitError,
     Interrupted,
+    handle_signals,
     load_record,
     note_failure,
     pickle_plan,
@@ -94,21 +92,6 @@ def _run(job: bytes, error_file: Path) -> tuple[int, int]:
             except BrokenPipeError:  # it died while it started, and has said why
                 pass
             return process.wait(), passed[0] if passed else 0
-
-
-@contextmanager
-def handle_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Have a function called for the signals that ask a run to end, but for those that somebody else handles."""
-    before = {}
-    if threading.current_thread() is threading.main_thread():  # Python lets no other thread set them
-        for number in SIGNALS:
-            if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:
-                before[number] = signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
 
 
 def _killed(number: int, plan: Plan) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge, Gt
 
-from framework.api import Affects, gpu_count
+from framework.api import Affects, NamesCode, gpu_count
 from framework.api.program import CommandConfig, LaunchConfig
 from framework.api.training import WORKER, Engine, Evaluation, ProcessGroup, outer_member
 
@@ -51,7 +51,7 @@ class SlurmConfig:
     """CPU cores of each node."""
     memory_gb: Annotated[int | None, Gt(0)] = None
     """GB of memory of each node."""
-    more: list[str] = field(default_factory=list)
+    more: Annotated[list[str], NamesCode()] = field(default_factory=list)
     """Other options of sbatch by their long names, `["constraint=a100", exclusive]`."""
 
 
@@ -59,7 +59,7 @@ class SlurmConfig:
 class RayConfig:
     """The nodes of `launch.on=ray`: one, or `launch.nodes`."""
 
-    address: str | None = None
+    address: Annotated[str | None, NamesCode()] = None
     """The cluster: auto, or HOST:PORT. null: what RAY_ADDRESS names, or a new cluster of this machine."""
     gpus: Annotated[int | None, Ge(0)] = None
     """GPUs of each node. null: one for each process, or none with trainer.device=cpu."""
@@ -105,7 +105,7 @@ class GroupConfig(PlacedConfig):
     """How many processes each machine has. null: one for each visible GPU, or those that an outer torchrun starts."""
     nodes: Annotated[int | None, Gt(0)] = None
     """How many machines train together. null: this one, or those on which an outer torchrun starts processes."""
-    rendezvous: Annotated[str | None, Affects.nothing] = None
+    rendezvous: Annotated[str | None, NamesCode(), Affects.nothing] = None
     """HOST:PORT where the machines of `nodes` meet: one of them, and a free port there. The same on each machine."""
     wait_seconds: Annotated[float, Gt(0), Affects.nothing] = 600.0
     """How long machines and processes wait for the others to join, and for the rows of the others."""

@@ -6,6 +6,7 @@ and what the plan needs: GPUs by name and number, nodes, and how nodes find each
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 import sys
@@ -83,11 +84,12 @@ class LaunchFileCommand:
         run_dir = [word for word in given.overrides if override_key(word) == "run_dir"]
         # Without it: what may be in the folder, perhaps on a store, is for the job to read.
         words = [*complete_overrides([word for word in given.overrides if word not in run_dir]), *run_dir]
-        config = load_config(words)
+        config, met = load_config(words), words
         if (config.launch.get("nodes") or 1) > 1 and not config.launch.rendezvous:
             # Where machines meet is known when they run; the file says it.
-            config = load_config([*words, f"launch.rendezvous=HOST:{PORT}"])
-        plan = make_plan(config, overrides=tuple(words))
+            met = [*words, f"launch.rendezvous=HOST:{PORT}"]
+            config = load_config(met)
+        plan = dataclasses.replace(make_plan(config, overrides=tuple(met)), overrides=tuple(words))
         asked = read_plan(plan, given.image, given.secret)
         print(yaml.safe_dump(KINDS[given.kind](asked), sort_keys=False, width=1000), end="")  # noqa: T201
         for notice in notices(plan):

@@ -8,6 +8,7 @@ others are processes like this one, see `outer.py`.
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import shutil
@@ -15,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -42,10 +44,11 @@ from framework_plugins.launch.config import GroupConfig
 from framework_plugins.launch.ended import group_error
 from framework_plugins.launch.helper import Helper, wait_or_kill
 from framework_plugins.launch.meeting import Meeting, meeting, settings, versions
-from framework_plugins.launch.node import start_node
+from framework_plugins.launch.node import on_one_machine, start_node
 from framework_plugins.launch.outer import SAME_ROWS, follow, in_group, rows_of, take_variables
 from framework_plugins.launch.worker import CONTROLS, GROUP, JOB, RESULT, STEPS, STOP, Job, JobRows, open_pipe
 
+log = logging.getLogger(__name__)
 POLL_SECONDS = 0.1
 """Seconds between two looks at whether the group is still there."""
 GRACE_SECONDS = 10
@@ -90,6 +93,12 @@ class GroupLauncher:
         """Take the place that torchrun gives this process: the first runs, the others train with it."""
         self.variables, launch = take_variables(), f"launch={plan.launch.component.name}"
         plan = in_group(plan, me)
+        if me.rank == 0:
+            here = self.variables.get("LOCAL_WORLD_SIZE") == str(me.world)
+            log.warning(
+                "%s: the ports by which these processes meet have no password, and whoever reaches them can run code: "
+                "use a trusted network only%s", launch, f", or start {launch} without torchrun" if here else "",
+            )  # fmt: skip
         with meeting(me, self.variables, self.config.wait_seconds, launch) as self.meeting:
             self.meeting.compare("its versions", versions(), "install the same versions on all machines")
             self.meeting.compare("its settings", settings(plan), "start all processes with the same command")
@@ -114,10 +123,15 @@ class GroupLauncher:
             self.meeting.compare("its rows", rows_of(model, data), SAME_ROWS)
         rows = _job_rows(data.train_groups), _job_rows(data.validation_groups)
         job = Job(pickle_plan(plan), data.store, *rows, run.checkpoint, run.scratch)
-        with _job_folder(plan) as folder:
+        # The one folder is where the run is, the other on a disk of this machine, which can lock files.
+        with _job_folder(plan) as folder, tempfile.TemporaryDirectory(prefix="framework-group-") as place:
             (folder / JOB).write_bytes(pickle.dumps(job))
+            store = Path(place, "workers")
             if self.meeting:
-                self.variables |= self.meeting.start({"checkpoint": str(run.checkpoint), "scratch": str(run.scratch)})
+                task = {"checkpoint": str(run.checkpoint), "scratch": str(run.scratch)}
+                self.variables |= self.meeting.start(task, store)
+            else:
+                self.variables |= on_one_machine(store)
             with _pipe(folder / STEPS) as steps, _pipe(folder / CONTROLS) as controls, self._started(plan) as process:
                 # Steps may still be in the pipe when the process has ended.
                 while process.poll() is None or steps.poll():

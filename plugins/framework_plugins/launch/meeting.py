@@ -14,10 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from framework import FrameworkError, Plan
-from framework.api.training import Member
+from framework.api.training import GROUP_STORE, Member
+from framework_plugins.launch.node import on_one_machine
 from framework_plugins.launch.worker import LostError
 
 POLL_SECONDS = 0.2
@@ -26,6 +28,8 @@ LEAVE_SECONDS = 10
 """Seconds that the first process waits at its end for the others, so that they learn of it."""
 COMPUTING = ("framework", "torch", "transformers", "peft", "trl", "accelerate", "bitsandbytes", "tokenizers", "numpy")
 """Packages whose versions have to be the same in each process."""
+FOUND = ("MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE", GROUP_STORE, "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+"""Variables by which a process finds the others."""
 NOT_COMPARED = {"logger"}
 """Sections of a config that only the first process uses."""
 SHOWN_DIFFERENCES = 3
@@ -40,10 +44,14 @@ class Meeting:
         address: where the processes reach the first one.
         seconds: how long one waits for the others.
         launch: the option, for messages.
+        one_machine: whether all of them are on this machine.
     """
 
-    def __init__(self, me: Member, store: Any, address: str, seconds: float, launch: str) -> None:
+    def __init__(
+        self, me: Member, store: Any, address: str, seconds: float, launch: str, *, one_machine: bool = False
+    ) -> None:
         self.me = me
+        self.one_machine = one_machine
         self.address = address
         self._store = store
         self._seconds = seconds
@@ -100,17 +108,20 @@ class Meeting:
                     f"process 0 on {first['host']} has {_shown(first['values'], differing)}: {remedy}"
                 )
 
-    def start(self, task: Mapping[str, Any]) -> Mapping[str, str]:
+    def start(self, task: Mapping[str, Any], store: Path) -> Mapping[str, str]:
         """Let the others train, and return the variables by which a process finds them.
 
         The processes that train have a store of their own: in that of torchrun's agent there is what those of an
-        earlier start have left.
+        earlier start have left. On one machine it is a file.
         """
-        # The plan does without torch, which documents the name and does not export it.
-        from torch.distributed import TCPStore  # type: ignore[attr-defined] # noqa: PLC0415
+        if self.one_machine:
+            found = on_one_machine(store)
+        else:
+            # The plan does without torch, which documents the name and does not export it.
+            from torch.distributed import TCPStore  # type: ignore[attr-defined] # noqa: PLC0415
 
-        self._workers = TCPStore(self.address, 0, is_master=True, wait_for_workers=False)
-        found = {"MASTER_PORT": str(self._workers.port), "TORCHELASTIC_USE_AGENT_STORE": str(True)}
+            self._workers = TCPStore(self.address, 0, is_master=True, wait_for_workers=False)
+            found = {"MASTER_PORT": str(self._workers.port), "TORCHELASTIC_USE_AGENT_STORE": str(True)}
         self.tell("task", {**task, "variables": found})
         return found
 
@@ -122,7 +133,9 @@ class Meeting:
         """
         while self.told("task", 0) is None:
             time.sleep(POLL_SECONDS)
-        task: Mapping[str, Any] = self.told("task", 0)
+        task: dict[str, Any] = self.told("task", 0)
+        if "variables" in task:  # whoever reaches the port can write there, and some variables run code
+            task["variables"] = {name: task["variables"][name] for name in FOUND if name in task["variables"]}
         if "failed" in task:
             raise LostError(f"{self._launch}: process 0 has ended with an error, which its machine prints")
         return task or None
@@ -234,7 +247,8 @@ def meeting(me: Member, variables: Mapping[str, str], seconds: float, launch: st
         ) from error
     # The agent's store outlives a restart, and still has what the processes of that start told.
     prefix = f"framework/{variables.get('TORCHELASTIC_RESTART_COUNT', '0')}"
-    joined = Meeting(me, PrefixStore(prefix, store), address, seconds, launch)
+    one_machine = variables.get("LOCAL_WORLD_SIZE") == str(me.world)
+    joined = Meeting(me, PrefixStore(prefix, store), address, seconds, launch, one_machine=one_machine)
     failed = True
     try:
         yield joined

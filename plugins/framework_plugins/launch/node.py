@@ -13,10 +13,12 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import closing, suppress
+from pathlib import Path
 
 from framework import FrameworkError, Plan
 from framework.api import cpu_threads
 from framework.api.program import Interrupted
+from framework.api.training import GROUP_STORE
 from framework_plugins.launch.config import GroupConfig
 
 
@@ -84,6 +86,15 @@ def silence_agent() -> None:
     logger = logging.getLogger("torch.distributed.elastic")
     logger.propagate = False
     logger.addHandler(logging.NullHandler())
+
+
+def on_one_machine(store: Path) -> dict[str, str]:
+    """Return the variables of processes on one machine: a file, in a folder of this user only, instead of a port.
+
+    What gloo and NCCL send needs ports, which are those of the loopback device.
+    """
+    loopback = interface_of("127.0.0.1")
+    return {GROUP_STORE: str(store), "GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback}
 
 
 def is_here(host: str, place: str) -> bool:

@@ -17,10 +17,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from framework import FrameworkError, Plan, Selection, Stage
-from framework.api.program import Interrupted, read_run
+from framework.api.program import Interrupted, handle_signals, read_run
 from framework.api.training import WORKER, Backend, Member, NumberedRows, TokenGroup, TrainRun
 from framework_plugins.launch.checks import GROUP_VARIABLE, is_continued
-from framework_plugins.launch.child_process import handle_signals
 from framework_plugins.launch.meeting import Meeting
 from framework_plugins.launch.worker import nobody, noticing_loss
 

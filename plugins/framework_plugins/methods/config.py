@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt, Interval
 
-from framework.api import Affects
+from framework.api import Affects, NamesCode
 from framework.api.training import LossConfig, MethodConfig, PassCost, Rates, Role, SamplingParams
 
 LABEL = "desirable"
@@ -328,7 +328,7 @@ class GrpoConfig(SamplingConfig):
     """The standard deviation that an advantage is divided by: of its group, of all answers of the step, or none."""
     mask_truncated_completions: Annotated[bool, OF_LOSS] = False
     """Learn nothing from an answer that was cut; its reward still counts for its group."""
-    environment: Annotated[str | None, OF_LOSS] = None
+    environment: Annotated[str | None, NamesCode(), OF_LOSS] = None
     """A class whose methods are tools, as TRL's `environment_factory`: `./file.py:Class` or `package.module:Class`."""
     max_tool_calling_iterations: Annotated[int | None, Ge(1), OF_LOSS] = None
     """Turns with calls of tools in an answer. null: as many as `max_completion_length` leaves room for."""

@@ -1,12 +1,23 @@
 """A config from somebody else runs no code: not by Hydra, not by logging, not by variables of the environment."""
 
+import dataclasses
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hydra.types import RunMode
 
 from framework import FrameworkError
-from framework.plan.load import load_hydra, load_plan
+from framework.api.component import GROUPS
+from framework.api.fields import fields
+from framework.api.registry import components
+from framework.api.schema import RunConfig
+from framework.cli.arguments import complete_overrides
+from framework.plan.load import load_hydra, load_plan, saved_plan
+from framework.rundir.folder import WritableRunFolder
+from framework.rundir.read import read_run
+from framework.sweep.check import check_sweep
 from tests.support.project import project
 
 HEAD = "# @package _global_\nhydra:\n  "
@@ -97,16 +108,78 @@ def test_the_program_refuses_it_before_anything_is_made(evil: Path, words: list[
     assert (result.code, result.out, [path.name for path in folder.iterdir()]) == (2, "", ["conf"])
 
 
-@pytest.mark.parametrize("setting", ["include_path: evil", "tasks: [evil/task.yaml]"])
-def test_tasks_that_may_call_python_are_named_on_the_command_line_only(evil: Path, setting: str) -> None:
-    defaults = "# @package _global_\ndefaults:\n  - override /evaluator: [lm_eval]\n"
-    evil.write_text(f"{defaults}evaluator:\n  lm_eval:\n    {setting}\n", encoding="utf-8")
+TOOLS = """
+from pathlib import Path
+Path("ran").touch()
+class Game:
+    def reset(self): pass
+    def get_reward(self): return 1.0
+"""
+NAMING = {
+    "plugins": "[evil/tools.py]",
+    "model.trust_remote_code": "true",
+    "method.environment": "evil/tools.py:Game",
+    "evaluator.lm_eval.include_path": "evil",
+    "evaluator.lm_eval.tasks": "[evil/task.yaml]",
+    "exporter.gguf.llama_cpp_dir": "evil",
+    "exporter.gguf_adapter.llama_cpp_dir": "evil",
+    "launch.rendezvous": "evil:1",
+    "launch.ray.address": "evil:1",
+    "launch.slurm.more": "[export=PYTHONPATH=evil]",
+}
+"""The settings that name code, each with a value."""
+CHOICES = {
+    "method": "grpo", "evaluator": "[lm_eval]", "exporter": "[gguf,gguf_adapter]", "launch": "ddp", "reward": "[length]"
+}  # fmt: skip
+
+
+def test_the_settings_that_name_code_are_those_that_are_tried_here() -> None:
+    marked = {field.name for field in fields(RunConfig) if field.type.code}
+    for group in GROUPS.values():
+        for name, component in components(group.name).items():
+            place = f"{group.name}.{name}" if group.several else group.name
+            marked |= {f"{place}.{key}" for key in _marked(component.schema)}
+    assert marked == {*NAMING}
+
+
+def _marked(schema: type) -> Iterator[str]:
+    for field in fields(schema):
+        if field.type.code:
+            yield field.name
+        if dataclasses.is_dataclass(field.type.base):
+            yield from (f"{field.name}.{key}" for key in _marked(field.type.base))
+
+
+@pytest.mark.parametrize("key", NAMING)
+def test_a_file_of_the_user_names_no_code(evil: Path, key: str) -> None:
+    (evil.parents[2] / "evil" / "conversion").mkdir(parents=True)
+    (evil.parents[2] / "evil" / "tools.py").write_text(TOOLS, encoding="utf-8")
+    (evil.parents[2] / "evil" / "conversion" / "__init__.py").write_text(TOOLS, encoding="utf-8")
+    lists = "".join(f"  - override /{group}: {choice}\n" for group, choice in CHOICES.items())
+    nested = ": {".join(key.split(".")) + f": {NAMING[key]}" + "}" * key.count(".")
+    evil.write_text(f"# @package _global_\ndefaults:\n{lists}{nested}\n", encoding="utf-8")
     words = ["+experiment=[quickstart,evil]", "stages=[plan]"]
-    with pytest.raises(
-        FrameworkError, match=r"evaluator\.lm_eval: evil.* may run Python code: a config cannot name it"
-    ):
+    told = rf"^conf/experiment/evil\.yaml:8: {re.escape(key)}={re.escape(NAMING[key])} runs code, which only"
+    with pytest.raises(FrameworkError, match=told):
         load_plan(words)
-    word = "evaluator.lm_eval.include_path=evil" if "path" in setting else "evaluator.lm_eval.tasks=[evil/task.yaml]"
-    with pytest.raises(FrameworkError) as caught:  # that there is no such folder
-        load_plan([*words, word])
-    assert "may run Python" not in str(caught.value)
+    assert not (evil.parents[2] / "ran").exists()
+
+
+def test_what_is_typed_may_name_code_and_so_may_a_run_that_is_repeated(evil: Path) -> None:
+    """The run has recorded its words; to open its model, its settings are read."""
+    (evil.parents[2] / "tools.py").write_text(TOOLS.replace('Path("ran").touch()\n', ""), encoding="utf-8")
+    evil.write_text("# @package _global_\ndefaults:\n  - override /method: grpo\n", encoding="utf-8")
+    words = ["+experiment=[quickstart,evil]", "reward=[length]", "method.environment=tools.py:Game", "stages=[plan]"]
+    plan = load_plan([*words, "run_dir=r"])
+    assert plan.config["method"]["environment"] == "tools.py:Game"
+    WritableRunFolder.create(plan)
+    assert saved_plan(read_run("r")).config["method"]["environment"] == "tools.py:Game"
+    assert load_plan(complete_overrides(["run_dir=r"])).config["method"]["environment"] == "tools.py:Game"
+
+
+def test_values_to_try_in_a_file_name_no_code(evil: Path) -> None:
+    params = "hydra:\n  sweeper:\n    params: {method.environment: 'evil.py:A,evil.py:B'}\n"
+    evil.write_text(f"# @package _global_\ndefaults:\n  - override /method: grpo\n{params}", encoding="utf-8")
+    words = ["-m", "+experiment=[quickstart,evil]", "reward=[length]"]
+    with pytest.raises(FrameworkError, match=r"method\.environment=evil\.py:A runs code, which only the command line"):
+        check_sweep(words)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -111,6 +113,71 @@ def test_a_signal_that_is_ignored_stays_ignored(
     pipeline.run(testing.plan(words, run_dir=tmp_path))
     assert signal.signal(signal.SIGHUP, before) is signal.SIG_IGN
     assert status(tmp_path)["state"] == "finished"
+
+
+def wait_long() -> None:
+    time.sleep(60)
+
+
+def ended_child() -> int:
+    """Start a child and end it, as whoever limits the time of generated code does; return its exit code."""
+    child = multiprocessing.get_context("fork").Process(target=wait_long)
+    child.start()
+    child.terminate()
+    child.join(10)
+    code = child.exitcode
+    if code is None:
+        child.kill()
+    return -1000 if code is None else code
+
+
+def pooled() -> list[int]:
+    """Compute in other processes, which the end of the pool ends by SIGTERM."""
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        return pool.map(abs, [-1, -2])
+
+
+def left_child() -> int:
+    """Fork, and leave the child's work by `sys.exit`, which goes through all that the run has begun."""
+    if (child := os.fork()) == 0:
+        sys.exit(7)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("phase", "work", "result"),
+    [
+        ("data", ended_child, -signal.SIGTERM),
+        ("data", pooled, [1, 2]),
+        ("train", ended_child, -signal.SIGTERM),
+        ("train", pooled, [1, 2]),
+        ("train", left_child, 1),
+    ],
+)
+def test_a_child_that_a_plugin_forks_is_not_the_run(
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    phase: str,
+    work: Callable[[], object],
+    result: object,
+) -> None:
+    name, _ = PHASES[phase]
+    original, results, states = getattr(EchoModel, name), list[object](), list[str]()
+
+    def called(*arguments: Any, **named: Any) -> Any:
+        if not results:
+            results.append(work())
+            states.append(status(tmp_path)["state"] if phase == "train" else "running")
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(EchoModel, name, called)
+    pipeline.run(testing.plan(words, run_dir=tmp_path))
+    assert results == [result]
+    assert (states, status(tmp_path)["state"]) == (["running"], "finished")
+    assert "interrupted" not in "".join(capfd.readouterr())
 
 
 HANGS_UP = """

@@ -110,6 +110,18 @@ def test_a_holder_that_gives_signs_of_life_keeps_the_folder(
     assert capsys.readouterr().err == ""
 
 
+def test_of_two_starts_the_later_one_does_not_begin_when_the_first_ends(
+    monkeypatch: pytest.MonkeyPatch, start: Starts
+) -> None:
+    """It would replace what the first has done by a run with its own settings, which a folder refuses at once."""
+    monkeypatch.setattr(lease, "DEAD_AFTER_SECONDS", 5)
+    held = start(Store(RUN), 1)
+    threading.Timer(0.1, held.release).start()
+    with pytest.raises(FrameworkError, match=r"process \d+ on \S+ worked there until a moment ago\nStart again"):
+        start(Store(RUN), 2)
+    start(Store(RUN), 2).check()
+
+
 def test_a_killed_holder_blocks_for_a_while_only_and_learns_of_it_if_it_was_only_suspended(start: Starts) -> None:
     suspended = start(Store(RUN), 1)
     for waits in (True, False):  # the second of these starts is on the machine of the first

@@ -42,6 +42,8 @@ class Remote(MemoryFileSystem):
         return str(super()._strip_protocol(path.removeprefix("tested://")))
 
     def put_file(self, lpath: str, rpath: str, **words: Any) -> None:
+        if callback := words.get("callback"):
+            callback.set_size(1)  # as S3's does when it begins
         type(self).asked("put", rpath)
         super().put_file(lpath, rpath, **words)
 
@@ -346,6 +348,75 @@ def test_a_store_that_cannot_be_used_is_refused_in_two_lines(
     assert (len(lines) == 1) if not fix else lines[1].startswith(fix)
     assert tested.store == {}
     assert [*(tmp_path / "one").rglob("*.json")] == []
+
+
+def test_a_store_that_answers_and_refuses_to_write_holds_up_the_end_no_longer_than_the_setting(
+    tested: type[Remote], place: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its quota is used up, say: each try begins, and nothing is taken."""
+    folder = place("one")
+    began = time.monotonic()
+
+    def asked(what: str, path: str) -> None:
+        if what == "put" and not path.endswith(".lock"):
+            raise OSError(errno.EDQUOT, "Disk quota exceeded", path)
+
+    def fills_it() -> None:
+        with mirrored(RUN, folder, 0.3):
+            write(folder, {"overrides.json": "[]", "plan.json": "{}", "data.json": "1"})
+            monkeypatch.setattr(tested, "asked", asked)
+
+    with pytest.raises(FrameworkError) as ended:
+        fills_it()
+    assert time.monotonic() - began < 5
+    first, second = str(ended.value).splitlines()
+    assert first.startswith(f"{RUN} does not have all of the run: OSError: [Errno 122] Disk quota exceeded")
+    assert second.startswith(f"The rest is in {folder}: send it with `")
+    wait_for_threads()
+    monkeypatch.setattr(tested, "asked", lambda *_: None)
+    with mirrored(RUN, folder, 5):
+        pass
+    assert {*read_index(Store(RUN).read(store.INDEX) or b"", "").files} == {"overrides.json", "plan.json", "data.json"}
+
+
+def test_a_store_that_deletes_nothing_has_all_of_a_run(
+    tested: type[Remote],
+    place: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def asked(what: str, _: str) -> None:
+        if what == "remove":
+            raise PermissionError("Access Denied")
+
+    monkeypatch.setattr(tested, "asked", asked)
+    folder = place("one")
+    for step in (1, 2):
+        with mirrored(RUN, folder, 5):
+            write(folder, {"overrides.json": "[]", "plan.json": "{}", **checkpoint(step)})
+            shutil.rmtree(folder / f".resume/step-{step - 1}", ignore_errors=True)
+    index = read_index(Store(RUN).read(store.INDEX) or b"", "")
+    assert {*index.files} == {"overrides.json", "plan.json", *checkpoint(2)}
+    told = f"{RUN} deletes nothing, and what is not needed stays: PermissionError: Access Denied"
+    assert {*caplog.messages} == {told}
+
+
+def test_a_folder_in_a_run_and_a_store_that_redirects_without_end_are_refused(
+    tested: type[Remote], place: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with mirrored(RUN, place("one"), 5):
+        write(place("one"), {"overrides.json": "[]", "plan.json": "{}"})
+    inner = f"{RUN}/adapter/x"
+    told = f"^run_dir={inner} is in the run {RUN}: give a folder outside of it$"
+    with pytest.raises(FrameworkError, match=told), mirrored(inner, store.mirror(inner), 5):
+        pass
+
+    def asked(*_: str) -> None:
+        raise RecursionError("maximum recursion depth exceeded")
+
+    monkeypatch.setattr(tested, "asked", asked)
+    with pytest.raises(FrameworkError, match="it redirects without end: check its endpoint and its region"):
+        fetch(RUN)
 
 
 def test_a_sweep_on_a_store_is_refused(tmp_path: Path) -> None:

@@ -94,6 +94,23 @@ def test_the_others_end_if_there_is_nothing_to_train(pair: tuple[Meeting, Meetin
     assert pair[1].task() is None
 
 
+def test_only_the_variables_by_which_processes_meet_are_taken_from_a_port(pair: tuple[Meeting, Meeting]) -> None:
+    variables = {"MASTER_PORT": "1", "LD_PRELOAD": "evil.so"}
+    pair[0].tell("task", {"checkpoint": "c", "scratch": "s", "variables": variables})
+    task = pair[1].task()
+    assert task is not None
+    assert task["variables"] == {"MASTER_PORT": "1"}
+
+
+def test_processes_of_one_machine_meet_by_a_file(tmp_path: Path) -> None:
+    from torch.distributed import HashStore  # type: ignore[attr-defined] # public by torch's documentation
+
+    here = Meeting(Member(0, 2, 0), HashStore(), "a", 0.3, "launch=ddp", one_machine=True)
+    assert here.start({}, tmp_path / "workers") == {
+        "FRAMEWORK_GROUP_STORE": str(tmp_path / "workers"), "GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo",
+    }  # fmt: skip
+
+
 def test_the_others_end_too_if_the_first_fails(pair: tuple[Meeting, Meeting]) -> None:
     pair[1].tell("left", value=True)
     pair[0].leave(failed=True)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import torch
 from accelerate import PartialState
+from torch import distributed
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-from framework.api.training import Engine, ProcessGroup, member
+from framework.api.training import Engine, Member, ProcessGroup, member
 from framework_plugins.hf.machine.hardware import Hardware
 
 CHECKPOINT_WRAPPER = "_checkpoint_wrapped_module"
 """Where FSDP's activation checkpointing keeps a layer, and what it puts into names."""
+TIMEOUT_SECONDS = 1800
+"""How long a process waits for the others, as in transformers' trainer."""
 
 
 def device_for_shards(group: ProcessGroup, machine: Hardware, quantization: Any) -> str:
@@ -35,8 +39,22 @@ def device_for_shards(group: ProcessGroup, machine: Hardware, quantization: Any)
         return "cpu"
     os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}
     os.environ["FSDP_OFFLOAD_PARAMS"] = str(group.cpu_offload).lower()
-    PartialState(cpu=machine.device == "cpu")
+    join_group(me, machine)
     return "cpu" if me.local_rank == 0 else "meta"
+
+
+def join_group(me: Member, machine: Hardware) -> None:
+    """Let the processes of a group reach each other: by a file on one machine, where a port would be open to others.
+
+    accelerate makes the group, and chooses its backend.
+    """
+    if distributed.is_initialized():
+        return
+    meeting: dict[str, Any] = {}
+    if me.store:
+        store = distributed.FileStore(me.store, me.world)
+        meeting = {"store": store, "rank": me.rank, "world_size": me.world}
+    PartialState(cpu=machine.device == "cpu", timeout=timedelta(seconds=TIMEOUT_SECONDS), **meeting)
 
 
 def trained_weights(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Parameter]]:

@@ -53,6 +53,12 @@ class Odd(MemoryFileSystem):
             raise ConnectionResetError("Connection reset by peer")
         if bucket.startswith("flaky") and self.asked % max(2, number) == 0:
             raise TimeoutError
+        if bucket.startswith("quota") and what == "write" and self.asked > number:
+            raise OSError(errno.EDQUOT, "Disk quota exceeded", path)
+        if bucket.startswith("expires") and what in {"write", "remove"} and self.asked > number:
+            raise PermissionError("The provided token has expired")
+        if bucket.startswith("faulty") and what == "write" and self.asked > number:
+            raise OSError("An error occurred (InternalError) when calling the PutObject operation")
         if bucket.startswith("hangs") and self.asked > number:
             time.sleep(60)
 
@@ -61,6 +67,8 @@ class Odd(MemoryFileSystem):
         super().pipe_file(path, value, **({} if "old" in path else {"mode": mode}), **words)
 
     def put_file(self, lpath: str, rpath: str, **words: Any) -> None:
+        if callback := words.get("callback"):
+            callback.set_size(1)  # as S3's does when it begins
         self._ask("write", rpath)
         super().put_file(lpath, rpath, **words)
 
@@ -140,12 +148,14 @@ def _alike(url: str) -> Case:
 
 # ---- stores that refuse and fail
 
+ANSWERING = ("quota", "expires", "faulty")
+"""Stores that answer to the end of a run, and refuse to write from some request on."""
 REFUSING = ("down", "silent", "full", "denied", "unreadable", "absent")
 
 
 @st.composite
 def _failing(draw: DrawFn) -> Case:
-    bucket = draw(st.sampled_from([*REFUSING, "kept", "old", "breaks", "flaky", "hangs"]))
+    bucket = draw(st.sampled_from([*REFUSING, "kept", "old", "breaks", "flaky", "hangs", *ANSWERING]))
     name = bucket if bucket in REFUSING else f"{bucket}{draw(st.integers(0, 60))}"
     url = f"odd://{name}/run"
     line = words("store_seconds=2", f"run_dir={url}", *draw(st.sampled_from([(), ("trainer.save_steps=1",)])))

@@ -17,18 +17,20 @@ from torch.nn.parallel import DistributedDataParallel
 
 from framework import FrameworkError
 from framework.api.training import Engine, Member, ProcessGroup
+from framework_plugins.hf.load.sharded_weights import join_group
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.train.trainer import checkpointing_name
 
 T = TypeVar("T")
 
 
-def trainer_arguments(group: ProcessGroup, machine: Hardware) -> dict[str, Any]:
-    """Return what the trainer's arguments say of a group."""
+def trainer_arguments(group: ProcessGroup, machine: Hardware, me: Member) -> dict[str, Any]:
+    """Return what the trainer's arguments say of a group, and join it."""
+    if group.engine is Engine.fsdp2 and group.cpu_offload:  # accelerate asks here whether they reach each other's CPU
+        os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_OFFLOAD_PARAMS": "true"}
+    join_group(me, machine)
     if group.engine is Engine.ddp:
         return {"ddp_find_unused_parameters": False}
-    if group.cpu_offload:  # accelerate asks here whether the processes have to reach each other from the CPU too
-        os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_OFFLOAD_PARAMS": "true"}
     settings = {
         "version": 2,
         "reshard_after_forward": True,

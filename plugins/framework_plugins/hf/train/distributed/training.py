@@ -271,7 +271,7 @@ class GroupTraining(Training):
         return engine.broadcast_from_first(self.me, lambda: self.checkpoints.newest(rows))
 
     def _arguments(self) -> dict[str, Any]:
-        return engine.trainer_arguments(self.group, self.machine)
+        return engine.trainer_arguments(self.group, self.machine, self.me)
 
     def _score_reference(self, trainer: SupervisedTrainer, rows: Sequence[TokenGroup]) -> None:
         """Wait until the engine is up. With weights in pieces, each step asks the base, its adapter switched off."""

@@ -188,6 +188,7 @@ def test_two_processes_with_fsdp2_go_on_with_what_one_began_and_it_is_exported(
     assert done.result.resumed == 4
     close(alone, done)
     for each in seen():
+        assert each["heard from"] == ["127.0.0.1"]  # gloo's; nobody on another machine reaches the group
         assert each["whole"] == 2 * each["here"] > 0
         assert (each["checkpointed"], each["offload"]) == (0, ["OffloadPolicy"])
         assert (each["head"], each["packing"]) == (True, "tree")
