@@ -188,8 +188,10 @@ class Planner:
         """Return the advice of the core and of every plugin, one sentence each."""
         plan, trains = self.plan, Stage.train in self.stages
         own = rules_of_thumb(plan.data.config, plan.training, plan.warmup, work) if trains else ()
+        notice = gpus.size_notice(plan.config["plan"]["gpu"] or "")
         return [
             *own,
+            *([notice] if notice else []),
             *(text for _, text in self.session.plugins.ask("framework_advice", str, plan=self.plan, work=work)),
         ]
 
@@ -263,7 +265,7 @@ def work(context: PlanContext, rows: KnownRows) -> Work:
 def _least_step_seconds(context: PlanContext, rows: KnownRows, tokens: float, length: float) -> float | None:
     """Return what a step takes at the least; None if nothing is published that would say it."""
     plan, settings = context.plan, context.settings
-    card = speed.card(context.device) if context.used else None
+    card = gpus.card(context.device) if context.used else None
     drawn, several = plan.cost.rollout_tokens, plan.cost.rows > 1
     # Nothing is published of products in fp32, of groups, or of a draw before the training.
     if card is None or settings.wide or settings.processes > 1 or (drawn and not several):
@@ -278,7 +280,7 @@ def _least_step_seconds(context: PlanContext, rows: KnownRows, tokens: float, le
 def _drawing_seconds(context: PlanContext) -> float:
     """Return how long the answers of a step take at most that a method draws; 0 if nothing says it."""
     plan, settings = context.plan, context.settings
-    card = speed.card(context.device) if context.used else None
+    card = gpus.card(context.device) if context.used else None
     if card is None or not plan.cost.rollout_tokens or not settings.answer_rows:
         return 0.0
     params = plan.method.config.sampling(plan.seed)
@@ -289,7 +291,7 @@ def _drawing_seconds(context: PlanContext) -> float:
 def _evaluation_seconds(context: PlanContext, rows: KnownRows) -> float | None:
     """Return how long the answers before and after the training take at most; None if that is not known."""
     plan, settings = context.plan, context.settings
-    card = speed.card(context.device) if context.used else None
+    card = gpus.card(context.device) if context.used else None
     stages = tuple(Stage) if plan.stages == (Stage.plan,) else plan.stages
     times = len({Stage.baseline, Stage.evaluate} & {*stages})
     tokens: int = sum(

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, SCMode
 from framework.api.component import GROUPS
 from framework.api.plan import EVAL_LOSS, LOSSES, PRIMARY, SCORE, WINS, Plan
 from framework.api.protocols import StartsFromAdapter
-from framework.api.schema import Stage
+from framework.api.schema import PlanConfig, Stage
 from framework.api.selection import Selection, as_plain
 from framework.api.text.overrides import override_key
 from framework.config.check import problems
@@ -28,6 +28,7 @@ from framework.hooks.manager import Plugins
 from framework.hooks.session import current
 from framework.hooks.validation import missing_factory
 from framework.rundir.store import mirror
+from framework.util import gpus
 from framework.util.errors import FrameworkError, is_url, unknown
 from framework.util.redact import HIDDEN, redact
 from framework.util.versions import installed
@@ -98,7 +99,7 @@ def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
         store=config.run_dir if config.run_dir is not None and is_url(config.run_dir) else "",
         store_seconds=config.store_seconds,
         objective=config.objective,
-        planning=OmegaConf.to_object(config.plan),
+        planning=_planning(config),
         health=OmegaConf.to_object(config.health),
         verdict=OmegaConf.to_object(config.verdict),
         external_checkpoint=Path(config.checkpoint).expanduser().absolute() if config.checkpoint else None,
@@ -108,6 +109,12 @@ def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
         grace_seconds=config.grace_seconds,
         **chosen,
     )
+
+
+def _planning(config: DictConfig) -> PlanConfig:
+    """Return the settings of the plan, with a GPU by the one name that it has in the table."""
+    planning: PlanConfig = OmegaConf.to_object(config.plan)
+    return dataclasses.replace(planning, gpu=gpus.known_as(planning.gpu or "") or planning.gpu)
 
 
 def _take_settings_of_start(config: DictConfig, overrides: tuple[str, ...], plugins: Plugins) -> None:
@@ -224,6 +231,11 @@ def _own_problems(plan: Plan, plugins: Plugins) -> Iterator[str]:
             f"plugins=[{','.join(unread)}] cannot be set in a file, because plugins are loaded first: give them on the "
             "command line"
         )
+    if gpu := plan.config["plan"]["gpu"]:
+        try:
+            gpus.named(gpu)
+        except FrameworkError as error:
+            yield str(error)
     steps, ratio = plan.training.warmup_steps, plan.training.warmup_ratio
     if steps is not None and ratio is not None:
         yield (
