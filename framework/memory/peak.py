@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 from framework.memory import terms
-from framework.memory.settings import Attention, MemorySettings
+from framework.memory.settings import MemorySettings
 from framework.memory.shape import Shape
 
 BELOW, ABOVE = 0.77, 1.15
@@ -100,7 +100,7 @@ def _parts(shape: Shape, settings: MemorySettings) -> dict[str, float]:
 
 def _phases(shape: Shape, settings: MemorySettings) -> dict[str, float]:
     activations = saved_activations(shape, settings)
-    scored = terms.KEPT_SCORES * terms.scores(shape, settings)
+    scored = terms.kept_scores(shape, settings)
     cast = 0.0 if settings.sharded else terms.cast_weights(shape, settings)  # pieces come in the dtype of products
     whole, patched = terms.gathered(shape, settings), terms.patched(shape, settings)
     copied = terms.trained_parameters(shape, settings) * terms.trained_bytes(settings) / settings.pieces
@@ -122,8 +122,11 @@ def _phases(shape: Shape, settings: MemorySettings) -> dict[str, float]:
     # The last norm's backward pass is over, and where the head is the embedding, its gradient waits for the other one.
     left = activations - (terms.last_norm(shape, settings) if passing else 0)
     left += terms.head_gradient(shape, settings) * shape.tied
-    if not settings.checkpointing and passing:
-        phases["backward"] = left + passing + cast - terms.head_copy(shape, settings) + whole + patched
+    # The MLP's backward pass frees what the last layer's MLP keeps before the gradients of the scores are made.
+    mlp = min(terms.layer(shape, block, settings)[1] for block in shape.counts)
+    gradients = max(passing, terms.scores_backward(shape, settings) - terms.kept_scores(shape, settings) - mlp)
+    if not settings.checkpointing and gradients:
+        phases["backward"] = left + gradients + cast - terms.head_copy(shape, settings) + whole + patched
     if settings.checkpointing:
         # The MLP is finished before attention's backward pass begins.
         layers = [terms.layer(shape, block, settings) for block in shape.counts]
@@ -161,7 +164,7 @@ def saved_activations(shape: Shape, settings: MemorySettings) -> float:
         return states + terms.mask(settings) + terms.last_norm(shape, settings)
     layers = sum(count * sum(terms.layer(shape, block, settings)) for block, count in shape.counts.items())
     attended = sum(count for block, count in shape.counts.items() if block.q)
-    activations = layers + attended * terms.KEPT_SCORES * terms.scores(shape, settings)
+    activations = layers + attended * terms.kept_scores(shape, settings)
     return activations * (1 + settings.heap) + terms.mask(settings) + terms.last_norm(shape, settings)
 
 
@@ -185,10 +188,9 @@ def _held(shape: Shape, settings: MemorySettings, regrown: float) -> float:
     workspace = max(back, terms.loss_forward(shape, settings) + cast)
     if settings.checkpointing:
         count = terms.scores(shape, settings)
-        fits = settings.attention is Attention.eager and terms.held_logits(shape, settings) > 0
-        fits = fits and count <= settings.tokens * shape.vocab
-        raised = terms.RAISED_SCORES if settings.upcast and settings.wide_states else 0.0
-        scored = (terms.FORWARD_SCORES + raised) * count if fits else terms.scores_backward(shape, settings)
+        fits = count <= settings.tokens * shape.vocab and terms.held_logits(shape, settings) > 0
+        forward = (terms.FORWARD_SCORES + terms.raised_scores(settings)) * count
+        scored = forward if fits else terms.scores_backward(shape, settings)
         workspace += terms.largest_layer(shape, settings) + scored
     workspace += terms.patched(shape, settings)
     return saved_activations(shape, settings) + workspace * (regrown if settings.varied else 1.0)

@@ -21,10 +21,12 @@ class Attention(Enum):
     """The attention kernels.
 
     `eager` keeps the score matrices, `sdpa` does not, `grouped` repeats no key heads either, as sdpa without a mask,
-    and `flash` takes 16 bits only.
+    and `flash` takes 16 bits only. `math` is what sdpa without a mask falls back to if heads share keys and flash
+    attention is not available: for fp32, and on GPUs before Ampere. It keeps the score matrices in fp32.
     """
 
     eager = "eager"
+    math = "math"
     sdpa = "sdpa"
     grouped = "grouped"
     flash = "flash"

@@ -15,9 +15,11 @@ from framework.memory.split import devices_of_layers
 
 NF4_BLOCK, CONSTANTS_BLOCK = 64, 256
 """Weights that share a constant, and constants that share one of the second level (arXiv 2305.14314, appendix)."""
-KEPT_SCORES, PASSING_SCORES, RAISED_SCORES = 6.0, 8.0, 1.5
-"""Eager attention, bytes a score: kept are the softmax in fp32 and its 16-bit copy; the backward pass needs the
-gradient by both in fp32 besides; with fp32 states the scores are raised before the mask is added (counted)."""
+KEPT_SCORES = {Attention.eager: 6.0, Attention.math: 4.0}
+"""Bytes of a score that are kept: the softmax in fp32 and, in eager attention, its 16-bit copy (counted)."""
+PASSING_SCORES, RAISED_SCORES = 8.0, 1.5
+"""Bytes of a score: the backward pass needs the gradients by both in fp32 besides; with fp32 states, eager attention
+raises the scores before the mask is added (counted)."""
 FORWARD_SCORES = 9.0
 """Bytes a score of a forward pass that keeps nothing: the scores before and after scaling and mask, and the softmax."""
 REGROWN, MOST_REGROWN = 2.5, 3.5
@@ -95,12 +97,14 @@ def layer(shape: Shape, block: Block, settings: MemorySettings) -> tuple[float, 
     """Return what one layer keeps for its backward pass in attention, and in the MLP.
 
     Attention: e T (2q + 2kv), rotated queries and keys, values and output; 2q in place of 2kv where heads of keys are
-    repeated; e S T for a mask; eager attention its scores. What is in its place: e T k, with k numbers that `blocks.py`
+    repeated, and 12 T q in fp32 in place of three of these in torch's math kernel; e S T for a mask; the scores, where
+    they are matrices. What is in its place: e T k, with k numbers that `blocks.py`
     derives. MLP: 3 e T i, gate before and after SiLU, and up; i counts the features of a token's experts, and each
     gives h more, which are weighted. Norms compute in fp32, and keep what they read: 4 T h each. Inputs of layers are
     kept for gradients of their weights: of base weights that are trained 3h in attention and 2h + i in the MLP;
     LLM.int8() keeps h, and h + i, of frozen ones too. Each adapted layer keeps a copy of its input in the dtype of its
-    product. (Counted by `tests/benchmarks/memory_fake.py`.)
+    product. Each product with a frozen fp32 weight keeps the 16-bit copy that autocast made of it: 2 P. (Counted by
+    `tests/benchmarks/memory_fake.py`.)
     """
     tokens, hidden = settings.tokens, shape.hidden
     if settings.activation_bytes:
@@ -112,7 +116,8 @@ def layer(shape: Shape, block: Block, settings: MemorySettings) -> tuple[float, 
     # The backward pass of bitsandbytes' `MatMul8bitLt` has the input, though only the weight's gradient would need it.
     read, gates = (3, 2) if settings.full else (1, 1) if settings.weights is Weights.int8 else (0, 0)
     mixed = 4 * block.unfused if block.unfused and not settings.kernels else e * block.kept
-    attention: float = tokens * (mixed + e * (read * hidden + 2 * block.q + 2 * keys + masked))
+    attended = 12 * block.q + e * block.q if settings.attention is Attention.math else e * 2 * (block.q + keys)
+    attention: float = tokens * (mixed + attended + e * (read * hidden + masked))
     products = 3 + (1 if gates else 0)
     mlp: float = e * tokens * (gates * hidden + products * block.inner + (1 + (gates > 0)) * block.routed * hidden)
     # Norms that are trained keep what they divided too; in full training without autocast `read` has it already.
@@ -122,7 +127,21 @@ def layer(shape: Shape, block: Block, settings: MemorySettings) -> tuple[float, 
     if not settings.full:
         attention += tokens * _adapted(block.mixer, settings)
         mlp += tokens * _adapted(block.mlp, settings)
+    if copies_frozen(settings):
+        attention += 2.0 * sum(each.inputs * each.outputs for each in block.mixer)
+        mlp += 2.0 * (sum(each.inputs * each.outputs for each in block.mlp) + block.experts * block.expert_parameters)
     return attention, mlp + adapted_experts(block, settings)
+
+
+def copies_frozen(settings: MemorySettings) -> bool:
+    """Whether the backward pass has 16-bit copies of frozen weights: autocast caches those of trained weights only."""
+    return settings.autocast and settings.weights is Weights.fp32 and not settings.full
+
+
+def frozen_head_copy(shape: Shape, settings: MemorySettings) -> float:
+    """Return the 16-bit copy of a frozen fp32 head, from its product to the gradient of the states: 2 V h."""
+    copied = copies_frozen(settings) or (settings.autocast and settings.upcast and not settings.full)
+    return 2.0 * shape.vocab * shape.hidden * copied
 
 
 def _product_bytes(settings: MemorySettings) -> int:
@@ -139,7 +158,8 @@ def _adapted(linears: tuple[Linear, ...], settings: MemorySettings) -> float:
     """
     adapted = [each for each in linears if each.name in settings.targets]
     inputs = sum(each.inputs for each in adapted)
-    if settings.wide or not _copies_inputs(settings):
+    raises_none = _product_bytes(settings) == 4 and not settings.autocast  # noqa: PLR2004 - they are fp32 already
+    if not _copies_inputs(settings) or (raises_none and not settings.dropout and not settings.magnitudes):
         inputs = sum({each.inputs for each in adapted if each.name != "o"})
     kept: float = (2 if settings.autocast else 4) * inputs + settings.dropout * inputs
     if settings.magnitudes:
@@ -222,9 +242,14 @@ def passing(shape: Shape, settings: MemorySettings) -> float:
 
 def scores(shape: Shape, settings: MemorySettings) -> float:
     """Return the number of scores in a layer's attention, H S T, if they are matrices in memory."""
-    if settings.attention is not Attention.eager:
+    if settings.attention not in KEPT_SCORES:
         return 0.0
     return float(shape.heads * settings.length * settings.tokens)
+
+
+def kept_scores(shape: Shape, settings: MemorySettings) -> float:
+    """Return the bytes of the scores that a layer keeps: 6 of each in eager attention, 4 in the math kernel."""
+    return KEPT_SCORES.get(settings.attention, 0.0) * scores(shape, settings)
 
 
 def mask(settings: MemorySettings) -> float:
@@ -235,9 +260,17 @@ def mask(settings: MemorySettings) -> float:
 
 
 def scores_backward(shape: Shape, settings: MemorySettings) -> float:
-    """Return what the backward pass through eager attention needs: 14 bytes a score, 15.5 with fp32 states."""
-    raised = RAISED_SCORES if settings.upcast and settings.wide_states else 0.0
-    return (KEPT_SCORES + PASSING_SCORES + raised) * scores(shape, settings)
+    """Return what the backward pass through attention needs of scores: 14 bytes each, or 12 in the math kernel.
+
+    With fp32 states eager attention needs 15.5.
+    """
+    return kept_scores(shape, settings) + (PASSING_SCORES + raised_scores(settings)) * scores(shape, settings)
+
+
+def raised_scores(settings: MemorySettings) -> float:
+    """Return the bytes of a score that eager attention raises before it adds the mask."""
+    eager = settings.attention is Attention.eager
+    return RAISED_SCORES if eager and settings.upcast and settings.wide_states else 0.0
 
 
 def loss_backward(shape: Shape, settings: MemorySettings) -> float:
@@ -246,13 +279,14 @@ def loss_backward(shape: Shape, settings: MemorySettings) -> float:
     Plain: logits (2 bytes, or 4 of an fp32 head), log-softmax, the gradient by it and by the logits in fp32: 14 or 16
     bytes T V (counted). Chunked: a chunk of these, the learned states and their gradient, 4 T h, in fp32 8 T h; of
     learned tokens only 10 T V if that is less. Of a head that is trained two gradients, 8 V h: one is summed in fp32,
-    and multiplied when the chunks are gone.
+    and multiplied when the chunks are gone. Of a frozen fp32 head autocast's copy.
     """
     size = settings.tokens * shape.vocab
+    copy = frozen_head_copy(shape, settings)
     if settings.loss is Loss.plain:
-        return (12.0 + logits_bytes(settings)) * size
+        return (12.0 + logits_bytes(settings)) * size + copy
     head = head_gradient(shape, settings)
-    return (2 * head or _chunk(shape, settings)) + _learned_states(shape, settings)
+    return (2 * head or _chunk(shape, settings)) + _learned_states(shape, settings) + copy
 
 
 def _learned_states(shape: Shape, settings: MemorySettings) -> float:
@@ -278,9 +312,10 @@ def loss_forward(shape: Shape, settings: MemorySettings) -> float:
 
     Plain: logits, their fp32 copy and the log-softmax. Chunked: as backward, but one gradient of the head and a chunk.
     """
+    copy = frozen_head_copy(shape, settings)
     if settings.loss is Loss.plain:
-        return (8.0 + logits_bytes(settings)) * settings.tokens * shape.vocab
-    return _chunk(shape, settings) + head_gradient(shape, settings) + _learned_states(shape, settings)
+        return (8.0 + logits_bytes(settings)) * settings.tokens * shape.vocab + copy
+    return _chunk(shape, settings) + head_gradient(shape, settings) + _learned_states(shape, settings) + copy
 
 
 def head_copy(shape: Shape, settings: MemorySettings) -> float:

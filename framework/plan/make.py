@@ -18,7 +18,7 @@ from framework.api.component import GROUPS
 from framework.api.plan import EVAL_LOSS, LOSSES, PRIMARY, SCORE, WINS, Plan
 from framework.api.protocols import StartsFromAdapter
 from framework.api.records import Aspect
-from framework.api.schema import FailOn, Stage
+from framework.api.schema import FailOn, PlanConfig, Stage
 from framework.api.selection import Selection, as_plain
 from framework.api.text.overrides import override_key
 from framework.config.check import code_problems, problems
@@ -29,6 +29,7 @@ from framework.hooks.manager import Plugins
 from framework.hooks.session import current
 from framework.hooks.validation import missing_factory
 from framework.rundir.store import mirror
+from framework.util import gpus
 from framework.util.errors import FrameworkError, is_url, unknown
 from framework.util.redact import HIDDEN, redact
 from framework.util.versions import installed
@@ -111,7 +112,7 @@ def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
         store=config.run_dir if config.run_dir is not None and is_url(config.run_dir) else "",
         store_seconds=config.store_seconds,
         objective=config.objective,
-        planning=OmegaConf.to_object(config.plan),
+        planning=_planning(config),
         health=OmegaConf.to_object(config.health),
         verdict=OmegaConf.to_object(config.verdict),
         external_checkpoint=Path(config.checkpoint).expanduser().absolute() if config.checkpoint else None,
@@ -121,6 +122,12 @@ def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
         grace_seconds=config.grace_seconds,
         **chosen,
     )
+
+
+def _planning(config: DictConfig) -> PlanConfig:
+    """Return the settings of the plan, with a GPU by the one name that it has in the table."""
+    planning: PlanConfig = OmegaConf.to_object(config.plan)
+    return dataclasses.replace(planning, gpu=gpus.known_as(planning.gpu or "") or planning.gpu)
 
 
 def _take_settings_of_start(config: DictConfig, overrides: tuple[str, ...], plugins: Plugins) -> None:
@@ -233,9 +240,9 @@ def _reward_problems(method: Selection, rewards: Mapping[str, Selection]) -> Ite
 def _gate_problems(plan: Plan, plugins: Plugins) -> Iterator[str]:
     """Say that `verdict.fail_on` names what this run cannot say."""
     named = plan.verdict.fail_on
-    if not named or set(plan.stages) <= {Stage.plan, Stage.data}:
+    if not named:
         return
-    if Stage.report not in plan.stages:
+    if Stage.report not in plan.intended_stages:
         names = ",".join(each.value for each in named)
         yield f"verdict.fail_on=[{names}] needs the verdict, which the report stage makes: add report to stages"
     aspects = {aspect for choice in plan.evaluator.values() for aspect in choice.config.aspects()}
@@ -255,6 +262,11 @@ def _own_problems(plan: Plan, plugins: Plugins) -> Iterator[str]:
             f"plugins=[{','.join(unread)}] cannot be set in a file, because plugins are loaded first: give them on the "
             "command line"
         )
+    if gpu := plan.config["plan"]["gpu"]:
+        try:
+            gpus.named(gpu)
+        except FrameworkError as error:
+            yield str(error)
     steps, ratio = plan.training.warmup_steps, plan.training.warmup_ratio
     if steps is not None and ratio is not None:
         yield (
@@ -264,7 +276,7 @@ def _own_problems(plan: Plan, plugins: Plugins) -> Iterator[str]:
     yield from _objective_problems(plan.method, plan.loss)
     yield from _reward_problems(plan.method, plan.reward)
     yield from _gate_problems(plan, plugins)
-    if plan.external_checkpoint and Stage.train in plan.stages:
+    if plan.external_checkpoint and Stage.train in plan.intended_stages:
         yield (
             f"checkpoint={plan.config['checkpoint']} is evaluated and exported, not trained: to train on from it, set "
             f"adapter.start={plan.config['checkpoint']}; to evaluate and export it, stages=[evaluate,export,report]"

@@ -8,11 +8,11 @@ that of starting all kernels from Python if that is longer. Hardly any training 
 from __future__ import annotations
 
 import math
-import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from framework.memory import MemorySettings, Shape, Weights, terms
 from framework.memory.terms import trained_parameters
+from framework.util.gpus import Card
 
 FASTEST, SLOWEST = 0.87, 2.68
 """The smallest and the largest factor between a published training and what is worked out here, and a tenth beyond."""
@@ -27,52 +27,6 @@ STORED = {Weights.fp32: 4.0, Weights.half: 2.0, Weights.int8: 4.0, Weights.nf4: 
 fp32 ones are copied once."""
 LOGIT_BYTES = 40
 """Bytes that go through memory for a logit: its fp32 copy is read and written some ten times."""
-
-
-@dataclass(frozen=True)
-class Card:
-    """A GPU: operations a second in 16 bits with sums in fp32, without sparsity, and bytes a second."""
-
-    operations: float
-    bandwidth: float
-
-
-def _card(tera: float, giga: float) -> Card:
-    return Card(tera * 1e12, giga * 1e9)
-
-
-# NVIDIA's data sheets, and its papers on Turing, Ampere, Ada, Hopper and Blackwell.
-CARDS = {
-    "t4": _card(65, 320), "v100": _card(125, 900), "rtx2060": _card(25.8, 336), "rtx2070": _card(29.9, 448),
-    "rtx2080": _card(40.3, 448), "rtx2080ti": _card(53.8, 616), "rtx3060": _card(25.5, 360),
-    "rtx3060ti": _card(32.4, 448), "rtx3070": _card(40.6, 448), "rtx3080": _card(59.5, 760),
-    "rtx3080_12": _card(61.3, 912), "rtx3090": _card(71, 936), "rtx4060": _card(30.2, 272),
-    "rtx4060ti": _card(44.1, 288), "rtx4070": _card(58.3, 504), "rtx4070ti": _card(80.2, 504),
-    "rtx4080": _card(97.5, 717), "rtx4090": _card(165.2, 1008), "rtx5060": _card(38.4, 448),
-    "rtx5060ti": _card(47.4, 448), "rtx5070": _card(61.7, 672), "rtx5070ti": _card(87.9, 896),
-    "rtx5080": _card(112.6, 960), "rtx5090": _card(209.5, 1792), "a10": _card(125, 600), "a10g": _card(70, 600),
-    "a40": _card(149.7, 696), "a6000": _card(154.8, 768), "l4": _card(121, 300), "l40": _card(181, 864),
-    "l40s": _card(362, 864), "rtx6000ada": _card(364.2, 960), "a100": _card(312, 1555),
-    "a100_80": _card(312, 2039), "h100": _card(989, 3350), "h100pcie": _card(756, 2000),
-    "h200": _card(989, 4800),
-}  # fmt: skip
-
-
-BESIDE = r"nvidia|geforce|tesla|generation|sxm\d?|hbm\d?e?|nvl"
-"""Words of a driver that two cards may share."""
-
-
-def card(name: str) -> Card | None:
-    """Return what a card does, by its name here (`rtx4090`) or the driver's (`NVIDIA A100-SXM4-80GB`); None: unknown.
-
-    A name with more to it than memory and slot is another card, such as one for notebooks.
-    """
-    words = [word for word in re.split(r"[\s_-]+", name.lower()) if not re.fullmatch(BESIDE, word)]
-    size = next((found[1] for word in words[1:] if (found := re.fullmatch(r"(\d\d)(?:gi?b)?", word))), "")
-    plain = "".join(word for word in words if not re.fullmatch(r"\d\d(?:gi?b)?", word))
-    plain = re.sub(r"^rtx(?=a\d)", "", plain)
-    known = (CARDS.get(each) for each in (f"{plain}_{size}", plain, plain.removesuffix("pcie")))
-    return next(filter(None, known), None)
 
 
 def flops(shape: Shape, settings: MemorySettings, tokens: float, learned: float, length: float) -> float:

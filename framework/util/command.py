@@ -76,7 +76,14 @@ class CommandParser(argparse.ArgumentParser):
         for word in itertools.takewhile(lambda word: word != "--", words):  # before what is missing is named
             if word.startswith("--") and word.partition("=")[0] not in self.option_names:
                 self.error(unknown("option", word.partition("=")[0], self.option_names))
+        required = [action for action in self._actions if action.option_strings and action.required]
+        for action in required:  # after the other arguments, which may be wrong
+            action.required = False
         parsed, rest = self.parse_known_intermixed_args(words)
+        for action in required:
+            action.required = True
+        if absent := [action.option_strings[0] for action in required if getattr(parsed, action.dest) is None]:
+            self.error(f"the following arguments are required: {', '.join(absent)}")
         for word in rest:
             if word.startswith("-"):
                 self.error(unknown("option", word, self.option_names))

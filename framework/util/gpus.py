@@ -44,22 +44,88 @@ class Gpu:
         return not _word(self.name).removeprefix("tesla").startswith(WITHOUT_BF16)
 
 
-KNOWN = {
-    "t4": 14.56, "v100_16": 15.8, "v100_32": 31.7,
-    "gtx1080ti": 10.9, "rtx2060": 5.8, "rtx2070": 7.8, "rtx2080": 7.8, "rtx2080ti": 10.8,
-    "rtx3060": 11.8, "rtx3060ti": 7.8, "rtx3070": 7.8, "rtx3080": 9.8,
-    "rtx3080_12": 11.8, "rtx3090": 23.7, "rtx4060": 7.8, "rtx4060ti": 7.8,
-    "rtx4060ti_16": 15.7,
-    "rtx4070": 11.7, "rtx4070ti": 11.7, "rtx4080": 15.7, "rtx4090": 23.6,
-    "rtx5060": 7.8, "rtx5060ti_16": 15.6, "rtx5070": 11.6, "rtx5070ti": 15.6,
-    "rtx5080": 15.6, "rtx5090": 31.4,
-    "a10": 22.5, "l4": 22.5, "a40": 44.9, "l40s": 44.9, "a6000": 47.5,
-    "rtx6000ada": 47.5, "a100_40": 39.5, "a100_80": 79.2, "h100": 79.2,
-    "h200": 139.8,
+@dataclass(frozen=True)
+class Card:
+    """What is known of a GPU by its name.
+
+    Attributes:
+        memory: bytes that CUDA offers, a little below what is on the box.
+        operations: a second, in 16 bits with sums in fp32, without sparsity.
+        bandwidth: bytes a second.
+    """
+
+    memory: int
+    operations: float
+    bandwidth: float
+
+
+def _card(gib: float, tera: float, giga: float) -> Card:
+    return Card(round(gib * GIB), tera * 1e12, giga * 1e9)
+
+
+# NVIDIA's data sheets, and its papers on Pascal, Turing, Ampere, Ada, Hopper and Blackwell. The smaller one of two with
+# the same name comes first.
+CARDS = {
+    "t4": _card(14.56, 65, 320), "v100_16": _card(15.8, 125, 900), "v100_32": _card(31.7, 125, 900),
+    "gtx1080ti": _card(10.9, 11.3, 484), "rtx2060": _card(5.8, 25.8, 336), "rtx2070": _card(7.8, 29.9, 448),
+    "rtx2080": _card(7.8, 40.3, 448), "rtx2080ti": _card(10.8, 53.8, 616), "rtx3060": _card(11.8, 25.5, 360),
+    "rtx3060ti": _card(7.8, 32.4, 448), "rtx3070": _card(7.8, 40.6, 448), "rtx3080": _card(9.8, 59.5, 760),
+    "rtx3080_12": _card(11.8, 61.3, 912), "rtx3090": _card(23.7, 71, 936), "rtx4060": _card(7.8, 30.2, 272),
+    "rtx4060ti": _card(7.8, 44.1, 288), "rtx4060ti_16": _card(15.7, 44.1, 288), "rtx4070": _card(11.7, 58.3, 504),
+    "rtx4070ti": _card(11.7, 80.2, 504), "rtx4080": _card(15.7, 97.5, 717), "rtx4090": _card(23.6, 165.2, 1008),
+    "rtx5060": _card(7.8, 38.4, 448), "rtx5060ti": _card(7.8, 47.4, 448), "rtx5060ti_16": _card(15.6, 47.4, 448),
+    "rtx5070": _card(11.6, 61.7, 672), "rtx5070ti": _card(15.6, 87.9, 896), "rtx5080": _card(15.6, 112.6, 960),
+    "rtx5090": _card(31.4, 209.5, 1792), "a10": _card(22.5, 125, 600), "a10g": _card(22.5, 70, 600),
+    "l4": _card(22.5, 121, 300), "a40": _card(44.9, 149.7, 696), "l40": _card(44.9, 181, 864),
+    "l40s": _card(44.9, 362, 864), "a6000": _card(47.5, 154.8, 768), "rtx6000ada": _card(47.5, 364.2, 960),
+    "a100_40": _card(39.5, 312, 1555), "a100_80": _card(79.2, 312, 2039), "h100": _card(79.2, 989, 3350),
+    "h100pcie": _card(79.2, 756, 2000), "h200": _card(139.8, 989, 4800),
 }  # fmt: skip
-"""GiB that CUDA offers, by name: a little below what is on the box."""
 WITHOUT_BF16 = ("t4", "v100", "gtx", "rtx20", "titan", "p100", "p40", "quadrortx", "t1000", "t600")
 """How the names of GPUs before Ampere begin, which have no bf16."""
+ON_THE_BOX = 0.1
+"""How far the memory that CUDA offers may be from the size in a name, as a share of it."""
+BESIDE = r"nvidia|geforce|tesla|generation|sxm\d?|hbm\d?e?|nvl"
+"""Words of a driver that two cards may share."""
+
+
+def known_as(text: str) -> str:
+    """Return the name in `CARDS` of a GPU, given by that (`rtx4090`) or by the driver's (`NVIDIA A100-SXM4-80GB`).
+
+    Of GPUs of several sizes the smallest, if the size is left out; empty if there is none. A name with more to it than
+    memory and slot is another card, such as one for notebooks.
+    """
+    plain, size = _name_and_size(text)
+    for name in (plain, plain.removesuffix("pcie")):
+        for candidate in (f"{name}_{size}", name, *sizes(name)):
+            if candidate in CARDS:
+                return candidate
+    return ""
+
+
+def _name_and_size(text: str) -> tuple[str, str]:
+    words = [word for word in re.split(r"[\s_-]+", text.lower()) if not re.fullmatch(BESIDE, word)]
+    size = next((found[1] for word in words[1:] if (found := re.fullmatch(r"(\d\d)(?:gi?b)?", word))), "")
+    name = "".join(word for word in words if not re.fullmatch(r"\d\d(?:gi?b)?", word))
+    return re.sub(r"^rtx(?=a\d)", "", name), size
+
+
+def sizes(name: str) -> list[str]:
+    """Return the GPUs of one name that differ in memory, the smallest first."""
+    return [each for each in CARDS if each.partition("_")[0] == name]
+
+
+def card(text: str) -> Card | None:
+    """Return what a GPU does, by its name; None: not known."""
+    return CARDS.get(known_as(text))
+
+
+def size_notice(text: str) -> str:
+    """Say which size is planned for if `plan.gpu` leaves open which; empty if it does not."""
+    word, chosen = _word(text), known_as(text)
+    if not chosen or word in CARDS or word != chosen.partition("_")[0]:
+        return ""
+    return f"{text} is {' or '.join(sizes(word))}: planned for {chosen}, the smaller one"
 
 
 def named(text: str) -> Gpu:
@@ -68,18 +134,17 @@ def named(text: str) -> Gpu:
     Raises:
         FrameworkError: it is neither.
     """
-    word = _word(text)
-    if word in KNOWN:
-        size = round(KNOWN[word] * GIB)
-        return Gpu(word, size, size)
+    word, size = _word(text), _name_and_size(text)[1]
+    if (name := known_as(text)) and (not size or abs(CARDS[name].memory / GIB / int(size) - 1) < ON_THE_BOX):
+        return Gpu(name, CARDS[name].memory, CARDS[name].memory)
     written = re.fullmatch(r"(\d+(?:\.\d+)?)(gib|gb|g)", word)
     if written and float(written[1]) > 0:
         total = round(float(written[1]) * (1e9 if written[2] == "gb" else GIB))
         return Gpu(text, total, total)
-    close = nearest(word, KNOWN)
+    close = nearest(word, CARDS)
     hint = f" Did you mean '{close[0]}'?" if close else ""
     raise FrameworkError(
-        f"plan.gpu={text}: no GPU of that name is known.{hint} Valid: {', '.join(KNOWN)}, or a size such as 24GiB"
+        f"plan.gpu={text}: no GPU of that name is known.{hint} Valid: {', '.join(CARDS)}, or a size such as 24GiB"
     )
 
 

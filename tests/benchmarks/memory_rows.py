@@ -23,7 +23,7 @@ PREDICTED = ("predicted_allocated_gib", "predicted_reserved_gib", "band_low_gib"
 SHAPE = ("hidden", "layers", "heads", "kv_heads", "head_dim", "intermediate", "vocab", "tie_embeddings")
 ATTENTIONS = {
     "eager": Attention.eager,
-    "math": Attention.eager,
+    "math": Attention.math,
     "flash": Attention.flash,
     "flex": Attention.flash,
     "xformers": Attention.flash,
@@ -76,13 +76,22 @@ def settings_of(row: Mapping[str, str]) -> MemorySettings:
         autocast=autocast,
         state_bytes=_states(optimizer),
         copies="fused" not in optimizer and "8bit" not in optimizer,
-        attention=next((kind for word, kind in ATTENTIONS.items() if word in _text(row, "attention")), Attention.sdpa),
+        attention=_attention(row, shape, wide=weights is Weights.fp32 and not autocast),
         checkpointing=saved not in NO,
         offloaded="offload" in saved,
         # Unsloth's own kernels compute the loss in chunks, whatever a table calls it.
         loss=Loss.plain if _text(row, "loss_impl") in {"", "plain"} and "unsloth" not in saved else Loss.chunked,
         varied="varlen" in row.get("notes", ""),
     )
+
+
+def _attention(row: Mapping[str, str], shape: Shape, *, wide: bool) -> Attention:
+    """Return the kernel; torch's own choice for heads that share fp32 keys is its math kernel."""
+    text = _text(row, "attention")
+    raised = row["method"].strip() == "qlora" and _yes(row, "kbit_fp32_upcast")
+    if text == "sdpa" and shape.kv_heads < shape.heads and (wide or raised):
+        return Attention.math
+    return next((kind for word, kind in ATTENTIONS.items() if word in text), Attention.sdpa)
 
 
 def targets_of(text: str) -> tuple[str, ...]:

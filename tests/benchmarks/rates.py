@@ -16,7 +16,8 @@ from pathlib import Path
 from rich.console import Console
 
 from framework.memory import Loss, MemorySettings, Shape, Weights
-from framework.plan.speed import ANSWER_SLOWEST, CARDS, FASTEST, SLOWEST, step_seconds, token_seconds
+from framework.plan.speed import ANSWER_SLOWEST, FASTEST, SLOWEST, step_seconds, token_seconds
+from framework.util.gpus import CARDS
 from tests.benchmarks.memory_rows import settings_of, shape_of
 
 OUT = Console(soft_wrap=True, highlight=False)
@@ -26,11 +27,11 @@ ANSWERS = (
     ("QwenLM/Qwen README.md@03cd81f5", "a100_80", "Qwen-1.8B", Weights.half, 54.09),
     ("QwenLM/Qwen README.md@03cd81f5", "a100_80", "Qwen-7B", Weights.half, 40.93),
     ("QwenLM/Qwen README.md@03cd81f5", "a100_80", "Qwen-14B", Weights.half, 32.22),
-    ("Lightning-AI/litgpt tutorials/resource-tables.md@4839345a", "a100", "Llama-2-7B", Weights.half, 30.97),
-    ("Lightning-AI/litgpt tutorials/resource-tables.md@4839345a", "a100", "Llama-2-7B", Weights.nf4, 19.98),
-    ("Lightning-AI/litgpt tutorials/resource-tables.md@4839345a", "a100", "Llama-2-13B", Weights.half, 24.82),
-    ("Lightning-AI/litgpt tutorials/resource-tables.md@4839345a", "a100", "Llama-2-13B", Weights.nf4, 16.73),
-    ("Lightning-AI/litgpt tutorials/resource-tables.md@4839345a", "a100", "phi-1.5", Weights.half, 42.56),
+    ("Lightning-AI/litgpt tutorials/resource-tables.md@4839345a", "a100_40", "Llama-2-7B", Weights.half, 30.97),
+    ("Lightning-AI/litgpt tutorials/resource-tables.md@4839345a", "a100_40", "Llama-2-7B", Weights.nf4, 19.98),
+    ("Lightning-AI/litgpt tutorials/resource-tables.md@4839345a", "a100_40", "Llama-2-13B", Weights.half, 24.82),
+    ("Lightning-AI/litgpt tutorials/resource-tables.md@4839345a", "a100_40", "Llama-2-13B", Weights.nf4, 16.73),
+    ("Lightning-AI/litgpt tutorials/resource-tables.md@4839345a", "a100_40", "phi-1.5", Weights.half, 42.56),
 )
 """Tokens of a single answer a second, without an adapter."""
 ANSWERING = {

@@ -114,7 +114,7 @@ def test_only_functions_that_read_what_does_not_change_have_a_cache() -> None:
         "    kept[0] += 1",
         "    kept.name = 1",
         "    return lambda: kept.pop()",
-        "    from framework.util import gpus\n    gpus.KNOWN = {}",
+        "    from framework.util import gpus\n    gpus.CARDS = {}",
     ],
 )
 def test_each_way_to_change_a_global_is_found(body: str) -> None:

@@ -16,6 +16,7 @@ from weakref import finalize
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
@@ -23,7 +24,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from framework.api.plan import Plan
 from framework.api.protocols import ModelPlace
-from framework.memory import MemorySettings, Shape, Weights, estimate, terms
+from framework.memory import Attention, MemorySettings, Shape, Weights, estimate, terms
 from framework.memory.peak import saved_activations
 from framework_plugins.hf.load.adapt_model import with_adapter
 from framework_plugins.hf.load.adapter_config import trained_config
@@ -113,11 +114,14 @@ def fake_step(plan: Plan, shape: Shape, settings: MemorySettings) -> FakeStep:
     """Take a step as `trainer=hf` does on a GPU: autocast, fp32 adapters, a loss in chunks over all tokens."""
     lora = trained_config(plan)
     with torch.device("meta"):
-        model: Any = LlamaForCausalLM(_config(shape)).to(_dtype(settings))
+        model: Any = LlamaForCausalLM(_config(shape, settings)).to(_dtype(settings))
         if settings.weights is Weights.nf4:
             _pack(model)
         whole = with_adapter(model, lora, ModelPlace(plan.run_dir, "fake"), cpu_kernels=False) if lora else model
-    with FakeTensorMode(allow_non_fake_inputs=True), _as_on_a_gpu(), rounded_once(model, "cuda"), Live() as live:
+    # A CPU has another kernel for heads that share keys in fp32.
+    kernels = sdpa_kernel(SDPBackend.MATH) if settings.attention is Attention.math else nullcontext()
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    with fake, _as_on_a_gpu(), rounded_once(model, "cuda"), kernels, Live() as live:
         _without_memory(whole, double=settings.double_quant)
         model.train()
         resident, trained = live.now, [weight for weight in whole.parameters() if weight.requires_grad]
@@ -165,11 +169,12 @@ def _dtype(settings: MemorySettings) -> torch.dtype:
     return torch.float32 if settings.weights is Weights.fp32 else torch.bfloat16
 
 
-def _config(shape: Shape) -> LlamaConfig:
+def _config(shape: Shape, settings: MemorySettings) -> LlamaConfig:
     return LlamaConfig(
         hidden_size=shape.hidden, num_hidden_layers=shape.layers, num_attention_heads=shape.heads,
         num_key_value_heads=shape.kv_heads, head_dim=shape.head_dim, intermediate_size=shape.intermediate,
-        vocab_size=shape.vocab, tie_word_embeddings=shape.tied, attn_implementation="sdpa",
+        vocab_size=shape.vocab, tie_word_embeddings=shape.tied,
+        attn_implementation="eager" if settings.attention is Attention.eager else "sdpa",
     )  # fmt: skip
 
 

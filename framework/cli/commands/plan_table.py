@@ -16,7 +16,7 @@ from framework.memory import Estimate, Loss, MemorySettings, Shape, Weights, est
 from framework.plan.fit import PlanContext, changed, preset_shapes
 from framework.plan.load import load_plan
 from framework.util.command import CommandParser, this_program
-from framework.util.gpus import KNOWN, named
+from framework.util.gpus import CARDS, named, size_notice
 from framework.util.host import GIB
 
 LENGTH, RANK = 2048, 16
@@ -65,8 +65,8 @@ class Line:
     @property
     def gpu(self) -> str:
         """The smallest known GPU with enough memory for it."""
-        fitting = (name for name in sorted(KNOWN, key=KNOWN.__getitem__) if named(name).usable >= self.made.high)
-        return next(fitting, "-")
+        ordered = sorted(CARDS, key=lambda name: CARDS[name].memory)
+        return next((name for name in ordered if named(name).usable >= self.made.high), "-")
 
     def plain(self) -> dict[str, str | float]:
         """Return it as JSON can have it."""
@@ -156,9 +156,12 @@ def _show_fitting(gpu: str, *, json_too: bool) -> None:
         lengths = [f"{length:,}" if length else "-" for length in each.longest.values()]
         table.add_row(each.model, f"{each.billions:.1f}", *lengths)
     console = Console(highlight=False, markup=False)
+    card = named(gpu)
     console.print(
-        f"the longest rows, in tokens, that fit {gpu}, {named(gpu).usable / GIB:.1f} GiB free", soft_wrap=True
+        f"the longest rows, in tokens, that fit {card.name}, {card.usable / GIB:.1f} GiB free", soft_wrap=True
     )
+    if notice := size_notice(gpu):
+        console.print(notice, soft_wrap=True)
     console.print(f"with {' '.join(SETTINGS)}", soft_wrap=True)
     console.print(table)
     command = f"{this_program()} model=NAME data=local_file data.path=FILE stages=[plan] plan.gpu={gpu} …"

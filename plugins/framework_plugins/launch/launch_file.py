@@ -24,15 +24,11 @@ from framework_plugins.launch.config import LaunchFileCommandConfig, gpus, nodes
 from framework_plugins.launch.slurm import PORT
 
 SKYPILOT_NAMES = {
-    "a100_40": "A100", "a100_80": "A100-80GB", "v100_16": "V100", "v100_32": "V100-32GB", "l40s": "L40S",
-    "a6000": "RTXA6000", "rtx6000ada": "RTX6000-Ada",
+    "a100_80": "A100-80GB", "v100_32": "V100-32GB", "a6000": "RTXA6000", "rtx6000ada": "RTX6000-Ada", "h100pcie": "H100"
 }  # fmt: skip
-"""What SkyPilot calls a GPU, if it is not its name in capitals."""
-DSTACK_NAMES = {
-    "a100_40": "A100:40GB", "a100_80": "A100:80GB", "v100_16": "V100:16GB", "v100_32": "V100:32GB",
-    "rtx6000ada": "RTX6000Ada",
-}  # fmt: skip
-"""What dstack calls a GPU, if it is not its name in capitals."""
+"""What SkyPilot calls a GPU, if it is not its name in capitals without the size."""
+DSTACK_NAMES = {"rtx6000ada": "RTX6000Ada", "h100pcie": "H100"}
+"""What dstack calls a GPU, if it is not its name in capitals; a size follows it: `A100:40GB`."""
 HERE = ("plan.gpu", "launch.on", "launch.rendezvous")
 """Overrides that are about the plan, or about where it runs."""
 
@@ -120,9 +116,10 @@ def read_plan(plan: Plan, image: str, secrets: Sequence[str]) -> Asked:
 
 
 def notices(plan: Plan) -> Sequence[str]:
-    """Say which files of this machine the run would miss there."""
+    """Say which files of this machine the run would miss there, and which size of a GPU the file asks for."""
     path = str(getattr(plan.data.config, "path", "") or "")
-    found = []
+    typed, gpu = plan.config["plan"]["gpu"] or "", plan.planning.gpu or ""
+    found = [f"plan.gpu={typed}: the file asks for {gpu}"] if gpu.startswith(f"{typed}_") else []
     if path and Path(path).exists():
         found.append(f"data.path={path} is a file of this machine: put it into the image or on a disk of the job")
     if not plan.store and nodes(plan.launch.config) == 1:
@@ -163,7 +160,8 @@ def skypilot(asked: Asked) -> Mapping[str, Any]:
     if asked.gpus:
         if _size(asked.gpu):
             raise FrameworkError(f"plan.gpu={asked.gpu}: SkyPilot asks for a GPU by its name: set plan.gpu=h100")
-        resources["accelerators"] = f"{SKYPILOT_NAMES.get(asked.gpu, asked.gpu.upper())}:{asked.gpus}"
+        name = SKYPILOT_NAMES.get(asked.gpu, asked.gpu.partition("_")[0].upper())
+        resources["accelerators"] = f"{name}:{asked.gpus}"
     task = {"name": _dns(asked.name), "num_nodes": asked.nodes, "workdir": ".", "resources": resources}
     if asked.secrets:
         task["secrets"] = dict.fromkeys(asked.secrets)
@@ -181,7 +179,9 @@ def dstack(asked: Asked) -> Mapping[str, Any]:
     if asked.gpus and (size := _size(asked.gpu)):
         task["resources"] = {"gpu": f"{size}GB..:{asked.gpus}"}
     elif asked.gpus:
-        task["resources"] = {"gpu": f"{DSTACK_NAMES.get(asked.gpu, asked.gpu.upper())}:{asked.gpus}"}
+        name, _, memory = asked.gpu.partition("_")
+        memory = f":{memory}GB" if memory else ""
+        task["resources"] = {"gpu": f"{DSTACK_NAMES.get(name, name.upper())}{memory}:{asked.gpus}"}
     return task
 
 

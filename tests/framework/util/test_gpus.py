@@ -32,13 +32,30 @@ def test_a_gpu_is_known_by_the_names_that_people_write(name: str) -> None:
     assert found.usable == found.total - round(gpus.CONTEXT * GIB)
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "notice"),
+    [
+        ("a10g", "a10g", ""),
+        ("a100", "a100_40", "a100 is a100_40 or a100_80: planned for a100_40, the smaller one"),
+        ("V100", "v100_16", "V100 is v100_16 or v100_32: planned for v100_16, the smaller one"),
+        ("NVIDIA A100-SXM4-80GB", "a100_80", ""),
+        ("NVIDIA H100 80GB HBM3", "h100", ""),
+        ("rtx 3080 12gb", "rtx3080_12", ""),
+        ("24GiB", "24GiB", ""),
+    ],
+)
+def test_a_name_without_a_size_is_the_smaller_gpu(text: str, name: str, notice: str) -> None:
+    assert (gpus.named(text).name, gpus.size_notice(text)) == (name, notice)
+
+
 @pytest.mark.parametrize(("size", "total"), [("24GiB", 24 * 2**30), ("24gb", 24 * 10**9), ("11.5 GiB", 11.5 * 2**30)])
 def test_a_size_is_a_gpu(size: str, total: float) -> None:
     assert gpus.named(size).total == total
 
 
 @pytest.mark.parametrize(
-    ("text", "told"), [("rtx4099", "Did you mean 'rtx4090'?"), ("0GiB", "Valid: t4"), ("x", "24GiB")]
+    ("text", "told"),
+    [("rtx4099", "Did you mean 'rtx4090'?"), ("rtx4090_48", "Valid: t4"), ("0GiB", "Valid: t4"), ("x", "24GiB")],
 )
 def test_what_is_no_gpu_is_reported_with_the_valid_names(text: str, told: str) -> None:
     with pytest.raises(FrameworkError, match=f"plan.gpu={text}: no GPU of that name is known") as error:

@@ -74,6 +74,8 @@ def test_the_command_prints_a_file_and_says_what_the_machine_would_lack(tmp_path
     ("words", "told"),
     [
         (["nomad", "--image", "x"], "nomad"),
+        (["nomad"], "KIND: invalid choice: 'nomad'"),
+        (["dstack", "--image", "x", *WORDS, "plan.gpu=nope"], "plan.gpu=nope: no GPU of that name is known"),
         (["dstack"], "--image"),
         (["dstack", "--image", "x", *WORDS], "set plan.gpu=h100, or trainer.device=cpu for none"),
         (["skypilot", "--image", "x", *WORDS, "plan.gpu=24GiB"], "plan.gpu=24gib: SkyPilot asks for a GPU by its name"),
@@ -103,6 +105,25 @@ def test_several_nodes_meet_at_the_first() -> None:
     assert "torchrun -m framework" in meets["kubeflow"]
     with pytest.raises(FrameworkError):
         KINDS["skypilot"](asked(gpu="24gib"))
+
+
+@pytest.mark.parametrize(
+    ("gpu", "skypilot", "dstack"),
+    [
+        ("a10g", "A10G:1", "A10G:1"),
+        ("a100", "A100:1", "A100:40GB:1"),
+        ("NVIDIA A100-SXM4-80GB", "A100-80GB:1", "A100:80GB:1"),
+        ("rtx4060ti_16", "RTX4060TI:1", "RTX4060TI:16GB:1"),
+    ],
+)
+def test_every_card_of_the_plan_has_its_name_in_a_file(tmp_path: Path, gpu: str, skypilot: str, dstack: str) -> None:
+    place = project(tmp_path)
+    files = [
+        place.run("launch-file", kind, "--image", "x", *WORDS, f"plan.gpu={gpu}") for kind in ("skypilot", "dstack")
+    ]
+    first, second = (yaml.safe_load(done.out)["resources"] for done in files)
+    assert (first["accelerators"], second["gpu"]) == (skypilot, dstack)
+    assert all(("plan.gpu=a100: the file asks for a100_40" in done.err) == (gpu == "a100") for done in files)
 
 
 @pytest.mark.slow

@@ -118,8 +118,11 @@ def plan_passes(
     def of_pass(rows: int, length: int) -> dict[str, Any]:
         # Rows of one pass differ in length, so padding is masked; the kernels of sequences take no mask of pairs.
         masked = on_gpu and not kernels and not unmasked and (shared_prefixes or rows > 1)
-        # With a mask transformers repeats heads of keys.
-        sdpa = Attention.flash if not on_gpu else Attention.sdpa if masked else Attention.grouped
+        # With a mask transformers repeats heads of keys. Without one torch's only kernel for heads that share keys is
+        # flash attention, for 16 bits on Ampere and later GPUs, which are those with bf16; else it takes `math`.
+        fallback = gpu is not None and (wide or not gpu.bf16) and shape.kv_heads < shape.heads and not kernels
+        unmasked_kernel = Attention.math if fallback else Attention.grouped
+        sdpa = Attention.flash if not on_gpu else Attention.sdpa if masked else unmasked_kernel
         return {"rows": rows, "length": length, "masked": masked, "attention": KERNELS.get(config.attention, sdpa)}
 
     fast = not on_gpu and not full and stored in {Weights.half, Weights.fp32} and group is None
@@ -256,14 +259,12 @@ def _evaluated_on(plan: Plan, shape: Shape, settings: MemorySettings, gpu: Gpu |
 
 def _evaluates(plan: Plan) -> bool:
     """Whether the model is run outside its training too; an export that is checked answers prompts."""
-    stages = {*Stage} if plan.stages == (Stage.plan,) else {*plan.stages}
-    return bool({Stage.baseline, Stage.evaluate, Stage.export} & stages)
+    return bool({Stage.baseline, Stage.evaluate, Stage.export} & {*plan.intended_stages})
 
 
 def _answers(plan: Plan, longest: int) -> tuple[int, int]:
     """Return how many prompts are answered at a time, and their tokens with the answer."""
-    trains = Stage.train in plan.stages or plan.stages == (Stage.plan,)
-    if plan.cost.rollout_tokens and trains:  # prompts are answered in each step too
+    if plan.cost.rollout_tokens and Stage.train in plan.intended_stages:  # prompts are answered in each step too
         return plan.trainer.config.per_device_eval_batch_size, longest
     if not {Stage.baseline, Stage.evaluate} & set(plan.stages):
         return 0, 0

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from framework.memory import Shape, estimate
+from framework.memory import Shape, Weights, estimate
 from framework.util.gpus import Gpu
 from framework_plugins.hf.settings.memory_plan import footprint
 from tests.plugins.hf.settings.test_kept import DROPOUT, NF4, NONE, PAD
@@ -21,7 +21,8 @@ KEPT, AGAIN = (f"trainer.gradient_checkpointing={switch}" for switch in ("disabl
     "words",
     [
         (PAD, KEPT), (NONE, KEPT), (PAD, DROPOUT, AGAIN), (PAD, "adapter=dora", KEPT), (PAD, NF4, AGAIN),
-        (PAD, "adapter=full", KEPT), (PAD, "trainer.dtype=fp32", KEPT),
+        (PAD, "adapter=full", KEPT), (PAD, "trainer.dtype=fp32", KEPT), (NONE, "trainer.dtype=fp32", KEPT),
+        (NONE, "trainer.dtype=fp32", AGAIN), (NONE, "trainer.attention=eager", KEPT),
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -35,3 +36,13 @@ def test_a_step_on_a_gpu_takes_what_is_planned(words: tuple[str, ...]) -> None:
     large = [name for name in parts if getattr(taken, name) > taken.peak / 20]
     assert [planned[name] for name in large] == pytest.approx([getattr(taken, name) for name in large], rel=0.05)
     assert estimate(SHAPE, settings).allocated == pytest.approx(taken.peak, rel=0.05)
+
+
+@pytest.mark.parametrize("switch", [KEPT, AGAIN])
+def test_each_product_with_a_frozen_fp32_weight_keeps_the_copy_that_autocast_made(switch: str) -> None:
+    made = plan(PAD, switch)
+    half = replace(footprint(made, SHAPE, ROOM, 1024, 0), evaluated_rows=0, answer_rows=0)
+    settings = replace(half, weights=Weights.fp32)
+    taken = fake_step(made, SHAPE, settings)
+    assert estimate(SHAPE, settings).allocated == pytest.approx(taken.peak, rel=0.01)
+    assert taken.kept + taken.loss > 2 * SHAPE.vocab * SHAPE.hidden + (switch == KEPT) * 2 * SHAPE.linear_parameters
