@@ -225,6 +225,9 @@ from framework.util.host import (
 from framework.util.host import (
     threads as cpu_threads,
 )
+from framework.util.nested import (
+    nested_values,
+)
 from framework.util.network import (
     reachable,
 )
@@ -402,6 +405,7 @@ __all__ = [
     "missing",
     "model_name",
     "nearest",
+    "nested_values",
     "number",
     "outcome_text",
     "override_key",

@@ -237,7 +237,8 @@ class FormatConfig:
 
     columns: dict[str, str | None] = field(default_factory=dict)
     """Names of fields in your data: `{instruction: question, output: answer}` reads `question` as `instruction`. Text
-    with braces joins columns, `{output: "{category}\\n{answer}"}`; null leaves a field out."""
+    with braces joins columns, `{output: "{category}\\n{answer}"}`; null leaves a field out. Dots lead into objects and
+    lists: `{instruction: inputs.question, output: choices.0.message.content}`."""
     system_prompt: Annotated[str | None, Len(1)] = None
     """A system prompt for conversations that have none."""
     strip: bool = False

@@ -2,7 +2,8 @@ r"""`format.columns` and `format.cluster`: which columns become the fields of a 
 
     format.columns={instruction: Ticket text, output: "{category}\n{reply}"}
 
-reads one column as it is, and joins two others with a line break.
+reads one column as it is, and joins two others with a line break. A name with dots leads into an object or a list:
+`inputs.question`, `choices.0.message.content`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 from framework.api.schema import FormatConfig
 from framework.data.conversation_checks import check_text
 from framework.util.errors import FrameworkError, unknown
+from framework.util.nested import MISSING, nested_values, others, resolve, value_at
 
 SHOWN_CHARACTERS = 40
 """Characters of a value that a message shows."""
@@ -51,7 +53,8 @@ class Columns:
         self._unseen |= {name: f"format.columns.{name}=null" for name in self._left_out}
         if config.cluster is not None:
             self._unseen[config.cluster] = f"format.cluster={config.cluster}"
-        self._first: list[str] | None = None
+        self._nested = any("." in column for origin in self._origins.values() for column in origin.columns)
+        self._first: Mapping[str, Any] | None = None
 
     def read(self, fields: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
         """Return a row with its fields renamed, and what it belongs to; empty if it does not say so.
@@ -59,21 +62,26 @@ class Columns:
         Raises:
             FrameworkError: columns cannot be joined, or what the row belongs to is not valid text.
         """
-        value = None if self._cluster is None else fields.get(self._cluster)
-        cluster = "" if value is None else str(value)
+        value = MISSING if self._cluster is None else value_at(fields, self._cluster)
+        cluster = "" if value in (None, MISSING) else str(value)
         check_text(f"the field '{self._cluster}'", cluster)
         return self._renamed(fields), cluster
 
     def _renamed(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
         if self._first is None:
-            self._first = list(map(str, fields))
+            self._first = fields
         if self._unseen:
-            self._unseen = {column: setting for column, setting in self._unseen.items() if column not in fields}
+            self._unseen = {
+                column: setting for column, setting in self._unseen.items() if value_at(fields, column) is MISSING
+            }
         if not self._origins:
             return fields
         present = {name: origin for name, origin in self._origins.items() if origin.is_in(fields)}
-        taken = {*present, *self._left_out, *(column for origin in present.values() for column in origin.columns)}
+        columns = {column for origin in present.values() for column in origin.columns}
+        taken = {*present, *self._left_out, *columns}
         renamed = {name: value for name, value in fields.items() if name not in taken}
+        if self._nested:
+            renamed = _without_nested(renamed, fields, columns | self._left_out)
         return renamed | {name: origin.value(fields) for name, origin in present.items()}
 
     def check(self) -> None:
@@ -85,7 +93,18 @@ class Columns:
         if self._first is None:
             return
         for column, setting in self._unseen.items():
-            raise FrameworkError(f"{setting} is in no row: {unknown('column', column, self._first)}")
+            valid = dict.fromkeys([*map(str, self._first), *(path for path, _ in nested_values(self._first))])
+            raise FrameworkError(f"{setting} is in no row: {unknown('column', column, valid)}")
+
+
+def _without_nested(renamed: Mapping[str, Any], fields: Mapping[str, Any], taken: set[str]) -> dict[str, Any]:
+    """Put what the columns leave of an object or a list in its place, by its path: nothing else reads it."""
+    paths = [parts for column in taken if column not in fields and (parts := resolve(fields, column)) is not None]
+    roots = {parts[0] for parts in paths}
+    left = {name: value for name, value in renamed.items() if name not in roots}
+    for root in roots - taken:
+        left |= others(fields[root], [parts[1:] for parts in paths if parts[0] == root], root)
+    return left
 
 
 @dataclass(frozen=True)
@@ -97,22 +116,22 @@ class _Origin:
     parts: tuple[tuple[str, str | None], ...] = ()
 
     def is_in(self, fields: Mapping[str, Any]) -> bool:
-        return any(column in fields for column in self.columns)
+        return any(value_at(fields, column) is not MISSING for column in self.columns)
 
     def value(self, fields: Mapping[str, Any]) -> Any:
         if not self.parts:
-            return fields[self.columns[0]]
+            return value_at(fields, self.columns[0])
         return "".join(text if column is None else f"{text}{self._text(fields, column)}" for text, column in self.parts)
 
     def _text(self, fields: Mapping[str, Any], column: str) -> str:
-        value = fields.get(column)
+        value = value_at(fields, column)
         if isinstance(value, str):
             return value
         # As JSON, so that true is `true` and 1.0 is `1.0`; NaN and infinity are not JSON.
         if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
             return json.dumps(value)
         shown = "null" if value is None else repr(value)[:SHOWN_CHARACTERS]
-        found = shown if column in fields else "no such column"
+        found = "no such column" if value is MISSING else shown
         raise FrameworkError(f"{self.setting} needs text or a number in the column '{column}', found {found}")
 
 

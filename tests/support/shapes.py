@@ -35,8 +35,7 @@ HEAD = f"""\
 # Shapes of data
 
 What `data=local_file` with `format=auto` makes of data as people publish them: how a row is read, which of its fields
-nothing reads, or how it is refused. `FIELD` and `…` stand for names of your own. Each shape is a row of this question
-and answer:
+nothing reads, or how it is refused. `…` stands for text of your own. Each shape is a row of this question and answer:
 
 > {ASKED} {ANSWERED}
 
@@ -296,7 +295,96 @@ AUDITED = [
     Shape("OpenAssistant's trees", TREE),
 ]  # fmt: skip
 """Further data sets of the Hub, labels of answers and turns, and what chat programs export."""
-SHAPES = (*FINDINGS, *SEARCHED, *AUDITED)
+FORMS = ("Timestamp", "What is your question?", "What is the ideal answer?")
+WHATSAPP = "[31.12.23, 21:41:03] Anna: Hi\n[31.12.23, 21:41:09] Bob: Hello\n[31.12.23, 21:42:00] Anna: Bye\n"
+SUBTITLES = "1\n00:00:01,000 --> 00:00:04,000\nHello\n\n2\n00:00:05,000 --> 00:00:06,000\nBye\n"
+STORED = {"index": 0, "message": {"role": "assistant", "content": ANSWERED}, "finish_reason": "stop"}
+
+
+def _with_answer(part: Any) -> dict[str, Any]:
+    return {"messages": [said()[0], {"role": "assistant", "content": [part, {"type": "text", "text": ANSWERED}]}]}
+
+
+TOOLS_OF_PEOPLE = [
+    Shape("Google Forms", ",".join(FORMS) + f"\n2025/11/30 10:01,{ASKED},{ANSWERED}\n", "rows.csv"),
+    Shape("Two columns in German", f"Frage;Antwort\n{ASKED};{ANSWERED}\n", "rows.csv"),
+    Shape("AI Studio", f"text_input,output\n{ASKED},{ANSWERED}\n", "rows.csv"),
+    Shape("Two columns without a meaning", f"Spalte 1,Spalte 2\n{ASKED},{ANSWERED}\n", "rows.csv"),
+    Shape("A helpdesk", {"id": "1", "Customer message": ASKED, "Our reply": ANSWERED, "Date": "2025-11-30"}),
+    Shape("An answer as an object", {"question": ASKED, "answer": {"text": ANSWERED}}),
+    Shape("An answer as a list", {"question": ASKED, "answer": [ANSWERED]}),
+    Shape("TriviaQA", {"question": ASKED, "answer": {"aliases": ["Lima"], "value": ANSWERED, "type": "Entity"}}),
+    Shape("Langfuse", {"id": "1", "input": {"messages": said()[:1]}, "output": said()[1]}),
+    Shape("LangSmith", {"inputs": {"question": ASKED}, "outputs": {"answer": ANSWERED}, "metadata": {"a": 1}}),
+    Shape("LangSmith, messages", {"inputs": {"messages": said()[:1]}, "outputs": {"messages": said()[1:]}}),
+    Shape("Messages below data", {"id": "1", "data": {"messages": said()}}),
+    Shape("Label Studio", {"id": 1, "data": {"prompt": ASKED}, "annotations": [
+        {"result": [{"value": {"text": [ANSWERED]}, "from_name": "r", "to_name": "p", "type": "textarea"}]}
+    ]}),
+    Shape("Argilla", {"id": "1", "status": "completed", "fields": {"instruction": ASKED}, "responses": {
+        "answer": [{"value": ANSWERED, "user_id": "u"}]
+    }}),
+    Shape("Argilla, flat", {"prompt": ASKED, "answer.responses": [ANSWERED], "answer.responses.users": ["u"]}),
+    Shape("OpenAI, stored completions", {"object": "chat.completion", "messages": said()[:1], "choices": [STORED]}),
+    Shape("OpenAI, request and response", {"request": {"messages": said()[:1]}, "response": {"choices": [STORED]}}),
+    Shape("OpenAI, a batch", {"custom_id": "1", "method": "POST", "body": {"model": "x", "messages": said()[:1]}}),
+    Shape("Prodigy", {"prompt": ASKED, "response": ANSWERED, "answer": "accept", "_task_hash": 1}),
+    Shape("The role bot", {"messages": said(answered="bot")}),
+    Shape("The role prompter", {"messages": said(asked="prompter")}),
+    Shape("Vertex chat, author and content", {"context": "Be brief.", "messages": said("user", "bot", "author")}),
+    Shape("Parquet with a struct of lists", lambda folder: _parquet(folder, "rows.parquet", {
+        "conversations": {"from": ["human", "gpt"], "value": [ASKED, ANSWERED]}
+    })),
+    Shape("Parts of thoughts", _with_answer({"type": "thinking", "thinking": "Peru …", "signature": "x"})),
+    Shape("Parts of OpenAI's responses", {"messages": [
+        {"role": "user", "content": [{"type": "input_text", "text": ASKED}]},
+        {"role": "assistant", "content": [{"type": "output_text", "text": ANSWERED}]},
+    ]}),
+    Shape("Gemini, a functionCall", {"contents": [
+        {"role": "user", "parts": [{"text": ASKED}]}, {"role": "model", "parts": [{"functionCall": CALL}]}
+    ]}),
+    Shape("Rendered by ChatML, in halves", {
+        "prompt": f"<|im_start|>user\n{ASKED}<|im_end|>\n<|im_start|>assistant\n", "completion": f"{ANSWERED}<|im_end|>"
+    }),
+    Shape("An end of a turn in an answer", {"prompt": ASKED, "completion": f"{ANSWERED}</s>"}),
+    Shape("Rendered by Alpaca, in halves", {
+        "prompt": f"### Instruction:\n{ASKED}\n\n### Response:", "completion": ANSWERED
+    }),
+    Shape("Anthropic's old form", {"prompt": f"\n\nHuman: {ASKED}\n\nAssistant:", "completion": f" {ANSWERED}"}),
+    Shape("A dialogue by speakers", {"text": f"User: {ASKED}\nAssistant: {ANSWERED}"}),
+    Shape("Questions and answers, line by line", f"Q: {ASKED}\nA: {ANSWERED}\nQ: So?\nA: Yes.\n", "rows.txt"),
+    Shape("WhatsApp on an iPhone", WHATSAPP, "_chat.txt"),
+    Shape("WhatsApp on Android", re.sub(r"\[(.*?), (\d\d:\d\d):\d\d\]", r"\1, \2 -", WHATSAPP), "_chat.txt"),
+    Shape("Subtitles", SUBTITLES, "film.txt"),
+    Shape("A mark of an image without images", {"messages": [
+        {"role": "user", "content": f"<image>\n{ASKED}"}, said()[1]
+    ]}),
+    Shape("An image as base64", {"messages": [
+        {"role": "user", "content": f"{ASKED} data:image/png;base64,{'iVBORw0K' * 20}"}, said()[1]
+    ]}),
+    Shape("A thumb beside the answer", {"prompt": ASKED, "response": ANSWERED, "thumbs": "down"}),
+    Shape("CSV with CR line ends", f"question,answer\r{ASKED},{ANSWERED}\r", "rows.csv"),
+    Shape("JSON lines with commas", f"{json.dumps(ALPACA)},\n{json.dumps(ALPACA)}\n"),
+    Shape("JSON in JSON", f"{json.dumps(json.dumps(ALPACA))}\n"),
+    Shape("Telegram", {"name": "Anna", "type": "personal_chat", "messages": [
+        {"id": 1, "type": "message", "from": "Anna", "text": "Hi"},
+        {"id": 2, "type": "message", "from": "Bob", "text": "Hello"},
+    ]}),
+    Shape("Discord", {"guild": {"name": "g"}, "messages": [
+        {"id": "1", "content": "Hi", "author": {"name": "anna"}},
+        {"id": "2", "content": "Hello", "author": {"name": "bob"}},
+    ]}),
+    Shape("Slack", {"type": "message", "user": "U1", "text": "Hi", "ts": "1.2"}),
+    Shape("A pair without the worse answer", {"prompt": ASKED, "chosen": ANSWERED}),
+    Shape("A pair of null", {"prompt": ASKED, "chosen": None, "rejected": "No."}),
+    Shape("A pair without a prompt", {"prompt": None, "chosen": ANSWERED, "rejected": "No."}),
+    Shape("A pair beside another prompt", {"prompt": "Why?", "chosen": said(), "rejected": [said()[0], NO]}),
+    Shape("A rank that is not a number", {"prompt": ASKED, "answers": [
+        {"answer": ANSWERED, "rank": 1.0}, {"answer": "No.", "rank": float("nan")}
+    ]}),
+]  # fmt: skip
+"""What tools of people write: forms, trackers of prompts, annotation, chats, subtitles."""
+SHAPES = (*FINDINGS, *SEARCHED, *AUDITED, *TOOLS_OF_PEOPLE)
 
 
 @dataclass(frozen=True)

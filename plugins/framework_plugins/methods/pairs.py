@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import logsigmoid
 
 from framework import FrameworkError
-from framework.api import Example, Measure, MeasureKind, Model
+from framework.api import Example, Measure, MeasureKind, Message, Model
 from framework.api.training import LossValue, Objective, Role, TokenGroup, TokenScores, check_answered
 from framework_plugins.methods.config import ACCURACY, LABEL, MARGIN, PairConfig
 
@@ -46,10 +46,10 @@ class PairMethod(Generic[C]):
             raise FrameworkError(f"{needs} no rejected one: add it, or set method=sft, which learns one answer")
         check_answered(example)
         check_answered(replace(example, messages=example.rejected))
-        if example.messages[_begin(example) :] == example.rejected:
-            raise FrameworkError(
-                f"{needs} the same text as both, which teaches nothing: remove it, or set data.on_bad_row=skip"
-            )
+        chosen = example.messages[_begin(example) :]
+        if _words(chosen) == _words(example.rejected):
+            same = "the same text as both" if chosen == example.rejected else "answers that differ in white space only"
+            raise FrameworkError(f"{needs} {same}, which teaches nothing: remove it, or set data.on_bad_row=skip")
 
     def conversations(self, example: Example) -> Sequence[tuple[Role, Example]]:
         """Return the conversation with the chosen and with the rejected answer."""
@@ -146,6 +146,11 @@ def chosen_loss(scores: TokenScores) -> Tensor:
     """Return what these groups add to the mean loss over all tokens of the chosen answers of the step."""
     tokens = sum(len(group.answer.learned) for group in scores.step)
     return -torch.stack([pair[0].sum() for pair in scores.policy]).sum() / max(1, tokens)
+
+
+def _words(turns: Sequence[Message]) -> list[Message]:
+    """Return turns of which white space does not count."""
+    return [replace(turn, content=" ".join(turn.content.split()), learned=True) for turn in turns]
 
 
 def _begin(example: Example) -> int:

@@ -34,6 +34,44 @@ def test_a_field_is_a_column_or_several_joined(value: str, text: str) -> None:
     assert field(value) == text
 
 
+NESTED = {
+    "inputs": {"question": "Why?", "context": "c"},
+    "choices": [{"message": {"role": "assistant", "content": "So."}}, {"message": None}],
+    "cell": '{"a": {"b": "in JSON"}}',
+    "a.b": {"c": ["dots"]},
+    "list": ["x", "y", "z"],
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "left"),
+    [
+        ("inputs.question", "Why?", {"inputs.context"}),
+        ("choices.0.message.content", "So.", {"choices.0.message.role", "choices.1"}),
+        ("cell.a.b", "in JSON", set()),
+        ("a.b.c.0", "dots", set()),
+        ("list.1", "y", {"list.0"}),
+        ("{inputs.question} {list.0}", "Why? x", {"inputs.context", "list.1"}),
+    ],
+)
+def test_a_path_leads_into_objects_and_lists_and_what_is_left_of_them_keeps_its_path(
+    value: str, text: str, left: set[str]
+) -> None:
+    columns = Columns(FormatConfig(columns={"output": value}))
+    fields, _ = columns.read(NESTED)
+    assert fields["output"] == text
+    assert fields.keys() - NESTED.keys() - {"output"} == left
+    columns.check()
+
+
+@pytest.mark.parametrize(("value", "near"), [("inputs.qestion", "inputs.question"), ("list.7", ""), ("cell.a.x", "")])
+def test_a_path_that_leads_nowhere_is_named_with_the_nearest(value: str, near: str) -> None:
+    columns = Columns(FormatConfig(columns={"output": value}))
+    columns.read(NESTED)
+    with pytest.raises(FrameworkError, match=rf"output={value} is in no row: unknown column '{value}'.*{near}"):
+        columns.check()
+
+
 def test_joined_columns_are_no_fields_of_their_own() -> None:
     columns = Columns(FormatConfig(columns={"output": "{category} {reply}", "stars": None}))
     assert columns.read(ROW)[0].keys() == ROW.keys() - {"category", "reply", "stars"} | {"output"}

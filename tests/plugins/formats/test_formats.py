@@ -181,8 +181,8 @@ def test_plain_text_has_no_turns() -> None:
         ),
         (
             ChatML,
-            {"messages": [{"role": "gpt", "content": "a"}]},
-            "has an unknown role 'gpt'. Valid: ai, assistant, chatbot, developer, function, human, model, system",
+            {"messages": [{"role": "Anna", "content": "a"}]},
+            "has an unknown role 'Anna'. Valid: assistant, bot, developer, gpt, human, model, system, tool, user",
         ),
         (
             ChatML,

@@ -61,25 +61,38 @@ def test_rows_as_they_are_published_have_one_format(kind: str, fields: Fields) -
 
 CODE = "not the text of an answer: make turns of the row with a @formatter in a file of yours, plugins=[./FILE.py], "
 OPTIONS = (
-    'say which field is which, "format.columns={instruction: FIELD, output: FIELD}", or set '
+    "write the question and the answer as text, such as {prompt: …, completion: …}, or set "
     "format=alpaca|chatml|preference|prompt_completion|sharegpt|text"
 )
+SKIPPED = "data.on_bad_row=skip leaves such rows out"
+BESIDE = "write the answer beside it, or let method=grpo draw answers"
 
 
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
-        ({"quest": "?", "reply": "!"}, f"no format fits a row with the fields quest, reply: {OPTIONS}"),
-        ({}, "no format fits a row with the fields (none): say which field is which"),
+        (
+            {"quest": "?", "reply": "!"},
+            'no format fits a row with the fields quest, reply: type "format.columns={instruction: quest, output: rep',
+        ),
+        (
+            {"quest": "?", "rep": "!"},
+            ": if 'quest' asks and 'rep' answers, type \"format.columns={instruction: quest, o",
+        ),
+        ({"a": "?", "b": "!", "c": "."}, ' type "format.columns={instruction: a, output: b}", among 3 texts: a, b, c'),
+        ({"words": "?"}, ": only 'words' has text: \"format.columns={text: words}\" learns it as plain text"),
+        ({"reply": "!"}, ": 'reply' answers, and no field asks: write the question beside it"),
+        ({"a": 1}, f"no format fits a row with the fields a: {OPTIONS}"),
+        ({}, f"no format fits a row with the fields (none): {OPTIONS}"),
         (
             {"messages": []},
             "no format fits a row with the fields messages (format chatml needs a list of turns in 'messages', found "
-            "an empty list): say which",
+            f"an empty list): {SKIPPED}",
         ),
-        ({"conversations": []}, "(format chatml needs a list of turns in 'conversations', found an empty list): say"),
+        ({"conversations": []}, "(format chatml needs a list of turns in 'conversations', found an empty list): dat"),
         (
             {"messages": [{"role": "user"}]},
-            "(format chatml (turn 1 of 'messages') needs the field 'content'; the turn has role): s",
+            "(format chatml (turn 1 of 'messages') needs the field 'content'; the turn has role): '",
         ),
         (
             {"conversations": [{"from": "gpt"}]},
@@ -89,14 +102,20 @@ OPTIONS = (
             {"instruction": "a", "reply": "b"},
             "fields instruction, reply (format alpaca needs the field 'output'): ",
         ),
-        ({"instruction": "a", "output": None}, "(format alpaca needs text in 'output', found null): say which field"),
-        ({"prompt": "a"}, "(format prompt_completion needs the field 'completion'): say which field"),
-        ({"text": 3}, "(format text needs text in 'text', found a number): say which field"),
+        (
+            {"instruction": "a", "output": None},
+            f"needs text in 'output', found null): 'instruction' asks, and no field answers: {BESIDE}",
+        ),
+        (
+            {"prompt": "a"},
+            f"(format prompt_completion needs the field 'completion'): 'prompt' asks, and no field answers: {BESIDE}",
+        ),
+        ({"text": 3}, f"(format text needs text in 'text', found a number): {SKIPPED}"),
         (
             {"text": "good", "label": 1},
             f"no format fits a row with the fields text, label: 'label' is a number, {CODE}",
         ),
-        ({"question": "?", "answers": {"text": ["!"]}}, f": 'answers' is an object, {CODE}"),
+        ({"question": "?", "answers": {"start": [1]}}, f": 'answers' is an object, {CODE}"),
         ({"question": "?", "passage": "p", "answer": True}, f": 'answer' is true, {CODE}"),
         ({"question": "?", "opa": "a", "opb": "b", "cop": 1, "exp": "e"}, f": 'cop' is a number, {CODE}"),
         (
@@ -149,6 +168,14 @@ def test_a_turn_that_is_wrong_further_on_is_reported_by_its_format() -> None:
         ({"inputs": "?", "targets": "!"}, 'type "format.columns={instruction: inputs, output: targets}"'),
         ({"chosen_text": "?", "rejected_text": "!"}, '"format.columns={chosen: chosen_text, rejected: rejected_text}"'),
         ({"content": "words"}, 'type "format.columns={text: content}"'),
+        (
+            {'What\'s "it"?': "?", "The answer": "!"},
+            """type 'format.columns={instruction: '"'"'What\\'"'"'s "it"?'"'"', o""",
+        ),
+        (
+            {"question": "?", "answer": 4},
+            """or learn it as it is, "format.columns={instruction: question, output: '{answ""",
+        ),
         ({"conversations": ["?", "!"]}, "'conversations' does not say who speaks: write its turns as {role: user, con"),
     ],
 )

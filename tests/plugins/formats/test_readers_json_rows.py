@@ -181,8 +181,8 @@ def test_a_table_that_is_one_object_is_refused_with_the_command_that_writes_rows
     [
         (b'{"a": }', "not valid JSON: Expecting value at column 7"),
         (b'{"a": 1', "not valid JSON: Expecting ',' delimiter at column 8"),
-        (b'"text"', "a row is a JSON object with named fields, and this one is a str"),
-        (b"null", "a row is a JSON object with named fields, and this one is a NoneType"),
+        (b'"text"', "a row is a JSON object with named fields, and this one is text"),
+        (b"null", "a row is a JSON object with named fields, and this one is null"),
         (b'{"a": 1, "b": {"c": 1, "c": 2}}', "the key 'c' appears twice in one object"),
         (b'{"a": [{"b": 1, "\\ud800": 1}]}', "the key '\\ud800' is not valid text: surrogates not allowed"),
         (b'{"a": "\xfc"}', "not UTF-8 (invalid start byte): if Excel or Windows wrote it, set data.encoding=cp1252"),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 
 from framework import testing
 from framework.api.plan import Plan
-from framework.data.stage import load_data
 from tests.support.shapes import ANSWERED, ASKED, FINDINGS, PAGE, SHAPES, Shape, outcome, page, shapes_plan
 
 TELLS = {
@@ -36,6 +36,28 @@ TELLS = {
     "PKU-SafeRLHF, two answers": "'response_0' and 'response_1' are answers to the same question",
     "all answers tie": "needs two answers of different rank",
     "Arena, a tie": "which calls neither answer the better one",
+    "in halves": "as rendered text does, and the model's own template is put around it",
+    "An end of a turn": "ends with '</s>'",
+    "by speakers": "a whole dialogue in 'text' ('User:' and 'Assistant:')",
+    "line by line": "each would be a row without the line before it",
+    "WhatsApp": "each would be a row without the message before it",
+    "Subtitles": "numbers and times",
+    "A mark of an image": "'<image>' in a question",
+    "as base64": "'data:image",
+    "A thumb beside": "its label calls unwanted",
+    "CR line ends": "tr '\\r' '\\n' < rows.csv > fixed.csv",
+    "with commas": "sed 's/,[[:space:]]*$//' rows.jsonl > fixed.jsonl",
+    "JSON in JSON": "written by json.dumps twice",
+    "Telegram": "'messages' is a chat between people",
+    "Discord": "'messages' is a chat between people",
+    "Slack": "one message of a chat between people",
+    "without the worse answer": "write the worse answer into 'rejected'",
+    "A pair of null": "needs text in 'chosen', found null",
+    "A pair without a prompt": "needs text in 'prompt', found null",
+    "beside another prompt": "another question in 'prompt' (\"Why?\") than in 'chosen'",
+    "not a number": "needs numbers in 'rank' of 'answers', found NaN",
+    "functionCall": "@formatter",
+    "OpenAI, a batch": "'body.messages' ends with a question, and no field answers it",
 }
 """What must not pass in silence."""
 ADVICE = (
@@ -48,6 +70,8 @@ ADVICE = (
     "iconv",
     "messages",
     "save ",
+    "sed ",
+    "tr ",
     "valid:",
     "Valid:",
 )
@@ -84,15 +108,26 @@ def test_a_shape_is_read_as_it_is_meant_or_refused_with_what_to_do(shape: Shape,
             assert shown in made.line
 
 
-def test_an_override_that_a_refusal_shows_reads_the_row(plan: Plan, tmp_path: Path) -> None:
-    row = {"problem": ASKED, "solution": ANSWERED, "answer": "Lima"}
-    made = outcome(Shape("two answers", row), plan, tmp_path / "refused")
-    override = next(part for part in made.refused.split('"') if part.endswith("output: solution}"))
-    file = tmp_path / "rows.jsonl"
-    file.write_text(json.dumps(row) + "\n", encoding="utf-8")
-    words = ["data=local_file", f"data.path='{file}'", "data.validation_split=0", "audit=[]", override]
-    typed = testing.plan(words, run_dir=tmp_path / "run")
-    model = testing.EchoModel(typed)
-    assert load_data(typed, model).result.train_rows == 1
-    (example,) = model.examples.values()
-    assert [turn.content for turn in example.messages] == [ASKED, ANSWERED]
+LONGER_ANSWERS = {
+    "RACE, with choices", "SAMSum", "CNN/DailyMail", "MBPP", "HumanEval", "The Stack, content", "BoolQ",
+    "problem, solution, answer",
+}  # fmt: skip
+"""Shapes with other texts than the question and the answer of the page."""
+
+
+def test_the_overrides_that_refusals_show_read_the_rows(plan: Plan, tmp_path: Path) -> None:
+    wrong, tried = [], 0
+    for number, shape in enumerate(SHAPES):
+        made = outcome(shape, plan, tmp_path / f"refused{number}")
+        for override in re.findall(r'"(format\.columns=.*?)"', made.refused)[:1]:
+            tried += 1
+            typed = testing.plan(["data=local_file", "data.path=rows.jsonl", override], run_dir=tmp_path / "run")
+            columns = dataclasses.replace(plan, format=typed.format)
+            read = outcome(shape, columns, tmp_path / f"typed{number}")
+            learned = {turns[-1].content for turns in (one.messages for one in read.examples.values()) if turns}
+            if read.data is None or (shape.name not in LONGER_ANSWERS and learned - {ANSWERED}):
+                wrong.append(f"{shape.name}: {override}: {read.line} {learned}")
+            if "FIELD" in made.refused:
+                wrong.append(f"{shape.name}: {made.refused}")
+    assert wrong == []
+    assert tried > 30

@@ -30,6 +30,7 @@ def labelled(label: float) -> Example:
             pair("Lima."),
             "same text as both, which teaches nothing: remove it, or set data.on_bad_row=skip",
         ),
+        ("dpo", pair(" Lima.\n"), "answers that differ in white space only, which teaches nothing: remove it"),
         ("kto", PLAIN, "method=kto learns from .* no label: add one, or set method=sft, which learns every answer"),
         ("kto", pair("Quito."), "a chosen and a rejected one: set method=dpo"),
         ("kto", labelled(0.5), "the label 0.5: write 1 or 0"),

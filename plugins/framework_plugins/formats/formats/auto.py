@@ -5,10 +5,11 @@ from __future__ import annotations
 from framework import FrameworkError
 from framework.api import Example, FallbackFormatter, FormatConfig, Formatter, components
 from framework_plugins.formats.formats import shapes
+from framework_plugins.formats.formats.advice import advice
 from framework_plugins.formats.formats.misread import check_misread
 from framework_plugins.formats.formats.names import DIALOGUE_FIELDS, NEEDS
 from framework_plugins.formats.formats.turns import first_turn
-from framework_plugins.formats.formats.values import Fields, names
+from framework_plugins.formats.formats.values import SKIP, Fields, names
 
 
 class Auto:
@@ -46,27 +47,26 @@ class Auto:
         """Return the name of the one format that fits, and the fields by its names.
 
         Raises:
-            FrameworkError: none or several fit, or the one that fits would misread the row.
+            FrameworkError: none or several fit.
         """
         found = self._found(fields)
         if found is not None:
-            check_misread(*found, shapes.plain_names(fields) or fields)
             return found
         fitting = self.fitting(fields)
         have = f"a row with the fields {names(fields) or '(none)'}"
         if fitting:
             message = f"several formats fit ({', '.join(fitting)}) {have}: set format={'|'.join(fitting)}"
         else:
-            known = shapes.advice(fields)
-            more = (
-                f": {known}"
-                if known
+            reason = self._reason(fields)
+            otherwise = (
+                SKIP
+                if reason
                 else (
-                    ': say which field is which, "format.columns={instruction: FIELD, output: FIELD}", '
-                    f"or set format={'|'.join(self.formats)}"
+                    "write the question and the answer as text, such as {prompt: …, completion: …}, or set "
+                    f"format={'|'.join(self.formats)}"
                 )
             )
-            message = f"no format fits {have}{self._reason(fields)}{more}"
+            message = f"no format fits {have}{reason}: {advice(fields) or otherwise}"
         raise FrameworkError(message)
 
     def _found(self, fields: Fields) -> tuple[str, Fields] | None:
@@ -109,4 +109,6 @@ class Auto:
     def example(self, fields: Fields) -> Example:
         """Let the format that fits do it."""
         name, known = self.recognise(fields)
-        return self.formats[name].example(known)
+        example = self.formats[name].example(known)
+        check_misread(name, shapes.plain_names(fields) or fields, example)
+        return example

@@ -18,9 +18,13 @@ class Dialogue(Format):
     turn: ClassVar[staticmethod[[Fields], Message]]
 
     def matches(self, fields: Fields) -> bool:
-        """Has a list of turns, the first of which fits, and is neither a preference pair nor has a label."""
+        """Has a list of turns, the first of which fits, and is neither a preference pair nor has a label.
+
+        A completion as OpenAI stores it has the answer beside its turns, in `choices`.
+        """
         has_turns = any((turn := turns.first_turn(fields, name)) and self.fits(turn) for name in self.lists)
-        return has_turns and not is_pair(fields) and not is_labelled(fields)
+        stored = "choices" in fields and "message" in (turns.first_turn(fields, "choices") or ())
+        return has_turns and not stored and not is_pair(fields) and not is_labelled(fields)
 
     def read(self, fields: Fields) -> Example:
         """Take the turns as they are; a field `system` counts if no turn has that role."""

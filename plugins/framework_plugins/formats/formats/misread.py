@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-import re
-
 from framework import FrameworkError
+from framework.api import Example
+from framework_plugins.formats import dialogue_text
+from framework_plugins.formats.formats.advice import CHAT_ADVICE
 from framework_plugins.formats.formats.values import Fields, check_media
 
-TEMPLATE_MARKS = re.compile(
-    r"""<[|｜](?:im_(?:start|user|assistant|system)|(?:start_)?header(?:_id|_start)|start_of_role|START_OF_TURN_TOKEN
-        |(?:hy_)?(?:user|assistant|system)|(?:user|assistant|system)_start|turn)[|｜]?>
-    |<start_of_turn>|\[/?INST\]|\[\|(?:user|assistant|system)\|\]|<<SYS>>|<seed:bos>(?:user|assistant|system)
-    |<\|start\|>(?:user|assistant|system|developer)|<(?:extra_id_1|SPECIAL_11)>(?:User|Assistant)|\]~b\](?:user|ai)""",
-    re.VERBOSE | re.IGNORECASE,
-)
-"""How chat templates begin a turn."""
-RENDERED_QUESTION = re.compile(r"###[ ]?(?:Instruction|Human|User|Question):|\n\nHuman:")
-RENDERED_ANSWER = re.compile(r"###[ ]?(?:Response|Assistant|Answer):|\n\nAssistant:")
-"""How turns begin in templates without special tokens; text that has both was rendered by one."""
 TREE_FIELDS = ("parent_id", "parent_message_id")
+AS_MESSAGES = "write its turns as messages (role, content) to learn the answers alone"
 
 
-def check_misread(name: str, known: Fields, fields: Fields) -> None:
-    """Look whether a format would misread a row.
+def check_misread(name: str, fields: Fields, example: Example) -> None:
+    """Look whether a format misreads a row.
 
     Args:
         name: of the format.
-        known: the row by the format's names.
         fields: the row as it came.
+        example: what the format makes of it.
 
     Raises:
-        FrameworkError: it would; says what to do, and the format that takes the row as it is.
+        FrameworkError: it does; says what to do, and the format that takes the row as it is.
     """
     check_media(fields, f"format={name} learns the text only; data.on_bad_row=skip leaves such rows out")
-    if name != "text":
+    if example.text is None:
+        _check_turns(name, example)
         return
-    text = known["text"]
     parent = next((key for key in TREE_FIELDS if key in fields), None)
     if parent is not None or isinstance(fields.get("role"), str):
         key = parent or "role"
@@ -43,17 +34,38 @@ def check_misread(name: str, known: Fields, fields: Fields) -> None:
             f"has one message in 'text' and '{key}' beside it: write each path of the tree from its first message to "
             "an answer as one row of messages (role, content); format=text learns every message as plain text"
         )
-    mark = _mark(text)
-    if mark:
+    if "ts" in fields and "user" in fields:
+        raise FrameworkError(f"is one message of {CHAT_ADVICE}; format=text learns every message as plain text")
+    if mark := dialogue_text.rendered(example.text):
         raise FrameworkError(
-            f"has text that a chat template rendered ({mark!r} in 'text'): write its turns as messages (role, content) "
-            "to learn the answers alone; format=text learns the questions too, and stops where this text does"
+            f"has text that a chat template rendered ({mark!r} in 'text'): {AS_MESSAGES}; format=text learns the "
+            "questions too, and stops where this text does"
+        )
+    if names := dialogue_text.speakers(example.text):
+        raise FrameworkError(
+            f"has a whole dialogue in 'text' ({names[0]!r} and {names[1]!r}): {AS_MESSAGES}; format=text learns the "
+            "questions too"
         )
 
 
-def _mark(text: str) -> str:
-    """Return what shows that a text was rendered; empty if nothing does."""
-    found = TEMPLATE_MARKS.search(text) if "<" in text or "[" in text or "]" in text else None
-    if found is None and (asked := RENDERED_QUESTION.search(text)) and RENDERED_ANSWER.search(text, asked.end()):
-        found = asked
-    return found[0].strip() if found else ""
+def _check_turns(name: str, example: Example) -> None:
+    """Look for parts of rendered text, and for pictures that are written as text."""
+    for turn in (*example.messages, *example.rejected):
+        text = turn.content
+        if turn.role not in ("user", "assistant") or not text:
+            continue
+        answer = turn.role == "assistant"
+        what = "an answer" if answer else "a question"
+        if mark := dialogue_text.half(text, answer=answer):
+            raise FrameworkError(
+                f"has {what} that {'ends' if answer or mark.endswith(':') else 'begins'} with {mark!r}, as rendered "
+                f"text does, and the model's own template is put around it: write what was said without it; "
+                f"format={name} learns it as it is"
+            )
+        if (found := dialogue_text.MEDIA_ADDRESS.search(text)) or (
+            not answer and "<" in text and (found := dialogue_text.IMAGE_MARK.search(text))
+        ):
+            raise FrameworkError(
+                f"has {found[0].strip()[:20]!r} in {what}, a picture or sound that no model reads here: "
+                f"data.on_bad_row=skip leaves such rows out; format={name} learns it as text"
+            )

@@ -14,7 +14,7 @@ SHAREGPT_FIELDS = ("conversations", "conversation", "messages")
 SHARED_FIELDS = ("system", "system_prompt", "tools", "functions")
 """What a row may say besides its turns; plain text has no place for it."""
 
-LABEL_FIELDS = ("label", "kto_tag", "desirable", "thumbs_up")
+LABEL_FIELDS = ("label", "kto_tag", "desirable", "thumbs_up", "thumbs")
 """Fields in which data for KTO say whether an answer is wanted; LLaMA-Factory has the second name."""
 JUDGED_FIELDS = (
     "response_0", "response_1", "better_response_id", "safer_response_id", "response1", "response2",

@@ -7,15 +7,15 @@ is `{"prompt": "say", "chosen": "it", "rejected": "no"}`, with no facts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from framework import FrameworkError
 from framework_plugins.formats.formats.names import RANKED_FIELDS, SHARED_FIELDS
-from framework_plugins.formats.formats.values import Fields, is_object, is_pair, json_type, short_repr
+from framework_plugins.formats.formats.values import SKIP, Fields, is_object, is_pair, json_type, short_repr
 
-SKIP = "data.on_bad_row=skip leaves such rows out"
 ANSWER_KEYS = ("answer", "response", "completion", "output", "text", "content")
 RANKS = {"rank": 1, "overall_score": -1, "pm_score": -1, "score": -1}
 """What says of an answer in a list how good it is, and whether the best one has the least or the most of it."""
@@ -147,8 +147,10 @@ def _best_and_worst(answers: Sequence[Fields], name: str) -> tuple[Any, Any, Map
         ranks = [RANKS[key] * float(answer[key]) for answer in answers]
     except (TypeError, ValueError) as error:
         raise FrameworkError(f"needs numbers in '{key}' of '{name}'") from error
+    if any(map(math.isnan, ranks)):
+        raise FrameworkError(f"needs numbers in '{key}' of '{name}', found NaN: {SKIP}")
     low, high = min(ranks), max(ranks)
-    if not low < high:  # NaN too
+    if not low < high:
         raise FrameworkError(
             f"needs two answers of different {key} in '{name}', and {'it has one' if len(ranks) == 1 else 'all tie'}: "
             f"{SKIP}"

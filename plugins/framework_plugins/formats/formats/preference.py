@@ -5,10 +5,12 @@ from __future__ import annotations
 from framework import FrameworkError
 from framework.api import Example, Message
 from framework_plugins.formats.formats import alpaca, pairs, tools, turns
-from framework_plugins.formats.formats.names import PREFERENCE_QUESTION
+from framework_plugins.formats.formats.names import PREFERENCE_QUESTION, SHAREGPT_FIELDS
 from framework_plugins.formats.formats.prompt_completion import read_turns
-from framework_plugins.formats.formats.values import Fields, Format, is_object, missing, system, text
+from framework_plugins.formats.formats.values import Fields, Format, is_object, missing, short_repr, system, text
 
+QUESTIONS = (*SHAREGPT_FIELDS[:2], *PREFERENCE_QUESTION)
+"""What may ask beside the answers, if neither a prompt nor an instruction does."""
 Messages = tuple[Message, ...]
 
 
@@ -45,13 +47,10 @@ def _common_turns(chosen: Messages, rejected: Messages) -> int:
 def _question(fields: Fields) -> Messages:
     """Return the turns that are beside the answers; none if the answers hold them."""
     if fields.get("prompt") is not None:
-        prompt = fields["prompt"]
-        question = (turns.read_marked_text(prompt) if isinstance(prompt, str) else ()) or read_turns(
-            fields, "prompt", "user"
-        )
+        question = read_turns(fields, "prompt", "user")
     elif fields.get("instruction") is not None:
         return alpaca.question(fields)
-    elif name := next((name for name in ("conversations", "conversation") if turns.first_turn(fields, name)), None):
+    elif name := next((name for name in SHAREGPT_FIELDS[:2] if turns.first_turn(fields, name)), None):
         question = turns.read(turns.unpacked(fields[name]), name, turns.any_turn)
     elif name := next((name for name in PREFERENCE_QUESTION if fields.get(name) is not None), None):
         question = read_turns(fields, name, "user")
@@ -68,7 +67,7 @@ def _conversation(fields: Fields, name: str, question: Messages) -> Messages:
     """
     value = turns.unpacked_turns(fields, name)
     if isinstance(value, str):
-        answer = turns.read_marked_text(value) or (Message("assistant", value),)
+        answer = turns.marked_messages(value) or (Message("assistant", value),)
     elif (isinstance(value, list) and value) or is_object(value):
         answer = turns.read(value if isinstance(value, list) else [value], name, turns.any_turn)
     else:
@@ -77,7 +76,27 @@ def _conversation(fields: Fields, name: str, question: Messages) -> Messages:
         if all(message.role == "system" for message in question):
             raise missing(fields, "prompt")
         return (*question, *answer)
+    _check_question(fields, question, answer, name)
     return _with_system(question, answer, name)
+
+
+def _check_question(fields: Fields, question: Messages, answer: Messages, name: str) -> None:
+    """Look whether the question beside an answer is one of those that the answer's turns hold.
+
+    Raises:
+        FrameworkError: it is not.
+    """
+    asked = {_words(turn) for turn in answer if turn.role == "user"}
+    if any(turn.role == "user" for turn in question) and _words(question[-1]) not in asked:
+        beside = next(field for field in ("prompt", "instruction", *QUESTIONS) if fields.get(field) is not None)
+        raise FrameworkError(
+            f"has another question in '{beside}' ({short_repr(question[-1].content)}) than in '{name}', and only one "
+            f'of both can be learned: repair the row, or leave the field out, "format.columns={{{beside}: null}}"'
+        )
+
+
+def _words(turn: Message) -> str:
+    return " ".join(turn.content.split())
 
 
 def _with_system(context: Messages, answer: Messages, name: str) -> Messages:

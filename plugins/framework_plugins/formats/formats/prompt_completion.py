@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from framework.api import Example, Message
 from framework_plugins.formats.formats import tools, turns
+from framework_plugins.formats.formats.turns import marked_messages
 from framework_plugins.formats.formats.values import Fields, Format, is_labelled, label_facts, system, text
 
 
@@ -19,7 +20,8 @@ class PromptCompletion(Format):
 
     def read(self, fields: Fields) -> Example:
         """Take messages as they are; text becomes a user's and an assistant's turn. Only the completion is learned."""
-        prompt, answer = read_turns(fields, "prompt", "user"), read_turns(fields, "completion", "assistant")
+        prompt = read_turns(fields, "prompt", "user")
+        answer = _continued(fields) or read_turns(fields, "completion", "assistant")
         before = () if prompt[0].role == "system" else system(fields)
         messages = (*before, *turns.as_context(prompt), *answer)
         return Example(messages, self.name, tools=tools.read_schemas(fields), facts=label_facts(fields))
@@ -34,4 +36,14 @@ def read_turns(fields: Fields, name: str, role: str) -> tuple[Message, ...]:
     value = turns.unpacked_turns(fields, name)
     if isinstance(value, list) and value:
         return turns.read(value, name, turns.any_turn)
-    return (Message(role, text(fields, name)),)
+    said = text(fields, name)
+    return (marked_messages(said) if role == "user" else ()) or (Message(role, said),)
+
+
+def _continued(fields: Fields) -> tuple[Message, ...]:
+    """Return the turns of a completion that continues a prompt in the old form of Anthropic, which opens the answer."""
+    prompt, completion = fields.get("prompt"), fields.get("completion")
+    if not isinstance(prompt, str) or not isinstance(completion, str) or not (asked := marked_messages(prompt)):
+        return ()
+    opened = prompt if prompt.rstrip().endswith("\n\nAssistant:") else f"{prompt}\n\nAssistant:"
+    return marked_messages(f"{opened.rstrip()} {completion.lstrip(' ')}")[len(asked) :]

@@ -1,4 +1,4 @@
-"""Shapes of published data that no format has by its own names: those with one clear reading, and advice for others.
+"""Shapes of published data that no format has by its own names and that have one clear reading.
 
     shaped({"question": "say", "answer": "it"})
 
@@ -8,20 +8,28 @@ is `("prompt_completion", {"prompt": "say", "completion": "it"})`. A row that co
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from framework import FrameworkError
 from framework_plugins.formats.formats import turns
 from framework_plugins.formats.formats.names import DIALOGUE_FIELDS, LABEL_FIELDS
-from framework_plugins.formats.formats.values import Fields, is_labelled, is_object, json_type, parse_json, quoted
+from framework_plugins.formats.formats.values import (
+    FORMATTER_ADVICE,
+    Fields,
+    is_labelled,
+    is_object,
+    json_type,
+    parse_json,
+)
 
 QUESTION_FIELDS = ("instruction", "question", "query", "prompt", "problem", "input")
 ANSWER_FIELDS = ("output", "response", "answer", "completion", "solution")
-ANSWER_NAMES = {*ANSWER_FIELDS, *DIALOGUE_FIELDS, "ref", "candidate", "generation"}
-"""What a field of one of several answers is called, without its number."""
 CONTEXT_FIELDS = ("context", "input")
 """What a question is about, as Alpaca's `input` is; `input` asks if nothing else does."""
+WHO_KEYS = ("role", "from", "author", "speaker", "sender", "user", "username", "type")
+WHAT_KEYS = ("content", "text", "value", "message", "utterance", "body")
+"""Keys of a turn that say who speaks and what, in the field's names and in others."""
 TURN_LIST_FIELDS = ("items", "dialog", "dialogue", "dialogs", "turns", "chat")
 """Other names for a list of turns."""
 EXTRA_FIELDS = ("system", "system_prompt", "tools", "functions", *LABEL_FIELDS)
@@ -33,29 +41,6 @@ AMBIGUOUS_FIELDS = frozenset({
     "thoughts", "rationale", "chain_of_thought", "cot", "explanation", "text",
 })  # fmt: skip
 """With one of these a question and an answer are not all that counts: it may be needed, or be learned too."""
-PAIRS = (
-    *((ask, answer) for ask in QUESTION_FIELDS for answer in ANSWER_FIELDS),
-    ("question", "answers"), ("question", "long_answer"),
-    ("question", "ideal"), ("input", "ideal"), ("inputs", "targets"), ("input", "target"),
-    ("source", "target"), ("src", "tgt"), ("input_text", "output_text"), ("input_text", "target_text"),
-    ("user", "assistant"), ("human", "assistant"), ("human", "bot"), ("user", "bot"), ("prompt", "chosen"),
-    ("prompt", "generation"), ("prompt", "canonical_solution"), ("prompt", "text"), ("prompt", "target"),
-    ("dialogue", "summary"), ("document", "summary"), ("article", "highlights"), ("article", "summary"),
-    ("text", "summary"), ("text", "target"), ("text", "code"), ("question", "sql"), ("goal", "plan"),
-    ("en", "de"), ("text", "label"), ("sentence", "label"),
-)  # fmt: skip
-"""Fields of published data that ask and answer, in the order in which they are advised."""
-TEXT_FIELDS = ("content", "body", "raw_content", "markdown", "article", "document", "story")
-CHOICE_FIELDS = ("answers", "answer", "label", "labels", "target", "cop", "class")
-"""Fields that may answer by a number, a choice or a list."""
-DIALOGUE_TEXT = re.compile(r"^\s*(?:USER|Human|User):[\s\S]*\n\s*(?:ASSISTANT|Assistant):")
-FORMATTER_ADVICE = (
-    "make turns of the row with a @formatter in a file of yours, plugins=[./FILE.py], docs/how-to/write-a-plugin.md"
-)
-NUMBERED = re.compile(r"(?P<what>.*?)(?:[ _-]?[012]|[ _-][AaBb])")
-"""The name of one of several answers: response1, response_0, conversation_a, human_ref_A."""
-SENTENCE = re.compile(r"\s\S+\s|[.?!]$")
-"""No name of a field looks so: three words, or the end of a sentence."""
 XLAM_TYPES = {
     "str": "string",
     "int": "integer",
@@ -65,9 +50,6 @@ XLAM_TYPES = {
     "dict": "object",
 }
 SCHEMA_TYPES = {*XLAM_TYPES.values()}
-MAX_OVERRIDES = 3
-"""Overrides that a refusal shows."""
-
 Shape = tuple[str, dict[str, Any]]
 
 
@@ -84,7 +66,7 @@ def recognize_shape(fields: Fields) -> Shape | None:
     Raises:
         FrameworkError: the row has a known shape, and something in it cannot be learned.
     """
-    for look in (_gemini, _xlam, _langchain, _listed, _pair):
+    for look in (_gemini, _xlam, _renamed, _listed, _pair):
         found = look(fields)
         if found is not None:
             form, known = found
@@ -105,6 +87,8 @@ def _pair(fields: Fields) -> Shape | None:
     if len(asks) != 1 or len(answers) != 1 or len(about) > 1:
         return None
     ask, answer = fields[asks[0]], fields[answers[0]]
+    if not isinstance(answer, str) and turns.first_turn(fields, answers[0]) is None:
+        return None  # the advice names the field, and what is in it
     if about:
         return "alpaca", {"instruction": ask, "input": fields[about[0]], "output": answer}
     return "prompt_completion", {"prompt": ask, "completion": answer}
@@ -122,22 +106,43 @@ def _listed(fields: Fields) -> Shape | None:
     return (form, {"conversations": fields[names[0]]}) if form else None
 
 
-def _langchain(fields: Fields) -> Shape | None:
-    """Messages as LangChain saves them: a type instead of a role, and the rest perhaps below `data`."""
+def who_and_what(turn: Fields, *, any_role: bool = False) -> tuple[str, str] | None:
+    """Return the keys of a turn that say who speaks and what, by names of their own; None if there are none.
+
+    `any_role`: whoever speaks counts, not only a known role.
+    """
+    what = next((key for key in WHAT_KEYS if isinstance(turn.get(key), str | list)), None)
+    what = what or ("content" if "content" in turn and turn.get("tool_calls") else None)
+    who = next((key for key in WHO_KEYS if key != what and turn.get(key)), None)
+    if what is None or who is None:
+        return None
+    known = isinstance(turn[who], str) and turn[who].lower() in turns.ROLES
+    return (who, what) if known or any_role else None
+
+
+def _renamed(fields: Fields) -> Shape | None:
+    """Turns by other names: author and content (Vertex), role and text, LangChain's type, the rest below `data`."""
     for name in (*DIALOGUE_FIELDS, *TURN_LIST_FIELDS):
         first = turns.first_turn(fields, name)
-        if first is None or "role" in first or not isinstance(first.get("type"), str):
+        if first is None or turns.has_content(first) or turns.has_value(first):
             continue
         said = [
-            {
-                "role": turn.get("type"),
-                **{key: value for key, value in (turn.get("data") or turn).items() if key != "type"},
-            }
+            {**turn, **turn["data"], "type": turn.get("type")} if is_object(turn.get("data")) else turn
             for turn in turns.unpacked(fields[name])
-            if is_object(turn) and is_object(turn.get("data") or turn)
+            if is_object(turn)
         ]
-        if said and all("content" in turn for turn in said):
-            return "chatml", {"messages": said}
+        keys = {who_and_what(turn) for turn in said}
+        if len(keys) != 1 or (pair := keys.pop()) is None:
+            continue
+        who, what = pair
+        messages = [
+            {"role": turn[who], "content": turn[what],
+             **{key: value for key, value in turn.items() if key not in (who, what, "data", "type")}}
+            for turn in said
+        ]  # fmt: skip
+        about = fields.get("context")
+        before = [{"role": "system", "content": about}] if who == "author" and isinstance(about, str) and about else []
+        return "chatml", {"messages": [*before, *messages]}
     return None
 
 
@@ -168,7 +173,7 @@ def _parts(turn: Fields) -> str:
     others = [part for part in listed if not is_object(part) or not isinstance(part.get("text"), str)]
     if others:
         found = ", ".join(map(str, others[0])) if is_object(others[0]) else json_type(others[0])
-        raise FrameworkError(f"needs parts with text in Gemini's 'contents', found {found}")
+        raise FrameworkError(f"needs parts with text in Gemini's 'contents', found {found}: {FORMATTER_ADVICE}")
     return "".join(part["text"] for part in listed)
 
 
@@ -208,94 +213,3 @@ def _property(parameter: Mapping[str, Any]) -> Mapping[str, Any]:
         **{name: value for name, value in parameter.items() if name != "type"},
         **({"type": known} if known else {}),
     }
-
-
-def advice(fields: Fields) -> str:
-    """Say what to type, or to do, for a row that no format fits; empty if there is no advice."""
-    if is_object(fields.get("mapping")):
-        return (
-            "'mapping' is a tree of messages, as ChatGPT exports it: write the path from its root to 'current_node' as "
-            "one row of messages (role, content)"
-        )
-    prompt = fields.get("prompt")
-    if isinstance(prompt, Mapping) and "replies" in prompt:
-        return (
-            "'prompt' is a tree of messages, as OpenAssistant has it: write each path from its first message to an "
-            "answer as one row of messages (role, content)"
-        )
-    texts = [name for name in (*DIALOGUE_FIELDS, *TURN_LIST_FIELDS, "data") if _is_texts(fields.get(name))]
-    if texts:
-        return f"'{texts[0]}' does not say who speaks: write its turns as {{role: user, content: …}}"
-    lines = list(_overrides(fields))[:MAX_OVERRIDES]
-    if lines:
-        return f"type {' or '.join(lines)}"
-    whole = next(
-        (name for name, value in fields.items() if isinstance(value, str) and DIALOGUE_TEXT.search(value)), None
-    )
-    if whole is not None:
-        return f"'{whole}' is a whole dialogue as text: {FORMATTER_ADVICE}"
-    if candidates := _candidates(fields):
-        spoken = len(candidates) > 1 and turns.first_turn(fields, candidates[0])
-        kept = "the better one in 'chosen' and the other in 'rejected'"
-        kept = kept if spoken else f"the question in 'prompt', {kept}"
-        each = " and ".join(f"'{name}'" for name in candidates)
-        held = f"{each} are" if len(candidates) > 1 else f"{each} is a list of"
-        return f"{held} answers to the same question: write a file whose rows have {kept}"
-    answer = next(
-        (name for name in fields if str(name).lower() in CHOICE_FIELDS and not isinstance(fields[name], str)), None
-    )
-    if answer is not None:
-        return f"'{answer}' is {json_type(fields[answer])}, not the text of an answer: {FORMATTER_ADVICE}"
-    if any(SENTENCE.search(str(name)) for name in fields):
-        return (
-            "the field names look like a row: write a first line with names into the file, such as instruction,output"
-        )
-    return ""
-
-
-def _candidates(fields: Fields) -> list[str]:
-    """Name the fields that hold several answers to one question, of which a label or a score says which is better."""
-    alike: dict[str, list[str]] = {}
-    for name, value in fields.items():
-        numbered = NUMBERED.fullmatch(str(name))
-        if numbered and numbered["what"].lower().rpartition("_")[2] in ANSWER_NAMES and isinstance(value, str | list):
-            alike.setdefault(numbered["what"], []).append(str(name))
-    found = next((names for names in alike.values() if len(names) > 1), [])
-    return found or [str(name) for name, value in fields.items() if _is_answers(value)][:1]
-
-
-def _is_answers(value: object) -> bool:
-    """Whether a value is a list of objects with an answer each, and no question."""
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(is_object(each) and any(isinstance(each.get(name), str) for name in ANSWER_FIELDS) for each in value)
-        and not any(name in each for each in value for name in QUESTION_FIELDS)
-    )
-
-
-def _is_texts(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)
-
-
-def _overrides(fields: Fields) -> Iterator[str]:
-    """Give the overrides that would read a row, quoted for a shell."""
-    names = {str(name).lower(): str(name) for name in fields}
-    better = next((name for low, name in names.items() if low.startswith(("chosen", "preferred", "accepted"))), None)
-    worse = next((name for low, name in names.items() if low.startswith(("rejected", "dispreferred"))), None)
-    asks = [names[ask] for ask in QUESTION_FIELDS if ask in names]
-    if better and worse:
-        yield quoted(
-            "format.columns",
-            {"chosen": better, "rejected": worse, **({"prompt": asks[0]} if asks and asks[0] != "prompt" else {})},
-        )
-        return
-    texts = {low: name for low, name in names.items() if isinstance(fields.get(name), str)}
-    pairs = [(texts[ask], texts[answer]) for ask, answer in PAIRS if ask in texts and answer in texts]
-    yield from (quoted("format.columns", {"instruction": ask, "output": answer}) for ask, answer in pairs)
-    spoken = [names[ask] for ask in QUESTION_FIELDS if ask in names and turns.first_turn(fields, names[ask])]
-    answers = [texts[answer] for _, answer in PAIRS if answer in texts]
-    if spoken and answers:
-        yield quoted("format.columns", {"prompt": spoken[0], "completion": answers[0]})
-    if not pairs:
-        yield from (quoted("format.columns", {"text": texts[name]}) for name in TEXT_FIELDS if name in texts)

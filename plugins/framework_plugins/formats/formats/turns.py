@@ -11,8 +11,10 @@ from typing import Any
 
 from framework import FrameworkError
 from framework.api import Message, unknown
+from framework_plugins.formats.dialogue_text import marked_turns
 from framework_plugins.formats.formats import tools
 from framework_plugins.formats.formats.values import (
+    FORMATTER_ADVICE,
     MEDIA_FIELDS,
     Fields,
     check_media,
@@ -27,28 +29,29 @@ from framework_plugins.formats.formats.values import (
 ROLES = {
     "system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool",
     "function": "tool", "model": "assistant", "chatbot": "assistant", "human": "user", "ai": "assistant",
+    "bot": "assistant", "prompter": "user", "gpt": "assistant", "chatgpt": "assistant", "bing": "assistant",
+    "bard": "assistant", "observation": "tool", "function_response": "tool", "tool_response": "tool",
 }  # fmt: skip
-SHAREGPT_ROLES = {
-    "human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant", "assistant": "assistant",
-    "bing": "assistant", "bard": "assistant", "model": "assistant", "system": "system", "tool": "tool",
-    "observation": "tool", "function_response": "tool", "tool_response": "tool", "function_call": "assistant",
-    "tool_call": "assistant", "ai": "assistant", "bot": "assistant",
-}  # fmt: skip
+"""Who speaks, by all names that people have."""
+SHOWN_ROLES = ("system", "developer", "user", "human", "assistant", "gpt", "model", "bot", "tool")
+"""Those that a message lists."""
+SHAREGPT_ROLES = {**ROLES, "function_call": "assistant", "tool_call": "assistant"}
 CALL_SPEAKERS = ("function_call", "tool_call")
 PYTHON_LIST_PROBLEM = "a list as Python prints it; write it with json.dumps"
 MEDIA_ADVICE = "take it out of the turn, or data.on_bad_row=skip leaves such rows out"
+TEXT_PARTS = ("text", "input_text", "output_text")
 THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
 WEIGHT_KEYS = ("weight", "train", "loss", "loss_mask")
 """Keys with which a turn says whether it is learned: OpenAI's, Axolotl's, ms-swift's, and that of older trainers."""
 CHANNELS = ("analysis", "commentary", "final")
 """Where gpt-oss says something: a thought, a call, an answer."""
+TURN_KEYS = ({"role", "content"}, {"from", "value"})
 MIN_TURN_KEYS = 2
 """Keys of a turn that says who and what, and nothing else: most are such."""
 JSON_LIST_START = re.compile(r"\s*\[\s*\{")
 """How a list of objects begins as JSON text; the first character rules out almost all text."""
 PYTHON_LIST_START = re.compile(r"\s*\[\s*\{\s*'(?:role|content|from|value)'\s*:")
 """How a list of turns begins that was written into a table as Python shows it, which is not JSON."""
-HUMAN_ASSISTANT = re.compile(r"\n\n(Human|Assistant):[ ]?")
 
 
 def first_turn(fields: Fields, name: str) -> Fields | None:
@@ -58,9 +61,19 @@ def first_turn(fields: Fields, name: str) -> Fields | None:
 
 
 def unpacked(value: Any) -> Any:
-    """Return the list of objects that a value holds as JSON text, as cells of tables do; any other value as it is."""
+    """Return the list of objects that a value holds as JSON text or as an object of lists, any other value as it is."""
+    if isinstance(value, dict) and any(keys <= value.keys() for keys in TURN_KEYS):
+        return _turned(value)
     objects = _objects(value) if isinstance(value, str) and JSON_LIST_START.match(value) else None
     return value if objects is None else objects
+
+
+def _turned(columns: Mapping[str, Any]) -> Any:
+    """Return the turns of an object of lists, as `datasets` writes a list of objects; any other value as it is."""
+    lists = {key: values for key, values in columns.items() if isinstance(values, list)}
+    if len({len(values) for values in lists.values()}) != 1 or not any(keys <= lists.keys() for keys in TURN_KEYS):
+        return columns
+    return [dict(zip(lists, turn, strict=True)) for turn in zip(*lists.values(), strict=True)]
 
 
 @lru_cache(maxsize=4)  # several formats look at a row, in several fields, before one reads it
@@ -193,8 +206,8 @@ def _with_thought(message: Message, thought: Message) -> Message:
 def by_role(turn: Fields) -> Message:
     """Read a turn with role and content."""
     role = _role(turn, "role", ROLES)
-    if len(turn) == MIN_TURN_KEYS and "content" in turn:
-        return Message(role, content(turn))
+    if len(turn) == MIN_TURN_KEYS and isinstance(turn.get("content"), str):
+        return Message(role, turn["content"])
     check_media(turn, MEDIA_ADVICE)
     if role == "assistant":
         return _assistant(turn)
@@ -205,8 +218,13 @@ def by_role(turn: Fields) -> Message:
 
 def _assistant(turn: Fields) -> Message:
     calls = tools.read_calls(turn)
-    answer = "" if calls and turn.get("content") is None else content(turn)
     thought = next((value for name in THOUGHT_KEYS if (value := optional(turn, name))), "")
+    parts = turn.get("content")
+    if isinstance(parts, list):
+        thoughts = [text(part, "thinking", "the part") for part in parts if _is_thinking(part)]
+        thought = "\n".join([*([thought] if thought else []), *thoughts])
+        turn = {**turn, "content": [part for part in parts if not _is_thinking(part)] or ("" if thoughts else parts)}
+    answer = "" if calls and turn.get("content") is None else content(turn)
     return Message("assistant", answer, calls, reasoning_content=thought, learned=_is_learned(turn))
 
 
@@ -222,9 +240,13 @@ def content(turn: Fields) -> str:
     return text(turn, "content", "the turn")
 
 
+def _is_thinking(part: Any) -> bool:
+    return isinstance(part, Mapping) and part.get("type") == "thinking"
+
+
 def _part(part: Any) -> str:
     kind = part.get("type", "text") if isinstance(part, Mapping) else None
-    if kind == "text":
+    if kind in TEXT_PARTS:
         return text(part, "text", "the part")
     if isinstance(kind, str) and kind.removeprefix("input_").partition("_")[0] in MEDIA_FIELDS:
         raise FrameworkError(
@@ -232,7 +254,8 @@ def _part(part: Any) -> str:
             "data.on_bad_row=skip leaves such rows out"
         )
     description = f"a part of type {kind!r}" if kind else json_type(part)
-    raise FrameworkError(f"needs text, or parts of type 'text', in 'content', found {description}")
+    advice = f": {FORMATTER_ADVICE}" if kind else ""
+    raise FrameworkError(f"needs text, or parts of type 'text', in 'content', found {description}{advice}")
 
 
 def by_speaker(turn: Fields) -> Message:
@@ -257,9 +280,9 @@ def _role(turn: Fields, name: str, roles: Mapping[str, str]) -> str:
     if name not in turn:
         raise missing(turn, name, "the turn")
     if isinstance(value, str):
-        message = f"has an {unknown('role', value, roles)}".rstrip(".")
+        message = f"has an {unknown('role', value, SHOWN_ROLES)}".rstrip(".")
     else:
-        message = f"needs a role in '{name}', found {json_type(value)}; valid: {', '.join(roles)}"
+        message = f"needs a role in '{name}', found {json_type(value)}; valid: {', '.join(SHOWN_ROLES)}"
     raise FrameworkError(message)
 
 
@@ -293,14 +316,6 @@ def any_turn(turn: Fields) -> Message:
     return by_speaker(turn) if "from" in turn else by_role(turn)
 
 
-def read_marked_text(value: str) -> tuple[Message, ...]:
-    """Read text that holds a whole dialogue, each turn after an empty line and `Human:` or `Assistant:`.
-
-    Empty if the text does not begin so. An opening of the assistant's turn without an answer is left out.
-    """
-    if not value.startswith("\n\nHuman:"):
-        return ()
-    parts = HUMAN_ASSISTANT.split(value)[1:]
-    pairs = zip(parts[::2], parts[1::2], strict=True)
-    messages = [Message("user" if speaker == "Human" else "assistant", utterance) for speaker, utterance in pairs]
-    return tuple(messages[:-1] if messages[-1] == Message("assistant", "") else messages)
+def marked_messages(value: str) -> tuple[Message, ...]:
+    """Return the turns of text in the old form of Anthropic; empty if it is not such."""
+    return tuple(Message(role, said) for role, said in marked_turns(value))

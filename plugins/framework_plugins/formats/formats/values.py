@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -23,20 +24,30 @@ MAX_SHOWN_CHARS = 40
 LABELS = {
     **dict.fromkeys((
         "true", "1", "1.0", "yes", "desirable", "good", "wanted", "chosen", "accepted", "preferred", "thumbs up",
-        "thumbs-up", "upvote", "👍",
+        "thumbs-up", "upvote", "👍", "up", "like",
     ), True),
     **dict.fromkeys((
         "false", "0", "0.0", "no", "undesirable", "bad", "unwanted", "rejected", "dispreferred", "thumbs down",
-        "thumbs-down", "downvote", "👎",
+        "thumbs-down", "downvote", "👎", "down", "dislike",
     ), False),
 }  # fmt: skip
 """How labels say whether an answer is wanted; numbers are what tables and pandas make of true and false."""
 DESIRABLE = "desirable"
 """The fact of an answer with a label: 1.0 if it is wanted, 0.0 if it is not."""
-PLAIN_NAME = re.compile(r"(?!(?:null|nan|inf|true|false)$)[^\W\d][\w-]*(?: [\w-]+)*", re.ASCII | re.IGNORECASE)
+PLAIN_NAME = re.compile(r"(?!(?:null|nan|inf|true|false)$)[^\W\d][\w.-]*(?: [\w-]+)*", re.ASCII | re.IGNORECASE)
 """A name that Hydra reads as text without quotation marks."""
+FORMATTER_ADVICE = (
+    "make turns of the row with a @formatter in a file of yours, plugins=[./FILE.py], docs/how-to/write-a-plugin.md"
+)
+SKIP = "data.on_bad_row=skip leaves such rows out"
 MEDIA_FIELDS = ("image", "images", "audio", "audios", "video", "videos")
 """Fields and keys of turns that hold, or name, what is not text."""
+
+
+class Joined(str):
+    """Text with the names of columns in braces, for `format.columns`."""
+
+    __slots__ = ()
 
 
 class Format(ABC):
@@ -89,7 +100,9 @@ def is_pair(fields: Fields) -> bool:
 
 
 def missing(fields: Fields, name: str, what: str = "the row") -> FrameworkError:
-    """Return the error for a field that is not there."""
+    """Return the error for a field that is not there, or is null."""
+    if name in fields:
+        return FrameworkError(f"needs text in '{name}', found {json_type(fields[name])}: {SKIP}")
     return FrameworkError(f"needs the field '{name}'; {what} has {names(fields) or 'no fields'}")
 
 
@@ -180,11 +193,20 @@ def _word(label: object) -> str:
 
 def quoted(setting: str, values: Mapping[str, str]) -> str:
     """Write a setting that is a mapping as a shell takes it."""
-    return f'"{setting}={{{", ".join(f"{name}: {_plain(value)}" for name, value in values.items())}}}"'
+    word = override(setting, values)
+    return shlex.quote(word) if {*word} & {*'"$`\\!'} else f'"{word}"'
+
+
+def override(setting: str, values: Mapping[str, str]) -> str:
+    """Write a setting that is a mapping of names, as Hydra takes it; braces in a name are not those of a template."""
+    return f"{setting}={{{', '.join(f'{name}: {_plain(value)}' for name, value in values.items())}}}"
 
 
 def _plain(name: str) -> str:
-    return name if PLAIN_NAME.fullmatch(name) else f"'{name}'"
+    if PLAIN_NAME.fullmatch(name):
+        return name
+    name = name if isinstance(name, Joined) else name.replace("{", "{{").replace("}", "}}")
+    return "'" + name.replace("'", "\\'") + "'"
 
 
 def short_repr(value: object) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import re
+import shlex
 from collections.abc import Iterator
 
+from framework import FrameworkError
 from framework.api import Row
 from framework_plugins.formats.encodings import not_utf8
 from framework_plugins.formats.readers.find import DataFile
@@ -59,10 +61,20 @@ def _records(file: DataFile, opened: OpenFile) -> Iterator[tuple[int, list[str] 
         except StopIteration:
             return
         except csv.Error as error:
+            if "new-line character" in str(error):
+                raise _carriage_returns(file) from error
             yield line, _problem(error)
         else:
             if len(cells) > 1 or "".join(cells).strip():
                 yield line, cells
+
+
+def _carriage_returns(file: DataFile) -> FrameworkError:
+    """Return the error for a line that ends with a carriage return only, as spreadsheets on older Macs write it."""
+    path = shlex.quote(str(file.path))
+    return file.error(
+        rf"lines end with a carriage return only (CR): write line feeds, tr '\r' '\n' < {path} > fixed{file.kind}", 1
+    )
 
 
 def _problem(error: csv.Error) -> str:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from framework.api import Row
 from framework_plugins.formats.encodings import not_utf8
+from framework_plugins.formats.formats.values import json_type
 from framework_plugins.formats.readers.find import DataFile
 from framework_plugins.formats.readers.json_stream import Decoder, JsonStream, decoder_limit
 from framework_plugins.formats.readers.opened import OpenFile
@@ -139,11 +141,15 @@ def _line(file: DataFile, number: int, line: bytes, decoder: Decoder) -> Iterato
         yield Row({}, where, not_utf8(error))
     except json.JSONDecodeError as error:
         several = list(_side_by_side(file, number, text, decoder)) if text[error.pos : error.pos + 1] == "{" else []
-        yield from several or [Row({}, where, f"not valid JSON: {error.msg} at column {error.colno}")]
+        problem = f"not valid JSON: {error.msg} at column {error.colno}"
+        if text[error.pos :].strip() == ",":
+            command = f"sed 's/,[[:space:]]*$//' {shlex.quote(str(file.path))} > fixed.jsonl"
+            problem = f"a comma ends the line, and nothing is between the rows of such a file: {command}"
+        yield from several or [Row({}, where, problem)]
     except (ValueError, RecursionError) as error:
         yield Row({}, where, f"not valid JSON: {decoder_limit(error)}")
     else:
-        yield _row(where, value, decoder.problem)
+        yield _row(file, where, value, decoder.problem)
 
 
 def _side_by_side(file: DataFile, number: int, text: str, decoder: Decoder) -> Iterator[Row]:
@@ -156,7 +162,7 @@ def _side_by_side(file: DataFile, number: int, text: str, decoder: Decoder) -> I
             return
         if not isinstance(value, dict):
             return
-        rows.append(_row(file.where(f"{number}, object {len(rows) + 1}"), value, decoder.problem))
+        rows.append(_row(file, file.where(f"{number}, object {len(rows) + 1}"), value, decoder.problem))
         at += len(text) - at - len(text[at:].lstrip())
     yield from rows
 
@@ -169,14 +175,14 @@ def _objects(file: DataFile) -> Iterator[Row]:
         while stream.peek():
             number += 1
             value = stream.value()
-            yield _row(file.where(f"item {number}"), value, stream.decoder.problem)
+            yield _row(file, file.where(f"item {number}"), value, stream.decoder.problem)
 
 
 def _array(file: DataFile) -> Iterator[Row]:
     with OpenFile(file) as opened:
         stream = JsonStream(opened)
         for number, value in enumerate(stream.items(), start=1):
-            yield _row(file.where(f"item {number}"), value, stream.decoder.problem)
+            yield _row(file, file.where(f"item {number}"), value, stream.decoder.problem)
         stream.end()
 
 
@@ -195,7 +201,7 @@ def _object(file: DataFile) -> Iterator[Row]:
                 if number == 1 and _is_row(value):
                     list_name = _only(file, list_name, name)
                 if list_name == name:
-                    yield _row(file.where(f"item {number}"), value, stream.decoder.problem)
+                    yield _row(file, file.where(f"item {number}"), value, stream.decoder.problem)
         stream.end()
     if not list_name:
         more = f" and {len(names) - SHOWN_FIELDS} more" if len(names) > SHOWN_FIELDS else ""
@@ -233,9 +239,13 @@ def _only(file: DataFile, earlier: str, name: str) -> str:
     return name
 
 
-def _row(where: str, value: Any, problem: str) -> Row:
+def _row(file: DataFile, where: str, value: Any, problem: str) -> Row:
     if _is_dialogue(value):
         value = {"messages": value}
     if not isinstance(value, dict):
-        return Row({}, where, f"a row is a JSON object with named fields, and this one is a {type(value).__name__}")
+        found = json_type(value)
+        if isinstance(value, str) and value.lstrip().startswith("{"):
+            command = f"import json; [print(json.loads(line)) for line in open({str(file.path)!r})]"
+            found = f'text that holds one, written by json.dumps twice: python -c "{command}" > fixed.jsonl'
+        return Row({}, where, f"a row is a JSON object with named fields, and this one is {found}")
     return Row({}, where, problem) if problem else Row(value, where)

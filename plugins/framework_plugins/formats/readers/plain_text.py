@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import itertools
+import shlex
 from collections.abc import Iterator
 
 from framework.api import Row
 from framework_plugins.formats.config import SampleBy
+from framework_plugins.formats.dialogue_text import lines_problem
 from framework_plugins.formats.encodings import not_utf8
 from framework_plugins.formats.readers.find import DataFile
 from framework_plugins.formats.readers.opened import OpenFile
 
+HEAD_LINES = 60
+"""Lines that show whether a file has a text on each line."""
+
 
 def read(file: DataFile, sample_by: SampleBy) -> Iterator[Row]:
-    """Read the rows `{"text": …}`; blank lines are not rows, and lie between paragraphs."""
+    """Read the rows `{"text": …}`; blank lines are not rows, and lie between paragraphs.
+
+    Raises:
+        FrameworkError: a line would be a row, and the lines belong together.
+    """
     with OpenFile(file) as opened:
-        for number, text in _samples(opened, sample_by):
+        samples = _samples(opened, sample_by)
+        if sample_by is SampleBy.line:
+            head = list(itertools.islice(samples, HEAD_LINES))
+            first = [line.decode(errors="replace") for _, line in head]
+            if problem := lines_problem(first, shlex.quote(str(file.path))):
+                raise file.error(problem, 1)
+            samples = itertools.chain(head, samples)
+        for number, text in samples:
             try:
                 yield Row({"text": text.decode().replace("\r\n", "\n")}, file.where(number))
             except UnicodeDecodeError as error:

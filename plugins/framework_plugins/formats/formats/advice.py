@@ -1,0 +1,326 @@
+"""What to type, or to do, for a row that no format fits: by the names and the values of its own fields.
+
+    advice({"inputs": {"question": "say"}, "outputs": {"answer": "it"}})
+
+is `type "format.columns={instruction: inputs.question, output: outputs.answer}"`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from framework.api import count, nested_values
+from framework_plugins.formats import dialogue_text
+from framework_plugins.formats.formats import turns
+from framework_plugins.formats.formats.names import DIALOGUE_FIELDS
+from framework_plugins.formats.formats.shapes import (
+    ANSWER_FIELDS,
+    CONTEXT_FIELDS,
+    QUESTION_FIELDS,
+    TURN_LIST_FIELDS,
+    who_and_what,
+)
+from framework_plugins.formats.formats.values import FORMATTER_ADVICE, Fields, Joined, is_object, json_type, quoted
+
+ASKS = (
+    "instruction", "question", "questions", "query", "prompt", "problem", "input", "inputs", "ask", "asked", "request",
+    "user", "human", "customer", "client", "frage", "pregunta", "domanda", "pergunta", "вопрос", "问题", "質問",
+    "goal",
+)  # fmt: skip
+"""Words in the name of a field that asks, the clearest first."""
+ANSWERS = (
+    "output", "outputs", "response", "responses", "answer", "answers", "completion", "solution", "reply", "assistant",
+    "bot", "agent", "target", "targets", "tgt", "ideal", "expected", "antwort", "respuesta", "risposta", "resposta",
+    "réponse", "ответ", "回答", "答案", "generation", "reference", "correction", "annotation", "annotations", "choices",
+)  # fmt: skip
+"""Words in the name of a field that answers, the clearest first."""
+WEAK_ASKS = ("text", "sentence", "dialogue", "document", "article", "passage", "title")
+"""What asks if nothing else does: a text of which something is made."""
+WEAK_ANSWERS = ("summary", "highlights", "sql", "code", "plan", "label", "labels", "category", "text", "translation")
+ROLE_WORDS = {*ASKS, *ANSWERS, *WEAK_ASKS, *WEAK_ANSWERS} - {"text", "title"}
+"""Words that say what a field is; a text may be anything."""
+CHOICE_ENDS = ("choices.0", "options.0", "candidates.0")
+NO_ANSWERS = {"accept", "reject", "ignore"}
+"""What people decide on a row in an annotation tool, in a field that is called `answer`."""
+
+CHOICE_FIELDS = ("answers", "answer", "label", "labels", "target", "cop", "class")
+"""Fields that may answer by a number, a choice or a list."""
+TEXT_FIELDS = ("content", "body", "raw_content", "markdown", "article", "document", "story")
+DETAILS = {
+    "id", "uuid", "url", "uri", "date", "time", "timestamp", "created", "updated", "at", "lang", "language", "model",
+    "author", "email", "name", "version", "status", "type", "split", "license", "tag", "tags", "role", "method", "hash",
+    "zeitstempel", "username", "user_id", "users", "start", "object",
+}  # fmt: skip
+"""Words in the name of a field that says something about a row, and is neither asked nor answered."""
+ANSWER_NAMES = {*ANSWER_FIELDS, *DIALOGUE_FIELDS, "ref", "candidate", "generation"}
+"""What a field of one of several answers is called, without its number."""
+NUMBERED = re.compile(r"(?P<what>.*?)(?:[ _-]?[012]|[ _-][AaBb])")
+"""The name of one of several answers: response1, response_0, conversation_a, human_ref_A."""
+SENTENCE = re.compile(r"\s\S+\s|[.?!]$")
+"""No name of a field looks so: three words, or the end of a sentence."""
+WORDS = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![^\W\d_A-Z])|[^\W\d_]+")
+"""Words of a name in any spelling: `text_input`, `modelOutput`, `What is your question?`."""
+
+CHAT_ADVICE = (
+    "a chat between people, and the file does not say who is the assistant: write each conversation as one row of "
+    'messages, {"role": "user", "content": …} and {"role": "assistant", "content": …} for whom the model learns to be'
+)
+MAX_OVERRIDES = 3
+"""Overrides that a refusal shows."""
+SHOWN_COLUMNS = 6
+TWO = 2
+UNKNOWN = 1000
+
+
+def advice(fields: Fields) -> str:
+    """Say what to type, or to do, for a row that no format fits; empty if there is no advice."""
+    for look in (_trees, _texts, _several, _typed, _whole, _choices, _headless, _pair):
+        if text := look(fields):
+            return text
+    return ""
+
+
+def _trees(fields: Fields) -> str:
+    if is_object(fields.get("mapping")):
+        return (
+            "'mapping' is a tree of messages, as ChatGPT exports it: write the path from its root to 'current_node' as "
+            "one row of messages (role, content)"
+        )
+    prompt = fields.get("prompt")
+    if isinstance(prompt, Mapping) and "replies" in prompt:
+        return (
+            "'prompt' is a tree of messages, as OpenAssistant has it: write each path from its first message to an "
+            "answer as one row of messages (role, content)"
+        )
+    return ""
+
+
+def _texts(fields: Fields) -> str:
+    """Turns without a role: texts, or messages of people by their names."""
+    for name in (*DIALOGUE_FIELDS, *TURN_LIST_FIELDS, "data"):
+        value = fields.get(name)
+        if isinstance(value, list) and value and all(isinstance(text, str) for text in value):
+            return f"'{name}' does not say who speaks: write its turns as {{role: user, content: …}}"
+        first = turns.first_turn(fields, name)
+        if first is not None and who_and_what(first, any_role=True) is None and name != "data":
+            return (
+                f"'{name}' is a list of objects with {', '.join(map(str, first))}: write its turns as "
+                "{role: user, content: …}"
+            )
+    chat = next((name for name, value in nested_values(fields) if _is_chat(value)), None)
+    return "" if chat is None else f"'{chat}' is {CHAT_ADVICE}"
+
+
+def _is_chat(value: Any) -> bool:
+    """Whether a value is a list of messages with names of people, as chat programs export them."""
+    if not isinstance(value, list) or not value:
+        return False
+    messages = [item for item in value if is_object(item)]
+    spoken = [keys for item in messages if (keys := who_and_what(item, any_role=True)) is not None]
+    return 2 * len(spoken) > len(value) and not any(who_and_what(item) for item in messages)
+
+
+def _typed(fields: Fields) -> str:
+    """Overrides that read the row, quoted for a shell."""
+    lines = [quoted("format.columns", columns) for columns in overrides(fields)][:MAX_OVERRIDES]
+    if not lines:
+        open_ended = (path for path, value in nested_values(fields) if "." in path and _is_open(path, value))
+        talk = next(open_ended, "")
+        return f"'{talk}' ends with a question, and no field answers it: write the answer beside it" if talk else ""
+    one_sided = fields.get("chosen") is not None and "rejected" not in fields
+    more = "; to learn from pairs, write the worse answer into 'rejected'" if one_sided else ""
+    return f"type {' or '.join(lines)}{more}"
+
+
+def overrides(fields: Fields) -> Iterator[Mapping[str, str]]:
+    """Give the values of `format.columns` that would read a row, the likeliest first."""
+    names = {str(name).lower(): str(name) for name in fields}
+    better = next((name for low, name in names.items() if low.startswith(("chosen", "preferred", "accepted"))), None)
+    worse = next((name for low, name in names.items() if low.startswith(("rejected", "dispreferred"))), None)
+    asks = [names[ask] for ask in QUESTION_FIELDS if ask in names]
+    if (better, worse) == ("chosen", "rejected"):
+        return
+    if better and worse:
+        question = {"prompt": asks[0]} if asks and asks[0] != "prompt" else {}
+        yield {"chosen": better, "rejected": worse, **question}
+        return
+    values = dict(nested_values(fields))
+    talks = [path for path, value in values.items() if turns.first_turn({path: value}, path) and _is_spoken(value)]
+    beyond = tuple(f"{path}." for path in (*talks, *DIALOGUE_FIELDS, *TURN_LIST_FIELDS))
+    texts = [
+        path
+        for path, value in values.items()
+        if isinstance(value, str) and value not in NO_ANSWERS and not path.startswith(beyond) and not _is_choice(path)
+    ]
+    asking, answering = _ranked(texts, ASKS), _ranked(texts, ANSWERS)
+    asking = [path for path in asking if path not in answering] or (
+        [] if asking else [path for path in _ranked(texts, WEAK_ASKS) if path not in answering]
+    )
+    answering = answering or [path for path in _ranked(texts, WEAK_ANSWERS) if path not in asking[:1]]
+    if isinstance(fields.get("chosen"), str):
+        answering = ["chosen"]
+    spoken = [path for path in talks if _is_answer(values[path])]
+    if talks and (answering or spoken) and not _ends_answered(values[talks[0]]):
+        yield {"prompt": talks[0], "completion": [*spoken, *answering][0]}
+    elif talks and talks[0] not in DIALOGUE_FIELDS and _ends_answered(values[talks[0]]):
+        yield {"messages": talks[0]}
+    elif asking and answering:
+        about = next((name for name in CONTEXT_FIELDS if name in texts and name not in (asking[0], *answering)), None)
+        beside = {"input": about} if about else {}
+        for ask in asking[:1] if len(answering) > 1 else asking:
+            yield from ({"instruction": ask, **beside, "output": answer} for answer in answering)
+    elif pair := _deduced(fields, texts, asking, answering):
+        yield dict(zip(("instruction", "output"), pair, strict=True))
+    elif not answering and {*asking} <= {*TEXT_FIELDS}:
+        yield from ({"text": names[name]} for name in TEXT_FIELDS if names.get(name) in texts)
+
+
+def _deduced(fields: Fields, texts: list[str], asking: list[str], answering: list[str]) -> tuple[str, str] | None:
+    """Return what asks and what answers of two texts of which the name of one says it."""
+    left = [path for path in texts if not _is_detail(path)]
+    if len(left) != TWO or len({*asking, *answering}) != 1 or _choices(fields):
+        return None
+    first, second = left
+    if _ranked(left, WEAK_ASKS) and not answering:
+        return None
+    return (first, second) if first in asking or second in answering else (second, first)
+
+
+def _ranked(paths: list[str], words: tuple[str, ...]) -> list[str]:
+    """Return the paths that have one of the words, the clearest first: the last part that says something counts."""
+    ranks = {path: rank for path in paths if (rank := _rank(path, words)) < UNKNOWN}
+    return sorted(ranks, key=lambda path: (ranks[path], path.endswith(".0")))
+
+
+def _rank(path: str, words: tuple[str, ...]) -> int:
+    if _is_detail(path):
+        return UNKNOWN
+    for part in reversed(path.split(".")):
+        said = [word.lower() for word in WORDS.findall(part)]
+        if not ROLE_WORDS.isdisjoint(said):
+            return min((words.index(word) for word in said if word in words), default=UNKNOWN)
+    plain = _last(path)
+    return words.index(plain) if plain in words else UNKNOWN
+
+
+def _last(path: str) -> str:
+    """Return the last name of a path, in small letters."""
+    return next((part.lower() for part in reversed(path.split(".")) if not part.isdecimal()), "")
+
+
+def _is_detail(path: str) -> bool:
+    """Whether the name of a field says something about the row: its last word does, or one does and none asks."""
+    said = [word.lower() for word in WORDS.findall(_last(path))]
+    return not DETAILS.isdisjoint(said[-1:]) or (not DETAILS.isdisjoint(said) and ROLE_WORDS.isdisjoint(said))
+
+
+def _is_choice(path: str) -> bool:
+    """Whether a value is one of those that a question offers."""
+    return path.lower().endswith(CHOICE_ENDS)
+
+
+def _is_open(path: str, value: Any) -> bool:
+    """Whether a value is turns that end without an answer."""
+    return bool(turns.first_turn({path: value}, path)) and _is_spoken(value) and not _ends_answered(value)
+
+
+def _is_spoken(value: Any) -> bool:
+    listed = turns.unpacked(value)
+    return bool(listed) and all(turns.has_content(turn) or turns.has_value(turn) for turn in listed)
+
+
+def _ends_answered(value: Any) -> bool:
+    return _speaker(turns.unpacked(value)[-1]) == "assistant"
+
+
+def _is_answer(value: Any) -> bool:
+    """Whether turns are an answer alone."""
+    return all(_speaker(turn) == "assistant" for turn in turns.unpacked(value))
+
+
+def _speaker(turn: Fields) -> str:
+    return turns.ROLES.get(str(turn.get("role", turn.get("from", ""))).lower(), "")
+
+
+def _whole(fields: Fields) -> str:
+    found = (
+        (name, pair)
+        for name, value in fields.items()
+        if isinstance(value, str) and (pair := dialogue_text.speakers(value)) is not None
+    )
+    name = next((name for name, _ in found), None)
+    return "" if name is None else f"'{name}' is a whole dialogue as text: {FORMATTER_ADVICE}"
+
+
+def _several(fields: Fields) -> str:
+    if not (candidates := _candidates(fields)):
+        return ""
+    spoken = len(candidates) > 1 and turns.first_turn(fields, candidates[0])
+    kept = "the better one in 'chosen' and the other in 'rejected'"
+    kept = kept if spoken else f"the question in 'prompt', {kept}"
+    each = " and ".join(f"'{name}'" for name in candidates)
+    held = f"{each} are" if len(candidates) > 1 else f"{each} is a list of"
+    return f"{held} answers to the same question: write a file whose rows have {kept}"
+
+
+def _choices(fields: Fields) -> str:
+    answer = next(
+        (name for name in fields if str(name).lower() in CHOICE_FIELDS and not isinstance(fields[name], str)), None
+    )
+    if answer is None or fields[answer] is None:
+        return ""
+    text = f"'{answer}' is {json_type(fields[answer])}, not the text of an answer: {FORMATTER_ADVICE}"
+    asks = _ranked([name for name in fields if isinstance(fields[name], str)], ASKS)
+    offered = any(f"{name}.0".endswith(CHOICE_ENDS) for name in fields)
+    if asks and _last(answer) in ANSWERS and isinstance(fields[answer], int | float) and not offered:
+        line = quoted("format.columns", {"instruction": asks[0], "output": Joined(f"{{{answer}}}")})
+        text += f", or learn it as it is, {line}"
+    return text
+
+
+def _headless(fields: Fields) -> str:
+    if any(SENTENCE.search(str(name)) for name in fields):
+        return (
+            "the field names look like a row: write a first line with names into the file, such as instruction,output"
+        )
+    return ""
+
+
+def _pair(fields: Fields) -> str:
+    """Fields whose names say nothing: the line, if one of them asks and another one answers."""
+    texts = [path for path, value in nested_values(fields) if isinstance(value, str) and not _is_detail(path)]
+    if not texts or "rejected" in fields or texts == ["text"]:
+        return ""
+    first = texts[0]
+    if len(texts) >= TWO:
+        some = f", among {count(len(texts), 'text')}: {', '.join(texts[:SHOWN_COLUMNS])}" if len(texts) > TWO else ""
+        line = quoted("format.columns", {"instruction": first, "output": texts[1]})
+        return f"if '{first}' asks and '{texts[1]}' answers, type {line}{some}"
+    if _ranked(texts, ANSWERS):
+        return f"'{first}' answers, and no field asks: write the question beside it"
+    if _ranked(texts, ASKS):
+        return f"'{first}' asks, and no field answers: write the answer beside it, or let method=grpo draw answers"
+    return f"only '{first}' has text: {quoted('format.columns', {'text': first})} learns it as plain text"
+
+
+def _candidates(fields: Fields) -> list[str]:
+    """Name the fields that hold several answers to one question, of which a label or a score says which is better."""
+    similar: dict[str, list[str]] = {}
+    for name, value in fields.items():
+        numbered = NUMBERED.fullmatch(str(name))
+        if numbered and numbered["what"].lower().rpartition("_")[2] in ANSWER_NAMES and isinstance(value, str | list):
+            similar.setdefault(numbered["what"], []).append(str(name))
+    found = next((names for names in similar.values() if len(names) > 1), [])
+    return found or [str(name) for name, value in fields.items() if _is_answers(value)][:1]
+
+
+def _is_answers(value: object) -> bool:
+    """Whether a value is a list of objects with an answer each, and no question."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(is_object(each) and any(isinstance(each.get(name), str) for name in ANSWER_FIELDS) for each in value)
+        and not any(name in each for each in value for name in QUESTION_FIELDS)
+    )
