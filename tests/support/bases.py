@@ -75,6 +75,25 @@ def _gpt2(vocab: int) -> dict[str, Any]:
     return {"model_type": "gpt2", "vocab_size": vocab, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}
 
 
+def _mllama(vocab: int) -> dict[str, Any]:
+    """Return Llama 3.2 Vision, whose embedding has eight rows more than its head."""
+    text = _like("mllama_text_model", cross_attention_layers=[1], pad_token_id=0)(vocab)
+    vision = {
+        "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_global_layers": 1, "image_size": 16,
+        "attention_heads": 2, "patch_size": 8, "vision_output_dim": 32, "intermediate_layers_indices": [0],
+        "max_num_tiles": 1, "supported_aspect_ratios": [[1, 1]],
+    }  # fmt: skip
+    return {"model_type": "mllama", "text_config": text, "vision_config": vision}
+
+
+def _zamba2(vocab: int) -> dict[str, Any]:
+    """Return a model two of whose layers share their weights, and have norms of their own."""
+    sizes = {name: size for name, size in SIZES.items() if name != "head_dim"}
+    states = {"mamba_d_state": 8, "n_mamba_heads": 4, "mamba_ngroups": 1, "chunk_size": 16}
+    kinds = {"layers_block_type": ["hybrid", "hybrid"], "num_mem_blocks": 1, "num_key_value_heads": 4}
+    return {"model_type": "zamba2", "vocab_size": vocab, **sizes, **states, **kinds}
+
+
 def _gemma3(vocab: int) -> dict[str, Any]:
     """Return Gemma 3 with images."""
     text = {"model_type": "gemma3_text", "vocab_size": vocab, **SIZES, "tie_word_embeddings": True}
@@ -136,6 +155,10 @@ FAMILIES: Mapping[str, Callable[[int], dict[str, Any]]] = {
     ),
     "mistral3": _mistral3,
     "falcon_h1": _like("falcon_h1", mamba_d_ssm=64, **MAMBA),
+    # Its files hold one matrix that transformers cuts into four.
+    "lara_mini": _like("lara_mini", shared_expert_intermediate_size=16, **ROUTED, **LINEAR_ATTENTION),
+    "mllama": _mllama,
+    "zamba2": _zamba2,
 }  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from framework_plugins.exports.gguf.metadata import TensorTypes, Vocabulary, gen
 from framework_plugins.exports.llama.process import QUIET, LlamaProcess, run_in_process
 from framework_plugins.exports.llama.quantizations import lower_names
 from framework_plugins.exports.merge import number_format, tokenizer_and_config
-from framework_plugins.exports.merge.merging import merge
+from framework_plugins.exports.merge.merging import merge, rehearse
 from framework_plugins.exports.merge.safetensors_io import (
     DTYPE_BITS,
     FLOAT_DTYPES,
@@ -106,6 +106,7 @@ class GgufExporter:
         del model
         if Stage.train not in plan.stages:
             return
+        rehearse(plan, "gguf")
         with TemporaryDirectory() as scratch:
             folder, target = Path(scratch, "model"), Path(scratch, "model.gguf")
             name = put_without_weights(plan, folder)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 
-from framework import FrameworkError
+from framework import FrameworkError, Plan, Stage
 from framework.api import Artifact, ExportContext, Model
 from framework_plugins.exports.config import Dtype, MergedExporterConfig
 from framework_plugins.exports.export_folder import folder_problem, folder_size
 from framework_plugins.exports.merge import number_format
-from framework_plugins.exports.merge.merging import merge
+from framework_plugins.exports.merge.merging import merge, rehearse
 from framework_plugins.exports.merge.number_format import rounding_loss
 from framework_plugins.exports.parity.gate import Gate, reject_on_failure
 
@@ -21,6 +21,16 @@ class MergedExporter:
 
     def __init__(self, config: MergedExporterConfig) -> None:
         self.config = config
+
+    def check(self, model: Model, plan: Plan) -> None:
+        """Rehearse the merge by the headers of the base.
+
+        Raises:
+            FrameworkError: it would fail after the training.
+        """
+        del model
+        if Stage.train in plan.stages:
+            rehearse(plan, "merged")
 
     def export(self, model: Model, context: ExportContext) -> list[Artifact]:
         """Write the folder, see `merging.merge`, and compare it with the trained model.

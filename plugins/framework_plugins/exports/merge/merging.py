@@ -7,9 +7,12 @@ the weights as they were before. What cannot be matched exactly is an error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -22,22 +25,79 @@ from framework_plugins.exports.disk_and_memory import check_disk_space
 from framework_plugins.exports.export_folder import MODEL_CONFIG, TOKENIZER, new_folder, read_json
 from framework_plugins.exports.merge import adapter_files, safetensors_io, tokenizer_and_config
 from framework_plugins.exports.merge.adapter_files import AdapterFolder
-from framework_plugins.exports.merge.safetensors_io import FLOAT_DTYPES, StoredTensor, read_headers, weight_files
-from framework_plugins.exports.merge.tensor_names import MetaModel, TensorMap
+from framework_plugins.exports.merge.safetensors_io import (
+    FLOAT_DTYPES,
+    SINGLE_FILE,
+    StoredTensor,
+    read_headers,
+    weight_files,
+)
+from framework_plugins.exports.merge.tensor_names import Group, MetaModel, TensorMap
 from framework_plugins.exports.merge.weight_delta import TensorReader, WeightDelta, merged_chunks
 
 SAFETENSORS_DTYPES = {Dtype.bf16: "BF16", Dtype.fp16: "F16", Dtype.fp32: "F32"}
-CONFIG_DTYPES = {Dtype.bf16: "bfloat16", Dtype.fp16: "float16", Dtype.fp32: "float32"}
+CONFIG_NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
+CONFIG_DTYPES = {dtype: CONFIG_NAMES[name] for dtype, name in SAFETENSORS_DTYPES.items()}
 DEFAULT_SHARD_SIZE = "5GB"
+ALL_LINEAR = "all-linear"
+"""What peft calls all linear layers but the output head."""
+
+
+@dataclass(frozen=True)
+class Rearranged:
+    """Tensors of files that transformers takes together, and the deltas of the weights that it makes of them.
+
+    Attributes:
+        model: knows how they are rearranged.
+        tensors: those of the files, by name.
+        deltas: by the names of the weights.
+    """
+
+    model: MetaModel
+    tensors: Mapping[str, StoredTensor]
+    deltas: Mapping[str, WeightDelta]
+
+    def merged(self, dtype: str, read: Callable[[StoredTensor], torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the tensors after the deltas, each as the files hold it: the rearrangement is followed backwards.
+
+        Args:
+            dtype: the type that each weight is rounded to.
+            read: reads a tensor.
+        """
+        parts = [read(tensor) for tensor in self.tensors.values()]
+        sizes = [part.numel() for part in parts]
+        values = torch.cat([part.reshape(-1) for part in parts])
+        merged = values.to(safetensors_io.TORCH_DTYPES[dtype])
+        numbers = torch.arange(len(values)).split(sizes)
+        # Which element of the files each element of a weight is: transformers moves numbers as it moves weights.
+        places = self.model.rearrange(
+            {name: part.view(tensor.shape) for (name, tensor), part in zip(self.tensors.items(), numbers, strict=True)}
+        )
+        for name, delta in self.deltas.items():
+            weight = StoredTensor(next(iter(self.tensors.values())).file, name, dtype, tuple(places[name].shape))
+            base = values[places[name]]
+
+            def read_weight(tensor: StoredTensor, weight: StoredTensor = weight, base: torch.Tensor = base) -> Any:
+                return base if tensor is weight else read(tensor)
+
+            merged[places[name]] = torch.cat(list(merged_chunks(weight, delta, dtype, read_weight)))
+        return {
+            name: part.view(tensor.shape)
+            for (name, tensor), part in zip(self.tensors.items(), merged.split(sizes), strict=True)
+        }
 
 
 @dataclass(frozen=True)
 class OutputTensor:
-    """A tensor of the model that is written: what it is made of, and its name, type and shape."""
+    """A tensor of the model that is written: what it is made of, and its name, type and shape.
+
+    With `rearranged` it is one of the tensors of that, else `base` after `delta`.
+    """
 
     base: StoredTensor
     delta: WeightDelta
     target: StoredTensor
+    rearranged: Rearranged | None = None
 
 
 @dataclass
@@ -95,49 +155,49 @@ def _plan_adapter(checkpoint: Path, place: ModelPlace, *, trust: bool) -> MergeP
     adapter.check_base(place.name)
     tensors, model, tensor_map = _read_model(place.folder, trust=trust)
     deltas = adapter.weight_deltas(model)
-    for name in deltas.keys() & tensor_map.fused.keys():
-        deltas |= _in_files(model, tensors, name, tensor_map.fused[name], deltas[name], checkpoint)
+    rearranged: dict[str, Rearranged] = {}
+    for group in tensor_map.groups:
+        changes = {name: deltas[name] for name in group.weights if name in deltas}
+        if changes and not group.whole:
+            raise FrameworkError(f"{checkpoint} changes {_part_problem(group)}")
+        if changes and (placed := _delta_of_each_file(model, tensors, group.files, changes)):
+            deltas |= placed
+        elif changes:
+            whole = Rearranged(model, {name: tensors[name] for name in group.files}, changes)
+            rearranged |= dict.fromkeys(group.files, whole)
     tying = bool(adapter.config.get("ensure_weight_tying"))
     extra_heads, untied = _resolve_tied_weights(model, tensors, tensor_map, deltas, keep=tying)
     in_model = {on_disk: name for name, on_disk in tensor_map.one_to_one.items()}
     outputs = []
     for tensor in tensors.values():
         name = in_model.get(tensor.name, tensor.name)
-        outputs.append(_output_tensor(tensor, deltas.get(name, WeightDelta()), tensor.name))
+        output = _output_tensor(tensor, deltas.get(name, WeightDelta()), tensor.name)
+        outputs.append(replace(output, rearranged=rearranged.get(tensor.name)))
         outputs += [
             _output_tensor(tensor, deltas.get(head, WeightDelta()), head) for head in extra_heads.get(tensor.name, ())
         ]
-    settings: dict[str, Any] = {"tie_word_embeddings": False} if untied else {}
+    settings = _described(place.folder, outputs, model, tensor_map, untied=untied)
     return MergePlan(outputs, settings | _vocabulary_size(outputs, model, tensor_map))
 
 
-def _in_files(
-    model: MetaModel,
-    tensors: Mapping[str, StoredTensor],
-    name: str,
-    files: list[str],
-    delta: WeightDelta,
-    checkpoint: Path,
+def _delta_of_each_file(
+    model: MetaModel, tensors: Mapping[str, StoredTensor], files: tuple[str, ...], deltas: Mapping[str, WeightDelta]
 ) -> Mapping[str, WeightDelta]:
-    """Return the deltas of tensors in the files, of which transformers makes one weight with all experts.
+    """Return the deltas of tensors in files that are single experts of one weight: each is merged alone.
 
-    Raises:
-        FrameworkError: it makes it in another way than expert after expert.
+    Empty if they are rearranged in another way than expert after expert.
     """
+    name, delta = next(iter(deltas.items()))
     places = {file: model.place_in_fused(file) for file in files}
-    low_rank, outputs = delta.low_rank, model.shape(name)[1]
+    low_rank = delta.low_rank
+    plain = len(deltas) == 1 and delta == WeightDelta(low_rank=low_rank)
+    if low_rank is None or low_rank.transposed or not plain:
+        return {}
     parts = len({place[1] for place in places.values() if place}) or 1
-    plain = delta == WeightDelta(low_rank=low_rank) and low_rank is not None and not low_rank.transposed
-    whole = all(place and tensors[file].shape[0] * parts == outputs for file, place in places.items())
-    if low_rank is None or not plain or not whole:
-        shown = f"{', '.join(sorted(files)[:2])} and {len(files) - 2} more" if len(files) > 2 else ", ".join(files)  # noqa: PLR2004
-        raise FrameworkError(
-            f"{checkpoint} changes {name}, which transformers assembles from {shown}: "
-            "such an adapter cannot be merged, keep it separate: exporter=[adapter]"
-        )
+    whole = all(place and tensors[file].shape[0] * parts == model.shape(name)[1] for file, place in places.items())
     return {
         file: WeightDelta(low_rank=replace(low_rank, expert=place[0], first_row=place[1] * tensors[file].shape[0]))
-        for file, place in places.items()
+        for file, place in (places.items() if whole else ())
         if place
     }
 
@@ -147,31 +207,88 @@ def _plan_full_model(checkpoint: Path, place: ModelPlace, *, trust: bool) -> Mer
         raise FrameworkError(
             f"{checkpoint} holds no adapter ({adapter_files.ADAPTER_CONFIG}) and no model ({MODEL_CONFIG})"
         )
-    tensors, _, _ = _read_model(checkpoint, trust=trust)
+    tensors, model, tensor_map = _read_model(checkpoint, trust=trust)
     if not (checkpoint / TOKENIZER).is_file():
         _check_same_model(checkpoint, place)
-    return MergePlan([_output_tensor(tensor, WeightDelta(), tensor.name) for tensor in tensors.values()])
+    outputs = [_output_tensor(tensor, WeightDelta(), tensor.name) for tensor in tensors.values()]
+    return MergePlan(outputs, _described(checkpoint, outputs, model, tensor_map))
 
 
-def _read_model(folder: Path, *, trust: bool) -> tuple[dict[str, StoredTensor], MetaModel, TensorMap]:
-    """Return the tensors of a model and what they are called in it, all of them there."""
+def rehearse(plan: Plan, exporter: str) -> None:
+    """Try the names and shapes of a merge, and the files beside the weights, before anything is trained.
+
+    It reads headers only. Of weights that are not downloaded, the names are those that transformers writes.
+
+    Args:
+        plan: names the base and the adapter.
+        exporter: what merges, for messages.
+
+    Raises:
+        FrameworkError: the merge would fail after the training.
+    """
+    place = plan.model.create().fetch(weights=False)
+    try:
+        _, _, tensor_map = _read_model(place.folder, trust=plan.model.config.trust_remote_code, downloaded=False)
+        for group in tensor_map.groups:
+            if not group.whole and any(_is_adapted(plan, name) for name in group.weights):
+                raise FrameworkError(f"the adapter changes {_part_problem(group)}")  # noqa: TRY301 - as the rest
+        with TemporaryDirectory() as scratch:
+            tokenizer_and_config.copy_files(plan, [place.folder], [place.folder], Path(scratch), {})
+    except FrameworkError as error:
+        raise FrameworkError(
+            f"exporter={exporter}: nothing can be merged into model {place.name}: {error}\n"
+            "exporter=[adapter] works without a merge"
+        ) from error
+
+
+def _is_adapted(plan: Plan, name: str) -> bool:
+    """Whether the adapter of a plan may change a weight."""
+    targets = getattr(plan.adapter.config, "target_modules", [])
+    return ALL_LINEAR in targets or any(f".{name}".endswith(f".{target}.weight") for target in targets)
+
+
+def _part_problem(group: Group) -> str:
+    return (
+        f"{group.weights[0]}, which transformers makes of only a part of {group.files[0]}: such an adapter cannot be "
+        "merged, keep it separate: exporter=[adapter]"
+    )
+
+
+def _read_model(
+    folder: Path, *, trust: bool, downloaded: bool = True
+) -> tuple[dict[str, StoredTensor], MetaModel, TensorMap]:
+    """Return the tensors of a model and what they are called in it, all of them there.
+
+    With `downloaded=False` the weights may be missing.
+    """
     quantized = read_json(folder / MODEL_CONFIG).get("quantization_config")
     if quantized:
         kind = quantized.get("quant_method", "unknown")
         raise FrameworkError(
             f"{folder} holds weights that are quantized ({kind}): choose the model in 16 bits as the base"
         )
-    tensors = read_headers(weight_files(folder))
+    model = MetaModel(folder, trust_remote_code=trust)
+    try:
+        files = weight_files(folder)
+    except FrameworkError:
+        if downloaded:
+            raise
+        shapes = model.stored().items()
+        tensors = {name: StoredTensor(folder / SINGLE_FILE, name, "BF16", shape) for name, shape in shapes}
+    else:
+        tensors = read_headers(files)
     for tensor in tensors.values():
         if tensor.dtype not in safetensors_io.TORCH_DTYPES:
             raise FrameworkError(
                 f"{tensor.file}: {tensor.name} is stored as {tensor.dtype}: choose the model in 16 bits as the base"
             )
-    model = MetaModel(folder, trust_remote_code=trust)
-    tensor_map = model.map_tensors(tensors)
+    tensor_map = model.map_tensors({name: tensor.shape for name, tensor in tensors.items()})
     if tensor_map.missing:
         more = f" and {len(tensor_map.missing) - 1} more" if len(tensor_map.missing) > 1 else ""
-        raise FrameworkError(f"{folder} lacks {tensor_map.missing[0]}{more}: fetch or train it again")
+        raise FrameworkError(
+            f"{folder}: no tensor in its files becomes {tensor_map.missing[0]}{more}, which {MODEL_CONFIG} describes: "
+            f"restore the two files together, from one source"
+        )
     for name, on_disk in tensor_map.one_to_one.items():
         if tensors[on_disk].shape != model.shape(name):
             raise FrameworkError(
@@ -201,10 +318,12 @@ def _resolve_tied_weights(
 ) -> tuple[Mapping[str, list[str]], bool]:
     """Decide whether an embedding that is also the output head stays tied if the adapter changes one of them.
 
-    If both change in the same way, they stay tied; else each is written by itself, as training left it.
+    If both change in the same way, they stay tied; else each is written by itself, as training left it. So are layers
+    that share weights, Zamba2's for one: an adapter has matrices for each of them.
 
     Returns:
-        Names of heads that are written besides, by the name on disk of what they are made of; and whether any was.
+        Names of weights that are written besides, by the name on disk of what they are made of; and whether the head
+        is one of its own now.
     """
     extra_heads: dict[str, list[str]] = {}
     untied = False
@@ -218,11 +337,37 @@ def _resolve_tied_weights(
         if (together := _shared_delta(*changed, keep=keep)) is not None:
             deltas |= dict.fromkeys(pair, together)
             continue
-        untied = True
+        untied |= model.head in pair
         missing = [name for name in pair if name not in tensor_map.one_to_one]
         on_disk = next(tensor_map.one_to_one[name] for name in pair if name in tensor_map.one_to_one)
         extra_heads.setdefault(on_disk, []).extend(missing)
     return extra_heads, untied
+
+
+def _described(
+    folder: Path, outputs: Sequence[OutputTensor], model: MetaModel, tensor_map: TensorMap, *, untied: bool = False
+) -> dict[str, Any]:
+    """Return what config.json has to say otherwise for the files that are written: programs believe it, not the files.
+
+    Args:
+        folder: of the config.json.
+        outputs: all tensors.
+        model: of the config.json.
+        tensor_map: of the files in the folder.
+        untied: the merge itself unties embedding and head.
+    """
+    config = read_json(folder / MODEL_CONFIG)
+    held = Counter(dict.fromkeys(CONFIG_NAMES, 0))
+    for output in outputs:
+        held[output.target.dtype] += math.prod(output.target.shape)
+    dtype = CONFIG_NAMES[max(CONFIG_NAMES, key=held.__getitem__)]
+    named = [part.get(key) for part in (config, config.get("text_config") or {}) for key in ("dtype", "torch_dtype")]
+    settings: dict[str, Any] = {"dtype": dtype} if {*named} - {None, dtype} else {}
+    pair = [tensor_map.one_to_one.get(name, "") for name in (model.head, model.tied.get(model.head, ""))]
+    stored = {output.base.name: output.base for output in outputs}
+    if untied or (all(pair) and not _same_values(*(stored[name] for name in pair))):
+        settings["tie_word_embeddings"] = False
+    return settings
 
 
 def _shared_delta(head: WeightDelta, embedding: WeightDelta, *, keep: bool) -> WeightDelta | None:
@@ -250,14 +395,15 @@ def _output_tensor(base: StoredTensor, delta: WeightDelta, name: str) -> OutputT
 
 
 def _vocabulary_size(outputs: list[OutputTensor], model: MetaModel, tensor_map: TensorMap) -> dict[str, int]:
-    """Return the number of tokens if it differs from that of the base."""
+    """Return the number of tokens if it differs from that of the base; some families have more rows than tokens."""
     heads = {tensor_map.one_to_one.get(name, name) for name in (model.embedding, model.head) if name}
-    rows = {output.target.shape[0] for output in outputs if output.target.name in heads}
-    if len(rows) > 1:
-        raise FrameworkError(
-            f"the adapter leaves {' and '.join(map(str, sorted(rows)))} rows to embedding and output head"
-        )
-    return {} if rows <= {model.shape(model.embedding)[0]} else {"vocab_size": rows.pop()}
+    parts = [output for output in outputs if output.target.name in heads]
+    added = {output.target.shape[0] - output.base.shape[0] for output in parts}
+    if len(added) > 1:
+        rows = sorted({output.target.shape[0] for output in parts})
+        raise FrameworkError(f"the adapter leaves {' and '.join(map(str, rows))} rows to embedding and output head")
+    tokens: int = model.model.config.get_text_config().vocab_size
+    return {"vocab_size": tokens + added.pop()} if added - {0} else {}
 
 
 def _with_dtype(merge_plan: MergePlan, dtype: Dtype) -> MergePlan:
@@ -282,8 +428,13 @@ def _write(merge_plan: MergePlan, folder: Path, limit: int) -> None:
     def chunks_of(tensor: StoredTensor) -> Iterator[torch.Tensor]:
         output = outputs[tensor.name]
         counter.advance()  # before, since a generator around the chunks would keep the last one a little longer
-        return merged_chunks(output.base, output.delta, tensor.dtype, read)
+        if output.rearranged is None:
+            return merged_chunks(output.base, output.delta, tensor.dtype, read)
+        if tensor.name not in parts:
+            parts.update(output.rearranged.merged(tensor.dtype, read))
+        return iter([parts.pop(tensor.name)])
 
+    parts: dict[str, torch.Tensor] = {}
     try:
         with counting(len(outputs), "matrix", "merging") as counter:
             safetensors_io.write_shards(folder, [output.target for output in merge_plan.outputs], chunks_of, limit)

@@ -7,10 +7,12 @@ without memory for its weights, and transformers' own table is asked.
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -22,6 +24,7 @@ from transformers.core_model_loading import (
     MergeModulelist,
     WeightConverter,
     WeightRenaming,
+    dot_natural_key,
     rename_source_key,
     revert_weight_conversion,
 )
@@ -32,18 +35,33 @@ from framework.api import auto_class, summarize_error
 
 
 @dataclass(frozen=True)
+class Group:
+    """Tensors of files that transformers takes together: experts that it stacks, or a matrix that it cuts.
+
+    Attributes:
+        files: their names in the files.
+        weights: names in the model of what it makes of them.
+        whole: every number of the files is in a weight.
+    """
+
+    files: tuple[str, ...]
+    weights: tuple[str, ...]
+    whole: bool
+
+
+@dataclass(frozen=True)
 class TensorMap:
     """Which tensors of files are which weights of the model.
 
     Attributes:
         one_to_one: names in the files, by names in the model.
-        fused: names in the files of tensors that transformers puts into one weight, by its name in the model.
+        groups: the tensors that are not one to one.
         unused: names in the files that the model does not have.
         missing: names in the model that the files do not have.
     """
 
     one_to_one: Mapping[str, str]
-    fused: Mapping[str, list[str]]
+    groups: list[Group]
     unused: list[str]
     missing: list[str]
 
@@ -88,17 +106,21 @@ class MetaModel:
 
     def renamed(self, name: str) -> tuple[str, bool]:
         """Return what a tensor of a file is called in the model, and whether others go into the same weight."""
-        prefix = self.model.base_model_prefix
-        renamed, pattern = rename_source_key(name, self._renamings, self._converters, prefix, self.state_dict)
+        renamed, pattern = self._source(name)
         if renamed not in self.state_dict and name in self.state_dict:
             return name, False
         return renamed, pattern is not None
 
-    def map_tensors(self, stored: Iterable[str]) -> TensorMap:
-        """Map the tensors of files to the weights of the model.
+    def _source(self, name: str) -> tuple[str, Any]:
+        """Return what a tensor of a file is called in the model, and its pattern in the table of conversions."""
+        prefix = self.model.base_model_prefix
+        return rename_source_key(name, self._renamings, self._converters, prefix, self.state_dict)
+
+    def map_tensors(self, stored: Mapping[str, tuple[int, ...]]) -> TensorMap:
+        """Map the tensors of files, given with their shapes, to the weights of the model.
 
         Raises:
-            FrameworkError: two tensors are the same weight.
+            FrameworkError: two tensors are the same weight, or transformers cannot make weights of some.
         """
         single: dict[str, str] = {}
         together: dict[str, list[str]] = {}
@@ -113,9 +135,35 @@ class MetaModel:
                 raise FrameworkError(f"{self.folder} holds {renamed} twice, as {single[renamed]} and as {name}")
             else:
                 single[renamed] = name
-        there = single.keys() | together.keys()
+        groups = []
+        for names in together.values():
+            held = {name: torch.empty(stored[name], device="meta") for name in names}
+            made = self.rearrange(held)
+            whole = sum(map(torch.numel, held.values())) == sum(map(torch.numel, made.values()))
+            groups.append(Group(tuple(names), tuple(made), whole))
+        there = {*single, *(name for group in groups for name in group.weights)}
         tied = {one for pair in self.tied.items() if there & set(pair) for one in pair}
-        return TensorMap(single, together, others, [name for name in self.state_dict if name not in there | tied])
+        return TensorMap(single, groups, others, [name for name in self.state_dict if name not in there | tied])
+
+    def rearrange(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the weights that transformers makes of tensors of files which it takes together, a `Group`.
+
+        Raises:
+            FrameworkError: they do not fit together.
+        """
+        names = sorted(tensors, key=dot_natural_key)
+        sources = {name: self._source(name) for name in names}
+        target, pattern = sources[names[0]]
+        converter = copy.deepcopy(next(each for each in self._converters if pattern in each.source_patterns))
+        try:
+            for name, (_, own) in sources.items():
+                converter.add_tensor(target, name, own, tensors[name])
+            made = converter.convert(target, model=self.model, config=self.model.config)
+        except (ValueError, RuntimeError, KeyError, IndexError, AttributeError) as error:
+            raise FrameworkError(
+                f"{self.folder}: transformers makes no weight of {names[0]}: {summarize_error(error)}"
+            ) from error
+        return {name: weight[0] if isinstance(weight, list) else weight for name, weight in made.items()}
 
     @property
     def tied(self) -> Mapping[str, str]:
@@ -151,8 +199,7 @@ class MetaModel:
 
         None if the weight is put together in another way than expert after expert, part after part.
         """
-        prefix = self.model.base_model_prefix
-        renamed, pattern = rename_source_key(name, self._renamings, self._converters, prefix, self.state_dict)
+        renamed, pattern = self._source(name)
         converter = next((each for each in self._converters if pattern in each.source_patterns), None)
         number = re.search(r"\.(\d+)\.(?!.*\.\d+\.)", name)
         if converter is None or number is None or renamed not in self.state_dict:

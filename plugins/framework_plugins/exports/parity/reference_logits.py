@@ -30,7 +30,7 @@ from framework.api import auto_class, counting, host_memory
 from framework.api.training import ModelSource
 from framework_plugins.exports.export_folder import MODEL_CONFIG, read_json
 from framework_plugins.exports.parity.check_rows import CheckRow
-from framework_plugins.exports.parity.weights import Product, merged_in_fp32, trained_products
+from framework_plugins.exports.parity.weights import Product, merged_in_fp32, separate_shared, trained_products
 
 Logits = NDArray[np.float32]
 ADAPTER_CONFIG = "adapter_config.json"
@@ -102,7 +102,9 @@ def _load_trained(plan: Plan, checkpoint: Path, placement: Placement) -> Any:
     source: ModelSource = plan.model.create()
     base = _load_folder(source.fetch(weights=True).folder, placement, trust=trust)
     _add_rows(base, checkpoint)
-    return PeftModel.from_pretrained(base, checkpoint, torch_device=placement.device)
+    model = PeftModel.from_pretrained(base, checkpoint, torch_device=placement.device)
+    separate_shared(model)
+    return model
 
 
 @torch.no_grad()

@@ -78,6 +78,16 @@ def trained_products(model: nn.Module) -> dict[str, Product]:
     return {name: found[id(weight)] for name, weight in names.items()}
 
 
+def separate_shared(model: nn.Module) -> None:
+    """Give each adapted layer a weight of its own where several share one: a merge adds to each only its adapter."""
+    owners: dict[int, nn.Module] = {}
+    for module in model.modules():
+        layer = module.get_base_layer() if isinstance(module, BaseTunerLayer) else None
+        for name, weight in [*layer.named_parameters(recurse=False)] if layer is not None else []:
+            if owners.setdefault(id(weight), layer) is not layer:
+                setattr(layer, name, nn.Parameter(weight.detach().clone(), requires_grad=False))
+
+
 def weights_problem(model: nn.Module, trained: Mapping[str, Product]) -> str:
     """Say which weights of a model are not the trained ones; empty if all are.
 

@@ -17,6 +17,7 @@ from framework import FrameworkError, testing
 from framework.api.plan import Plan
 from framework_plugins.exports.config import Dtype
 from framework_plugins.exports.merge.merging import merge
+from framework_plugins.exports.parity.weights import separate_shared, trained_products, weights_problem
 from framework_plugins.hf.machine.hardware import peak_memory
 from tests.support.bases import adapted, tiny_base
 
@@ -58,6 +59,8 @@ CASES = [
     *((family, kind) for family in ("qwen3", "gemma3_text", "phi3", "gpt2") for kind in ("lora", "dora")),
     ("gemma3", "lora"),
     ("mixtral", "lora"),
+    ("lara_mini", "lora"),
+    ("mllama", "lora"),
     ("gpt2", "biases"),
 ]
 
@@ -74,6 +77,61 @@ def test_a_merged_model_is_what_peft_makes_of_base_and_adapter(family: str, kind
     for name, weight in merged.state_dict().items():
         torch.testing.assert_close(weight, reference[name], rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(logits(merged), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_layers_that_share_weights_are_each_merged_with_their_own_matrices(tmp_path: Path) -> None:
+    base = tiny_base(tmp_path / "base", "zamba2")
+    trained = adapted(base, tmp_path / "adapter")
+    expected = logits(trained)
+    merge(plan_for(base), tmp_path / "adapter", tmp_path / "merged")
+    merged = load(tmp_path / "merged")
+    torch.testing.assert_close(logits(merged), expected, rtol=1e-4, atol=1e-5)
+    separate_shared(trained)
+    assert weights_problem(merged, trained_products(trained)) == ""
+
+
+def test_experts_that_transformers_puts_together_are_replaced_in_each_of_their_tensors(tmp_path: Path) -> None:
+    base = tiny_base(tmp_path / "base", "mixtral")
+    adapted(base, tmp_path / "adapter", target_modules=["q_proj"])
+    file, expert = tmp_path / "adapter" / "adapter_model.safetensors", "model.layers.0.mlp.experts.gate_up_proj"
+    given = torch.randn(2, 128, 32)
+    save_file({**load_file(file), f"base_model.model.{expert}": given}, file)
+    merge(plan_for(base), tmp_path / "adapter", tmp_path / "merged")
+    assert weights(tmp_path / "merged").keys() == weights(base).keys()
+    assert torch.equal(load(tmp_path / "merged").state_dict()[expert], given)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_config_json_says_what_the_files_hold(tmp_path: Path, *, whole: bool) -> None:
+    base = tiny_base(tmp_path / "base", "llama")
+    file = base / "config.json"
+    says = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps({**says, "tie_word_embeddings": True, "dtype": "bfloat16"}), encoding="utf-8")
+    adapted(base, tmp_path / "adapter", target_modules=["q_proj"])
+    merge(plan_for(base), base if whole else tmp_path / "adapter", tmp_path / "merged")
+    written = json.loads((tmp_path / "merged" / "config.json").read_text(encoding="utf-8"))
+    assert (written["tie_word_embeddings"], written["dtype"]) == (False, "float32")
+
+
+def test_a_merge_is_rehearsed_before_the_training_with_weights_and_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tiny_base(tmp_path / "base", "lara_mini")
+    plan = plan_for(base, "exporter=[merged]")
+    exporter: Any = plan.exporter["merged"].create()
+    exporter.check(testing.EchoModel(plan), plan)
+    file = base / "model.safetensors"
+    kept = {name: weight for name, weight in load_file(file).items() if not name.endswith("linear_attn.in_proj.weight")}
+    save_file(kept, file, {"format": "pt"})
+    said = r"(?s)^exporter=merged: nothing can be merged into model .*in_proj_qkv.* 3 more.*exporter=\[adapter\] works"
+    with pytest.raises(FrameworkError, match=said):
+        exporter.check(testing.EchoModel(plan), plan)
+
+    def none(folder: Path) -> list[Path]:
+        raise FrameworkError(f"{folder} holds no weights")
+
+    monkeypatch.setattr("framework_plugins.exports.merge.merging.weight_files", none)
+    exporter.check(testing.EchoModel(plan), plan)
 
 
 def test_a_base_out_of_the_cache_is_merged_and_one_with_links_to_private_files_is_not(tmp_path: Path) -> None:
