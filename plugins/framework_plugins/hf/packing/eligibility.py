@@ -21,6 +21,14 @@ MASKED_KINDS = frozenset({FULL_KIND, WINDOW_KIND})
 """Kinds of layers, as transformers names them, in which a mask says which tokens a token sees."""
 TOKEN_KINDS = frozenset({"mlp", "moe"})
 """Kinds of layers in which a token sees only itself."""
+CHOSEN_TOKENS = {
+    "index_topk": "compress_rates",
+    "index_topk_blocks": "index_block_size",
+    "indexer_budget": "",
+    "keep_window_size": "",
+}
+"""What configs call the number of tokens, or blocks, among all before it that a token attends to; the size of a block.
+"""
 STATES_SINCE = Version("5.24")
 """With transformers 5.17, gradients through the states of a tree are off by up to 0.4%; this version was compared."""
 
@@ -164,6 +172,19 @@ def tree_refusal(model: Any, attention: str, noise: float | None = None) -> str:
     if noise:
         return f"neftune_noise_alpha={noise:g} would change a shared token for all its rows at once"
     return ""
+
+
+def chosen_tokens(config: Any) -> int:
+    """Return how many tokens a token attends to, of those that its layer chooses; 0 if it attends to all.
+
+    Args:
+        config: of the part of a model that reads text.
+    """
+    for name, block in CHOSEN_TOKENS.items():
+        if count := getattr(config, name, None):
+            size = getattr(config, block, 1) if block else 1
+            return int(count * (min(size.values()) if isinstance(size, Mapping) else size))
+    return 0
 
 
 def pair_cost(model: Any) -> float:
