@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -10,7 +11,9 @@ from typing import Any
 import torch
 import transformers
 from packaging.version import Version
+from torch.nn.modules.dropout import _DropoutNd
 
+from framework_plugins.hf.load.model_parts import outside_text
 from framework_plugins.hf.packing.parts import ATTENTION_COST
 from framework_plugins.hf.packing.tree_states import HYBRID_KIND, STATE_KINDS, state_layers
 from framework_plugins.hf.settings.config import Attention, HFTrainerConfig, Packing
@@ -29,6 +32,8 @@ CHOSEN_TOKENS = {
 }
 """What configs call the number of tokens, or blocks, among all before it that a token attends to; the size of a block.
 """
+RANDOM = re.compile("drop(?!less)|jitter")
+"""In the names of attributes of modules: what changes tokens by chance in training, or leaves a layer out."""
 STATES_SINCE = Version("5.24")
 """With transformers 5.17, gradients through the states of a tree are off by up to 0.4%; this version was compared."""
 
@@ -167,10 +172,28 @@ def tree_refusal(model: Any, attention: str, noise: float | None = None) -> str:
     """
     if attention not in {"sdpa", "eager", FLASH}:
         return f"attention={attention} does not support a mask of branches"
-    if dropout := getattr(model.config.get_text_config(), "attention_dropout", 0.0):
-        return f"attention_dropout={dropout:g} would change a shared token for all its rows at once"
+    if chance := base_dropout(model):
+        return f"{chance} would change a shared token for all its rows at once"
     if noise:
         return f"neftune_noise_alpha={noise:g} would change a shared token for all its rows at once"
+    return ""
+
+
+def base_dropout(model: Any) -> str:
+    """Return what of a base acts by chance in training; empty if nothing does.
+
+    Args:
+        model: the base without an adapter, with or without memory for its weights.
+    """
+    outside = tuple(f"{name}." for name in outside_text(model))
+    for name, part in model.named_modules():
+        if f"{name}.".startswith(outside):
+            continue
+        if isinstance(part, _DropoutNd) and part.p > 0:
+            return f"dropout {part.p:g} in {name}"
+        for key, value in vars(part).items():
+            if isinstance(value, float) and value > 0 and RANDOM.search(key):
+                return f"{key}={value:g}"
     return ""
 
 
