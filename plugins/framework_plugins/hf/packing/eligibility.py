@@ -75,7 +75,7 @@ def forward_plan(
         quantized: whether the base is.
     """
     far, windows = distance_dependence(model), mask_windows(model)
-    why = "" if windows else far  # masks of the layers' windows make the rows the same
+    why = "" if windows else far and (_sees_later(model.config.get_text_config()) or far)  # masks have the windows
     why = why or tree_refusal(model, attention, config.neftune_noise_alpha)
     alone = sharing_refusal(attention, getattr(adapter, "lora_dropout", 0.0))
     on_cpu, blocks = device == "cpu", _without_blocks(model, config, attention, windows)
@@ -138,7 +138,7 @@ def mask_windows(model: Any) -> Mapping[str, int]:
         (not kinds and (states or getattr(model, "_is_stateful", False)))  # such a model takes one mask, of padding
         or len(states) != len(state_layers(model))
         or kinds - MASKED_KINDS
-        or getattr(config, "use_bidirectional_attention", None)
+        or _sees_later(config)
     ):
         return {}
     if WINDOW_KIND in kinds:
@@ -146,6 +146,13 @@ def mask_windows(model: Any) -> Mapping[str, int]:
     if sizes and not kinds and getattr(config, "use_sliding_window", True):
         return {"": sizes.pop()} if len(sizes) == 1 else {}
     return dict.fromkeys(kinds or {""}, 0)
+
+
+def _sees_later(config: Any) -> str:
+    """Say that a token of a text may see later ones; empty if only those of an image do."""
+    value = getattr(config, "use_bidirectional_attention", None)
+    sees_later = value not in {None, False, "vision"}
+    return f"use_bidirectional_attention={value} lets a token see later ones" if sees_later else ""
 
 
 def sharing_refusal(attention: str, lora_dropout: float) -> str:

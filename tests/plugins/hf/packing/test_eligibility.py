@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM as Auto
-from transformers import AutoModelForMultimodalLM as Multimodal
 from transformers import (
+    AutoConfig,
     BloomConfig,
+    Gemma2Config,
     GPT2Config,
     GptOssConfig,
     Lfm2Config,
@@ -26,6 +26,8 @@ from transformers import (
     RwkvConfig,
     SeedOssConfig,
 )
+from transformers import AutoModelForCausalLM as Auto
+from transformers import AutoModelForMultimodalLM as Multimodal
 
 from framework_plugins.hf.packing import eligibility
 from framework_plugins.hf.packing.eligibility import ForwardPlan, forward_plan, pair_cost
@@ -150,6 +152,14 @@ def test_dropout_of_a_head_for_classes_or_of_a_tower_does_not_count() -> None:
               "num_attention_heads": 2, "image_size": 16, "patch_size": 8, "attention_dropout": 0.1}  # fmt: skip
     text = {"model_type": "llama", **SMALL}
     assert chosen(LlavaConfig(text_config=text, vision_config=vision), kind=Multimodal)[1] == "tree"
+
+
+def test_tokens_that_see_later_ones_are_named_unless_they_are_of_an_image() -> None:
+    windows = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 64}
+    both = Gemma2Config(**SMALL, head_dim=8, **windows, use_bidirectional_attention=True)
+    assert chosen(both)[1] == "pad, not tree: use_bidirectional_attention=True lets a token see later ones"
+    images = {**SMALL, **windows, "head_dim": 8, "global_head_dim": 8, "use_bidirectional_attention": "vision"}
+    assert chosen(AutoConfig.for_model("gemma4_unified_text", **images))[1] == "tree"
 
 
 @pytest.mark.parametrize("packing", [Packing.pad, Packing.none])
