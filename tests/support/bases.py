@@ -57,6 +57,9 @@ def write_model(
         images = "vision_config" in settings
         kind = transformers.AutoModelForMultimodalLM if images else auto_class(transformers, config.to_dict())
         model = kind.from_config(config, dtype=getattr(torch, dtype))
+        for weight in model.parameters():
+            if not weight.isfinite().all():  # of classes that leave some without first values
+                weight.data.normal_(std=0.02)
     for weight in model.parameters():
         weight.data *= scale if weight.dim() > 1 else 1
     model.save_pretrained(folder, max_shard_size=shards)

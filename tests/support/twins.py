@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -27,6 +28,7 @@ class Twin:
     """A model's config by the number of tokens, the family of its tokenizer and template, and what a run of it sets.
 
     `short` says that it is trained on short rows only, and `package` is one that transformers needs to build the class.
+    `published` has what the config.json of the family's publisher says, and transformers does not write.
     """
 
     config: Config
@@ -34,6 +36,7 @@ class Twin:
     words: tuple[str, ...] = ()
     short: bool = False
     package: str = ""
+    published: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, folder: Path, sizes: Mapping[str, int] = MappingProxyType({}), scale: float = SCALE) -> Path:
         """Write the model, its tokenizer and its stop tokens; `sizes` are other ones of its text part."""
@@ -48,10 +51,20 @@ class Twin:
         text = settings.get("text_config", settings)
         text.update({name: size for name, size in sizes.items() if name in text})
         write_model(folder, settings, scale=scale)
+        if self.published:
+            add_published(folder / "config.json", self.published)
         known = {number for token, number in tokenizer.get_vocab().items() if token in KNOWN_ENDS}
         GenerationConfig(eos_token_id=sorted(stop_ids(self.tokenizer) | known)).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         return folder
+
+
+def add_published(file: Path, published: Mapping[str, Any]) -> None:
+    """Add settings to a config.json, those of a part to the settings that the part has."""
+    config = json.loads(file.read_text(encoding="utf-8"))
+    for name, value in published.items():
+        config[name] = config[name] | value if isinstance(value, Mapping) else value
+    file.write_text(json.dumps(config), encoding="utf-8")
 
 
 def _text(model_type: str, **changes: Any) -> Config:

@@ -357,15 +357,18 @@ class HFModel:
 
     def _new_losses(self) -> Losses:
         """Return what computes losses, as the config of the model says and before a probe."""
-        how = self.forward_plan
-        return self.losses_class(self.model, how.packing, dense_mask=not how.branch_attention, share=how.share)
+        how, longest = self.forward_plan, self.plan.training.max_seq_length
+        return self.losses_class(
+            self.model, how.packing, dense_mask=not how.branch_attention, share=how.share, longest=longest
+        )
 
     def open_losses(self) -> Evaluation:
         """Return how losses are computed, probed when first asked for; the model is in evaluation mode."""
         model = self._in_eval_mode()
         if self._evaluation is None or self._evaluation.passes.losses.model is not model:
             base, adapter = self.base_key, self.plan.adapter
-            self._probe_key = key_of(base, adapter.component.name, adapter.settings) if base else ""
+            settings = adapter.component.name, adapter.settings, self.plan.training.max_seq_length
+            self._probe_key = key_of(base, *settings) if base else ""
             self._evaluation = scoring.open_evaluation(
                 self._new_losses(),
                 shared_cache().find(PROBED, self._probe_key),

@@ -40,8 +40,8 @@ class PaddingFreePacker(Packer):
 class UnslothLosses(Losses):
     """Losses of parts, by a model that Unsloth has patched for a GPU."""
 
-    def __init__(self, model: Any, packing: Packing, *, dense_mask: bool, share: bool = True) -> None:
-        super().__init__(model, packing, dense_mask=dense_mask, share=share)
+    def __init__(self, model: Any, packing: Packing, **how: Any) -> None:
+        super().__init__(model, packing, **how)
         self.router_loss = None  # the loss that the model gives with labels is that of tokens alone
 
     def _sum(self, part: Part, router_loss: RouterLoss | None) -> tuple[torch.Tensor, None]:

@@ -56,7 +56,7 @@ class ProbeResult:
         has_router_loss: whether its auxiliary loss is known.
         packing: how rows are packed.
         dense_mask: whether a tree comes with a dense mask.
-        problem: why rows are not packed as a tree, or not along branches.
+        problem: why rows are not packed as asked for, or a tree not along branches.
     """
 
     scale_and_cap: tuple[float, float] | None
@@ -75,13 +75,14 @@ class Losses:
         packing: what is asked for.
         dense_mask: whether a tree comes with a dense mask.
         share: whether rows in a tree share their beginnings.
+        longest: tokens that a row may have; rows of more are not tried by a probe.
 
     Attributes:
         head: the output head; None if the model is asked for logits.
         router_loss: the auxiliary loss of a mixture of experts; None if there is none, or none that can be computed.
     """
 
-    def __init__(self, model: Any, packing: Packing, *, dense_mask: bool, share: bool = True) -> None:
+    def __init__(self, model: Any, packing: Packing, *, dense_mask: bool, share: bool = True, longest: int = 0) -> None:
         self.model = model
         self.wrapped = model
         self.in_group = False
@@ -98,6 +99,7 @@ class Losses:
         self.packing = packing
         self.dense_mask = dense_mask
         self.share = share
+        self.longest = longest
         self.logits_at_once = logits_at_once(self.plain.device)
         self.problem = ""
         self.temperature = 1.0

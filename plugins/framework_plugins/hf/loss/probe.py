@@ -1,22 +1,27 @@
 """What a loaded model allows: tried on three rows with a common beginning.
 
 Which logits its head gives, scaled or capped; whether it gives those of the positions asked for; whether its auxiliary
-loss is known; and whether it keeps branches apart: the rows as a tree against the same rows one by one.
+loss is known; and whether rows keep their states if they are packed: as a tree, or padded, against the same rows one by
+one. If the model's attention chooses among the tokens of a long row, such rows are tried too.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from framework import FrameworkError
+from framework.api import summarize_error
 from framework.api.training import IGNORE, TokenRow
 from framework_plugins.hf.loss.chunked_cross_entropy import Head, autocast_dtype
 from framework_plugins.hf.loss.loss import Losses, model_inputs, to_device
 from framework_plugins.hf.loss.router_loss import OUTPUT_ROUTER_LOGITS
+from framework_plugins.hf.machine.out_of_memory import is_out_of_memory
+from framework_plugins.hf.packing.eligibility import chosen_tokens
 from framework_plugins.hf.packing.parts import Part, padded_batch, tree_batch
 from framework_plugins.hf.packing.tree import build_tree
 from framework_plugins.hf.settings.config import Packing
@@ -32,60 +37,127 @@ HALF_LOGIT_TOLERANCE = 0.02
 away, and a cap or another scale has to be seen."""
 LOGIT_SCALES = ("logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
 """What configs call the number that logits are multiplied by, or divided by: that differs by model."""
+LEARNED, LEARNED_OF_LONG = 3, 32
+"""Tokens at the end of a row that are compared: several, so that one expert chosen by rounding does not decide; more in
+rows of which attention chooses tokens, where few may differ."""
+PACKED = {Packing.tree: "with shared prefixes", Packing.pad: "with padding"}
 LOGIT_CAPS = ("final_logit_softcapping", "logits_soft_cap")
 log = logging.getLogger(__name__)
 
 
 @torch.no_grad()
 def probe(losses: L) -> L:
-    """Find out what may be done, on three rows with a common beginning, and return the losses that use it."""
-    device = losses.plain.device
-    rows = _probe_rows(losses.plain.config.get_text_config().vocab_size)
-    padded = to_device(padded_batch(rows, 0), device)
-    more = OUTPUT_ROUTER_LOGITS if losses.router_loss else {}
-    out = losses.wrapped(**model_inputs(padded), use_cache=False, **more)
-    logits = losses.pick_learned(padded, out.logits)
-    expected, dtype = _probe_head(losses, padded, logits, getattr(out, "aux_loss", None))
-    if losses.head is None:
-        _probe_selection(losses, padded, logits, dtype)
-    if losses.packing is not Packing.tree:
-        return losses
-    for dense_mask in sorted({losses.dense_mask, not losses.by_row_starts}):
-        losses.dense_mask = dense_mask
-        # The tree has the rows in the order of their tokens, which is theirs.
-        part = to_device(tree_batch(build_tree(rows, share=losses.share), dense_mask=dense_mask), device)
-        try:
-            result = losses.states_or_logits(part)[: len(rows)]
-        except (TypeError, ValueError, RuntimeError) as error:  # no such argument, or no such mask
-            losses.problem = f"{type(error).__name__}: {error}"
-            continue
-        if _relative_distance(result, expected) < _tolerance(dtype, HALF_TOLERANCE):
-            # A mask may do what the branches did not, which is slower: the problem is reported all the same.
-            return losses
-        losses.problem = "with shared prefixes the model computes different states"
-    losses.packing = Packing.pad
-    log.warning("trainer.packing=pad instead of tree: %s", losses.problem)
+    """Find out what may be done, on rows with a common beginning, and return the losses that use it.
+
+    Raises:
+        FrameworkError: the model cannot compute a row.
+    """
+    config = losses.plain.config.get_text_config()
+    rows = _probe_rows(config.vocab_size)
+    chosen = chosen_tokens(config)
+    long = [_probe_rows(config.vocab_size, chosen, LEARNED_OF_LONG)] if 0 < chosen < losses.longest else []
+    try:
+        part, out = _first_pass(losses, rows)
+        logits = losses.pick_learned(part, out.logits)
+        dtype = _probe_head(losses, part, logits, getattr(out, "aux_loss", None))
+        if losses.head is None:
+            _probe_selection(losses, part, logits, dtype)
+        _probe_packing(losses, [rows, *long], dtype)
+    except FrameworkError:
+        raise
+    except Exception as error:  # a class of transformers, or of a stranger, may raise anything
+        if is_out_of_memory(error):
+            raise
+        raise FrameworkError(
+            f"{type(losses.plain).__name__} cannot compute a row of text: {summarize_error(error)}. Choose another "
+            "model, or a version of transformers that runs this one"
+        ) from error
     return losses
 
 
-def _probe_head(losses: Losses, part: Part, logits: Tensor, auxiliary: Any) -> tuple[Tensor, torch.dtype]:
+def _first_pass(losses: Losses, rows: Sequence[TokenRow]) -> tuple[Part, Any]:
+    """Return a part, and all that the model gives of it: padded rows, or one row if it takes no padding."""
+    more = OUTPUT_ROUTER_LOGITS if losses.router_loss else {}
+    part, alone = (to_device(padded_batch(some, 0), losses.plain.device) for some in (rows, rows[:1]))
+    try:
+        return part, losses.wrapped(**model_inputs(part), use_cache=False, **more)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+    return alone, losses.wrapped(**model_inputs(alone), use_cache=False, **more)
+
+
+def _probe_packing(losses: Losses, lengths: Sequence[Sequence[TokenRow]], dtype: torch.dtype) -> None:
+    """Choose the first packing, from the one asked for on, in which rows of all lengths keep their states."""
+    wanted = losses.packing
+    if wanted is Packing.none:
+        return
+    expected = [_one_by_one(losses, rows) for rows in lengths]
+    problems: dict[Packing, str] = {}
+    for packing, dense_mask in [*_candidates(losses)]:
+        losses.packing, losses.dense_mask = packing, dense_mask
+        found = (_problem(losses, rows, states, dtype) for rows, states in zip(lengths, expected, strict=True))
+        problem = next(filter(None, found), "") if packing is not Packing.none else ""
+        if not problem:
+            break
+        # A mask may do what the branches did not, which is slower: the problem is reported all the same.
+        problems[packing] = problem
+    losses.problem = "; ".join(problems.values())
+    if losses.packing is not wanted:
+        log.warning("trainer.packing=%s instead of %s: %s", losses.packing.value, wanted.value, losses.problem)
+
+
+def _candidates(losses: Losses) -> Iterator[tuple[Packing, bool]]:
+    """Give what is tried: each packing, and whether a tree comes with a dense mask."""
+    dense = losses.dense_mask
+    if losses.packing is Packing.tree:
+        for dense in sorted({losses.dense_mask, not losses.by_row_starts}):
+            yield Packing.tree, dense
+    yield Packing.pad, dense
+    yield Packing.none, dense
+
+
+def _one_by_one(losses: Losses, rows: Sequence[TokenRow]) -> Tensor:
+    """Return the states of rows that have a pass each."""
+    parts = (to_device(padded_batch([row], 0), losses.plain.device) for row in rows)
+    return torch.cat([losses.states_or_logits(part) for part in parts])
+
+
+def _problem(losses: Losses, rows: Sequence[TokenRow], expected: Tensor, dtype: torch.dtype) -> str:
+    """Say why rows do not have these states in the packing of the losses; empty if they do."""
+    packing = losses.packing
+    if packing is Packing.tree:
+        # The tree has the rows in the order of their tokens, which is theirs.
+        part = tree_batch(build_tree(rows, share=losses.share), dense_mask=losses.dense_mask)
+    else:
+        part = padded_batch(rows, 0)
+    try:
+        result = losses.states_or_logits(to_device(part, losses.plain.device))[: len(expected)]
+    except Exception as error:  # noqa: BLE001 - no such argument, no such mask, or what else a class raises
+        return f"{PACKED[packing]}, {summarize_error(error)}"
+    if _relative_distance(result, expected) < _tolerance(dtype, HALF_TOLERANCE):
+        return ""
+    return f"{PACKED[packing]} the model computes different states"
+
+
+def _probe_head(losses: Losses, part: Part, logits: Tensor, auxiliary: Any) -> torch.dtype:
     """Find out what the model makes of the logits of its head, and whether its auxiliary loss is known.
 
     Returns:
-        what `states_or_logits` gives of the part, and the dtype that the model computes in.
+        the dtype that the model computes in.
     """
     head, router_loss = losses.head, losses.router_loss
     if head is None:
         losses.router_loss = None
-        return logits, logits.dtype
+        return logits.dtype
     linear = head.linear
 
-    def compute() -> tuple[Tensor, Tensor, torch.dtype, Tensor | None]:
+    def compute() -> tuple[Tensor, torch.dtype, Tensor | None]:
         states, out = losses.learned_states(part, **(OUTPUT_ROUTER_LOGITS if router_loss else {}))
         raw = linear(states)
-        return states, raw, autocast_dtype(states), router_loss(out.router_logits, part) if router_loss else None
+        return raw, autocast_dtype(states), router_loss(out.router_logits, part) if router_loss else None
 
-    states, raw, dtype, own = losses.within_forward(compute)
+    raw, dtype, own = losses.within_forward(compute)
     config = losses.plain.config.get_text_config()
     candidates = [Head(linear, *scale_and_cap) for scale_and_cap in _scales_and_caps(config)]
     distances = [_relative_distance(each.finish(raw.float()), logits) for each in candidates]
@@ -96,13 +168,13 @@ def _probe_head(losses: Losses, part: Part, logits: Tensor, auxiliary: Any) -> t
             "%s changes its head's logits in an unknown way, so it computes them itself", type(losses.plain).__name__
         )
         losses.head = losses.router_loss = None
-        return logits, dtype
+        return dtype
     losses.head = candidates[nearest]
     known = isinstance(auxiliary, Tensor) and own is not None and _relative_distance(own, auxiliary) < tolerance
     if router_loss and not known:
         log.warning("the auxiliary loss of %s is left out: it is of an unknown kind", type(losses.plain).__name__)
         losses.router_loss = None
-    return states, dtype
+    return dtype
 
 
 def _probe_selection(losses: Losses, part: Part, logits: Tensor, dtype: torch.dtype) -> None:
@@ -121,13 +193,13 @@ def _scales_and_caps(config: Any) -> list[tuple[float, float]]:
     return [(scale, each) for each in dict.fromkeys((cap, 0.0)) for one in (1.0, *scales) for scale in (one, 1 / one)]
 
 
-def _probe_rows(vocabulary: int) -> list[TokenRow]:
-    """Return sorted rows with a common beginning, of which each learns its last token."""
+def _probe_rows(vocabulary: int, more: int = 0, learned: int = LEARNED) -> list[TokenRow]:
+    """Return sorted rows with a common beginning of at least `more` tokens, of which each learns its last ones."""
     random = np.random.default_rng(0)
-    start, middle = (random.integers(vocabulary, size=MIN_SAVED_TOKENS + more).tolist() for more in (5, 3))
-    rows = [start + random.integers(vocabulary, size=4).tolist()]
-    rows += [start + middle + random.integers(vocabulary, size=size).tolist() for size in (3, 7)]
-    return [TokenRow(ids, [IGNORE] * (len(ids) - 1) + ids[-1:]) for ids in sorted(rows)]
+    start, middle = (random.integers(vocabulary, size=MIN_SAVED_TOKENS + size).tolist() for size in (more + 5, 3))
+    rows = [start + random.integers(vocabulary, size=learned + 1).tolist()]
+    rows += [start + middle + random.integers(vocabulary, size=learned + size).tolist() for size in (1, 5)]
+    return [TokenRow(ids, [IGNORE] * (len(ids) - learned) + ids[-learned:]) for ids in sorted(rows)]
 
 
 def _tolerance(dtype: torch.dtype, half: float) -> float:

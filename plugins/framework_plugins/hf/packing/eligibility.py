@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -10,7 +11,9 @@ from typing import Any
 import torch
 import transformers
 from packaging.version import Version
+from torch.nn.modules.dropout import _DropoutNd
 
+from framework_plugins.hf.load.model_parts import outside_text
 from framework_plugins.hf.packing.parts import ATTENTION_COST
 from framework_plugins.hf.packing.tree_states import HYBRID_KIND, STATE_KINDS, state_layers
 from framework_plugins.hf.settings.config import Attention, HFTrainerConfig, Packing
@@ -21,6 +24,16 @@ MASKED_KINDS = frozenset({FULL_KIND, WINDOW_KIND})
 """Kinds of layers, as transformers names them, in which a mask says which tokens a token sees."""
 TOKEN_KINDS = frozenset({"mlp", "moe"})
 """Kinds of layers in which a token sees only itself."""
+CHOSEN_TOKENS = {
+    "index_topk": "compress_rates",
+    "index_topk_blocks": "index_block_size",
+    "indexer_budget": "",
+    "keep_window_size": "",
+}
+"""What configs call the number of tokens, or blocks, among all before it that a token attends to; the size of a block.
+"""
+RANDOM = re.compile("drop(?!less)|jitter")
+"""In the names of attributes of modules: what changes tokens by chance in training, or leaves a layer out."""
 STATES_SINCE = Version("5.24")
 """With transformers 5.17, gradients through the states of a tree are off by up to 0.4%; this version was compared."""
 
@@ -62,7 +75,7 @@ def forward_plan(
         quantized: whether the base is.
     """
     far, windows = distance_dependence(model), mask_windows(model)
-    why = "" if windows else far  # masks of the layers' windows make the rows the same
+    why = "" if windows else far and (_sees_later(model.config.get_text_config()) or far)  # masks have the windows
     why = why or tree_refusal(model, attention, config.neftune_noise_alpha)
     alone = sharing_refusal(attention, getattr(adapter, "lora_dropout", 0.0))
     on_cpu, blocks = device == "cpu", _without_blocks(model, config, attention, windows)
@@ -125,7 +138,7 @@ def mask_windows(model: Any) -> Mapping[str, int]:
         (not kinds and (states or getattr(model, "_is_stateful", False)))  # such a model takes one mask, of padding
         or len(states) != len(state_layers(model))
         or kinds - MASKED_KINDS
-        or getattr(config, "use_bidirectional_attention", None)
+        or _sees_later(config)
     ):
         return {}
     if WINDOW_KIND in kinds:
@@ -133,6 +146,13 @@ def mask_windows(model: Any) -> Mapping[str, int]:
     if sizes and not kinds and getattr(config, "use_sliding_window", True):
         return {"": sizes.pop()} if len(sizes) == 1 else {}
     return dict.fromkeys(kinds or {""}, 0)
+
+
+def _sees_later(config: Any) -> str:
+    """Say that a token of a text may see later ones; empty if only those of an image do."""
+    value = getattr(config, "use_bidirectional_attention", None)
+    sees_later = value not in {None, False, "vision"}
+    return f"use_bidirectional_attention={value} lets a token see later ones" if sees_later else ""
 
 
 def sharing_refusal(attention: str, lora_dropout: float) -> str:
@@ -159,11 +179,42 @@ def tree_refusal(model: Any, attention: str, noise: float | None = None) -> str:
     """
     if attention not in {"sdpa", "eager", FLASH}:
         return f"attention={attention} does not support a mask of branches"
-    if dropout := getattr(model.config.get_text_config(), "attention_dropout", 0.0):
-        return f"attention_dropout={dropout:g} would change a shared token for all its rows at once"
+    if chance := base_dropout(model):
+        return f"{chance} would change a shared token for all its rows at once"
     if noise:
         return f"neftune_noise_alpha={noise:g} would change a shared token for all its rows at once"
     return ""
+
+
+def base_dropout(model: Any) -> str:
+    """Return what of a base acts by chance in training; empty if nothing does.
+
+    Args:
+        model: the base without an adapter, with or without memory for its weights.
+    """
+    outside = tuple(f"{name}." for name in outside_text(model))
+    for name, part in model.named_modules():
+        if f"{name}.".startswith(outside):
+            continue
+        if isinstance(part, _DropoutNd) and part.p > 0:
+            return f"dropout {part.p:g} in {name}"
+        for key, value in vars(part).items():
+            if isinstance(value, float) and value > 0 and RANDOM.search(key):
+                return f"{key}={value:g}"
+    return ""
+
+
+def chosen_tokens(config: Any) -> int:
+    """Return how many tokens a token attends to, of those that its layer chooses; 0 if it attends to all.
+
+    Args:
+        config: of the part of a model that reads text.
+    """
+    for name, block in CHOSEN_TOKENS.items():
+        if count := getattr(config, name, None):
+            size = getattr(config, block, 1) if block else 1
+            return int(count * (min(size.values()) if isinstance(size, Mapping) else size))
+    return 0
 
 
 def pair_cost(model: Any) -> float:

@@ -81,7 +81,7 @@ def state_layers(model: nn.Module) -> dict[str, Any]:
         name: part
         for name, part in model.named_modules()
         if any(isinstance(child, nn.Conv1d) and child.groups == child.in_channels for child in part.children())
-        and "cache" in inspect.signature(part.forward).parameters
+        and (isinstance(part, AlongNodes) or "cache" in inspect.signature(part.forward).parameters)
     }
 
 
@@ -96,21 +96,23 @@ def use_tree_states(model: nn.Module) -> None:
 class AlongNodes:
     """What a layer that keeps a state is besides."""
 
-    def forward(
-        self, hidden_states: Tensor, *, cache: Any = None, attention_mask: Tensor | None = None, **more: Any
-    ) -> Tensor:
+    def forward(self, *inputs: Any, **more: Any) -> Any:
         """Compute one node after the other, if a batch has them."""
-        forward: Callable[..., Tensor] = super().forward  # type: ignore[misc]
+        forward: Callable[..., Any] = super().forward  # type: ignore[misc]
         nodes: Sequence[Node] | None = more.pop(NODES, None)
-        if nodes is None:
-            return forward(hidden_states, cache=cache, attention_mask=attention_mask, **more)
+        if nodes is None:  # called as the class of the layer says
+            return forward(*inputs, **more)
+        return self._along(nodes, forward, *inputs, **more | {"cache": None, "attention_mask": None})
+
+    @staticmethod
+    def _along(nodes: Sequence[Node], forward: Callable[..., Tensor], hidden_states: Tensor, **more: Any) -> Tensor:
         known: dict[int, States] = {-1: States()}
         outputs, places = [], []
         for pieces in _turns(nodes):
             states = States.together([known[piece.parent] for piece in pieces])
             longest = max(2, *(len(piece.places) for piece in pieces))  # one token alone would write in place
             filled = [piece.places + piece.places[-1:] * (longest - len(piece.places)) for piece in pieces]
-            computed = forward(hidden_states[0][torch.tensor(filled)], cache=states, attention_mask=None, **more)
+            computed = forward(hidden_states[0][torch.tensor(filled)], **more | {"cache": states})
             known[pieces[0].number] = states  # of a node that is alone: nothing follows those that are together
             for row, piece in enumerate(pieces):
                 outputs.append(computed[row, piece.own : len(piece.places)])

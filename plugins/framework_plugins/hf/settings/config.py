@@ -261,7 +261,7 @@ class HFTrainerConfig(TrainerConfig):
     packing: Annotated[Packing, ~Affects.resume] = Packing.tree
     """tree: a prefix that rows share is computed once, exactly; pad: rows side by side, with padding; none: rows one by
     one. If a tree would not be the same training, the run has rows side by side, on a GPU without padding where its
-    attention kernels allow it, and says why."""
+    attention kernels allow it, and rows one by one if padding changes the model's states. It says why."""
     on_out_of_memory: Annotated[OutOfMemory, ~Affects.resume] = OutOfMemory.retry
     """retry: try again with fewer rows in a pass, then with gradient checkpointing, then with the loss in small pieces;
     rows, schedule and loss stay as they were. fail: end the run."""

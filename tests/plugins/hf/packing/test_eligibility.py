@@ -6,18 +6,28 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM as Auto
 from transformers import (
+    AutoConfig,
+    BloomConfig,
+    Gemma2Config,
+    GPT2Config,
     GptOssConfig,
     Lfm2Config,
     LlamaConfig,
+    LlavaConfig,
     MambaConfig,
     MistralConfig,
+    OPTConfig,
+    PhiConfig,
+    PhimoeConfig,
     PretrainedConfig,
     Qwen2Config,
     Qwen3Config,
     RwkvConfig,
+    SeedOssConfig,
 )
+from transformers import AutoModelForCausalLM as Auto
+from transformers import AutoModelForMultimodalLM as Multimodal
 
 from framework_plugins.hf.packing import eligibility
 from framework_plugins.hf.packing.eligibility import ForwardPlan, forward_plan, pair_cost
@@ -44,10 +54,11 @@ def chosen(
     dropout: float = 0.0,
     device: str = "cpu",
     *,
+    kind: Any = Auto,
     quantized: bool = False,
 ) -> tuple[ForwardPlan, str]:
     with torch.device("meta"):
-        model = Auto.from_config(config)
+        model = kind.from_config(config)
     settings = HFTrainerConfig(packing=packing)
     return forward_plan(settings, model, attention, device, Adapter(dropout), quantized=quantized)
 
@@ -105,10 +116,50 @@ def test_dropout_and_attention_without_masks_fall_back_and_say_why() -> None:
     assert chosen(config, dropout=0.1)[1] == (
         "pad, not tree: lora_dropout=0.1 would change a shared token for all its rows at once"
     )
-    assert chosen(LlamaConfig(**SMALL, attention_dropout=0.2))[1].startswith("pad, not tree: attention_dropout=0.2")
     assert chosen(config, "flash_attention_2")[1] == (
         "pad, not tree: attention=flash_attention_2 does not support a mask of branches"
     )
+
+
+NO_HEADS = {name: size for name, size in SMALL.items() if name != "num_key_value_heads"}
+GPT2: dict[str, Any] = {"vocab_size": 200, "n_embd": 32, "n_layer": 2, "n_head": 4}
+
+
+@pytest.mark.parametrize(
+    ("config", "chance"),
+    [
+        (LlamaConfig(**SMALL, attention_dropout=0.2), "attention_dropout=0.2"),
+        (GPT2Config(**GPT2, embd_pdrop=0.0, attn_pdrop=0.0), "dropout 0.1 in transformer.h.0.attn.resid_dropout"),
+        (PhiConfig(**SMALL, resid_pdrop=0.1), "dropout 0.1 in model.layers.0.resid_dropout"),
+        (OPTConfig(**NO_HEADS, word_embed_proj_dim=32), "dropout=0.1"),
+        (OPTConfig(**NO_HEADS, word_embed_proj_dim=32, dropout=0.0, layerdrop=0.3), "layerdrop=0.3"),
+        (BloomConfig(vocab_size=200, hidden_size=32, n_layer=2, n_head=4, hidden_dropout=0.1), "hidden_dropout=0.1"),
+        (SeedOssConfig(**SMALL, attention_dropout=0.0), "residual_dropout=0.1"),
+        (PhimoeConfig(**SMALL, router_jitter_noise=0.01), "router_jitter_noise=0.01"),
+    ],
+    ids=lambda value: getattr(value, "model_type", None),
+)
+def test_every_dropout_of_a_base_keeps_tokens_from_being_shared(config: PretrainedConfig, chance: str) -> None:
+    made, fact = chosen(config)
+    assert fact == f"pad, not tree: {chance} would change a shared token for all its rows at once"
+    assert made.packing is Packing.pad
+
+
+def test_dropout_of_a_head_for_classes_or_of_a_tower_does_not_count() -> None:
+    zero = {"embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0}
+    assert chosen(GPT2Config(**GPT2, **zero, summary_first_dropout=0.1))[1] == "tree"
+    vision = {"model_type": "clip_vision_model", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1,
+              "num_attention_heads": 2, "image_size": 16, "patch_size": 8, "attention_dropout": 0.1}  # fmt: skip
+    text = {"model_type": "llama", **SMALL}
+    assert chosen(LlavaConfig(text_config=text, vision_config=vision), kind=Multimodal)[1] == "tree"
+
+
+def test_tokens_that_see_later_ones_are_named_unless_they_are_of_an_image() -> None:
+    windows = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 64}
+    both = Gemma2Config(**SMALL, head_dim=8, **windows, use_bidirectional_attention=True)
+    assert chosen(both)[1] == "pad, not tree: use_bidirectional_attention=True lets a token see later ones"
+    images = {**SMALL, **windows, "head_dim": 8, "global_head_dim": 8, "use_bidirectional_attention": "vision"}
+    assert chosen(AutoConfig.for_model("gemma4_unified_text", **images))[1] == "tree"
 
 
 @pytest.mark.parametrize("packing", [Packing.pad, Packing.none])
