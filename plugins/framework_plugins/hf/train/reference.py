@@ -16,7 +16,8 @@ import json
 import logging
 import time
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,12 @@ from framework_plugins.hf.load.adapter_config import initialization
 
 DAYS = 30
 """Scores that no run has used for so long are removed when others are written."""
-SAMPLE = 64
-"""Numbers of each weight by which it is recognized."""
 TOLERANCE, HALF_TOLERANCE = 1e-3, 0.15
 """How far a log-probability may be from the reference before the first step, on average, in fp32 and in 16 bits, where
 rounding depends on the rows that share a pass: kept scores may be from other passes."""
 WHAT = {"base": "another base", "adapter": "another adapter", "template": "another chat template", "rows": "other rows"}
+PLACE = {"_name_or_path", "transformers_version"}
+"""What a config says of where the model comes from, which changes no score."""
 log = logging.getLogger(__name__)
 Tensor = torch.Tensor
 
@@ -137,7 +138,7 @@ def open_scores(
         FrameworkError: the model is not what the training starts from, or the scores are of something else.
     """
     check_model(plan, model)
-    base, adapter = fingerprints(model)
+    base, adapter = fingerprints(model, new=plan.start(weights=False) is None)
     identity = {"base": key_of(base, computed), "adapter": adapter, "template": template, "rows": rows_digest}
     return StartScores(device, cache_dir() / "reference" / f"{key_of(identity)}.npz", identity)
 
@@ -188,23 +189,41 @@ def _says_something(model: PeftModel) -> bool:
     return any(bool(weight.count_nonzero()) for weight in trained)
 
 
-def fingerprints(model: Any) -> tuple[str, str]:
-    """Return a hash over the base and one over the adapter, which is empty if it adds nothing to the base.
+def fingerprints(model: Any, *, new: bool) -> tuple[str, str]:
+    """Return a hash over the base and one over what is added to it: weights, buffers, and what they are scaled by.
 
-    The base is recognized by some numbers of each weight, so it may be in another folder, and a merged one is another.
+    Of the base its config counts too, and not its folder. A new adapter whose B is 0 adds nothing, whatever its rank.
+
+    Args:
+        model: as it is when the training starts.
+        new: whether its adapter is new.
     """
     base, adapter = hashlib.sha256(), hashlib.sha256()
     adapted = isinstance(model, PeftModel)
-    silent = adapted and not _says_something(model)
-    for name, weight in model.named_parameters():
-        trained = adapted and weight.requires_grad
-        if trained and silent and "lora_" in name:
+    silent = new and adapted and not _says_something(model)
+    config = {name: value for name, value in model.config.to_dict().items() if name not in PLACE}
+    base.update(key_of(config).encode())
+    for name, weight in _tensors(model):
+        added = adapted and ("lora_" in name or weight.requires_grad)
+        if silent and "lora_" in name:
             continue
-        flat = weight.detach().flatten()
-        part = flat if trained else flat[:: max(1, len(flat) // SAMPLE)]
-        content = part.cpu().contiguous().view(torch.uint8).numpy().tobytes()
-        (adapter if trained else base).update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode() + content)
-    return base.hexdigest(), "" if silent else adapter.hexdigest()
+        target = adapter if added else base
+        target.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
+        target.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    for name, layer in model.named_modules():
+        if isinstance(layer, BaseTunerLayer) and not silent:
+            adapter.update(f"{name} {sorted(getattr(layer, 'scaling', {}).items())}".encode())
+    return base.hexdigest(), adapter.hexdigest()
+
+
+def _tensors(model: Any) -> Iterator[tuple[str, Tensor]]:
+    """Give weights, buffers, and the scales of weights in four bits."""
+    for name, weight in chain(model.named_parameters(), model.named_buffers()):
+        yield name, weight
+        state = getattr(weight, "quant_state", None)
+        for part, scale in (state.as_dict() if state is not None else {}).items():
+            if torch.is_tensor(scale):
+                yield f"{name}.{part}", scale
 
 
 def start_problem(found: float, expected: float, deviation: float, known: StartScores, *, half: bool) -> str:

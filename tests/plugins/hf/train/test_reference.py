@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import LoraLayer
+from transformers import AutoModelForCausalLM
 
 from framework import Plan
 from framework.api import cache_dir, records
@@ -19,7 +22,7 @@ from framework.api.records import Step
 from framework.run import pipeline
 from framework.util.errors import FrameworkError
 from framework_plugins.hf.model import HFModel
-from framework_plugins.hf.train.reference import check_model
+from framework_plugins.hf.train.reference import check_model, fingerprints
 from tests.support.pairs import pair_rows
 from tests.support.training import make, opened
 
@@ -54,7 +57,11 @@ def test_the_reference_is_kept_for_other_runs_and_is_the_adapter_that_a_training
     second, fact = trained(base, pairs_file, tmp_path / "three", f"adapter.start={tmp_path / 'one/checkpoint'}")
     assert fact.startswith(f"adapter.start={tmp_path / 'one/checkpoint'}, 24 rows, 0 from the cache")
     assert second[0].loss == pytest.approx(math.log(2), abs=1e-6)
-    assert len([*(cache_dir() / "reference").iterdir()]) == 2
+    words = f"adapter.start={tmp_path / 'one/checkpoint'}", "adapter.merge_first=true"
+    beside, fact = trained(base, pairs_file, tmp_path / "beside", *words)
+    assert "24 rows, 0 from the cache" in fact  # the new adapter adds nothing, and the frozen one does
+    assert beside[0].loss == pytest.approx(math.log(2), abs=1e-6)
+    assert len([*(cache_dir() / "reference").iterdir()]) == 3
     full, _ = trained(base, pairs_file, tmp_path / "full", "adapter=full", "trainer.learning_rate=1e-3")
     assert full[0].loss == pytest.approx(math.log(2), abs=1e-6)
     assert full[-1].loss < full[0].loss
@@ -142,3 +149,39 @@ def test_another_adapter_than_that_of_the_start_is_refused(base: Path, pairs_fil
         _say(model.model)
         with pytest.raises(FrameworkError, match="of the adapter is not that of adapter"):
             check_model(plan, model.model)
+
+
+def _scale(model: Any) -> None:
+    _say(model)
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            module.scaling["default"] = 3.0
+
+
+def _change_a_weight(model: Any) -> None:
+    model.get_input_embeddings().weight.data.flatten()[-2] += 1
+
+
+def _change_a_buffer(model: Any) -> None:
+    next(buffer for _, buffer in model.named_buffers()).mul_(2)
+
+
+CHANGES: dict[str, Callable[[Any], Any]] = {
+    "an adapter that says something": _say,
+    "the same with another scale": _scale,
+    "a single number of a weight": _change_a_weight,
+    "a buffer": _change_a_buffer,
+    "the config": lambda model: setattr(model.config, "rms_norm_eps", 0.5),
+}
+
+
+def test_scores_are_kept_under_all_that_they_depend_on(base: Path) -> None:
+    def made(rank: int = 4, change: Callable[[Any], Any] = lambda _: None, *, new: bool = True) -> tuple[str, str]:
+        model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), LoraConfig(r=rank))
+        change(model)
+        return fingerprints(model, new=new)
+
+    plain = made()
+    assert made(rank=8) == plain  # a new adapter adds nothing, whatever its rank
+    seen = {plain, made(new=False)} | {made(change=change) for change in CHANGES.values()}
+    assert len(seen) == 2 + len(CHANGES)
