@@ -318,7 +318,7 @@ def test_files_that_are_no_evaluations_are_refused(tmp_path: Path) -> None:
     place = project(tmp_path, {"a.jsonl": lines(TWO), "cut.jsonl": '{"id": 1, "sco', "empty.jsonl": "", "x.csv": "id"})
     archive(tmp_path / "old.eval", [], version=1)
     archive(tmp_path / "failed.eval", [], status="error", error={"message": "no model\nat all"})
-    archive(tmp_path / "numbers.eval", [5])  # type: ignore[list-item] # it is no sample
+    archive(tmp_path / "numbers.eval", [5])  # type: ignore[list-item] # not a sample
     (tmp_path / "cut.eval").write_bytes((LOGS / "one.eval").read_bytes()[:5000])
     (tmp_path / "lm").mkdir()
     (tmp_path / "lm" / "results_1.json").write_text("{}")
