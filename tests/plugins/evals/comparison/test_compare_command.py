@@ -327,6 +327,10 @@ def test_files_that_are_no_evaluations_are_refused(tmp_path: Path) -> None:
         for name in ("a.jsonl", "nope", "cut.jsonl", "empty.jsonl", "x.csv", "old.eval", "cut.eval", "lm")
     }
     assert place.run("compare", "a.jsonl", "numbers.eval").err == "numbers.eval: sample 1 has no 'id' and 'input'\n"
+    archive(tmp_path / "odd.eval", [asked(0, "C", epoch=[1])])
+    assert place.run("compare", "a.jsonl", "odd.eval").err.startswith(
+        "odd.eval does not have the form of a log of inspect (TypeError: int() argument must be"
+    )
     assert place.run("compare", "a.jsonl", "failed.eval").err.startswith(
         "failed.eval: the evaluation failed, status 'error' (no model), so its samples"
     )
