@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,7 +198,7 @@ class Plan:
         def factor(step: int) -> float:
             with Guard(lambda: f"{place} fails for step {step} of {steps}"):
                 found: Any = schedule.factor(step, steps, warmup, rate)
-            if not isinstance(found, int | float) or not 0 <= found < math.inf:
+            if not isinstance(found, int | float) or not 0 <= found <= sys.float_info.max:
                 given = short_repr(found)
                 raise FrameworkError(f"{place} gives {given} for step {step} of {steps}, not a number of at least 0")
             return found

@@ -70,6 +70,8 @@ __all__ = [
 
 
 NAME_BYTES, SLASHES = 128, {"/", "\\"}
+SHORTEST_CUT = 8
+"""The fewest tokens of `data.cut`."""
 
 
 def plain_name(value: str) -> bool:
@@ -221,7 +223,7 @@ class DataConfig:
     max_row_characters: Annotated[int, Gt(0)] = 5_000_000
     """Most characters that a row may have. Tokenizing takes 50 times a row's size in memory, so a longer one is a bad
     row."""
-    cut: Annotated[int | None, Ge(8)] = None
+    cut: Annotated[int | None, Ge(SHORTEST_CUT)] = None
     """Cut plain text into rows of at most this many tokens. A conversation stays whole; see `data.overflow`."""
     learn: Learn = Learn.assistant
     """Which part of a conversation is learned: all answers (assistant), only the last one (last), each one in a row of

@@ -240,7 +240,7 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], s
     except SystemExit as end:
         if isinstance(end.code, int) and end.code:  # of a launcher, whose processes have said why
             raise
-        _show(FrameworkError(f"the run was ended by its own code: {describe_error(end)}"))
+        _show(FrameworkError(f"a part of the run ends Python: {describe_error(end)}"))
         sys.exit(USER_MISTAKE)
     except FrameworkError as error:
         if run_dir:  # Hydra notes the failure of this trial and continues with the others

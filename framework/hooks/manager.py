@@ -334,7 +334,8 @@ def _package_of(entry: EntryPoint) -> str:
 @functools.cache  # a distribution has many plugins, and each access to its name or version parses a file
 def _named(distribution: Distribution) -> tuple[str, str]:
     # A folder that an uninstallation left behind has entry points and neither; the types deny that.
-    name, version = (distribution.metadata.get(key) for key in ("Name", "Version"))
+    metadata: Any = distribution.metadata
+    name, version = metadata.get("Name"), metadata.get("Version")
     return str(name or getattr(distribution, "_path", "")), str(version or "")
 
 

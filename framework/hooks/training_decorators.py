@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
@@ -42,7 +43,7 @@ def optimizer(function: Function | None = None, /, *, state_bytes: float | None 
         TypeError: it is not a plain function, has other parameters, or no docstring; `state_bytes` is not a number.
     """
     known = isinstance(state_bytes, int | float) and not isinstance(state_bytes, bool)
-    if state_bytes is not None and not (known and 0 <= state_bytes < math.inf):
+    if state_bytes is not None and not (known and 0 <= state_bytes <= sys.float_info.max):
         raise TypeError(f"@optimizer takes bytes for each parameter: state_bytes=8, not {short_repr(state_bytes)}")
 
     def decorate(function: Function) -> Function:

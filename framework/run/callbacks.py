@@ -7,7 +7,7 @@ training does not depend on it; a callback that raises ends the run, since the t
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,7 +43,7 @@ class Callbacks:
                 continue
             if not isinstance(asked, StepControl):
                 raise FrameworkError(f"{where}: on_step returns {type(asked).__name__}, not a StepControl or None")
-            if not (isinstance(asked.rate, int | float) and 0 < asked.rate < math.inf):
+            if not (isinstance(asked.rate, int | float) and 0 < asked.rate <= sys.float_info.max):
                 raise FrameworkError(f"{where}: rate={asked.rate} must be a number above 0")
             rate, keep = rate * asked.rate, keep or asked.keep
             stop = stop or (f"step {step.step}, {place}: {asked.stop}" if asked.stop else "")

@@ -24,6 +24,8 @@ USER_MISTAKE = 2
 LONGEST_NAME = 255
 """Bytes of a file's name, on all file systems that are in use."""
 QUOTED_WORD = re.compile(r"""["'](\w+)["']""")
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
+"""Escape codes for terminals in messages of libraries."""
 SHOWN_NAMES = 60
 """Valid names that a message lists: names that come from data may be thousands."""
 STORES = ".stores"
@@ -147,9 +149,9 @@ def summarize_error(error: BaseException) -> str:
 
 
 def message_of(error: BaseException) -> str:
-    """Return the message of an exception, of which the code may be anyone's."""
+    """Return the message of an exception, of which the code may be anyone's, without colours."""
     try:
-        return str(error)
+        return COLOUR.sub("", str(error))
     except KeyboardInterrupt:
         raise
     except BaseException:  # noqa: BLE001 - the code of an exception may be anyone's

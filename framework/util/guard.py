@@ -47,7 +47,7 @@ class Caught:
         *passing: type[BaseException],
         passes: Callable[[BaseException], bool] = lambda _: False,
     ) -> None:
-        self.passing = (*OF_THE_RUN, *passing)
+        self.passing: tuple[type[BaseException], ...] = (*OF_THE_RUN, *passing)
         self.passes = passes
 
     def __enter__(self) -> Self:
@@ -68,7 +68,7 @@ class Guard:
     Args:
         part: what is called, as the message begins; a function if making it takes time.
         passing: as in `Caught`.
-        passes: as in `Caught`. A `FrameworkError`, which is in words already, and a limit of the system are raised on.
+        passes: as in `Caught`. A `FrameworkError` and a limit of the system are raised on.
 
     Raises:
         FrameworkError: the part raises something else.

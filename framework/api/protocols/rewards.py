@@ -72,6 +72,10 @@ class SamplingModel(Protocol):
     """The tokens that end an answer."""
 
     @property
+    def answers_at_once(self) -> int:
+        """How many answers the plan has memory for at the same time."""
+
+    @property
     def model(self) -> Any:
         """The model of transformers with what is trained of it, in evaluation mode while answers are drawn."""
 

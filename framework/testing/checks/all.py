@@ -8,10 +8,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from framework.testing import install
 from framework.testing.checks import factories, hooks, names, presets, reads, schemas
 from framework.util.errors import error_location, summarize_error
+from framework.util.guard import Caught
 
 HEAVY = (
     "torch", "transformers", "datasets", "numpy", "pandas", "trl", "peft", "bitsandbytes", "accelerate", "unsloth",
@@ -29,9 +31,11 @@ def check(name: str, file: str, roots: Sequence[str]) -> list[str]:
 def problems(name: str, file: str) -> Iterator[str]:
     """Import a plugin and give everything that is wrong with it."""
     loaded = set(sys.modules)
-    try:
+    module: Any = None
+    failed = Caught()
+    with failed:
         module = load(name, file)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a third-party module may raise anything
+    if error := failed.error:
         yield f"{name} cannot be imported: {summarize_error(error)}{error_location(error)}"
         return
     heavy = [library for library in HEAVY if library in sys.modules and library not in loaded]

@@ -18,6 +18,7 @@ from framework.testing.checks import results
 from framework.testing.checks.hooks import Offer
 from framework.testing.protocols import PROTOCOLS, lacks
 from framework.util.errors import FrameworkError, error_location, summarize_error
+from framework.util.guard import Caught
 
 
 def problems(offers: Sequence[Offer]) -> Iterator[str]:
@@ -58,9 +59,10 @@ def diagnostics(registered: Sequence[Diagnostic]) -> Iterator[str]:
     """Import what each diagnostic names; it is not called, for it may do what crashes."""
     for diagnostic in registered:
         module, _, attribute = diagnostic.check.partition(":")
-        try:
+        check, failed = None, Caught()
+        with failed:
             check = operator.attrgetter(attribute)(importlib.import_module(module))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - third-party code
+        if error := failed.error:
             raised = f"{summarize_error(error)}{error_location(error)}"
             yield f"diagnostic '{diagnostic.name}': {diagnostic.check} cannot be imported: {raised}"
             continue

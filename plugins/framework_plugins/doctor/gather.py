@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from framework import Plan
-from framework.api import Diagnostic, DiagnosticResult, counting, redact, skip_plugin
+from framework.api import Caught, Diagnostic, DiagnosticResult, counting, redact, skip_plugin
 from framework.api.program import ask, diagnostic_problem
 from framework_plugins.doctor import DiagnosticRecord, checked
 from framework_plugins.doctor.machine import libraries, machine, plugins
@@ -86,10 +86,11 @@ class DiagnosticRun:
     def _record(self, plugin: str, each: Diagnostic, answer: DiagnosticResult, seconds: float) -> DiagnosticRecord:
         needed = False
         if self.plan is not None:
-            try:
+            failed = Caught()
+            with failed:
                 needed = bool(each.needed(self.plan))
-            except Exception as error:  # noqa: BLE001 - third-party code; it is named, and the other results are reported
-                skip_plugin(plugin, f"needed of the diagnostic '{each.name}'", error)
+            if failed.error:  # it is named, and the other results are reported
+                skip_plugin(plugin, f"needed of the diagnostic '{each.name}'", failed.error)
         return checked(each.name, each.topic, answer, needed=needed, plugin=plugin, seconds=seconds)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from framework import FrameworkError
-from framework.api import DiagnosticResult, ProcessError, PythonProcess, State, error_location, summarize_error
+from framework.api import Caught, DiagnosticResult, ProcessError, PythonProcess, State, error_location, summarize_error
 from framework.api.program import load_file
 
 OMP_ENV = {"GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
@@ -42,17 +42,17 @@ class DiagnosticProcess(PythonProcess):
 def answer(files: Sequence[str], function: str, packed: bytes) -> DiagnosticResult | None:
     """Call a function with the arguments in `packed`; whatever it raises means that something is broken."""
     module, _, attribute = function.partition(":")
-    try:
+    result, failed = None, Caught()
+    with failed:
         for file in files:  # its options may be what the plan is made of
             load_file(file)
         call = operator.attrgetter(attribute)(importlib.import_module(module))
         result = call(*pickle.loads(packed))  # noqa: S301 - our own parent wrote it
-    except FrameworkError as error:
-        return DiagnosticResult(State.broken, str(error))
-    except ModuleNotFoundError as error:
-        return DiagnosticResult(State.missing, f"{summarize_error(error)}{error_location(error)}")
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - third-party code; the exception is the result
-        return DiagnosticResult(State.broken, f"{summarize_error(error)}{error_location(error)}")
+    if error := failed.error:  # it is the result
+        if isinstance(error, FrameworkError):
+            return DiagnosticResult(State.broken, str(error))
+        state = State.missing if isinstance(error, ModuleNotFoundError) else State.broken
+        return DiagnosticResult(state, f"{summarize_error(error)}{error_location(error)}")
     if isinstance(result, DiagnosticResult):
         # A version of torch is a text of its own class, which would import torch where it is unpickled.
         return DiagnosticResult(result.state, str(result.detail), str(result.version), str(result.fix))

@@ -301,6 +301,11 @@ class HFModel:
             for prompt, some in zip(prompts, drawn, strict=True)
         ]
 
+    @property
+    def answers_at_once(self) -> int:
+        """How many answers are drawn at the same time; the plan counts their memory."""
+        return self.config.per_device_eval_batch_size
+
     def _draw(self, starts: Sequence[Sequence[int]], params: SamplingParams) -> list[list[Drawn]]:
         """Continue rows of token ids; see `sample.sample`."""
         return sample(

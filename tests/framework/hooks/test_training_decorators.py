@@ -107,3 +107,9 @@ def test_other_parameters_are_refused(decorator: Any, takes: str, told: str) -> 
 )
 def test_it_satisfies_the_protocol_of_its_group(function: Any, group: str) -> None:
     assert lacks(made(function), PROTOCOLS[group]) == []
+
+
+@pytest.mark.parametrize("given", [-1, float("nan"), float("inf"), "8", True, 10**400])
+def test_bytes_that_are_not_a_number_of_bytes_are_refused(given: Any) -> None:
+    with pytest.raises(TypeError, match="@optimizer takes bytes for each parameter: state_bytes=8, not "):
+        optimizer(state_bytes=given)

@@ -37,6 +37,7 @@ def raises(error: BaseException) -> Callable[[], NoReturn]:
     ("call", "told"),
     [
         (raises(ValueError(f"token {TOKEN}\nand more")), "ValueError: token (hidden)"),
+        (raises(ValueError("\x1b[1mbold\x1b[0m")), "ValueError: bold"),
         (sys.exit, "SystemExit: no message"),
         (lambda: sys.exit(0), "SystemExit: 0"),
         (lambda: sys.exit(TOKEN), "SystemExit: (hidden)"),
@@ -60,9 +61,9 @@ def test_what_a_part_raises_is_one_line_with_its_name_and_place(call: Callable[[
 
 @pytest.mark.parametrize(
     "error",
-    [KeyboardInterrupt(), Interrupted(15), FrameworkError("in words"), OSError(errno.ENOSPC, "full"), MemoryError()],
+    [KeyboardInterrupt(), Interrupted(15), FrameworkError("a sentence"), OSError(errno.ENOSPC, "full"), MemoryError()],
 )
-def test_what_ends_the_run_or_is_in_words_is_raised_on(error: BaseException) -> None:
+def test_what_ends_the_run_or_is_a_sentence_is_raised_on(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught, Guard("loss=mine"):
         raise error
     assert caught.value is error

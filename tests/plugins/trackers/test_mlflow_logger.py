@@ -123,7 +123,7 @@ def test_a_run_that_failed_and_is_started_again_goes_on_in_the_same_run(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.delattr(EchoModel, "save_tokenizer")
-        with pytest.raises(AttributeError):
+        with pytest.raises(FrameworkError, match="AttributeError"):
             pipeline.run(testing.plan(words, run_dir=tmp_path / "run"))
     pipeline.run(testing.plan(words, run_dir=tmp_path / "run"))
     (run,) = stored(tmp_path / "mlruns")
@@ -156,11 +156,11 @@ def test_a_run_that_ends_early_is_marked_and_says_why_without_its_secrets(
         raise error(f"out of memory at {SECRET}")
 
     monkeypatch.setattr(EchoModel, "save_tokenizer", breaks)
-    with pytest.raises(error, match="out of memory"):
+    with pytest.raises((FrameworkError, error), match="out of memory"):
         pipeline.run(testing.plan([*words, f"name={SECRET}"], run_dir=tmp_path / "run"))
     (run,) = stored(tmp_path / "mlruns")
     assert run.info.status == status
-    assert run.data.tags["error"] == f"{error.__name__}: out of memory at (hidden)"
+    assert f"{error.__name__}: out of memory at (hidden)" in run.data.tags["error"]
     files = [file for file in (tmp_path / "mlruns").rglob("*") if file.is_file()]
     assert [file for file in files if SECRET.encode() in file.read_bytes()] == []
 

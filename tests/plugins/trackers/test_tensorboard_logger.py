@@ -123,10 +123,12 @@ def test_a_failed_run_says_why_without_its_secrets(
         raise RuntimeError(f"out of memory at {SECRET}")
 
     monkeypatch.setattr(EchoModel, "save_tokenizer", breaks)
-    with pytest.raises(RuntimeError, match="out of memory"):
+    with pytest.raises(FrameworkError, match="out of memory"):
         pipeline.run(testing.plan([*words, f"name={SECRET}"], run_dir=tmp_path))
     events = read(tmp_path / "tensorboard")
-    assert events.texts["failed"] == [(3, "RuntimeError: out of memory at (hidden)")]
+    ((step, text),) = events.texts["failed"]
+    assert step == 3
+    assert text.startswith("ExportError: exporter 'adapter': RuntimeError: out of memory at (hidden) (")
     assert events.scalars["exit_code"] == [(3, 1)]
     files = list((tmp_path / "tensorboard").iterdir())
     assert [file for file in files if SECRET.encode() in file.read_bytes()] == []

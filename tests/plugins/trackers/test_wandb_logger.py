@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import wandb
 
-from framework import testing
+from framework import FrameworkError, testing
 from framework.api.events import RunStarted, StageFinished
 from framework.api.records import Aspect, EvalResult, Measure, Step
 from framework.api.schema import Stage
@@ -247,7 +247,7 @@ def test_a_run_that_fails_after_its_training_has_its_end_in_the_same_run(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.delattr(EchoModel, "save_tokenizer")
-        with pytest.raises(AttributeError):
+        with pytest.raises(FrameworkError, match="AttributeError"):
             pipeline.run(testing.plan(words, run_dir=tmp_path))
     pipeline.run(testing.plan(words, run_dir=tmp_path))
     first, second = parts(tmp_path)
@@ -261,7 +261,7 @@ def test_other_settings_are_another_training_and_another_run(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.delattr(EchoModel, "save_tokenizer")
-        with pytest.raises(AttributeError):
+        with pytest.raises(FrameworkError, match="AttributeError"):
             pipeline.run(testing.plan(words, run_dir=tmp_path))
     pipeline.run(testing.plan([*words, "trainer.learning_rate=1e-3"], run_dir=tmp_path))
     first, second = parts(tmp_path)

@@ -64,7 +64,7 @@ def test_a_run_that_fails_is_failed_on_its_server(words: list[str], tmp_path: Pa
         more = ["model=echo", "trainer=echo", "run_dir=run"]
         env = {**variables, "WANDB_BASE_URL": server.url}
         done = launch(command, *more, *words, cwd=tmp_path, env=env, of=loggers())
-    assert done.code == 1
+    assert done.code == 2
     (run,) = server.runs.values()
     assert (run.complete, run.exit_code) == (True, 1)
     assert len(run.history) == 4

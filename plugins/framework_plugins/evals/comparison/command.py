@@ -14,7 +14,7 @@ from framework import FrameworkError
 from framework.api import count, display_path, visible, write_atomically
 from framework.api.program import CommandParser
 from framework_plugins.evals.comparison import inspect_log, items_file, lm_eval_log, run
-from framework_plugins.evals.comparison.evaluations import Evaluation, json_lines
+from framework_plugins.evals.comparison.evaluations import Evaluation, json_lines, refusing_other_shapes
 from framework_plugins.evals.comparison.pairing import NO_CLUSTERS, Choices, compared, failing
 from framework_plugins.evals.comparison.shown import as_json, bounds, show
 from framework_plugins.evals.config import CompareCommandConfig
@@ -146,14 +146,17 @@ def read(place: Path, cluster: str, *, texts: bool) -> Evaluation:
         if (place / RUN_FILE).exists():
             return run.read(place)
         if logs := lm_eval_log.logs_in(place):
-            return lm_eval_log.read(place, logs, cluster, texts=texts)
+            with refusing_other_shapes(place, "logs of lm-eval"):
+                return lm_eval_log.read(place, logs, cluster, texts=texts)
         if logs := inspect_log.logs_in(place):
-            return inspect_log.read(place, logs, cluster, texts=texts)
+            with refusing_other_shapes(place, "logs of inspect"):
+                return inspect_log.read(place, logs, cluster, texts=texts)
         without = lm_eval_log.has_results(place)
         hint = ". lm-eval's results are there without samples: evaluate with --log_samples" if without else ""
         raise FrameworkError(f"{display_path(place)} is not {ACCEPTED}{hint}")
     if place.suffix == ".eval" or (place.suffix == ".json" and inspect_log.is_log(place)):
-        return inspect_log.read(place, [place], cluster, texts=texts)
+        with refusing_other_shapes(place, "a log of inspect"):
+            return inspect_log.read(place, [place], cluster, texts=texts)
     if place.suffix != ".jsonl":
         without = place.suffix == ".json" and place.name.startswith("results_")
         hint = (
@@ -164,5 +167,7 @@ def read(place: Path, cluster: str, *, texts: bool) -> Evaluation:
     if first is None:
         raise FrameworkError(f"{display_path(place)} is empty")
     if "doc_id" in first and "scores" not in first:
-        return lm_eval_log.read(place, [place], cluster, texts=texts)
-    return items_file.read(place, cluster, texts=texts)
+        with refusing_other_shapes(place, "a log of lm-eval"):
+            return lm_eval_log.read(place, [place], cluster, texts=texts)
+    with refusing_other_shapes(place, "items with scores"):
+        return items_file.read(place, cluster, texts=texts)

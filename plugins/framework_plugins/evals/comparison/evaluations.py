@@ -6,12 +6,13 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from framework import FrameworkError
-from framework.api import Measure, MeasureKind, display_path, short_repr
+from framework.api import Measure, MeasureKind, display_path, short_repr, summarize_error
 
 LONGEST_LINE = 1 << 26
 """Bytes of a line, 64 MiB: only a line at a time is in memory."""
@@ -137,6 +138,21 @@ def content(*parts: Any) -> str:
     """Return a short hash of values as JSON has them."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
     return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=12).hexdigest()
+
+
+@contextmanager
+def refusing_other_shapes(place: Path, what: str) -> Iterator[None]:
+    """Refuse a file in which a value has another type than its tool writes.
+
+    Raises:
+        FrameworkError: that happens while the file is read within the context.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
+        raise FrameworkError(
+            f"{display_path(place)} does not have the form of {what} ({summarize_error(error)}): was it edited?"
+        ) from error
 
 
 def readable(text: str) -> str:

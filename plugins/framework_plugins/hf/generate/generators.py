@@ -62,7 +62,7 @@ class Continuous:
             )  # fmt: skip
             starts = [start for start in map(model.prompt_ids, prompts) for _ in range(params.n)]
             if model.model.device.type == "cpu":
-                rows = min(len(starts), model.plan.training.per_device_eval_batch_size)
+                rows = min(len(starts), model.answers_at_once)
                 longest = max(map(len, starts))
                 bound_cache(batching, rows, longest, params.max_new_tokens)
             with _known_attention(model.model), _silent():

@@ -363,7 +363,7 @@ class _TrialOptimizer:
 
     def load(self, state: bytes, weight: torch.Tensor, random: RandomState) -> None:
         """Continue from there."""
-        with Guard("has a state that no checkpoint gives back: keep numbers, texts and tensors of torch only"):
+        with Guard("has a state that cannot be read back: keep numbers, texts and tensors of torch only"):
             saved = torch.load(io.BytesIO(state), weights_only=True)
         self.weight.data.copy_(weight)
         with Guard("cannot load its state"):

@@ -14,7 +14,7 @@ Tensor = torch.Tensor
 
 def saved_state(
     optimizer: torch.optim.Optimizer,
-    names: Mapping[Tensor, str],
+    names: Mapping[torch.nn.Parameter, str],
     whole: Callable[[Tensor], Tensor] = lambda value: value,
 ) -> dict[str, Any]:
     """Return the state of an optimizer; `whole` puts a tensor together of which a process has a piece."""
@@ -33,7 +33,7 @@ def saved_state(
 def load_state(
     optimizer: torch.optim.Optimizer,
     saved: Mapping[str, Any],
-    names: Mapping[Tensor, str],
+    names: Mapping[torch.nn.Parameter, str],
     piece: Callable[[Tensor, Tensor], Tensor] = lambda value, _: value,
 ) -> None:
     """Put a state back; `piece` cuts out of a whole tensor what a process has of a weight.

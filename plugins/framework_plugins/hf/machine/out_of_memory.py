@@ -79,7 +79,7 @@ class RandomState:
 
     cpu: torch.Tensor
     cuda: torch.Tensor | None
-    numpy: Mapping[str, Any] | None = None
+    numpy: dict[str, Any] | None = None
     python: Any = None
 
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -152,6 +153,6 @@ def state_bytes(plan: Plan, shape: Shape, *, on_gpu: bool) -> float:
     place = f"optimizer={plan.optimizer.component.name}: state_bytes"
     with Guard(place):
         known = factory.state_bytes(weights, on_gpu=on_gpu)
-    if known is not None and not (isinstance(known, int | float) and 0 <= known < math.inf):
+    if known is not None and not (isinstance(known, int | float) and 0 <= known <= sys.float_info.max):
         raise FrameworkError(f"{place} is {short_repr(known)}: return a number of bytes, or None if it is not known")
     return AdamWTorchConfig.states if known is None else known / _count(weights)

@@ -124,7 +124,7 @@ class SampledOrder(torch.utils.data.Sampler[int]):
 
 def _row(number: Any) -> int:
     if isinstance(number, bool | np.bool_):
-        raise TypeError("a truth value is no number of a row")
+        raise TypeError("a truth value is not the number of a row")
     return operator.index(number)
 
 

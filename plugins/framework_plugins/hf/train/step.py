@@ -65,7 +65,7 @@ class CheckedObjective:
         Raises:
             FrameworkError: the objective raises, or returns something that is not a loss.
         """
-        with self._guard():
+        with self._guard(), torch.enable_grad():  # a reward may have switched gradients off, for good
             result = self.objective(scores)
         value = getattr(result, "value", None)
         if not isinstance(result, LossValue) or not isinstance(value, Tensor):
@@ -129,7 +129,7 @@ class CheckedObjective:
         first, other = weights(0.0), weights(ELSEWHERE)
         if not torch.allclose(first, other, rtol=1e-4, atol=1e-6) and torch.equal(first, weights(0.0)):
             raise FrameworkError(
-                f"{self.name} says linear=True, and is no sum of the scores with fixed weights: leave linear=True out"
+                f"{self.name} says linear=True, and is not a weighted sum of the scores: leave linear=True out"
             )
         before.restore()
 
@@ -189,9 +189,8 @@ class CheckedObjective:
         tokens = learned_tokens(groups)
         shapes = [tuple(each.shape) for each in ids] if ids else [(learned_count(row),) for row in _rows(groups)]
         policy = [torch.full(shape, at, dtype=torch.float64, requires_grad=True) for shape in shapes]
-        with torch.enable_grad():
-            value = self(TokenScores(groups, _by_group(groups, policy), None, tokens, len(groups), groups)).value
-            slopes = torch.autograd.grad(value, policy, allow_unused=True)
+        value = self(TokenScores(groups, _by_group(groups, policy), None, tokens, len(groups), groups)).value
+        slopes = torch.autograd.grad(value, policy, allow_unused=True)
         pairs = [
             (row, torch.zeros(row.shape) if slope is None else slope) for row, slope in zip(policy, slopes, strict=True)
         ]

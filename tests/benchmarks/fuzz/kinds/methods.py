@@ -108,6 +108,13 @@ def _trainings(draw: DrawFn) -> Case:
     return Case("methods", method, words(*line, data="r.jsonl"), Expect.ANY, why=WHY, edits=(edit,))
 
 
+OPTIONS = (
+    "--json", "--common", "--all-pairs", "--metric=acc", "--metric=no_such", "--margin=-1", "--margin=nan",
+    "--confidence=1", "--confidence=0.5", "--cluster=id", "--cluster=none", "--fail-on=worse",
+    "--higher-is-better=match",
+    "--lower-is-better=score", "--html=page.html", "--html=.", "--html=a.jsonl", "--html=a.json", "c.jsonl",
+    "a.jsonl", ".",
+)  # fmt: skip
 OF_HARNESS = {"doc": {"question": "Say A."}, "target": "A", "filter": "none", "metrics": ["acc"], "acc": 1.0}
 ITEM: SearchStrategy[dict[str, Any]] = st.sampled_from(
     [
@@ -121,6 +128,43 @@ ITEM: SearchStrategy[dict[str, Any]] = st.sampled_from(
 )
 
 
+LARGE = st.sampled_from(
+    [1e308, -1e308, 10**400, float("inf"), float("-inf"), "\ud800", "\x1b[31mred", 1e100, 1e-320, [1], {}]
+)
+GRADES = st.sampled_from(["C", "I", "P", 1, 0, 0.5, True, None, "x", "1e999", "nan", [1], {"a": 1}]) | LARGE | ODD
+LOG: dict[str, Any] = {"version": 2, "status": "success", "eval": {"task": "sums", "task_version": 0}}
+
+
+@st.composite
+def _inspect(draw: DrawFn) -> Case:
+    """Draw logs of inspect as JSON, of which most is right."""
+    edits = []
+    for name in ("a.json", "b.json"):
+        count = draw(st.sampled_from([6, 6, 6, 0, 1]))
+        samples: list[Any] = [
+            {"id": n, "epoch": 1, "input": f"What is {n * 7919}?", "target": "x", "scores": {"match": {"value": n % 2}}}
+            for n in range(count)
+        ]
+        for _ in range(draw(st.integers(0, 2)) if samples else 0):
+            place = draw(st.integers(0, count - 1))
+            if not isinstance(samples[place], dict) or draw(st.integers(0, 3)) == 0:
+                samples[place] = draw(ODD)
+            else:
+                key = draw(st.sampled_from(["id", "epoch", "input", "target", "scores", "metadata", "choices"]))
+                samples[place] = {**samples[place], key: draw(ODD | LARGE)}
+        if samples and isinstance(samples[0], dict):
+            samples[0] = {**samples[0], "scores": {"match": {"value": draw(GRADES)}}}
+        log = {**LOG, "samples": samples}
+        if draw(st.integers(0, 3)) == 0:
+            log[draw(st.sampled_from(["version", "status", "eval", "samples", "results", "error"]))] = draw(
+                st.sampled_from(["error", "cancelled", "started", 1, None, {"message": "x"}]) | ODD
+            )
+        edits.append(Edit("put", name, (json.dumps(log).encode("utf-8", "surrogatepass"),)))
+    options = draw(st.lists(st.sampled_from(OPTIONS), max_size=2))
+    line = ("compare", "a.json", "b.json", *options)
+    return Case("evaluations", "logs of inspect", line, Expect.ANY, "none", why=WHY, edits=tuple(edits), codes=(3,))
+
+
 @st.composite
 def _evaluations(draw: DrawFn) -> Case:
     edits, first = [], draw(ITEM)
@@ -132,22 +176,17 @@ def _evaluations(draw: DrawFn) -> Case:
             score = {"acc": draw(st.sampled_from([0, 1, 1, 0.5, True]))}
             item.update({"scores": {**item["scores"], **score}} if "scores" in item else score)
         if items and draw(st.integers(0, 3)) == 0:
+            odd, key = draw(st.sampled_from(items)), draw(st.sampled_from(["acc", "\x1b[31macc", "\ud800"]))
+            odd.update({"scores": {key: draw(LARGE)}} if "scores" in odd else {key: draw(LARGE)})
+        if items and draw(st.integers(0, 3)) == 0:
             draw(st.sampled_from(items))[draw(st.sampled_from(["id", *kind]))] = draw(ODD)
         text = "".join(json.dumps(item) + "\n" for item in items).encode("utf-8", "surrogatepass")
         edits.append(Edit("put", name, (draw(st.sampled_from([text] * 9 + [text[: len(text) // 2]])),)))
-    options = draw(
-        st.lists(
-            st.sampled_from(
-                ["--json", "--common", "--all-pairs", "--metric=acc", "--metric=no_such", "--margin=-1", "--margin=nan",
-                 "--confidence=1", "--confidence=0.5", "--cluster=id", "--cluster=none", "--fail-on=worse",
-                 "--lower-is-better=score", "--html=page.html", "--html=.", "c.jsonl", "a.jsonl", "."]
-            ), max_size=2,
-        )
-    )  # fmt: skip
+    options = draw(st.lists(st.sampled_from(OPTIONS), max_size=2))
     return Case(
         "evaluations", "drawn items", ("compare", "a.jsonl", "b.jsonl", *options), Expect.ANY, "none", why=WHY,
         edits=tuple(edits), codes=(3,),
     )  # fmt: skip
 
 
-KINDS: dict[str, SearchStrategy[Case]] = {"methods": _trainings(), "evaluations": _evaluations()}
+KINDS: dict[str, SearchStrategy[Case]] = {"methods": _trainings(), "evaluations": _evaluations() | _inspect()}

@@ -1,4 +1,4 @@
-"""What the code of strangers may do: each part of a run in a file, with a body that is right or is not.
+"""What third-party code may do: each part of a run in a file, with a body that is right or is not.
 
 A part returns, yields, raises, waits, exits, or changes what it is given. It must not end the run without a word, with
 a traceback or with a secret on the screen, and a refusal names the part.
@@ -24,7 +24,8 @@ RAISES = (
     "raise NotImplementedError", "raise BrokenPipeError", "raise TimeoutError", "assert False", "1 / 0", "none.x",
     "raise Warning('w')", "warnings.warn('w')", "raise ConnectionError", "raise ImportError('x', name='nope')",
     "raise torch.OutOfMemoryError('no')", "raise RuntimeError('\\x1b[31mred')", "raise ValueError('a\\nb' * 500)",
-    "raise FrameworkError('in words')", "raise StopIteration(5)", "raise EOFError", "raise OSError(36, 'x', 'y' * 300)",
+    "raise FrameworkError('a sentence')", "raise StopIteration(5)", "raise EOFError",
+    "raise OSError(36, 'x', 'y' * 300)",
 )  # fmt: skip
 CHANGES = (
     "torch.set_grad_enabled(False)", "torch.manual_seed(0)", "random.seed(0)", "numpy.random.seed(0)",
@@ -261,7 +262,17 @@ def _drawn(draw: DrawFn) -> Case:
     line += ["trainer.max_steps=3", "trainer.save_steps=1", "plugins=[mine.py]"]
     line.append(f"stages={draw(st.sampled_from(['[data,train]', '[data,train,evaluate,export,report]']))}")
     known = words(*line, **({"data": data} if data else {}))
-    names = ("mine", "plugins", "memory", "No space left", "in words", "No such file", "255 bytes", "reward", "output")
+    names = (
+        "mine",
+        "plugins",
+        "memory",
+        "No space left",
+        "a sentence",
+        "No such file",
+        "255 bytes",
+        "reward",
+        "output",
+    )
     return Case("strangers", part, known, A, "run", names, WHY, edits=tuple(edits), trains=True)
 
 

@@ -318,7 +318,7 @@ def test_files_that_are_no_evaluations_are_refused(tmp_path: Path) -> None:
     place = project(tmp_path, {"a.jsonl": lines(TWO), "cut.jsonl": '{"id": 1, "sco', "empty.jsonl": "", "x.csv": "id"})
     archive(tmp_path / "old.eval", [], version=1)
     archive(tmp_path / "failed.eval", [], status="error", error={"message": "no model\nat all"})
-    archive(tmp_path / "numbers.eval", [5])  # type: ignore[list-item] # it is no sample
+    archive(tmp_path / "numbers.eval", [5])  # type: ignore[list-item] # not a sample
     (tmp_path / "cut.eval").write_bytes((LOGS / "one.eval").read_bytes()[:5000])
     (tmp_path / "lm").mkdir()
     (tmp_path / "lm" / "results_1.json").write_text("{}")
@@ -327,6 +327,10 @@ def test_files_that_are_no_evaluations_are_refused(tmp_path: Path) -> None:
         for name in ("a.jsonl", "nope", "cut.jsonl", "empty.jsonl", "x.csv", "old.eval", "cut.eval", "lm")
     }
     assert place.run("compare", "a.jsonl", "numbers.eval").err == "numbers.eval: sample 1 has no 'id' and 'input'\n"
+    archive(tmp_path / "odd.eval", [asked(0, "C", epoch=[1])])
+    assert place.run("compare", "a.jsonl", "odd.eval").err.startswith(
+        "odd.eval does not have the form of a log of inspect (TypeError: int() argument must be"
+    )
     assert place.run("compare", "a.jsonl", "failed.eval").err.startswith(
         "failed.eval: the evaluation failed, status 'error' (no model), so its samples"
     )

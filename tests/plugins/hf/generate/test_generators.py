@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import ContinuousBatchingConfig
 
 from framework import FrameworkError
 from framework.api.records import IGNORE, TokenRow
@@ -20,6 +21,7 @@ from framework.api.registry import components
 from framework.api.training import SamplingModel, SamplingParams
 from framework.testing import RolloutSuite
 from framework.testing.suites.rollout import ASKED
+from framework_plugins.hf.generate.generators import bound_cache
 from framework_plugins.hf.generate.merged import merged, merged_bytes
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.settings.config import Switch
@@ -67,6 +69,12 @@ class TestContinuous(OfTiny):
     option = "continuous"
     settings: ClassVar[dict[str, Any]] = {"max_memory_percent": 0.1}
     repeats = False
+
+
+def test_continuous_batching_on_a_cpu_holds_the_answers_that_are_drawn_at_once() -> None:
+    batching = ContinuousBatchingConfig()
+    bound_cache(batching, 4, 10, 6)
+    assert (batching.num_blocks, batching.max_batch_tokens, batching.max_requests_per_batch) == (8, 14, 4)
 
 
 def test_merged_weights_are_those_of_base_and_adapter_and_the_base_comes_back_bit_for_bit(

@@ -7,7 +7,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from framework_plugins.hf.machine.precision import plain_lora, rounded_once
+from framework_plugins.hf.machine.precision import plain_lora, rounded_once, with_gradients
 
 
 class Gated(nn.Module):
@@ -19,6 +19,16 @@ class Gated(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.gate(x) * self.up(x)  # type: ignore[no-any-return]
+
+
+def test_gradients_are_computed_where_the_caller_has_switched_them_off() -> None:
+    for off in (torch.no_grad, torch.inference_mode):
+        with off():
+            with with_gradients():
+                weight = torch.ones(2, requires_grad=True)
+                weight.square().sum().backward()
+            assert not torch.is_grad_enabled()
+        assert weight.grad is not None
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])

@@ -243,7 +243,7 @@ def test_an_optimizer_of_a_stranger_that_cannot_train_is_refused(create: Any, to
 
 
 class Resumed(torch.optim.Optimizer):
-    """An optimizer of a stranger: `own` changes its state, and returns what the update is multiplied with."""
+    """A third-party optimizer: `own` changes its state, and returns what the update is multiplied with."""
 
     def __init__(self, params: Any, rate: float, own: Callable[..., Any]) -> None:
         super().__init__(params, {"lr": rate})
@@ -288,8 +288,14 @@ def in_all(self: Any, *_: Any) -> float:
         (in_all, ""),
         (lambda *_: torch.rand(()) + random.gauss(0, 1) + np.random.rand(), ""),  # noqa: NPY002 - the global one
         (beside, "does not resume: with its state from a checkpoint it makes other updates"),
-        (keeping(lambda: np.float64(1)), "has a state that no checkpoint gives back: keep numbers, texts and tensors"),
-        (keeping(lambda: Fraction(1, 3)), "has a state that no checkpoint gives back: keep numbers, texts and tensors"),
+        (
+            keeping(lambda: np.float64(1)),
+            "has a state that cannot be read back: keep numbers, texts and tensors",
+        ),
+        (
+            keeping(lambda: Fraction(1, 3)),
+            "has a state that cannot be read back: keep numbers, texts and tensors",
+        ),
         (keeping(lambda: lambda: 1), "has a state that cannot be saved: "),
         (lambda *_: sys.exit(0), "does not run on this cpu: SystemExit: 0"),
         (lambda *_: time.sleep(60), "does not run on this cpu: it takes longer than 0.2 s"),

@@ -159,6 +159,6 @@ def test_a_schedule_that_gives_no_number_is_refused_before_the_first_step(
 ) -> None:
     monkeypatch.setattr("framework.util.guard.TRIAL_SECONDS", 0.2)
     monkeypatch.setattr(SCHEDULES["linear"], "factor", lambda _, *arguments: factor(*arguments))
-    with pytest.raises(FrameworkError, match=r"^schedule=linear ") as caught:
+    with pytest.raises(FrameworkError, match=r"^schedule=linear\b") as caught:
         plan().rate_factor(6)
     assert told in str(caught.value)

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -344,7 +344,7 @@ MISTAKES = {
         "loss=untrue: its metric 'share' is 'much': return a number",
     ),
     "metrics without names": (
-        lambda scores: LossValue(scores.policy[0][0].sum(), {1: 2.0}),
+        lambda scores: LossValue(scores.policy[0][0].sum(), cast("Any", {1: 2.0})),
         "loss=untrue: its metric 1 is 2.0: return a",
     ),
     "too large a metric": (
@@ -378,7 +378,7 @@ def test_a_loss_that_says_that_it_is_linear_and_is_not_is_refused() -> None:
         return 3 - sum(row.sum() for rows in scores.policy for row in rows) / scores.tokens
 
     made: Any = squared
-    with pytest.raises(FrameworkError, match="loss=squared says linear=True, and is no sum of the scores"):
+    with pytest.raises(FrameworkError, match="loss=squared says linear=True, and is not a weighted sum of the scores"):
         CheckedObjective(made.create(made.schema()), "loss=squared", 1000, plain=False).check_linear(groups("rows"))
     made = weighted
     CheckedObjective(made.create(made.schema()), "loss=weighted", 1000, plain=False).check_linear(groups("rows"))
