@@ -72,7 +72,7 @@ from framework.api.records.rows import (
     TokenRow,
     ToolCall,
 )
-from framework.api.records.saving import load, save
+from framework.api.records.saving import VERBATIM, load, save, without_secrets
 from framework.api.records.sweep import Lead, Point, Ranking, Standing, Sweep, Trial
 
 __all__ = [
@@ -83,6 +83,7 @@ __all__ = [
     "NAN",
     "OLD_LOG_PROBS",
     "SEPARATOR",
+    "VERBATIM",
     "Ancestor",
     "Answer",
     "Answered",
@@ -150,4 +151,5 @@ __all__ = [
     "Work",
     "load",
     "save",
+    "without_secrets",
 ]
