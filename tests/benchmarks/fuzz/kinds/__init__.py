@@ -13,6 +13,7 @@ from tests.benchmarks.fuzz.kinds import (
     launches,
     methods,
     model_folders,
+    named_code,
     pieces,
     rollouts,
     run_folders,
@@ -33,4 +34,5 @@ KINDS: Mapping[str, SearchStrategy[Case]] = {
     "stores": stores.CASES,
     "launches": launches.CASES,
     "rollouts": rollouts.CASES,
+    "named_code": named_code.CASES,
 }
