@@ -13,6 +13,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor
 from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -51,6 +52,7 @@ from framework.rundir.status import note_failure
 from framework.sweep import folder, gpu, locks
 from framework.sweep.check import check_sweep
 from framework.util.cache import of_the_cache
+from framework.util.command import this_program
 from framework.util.errors import (
     USER_MISTAKE,
     DoesNotFitError,
@@ -147,6 +149,11 @@ def _limit(error: BaseException) -> FrameworkError | None:
     """Put what the system refuses into words; None for a failure of the program."""
     if isinstance(error, OSError) and not error.filename and (reason := write_failure(error)):
         return FrameworkError(f"the output cannot be written: {reason}")
+    if isinstance(error, BrokenExecutor):  # of a sweep whose trials run in processes of a launcher
+        return FrameworkError(
+            f"a worker of the sweep was killed, most likely for lack of memory: `{this_program()} resume` lists the "
+            "sweep, and finished trials are kept. Fewer workers take less: hydra.launcher.n_jobs=1"
+        )
     return of_the_cache(error) or of_the_system(error)
 
 

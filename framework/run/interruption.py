@@ -50,7 +50,7 @@ HANGUP = getattr(signal, "SIGHUP", None)
 def handle_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Have a function called for the signals that ask a run to end, but for those that somebody else handles.
 
-    A child that this process forks has the handlers of before: otherwise it could not be ended by a signal.
+    A child that this process forks has the handlers of before: otherwise no signal would stop it.
     """
     mine = list[int]()
     if threading.current_thread() is threading.main_thread():  # Python lets no other thread set them

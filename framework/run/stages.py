@@ -27,6 +27,7 @@ from framework.api.events import (
 )
 from framework.api.plan import Plan
 from framework.api.protocols import Logger
+from framework.api.records.saving import without_secrets
 from framework.api.run_folder import OVERRIDES
 from framework.api.schema import Stage
 from framework.hooks.session import Session
@@ -71,7 +72,9 @@ class Events:
             self._call_each(lambda logger: logger.close())
 
     def show(self, event: Event) -> None:
-        """Send an event only to the loggers."""
+        """Send an event only to the loggers, without secrets in what a training, a plugin or a server says."""
+        if not isinstance(event, RunPlanned | RunStarted | RunFailed):  # these hold a plan, or an exception
+            event = without_secrets(event)
         self._call_each(lambda logger: logger.log(event))
 
     def send(self, event: Event) -> None:

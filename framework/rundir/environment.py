@@ -13,12 +13,13 @@ import os
 import platform
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from framework.api.component import GROUPS
+from framework.api.records.saving import VERBATIM
 from framework.api.selection import Selection
 from framework.config.compose import user_folders
 from framework.hooks import hookspecs
@@ -45,8 +46,8 @@ class Environment:
     """What a run was made with besides its config, as `environment.json`; docs/reference/report.md explains it."""
 
     command: list[str]
-    folder: str
-    config_dirs: list[str]
+    folder: str = field(metadata=VERBATIM)
+    config_dirs: list[str] = field(metadata=VERBATIM)
     python: str
     platform: str
     packages: dict[str, str]

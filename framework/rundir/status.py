@@ -14,6 +14,7 @@ from framework.api import records
 from framework.api.component import hookimpl
 from framework.api.plan import Plan
 from framework.api.records import DataResult
+from framework.api.records.saving import without_secrets
 from framework.api.run_folder import (
     ENVIRONMENT,
     FAILED,
@@ -96,7 +97,7 @@ def _note(run_dir: Path, error: BaseException, status: Status, failed: str | Non
         state = next((state for kind, state in states.items() if isinstance(error, kind)), FAILED)
         stage = failed if state == FAILED and failed else status.stage
         ended = dataclasses.replace(status, state=state, stage=stage, finished=_now(), error=reason(error))
-        _save_on_full_disk(ended, run_dir / STATUS)
+        _save_on_full_disk(without_secrets(ended), run_dir / STATUS)
 
 
 def _read(run_dir: Path) -> Status | None:

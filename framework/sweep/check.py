@@ -51,7 +51,7 @@ def check_sweep(words: Sequence[str]) -> None:
     check_words(params, "hydra.sweeper.params")
     if hydras := next((word for word in params if "hydra" in word.partition("=")[0]), ""):
         raise FrameworkError(f"hydra.sweeper.params: {hydras} applies to the whole sweep: set it outside params")
-    # What a file lists there is a word of the command line to each trial, and may name code no more than elsewhere.
+    # What a file lists there is an override of each trial; it may not name code there either.
     of_file = [] if any(override_key(word).startswith("hydra.sweeper.params") for word in words) else params
     words += params
     with config_loader() as loader:

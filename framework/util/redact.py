@@ -24,6 +24,7 @@ SECRET_NAME = re.compile(
     r"(?![_-](?i:column|field|type|level|mode|method|strategy|algorithm|sock|socket|per)s?(?![a-z]))"
 )
 """Names of what is secret: not a tokenizer's `pad_token`, nor `token_type`, `tokens_per_pass` and `auth_method`."""
+_MIXED = r"(?=\w*\d)(?=\w*[a-z])(?=\w*[A-Z])"
 _LOOKS = tuple(
     (mark, re.compile(regex))
     for mark, regex in (
@@ -53,6 +54,24 @@ _LOOKS = tuple(
         ("dapi", r"(?<![A-Za-z0-9])dapi[0-9a-f]{32}"),  # Databricks, Vault, DigitalOcean
         ("hvs.", r"\bhvs\.[\w-]{20,}"),
         ("dop_v1_", r"dop_v1_[0-9a-f]{20,}"),
+        ("SG.", r"(?<![A-Za-z0-9])SG\.[\w-]{16,}\.[\w-]{16,}"),  # SendGrid, Telegram, LangSmith, Pinecone, Together
+        (":AA", r"(?<![A-Za-z0-9])\d{8,10}:AA[\w-]{30,}"),
+        ("lsv2_", r"lsv2_[a-z]{2}_[0-9a-f]{20,}(?:_[0-9a-f]+)?"),
+        ("pcsk_", r"pcsk_\w{20,}"),
+        ("tgp_v", r"tgp_v\d_[\w-]{20,}"),
+        ("fw_", r"(?<![A-Za-z0-9_])fw_(?=[A-Za-z]*\d)[A-Za-z0-9]{20,}"),  # Fireworks, Perplexity, RunPod, Modal
+        ("pplx-", r"pplx-[A-Za-z0-9]{30,}"),
+        ("rpa_", r"(?<![A-Za-z0-9_])rpa_(?=[A-Z]*\d)[A-Z0-9]{20,}"),
+        *((f"a{kind}-", rf"(?<![\w-])a{kind}-{_MIXED}[A-Za-z0-9]{{20,}}(?![\w-])") for kind in "ks"),
+        ("glsa_", r"glsa_[A-Za-z0-9]{20,}(?:_[0-9a-fA-F]+)?"),  # Grafana, Atlassian, Shopify, age, Gemini, Neptune
+        ("glc_", r"(?<![A-Za-z0-9])glc_[\w+/-]{30,}={0,2}"),
+        *((f"AT{kind}", rf"(?<![A-Za-z0-9])AT{kind}[\w=-]{{20,}}") for kind in ("ATT3", "CTT3", "BB")),
+        ("shp", r"shp(?:at|ca|pa|ss)_[0-9a-fA-F]{20,}"),
+        ("AGE-SECRET-KEY-1", r"AGE-SECRET-KEY-1[0-9A-Z]{20,}"),
+        ("AQ.", rf"(?<![\w.])AQ\.{_MIXED}[\w-]{{30,}}"),
+        ("eyJhcGlf", r"(?<![A-Za-z0-9])eyJhcGlf[\w+/-]{20,}={0,2}"),
+        ("-u", r"(?P<kept>(?<![\w-])-u\s*[\"']?(?!\d+:)[\w.@+-]+:)[^\s\"']+"),  # of curl
+        ("--user", r"(?P<kept>(?<![\w-])--user(?:=|\s+)[\"']?(?!\d+:)[\w.@+-]+:)[^\s\"']+"),
         ("eyJ", r"(?<![A-Za-z0-9])eyJ[\w-]{8,}(?:\.[\w-]*){2,4}"),  # a JWT: `{"` in base64
         ("PRIVATE KEY", r"-----BEGIN (?P<kind>[A-Z ]*PRIVATE KEY[A-Z ]*)-----(?s:.*?)-----END (?P=kind)-----"),  # PEM
         ("PRIVATE KEY", r"-----BEGIN [A-Z ]*PRIVATE KEY[A-Z ]*-----(?:(?:\\n|\s)*[\w+/=]{12,})+"),  # without its end
@@ -86,6 +105,8 @@ _WHOLE_HEADER = re.compile(
     rf"(?P<name>(?i:x-[\w-]+|(?:proxy-)?authorization(?=:\s*{_SCHEME})|(?:set-)?cookie(?=:.*=))):\s*(?P<value>.+)"
 )
 """A text that is nothing but a setting or a header; its value may hold what would end one within a longer text."""
+_TYPED = re.compile(r"""(?P<kept>(?<![\w-])--(?P<name>[\w-]+)\s+["']?)(?P<value>[^\s"',;)]+)""")
+"""An option of a command and its value: `--token abc123`."""
 _OPTION = re.compile(r"token_(?!by_|for_)")
 """What begins the name of an option like the metric `token_f1`: the settings below it are checked one by one."""
 SHORTEST, SHORTEST_WORD = 8, 4
@@ -144,7 +165,7 @@ def _redact(value: Any, held: re.Pattern[str] | None, *, secret: bool = False) -
     if isinstance(value, dict):
         parts = {}
         for key, part in value.items():
-            name = _by_looks(key) if isinstance(key, str) else key
+            name = _text(key, held) if isinstance(key, str) else key
             parts[name] = _redact(part, held, secret=secret or _tells(str(key), part))
         return parts
     if isinstance(value, list | tuple):
@@ -176,7 +197,20 @@ def _by_names(text: str) -> str:
         if named.start() >= end and (value := _secret_after(named)):
             parts += [text[end : named.end()], HIDDEN]
             end = value.end()
-    return "".join([*parts, text[end:]])
+    text = "".join([*parts, text[end:]])
+    return _TYPED.sub(_hide_typed, text) if "--" in text else text
+
+
+def _hide_typed(match: re.Match[str]) -> str:
+    """Hide the value of an option; a word of a sentence, `--secret takes the name`, has no digits."""
+    name, value = match["name"], match["value"]
+    secret = SECRET_NAME.search(name) and is_secret(name, value) and _is_mixed(value)
+    return f"{match['kept']}{HIDDEN}" if secret else match[0]
+
+
+def _is_mixed(value: str) -> bool:
+    """Whether a value has letters and digits, which text that was drawn at random has, and hardly any word."""
+    return bool(re.search("[a-zA-Z]", value) and re.search(r"\d", value))
 
 
 def _secret_after(named: re.Match[str]) -> re.Match[str] | None:
@@ -190,8 +224,7 @@ def _secret_after(named: re.Match[str]) -> re.Match[str] | None:
         return value if in_address and _PARAMETER.fullmatch(name) else None
     secret = is_secret(name, value["value"])
     if sign.startswith(":"):  # a header, not a sentence like `the token: what is it?`
-        # Random text has digits; a word after a colon hardly ever does.
-        drawn = len(value["value"]) >= SHORTEST and all(re.search(kind, value["value"]) for kind in ("[a-zA-Z]", r"\d"))
+        drawn = len(value["value"]) >= SHORTEST and _is_mixed(value["value"])
         secret = secret and bool(value["scheme"] or drawn or name[:2].lower() == "x-")
     return value if secret else None
 

@@ -73,7 +73,7 @@ from framework.api.records.rows import (
     TokenRow,
     ToolCall,
 )
-from framework.api.records.saving import load, save
+from framework.api.records.saving import VERBATIM, load, save, without_secrets
 from framework.api.records.sweep import Lead, Point, Ranking, Standing, Sweep, Trial
 
 __all__ = [
@@ -84,6 +84,7 @@ __all__ = [
     "NAN",
     "OLD_LOG_PROBS",
     "SEPARATOR",
+    "VERBATIM",
     "Ancestor",
     "Answer",
     "Answered",
@@ -152,4 +153,5 @@ __all__ = [
     "Work",
     "load",
     "save",
+    "without_secrets",
 ]

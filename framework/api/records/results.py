@@ -8,7 +8,7 @@ from enum import Enum
 
 from framework.api.records.data import DataResult
 from framework.api.records.health import TrainingIssue
-from framework.api.records.saving import FORMER_NAME
+from framework.api.records.saving import FORMER_NAME, VERBATIM
 from framework.api.schema import Aspect
 
 
@@ -53,9 +53,9 @@ class Outcome(Enum):
 class Sample:
     """One prompt, its answer and the score of each metric that could score it."""
 
-    prompt: str
-    answer: str
-    reference: str | None
+    prompt: str = field(metadata=VERBATIM)
+    answer: str = field(metadata=VERBATIM)
+    reference: str | None = field(metadata=VERBATIM)
     stopped: bool
     scores: dict[str, float]
     tokens: int = 0
@@ -222,7 +222,7 @@ class TrainResult:
     trainable_parameters: int
     total_parameters: int
     peak_memory_bytes: int
-    checkpoint: str
+    checkpoint: str = field(metadata=VERBATIM)
     computed_tokens: int = 0
     oom_fallbacks: list[str] = field(default_factory=list)
     issues: list[TrainingIssue] = field(default_factory=list)
@@ -246,7 +246,7 @@ class Artifact:
     """
 
     kind: str
-    path: str
+    path: str = field(metadata=VERBATIM)
     bytes: int
     notes: list[str] = field(default_factory=list)
     parity: str = ""
@@ -259,7 +259,7 @@ class Origin:
 
     weights: str
     settings: str
-    paths: list[str]
+    paths: list[str] = field(metadata=VERBATIM)
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from framework.api.selection import as_plain
 from framework.util.files import read_text, write_atomically
+from framework.util.redact import redact
 
 if TYPE_CHECKING:
     from cattrs.preconf.json import JsonConverter
@@ -23,11 +24,41 @@ if TYPE_CHECKING:
 Record = TypeVar("Record")
 FORMER_NAME = "former name"
 """The key of a field's metadata under which its name in files of earlier versions is."""
+VERBATIM = {"verbatim": True}
+"""The metadata of a field that is kept as it is: the texts of rows and answers, and the paths of folders and files."""
+MANY = 100
+"""Texts in a list that are checked in one piece."""
 
 
 def save(record: Any, file: Path) -> None:
-    """Write a record as JSON; the file is complete or absent, never half written."""
-    write_atomically(file, json.dumps(as_plain(record), indent=1, ensure_ascii=False) + "\n")
+    """Write a record as JSON, without secrets; the file is complete or absent, never half written."""
+    write_atomically(file, json.dumps(as_plain(without_secrets(record)), indent=1, ensure_ascii=False) + "\n")
+
+
+def without_secrets(value: Any) -> Any:
+    """Return a record without secrets in its texts and names, whoever gave them: a plugin, a server, an exception.
+
+    Fields with `VERBATIM` are kept, and so is what is neither a record, nor a list or a mapping of texts.
+    """
+    if isinstance(value, str) and not isinstance(value, Enum):
+        safe = redact(value)
+        return value if safe == value else safe
+    if is_dataclass(value) and not isinstance(value, type):
+        values = {each.name: getattr(value, each.name) for each in fields(value) if each.metadata != VERBATIM}
+        changed = {name: new for name, old in values.items() if (new := without_secrets(old)) is not old}
+        return replace(value, **changed) if changed else value
+    if isinstance(value, Mapping):
+        pairs = {without_secrets(key): without_secrets(part) for key, part in value.items()}
+        kept = all(pairs.get(key, pairs) is part for key, part in value.items())
+        return value if kept else pairs
+    if type(value) in {list, tuple}:
+        texts = [each for each in value if isinstance(each, str)]
+        if len(texts) == len(value) > MANY and (whole := "\n".join(texts)) == redact(whole):
+            return value
+        parts = [without_secrets(each) for each in value]
+        kept = all(new is old for new, old in zip(parts, value, strict=True))
+        return value if kept else type(value)(parts)
+    return value
 
 
 def load(kind: type[Record], file: Path) -> Record:

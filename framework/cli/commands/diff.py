@@ -335,7 +335,7 @@ def _progress(run: SavedRun) -> str:
         return f"[dim](no {STATUS})[/]"
     where = "in" if status.state == FAILED else "after"
     far = f", {where} the stage {status.stage}" if status.stage and status.state != FINISHED else ""
-    error = f": {escape(status.error)}" if status.error else ""
+    error = f": {escape(visible(status.error, ' '))}" if status.error else ""
     return f"[dim]({status.state}{far}{error})[/]"
 
 
@@ -344,7 +344,7 @@ def _table(title: str, rows: Mapping[str, Sequence[str]], *more: str) -> Table:
     for heading in ("", *SIDES, *more):
         table.add_column(heading, overflow="fold")
     for key, cells in rows.items():
-        table.add_row(escape(key), *map(escape, cells))
+        table.add_row(escape(visible(key, "⏎")), *map(escape, cells))
     return table
 
 

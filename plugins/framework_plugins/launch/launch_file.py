@@ -29,6 +29,8 @@ SKYPILOT_NAMES = {
 """What SkyPilot calls a GPU, if it is not its name in capitals without the size."""
 DSTACK_NAMES = {"rtx6000ada": "RTX6000Ada", "h100pcie": "H100"}
 """What dstack calls a GPU, if it is not its name in capitals; a size follows it: `A100:40GB`."""
+IMAGE = re.compile(r"(docker:)?[\w.-]+(:\d+)?(/[\w.-]+)*(:[\w.-]+)?(@\w+:[0-9a-fA-F]+)?", re.ASCII)
+VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 HERE = ("plan.gpu", "launch.on", "launch.rendezvous")
 """Overrides that are about the plan, or about where it runs."""
 
@@ -77,6 +79,7 @@ class LaunchFileCommand:
             "--secret", action="append", default=[], metavar="NAME", help="a variable that the run reads, HF_TOKEN"
         )
         given = parser.read(arguments)
+        _check_names(given.image, given.secret)
         run_dir = [word for word in given.overrides if override_key(word) == "run_dir"]
         # Without it: what may be in the folder, perhaps on a store, is for the job to read.
         words = [*complete_overrides([word for word in given.overrides if word not in run_dir]), *run_dir]
@@ -91,6 +94,24 @@ class LaunchFileCommand:
         for notice in notices(plan):
             print(notice, file=sys.stderr)  # noqa: T201 - not a part of the file
         return 0
+
+
+def _check_names(image: str, secrets: Sequence[str]) -> None:
+    """Refuse what is not the name of an image or of a variable; it may be a secret, so it is not quoted.
+
+    Raises:
+        FrameworkError: it is something else.
+    """
+    if not IMAGE.fullmatch(image) or redact(image) != image:
+        raise FrameworkError(
+            "--image has to be the name of a container image, such as ghcr.io/me/image:1, without a user or a "
+            "password: the program that starts the job logs in at the registry"
+        )
+    if any(not VARIABLE.fullmatch(name) for name in secrets):
+        raise FrameworkError(
+            "--secret takes the name of a variable of the environment, --secret HF_TOKEN, not its value, which the "
+            "file would contain"
+        )
 
 
 def read_plan(plan: Plan, image: str, secrets: Sequence[str]) -> Asked:

@@ -7,6 +7,7 @@ warns the job of its end, the run saves a checkpoint, and submitit puts the job 
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
 import os
 import re
@@ -14,11 +15,15 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from framework import FrameworkError, Plan
-from framework.api import display_path, display_run, pip_command
+from framework.api import display_path, display_run, pip_command, visible
 from framework.api.program import SIGNALS, this_program
 from framework_plugins.launch.config import PlacedConfig, SlurmConfig, gpus, nodes
 from framework_plugins.launch.job import Work, started, work_of
@@ -30,6 +35,10 @@ MARGIN_SECONDS = 60
 """Seconds beside `grace_seconds` in which submitit puts a job back into the queue."""
 SUBMITTER_SECONDS = 60.0
 """Seconds for which a job waits until the process that submitted it lets go of the run folder."""
+SUBMIT_SECONDS = 60.0
+"""Seconds in which sbatch has to answer."""
+COLUMNS = 2
+"""The words in a line of sinfo: a partition, and its time limit."""
 POLL_SECONDS = 0.2
 LOG_LEVEL = "SUBMITIT_LOG_LEVEL"
 PORT, PORTS = 29400, 3000
@@ -66,7 +75,7 @@ def submit(plan: Plan, config: PlacedConfig) -> Iterator[str]:
         executor = submitit.SlurmExecutor(folder, max_num_timeout=asked.requeues)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         executor.update_parameters(**{name: value for name, value in settings.items() if value is not None})
-        job = executor.submit(Job(work_of(plan), str(plan.run_dir), nodes(config)))
+        job = _submitted(executor, Job(work_of(plan), str(plan.run_dir), nodes(config)))
     except submitit.core.utils.FailedJobError as error:
         raise FrameworkError(_refusal(str(error))) from error
     except RuntimeError as error:  # it finds no srun
@@ -81,6 +90,28 @@ def submit(plan: Plan, config: PlacedConfig) -> Iterator[str]:
     yield f"  output   {output}, {others}and errors beside it"
     yield f"  state    squeue --jobs={job.job_id}; {this_program()} runs"
     yield f"  cancel   scancel {job.job_id}"
+
+
+def _submitted(executor: Any, job: Job) -> Any:
+    """Submit a job, and return what submitit knows of it.
+
+    Raises:
+        FrameworkError: sbatch does not answer, as when it waits for a controller that is down.
+        FailedJobError: Slurm refuses the job.
+    """
+    others = {*psutil.Process().children()}
+    # submitit prints what sbatch says, secrets too; the error has it.
+    with ThreadPoolExecutor(1) as pool, redirect_stderr(io.StringIO()):
+        submission = pool.submit(executor.submit, job)
+        try:
+            return submission.result(SUBMIT_SECONDS)
+        except TimeoutError:
+            for child in {*psutil.Process().children()} - others:  # sbatch; its end is that of the thread, too
+                child.kill()
+            raise FrameworkError(
+                f"sbatch has not answered for {SUBMIT_SECONDS:g} s: `squeue --me` shows whether it has taken the job. "
+                "Start again when `sinfo` answers"
+            ) from None
 
 
 def _library() -> Any:
@@ -106,10 +137,10 @@ def _asked(program: str, *words: str) -> str:
     """Return what a program of Slurm prints; nothing if it fails."""
     command = [program, "--noheader", *words]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 - our own words
+        done = subprocess.run(command, capture_output=True, timeout=10, check=True)  # noqa: S603 - our own words
     except (OSError, subprocess.SubprocessError):
         return ""
-    return done.stdout
+    return visible(done.stdout.decode(errors="replace"), "\n")
 
 
 def _check_minutes(asked: SlurmConfig, warned: int) -> None:
@@ -127,7 +158,7 @@ def _check_minutes(asked: SlurmConfig, warned: int) -> None:
         return
     chosen = [f"--partition={asked.partition}"] if asked.partition else []
     rows = [line.split() for line in _asked("sinfo", *chosen, "--format=%P %l").splitlines()]
-    limits = [_minutes(limit) for name, limit in rows if asked.partition or name.endswith("*")]
+    limits = [_minutes(row[1]) for row in rows if len(row) == COLUMNS and (asked.partition or row[0].endswith("*"))]
     if limits and asked.minutes > (most := max(limits)):
         place = f"the partition {asked.partition}" if asked.partition else "the default partition"
         raise FrameworkError(
@@ -156,7 +187,8 @@ def _refusal(text: str) -> str:
     """Return what sbatch says about a job that it does not take, with what to do."""
     reasons = re.findall(r"^sbatch: (?:error: )?(.+)", text, re.MULTILINE)
     told = next((line for line in reasons if "Batch job submission failed" not in line), "".join(reasons[:1]) or text)
-    return f"Slurm refuses the job: {told.strip()}\n`sinfo` lists the partitions and their limits: change launch.slurm"
+    told = told.strip() or "sbatch gives no reason"
+    return f"Slurm refuses the job: {told}\n`sinfo` lists the partitions and their limits: change launch.slurm"
 
 
 @dataclasses.dataclass

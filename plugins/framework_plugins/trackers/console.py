@@ -361,9 +361,9 @@ class Console(Logger):
 
 
 def shown(value: str | Text) -> Text:
-    """Return what may be printed of a text: without secrets."""
+    """Return what may be printed of a text: without secrets, and without letters that a terminal would obey."""
     text = Text(value) if isinstance(value, str) else value
-    safe = redact(text.plain)
+    safe = visible(redact(text.plain), "\n")
     return text if safe == text.plain else Text(safe, text.style)
 
 
@@ -439,7 +439,7 @@ def _numbers(step: Step) -> str:
     # As plain numbers: a reward between 0 and 1 is not a share.
     validation += "".join(f"  {name} {value:.3g}" for name, value in shown.items())
     validation += "".join(f"  {name} {number(value, name)}" for name, value in step.metrics.items())
-    return f"loss {step.loss:.3f}{validation}  {step.tokens / max(step.seconds, 1e-9):.0f} tokens/s"
+    return f"loss {step.loss:.3f}{visible(validation)}  {step.tokens / max(step.seconds, 1e-9):.0f} tokens/s"
 
 
 def _seconds_left(step: Step) -> float:

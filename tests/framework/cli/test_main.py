@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from textwrap import dedent
 
@@ -517,3 +518,20 @@ def test_a_plan_leaves_no_folder_unless_one_is_named(tmp_path: Path) -> None:
     assert [*tmp_path.iterdir()] == []
     assert program("stages=[plan]", "run_dir=run", cwd=tmp_path).code == 0
     assert (tmp_path / "run" / "forecast.json").exists()
+
+
+def test_a_killed_worker_of_a_sweep_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise BrokenExecutor("A worker process managed by the executor was unexpectedly terminated.")
+
+    monkeypatch.setattr("sys.argv", ["framework", "-m", "seed=1,2"])
+    monkeypatch.setattr("framework.cli.main.start", broken)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    (told,) = capsys.readouterr().err.splitlines()
+    assert (ended.value.code, told.startswith("a worker of the sweep was killed, most likely for lack of memory")) == (
+        2,
+        True,
+    )

@@ -1,5 +1,6 @@
 """Each event reaches the loggers, then its hook. A failing logger is switched off; the run continues."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from framework.api.events import (
 )
 from framework.api.plan import Plan
 from framework.api.protocols import Logger
-from framework.api.records import EvalResult, ExportResult, Report, TrainResult
+from framework.api.records import EvalResult, ExportResult, Report, Step, TrainResult
 from framework.api.schema import Stage
 from framework.hooks.session import current
 from framework.run import pipeline
@@ -164,3 +165,13 @@ def test_a_run_whose_log_cannot_be_written_finishes(
     words = ["data=local_file", f"data.path={data_file}", "logger=[jsonl]", "logger.jsonl.file=taken.jsonl"]
     assert pipeline.run(testing.plan(words, run_dir=tmp_path))
     assert "logger 'jsonl' failed and is switched off: IsADirectoryError" in capsys.readouterr().err
+
+
+def test_loggers_get_no_secret_that_a_training_says(plan: Plan) -> None:
+    name = "mine hf_Aq1Zx9Lm2Wn8Er3Ty7Ui4Op6Pk5SdFgHj2"
+    step = Step(1, 2, 0.5, 0.1, 1e-4, 1.0, 8, 1.0, loss_metrics={name: 1.0}, metrics={"exact_match": 1.0})
+    listener = Listener()
+    with Events(plan, current()) as events:
+        events.loggers = {"first": listener}
+        events.send(TrainingStep(step))
+    assert listener.got == [TrainingStep(dataclasses.replace(step, loss_metrics={"mine (hidden)": 1.0}))]

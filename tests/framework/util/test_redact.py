@@ -28,6 +28,22 @@ from tests.support.examples import examples
         "rk_live_" + "51HxPLANTED",
         "xoxb-" + "1234567890-abcdef",
         "eyJhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
+        "SG." + "aB3dE6gH9jK2mN5pQ8sT1v." + "aB3dE6gH9jK2mN5pQ8sT1vaB3dE6gH9jK2mN5pQ8sT1",
+        "712345678:AA" + "aB3dE6gH9jK2mN5pQ8sT1vaB3dE6gH9jK2",
+        "lsv2_pt_" + "0123456789abcdef0123456789abcdef_0123456789",
+        "pcsk_" + "aB3dE6_gH9jK2mN5pQ8sT1vaB3dE6gH9",
+        "tgp_v1_" + "aB3dE6gH9jK2mN5pQ8sT1v",
+        "fw_" + "aB3dE6gH9jK2mN5pQ8sT1v",
+        "pplx-" + "aB3dE6gH9jK2mN5pQ8sT1vaB3dE6gH9jK2mN5pQ8sT1v",
+        "rpa_" + "AB3DE6GH9JK2MN5PQ8ST1VAB3DE6GH9J",
+        "ak-" + "aB3dE6gH9jK2mN5pQ8sT1v",
+        "as-" + "aB3dE6gH9jK2mN5pQ8sT1v",
+        "glsa_" + "aB3dE6gH9jK2mN5pQ8sT1vaB3dE6gH9j_01234abc",
+        "ATATT3" + "xFfGF0aB3dE6gH9jK2mN5pQ8sT1v-_=ABCD",
+        "shpat_" + "0123456789abcdef0123456789abcdef",
+        "AGE-SECRET-KEY-1" + "QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7LQPZRY9X8",
+        "AQ." + "Ab8RN6aB3dE6gH9jK2mN5pQ8sT1vaB3dE6gH9jK2",
+        "eyJhcGlfYWRkcmVzcyI6" + "Imh0dHBzOi8vYXBwLm5lcHR1bmUuYWkifQ==",
     ],
 )
 @pytest.mark.parametrize("around", ["{}", "see {}!", "https://hub/{}/x", "--token={} "])
@@ -273,3 +289,22 @@ def test_a_value_that_says_nothing_is_not_hidden(monkeypatch: pytest.MonkeyPatch
 def test_a_token_is_hidden_as_a_name_too() -> None:
     token = "hf_" + "aB3" * 10
     assert redact({token: 1}) == {HIDDEN: 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("curl -u joe:hunter2 https://h", f"curl -u joe:{HIDDEN} https://h"),
+        ("curl --user 'joe:a b2' x", f"curl --user 'joe:{HIDDEN} b2' x"),
+        ("run --token abc123 --n 5", f"run --token {HIDDEN} --n 5"),
+        ("run --api-key 'abc123'", f"run --api-key '{HIDDEN}'"),
+        ("python -u -m framework: no", None),
+        ("docker run -u 1000:1000 x", None),
+        ("--max-tokens 512 --token NAME", None),
+        ("--secret takes the name of a variable, --secret HF_TOKEN", None),
+        ("as-is, fw_config_of_the_last_layer, AQ.", None),
+        ("the rate at 12:30, step 12345678:AA", None),
+    ],
+)
+def test_a_command_line_loses_the_values_of_telling_options_only(text: str, shown: str | None) -> None:
+    assert redact(text) == (text if shown is None else shown)

@@ -81,11 +81,17 @@ def test_the_command_prints_a_file_and_says_what_the_machine_would_lack(tmp_path
         (["skypilot", "--image", "x", *WORDS, "plan.gpu=24GiB"], "plan.gpu=24gib: SkyPilot asks for a GPU by its name"),
         (["dstack", "--image", "x", *WORDS, "trainer.device=cpu", "name=hf_abcdefghijklmnopqrstuvwxyzABCDEFGH"],
          "name is a secret, and the file would contain it"),
+        *((["dstack", "--image", image, *WORDS], "--image has to be the name of a container image, such as")
+          for image in ("user:pw@host/x", "https://host/x", "a b", "")),
+        *((["dstack", "--image", "ghcr.io:443/me/x:1@sha256:0a", "--secret", name, *WORDS],
+           "--secret takes the name of a variable of the environment, --secret HF_TOKEN, not its value")
+          for name in ("HF_TOKEN=hunter2", "", "A B", "A\nB")),
     ],
 )  # fmt: skip
 def test_what_no_file_can_be_made_of_is_refused(tmp_path: Path, words: list[str], told: str) -> None:
     done = project(tmp_path).run("launch-file", *words)
     assert (done.code, told in done.err, done.out) == (2, True, ""), done.err
+    assert "hunter2" not in done.err
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,14 @@ import dataclasses
 import os
 import pickle
 import re
+import time
 from pathlib import Path
 
 import pytest
 
 import framework
 from framework import FrameworkError, Plan, testing
-from framework_plugins.launch import job
+from framework_plugins.launch import job, slurm
 from framework_plugins.launch.config import GroupConfig
 from framework_plugins.launch.job import work_of
 from framework_plugins.launch.slurm import Job, submit
@@ -105,6 +106,26 @@ def test_what_slurm_refuses_and_a_machine_without_it_are_told_in_two_lines(clust
     unknown = cluster.echo(*WORDS, "launch=ddp")
     assert unknown.code == 2
     assert "launch.processes has to be given with launch.on=slurm: launch.processes=8" in unknown.err
+
+
+def test_programs_of_slurm_that_say_odd_things_or_nothing(cluster: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line of sinfo that is not two words, a state that is not UTF-8, an error with a secret, and no answer."""
+    programs, secret = cluster.folder.parent / "bin", "hf_Aq1Zx9Lm2Wn8Er3Ty7Ui4Op6Pk5SdFgHj2"
+    odd = {"sinfo": "echo 'down for now'; echo 'days* x y'", "squeue": r"printf '\377\033[31m (None)\n'"}
+    for name, text in odd.items():
+        (programs / name).write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+    done = cluster.echo(*WORDS)
+    assert (done.code, done.out.splitlines()[0]) == (0, "Slurm job 12: \N{REPLACEMENT CHARACTER}\\x1b[31m"), done.err
+    (programs / "sbatch").write_text(f"#!/bin/sh\necho 'sbatch: error: no {secret}' >&2; exit 1\n", encoding="utf-8")
+    refused = cluster.echo(*WORDS)
+    assert (refused.code, secret in refused.err) == (2, False)
+    assert "Slurm refuses the job: no (hidden)" in refused.err
+    (programs / "sbatch").write_text("#!/bin/sh\nexec sleep 60\n", encoding="utf-8")
+    monkeypatch.setattr(slurm, "SUBMIT_SECONDS", 0.3)
+    began = time.monotonic()
+    silent = cluster.echo(*WORDS)
+    assert time.monotonic() - began < 30
+    assert (silent.code, "sbatch has not answered for 0.3 s: `squeue --me` shows" in silent.err) == (2, True)
 
 
 def test_a_trial_of_a_sweep_is_not_submitted(data_file: Path, tmp_path: Path) -> None:

@@ -114,8 +114,8 @@ def render_card(folder: CardFolder, facts: RunFacts) -> str:
     text = _template().render(
         title=escaped(facts.plan.name),
         what=f"{_description(folder, facts)}.",
-        verdict=facts.report.verdict.lines if facts.report.verdict else [],
-        more=facts.report.verdict.more if facts.report.verdict else [],
+        verdict=[*map(_sentence, facts.report.verdict.lines)] if facts.report.verdict else [],
+        more=[*map(_sentence, facts.report.verdict.more)] if facts.report.verdict else [],
         first=[row for row in _result_rows(facts.report) if row["first"]],
         rest=[row for row in _result_rows(facts.report) if not row["first"]],
         asked=_evaluation_data(facts.report),
@@ -132,6 +132,11 @@ def render_card(folder: CardFolder, facts: RunFacts) -> str:
     )
     body = re.sub(r"\n{3,}", "\n\n", text).strip()
     return str(redact(f"---\n{_front_matter(folder, facts)}\n---\n\n{body}\n"))
+
+
+def _sentence(line: str) -> str:
+    """Return a line of the verdict, which may quote an answer, without what would be HTML or a link."""
+    return re.sub(r"[<\[]", r"\\\g<0>", line)
 
 
 def escaped(value: Any) -> str:

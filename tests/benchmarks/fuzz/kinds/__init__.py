@@ -13,6 +13,7 @@ from tests.benchmarks.fuzz.kinds import (
     launches,
     methods,
     model_folders,
+    named_code,
     pieces,
     python_calls,
     queues,
@@ -39,4 +40,5 @@ KINDS: Mapping[str, SearchStrategy[Case]] = {
     "strangers": strangers.CASES,
     "python_calls": python_calls.CASES,
     "queues": queues.CASES,
+    "named_code": named_code.CASES,
 }
