@@ -169,6 +169,11 @@ class Plan:
         return adapter.start(weights=weights)
 
     @property
+    def intended_stages(self) -> tuple[Stage, ...]:
+        """The stages that checks are about: all of them if only the plan is asked for, as in the run that it plans."""
+        return tuple(Stage) if self.stages == (Stage.plan,) else self.stages
+
+    @property
     def training(self) -> TrainerConfig:
         """The trainer's settings."""
         config: TrainerConfig = self.trainer.config

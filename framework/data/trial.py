@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -17,6 +19,7 @@ from framework.data.prompts import formatter_for, to_prompt
 from framework.data.rows import ReadSummary, read
 from framework.hooks.progress import Counter
 from framework.hooks.session import current
+from framework.rundir.known import FirstRows
 from framework.util.errors import FrameworkError
 
 SECONDS = 0.5
@@ -25,8 +28,10 @@ FIRST = 200
 """Rows whose references a plan looks at."""
 
 
-def try_sources(data: Selection, form: Selection, method: Selection) -> None:
+def try_sources(data: Selection, form: Selection, method: Selection) -> FirstRows:
     """Ask the sources that can tell whether their rows are there, and try the first ones of them.
+
+    Returns what the first training rows of `data` are, without those that it mixes in.
 
     Args:
         data: the option of `data=`, which may mix others in.
@@ -38,9 +43,10 @@ def try_sources(data: Selection, form: Selection, method: Selection) -> None:
     """
     check: Callable[[Example], None] = method.create().check
     trial = _Trial(data.config, method)
-    raw = trial.opened(data)
+    raw, first = trial.opened(data), FirstRows()
     if raw is not None:
         found = trial.rows(raw.train, form, data.config.max_rows, check, strict=True)
+        first = trial.first
         trial.rows(raw.validation, form, None, check)
         trial.rows(raw.prompts, form, None, check if method.config.samples else check_answered)
         trial.check()
@@ -51,6 +57,7 @@ def try_sources(data: Selection, form: Selection, method: Selection) -> None:
         raw = mixed.opened(part.source)
         if raw is not None and not mixed.rows(raw.train, part.format, part.max_rows, check):
             mixed.check()
+    return first
 
 
 def first_references(
@@ -90,6 +97,8 @@ class _Trial:
     def __init__(self, config: DataConfig, method: Selection) -> None:
         self._method = method
         self.summary = ReadSummary()
+        self.first = FirstRows()
+        """Those that the last call of `rows` has read."""
         self._longest = config.max_row_characters
         self._fatal = config.on_bad_row is OnBadRow.fail
 
@@ -110,17 +119,22 @@ class _Trial:
         """Read and format rows for a moment, and return whether one is good."""
         formatter = formatter_for(choice, self._method)
         end = time.monotonic() + SECONDS
-        some = _counted(itertools.islice(rows, first), end)
-        summary, longest, found = self.summary, self._longest, False
+        some, sample, total = _counted(itertools.islice(rows, first), end), _Sample(), 0
+        summary, longest = self.summary, self._longest
         examples = read(
-            some, formatter, choice.config, OnBadRow.skip, summary, strict=strict, longest=longest, check=check
-        )
-        for _ in examples:
-            found = True
+            sample.fields(some), formatter, choice.config, OnBadRow.skip, summary, strict=strict, longest=longest,
+            check=check,
+        )  # fmt: skip
+        for example in examples:
+            total += 1
+            sample.example(example)
             # A bad row ends the run, and its message counts all of them.
             if time.monotonic() > end and not (summary.bad_rows and self._fatal):
                 break
-        return found
+        else:
+            sample.first = dataclasses.replace(sample.first, total=total)
+        self.first = sample.first
+        return total > 0
 
     def check(self) -> None:
         """Refuse bad rows if they end the run.
@@ -130,6 +144,37 @@ class _Trial:
         """
         if self.summary.bad_rows and self._fatal:
             raise self.summary.refusal()
+
+
+class _Sample:
+    """Adds up the bytes of the first rows."""
+
+    def __init__(self) -> None:
+        self.first = FirstRows()
+
+    def fields(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Give rows, and add what their fields take in a file."""
+        for number, row in enumerate(rows):
+            if number < FIRST:
+                size = len(json.dumps(row.fields, ensure_ascii=False, default=str).encode(errors="replace")) + 1
+                self.first = dataclasses.replace(self.first, read_bytes=self.first.read_bytes + size)
+            yield row
+
+    def example(self, example: Example) -> None:
+        """Add what a row has to learn from."""
+        known = self.first
+        if known.rows == FIRST:
+            return
+        texts = [(message.content or "", message.role == "assistant") for message in example.messages]
+        texts += [(example.text, True)] if example.text is not None else []
+        sizes = [(len(text.encode(errors="replace")), learned) for text, learned in texts]
+        self.first = dataclasses.replace(
+            known,
+            rows=known.rows + 1,
+            turns=known.turns + len(sizes),
+            bytes=known.bytes + sum(size for size, _ in sizes),
+            learned_bytes=known.learned_bytes + sum(size for size, learned in sizes if learned),
+        )
 
 
 def _counted(rows: Iterable[Row], end: float) -> Iterator[Row]:

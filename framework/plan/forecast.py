@@ -15,7 +15,7 @@ from pathlib import Path
 
 from framework.api.plan import Plan
 from framework.api.protocols import CountedModelSource, ModelSource
-from framework.api.records import DataResult, Disk, ExportNeed, Forecast, Memory, TokenRow, TrainResult, Work
+from framework.api.records import DataResult, Disk, ExportNeed, Forecast, Memory, Speed, TokenRow, TrainResult, Work
 from framework.api.schema import Affects, DataConfig, PassCost, Stage, TrainerConfig
 from framework.api.text import count
 from framework.hooks.session import Session
@@ -26,7 +26,7 @@ from framework.plan.fit import PlanContext
 from framework.plan.speed import flops
 from framework.plan.traffic import traffic
 from framework.rundir import known
-from framework.rundir.known import KnownRows
+from framework.rundir.known import SAMPLED_ROWS, KnownRows
 from framework.util import gpus
 from framework.util.errors import DoesNotFitError, FrameworkError
 from framework.util.host import GIB
@@ -61,6 +61,7 @@ class Planner:
     def __init__(self, plan: Plan, source: ModelSource, session: Session) -> None:
         self.plan = plan
         self.rows: KnownRows | None = None
+        self._estimated: KnownRows | None = None
         self.session = session
         self._source = source
         self._applied: list[str] = []
@@ -78,20 +79,19 @@ class Planner:
         source = self._source
         return Shape.from_config(config, source.parameters() if isinstance(source, CountedModelSource) else 0)
 
-    @property
-    def stages(self) -> tuple[Stage, ...]:
-        """The stages that are planned for: all of them if only the plan is asked for."""
-        return tuple(Stage) if self.plan.stages == (Stage.plan,) else self.plan.stages
-
-    def first(self) -> Forecast:
+    def first(self, estimated: KnownRows | None = None) -> Forecast:
         """Return what the run takes, by what is known before its data are read, and apply what makes it fit.
+
+        Args:
+            estimated: about what the rows will be, by the first ones, for the time that the training takes.
 
         Raises:
             FrameworkError: `plan.gpu` is not a GPU.
         """
+        self._estimated = estimated
         self.rows = known.known_rows(self.rows_file)
         context = self._context()
-        if not isinstance(context, str) and Stage.train in self.stages and self.plan.planning.apply:
+        if not isinstance(context, str) and Stage.train in self.plan.intended_stages and self.plan.planning.apply:
             context, self._applied = fit.apply(context)
             self.plan = context.plan
         return self.forecast()
@@ -124,14 +124,22 @@ class Planner:
             least=context.least() if rows else sum(estimate.parts.values()),
             attention=settings.attention_choice,
             evaluated_on=settings.evaluated_on if settings.sharded else 1,
+            longest=context.longest,
         )
         changes, smaller = fit.remedies(context, estimate)
-        doing = work(context, rows) if rows else None
+        doing, advised = work(context, rows) if rows else None, rows is not None
+        pace: Speed | None = None
+        if rows is None and Stage.train in self.plan.intended_stages:
+            pace = training_speed(context, self._estimated)
+            doing = self._estimated and work(context, self._estimated)
+            # What evaluators ask, and whether advice is right, depends on the rows themselves.
+            doing = doing and dataclasses.replace(doing, estimated=True, evaluation_seconds=None)
         exports = self._exports(context.shape)
         held = max((need.memory for need in exports.values()), default=0)
         disk = self._disk(trained_parameters(context.shape, settings) * trained_bytes(settings), exports, settings)
-        moved = traffic(context.shape, settings) if Stage.train in self.stages else None
-        return Forecast(memory, "", changes, self._applied, doing, disk, self.advice(doing), smaller, held, moved)
+        moved = traffic(context.shape, settings) if Stage.train in self.plan.intended_stages else None
+        advice = self.advice(doing if advised else None)
+        return Forecast(memory, "", changes, self._applied, doing, disk, advice, smaller, held, moved, pace)
 
     def check_fits(self, forecast: Forecast) -> None:
         """Refuse a training for which there is not enough memory, whatever luck it has.
@@ -186,7 +194,7 @@ class Planner:
 
     def advice(self, work: Work | None) -> list[str]:
         """Return the advice of the core and of every plugin, one sentence each."""
-        plan, trains = self.plan, Stage.train in self.stages
+        plan, trains = self.plan, Stage.train in self.plan.intended_stages
         own = rules_of_thumb(plan.data.config, plan.training, plan.warmup, work) if trains else ()
         notice = gpus.size_notice(plan.config["plan"]["gpu"] or "")
         return [
@@ -197,7 +205,7 @@ class Planner:
 
     def _exports(self, shape: Shape) -> dict[str, ExportNeed]:
         """Return the plugins' needs of the exporters, by their names in the plan."""
-        if Stage.export not in self.stages:
+        if Stage.export not in self.plan.intended_stages:
             return {}
         needs = self.session.plugins.ask("framework_export_needs", ExportNeed, plan=self.plan, shape=shape)
         return {need.name: need for _, need in needs}
@@ -207,7 +215,7 @@ class Planner:
 
         Of a model that is trained whole, the weights of the best validation lie there meanwhile.
         """
-        stages, training = self.stages, self.plan.training
+        stages, training = self.plan.intended_stages, self.plan.training
         if not {Stage.train, Stage.export} & set(stages):
             return None
         parts = {}
@@ -262,6 +270,23 @@ def work(context: PlanContext, rows: KnownRows) -> Work:
     )
 
 
+def training_speed(context: PlanContext, estimated: KnownRows | None) -> Speed | None:
+    """Return how many tokens a training takes in a second; None if no speed is known, or it draws answers.
+
+    Args:
+        context: the plan without its rows.
+        estimated: about what they will be; None: all are as long as the longest that may come.
+    """
+    longest = context.longest
+    rows = estimated or KnownRows(SAMPLED_ROWS, SAMPLED_ROWS * longest, SAMPLED_ROWS * longest, longest, longest)
+    doing = work(context, rows)
+    if doing.seconds_low is None or doing.seconds_high is None or context.plan.cost.rollout_tokens:
+        return None
+    tokens = rows.tokens * doing.epochs
+    low, high = tokens / doing.seconds_high, tokens / doing.seconds_low
+    return Speed(low, high, round(rows.tokens / rows.rows), estimated is not None, doing.from_published)
+
+
 def _least_step_seconds(context: PlanContext, rows: KnownRows, tokens: float, length: float) -> float | None:
     """Return what a step takes at the least; None if nothing is published that would say it."""
     plan, settings = context.plan, context.settings
@@ -292,8 +317,7 @@ def _evaluation_seconds(context: PlanContext, rows: KnownRows) -> float | None:
     """Return how long the answers before and after the training take at most; None if that is not known."""
     plan, settings = context.plan, context.settings
     card = gpus.card(context.device) if context.used else None
-    stages = tuple(Stage) if plan.stages == (Stage.plan,) else plan.stages
-    times = len({Stage.baseline, Stage.evaluate} & {*stages})
+    times = len({Stage.baseline, Stage.evaluate} & {*plan.intended_stages})
     tokens: int = sum(
         # A plan alone has no answers in its memory, so its settings do not say how many come at a time.
         math.ceil(choice.config.asks(rows.prompts) / (settings.answer_rows or getattr(choice.config, "batch_size", 1)))

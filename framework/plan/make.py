@@ -244,7 +244,7 @@ def _own_problems(plan: Plan, plugins: Plugins) -> Iterator[str]:
         )
     yield from _objective_problems(plan.method, plan.loss)
     yield from _reward_problems(plan.method, plan.reward)
-    if plan.external_checkpoint and Stage.train in plan.stages:
+    if plan.external_checkpoint and Stage.train in plan.intended_stages:
         yield (
             f"checkpoint={plan.config['checkpoint']} is evaluated and exported, not trained: to train on from it, set "
             f"adapter.start={plan.config['checkpoint']}; to evaluate and export it, stages=[evaluate,export,report]"

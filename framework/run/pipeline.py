@@ -49,6 +49,7 @@ from framework.run.reuse import CompletedStages, TrainingReuse, forget
 from framework.run.stages import Events, Stages, naming_full_disk
 from framework.run.training import TrainingController
 from framework.rundir.folder import SCRATCH, WritableRunFolder, check_writable
+from framework.rundir.known import size_of
 from framework.rundir.store import mirrored
 from framework.util.errors import FrameworkError
 
@@ -82,23 +83,24 @@ def run(
                 raise FrameworkError(
                     f"{run_dir} holds no trained weights: run the train stage first, or give another run_dir"
                 )
-            decides = ""  # a run that reads all rows says it in its data stage
+            from framework.data import trial  # noqa: PLC0415 - formats, which `--help` does without
+
+            size = size_of(plan.data)
+            decides, estimated = "", None  # a run that reads all rows says it in its data stage
             # The plan by itself may be asked for before the data are there.
-            if plan.stages != (Stage.plan,):
-                from framework.data.trial import try_sources  # noqa: PLC0415 - formats, which a plan does without
-
-                try_sources(plan.data, plan.format, plan.method)
-            else:
-                from framework.data.trial import first_references  # noqa: PLC0415 - as above
-
-                read = functools.partial(first_references, plan.data, plan.format, plan.method, plan.evaluator)
+            if size or plan.stages != (Stage.plan,):
+                first_rows = trial.try_sources(plan.data, plan.format, plan.method)
+                split, longest = plan.data.config.validation_split, plan.training.max_seq_length
+                estimated = first_rows.estimate(size, split, longest)
+            if plan.stages == (Stage.plan,):
+                read = functools.partial(trial.first_references, plan.data, plan.format, plan.method, plan.evaluator)
                 decides = _decides_line(plan.judging, read)
             source: ModelSource = plan.model.create()
             line = _model_line(source, needed=plan.stages != (Stage.plan,))
             plan = dataclasses.replace(plan, model_line=line, decides_line=decides)
             check_model(plan, source.config_json())
             planner = Planner(plan, source, session)
-            expected = planner.first()
+            expected = planner.first(estimated)
             plan = planner.plan  # as `plan.apply` has changed it
             events.send(RunPlanned(plan))
             events.send(ForecastUpdated(expected))

@@ -25,6 +25,9 @@ MAX_SPEEDS = 8
 """Speeds that are kept of each device, the latest."""
 MAX_FILES = 10_000
 """Files of a data set above which it is not looked at whether they are the same."""
+TOKEN_BYTES, TURN_TOKENS = 4, 5
+"""Bytes of UTF-8 in a token of usual texts, in scripts of one to three bytes a letter, and what a chat template adds to
+each turn: an estimate, until the tokenizer has read the rows."""
 LOCK_SECONDS = 10
 """How long it is waited for another process that writes."""
 log = logging.getLogger(__name__)
@@ -47,6 +50,42 @@ class KnownRows:
     shared: int = 0
     computed: float = 1.0
     prompts: int = 0
+
+
+@dataclass(frozen=True)
+class FirstRows:
+    """A sample of the first training rows of a source, as text in UTF-8.
+
+    Attributes:
+        rows: their number.
+        turns: of their conversations.
+        bytes: of all turns.
+        learned_bytes: of the answers.
+        read_bytes: of all fields.
+        total: all rows of the source; 0 if only the first ones were read.
+    """
+
+    rows: int = 0
+    turns: int = 0
+    bytes: int = 0
+    learned_bytes: int = 0
+    read_bytes: int = 0
+    total: int = 0
+
+    def estimate(self, size: int, held_out: float, longest: int) -> KnownRows | None:
+        """Return about what the rows will be; None if there are none, or their number cannot be estimated.
+
+        Args:
+            size: bytes of the files; 0 if that is not known.
+            held_out: the share of the rows that is not trained on.
+            longest: tokens of a row at most.
+        """
+        rows = round((self.total or size * self.rows / max(1, self.read_bytes)) * (1 - held_out))
+        if not self.rows or not rows:
+            return None
+        mean = min(longest, (self.bytes / TOKEN_BYTES + self.turns * TURN_TOKENS) / self.rows)
+        learned = min(1.0, self.learned_bytes / max(1, self.bytes)) * mean
+        return KnownRows(rows, round(rows * mean), round(rows * learned), p99=longest, longest=longest)
 
 
 def of_data(data: DataResult, rows: Sequence[TokenRow]) -> KnownRows:
@@ -107,6 +146,12 @@ def remember_speed(device: str, flops_per_second: float) -> None:
 def speeds(device: str) -> list[float]:
     """Return how fast trainings on a device were, in FLOP/s."""
     return [float(speed) for speed in read_json(cache_dir() / "plans" / "speeds.json").get(device, [])]
+
+
+def size_of(data: Selection) -> int:
+    """Return the bytes of the files of this machine that the settings of the data name; 0 if there are none."""
+    named = [value for value in data.settings.values() if isinstance(value, str) and value]
+    return sum(size for name in named for _, size, _ in _files(name))
 
 
 def rows_file(model: Selection, data: Selection, *settings: Any) -> Path | None:

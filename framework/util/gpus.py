@@ -122,10 +122,10 @@ def card(text: str) -> Card | None:
 
 def size_notice(text: str) -> str:
     """Say which size is planned for if `plan.gpu` leaves open which; empty if it does not."""
-    chosen = known_as(text)
-    if _word(text) in CARDS or _word(text) not in {"", chosen.partition("_")[0]}:
+    word, chosen = _word(text), known_as(text)
+    if not chosen or word in CARDS or word != chosen.partition("_")[0]:
         return ""
-    return f"{text} is {' or '.join(sizes(_word(text)))}: planned for {chosen}, the smaller one"
+    return f"{text} is {' or '.join(sizes(word))}: planned for {chosen}, the smaller one"
 
 
 def named(text: str) -> Gpu:

@@ -22,7 +22,7 @@ class Memory:
 
     `tokens` are those of the largest pass: from the actual rows if `rows_known`, else from trainer.max_seq_length.
     `least` is needed however small the passes are. `attention` is what will be chosen for it on a GPU, and why. Before
-    and after the training, `evaluated_on` GPUs share the layers.
+    and after the training, `evaluated_on` GPUs share the layers. `longest` are the tokens of the longest row.
     """
 
     device: str
@@ -39,6 +39,7 @@ class Memory:
     least: int = 0
     attention: str = ""
     evaluated_on: int = 1
+    longest: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Work:
 
     The seconds are those of earlier runs on this machine, or `from_published` speeds of others. `evaluation_seconds` is
     what all answers take at most, with those that a method draws if `from_published`. `rates` are the learning rates of
-    some steps, from the first to the last.
+    some steps, from the first to the last. If `estimated`, rows and tokens are estimated from the first rows.
     """
 
     rows: int
@@ -86,6 +87,22 @@ class Work:
     evaluation_seconds: float | None = None
     price_per_hour: float | None = None
     rates: list[float] = field(default_factory=list)
+    estimated: bool = False
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Tokens that a training takes in a second, from `low` to `high`, before its rows are known.
+
+    They are those of earlier runs on this machine, or `from_published` speeds of others, for rows of `row_tokens`
+    tokens, which are `estimated` from the first rows, or else the longest that may come.
+    """
+
+    low: float
+    high: float
+    row_tokens: int
+    estimated: bool
+    from_published: bool
 
 
 @dataclass(frozen=True)
@@ -120,7 +137,7 @@ class Forecast:
 
     `why` says why there is no `memory`; `advice` are sentences with their reasons; `smaller` is another model that fits
     if no change of the run does; `export_memory` is how much of this machine's memory merging and comparing need, in
-    bytes; `traffic` is None for a training in one process.
+    bytes; `traffic` is None for a training in one process. `speed` is None if the rows or no speed are known.
     """
 
     memory: Memory | None
@@ -133,6 +150,7 @@ class Forecast:
     smaller: SuggestedChange | None = None
     export_memory: int = 0
     traffic: Traffic | None = None
+    speed: Speed | None = None
 
 
 @dataclass(frozen=True)

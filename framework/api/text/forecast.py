@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from framework.api.records import Disk, FitStatus, Forecast, Memory, Traffic, Work
+from framework.api.records import Disk, FitStatus, Forecast, Memory, Speed, Traffic, Work
 from framework.api.text.results import Fact, count
 from framework.util import host
 from framework.util.host import GIB
@@ -12,6 +12,7 @@ from framework.util.host import GIB
 SHOWN_SHARE = 0.005
 """Parts below this share of the whole are left out."""
 MINUTE, HOUR, DAY = 60, 3600, 86_400
+THOUSAND = 1000
 BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -40,6 +41,8 @@ def forecast_facts(forecast: Forecast) -> Iterator[Fact]:
         yield Fact("a smaller model", text, amiss=True)
     if forecast.traffic:
         yield _traffic(forecast.traffic)
+    if forecast.speed:
+        yield _speed(forecast.speed)
     if forecast.work:
         yield _work(forecast.work)
         if forecast.work.rates:
@@ -60,7 +63,7 @@ def _memory(memory: Memory) -> Iterator[Fact]:
         FitStatus.tight: "it is tight, and may fail",
         FitStatus.too_large: "it does not fit",
     }[memory.fit_status]
-    rows = "" if memory.rows_known else " for rows of trainer.max_seq_length tokens"
+    rows = "" if memory.rows_known else f" for rows of {count(memory.longest, 'token')}"
     yield Fact(
         "memory",
         f"{_gib(memory.reserved)}, between {_gib(memory.low)} and {_gib(memory.high)}{rows}; {memory.device} has "
@@ -91,7 +94,20 @@ def _traffic(traffic: Traffic) -> Fact:
     return Fact("group", f"{layout}; each process receives {received}")
 
 
+def _speed(speed: Speed) -> Fact:
+    """Say how fast the training is, and how long rows take."""
+    low, high = (f"{float(f'{each:.2g}'):,.0f}" for each in (speed.low, speed.high))
+    source = "from published speeds" if speed.from_published else "judging by earlier runs on this machine"
+    least, most = (roughly(THOUSAND * speed.row_tokens / each) for each in (speed.high, speed.low))
+    rows = f"a thousand rows of {'about ' * speed.estimated}{count(speed.row_tokens, 'token')}"
+    return Fact("speed", f"about {low} to {high} tokens a second, {source}: {rows} take {least} to {most}")
+
+
 def _work(work: Work) -> Fact:
+    if work.estimated:
+        row = f"{count(work.rows, 'row')} of about {count(round(work.tokens / work.rows), 'token')}"
+        text = f"about {count(work.steps, 'step')}, {count(work.epochs, 'epoch')} of about {row}{_times(work)}"
+        return Fact("work", f"{text}; estimated from the first rows, exact after stages=[data]")
     return Fact(
         "work",
         f"{count(work.steps, 'step')}, {count(work.epochs, 'epoch')} of {count(work.rows, 'row')} and "

@@ -45,7 +45,7 @@ def model_problems(plan: Plan, config: Mapping[str, Any]) -> Iterator[str]:
     """Refuse exports that cannot be made of a model, by its config.json."""
     yield from checks.model_problems(plan, config)
     saved = config.get("quantization_config") or (config.get("text_config") or {}).get("quantization_config")
-    if not saved or Stage.export not in plan.stages or plan.external_checkpoint:
+    if not saved or Stage.export not in plan.intended_stages or plan.external_checkpoint:
         return
     kind = saved.get("quant_method") or "an unnamed method"
     for name, choice in plan.exporter.items():
@@ -73,7 +73,7 @@ def _folders(plan: Plan) -> Iterator[str]:
 
 def _earlier_kinds(plan: Plan) -> Iterator[str]:
     """Give the kinds of artifacts that earlier exports of the run left; training again makes them out of date."""
-    if Stage.train in plan.stages:
+    if Stage.train in plan.intended_stages:
         return
     try:
         earlier = RunFolder(plan.run_dir).load_result(Stage.export, ExportResult)
@@ -95,7 +95,7 @@ def _push(plan: Plan) -> Iterator[str]:
                     f" To export it too, set exporter=[{','.join([*plan.exporter, kind])}]." if kind in PUSHABLE else ""
                 )
                 yield f"exporter.{key}.what: {unknown('exporter of this run', kind, exported)}{add}"
-        if not choice.config.dry_run and Stage.export in plan.stages and get_token() is None:
+        if not choice.config.dry_run and Stage.export in plan.intended_stages and get_token() is None:
             yield (
                 f"exporter.{key} needs a Hub token: log in with `hf auth login`, set HF_TOKEN, or preview the push "
                 f"with exporter.{key}.dry_run=true"

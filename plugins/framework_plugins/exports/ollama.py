@@ -133,7 +133,7 @@ def problems(plan: Plan, left: Container[str]) -> Iterator[str]:
     """
     for name, choice in plan.exporter.items():
         settings = choice.config
-        if not isinstance(settings, OllamaExporterConfig) or Stage.export not in plan.stages:
+        if not isinstance(settings, OllamaExporterConfig) or Stage.export not in plan.intended_stages:
             continue
         makers = [other.config for other in plan.exporter.values() if isinstance(other.config, GgufExporterConfig)]
         quantizations = [one for maker in makers for one in lower_names(maker.quantizations)]

@@ -94,7 +94,7 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
 def _sampling_problems(plan: Plan) -> Iterable[str]:
     """Refuse what a method that samples answers in each step cannot have."""
     method, name = plan.method.config, plan.method.component.name
-    if not (method.samples and method.own_objective) or Stage.train not in plan.stages:
+    if not (method.samples and method.own_objective) or Stage.train not in plan.intended_stages:
         return  # others choose among answers that are drawn before the training
     group = plan.launch.config.group()
     if group and group.sharded:

@@ -129,7 +129,7 @@ def problems(plan: Plan, config: GroupConfig) -> Iterator[str]:
             "launch.evaluation=split divides the layers over the GPUs of this machine, and here is one process: set "
             "launch.processes=2 or launch.evaluation=whole"
         )
-    if Stage.train not in plan.stages and plan.stages != (Stage.plan,):
+    if Stage.train not in plan.intended_stages:
         if nodes(config) > 1 and outer_member() is None:
             yield f"launch.nodes={config.nodes}: machines train together, and stages has no train: set launch.nodes=1"
         return

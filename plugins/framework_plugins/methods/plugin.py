@@ -82,7 +82,7 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
         )
     if isinstance(method, config.GrpoConfig):
         yield from _environment_problems(plan, method)
-    if Stage.train not in plan.stages or not isinstance(method, config.PreferenceConfig):
+    if Stage.train not in plan.intended_stages or not isinstance(method, config.PreferenceConfig):
         return
     yield from method.problems()
     rows = training.per_device_train_batch_size * training.gradient_accumulation_steps

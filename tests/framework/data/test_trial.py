@@ -17,6 +17,7 @@ from framework.api.records import RawData, Row
 from framework.api.selection import Selection
 from framework.data import sources, trial
 from framework.run import pipeline
+from framework.rundir.known import size_of
 
 GOOD = {"instruction": "say", "output": "it"}
 ENDS = {"messages": [{"role": "user", "content": "say"}]}
@@ -91,6 +92,23 @@ def test_a_plan_looks_at_the_references_that_the_run_will_compare_with(
     words = [word.format(tmp_path) for word in words]
     plan = planned(tmp_path / "train.jsonl", *words)
     assert trial.first_references(plan.data, plan.format, plan.method, plan.evaluator) == found
+
+
+def test_a_sample_of_the_first_rows_tells_about_how_many_tokens_all_have(tmp_path: Path) -> None:
+    rows = [{"instruction": "e" * 80, "output": "a" * 120, "id": "x" * 50} for _ in range(300)]
+    file = lines(tmp_path, rows)
+    run = planned(file)
+    first = trial.try_sources(run.data, run.format, run.method)
+    assert (first.rows, first.turns, first.bytes, first.learned_bytes) == (200, 400, 200 * 200, 200 * 120)
+    assert first.total == 300
+    estimate = first.estimate(0, 0.1, 2048)
+    assert estimate is not None
+    assert (estimate.rows, estimate.tokens, estimate.supervised_tokens) == (270, 270 * 60, 270 * 36)
+    # A sample of a file that is too long to be read at once, by the size of the file.
+    sampled = dataclasses.replace(first, total=0).estimate(size_of(run.data), 0.1, 2048)
+    assert sampled is not None
+    assert sampled.rows == pytest.approx(270, rel=0.05)
+    assert dataclasses.replace(first, total=0).estimate(0, 0.1, 2048) is None
 
 
 def refusing() -> RawData:

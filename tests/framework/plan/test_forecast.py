@@ -100,6 +100,21 @@ def test_a_card_that_has_trained_nothing_is_judged_by_published_speeds(tmp_path:
             assert 60 < work.evaluation_seconds < 3600
 
 
+def test_the_speed_of_a_card_is_known_before_the_rows_are(tmp_path: Path, llama: Shelf) -> None:
+    run = plan(tmp_path, "plan.gpu=rtx4090")
+    _, told = first(llama, run)
+    assert told.speed is not None
+    assert (told.speed.row_tokens, told.speed.estimated, told.speed.from_published) == (2048, False, True)
+    estimated = Planner(run, llama, current()).first(dataclasses.replace(ROWS, tokens=ROWS.rows * 80))
+    assert estimated.speed is not None
+    assert (estimated.speed.row_tokens, estimated.speed.estimated) == (80, True)
+    assert estimated.work is not None
+    assert (estimated.work.estimated, estimated.work.evaluation_seconds) == (True, None)
+    assert estimated.memory == told.memory  # rows that nobody has read may be as long as they may be
+    assert with_rows(llama, run, ROWS).forecast().speed is None
+    assert first(llama, plan(tmp_path, "plan.gpu=24GiB"))[1].speed is None
+
+
 def test_answers_that_a_training_draws_take_time_and_memory(tmp_path: Path, llama: Shelf) -> None:
     words = ["plan.gpu=rtx4090", "method=grpo", "reward=[length]", "evaluator=[]", "method.max_completion_length=100"]
     seconds, learning, memory = [], [], []

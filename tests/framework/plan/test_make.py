@@ -10,6 +10,7 @@ from framework import FrameworkError, testing
 from framework.api.schema import Affects, Stage
 from framework.plan.make import make_plan
 from framework.testing import compose
+from tests.support.project import project
 
 
 def test_a_plan_is_frozen_and_its_settings_are_instances_of_the_schemas(tmp_path: Path) -> None:
@@ -111,3 +112,17 @@ def test_what_keys_are_made_of_tells_apart_what_is_hidden_in_the_config(tmp_path
     assert made != other.affecting(Affects.training)
     assert made["model"] == ["echo", {**one.model.settings, "chat_template_kwargs": {"a": [1]}}]
     assert json.loads(json.dumps(made)) == made
+
+
+def test_a_plan_refuses_what_the_whole_run_would_refuse(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_bytes("Frage;Antwort\nWie heißt du?;Müller\n".encode("cp1252"))
+    place = project(tmp_path)
+    for words, told in (
+        (["exporter=[ollama]"], "set exporter=[gguf,ollama]"),
+        (["plan.gpu=nope"], "plan.gpu=nope: no GPU of that name is known"),
+        (["data=local_file", "data.path=rows.csv"], "set data.encoding=cp1252"),
+        (["checkpoint=elsewhere"], "to evaluate and export it, stages=[evaluate,export,report]"),
+    ):
+        done = place.run("stages=[plan]", *words)
+        assert (done.code, done.out, told in done.err) == (2, "", True), done.err
+    assert place.run("stages=[plan]", "data=local_file", "data.path=later.jsonl").code == 0

@@ -41,6 +41,7 @@ def test_a_gpu_is_known_by_the_names_that_people_write(name: str) -> None:
         ("NVIDIA A100-SXM4-80GB", "a100_80", ""),
         ("NVIDIA H100 80GB HBM3", "h100", ""),
         ("rtx 3080 12gb", "rtx3080_12", ""),
+        ("24GiB", "24GiB", ""),
     ],
 )
 def test_a_name_without_a_size_is_the_smaller_gpu(text: str, name: str, notice: str) -> None:

@@ -259,14 +259,12 @@ def _evaluated_on(plan: Plan, shape: Shape, settings: MemorySettings, gpu: Gpu |
 
 def _evaluates(plan: Plan) -> bool:
     """Whether the model is run outside its training too; an export that is checked answers prompts."""
-    stages = {*Stage} if plan.stages == (Stage.plan,) else {*plan.stages}
-    return bool({Stage.baseline, Stage.evaluate, Stage.export} & stages)
+    return bool({Stage.baseline, Stage.evaluate, Stage.export} & {*plan.intended_stages})
 
 
 def _answers(plan: Plan, longest: int) -> tuple[int, int]:
     """Return how many prompts are answered at a time, and their tokens with the answer."""
-    trains = Stage.train in plan.stages or plan.stages == (Stage.plan,)
-    if plan.cost.rollout_tokens and trains:  # prompts are answered in each step too
+    if plan.cost.rollout_tokens and Stage.train in plan.intended_stages:  # prompts are answered in each step too
         return plan.trainer.config.per_device_eval_batch_size, longest
     if not {Stage.baseline, Stage.evaluate} & set(plan.stages):
         return 0, 0

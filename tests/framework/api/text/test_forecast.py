@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from framework.api.records import Disk, FitStatus, Forecast, Memory, SuggestedChange, Traffic, Work
+from framework.api.records import Disk, FitStatus, Forecast, Memory, Speed, SuggestedChange, Traffic, Work
 from framework.api.text.forecast import forecast_facts, roughly
 
 GIB = 2**30
@@ -62,7 +62,7 @@ def test_a_model_that_is_split_for_its_evaluation_is_so_in_the_plan() -> None:
 
 
 def test_what_does_not_fit_comes_with_its_changes() -> None:
-    memory = replace(MEMORY, fit_status=FitStatus.too_large, rows_known=False)
+    memory = replace(MEMORY, fit_status=FitStatus.too_large, rows_known=False, longest=2048)
     changes = [
         SuggestedChange(["a=1", "b=2"], GIB, "nothing", FitStatus.tight),
         SuggestedChange(["c=3"], GIB // 2, "time", FitStatus.fits),
@@ -71,9 +71,7 @@ def test_what_does_not_fit_comes_with_its_changes() -> None:
         fact.name: fact
         for fact in forecast_facts(replace(PLAIN, memory=memory, changes=changes, advice=["one", "two"]))
     }
-    assert facts["memory"].text.endswith(
-        "for rows of trainer.max_seq_length tokens; rtx4090 has 23.0 GiB free: it does not fit"
-    )
+    assert facts["memory"].text.endswith("for rows of 2,048 tokens; rtx4090 has 23.0 GiB free: it does not fit")
     assert (
         facts["would fit with"].text
         == "2 changes, added up in this order: it fits with all of them. plan.apply=true makes them"
@@ -121,3 +119,28 @@ def test_the_learning_rate_is_drawn_from_the_first_step_to_the_last() -> None:
     forecast = replace(PLAIN, work=replace(WORK, rates=[0.0, 2e-4, 1e-4]))
     (fact,) = (each for each in forecast_facts(forecast) if each.name == "learning rate")
     assert fact.text == "▁█▅ 0 in the first step, at most 0.0002, 0.0001 in the last"
+
+
+@pytest.mark.parametrize(
+    ("speed", "told"),
+    [
+        (
+            Speed(812.0, 2477.0, 2048, estimated=False, from_published=True),
+            "about 810 to 2,500 tokens a second, from published speeds: a thousand rows of 2,048 tokens take 14 min to "
+            "42 min",
+        ),
+        (
+            Speed(100.0, 200.0, 80, estimated=True, from_published=False),
+            "about 100 to 200 tokens a second, judging by earlier runs on this machine: a thousand rows of about 80 "
+            "tokens take 7 min to 13 min",
+        ),
+    ],
+)
+def test_the_speed_is_said_before_the_rows_are_known(speed: Speed, told: str) -> None:
+    work = replace(WORK, estimated=True, from_published=True)
+    facts = {fact.name: fact.text for fact in forecast_facts(replace(PLAIN, speed=speed, work=work))}
+    assert facts["speed"] == told
+    assert facts["work"] == (
+        "about 375 steps, 3 epochs of about 1,000 rows of about 400 tokens; the training takes about 50 s to 2 h, from "
+        "published speeds; estimated from the first rows, exact after stages=[data]"
+    )
