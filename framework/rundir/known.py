@@ -25,9 +25,9 @@ MAX_SPEEDS = 8
 """Speeds that are kept of each device, the latest."""
 MAX_FILES = 10_000
 """Files of a data set above which it is not looked at whether they are the same."""
-TOKEN_BYTES, TURN_TOKENS = 4, 5
-"""Bytes of UTF-8 in a token of usual texts, in scripts of one to three bytes a letter, and what a chat template adds to
-each turn: an estimate, until the tokenizer has read the rows."""
+TOKEN_BYTES, TURN_TOKENS, ROW_TOKENS = 4, 5, 10
+"""Bytes of UTF-8 in a token of usual texts, in scripts of one to three bytes a letter, and what chat templates add to
+each turn and each row; some begin with a system prompt of 20 tokens, others with none."""
 LOCK_SECONDS = 10
 """How long it is waited for another process that writes."""
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class FirstRows:
         rows = round((self.total or size * self.rows / max(1, self.read_bytes)) * (1 - held_out))
         if not self.rows or not rows:
             return None
-        mean = min(longest, (self.bytes / TOKEN_BYTES + self.turns * TURN_TOKENS) / self.rows)
+        mean = min(longest, (self.bytes / TOKEN_BYTES + self.turns * TURN_TOKENS) / self.rows + ROW_TOKENS)
         learned = min(1.0, self.learned_bytes / max(1, self.bytes)) * mean
         return KnownRows(rows, round(rows * mean), round(rows * learned), p99=longest, longest=longest)
 

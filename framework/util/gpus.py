@@ -46,7 +46,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of a GPU by its name.
+    """The memory and the speed of a GPU, by its name.
 
     Attributes:
         memory: bytes that CUDA offers, a little below what is on the box.

@@ -37,12 +37,13 @@ GRACE = 10.0
 class ProcessError(FrameworkError):
     """A call failed: the function raised, its process ended, or it took too long.
 
-    `last` is the last line that the process printed; empty if it printed none.
+    `last` is the last line that the process printed; empty if it printed none. `timed_out` says that it took too long.
     """
 
-    def __init__(self, reason: str, last: str = "") -> None:
+    def __init__(self, reason: str, last: str = "", *, timed_out: bool = False) -> None:
         super().__init__(f"{reason}: {last}" if last else reason)
         self.last = last
+        self.timed_out = timed_out
 
 
 class PythonProcess:  # a library that is tried may crash or hang during its import, decision 0029
@@ -83,7 +84,7 @@ class PythonProcess:  # a library that is tried may crash or hang during its imp
             connection.send_bytes(job)
             if not connection.poll(seconds):
                 self.stop()
-                raise ProcessError(f"no answer within {seconds:g} s")
+                raise ProcessError(f"no answer within {seconds:g} s", timed_out=True)
             outcome, value = connection.recv()
         except (EOFError, ConnectionError) as error:
             raise self._ended() from error

@@ -42,15 +42,19 @@ class DiagnosticRun:
         with ThreadPoolExecutor(MAX_PROCESSES) as pool, counting(len(diagnostics), "check", "this machine") as counter:
             try:
                 # Each thread has the session of this one, which knows the plugins.
-                of_run = pool.submit(copy_context().run, self._run)
-                of_plugins = [pool.submit(copy_context().run, self._group, group) for group in _by_process(diagnostics)]
+                groups = _by_process(diagnostics)
+                shared = [group for group in groups if self._shares_libraries(group[0][1])]
+                of_run = pool.submit(copy_context().run, self._run, shared)
+                of_plugins = [
+                    pool.submit(copy_context().run, self._group, group) for group in groups if group not in shared
+                ]
                 own = [*machine(outputs), *libraries()]
                 while (state := wait([of_run, *of_plugins], timeout=POLL_SECONDS)).not_done:
                     counter.move(len(self._done))
                     if any(future.exception() for future in state.done):
                         break
-                of_others = [record for future in of_plugins for record in future.result()]
-                of_this_run = of_run.result()
+                of_this_run, of_others = of_run.result()
+                of_others += [record for future in of_plugins for record in future.result()]
             except BaseException:
                 self.cancelled.set()
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -59,28 +63,36 @@ class DiagnosticRun:
             without_secrets(record) for record in (*own, *_ordered(of_others, diagnostics), *plugins(), *of_this_run)
         ]
 
-    def _run(self) -> list[DiagnosticRecord]:
-        if self.plan is None:
-            return []
-        records = []
+    def _shares_libraries(self, diagnostic: Diagnostic) -> bool:
+        """Whether the package of the trainer has a check, whose libraries the run imports."""
+        return self.plan is not None and _package(diagnostic.check) == _package(self.plan.trainer.component.factory)
+
+    def _run(self, shared: Iterable[Sequence[Registered]]) -> tuple[list[DiagnosticRecord], list[DiagnosticRecord]]:
+        """Look at this run, and then at what shares its libraries, which take most of the time to import."""
+        records, others = [], []
         with DiagnosticProcess(self.files) as worker:
-            for each in run(self.plan, worker):
+            for each in run(self.plan, worker) if self.plan else ():
                 records.append(each)
                 if self.cancelled.is_set():
                     break
-        return records
+            for group in shared:
+                others += self._ask(worker, group)
+        return records, others
 
     def _group(self, group: Iterable[Registered]) -> list[DiagnosticRecord]:
         """Look at what shares a process."""
-        records = []
         with DiagnosticProcess(self.files) as worker:
-            for plugin, each in group:
-                start = time.perf_counter()
-                self._done.append(each.name)
-                answer = None if self.cancelled.is_set() else worker.ask(each.check, self.plan, seconds=each.seconds)
-                if answer is not None:
-                    seconds = time.perf_counter() - start
-                    records.append(self._record(plugin, each, answer, seconds))
+            return self._ask(worker, group)
+
+    def _ask(self, worker: DiagnosticProcess, group: Iterable[Registered]) -> list[DiagnosticRecord]:
+        records = []
+        for plugin, each in group:
+            start = time.perf_counter()
+            self._done.append(each.name)
+            answer = None if self.cancelled.is_set() else worker.ask(each.check, self.plan, seconds=each.seconds)
+            if answer is not None:
+                seconds = time.perf_counter() - start
+                records.append(self._record(plugin, each, answer, seconds))
         return records
 
     def _record(self, plugin: str, each: Diagnostic, answer: DiagnosticResult, seconds: float) -> DiagnosticRecord:
@@ -111,6 +123,11 @@ def _by_process(diagnostics: Sequence[Registered]) -> list[list[Registered]]:
         alone = "" if each.process else f"{each.topic}\n{each.name}"
         groups.setdefault((plugin, each.process, alone), []).append((plugin, each))
     return list(groups.values())
+
+
+def _package(place: str) -> str:
+    """Return the package of a plugin that `"package.module:function"` is in."""
+    return ".".join(place.partition(":")[0].split(".")[:2])
 
 
 def _ordered(records: Sequence[DiagnosticRecord], diagnostics: Sequence[Registered]) -> list[DiagnosticRecord]:

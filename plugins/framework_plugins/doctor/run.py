@@ -18,9 +18,9 @@ from framework_plugins.doctor.worker import DiagnosticProcess
 
 TOPIC = "this run"
 THIS_MODULE = "framework_plugins.doctor.run"
-LOAD_SECONDS, FIRST_SECONDS, MODEL_SECONDS, OPEN_SECONDS = 60.0, 180.0, 180.0, 180.0
-"""What changes other libraries while it is imported takes long. A plugin may try the model's kind out on a small one;
-the last is for a model that has to be converted first."""
+STEP_SECONDS = 180.0
+"""For a step: the first one imports torch, which takes minutes on a busy machine. A plugin may try the model's kind out
+on a small one, and the quickstart's model has to be converted first."""
 
 
 def run(plan: Plan, worker: DiagnosticProcess) -> Iterator[DiagnosticRecord]:
@@ -32,26 +32,24 @@ def run(plan: Plan, worker: DiagnosticProcess) -> Iterator[DiagnosticRecord]:
     start = time.perf_counter()
     # What has to be imported before others is loaded first: all share one process, as in the run.
     for name, choice in sorted(plan.selections.items(), key=lambda item: not item[1].component.import_order):
-        seconds = FIRST_SECONDS if choice.component.import_order else LOAD_SECONDS
-        record = _check(worker, f"{name}={choice.component.name}", "load", choice, seconds=seconds)
-        if record.blocks:
+        record = _check(worker, f"{name}={choice.component.name}", "load", choice)
+        if record.state is not State.ok:
             yield record
+        if record.blocks:
             return
     every = DiagnosticResult(State.ok, "all selected options can be imported")
     yield checked("options", TOPIC, every, needed=True, seconds=time.perf_counter() - start)
-    steps = [("model", "model", MODEL_SECONDS), ("trainer", "opened", OPEN_SECONDS)]
-    for name, function, seconds in steps if plan.stages != (Stage.plan,) else steps[:1]:
-        record = _check(worker, name, function, plan, seconds=seconds)
+    steps = [("model", "model"), ("trainer", "opened")]
+    for name, function in steps if plan.stages != (Stage.plan,) else steps[:1]:
+        record = _check(worker, name, function, plan)
         yield record
         if record.blocks:
             return
 
 
-def _check(
-    worker: DiagnosticProcess, name: str, function: str, part: Plan | Selection, *, seconds: float
-) -> DiagnosticRecord:
+def _check(worker: DiagnosticProcess, name: str, function: str, part: Plan | Selection) -> DiagnosticRecord:
     start = time.perf_counter()
-    result = worker.ask(f"{THIS_MODULE}:{function}", part, seconds=seconds)
+    result = worker.ask(f"{THIS_MODULE}:{function}", part, seconds=STEP_SECONDS)
     return checked(name, TOPIC, result or DiagnosticResult(State.ok), needed=True, seconds=time.perf_counter() - start)
 
 

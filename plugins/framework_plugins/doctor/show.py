@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from framework import __version__
@@ -16,10 +14,9 @@ from framework.api import State, as_plain
 from framework_plugins.doctor import DiagnosticRecord
 
 MARGIN = 2
+MIN_COUNTED = 3
+"""Libraries from which on they are counted."""
 COLOURS = {State.ok: "green", State.missing: "yellow", State.broken: "yellow", State.off: "dim", State.unknown: "dim"}
-STATE_WIDTH = max(len(state.value) for state in State)
-MIN_GROUPED_RECORDS = 3
-"""From this many on, records of a topic that say no more than a version share a line."""
 
 
 def as_json(records: Sequence[DiagnosticRecord], words: Sequence[str]) -> dict[str, Any]:
@@ -34,34 +31,52 @@ def as_json(records: Sequence[DiagnosticRecord], words: Sequence[str]) -> dict[s
 
 
 def show(console: Console, records: Sequence[DiagnosticRecord], words: Sequence[str]) -> None:
-    """Print a block for each topic, and whether the run can start."""
-    width = max(len(one.name) for one in records)
-    width = min(width, console.width // 4)
-    for number, topic in enumerate(dict.fromkeys(one.topic for one in records)):
-        console.print(Text(f"{chr(10) if number else ''}{topic}", "bold"))
-        for state, name, text, fix in _rows([one for one in records if one.topic == topic]):
-            _row(console, width, state, name, text)
-            if fix:
-                console.print(Text(f"{' ' * (MARGIN + STATE_WIDTH + MARGIN)}fix: {fix}"), soft_wrap=True)
+    """Print a line for each topic that is well, a row for each problem, and whether the run can start.
+
+    What is absent and not needed is only named; `--json` has all of it.
+    """
+    topics = list(dict.fromkeys(one.topic for one in records))
+    width = max(map(len, topics))
+    for topic in topics:
+        well = [one for one in records if one.topic == topic and one.state is State.ok]
+        if well:
+            _paragraph(console, width, topic, _well(well))
+    if missing := [one.name for one in records if one.state is State.missing and not one.blocks]:
+        text = f"not installed, not needed: {', '.join(missing)} (--json says how to install them)"
+        console.print(Text(_wrapped(console, text, " " * MARGIN), COLOURS[State.missing]), soft_wrap=True)
+    if off := [f"{one.name} ({one.detail})" for one in records if one.state is State.off and not one.blocks]:
+        text = f"off: {', '.join(off)}"
+        console.print(Text(_wrapped(console, text, " " * MARGIN), COLOURS[State.off]), soft_wrap=True)
+    for one in records:
+        if one.state in {State.broken, State.unknown} and not one.blocks:
+            line = _wrapped(console, f"{one.state.value}: {one.name}: {finding(one)}", " " * MARGIN)
+            console.print(Text(line, COLOURS[one.state]), soft_wrap=True)
+            if one.fix:
+                console.print(Text(f"{' ' * MARGIN}fix: {one.fix}"), soft_wrap=True)
     _verdict(console, [one for one in records if one.blocks], words)
 
 
-def _rows(records: Sequence[DiagnosticRecord]) -> Iterator[tuple[Text, str, str, str]]:
-    """Give the state, name, text and fix of each row; those that say no more than a version come last, as one."""
-    short = [one for one in records if one.state is State.ok and one.version and not one.detail]
-    if len(short) < MIN_GROUPED_RECORDS:
-        short = []
-    for one in records:
-        if one not in short:
-            yield _state(one), one.name, finding(one), one.fix if one.state is not State.ok else ""
-    if short:
-        text = ", ".join(f"{one.name} {one.version}" for one in short)
-        name = f"all {len(short)}" if len(short) == len(records) else f"{len(short)} others"
-        yield Text(State.ok.value, COLOURS[State.ok]), name, text, ""
+def _well(records: Sequence[DiagnosticRecord]) -> str:
+    """Return the versions, or the details of what has none; many libraries with a version only are counted."""
+    plain = [one for one in records if one.version and not one.detail]
+    if len(plain) == len(records) >= MIN_COUNTED:
+        return f"{len(plain)} have the required versions"
+    return "; ".join(f"{one.name} {one.version or one.detail}".strip() for one in records)
 
 
-def _state(one: DiagnosticRecord) -> Text:
-    return Text(one.state.value, "bold red" if one.blocks else COLOURS[one.state])
+def _paragraph(console: Console, width: int, topic: str, text: str) -> None:
+    indent = " " * (width + MARGIN)
+    lines = _wrapped(console, text, indent, room=len(indent))
+    console.print(Text.assemble((f"{topic:{width + MARGIN}}", "bold"), lines), soft_wrap=True)
+
+
+def _wrapped(console: Console, text: str, indent: str, room: int = 0) -> str:
+    """Wrap a text; `indent` begins each line but the first, which has `room` characters before it."""
+    lines = textwrap.wrap(
+        " ".join(text.split()), console.width, initial_indent=" " * room, subsequent_indent=indent,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+    return "\n".join(lines)[room:]
 
 
 def finding(one: DiagnosticRecord) -> str:
@@ -69,15 +84,6 @@ def finding(one: DiagnosticRecord) -> str:
     plugin = f"(plugin '{one.plugin}')" if one.state is State.broken and one.plugin != "core" else ""
     head = ", ".join(part for part in (one.version, one.detail) if part)
     return " ".join(part for part in (head, plugin) if part)
-
-
-def _row(console: Console, width: int, state: Text, name: str, text: str) -> None:
-    row = Table.grid(padding=(0, MARGIN, 0, 0), pad_edge=False)
-    row.add_column(width=STATE_WIDTH)
-    row.add_column(width=width, overflow="fold", style="cyan")
-    row.add_column(width=max(console.width - 3 * MARGIN - STATE_WIDTH - width, 1), overflow="fold")
-    row.add_row(state, name, text)
-    console.print(Padding(row, (0, 0, 0, MARGIN)))
 
 
 def _verdict(console: Console, reasons: Sequence[DiagnosticRecord], words: Sequence[str]) -> None:

@@ -23,6 +23,8 @@ MODELFILE = "Modelfile"
 GGUF = "gguf"
 """The kind of the artifacts that it names."""
 LICENSE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md")
+GREEDY = {"temperature": "0", "repeat_penalty": "1"}
+"""How the answers of a report are drawn: the likeliest token each time, without Ollama's defaults of 0.8 and 1.1."""
 MIN_OLLAMA = "0.30.11"
 """The first version of Ollama that is known to render the chat template in a GGUF file."""
 
@@ -44,12 +46,14 @@ class OllamaExporter:
         file = self._file(context)
         prompt, problem = _system_prompt(context)
         comments = [f"ollama create NAME -f {MODELFILE}, in this folder", *([problem] if problem else [])]
+        comments.append("temperature and repeat_penalty are those of the answers in the report")
         instructions = [
             ("FROM", Path(os.path.relpath(file, context.run_dir / self.config.folder)).as_posix()),
             ("REQUIRES", MIN_OLLAMA),
             *([("SYSTEM", prompt)] if prompt else []),
             *(("PARAMETER stop", model.decode([number])) for number in sorted(model.stop_ids)),
             ("PARAMETER num_ctx", str(self.config.num_ctx or context.plan.training.max_seq_length)),
+            *(("PARAMETER " + name, value) for name, value in GREEDY.items()),
             *self._license(context.plan),
         ]
         name = model_name(context.plan.name)

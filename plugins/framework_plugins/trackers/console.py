@@ -48,7 +48,6 @@ from framework.api import (
     as_text,
     count,
     difference,
-    display_path,
     display_run,
     fields,
     number,
@@ -231,7 +230,7 @@ class Console(Logger):
         console_data.show_findings(self.out, data.findings, plan.audit)
         if set(plan.stages) <= DATA_STAGES:
             console_data.show_rows(self.out, data.view)
-            self._facts("", {"report": display_path(_first_file(plan.run_dir, plan, "data.json"))})
+            self._facts("", {"report": display_run(_first_file(plan.run_dir, plan, "data.json"))})
             self.out.print(Text(readiness(data), "bold"))
             return
         self._facts("machine", hardware)
@@ -316,7 +315,7 @@ class Console(Logger):
         self.made = report.artifacts
         rows |= _artifacts(Path(report.run_dir), report.artifacts)
         rows |= {f"{name} failed": visible(error, "; ") for name, error in report.failed_exports.items()}
-        rows["report"] = display_path(_first_file(Path(report.run_dir), self.plan, "report.json"))
+        rows["report"] = display_run(_first_file(Path(report.run_dir), self.plan, "report.json"))
         self._facts("", rows)
         self._show_next()
 
@@ -325,7 +324,7 @@ class Console(Logger):
         self._stop_bars()
         rows = _artifacts(plan.run_dir, self.made) if Stage.export in plan.stages else {}
         if Stage.train in plan.stages:
-            rows = {"weights": display_path(plan.checkpoint), **rows}
+            rows = {"weights": display_run(plan.checkpoint), **rows}
         if rows:
             self._facts("", rows)
         self._show_next()
@@ -412,7 +411,7 @@ def _artifacts(run_dir: Path, artifacts: Sequence[Artifact]) -> dict[str, str]:
     """Return what was exported by its kind, a line for each file."""
     rows: dict[str, str] = {}
     for artifact in artifacts:
-        line = f"{display_path(run_dir / artifact.path)} ({_size(artifact.bytes)})"
+        line = f"{display_run(run_dir / artifact.path)} ({_size(artifact.bytes)})"
         line += f"\n  parity: {artifact.parity}" if artifact.parity else ""
         line += "".join(f"\n  note: {note}" for note in artifact.notes)
         # There may be several files of a kind.

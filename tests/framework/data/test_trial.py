@@ -95,7 +95,7 @@ def test_a_plan_looks_at_the_references_that_the_run_will_compare_with(
 
 
 def test_a_sample_of_the_first_rows_tells_about_how_many_tokens_all_have(tmp_path: Path) -> None:
-    rows = [{"instruction": "é" * 40, "output": "a" * 120, "id": "x" * 50} for _ in range(300)]
+    rows = [{"instruction": "e" * 80, "output": "a" * 120, "id": "x" * 50} for _ in range(300)]
     file = lines(tmp_path, rows)
     run = planned(file)
     first = trial.try_sources(run.data, run.format, run.method)
@@ -103,7 +103,7 @@ def test_a_sample_of_the_first_rows_tells_about_how_many_tokens_all_have(tmp_pat
     assert first.total == 300
     estimate = first.estimate(0, 0.1, 2048)
     assert estimate is not None
-    assert (estimate.rows, estimate.tokens, estimate.supervised_tokens) == (270, 270 * 60, 270 * 36)
+    assert (estimate.rows, estimate.tokens, estimate.supervised_tokens) == (270, 270 * 70, 270 * 42)
     # A sample of a file that is too long to be read at once, by the size of the file.
     sampled = dataclasses.replace(first, total=0).estimate(size_of(run.data), 0.1, 2048)
     assert sampled is not None

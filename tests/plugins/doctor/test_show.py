@@ -41,22 +41,33 @@ def shown(found: list[DiagnosticRecord], width: int) -> list[str]:
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_every_record_has_a_row_and_no_line_but_a_fix_is_too_wide(width: int) -> None:
+def test_what_is_well_is_a_paragraph_for_each_topic_and_each_problem_is_a_row(width: int) -> None:
     lines = shown(FOUND, width)
     assert max(len(line) for line in lines if "fix: " not in line) <= width
-    assert [line for line in lines if line and not line.startswith(" ")] == [
-        "machine", "libraries", "sound", "cannot run here: python -m framework +experiment=quickstart",
-    ]  # fmt: skip
     text = " ".join(" ".join(lines).split())
-    assert "ok Python 3.11.9, /usr/bin/python" in text
-    assert "ok 7 others accelerate 1.2.3, annotated-types 1.2.3," in text
-    assert "broken torch 2.1, >=2.6 is required fix: pip install 'torch>=2.6'" in text
-    assert "off login [bold]none[/] :boom: fix: log in" in text
-    assert "broken drum RuntimeError: no stick (plugin 'acme')" in text
+    assert text.startswith(
+        "machine Python 3.11.9 libraries 7 have the required versions off: login ([bold]none[/] :boom:)"
+    )
+    assert "broken: torch: 2.1, >=2.6 is required fix: pip install 'torch>=2.6'" in text
+    assert "broken: drum: RuntimeError: no stick (plugin 'acme') unknown: card: nobody knows" in text
+    assert "accelerate" not in text
+
+
+def test_what_is_absent_and_not_needed_is_named_in_one_line() -> None:
+    absent = [
+        checked(name, topic, DiagnosticResult(State.missing, "no such program", fix="pip install it"))
+        for name, topic in (("Ollama", "export"), ("mlflow", "tracking"))
+    ]
+    assert shown([*FOUND[:1], *absent], 120) == [
+        "machine   Python 3.11.9",
+        "not installed, not needed: Ollama, mlflow (--json says how to install them)",
+        "",
+        "can run here: python -m framework +experiment=quickstart",
+    ]
 
 
 def test_a_fix_is_never_broken_so_that_it_can_be_copied() -> None:
-    assert [line.strip() for line in shown(FOUND, 80) if "fix: pip install --index" in line] == [f"fix: {LONG}"] * 2
+    assert [line.strip() for line in shown(FOUND, 80) if "fix: pip install --index" in line] == [f"fix: {LONG}"]
 
 
 def test_the_reasons_stand_at_the_end() -> None:

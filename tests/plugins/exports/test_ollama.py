@@ -81,6 +81,8 @@ def test_it_has_no_template_and_requires_an_ollama_that_renders_the_files_own(tm
         ("PARAMETER stop", "<|im_end|>"),
         ("PARAMETER stop", "### end"),
         ("PARAMETER num_ctx", "512"),
+        ("PARAMETER temperature", "0"),
+        ("PARAMETER repeat_penalty", "1"),
     ]
     assert (tmp_path / "ollama" / instructions[0][1]).is_file()
 

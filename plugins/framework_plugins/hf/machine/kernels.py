@@ -127,7 +127,7 @@ def _found(distribution: str, module: str, why: str, cost: str, otherwise: str =
     if not torch.cuda.is_available():
         return DiagnosticResult(State.off, f"{why} on a GPU; here is none", version or "")
     if version is None:
-        return DiagnosticResult(State.missing, f"not installed; {why}; without it, {cost}", fix=fix)
+        return DiagnosticResult(State.off, f"not installed; {why}; without it, {cost}", fix=fix)
     try:
         importlib.import_module(module)
     except Exception as error:  # noqa: BLE001 - built for another torch or CUDA, it raises whatever it likes

@@ -51,7 +51,7 @@ def test_only_the_kernels_that_a_model_or_its_attention_wants_are_named(
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr(kernels, "installed", lambda _: None)
     for result in found(made).values():
-        assert result.state is State.missing
+        assert result.state is State.off
         assert "; without it, " in result.detail
         assert result.fix.startswith("pip install ")
 
