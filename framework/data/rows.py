@@ -40,7 +40,7 @@ class ReadSummary:
     `cut_texts` plain texts became `cut_rows` rows, and `stopped` of them hold a stop token before their end, the first
     of which are `stopped_examples`. `normalized` rows have answers in which the tokenizer writes other characters.
     `conversations` with several answers became `conversation_rows` rows by `data.learn=each`. `given` counts the groups
-    with a fact or an array of a name.
+    with a fact or an array of a name. `settings` would read the first bad row.
     """
 
     bad_rows: int = 0
@@ -59,9 +59,12 @@ class ReadSummary:
     conversations: int = 0
     conversation_rows: int = 0
     given: dict[str, int] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
 
-    def bad(self, row: Row, problem: str) -> None:
-        """Take note of a bad row."""
+    def bad(self, row: Row, problem: str, settings: Mapping[str, Any] | None = None) -> None:
+        """Take note of a bad row, and of the settings that would read the first one."""
+        if not self.bad_rows:
+            self.settings = dict(settings or {})
         self.bad_rows += 1
         if self.bad_rows <= SHOWN_ERRORS:
             self.bad_examples.append(f"{row.where}: {problem}")
@@ -76,7 +79,10 @@ class ReadSummary:
         """Return the error that names the first bad rows; what is wrong with several in a row is said once."""
         more = self.bad_rows - len(self.bad_examples)
         rest = f"and {more} more rows; data.on_bad_row=skip leaves bad rows out"
-        return FrameworkError("\n".join([*_by_problem(self.bad_examples), *([rest] if more else [])]))
+        if not self.formats:  # then no row would be left
+            rest = f"and {more} more rows, all of them"
+        text = "\n".join([*_by_problem(self.bad_examples), *([rest] if more else [])])
+        return FrameworkError(text, settings=self.settings)
 
 
 def _by_problem(examples: Iterable[str]) -> Iterator[str]:
@@ -272,7 +278,7 @@ def read(
             check(example)
             _check_length(example, longest)
         except FrameworkError as error:
-            summary.bad(row, str(error))
+            summary.bad(row, str(error), error.settings)
         except Exception as error:  # noqa: BLE001 - of a format's own code, which met a row that it did not expect
             summary.bad(row, f"the format cannot read the row: {summarize_error(error)}{error_location(error)}")
         else:

@@ -87,7 +87,7 @@ def run(
             if plan.stages != (Stage.plan,):
                 from framework.data.trial import try_sources  # noqa: PLC0415 - formats, which a plan does without
 
-                try_sources(plan.data, plan.format, plan.method)
+                try_sources(plan.data, plan.format, plan.method, plan.overrides)
             else:
                 from framework.data.trial import first_references  # noqa: PLC0415 - as above
 
