@@ -159,6 +159,10 @@ class Thinking(Enum):
     off = "off"
 
 
+LEAST_CUT = 8
+"""Tokens of a part of a plain text, at least."""
+
+
 @dataclass
 class ModelConfig:
     """A base model."""
@@ -219,7 +223,7 @@ class DataConfig:
     max_row_characters: Annotated[int, Gt(0)] = 5_000_000
     """Most characters that a row may have. Tokenizing takes 50 times a row's size in memory, so a longer one is a bad
     row."""
-    cut: Annotated[int | None, Ge(8)] = None
+    cut: Annotated[int | None, Ge(LEAST_CUT)] = None
     """Cut plain text into rows of at most this many tokens. A conversation stays whole; see `data.overflow`."""
     learn: Learn = Learn.assistant
     """Which part of a conversation is learned: all answers (assistant), only the last one (last), each one in a row of

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework.api.records import GroupedRows, Lengths, Prompt, TokenGroup, TokenRow
-from framework.api.schema import Overflow, Role
+from framework.api.schema import LEAST_CUT, Overflow, Role
 from framework.data import blocks
 from framework.data.prompts import to_prompt
 from framework.data.store import Rows, Store
@@ -122,7 +122,11 @@ def fit(store: Store, numbers: Numbers, limit: int, overflow: Overflow, what: st
         raise FrameworkError(
             f"trainer.max_seq_length={limit} leaves no token to learn: the {len(numbers)} {what} rows have "
             f"{several}{longest} tokens. Set trainer.max_seq_length={longest}"
-            + (f", or data.cut={limit} to split plain text into rows" if store.columns.plain[numbers].any() else "")
+            + (
+                f", or data.cut={limit} to split plain text into rows"
+                if store.columns.plain[numbers].any() and limit >= LEAST_CUT
+                else ""
+            )
         )
     after = int(supervised.sum())
     return Fitted(numbers[kept], after, int(long.sum()), int((~kept).sum()), before - after)
