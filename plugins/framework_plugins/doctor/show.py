@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from framework import __version__
-from framework.api import State, as_plain
+from framework.api import State, as_plain, shell_word
 from framework_plugins.doctor import DiagnosticRecord
 
 MARGIN = 2
@@ -81,7 +81,7 @@ def _row(console: Console, width: int, state: Text, name: str, text: str) -> Non
 
 
 def _verdict(console: Console, reasons: Sequence[DiagnosticRecord], words: Sequence[str]) -> None:
-    run = " ".join(["python -m framework", *words])
+    run = " ".join(["python -m framework", *map(shell_word, words)])
     if not reasons:
         console.print(Text.assemble("\n", ("can run here", "bold green"), f": {run}"), soft_wrap=True)
         return
