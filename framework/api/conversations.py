@@ -42,7 +42,9 @@ def check_answered(example: Example) -> None:
         last = f"ends with '{messages[-1].role}'" if messages else "has no turns"
         raise FrameworkError(f"a conversation has to end with an assistant's turn, and this one {last}{SKIP}")
     if not any(turn.learned for turn in messages if turn.role == "assistant"):
-        raise FrameworkError("no assistant's turn is learned: all have weight 0")
+        raise FrameworkError(
+            "no assistant's turn is learned: each has weight 0, or is in the prompt, which has to end with the user's"
+        )
 
 
 def is_prompt(example: Example) -> bool:

@@ -257,6 +257,10 @@ class FormatConfig:
 class AuditConfig:
     """Checks of the data before training."""
 
+    def cleaned(self) -> str | None:
+        """Return the file of rows that this audit writes, to train on in place of the source's; None without one."""
+        return None
+
 
 @dataclass(frozen=True)
 class PassCost:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,6 +28,15 @@ NAMED_PLACES = 3
 """Rows with one problem that are all named; of more the first two and the last."""
 KEPT_RUNS = 20
 """Stretches of one format that are remembered; those after it are counted."""
+RATING = re.compile(
+    r"(?:^|_)(?:rating|ratings|rated|score|stars|thumbs?|feedback|votes?|upvotes|quality|helpfulness|grade|satisfaction)"
+    r"(?:$|_)", re.IGNORECASE,
+)  # fmt: skip
+"""Names of fields that say how good an answer is."""
+KEPT_RATINGS = 20
+"""Different values of a rating that are remembered."""
+SHOWN_RATING = 20
+"""Characters of one."""
 KEPT_FIELDS = 200
 """Fields that nothing reads and that are counted: names may be data, and without end."""
 
@@ -41,7 +51,8 @@ class ReadSummary:
     `cut_texts` plain texts became `cut_rows` rows, and `stopped` of them hold a stop token before their end, the first
     of which are `stopped_examples`. `normalized` rows have answers in which the tokenizer writes other characters.
     `conversations` with several answers became `conversation_rows` rows by `data.learn=each`. `given` counts the groups
-    with a fact or an array of a name.
+    with a fact or an array of a name. `settings` would read the first bad row.
+    `ratings` counts the values of fields that say how good an answer is, and that nothing reads.
     """
 
     bad_rows: int = 0
@@ -60,9 +71,13 @@ class ReadSummary:
     conversations: int = 0
     conversation_rows: int = 0
     given: dict[str, int] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    ratings: dict[str, dict[str, int]] = field(default_factory=dict)
 
-    def bad(self, row: Row, problem: str) -> None:
-        """Take note of a bad row."""
+    def bad(self, row: Row, problem: str, settings: Mapping[str, Any] | None = None) -> None:
+        """Take note of a bad row, and of the settings that would read the first one."""
+        if not self.bad_rows:
+            self.settings = dict(settings or {})
         self.bad_rows += 1
         if self.bad_rows <= SHOWN_ERRORS:
             self.bad_examples.append(f"{row.where}: {problem}")
@@ -77,7 +92,10 @@ class ReadSummary:
         """Return the error that names the first bad rows; what is wrong with several in a row is said once."""
         more = self.bad_rows - len(self.bad_examples)
         rest = f"and {more} more rows; data.on_bad_row=skip leaves bad rows out"
-        return FrameworkError("\n".join([*_by_problem(self.bad_examples), *([rest] if more else [])]))
+        if not self.formats:  # then no row would be left
+            rest = f"and {more} more rows, all of them"
+        text = "\n".join([*_by_problem(self.bad_examples), *([rest] if more else [])])
+        return FrameworkError(text, settings=self.settings)
 
 
 def _by_problem(examples: Iterable[str]) -> Iterator[str]:
@@ -121,6 +139,10 @@ class FormatTracker:
         for name in unread:
             if name in self.summary.unread or len(self.summary.unread) < KEPT_FIELDS:
                 self.summary.unread[name] = self.summary.unread.get(name, 0) + 1
+            if RATING.search(name) and isinstance(value := fields.get(name), str | int | float):
+                counts = self.summary.ratings.setdefault(name, {})
+                if (shown := str(value)[:SHOWN_RATING]) in counts or len(counts) < KEPT_RATINGS:
+                    counts[shown] = counts.get(shown, 0) + 1
         self.summary.rejected += bool(example.rejected)
         if (example.format, evidence) != self._now:
             self.close()
@@ -274,7 +296,7 @@ def read(
                 check(example)
                 _check_length(example, longest)
         except FrameworkError as error:
-            summary.bad(row, str(error))
+            summary.bad(row, str(error), error.settings)
         else:
             runs.good(row.where, fields, found)
             yield _placed(example, row.where, cluster, row.fields if keep_columns else {})

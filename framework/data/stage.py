@@ -57,6 +57,8 @@ SYSTEM_PROMPT_ROWS = 500
 """Rows in which the system prompt is searched for: each takes the reading of a conversation."""
 WHOLE_TEXTS = 10
 """From this number of plain texts on, those that are cut into rows are held out whole; with fewer, row by row."""
+SHOWN_RATINGS = 5
+"""Values of a rating that a warning shows."""
 SHOWN_ROWS, SHOWN_CHARACTERS = 3, 1200
 """Rows of the preview, and characters of a piece of one: the middle of a longer piece is left out."""
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -199,6 +201,7 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
             *(_held_out_nothing(rows) if config.validation_split and not len(held_out.numbers) else ()),
             *_stopped_text(rows),
             *_normalized(rows),
+            *_unread_ratings(rows),
         ],
         view=view,
         cached=cached,
@@ -297,6 +300,22 @@ def _normalized(rows: Store) -> list[Finding]:
     )
     advice = "write the answers with the plain characters if the difference matters, or take another model"
     return [Finding("normalized_answers", Severity.warning, number, text, advice, rows.summary.normalized_examples[:5])]
+
+
+def _unread_ratings(rows: Store) -> list[Finding]:
+    """Warn of fields that say how good an answer is, that differ from row to row, and that nothing reads."""
+    findings = []
+    for name, counts in rows.summary.ratings.items():
+        if len(counts) > 1:
+            shown = ", ".join(f"{value} ({count})" for value, count in sorted(counts.items())[:SHOWN_RATINGS])
+            text = f"'{name}' differs and is not read: {shown}{', …' * (len(counts) > SHOWN_RATINGS)}"
+            advice = (
+                "every answer is learned, however it was rated: leave the bad ones out, or learn from them with "
+                f'method=kto format=unpaired "format.columns={{label: {name}}}", "format.wanted=[…]" and '
+                '"format.unwanted=[…]"'
+            )
+            findings.append(Finding("unread_rating", Severity.warning, sum(counts.values()), text, advice, []))
+    return findings
 
 
 def _mixed(rows: Store, numbers: NDArray[np.int64]) -> list[MixedIn]:

@@ -6,14 +6,16 @@ import dataclasses
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 from framework.api.conversations import check_answered
 from framework.api.protocols import AsksPrompts, CheckedSource
-from framework.api.records import Example, Prompt, RawData, Row
+from framework.api.records import Example, Message, Prompt, RawData, Row
 from framework.api.schema import DataConfig, OnBadRow
 from framework.api.selection import Selection
+from framework.api.text import as_overrides, fill_in, override_key, shell_word, this_program
 from framework.data import mixture, sources
 from framework.data.prompts import formatter_for, to_prompt
 from framework.data.rows import ReadSummary, read
@@ -28,19 +30,57 @@ FIRST = 200
 """Rows whose references a plan looks at."""
 
 
-def try_sources(data: Selection, form: Selection, method: Selection) -> FirstRows:
+def try_sources(data: Selection, form: Selection, method: Selection, overrides: Sequence[str] = ()) -> FirstRows:
     """Ask the sources that can tell whether their rows are there, and try the first ones of them.
 
+    What is wrong with them is reported together, as far as a setting fixes one fault so that the next one shows.
     Returns what the first training rows of `data` are, without those that it mixes in.
 
     Args:
         data: the option of `data=`, which may mix others in.
         form: the option of `format=`.
         method: the option of `method=`, which says what it cannot use.
+        overrides: those of the run, for the command that fixes several faults.
 
     Raises:
         FrameworkError: the rows of one are not there, cannot be read, or do not fit the format.
     """
+    problems, settings = list[str](), dict[str, Any]()
+    first: FrameworkError | None = None
+    while True:
+        try:
+            first_rows, padded = _try(data, form, method)
+        except FrameworkError as error:
+            first = first or error
+            if str(error) in problems:
+                break
+            problems.append(str(error))
+            if not error.settings or error.settings.items() <= settings.items():
+                break
+            settings |= error.settings
+            data, form = _with(data, "data", error.settings), _with(form, "format", error.settings)
+        else:
+            if padded and problems:
+                problems.append(padded)
+                settings["format.strip"] = True
+            break
+    if first is None:
+        return first_rows
+    if len(problems) == 1:
+        raise first
+    kept = [fill_in(word) for word in overrides if override_key(word) not in settings]
+    command = " ".join([this_program(), *map(shell_word, [*kept, *as_overrides(settings)])])
+    raise FrameworkError("\n".join([*problems, f"all of them at once: {command}"])) from first
+
+
+def _with(choice: Selection, group: str, settings: Mapping[str, Any]) -> Selection:
+    """Return an option with those of some settings that are of its group."""
+    own = {key.partition(".")[2]: value for key, value in settings.items() if key.partition(".")[0] == group}
+    return dataclasses.replace(choice, config=dataclasses.replace(choice.config, **own)) if own else choice
+
+
+def _try(data: Selection, form: Selection, method: Selection) -> tuple[FirstRows, str]:
+    """Try the rows; return what the first are, and what is wrong with the white space of the answers."""
     check: Callable[[Example], None] = method.create().check
     trial = _Trial(data.config, method)
     raw, first = trial.opened(data), FirstRows()
@@ -57,7 +97,7 @@ def try_sources(data: Selection, form: Selection, method: Selection) -> FirstRow
         raw = mixed.opened(part.source)
         if raw is not None and not mixed.rows(raw.train, part.format, part.max_rows, check):
             mixed.check()
-    return first
+    return first, trial.padded
 
 
 def first_references(
@@ -99,6 +139,7 @@ class _Trial:
         self.summary = ReadSummary()
         self.first = FirstRows()
         """Those that the last call of `rows` has read."""
+        self.padded = ""
         self._longest = config.max_row_characters
         self._fatal = config.on_bad_row is OnBadRow.fail
 
@@ -128,6 +169,8 @@ class _Trial:
         for example in examples:
             total += 1
             sample.example(example)
+            if not self.padded and any(_is_padded(turn) for turn in example.messages):
+                self.padded = f"{example.where}: an answer begins with white space: format.strip=true removes it"
             # A bad row ends the run, and its message counts all of them.
             if time.monotonic() > end and not (summary.bad_rows and self._fatal):
                 break
@@ -144,6 +187,11 @@ class _Trial:
         """
         if self.summary.bad_rows and self._fatal:
             raise self.summary.refusal()
+
+
+def _is_padded(turn: Message) -> bool:
+    """Whether an answer begins with white space: many tokenizers put that into the last token of the prompt."""
+    return turn.role == "assistant" and turn.content[:1].isspace()
 
 
 class _Sample:

@@ -91,7 +91,7 @@ def run(
             decides, estimated = "", None  # a run that reads all rows says it in its data stage
             # The plan by itself may be asked for before the data are there.
             if size or plan.stages != (Stage.plan,):
-                first_rows = trial.try_sources(plan.data, plan.format, plan.method)
+                first_rows = trial.try_sources(plan.data, plan.format, plan.method, plan.overrides)
                 split, longest = plan.data.config.validation_split, plan.training.max_seq_length
                 estimated = first_rows.estimate(size, split, longest)
             if plan.stages == (Stage.plan,):

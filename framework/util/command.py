@@ -95,6 +95,12 @@ class CommandParser(argparse.ArgumentParser):
         return parsed
 
 
+def shell_word(override: str) -> str:
+    """Quote an override for a shell, in double quotes if its values have single ones."""
+    double = "'" in override and not {*override} & {*'"$`\\!'}
+    return f'"{override}"' if double else shlex.quote(override)
+
+
 def this_program() -> str:
     """Return how this program is started from here: `python -m framework`.
 

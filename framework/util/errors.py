@@ -8,9 +8,10 @@ import re
 import signal
 import traceback
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from hydra.errors import CompactHydraException
 
@@ -38,7 +39,14 @@ class FrameworkError(CompactHydraException):  # which Hydra and its launchers pr
     """Something the user can fix. The message names the place, the value, the valid choices and the fix.
 
     It is one of Hydra's compact exceptions so that launchers which print errors themselves leave the traceback out too.
+
+    Attributes:
+        settings: what would fix it, by key: `{"data.encoding": "cp1252"}`; empty if no setting does.
     """
+
+    def __init__(self, *args: object, settings: Mapping[str, Any] | None = None) -> None:
+        super().__init__(*args)
+        self.settings = dict(settings or {})
 
     def __str__(self) -> str:
         return str(redact(super().__str__()))  # it quotes settings and other exceptions, wherever it is shown or stored

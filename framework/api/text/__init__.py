@@ -26,7 +26,7 @@ from framework.api.text.results import (
     visible,
 )
 from framework.api.text.sweeps import figures, settings_text, sweep_facts, winner_text
-from framework.util.command import this_program
+from framework.util.command import shell_word, this_program
 from framework.util.errors import (
     display_path,
     display_run,
@@ -75,6 +75,7 @@ __all__ = [
     "settings_text",
     "share",
     "shared_start",
+    "shell_word",
     "short_keys",
     "signal_name",
     "summarize_error",

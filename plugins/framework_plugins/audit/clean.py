@@ -23,7 +23,10 @@ from framework_plugins.audit.finding_draft import FindingDraft
 SETTING = "audit.standard.clean"
 UTF8 = "utf-8"
 """How the rows are written, whatever the encoding of the source."""
-REMOVED = (Check.duplicates, Check.leaked, Check.broken_encoding, Check.broken_json, Check.empty_answers)
+REMOVED = (
+    Check.duplicates, Check.leaked, Check.broken_encoding, Check.broken_json, Check.empty_answers,
+    Check.empty_questions,
+)  # fmt: skip
 """What takes a row out. Other findings, such as a near-duplicate, are for a person to decide."""
 BAD_ROW, NOTHING_LEARNED = "bad_row", "nothing_learned"
 """Why a row goes that the audit did not see."""

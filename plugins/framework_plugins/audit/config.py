@@ -17,8 +17,10 @@ class Check(Enum):
     secrets = "secrets"
     leaked = "leaked"
     empty_answers = "empty_answers"
+    empty_questions = "empty_questions"
     broken_encoding = "broken_encoding"
     control_characters = "control_characters"
+    markup = "markup"
     broken_json = "broken_json"
     contradictions = "contradictions"
     duplicates = "duplicates"
@@ -52,8 +54,8 @@ class StandardConfig(AuditConfig):
     ignore: list[Check] = field(default_factory=list)
     """Findings that are not reported."""
     clean: Annotated[str | None, Affects.nothing] = None
-    """A .jsonl file for the rows that remain without duplicates, leaks, broken rows and empty rows; a list beside it
-    names the removed rows and the reasons."""
+    """A .jsonl file for the rows that remain without duplicates, leaks, broken rows, empty questions and empty answers;
+    a list beside it names the removed rows and the reasons."""
     few_rows: Annotated[int, Ge(0)] = 100
     """Fewer training rows than this are few: `few_rows_epochs` epochs or more over them are reported."""
     few_rows_epochs: Annotated[float, Ge(0)] = 3.0
@@ -76,3 +78,7 @@ class StandardConfig(AuditConfig):
     """Reported if padding makes up more than this share of the tokens in a batch."""
     sample: Annotated[int, Ge(100)] = 1000
     """How many rows, drawn evenly, the checks of templates, languages and order read; other checks read every row."""
+
+    def cleaned(self) -> str | None:
+        """The rows that are left."""
+        return self.clean

@@ -28,16 +28,14 @@ def findings(survey: Survey) -> Iterator[FindingDraft]:
 
 
 def _empty(survey: Survey) -> Iterator[FindingDraft]:
-    rows = survey.found(Check.empty_answers)
-    if len(rows):
-        yield FindingDraft(
-            Check.empty_answers,
-            Severity.warning,
-            rows,
-            f"{of(len(rows), len(survey.train), 'training rows')} {are(len(rows), 'has', 'have')} an empty answer",
-            "fill or remove them: they teach the model to answer nothing",
-            labels=_labels(survey, Check.empty_answers),
-        )
+    for check, what, advice in (
+        (Check.empty_answers, "an empty answer", "fill or remove them: they teach the model to answer nothing"),
+        (Check.empty_questions, "an empty question", "fill or remove them: they teach answers to nothing"),
+    ):
+        rows = survey.found(check)
+        if len(rows):
+            text = f"{of(len(rows), len(survey.train), 'training rows')} {are(len(rows), 'has', 'have')} {what}"
+            yield FindingDraft(check, Severity.warning, rows, text, advice, labels=_labels(survey, check))
 
 
 def _one_word(survey: Survey) -> Iterator[FindingDraft]:
@@ -91,7 +89,8 @@ def _labels(survey: Survey, check: Check) -> tuple[tuple[int, str], ...]:
 
 def _downgraded(check: Check, rows: Numbers, total: int, severity: Severity) -> Severity:
     """Take what most rows have for the task: refusals in data about refusing."""
-    return Severity.note if check is Check.refusals and len(rows) > TASK_SHARE * total else severity
+    task = check in (Check.refusals, Check.markup) and len(rows) > TASK_SHARE * total
+    return Severity.note if task else severity
 
 
 _NOT_QUOTED = (Check.secrets, Check.emails)
@@ -111,6 +110,11 @@ _TEXTS = {
         Severity.warning,
         "control characters",
         "strip them: they cost tokens, and a model learns to write them",
+    ),
+    Check.markup: (
+        Severity.warning,
+        r"line breaks that are written as \n, HTML entities or tags",
+        "write line breaks and plain characters (html.unescape) unless this is the task: a model learns to write them",
     ),
     Check.refusals: (
         Severity.warning,

@@ -20,6 +20,10 @@ _HIGH = "\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜�
 _CYRILLIC = "\u00d0\u00d1"
 
 
+CODE = re.compile(r"""["`]|[(=,\[{]\s*'""")
+"""What a line of code has, in which a line break may be written as an escape."""
+
+
 def always(match: re.Match[str]) -> bool:  # noqa: ARG001 - as other conditions
     """Every match counts."""
     return True
@@ -116,6 +120,25 @@ PATTERNS = (
         "a control character",
         (),
         re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff\u202a-\u202e\u2066-\u2069]"),
+    ),
+    Pattern(
+        Check.markup,
+        r"a line break written as \n",
+        ("\\n",),
+        re.compile(r"^.*[^\\]\\n(?:\\n)*[^a-z\\].*$", re.MULTILINE),
+        counts=lambda match: not CODE.search(match[0]),
+    ),
+    Pattern(
+        Check.markup,
+        "an HTML entity",
+        ("&amp;", "&lt;", "&gt;", "&quot;", "&nbsp;", "&#"),
+        re.compile(r"&(?:amp|lt|gt|quot|nbsp|#39|#x27|#\d{2,5});"),
+    ),
+    Pattern(
+        Check.markup,
+        "an HTML tag",
+        ("<p>", "<br", "</p>"),
+        re.compile(r"<(?:p|/p|br ?/?)>"),
     ),
     _refusal(
         ("sorry", "apologi", "unfortunately", "regret"),

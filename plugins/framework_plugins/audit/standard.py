@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from framework.api import AuditData, Finding
 from framework_plugins.audit import clean, content, dataset, duplicates, preferences, sizes
@@ -18,7 +19,15 @@ class Standard:
         self.config = config
 
     def audit(self, data: AuditData) -> Iterable[Finding]:
-        return [draft.finding(data, fatal=draft.check in self.config.fatal) for draft in self.drafts(data)]
+        named = replace(self.config, clean="clean.jsonl")
+        helps = self.config.clean is None and not any(clean.problems(data.plan, named))
+        more = f"; {clean.SETTING}={named.clean} writes the rows without them" if helps else ""
+        return [
+            replace(draft, advice=f"{draft.advice}{more * (draft.check in clean.REMOVED)}").finding(
+                data, fatal=draft.check in self.config.fatal
+            )
+            for draft in self.drafts(data)
+        ]
 
     def clean(self, data: AuditData) -> Iterable[Finding]:
         """Write the rows that are left if `clean` names a file."""

@@ -175,6 +175,11 @@ def _measure_batch(result: Survey, texts: Texts) -> None:
     short = np.array([is_word(text) for text in plain], dtype=bool)
     for check, odd, kind in (
         (Check.empty_answers, (words == 0) & ~result.data.asks[rows], "an empty answer"),
+        (
+            Check.empty_questions,
+            np.array([is_blank(text) for text in texts.question], dtype=bool) & ~result.data.plain[rows],
+            "an empty question",
+        ),
         (Check.one_word_answers, short, "an answer of one word"),
         (Check.broken_json, (kinds == BROKEN) & (words > 0), "broken JSON"),
     ):

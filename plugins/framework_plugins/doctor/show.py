@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from framework import __version__
-from framework.api import State, as_plain
+from framework.api import State, as_plain, shell_word
 from framework_plugins.doctor import DiagnosticRecord
 
 MARGIN = 2
@@ -87,7 +87,7 @@ def finding(one: DiagnosticRecord) -> str:
 
 
 def _verdict(console: Console, reasons: Sequence[DiagnosticRecord], words: Sequence[str]) -> None:
-    run = " ".join(["python -m framework", *words])
+    run = " ".join(["python -m framework", *map(shell_word, words)])
     if not reasons:
         console.print(Text.assemble("\n", ("can run here", "bold green"), f": {run}"), soft_wrap=True)
         return

@@ -36,11 +36,18 @@ def codec(name: str, setting: str) -> str:
 def not_utf8(error: UnicodeDecodeError) -> str:
     """Say that a text is not UTF-8, and what to set."""
     fix = "if Excel or Windows wrote it, set data.encoding=cp1252"
+    if not encoding_of(error):
+        fix = "name its encoding, such as data.encoding=cp1250 or data.encoding=shift_jis"
+    return f"not UTF-8 ({error.reason}): {fix}"
+
+
+def encoding_of(error: UnicodeDecodeError) -> dict[str, str]:
+    """Return the setting that may read a text which is not UTF-8; none if no usual encoding does."""
     try:
         error.object.decode("cp1252")
     except UnicodeDecodeError:
-        fix = "name its encoding, such as data.encoding=cp1250 or data.encoding=shift_jis"
-    return f"not UTF-8 ({error.reason}): {fix}"
+        return {}
+    return {"data.encoding": "cp1252"}
 
 
 class Recoded(io.RawIOBase):
@@ -49,7 +56,7 @@ class Recoded(io.RawIOBase):
     def __init__(self, source: BinaryIO, encoding: str, refusal: Callable[[str, int], FrameworkError]) -> None:
         self._source, self._encoding, self._refusal = source, encoding, refusal
         self._decoder = codecs.getincrementaldecoder(encoding)()
-        self._line, self._ready, self._ended = 1, b"", False
+        self._line, self._ready, self._ended, self._known = 1, b"", False, False
 
     def readable(self) -> bool:
         """Whether it can be read: a buffer asks."""
@@ -71,10 +78,27 @@ class Recoded(io.RawIOBase):
                 # Lines of the text so far, and those of this chunk before the fault.
                 before = error.object[: error.start].count(b"\n") if isinstance(error, UnicodeDecodeError) else 0
                 reason = error.reason if isinstance(error, UnicodeDecodeError) else error
-                raise self._refusal(
-                    f"not {self._encoding} ({reason}): set data.encoding to another one", self._line + before
-                ) from error
+                fix = (
+                    "leave data.encoding out, the text is UTF-8"
+                    if _is_utf8(chunk)
+                    else "set data.encoding to another one"
+                )
+                raise self._refusal(f"not {self._encoding} ({reason}): {fix}", self._line + before) from error
+            if not self._known and not chunk.isascii():
+                self._known = True
+                if not self._encoding.startswith("utf") and _is_utf8(chunk):
+                    problem = f"the text is UTF-8, not {self._encoding}: leave out data.encoding={self._encoding}"
+                    raise self._refusal(problem, self._line)
             self._line += text.count("\n")
         size = min(len(buffer), len(self._ready))
         buffer[:size], self._ready = self._ready[:size], self._ready[size:]
         return size
+
+
+def _is_utf8(chunk: bytes) -> bool:
+    """Whether the bytes of a text are UTF-8; the last character may be cut."""
+    try:
+        codecs.getincrementaldecoder(UTF8)().decode(chunk)
+    except UnicodeDecodeError:
+        return False
+    return True

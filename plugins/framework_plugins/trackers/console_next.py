@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from framework import Plan, Stage
-from framework.api import Artifact, FitStatus, Forecast, display_path, display_run, override_key
+from framework.api import Artifact, FitStatus, Forecast, display_path, display_run, override_key, shell_word
 from framework.api.program import fill_in, this_program
 
 DATA_STAGES = {Stage.plan, Stage.data}
@@ -14,6 +14,10 @@ DATA_STAGES = {Stage.plan, Stage.data}
 
 DATA_KEYS = {"experiment", "name", "data", "format", "metric", "evaluator", "objective", "verdict"}
 """Keys of overrides that go with the data of a run."""
+SOURCE_KEYS = {"data", *(f"data.{name}" for name in (
+    "path", "encoding", "sample_by", "name", "split", "validation_split_name", "revision", "streaming", "max_rows",
+))}  # fmt: skip
+"""Keys of the source whose rows an audit has written into a file."""
 
 
 def next_steps(plan: Plan, made: Sequence[Artifact], forecast: Forecast | None = None) -> Iterator[tuple[str, str]]:
@@ -27,12 +31,12 @@ def next_steps(plan: Plan, made: Sequence[Artifact], forecast: Forecast | None =
     words = _words(plan)
     if set(plan.stages) <= DATA_STAGES:
         dropped = {"stages", "plan.gpu"}
-        rest = [fill_in(word) for word in plan.overrides if override_key(word) not in dropped]
+        rest = _cleaned(plan, [fill_in(word) for word in plan.overrides if override_key(word) not in dropped])
         changes = forecast.changes if forecast else []
         fits = bool(changes) and changes[-1].fit_status is not FitStatus.too_large
         if fits and not plan.planning.gpu and not plan.planning.apply:
             rest.append("plan.apply=true")
-        yield "the whole run", shlex.join([*shlex.split(this_program()), *rest])
+        yield "the whole run", " ".join([this_program(), *map(shell_word, rest)])
         return
     folder = shlex.quote(display_run(plan.run_dir))
     if plan.checkpoint.is_dir():
@@ -57,6 +61,17 @@ def next_steps(plan: Plan, made: Sequence[Artifact], forecast: Forecast | None =
         others = [word for word in words if override_key(word) != "trainer.learning_rate"]
         rates = f"trainer.learning_rate={rate / 2:g},{rate:g},{rate * 2:g}"
         yield "other rates", shlex.join([*shlex.split(this_program()), "-m", *others, rates])
+
+
+def _cleaned(plan: Plan, words: list[str]) -> list[str]:
+    """Return overrides with the rows that an audit has written in place of those that it read."""
+    files = {f"audit.{name}.clean": file for name, choice in plan.audit.items() if (file := choice.config.cleaned())}
+    if Stage.data not in plan.stages or not files:
+        return words
+    typed = [word.partition("=")[2] for word in words if override_key(word) in files]
+    path = next(iter([*typed, *files.values()]))
+    kept = [word for word in words if override_key(word) not in {*SOURCE_KEYS, *files}]
+    return [*kept, "data=local_file", f"data.path={path}"]
 
 
 def _has(plan: Plan, stage: Stage) -> bool:

@@ -807,3 +807,12 @@ def test_every_beginning_of_a_spread_order_lies_all_over(count: int, seed: int) 
 
 def test_the_seed_decides_where_a_spread_order_begins() -> None:
     assert len({int(spread_order(np.arange(1000), seed)[0]) for seed in range(20)}) > 10
+
+
+def test_a_rating_that_differs_and_that_nothing_reads_is_a_finding(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    rated = [{"prompt": f"say {n}", "response": f"it {n}", "rating": 1 + n % 3, "stars": 5, "id": n} for n in range(9)]
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rated), encoding="utf-8")
+    (found,) = (one for one in load(file, tmp_path / "run").result.findings if one.name == "unread_rating")
+    assert found.text == "'rating' differs and is not read: 1 (3), 2 (3), 3 (3)"
+    assert 'method=kto format=unpaired "format.columns={label: rating}"' in found.advice

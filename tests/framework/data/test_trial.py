@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,8 @@ def lines(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
 @pytest.mark.parametrize(
     ("rows", "words", "problem"),
     [
-        ([ENDS] * 30, (), r"^rows\.jsonl:1, rows\.jsonl:2 … .*ends with 'user'.*\nand 20 more rows; data\.on_bad_row"),
+        ([ENDS] * 30, (), r"^rows\.jsonl:1, rows\.jsonl:2 … .*ends with 'user'.*\nand 20 more rows, all of them$"),
+        ([GOOD, *[ENDS] * 30], (), r"^rows\.jsonl:2, .*ends with 'user'.*\nand 20 more rows; data\.on_bad_row=skip"),
         ([GOOD, *[{"a": 1}] * 2, *[GOOD] * 9, {"a": 1}], (), r"^rows\.jsonl:2, rows\.jsonl:3, rows\.jsonl:13: no form"),
         ([{"a": 1}] * 3, ("data.on_bad_row=skip",), r"rows\.jsonl has no rows: all 3 are bad, the first is rows\."),
         ([GOOD] * 3, ("format.columns={input: question}",), r"^format\.columns\.input=question is in no row"),
@@ -55,6 +57,24 @@ def test_what_is_wrong_is_reported_before_the_backend_is_opened(
     with pytest.raises(FrameworkError, match=problem):
         pipeline.run(planned(lines(tmp_path, rows), *words))
     assert [file.name for file in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_several_faults_of_a_table_are_reported_together_with_a_command_that_fixes_all(tmp_path: Path) -> None:
+    file = tmp_path / "shop.csv"
+    file.write_bytes("id;Customer message;Our reply\n1;Where is my café?; It is here.\n".encode("cp1252"))
+    with pytest.raises(FrameworkError) as caught:
+        trial.try_sources(*_selected(planned(file, "trainer.max_steps=2")))
+    encoding, columns, space, command = str(caught.value).splitlines()
+    assert "set data.encoding=cp1252" in encoding
+    assert 'type "format.columns={instruction: Customer message, output: Our reply}"' in columns
+    assert space == "shop.csv:2: an answer begins with white space: format.strip=true removes it"
+    words = shlex.split(command.partition("-m framework ")[2])
+    assert {"data=local_file", f"data.path={file}", "trainer.max_steps=2", "format.strip=true"} <= {*words}
+    trial.try_sources(*_selected(testing.plan(words, run_dir=tmp_path / "run")))
+
+
+def _selected(plan: Plan) -> tuple[Any, ...]:
+    return plan.data, plan.format, plan.method, plan.overrides
 
 
 def test_good_rows_are_tried_for_a_moment_and_bad_ones_that_are_skipped_or_not_drawn_end_nothing(

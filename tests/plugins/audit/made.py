@@ -114,6 +114,18 @@ FAULTS: dict[str, tuple[Check, list[Pair]]] = {
         Check.empty_answers,
         [(f"Who was number {n}?", answer) for n, answer in enumerate(["", " ", "\n\t", "\u200b\u2060"])],
     ),
+    "asks nothing": (
+        Check.empty_questions,
+        [(blank, f"It was number {n} of them") for n, blank in enumerate(["", " \n", "\u200b"])],
+    ),
+    "markup": (
+        Check.markup,
+        [
+            ("How does a letter begin?", r"Dear Ann,\n\nThank you for the boat"),
+            ("What is on the table?", "Salt &amp; pepper are on it"),
+            ("Who greets?", "<p>The captain does</p>"),
+        ],
+    ),
     "mojibake": (
         Check.broken_encoding,
         [

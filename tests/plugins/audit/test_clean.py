@@ -53,6 +53,7 @@ MANY: list[dict[str, Any]] = [
 def test_the_rows_that_are_left_are_read_again_to_the_same_conversations(tmp_path: Path) -> None:
     good = [*map(row, range(30)), *MANY]
     rows = [*good[:10], good[3], *good[10:], {**row(50), "output": " "}, {**row(51), "output": "cafÃ© of the artist"}]
+    rows.append({**row(52), "instruction": ""})
     file, left = write(tmp_path / "rows.jsonl", [*rows, {"instruction": "no answer"}]), tmp_path / "out" / "clean.jsonl"
     words = [f"audit.standard.clean={left}", "data.on_bad_row=skip"]
     data, _ = run(tmp_path, f"data.path={file}", *words)
@@ -61,15 +62,21 @@ def test_the_rows_that_are_left_are_read_again_to_the_same_conversations(tmp_pat
         {"where": "rows.jsonl:11", "why": ["duplicates"]},
         {"where": "rows.jsonl:37", "why": ["empty_answers"]},
         {"where": "rows.jsonl:38", "why": ["broken_encoding"]},
-        {"where": "rows.jsonl:39", "why": ["bad_row"]},
+        {"where": "rows.jsonl:39", "why": ["empty_questions"]},
+        {"where": "rows.jsonl:40", "why": ["bad_row"]},
     ]
     (said,) = (finding for finding in data.result.findings if finding.name == "cleaned")
     listed = left.with_name("clean.removed.jsonl")
-    assert said.text == f"35 of 39 rows are left in {left}; {listed} lists the other 4, with place and reason"
+    assert said.text == f"35 of 40 rows are left in {left}; {listed} lists the other 5, with place and reason"
     again, examples = run(tmp_path, f"data.path={left}", "data.validation_split=0", "audit=[]")
     _, first = run(tmp_path, f"data.path={write(tmp_path / 'good.jsonl', good)}", "data.validation_split=0", "audit=[]")
     assert [_bare(example) for example in examples.values()] == [_bare(example) for example in first.values()]
     assert again.result.bad_rows == 0
+    found = {
+        finding.name: finding.advice for finding in run(tmp_path, f"data.path={file}", words[1])[0].result.findings
+    }
+    assert found["empty_questions"].endswith("; audit.standard.clean=clean.jsonl writes the rows without them")
+    assert "clean=" not in found["one_word_answers"]
 
 
 def _bare(example: Example) -> Any:

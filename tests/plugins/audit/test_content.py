@@ -84,3 +84,32 @@ def test_what_only_looks_like_a_fault_is_left_in_peace(answer: str, tmp_path: Pa
     found = look(audit_data(tmp_path, [("What now?", answer)]))
     wrong = {Check.emails, Check.secrets, Check.broken_encoding, Check.control_characters, Check.refusals}
     assert wrong & set(found) == set() or found[Check.emails].text.startswith("1 of 1 rows holds an e-mail")
+
+
+def test_an_empty_question_is_found_and_plain_text_has_none(clean: list[Pair], tmp_path: Path) -> None:
+    rows = [*clean[:50], (" \n", clean[60][1]), ("\u200b", clean[61][1])]
+    found = look(audit_data(tmp_path, rows))[Check.empty_questions]
+    assert found.numbers.tolist() == [50, 51]
+    assert found.severity is Severity.warning
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (r"Dear Ann,\n\nThank you.", r"a line break written as \n"),
+        (r"It's here.\n- one", r"a line break written as \n"),
+        ("Salt &amp; pepper", "an HTML entity"),
+        ("<p>Hello</p>", "an HTML tag"),
+        (r'print("a\nB")', ""),
+        (r"x = '\nA'", ""),
+        (r"the gradient \nabla f, and C:\new", ""),
+        ("a < b & c > d", ""),
+    ],
+)
+def test_line_breaks_entities_and_tags_that_are_written_as_text_are_found(
+    clean: list[Pair], tmp_path: Path, answer: str, kind: str
+) -> None:
+    found = look(audit_data(tmp_path, [*clean[:30], ("Write to her.", answer)]))
+    assert (Check.markup in found) is bool(kind)
+    if kind:
+        assert found[Check.markup].numbers.tolist() == [30]

@@ -44,6 +44,7 @@ def test_text_of_every_kind_is_read_in_its_encoding(
     [
         (b"a,b\n1,2\n3,\x81\n", "cp1252", r"r\.csv:3: not cp1252 \(.*\): set data\.encoding to another one$"),
         (b"a,b\n1,2", "utf-16", r"r\.csv:1: not utf-16 \((UTF-16 s|S)tream does not start with BOM\)"),
+        ("a,b\n1,é".encode(), "cp1252", r"r\.csv:1: the text is UTF-8, not cp1252: leave out data\.encoding=cp1252$"),
         (b"\xef\xbb\xbfa,b\n1,2", "cp1252", r"r\.csv: the text is UTF-8: leave out data\.encoding=cp1252$"),
         (b"a,b\n1,\x81", "utf-8", r"r\.csv:2: not UTF-8 \(.*\): name its encoding, such as data\.encoding=cp1250"),
     ],

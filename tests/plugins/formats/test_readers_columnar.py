@@ -1,6 +1,7 @@
 """Parquet and Arrow are read in batches; values that JSON has no word for become text, bytes make a bad row."""
 
 import datetime as dt
+import gzip
 import io
 import re
 import struct
@@ -14,6 +15,9 @@ from datasets import Dataset
 
 from framework import FrameworkError
 from framework.api.records import Row
+from framework_plugins.formats.config import LocalFileConfig
+from framework_plugins.formats.files import LocalFile
+from framework_plugins.formats.readers import columnar
 from framework_plugins.formats.readers.columnar import BATCH_ROWS
 from tests.support.data_files import content, rows_of, written
 
@@ -131,3 +135,39 @@ def test_the_first_version_of_feather_is_refused(tmp_path: Path) -> None:
 def test_a_file_without_rows_has_none(tmp_path: Path) -> None:
     table = pa.table({"a": pa.array([], pa.string())})
     assert rows_of(saved(tmp_path, table)) == rows_of(saved(tmp_path, table, "s.arrow")) == []
+
+
+def compressed(folder: Path, table: pa.Table, name: str) -> Path:
+    sink = io.BytesIO()
+    if name.endswith("parquet"):
+        pq.write_table(table, sink, compression="zstd", use_dictionary=False)
+        return written(folder, name, sink.getvalue())
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    new = pa.ipc.new_stream if "stream" in name else pa.ipc.new_file
+    with new(sink, table.schema, options=options) as writer:
+        writer.write_table(table)
+    made = sink.getvalue()
+    return written(folder, name, gzip.compress(made) if name.endswith(".gz") else made)
+
+
+@pytest.mark.parametrize("name", ["r.parquet", "file.arrow", "stream.arrow", "file.arrow.gz"])
+def test_a_small_file_that_unpacks_to_large_rows_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "one").mkdir()
+    huge = pa.table({"a": ["x" * 60_000_000]})
+    with pytest.raises(FrameworkError, match=r"(row group|batch) 1.*: a row is longer than 41,048,576 bytes"):
+        list(LocalFile(LocalFileConfig(path=str(compressed(tmp_path / "one", huge, name)))).load().train)
+    monkeypatch.setattr(columnar, "MIN_UNPACKED_BYTES", 1_000_000)
+    among = pa.table({"a": [*["y"] * 99, "x" * 2_000_000]})
+    with pytest.raises(FrameworkError, match=r"unpacks from [\d,]+ to 2,000,\d+ bytes, which no rows of text do"):
+        rows_of(compressed(tmp_path, among, name))
+
+
+@pytest.mark.parametrize("name", ["r.parquet", "file.arrow", "stream.arrow", "file.arrow.gz"])
+def test_large_rows_are_made_values_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    texts = [str(number) * 1000 for number in range(300)]
+    monkeypatch.setattr(columnar, "SLICE_BYTES", 10_000)
+    assert [row.fields["a"] for row in rows_of(compressed(tmp_path, pa.table({"a": texts}), name))] == texts
+    batch = pa.RecordBatch.from_pydict({"a": texts})
+    assert max(part.nbytes for part in columnar.slices(batch, 256)) <= 10_000

@@ -386,6 +386,16 @@ def test_the_whole_run_is_made_to_fit_where_the_plan_says_that_it_can(
     assert "run_dir=mine" in command.split(), "the whole run is in the folder that was named"
 
 
+def test_the_whole_run_trains_on_the_rows_that_the_audit_has_written(tmp_path: Path) -> None:
+    words = ["data=local_file", "data.path=rows.csv", "data.encoding=cp1252", "format.strip=true"]
+    words = [*words, "format.columns={output: 'Our reply'}", "audit.standard.clean=clean.jsonl", "stages=[data]"]
+    plan = testing.plan([*words, "stages=[plan,data]"], run_dir=tmp_path)
+    command = dict(next_steps(dataclasses.replace(plan, overrides=tuple(words)), []))["the whole run"]
+    assert command.partition("-m framework ")[2] == (
+        "format.strip=true \"format.columns={output: 'Our reply'}\" data=local_file data.path=clean.jsonl"
+    )
+
+
 def test_a_plan_alone_names_no_folder_and_the_data_alone_end_with_whether_to_train(see: See) -> None:
     assert "\nfolder " not in see("stages=[plan]")
     shown = see("stages=[data]", "audit=[]")

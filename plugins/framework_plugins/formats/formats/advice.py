@@ -22,7 +22,7 @@ from framework_plugins.formats.formats.shapes import (
     TURN_LIST_FIELDS,
     who_and_what,
 )
-from framework_plugins.formats.formats.values import FORMATTER_ADVICE, Fields, Joined, is_object, json_type, quoted
+from framework_plugins.formats.formats.values import FORMATTER_ADVICE, Fields, is_object, json_type, quoted
 
 ASKS = (
     "instruction", "question", "questions", "query", "prompt", "problem", "input", "inputs", "ask", "asked", "request",
@@ -124,7 +124,7 @@ def _is_chat(value: Any) -> bool:
 
 def _typed(fields: Fields) -> str:
     """Overrides that read the row, quoted for a shell."""
-    lines = [quoted("format.columns", columns) for columns in overrides(fields)][:MAX_OVERRIDES]
+    lines = [quoted("format.columns", columns) for columns in readings(fields)][:MAX_OVERRIDES]
     if not lines:
         open_ended = (path for path, value in nested_values(fields) if "." in path and _is_open(path, value))
         talk = next(open_ended, "")
@@ -134,8 +134,13 @@ def _typed(fields: Fields) -> str:
     return f"type {' or '.join(lines)}{more}"
 
 
-def overrides(fields: Fields) -> Iterator[Mapping[str, str]]:
+def readings(fields: Fields) -> Iterator[Mapping[str, str]]:
     """Give the values of `format.columns` that would read a row, the likeliest first."""
+    for columns in _columns(fields):  # braces would be those of a template
+        yield {name: path.replace("{", "{{").replace("}", "}}") for name, path in columns.items()}
+
+
+def _columns(fields: Fields) -> Iterator[Mapping[str, str]]:
     names = {str(name).lower(): str(name) for name in fields}
     better = next((name for low, name in names.items() if low.startswith(("chosen", "preferred", "accepted"))), None)
     worse = next((name for low, name in names.items() if low.startswith(("rejected", "dispreferred"))), None)
@@ -275,7 +280,7 @@ def _choices(fields: Fields) -> str:
     asks = _ranked([name for name in fields if isinstance(fields[name], str)], ASKS)
     offered = any(f"{name}.0".endswith(CHOICE_ENDS) for name in fields)
     if asks and _last(answer) in ANSWERS and isinstance(fields[answer], int | float) and not offered:
-        line = quoted("format.columns", {"instruction": asks[0], "output": Joined(f"{{{answer}}}")})
+        line = quoted("format.columns", {"instruction": asks[0], "output": f"{{{answer}}}"})
         text += f", or learn it as it is, {line}"
     return text
 

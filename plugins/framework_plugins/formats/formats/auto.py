@@ -5,7 +5,7 @@ from __future__ import annotations
 from framework import FrameworkError
 from framework.api import Example, FallbackFormatter, FormatConfig, Formatter, components
 from framework_plugins.formats.formats import shapes
-from framework_plugins.formats.formats.advice import advice
+from framework_plugins.formats.formats.advice import advice, readings
 from framework_plugins.formats.formats.misread import check_misread
 from framework_plugins.formats.formats.names import DIALOGUE_FIELDS, NEEDS
 from framework_plugins.formats.formats.turns import first_turn
@@ -52,7 +52,7 @@ class Auto:
         found = self._found(fields)
         if found is not None:
             return found
-        fitting = self.fitting(fields)
+        fitting, settings = self.fitting(fields), {}
         have = f"a row with the fields {names(fields) or '(none)'}"
         if fitting:
             message = f"several formats fit ({', '.join(fitting)}) {have}: set format={'|'.join(fitting)}"
@@ -67,7 +67,9 @@ class Auto:
                 )
             )
             message = f"no format fits {have}{reason}: {advice(fields) or otherwise}"
-        raise FrameworkError(message)
+            columns = next(readings(fields), None)
+            settings = {"format.columns": columns} if columns else {}
+        raise FrameworkError(message, settings=settings)
 
     def _found(self, fields: Fields) -> tuple[str, Fields] | None:
         """Return the format that fits and the fields by its names; None if none or several fit."""

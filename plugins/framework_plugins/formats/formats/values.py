@@ -44,12 +44,6 @@ MEDIA_FIELDS = ("image", "images", "audio", "audios", "video", "videos")
 """Fields and keys of turns that hold, or name, what is not text."""
 
 
-class Joined(str):
-    """Text with the names of columns in braces, for `format.columns`."""
-
-    __slots__ = ()
-
-
 class Format(ABC):
     """What the formats of this package share: the errors that their name is put before."""
 
@@ -193,20 +187,12 @@ def _word(label: object) -> str:
 
 def quoted(setting: str, values: Mapping[str, str]) -> str:
     """Write a setting that is a mapping as a shell takes it."""
-    word = override(setting, values)
+    word = f"{setting}={{{', '.join(f'{name}: {_plain(value)}' for name, value in values.items())}}}"
     return shlex.quote(word) if {*word} & {*'"$`\\!'} else f'"{word}"'
 
 
-def override(setting: str, values: Mapping[str, str]) -> str:
-    """Write a setting that is a mapping of names, as Hydra takes it; braces in a name are not those of a template."""
-    return f"{setting}={{{', '.join(f'{name}: {_plain(value)}' for name, value in values.items())}}}"
-
-
 def _plain(name: str) -> str:
-    if PLAIN_NAME.fullmatch(name):
-        return name
-    name = name if isinstance(name, Joined) else name.replace("{", "{{").replace("}", "}}")
-    return "'" + name.replace("'", "\\'") + "'"
+    return name if PLAIN_NAME.fullmatch(name) else "'" + name.replace("'", "\\'") + "'"
 
 
 def short_repr(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -10,13 +11,17 @@ import pyarrow.parquet as pq
 
 from framework import FrameworkError
 from framework.api import Row
-from framework_plugins.formats.readers import values
+from framework_plugins.formats.readers import arrow_sizes, values
 from framework_plugins.formats.readers.find import DataFile
 from framework_plugins.formats.readers.json_stream import first_duplicate
 from framework_plugins.formats.readers.opened import OpenFile
 
 BATCH_ROWS = 256
 """Rows that are made Python values at a time."""
+SLICE_BYTES = 1 << 26
+"""Bytes of the rows that are made Python values at a time."""
+MIN_UNPACKED_BYTES, MAX_UNPACKED_RATIO = 1 << 28, 200
+"""Bytes that rows which are read at once always may have, and how many times larger than packed they may be."""
 IPC_FILE, FEATHER_V1 = b"ARROW1", b"FEA1"
 """How Arrow's file format and the first Feather begin; Arrow's stream format has no such mark."""
 
@@ -36,7 +41,33 @@ def _parquet_batches(file: DataFile, opened: OpenFile) -> Iterator[Any]:
     source = opened.seekable() if file.packing else pa.OSFile(str(file.path))
     with source, pq.ParquetFile(source) as parquet:
         _check_columns(file, parquet.schema_arrow)
+        _check_footer(file, parquet.metadata)
         yield from parquet.iter_batches(batch_size=BATCH_ROWS)
+
+
+def _check_footer(file: DataFile, metadata: Any) -> None:
+    """Look how large the columns of each row group become, before one is unpacked.
+
+    Raises:
+        FrameworkError: one is larger than rows may be.
+    """
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        for column in map(group.column, range(group.num_columns)):
+            where = f"row group {number + 1}, column '{column.path_in_schema}'"
+            _check_sizes(file, where, column.total_uncompressed_size, column.total_compressed_size, group.num_rows)
+
+
+def _check_sizes(file: DataFile, where: str, unpacked: int, packed: int, rows: int) -> None:
+    """Refuse what becomes larger than rows may be: a file of a few kilobytes may unpack to any size.
+
+    Raises:
+        FrameworkError: the average row is longer than a row may be, or nothing but a trap is packed so well.
+    """
+    if unpacked > max(rows, 1) * file.longest:
+        raise file.too_long("a row", where)
+    if unpacked > max(MIN_UNPACKED_BYTES, MAX_UNPACKED_RATIO * packed):
+        raise file.error(f"unpacks from {packed:,} to {unpacked:,} bytes, which no rows of text do", where)
 
 
 def _arrow_batches(file: DataFile, opened: OpenFile) -> Iterator[Any]:
@@ -46,6 +77,7 @@ def _arrow_batches(file: DataFile, opened: OpenFile) -> Iterator[Any]:
         raise file.error("the first version of Feather, which cannot hold lists; write it again with a newer library")
     # Mapped, for a writer may have put all rows into one batch.
     source = opened.seekable() if file.packing else pa.memory_map(str(file.path))
+    arrow_sizes.check(source, len(IPC_FILE) + 2 if head.startswith(IPC_FILE) else 0, partial(_check_sizes, file))
     if not head.startswith(IPC_FILE):
         with source, pa.ipc.open_stream(source) as reader:
             _check_columns(file, reader.schema)
@@ -67,8 +99,10 @@ def _rows(file: DataFile, batches: Iterator[Any]) -> Iterator[Row]:
         for batch in batches:
             batch.validate(full=True)  # offsets of a damaged or forged file lead to memory that is not its own
             unsure = values.unsure_columns(batch.schema)
-            for start in range(0, batch.num_rows, BATCH_ROWS):
-                for cells in batch.slice(start, BATCH_ROWS).to_pylist():
+            for some in slices(batch, BATCH_ROWS):
+                if some.num_rows == 1 and some.nbytes > file.longest:
+                    raise file.too_long("the row", f"row {number + 1}")
+                for cells in some.to_pylist():
                     number += 1
                     fields, problem = values.plain_row(cells, unsure)
                     yield Row(fields, file.where(f"row {number}"), problem)
@@ -78,3 +112,13 @@ def _rows(file: DataFile, batches: Iterator[Any]) -> Iterator[Row]:
         place = f"row {number + 1}" if number else ""
         first, *_ = (*str(error).strip().splitlines(), "no message")
         raise file.error(f"not a valid {file.kind} file ({first})", place) from error
+
+
+def slices(batch: Any, rows: int) -> Iterator[Any]:
+    """Give a batch in parts of at most `rows` rows, of fewer if they are large."""
+    for start in range(0, batch.num_rows, rows):
+        some = batch.slice(start, rows)
+        if some.num_rows > 1 and some.nbytes > SLICE_BYTES:
+            yield from slices(some, some.num_rows // 2)
+        else:
+            yield some

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from framework import FrameworkError
 from framework.api import Row
-from framework_plugins.formats.encodings import not_utf8
+from framework_plugins.formats.encodings import encoding_of, not_utf8
 from framework_plugins.formats.readers.find import DataFile
 from framework_plugins.formats.readers.json_stream import first_duplicate
 from framework_plugins.formats.readers.opened import OpenFile
@@ -98,4 +98,4 @@ def _text(file: DataFile, opened: OpenFile) -> Iterator[str]:
         try:
             yield line.decode()
         except UnicodeDecodeError as error:
-            raise file.error(not_utf8(error), number) from error
+            raise file.error(not_utf8(error), number, encoding_of(error)) from error

@@ -66,9 +66,10 @@ class DataFile:
         """Say where a row is."""
         return f"{self.name}:{place}"
 
-    def error(self, problem: str, place: int | str = "") -> FrameworkError:
-        """Return the error that says why and where reading cannot continue."""
-        return FrameworkError(f"{self.path}:{place}: {problem}" if place else f"{self.path}: {problem}")
+    def error(self, problem: str, place: int | str = "", settings: Mapping[str, str] | None = None) -> FrameworkError:
+        """Return the error that says why and where reading cannot continue; `settings` would fix it."""
+        where = f"{self.path}:{place}: " if place else f"{self.path}: "
+        return FrameworkError(f"{where}{problem}", settings=settings)
 
     def too_long(self, what: str, place: int | str) -> FrameworkError:
         """Return the error for a line or a value that is longer than a row may be."""

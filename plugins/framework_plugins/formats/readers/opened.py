@@ -99,7 +99,8 @@ class OpenFile:
             instead = (
                 f"set data.encoding={BYTE_ORDER_MARKS[mark]}" if mark != BOM else f"leave out data.encoding={encoding}"
             )
-            raise self.file.error(f"the text is {BYTE_ORDER_MARKS[mark].upper()}: {instead}")
+            settings = {"data.encoding": BYTE_ORDER_MARKS[mark]}
+            raise self.file.error(f"the text is {BYTE_ORDER_MARKS[mark].upper()}: {instead}", settings=settings)
         for beginning, problem in OTHER_FILE_STARTS.items():
             if head.startswith(beginning):
                 raise self.file.error(problem)

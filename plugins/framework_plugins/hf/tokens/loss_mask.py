@@ -283,7 +283,10 @@ def _runs_on(draft: Draft, turn: Turn, number: int) -> str:
         "the tokenizer merges the beginning of the answer into the prompt's last token, so at inference the model "
         "would see other tokens"
     )
-    if draft.example.messages[number].content[:1].isspace():
+    content = draft.example.messages[number].content
+    if content.isspace():
+        return "the answer is only white space: fill it, or leave the row out; audit.standard.clean=FILE.jsonl does"
+    if content[:1].isspace():
         return f"{what}: strip the white space before the answer, format.strip=true, or {message_check.OTHER_TEMPLATE}"
     if draft.text[turn.prompt : turn.prompt + 1].isspace():
         return f"{what}, and the chat template writes them: {message_check.OTHER_TEMPLATE}"

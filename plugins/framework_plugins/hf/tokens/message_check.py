@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,8 @@ _AS_PYTHON = (
     f"reads: it must write them as JSON (arguments | tojson), or {OTHER_TEMPLATE}"
 )
 _NO_TOOLS = (
-    f"the chat template leaves out the tools, or the call of one, so the model would never know them: {OTHER_TEMPLATE}"
+    "the chat template leaves out the tools, or the call of one, so the model would never know them "
+    f'("format.columns={{tools: null}}" leaves them out too): {OTHER_TEMPLATE}'
 )
 
 
@@ -164,11 +166,18 @@ def _lost_tools(example: Example, parts: Sequence[str], text: str) -> str:
     """Say that a tool, or the call of one, is nowhere but within what was said."""
     calls = [call.name for message in example.messages for call in message.tool_calls]
     tools = [_tool_name(tool) for tool in example.tools]
-    whole = SEPARATOR.join([*parts, *calls, *tools]) if calls or tools else ""
+    said = SEPARATOR.join(parts) if calls or tools else ""
+    whole = SEPARATOR.join([said, *calls, *tools])
     for name in filter(None, {*calls, *tools}):
-        if text.count(name) < whole.count(name):
+        # A short name may be a part of any word.
+        if text.count(name) < whole.count(name) or _times(name, text) <= _times(name, said):
             return _NO_TOOLS if name in tools else NO_CALL
     return ""
+
+
+def _times(name: str, text: str) -> int:
+    """Count a name as a word of its own."""
+    return len(re.findall(rf"(?<!\w){re.escape(name)}(?!\w)", text))
 
 
 def _tool_name(tool: Mapping[str, Any]) -> str:

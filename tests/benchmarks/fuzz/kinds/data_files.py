@@ -437,10 +437,181 @@ PACKINGS: list[tuple[str, bytes, Expect]] = [
     ("stored only", _gzip(ALL, 0), Expect.SAME),
 ]  # fmt: skip
 
+
+# ---- shapes that people have
+
+ASKED = [row["instruction"] + (f"\n\n{row['input']}" if row["input"] else "") for row in ROWS]
+ANSWERED = [row["output"] for row in ROWS]
+PAIRS = list(zip(ASKED, ANSWERED, strict=True))
+KEYS = st.sampled_from(["inputs", "data", "a b", "ä", "x.y", "fields", "it's", "0"])
+
+
+def _turns(asked: str, answered: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
+
+
+def _lines(rows: Sequence[Any]) -> bytes:
+    return "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows).encode()
+
+
+@st.composite
+def _nested(draw: DrawFn) -> Case:
+    """Draw the rows with their fields inside objects and lists, and the paths that lead there."""
+    columns, rows = {}, [dict[str, Any](id=number) for number in range(12)]
+    for number, field in enumerate(FIELDS):
+        keys = [f"{draw(KEYS)}{number}", *draw(st.lists(KEYS, max_size=3))]
+        in_list, as_json = draw(st.booleans()), draw(st.booleans())
+        for row, source in zip(rows, ROWS, strict=True):
+            value: Any = [source[field], None] if in_list else source[field]
+            for key in reversed(keys[1:]):
+                value = {key: value, "more": 1}
+            row[keys[0]] = json.dumps(value) if as_json and len(keys) > 1 else value
+        path = ".".join([*keys, "0"] if in_list else keys).replace("'", "\\'")
+        columns[field] = f"'{path}'"
+    setting = f"format.columns={{{', '.join(f'{name}: {path}' for name, path in columns.items())}}}"
+    edit = Edit("put", "r.jsonl", (_lines(rows),))
+    return Case("data_files", "fields inside objects", words(setting, data="r.jsonl"), Expect.SAME, edits=(edit,))
+
+
+@st.composite
+def _spoken(draw: DrawFn) -> Case:
+    """Draw the rows as chats by the names that people have."""
+    user, bot = (
+        draw(st.sampled_from(["user", "human", "prompter", "User"])),
+        draw(st.sampled_from(["bot", "ai", "model"])),
+    )
+    who, what = draw(st.sampled_from([("role", "content"), ("author", "content"), ("role", "text"), ("from", "value")]))
+    field = draw(st.sampled_from(["messages", "conversations", "turns"]))
+    way = draw(st.sampled_from(["objects", "lists", "parts", "json", "anthropic"]))
+    rows = list[Any]()
+    for asked, answered in PAIRS:
+        turns = [{who: user, what: asked}, {who: bot, what: answered}]
+        if way == "anthropic":
+            rows.append({"prompt": f"\n\nHuman: {asked}\n\nAssistant:", "completion": f" {answered}"})
+        elif way == "lists" and (who, what) in (("role", "content"), ("from", "value")) and field != "turns":
+            rows.append({field: {who: [user, bot], what: [asked, answered]}})
+        elif way == "parts" and (who, what) == ("role", "content"):
+            parts = [
+                [{"type": draw(st.sampled_from(["text", "input_text"])), "text": text}] for text in (asked, answered)
+            ]
+            rows.append({field: [{who: user, what: parts[0]}, {who: bot, what: parts[1]}]})
+        else:
+            rows.append({field: json.dumps(turns) if way == "json" else turns})
+    return _file("chats by other names", Expect.SAME, "r.jsonl", _lines(rows))
+
+
+TEMPLATES = (
+    ("<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n", "{}<|im_end|>"), ("<s>[INST] {} [/INST]", " {}</s>"),
+    ("<|start_header_id|>user<|end_header_id|>\n\n{}<|eot_id|>", "{}<|eot_id|>"),
+    ("### Instruction:\n{}\n\n### Response:", "{}"),
+    ("<start_of_turn>user\n{}<end_of_turn>\n", "{}<end_of_turn>"), ("Question: {}\nAnswer:", " {}"), ("{}", "{}</s>"),
+)  # fmt: skip
+SPEAKERS = (("User", "Assistant"), ("Q", "A"), ("Human", "AI"), ("Customer", "Agent"), ("Frage", "Antwort"))
+
+
+@st.composite
+def _dialogues(draw: DrawFn) -> Case:
+    """Draw dialogues that are written as text, which would be learned wrongly."""
+    asks, answers = draw(st.sampled_from(SPEAKERS))
+    begin, end = draw(st.sampled_from(TEMPLATES))
+    day, minute = draw(st.integers(1, 28)), draw(st.integers(10, 59))
+    date = draw(
+        st.sampled_from(
+            [f"[{day:02d}.12.23, 21:{minute}:03] ", f"[{day}/1/24, 9:{minute}:03 PM] ", f"12/{day}/23, 9:{minute} - "]
+        )
+    )
+    picture = draw(st.sampled_from(["<image>\n", f"data:image/png;base64,{'QUJD' * 30} "]))
+    halves = [{"prompt": begin.format(asked), "completion": end.format(answered)} for asked, answered in PAIRS]
+    dialogues = [{"text": f"{asks}: {asked}\n{answers}: {answered}"} for asked, answered in PAIRS]
+    pictures = [{"messages": _turns(picture + asked, answered)} for asked, answered in PAIRS]
+    numbered = [*enumerate(ANSWERED)]
+    times = (f"{number}\n00:00:{number:02d},000 --> 00:00:{number:02d},900\n{text}\n\n" for number, text in numbered)
+    what, name, made = draw(
+        st.sampled_from(
+            [
+                ("halves of rendered text", "r.jsonl", _lines(halves)),
+                ("a dialogue in text", "r.jsonl", _lines(dialogues)),
+                ("a dialogue by lines", "r.txt", "".join(f"{row['text']}\n" for row in dialogues).encode()),
+                ("an exported chat", "_chat.txt", "".join(f"{date}Anna: {text}\n" for text in ANSWERED).encode()),
+                ("subtitles", "r.txt", "".join(times).encode()),
+                ("pictures as text", "r.jsonl", _lines(pictures)),
+            ]
+        )
+    )
+    return _file(what, Expect.REFUSED, name, made)
+
+
+def _forms(rows: Sequence[tuple[str, str]], delimiter: str, end: str, names: tuple[str, str]) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=delimiter, lineterminator=end).writerows(
+        [("Timestamp", *names), *(("1", *row) for row in rows)]
+    )
+    return text.getvalue()
+
+
+@st.composite
+def _unread(draw: DrawFn) -> Case:
+    """Draw files of forms, trackers, annotation tools and chat programs, which are refused with what to type."""
+    asks, answers = draw(
+        st.sampled_from([("What is your question?", "The ideal answer"), ("Frage", "Antwort"), ("x y", "z")])
+    )
+    outer, inner = (
+        draw(st.sampled_from([("inputs", "outputs"), ("input", "expected"), ("request", "response")])),
+        draw(KEYS),
+    )
+    people = draw(st.sampled_from([("from", "text"), ("author", "content"), ("user", "text")]))
+    encoding = draw(st.sampled_from(["utf-8", "cp1252"]))
+    delimiter = draw(st.sampled_from([",", ";", "\t"]))
+    form = _forms([(f"{asked} é", answered) for asked, answered in PAIRS], delimiter, "\n", (asks, answers))
+    around = [{outer[0]: {inner: asked}, outer[1]: {inner: answered, "id": 1}} for asked, answered in PAIRS]
+    said = [{"id": number, people[0]: f"p{number % 2}", people[1]: text} for number, text in enumerate(ANSWERED)]
+    beside = [
+        {"prompt": "Why?", "chosen": _turns(asked, answered), "rejected": _turns(asked, "no")}
+        for asked, answered in PAIRS
+    ]
+    what, name, made = draw(
+        st.sampled_from(
+            [
+                ("a form", "r.csv", form.encode(encoding)),
+                ("a table with CR", "r.csv", _forms(PAIRS, ",", "\r", ("question", "answer")).encode()),
+                ("objects around texts", "r.jsonl", _lines(around)),
+                (
+                    "answers in lists",
+                    "r.jsonl",
+                    _lines([{"question": asked, "answer": [text]} for asked, text in PAIRS]),
+                ),
+                ("a chat of people", "r.json", json.dumps({"messages": said}).encode()),
+                ("lines with commas", "r.jsonl", ALL.replace(b"}\n", b"},\n")),
+                ("JSON in JSON", "r.jsonl", _lines(LINES)),
+                ("another question beside a pair", "r.jsonl", _lines(beside)),
+            ]
+        )
+    )
+    return _file(what, Expect.REFUSED, name, made)
+
+
+@st.composite
+def _bombs(draw: DrawFn) -> Case:
+    """Draw a small file of columns that unpacks to hundreds of megabytes."""
+    size, rows = draw(st.integers(60, 400)) * 1_000_000, draw(st.integers(0, 4))
+    table = pa.table({"instruction": ["say"] * (rows + 1), "output": [*["x"] * rows, "a" * size]})
+    sink, name = pa.BufferOutputStream(), draw(st.sampled_from(["r.parquet", "r.arrow", "r.feather", "r.parquet.gz"]))
+    if "parquet" in name:
+        pq.write_table(table, sink, compression=draw(st.sampled_from(["zstd", "gzip", "brotli"])), use_dictionary=False)
+    else:
+        new = draw(st.sampled_from([pa.ipc.new_file, pa.ipc.new_stream]))
+        options = pa.ipc.IpcWriteOptions(compression=draw(st.sampled_from(["zstd", "lz4"])))
+        with new(sink, table.schema, options=options) as writer:
+            writer.write_table(table)
+    made = bytes(sink.getvalue())
+    made = gzip.compress(made, 1) if name.endswith(".gz") else made
+    return _file("a table that unpacks to any size", Expect.REFUSED, name, made)
+
+
 CASES: st.SearchStrategy[Any] = st.one_of(
     st.sampled_from(SAME_NAMES).map(_as_is), _written_lines(), _written_table(), _written_columns(), _damaged_line(),
     _damaged_document(), _damaged_table(), _foreign(), _encoded(), _offsets(), _overrun(),
     st.sampled_from([-1, 1 << 20, (1 << 31) - 1, -(1 << 31), 12, 100]).map(_dictionary), _cut(), _flipped(),
     st.sampled_from(ODD).map(_odd), _folders(), _bad_folders(), st.sampled_from(SPECIAL).map(_special),
-    st.sampled_from(PACKINGS).map(_packed),
+    st.sampled_from(PACKINGS).map(_packed), _nested(), _spoken(), _dialogues(), _unread(), _bombs(),
 )  # fmt: skip

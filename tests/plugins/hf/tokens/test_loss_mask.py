@@ -108,6 +108,8 @@ def test_white_space_that_joins_the_prompts_last_token_is_refused() -> None:
     row = chat.encode([Example((ASK, Message("assistant", "\nTwo")), "chatml")])[0]
     assert "strip the white space before the answer" in row.problem
     assert row.supervised == 0
+    row = chat.encode([Example((ASK, Message("assistant", "\n ")), "chatml")])[0]
+    assert row.problem.startswith("the answer is only white space: fill it, or leave the row out")
 
 
 def test_a_conversation_without_a_learned_turn_has_nothing_to_learn_and_a_prompt_need_not() -> None:

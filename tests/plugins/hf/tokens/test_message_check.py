@@ -135,3 +135,12 @@ def test_all_that_a_conversation_brings_in_is_given_with_its_owner() -> None:
         *(("assistant", text) for text in ("Hm", "So.", "count", "what", "sheep")),
         *(("tools", text) for text in ("a", "b")),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"), [("This is it. It is.", True), ("<tools>is</tools>This is it. It is.", False)]
+)
+def test_a_short_name_of_a_tool_is_a_word_of_its_own(text: str, *, lost: bool) -> None:
+    turns = (Message("user", "This is it."), Message("assistant", "It is."))
+    example = Example(turns, "chatml", tools=({"type": "function", "function": {"name": "is"}},))
+    assert ("leaves out the tools" in lost_text(example, text)) is lost
