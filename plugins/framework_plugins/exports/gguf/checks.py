@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from framework import FrameworkError, Plan, Selection
-from framework.api import display_path, nearest
+from framework.api import display_path
 from framework_plugins.exports.config import GgufAdapterExporterConfig, GgufExporterConfig
 from framework_plugins.exports.export_folder import README
 from framework_plugins.exports.llama.quantizations import QUANTIZATIONS, lower_names, unknown_names
@@ -55,15 +55,12 @@ def model_problems(plan: Plan, model: Mapping[str, Any]) -> Iterator[str]:
         from framework_plugins.exports.gguf.convert import converter  # noqa: PLC0415 - other runs need not pay for it
 
         known = converter.architectures(config.llama_cpp_dir)
-        if not known & set(architectures):
-            plain = sorted(each.removesuffix("ForCausalLM") for each in known if each.endswith("ForCausalLM"))
-            close = nearest(architectures[0], sorted(known))
-            hint = f" Did you mean {close[0]}?" if close else ""
+        if converter.architecture(model, known) is None:
             key = f"exporter.{name}"
             yield (
-                f"{key}: llama.cpp's converter does not know the architecture {architectures[0]}.{hint} "
-                f"Set {key}.llama_cpp_dir to a newer llama.cpp (docs/explanation/gguf.md), leave the exporter out, or "
-                f"take another model. Known, each with ForCausalLM: {', '.join(plain)}"
+                f"{key}: llama.cpp's converter does not know the architecture {architectures[0]}, only {len(known)} "
+                f"others: set {key}.llama_cpp_dir to a newer llama.cpp (docs/explanation/gguf.md), leave the exporter "
+                "out, or take another model"
             )
 
 

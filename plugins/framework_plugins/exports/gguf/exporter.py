@@ -5,23 +5,37 @@ The trained weights are merged, converted once without loss, and quantized from 
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import math
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from framework import FrameworkError, Plan, Stage
-from framework.api import Artifact, ExportContext, Model, PythonProcess, cpu_threads
+from framework.api import (
+    Artifact,
+    ExportContext,
+    Model,
+    ProcessError,
+    PythonProcess,
+    cache_dir,
+    cpu_threads,
+    key_of,
+)
+from framework.api import read_json as read_cache
+from framework.api import write_json as write_cache
 from framework_plugins.exports import chat_template
 from framework_plugins.exports.config import Dtype, GgufExporterConfig
 from framework_plugins.exports.disk_and_memory import DiskNeed
-from framework_plugins.exports.export_folder import TOKENIZER, read_json
-from framework_plugins.exports.gguf import checks
-from framework_plugins.exports.gguf.convert import sentencepiece
+from framework_plugins.exports.export_folder import MODEL_CONFIG, TOKENIZER, read_json
+from framework_plugins.exports.gguf import checks, twin
+from framework_plugins.exports.gguf.convert import converter, sentencepiece
 from framework_plugins.exports.gguf.metadata import TensorTypes, Vocabulary, general_name
 from framework_plugins.exports.llama.process import QUIET, LlamaProcess, run_in_process
 from framework_plugins.exports.llama.quantizations import lower_names
@@ -45,6 +59,12 @@ SCRATCH_FOLDER = ".gguf.part"
 LOG, UNQUANTIZED = "gguf.log", "whole.gguf"
 LOSSLESS_FORMATS = {"F64": "f32", "F32": "f32", "F16": "f16", "BF16": "bf16"}
 """The number format of GGUF that holds weights of safetensors without loss."""
+
+
+TWIN_SECONDS = 120.0
+"""After which a small random model is given up."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -98,7 +118,8 @@ class GgufExporter:
     def check(self, model: Model, plan: Plan) -> None:
         """Rehearse the export without weights: what fails in it would fail after the training.
 
-        The converter reads config, tokenizer and the headers of the weights, and llama.cpp opens what it writes.
+        The converter reads config, tokenizer and the headers of the weights, and llama.cpp opens what it writes. Then
+        llama.cpp answers with a small random model of the architecture.
 
         Raises:
             FrameworkError: llama.cpp cannot have this model.
@@ -117,14 +138,41 @@ class GgufExporter:
                         "framework_plugins.exports.gguf.convert.model:convert", folder=str(folder), target=str(target),
                         dtype="f16", name="model", tree=self.config.llama_cpp_dir, rehearsal=True,
                     )  # fmt: skip
+                    small = self._twin(process, folder, Path(scratch), longest, trust=trust)
                 with LlamaProcess(target, without_weights=True) as llama:
                     if problem := companion_check.metadata_problem(llama, folder, longest, trust=trust):
                         raise FrameworkError(f"it would compute something else: {problem}")  # noqa: TRY301 - as the rest
+                if small.differs:
+                    raise FrameworkError(  # noqa: TRY301 - as the rest
+                        "it would compute something else: the answers of a small random model of this architecture "
+                        f"differ between transformers and llama.cpp, by {small.nats:.2g} nats at a token"
+                    )
             except FrameworkError as error:
                 raise FrameworkError(
                     f"exporter=gguf: llama.cpp cannot have model {name}: {error}\nexporter=[merged] and "
                     "exporter=[adapter] work without llama.cpp; exporter.gguf.llama_cpp_dir takes a newer converter"
                 ) from error
+
+    def _twin(
+        self, process: PythonProcess, folder: Path, scratch: Path, longest: int, *, trust: bool
+    ) -> twin.Divergence:
+        """Return how far llama.cpp is from transformers for a small random model; it is kept for the next run."""
+        tree = self.config.llama_cpp_dir
+        kept = cache_dir() / "gguf-twins" / f"{_twin_key(folder, longest)}.json"
+        if not tree and (earlier := read_cache(kept)):
+            return twin.Divergence(**earlier)
+        try:
+            found: twin.Divergence = process.call(
+                "framework_plugins.exports.gguf.twin:divergence", str(folder), str(scratch), longest, tree=tree,
+                trust=trust, seconds=TWIN_SECONDS,
+            )  # fmt: skip
+        except ProcessError as error:  # llama.cpp ends a process that has a size it does not know
+            found = twin.Divergence(None, reason=str(error))
+        if found.reason:
+            log.info("exporter=gguf: no small model of this architecture was compared: %s", found.reason)
+        if not tree:
+            write_cache(kept, dataclasses.asdict(found))
+        return found
 
     def export(self, model: Model, context: ExportContext) -> list[Artifact]:
         """Write the files; they appear under their names when all of them are made and checked.
@@ -199,6 +247,13 @@ class GgufExporter:
             "the conversion to GGUF", "framework_plugins.exports.gguf.convert.model:convert", log,
             folder=str(source), target=str(target), dtype=dtype, name=name, tree=self.config.llama_cpp_dir,
         )  # fmt: skip
+
+
+def _twin_key(folder: Path, longest: int) -> str:
+    return key_of(
+        dict(read_json(folder / MODEL_CONFIG)), longest, *converter.NEEDED, version("transformers"),
+        Path(twin.__file__).read_text(encoding="utf-8"),
+    )  # fmt: skip
 
 
 @contextmanager

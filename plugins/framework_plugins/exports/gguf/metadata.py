@@ -38,6 +38,8 @@ SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
 LLAMA_CPP_VARIABLES = {"enable_thinking": True, "date_string": "01 Jan 2030", "datetime": "Jan 01 2030"}
 """What llama.cpp's programs give to each template, asked or not; Llama 3.1 would write today's date by it, and Gemma 4
 would think."""
+TOKENS_SHOWN = 6
+"""Tokens of either side that a message gives, from the last equal one on."""
 SAMPLE_TEXTS = (
     "The quick brown fox doesn't jump over 13 lazy dogs, 2,048 of them (or 3.14)?",
     'def total(rows):\n    """Add."""\n\treturn sum(row["price"] for row in rows)  # 10%\n\n\n',
@@ -152,8 +154,11 @@ class Vocabulary:
     def _compare(self, text: str, llama_ids: list[int]) -> None:
         ids = self.tokenizer.encode(text, add_special_tokens=False).ids
         if llama_ids != ids:
+            at = next((n for n, pair in enumerate(zip(llama_ids, ids, strict=False)) if pair[0] != pair[1]), len(ids))
+            begin = max(0, min(at, len(llama_ids)) - 1)
             raise FrameworkError(
-                f"llama.cpp splits {text[:50]!r} into {llama_ids[:9]}, and the tokenizer into {ids[:9]}"
+                f"llama.cpp splits {text[:50]!r} differently from the tokenizer: from token {begin} on into "
+                f"{llama_ids[begin : begin + TOKENS_SHOWN]}, and the tokenizer into {ids[begin : begin + TOKENS_SHOWN]}"
             )
 
     @property

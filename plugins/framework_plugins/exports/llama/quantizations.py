@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,8 +71,20 @@ def unknown_names(names: Iterable[str]) -> list[str]:
     return [_unknown(name) for name in lower_names(names) if name not in QUANTIZATIONS]
 
 
+NOT_MADE = {
+    re.compile(r"iq[123]_.*|iq1|iq2|iq3|q2_k_s"): "needs an importance matrix (imatrix), which is not measured here",
+    re.compile(r"mxfp4.*|nvfp4.*|fp8.*|q8_k|tq[12]_0"): "is for models that were trained in it",
+}
+"""Quantizations of llama.cpp that are left out, with the reason."""
+
+
 def _unknown(name: str) -> str:
     """Name the quantizations that begin as it does, two at most: of `q4_k` there are several; else the nearest one."""
+    if reason := next((reason for pattern, reason in NOT_MADE.items() if pattern.fullmatch(name)), ""):
+        return (
+            f"quantization '{name}' {reason}: make it with llama.cpp's llama-quantize from an f16 or bf16 file. "
+            f"Valid: {', '.join(sorted(QUANTIZATIONS))}."
+        )
     completions = [known for known in QUANTIZATIONS if known.startswith(name.replace("fp", "f"))]
     close = completions[:2] or nearest(name, sorted(QUANTIZATIONS))
     suggestions = " or ".join(f"'{each}'" for each in close)

@@ -8,12 +8,15 @@ sliding window changes it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from framework import FrameworkError
-from framework.api import Message, Model, Prompt
+from framework.api import Answer, Message, Model, Prompt, summarize_error
+
+log = logging.getLogger(__name__)
 
 GENERAL_QUESTIONS = (
     "Name three things that are found in a kitchen.",
@@ -59,7 +62,7 @@ def answered_rows(model: Model, prompts: Sequence[Prompt], *, count: int, max_ne
         model: the trained model.
         prompts: those of the run.
         count: how many of them.
-        max_new_tokens: longest answer.
+        max_new_tokens: longest answer. If `generate` of transformers fails for the family, all answers are empty.
     """
     tokenized = []
     for prompt in [*prompts[:count], *(Prompt((Message("user", text),)) for text in GENERAL_QUESTIONS)]:
@@ -70,9 +73,17 @@ def answered_rows(model: Model, prompts: Sequence[Prompt], *, count: int, max_ne
         ids = tuple(model.tokenize(text))
         begin = len(ids) - MAX_ROW_TOKENS // 2 if len(ids) >= MAX_ROW_TOKENS else 0
         tokenized.append((text, ids[begin:], ids[:begin]))
-    answers = model.complete(
-        [ids for _, ids, _ in tokenized], max_new_tokens=max_new_tokens, batch_size=len(tokenized) or 1
-    )
+    try:
+        answers: Sequence[Answer] = model.complete(
+            [ids for _, ids, _ in tokenized], max_new_tokens=max_new_tokens, batch_size=len(tokenized) or 1
+        )
+    except (ValueError, RuntimeError, TypeError, IndexError, AttributeError) as error:  # of transformers' `generate`
+        import torch  # noqa: PLC0415 - a plan imports this module, and no torch
+
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        log.warning("parity: only prompts are compared, the model cannot draw answers: %s", summarize_error(error))
+        answers = [Answer("", 0, stopped=False)] * len(tokenized)
     return [
         CheckRow(
             text,

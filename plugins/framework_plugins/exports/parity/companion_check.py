@@ -51,6 +51,8 @@ MAX_NAMED_SETTINGS = 3
 """Settings that an error names."""
 DEFAULT_ROPE_THETA = 10000.0
 """The rope theta of a GGUF file that names none."""
+KEPT_THETA = frozenset({"default", "linear", "yarn", "llama3", "longrope"})
+"""Kinds of positions that leave rope theta as config.json has it."""
 NORM_KEYS = {
     "rms_norm_eps": "attention.layer_norm_rms_epsilon",
     "layer_norm_eps": "attention.layer_norm_epsilon",
@@ -207,7 +209,7 @@ def metadata_problem(llama: Llama | LlamaProcess, trained: Path, longest: int, *
     scaling = _named(llama, "rope.scaling.type") or "none"
     if scaling != "none" and rope.get("rope_type") == "default":
         return f"its {kind}.rope.scaling.type is {scaling}, and the training scales no positions"
-    if rope.get("rope_type") == "default":
+    if rope.get("rope_type") in KEPT_THETA:
         expected["rope.freq_base"] = rope.get("rope_theta")
     if "factor" in rope and rope.get("rope_type") in {"linear", "yarn"}:
         expected["rope.scaling.factor"] = rope["factor"]

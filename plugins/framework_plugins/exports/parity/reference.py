@@ -35,7 +35,7 @@ cannot be measured. Of an export in bf16 it is: SmolLM2 with the quickstart's ad
 BF16_FORMATS = ("bfloat16", "bf16")
 EXACT_FORMATS = ("f32", "f16", "bf16")
 """Quantizations that hold the weights as they are, or round them once."""
-CONTEXT_KEYS = ("max_position_embeddings", "n_positions")
+CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length", "context_length")
 """Names of the longest row that a model takes."""
 SHARED_KEY = "parity"
 

@@ -37,10 +37,13 @@ EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts")
 EXPERTS_USED = ("num_experts_per_tok", "top_k_experts", "experts_per_token")
 """What families call the number of experts of a layer, and of those that a token goes through."""
 POSITIVE_TYPE, LENGTH_TYPE = Type(float, bounds=(Gt(0), Le(MAX_FLOAT32))), Type(float, bounds=(Ge(1),))
+WINDOW_TYPE = Type(float, bounds=(Ge(0),))
+"""0 if no layer has a window."""
 SHARE_TYPE, DROPOUT_TYPE = (Type(float, bounds=(Ge(0), high)) for high in (Le(1), Lt(1)))
 RANGES: Mapping[str, Type] = {
     "hidden_size|num_attention_heads|num_key_value_heads|head_dim|vocab_size|n_embd|n_head": SIZE_TYPE,
-    "max_position_embeddings|n_positions|n_ctx|sliding_window": LENGTH_TYPE,
+    "max_position_embeddings|n_positions|n_ctx": LENGTH_TYPE,
+    "sliding_window": WINDOW_TYPE,
     "(moe_)?intermediate_size": INNER_TYPE,
     "|".join((*EXPERT_COUNTS, *EXPERTS_USED)): EXPERTS_TYPE,
     "num_hidden_layers|n_layer": LAYERS_TYPE,
@@ -120,6 +123,8 @@ def config_problem(config: Mapping[str, Any]) -> str:
                 return (
                     f"has {name}={str(not needed).lower()}, and only {str(needed).lower()} works here: {RESTORE_FILE}"
                 )
+        if part.get("sliding_window") == 0 and part.get("use_sliding_window", True):
+            return f"has sliding_window=0, which must be a number of at least 1 if windows are used: {RESTORE_FILE}"
     if any(not isinstance(name, str) for name in config.get("architectures") or []):
         return f"has architectures that are not names: {RESTORE_FILE}"
     stops = config.get("eos_token_id")

@@ -56,7 +56,9 @@ def check_files(place: ModelPlace, empty: PreTrainedModel, *, values: bool = Fal
     """
     files = _files(place)
     stored = stored_tensors(files)
-    buffers = {name for name, _ in empty.named_buffers()}
+    # Tables of whole numbers, such as the experts of each token in DeepSeek V4, are stored as such.
+    buffers = {name for name, weight in empty.state_dict().items() if not weight.is_floating_point()}
+    buffers |= {name for name, _ in empty.named_buffers()}
     odd = not_finite(files) if values else {}
     odd = {name: remark for name, remark in odd.items() if not any(_same_tensor(name, other) for other in buffers)}
     config = copy.deepcopy(empty.config)

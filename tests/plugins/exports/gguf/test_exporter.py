@@ -264,3 +264,20 @@ def test_an_export_is_rehearsed_before_the_weights_are_there(run: Run, monkeypat
     changed_config(run.base, architectures=["QWenLMHeadModel"])
     with pytest.raises(FrameworkError, match=r"^exporter=gguf: llama\.cpp cannot have model "):
         exporter.check(testing.EchoModel(plan), plan)
+
+
+def test_answers_that_differ_from_transformers_are_refused_before_the_training(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FRAMEWORK_CACHE", str(tmp_path / "cache"))
+    plan = testing.plan(
+        ["model=local", f"model.path={json.dumps(str(run.base))}", "exporter=[gguf]"], run_dir=run.folder
+    )
+    exporter = GgufExporter(plan.exporter["gguf"].config)
+    exporter.check(testing.EchoModel(plan), plan)
+    (kept,) = (tmp_path / "cache" / "gguf-twins").iterdir()
+    said = json.loads(kept.read_text(encoding="utf-8"))
+    assert said["nats"] < 1e-5
+    kept.write_text(json.dumps({**said, "nats": 0.5}), encoding="utf-8")
+    with pytest.raises(FrameworkError, match=r"(?s)it would compute something else: the answers of .* by 0\.5 nats"):
+        exporter.check(testing.EchoModel(plan), plan)

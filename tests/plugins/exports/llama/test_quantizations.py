@@ -58,6 +58,16 @@ def test_a_name_that_is_cut_off_names_what_begins_with_it(name: str, meant: str)
     assert f"unknown quantization '{name}'. Did you mean {meant}? Valid: " in unknown_names([name])[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("iq2_xxs", "needs an importance matrix"), ("mxfp4_moe", "is for models that were trained in it")],
+)
+def test_one_that_is_left_out_is_refused_with_the_reason(name: str, reason: str) -> None:
+    (problem,) = unknown_names([name])
+    assert problem.startswith(f"quantization '{name}' {reason}")
+    assert "llama-quantize" in problem
+
+
 def test_names_may_be_written_large() -> None:
     assert unknown_names(["Q4_K_M", "F16"]) == []
     assert lower_names(["Q4_K_M", "f16"]) == ["q4_k_m", "f16"]

@@ -51,6 +51,15 @@ def test_a_long_prompt_takes_part_with_its_end() -> None:
     assert {row.before for row in short} == {()}
 
 
+def test_a_family_that_draws_no_answers_has_rows_of_prompts() -> None:
+    class Fails(Speaks):
+        def complete(self, starts: Sequence[Sequence[int]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
+            raise ValueError(f"no cache for {len(starts)} rows in {batch_size}, {max_new_tokens} tokens")
+
+    rows = answered_rows(Fails(make_tokenizer("llama3")), [], count=0, max_new_tokens=8)
+    assert [(bool(row.prompt), row.answer, row.stopped) for row in rows] == [(True, (), False)] * 4
+
+
 def test_a_template_that_refuses_it_leaves_plain_text() -> None:
     class Refuses(Speaks):
         def render(self, prompt: Prompt) -> str:

@@ -27,6 +27,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"logit_scale": [1.0, math.nan]}, "has logit_scale.1=NaN"),
     ({"max_position_embeddings": 0}, "has max_position_embeddings=0, which must be a number of at least 1"),
     ({"sliding_window": -3}, "has sliding_window=-3"),
+    ({"sliding_window": 0}, "has sliding_window=0"),
     (
         {"vision_config": {"hidden_size": "64"}},
         "has vision_config.hidden_size='64', which must be a whole number from 1",

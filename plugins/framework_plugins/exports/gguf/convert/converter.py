@@ -11,6 +11,7 @@ import functools
 import importlib
 import importlib.util
 import sys
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,29 @@ def _read_architectures(file: Path) -> frozenset[str]:
         if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "TEXT_MODEL_MAP" and node.value:
             return frozenset(ast.literal_eval(node.value))
     raise FrameworkError(f"{file} lists no TEXT_MODEL_MAP: this version of llama.cpp's converter is not understood")
+
+
+def architecture(config: Mapping[str, Any], known: Collection[str]) -> str | None:
+    """Return the architecture of a model as the converter calls it; None if it does not know any.
+
+    The text part of a config.json may name one, else the file does. transformers 5 writes none for the text part, where
+    the converter may know only its causal class, and writes a few names with other capital letters.
+
+    Args:
+        config: the content of config.json.
+        known: the names that the converter knows.
+    """
+    text = config.get("text_config") or {}
+    named = [*(text.get("architectures") or []), *(config.get("architectures") or [])]
+    lower = {name.lower(): name for name in known}
+    if found := next((lower[name.lower()] for name in named if name.lower() in lower), None):
+        return next((name for name in named if name in known), found)
+    if not text:
+        return None
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES  # noqa: PLC0415 - heavy
+
+    causal = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(text.get("model_type"))
+    return causal if causal in known else None
 
 
 def load(tree: str | None) -> tuple[Any, Any]:

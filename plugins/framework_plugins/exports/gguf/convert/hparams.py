@@ -21,8 +21,14 @@ SPARSE = "sparse"
 """The kind of a block with experts."""
 COMPUTED = ("num_hidden_layers", "hybrid_override_pattern")
 """Settings that some config classes compute from others."""
+ROPE_SETTINGS = ("rope_theta", "partial_rotary_factor", "original_max_position_embeddings")
+"""Settings of positions that the file had beside the others, before transformers put them together."""
+ATTENTIONS = ("full_attention", "sliding_attention")
 GLOBAL = {"head_dim": "global_head_dim", "num_key_value_heads": "num_global_key_value_heads"}
 """What layers with full attention have differently from those with a window, by the name in a layer's config."""
+WINDOWED = ("head_dim", "v_head_dim", "num_attention_heads", "num_key_value_heads")
+"""What layers with a window may have differently, by the name in a layer's config; a converter looks for swa_head_dim
+and the like."""
 FORMER_LAYERS = {"full_attention": "attention", "linear_attention": "mamba"}
 """What the converters of hybrids with Mamba call layers."""
 
@@ -58,15 +64,23 @@ def _replaced(config: Any) -> Iterator[tuple[str, Any]]:
     for name in COMPUTED:
         if hasattr(type(config), name):
             yield name, getattr(config, name)
+    if (longest := getattr(config, "max_position_embeddings", None)) is not None:
+        yield "n_ctx", longest
     rope = getattr(config, "rope_parameters", None) or {}
     if "rope_type" in rope:
         if rope["rope_type"] != PLAIN_ROPE:
             yield "rope_scaling", rope
-        yield from ((name, rope[name]) for name in ("rope_theta", "partial_rotary_factor") if name in rope)
+        yield from ((name, rope[name]) for name in ROPE_SETTINGS if name in rope)
+        share = rope.get("partial_rotary_factor", 1.0)
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        yield from (("rotary_pct", share), ("rotary_dim", int(width * share)))
     if blocks := getattr(config, "mlp_layer_types", None):
         yield "first_k_dense_replace", blocks.index(SPARSE) if SPARSE in blocks else len(blocks)
     kinds = getattr(config, "layer_types", None) or []
-    full = next((number for number, kind in enumerate(kinds) if kind == "full_attention"), None)
+    full, windowed = (next((n for n, each in enumerate(kinds) if each == kind), None) for kind in ATTENTIONS)
     if full is not None:
         layer = config.per_layer_config[full]
         yield from ((former, getattr(layer, name)) for name, former in GLOBAL.items() if hasattr(layer, name))
+    if windowed is not None:
+        layer = config.per_layer_config[windowed]
+        yield from ((f"swa_{name}", getattr(layer, name)) for name in WINDOWED if hasattr(layer, name))

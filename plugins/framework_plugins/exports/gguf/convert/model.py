@@ -20,7 +20,14 @@ FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16"}
 
 
 def convert(
-    folder: str, target: str, dtype: str, name: str, tree: str | None = None, *, rehearsal: bool = False
+    folder: str,
+    target: str,
+    dtype: str,
+    name: str,
+    tree: str | None = None,
+    *,
+    rehearsal: bool = False,
+    twin: bool = False,
 ) -> None:
     """Convert.
 
@@ -31,11 +38,13 @@ def convert(
         name: what `general.name` says.
         tree: the source tree of llama.cpp that converts; None: AutoRound's copy.
         rehearsal: leave out the weights: the file has their names and shapes, and a hole in their place.
+        twin: leave out the vocabulary: the folder has no tokenizer, and the file is given token ids only.
 
     Raises:
         FrameworkError: the architecture or the tokenizer is unknown to llama.cpp.
     """
-    (conversion, gguf), tokenizer = converter.load(tree), read_json(Path(folder, TOKENIZER))
+    conversion, gguf = converter.load(tree)
+    tokenizer = {} if twin else read_json(Path(folder, TOKENIZER))
     hparams = read_hparams(conversion, Path(folder))
     kind = model_class(conversion, hparams)
     settings = for_converter(kind, hparams)
@@ -47,6 +56,10 @@ def convert(
             model_arch = kind.model_arch
 
             def set_vocab(self) -> None:
+                if twin:
+                    self._set_vocab_none()
+                    self.gguf_writer.add_vocab_size(self.hparams["vocab_size"])
+                    return
                 try:
                     super().set_vocab()
                 except (FileNotFoundError, ValueError):  # Phi-4 has a class name that transformers 5 changed
@@ -63,16 +76,22 @@ def convert(
         file_type = gguf.LlamaFileType[FILE_TYPES[dtype]]
         return Converted(Path(folder), file_type, Path(target), model_name=name, hparams=copy.deepcopy(settings))
 
-    with torch.inference_mode():
-        made = converter_of(kind)
-        if hasattr(made, "impl"):  # Mistral 3's only chooses the one that converts
-            made = converter_of(type(made.impl))
-        if rehearsal:
-            made.prepare_tensors()  # which reads headers only
-            made.prepare_metadata(vocab_only=False)
-            _write_without_weights(made.gguf_writer, Path(target))
-        else:
-            made.write()
+    try:
+        with torch.inference_mode():
+            made = converter_of(kind)
+            if hasattr(made, "impl"):  # Mistral 3's only chooses the one that converts
+                made = converter_of(type(made.impl))
+            if rehearsal:
+                made.prepare_tensors()  # which reads headers only
+                made.prepare_metadata(vocab_only=False)
+                _write_without_weights(made.gguf_writer, Path(target))
+            else:
+                made.write()
+    except KeyError as error:
+        raise FrameworkError(
+            f"llama.cpp's converter looks for {error}, which the model lacks: if it is a setting, copy it from the "
+            "config.json of the original model"
+        ) from error
 
 
 def _write_without_weights(writer: Any, target: Path) -> None:
@@ -91,11 +110,14 @@ def model_class(conversion: Any, config: dict[str, Any]) -> Any:
     Raises:
         FrameworkError: there is none.
     """
-    architecture = conversion.get_model_architecture(config, conversion.ModelType.TEXT)
-    try:
-        return conversion.get_model_class(architecture)
-    except NotImplementedError as error:
-        raise FrameworkError(f"llama.cpp's converter does not know the architecture {architecture}") from error
+    name = converter.architecture(config, conversion.TEXT_MODEL_MAP)
+    if name is None:
+        named = conversion.get_model_architecture(config, conversion.ModelType.TEXT)
+        raise FrameworkError(f"llama.cpp's converter does not know the architecture {named}")
+    if config.get("text_config"):
+        config["text_config"] = {**config["text_config"], "architectures": [name]}
+    config["architectures"] = [name]
+    return conversion.get_model_class(name)
 
 
 def _known_pre_tokenizer(tokenizer: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ import re
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,3 +68,20 @@ def test_a_converter_of_another_form_is_not_misread(tmp_path: Path) -> None:
     (tmp_path / "conversion" / "__init__.py").write_text("MODELS = {}\n", encoding="utf-8")
     with pytest.raises(FrameworkError, match="lists no TEXT_MODEL_MAP"):
         converter.architectures(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        ({"architectures": ["PhimoeForCausalLM"]}, "PhiMoEForCausalLM"),
+        (
+            {"architectures": ["SmolVLMForConditionalGeneration"], "text_config": {"model_type": "llama"}},
+            "LlamaForCausalLM",
+        ),
+        ({"architectures": ["Gemma3ForConditionalGeneration"], "text_config": {}}, "Gemma3ForConditionalGeneration"),
+        ({"architectures": ["AcmeForCausalLM"]}, None),
+    ],
+    ids=["capital letters", "text part", "wrapper", "unknown"],
+)
+def test_an_architecture_has_the_name_of_the_converter(config: dict[str, Any], name: str | None) -> None:
+    assert converter.architecture(config, converter.architectures(None)) == name

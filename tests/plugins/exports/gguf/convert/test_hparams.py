@@ -10,7 +10,7 @@ import pytest
 from transformers import AutoConfig
 
 from framework_plugins.exports.gguf.convert.hparams import for_converter, read_hparams
-from tests.support.twins import TWINS
+from tests.support.twins import TWINS, YARN
 
 CONVERSION = SimpleNamespace(
     ModelBase=SimpleNamespace(load_hparams=lambda folder, _: AutoConfig.from_pretrained(folder).to_dict())
@@ -52,3 +52,22 @@ def test_layers_have_the_names_that_a_converter_compares_with(tmp_path: Path) ->
     hybrid = type("Hybrid", (), {"get_attn_layers": None})
     assert for_converter(hybrid, found)["layer_types"][:2] == ["mamba", "attention"]
     assert for_converter(object, found) == found
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "wanted"),
+    [
+        ("gpt2", {"n_positions": 512}, {"n_ctx": 512}),
+        ("gpt_neox", {}, {"rotary_pct": 0.25}),
+        ("cohere2", {}, {"rotary_pct": 1.0}),
+        ("minimax_m2", {"head_dim": 64}, {"rotary_dim": 64}),
+        ("mimo_v2_flash", {"head_dim": 64, "num_hidden_layers": 4}, {"swa_head_dim": 64}),
+        ("llama", {"rope_parameters": YARN}, {"original_max_position_embeddings": 64}),
+    ],
+)
+def test_what_transformers_no_longer_writes_is_completed(
+    tmp_path: Path, family: str, settings: dict[str, Any], wanted: dict[str, Any]
+) -> None:
+    AutoConfig.for_model(family, **settings).save_pretrained(tmp_path)
+    found = read_hparams(CONVERSION, tmp_path)
+    assert {key: found[key] for key in wanted} == wanted

@@ -1,0 +1,263 @@
+"""A small random model of the same architecture: what llama.cpp computes differently shows before the training.
+
+Widths, experts and the vocabulary are small; the size of a head, positions, norms, multipliers and the kinds of layers
+are those of the model. Its answers in transformers and in llama.cpp have to be the same. `divergence` runs in a process
+of its own.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+from transformers import AutoConfig
+
+from framework.api import auto_class, summarize_error
+from framework_plugins.exports.export_folder import TOKENIZER, write_json
+from framework_plugins.exports.gguf.convert.model import convert
+from framework_plugins.exports.llama.model import Llama
+from framework_plugins.exports.parity.agreement import log_softmax
+
+VOCABULARY, RESERVED = 512, 32
+"""Tokens of a twin, and how many of the last ones stand for images and the like."""
+TOKENS = 192
+"""Length of the row that both read."""
+WINDOW = 32
+"""A sliding window that this row leaves, if the rows of the training leave that of the model."""
+BOUND = 1e-4
+ALLOWANCE = 20.0
+"""Median divergence of a position in nats, and by how much it may exceed that of a rounding to fp16: llama.cpp's
+activations have tables in fp16. Of families that agree it is 1e-8 to 2e-5, and of a wrong rope above 1e-2."""
+LARGEST = 60_000_000
+"""Parameters of a twin: a larger one would take longer than seconds."""
+SHALLOW = 6
+"""Layers of a twin, or more if it takes more to see each kind."""
+EXPERTS = 8
+WIDTH = 256
+"""Features of a twin whose heads do not give their number."""
+SHARED_HEADS = ("num_key_value_heads", "num_kv_heads")
+EMBEDDING, SPREAD = 0.02, 3.0
+"""Standard deviations of the numbers of an embedding, and of the logits that are compared."""
+SMALL = {
+    "vocab_size|vocab_size_per_layer_input": VOCABULARY,
+    "intermediate_size|intermediate_size_mlp|ffn_hidden_size|ffn_dim|n_inner|ffn_config": 384,
+    r"moe_intermediate_size|expert_ffn_hidden_size|(moe_)?shared_(expert_)?intermediate_size": 96,
+    "num_experts|num_local_experts|n_routed_experts|moe_num_experts": EXPERTS,
+    "num_experts_per_tok|moe_topk|moe_k|top_k_experts": 2,
+    "n_group": 2,
+    "topk_group": 1,
+    "q_lora_rank": 96,
+    "kv_lora_rank": 64,
+}
+"""Sizes of a twin by the names of settings; a smaller one stays."""
+LAYER_COUNTS = ("num_hidden_layers", "depth", "encoder_layers", "num_layers", "num_global_layers")
+TOKEN_ID = re.compile(r".*token_(id|ids|index)")
+LAYER_NUMBERS = re.compile(r".*(layer|idx|indices).*")
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """How far llama.cpp is from transformers.
+
+    Attributes:
+        nats: the median divergence of a position; None if there is no such model.
+        rounding: that of the same weights, rounded to fp16, in transformers.
+        reason: why there is no such model.
+    """
+
+    nats: float | None
+    rounding: float = 0.0
+    reason: str = ""
+
+    @property
+    def differs(self) -> bool:
+        """Whether llama.cpp computes something else, and not only with other roundings."""
+        return self.nats is not None and not self.nats <= max(BOUND, ALLOWANCE * self.rounding)
+
+
+def divergence(folder: str, scratch: str, longest: int, *, tree: str | None, trust: bool) -> Divergence:
+    """Compare a twin of the model in a folder; if it differs, also one with as many layers as the model, which decides.
+
+    Args:
+        folder: of the model: its config.json is read.
+        scratch: an empty folder for files.
+        longest: tokens of the longest row of the training.
+        tree: the source tree of llama.cpp that converts; None: AutoRound's copy.
+        trust: run Python code of the folder.
+    """
+    found = Divergence(None)
+    for deep in (False, True):
+        place = Path(scratch, "deep" if deep else "shallow")
+        try:
+            model = make_twin(Path(folder), longest, deep=deep, trust=trust)
+            if model is None:
+                return Divergence(None, reason=f"one has more than {LARGEST:,} parameters")
+            found = _compare(model, place, tree)
+        except Exception as error:  # noqa: BLE001 - of other libraries, for a config that nobody published
+            found = Divergence(None, reason=summarize_error(error))
+        if found.nats is not None and not found.differs:
+            break
+    return found
+
+
+def _compare(model: Any, place: Path, tree: str | None) -> Divergence:
+    expected = logits(model)
+    model.save_pretrained(place)
+    # Some converters count tokens here.
+    write_json(place / TOKENIZER, {"model": {"vocab": {str(n): n for n in range(VOCABULARY)}}, "added_tokens": []})
+    file = place / "model.gguf"
+    convert(str(place), str(file), "f32", "twin", tree, twin=True)
+    with Llama(file, n_ctx=2 * TOKENS, threads=1) as llama:
+        answers = llama.logits(row())
+    for weight in model.parameters():
+        weight.data = weight.data.half().float()
+    return Divergence(_median(expected, answers), _median(expected, logits(model)))
+
+
+def _median(expected: NDArray[np.float32], answers: NDArray[np.float32]) -> float:
+    """Return the median divergence of a position, in nats.
+
+    Multipliers make the logits of some families so large, or so small, that nothing shows in the probabilities.
+    """
+    some = (each[:, : expected.shape[1]] * (SPREAD / expected.std()) for each in (expected, answers))
+    log_p, log_q = (log_softmax(each) for each in some)
+    return float(np.median((np.exp(log_p) * (log_p - log_q)).sum(-1)))
+
+
+def make_twin(folder: Path, longest: int, *, deep: bool, trust: bool) -> Any:
+    """Return a random small model of the config.json in a folder; None if it would not be small.
+
+    Args:
+        folder: of the model.
+        longest: tokens of the longest row of the training.
+        deep: with as many layers as the model, since llama.cpp knows some families by that number.
+        trust: run Python code of the folder.
+
+    Raises:
+        Exception: the class takes no such sizes.
+    """
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
+    text = config.get_text_config()
+    _shrink(text, longest)
+    if not deep:
+        _cut(text)
+    for name in config.sub_configs:
+        if (part := getattr(config, name, None)) is not None and part is not text:
+            for count in LAYER_COUNTS:
+                if isinstance(getattr(part, count, None), int):
+                    setattr(part, count, 1)
+    _move_tokens(config)
+    _move_tokens(text)
+    config = type(config).from_dict(config.to_dict())
+    kind = auto_class(transformers, config.to_dict())
+    with torch.device("meta"):
+        parameters = sum(weight.numel() for weight in kind.from_config(config, trust_remote_code=trust).parameters())
+    if parameters > LARGEST:
+        return None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = kind.from_config(config, dtype=torch.float32, attn_implementation="eager", trust_remote_code=trust)
+        _draw(model)
+    return model.eval()
+
+
+def row() -> list[int]:
+    """Return the token ids that a twin reads."""
+    drawn = np.random.default_rng(0).integers(RESERVED, VOCABULARY - RESERVED, TOKENS)
+    return [int(number) for number in drawn]
+
+
+def logits(model: Any) -> NDArray[np.float32]:
+    """Return the logits of a twin after each token of the row."""
+    with torch.no_grad():
+        found: NDArray[np.float32] = model(input_ids=torch.tensor([row()]), use_cache=False).logits[0].float().numpy()
+    return found
+
+
+def _shrink(text: Any, longest: int) -> None:
+    small = _shrink_heads(text) if getattr(text, "num_attention_heads", None) else WIDTH
+    text.hidden_size = small
+    for name, value in [*text.to_dict().items()]:
+        if not isinstance(value, int) or isinstance(value, bool):
+            continue
+        for pattern, most in SMALL.items():
+            if re.fullmatch(pattern, name):
+                setattr(text, name, min(value, most))
+    if expand := getattr(text, "expand", None):  # Mamba: the states are as wide as the layers make them
+        text.intermediate_size = int(expand * small)
+        if getattr(text, "num_heads", None):
+            text.num_heads = text.intermediate_size // text.head_dim
+    keys, values = (getattr(text, f"linear_num_{part}_heads", None) for part in ("key", "value"))
+    if keys and values:
+        text.linear_num_key_heads = min(keys, 2)
+        text.linear_num_value_heads = text.linear_num_key_heads * min(values // keys, 2)
+    wide, states = getattr(text, "mamba_expand", None), getattr(text, "mamba_d_head", None)
+    if wide and isinstance(states, int):
+        text.mamba_n_heads = wide * small // states
+    window = getattr(text, "sliding_window", None)
+    if window and getattr(text, "use_sliding_window", True) and longest > window:
+        text.sliding_window = min(window, WINDOW)
+
+
+def _shrink_heads(text: Any) -> int:
+    """Leave few heads, shared as before, and return the width that goes with them."""
+    heads, hidden = text.num_attention_heads, text.hidden_size
+    name = next((name for name in SHARED_HEADS if getattr(text, name, None)), "")
+    shared = getattr(text, name) if name else heads
+    width = getattr(text, "head_dim", None) or hidden // heads
+    few = min(shared, 2)
+    text.num_attention_heads = few * min(heads // shared, 2)
+    if name:
+        setattr(text, name, few)
+    inner = text.num_attention_heads * width
+    if hidden == heads * width:
+        return int(inner)
+    return WIDTH if inner != WIDTH else WIDTH + 64
+
+
+def _cut(text: Any) -> None:
+    """Leave the first layers: those up to the first of the last kind, and one more."""
+    every = text.num_hidden_layers
+    lists = {name: value for name, value in text.to_dict().items() if isinstance(value, list) and len(value) == every}
+    kinds = [repr([value[number] for value in lists.values()]) for number in range(every)]
+    seen = 1 + max(kinds.index(kind) for kind in kinds)
+    dense = getattr(text, "first_k_dense_replace", None) or 0
+    depth = min(every, max(SHALLOW, seen + 1, dense + 2))
+    numbers = {
+        name: [number for number in value if number < depth]
+        for name, value in text.to_dict().items()
+        if name not in lists
+        and isinstance(value, list)
+        and LAYER_NUMBERS.fullmatch(name)
+        and all(isinstance(number, int) and 0 <= number < every for number in value)
+    }
+    for name, value in ({name: value[:depth] for name, value in lists.items()} | numbers).items():
+        setattr(text, name, value)
+    text.num_hidden_layers = depth
+
+
+def _move_tokens(config: Any) -> None:
+    """Give tokens with a meaning ids that the row does not have."""
+    for number, (name, value) in enumerate([*config.to_dict().items()]):
+        if TOKEN_ID.fullmatch(name) and value is not None:
+            setattr(config, name, (VOCABULARY - 1 - number % RESERVED) if "image" in name or "audio" in name else 1)
+
+
+def _draw(model: Any) -> None:
+    """Give matrices numbers that make answers differ, and all others a little noise; embeddings stay small."""
+    for module in model.modules():
+        for weight in module.parameters(recurse=False):
+            noise = torch.randn_like(weight)
+            if isinstance(module, torch.nn.Embedding):
+                weight.data = EMBEDDING * noise
+            elif weight.dim() > 1 and weight is not model.get_input_embeddings().weight:
+                weight.data = noise / math.sqrt(weight.shape[-1])
+            elif weight.dim() == 1:
+                weight.data += 0.1 * noise
