@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.component import GROUPS
-from framework.api.fields import fields
+from framework.api.fields import as_text, fields
 from framework.api.protocols.sources import Start, StartsFromAdapter
 from framework.api.schema import (
     Affects,
@@ -29,6 +29,7 @@ from framework.api.schema import (
 from framework.api.selection import Selection, affecting
 from framework.util.errors import FrameworkError
 from framework.util.guard import Guard, short_repr, try_out
+from framework.util.redact import redact
 
 __all__ = [
     "CHECKPOINT",
@@ -243,6 +244,25 @@ class Plan:
         cost: PassCost = self.method.config.cost()
         reference = self.loss.config.needs_reference and not self.method.config.own_objective
         return dataclasses.replace(cost, more_forwards=cost.more_forwards + reference)
+
+    @property
+    def method_line(self) -> str:
+        """Say what is learned: the method, the settings that say most of it or were changed, and a loss that it uses.
+
+        Empty for supervised fine-tuning with the loss that a run has if nothing is chosen.
+        """
+        config = self.method.config
+        defaults = {field.name: field.default for field in fields(self.method.component.schema)}
+        values = {name: getattr(config, name) for name in defaults}
+        words = [
+            f"{name}={as_text(value)}"
+            for name, value in values.items()
+            if name in config.described or value != defaults[name]
+        ]
+        if not config.own_objective and not self.loss.config.plain:
+            words.append(f"loss={self.loss.component.name}")
+        special = words or config.own_objective or config.samples or config.texts
+        return str(redact(" ".join([self.method.component.name, *words]))) if special else ""
 
     @property
     def judging(self) -> Judging:

@@ -197,6 +197,9 @@ class QuantizationConfig:
 class AdapterConfig:
     """Which weights are trained."""
 
+    trains_all: ClassVar[bool] = False
+    """Whether it trains all weights of the model, and adds none."""
+
     def starts_from(self) -> str:
         """Return the trained adapter that the training starts from, as the user names it; empty for a new adapter."""
         return ""
@@ -270,7 +273,7 @@ class PassCost:
         rows: rows in a group.
         more_forwards: forward passes of each row without gradients, such as those of a reference.
         rollout_tokens: tokens that are generated for a group.
-        asks_base: whether each step asks the base, its adapter switched off, since the answers come with the step.
+        asks_base: whether each step asks the model that the training starts from, since the answers come with the step.
         iterations: optimizer steps on the rows of a step, before those of another one come.
         apart: whether rows of a group may go through passes of their own.
     """
@@ -324,6 +327,10 @@ class MethodConfig:
     """Whether it brings its objective, so that `loss=` chooses nothing."""
     adapter_rates: ClassVar[Rates] = Rates(2e-5, 1e-3, 2e-4)
     full_rates: ClassVar[Rates] = Rates(0.0, 1e-4, 2e-5)
+    epochs: ClassVar[float | None] = None
+    """Passes over the rows that suit it. Then it also brings the learning rate that suits it; what is set wins."""
+    described: ClassVar[tuple[str, ...]] = ()
+    """Its settings that say what a training is: they are shown at its beginning and in its report."""
     health_rules: ClassVar[frozenset[str] | None] = None
     """The rules of `health` that suit its losses; None for all."""
     samples: ClassVar[bool] = False
@@ -332,6 +339,11 @@ class MethodConfig:
     texts: ClassVar[bool] = False
     """Whether it learns plain texts: long ones are cut at `trainer.max_seq_length`, several fill a block of this length
     together, and the verdict goes by the perplexity of those that are held out."""
+
+    def training_defaults(self, adapter: AdapterConfig) -> Mapping[str, float]:
+        """Return the settings of the trainer that it brings, for a run that sets none."""
+        rates = self.full_rates if adapter.trains_all else self.adapter_rates
+        return {} if self.epochs is None else {"learning_rate": rates.usual, "num_train_epochs": self.epochs}
 
     def cost(self) -> PassCost:
         """Return what a group takes."""
@@ -428,10 +440,12 @@ class TrainerConfig:
 
     # Not of `base`: what is about learning.
     learning_rate: Annotated[float, Interval(gt=0, le=1), ~Affects.base] = 2e-4
-    """Peak learning rate. 2e-4 suits LoRA; full fine-tuning needs about a tenth of it."""
+    """Peak learning rate. 2e-4 suits LoRA; full fine-tuning needs about a tenth of it. Methods of preferences and
+    rewards bring a lower one, which counts if none is set."""
     # No training reaches the upper bounds; a number without one would be written with a hundred digits.
     num_train_epochs: Annotated[float, Interval(gt=0, le=1_000_000), ~Affects.base] = 3.0
-    """Passes over the training rows; `max_steps` overrides it."""
+    """Passes over the training rows; `max_steps` overrides it. Methods of preferences and rewards bring 1, which counts
+    if none is set."""
     max_steps: Annotated[int | None, Interval(gt=0, le=1_000_000_000), ~Affects.base] = None
     """Stop after this many optimizer steps."""
     per_device_train_batch_size: Annotated[int, Gt(0), ~Affects.resume] = 2

@@ -214,6 +214,8 @@ def unknown_key(
         return f"unknown key '{key}': {parent}={option} does not have it. It belongs to {ways}: choose that too."
     if equivalent := equivalent_of(name, value):
         return f"unknown key '{key}': {equivalent.sentence(value=value)}."
+    if name not in names and (elsewhere := _elsewhere(name, parent, value)):
+        return f"unknown key '{key}': {elsewhere}."
     unused = {each for each, why in refusals.items() if why.startswith(UNUSED)}
     close = nearest(name, [*names, *(refusals.keys() - unused)])
     hint = f" Did you mean '{parent}.{close[0]}'?".replace("'.", "'") if close else ""
@@ -231,6 +233,26 @@ def unknown_key(
     if hint and len(valid) > KEYS_LISTED and parent in GROUPS and option:
         return f"unknown key '{key}'.{hint} `{this_program()} plugins {parent} {option}` lists all {len(valid)} keys."
     return f"unknown key '{key}'.{hint} Valid{place}: {', '.join(valid) or 'nothing to set'}."
+
+
+def _elsewhere(name: str, beside: str, value: Any) -> str:
+    """Say which options have a setting of this name, or know what it is here; empty if none does."""
+    found: dict[str, list[str]] = {}
+    for group in GROUPS.keys() - {beside.partition(".")[0]}:
+        if options := _options_with(group, name):
+            found[group] = options
+    if len(found) == 1:
+        ((group, options),) = found.items()
+        place = f"{group}.{{}}.{name}" if GROUPS[group].several else f"{group}.{name}"
+        typed = f"{place.format(options[0])}={'…' if value is None else as_text(value)}"
+        return f"it is {typed} here, a setting of {group}={'|'.join(options)}"
+    if found:
+        return ""
+    for group in GROUPS:
+        for component in current().plugins.components(group).values():
+            if name in (known := instead(component.schema)):
+                return f"{name} {known[name]}"
+    return ""
 
 
 def _typed(now: Mapping[str, Any], value: Any) -> str:

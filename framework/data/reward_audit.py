@@ -399,8 +399,8 @@ def _level(probe: Probe, full: float | None) -> float | None:
 
 
 def _pays_length(probe: Probe) -> bool:
-    lengths = probe.of(LONG)
-    return lengths[-1] - lengths[0] > NEAR * probe.spread
+    lengths = probe.of(LONG)  # an answer may have no number
+    return len(lengths) > 1 and lengths[-1] - lengths[0] > NEAR * probe.spread
 
 
 def _centred(values: Sequence[float | None], sizes: Sequence[int]) -> list[float | None]:

@@ -88,7 +88,7 @@ def _parts(shape: Shape, settings: MemorySettings) -> dict[str, float]:
     width = terms.trained_bytes(settings)
     process = {"libraries": settings.process} if settings.process else {}
     adapter = {} if settings.full else {"adapter": trained * width}
-    adapter |= {"frozen adapter": settings.frozen} if settings.frozen else {}
+    adapter |= {"frozen weights": settings.frozen} if settings.frozen else {}
     base = {name: size / settings.pieces for name, size in terms.base_weights(shape, settings).items()}
     states = {"gradients": trained * width, "optimizer": terms.optimizer_states(shape, settings) / settings.pieces}
     buckets = terms.buckets(shape, settings)

@@ -57,7 +57,8 @@ class MemorySettings:
         adapted_experts: whether experts that are one tensor have LoRA too.
         trained_width: bytes of a weight of the adapter and of its gradient.
         trained: trained parameters if they are known; 0: counted from rank and targets.
-        frozen: bytes of weights beside the base that are not trained: those of a frozen adapter.
+        frozen: bytes of weights beside the base that are not trained: those of a frozen adapter, or of a start that is
+            compared with.
         patched: whether single rows of embedding and head are trained: each pass makes copies of the matrices.
         weights: how the base weights are stored.
         double_quant: whether NF4's constants are quantized too.

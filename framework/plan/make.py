@@ -22,8 +22,9 @@ from framework.api.schema import FailOn, PlanConfig, Stage
 from framework.api.selection import Selection, as_plain
 from framework.api.text.overrides import override_key
 from framework.config.check import code_problems, problems
+from framework.config.compose import config_loader
 from framework.config.problem import Problem
-from framework.config.sources import refusal
+from framework.config.sources import read_value_sources, refusal
 from framework.hooks.local_file import is_loaded
 from framework.hooks.manager import Plugins
 from framework.hooks.session import current
@@ -97,6 +98,7 @@ def check_model(plan: Plan, config: Mapping[str, Any]) -> None:
 
 def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], plugins: Plugins) -> Plan:
     _take_settings_of_start(config, overrides, plugins)
+    _take_defaults_of_method(config, overrides, plugins)
     chosen: dict[str, Any] = {}
     for group in GROUPS.values():
         node = config[group.name]
@@ -142,6 +144,20 @@ def _take_settings_of_start(config: DictConfig, overrides: tuple[str, ...], plug
         for name, value in start.settings.items() if not start.merged else ():
             if f"adapter.{name}" not in given and getattr(chosen.config, name) == getattr(defaults, name):
                 config.adapter[name] = value
+
+
+def _take_defaults_of_method(config: DictConfig, overrides: tuple[str, ...], plugins: Plugins) -> None:
+    """Let settings of the trainer that nobody set be those that suit the method."""
+    method, adapter, trainer = (plugins.selection_of(config[group]) for group in ("method", "adapter", "trainer"))
+    defaults, brought = trainer.component.schema(), method.config.training_defaults(adapter.config)
+    unset = [name for name, value in brought.items() if getattr(defaults, name) == config.trainer[name] != value]
+    if not unset:
+        return
+    with config_loader() as loader:  # a file may set what the default is
+        where = read_value_sources(loader, overrides).where
+    for name in unset:
+        if not where(f"trainer.{name}"):
+            config.trainer[name] = brought[name]
 
 
 def _plain(config: DictConfig) -> Mapping[str, Any]:

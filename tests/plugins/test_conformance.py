@@ -471,7 +471,12 @@ class TestGrpo(MethodSuite):
         )
         for start, size, advantage in ((3, 6, 1.2), (50, 9, -0.7), (90, 7, 0.3))
     ]
-    refused: ClassVar = [(Example((), "none"), "")]
+    refused: ClassVar = [
+        (Example((), "none"), "asks nothing"),
+        (Example((), "text", text="A text."), "is plain text, and method=grpo draws answers to questions"),
+        (Example((Message("system", "Be brief."),), "chatml"), "asks nothing"),
+        (replace(SINGLE, messages=(CONTEXT, Message("assistant", "So", learned=False))), "leave this turn out"),
+    ]
 
 
 class TestCrossEntropy(LossSuite):

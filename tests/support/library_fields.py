@@ -1,9 +1,10 @@
-"""Writes the fields of TRL's SFTConfig and peft's LoraConfig as they are installed.
+"""Writes the fields of TRL's SFTConfig and peft's LoraConfig as they are installed, and a page on those of methods.
 
-    python tests/support/library_fields.py
+    python -m tests.support.library_fields
 
 A file for each version, `plugins/framework_plugins/hf/settings/fields/LIBRARY-VERSION.json`. Run it in each tested
-set of versions; a test compares the file of the installed one with what the libraries say.
+set of versions; a test compares the file of the installed one with what the libraries say. The page is
+docs/reference/trl-fields.md: what each field of TRL's DPOConfig, KTOConfig, GRPOConfig, CPOConfig and ORPOConfig is.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+KEY = re.compile(r"[a-z_]+(?:\.[A-Za-z_]+)+(?:=[^\s,]+)?|^[a-z_]+$|\b[a-z_]+=[^\s,]+")
+"""A setting in a sentence."""
+PAGE = Path(__file__).resolve().parents[2] / "docs/reference/trl-fields.md"
 FOLDER = Path(__file__).resolve().parents[2] / "plugins/framework_plugins/hf/settings/fields"
 
 
@@ -28,6 +32,88 @@ def tables() -> dict[str, dict[str, Any]]:
         f"trl-{version('trl')}.json": _table(SFTConfig, "trl", "transformers"),
         f"peft-{version('peft')}.json": _table(LoraConfig, "peft"),
     }
+
+
+def methods() -> dict[str, tuple[Any, Any]]:
+    """Return TRL's config of each method, and ours, by the name of TRL's."""
+    from trl import DPOConfig, GRPOConfig, KTOConfig
+    from trl.experimental.cpo import CPOConfig
+    from trl.experimental.orpo import ORPOConfig
+
+    from framework_plugins.methods import config
+
+    theirs = DPOConfig, KTOConfig, GRPOConfig, CPOConfig, ORPOConfig
+    ours = config.DpoConfig, config.KtoConfig, config.GrpoConfig, config.CpoConfig, config.OrpoConfig
+    return {each.__name__: (each, own) for each, own in zip(theirs, ours, strict=True)}
+
+
+def answer(name: str, ours: Any) -> str:
+    """Say what a field of TRL's config of a method is here; empty if nothing does."""
+    from framework_plugins.hf.settings.library_fields import SFT_INSTEAD
+    from framework_plugins.methods.trl_fields import INSTEAD
+
+    if name in {field.name for field in dataclasses.fields(ours)}:
+        return f"is called method.{name} here"
+    if name == "simpo_gamma" or name not in {*SFT_INSTEAD.own}:
+        return INSTEAD.get(name, "")
+    return SFT_INSTEAD.own[name]
+
+
+def page() -> str:
+    """Return the page of the fields of TRL's configs of methods."""
+    from trl import SFTConfig
+
+    common = {field.name: _about(field)["default"] for field in dataclasses.fields(SFTConfig) if field.init}
+    lines = [
+        "# Fields of TRL's configs",
+        "",
+        "What each field of DPOConfig, KTOConfig, GRPOConfig, CPOConfig and ORPOConfig is here, and both defaults.",
+        f"`python -m tests.support.library_fields` writes it, from TRL {version('trl')}; a test fails if TRL has",
+        "a field that is not answered. Typing a field, such as `trainer.beta=0.1`, names the setting.",
+    ]
+    shared: dict[str, str] = {}
+    for title, (theirs, ours) in methods().items():
+        lines += ["", f"## {title}", "", "| field | here | default of TRL | default here |", "|---|---|---|---|"]
+        for field in (each for each in dataclasses.fields(theirs) if each.init):
+            default, said = _about(field)["default"], answer(field.name, ours)
+            if "method." not in said and common.get(field.name, field) == default:
+                shared[field.name] = said
+                continue
+            own = _own_default(field.name, said, ours)
+            lines.append(f"| `{field.name}` | {_here(said)} | {_shown(default)} | {own} |")
+    lines += ["", "## Fields of all of them", "", "These are in SFTConfig too, with the same default.", ""]
+    lines += ["| field | here |", "|---|---|"]
+    lines += [f"| `{name}` | {_here(shared[name])} |" for name in sorted(shared)]
+    return "\n".join(lines) + "\n"
+
+
+def _here(said: str) -> str:
+    """Return an answer as a cell: the setting, or why there is none."""
+    for words in ("is called ", "is "):
+        if said.startswith(words) and said.endswith(" here"):
+            return KEY.sub(r"`\g<0>`", said.removeprefix(words).removesuffix(" here").rstrip(","))
+    return said.replace("is not used here: ", "not offered: ")
+
+
+def _own_default(name: str, said: str, ours: Any) -> str:
+    """Return the default of the setting that a field is."""
+    from framework_plugins.hf.settings.config import HFTrainerConfig
+
+    found = re.search(r"(method|trainer)\.(\w+)", said)
+    if not found or said.startswith("is not used"):
+        return ""
+    schema = ours if found[1] == "method" else HFTrainerConfig
+    field = next((each for each in dataclasses.fields(schema) if each.name == found[2]), None)
+    if field is None:
+        return ""
+    if name == "learning_rate":
+        return f"{ours.adapter_rates.usual:g}, with `adapter=full` {ours.full_rates.usual:g}"
+    return _shown(_plain(field.default if field.default is not dataclasses.MISSING else _made(field.default_factory)))
+
+
+def _shown(value: Any) -> str:
+    values = [_plain(each) for each in value] if isinstance(value, list) else value
+    return f"`{json.dumps(values)}`"
 
 
 def text(table: dict[str, Any]) -> str:
@@ -83,3 +169,4 @@ if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     for name, table in tables().items():
         (FOLDER / name).write_text(text(table), encoding="utf-8")
+    PAGE.write_text(page(), encoding="utf-8")

@@ -25,7 +25,7 @@ BEYOND = {
     TRL: {
         "`SFTTrainer(…).train()`": "a run: it evaluates, trains, evaluates again, and compares",
         "`DPOTrainer`, `KTOTrainer`, `CPOTrainer`, `ORPOTrainer`, `GRPOTrainer`": "`method=dpo`, `kto`, `cpo`, `orpo`, "
-        "`grpo`",
+        "`grpo`; [every field of their configs](../reference/trl-fields.md)",
         "other fields of `SFTConfig`": "under their own names in `trainer.args`, or refused with the reason",
     },
 }

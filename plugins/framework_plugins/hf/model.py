@@ -486,7 +486,8 @@ class HFModel:
         plan, own = self.plan, self.method.objective
         name = f"loss={plan.loss.component.name}" if own is None else f"method={plan.method.component.name}"
         plain = own is None and plan.loss.config.plain
-        return CheckedObjective(own or plan.loss.create(), name, self.vocabulary, plain)
+        longest = plan.training.max_seq_length
+        return CheckedObjective(own or plan.loss.create(), name, self.vocabulary, plain, longest)
 
     def validate(self, validation: Sequence[TokenGroup], run: TrainRun) -> Validation:
         """Measure during a training; see `training.validate`."""

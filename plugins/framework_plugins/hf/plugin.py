@@ -102,11 +102,6 @@ def _sampling_problems(plan: Plan) -> Iterable[str]:
             f"method={name} draws answers in each process on its own, and launch={plan.launch.component.name} has all "
             "of them compute each token together: set launch=ddp or launch=single"
         )
-    if plan.cost.asks_base and (begins := _start_beside_base(plan.adapter.config)):
-        yield (
-            f"method={name} with beta compares with the base, its adapter switched off, and {begins} starts the "
-            "training from something else: set method.beta=0, or merge that adapter first, exporter=[merged]"
-        )
 
 
 def _start_beside_base(adapter: Any) -> str:

@@ -6,10 +6,8 @@ Known as rejection sampling; the training itself is the one of `method=sft`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
 
-from framework import FrameworkError, Plan
+from framework import Plan
 from framework.api import (
     VS_RANDOM,
     Answer,
@@ -24,8 +22,9 @@ from framework.api import (
     difference,
     number,
 )
-from framework.api.training import Generator, Objective, Role, TokenGroup, is_prompt
+from framework.api.training import Generator, Objective, Role, TokenGroup
 from framework_plugins.methods.config import BestOfNConfig
+from framework_plugins.methods.questions import check_question, question_of
 
 
 class BestOfN:
@@ -38,16 +37,11 @@ class BestOfN:
 
     def check(self, example: Example) -> None:
         """Refuse a row that asks nothing."""
-        turns = _asked(example)
-        if not turns or turns[-1].role not in {"user", "tool"}:
-            raise FrameworkError(
-                "asks nothing, and method=best_of_n draws answers to questions: the last turn before the answer has to "
-                "be the user's"
-            )
+        check_question(example, "best_of_n")
 
     def conversations(self, example: Example) -> Sequence[tuple[Role, Example]]:
         """Return the question; the answer of a row is what rewards compare with."""
-        return ((Role.prompt, replace(example, messages=_asked(example), rejected=())),)
+        return ((Role.prompt, question_of(example)),)
 
     def measures(self, model: Model, groups: Sequence[TokenGroup]) -> Mapping[str, Measure]:
         """Measure nothing else: questions have no loss."""
@@ -61,10 +55,6 @@ class BestOfN:
     def choose(self, rewards: Sequence[float]) -> int | None:
         """Choose the first with the highest reward."""
         return max(range(len(rewards)), key=rewards.__getitem__)
-
-
-def _asked(example: Example) -> tuple[Any, ...]:
-    return example.messages if is_prompt(example) else example.messages[:-1]
 
 
 def choosing(plan: Plan, results: Results) -> Iterator[Concern]:

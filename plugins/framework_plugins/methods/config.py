@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Annotated, ClassVar
@@ -12,6 +12,7 @@ from annotated_types import Ge, Gt, Interval
 
 from framework.api import Affects, NamesCode
 from framework.api.training import LossConfig, MethodConfig, PassCost, Rates, Role, SamplingParams
+from framework_plugins.methods.trl_fields import INSTEAD
 
 LABEL = "desirable"
 """The fact of a row of `method=kto`: 1 for a good answer, 0 for a bad one."""
@@ -38,6 +39,7 @@ class SftConfig(MethodConfig):
 class SamplingConfig(MethodConfig):
     """What methods have in common that learn from answers of the model itself."""
 
+    instead: ClassVar[Mapping[str, str]] = INSTEAD
     roles: ClassVar[tuple[Role, ...]] = (Role.prompt, Role.answer)
     samples: ClassVar[bool] = True
     num_generations: Annotated[int, Interval(ge=2, le=1024), OF_LOSS] = 8
@@ -81,7 +83,10 @@ class BestOfNConfig(SamplingConfig):
 class PreferenceConfig(MethodConfig):
     """What methods of preferences have in common."""
 
+    instead: ClassVar[Mapping[str, str]] = INSTEAD
     own_objective: ClassVar[bool] = True
+    epochs: ClassVar[float | None] = 1.0
+    described: ClassVar[tuple[str, ...]] = ("beta", "loss_type")
     adapter_rates: ClassVar[Rates] = Rates(1e-6, 2e-4, 2e-5)
     full_rates: ClassVar[Rates] = Rates(0.0, 1e-5, 1e-6)
     health_rules: ClassVar[frozenset[str] | None] = frozenset({"nan", "exploding_gradient"})
@@ -128,6 +133,13 @@ SMOOTHED = (DpoLoss.exo_pair, DpoLoss.robust, *sorted(ACROSS_PAIRS, key=lambda k
 """Losses that read `label_smoothing`."""
 
 
+OF_DIVERGENCE = (
+    DpoLoss.sigmoid, DpoLoss.sigmoid_norm, DpoLoss.hinge, DpoLoss.ipo, DpoLoss.exo_pair, DpoLoss.robust,
+    DpoLoss.discopop, DpoLoss.sft,
+)  # fmt: skip
+"""Losses that `f_divergence_type` may be combined with: those that read it, and the one beside them."""
+
+
 class Divergence(Enum):
     """What keeps the model near its reference."""
 
@@ -170,8 +182,16 @@ class DpoConfig(PairConfig):
         given = f"method.loss_type=[{','.join(kind.value for kind in kinds)}]"
         if not kinds or len({*kinds}) < len(kinds):
             yield f"{given}: name each loss once, and at least one"
-        if weights is not None and (len(weights) != len(kinds) or not 0 < sum(weights) < math.inf or min(weights) < 0):
+        fit = weights is None or (
+            len(weights) == len(kinds) and any(weights) and all(0 <= w < math.inf for w in weights)
+        )
+        if not fit:
             yield f"method.loss_weights={weights}: give a weight of 0 or more for each loss of {given}, not 0 for all"
+        if self.f_divergence_type is not Divergence.reverse_kl and (blind := [*{*kinds} - {*OF_DIVERGENCE}]):
+            yield (
+                f"method.f_divergence_type={self.f_divergence_type.value} has no effect with method.loss_type="
+                f"[{blind[0].value}]: leave it out, or choose {', '.join(kind.value for kind in OF_DIVERGENCE)}"
+            )
         if DpoLoss.exo_pair in kinds and not self.label_smoothing:
             yield f"{given}: exo_pair takes the logarithm of method.label_smoothing: set it above 0, such as 0.001"
         if self.label_smoothing and not {*SMOOTHED} & {*kinds}:
@@ -303,6 +323,8 @@ class GrpoConfig(SamplingConfig):
     """
 
     own_objective: ClassVar[bool] = True
+    epochs: ClassVar[float | None] = 1.0
+    described: ClassVar[tuple[str, ...]] = ("beta", "loss_type", "num_generations")
     adapter_rates: ClassVar[Rates] = Rates(1e-7, 1e-3, 1e-5)
     full_rates: ClassVar[Rates] = Rates(0.0, 1e-5, 1e-6)
     health_rules: ClassVar[frozenset[str] | None] = frozenset({"nan", "exploding_gradient"})

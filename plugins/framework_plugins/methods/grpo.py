@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -50,8 +49,6 @@ from framework.api.training import (
     Sampled,
     TokenGroup,
     TokenScores,
-    check_answered,
-    is_prompt,
 )
 from framework_plugins.methods.config import (
     ADVANTAGE,
@@ -62,6 +59,7 @@ from framework_plugins.methods.config import (
     ImportanceLevel,
     ScaleRewards,
 )
+from framework_plugins.methods.questions import check_question, question_of
 
 Tensor = torch.Tensor
 LEAST_STD = 1e-4
@@ -108,13 +106,11 @@ class Grpo:
 
     def check(self, example: Example) -> None:
         """Take a question, with an answer to compare with or without one."""
-        if not is_prompt(example):
-            check_answered(example)
+        check_question(example, "grpo")
 
     def conversations(self, example: Example) -> Sequence[tuple[Role, Example]]:
         """Return the question: the answers are made while the model trains."""
-        asks = example if is_prompt(example) else replace(example, messages=example.messages[:-1], rejected=())
-        return ((Role.prompt, asks),)
+        return ((Role.prompt, question_of(example)),)
 
     def groups(
         self, step: int, prompts: Sequence[Prompt], generate: Generator, reward: Rewarder
@@ -175,11 +171,14 @@ class Grpo:
             logged[DRAW_DIFFERENCE] = (old.detach() - _array(group, DRAWN_LOG_PROBS, now)).abs()
         if reference is not None:
             apart = reference - now
-            divergence = apart.exp() - apart - 1
+            divergence = (apart.exp() - apart - 1) * ratio
             logged["kl"] = divergence.detach()
-            losses = losses + config.beta * divergence * ratio
+            losses = losses + config.beta * divergence
+        number = group.facts[TOKENS]
+        if config.importance_sampling_level is ImportanceLevel.sequence:  # one ratio, of the answer
+            clipped, number = {name: value[:1] for name, value in clipped.items()}, group.facts[ANSWERS]
         # Answers without an advantage are never clipped, and count.
-        for some, count in ((clipped, group.facts[TOKENS]), (logged, tokens)):
+        for some, count in ((clipped, number), (logged, tokens)):
             for name, value in some.items():
                 means[name] = means.get(name, 0.0) + value.to(now.dtype).sum() / count
         return losses

@@ -314,6 +314,8 @@ def _pieces(pieces: Sequence[Piece]) -> list[tuple[str, bool]]:
 def _options(plan: Plan) -> dict[str, str]:
     """Name the chosen options."""
     single = {name: getattr(plan, name).component.name for name in ("quantization", "adapter", "data", "format")}
+    if plan.method_line:
+        single["method"] = plan.method_line
     return {**single, "trainer": plan.trainer.component.name, "seed": str(plan.seed)}
 
 

@@ -179,6 +179,9 @@ class Console(Logger):
         if group := plan.launch.config.group():
             batch = f"{batch.removesuffix(' rows a step')} x {group.processes} processes = {plan.batch} rows a step"
         rate = f"learning rate {training.learning_rate:g} {plan.schedule.component.name}"
+        brought = plan.method.config.training_defaults(plan.adapter.config)
+        if taken := [name for name, value in brought.items() if getattr(training, name) == value]:
+            rate += f" ({' and '.join(taken)} of method={plan.method.component.name})"
         ratio = training.warmup_ratio
         warmup = f"{ratio:.3g} of the steps" if ratio is not None else plan.warmup(0)
         rows = {
@@ -187,6 +190,7 @@ class Console(Logger):
             "adapter": _choice(plan.adapter),
             "data": f"{_changed(plan.data)}, format {_changed(plan.format)}",
             "training": f"{plan.trainer.component.name}: {length}, {batch}, {rate}, warm-up {warmup}",
+            **({"method": plan.method_line} if plan.method_line else {}),
             **_rewards(plan),
             "metrics": ", ".join(["eval_loss", *plan.metric]),
             **({"decides": plan.decides_line} if plan.decides_line else {}),
@@ -295,7 +299,7 @@ class Console(Logger):
         self._show_samples(samples[: self.config.samples])
         table = Table(title=Text(f"{report.name}: before and after", "bold"), title_justify="left")
         for heading in ("", "prompts", "before", "after"):
-            table.add_column(heading, justify="right" if heading else "left")
+            table.add_column(heading, justify="right" if heading else "left", no_wrap=not heading)
         judged = any(change.outcome for change in report.metrics.values())
         if report.verdict and judged:
             for heading in (f"difference, {report.verdict.confidence:.0%}", ""):
@@ -423,7 +427,7 @@ def _rewards(plan: Plan) -> dict[str, str]:
     """Say what a method learns to raise, if it does that."""
     weights = {name: choice.config.weight for name, choice in plan.reward.items()}
     terms = " + ".join(name if weight == 1 else f"{weight:g} {name}" for name, weight in weights.items())
-    return {"method": _changed(plan.method), "rewards": terms} if terms else {}
+    return {"rewards": terms} if terms else {}
 
 
 def _size(number: int) -> str:

@@ -15,6 +15,7 @@ def training_rows(report: Report, expected: Forecast | None, plan: Plan | None) 
     memory = expected.memory if expected else None
     expectation = f" ({memory.allocated / GIB:.2f} expected)" if memory else ""
     rows = {
+        "method": plan.method_line if plan else "",
         "training": f"{count(train.steps, 'step')} in {train.seconds:.0f} s, loss {train.train_loss:.3f} on average, "
         f"{train.last_loss:.3f} at the end",
         "speed": f"{report.tokens_per_second or 0:.0f} tokens/s, {report.supervised_tokens_per_second or 0:.0f} of "

@@ -46,7 +46,7 @@ def prompts(rows: Rows) -> list[Prompt]:
     ]
 
 
-def each(check: Callable[[str, str], float]) -> Callable[..., Any]:
+def each(check: Callable[[str, str], float | None]) -> Callable[..., Any]:
     """Return a reward of a check of one answer and its reference."""
     return lambda completions, answer, **_: [
         check(one[0]["content"], wanted) for one, wanted in zip(completions, answer, strict=True)
@@ -187,6 +187,14 @@ def test_honest_rewards_give_no_alarm() -> None:
 def test_without_references_a_constant_reward_is_no_alarm() -> None:
     found = audit(WORDS, each(lambda text, _: float(text == "A good answer.")))
     assert [(one.name, one.severity) for one in found.values()] == [("reward_constant", Severity.note)]
+
+
+def test_a_reward_without_a_number_for_long_answers_is_audited() -> None:
+    def brief(text: str, wanted: str) -> float | None:
+        return None if len(text) > 80 else float(wanted in text)
+
+    found = audit(CAPITALS, each(brief))
+    assert not {"reward_fails", "reward_long"} & found.keys()
 
 
 def test_rewards_that_contradict_each_other_are_named() -> None:

@@ -54,6 +54,24 @@ def test_the_config_of_a_plan_is_plain_values_without_secrets(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize(
+    ("words", "rate", "epochs"),
+    [
+        (["method=dpo"], 2e-5, 1),
+        (["method=dpo", "adapter=full"], 1e-6, 1),
+        (["method=kto", "trainer.learning_rate=2e-4", "trainer.num_train_epochs=3"], 2e-4, 3),  # the trainer's defaults
+        (["+experiment=quickstart_dpo", "adapter.start=null"], 2e-4, 1),  # the file sets the trainer's default
+        (["method=sft"], 2e-4, 3),
+    ],
+)
+def test_a_method_brings_what_suits_it_for_a_run_that_sets_nothing(
+    words: list[str], rate: float, epochs: float, tmp_path: Path
+) -> None:
+    given = ["model=llama1b", "data=local_file", "data.path=x.jsonl", *words]
+    training = make_plan(compose(given), run_dir=tmp_path, overrides=tuple(given)).training
+    assert (training.learning_rate, training.num_train_epochs) == (rate, epochs)
+
+
+@pytest.mark.parametrize(
     ("words", "problem"),
     [
         (

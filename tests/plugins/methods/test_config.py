@@ -26,6 +26,11 @@ ONE_ROW = ("trainer.per_device_train_batch_size=1", "trainer.gradient_accumulati
         (("method=dpo", "method.loss_type=[ipo]", "method.loss_weights=[1,2]"), "give a weight of 0 or more for each"),
         (("method=dpo", "method.loss_type=[ipo]", "method.loss_weights=[nan]"), "give a weight of 0 or more for each"),
         (("method=dpo", "method.loss_type=[ipo]", "method.loss_weights=[inf]"), "give a weight of 0 or more for each"),
+        (("method=dpo", "method.loss_weights=[nan]"), "give a weight of 0 or more for each"),
+        (
+            ("method=dpo", "method.loss_type=[nca_pair]", "method.f_divergence_type=js_divergence"),
+            r"js_divergence has no effect with method.loss_type=\[nca_pair\]: leave it out, or choose sigmoid",
+        ),
         (("method=dpo", "method.loss_type=[exo_pair]"), "takes the logarithm of method.label_smoothing"),
         (
             ("method=dpo", "method.label_smoothing=0.1"),
@@ -52,7 +57,6 @@ ONE_ROW = ("trainer.per_device_train_batch_size=1", "trainer.gradient_accumulati
             "truncates nothing: set rollout.importance_sampling_clip_max=3",
         ),
         ((*GRPO, "rollout.importance_sampling_clip_min=4"), "clip_min=4 has to be below clip_max=3"),
-        ((*GRPO, "method.beta=0.1", "adapter=full"), "adapter=full starts the training from something else"),
         ((*GRPO, "verdict.primary=json_valid"), "verdict.primary=json_valid is the reward.*: exact_match"),
     ],
 )

@@ -91,6 +91,14 @@ def test_the_plan_comes_first(see: See) -> None:
     assert "plan → data → baseline → train → evaluate → export → report" in facts["stages"]
 
 
+def test_a_method_says_what_it_is_and_brings(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = ["method=dpo", "method.ld_alpha=0.5", "trainer.num_train_epochs=2"]
+    Console(ConsoleConfig()).log(RunPlanned(testing.plan(words, run_dir=tmp_path)))
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "method dpo beta=0.1 loss_type=[sigmoid] ld_alpha=0.5" in lines
+    assert "learning rate 2e-05 linear (learning_rate of method=dpo)" in " ".join(lines)
+
+
 def test_lists_of_the_plan_break_between_words_and_go_below_their_own_beginning(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -225,6 +225,7 @@ class RsLoraAdapterConfig(LoraAdapterConfig):
 class FullConfig(AdapterConfig):
     """No adapter: train all weights."""
 
+    trains_all: ClassVar[bool] = True
     instead: ClassVar[Mapping[str, str]] = {
         "start": "is for adapters: adapter=full starts from a whole model, model=local model.path=FOLDER, such as the "
         "folder merged/ of a run with exporter=[merged]"

@@ -44,6 +44,7 @@ from framework_plugins.hf.settings.planned_weights import (
     adapted_linears,
     adapts_experts,
     frozen_bytes,
+    kept_bytes,
     state_bytes,
     targets,
     token_rows,
@@ -136,7 +137,7 @@ def plan_passes(
         upcast=wide and stored in {Weights.nf4, Weights.int8},
         autocast=not wide,
         trained=0 if full else trained_parameters(plan, shape),
-        frozen=frozen_bytes(plan, shape) + rollouts.reserved(plan, gpu),
+        frozen=frozen_bytes(plan, shape) + kept_bytes(plan, shape) + rollouts.reserved(plan, gpu),
         patched=new_rows > 0,
         state_bytes=state_bytes(plan, shape, on_gpu=on_gpu),
         copies=False,  # torch's fused implementation changes the weights in place

@@ -96,6 +96,13 @@ def frozen_bytes(plan: Plan, shape: Shape) -> float:
     return 4.0 * _count(_adapter_weights(config, shape))
 
 
+def kept_bytes(plan: Plan, shape: Shape) -> float:
+    """Return the bytes of the weights that a training starts from, if its steps compare with them; see `at_start`."""
+    adapter = plan.adapter.config
+    kept = plan.cost.asks_base and (adapter.trains_all or adapter.starts_from())
+    return 4.0 * _count(planned_weights(plan, shape)) if kept else 0.0
+
+
 def planned_weights(plan: Plan, shape: Shape) -> Iterator[TrainedWeight]:
     """Give the weights that will be trained, by the names of models like Llama; norms and biases are left out."""
     yield from _adapter_weights(plan.adapter.config, shape)

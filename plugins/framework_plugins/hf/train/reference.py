@@ -16,7 +16,8 @@ import json
 import logging
 import time
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,29 @@ def _says_something(model: PeftModel) -> bool:
     """Whether an adapter that begins with B = 0 adds something to its base."""
     trained = (weight for name, weight in model.named_parameters() if "lora_B" in name and weight.requires_grad)
     return any(bool(weight.count_nonzero()) for weight in trained)
+
+
+def at_start(plan: Plan, model: Any) -> Callable[[], AbstractContextManager[None]]:
+    """Return what lets a model be what its training starts from, for a while; called before the first step.
+
+    A new adapter that adds nothing is switched off. Of other trained weights a copy is kept, which takes their place.
+    """
+    if isinstance(model, PeftModel) and plan.start(weights=False) is None and not _says_something(model):
+        return model.disable_adapter
+    kept = [(weight, weight.detach().clone()) for weight in model.parameters() if weight.requires_grad]
+
+    @contextmanager
+    def start() -> Iterator[None]:
+        trained = [weight.data for weight, _ in kept]
+        for weight, first in kept:
+            weight.data = first
+        try:
+            yield
+        finally:
+            for (weight, _), data in zip(kept, trained, strict=True):
+                weight.data = data
+
+    return start
 
 
 def fingerprints(model: Any, *, new: bool) -> tuple[str, str]:

@@ -189,9 +189,7 @@ class Rollouts:
         self.waiting = {
             first: self._groups(first, numbers, draws) for first, numbers in zip(firsts, asked, strict=False)
         }
-        several = [each.metrics() for each in draws]
-        names = dict.fromkeys(name for each in several for name in each)
-        self.metrics = {name: float(np.mean([each[name] for each in several if name in each])) for name in names}
+        self.metrics = _one_draw(draws).metrics()
         self.shown = draws[0].shown()
         self._check_signal(draws)
         corrects = self.config.importance_sampling_mode is not ImportanceSampling.none
@@ -314,8 +312,15 @@ class Rollouts:
         self.waiting = {step: [_group(each) for each in groups] for step, groups in state["waiting"].items()}
 
 
+def _one_draw(draws: Sequence[Draws]) -> Draws:
+    """Return the answers of all steps of a draw."""
+    prompts = [prompt for each in draws for prompt in each.prompts]
+    answers = [answer for each in draws for answer in each.answers]
+    return Draws(prompts, answers, draws[0].n, _joined([each.rewards for each in draws]))
+
+
 def _joined(parts: Sequence[Rewards]) -> Rewards:
-    """Return the rewards of all processes; a number that some of them log is their mean, by answers."""
+    """Return the rewards of all processes or steps; a number that some of them log is their mean, by answers."""
     if len(parts) == 1:
         return parts[0]
     sizes, names = [len(each.total) for each in parts], dict.fromkeys(name for each in parts for name in each.metrics)

@@ -26,7 +26,7 @@ import torch
 
 from framework import FrameworkError
 from framework.api import Caught, Guard, short_repr
-from framework.api.training import LossValue, Objective, ReadsBeside, TokenGroup, TokenRow, TokenScores
+from framework.api.training import GroupedRows, LossValue, Objective, ReadsBeside, TokenGroup, TokenRow, TokenScores
 from framework_plugins.hf.loss.loss import Losses, to_device
 from framework_plugins.hf.machine.out_of_memory import RandomState, is_out_of_memory
 from framework_plugins.hf.packing.parts import Packer, Part, all_tokens, learned_count, learned_tokens
@@ -47,12 +47,14 @@ class CheckedObjective:
         name: what chose it: `loss=focal`.
         vocabulary: ids that it may read.
         plain: whether it is the mean over all learned tokens, for which no weights are computed.
+        longest: tokens at which rows that it makes are cut, as those of the data are; None: nowhere.
     """
 
     objective: Objective
     name: str
     vocabulary: int
     plain: bool
+    longest: int | None = None
 
     @property
     def linear(self) -> bool:
@@ -173,7 +175,12 @@ class CheckedObjective:
             raise FrameworkError(
                 f"{self.name}: `beside` has {len(made)} groups for a step of {len(step)}: one for each"
             )
-        return made
+        if self.longest is None or all(len(row.input_ids) <= self.longest for row in _rows(made)):
+            return made
+        return [GroupedRows(tuple(map(self._cut, each.rows)), each.roles, each.facts, each.arrays) for each in made]
+
+    def _cut(self, row: TokenRow) -> TokenRow:
+        return TokenRow(row.input_ids[: self.longest], row.labels[: self.longest], row.where)
 
     def rows(self, step: Sequence[TokenGroup]) -> list[TokenRow]:
         """Return all rows of a step that are scored."""

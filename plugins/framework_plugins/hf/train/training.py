@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from framework_plugins.hf.train.best_weights import BestWeights
 from framework_plugins.hf.train.options import TrainingOptions
 from framework_plugins.hf.train.order import Order, drawn_together, ordered_steps, row_order, steps_of, total_steps
 from framework_plugins.hf.train.progress import CheckpointTimer, Progress, Validation
-from framework_plugins.hf.train.reference import open_scores, row_key, start_problem
+from framework_plugins.hf.train.reference import at_start, open_scores, row_key, start_problem
 from framework_plugins.hf.train.resume.checkpoints import Checkpoints
 from framework_plugins.hf.train.resume.training_state import TrainingState
 from framework_plugins.hf.train.rollouts import Division, Rollouts
@@ -282,15 +282,26 @@ class Training:
         """The optimizer that runs here, and the schedule."""
         return TrainingOptions(self.plan, self.machine.optimizer)
 
-    @contextmanager
-    def _as_reference(self) -> Iterator[None]:
-        """Let the model be what the objective compares with: the base, without dropout."""
-        self.model.eval()
-        try:
-            with as_base(self.model, trained=True):
-                yield
-        finally:
-            self.model.train()
+    @property
+    def _as_reference(self) -> Callable[[], AbstractContextManager[None]]:
+        """What lets the model be what the objective compares with, without dropout.
+
+        Answers that are drawn in a step are compared with the start of the training; rows that are not scored before
+        the first step, since weights are in pieces, with the base, which is that start.
+        """
+        drawn = self.asks and self.objective.objective.needs_reference
+        start = at_start(self.plan, self.model) if drawn else partial(as_base, self.model, trained=True)
+
+        @contextmanager
+        def reference() -> Iterator[None]:
+            self.model.eval()
+            try:
+                with start():
+                    yield
+            finally:
+                self.model.train()
+
+        return reference
 
     def _arguments(self) -> dict[str, Any]:
         """Return what the trainer's arguments say besides."""

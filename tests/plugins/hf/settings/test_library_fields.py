@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from trl import SFTConfig
 from framework import FrameworkError
 from framework.api.fields import fields
 from framework.config.check import check
+from framework.hooks.session import current
 from framework.plan.diagnose import diagnose
 from framework.plan.make import make_plan
 from framework.testing import compose
@@ -29,6 +31,7 @@ from framework_plugins.hf.settings import library_fields
 from framework_plugins.hf.settings.config import HFTrainerConfig, LoraAdapterConfig
 from framework_plugins.hf.settings.library_fields import LoraArgs, SFTArgs, non_default, versions_of
 from framework_plugins.hf.train.trainer import SupervisedTrainer
+from framework_plugins.methods.trl_fields import INSTEAD, SETTINGS
 from tests.support import library_fields as field_tables
 from tests.support.examples import examples
 from tests.support.training import make, opened, train
@@ -99,6 +102,34 @@ def test_each_field_of_each_version_is_admitted_ours_or_has_a_reason(library: st
     assert not known & library_fields.SFT_OLDER.keys()
 
 
+@pytest.mark.filterwarnings("ignore:You are importing")
+def test_each_field_of_the_configs_of_methods_is_answered_and_the_page_says_so() -> None:
+    configs = field_tables.methods()
+    named = {
+        title: [each.name for each in dataclasses.fields(theirs) if each.init] for title, (theirs, _) in configs.items()
+    }
+    silent = [
+        f"{title}.{name}"
+        for title, names in named.items()
+        for name in names
+        if not field_tables.answer(name, configs[title][1])
+    ]
+    assert silent == []
+    assert {*INSTEAD} <= set().union(*named.values())
+    page = field_tables.PAGE.read_text("utf-8")
+    if f"TRL {version('trl')};" in page:
+        assert page == field_tables.page()
+
+
+def test_every_setting_that_a_field_of_a_method_is_said_to_be_is_one() -> None:
+    for key in SETTINGS.values():
+        group, *names = key.partition(" ")[0].partition("=")[0].split(".")
+        options = current().plugins.components(group)
+        assert not names or any(names[-1] in {each.name for each in fields(one.schema)} for one in options.values()), (
+            key
+        )
+
+
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_admitted_fields_have_the_defaults_of_the_library_and_pass_nothing_on_where_they_are_left(library: str) -> None:
     _, ours, _, _ = LIBRARIES[library]
@@ -142,6 +173,10 @@ def test_every_setting_that_a_field_is_said_to_be_is_one() -> None:
         (["trainer.bf16=true"], "bf16 is trainer.dtype=bf16 here"),
         (["trainer.torch_empty_cache_steps=2"],
          "torch_empty_cache_steps is called trainer.args.torch_empty_cache_steps here"),
+        (["trainer.beta=0.1"], "it is method.beta=0.1 here, a setting of method=cpo|dpo|grpo|kto|orpo|simpo"),
+        (["num_generations=4"], "it is method.num_generations=4 here, a setting of method=best_of_n|grpo"),
+        (["trainer.use_vllm=true"], "use_vllm is rollout=vllm here"),
+        (["method=dpo", "method.sync_ref_model=true"], "sync_ref_model is not used here: the reference is the model"),
         (["adapter.args.use_dora=true"], "use_dora is adapter=dora here"),
         (["adapter.init_lora_weights=gaussian"], "init_lora_weights is called adapter.args.init_lora_weights here"),
         (["adapter.args.init_lora_weights=gaussain"], "must be one of true, false, gaussian, orthogonal, eva, pissa, "

@@ -22,7 +22,7 @@ from framework.api.records import Step
 from framework.run import pipeline
 from framework.util.errors import FrameworkError
 from framework_plugins.hf.model import HFModel
-from framework_plugins.hf.train.reference import check_model, fingerprints
+from framework_plugins.hf.train.reference import at_start, check_model, fingerprints
 from tests.support.pairs import pair_rows
 from tests.support.training import make, opened
 
@@ -32,6 +32,12 @@ WORDS = ("method=dpo", "format=preference", "data.validation_split=0.25", "train
 @pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRAMEWORK_CACHE", str(tmp_path / "cache"))
+
+
+def _say(model: Any) -> None:
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            weight.data += 0.1
 
 
 def trained(base: Path, rows: Path, folder: Path, *words: str) -> tuple[list[Step], str]:
@@ -79,6 +85,25 @@ def test_a_run_reports_the_preferences_of_held_out_pairs(base: Path, tmp_path: P
     assert report.metrics["preference_accuracy"].pairs == 20
 
 
+@pytest.mark.parametrize("change", [_say, lambda _: None])
+def test_a_trained_model_is_what_its_training_began_with_for_a_while(
+    change: Callable[[Any], Any], base: Path, pairs_file: Path, tmp_path: Path
+) -> None:
+    """A copy of an adapter that says something is kept; one that says nothing is switched off."""
+    plan = make(base, pairs_file, tmp_path, *WORDS)
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), LoraConfig(r=4))
+    change(model)
+    ids = torch.arange(3, 9)[None]
+    with torch.no_grad():
+        first, start = model(ids).logits, at_start(plan, model)
+        _say(model)
+        trained = model(ids).logits
+        with start():
+            torch.testing.assert_close(model(ids).logits, first)
+        assert torch.equal(model(ids).logits, trained)
+        assert not torch.allclose(trained, first)
+
+
 @pytest.mark.usefixtures("own_cache")
 def test_kept_scores_of_something_else_are_refused(base: Path, pairs_file: Path, tmp_path: Path) -> None:
     trained(base, pairs_file, tmp_path / "one")
@@ -114,12 +139,6 @@ def _switch_off(model: Any) -> None:
 def _drop(model: Any) -> None:
     model.train()
     next(module for module in model.modules() if isinstance(module, torch.nn.Dropout)).p = 0.1
-
-
-def _say(model: Any) -> None:
-    for name, weight in model.named_parameters():
-        if "lora_B" in name:
-            weight.data += 0.1
 
 
 MISTAKES: dict[str, tuple[Callable[[Any], Any], str]] = {
