@@ -205,7 +205,11 @@ class AdapterNames:
         config = adapted.peft_config[ADAPTER]
         shapes = _shapes(_tensors(adapted))
         keys = {name: name for name in shapes}
-        if self.same and not _lost(adapted, shapes, keys):
+        try:
+            whole = self.same and not _lost(adapted, shapes, keys)
+        except REFUSALS:
+            whole = False
+        if whole:
             self._loads[_state(config, shapes)] = copy.deepcopy(config), keys
         else:
             self.file(config, shapes)
