@@ -29,7 +29,7 @@ from framework.api.audit import (
     RowPart,
     Texts,
 )
-from framework.api.auto_class import auto_class
+from framework.api.auto_class import auto_class, published_class
 from framework.api.conversations import (
     split_thought,
     without_thought,
@@ -412,6 +412,7 @@ __all__ = [
     "override_key",
     "pip_command",
     "plain_name",
+    "published_class",
     "reachable",
     "read_json",
     "redact",

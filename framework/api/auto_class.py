@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["auto_class"]
+__all__ = ["auto_class", "published_class"]
 
 
 def auto_class(transformers: Any, config: Mapping[str, Any]) -> Any:
-    """Return the auto class that loads the model of a config.json; some families with images have no causal one.
+    """Return the auto class that loads the text part of a model; some families with images have none of its own.
 
     Args:
         transformers: the library.
-        config: the content of the file, or of a config object: `config.to_dict()`.
+        config: the content of config.json, or of a config object: `config.to_dict()`.
     """
     tables, kind = transformers.models.auto.modeling_auto, config.get("model_type")
     own = "AutoModelForCausalLM" in (config.get("auto_map") or {})
@@ -21,3 +21,21 @@ def auto_class(transformers: Any, config: Mapping[str, Any]) -> Any:
     if not causal and kind in tables.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES:
         return transformers.AutoModelForMultimodalLM
     return transformers.AutoModelForCausalLM
+
+
+def published_class(transformers: Any, config: Mapping[str, Any]) -> Any:
+    """Return the auto class that loads the class which `architectures` of a config.json names.
+
+    It has the parts for images too if the class that reads only text is another one. Other programs open it, so the
+    names in the file of an adapter are its names.
+
+    Args:
+        transformers: the library.
+        config: as for `auto_class`.
+    """
+    tables = transformers.models.auto.modeling_auto
+    names = tables.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES.get(config.get("model_type"))
+    whole = {names} if isinstance(names, str) else {*(names or ())}
+    if whole & {*(config.get("architectures") or ())} and "AutoModelForCausalLM" not in (config.get("auto_map") or {}):
+        return transformers.AutoModelForMultimodalLM
+    return auto_class(transformers, config)

@@ -26,6 +26,7 @@ from framework.api.protocols import (
     KeepsCheckpoints,
     Model,
     ModelSource,
+    PublishesWeights,
     RemoteTrainer,
     SupportsDistributed,
     SupportsObjectives,
@@ -266,7 +267,8 @@ def _run_stages(
         training = None if plan.external_checkpoint else trained  # of weights from elsewhere it is not known
         known_so_far = (data.result, before, training, after)
         draft = functools.partial(make_report, plan, model.facts, {}, *known_so_far, None, session.plugins)
-        context = ExportContext(plan.run_dir, plan.checkpoint, plan.config, plan, prompts=data.prompts, report=draft)
+        checkpoint = model.published(plan.checkpoint) if isinstance(model, PublishesWeights) else plan.checkpoint
+        context = ExportContext(plan.run_dir, checkpoint, plan.config, plan, prompts=data.prompts, report=draft)
         try:
             with stages.run(Stage.export):
                 # One result before each exporter: what is made is kept if the process is killed.

@@ -14,6 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
+import transformers
+from peft import PeftModel
 from safetensors.numpy import load_file
 
 from framework import FrameworkError
@@ -104,6 +107,7 @@ def _resumed(twin: Twin, base: Path, rows: Path, folder: Path) -> tuple[str, str
     with opened(plan) as (model, data):
         result = model.train(data.train_groups, data.validation_groups, TrainRun(*run, lambda _: None))
         assert (result.steps, result.resumed) == (3, 1)
+        _same_in_published_class(model.model, base, run[0])
         some = drawn.make(5, 4, 60)
         losses = probe(Losses(model.model.eval(), Packing(facts["packing"].partition(",")[0]), dense_mask=True))
         wanted = reference(model.model, some)
@@ -113,6 +117,22 @@ def _resumed(twin: Twin, base: Path, rows: Path, folder: Path) -> tuple[str, str
     return facts["packing"].replace("tree", "yes") if losses.packing is Packing.tree else facts["packing"], _adapted(
         facts
     )
+
+
+def _same_in_published_class(trained: Any, base: Path, checkpoint: Path) -> None:
+    """Load the adapter by plain peft into the class that config.json names, and compare what both say."""
+    settings = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    ids = torch.arange(3, 40)[None]
+    with torch.no_grad():
+        wanted = trained.eval()(input_ids=ids, use_cache=False).logits
+        plain = getattr(transformers, settings["architectures"][0]).from_pretrained(base, dtype=torch.float32).eval()
+        # The text part of Llama 4 has a head, and transformers cannot call the class around it.
+        speaker = plain if plain.get_decoder().get_output_embeddings() is None else plain.get_decoder()
+        before = speaker(input_ids=ids, use_cache=False).logits
+        adapted = PeftModel.from_pretrained(plain, checkpoint, torch_device="cpu").eval()
+        found = (adapted if speaker is plain else speaker)(input_ids=ids, use_cache=False).logits
+    assert (before - wanted).abs().max() > 1e-3
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-3)
 
 
 def k_quants(name: str, folder: Path) -> Mapping[str, int]:

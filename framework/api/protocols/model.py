@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 class Model(Protocol):
     """A model that a backend opened. Its weights are loaded when first needed.
 
-    It may be a `SharesBase`, a `KeepsCheckpoints`, a `LimitsLength`, a `SupportsDistributed`, a `SupportsObjectives` or
-    a `StartsOver` too.
+    It may be a `SharesBase`, a `KeepsCheckpoints`, a `LimitsLength`, a `SupportsDistributed`, a `SupportsObjectives`, a
+    `StartsOver` or a `PublishesWeights` too.
     """
 
     facts: Mapping[str, str]
@@ -149,6 +149,14 @@ class StartsOver(Protocol):
 
     def start_over(self) -> None:
         """Give up the trained weights for those that a training starts from."""
+
+
+@runtime_checkable
+class PublishesWeights(Protocol):
+    """A model whose trained weights may have other names than those that other programs expect."""
+
+    def published(self, checkpoint: Path) -> Path:
+        """Return the folder of trained weights as exporters take it: `checkpoint`, or a copy with other names."""
 
 
 @runtime_checkable

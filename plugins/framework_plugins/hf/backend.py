@@ -31,11 +31,12 @@ from framework import FrameworkError, Plan, Stage
 from framework.api import count, summarize_error, unknown
 from framework.api.training import ModelPlace, ModelSource, Quantization, member
 from framework_plugins.hf.load.adapt_model import check_adapter, train_rows, with_adapter
-from framework_plugins.hf.load.adapter_config import start_config, token_rows, trained_config
-from framework_plugins.hf.load.adapter_targets import TextLayers, check_names, choose_layers
+from framework_plugins.hf.load.adapter_config import start_config, trained_config
+from framework_plugins.hf.load.adapter_targets import TextLayers, check_names, choose_layers, token_rows
 from framework_plugins.hf.load.loading import check_quantized, without_weights
 from framework_plugins.hf.load.model_parts import fused_experts, is_linear, linear_layers
 from framework_plugins.hf.load.model_settings import attention_named
+from framework_plugins.hf.load.published import adapter_names, base_names
 from framework_plugins.hf.load.split_weights import device_map
 from framework_plugins.hf.load.start import NEW_ADAPTER
 from framework_plugins.hf.load.tokenizer import check_token_ids
@@ -150,9 +151,13 @@ class HFBackend:
         """Refuse trained weights that lie elsewhere and are not whole, before the data are read."""
         folder, trained = plan.external_checkpoint, trained_config(plan)
         if start := plan.start(weights=True):
-            check_adapter(start.folder, f"adapter.start={start.place}", start_config(start), empty, place)
+            setting = f"adapter.start={start.place}"
+            check_adapter(
+                start.folder, setting, start_config(start, plan), empty, place, base_names(plan), trained=True
+            )
         elif folder and trained is not None:
-            check_adapter(folder, f"checkpoint={plan.config['checkpoint']}", trained, empty, place)
+            setting = f"checkpoint={plan.config['checkpoint']}"
+            check_adapter(folder, setting, trained, empty, place, base_names(plan), trained=False)
         elif folder:
             given = ModelPlace(folder, f"checkpoint={folder}")
             other = without_weights(given, self.config, trust=plan.model.config.trust_remote_code)
@@ -187,7 +192,7 @@ def try_adapter(
     `new_ids` are the tokens whose rows it trains.
 
     Raises:
-        FrameworkError: peft cannot adapt this model so.
+        FrameworkError: peft cannot adapt this model so, or would not load the adapter that is saved.
     """
     config = trained_config(plan)
     if plan.external_checkpoint or not isinstance(config, LoraConfig):
@@ -203,6 +208,8 @@ def try_adapter(
         if new_ids and Stage.train in plan.stages:
             train_rows(empty, config, new_ids)
         adapted = with_adapter(empty, config, place, cpu_kernels=False, empty=True)
+    if Stage.train in plan.stages:
+        adapter_names(place.folder, trust=plan.model.config.trust_remote_code).check(adapted)
     return adapted, layers.describe(adapted)
 
 

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import functools
 import math
+import shutil
+import tempfile
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
@@ -45,12 +48,18 @@ from framework_plugins.hf.generate.sample import Drawn, sample
 from framework_plugins.hf.generate.stream import sampler, stream
 from framework_plugins.hf.generate.together import answer_together
 from framework_plugins.hf.load.adapt_model import as_base, begin, restore_adapter, save_weights
-from framework_plugins.hf.load.adapter_config import has_frozen, initialization, saved_config, trained_config
+from framework_plugins.hf.load.adapter_config import (
+    has_frozen,
+    initialization,
+    saved_config,
+    trained_config,
+)
 from framework_plugins.hf.load.base_cache import base_key
 from framework_plugins.hf.load.from_rows import begin_from_rows
 from framework_plugins.hf.load.hub import fetch_weights
 from framework_plugins.hf.load.loading import load, without_weights
 from framework_plugins.hf.load.model_settings import max_positions
+from framework_plugins.hf.load.published import ADAPTER_CONFIG_FILE, AdapterNames, adapter_names, republish
 from framework_plugins.hf.load.tokenizer import (
     add_tokens,
     load_tokenizer,
@@ -168,6 +177,11 @@ class HFModel:
         """A hash over all that the base's answers depend on; see `base_cache.base_key`."""
         return base_key(self.plan, self.machine.facts, self.forward_plan, self.place.folder, self.encoding)
 
+    @functools.cached_property
+    def names(self) -> AdapterNames:
+        """The names of adapters of the base."""
+        return adapter_names(self.place.folder, trust=self.plan.model.config.trust_remote_code)
+
     @property
     def positions(self) -> int | None:
         """The most tokens of a row, by config.json."""
@@ -208,9 +222,9 @@ class HFModel:
         if config is None:
             return self.load(checkpoint, None)
         if self._saved_as_one:
-            config = saved_config(checkpoint, f"checkpoint={checkpoint}")
+            config = saved_config(checkpoint, f"checkpoint={checkpoint}", self.plan)
         model = self.load(self.weights(), config)
-        restore_adapter(model, checkpoint, self.machine.device)
+        restore_adapter(model, checkpoint, self.machine.device, self.names)
         return model
 
     def _trained_config(self) -> Any:
@@ -337,7 +351,20 @@ class HFModel:
 
     def save_adapter(self, folder: Path) -> None:
         """Write the weights that are trained, as they are now."""
-        save_weights(self.model, folder, self.tokenizer)
+        self.save_weights(folder, check=False)
+
+    def save_weights(self, folder: Path, state: dict[str, Any] | None = None, *, check: bool = True) -> None:
+        """Write the weights that are trained; `state` are the weights themselves, where they are in pieces."""
+        names = self.names if isinstance(self.model, PeftModel) else None
+        save_weights(self.model, folder, self.tokenizer, names, state, check=check)
+
+    def published(self, checkpoint: Path) -> Path:
+        """Return trained weights with the names of the class in config.json; a copy if they have others."""
+        if not (checkpoint / ADAPTER_CONFIG_FILE).is_file():
+            return checkpoint
+        target = Path(tempfile.mkdtemp(prefix="adapter-"))
+        weakref.finalize(self, shutil.rmtree, target, ignore_errors=True)  # exporters read it
+        return target if republish(checkpoint, self.names, target) else checkpoint
 
     def stream(
         self, prompt: Prompt, *, max_new_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None
@@ -472,6 +499,7 @@ class HFModel:
             "trainer_class": self.trainer_class,
             "template": self.encoding,
             "sample": self.sample if self.asks else None,
+            "save": self.save_weights,
         }
 
     @functools.cached_property
@@ -515,7 +543,7 @@ class HFModel:
             FrameworkError: they do not fit this base and adapter.
         """
         if isinstance(self._model, PeftModel) and not self._saved_as_one:
-            restore_adapter(self._model, checkpoint, self.machine.device)
+            restore_adapter(self._model, checkpoint, self.machine.device, self.names)
         else:
             self.close()
         self.trained, self._restored = True, checkpoint

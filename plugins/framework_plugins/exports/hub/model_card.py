@@ -14,7 +14,16 @@ from huggingface_hub.repocard import metadata_load
 from yaml import YAMLError
 
 from framework import Plan, Stage
-from framework.api import Artifact, EvalResult, ExportContext, Model, RunFolder, auto_class, reachable, write_atomically
+from framework.api import (
+    Artifact,
+    EvalResult,
+    ExportContext,
+    Model,
+    RunFolder,
+    published_class,
+    reachable,
+    write_atomically,
+)
 from framework.api.training import ModelPlace, ModelSource
 from framework_plugins.exports import export_folder
 from framework_plugins.exports.chat_template import system_prompt
@@ -44,7 +53,7 @@ class ModelCardExporter:
 
     def export(self, model: Model, context: ExportContext) -> list[Artifact]:  # noqa: ARG002 - as the protocol has it
         facts = self._facts(context)
-        kind = auto_class(transformers, context.plan.model.create().config_json()).__name__
+        kind = published_class(transformers, context.plan.model.create().config_json()).__name__
         cards = []
         for folder, artifacts in _artifacts_by_folder(
             [each for each in context.artifacts if each.kind in self.after], context

@@ -31,7 +31,7 @@ from transformers.core_model_loading import (
 from transformers.pytorch_utils import Conv1D
 
 from framework import FrameworkError
-from framework.api import auto_class, summarize_error
+from framework.api import published_class, summarize_error
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class TensorMap:
 
 
 class MetaModel:
-    """The model of a folder, built without memory: the names and shapes of its weights.
+    """The model of a folder, in the class that config.json names, built without memory: names and shapes of weights.
 
     Args:
         folder: holds a config.json.
@@ -82,7 +82,7 @@ class MetaModel:
         try:
             config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
             with torch.device("meta"):
-                self.model = auto_class(transformers, config.to_dict()).from_config(
+                self.model = published_class(transformers, config.to_dict()).from_config(
                     config, trust_remote_code=trust_remote_code
                 )
         except (ValueError, OSError, KeyError, ImportError) as error:

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
-from transformers import AutoConfig
+from transformers import AutoConfig, PreTrainedModel
 
 from framework import Plan
-from framework.api import auto_class, counting, host_memory
+from framework.api import counting, host_memory, published_class
 from framework.api.training import ModelSource
 from framework_plugins.exports.export_folder import MODEL_CONFIG, read_json
 from framework_plugins.exports.parity.check_rows import CheckRow
@@ -203,7 +203,7 @@ def _load_folder(folder: Path, placement: Placement, *, trust: bool) -> Any:
     )
     place = {} if placement.device == "cpu" else {"device_map": {"": placement.device}}
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
-    kind = auto_class(transformers, config.to_dict())
+    kind = published_class(transformers, config.to_dict())
     return kind.from_pretrained(folder, dtype=dtype, trust_remote_code=trust, use_safetensors=True, **place)
 
 
@@ -236,6 +236,9 @@ def _logits(
     groups += [[row] for row in rows if row.last]
     assert [row for group in groups for row in group] == list(rows)  # noqa: S101 - long ones come last
     inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    # transformers 5.24 cannot call Llama4ForConditionalGeneration, whose text part has an output head of its own.
+    decoder = inner.get_decoder() if isinstance(inner, PreTrainedModel) else inner
+    speaker = model if decoder is inner or decoder.get_output_embeddings() is None else decoder
     keeps = "logits_to_keep" in inspect.signature(inner.forward).parameters
     with torch.no_grad(), counting(len(rows), "row", f"parity: {name}") as counter:
         for group in groups:
@@ -247,13 +250,13 @@ def _logits(
             more: dict[str, Any] = {} if len(some) == 1 else {"attention_mask": real[0].long()}
             if group[0].last and keeps:
                 more["logits_to_keep"] = group[0].last
-            logits = model(input_ids=ids, use_cache=False, **more).logits
+            logits = speaker(input_ids=ids, use_cache=False, **more).logits
             for each, row in zip(logits, group, strict=True):
                 yield each[: len(row.ids)][-row.last :].float().cpu().numpy()
                 counter.advance()
     if at_end:
         at_end(model)
-    del model, inner, logits
+    del model, inner, decoder, speaker, logits
     gc.collect()
     if placement.device != "cpu":
         torch.cuda.empty_cache()

@@ -12,14 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import (
-    PeftConfig,
-    PeftModel,
-    get_peft_model,
-    get_peft_model_state_dict,
-    load_peft_weights,
-    set_peft_model_state_dict,
-)
+from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.tuners.trainable_tokens import TrainableTokensLayer
 from peft.utils import ModulesToSaveWrapper
 from safetensors import SafetensorError
@@ -30,14 +23,20 @@ from framework.api import atomic_folder, model_name, summarize_error
 from framework.api.training import ModelPlace
 from framework_plugins.hf.cpu_kernels import install
 from framework_plugins.hf.load.adapter_config import (
-    ADAPTER_CONFIG_FILE,
-    ADAPTER_WEIGHTS_FILE,
     begins_within_weights,
     start_config,
-    token_rows,
 )
-from framework_plugins.hf.load.adapter_targets import choose_layers
+from framework_plugins.hf.load.adapter_targets import choose_layers, token_rows
 from framework_plugins.hf.load.frozen import begin_within_weights, freeze_beside, is_beside, save_as_one
+from framework_plugins.hf.load.model_parts import grow
+from framework_plugins.hf.load.published import (
+    ADAPTER_CONFIG_FILE,
+    ADAPTER_WEIGHTS_FILE,
+    AdapterNames,
+    base_names,
+    load_tensors,
+    publish,
+)
 from framework_plugins.hf.load.weight_files import (
     not_finite,
     not_floats,
@@ -50,7 +49,16 @@ from framework_plugins.hf.machine.import_setup import without_bitsandbytes
 from framework_plugins.hf.machine.library_errors import refusing_errors
 
 
-def check_adapter(folder: Path, setting: str, config: PeftConfig, empty: PreTrainedModel, place: ModelPlace) -> None:
+def check_adapter(
+    folder: Path,
+    setting: str,
+    config: PeftConfig,
+    empty: PreTrainedModel,
+    place: ModelPlace,
+    names: AdapterNames,
+    *,
+    trained: bool,
+) -> None:
     """Make sure that an adapter that lies elsewhere is whole, and one of this base.
 
     Args:
@@ -59,6 +67,8 @@ def check_adapter(folder: Path, setting: str, config: PeftConfig, empty: PreTrai
         config: the adapter.
         empty: the base, without memory for its weights; it is left as it is.
         place: the base, as an adapter names it.
+        names: of adapters of this base.
+        trained: whether it is trained on.
 
     Raises:
         FrameworkError: it is not.
@@ -71,11 +81,17 @@ def check_adapter(folder: Path, setting: str, config: PeftConfig, empty: PreTrai
         )
     with refusing_errors(f"{setting}: peft cannot make an adapter from {ADAPTER_CONFIG_FILE}"):
         adapted = with_adapter(copy.deepcopy(empty), copy.deepcopy(config), place, cpu_kernels=False, empty=True)
-    _check_tensors(adapted, folder)
+    beside = _check_tensors(adapted, folder, names)
+    if trained and beside:
+        raise FrameworkError(
+            f"{setting} also changes parts that read no text, such as {beside[0]}, and a training here would leave "
+            f"that out: merge it, stages=[export] checkpoint={folder} exporter=[merged], and train on the folder that "
+            "this makes, model=local model.path=FOLDER"
+        )
 
 
-def _check_tensors(model: PeftModel, folder: Path) -> None:
-    """Compare the tensors in a folder, by their headers, with those of an adapter.
+def _check_tensors(model: PeftModel, folder: Path, names: AdapterNames) -> list[str]:
+    """Compare the tensors in a folder, by their headers, with those of an adapter; return those of other parts.
 
     Raises:
         FrameworkError: the file cannot be read, or some are missing, left over or of another shape.
@@ -84,9 +100,10 @@ def _check_tensors(model: PeftModel, folder: Path) -> None:
     stored = stored_tensors([folder / ADAPTER_WEIGHTS_FILE])
     if odd := not_floats(stored) | not_finite([folder / ADAPTER_WEIGHTS_FILE]):
         refuse_unusable(str(folder / ADAPTER_WEIGHTS_FILE), odd)
-    shapes = {name: shape for name, (shape, _) in stored.items()}
+    shapes = {names.in_opened(key, needed) or key: shape for key, (shape, _) in stored.items()}
     left = sorted(shapes.keys() - needed.keys())
     every = model.state_dict() if left else {}  # an embedding that was saved too is the model's
+    beside = [name for name in left if names.outside(name)]
     refuse_mismatch(
         f"{folder} does not fit this model and adapter",
         missing=[(name, "") for name in needed.keys() - shapes.keys()],
@@ -95,9 +112,10 @@ def _check_tensors(model: PeftModel, folder: Path) -> None:
             for name, weight in needed.items()
             if name in shapes and shapes[name] != tuple(weight.shape)
         ],
-        left=[(name, "") for name in left if name not in every],
+        left=[(name, "") for name in left if name not in beside and not names.in_opened(name, every)],
         fix="Save the adapter again, or choose the base and the adapter that it was trained with",
     )
+    return beside
 
 
 def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, cpu_kernels: bool, empty: bool = False) -> Any:
@@ -133,17 +151,6 @@ def train_rows(model: Any, config: Any, ids: Sequence[int]) -> None:
     if parts[1] is not None and parts[0].weight is not parts[1].weight:
         names = [name.rpartition(".")[2] for part in parts for name, each in model.named_modules() if each is part]
         config.trainable_token_indices = {name: list(ids) for name in names}
-
-
-@torch.no_grad()
-def grow(model: Any, rows: int) -> None:
-    """Give embedding and head as many rows as tokens that were added need; a new one is the mean of all."""
-    known = len(model.get_input_embeddings().weight)
-    if rows <= known:
-        return
-    model.resize_token_embeddings(rows, mean_resizing=False)
-    for part in filter(None, (model.get_input_embeddings(), model.get_output_embeddings())):
-        part.weight[known:] = part.weight[:known].float().mean(dim=0)
 
 
 def _keep_whole_modules_in_fp32(adapted: PeftModel) -> None:
@@ -224,24 +231,43 @@ def name_base(adapted: Any, place: ModelPlace) -> None:
     config.base_model_name_or_path, config.revision = place.name, place.revision or None
 
 
-def save_weights(model: Any, folder: Path, tokenizer: Any, state: dict[str, Any] | None = None) -> None:
+def save_weights(
+    model: Any,
+    folder: Path,
+    tokenizer: Any,
+    names: AdapterNames | None,
+    state: dict[str, Any] | None = None,
+    *,
+    check: bool = True,
+) -> None:
     """Write the trained weights, only the adapter's if there is one; `folder` is complete or absent.
 
     Args:
         model: whose weights they are.
         folder: where to.
         tokenizer: written too if tokens were trained, since the base may not have them.
+        names: of adapters of the base; None if the weights themselves are trained.
         state: the weights themselves, where the model does not hold them whole.
+        check: load what was written, and compare it.
+
+    Raises:
+        FrameworkError: peft does not load the adapter that was written as it was trained.
     """
+    problem = ""
     # "auto" would ask the Hub whether the vocabulary grew; it did not.
     extra = {"save_embedding_layers": False} if isinstance(model, PeftModel) else {}
     with atomic_folder(folder, replace=True) as half:
         if isinstance(model, PeftModel) and token_rows(model.peft_config["default"]):
             tokenizer.save_pretrained(half)
         if is_beside(model):
-            save_as_one(model, half, state)
+            weights = save_as_one(model, half, state)
         else:
             model.save_pretrained(half, **extra, **({} if state is None else {"state_dict": state}))
+            weights = get_peft_model_state_dict(model, state, **extra) if isinstance(model, PeftModel) else {}
+        if names is not None:
+            problem = publish(half, names.for_model(model), weights if check else {})
+    if problem:
+        raise FrameworkError(f"{folder}: {problem}")
 
 
 def begin(plan: Plan, model: Any, device: str) -> None:
@@ -254,10 +280,10 @@ def begin(plan: Plan, model: Any, device: str) -> None:
         return
     start, within = plan.start(weights=True), begins_within_weights(plan)
     if start and start.merged:
-        config: Any = start_config(start)
-        freeze_beside(model, config, start.folder, f"adapter.start={start.place}")
+        config: Any = start_config(start, plan)
+        freeze_beside(model, config, start.folder, f"adapter.start={start.place}", base_names(plan))
     elif start:
-        restore_adapter(model, start.folder, device)
+        restore_adapter(model, start.folder, device, base_names(plan))
     elif within:
         begin_within_weights(model, within)
     for module in model.modules() if plan.model.config.new_tokens else ():
@@ -267,7 +293,7 @@ def begin(plan: Plan, model: Any, device: str) -> None:
             module.trainable_tokens_delta["default"].data[:] = mean
 
 
-def restore_adapter(model: PeftModel, checkpoint: Path, device: str) -> None:
+def restore_adapter(model: PeftModel, checkpoint: Path, device: str, names: AdapterNames) -> None:
     """Put saved weights into an adapter.
 
     Raises:
@@ -275,8 +301,8 @@ def restore_adapter(model: PeftModel, checkpoint: Path, device: str) -> None:
     """
     if any(weight.is_meta for weight in model.parameters()):
         return  # of a group whose first process has the weights
-    _check_tensors(model, checkpoint)
+    _check_tensors(model, checkpoint, names)
     try:
-        set_peft_model_state_dict(model, load_peft_weights(str(checkpoint), device=device))
+        load_tensors(model, checkpoint, names, device)
     except (RuntimeError, ValueError, OSError, SafetensorError) as error:
         raise FrameworkError(f"{checkpoint} does not fit this model and adapter: {summarize_error(error)}") from error

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from pathlib import Path
 from typing import Any
 
-from peft import PeftConfig
+from peft import LoraConfig, PeftConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
 from framework import FrameworkError, Plan, Stage
@@ -16,12 +15,12 @@ from framework.api.training import Adapter, Start
 from framework_plugins.hf.load.adapters import TASK
 from framework_plugins.hf.load.hub import check_inside
 from framework_plugins.hf.load.model_settings import ADAPTER_RANGES, config_problem, read_settings, value_problem
+from framework_plugins.hf.load.published import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, base_names
 from framework_plugins.hf.load.weight_files import NAMES_SHOWN
 from framework_plugins.hf.machine.library_errors import refusing_errors
 from framework_plugins.hf.settings.config import LoraAdapterConfig
 from framework_plugins.hf.settings.library_fields import LORA_REASONS, WITHIN_WEIGHTS
 
-ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
 METADATA_FIELDS = ("peft_version", "runtime_config")
 """Settings in a file that say nothing of the adapter."""
 VALID_KINDS = "valid are those that change layers, LORA with or without use_rslora and use_dora"
@@ -46,13 +45,13 @@ def trained_config(plan: Plan) -> PeftConfig | None:
     if weights is None and Stage.train not in plan.stages and is_saved_otherwise(plan):
         own = plan.checkpoint / ADAPTER_CONFIG_FILE
         if own.is_file():
-            return saved_config(own.parent, f"run_dir={plan.run_dir}")
+            return saved_config(own.parent, f"run_dir={plan.run_dir}", plan)
     if weights is None:
         config: PeftConfig | None = adapter.config()
         start = plan.start(weights=False)
         if start is None or start.merged:
             return config
-        saved: Any = start_config(start)
+        saved: Any = start_config(start, plan)
         saved.lora_dropout = getattr(config, "lora_dropout", 0.0)
         return saved
     if not any(weights.glob("*.safetensors")):
@@ -62,7 +61,7 @@ def trained_config(plan: Plan) -> PeftConfig | None:
     setting = f"checkpoint={plan.config['checkpoint']}"
     check_inside(weights, setting)
     if (weights / ADAPTER_CONFIG_FILE).is_file():
-        return saved_config(weights, setting)
+        return saved_config(weights, setting, plan)
     if (weights / ADAPTER_WEIGHTS_FILE).is_file() or not (weights / "config.json").is_file():
         lacks = ADAPTER_CONFIG_FILE if (weights / ADAPTER_WEIGHTS_FILE).is_file() else "config.json"
         raise FrameworkError(f"{setting}: the folder lacks {lacks}, which describes the weights: save them again")
@@ -75,13 +74,6 @@ def is_saved_otherwise(plan: Plan) -> bool:
     """Whether the file of the trained adapter, not the plan, says what it is like."""
     tokens = plan.model.config.new_tokens
     return bool(plan.adapter.config.starts_from() or has_frozen(plan) or tokens)
-
-
-def token_rows(config: PeftConfig | None) -> int:
-    """Return how many rows an embedding needs for the tokens that an adapter trains; 0 if it trains none."""
-    trained = getattr(config, "trainable_token_indices", None) or ()
-    ids = itertools.chain(*trained.values()) if isinstance(trained, dict) else trained
-    return 1 + max(ids, default=-1)
 
 
 def has_frozen(plan: Plan) -> bool:
@@ -101,20 +93,22 @@ def initialization(plan: Plan) -> str:
     return str(config.args.init_lora_weights) if isinstance(config, LoraAdapterConfig) else ""
 
 
-def start_config(start: Start) -> PeftConfig:
+def start_config(start: Start, plan: Plan) -> PeftConfig:
     """Return what peft makes of the settings of the adapter that a training starts from.
 
     Raises:
         FrameworkError: as `trained_config`.
     """
-    saved = saved_config(start.folder, f"adapter.start={start.place}")
+    saved = saved_config(start.folder, f"adapter.start={start.place}", plan)
     saved.inference_mode = False
     saved.init_lora_weights = True  # whatever it began with: its weights are put in
     return saved
 
 
-def saved_config(folder: Path, setting: str) -> PeftConfig:
+def saved_config(folder: Path, setting: str, plan: Plan) -> PeftConfig:
     """Return what peft makes of the settings of the adapter in a folder, which `setting` names.
+
+    They name layers as the model that is opened does, whatever class the adapter was made on.
 
     Raises:
         FrameworkError: it makes none of them, or none that changes layers, or has no such settings.
@@ -150,4 +144,14 @@ def saved_config(folder: Path, setting: str) -> PeftConfig:
             f"{setting}: {ADAPTER_CONFIG_FILE} sets {', '.join(strange[:NAMES_SHOWN])}{more}, "
             f"which peft {installed('peft')} does not know: install the version that saved it"
         )
-    return saved
+    return base_names(plan).opened_settings(saved) if isinstance(saved, LoraConfig) and _names_places(saved) else saved
+
+
+def _names_places(config: LoraConfig) -> bool:
+    """Whether settings of an adapter say more of a layer than the last part of its name."""
+    patterns = [*(config.rank_pattern or ()), *(config.alpha_pattern or ()), *(config.target_parameters or ())]
+    for setting in (config.target_modules, config.exclude_modules, config.modules_to_save):
+        if isinstance(setting, str):
+            return True
+        patterns += setting or ()
+    return any("." in each for each in patterns)

@@ -7,6 +7,7 @@ those names by the experts' parameters and the router. Here names mean the layer
 from __future__ import annotations
 
 import copy
+import itertools
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -97,6 +98,13 @@ def _name_experts(model: PreTrainedModel, config: LoraConfig) -> None:
     if isinstance(left_out, str):
         chosen = [name for name in chosen if not re.fullmatch(left_out, name)]
     config.target_parameters = chosen or None
+
+
+def token_rows(config: PeftConfig | None) -> int:
+    """Return how many rows an embedding needs for the tokens that an adapter trains; 0 if it trains none."""
+    trained = getattr(config, "trainable_token_indices", None) or ()
+    ids = itertools.chain(*trained.values()) if isinstance(trained, dict) else trained
+    return 1 + max(ids, default=-1)
 
 
 def _block(name: str) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model_state_dict, load_peft_weights, set_peft_model_state_dict
+from peft import LoraConfig, PeftModel, get_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import save_file
 from torch import nn
@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from framework import FrameworkError
 from framework_plugins.hf.cpu_kernels import install
-from framework_plugins.hf.load.adapter_config import ADAPTER_WEIGHTS_FILE
+from framework_plugins.hf.load.published import ADAPTER_WEIGHTS_FILE, AdapterNames, load_tensors
 from framework_plugins.hf.machine.library_errors import refusing_errors
 
 TRAINED, FROZEN = "default", "frozen"
@@ -43,7 +43,7 @@ class FixedLinear(nn.Module):
 
 
 # The base on disk is what all is compared with (decision 0093).
-def freeze_beside(model: PeftModel, config: LoraConfig, folder: Path, setting: str) -> None:
+def freeze_beside(model: PeftModel, config: LoraConfig, folder: Path, setting: str, names: AdapterNames) -> None:
     """Put a trained adapter beside that of a model.
 
     Args:
@@ -51,6 +51,7 @@ def freeze_beside(model: PeftModel, config: LoraConfig, folder: Path, setting: s
         config: of the trained one.
         folder: where its weights are.
         setting: names it.
+        names: of adapters of the base.
 
     Raises:
         FrameworkError: it changes something else than linear layers.
@@ -58,7 +59,7 @@ def freeze_beside(model: PeftModel, config: LoraConfig, folder: Path, setting: s
     _add(model, config)
     install.refresh(model)
     with refusing_errors(f"{setting} does not fit this model"):
-        set_peft_model_state_dict(model, load_peft_weights(str(folder), device="cpu"), adapter_name=FROZEN)
+        load_tensors(model, folder, names, "cpu", FROZEN)
     for name, layer in _layers(model):
         if FROZEN in layer.lora_embedding_A:
             raise FrameworkError(
@@ -119,13 +120,16 @@ def fixed_weights(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
             yield f"{name}.weight", module.weight
 
 
-def save_as_one(model: PeftModel, folder: Path, state: dict[str, Any] | None) -> None:
+def save_as_one(model: PeftModel, folder: Path, state: dict[str, Any] | None) -> dict[str, torch.Tensor]:
     """Write both adapters as one of the base: the sum of two products is one product, of a rank that is their sum.
 
     Args:
         model: has both.
         folder: where to.
         state: the weights themselves, where the model does not hold them whole.
+
+    Returns:
+        What was written, by name.
     """
     weights = dict(get_peft_model_state_dict(model, state, TRAINED, save_embedding_layers=False))
     config, layers = copy.deepcopy(model.peft_config[TRAINED]), dict(_layers(model))
@@ -144,6 +148,7 @@ def save_as_one(model: PeftModel, folder: Path, state: dict[str, Any] | None) ->
     whole = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
     save_file(whole, folder / ADAPTER_WEIGHTS_FILE, metadata={"format": "pt"})
     config.save_pretrained(str(folder))
+    return whole
 
 
 def _layers(model: PeftModel) -> Iterator[tuple[str, LoraLayer]]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import (
     CONFIG_MAPPING,
@@ -141,6 +142,17 @@ def freeze(model: nn.Module, names: list[str]) -> None:
     """Let parts of a model not be trained."""
     for name in names:
         model.get_submodule(name).requires_grad_(False)  # noqa: FBT003 - torch's name for it
+
+
+@torch.no_grad()
+def grow(model: Any, rows: int) -> None:
+    """Give embedding and head as many rows as tokens that were added need; a new one is the mean of all."""
+    known = len(model.get_input_embeddings().weight)
+    if rows <= known:
+        return
+    model.resize_token_embeddings(rows, mean_resizing=False)
+    for part in filter(None, (model.get_input_embeddings(), model.get_output_embeddings())):
+        part.weight[known:] = part.weight[:known].float().mean(dim=0)
 
 
 def patterns(names: list[str]) -> list[str]:

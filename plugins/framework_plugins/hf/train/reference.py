@@ -31,6 +31,7 @@ from framework import FrameworkError, Plan
 from framework.api import cache_dir, key_of, write_atomically
 from framework.api.training import TokenRow
 from framework_plugins.hf.load.adapter_config import initialization
+from framework_plugins.hf.load.published import base_names
 
 DAYS = 30
 """Scores that no run has used for so long are removed when others are written."""
@@ -171,8 +172,9 @@ def _problem(plan: Plan, model: Any) -> str:
         return "the adapter is switched off"
     start = plan.start(weights=True)
     if start and not start.merged:
-        saved = load_peft_weights(str(start.folder), device="cpu")
         own = get_peft_model_state_dict(model, save_embedding_layers=False)
+        names, stored = base_names(plan), load_peft_weights(str(start.folder), device="cpu")
+        saved = {names.in_opened(key, own): weight for key, weight in stored.items()}
         other = (name for name, weight in own.items() if name in saved and not _same(weight, saved[name]))
         return f"{name} of the adapter is not that of adapter.start={start.place}" if (name := next(other, "")) else ""
     if initialization(plan) in {"True", "gaussian"} and _says_something(model):

@@ -18,7 +18,7 @@ from transformers import PrinterCallback
 from framework import FrameworkError, Plan
 from framework.api import Guard, Prompt, TrainResult, count, counting, rewarding, summarize_error
 from framework.api.training import Generator, Sampled, SamplingParams, TokenGroup, TokenRow, TrainRun
-from framework_plugins.hf.load.adapt_model import as_base, save_weights
+from framework_plugins.hf.load.adapt_model import as_base
 from framework_plugins.hf.loss.passes import Passes, is_checkpointing
 from framework_plugins.hf.machine import hardware
 from framework_plugins.hf.machine.out_of_memory import OomRetry, RandomState, clear_frames, is_out_of_memory
@@ -59,6 +59,7 @@ class Training:
         trainer_class: trains.
         template: a hash of tokenizer, template and masks.
         sample: draws answers, for a method that samples them while it trains; else None.
+        save: writes the weights into a folder; of a group, it is given the weights in one piece.
     """
 
     model: Any
@@ -74,6 +75,7 @@ class Training:
     trainer_class: type[SupervisedTrainer]
     template: str
     sample: Generator | None
+    save: Callable[..., None]
 
     def run(self, rows: Sequence[TokenGroup], run: TrainRun, validate: Callable[[], Validation]) -> TrainResult:
         """Train, and save the weights into `run.checkpoint`, those of the best validation if they were set aside.
@@ -311,7 +313,7 @@ class Training:
         # Out of the trainer's autocast again: answers before and after are computed the same way.
         trainer.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         self.model.eval()
-        save_weights(self.model, folder, self.tokenizer)
+        self.save(folder)
 
     def _train(self, trainer: SupervisedTrainer, progress: Progress, checkpoint: str | None) -> Any:
         """Train, from a `checkpoint` if there is one.

@@ -150,6 +150,7 @@ def _pairs(weights: Mapping[str, Tensor], model: Any) -> Iterator[LoraPair]:
 def _gguf_pairs(layer: str, a: Tensor, b: Tensor, model: Any) -> Iterator[LoraPair]:
     """Give a pair as llama.cpp stores its layer; several where it cuts that into parts."""
     name, block = f"{layer}.weight", next((int(part) for part in layer.split(".") if part.isdecimal()), None)
+    name, _ = model.filter_tensors((name, lambda: b @ a)) or (name, None)  # without the prefix of a class with images
     wholes = list(model.modify_tensors(b @ a, name, block))
     parts = list(model.modify_tensors(b, name, block))
     same = [stored for stored, _ in wholes] == [stored for stored, _ in parts]

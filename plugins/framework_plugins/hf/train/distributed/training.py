@@ -32,7 +32,6 @@ from framework.api.training import (
     answer_rows,
     set_of,
 )
-from framework_plugins.hf.load.adapt_model import save_weights
 from framework_plugins.hf.load.sharded_weights import (
     allocate_trained,
     full_tensor,
@@ -286,7 +285,7 @@ class GroupTraining(Training):
         state = {name: full_tensor(weight) for name, weight in trained_weights(self.model)}
         if self.me.rank == 0:
             unwrap_checkpointing(self.model)
-            save_weights(self.model, folder, self.tokenizer, state)
+            self.save(folder, state)
 
 
 @torch.no_grad()

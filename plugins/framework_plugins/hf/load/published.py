@@ -1,0 +1,485 @@
+"""What an adapter is called in its file: by the names of the class in config.json, as peft reads them.
+
+Some families with images have a class that reads text only. That class is opened here, so the part for images takes no
+memory. Other programs open the class in config.json, in which the layers have other names, and peft leaves out each
+tensor whose layer it does not find. It also renames tensors by the table that transformers has for files of weights. So
+the class in config.json is made without memory, peft loads the adapter into it, and each tensor is looked up there.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import re
+import shutil
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from peft import (
+    LoraConfig,
+    PeftConfig,
+    PeftModel,
+    get_peft_model,
+    get_peft_model_state_dict,
+    load_peft_weights,
+    set_peft_model_state_dict,
+)
+from peft.tuners.lora.layer import LoraLayer, ParamWrapper
+from peft.utils import ModulesToSaveWrapper
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key, revert_weight_conversion
+
+from framework import FrameworkError, Plan
+from framework.api import auto_class, published_class, summarize_error
+from framework.api.training import ModelSource
+from framework_plugins.hf.load import model_parts
+from framework_plugins.hf.load.adapter_targets import token_rows
+from framework_plugins.hf.load.model_parts import grow
+from framework_plugins.hf.load.weight_files import NAMES_SHOWN
+from framework_plugins.hf.machine.import_setup import without_bitsandbytes
+
+ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
+PREFIX, LORA, ADAPTER = "base_model.model.", ".lora_", "default"
+"""What peft writes before the name of a tensor, and after that of its layer, and what it calls an adapter."""
+Shapes = Mapping[str, tuple[int, ...]]
+REFUSALS = (ValueError, TypeError, RuntimeError, KeyError)
+"""What peft raises about settings or tensors that do not fit a model."""
+
+
+@dataclass(frozen=True)
+class AdaptedParts:
+    """What an adapter changes in a model.
+
+    Attributes:
+        ranks: r and alpha of each layer, and of each parameter that is adapted by itself, by their names.
+        parameters: which of them are parameters.
+        whole: the modules that are trained in full.
+    """
+
+    ranks: Mapping[str, tuple[int, float]]
+    parameters: frozenset[str] = frozenset()
+    whole: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, adapted: PeftModel) -> AdaptedParts:
+        """Read them from a model that has the adapter."""
+        modules = dict(adapted.get_base_model().named_modules())
+        ranks, parameters = {}, set()
+        for name, layer in modules.items():
+            if isinstance(layer, LoraLayer) and ADAPTER in layer.r:
+                part = name
+                if isinstance(layer, ParamWrapper):
+                    part = f"{name.replace('.base_layer', '')}.{layer.parameter_name}"
+                    parameters.add(part)
+                ranks[part] = layer.r[ADAPTER], float(layer.lora_alpha[ADAPTER])
+        whole = {name for name, module in modules.items() if isinstance(module, ModulesToSaveWrapper)}
+        return cls(ranks, frozenset(parameters), frozenset(whole))
+
+    def renamed(self, rename: Callable[[str], str]) -> AdaptedParts:
+        """Return the same parts under other names; a part whose new name is empty is left out."""
+        ranks = {rename(name): value for name, value in self.ranks.items() if rename(name)}
+        parameters, whole = (frozenset(filter(None, map(rename, names))) for names in (self.parameters, self.whole))
+        return AdaptedParts(ranks, parameters, whole)
+
+    def settings(self, config: LoraConfig) -> LoraConfig:
+        """Return the settings of an adapter with the names of these parts in full."""
+        full: Any = copy.deepcopy(config)
+        full.target_modules = sorted(self.ranks.keys() - self.parameters)
+        full.target_parameters = sorted(self.parameters) or None
+        full.modules_to_save = sorted(self.whole) or None
+        full.exclude_modules = full.layers_to_transform = full.layers_pattern = None
+        full.rank_pattern = {re.escape(name): r for name, (r, _) in self.ranks.items() if r != config.r}
+        full.alpha_pattern = {re.escape(name): a for name, (_, a) in self.ranks.items() if a != config.lora_alpha}
+        return full
+
+
+class AdapterNames:
+    """The names of an adapter in the model that is opened, and in the class in config.json.
+
+    Args:
+        config: of the base.
+        kinds: the auto classes that open the model, and the class in config.json.
+        trust: whether code beside the weights may be run.
+    """
+
+    def __init__(self, config: PretrainedConfig, kinds: tuple[Any, Any], *, trust: bool) -> None:
+        self.config = config
+        self.kinds = kinds
+        self.trust = trust
+        self.same = kinds[0] is kinds[1]
+        self._loads: dict[str, tuple[LoraConfig, Mapping[str, str]]] = {}
+        self._opened_settings: dict[str, LoraConfig] = {}
+
+    @functools.cached_property
+    def opened(self) -> PreTrainedModel:
+        """The model that is opened, without memory for its weights."""
+        return self._build(self.kinds[0])
+
+    @functools.cached_property
+    def published(self) -> PreTrainedModel:
+        """The class in config.json, without memory for its weights."""
+        return self.opened if self.same else self._build(self.kinds[1])
+
+    def _build(self, kind: Any) -> PreTrainedModel:
+        with torch.device("meta"):
+            model: PreTrainedModel = kind.from_config(copy.deepcopy(self.config), trust_remote_code=self.trust)
+        return model
+
+    @functools.cached_property
+    def _pairs(self) -> list[tuple[str, str]]:
+        """What the parts that read text are called in the opened model, and in the class in config.json."""
+        return [] if self.same else [*zip(_text_parts(self.opened), _text_parts(self.published), strict=True)]
+
+    @functools.cached_property
+    def _table(self) -> tuple[list[WeightRenaming], list[WeightConverter]]:
+        table = get_model_conversion_mapping(self.opened)
+        renamings = [entry for entry in table if isinstance(entry, WeightRenaming)]
+        return renamings, [entry for entry in table if isinstance(entry, WeightConverter)]
+
+    @functools.cached_property
+    def _outside(self) -> tuple[str, ...]:
+        return tuple(f"{PREFIX}{part}." for part in model_parts.outside_text(self.published))
+
+    def for_model(self, model: PeftModel) -> AdapterNames:
+        """Return the names for a model: what loads it may open the class in config.json."""
+        if self.same or type(model.get_base_model()).__name__ != type(self.published).__name__:
+            return self
+        return AdapterNames(self.config, (self.kinds[1], self.kinds[1]), trust=self.trust)
+
+    def to_published(self, name: str) -> str:
+        """Return what a part of the opened model is called in the class in config.json."""
+        return name if self.same else _moved(name, self._pairs)
+
+    def to_opened(self, name: str) -> str:
+        """Return what a part of the class in config.json is called in the opened model; empty if that lacks it."""
+        return name if self.same else _moved(name, [(there, here) for here, there in self._pairs])
+
+    def in_opened(self, key: str, names: Collection[str]) -> str:
+        """Return which of the tensors of an adapter in the opened model a key in a file means; empty if none."""
+        if key in names:
+            return key
+        moved = PREFIX + self.to_opened(key.removeprefix(PREFIX))
+        layer, lora, rest = moved.removeprefix(PREFIX).partition(LORA)
+        weight, _ = rename_source_key(f"{layer}.weight", *self._table)
+        in_file = f"{PREFIX}{weight.removesuffix('.weight')}{lora}{rest}"
+        return next((name for name in (moved, in_file) if name in names), "")
+
+    def outside(self, key: str) -> bool:
+        """Whether a tensor of an adapter belongs to a part that reads no text."""
+        return bool(self._outside) and key.startswith(self._outside)
+
+    def opened_settings(self, config: LoraConfig) -> LoraConfig:
+        """Return the settings of an adapter from elsewhere so that they mean the same layers in the opened model."""
+        if self.same:
+            return config
+        state = _state(config, {})
+        if state not in self._opened_settings:
+            self._opened_settings[state] = self._as_opened(config)
+        return copy.deepcopy(self._opened_settings[state])
+
+    def _as_opened(self, config: LoraConfig) -> LoraConfig:
+        try:
+            meant = AdaptedParts.of(_adapted(self.published, config)).renamed(self.to_opened)
+        except REFUSALS:  # the names of its layers are those of the opened model
+            return config
+        try:
+            same = AdaptedParts.of(_adapted(self.opened, config)) == meant
+        except REFUSALS:
+            same = False
+        return config if same or not meant.ranks else meant.settings(config)
+
+    def check(self, adapted: PeftModel) -> None:
+        """Make sure that peft will load the adapter of a model without memory for its weights once it is saved.
+
+        Raises:
+            FrameworkError: it would not.
+        """
+        config = adapted.peft_config[ADAPTER]
+        shapes = _shapes(_tensors(adapted))
+        keys = {name: name for name in shapes}
+        try:
+            whole = self.same and not _lost(adapted, shapes, keys)
+        except REFUSALS:
+            whole = False
+        if whole:
+            self._loads[_state(config, shapes)] = copy.deepcopy(config), keys
+        else:
+            self.file(config, shapes)
+
+    def file(self, config: LoraConfig, shapes: Shapes) -> tuple[LoraConfig, Mapping[str, str]]:
+        """Return the settings of an adapter as its file has them, and the key of each tensor by its name here.
+
+        Args:
+            config: the settings in the opened model.
+            shapes: of the tensors, by their names in the opened model.
+
+        Raises:
+            FrameworkError: peft would not load it so.
+        """
+        state = _state(config, shapes)
+        if state not in self._loads:
+            self._loads[state] = settings, keys = self._file(config, shapes)
+            self._loads[_state(settings, {keys[name]: shape for name, shape in shapes.items()})] = settings, keys
+        settings, keys = self._loads[state]
+        return _with_base(settings, config), keys
+
+    def _file(self, config: LoraConfig, shapes: Shapes) -> tuple[LoraConfig, Mapping[str, str]]:
+        parts = None if self.same else AdaptedParts.of(_adapted(self.opened, config)).renamed(self.to_published)
+        names = {name: PREFIX + self.to_published(name.removeprefix(PREFIX)) for name in shapes}
+        given = {names[name]: shape for name, shape in shapes.items()}
+        problem = ""
+        for settings in self._settings(config, parts):
+            for keys in self._keys(given):
+                problem = self.problem(settings, {keys[name]: shape for name, shape in given.items()}, parts, keys)
+                if not problem:
+                    return settings, {name: keys[names[name]] for name in shapes}
+        raise FrameworkError(
+            f"adapter: {problem}, so what is trained would be lost where the adapter is used: leave these layers out, "
+            "adapter.args.exclude_modules, or set adapter=full"
+        )
+
+    def _settings(self, config: LoraConfig, parts: AdaptedParts | None) -> Iterator[LoraConfig]:
+        """Give settings that may mean these parts in the class in config.json: short ones, then full names."""
+        if parts is None:
+            yield config
+            return
+        outside = "|".join(model_parts.patterns(model_parts.outside_text(self.published)))
+        for left_out in (None, outside):  # peft warns if nothing is left out
+            short: Any = copy.deepcopy(config)
+            short.exclude_modules = left_out
+            short.target_modules = sorted({name.rpartition(".")[2] for name in parts.ranks.keys() - parts.parameters})
+            short.target_parameters = sorted(parts.parameters) or None
+            yield short
+        yield parts.settings(config)
+
+    def _keys(self, names: Collection[str]) -> Iterator[Mapping[str, str]]:
+        """Give keys under which peft may find tensors: their names, then those of their layers in files of weights."""
+        yield {name: name for name in names}
+        weights = self.published.state_dict()
+        keys = {}
+        for name in names:
+            layer, lora, rest = name.removeprefix(PREFIX).partition(LORA)
+            weight = f"{layer}.weight"
+            stored = revert_weight_conversion(self.published, {weight: weights[weight]}) if weight in weights else ()
+            stored = [weight] if len(stored) != 1 else [*stored]
+            keys[name] = f"{PREFIX}{stored[0].removesuffix('.weight')}{lora}{rest}" if lora else name
+        yield keys
+
+    def loads(self, config: LoraConfig, shapes: Shapes) -> bool:
+        """Whether peft loads all of a file into the class in config.json."""
+        return _state(config, shapes) in self._loads or not self.problem(config, shapes)
+
+    def problem(
+        self,
+        config: LoraConfig,
+        shapes: Shapes,
+        parts: AdaptedParts | None = None,
+        keys: Mapping[str, str] | None = None,
+    ) -> str:
+        """Say what of a file peft does not load into the class in config.json; empty if it loads all.
+
+        Args:
+            config: the settings in the file.
+            shapes: of the tensors, by their keys in the file.
+            parts: what it is to change.
+            keys: in the file, by the names in the class; None: peft may put a tensor anywhere.
+        """
+        kind = type(self.published).__name__
+        try:
+            adapted = _adapted(self.published, config)
+            lost = _lost(adapted, shapes, keys)
+        except REFUSALS as error:
+            return f"peft cannot put it on {kind}: {summarize_error(error).rstrip('.')}"
+        if lost:
+            more = f" and {len(lost) - NAMES_SHOWN} others" if len(lost) > NAMES_SHOWN else ""
+            return f"peft does not load {', '.join(lost[:NAMES_SHOWN])}{more} into {kind}"
+        if parts is not None and AdaptedParts.of(adapted) != parts:
+            return f"peft gives other ranks or alphas to its layers in {kind}"
+        return ""
+
+
+def adapter_names(folder: Path, *, trust: bool) -> AdapterNames:
+    """Return the names of adapters of the base in a folder."""
+    return _adapter_names(folder, (folder / "config.json").stat().st_mtime_ns, trust)
+
+
+@functools.lru_cache(maxsize=2)
+def _adapter_names(folder: Path, _: int, trust: bool) -> AdapterNames:  # noqa: FBT001 - part of the key
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
+    settings = config.to_dict()
+    kinds = auto_class(transformers, settings), published_class(transformers, settings)
+    return AdapterNames(config, kinds, trust=trust)
+
+
+def base_names(plan: Plan) -> AdapterNames:
+    """Return the names of adapters of the base of a run."""
+    source: ModelSource = plan.model.create()
+    return adapter_names(source.fetch(weights=False).folder, trust=plan.model.config.trust_remote_code)
+
+
+def _text_parts(model: PreTrainedModel) -> list[str]:
+    """Return the names of the part that reads tokens, and of the output head."""
+    names = {module: name for name, module in model.named_modules()}
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    return [names[embedding].rpartition(".")[0], names[head]]
+
+
+def _moved(name: str, pairs: Collection[tuple[str, str]]) -> str:
+    """Return a name with another beginning, one of the pairs; empty if it begins otherwise."""
+    return next((there + name[len(here) :] for here, there in pairs if f"{name}.".startswith(f"{here}.")), "")
+
+
+def _adapted(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
+    """Return a copy of a model without memory that has an adapter."""
+    base, settings = copy.deepcopy(model), copy.deepcopy(config)
+    grow(base, token_rows(settings))
+    settings.init_lora_weights, settings.base_model_name_or_path = False, None
+    with without_bitsandbytes(), warnings.catch_warnings(action="ignore"):  # what does not fit is found below
+        adapted: PeftModel = get_peft_model(base, settings, low_cpu_mem_usage=True)
+    return adapted
+
+
+def _tensors(adapted: PeftModel) -> dict[str, torch.Tensor]:
+    """Return the tensors of an adapter, as they are in the model."""
+    own: dict[str, torch.Tensor] = get_peft_model_state_dict(
+        adapted, adapted.state_dict(keep_vars=True), save_embedding_layers=False
+    )
+    return own
+
+
+def _lost(adapted: PeftModel, shapes: Shapes, keys: Mapping[str, str] | None) -> list[str]:
+    """Let peft load tensors of a file into an adapter without memory, and return those that do not come out in it.
+
+    And the tensors of the adapter that nothing is put into, which peft leaves as they begin. What belongs to no
+    adapter, such as an embedding that peft saves beside one, is a weight of the base.
+    """
+    own = _tensors(adapted)
+    given = {
+        key: nn.Parameter(torch.empty(shape, device="meta"))
+        for key, shape in shapes.items()
+        if LORA in key or key in own
+    }
+    set_peft_model_state_dict(adapted, given, low_cpu_mem_usage=True)
+    found = {id(weight): name for name, weight in _tensors(adapted).items()}
+    places = {key: found.get(id(weight), "") for key, weight in given.items()}
+    wanted = {key: name for name, key in keys.items()} if keys is not None else {key: places.get(key) for key in shapes}
+    lost = [key for key in shapes if places.get(key) != wanted[key] or (LORA in key and not places[key])]
+    return lost + sorted(own.keys() - {*places.values()})
+
+
+NOT_OF_LAYERS = ("auto_mapping", "base_model_name_or_path", "inference_mode", "init_lora_weights", "lora_dropout",
+                 "peft_version", "revision", "runtime_config")  # fmt: skip
+"""Settings of an adapter on which it does not depend where peft puts its tensors."""
+
+
+def _state(config: LoraConfig, shapes: Shapes) -> str:
+    """Return a text that is the same for the same settings and tensors."""
+    settings = {name: value for name, value in config.to_dict().items() if name not in NOT_OF_LAYERS}
+    targets = settings.get("target_modules")
+    settings["target_modules"] = targets if isinstance(targets, str) else sorted(targets or ())
+    return f"{sorted(settings.items(), key=str)} {sorted(shapes.items())}"
+
+
+def _with_base(settings: LoraConfig, config: LoraConfig) -> LoraConfig:
+    """Return settings with what another adapter says beside its layers."""
+    whole: Any = copy.deepcopy(settings)
+    for name in NOT_OF_LAYERS:
+        if hasattr(config, name):
+            setattr(whole, name, copy.deepcopy(getattr(config, name)))
+    return whole
+
+
+def publish(folder: Path, names: AdapterNames, weights: Mapping[str, torch.Tensor]) -> str:
+    """Give an adapter that peft has saved the names of the class in config.json, and load it as peft does.
+
+    Args:
+        folder: with the names of the opened model.
+        names: of the base.
+        weights: what the tensors in the file have to be, by their names in the opened model; empty: not compared.
+
+    Returns:
+        What would be lost; empty if peft loads all as it is.
+    """
+    config, file = PeftConfig.from_pretrained(str(folder)), folder / ADAPTER_WEIGHTS_FILE
+    if not isinstance(config, LoraConfig):
+        return ""
+    stored = load_file(file)
+    shapes = _shapes(stored)
+    try:
+        settings, keys = names.file(config, shapes)
+    except FrameworkError as error:
+        return str(error)
+    if _state(settings, {}) != _state(config, {}) or any(key != name for name, key in keys.items()):
+        renamed = file.with_suffix(".renamed")  # the tensors are those of the file, not of a copy
+        save_file({keys[name]: tensor for name, tensor in stored.items()}, renamed, metadata={"format": "pt"})
+        renamed.replace(file)
+        settings.save_pretrained(str(folder))
+        config, stored = PeftConfig.from_pretrained(str(folder)), load_file(file)
+    if _state(config, {}) != _state(settings, {}):
+        return f"{ADAPTER_CONFIG_FILE} does not say what was trained"
+    found = {name: stored[key] for name, key in keys.items()}
+    wrong = [keys.get(name, name) for name, weight in weights.items() if not _same(found.get(name), weight)]
+    return f"{', '.join(wrong[:NAMES_SHOWN])} in {file.name} are not what was trained" if wrong else ""
+
+
+def _shapes(tensors: Mapping[str, torch.Tensor]) -> Shapes:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _same(stored: torch.Tensor | None, weight: torch.Tensor) -> bool:
+    if stored is None or (stored.shape, stored.dtype) != (weight.shape, weight.dtype):
+        return False
+    return torch.allclose(stored, weight.detach().cpu(), rtol=0, atol=0, equal_nan=True)
+
+
+def republish(folder: Path, names: AdapterNames, target: Path) -> bool:
+    """Copy an adapter with the names of the class in config.json, unless peft loads it into that class as it is.
+
+    Args:
+        folder: with the adapter, as an earlier version or another program has saved it.
+        names: of the base.
+        target: a folder that is there.
+
+    Returns:
+        Whether it was copied.
+    """
+    config, file = PeftConfig.from_pretrained(str(folder)), folder / ADAPTER_WEIGHTS_FILE
+    if not isinstance(config, LoraConfig) or not file.is_file():
+        return False
+    stored = load_file(file)
+    if names.loads(config, _shapes(stored)):
+        return False
+    settings = names.opened_settings(config)
+    own = _tensors(_adapted(names.opened, settings))
+    found = {names.in_opened(key, own): tensor for key, tensor in stored.items()}
+    if found.keys() != own.keys():
+        return False
+    shutil.copytree(folder, target, dirs_exist_ok=True)
+    save_file(found, target / ADAPTER_WEIGHTS_FILE, metadata={"format": "pt"})
+    settings.save_pretrained(str(target))
+    if problem := publish(target, names, found):
+        raise FrameworkError(f"{folder}: {problem}")
+    return True
+
+
+@torch.no_grad()
+def load_tensors(model: PeftModel, folder: Path, names: AdapterNames, device: str, adapter: str = ADAPTER) -> None:
+    """Put the tensors in the file of an adapter into that of a model, by what they are called in either class.
+
+    Raises:
+        RuntimeError: one has another shape.
+    """
+    own = get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False)
+    every = model.state_dict()  # an embedding that was saved too is the model's
+    for key, tensor in load_peft_weights(str(folder), device=device).items():
+        name = names.in_opened(key, own) or names.in_opened(key, every)
+        if name:
+            (own if name in own else every)[name].copy_(tensor)
