@@ -42,6 +42,8 @@ ATOMS = (
     "'~x'",
     "'--help'", "'--version'", "'--cfg'", "'a\\nb=1'", "'=1'", "'a='", "'+a=1'", "'hydra.mode=MULTIRUN'",
 )  # fmt: skip
+MUTABLE = ("RING", "LOOP", "bytearray", "numpy.zeros", "torch.zeros", "set()", "collections.")
+HASHABLE = [each for each in ATOMS if not each.startswith(MUTABLE)]
 PLACES = (
     "'done'",
     "Path('done')",
@@ -89,7 +91,7 @@ def _settings(draw: DrawFn) -> str:
     if kind in {2, 3}:
         return f"{{**SOUND_MAP, {key!r}: {draw(_value())}}}"
     if kind == 4:
-        return f"{{**SOUND_MAP, {draw(st.sampled_from(ATOMS))}: {draw(_value())}}}"
+        return f"{{**SOUND_MAP, {draw(st.sampled_from(HASHABLE))}: {draw(_value())}}}"
     return draw(_value())
 
 
