@@ -131,9 +131,10 @@ class Planner:
         pace: Speed | None = None
         if rows is None and Stage.train in self.plan.intended_stages:
             pace = training_speed(context, self._estimated)
-            doing = self._estimated and work(context, self._estimated)
-            # What evaluators ask, and whether advice is right, depends on the rows themselves.
-            doing = doing and dataclasses.replace(doing, estimated=True, evaluation_seconds=None)
+            if self._estimated:
+                # What evaluators ask, and whether advice is right, depends on the rows themselves.
+                about = work(context, self._estimated)
+                doing = dataclasses.replace(about, estimated=True, evaluation_seconds=None)
         exports = self._exports(context.shape)
         held = max((need.memory for need in exports.values()), default=0)
         disk = self._disk(trained_parameters(context.shape, settings) * trained_bytes(settings), exports, settings)

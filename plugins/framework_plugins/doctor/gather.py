@@ -6,7 +6,7 @@ import dataclasses
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,8 @@ class DiagnosticRun:
                     pool.submit(copy_context().run, self._group, group) for group in groups if group not in shared
                 ]
                 own = [*machine(outputs), *libraries()]
-                while (state := wait([of_run, *of_plugins], timeout=POLL_SECONDS)).not_done:
+                waiting: list[Future[Any]] = [of_run, *of_plugins]
+                while (state := wait(waiting, timeout=POLL_SECONDS)).not_done:
                     counter.move(len(self._done))
                     if any(future.exception() for future in state.done):
                         break
