@@ -52,7 +52,7 @@ def handle_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator
 
     A child that this process forks has the handlers of before: otherwise no signal would stop it.
     """
-    mine = list[int]()
+    mine = list[signal.Signals]()
     if threading.current_thread() is threading.main_thread():  # Python lets no other thread set them
         for number in SIGNALS:
             if signal.getsignal(number) in DEFAULT_HANDLERS:

@@ -70,8 +70,8 @@ _LOOKS = tuple(
         ("AGE-SECRET-KEY-1", r"AGE-SECRET-KEY-1[0-9A-Z]{20,}"),
         ("AQ.", rf"(?<![\w.])AQ\.{_MIXED}[\w-]{{30,}}"),
         ("eyJhcGlf", r"(?<![A-Za-z0-9])eyJhcGlf[\w+/-]{20,}={0,2}"),
-        ("-u", r"(?P<kept>(?<![\w-])-u\s*[\"']?(?!\d+:)[\w.@+-]+:)[^\s\"']+"),  # of curl
-        ("--user", r"(?P<kept>(?<![\w-])--user(?:=|\s+)[\"']?(?!\d+:)[\w.@+-]+:)[^\s\"']+"),
+        ("-u", r"(?P<kept>(?<![\w-])-u\s*[\"']?(?!\d+:)[\w.@+-]+:)[^\s\"'`]+"),  # of curl
+        ("--user", r"(?P<kept>(?<![\w-])--user(?:=|\s+)[\"']?(?!\d+:)[\w.@+-]+:)[^\s\"'`]+"),
         ("eyJ", r"(?<![A-Za-z0-9])eyJ[\w-]{8,}(?:\.[\w-]*){2,4}"),  # a JWT: `{"` in base64
         ("PRIVATE KEY", r"-----BEGIN (?P<kind>[A-Z ]*PRIVATE KEY[A-Z ]*)-----(?s:.*?)-----END (?P=kind)-----"),  # PEM
         ("PRIVATE KEY", r"-----BEGIN [A-Z ]*PRIVATE KEY[A-Z ]*-----(?:(?:\\n|\s)*[\w+/=]{12,})+"),  # without its end
@@ -105,7 +105,7 @@ _WHOLE_HEADER = re.compile(
     rf"(?P<name>(?i:x-[\w-]+|(?:proxy-)?authorization(?=:\s*{_SCHEME})|(?:set-)?cookie(?=:.*=))):\s*(?P<value>.+)"
 )
 """A text that is nothing but a setting or a header; its value may hold what would end one within a longer text."""
-_TYPED = re.compile(r"""(?P<kept>(?<![\w-])--(?P<name>[\w-]+)\s+["']?)(?P<value>[^\s"',;)]+)""")
+_TYPED = re.compile(r"""(?P<kept>(?<![\w-])--(?P<name>[\w-]+)\s+["']?)(?P<value>[^\s"'`,;)]+)""")
 """An option of a command and its value: `--token abc123`."""
 _OPTION = re.compile(r"token_(?!by_|for_)")
 """What begins the name of an option like the metric `token_f1`: the settings below it are checked one by one."""

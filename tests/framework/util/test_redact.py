@@ -298,6 +298,7 @@ def test_a_token_is_hidden_as_a_name_too() -> None:
         ("curl --user 'joe:a b2' x", f"curl --user 'joe:{HIDDEN} b2' x"),
         ("run --token abc123 --n 5", f"run --token {HIDDEN} --n 5"),
         ("run --api-key 'abc123'", f"run --api-key '{HIDDEN}'"),
+        ("`run --token abc123` or `curl -u joe:hunter2`", f"`run --token {HIDDEN}` or `curl -u joe:{HIDDEN}`"),
         ("python -u -m framework: no", None),
         ("docker run -u 1000:1000 x", None),
         ("--max-tokens 512 --token NAME", None),
