@@ -75,7 +75,7 @@ class Case:
 
 
 def case(method: str, name: str, *words: str, **more: Any) -> Case:
-    """Return a case; what are no attributes of it are settings of TRL."""
+    """Return a case; the other names are settings of TRL."""
     own = {each: more.pop(each) for each in ("why", "bound", "dropout", "shared", "uncut") if each in more}
     return Case(f"{method}, {name}", method, words, more, **own)
 
