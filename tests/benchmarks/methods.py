@@ -40,7 +40,7 @@ OF_REWARD = "rewards/<lambda>"
 """How TRL calls the reward, whose values it is given."""
 ESTIMATED = {"entropy"}
 """What is estimated here, from the tokens that were drawn."""
-STEEP = "rounding: the loss is steep, so the last digits of a log-probability grow from step to step"
+STEEP = "the loss is steep, so the last digits of a log-probability count; not shown to be rounding alone"
 NOISE = "rounding: in the first step both rewards are 0, and `rewards/accuracies` compares their last digits"
 DROPOUT = "TRL switches dropout off (`disable_dropout`); here it acts in the passes that learn"
 A_DRAW = "the loss is divided by the tokens of each step, and by TRL by the mean over the steps of a draw"
@@ -482,8 +482,8 @@ A tiny random model learns the same {rows} rows in {steps} steps, from the same 
 the largest difference of a loss, relative to losses above 1; `weights` is the distance of the trained weights, relative
 to the way that TRL's went. The program ends with 1 if a difference is above {bound:g}, or the bound of its reason.
 
-`in fp64` is the difference of the losses if both compute in double precision: where it is far smaller, the difference
-is rounding that grows from step to step.
+`in fp64` is the difference of the losses with weights in double precision. The norms of transformers and the logits of
+our loss are in fp32 even then, so a difference that stays is no proof that it is more than rounding.
 """
 OUTRO = """
 Logged by TRL and not here: {missing}. They need logits, which no objective has, or are extremes of what is logged.
