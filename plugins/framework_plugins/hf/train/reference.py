@@ -198,7 +198,8 @@ def at_start(plan: Plan, model: Any) -> Callable[[], AbstractContextManager[None
     A new adapter that adds nothing is switched off. Of other trained weights a copy is kept, which takes their place.
     """
     if isinstance(model, PeftModel) and plan.start(weights=False) is None and not _says_something(model):
-        return model.disable_adapter
+        base: Callable[[], AbstractContextManager[None]] = model.disable_adapter
+        return base
     kept = [(weight, weight.detach().clone()) for weight in model.parameters() if weight.requires_grad]
 
     @contextmanager
