@@ -9,7 +9,7 @@ A twin is a tiny random model of `tests/support/family_twins.py`. It is planned 
 the third and resumed; its adapter is saved and merged, and the model is converted to GGUF, each exporter that the run
 does not refuse before the training. `tests/support/plain_training.py` does the same training row by row, loads the
 adapter into the published class, and gives the logits with which the merged folder and the GGUF file are compared.
-A twin takes ten to twenty seconds of one core; results are kept in `--results`, so an interrupted program goes on.
+A twin takes ten to twenty seconds of one core; results are kept in `--results`, so an interrupted program continues.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ LEAST_EFFECT = 1e-3
 """What an adapter changes of a logit at least, if it has any effect."""
 REFUSED, TRACEBACK = 2, 1
 SLOW_IMPORTS = ("bitsandbytes", "framework_plugins.exports.merge.merging", "tests.support.plain_training")
-"""What each process would import anew, which takes longer than all the rest."""
+"""What each process would import again, which takes longer than all the rest."""
 EXPORTERS = (("adapter", "merged", "gguf"), ("adapter", "merged"), ("adapter",))
 COLUMNS = ("class", "rows share prefixes", "loss beside plain peft", "outcome")
 WORDS = (
@@ -64,7 +64,7 @@ TOPICS = {
     "What is two and two?": "It is four, I think, or nearly so.",
     "Name a river.": "Aare.",
     "Say it again, in a longer sentence with a few more words.": "There it is again, in a longer sentence.",
-    "Go on.": "Yes.",
+    "More, please.": "Yes.",
 }
 SYSTEM = {"role": "system", "content": "You are a clerk of weather and moons; you answer in one short sentence."}
 

@@ -65,7 +65,7 @@ def probe(losses: L) -> L:
         _probe_packing(losses, [rows, *long], dtype)
     except FrameworkError:
         raise
-    except Exception as error:  # a class of transformers, or of a stranger, may raise anything
+    except Exception as error:  # a class of transformers, or a third-party one, may raise anything
         if is_out_of_memory(error):
             raise
         raise FrameworkError(
