@@ -165,7 +165,9 @@ TWINS: Mapping[str, Twin] = {
     "Gemma 4 E2B, E4B": Twin(
         _gemma4(hidden_size_per_layer_input=8, num_kv_shared_layers=2, use_double_wide_mlp=True), "gemma4"
     ),
-    "Gemma 4 12B, 31B": Twin(_gemma4(attention_k_eq_v=True, num_global_key_value_heads=1), "gemma4"),
+    "Gemma 4 12B, 31B": Twin(
+        _gemma4(attention_k_eq_v=True, num_global_key_value_heads=1, use_bidirectional_attention="vision"), "gemma4"
+    ),
     "Gemma 4 A4B": Twin(
         _gemma4(enable_moe_block=True, top_k_experts=4, num_experts=4, moe_intermediate_size=16), "gemma4"
     ),

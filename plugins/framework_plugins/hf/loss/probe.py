@@ -65,7 +65,7 @@ def probe(losses: L) -> L:
         _probe_packing(losses, [rows, *long], dtype)
     except FrameworkError:
         raise
-    except Exception as error:  # a class of transformers, or of a stranger, may raise anything
+    except Exception as error:  # a class of transformers, or a third-party one, may raise anything
         if is_out_of_memory(error):
             raise
         raise FrameworkError(
@@ -157,7 +157,8 @@ def _probe_head(losses: Losses, part: Part, logits: Tensor, auxiliary: Any) -> t
         raw = linear(states)
         return raw, autocast_dtype(states), router_loss(out.router_logits, part) if router_loss else None
 
-    raw, dtype, own = losses.within_forward(compute)
+    found: tuple[Tensor, torch.dtype, Tensor | None] = losses.within_forward(compute)
+    raw, dtype, own = found
     config = losses.plain.config.get_text_config()
     candidates = [Head(linear, *scale_and_cap) for scale_and_cap in _scales_and_caps(config)]
     distances = [_relative_distance(each.finish(raw.float()), logits) for each in candidates]

@@ -12,8 +12,8 @@ import torch
 import transformers
 from packaging.version import Version
 from torch.nn.modules.dropout import _DropoutNd
+from transformers import PreTrainedModel
 
-from framework_plugins.hf.load.model_parts import outside_text
 from framework_plugins.hf.packing.parts import ATTENTION_COST
 from framework_plugins.hf.packing.tree_states import HYBRID_KIND, STATE_KINDS, state_layers
 from framework_plugins.hf.settings.config import Attention, HFTrainerConfig, Packing
@@ -75,7 +75,7 @@ def forward_plan(
         quantized: whether the base is.
     """
     far, windows = distance_dependence(model), mask_windows(model)
-    why = "" if windows else far and (_sees_later(model.config.get_text_config()) or far)  # masks have the windows
+    why = "" if windows else far  # masks of the layers' windows make the rows the same
     why = why or tree_refusal(model, attention, config.neftune_noise_alpha)
     alone = sharing_refusal(attention, getattr(adapter, "lora_dropout", 0.0))
     on_cpu, blocks = device == "cpu", _without_blocks(model, config, attention, windows)
@@ -110,7 +110,7 @@ def distance_dependence(model: Any) -> str:
     config = model.config.get_text_config()
     kinds = {str(kind) for kind in getattr(config, "layer_types", None) or []} - {"full_attention"}
     if kinds:
-        return f"the model has layers of the kind {', '.join(sorted(kinds))}"
+        return _sees_later(config) or f"the model has layers of the kind {', '.join(sorted(kinds))}"
     if getattr(model, "_is_stateful", False):
         return "the model keeps a state that each token changes"
     windows = _window_sizes(config)
@@ -192,9 +192,11 @@ def base_dropout(model: Any) -> str:
     Args:
         model: the base without an adapter, with or without memory for its weights.
     """
-    outside = tuple(f"{name}." for name in outside_text(model))
-    for name, part in model.named_modules():
-        if f"{name}.".startswith(outside):
+    decoder = model.get_decoder()
+    inner = {name: part for name, part in decoder.named_modules() if name and isinstance(part, PreTrainedModel)}
+    towers = tuple(f"{name}." for name, part in inner.items() if type(part.config) is not type(decoder.config))
+    for name, part in decoder.named_modules():
+        if f"{name}.".startswith(towers):  # of images or sound
             continue
         if isinstance(part, _DropoutNd) and part.p > 0:
             return f"dropout {part.p:g} in {name}"

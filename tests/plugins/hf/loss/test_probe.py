@@ -47,7 +47,7 @@ class Averaging(torch.nn.Module):
 
 
 def averaging(folder: Path, error: str = "", tokens: int = 0) -> Any:
-    """Return a Llama with that embedding, which fails for so many tokens if there is an error."""
+    """Return a Llama with that embedding, which fails for that many tokens if there is an error."""
     model = AutoModelForCausalLM.from_pretrained(tiny_llama(folder), dtype=torch.float32).eval()
     model.set_input_embeddings(Averaging(model.get_input_embeddings(), error, tokens))
     return model

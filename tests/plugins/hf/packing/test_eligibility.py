@@ -129,8 +129,8 @@ GPT2: dict[str, Any] = {"vocab_size": 200, "n_embd": 32, "n_layer": 2, "n_head":
     ("config", "chance"),
     [
         (LlamaConfig(**SMALL, attention_dropout=0.2), "attention_dropout=0.2"),
-        (GPT2Config(**GPT2, embd_pdrop=0.0, attn_pdrop=0.0), "dropout 0.1 in transformer.h.0.attn.resid_dropout"),
-        (PhiConfig(**SMALL, resid_pdrop=0.1), "dropout 0.1 in model.layers.0.resid_dropout"),
+        (GPT2Config(**GPT2, embd_pdrop=0.0, attn_pdrop=0.0), "dropout 0.1 in h.0.attn.resid_dropout"),
+        (PhiConfig(**SMALL, resid_pdrop=0.1), "dropout 0.1 in layers.0.resid_dropout"),
         (OPTConfig(**NO_HEADS, word_embed_proj_dim=32), "dropout=0.1"),
         (OPTConfig(**NO_HEADS, word_embed_proj_dim=32, dropout=0.0, layerdrop=0.3), "layerdrop=0.3"),
         (BloomConfig(vocab_size=200, hidden_size=32, n_layer=2, n_head=4, hidden_dropout=0.1), "hidden_dropout=0.1"),
