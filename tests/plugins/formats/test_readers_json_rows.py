@@ -244,3 +244,14 @@ def test_a_packed_array_that_ends_early_is_reported_with_its_line(tmp_path: Path
     packed = gzip.compress(json.dumps(rows, indent=0).encode())
     with pytest.raises(FrameworkError, match=r"rows\.json\.gz:[1-9]\d{4,}: the file ends too early: was it copied or"):
         rows_of(written(tmp_path, "rows.json.gz", packed[:-1000]))
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_an_exported_chat_of_people_is_not_a_list_of_rows(tmp_path: Path, indent: int | None) -> None:
+    chat = {"guild": {"name": "g"}, "messages": [{"id": "1", "author": {"name": "a"}, "text": "Hi"}]}
+    file = written(tmp_path, "chat.json", json.dumps(chat, indent=indent).encode())
+    if indent is None:
+        assert [row.fields for row in rows_of(file)] == [chat]
+    else:
+        with pytest.raises(FrameworkError, match="'messages' is a chat between people, and the file does not say who"):
+            rows_of(file)

@@ -22,7 +22,7 @@ from framework_plugins.formats.formats.shapes import (
     TURN_LIST_FIELDS,
     who_and_what,
 )
-from framework_plugins.formats.formats.values import FORMATTER_ADVICE, Fields, is_object, json_type, quoted
+from framework_plugins.formats.formats.values import CHAT_ADVICE, FORMATTER_ADVICE, Fields, is_object, json_type, quoted
 
 ASKS = (
     "instruction", "question", "questions", "query", "prompt", "problem", "input", "inputs", "ask", "asked", "request",
@@ -63,10 +63,6 @@ SENTENCE = re.compile(r"\s\S+\s|[.?!]$")
 WORDS = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![^\W\d_A-Z])|[^\W\d_]+")
 """Words of a name in any spelling: `text_input`, `modelOutput`, `What is your question?`."""
 
-CHAT_ADVICE = (
-    "a chat between people, and the file does not say who is the assistant: write each conversation as one row of "
-    'messages, {"role": "user", "content": …} and {"role": "assistant", "content": …} for whom the model learns to be'
-)
 MAX_OVERRIDES = 3
 """Overrides that a refusal shows."""
 SHOWN_COLUMNS = 6

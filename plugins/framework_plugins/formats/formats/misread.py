@@ -5,8 +5,7 @@ from __future__ import annotations
 from framework import FrameworkError
 from framework.api import Example
 from framework_plugins.formats import dialogue_text
-from framework_plugins.formats.formats.advice import CHAT_ADVICE
-from framework_plugins.formats.formats.values import Fields, check_media
+from framework_plugins.formats.formats.values import CHAT_ADVICE, Fields, check_media
 
 TREE_FIELDS = ("parent_id", "parent_message_id")
 AS_MESSAGES = "write its turns as messages (role, content) to learn the answers alone"

@@ -39,6 +39,10 @@ PLAIN_NAME = re.compile(r"(?!(?:null|nan|inf|true|false)$)[^\W\d][\w.-]*(?: [\w-
 FORMATTER_ADVICE = (
     "make turns of the row with a @formatter in a file of yours, plugins=[./FILE.py], docs/how-to/write-a-plugin.md"
 )
+CHAT_ADVICE = (
+    "a chat between people, and the file does not say who is the assistant: write each conversation as one row of "
+    'messages, {"role": "user", "content": …} and {"role": "assistant", "content": …} for whom the model learns to be'
+)
 SKIP = "data.on_bad_row=skip leaves such rows out"
 MEDIA_FIELDS = ("image", "images", "audio", "audios", "video", "videos")
 """Fields and keys of turns that hold, or name, what is not text."""

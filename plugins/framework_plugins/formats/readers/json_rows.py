@@ -15,13 +15,15 @@ from typing import Any
 
 from framework.api import Row
 from framework_plugins.formats.encodings import not_utf8
-from framework_plugins.formats.formats.values import json_type
+from framework_plugins.formats.formats.values import CHAT_ADVICE, json_type
 from framework_plugins.formats.readers.find import DataFile
 from framework_plugins.formats.readers.json_stream import Decoder, JsonStream, decoder_limit
 from framework_plugins.formats.readers.opened import OpenFile
 
 HEAD_BYTES = 1 << 20
 """Bytes of the first line, or of the first object, that are checked."""
+MESSAGES = "messages"
+"""A list with this name is a chat, also one of people whose messages have no role."""
 SHOWN_FIELDS = 10
 """Fields of an object that a message names."""
 LIST_OF_OBJECTS = re.compile(
@@ -100,8 +102,8 @@ def _is_object(file: DataFile, first: bytes, second: bytes) -> bool:
 
 def _has_turns(value: Mapping[str, Any]) -> bool:
     """Whether an object is a row, for it holds the turns of a chat."""
-    lists = (inner for inner in value.values() if isinstance(inner, list) and inner)
-    return any(isinstance(inner[0], dict) and not _is_row(inner[0]) for inner in lists)
+    lists = ((name, inner) for name, inner in value.items() if isinstance(inner, list) and inner)
+    return any(isinstance(inner[0], dict) and (name == MESSAGES or not _is_row(inner[0])) for name, inner in lists)
 
 
 def _is_table(value: Mapping[str, Any]) -> bool:
@@ -188,7 +190,7 @@ def _array(file: DataFile) -> Iterator[Row]:
 
 def _object(file: DataFile) -> Iterator[Row]:
     """Read the one list of objects in an object. Whether there is a second one shows when the first was read."""
-    names, list_name, kinds = list[str](), "", set[str]()
+    names, list_name, kinds, people = list[str](), "", set[str](), False
     with OpenFile(file) as opened:
         stream = JsonStream(opened)
         for name in stream.fields():
@@ -198,7 +200,8 @@ def _object(file: DataFile) -> Iterator[Row]:
                 stream.value()
                 continue
             for number, value in enumerate(stream.items(), start=1):
-                if number == 1 and _is_row(value):
+                people |= number == 1 and name == MESSAGES and _is_row(value)
+                if number == 1 and _is_row(value) and name != MESSAGES:
                     list_name = _only(file, list_name, name)
                 if list_name == name:
                     yield _row(file, file.where(f"item {number}"), value, stream.decoder.problem)
@@ -207,6 +210,8 @@ def _object(file: DataFile) -> Iterator[Row]:
         more = f" and {len(names) - SHOWN_FIELDS} more" if len(names) > SHOWN_FIELDS else ""
         shown = ", ".join(names[:SHOWN_FIELDS]) + more
         problem = f"the file is one object, and none of its fields ({shown or 'none'}) is a list of rows: "
+        if people:
+            raise file.error(f"{problem}'{MESSAGES}' is {CHAT_ADVICE}")
         raise file.error(problem + _as_lines(file, names, kinds))
 
 
