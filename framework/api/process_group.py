@@ -110,7 +110,8 @@ def member() -> Member | None:
     """Return this process's place in its group; None outside a group."""
     if not {WORKER, *PLACE} <= {*os.environ}:
         return None
-    return Member(*(int(os.environ[name]) for name in PLACE), store=os.environ.get(GROUP_STORE, ""))
+    rank, world, local_rank = (int(os.environ[name]) for name in PLACE)
+    return Member(rank, world, local_rank, store=os.environ.get(GROUP_STORE, ""))
 
 
 def outer_member() -> Member | None:
@@ -118,4 +119,7 @@ def outer_member() -> Member | None:
     if WORKER in os.environ or not {*OUTER_VARIABLES} <= {*os.environ}:
         return None
     numbers = [os.environ[name] for name in PLACE]
-    return Member(*map(int, numbers)) if all(number.isdecimal() for number in numbers) else None
+    if not all(number.isdecimal() for number in numbers):
+        return None
+    rank, world, local_rank = map(int, numbers)
+    return Member(rank, world, local_rank)

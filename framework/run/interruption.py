@@ -61,9 +61,9 @@ def handle_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator
     try:
         yield
     finally:
-        for number in mine:
-            if number in _replaced:  # not in a child
-                signal.signal(number, _replaced.pop(number))
+        for kept in mine:
+            if kept in _replaced:  # not in a child
+                signal.signal(kept, _replaced.pop(kept))
 
 
 def _block() -> None:

@@ -17,7 +17,7 @@ from framework.api.records import Traffic
 from framework.memory import Estimate, Loss, MemorySettings, Shape, Weights, estimate, terms
 from framework.plan.speed import flops
 from framework.plan.traffic import traffic
-from framework.util.gpus import KNOWN, named
+from framework.util.gpus import CARDS, named
 from framework.util.host import GIB
 
 LENGTH, RANK, ROWS = 2048, 16, 1
@@ -111,7 +111,9 @@ class GpuLine(Line):
     @property
     def gpu(self) -> str:
         """The smallest GPU that is known and holds it."""
-        fitting = (name for name in sorted(KNOWN, key=KNOWN.__getitem__) if named(name).usable >= self.made.high)
+        fitting = (
+            name for name in sorted(CARDS, key=lambda card: CARDS[card].memory) if named(name).usable >= self.made.high
+        )
         return next(fitting, "-")
 
     @property

@@ -29,7 +29,6 @@ from framework.api.records.progress import Progress
 from framework.api.records.results import (
     Ancestor,
     Artifact,
-    Aspect,
     Change,
     Concern,
     EvalResult,
@@ -75,6 +74,7 @@ from framework.api.records.rows import (
 )
 from framework.api.records.saving import VERBATIM, load, save, without_secrets
 from framework.api.records.sweep import Lead, Point, Ranking, Standing, Sweep, Trial
+from framework.api.schema import Aspect
 
 __all__ = [
     "DRAWN_LOG_PROBS",

@@ -146,7 +146,7 @@ def _marked(schema: type) -> Iterator[str]:
     for field in fields(schema):
         if field.type.code:
             yield field.name
-        if dataclasses.is_dataclass(field.type.base):
+        if isinstance(field.type.base, type) and dataclasses.is_dataclass(field.type.base):
             yield from (f"{field.name}.{key}" for key in _marked(field.type.base))
 
 

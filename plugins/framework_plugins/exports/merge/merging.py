@@ -68,7 +68,7 @@ class Rearranged:
         sizes = [part.numel() for part in parts]
         values = torch.cat([part.reshape(-1) for part in parts])
         merged = values.to(safetensors_io.TORCH_DTYPES[dtype])
-        numbers = torch.arange(len(values)).split(sizes)
+        numbers = torch.split(torch.arange(len(values)), sizes)
         # Which element of the files each element of a weight is: transformers moves numbers as it moves weights.
         places = self.model.rearrange(
             {name: part.view(tensor.shape) for (name, tensor), part in zip(self.tensors.items(), numbers, strict=True)}
@@ -83,7 +83,7 @@ class Rearranged:
             merged[places[name]] = torch.cat(list(merged_chunks(weight, delta, dtype, read_weight)))
         return {
             name: part.view(tensor.shape)
-            for (name, tensor), part in zip(self.tensors.items(), merged.split(sizes), strict=True)
+            for (name, tensor), part in zip(self.tensors.items(), torch.split(merged, sizes), strict=True)
         }
 
 

@@ -114,7 +114,8 @@ class MetaModel:
     def _source(self, name: str) -> tuple[str, Any]:
         """Return what a tensor of a file is called in the model, and its pattern in the table of conversions."""
         prefix = self.model.base_model_prefix
-        return rename_source_key(name, self._renamings, self._converters, prefix, self.state_dict)
+        source: tuple[str, Any] = rename_source_key(name, self._renamings, self._converters, prefix, self.state_dict)
+        return source
 
     def map_tensors(self, stored: Mapping[str, tuple[int, ...]]) -> TensorMap:
         """Map the tensors of files, given with their shapes, to the weights of the model.

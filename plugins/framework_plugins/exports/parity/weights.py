@@ -82,8 +82,10 @@ def separate_shared(model: nn.Module) -> None:
     """Give each adapted layer a weight of its own where several share one: a merge adds to each only its adapter."""
     owners: dict[int, nn.Module] = {}
     for module in model.modules():
-        layer = module.get_base_layer() if isinstance(module, BaseTunerLayer) else None
-        for name, weight in [*layer.named_parameters(recurse=False)] if layer is not None else []:
+        if not isinstance(module, BaseTunerLayer):
+            continue
+        layer: nn.Module = module.get_base_layer()
+        for name, weight in [*layer.named_parameters(recurse=False)]:
             if owners.setdefault(id(weight), layer) is not layer:
                 setattr(layer, name, nn.Parameter(weight.detach().clone(), requires_grad=False))
 

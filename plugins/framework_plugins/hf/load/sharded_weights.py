@@ -52,7 +52,7 @@ def join_group(me: Member, machine: Hardware) -> None:
         return
     meeting: dict[str, Any] = {}
     if me.store:
-        store = distributed.FileStore(me.store, me.world)  # type: ignore[attr-defined] # public by torch's documentation
+        store = distributed.FileStore(me.store, me.world)  # type: ignore[attr-defined] # as torch documents it
         meeting = {"store": store, "rank": me.rank, "world_size": me.world}
     PartialState(cpu=machine.device == "cpu", timeout=timedelta(seconds=TIMEOUT_SECONDS), **meeting)
 

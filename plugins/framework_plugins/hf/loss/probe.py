@@ -158,7 +158,8 @@ def _probe_head(losses: Losses, part: Part, logits: Tensor, auxiliary: Any) -> t
         return raw, autocast_dtype(states), router_loss(out.router_logits, part) if router_loss else None
 
     found: tuple[Tensor, torch.dtype, Tensor | None] = losses.within_forward(compute)
-    raw, dtype, own = found
+    raw, own = found[0], found[2]
+    dtype: torch.dtype = found[1]
     config = losses.plain.config.get_text_config()
     candidates = [Head(linear, *scale_and_cap) for scale_and_cap in _scales_and_caps(config)]
     distances = [_relative_distance(each.finish(raw.float()), logits) for each in candidates]

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -198,8 +198,7 @@ def at_start(plan: Plan, model: Any) -> Callable[[], AbstractContextManager[None
     A new adapter that adds nothing is switched off. Of other trained weights a copy is kept, which takes their place.
     """
     if isinstance(model, PeftModel) and plan.start(weights=False) is None and not _says_something(model):
-        base: Callable[[], AbstractContextManager[None]] = model.disable_adapter
-        return base
+        return cast("Callable[[], AbstractContextManager[None]]", model.disable_adapter)
     kept = [(weight, weight.detach().clone()) for weight in model.parameters() if weight.requires_grad]
 
     @contextmanager

@@ -236,11 +236,11 @@ def _drawn(draw: DrawFn) -> Case:
     elif part == "import":
         text = "\n" + draw(st.sampled_from([*RAISES, *CHANGES])) + "\n" + _function("answer", "return 1.0", "metric")
     else:
-        deco = {
+        decorators = {
             "formatter": "formatter('instruction')",
             "loss": draw(st.sampled_from(["loss", "loss", "loss(linear=True)"])),
         }
-        text = _function(takes, body, deco.get(part, part))
+        text = _function(takes, body, decorators.get(part, part))
     chosen = {"formatter": "format=mine", "hook": "", "import": ""}.get(
         part, f"{name}=[mine]" if part in SEVERAL else f"{name}=mine"
     )

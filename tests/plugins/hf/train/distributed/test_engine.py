@@ -149,7 +149,7 @@ def test_a_weight_of_which_each_process_has_a_copy_is_refused() -> None:
 def test_shards_lie_with_neighbours_and_their_replicas_with_the_others() -> None:
     group = ProcessGroup(Engine.fsdp2, 4, shard_size=2)
     machine = Hardware("cpu", torch.float32, checkpointing=False, optimizer=AdamWTorchConfig())
-    sizes = trainer_arguments(group, machine)["parallelism_config"]
+    sizes = trainer_arguments(group, machine, Member(2, 4, 2))["parallelism_config"]
     with pytest.warns(UserWarning, match="Slicing a flattened dim"):
         mesh = sizes.get_device_mesh("cpu")[tuple(sizes.fsdp_dim_names)]  # as accelerate does it
     assert mesh.mesh.tolist() == [[0, 1], [2, 3]]
@@ -173,6 +173,7 @@ def test_replicas_add_up_gradients_in_fp32() -> None:
     assert plugin.mixed_precision_policy is None
 
 
+@pytest.mark.usefixtures("world")
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("offload", [False, True])
 def test_fsdp_is_asked_for_what_the_run_asks_for(
@@ -182,7 +183,7 @@ def test_fsdp_is_asked_for_what_the_run_asks_for(
     for name in names:
         monkeypatch.setenv(name, "")  # what is set is taken back
     machine = Hardware("cpu", torch.float32, checkpointing, AdamWTorchConfig())
-    asked = trainer_arguments(ProcessGroup(Engine.fsdp2, 2, cpu_offload=offload), machine)
+    asked = trainer_arguments(ProcessGroup(Engine.fsdp2, 2, cpu_offload=offload), machine, Member(2, 4, 2))
     assert asked["fsdp_config"]["activation_checkpointing"] is checkpointing
     assert asked["fsdp_config"]["cpu_offload"] is offload
     assert "parallelism_config" not in asked
