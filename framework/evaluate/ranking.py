@@ -28,7 +28,7 @@ from framework.api.schema import VerdictConfig
 from framework.api.scoring import mean
 from framework.api.text import count
 from framework.evaluate.verdict import compare_systems
-from framework.evaluate.verdict.compare import change_of, decided
+from framework.evaluate.verdict.compare import change_of, decided, scale_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -143,7 +143,7 @@ def rank(points: Sequence[Sequence[Measure]], config: VerdictConfig) -> Ranking:
     level = 1 - config.confidence
     scored = [_mean_of(seeds) for seeds in points]
     counts = [len(seeds) for seeds in points]
-    known, spread = scored[0], _spread(points)
+    known, spread = replace(scored[0], unit=scored[0].unit or scale_of(scored)), _spread(points)
     leader = max(range(len(points)), key=lambda place: (1 if known.higher_is_better else -1) * scored[place].value)
     sums, weights = _units(scored)
     joint = _joint(known, sums, weights, config, pairs=True)
@@ -195,6 +195,7 @@ def rank(points: Sequence[Sequence[Measure]], config: VerdictConfig) -> Ranking:
         lead_high=_least(one.high for one in corrected.values()),
         spread=spread.deviation if spread.freedom else None,
         freedom=spread.freedom,
+        margin=config.margin * (1.0 if _has_limit(known) and not known.unit else abs(scored[leader].value)),
     )
 
 

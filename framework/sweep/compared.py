@@ -12,6 +12,7 @@ from framework.api.records import EvalResult, Lead, Measure, Point, Ranking, Sta
 from framework.api.run_folder import PLAN, RunFolder, part, read_plain
 from framework.api.schema import Stage, VerdictConfig
 from framework.api.text.overrides import override_key
+from framework.api.text.sweeps import amount_text
 from framework.evaluate.ranking import align, difference, rank
 from framework.util.errors import FrameworkError
 from framework.util.host import GIB
@@ -46,28 +47,43 @@ def ranking(folder: Path, trials: Sequence[Trial], objective: str) -> Ranking | 
 def choice(found: Ranking, trials: Mapping[int, Trial]) -> tuple[int, str]:
     """Return the trial to continue with, and why it is that one if it is not significantly better than all others.
 
-    Of points that may all be the best it is the cheapest, by its steps, then its memory, then what it trains; of those
-    that cost the same, the one with the best value. Of the seeds of a point it is the one with the best value.
+    It is the one with the highest value. A cheaper one, by its steps, then its memory, then what it trains, is taken
+    only if its interval rules out a loss of more than `found.margin` (non-inferiority): that a loss is not significant
+    does not rule it out. Of the seeds of a point it is the one with the best value.
     """
     sign = 1 if found.higher_is_better else -1
-    tied = candidates = [point for point in found.points if point.standing is not Standing.worse]
-    reasons: list[str] = []
-    if len(tied) > 1:
-        for kind, costs in _costs(tied, trials):
-            least = min(costs[point.trials[0]] for point in candidates)
-            limit = least * (SAME_MEMORY if kind == "memory" else 1)
-            kept = [point for point in candidates if costs[point.trials[0]] <= limit]
-            if len(kept) < len(candidates):
-                most = max(costs[point.trials[0]] for point in candidates)
-                reasons.append(f"{_cost(kind, least)}, not up to {_cost(kind, most)}")
-                candidates = kept
-    point = max(candidates, key=lambda one: sign * one.value)
+    leader = next(point for point in found.points if found.leader in point.trials)
+    safe = [point for point in found.points if point is leader or _rules_out(point, found.margin)]
+    point, reasons = _cheapest(safe, trials, sign)
     best = max(point.trials, key=lambda number: sign * (trials[number].value or 0.0))
-    if len(tied) == 1:
-        return best, ""
     if reasons:
-        return best, f"the cheapest of the {len(tied)} that may be the best: {', '.join(reasons)}"
-    return best, f"the best value of the {len(tied)} that may be the best, none of which is cheaper"
+        lost = amount_text(max(point.behind_high or 0.0, 0.0), found)
+        return best, f"cheaper than trial {found.leader} ({', '.join(reasons)}) and at most {lost} worse"
+    tied = [one for one in found.points if one.standing is not Standing.worse]
+    cheaper, saved = _cheapest(tied, trials, sign)
+    if cheaper is point or not saved:
+        return best, "the best value" if len(tied) > 1 else ""
+    cost = "an unknown amount" if cheaper.behind_high is None else f"up to {amount_text(cheaper.behind_high, found)}"
+    return best, f"the best value; trial {cheaper.trials[0]} is cheaper ({', '.join(saved)}) and may cost {cost}"
+
+
+def _rules_out(point: Point, margin: float) -> bool:
+    """Whether a point is at most this much worse than the leader, by its interval for all pairs together."""
+    return point.behind_high is not None and point.behind_high <= margin
+
+
+def _cheapest(points: Sequence[Point], trials: Mapping[int, Trial], sign: int) -> tuple[Point, list[str]]:
+    """Return the cheapest of some points, by the best value among equals, and in which costs it is below others."""
+    candidates, reasons = list(points), list[str]()
+    for kind, costs in _costs(points, trials):
+        least = min(costs[point.trials[0]] for point in candidates)
+        limit = least * (SAME_MEMORY if kind == "memory" else 1)
+        kept = [point for point in candidates if costs[point.trials[0]] <= limit]
+        if len(kept) < len(candidates):
+            most = max(costs[point.trials[0]] for point in candidates)
+            reasons.append(f"{_cost(kind, least)}, not up to {_cost(kind, most)}")
+            candidates = kept
+    return max(candidates, key=lambda one: sign * one.value), reasons
 
 
 def chosen_apart(folder: Path, trial: Trial, objective: str) -> bool:
@@ -136,7 +152,7 @@ def _points(trials: Sequence[Trial]) -> list[list[int]]:
 def _verdict_config(run: Path) -> VerdictConfig:
     """Return the verdict's settings of a run; the defaults if it does not tell."""
     saved = part(read_plain(run / PLAN), dict, "verdict") or {}
-    names = ("confidence", "resamples")
+    names = ("confidence", "resamples", "margin")
     return VerdictConfig(**{name: saved[name] for name in names if isinstance(saved.get(name), int | float)})
 
 

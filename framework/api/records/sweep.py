@@ -80,6 +80,7 @@ class Ranking:
         freedom: its degrees of freedom.
         confirmed: the best trial against the best other point, on prompts that no trial was chosen by.
         notes: what was left out.
+        margin: how much worse than the leader a cheaper point may be, in the unit of the values: `verdict.margin`.
     """
 
     measure: str
@@ -98,6 +99,7 @@ class Ranking:
     freedom: int = 0
     confirmed: Lead | None = None
     notes: list[str] = field(default_factory=list)
+    margin: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ def _value(ranking: Ranking, best: int) -> Iterator[Fact]:
 def _seeds(ranking: Ranking) -> Fact:
     if ranking.spread is None:
         return Fact("seeds", f"one for each trial: no interval contains the difference between seeds; {ONE_MORE_SEED}")
-    spread = _size(ranking.spread, _leader(ranking).value, ranking)
+    spread = amount_text(ranking.spread, ranking)
     most = max(len(point.trials) for point in ranking.points)
     return Fact("seeds", f"up to {most} of one setting: their standard deviation is {spread}, and is in every interval")
 
@@ -166,9 +166,10 @@ def _interval(low: float | None, high: float | None, value: float, measured: Ran
     return f"{low:+.3g} to {high:+.3g}"
 
 
-def _size(amount: float, value: float, ranking: Ranking) -> str:
-    """Write an amount of a measure, `2.1 points`."""
-    return f"{100 * amount:.1f} points" if is_share(value, ranking.measure, ranking.unit) else f"{amount:.3g}"
+def amount_text(amount: float, ranking: Ranking) -> str:
+    """Write a difference of two values, `2.1 points`."""
+    share = is_share(_leader(ranking).value, ranking.measure, ranking.unit)
+    return f"{100 * amount:.1f} points" if share else f"{amount:.3g}"
 
 
 def _by_chance(sweep: Sweep) -> str:

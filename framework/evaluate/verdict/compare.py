@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Items = list[float | None]
 NOTHING: Mapping[str, Measure] = {}
+OWN_SCALE = "on its own scale"
+"""The unit of a metric that names none, if a score of it is below 0 or above 1."""
 LEVEL_STEP = 1e-4
 """How exactly the p-value of an interval is found."""
 
@@ -157,7 +159,9 @@ def change_of(
     known = after or before
     assert known is not None  # noqa: S101 - the name comes from one of them
     values = before.value if before else None, after.value if after else None
-    plain = Change(*values, known.higher_is_better, known.aspect, unit=known.unit, kind=known.kind, item=known.item)
+    unit = known.unit or scale_of([one for one in (before, after) if one])
+    known = replace(known, unit=unit)
+    plain = Change(*values, known.higher_is_better, known.aspect, unit=unit, kind=known.kind, item=known.item)
     pairs = pairs_of(before, after, leaked) if before and after else None
     if pairs is None:
         return plain
@@ -174,6 +178,14 @@ def change_of(
     if pairs.missing == len(pairs.before):
         return replace(plain, outcome=Outcome.unknown)
     return _measured(plain, known, pairs, config)
+
+
+def scale_of(measures: Sequence[Measure]) -> str:
+    """Return the unit of a metric that names none: empty for a share, which every score of all measures has to be."""
+    known = measures[0]
+    is_score = known.kind in {MeasureKind.content, MeasureKind.form} and not known.exponential
+    scores = (item for one in measures for item in one.items if item is not None and math.isfinite(item))
+    return OWN_SCALE if is_score and any(not 0 <= score <= 1 for score in scores) else ""
 
 
 def _controlled(
@@ -294,6 +306,7 @@ def _tested(
     from framework.evaluate.verdict.paired import (  # noqa: PLC0415 - as above
         flip_against_tail,
         flip_bound,
+        least_share,
         mcnemar,
         of_means,
         of_shares,
@@ -303,7 +316,9 @@ def _tested(
     one, two, weights = (np.array(part, dtype=np.float64) for part in (before, after, pairs.weights))
     level = 1 - confidence
     sums, weights = _by_cluster(weights * (two - one), weights, pairs.clusters)
-    largest = 1.0 if _is_share(known, pairs) else math.inf if known.kind is MeasureKind.content else 0.0
+    # Scores of answers have a limit, though it may not be known; a perplexity has none.
+    has_limit = known.kind is MeasureKind.content and not known.exponential
+    largest = 1.0 if _is_share(known, pairs) else math.inf if has_limit else 0.0
     if pairs.is_share and not pairs.clusters and not known.exponential:
         better, worse = (two > one).sum(), (two < one).sum()
         low, high = map(float, of_shares(better, worse, len(one), confidence))
@@ -320,6 +335,9 @@ def _tested(
         unseen = -math.log(level) * largest * weights.sum() / len(one)
         if largest and (math.isinf(largest) or abs(sums.sum()) > unseen):  # the test says how far the mean is from 0
             bound = flip_bound(sums, weights, level=level, resamples=resamples)
+            if pairs.is_share and not pairs.clusters and min((two > one).sum(), (two < one).sum()) == 0:
+                # Each swap of changes that all go one way has the mean of the others: it bounds nothing.
+                bound = math.copysign(least_share(int((two != one).sum()), len(one), confidence), bound)
             low, high = (bound, high) if bound > 0 else (low, bound)
         else:  # a few rows that rise far may have been missed: the test supposes that as many fall far
             p_value = _least_level(sums, weights, largest)

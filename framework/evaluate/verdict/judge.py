@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ EXPLODED = 2.0
 """Times the base's validation loss from which the first sentence names it beside a gain: overfitting raises it too."""
 UNCHANGED, SAME = 0.01, 0.95
 """Nats per token from the base, and the share of equal answers, up to and from which the training changed nothing."""
+FEWEST_GROUPS = 6
+"""With fewer groups, no pattern of signs is rare enough for the sign-flip test: the least p-value is 2 / 2**5."""
 SHOWN_CHARACTERS = 40
 """Characters of an answer in a sentence."""
 
@@ -179,12 +182,20 @@ def _unchanged(changes: Mapping[str, Change], gained: Outcome | None, same: tupl
     equal, total = same
     if distance is None or gained in {Outcome.better, Outcome.worse} or not total:
         return ""
-    if not (distance < UNCHANGED and equal >= SAME * total):
+    if not (distance < UNCHANGED and equal >= SAME * total) or any(map(_has_moved, changes.values())):
         return ""
     return (
         f"The training changed nothing: {equal} of {count(total, 'answer')} {'is' if equal == 1 else 'are'} as before, "
-        f"and tokens are as likely as before ({distance:.2g} nats per token from the base)"
+        f"and so are the probabilities of tokens at general answers ({distance:.2g} nats per token from the base)"
     )
+
+
+def _has_moved(change: Change) -> bool:
+    """Whether a loss of the task changed significantly, or any score of it at all."""
+    if change.aspect is not Aspect.task or change.before is None or change.after is None:
+        return False
+    is_score = change.kind in {MeasureKind.content, MeasureKind.form}
+    return change.before != change.after if is_score else change.outcome in {Outcome.better, Outcome.worse}
 
 
 # --- gained ----------------------------------------------------------------------------------------------------------
@@ -229,32 +240,54 @@ def _compared(name: str, change: Change, asked: str, sure: str) -> Said:
         return _held_back(change, moved, of_all, name)
     if change.outcome in {Outcome.better, Outcome.worse}:
         form = " (form, not content)" if change.kind is not MeasureKind.content else ""
-        certain = abs(change.beyond if change.beyond is not None else least if least > 0 else most)
-        text = f"{of_all}, by at least {_points(certain, change, name)} ({sure})"
+        text = f"{of_all}, by at least {_points(abs(least if least > 0 else most), change, name)} ({sure})"
         if change.outcome is Outcome.better:
             return Said(f"Better{form}", f"yes{form}. {text}", Tone.good, moved)
         return Said(f"Worse{form}", f"no, it got worse{form}. {text}", Tone.lost, moved)
-    kept = f"; a loss of more than {_points(change.margin, change, name)} is ruled out ({sure})"
+    kept = f"a loss of more than {_points(change.margin, change, name)} is ruled out ({sure})"
+    lost_at_most = f"a loss of up to {_points(max(-least, 0.0), change, name)} is not ruled out ({sure})"
+    loss_ruled_out = change.outcome is Outcome.no_worse
+    between = _between(least, most, change, name, sure)
     if at_best(change):
-        text = f"the base answers {asked} right already, so they cannot show a gain: ask harder ones"
+        right = f"the base answers {asked} right already"
+        if change.before != change.after and not loss_ruled_out:
+            return Said("Lost, or chance", f"lost, or chance. {of_all}; {lost_at_most}", Tone.flagged, (
+                f"{moved}; {lost_at_most}"
+            ))  # fmt: skip
+        text = f"{right}, so they cannot show a gain"
+        text = f"{text}: ask harder ones" if loss_ruled_out else f"{text}, and {lost_at_most}"
         if change.before != change.after:
             text = f"{moved}; {text}"
-        ruled_out = kept if change.outcome is Outcome.no_worse else ""
-        return Said("No gain can be seen", f"cannot be seen. {text}{ruled_out}", short=text)
-    if change.outcome is Outcome.no_worse:
-        return Said("Neither better nor worse", f"no. {of_all}{kept}", Tone.neutral, moved)
+        return Said("No gain can be seen", f"cannot be seen. {text}{f'; {kept}' if loss_ruled_out else ''}", short=text)
     if at_worst(change) and change.before == change.after and change.higher_is_better and change.least is not None:
         right = f"none of {asked} is answered right, before or after"
         text = f"no. {name} is 0%: {right}; a gain of more than {_points(most, change, name)} is ruled out ({sure})"
         return Said("No gain", text, Tone.neutral, right)
     if change.margin is not None and most <= change.margin:
         ruled_out = f"a gain of more than {_points(most, change, name)} is ruled out ({sure})"
+        if loss_ruled_out:
+            either = f"a gain or a loss of more than {_points(change.margin, change, name)} is ruled out ({sure})"
+            return Said("Neither better nor worse", f"no. {of_all}; {either}", Tone.neutral, moved)
         return Said("No gain", f"no. {of_all}; {ruled_out}", Tone.neutral, moved)
+    if loss_ruled_out:
+        text = f"{of_all}, {between}"
+        return Said("No gain shown", f"not shown. {text}; {kept}", Tone.neutral, f"{moved}, {between}")
+    if change.clusters and change.clusters < FEWEST_GROUPS:
+        few = (
+            f"these {change.item}s are {count(change.clusters, 'group')} of similar ones, and no difference can show "
+            f"with fewer than {FEWEST_GROUPS}"
+        )
+        return Said(
+            "Too few groups to tell", f"too few groups to tell. {of_all}; {few}", Tone.neutral, f"{moved}; {few}"
+        )
     power = f"with {asked}, only a difference of about {_points(change.least, change, name)} or more is likely to show"
     if change.least is None:
         power = f"{asked} {'is' if change.pairs == 1 else 'are'} too few to show any difference"
     return Said(
-        f"Too few {change.item}s to tell", f"too few {change.item}s to tell. {of_all}; {power}", Tone.neutral, moved
+        f"Too few {change.item}s to tell",
+        f"not shown. {of_all}, {between}; {power}",
+        Tone.neutral,
+        f"{moved}, {between}",
     )
 
 
@@ -309,6 +342,15 @@ def _moved(name: str, change: Change, asked: str = "") -> str:
         return f"{name} is {after}{of_all}, before and after"
     verb = "rose" if (change.after or 0.0) > (change.before or 0.0) else "fell"
     return f"{name} {verb} from {before} to {after}{of_all}"
+
+
+def _between(least: float, most: float, change: Change, name: str, sure: str) -> str:
+    """Write the interval of a gain, `between -3 and +12 points`."""
+    if not math.isfinite(most - least):
+        return f"by an unknown amount ({sure})"
+    if change.after is not None and is_share(change.after, name, change.unit):
+        return f"between {100 * least:+.0f} and {100 * most:+.0f} points ({sure})"
+    return f"between {least:+.3g} and {most:+.3g}{f' {change.unit}' if change.unit else ''} ({sure})"
 
 
 def _points(value: float | None, change: Change, name: str) -> str:
@@ -405,7 +447,10 @@ def _details(changes: Mapping[str, Change], primary: str, config: VerdictConfig,
         # That there is only one answer is a line of its own.
         gives = f"; the model gives {count(change.answers, 'different answer')}" if change.answers > 1 else ""
         answer = _quoted(change.constant_answer)
-        yield f'the best answer that is the same for all prompts, "{answer}", scores {scores}{gives}'
+        beyond = (
+            f"; the gain over it is at least {_points(abs(change.beyond), change, primary)}" if change.beyond else ""
+        )
+        yield f'the best answer that is the same for all prompts, "{answer}", scores {scores}{gives}{beyond}'
     if template and change.outcome in {Outcome.better, Outcome.worse}:
         yield "all prompts follow one template: this holds only for prompts of this template"
     base = change.before if change.content_before is None else change.content_before

@@ -195,6 +195,26 @@ def joint_level(sums: Floats, weights: Floats, *, level: float, resamples: int, 
     return float(min(level, max(level / comparisons, 2 * NormalDist().cdf(-reached))))
 
 
+def least_share(changed: int, count: int, confidence: float) -> float:
+    """Return the lower bound of a share of which `changed` of `count` were seen.
+
+    It is exact (Clopper & Pearson 1934, Biometrika 26, 404-413): the share at which as many or more are seen in half of
+    the remaining cases.
+    """
+    tail, least, most = (1 - confidence) / 2, 0.0, changed / count
+    while most - least > TIE:
+        share = (least + most) / 2
+        fewer = sum(
+            math.exp(
+                math.lgamma(count + 1) - math.lgamma(seen + 1) - math.lgamma(count - seen + 1)
+                + seen * math.log(share) + (count - seen) * math.log1p(-share)
+            )
+            for seen in range(changed)
+        )  # fmt: skip
+        least, most = (least, share) if 1 - fewer > tail else (share, most)
+    return least
+
+
 def _mean_or_least(total: Floats, weight: Floats) -> Floats:
     """Return a mean; of nothing, what every mean is above."""
     return np.divide(total, weight, out=np.full_like(total, -np.inf), where=weight > 0)

@@ -12,7 +12,6 @@ from framework_plugins.evals.config import ACCURACY, DIVERGENCE, PROBABILITY, Fo
 
 POINT = 0.01
 """The least loss of a share that a sentence names."""
-PERPLEXITIES = {"general_perplexity": "perplexity of general texts", "general_answers": "perplexity of general answers"}
 
 
 @dataclass(frozen=True)
@@ -36,9 +35,9 @@ def concerns(plan: Plan, results: Results) -> Iterator[Concern]:
         settings = choice.config
         if isinstance(settings, ForgettingConfig):
             changes = _changes(results, settings.measures())
-            # The first that is flagged makes the sentence: of two perplexities the one that grew most.
-            grown = sorted(_perplexity(changes, settings), key=lambda finding: -finding.harm)
-            findings = [*_questions(changes, settings), *grown]
+            texts = _perplexity(changes, settings, "general_perplexity", "general texts")
+            findings = [*_questions(changes, settings), *texts]
+            yield from _style(name, changes, settings)
             yield from _divergence(name, plan, changes, settings)
         elif isinstance(settings, LmEvalConfig) and settings.aspect is Aspect.general:
             findings = list(_tasks(_changes(results, settings.measures()), settings))
@@ -127,27 +126,38 @@ def _share_finding(
     yield Finding(f"{text}, {lost} lost{beside}", too_much, unknown, min(1.0, least), summary, limit)
 
 
-def _perplexity(changes: dict[str, Change], settings: ForgettingConfig) -> Iterator[Finding]:
+def _perplexity(changes: dict[str, Change], settings: ForgettingConfig, name: str, words: str) -> Iterator[Finding]:
     """Compare the factor by which a perplexity grew with the largest that is allowed, by its interval."""
-    for name, words in PERPLEXITIES.items():
-        change = changes.get(name)
-        if change is None or not change.before or change.after is None:
-            continue
-        ratio, limit = change.after / change.before, settings.max_perplexity_ratio
-        text = f"{words} {change.before:.3g} to {change.after:.3g} of {change.pairs} ({_times(ratio)}"
-        if change.low is None or change.high is None:
-            broken = not math.isfinite(ratio)
-            yield Finding(f"{text}, untested)", broken, not broken, float(broken))
-            continue
-        least, most = (1 + bound / change.before for bound in (change.low, change.high))
-        too_much = change.outcome is Outcome.worse and ratio > limit
-        unknown = not too_much and most > limit
-        beside = f"; max_perplexity_ratio={limit:g}" if unknown else ""
-        harm = 1 - 1 / least if least > 1 else 0.0
-        summary = f"{words.removeprefix('perplexity of ')} are {_times(ratio)} as surprising to the model as before, "
-        summary += f"at least {_times(least)}" if too_much else f"at most {_times(most)}"
-        allowed = f"; the limit is {limit:g} times" if unknown else ""
-        yield Finding(f"{text}, at most {_factor(most)}{beside})", too_much, unknown, harm, summary, allowed)
+    change = changes.get(name)
+    if change is None or not change.before or change.after is None:
+        return
+    ratio, limit = change.after / change.before, settings.max_perplexity_ratio
+    text = f"perplexity of {words} {change.before:.3g} to {change.after:.3g} of {change.pairs} ({_times(ratio)}"
+    if change.low is None or change.high is None:
+        broken = not math.isfinite(ratio)
+        yield Finding(f"{text}, untested)", broken, not broken, float(broken))
+        return
+    least, most = (1 + bound / change.before for bound in (change.low, change.high))
+    too_much = change.outcome is Outcome.worse and ratio > limit
+    unknown = not too_much and most > limit
+    beside = f"; max_perplexity_ratio={limit:g}" if unknown else ""
+    harm = 1 - 1 / least if least > 1 else 0.0
+    summary = f"{words} are {_times(ratio)} as surprising to the model as before, "
+    summary += f"at least {_times(least)}" if too_much else f"at most {_times(most)}"
+    allowed = f"; the limit is {limit:g} times" if unknown else ""
+    yield Finding(f"{text}, at most {_factor(most)}{beside})", too_much, unknown, harm, summary, allowed)
+
+
+def _style(name: str, changes: dict[str, Change], settings: ForgettingConfig) -> Iterator[Concern]:
+    """Say that good answers to general instructions became much less likely.
+
+    A model that learns a tone, or to answer in one word, answers everything so: that is a style, and no knowledge is
+    lost by it. So it is reported, and neither counts as forgetting nor lowers the score.
+    """
+    for finding in _perplexity(changes, settings, "general_answers", "good answers to general instructions"):
+        if finding.too_much:
+            text = f"style: the model answers general instructions in the style of the new answers: {finding.summary}"
+            yield Concern(f"{name}_style", Aspect.task, f"style: {finding.text}", "", flagged=True, summary=text)
 
 
 def _times(factor: float) -> str:

@@ -78,16 +78,26 @@ def test_prompts_that_chose_a_trial_do_not_confirm_it(tmp_path: Path) -> None:
     assert said(sweep)["not confirmed"].startswith("the best trial was chosen on the rows that its verdict is based on")
 
 
-def test_of_trials_that_may_all_be_the_best_the_cheapest_is_named_with_the_reason(tmp_path: Path) -> None:
+def test_the_highest_value_is_the_best_with_what_a_cheaper_trial_may_cost(tmp_path: Path) -> None:
     sweep = write(tmp_path, [shares(count, ASKED) for count in (3, 27, 28)], RATES, steps=(5, 10, 20))
     found = said(sweep)
-    assert sweep.best == 1
+    assert sweep.best == 2
     none = "none: no significant difference in exact_match of 30 prompts between trials 1 and 2, at 95% confidence"
     assert found["winner"] == none
     assert found["worse"] == "trial 0, than trial 2; corrected for all pairs of trials"
-    assert found["best"].endswith(", the cheapest of the 2 that may be the best: 10 steps, not up to 20 steps")
+    cheaper = "the best value; trial 1 is cheaper (10 steps, not up to 20 steps) and may cost up to "
+    assert cheaper in found["best"]
     assert found["not confirmed"].endswith("a difference of -5 to +5 points")
-    assert winner_text(sweep) == "trial 1, exact_match 90%, one of 2 that may be the best"
+    assert winner_text(sweep) == "trial 2, exact_match 93%, one of 2 that may be the best"
+
+
+def test_a_cheaper_trial_is_the_best_if_a_loss_above_the_margin_is_ruled_out(tmp_path: Path) -> None:
+    asked = [f"rows.jsonl:{number}" for number in range(1, 401)]
+    sweep = write(tmp_path, [shares(count, asked) for count in (40, 359, 360)], RATES, steps=(5, 10, 20))
+    assert sweep.best == 1
+    assert said(sweep)["best"].startswith(
+        "trial 1 (trainer.learning_rate=1e-4), cheaper than trial 2 (10 steps, not up to 20 steps) and at most "
+    )
 
 
 def test_trials_that_differ_in_the_seed_alone_are_one_point(tmp_path: Path) -> None:

@@ -70,9 +70,9 @@ def test_what_stayed_is_reported_with_the_most_that_can_be_lost(plan: Plan) -> N
     )
     assert concern.text == (
         "general questions right 75% to 75%, probability of the right choice 70% to 70% of 128, at most 3 points lost; "
-        "perplexity of general texts 40 to 41 of 32 "
-        "(1.02 times, at most 1.03); perplexity of general answers 20 to 20 of 32 (1.00 times, at most 1.00)"
+        "perplexity of general texts 40 to 41 of 32 (1.02 times, at most 1.03)"
     )
+    assert "forgetting_style" not in both
     assert far.text == (
         "changed: 0.3 nats per token from the base at general answers (0.29 to 0.3), within max_divergence=1"
     )
@@ -104,19 +104,6 @@ def test_what_stayed_is_reported_with_the_most_that_can_be_lost(plan: Plan) -> N
             1.0,
         ),
         (
-            general(answers=50),
-            "perplexity of general answers 20 to 50 of 32 (2.50 times, at most 2.52)",
-            "general answers are 2.50 times as surprising to the model as before, at least 2.39 times (95% confidence)",
-            0.581,
-        ),
-        (
-            general(perplexity=80, answers=50),
-            "perplexity of general answers 20 to 50 of 32 (2.50 times, at most 2.52); perplexity of general texts 40 "
-            "to 80 of 32 (2.00 times, at most 2.01)",
-            "general answers are 2.50 times as surprising to the model as before, at least 2.39 times (95% confidence)",
-            0.581,
-        ),
-        (
             general(perplexity=math.inf),
             "perplexity of general texts 40 to inf of 32 (inf times, untested)",
             "perplexity of general texts 40 to inf of 32 (inf times, untested)",
@@ -132,6 +119,17 @@ def test_each_sign_flags_by_itself(plan: Plan, after: EvalResult, text: str, sho
     assert concern.harm == pytest.approx(harm, abs=5e-3)
     assert "lower trainer.learning_rate=0.005" in concern.recommendation
     assert "data.mix=[{data: hub, path: OWNER/NAME, weight: 0.2}]" in concern.recommendation
+
+
+def test_another_style_of_general_answers_is_reported_and_is_not_forgetting(plan: Plan) -> None:
+    both = found(plan, general(answers=50), general(divergence=0))
+    style, forgot = both["forgetting_style"], both["forgetting"]
+    assert (forgot.flagged, forgot.unknown) == (False, False)
+    assert (style.aspect, style.flagged, style.harm, style.recommendation) == (Aspect.task, True, 0.0, "")
+    assert style.summary == (
+        "style: the model answers general instructions in the style of the new answers: good answers to general "
+        "instructions are 2.50 times as surprising to the model as before, at least 2.39 times"
+    )
 
 
 def test_a_few_questions_cannot_tell(plan: Plan) -> None:

@@ -62,10 +62,11 @@ def test_where_nothing_is_certain_it_says_what_the_prompts_could_have_shown() ->
     assert (verdict.gained, verdict.score) == (Outcome.unknown, 0)
     (line,) = verdict.lines
     assert line == (
-        "gained: too few prompts to tell. exact_match rose from 50% to 60% on 20 prompts; with 20 prompts, only a "
-        "difference of about 46 points or more is likely to show"
+        "gained: not shown. exact_match rose from 50% to 60% on 20 prompts, between -9 and +28 points (95% "
+        "confidence); with 20 prompts, only a difference of about 46 points or more is likely to show"
     )
-    assert verdict.summary == "Too few prompts to tell: exact_match rose from 50% to 60%."
+    between = "between -9 and +28 points (95% confidence)"
+    assert verdict.summary == f"Too few prompts to tell: exact_match rose from 50% to 60%, {between}."
 
 
 @pytest.mark.parametrize("items", [([0.0, 1.0], [1.0, 1.0]), ([0.2, 0.9], [0.9, 0.3])])
@@ -77,31 +78,51 @@ def test_two_prompts_are_too_few_to_show_any_difference_of_a_share(items: tuple[
 
 def test_a_few_wrong_answers_do_not_show_that_nothing_was_gained() -> None:
     verdict = judged(exact_match=one(0, 0, count=4))
-    assert verdict.summary == "Too few prompts to tell: exact_match is 0%, before and after."
+    between = "between -61 and +61 points (95% confidence)"
+    assert verdict.summary == f"Too few prompts to tell: exact_match is 0%, before and after, {between}."
 
 
 def test_no_worse_is_reported_with_its_margin() -> None:
     verdict = judged(exact_match=one(150, 150, 200))
     assert verdict.gained is Outcome.no_worse
     assert verdict.lines == [
-        "gained: no. exact_match is 75% on 200 prompts, before and after; a loss of more than 5 points is ruled out "
-        "(95% confidence)"
+        "gained: no. exact_match is 75% on 200 prompts, before and after; a gain or a loss of more than 5 points is "
+        "ruled out (95% confidence)"
     ]
 
 
+def test_a_gain_that_is_not_ruled_out_is_not_shown() -> None:
+    """A loss is ruled out, which is no evidence that nothing was gained."""
+    verdict = judged(exact_match=one(54, 57, 60))
+    assert verdict.gained is Outcome.no_worse
+    moved = "exact_match rose from 90% to 95%"
+    assert verdict.summary.startswith(f"No gain shown: {moved}, between ")
+    assert verdict.lines[0].startswith(f"gained: not shown. {moved} on 60 prompts, between ")
+    assert verdict.lines[0].endswith("; a loss of more than 5 points is ruled out (95% confidence)")
+
+
 @pytest.mark.parametrize(
-    ("after", "count", "moved", "ruled_out"),
+    ("count", "more", "ruled_out"),
     [
-        (20, 20, "", ""),
-        (60, 60, "", "; a loss of more than 5 points is ruled out (95% confidence)"),
-        (57, 60, "exact_match fell from 100% to 95%; ", ""),
+        (20, ", and a loss of up to 13 points is not ruled out (95% confidence)", ""),
+        (60, ": ask harder ones", "; a loss of more than 5 points is ruled out (95% confidence)"),
     ],
 )
-def test_a_base_that_is_always_right_leaves_no_gain_to_show(after: int, count: int, moved: str, ruled_out: str) -> None:
-    verdict = judged(exact_match=one(count, after, count))
-    text = f"{moved}the base answers {count} prompts right already, so they cannot show a gain: ask harder ones"
+def test_a_base_that_is_always_right_leaves_no_gain_to_show(count: int, more: str, ruled_out: str) -> None:
+    verdict = judged(exact_match=one(count, count, count))
+    text = f"the base answers {count} prompts right already, so they cannot show a gain{more}"
     assert verdict.summary == f"No gain can be seen: {text}."
     assert verdict.lines == [f"gained: cannot be seen. {text}{ruled_out}"]
+
+
+@pytest.mark.parametrize(("after", "count", "points"), [(57, 60, 12), (0, 3, 100)])
+def test_a_fall_from_all_right_is_lost_or_chance_and_no_advice_to_ask_harder_prompts(
+    after: int, count: int, points: int
+) -> None:
+    verdict = judged(exact_match=one(count, after, count))
+    assert verdict.summary.startswith(f"Lost, or chance: exact_match fell from 100% to {after / count:.0%}; a loss of ")
+    assert f"up to {points} points is not ruled out" in verdict.summary
+    assert verdict.tone is Tone.flagged
 
 
 def test_a_known_bound_is_the_sentence() -> None:
@@ -210,8 +231,19 @@ def test_a_training_that_changed_nothing_is_told_so(distance: float, same: int, 
     pair = one(0, 0)
     changes = compare(EvalResult({"a": pair[0]}), EvalResult({"a": pair[1], "far": far}), CONFIG)
     verdict = judge(changes, (), CONFIG, same=(same, 60))
-    text = "The training changed nothing: 58 of 60 answers are as before, and tokens are as likely as before (0.003 "
-    assert (verdict.summary == f"{text}nats per token from the base).") is nothing
+    text = "The training changed nothing: 58 of 60 answers are as before, and so are the probabilities of tokens at "
+    assert (verdict.summary == f"{text}general answers (0.003 nats per token from the base).") is nothing
+
+
+@pytest.mark.parametrize(("losses", "right"), [((2.0, 0.4), 60), ((2.0, 2.0), 57)])
+def test_a_training_that_moved_a_loss_or_a_score_has_changed_something(losses: tuple[float, float], right: int) -> None:
+    far = Measure(0.003, [0.003] * 8, aspect=Aspect.general, kind=MeasureKind.change, unit="nats")
+    before, after = (
+        {"a": score, "eval_loss": Measure(loss, [loss + place / 100 for place in range(20)], kind=MeasureKind.loss)}
+        for score, loss in zip(one(right, 60), losses, strict=True)
+    )
+    changes = compare(EvalResult(before), EvalResult({**after, "far": far}), CONFIG)
+    assert "changed nothing" not in judge(changes, (), CONFIG, same=(58, 60)).summary
 
 
 def test_what_is_known_of_a_concern_is_its_sentence_and_the_rest_is_a_detail() -> None:
