@@ -239,6 +239,8 @@ def _elsewhere(name: str, beside: str, value: Any) -> str:
     """Say which options have a setting of this name, or know what it is here; empty if none does."""
     found: dict[str, list[str]] = {}
     for group in GROUPS.keys() - {beside.partition(".")[0]}:
+        if GROUPS[group].several and not beside:  # a bare name is more likely a part of the name of a plain setting
+            continue
         if options := _options_with(group, name):
             found[group] = options
     if len(found) == 1:

@@ -47,6 +47,7 @@ def try_sources(data: Selection, form: Selection, method: Selection, overrides: 
     """
     problems, settings = list[str](), dict[str, Any]()
     first: FrameworkError | None = None
+    fixed = False
     while True:
         try:
             first_rows, padded = _try(data, form, method)
@@ -63,10 +64,11 @@ def try_sources(data: Selection, form: Selection, method: Selection, overrides: 
             if padded and problems:
                 problems.append(padded)
                 settings["format.strip"] = True
+            fixed = True
             break
     if first is None:
         return first_rows
-    if len(problems) == 1:
+    if len(problems) == 1 or not fixed:  # no command would read the rows
         raise first
     kept = [fill_in(word) for word in overrides if override_key(word) not in settings]
     command = " ".join([this_program(), *map(shell_word, [*kept, *as_overrides(settings)])])

@@ -483,7 +483,7 @@ the largest difference of a loss, relative to losses above 1; `weights` is the d
 to the way that TRL's went. The program ends with 1 if a difference is above {bound:g}, or the bound of its reason.
 
 `in fp64` is the difference of the losses with weights in double precision. The norms of transformers and the logits of
-our loss are in fp32 even then, so a difference that stays is no proof that it is more than rounding.
+our loss are in fp32 even then, so a difference that stays may still be rounding.
 """
 OUTRO = """
 Logged by TRL and not here: {missing}. They need logits, which no objective has, or are extremes of what is logged.

@@ -62,7 +62,7 @@ LOSSLESS_FORMATS = {"F64": "f32", "F32": "f32", "F16": "f16", "BF16": "bf16"}
 
 
 TWIN_SECONDS = 120.0
-"""After which a small random model is given up."""
+"""How long the comparison with a small random model may take."""
 
 log = logging.getLogger(__name__)
 

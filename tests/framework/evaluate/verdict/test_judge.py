@@ -92,7 +92,7 @@ def test_no_worse_is_reported_with_its_margin() -> None:
 
 
 def test_a_gain_that_is_not_ruled_out_is_not_shown() -> None:
-    """A loss is ruled out, which is no evidence that nothing was gained."""
+    """That a loss is ruled out does not show that nothing was gained."""
     verdict = judged(exact_match=one(54, 57, 60))
     assert verdict.gained is Outcome.no_worse
     moved = "exact_match rose from 90% to 95%"
