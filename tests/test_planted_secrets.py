@@ -206,8 +206,8 @@ def test_a_sweep_leaves_none_either(tmp_path: Path) -> None:
     ("what", "code"),
     [
         (["metric=[bad_metric]", "logger=[bad,console,jsonl,html]", "format=alpaca"], 0),
-        (["exporter=[bad_exporter]", "evaluator=[]", "logger=[jsonl,html]", "format=alpaca"], 1),
-        (["exporter=[bad_exporter]", "evaluator=[]", "logger=[html]", "format=alpaca", "seed=1,2"], 1),
+        (["exporter=[bad_exporter]", "evaluator=[]", "logger=[jsonl,html]", "format=alpaca"], 2),
+        (["exporter=[bad_exporter]", "evaluator=[]", "logger=[html]", "format=alpaca", "seed=1,2"], 2),
         (["format=bad_format", "stages=[data]", "logger=[html]"], 2),
         (["data=bad", "stages=[data]", "logger=[html]"], 2),
     ],

@@ -23,9 +23,29 @@ from framework.util.shared_cache import SharedCache
 from framework.util.template import Template
 
 _current: ContextVar[Session | None] = ContextVar("session", default=None)
-_open: list[Session] = []
-"""The sessions of this process that are open: a thread without a context works in the last one."""
 _lock = threading.RLock()
+
+
+class OpenSessions:
+    """The sessions of this process that are open: a thread without a context works in the last one."""
+
+    def __init__(self) -> None:
+        self._sessions: list[Session] = []
+
+    def opened(self, session: Session) -> None:
+        """Note a session that is opened."""
+        self._sessions.append(session)
+
+    def closed(self, session: Session) -> None:
+        """Forget a session that is closed."""
+        self._sessions.remove(session)
+
+    def last(self) -> Session | None:
+        """Return the session that was opened last."""
+        return self._sessions[-1] if self._sessions else None
+
+
+_open = OpenSessions()
 
 
 class Session:
@@ -58,7 +78,7 @@ class Session:
         with _lock:
             if not self._entered:
                 self._around = _current.get()  # tests have one
-                _open.append(self)
+                _open.opened(self)
             self._entered += 1
         _current.set(self)
         return self
@@ -70,7 +90,7 @@ class Session:
             self._entered -= 1
             if self._entered:
                 return
-            _open.remove(self)
+            _open.closed(self)
         try:
             self.shared.close()
             self.on_exit.close()
@@ -83,6 +103,6 @@ def current() -> Session:
     session = _current.get()
     if session is None:
         with _lock:
-            session = _open[-1] if _open else Session()
+            session = _open.last() or Session()
         _current.set(session)
     return session

@@ -6,7 +6,7 @@ Past it there is no DictConfig, which would accept new keys and report a missing
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -253,15 +253,16 @@ def _reward_problems(method: Selection, rewards: Mapping[str, Selection]) -> Ite
         )
 
 
-def _gate_problems(plan: Plan, plugins: Plugins) -> Iterator[str]:
-    """Say that `verdict.fail_on` names what this run cannot say."""
-    named = plan.verdict.fail_on
-    if not named or set(plan.intended_stages) <= {Stage.plan, Stage.data}:
+def _gate_problems(
+    named: Collection[FailOn], stages: Collection[Stage], evaluators: Mapping[str, Selection], plugins: Plugins
+) -> Iterator[str]:
+    """Say that `verdict.fail_on` names what a run of these stages cannot say."""
+    if not named or {*stages} <= {Stage.plan, Stage.data}:
         return
-    if Stage.report not in plan.intended_stages:
+    if Stage.report not in stages:
         names = ",".join(each.value for each in named)
         yield f"verdict.fail_on=[{names}] needs the verdict, which the report stage makes: add report to stages"
-    aspects = {aspect for choice in plan.evaluator.values() for aspect in choice.config.aspects()}
+    aspects = {aspect for choice in evaluators.values() for aspect in choice.config.aspects()}
     for name in named:
         if (aspect := HARMS.get(name)) and aspect not in aspects:
             able = [each.name for each in plugins.components("evaluator").values() if aspect in each.schema().aspects()]
@@ -291,7 +292,7 @@ def _own_problems(plan: Plan, plugins: Plugins) -> Iterator[str]:
         )
     yield from _objective_problems(plan.method, plan.loss)
     yield from _reward_problems(plan.method, plan.reward)
-    yield from _gate_problems(plan, plugins)
+    yield from _gate_problems(plan.verdict.fail_on, plan.intended_stages, plan.evaluator, plugins)
     if plan.external_checkpoint and Stage.train in plan.intended_stages:
         yield (
             f"checkpoint={plan.config['checkpoint']} is evaluated and exported, not trained: to train on from it, set "

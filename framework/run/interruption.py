@@ -39,11 +39,49 @@ SIGNALS: list[signal.Signals] = [getattr(signal, name) for name in SIGNAL_NAMES 
 DEFAULT_HANDLERS = (signal.SIG_DFL, signal.default_int_handler)
 """Handlers that are replaced. Whoever set another one, submitit for example, continues to get the signal; and a signal
 that is ignored, as nohup has SIGHUP ignored, stays ignored."""
-_replaced: dict[int, Any] = {}
-"""The handlers that were there before those of this process, by their signals."""
 SCONTROL_SECONDS = 10
 STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
 HANGUP = getattr(signal, "SIGHUP", None)
+
+
+class Handlers:
+    """The handlers of signals that a process has replaced. A child that it forks has those of before."""
+
+    def __init__(self) -> None:
+        self._before: dict[int, Any] = {}
+
+    def replace(self, number: int, handler: Callable[[int, FrameType | None], None]) -> None:
+        """Set the handler of a signal."""
+        self._before[number] = signal.signal(number, handler)
+
+    def restore(self, number: int) -> None:
+        """Set the handler of before, unless this is a child, which has it."""
+        if number in self._before:
+            signal.signal(number, self._before.pop(number))
+
+    def block(self) -> None:
+        """Let signals wait during a fork: one that comes before the child has its handlers would be lost."""
+        if self._before:
+            signal.pthread_sigmask(signal.SIG_BLOCK, self._before)
+
+    def unblock(self) -> None:
+        """Let them come again."""
+        if self._before:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, self._before)
+
+    def restore_in_child(self) -> None:
+        """Set all handlers of before, in a child."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self.unblock()
+        self._before.clear()
+
+
+HANDLERS = Handlers()
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(
+        before=HANDLERS.block, after_in_parent=HANDLERS.unblock, after_in_child=HANDLERS.restore_in_child
+    )
 
 
 @contextmanager
@@ -56,36 +94,13 @@ def handle_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator
     if threading.current_thread() is threading.main_thread():  # Python lets no other thread set them
         for number in SIGNALS:
             if signal.getsignal(number) in DEFAULT_HANDLERS:
-                _replaced[number] = signal.signal(number, handler)
+                HANDLERS.replace(number, handler)
                 mine.append(number)
     try:
         yield
     finally:
-        for kept in mine:
-            if kept in _replaced:  # not in a child
-                signal.signal(kept, _replaced.pop(kept))
-
-
-def _block() -> None:
-    """Let signals wait during a fork: one that comes before the child has its handlers would be lost."""
-    if _replaced:
-        signal.pthread_sigmask(signal.SIG_BLOCK, _replaced)
-
-
-def _unblock() -> None:
-    if _replaced:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _replaced)
-
-
-def _restore_in_child() -> None:
-    for number, handler in _replaced.items():
-        signal.signal(number, handler)
-    _unblock()
-    _replaced.clear()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=_restore_in_child)
+        for number in mine:
+            HANDLERS.restore(number)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ NAMES = {
     "signal": {"SIGALRM", "SIGCHLD", "SIGHUP", "SIGKILL", "SIGUSR1", "SIGUSR2", "SIGXCPU", "alarm", "pthread_sigmask"},
 }  # fmt: skip
 ELSEWHERE = {
+    "framework/run/interruption.py": "behind hasattr(os, 'register_at_fork')",
     "framework/sweep/gpu.py": "several trials of a sweep at a time",
     "framework/util/host.py": "behind hasattr",
     "framework/util/lock.py": "private_folder, for several trials of a sweep",

@@ -18,6 +18,7 @@ from tests.support import sources
 
 ROOT = Path(__file__).parents[2]
 HF, SWEEPS, EXPORTS = (f"plugins/framework_plugins/{name}" for name in ("hf", "sweeps", "exports"))
+PUBLISHED = f"{HF}/load/published.py"
 COMPLETION = "framework/cli/completion.py"
 UNDOCUMENTED = ("transformers.core_model_loading", "transformers.conversion_mapping", "peft.tuners.lora.layer")
 """Modules without an underscore that no documentation names."""
@@ -92,7 +93,7 @@ TABLE = (
         "transformers.core_model_loading",
         "rename_source_key",
         ("source_key", "weight_renamings", "weight_converters", "base_model_prefix", "meta_state_dict"),
-        (f"{EXPORTS}/merge/tensor_names.py",),
+        (f"{EXPORTS}/merge/tensor_names.py", PUBLISHED),
     ),
     Private(
         "transformers.models.mamba.modeling_mamba",
@@ -104,20 +105,24 @@ TABLE = (
         Private("transformers.core_model_loading", name, None, (f"{EXPORTS}/merge/tensor_names.py",))
         for name in ("Concatenate", "MergeModulelist")
     ),
-    Private("transformers.core_model_loading", "WeightConverter", None, (f"{EXPORTS}/merge/tensor_names.py",)),
-    Private("transformers.core_model_loading", "WeightRenaming", None, (f"{EXPORTS}/merge/tensor_names.py",)),
+    Private(
+        "transformers.core_model_loading", "WeightConverter", None, (f"{EXPORTS}/merge/tensor_names.py", PUBLISHED)
+    ),
+    Private("transformers.core_model_loading", "WeightRenaming", None, (f"{EXPORTS}/merge/tensor_names.py", PUBLISHED)),
     Private(
         "transformers.conversion_mapping",
         "get_model_conversion_mapping",
         ("model",),
-        (f"{EXPORTS}/merge/tensor_names.py",),
+        (f"{EXPORTS}/merge/tensor_names.py", PUBLISHED),
     ),
     Private(
         "transformers.core_model_loading",
         "revert_weight_conversion",
         ("model", "state_dict"),
-        (f"{EXPORTS}/merge/tensor_names.py",),
+        (f"{EXPORTS}/merge/tensor_names.py", PUBLISHED),
     ),
+    Private("transformers.core_model_loading", "dot_natural_key", ("s",), (f"{EXPORTS}/merge/tensor_names.py",)),
+    Private("torch.nn.modules.dropout", "_DropoutNd", None, (f"{HF}/packing/eligibility.py",)),
     Private("peft", "LoraConfig._register_custom_module", ("mapping",), (f"{HF}/cpu_kernels/install.py",)),
     Private(
         "peft.tuners.lora.layer",
@@ -130,12 +135,17 @@ TABLE = (
             f"{HF}/machine/precision.py",
         ),
     ),
-    Private("peft.tuners.lora.layer", "LoraLayer", None, (f"{HF}/load/adapter_targets.py",)),
+    Private("peft.tuners.lora.layer", "LoraLayer", None, (f"{HF}/load/adapter_targets.py", PUBLISHED)),
     Private(
         "peft.tuners.lora.layer",
         "ParamWrapper",
         None,
-        (f"{HF}/load/adapter_targets.py", f"{EXPORTS}/merge/adapter_files.py", f"{EXPORTS}/parity/weights.py"),
+        (
+            f"{HF}/load/adapter_targets.py",
+            PUBLISHED,
+            f"{EXPORTS}/merge/adapter_files.py",
+            f"{EXPORTS}/parity/weights.py",
+        ),
     ),
     Private(
         "lm_eval.api.model",
@@ -175,6 +185,7 @@ TABLE = (
 ELSEWHERE = {
     "_exit": "os._exit is in the documentation of Python",
     "_trial_id": "optuna's FrozenTrial; tests/plugins/sweeps prunes with it",
+    "_set_vocab_none": "llama.cpp's converter, as _set_vocab_gpt2",
     "_set_vocab_gpt2": "llama.cpp's converter; tests/plugins/exports/gguf/convert converts with it",
 }
 """Names that no module of the base installation has; the tests named here fail without them."""

@@ -101,6 +101,8 @@ def started(session: Session, *, echo: bool) -> int:
         main()
     except SystemExit as end:
         return int(end.code or 0)
+    finally:
+        session.__exit__(None, None, None)  # the last to leave closes it: locks are released, tables are printed
     return 0
 
 

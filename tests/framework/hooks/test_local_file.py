@@ -87,8 +87,8 @@ def test_files_in_a_config_that_were_not_loaded_are_refused(tmp_path: Path) -> N
     (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(yaml, encoding="utf-8")
     result = project(tmp_path).run("+experiment=mine", "stages=[plan]")
     assert result.err.splitlines()[-1] == (
-        "conf/experiment/mine.yaml:2: plugins=[./mine.py] cannot be set in a file, because plugins are loaded first: "
-        "give them on the command line"
+        "conf/experiment/mine.yaml:2: plugins=[./mine.py] runs code, which only the command line may name: "
+        "remove it from the file, and type it"
     )
     assert result.code == 2
 
