@@ -57,7 +57,7 @@ SMALL = {
 }
 """Sizes of a twin by the names of settings; a smaller one stays."""
 LAYER_COUNTS = ("num_hidden_layers", "depth", "encoder_layers", "num_layers", "num_global_layers")
-TOKEN_COUNT = r"vocab_size|vocab_size_per_layer_input"
+TOKEN_COUNT = "vocab_size|vocab_size_per_layer_input"
 TOKEN_ID = re.compile(r".*token_(id|ids|index)")
 LAYER_NUMBERS = re.compile(r".*(layer|idx|indices).*")
 
