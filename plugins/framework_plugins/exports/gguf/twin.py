@@ -57,7 +57,7 @@ SMALL = {
 }
 """Sizes of a twin by the names of settings; a smaller one stays."""
 LAYER_COUNTS = ("num_hidden_layers", "depth", "encoder_layers", "num_layers", "num_global_layers")
-TOKEN_COUNT = "vocab_size|vocab_size_per_layer_input"
+VOCABULARY_SIZE = "vocab_size|vocab_size_per_layer_input"
 TOKEN_ID = re.compile(r".*token_(id|ids|index)")
 LAYER_NUMBERS = re.compile(r".*(layer|idx|indices).*")
 
@@ -190,7 +190,7 @@ def _shrink(text: Any, longest: int) -> None:
         for pattern, most in SMALL.items():
             if re.fullmatch(pattern, name):
                 setattr(text, name, min(value, most))
-        if re.fullmatch(TOKEN_COUNT, name):  # the row has these ids
+        if re.fullmatch(VOCABULARY_SIZE, name):  # the row has these ids
             setattr(text, name, VOCABULARY)
     if expand := getattr(text, "expand", None):  # Mamba: the states are as wide as the layers make them
         text.intermediate_size = int(expand * small)
