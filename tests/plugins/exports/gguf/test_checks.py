@@ -105,7 +105,7 @@ def test_an_architecture_that_only_the_users_llama_cpp_knows_is_taken(tmp_path: 
         words = [*base(tmp_path, ["AcmeForCausalLM"]), f"exporter=[{exporter}]"]
         said = model_refusal(testing.plan(words, run_dir=tmp_path / "run"))
         assert "AcmeForCausalLM" in said
-        assert f"Set exporter.{exporter}.llama_cpp_dir to a newer llama.cpp" in said
+        assert f"set exporter.{exporter}.llama_cpp_dir to a newer llama.cpp" in said
         plan = testing.plan([*words, f"exporter.{exporter}.llama_cpp_dir={tree}"], run_dir=tmp_path / "run")
         check_model(plan, {"architectures": ["AcmeForCausalLM"]})
 

@@ -236,19 +236,20 @@ def changed_config(folder: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"architectures": ["QWenLMHeadModel"]}, ""),  # whose converter needs more than a Llama's config has
-        ({"num_hidden_layers": 3}, r"llama\.cpp cannot open .*'blk\.2\..*not found"),
-        ({"intermediate_size": 256}, r"llama\.cpp cannot open .*: check_tensor_dims: tensor 'blk\.0\.ffn_"),
+        # whose converter needs more than a Llama's config has
+        ({"architectures": ["QWenLMHeadModel"]}, r"llama\.cpp cannot have model "),
+        ({"num_hidden_layers": 3}, r"nothing can be merged .*no tensor in its files becomes model\.layers\.2\."),
+        ({"intermediate_size": 256}, r"nothing can be merged .*down_proj\.weight is \(256, 512\), .* \(256, 256\)"),
     ],
     ids=["a setting", "a tensor", "a shape"],
 )
-def test_what_llama_cpp_lacks_is_refused_before_the_training(run: Run, changes: dict[str, Any], told: str) -> None:
+def test_what_the_export_lacks_is_refused_before_the_training(run: Run, changes: dict[str, Any], told: str) -> None:
     words = ["model=local", f"model.path={json.dumps(str(run.base))}", "exporter=[gguf]"]
     plan = testing.plan(words, run_dir=run.folder)
     exporter = GgufExporter(plan.exporter["gguf"].config)
     exporter.check(testing.EchoModel(plan), plan)
     changed_config(run.base, **changes)
-    with pytest.raises(FrameworkError, match=rf"^exporter=gguf: llama\.cpp cannot have model .*{told}"):
+    with pytest.raises(FrameworkError, match=rf"^exporter=gguf: {told}"):
         exporter.check(testing.EchoModel(plan), plan)
 
 
@@ -266,8 +267,8 @@ def test_an_export_is_rehearsed_before_the_weights_are_there(run: Run, monkeypat
         exporter.check(testing.EchoModel(plan), plan)
 
 
-def test_answers_that_differ_from_transformers_are_refused_before_the_training(
-    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_answers_that_differ_from_transformers_are_told_before_the_training(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("FRAMEWORK_CACHE", str(tmp_path / "cache"))
     plan = testing.plan(
@@ -279,5 +280,6 @@ def test_answers_that_differ_from_transformers_are_refused_before_the_training(
     said = json.loads(kept.read_text(encoding="utf-8"))
     assert said["nats"] < 1e-5
     kept.write_text(json.dumps({**said, "nats": 0.5}), encoding="utf-8")
-    with pytest.raises(FrameworkError, match=r"(?s)it would compute something else: the answers of .* by 0\.5 nats"):
-        exporter.check(testing.EchoModel(plan), plan)
+    assert "by 0.5 nats" not in caplog.text
+    exporter.check(testing.EchoModel(plan), plan)
+    assert "by 0.5 nats at a token" in caplog.text
