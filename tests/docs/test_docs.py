@@ -9,7 +9,8 @@ Markdown ask for more:
   with `<!-- file: my.jsonl, here -->` only those below the same heading do.
 
 A python block is saved as `acme.py` and executed; a text block right after it is what it prints. `<!-- slow -->`
-before it leaves it to the slow tests: it trains a real model.
+before it leaves it to the slow tests: it trains a real model. With `<!-- network -->` before it, it downloads a model,
+and only its imports are executed.
 """
 
 from __future__ import annotations
@@ -239,7 +240,11 @@ def test_an_executed_command_prints_what_the_docs_show(block: Block, tmp_path: P
 )
 def test_a_python_example_runs(block: Block, tmp_path: Path) -> None:
     write_files(block.page, block.heading, tmp_path)
-    (tmp_path / "acme.py").write_text(block.text + "\n", encoding="utf-8")
+    text = block.text
+    if block.comment == "network":
+        lines = ast.parse(text).body
+        text = "\n".join(ast.unparse(line) for line in lines if isinstance(line, ast.Import | ast.ImportFrom))
+    (tmp_path / "acme.py").write_text(text + "\n", encoding="utf-8")
     code, printed = in_fork(["-m", "acme"], tmp_path)
     assert code == 0, printed
     if block.printed is not None:

@@ -128,6 +128,7 @@ def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, cpu_kerne
         FrameworkError: the model has no experts to adapt, or peft cannot adapt them.
         ValueError: the model has no such layers.
     """
+    config.base_model_name_or_path = None  # peft warns of another name; `name_base` writes it
     grow(model, token_rows(config))
     choose_layers(model, config)
     if cpu_kernels:
@@ -146,6 +147,7 @@ def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, cpu_kerne
 def train_rows(model: Any, config: Any, ids: Sequence[int]) -> None:
     """Let an adapter train rows of the embedding, and of a head that is not tied to it, which are added if need be."""
     config.trainable_token_indices = list(ids)
+    config.base_model_name_or_path = None  # peft warns of another name; `name_base` writes it
     grow(model, token_rows(config))
     parts = [model.get_input_embeddings(), model.get_output_embeddings()]
     if parts[1] is not None and parts[0].weight is not parts[1].weight:

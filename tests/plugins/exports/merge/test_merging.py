@@ -18,6 +18,7 @@ from framework.api.plan import Plan
 from framework_plugins.exports.config import Dtype
 from framework_plugins.exports.merge.merging import merge
 from framework_plugins.exports.parity.weights import separate_shared, trained_products, weights_problem
+from framework_plugins.hf.load.published import adapter_names, republish
 from framework_plugins.hf.machine.hardware import peak_memory
 from tests.support.bases import adapted, tiny_base
 
@@ -70,7 +71,11 @@ def test_a_merged_model_is_what_peft_makes_of_base_and_adapter(family: str, kind
     base = tiny_base(tmp_path / "base", family)
     trained = adapted(base, tmp_path / "adapter", **KINDS[kind], **PECULIAR.get(family, {}))
     expected = logits(trained)
-    merge(plan_for(base), tmp_path / "adapter", tmp_path / "merged")
+    adapter, published = tmp_path / "adapter", tmp_path / "published"
+    published.mkdir()
+    if republish(adapter, adapter_names(base, trust=False), published):  # as an export does first
+        adapter = published
+    merge(plan_for(base), adapter, tmp_path / "merged")
     assert weights(tmp_path / "merged").keys() == weights(base).keys()
     merged = load(tmp_path / "merged")
     reference = trained.merge_and_unload().state_dict()

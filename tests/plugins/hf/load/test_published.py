@@ -28,7 +28,7 @@ from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.settings.config import ALL_EXPERTS
 from tests.support.tiny import chat_rows
 from tests.support.training import make, opened
-from tests.support.twins import TWINS, WINDOW, Twin, _sees, _text
+from tests.support.twins import THINKS_NOT, TWINS, WINDOW, Twin, _sees, _text
 
 WEIGHTS = "adapter_model.safetensors"
 IDS = torch.arange(3, 40)[None]
@@ -200,7 +200,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 def planned(folder: Path, name: str, *words: str) -> Any:
     settings = ("trainer.max_steps=2", "trainer.dtype=fp32", "trainer.learning_rate=0.02", "audit=[]", "evaluator=[]")
-    return make(folder / "model", folder / "rows.jsonl", folder / name, *settings, *words)
+    return make(folder / "model", folder / "rows.jsonl", folder / name, *settings, *THINKS_NOT, *words)
 
 
 def logits(model: Any) -> torch.Tensor:
