@@ -425,12 +425,9 @@ def _halved(rows: Store, validation: NDArray[np.int64], seed: int) -> tuple[NDAr
 
 
 def _prompts(rows: Store, judged_by: NDArray[np.int64], seed: int) -> Rows[Prompt]:
-    """Return what is asked before and after: the source's own prompts, else the rows that are held out to judge by.
-
-    The first of them may decide, so they come from all over the file.
-    """
+    """Return what is asked before and after: the source's own prompts, else the rows that are held out to judge by."""
     own = np.flatnonzero(rows.columns.part == RowPart.prompts)
-    return lengths.prompts_of(rows, spread_order(own if len(own) else judged_by, seed))
+    return lengths.prompts_of(rows, own if len(own) else spread_order(judged_by, seed))
 
 
 def spread_order(numbers: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
