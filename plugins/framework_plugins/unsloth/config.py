@@ -17,6 +17,7 @@ class UnslothTrainerConfig(HFTrainerConfig):
     """TRL's SFTTrainer on a model that Unsloth loads, quantizes, adapts and checkpoints."""
 
     checkpoints_later: ClassVar[bool] = False
+    transformers_attention: ClassVar[bool] = False
 
     optimised_checkpoints: bool = True
     """With quantization=nf4, use the weights that Unsloth has quantized itself if the Hub has them for this model: a

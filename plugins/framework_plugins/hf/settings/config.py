@@ -239,6 +239,8 @@ class HFTrainerConfig(TrainerConfig):
     instead: ClassVar[Mapping[str, str]] = SFT_INSTEAD
     checkpoints_later: ClassVar[bool] = True
     """Whether gradient checkpointing can be switched on after the model is loaded."""
+    transformers_attention: ClassVar[bool] = True
+    """Whether attention is that of transformers; another one may have kernels that torch lacks on older GPUs."""
 
     neftune_noise_alpha: Annotated[float | None, Gt(0), ~Affects.base] = None
     """NEFTune (arXiv 2310.05914): uniform noise on the embeddings in training, of this size divided by the square root

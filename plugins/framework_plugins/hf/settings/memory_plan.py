@@ -121,7 +121,8 @@ def plan_passes(
         masked = on_gpu and not kernels and not unmasked and (shared_prefixes or rows > 1)
         # With a mask transformers repeats heads of keys. Without one torch's only kernel for heads that share keys is
         # flash attention, for 16 bits on Ampere and later GPUs, which are those with bf16; else it takes `math`.
-        fallback = gpu is not None and (wide or not gpu.bf16) and shape.kv_heads < shape.heads and not kernels
+        older = gpu is not None and (wide or not gpu.bf16) and config.transformers_attention
+        fallback = older and shape.kv_heads < shape.heads and not kernels
         unmasked_kernel = Attention.math if fallback else Attention.grouped
         sdpa = Attention.flash if not on_gpu else Attention.sdpa if masked else unmasked_kernel
         return {"rows": rows, "length": length, "masked": masked, "attention": KERNELS.get(config.attention, sdpa)}
