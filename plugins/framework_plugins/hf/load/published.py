@@ -115,7 +115,10 @@ class AdapterNames:
         self.kinds = kinds
         self.trust = trust
         self.same = kinds[0] is kinds[1]
-        self._loads: dict[str, tuple[LoraConfig, Mapping[str, str]]] = {}
+        self._files: dict[str, tuple[LoraConfig, Mapping[str, str]]] = {}
+        """What a file of an adapter is, by the names of the opened model."""
+        self._loaded: set[str] = set()
+        """Files that peft loads whole, by their own names."""
         self._opened_settings: dict[str, LoraConfig] = {}
 
     @functools.cached_property
@@ -210,7 +213,7 @@ class AdapterNames:
         except REFUSALS:
             whole = False
         if whole:
-            self._loads[_state(config, shapes)] = copy.deepcopy(config), keys
+            self._files[_state(config, shapes)] = copy.deepcopy(config), keys
         else:
             self.file(config, shapes)
 
@@ -225,10 +228,10 @@ class AdapterNames:
             FrameworkError: peft would not load it so.
         """
         state = _state(config, shapes)
-        if state not in self._loads:
-            self._loads[state] = settings, keys = self._file(config, shapes)
-            self._loads[_state(settings, {keys[name]: shape for name, shape in shapes.items()})] = settings, keys
-        settings, keys = self._loads[state]
+        if state not in self._files:
+            self._files[state] = settings, keys = self._file(config, shapes)
+            self._loaded.add(_state(settings, {keys[name]: shape for name, shape in shapes.items()}))
+        settings, keys = self._files[state]
         return _with_base(settings, config), keys
 
     def _file(self, config: LoraConfig, shapes: Shapes) -> tuple[LoraConfig, Mapping[str, str]]:
@@ -275,7 +278,7 @@ class AdapterNames:
 
     def loads(self, config: LoraConfig, shapes: Shapes) -> bool:
         """Whether peft loads all of a file into the class in config.json."""
-        return _state(config, shapes) in self._loads or not self.problem(config, shapes)
+        return _state(config, shapes) in self._loaded or not self.problem(config, shapes)
 
     def problem(
         self,
