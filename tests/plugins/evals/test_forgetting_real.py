@@ -1,4 +1,4 @@
-"""SmolLM2 on the quickstart: with its own learning rate nothing is forgotten, with ten times that it is, and told."""
+"""SmolLM2 on the quickstart: its own learning rate is not flagged; ten times that is, as forgetting or as a style."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from tests.support.program import framework
 def test_a_learning_rate_of_ten_times_the_quickstarts_is_flagged(
     tmp_path: Path, option: str, rate: str, *, flagged: bool
 ) -> None:
-    concern = forgetting(tmp_path, "+experiment=quickstart", f"evaluator=[{option}]", f"trainer.learning_rate={rate}")
-    print(f"{rate} {option}: {concern}")  # noqa: T201 - the figures are what this test is to show
-    assert concern.flagged is flagged
-    assert ("data.mix" in concern.recommendation) is flagged
-    assert (concern.harm > 0.5) is flagged
+    words = "+experiment=quickstart", f"evaluator=[{option}]", f"trainer.learning_rate={rate}"
+    concern, styles = forgetting(tmp_path, *words)
+    print(f"{rate} {option}: {concern} {styles}")  # noqa: T201 - the figures are what this test is to show
+    assert (concern.flagged or bool(styles)) is flagged
+    assert ("data.mix" in concern.recommendation) is concern.flagged
+    assert flagged or concern.harm < 0.5
 
 
-def forgetting(folder: Path, *words: str) -> Concern:
-    """Run the program and return what its report says of forgetting."""
+def forgetting(folder: Path, *words: str) -> tuple[Concern, list[Concern]]:
+    """Run the program and return what its report says of forgetting, and of the style of general answers."""
     done = framework(*words, "exporter=[]", f"run_dir={folder / 'run'}", cwd=folder)
     assert done.returncode == 0, done.stderr
     verdict = records.load(Report, folder / "run" / "report.json").verdict
     assert verdict is not None
     (concern,) = (concern for concern in verdict.concerns if concern.name == "forgetting")
-    assert verdict.forgot is concern.flagged
-    return concern
+    assert (verdict.forgot is True) is concern.flagged
+    return concern, [one for one in verdict.concerns if one.name == "forgetting_style"]
