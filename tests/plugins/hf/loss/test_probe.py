@@ -14,6 +14,7 @@ from framework_plugins.hf.loss.loss import Losses
 from framework_plugins.hf.loss.probe import probe
 from framework_plugins.hf.packing.tree_states import use_tree_states
 from framework_plugins.hf.settings.config import Packing
+from tests.support.bases import needs_states
 from tests.support.family_twins import EXPERTS, HEADS, INDEXER, LATENT, ONE_GROUP, PLAIN, ROUTED
 from tests.support.tiny import tiny_llama
 
@@ -94,6 +95,7 @@ def test_rows_longer_than_what_attention_chooses_are_tried(heads: int, packing: 
     assert probe(Losses(model, Packing.pad, dense_mask=True, longest=CHOSEN + 1)).packing is packing
 
 
+@needs_states
 def test_a_layer_that_is_called_by_position_is_called_so() -> None:
     model = made("zaya", HEADS, EXPERTS, num_experts_per_tok=1)
     ids = torch.arange(3, 40)[None]
