@@ -9,7 +9,7 @@ A twin is a tiny random model of `tests/support/family_twins.py`. It is planned 
 the third and resumed; its adapter is saved and merged, and the model is converted to GGUF, each exporter that the run
 does not refuse before the training. `tests/support/plain_training.py` does the same training row by row, loads the
 adapter into the published class, and gives the logits with which the merged folder and the GGUF file are compared.
-A twin takes ten to twenty seconds of one core; results are kept in `--results`, so an interrupted program continues.
+A twin took about 20 seconds of one core; results are kept in `--results`, so an interrupted program continues.
 """
 
 from __future__ import annotations

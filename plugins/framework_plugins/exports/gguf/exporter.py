@@ -142,7 +142,7 @@ class GgufExporter:
                 with LlamaProcess(target, without_weights=True) as llama:
                     if problem := companion_check.metadata_problem(llama, folder, longest, trust=trust):
                         raise FrameworkError(f"it would compute something else: {problem}")  # noqa: TRY301 - as the rest
-                if small.differs:  # roundings choose other experts, so the parity check of the export decides
+                if small.differs:  # some families differ only when they are small: the parity check decides
                     log.warning(
                         "exporter=gguf: the answers of a small random model of this architecture differ between "
                         "transformers and llama.cpp, by %.2g nats at a token", small.nats,
