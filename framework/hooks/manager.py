@@ -81,6 +81,8 @@ class Plugins:
         self._packages: dict[str, str] = {}
         self._skipped: dict[tuple[str, str], SkippedPlugin] = {}
         self._components: tuple[tuple[pluggy.HookImpl, ...], dict[str, list[tuple[str, Component]]]] = ((), {})
+        self._registered: dict[str, dict[str, Registration]] = {}
+        """What `registrations` returned for each group: a config asks thousands of times."""
 
     @functools.cached_property
     def manager(self) -> pluggy.PluginManager:
@@ -160,6 +162,7 @@ class Plugins:
         if key in self._skipped:
             return
         self._skipped[key] = left
+        self._registered.clear()
         origin = f" of {left.package}" if left.package else ""
         part = "" if left.what == WHOLE_PLUGIN else f": {left.what}"
         text = f"plugin '{left.plugin}'{origin}{part} is skipped: {left.reason.removesuffix('.')}. {way_out}"
@@ -178,10 +181,13 @@ class Plugins:
             FrameworkError: one name is registered twice.
         """
         name = group if isinstance(group, str) else group.name
+        by_group = self._collected()
+        if name in self._registered:
+            return dict(self._registered[name])
         registrations: dict[str, Registration] = {}
         schemas: dict[type, str] = {}
         # Ours come first, so that of two with one name the message blames the other.
-        for plugin, component in sorted(self._options(name), key=lambda pair: self._is_strange(pair[0])):
+        for plugin, component in sorted(self._options(name, by_group), key=lambda pair: self._is_strange(pair[0])):
             option, owner = label(component), plugin.partition(":")[0]
             if component.name in registrations:
                 raise FrameworkError(self._taken(option, registrations[component.name].plugin, owner))
@@ -194,12 +200,13 @@ class Plugins:
             schemas[component.schema] = f"{option} of {self._named(owner)}"
             if (owner, option) not in self._skipped:
                 registrations[component.name] = Registration(component, owner, self.package(owner))
-        return dict(sorted(registrations.items()))
+        self._registered[name] = dict(sorted(registrations.items()))
+        return dict(self._registered[name])
 
-    def _options(self, group: str) -> list[tuple[str, Component]]:
+    def _options(self, group: str, by_group: Mapping[str, list[tuple[str, Component]]]) -> list[tuple[str, Component]]:
         """Return the components of a group, each with its plugin; in that of rewards, each metric is one."""
         metrics = self.registrations(METRICS).values() if group == REWARDS else ()
-        return [*self._collected()[group], *((one.plugin, as_reward(one.component)) for one in metrics)]
+        return [*by_group[group], *((one.plugin, as_reward(one.component)) for one in metrics)]
 
     def _collected(self) -> dict[str, list[tuple[str, Component]]]:
         """Return the components of all plugins by group, each with its plugin; what is none is left out.
@@ -218,6 +225,7 @@ class Plugins:
             (group,) = groups_of(component.schema)
             by_group[group.name].append((plugin, component))
         self._components = implementations, by_group
+        self._registered.clear()
         return by_group
 
     def _is_strange(self, plugin: str) -> bool:
