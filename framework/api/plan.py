@@ -139,7 +139,7 @@ class Plan:
     @property
     def set_losses(self) -> dict[str, str]:
         """The validation sets of the data by the name of their loss, `{"eval_loss_orders": "orders"}`."""
-        return {f"{EVAL_LOSS}_{name}": name for name in getattr(self.data.config, "validation_sets", {})}
+        return {f"{EVAL_LOSS}_{name}": name for name in self.data.config.validation_names()}
 
     def affecting(self, what: Affects) -> dict[str, Any]:
         """Return the settings that something depends on, by the marks of their fields, as plain values for a hash.

@@ -180,6 +180,10 @@ class ModelConfig:
     """Tokens to add to the tokenizer, such as `["<tool>"]`: their rows of the embedding and of the output head are
     trained, and saved with the adapter."""
 
+    def source(self) -> str:
+        """Return the folder or id of the weights, as the user names it; empty if no setting does."""
+        return ""
+
     @property
     def template_switches(self) -> dict[str, Any]:
         """The values for the chat template: `thinking` under each of its usual names, and `chat_template_kwargs`."""
@@ -202,6 +206,19 @@ class AdapterConfig:
 
     def starts_from(self) -> str:
         """Return the trained adapter that the training starts from, as the user names it; empty for a new adapter."""
+        return ""
+
+    def rank(self) -> int | None:
+        """Return the rank of its matrices; None if it has none."""
+        return None
+
+    def may_change(self, weight: str) -> bool:
+        """Whether merging it may change a weight of the base, by the weight's whole name."""
+        del weight
+        return True
+
+    def beyond_matrices(self) -> str:
+        """Name the setting that trains more than two matrices of one rank beside each layer; empty if none does."""
         return ""
 
 
@@ -234,6 +251,18 @@ class DataConfig:
     mix: list[dict[str, Any]] = field(default_factory=list)
     """Other data to mix in: `[{data: hub, path: owner/name, weight: 0.1}]`. `weight` is a share of the training rows;
     `count` is a number of rows instead."""
+
+    def source(self) -> str:
+        """Return the file, folder or id of the rows, as the user names it; empty if no setting does."""
+        return ""
+
+    def text_encoding(self) -> str:
+        """Return the encoding of the files, if they are text."""
+        return "utf-8"
+
+    def validation_names(self) -> tuple[str, ...]:
+        """Return the names of the sets of held-out rows that have a loss of their own."""
+        return ()
 
 
 @dataclass
@@ -360,6 +389,18 @@ class MethodConfig:
         """Return how answers are drawn; a method that samples has settings for it."""
         return SamplingParams(seed=seed)
 
+    def reward_factor(self) -> float:
+        """Return what its implicit reward of an answer multiplies the gain in log-probability by."""
+        return 1.0
+
+    def steps_per_draw(self) -> int:
+        """Return for how many optimizer steps answers are drawn at once."""
+        return 1
+
+    def tool_environment(self) -> tuple[str, int | None] | None:
+        """Return the environment whose tools answers may call, and the most rounds of calls; None without tools."""
+        return None
+
     def draw_seconds(self) -> float:
         """Return how many seconds a draw of answers may take; a method that samples has a setting for it."""
         return 3600.0
@@ -478,6 +519,10 @@ class TrainerConfig:
     keep_best: Annotated[bool, ~Affects.base] = True
     """Keep the weights of the best validation, not those of the last step. Without a validation before the end of the
     training there is nothing to choose from."""
+
+    def may_use_gpu(self) -> bool:
+        """Whether its settings let it train on a GPU."""
+        return True
 
     def warmup(self, steps: int) -> int:
         """Return the warm-up steps of a training with this many steps, for a schedule that warms up: `Plan.warmup`."""
@@ -648,10 +693,18 @@ class EvaluatorConfig:
         """Return how many tokens an answer may have; None if it asks for none."""
         return None
 
+    def prompts_at_once(self) -> int:
+        """Return how many prompts it asks at a time, if its settings say it."""
+        return 1
+
 
 @dataclass
 class ExporterConfig:
     """Something made from the trained model."""
+
+    def folder_name(self) -> str | None:
+        """Return the folder that it writes into the run folder; None if no setting names one."""
+        return None
 
 
 @dataclass

@@ -241,6 +241,6 @@ def _counted(rows: Iterable[Row], end: float) -> Iterator[Row]:
 def no_rows(data: Selection, summary: ReadSummary) -> FrameworkError:
     """Return the error that says that no row is left to train on."""
     skipped = f": all {summary.bad_rows} are bad, the first is {summary.bad_examples[0]}" if summary.bad_rows else ""
-    path = getattr(data.config, "path", None)
+    path = data.config.source()
     name = f"data.path={path}" if path else f"data={data.component.name}"
     return FrameworkError(f"{name} has no rows{skipped or ': give data that has some'}")

@@ -321,7 +321,7 @@ def _evaluation_seconds(context: PlanContext, rows: KnownRows) -> float | None:
     times = len({Stage.baseline, Stage.evaluate} & {*plan.intended_stages})
     tokens: int = sum(
         # A plan alone has no answers in its memory, so its settings do not say how many come at a time.
-        math.ceil(choice.config.asks(rows.prompts) / (settings.answer_rows or getattr(choice.config, "batch_size", 1)))
+        math.ceil(choice.config.asks(rows.prompts) / (settings.answer_rows or choice.config.prompts_at_once()))
         * longest
         for choice in plan.evaluator.values()
         if (longest := choice.config.answer_tokens())

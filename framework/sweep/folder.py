@@ -99,22 +99,16 @@ def _protect(file: Path, session: Session) -> None:
 def _one_for_each_gpu(config: DictConfig) -> None:
     """Let a launcher that runs several trials at once run no more of them than there are GPUs."""
     at_once = OmegaConf.select(config, "hydra.launcher.n_jobs")
-    gpus = len(gpu.visible()) if isinstance(at_once, int) and on_gpu(OmegaConf.select(config, "trainer")) else 0
+    gpus = len(gpu.visible()) if isinstance(at_once, int) and OmegaConf.to_object(config.trainer).may_use_gpu() else 0
     # joblib's -1 stands for all cores.
     if gpus and not 0 < at_once <= gpus:
         config.hydra.launcher.n_jobs = gpus
         print(f"hydra.launcher.n_jobs={gpus}: one trial for each GPU", file=sys.stderr)
 
 
-def on_gpu(trainer: Any) -> bool:
-    """Whether a trainer may take a GPU, as far as its settings tell."""
-    device = getattr(trainer, "device", None)
-    return getattr(device, "value", device) != "cpu"
-
-
 def takes_one_gpu(trainer: TrainerConfig, launch: LaunchConfig) -> bool:
     """Whether a run may take a GPU, and no more than one."""
-    return on_gpu(trainer) and launch.group() is None
+    return trainer.may_use_gpu() and launch.group() is None
 
 
 def start_anew(run: Path) -> None:

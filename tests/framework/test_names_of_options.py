@@ -37,6 +37,14 @@ def test_no_option_is_named_in_the_core_or_in_hf_but_where_it_is_registered() ->
     assert {*named(options)} - REGISTERED == {*NAMED}
 
 
+def test_no_setting_of_another_component_is_read_by_the_name_of_a_field() -> None:
+    """Another plugin's class may lack it, and then a default counts: the base class has a method that says it."""
+    read = re.compile(r"""getattr\(\s*[\w.]*(plan|choice|data|method)(\.\w+)*\.config,\s*["']""")
+    folders = [ROOT / "framework", ROOT / "plugins" / "framework_plugins"]
+    files = [file for folder in folders for file in folder.rglob("*.py")]
+    assert [str(file) for file in files if read.search(file.read_text("utf-8"))] == []
+
+
 def test_the_examples_of_the_pages_are_files_of_at_most_forty_lines() -> None:
     pages = [ROOT / "docs" / "how-to" / f"{name}.md" for name in ("methods-and-losses", "change-a-training")]
     texts = [text for page in pages for text in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)]

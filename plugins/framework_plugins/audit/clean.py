@@ -87,7 +87,7 @@ def write(data: AuditData, drafts: Iterable[FindingDraft], file: str) -> Finding
     text = f"{left} of {left + gone} rows are left in {place}"
     text += f"; {removed_file(place)} lists the other {gone}, with place and reason" if gone else ""
     advice = f"train on them with data=local_file data.path={place}"
-    if getattr(data.plan.data.config, "encoding", UTF8) != UTF8:
+    if data.plan.data.config.text_encoding() != UTF8:
         advice += f" data.encoding={UTF8}"
     return Finding("cleaned", Severity.note, gone, text, advice, [])
 

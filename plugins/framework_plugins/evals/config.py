@@ -51,6 +51,9 @@ class PromptsConfig(EvaluatorConfig):
     batch_size: Annotated[int, Gt(0)] = 16
     """Prompts answered at once."""
 
+    def prompts_at_once(self) -> int:
+        return self.batch_size
+
     def measures(self) -> tuple[str, ...]:
         """Return `stopped`: whether answers end by themselves is always measured."""
         return ("stopped",)
@@ -133,6 +136,9 @@ class LmEvalConfig(EvaluatorConfig):
         from framework_plugins.evals.harness.names import measures  # noqa: PLC0415 - --help need not pay for it
 
         return measures(self.tasks, self.include_path)
+
+    def prompts_at_once(self) -> int:
+        return self.batch_size
 
     def aspects(self) -> tuple[Aspect, ...]:
         """Return what the tasks are about."""

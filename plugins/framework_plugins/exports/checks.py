@@ -59,7 +59,7 @@ def model_problems(plan: Plan, config: Mapping[str, Any]) -> Iterator[str]:
 def _folders(plan: Plan) -> Iterator[str]:
     folders: dict[str, str] = {}
     for name, choice in plan.exporter.items():
-        folder = getattr(choice.config, "folder", None)
+        folder = choice.config.folder_name()
         if folder is None:
             continue
         if not plain_name(folder) or folder == CHECKPOINT:

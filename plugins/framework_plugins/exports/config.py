@@ -44,8 +44,17 @@ class Dtype(Enum):
     fp32 = "fp32"
 
 
+class FolderConfig(ExporterConfig):
+    """An exporter that fills one folder."""
+
+    folder: str
+
+    def folder_name(self) -> str | None:
+        return self.folder
+
+
 @dataclass
-class AdapterExporterConfig(ExporterConfig):
+class AdapterExporterConfig(FolderConfig):
     """The trained weights with tokenizer, chat template and the config of the run, ready for peft or transformers."""
 
     folder: str = "adapter"
@@ -92,7 +101,7 @@ class ParityConfig:
 
 
 @dataclass
-class MergedExporterConfig(ExporterConfig):
+class MergedExporterConfig(FolderConfig):
     """The whole model in one folder, ready for transformers: the adapter merged into the base."""
 
     folder: str = "merged"
@@ -138,7 +147,7 @@ class PushExporterConfig(ExporterConfig):
 
 
 @dataclass
-class GgufExporterConfig(ExporterConfig):
+class GgufExporterConfig(FolderConfig):
     """The merged model as GGUF files, quantized, for llama.cpp, Ollama, LM Studio and others."""
 
     quantizations: Annotated[list[str], Len(1)] = field(default_factory=lambda: ["q4_k_m"])
@@ -161,7 +170,7 @@ class AdapterType(Enum):
 
 
 @dataclass
-class GgufAdapterExporterConfig(ExporterConfig):
+class GgufAdapterExporterConfig(FolderConfig):
     """The LoRA adapter as a GGUF file, which llama.cpp or Ollama applies to a GGUF file of the base."""
 
     dtype: AdapterType = AdapterType.f16
@@ -180,7 +189,7 @@ class GgufSpeakerConfig(SpeakerConfig):
 
 
 @dataclass
-class OllamaExporterConfig(ExporterConfig):
+class OllamaExporterConfig(FolderConfig):
     """A Modelfile for Ollama 0.30.11 or newer, which renders the chat template in the GGUF file."""
 
     folder: str = "ollama"

@@ -41,6 +41,15 @@ class LocalFileConfig(DataConfig):
     encoding: Annotated[str, Len(1), ~Affects.rows] = "utf-8"
     """The encoding of text files by its name in Python; `cp1252` for most tables that Excel and Windows write."""
 
+    def source(self) -> str:
+        return self.path
+
+    def text_encoding(self) -> str:
+        return self.encoding
+
+    def validation_names(self) -> tuple[str, ...]:
+        return tuple(self.validation_sets)
+
 
 @dataclass
 class HubConfig(DataConfig):
@@ -58,6 +67,9 @@ class HubConfig(DataConfig):
     """A branch, tag or commit."""
     streaming: Annotated[bool, ~Affects.rows] = False
     """Fetch the rows over the network as they are needed, instead of downloading the split first."""
+
+    def source(self) -> str:
+        return self.path
 
 
 @dataclass

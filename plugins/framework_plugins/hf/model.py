@@ -329,15 +329,14 @@ class HFModel:
 
     def _episodes(self) -> Episodes | None:
         """Return what draws answers in the environment of the run, if it has one."""
-        config = self.plan.method.config
-        place = getattr(config, "environment", None)
-        if place is None or Stage.train not in self.plan.stages:
+        environment = self.plan.method.config.tool_environment()
+        if environment is None or Stage.train not in self.plan.stages:
             return None
         from framework_plugins.hf.generate.episodes import Episodes  # noqa: PLC0415 - of a run with an environment
 
-        factory, most = environments.environment_factory(place), getattr(config, "max_tool_calling_iterations", None)
-        limit = self.plan.training.max_seq_length
-        return Episodes(factory, self.tokenizer, self.stop_ids, self.render, most, limit)
+        place, rounds = environment
+        factory, limit = environments.environment_factory(place), self.plan.training.max_seq_length
+        return Episodes(factory, self.tokenizer, self.stop_ids, self.render, rounds, limit)
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """Return the tokens of a prompt, to which an answer is drawn."""
@@ -478,7 +477,7 @@ class HFModel:
         """Return the attributes of a `Training`; `writes`: this process writes the checkpoints."""
         objective, per_prompt = self.objective, 1
         if self.asks:
-            losses = losses.at_temperature(getattr(self.plan.method.config, "temperature", 1.0))
+            losses = losses.at_temperature(self.plan.method.config.sampling(self.plan.seed).temperature)
             per_prompt = math.ceil(self.plan.cost.rows)  # all answers to a prompt
         packer = self.packer(losses, per_prompt * self.config.per_device_train_batch_size)
         if limits.tokens:

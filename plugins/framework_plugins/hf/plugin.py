@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from framework import Component, Stage, hookimpl
 from framework.api.training import Engine, chat_template_problem
 from framework_plugins.hf.settings import checks, config, optimizers, rollouts, schedules
-from framework_plugins.hf.settings.library_fields import LoraArgs
+from framework_plugins.hf.settings.config import LoraAdapterConfig
 
 if TYPE_CHECKING:
     from framework import Plan
@@ -108,7 +108,7 @@ def _start_beside_base(adapter: Any) -> str:
     """Return the setting by which a training starts from something else than the base; empty if none does."""
     if isinstance(adapter, config.FullConfig):
         return "adapter=full"  # which keeps no base
-    start = getattr(adapter, "start", None)
+    start = adapter.starts_from()
     return f"adapter.start={start}" if start else ""
 
 
@@ -117,8 +117,8 @@ def framework_check_model(plan: Plan, config: Mapping[str, Any]) -> Iterable[str
     """Refuse tokens that the model does not have, and a family that transformers does not know."""
     yield from checks.model_problems(plan, config)
     size = (config.get("text_config") or config).get("vocab_size")
-    args = getattr(plan.adapter.config, "args", None)
-    tokens = args.trainable_token_indices if isinstance(args, LoraArgs) else []
+    adapter = plan.adapter.config
+    tokens = adapter.args.trainable_token_indices if isinstance(adapter, LoraAdapterConfig) else []
     if isinstance(size, int) and tokens and max(tokens) >= size:
         yield (
             f"adapter.args.trainable_token_indices: the model has no token {max(tokens)}; valid are 0 to {size - 1} "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from framework import FrameworkError, Plan, Stage
 from framework.api import EVAL_LOSS, count, gpu_count
@@ -89,7 +88,7 @@ def _outer_problems(plan: Plan, config: GroupConfig, outer: Member) -> Iterator[
             "launch.nodes=1 launch.processes=1 if you mean one"
         )
     gpus = gpu_count()
-    if gpus and outer.local_rank >= gpus and _device(plan) != "cpu":
+    if gpus and outer.local_rank >= gpus and plan.trainer.config.may_use_gpu():
         yield (
             f"{launch}: LOCAL_RANK={outer.local_rank}, and this machine has {count(gpus, 'visible GPU')}: set "
             f"torchrun's --nproc-per-node={gpus}"
@@ -154,7 +153,7 @@ def _shard_problems(config: Fsdp2Config) -> Iterator[str]:
 
 def _process_problems(plan: Plan, config: GroupConfig) -> Iterator[str]:
     """Look at the number of processes; a plan for another GPU is not one for this machine."""
-    if _device(plan) == "cpu":
+    if not plan.trainer.config.may_use_gpu():
         if config.processes is None:
             yield "launch.processes has to be given with trainer.device=cpu: launch.processes=2"
         return
@@ -185,12 +184,6 @@ def _process_problems(plan: Plan, config: GroupConfig) -> Iterator[str]:
         )
 
 
-def _device(plan: Plan) -> str:
-    """Return what the trainer is to train on, if it has such a setting."""
-    device: Any = getattr(plan.trainer.config, "device", "auto")
-    return str(getattr(device, "value", device))
-
-
 def _training_problems(plan: Plan, config: GroupConfig) -> Iterator[str]:
     training, launch = plan.training, f"launch={plan.launch.component.name}"
     if training.early_stopping_metric not in {EVAL_LOSS, *plan.set_losses, *plan.method.config.measures()}:
@@ -199,7 +192,7 @@ def _training_problems(plan: Plan, config: GroupConfig) -> Iterator[str]:
             f"training, which {launch} cannot give: set trainer.early_stopping_metric={EVAL_LOSS}"
         )
     # Without GPUs here, the plan may be for a node that a scheduler finds; a process that has none refuses too.
-    if config.engine is not Engine.ddp and _device(plan) == "cpu":
+    if config.engine is not Engine.ddp and not plan.trainer.config.may_use_gpu():
         yield f"{launch}: accelerate starts no FSDP on a CPU: set launch=ddp"
     if config.engine is not Engine.ddp and not plan.optimizer.config.shards:
         optimizer = f"optimizer={plan.optimizer.component.name}"

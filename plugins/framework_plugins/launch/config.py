@@ -173,15 +173,14 @@ class Fsdp2Config(GroupConfig):
 
 def nodes(config: PlacedConfig) -> int:
     """Return how many machines a run asks for."""
-    return getattr(config, "nodes", None) or 1  # a setting of groups
+    return (config.nodes or 1) if isinstance(config, GroupConfig) else 1
 
 
 def gpus(plan: Plan, config: PlacedConfig, asked: int | None) -> int:
     """Return the GPUs of each machine: those that are `asked` for, or one for each process, none on a CPU."""
     if asked is not None:
         return asked
-    device = getattr(plan.trainer.config, "device", "auto")
-    if str(getattr(device, "value", device)) == "cpu":
+    if not plan.trainer.config.may_use_gpu():
         return 0
     return (config.processes or 1) if isinstance(config, GroupConfig) else 1
 

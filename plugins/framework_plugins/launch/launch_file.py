@@ -138,7 +138,7 @@ def read_plan(plan: Plan, image: str, secrets: Sequence[str]) -> Asked:
 
 def notices(plan: Plan) -> Sequence[str]:
     """Say which files of this machine the run would miss there, and which size of a GPU the file asks for."""
-    path = str(getattr(plan.data.config, "path", "") or "")
+    path = plan.data.config.source()
     typed, gpu = plan.config["plan"]["gpu"] or "", plan.planning.gpu or ""
     found = [f"plan.gpu={typed}: the file asks for {gpu}"] if gpu.startswith(f"{typed}_") else []
     if path and Path(path).exists():

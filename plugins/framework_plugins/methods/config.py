@@ -90,6 +90,11 @@ class PreferenceConfig(MethodConfig):
     adapter_rates: ClassVar[Rates] = Rates(1e-6, 2e-4, 2e-5)
     full_rates: ClassVar[Rates] = Rates(0.0, 1e-5, 1e-6)
     health_rules: ClassVar[frozenset[str] | None] = frozenset({"nan", "exploding_gradient"})
+    beta: Beta = 0.1
+    """What multiplies log-probabilities in the rewards of answers."""
+
+    def reward_factor(self) -> float:
+        return self.beta
 
     def problems(self) -> Iterator[str]:
         """Say which settings do not go together, a sentence each."""
@@ -354,6 +359,12 @@ class GrpoConfig(SamplingConfig):
     """A class whose methods are tools, as TRL's `environment_factory`: `./file.py:Class` or `package.module:Class`."""
     max_tool_calling_iterations: Annotated[int | None, Ge(1), OF_LOSS] = None
     """Turns with calls of tools in an answer. null: as many as `max_completion_length` leaves room for."""
+
+    def steps_per_draw(self) -> int:
+        return self.steps_per_generation
+
+    def tool_environment(self) -> tuple[str, int | None] | None:
+        return None if self.environment is None else (self.environment, self.max_tool_calling_iterations)
 
     def has_own_reward(self) -> bool:
         """Whether the environment may have a reward of its own."""

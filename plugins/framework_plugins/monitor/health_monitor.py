@@ -52,7 +52,7 @@ class HealthMonitor:
             "rising_eval_loss": (config.rising_eval_loss, RisingEvalLoss()),
             "falling_likelihood": (
                 config.falling_likelihood,
-                FallingLikelihood(getattr(plan.method.config, "beta", 1)),
+                FallingLikelihood(plan.method.config.reward_factor()),
             ),
         }
         suited = plan.method.config.health_rules

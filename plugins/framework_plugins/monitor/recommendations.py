@@ -67,7 +67,7 @@ def _oscillation(plan: Plan) -> str:
 
 
 def _plateau(plan: Plan) -> str:
-    rate, rank = plan.training.learning_rate, getattr(plan.adapter.config, "r", None)
+    rate, rank = plan.training.learning_rate, plan.adapter.config.rank()
     if rate > HIGH_RATE:
         return f"The learning rate may have damaged the weights: {_lower(plan)}"
     low, high = (min(1.0, rate * factor) for factor in (MIN_RATE_FACTOR, MAX_RATE_FACTOR))

@@ -17,6 +17,7 @@ from framework import FrameworkError, Plan
 from framework.api import installed
 from framework.api.training import ModelPlace
 from framework_plugins.hf.settings.config import LocalModelConfig, NF4Config
+from framework_plugins.unsloth.config import UnslothTrainerConfig
 
 TABLE_FILE, TABLE_NAME = "models/mapper.py", "FLOAT_TO_INT_MAPPER"
 FOUR_BITS = "bnb-4bit"
@@ -48,7 +49,9 @@ def table() -> Mapping[str, str]:
 def published_weights(plan: Plan) -> str:
     """Return the id of the 4-bit weights that a run would take; empty if it takes none."""
     config, model = plan.trainer.config, plan.model.config
-    if not isinstance(plan.quantization.config, NF4Config) or not getattr(config, "optimised_checkpoints", False):
+    if not isinstance(config, UnslothTrainerConfig) or not config.optimised_checkpoints:
+        return ""
+    if not isinstance(plan.quantization.config, NF4Config):
         return ""
     if not isinstance(model, LocalModelConfig) or model.revision is not None or Path(model.path).expanduser().is_dir():
         return ""

@@ -38,7 +38,7 @@ from framework_plugins.hf.backend import HFBackend
 from framework_plugins.hf.load.adapter_config import trained_config
 from framework_plugins.hf.machine.out_of_memory import RandomState
 from framework_plugins.hf.model import HFModel
-from framework_plugins.hf.settings.config import LocalModelConfig
+from framework_plugins.hf.settings.config import LocalModelConfig, LoraAdapterConfig
 from framework_plugins.unsloth.twin import ADAPTER, GRADIENTS, MODEL, NO_DROPOUT
 
 LIBRARIES = (
@@ -195,7 +195,8 @@ def _with_twin(plan: Plan, place: Path) -> Plan:
     local, adapter = components("model")["local"], plan.adapter
     if adapter.config.starts_from():
         adapter = dataclasses.replace(adapter, config=dataclasses.replace(adapter.config, start=None))
-    if getattr(adapter.config, "lora_dropout", 0):  # another way through the layers, and no chance in it
+    # Another way through the layers, and no chance in it.
+    if isinstance(adapter.config, LoraAdapterConfig) and adapter.config.lora_dropout:
         adapter = dataclasses.replace(adapter, config=dataclasses.replace(adapter.config, lora_dropout=NO_DROPOUT))
     return dataclasses.replace(
         plan, run_dir=place / "run", external_checkpoint=None, share=False, adapter=adapter,

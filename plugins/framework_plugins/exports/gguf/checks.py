@@ -17,8 +17,6 @@ ADAPTER_SUFFIX = "LoRA"
 """Is in the name of an adapter's file where others have their quantization."""
 PLAIN_ADAPTERS = ("lora", "rslora")
 """Adapters that are a pair of matrices beside a layer and nothing else."""
-NOT_PLAIN_SETTINGS = ("modules_to_save", "rank_pattern", "alpha_pattern")
-"""Settings of an adapter that make it more than that."""
 
 
 def problems(plan: Plan, name: str, choice: Selection) -> Iterator[str]:
@@ -98,16 +96,10 @@ def _adapter_problems(key: str, plan: Plan) -> Iterator[str]:
             f"{key}: adapter=dora has magnitudes besides its two matrices, which GGUF cannot store: "
             "set exporter=[gguf], which merges them, or adapter=lora|rslora"
         )
-    elif more := [name for name in NOT_PLAIN_SETTINGS if getattr(plan.adapter.config, name, None)]:
-        yield f"{key}: adapter.{more[0]} cannot be stored in a GGUF adapter: set exporter=[gguf], which merges it"
-    elif (bias := getattr(plan.adapter.config, "bias", None)) is not None and bias.name != "none":
-        yield f"{key}: adapter.bias={bias.name} trains biases, which a GGUF adapter cannot store: set exporter=[gguf]"
-    elif getattr(getattr(plan.adapter.config, "args", None), "trainable_token_indices", None):
-        yield f"{key}: adapter.args.trainable_token_indices trains embeddings: set exporter=[gguf], which merges them"
     elif plan.model.config.new_tokens:
         yield f"{key}: model.new_tokens trains embeddings: set exporter=[gguf], which merges them"
-    elif (experts := getattr(plan.adapter.config, "experts", None)) is not None and experts.name != "none":
-        yield f"{key}: adapter.experts={experts.name} cannot be stored in a GGUF adapter: set exporter=[gguf]"
+    elif kind in PLAIN_ADAPTERS and (setting := plan.adapter.config.beyond_matrices()):
+        yield f"{key}: {setting} cannot be stored in a GGUF adapter: set exporter=[gguf], which merges it"
     elif kind not in PLAIN_ADAPTERS:
         valid = "|".join(PLAIN_ADAPTERS)
         yield f"{key}: only adapter={valid} can be a GGUF adapter, not adapter={kind}: set exporter=[gguf]"

@@ -128,7 +128,7 @@ def base_license(place: ModelPlace, base: str) -> str:
 
 
 def _hub_datasets(plan: Plan) -> list[str]:
-    path = str(getattr(plan.data.config, "path", ""))
+    path = plan.data.config.source()
     return [path] if plan.data.component.name == "hub" and is_repo_id(path) else []
 
 

@@ -39,8 +39,6 @@ SAFETENSORS_DTYPES = {Dtype.bf16: "BF16", Dtype.fp16: "F16", Dtype.fp32: "F32"}
 CONFIG_NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 CONFIG_DTYPES = {dtype: CONFIG_NAMES[name] for dtype, name in SAFETENSORS_DTYPES.items()}
 DEFAULT_SHARD_SIZE = "5GB"
-ALL_LINEAR = "all-linear"
-"""What peft calls all linear layers but the output head."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +228,7 @@ def rehearse(plan: Plan, exporter: str) -> None:
     try:
         _, _, tensor_map = _read_model(place.folder, trust=plan.model.config.trust_remote_code, downloaded=False)
         for group in tensor_map.groups:
-            if not group.whole and any(_is_adapted(plan, name) for name in group.weights):
+            if not group.whole and any(plan.adapter.config.may_change(name) for name in group.weights):
                 raise FrameworkError(f"the adapter changes {_part_problem(group)}")  # noqa: TRY301 - as the rest
         with TemporaryDirectory() as scratch:
             tokenizer_and_config.copy_files(plan, [place.folder], [place.folder], Path(scratch), {})
@@ -239,12 +237,6 @@ def rehearse(plan: Plan, exporter: str) -> None:
             f"exporter={exporter}: nothing can be merged into model {place.name}: {error}\n"
             "exporter=[adapter] works without a merge"
         ) from error
-
-
-def _is_adapted(plan: Plan, name: str) -> bool:
-    """Whether the adapter of a plan may change a weight."""
-    targets = getattr(plan.adapter.config, "target_modules", [])
-    return ALL_LINEAR in targets or any(f".{name}".endswith(f".{target}.weight") for target in targets)
 
 
 def _part_problem(group: Group) -> str:

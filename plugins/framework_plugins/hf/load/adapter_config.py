@@ -78,7 +78,8 @@ def is_saved_otherwise(plan: Plan) -> bool:
 
 def has_frozen(plan: Plan) -> bool:
     """Whether a frozen adapter is beside the one that is trained; see `frozen.py`."""
-    return bool(getattr(plan.adapter.config, "merge_first", False) or begins_within_weights(plan))
+    config = plan.adapter.config
+    return bool((isinstance(config, LoraAdapterConfig) and config.merge_first) or begins_within_weights(plan))
 
 
 def begins_within_weights(plan: Plan) -> str:

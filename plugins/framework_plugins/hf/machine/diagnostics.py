@@ -67,7 +67,7 @@ def needs_gpu(plan: Plan) -> bool:
     trainer = plan.trainer.config
     if not isinstance(trainer, HFTrainerConfig) or trainer.device is Device.cpu:
         return False
-    return trainer.device is Device.cuda or billions(getattr(plan.model.config, "path", "")) * 1e9 > CPU_LIMIT
+    return trainer.device is Device.cuda or billions(plan.model.config.source()) * 1e9 > CPU_LIMIT
 
 
 def billions(path: str) -> float:

@@ -73,7 +73,7 @@ def model_problems(plan: Plan, model: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(plan.trainer.config, HFTrainerConfig) or model.get("auto_map") or not listed:
         return
     if isinstance(family, str) and f'"{family}"' not in listed:
-        name = getattr(plan.model.config, "path", plan.model.component.name)
+        name = plan.model.config.source() or plan.model.component.name
         yield f"model {name}: {unknown_family(family, str(model.get('transformers_version') or ''))}"
 
 

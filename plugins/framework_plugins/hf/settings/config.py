@@ -127,6 +127,9 @@ class LocalModelConfig(ModelConfig):
     revision: str | None = None
     """A branch, tag or commit of the Hub."""
 
+    def source(self) -> str:
+        return self.path
+
 
 @dataclass
 class NoQuantizationConfig(QuantizationConfig):
@@ -194,6 +197,26 @@ class LoraAdapterConfig(AdapterConfig):
     def starts_from(self) -> str:
         return self.start or ""
 
+    def rank(self) -> int | None:
+        return self.r
+
+    def may_change(self, weight: str) -> bool:
+        layers = [layer_pattern(target) for target in self.target_modules if target != ALL_LINEAR]
+        return len(layers) < len(self.target_modules) or any(
+            re.fullmatch(rf"{layer}\.weight", weight) for layer in layers
+        )
+
+    def beyond_matrices(self) -> str:
+        settings = {
+            "modules_to_save": self.modules_to_save,
+            "rank_pattern": self.rank_pattern,
+            "alpha_pattern": self.alpha_pattern,
+            f"bias={self.bias.value}": self.bias is not Bias.none,
+            "args.trainable_token_indices": self.args.trainable_token_indices,
+            f"experts={self.experts.value}": self.experts is not Experts.none,
+        }
+        return next((f"adapter.{name}" for name, value in settings.items() if value), "")
+
 
 def target_pattern(targets: Sequence[str]) -> str:
     """Return one regular expression for all targets, which matches whole names of layers.
@@ -230,6 +253,10 @@ class FullConfig(AdapterConfig):
         "start": "is for adapters: adapter=full starts from a whole model, model=local model.path=FOLDER, such as the "
         "folder merged/ of a run with exporter=[merged]"
     }
+
+    def may_change(self, weight: str) -> bool:
+        del weight
+        return False  # it is saved as a whole model
 
 
 @dataclass
@@ -279,6 +306,9 @@ class HFTrainerConfig(TrainerConfig):
     """How many of the newest checkpoints are kept; the older ones are a reserve in case the newest is damaged."""
     args: SFTArgs = field(default_factory=SFTArgs)
     """Fields of TRL's SFTConfig that have no setting of their own here."""
+
+    def may_use_gpu(self) -> bool:
+        return self.device is not Device.cpu
 
     @property
     def pass_tokens(self) -> int:

@@ -218,7 +218,8 @@ def _attention_choice(plan: Plan, shape: Shape, *, attends: bool) -> str:
         return f"sdpa, as trainer.packing={config.packing.value} has it"
     if config.neftune_noise_alpha:
         return "sdpa with padding, since trainer.neftune_noise_alpha keeps rows apart"
-    dropout = getattr(plan.adapter.config, "lora_dropout", 0.0)
+    config = plan.adapter.config
+    dropout = config.lora_dropout if isinstance(config, LoraAdapterConfig) else 0.0
     padded = "padding" if dropout else "a dense mask for trees"
     if not attends:
         return f"sdpa with {padded}, since some layers keep a state"

@@ -79,8 +79,9 @@ def _count(weights: Iterable[TrainedWeight]) -> int:
 
 def token_rows(plan: Plan) -> int:
     """Return how many rows of the embedding, and of a head that is not tied to it, are trained by themselves."""
-    args = getattr(plan.adapter.config, "args", None)
-    return len(plan.model.config.new_tokens) or len(getattr(args, "trainable_token_indices", ()))
+    config = plan.adapter.config
+    rows = config.args.trainable_token_indices if isinstance(config, LoraAdapterConfig) else ()
+    return len(plan.model.config.new_tokens) or len(rows)
 
 
 def frozen_bytes(plan: Plan, shape: Shape) -> float:

@@ -70,9 +70,9 @@ def problems(plan: Plan) -> Iterator[str]:
         yield f"{name} has no effect with trainer={plan.trainer.component.name}: leave rollout out, or set trainer=hf"
     if not isinstance(rollout, ContinuousRolloutConfig | VllmRolloutConfig):
         return
-    if getattr(method.config, "top_p", 1.0) < 1:
+    if (top_p := method.config.sampling(plan.seed).top_p) < 1:
         yield (
-            f"{name} gives the log-probabilities of the tokens that method.top_p={method.config.top_p:g} leaves, and "
+            f"{name} gives the log-probabilities of the tokens that method.top_p={top_p:g} leaves, and "
             "the training computes those of all tokens: set method.top_p=1, or rollout=model"
         )
     if not isinstance(rollout, VllmRolloutConfig):

@@ -146,7 +146,7 @@ def ordered_steps(plan: Plan, rows: int, batch: int) -> int:
 
 def drawn_together(plan: Plan) -> int:
     """Return the steps whose answers are drawn at once."""
-    return int(getattr(plan.method.config, "steps_per_generation", 1))
+    return int(plan.method.config.steps_per_draw())
 
 
 def row_order(plan: Plan, rows: Sequence[TokenGroup], batch: int, *, by_length: bool) -> Order:

@@ -149,6 +149,31 @@ def test_an_interrupted_training_resumes_with_the_same_answers_bit_for_bit(
     assert best.scores["vowels"] > worst.scores["vowels"]
 
 
+COOL = """
+from dataclasses import dataclass, replace
+from framework import Component, hookimpl
+from framework_plugins.methods.config import GrpoConfig
+
+@dataclass
+class CoolConfig(GrpoConfig):
+    '''GRPO that draws its answers at a temperature of its own.'''
+
+    def sampling(self, seed):
+        return replace(super().sampling(seed), temperature=0.4)
+
+@hookimpl
+def framework_components():
+    yield Component("cool", CoolConfig, "framework_plugins.methods.grpo:Grpo")
+"""
+
+
+def test_a_method_with_a_temperature_of_its_own_is_trained_at_it(base: Path, asks: Path, tmp_path: Path) -> None:
+    (tmp_path / "cool.py").write_text(COOL, encoding="utf-8")
+    load_plugin(str(tmp_path / "cool.py"))
+    (step,), _ = trained(base, asks, tmp_path / "run", "method=cool", "method.temperature=1.0", "trainer.max_steps=1")
+    assert step.loss_metrics[DRAW_DIFFERENCE] < 1e-5
+
+
 VOWELS = """
 from framework import reward
 
