@@ -83,14 +83,14 @@ def _naming_code(node: DictConfig, path: str) -> Iterator[tuple[str, Any]]:
     for key in node:
         if OmegaConf.is_missing(node, key):
             continue
+        code = known[key].type.code if key in known else None
         try:
             value = node[key]
-            plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+            plain = OmegaConf.to_container(value, resolve=True) if code and OmegaConf.is_config(value) else value
         except OmegaConfBaseException:  # an interpolation that leads nowhere, which `problems` reports
             continue
         if isinstance(value, DictConfig):
             yield from _naming_code(value, f"{path}{key}.")
-        code = known[key].type.code if key in known else None
         if code and code.when(plain):
             yield f"{path}{key}", plain
 
