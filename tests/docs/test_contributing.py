@@ -54,8 +54,8 @@ def table() -> list[Row]:
 ROWS = table()
 
 
-def test_the_table_answers_for_fifteen_changes() -> None:
-    assert len({row.change for row in ROWS}) == len(ROWS) == 15
+def test_each_change_has_one_row() -> None:
+    assert len({row.change for row in ROWS}) == len(ROWS)
 
 
 def test_every_path_in_the_table_exists() -> None:
@@ -102,10 +102,9 @@ def test_towncrier_reads_the_fragments_and_writes_below_the_mark_in_the_changelo
     assert len(after) == 1
 
 
-def test_how_to_write_a_fragment_is_said_in_fifteen_lines() -> None:
-    lines = (CHANGES / "README.md").read_text(encoding="utf-8").splitlines()
-    assert len(lines) <= 15
-    assert all(f"`{name}`" in "\n".join(lines) for name in TYPES)
+def test_every_type_of_a_fragment_is_named() -> None:
+    text = (CHANGES / "README.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in text for name in TYPES)
 
 
 def test_the_workflow_runs_everything_on_each_supported_python() -> None:
