@@ -17,6 +17,7 @@ from framework.api.run_folder import FINISHED, RunFolder
 from framework.hooks.session import Session, current
 from framework.sweep.folder import SweepFolder, best_trial, describe_trial, finish, name_of, read_sweep, times
 from framework.util.command import this_program
+from framework_plugins.hf.settings.config import Device, HFTrainerConfig
 from tests.framework.memory.test_shape import SMOLLM
 from tests.support.forked_program import ECHO, Result, launch
 from tests.support.project import project
@@ -303,7 +304,7 @@ def test_no_more_points_run_at_once_than_there_are_gpus(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
     hydra = {"sweep": {"dir": str(tmp_path)}, "launcher": {"n_jobs": at_once}, "overrides": {"hydra": []}}
-    config = OmegaConf.create({"name": "run", "hydra": hydra, "trainer": {"device": device}})
+    config = OmegaConf.create({"name": "run", "hydra": hydra, "trainer": HFTrainerConfig(device=Device(device))})
     with Session():
         SweepFolder().on_multirun_start(config)
     assert config.hydra.launcher.n_jobs == left

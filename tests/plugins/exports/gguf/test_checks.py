@@ -76,9 +76,9 @@ def test_a_plan_that_is_right_passes(tmp_path: Path) -> None:
         (["exporter=[gguf_adapter]", "adapter.modules_to_save=[lm_head]"],
          "adapter.modules_to_save cannot be stored in a GGUF adapter: set exporter=[gguf], which merges it"),
         (["exporter=[gguf_adapter]", "adapter.rank_pattern={q_proj: 8}"], "adapter.rank_pattern cannot be stored in"),
-        (["exporter=[gguf_adapter]", "adapter.bias=all"], "adapter.bias=all trains biases, which a GGUF"),
+        (["exporter=[gguf_adapter]", "adapter.bias=all"], "adapter.bias=all cannot be stored in a GGUF adapter"),
         (["exporter=[gguf_adapter]", "adapter.args.trainable_token_indices=[5]"],
-         "adapter.args.trainable_token_indices trains embeddings: set exporter=[gguf]"),
+         "adapter.args.trainable_token_indices cannot be stored in a GGUF adapter: set exporter=[gguf]"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_reported_with_what_to_do(tmp_path: Path, words: list[str], said: str) -> None:
