@@ -177,7 +177,9 @@ def run(case: Case, place: Path) -> Report:
         ("data.path", "rows", training), ("data.prompts_path", "prompts", case.prompts),
     )]  # fmt: skip
     words += ["trainer=scripted", "data=local_file", "audit=[]", "exporter=[]", *case.words]
-    return testing.run(testing.plan(words, run_dir=place / "run"))
+    report = testing.run(testing.plan(words, run_dir=place / "run"))
+    assert report is not None  # it has the stage `report`
+    return report
 
 
 def testing_has_scripted() -> bool:
