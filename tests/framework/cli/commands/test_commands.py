@@ -53,6 +53,11 @@ def test_an_unknown_option_is_refused_with_the_nearest_and_the_usage(command: st
         component.load()(component.schema()).main([*words, "--hel"])
 
 
+def test_a_wrong_first_argument_is_one_line_and_exit_code_2(command: str, tmp_path: Path) -> None:
+    result = project(tmp_path).run(command, "/dev/null")
+    assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
+
+
 def test_the_help_of_the_program_lists_the_commands_of_the_plugins_that_are_used(tmp_path: Path) -> None:
     file = tmp_path / "shout.py"
     file.write_text(SHOUT, encoding="utf-8")
