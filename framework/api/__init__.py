@@ -60,7 +60,7 @@ from framework.api.fields import (
     OrWord,
     fields,
 )
-from framework.api.plan import CHECKPOINT, EVAL_LOSS, LOSSES, PRIMARY, SCORE, VS_RANDOM, WINS
+from framework.api.plan import CHECKPOINT, CODE_OF, EVAL_LOSS, LOSSES, PRIMARY, SCORE, VS_RANDOM, WINS
 from framework.api.protocols import (
     AnswerMetric,
     AnyMetric,
@@ -252,6 +252,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHECKPOINT",
+    "CODE_OF",
     "EVAL_LOSS",
     "GIB",
     "HIDDEN",

@@ -29,6 +29,7 @@ from framework.api.schema import (
 from framework.api.selection import Selection, affecting
 from framework.util.errors import FrameworkError
 from framework.util.guard import Guard, short_repr, try_out
+from framework.util.hashing import file_sha256, foreign_hash
 from framework.util.redact import redact
 
 __all__ = [
@@ -54,6 +55,8 @@ TEXT_PERPLEXITY = "text_perplexity"
 """The perplexity of held-out texts, for a method that learns texts."""
 START_HASH = "SHA-256 of adapter.start"
 """What of the adapter that a training starts from makes it another training, beside the settings."""
+CODE_OF = "the code of"
+"""Begins the key of a hash over the code of a component that comes from a file or another package."""
 RENAMED = {"plan": "planning", "checkpoint": "external_checkpoint"}
 """Settings of the run that have another name in a `Plan`."""
 CHECKED_FACTORS = 1000
@@ -146,7 +149,7 @@ class Plan:
 
         An option is its name and its settings: `{"seed": 42, "adapter": ["lora", {"r": 16, ...}], ...}`. `config` is
         not fit for a hash: all values that look like secrets are the same in it. The result contains secrets, so never
-        write it to a file.
+        write it to a file. A component that comes from a file or another package has a hash over its code, too.
 
         Args:
             what: one thing, or several: settings that affect any of them are included.
@@ -155,6 +158,16 @@ class Plan:
         values = {name: getattr(self, RENAMED.get(name, name)) for name in names}
         values["plugins"] = self.config["plugins"]
         found = affecting(RunConfig, values, what)
+        for place, choice in self.selections.items():
+            if place.partition(".")[0] not in found:
+                continue
+            if code := foreign_hash(choice.component.schema.__module__):
+                found[f"{CODE_OF} {place}={choice.component.name}"] = code
+            for setting in fields(choice.component.schema):  # such as `./tools.py:Shop`
+                value = getattr(choice.config, setting.name) if setting.type.code else None
+                file = Path(value.rpartition(":")[0] if isinstance(value, str) else "").expanduser()
+                if file.suffix == ".py" and file.is_file():
+                    found[f"{CODE_OF} {place}.{setting.name}={value}"] = file_sha256(file)
         if what & (Affects.training | Affects.resume) and (start := self.start(weights=True)):
             found[START_HASH] = start.sha256
         return found

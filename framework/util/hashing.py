@@ -17,6 +17,8 @@ from framework.util.versions import installed
 
 LIBRARIES = ("jinja2", "tokenizers", "transformers", "pyarrow")
 """Their versions count: they render, tokenize and write."""
+OURS = ("framework", "framework_plugins")
+"""The packages of this project."""
 HOLDERS = frozenset({"framework_plugins"})
 """Packages that hold several plugins: a change of one leaves the caches of the others alone."""
 
@@ -58,6 +60,21 @@ def module_hash(module: str) -> str:
     package = package_of(module)
     file = getattr(sys.modules.get(package, sys.modules[module]), "__file__", None)
     return module if file is None else source_hash(Path(file))
+
+
+def foreign_hash(module: str) -> str:
+    """Return a hash over the code of a component of somebody else, by its module; empty for one of this project.
+
+    It is that of the whole package, or of a single file without what it imports: other files of its folder may have
+    nothing to do with it.
+    """
+    package = package_of(module)
+    if package.partition(".")[0] in OURS:
+        return ""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None:
+        return ""
+    return module_hash(module) if hasattr(sys.modules.get(package), "__path__") else file_sha256(Path(file))
 
 
 def package_of(module: str) -> str:

@@ -101,6 +101,30 @@ def test_killed_in_the_export_it_goes_on_there_with_the_same_numbers(
     assert not (tmp_path / "run" / COMPLETED_FILE).exists()
 
 
+CALLBACK = """
+from framework import callback
+
+@callback
+def watch(step):
+    '''Watch.'''
+"""
+
+
+def test_a_training_with_code_that_changed_since_is_trained_again(
+    run: Run, calls: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "watcher.py"
+    file.write_text(CALLBACK, encoding="utf-8")
+    testing.load_file(str(file))
+    words = ["callback=[watch]"]
+    killed(run, monkeypatch, AdapterExporter, "export", words=words)
+    killed(run, monkeypatch, AdapterExporter, "export", words=words)
+    assert calls.count("train") == 1
+    file.write_text(f"{CALLBACK}\nLEAST = 3\n", encoding="utf-8")
+    run("run", *words)
+    assert calls.count("train") == 2
+
+
 def test_issues_of_a_training_that_is_kept_are_no_news(
     run: Run, calls: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

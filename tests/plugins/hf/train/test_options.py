@@ -76,6 +76,12 @@ def test_strangers_train_together_and_resume_bit_for_bit(plan: Callable[..., Pla
     assert resumed == 4
     assert again == whole
     assert [step.loss for step in repeated] == [step.loss for step in steps]
+    file = Path(sys.modules[made.schedule.component.schema.__module__].__file__ or "")
+    text = file.read_text(encoding="utf-8")
+    file.write_text(f"{text}# changed\n", encoding="utf-8")
+    with pytest.raises(FrameworkError, match="another version of the code of schedule=trapezoid: restore that, remove"):
+        trained(plan(*STRANGERS), tmp_path)
+    file.write_text(text, encoding="utf-8")
     planned = [0.5 * made.rate_factor(6)(step) for step in range(6)]
     assert [step.learning_rate for step in steps][:2] == planned[:2]
     assert steps[-1].learning_rate < planned[5]  # the callback has lowered it

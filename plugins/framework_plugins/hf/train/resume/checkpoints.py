@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from framework import FrameworkError, Plan
-from framework.api import Affects, as_plain, atomic_folder, describe_room, fields, redact, write_failure
+from framework.api import CODE_OF, Affects, as_plain, atomic_folder, describe_room, fields, redact, write_failure
 from framework.api.training import FORMER, TRAINING_STATE, RolloutConfig, TokenGroup, TokenRow, current_settings
 
 MANIFEST = "manifest.json"
@@ -102,7 +102,8 @@ class Checkpoints:
                 continue
             saved = {**BEFORE_METHODS, **self._renewed(manifest["settings"]), "rows": manifest["rows"]}
             current = {**self.settings, "rows": self.digest(rows) if rows is not None else manifest["rows"]}
-            if other := [key for key in dict.fromkeys([*saved, *current]) if saved.get(key) != current.get(key)]:
+            keys = [key for key in dict.fromkeys([*saved, *current]) if key in saved or not key.startswith(CODE_OF)]
+            if other := [key for key in keys if saved.get(key) != current.get(key)]:
                 raise self._refusal(folder, other[0], saved.get(other[0]))
             if rows is None:
                 return folder
@@ -132,6 +133,8 @@ class Checkpoints:
 
     def _refusal(self, folder: Path, key: str, before: Any) -> FrameworkError:
         what = "other rows" if key == "rows" else f"{key}={before}"
+        if key.startswith(CODE_OF):
+            what = f"another version of {key}"
         message = (
             f"{folder} belongs to a training with {what}: restore that, remove {self.folder} to "
             "start from the beginning, or set another run_dir"
