@@ -14,6 +14,7 @@ Rows from which nothing is learned, `ReadsBeside`, are scored first, in parts of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -115,12 +116,42 @@ class CheckedObjective:
                 )
         return numbers
 
-    def check_linear(self, groups: Sequence[TokenGroup]) -> None:
-        """Look whether an objective that says that it is linear is: its weights are the same wherever the scores are.
+    def check(self, groups: Sequence[TokenGroup]) -> None:
+        """Try an objective on made-up scores of the first step: a sound one is linear if it says so, and adds up.
 
         Raises:
-            FrameworkError: it is not, so that its weights would be those of another loss.
+            FrameworkError: it is another loss than it says, or another one in each number of passes.
         """
+        if self.linear:
+            self._check_linear(groups)
+        elif not self.objective.whole_step and not isinstance(self.objective, ReadsBeside) and len(groups) > 1:
+            self._check_sum(groups)
+
+    def _check_sum(self, groups: Sequence[TokenGroup]) -> None:
+        """Look whether the values of two passes add up to that of a single one."""
+        before, ids, draw = RandomState.now(), self.ids(groups), torch.Generator().manual_seed(0)
+        shapes = [tuple(each.shape) for each in ids] if ids else [(learned_count(row),) for row in _rows(groups)]
+        scores = [-torch.rand(shape, generator=draw, dtype=torch.float64).mul(3).add(0.05) for shape in shapes]
+        policy = _by_group(groups, [row.requires_grad_() for row in scores])
+        reference = _by_group(groups, [row.detach() * 1.25 for row in scores])
+
+        def value(part: slice) -> float:
+            before.restore()
+            known = reference[part] if self.objective.needs_reference else None
+            numbers = learned_tokens(groups), len(groups), groups
+            return float(self(TokenScores(groups[part], policy[part], known, *numbers)).value.detach())
+
+        half, whole = len(groups) // 2, value(slice(None))
+        total = value(slice(half)) + value(slice(half, None))
+        if not math.isclose(whole, total, rel_tol=1e-4, abs_tol=1e-6) and whole == value(slice(None)):
+            raise FrameworkError(
+                f"{self.name} is {whole:.4g} for a step in one pass and {total:.4g} for the same step in two: divide "
+                "by `scores.tokens` or `scores.count`, which count the whole step, or say whole_step=True"
+            )
+        before.restore()
+
+    def _check_linear(self, groups: Sequence[TokenGroup]) -> None:
+        """Look whether the weights of a linear objective are the same wherever the scores are."""
         before, ids = RandomState.now(), self.ids(groups)
 
         def weights(at: float) -> Tensor:

@@ -102,8 +102,8 @@ class Training:
         trainer.make_checkpoint = partial(self._make_checkpoint, state, rows)
         trainer.rollouts = self._rollouts(trainer, run)
         try:
-            if self.objective.linear and not self.asks:
-                self.objective.check_linear(trainer.data_collator.read_rows(next(steps_of(trainer.order, 1))))
+            if not self.objective.plain and not self.asks:
+                self.objective.check(trainer.data_collator.read_rows(next(steps_of(trainer.order, 1))))
             self._score_reference(trainer, rows)
             outcome = self._train(trainer, progress, self._resume_folder(state, rows, run.scratch))
             seconds = progress.seconds

@@ -379,9 +379,21 @@ def test_a_loss_that_says_that_it_is_linear_and_is_not_is_refused() -> None:
 
     made: Any = squared
     with pytest.raises(FrameworkError, match="loss=squared says linear=True, and is not a weighted sum of the scores"):
-        CheckedObjective(made.create(made.schema()), "loss=squared", 1000, plain=False).check_linear(groups("rows"))
+        CheckedObjective(made.create(made.schema()), "loss=squared", 1000, plain=False).check(groups("rows"))
     made = weighted
-    CheckedObjective(made.create(made.schema()), "loss=weighted", 1000, plain=False).check_linear(groups("rows"))
+    CheckedObjective(made.create(made.schema()), "loss=weighted", 1000, plain=False).check(groups("rows"))
+
+
+def test_a_loss_that_divides_by_what_is_in_a_pass_is_refused() -> None:
+    @loss
+    def by_pass(scores: TokenScores) -> Any:
+        """The mean of the rows of a pass."""
+        rows = [row.square().mean() for rows in scores.policy for row in rows]
+        return sum(rows) / len(rows)
+
+    made: Any = by_pass
+    with pytest.raises(FrameworkError, match=r"loss=by_pass is \S+ for a step in one pass and \S+ for the same"):
+        CheckedObjective(made.create(made.schema()), "loss=by_pass", 1000, plain=False).check(groups("rows"))
 
 
 @pytest.mark.parametrize(
