@@ -118,7 +118,8 @@ class EvalResult:
 
     `selection` has the measures of the validation rows' prompts, for a sweep that chooses by them; empty if no sweep
     does. `base` has the measures of the base for which the evaluation of the trained model asked the base more than the
-    baseline did; they replace those of the baseline. `base_samples` are its answers to those questions.
+    baseline did; they replace those of the baseline. `base_samples` are its answers to those questions. In the baseline
+    of a training that starts from a trained adapter, which measures that adapter, they are what the base gives.
     """
 
     measures: dict[str, Measure]

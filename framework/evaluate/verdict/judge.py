@@ -73,7 +73,7 @@ def judge(
     start = "the adapter that it started from" if over_base else "the base"
     said = _said(changes, primary, gained, config, start)
     losses = list(_losses(changes, concerns, gained, primary))
-    unchanged = _unchanged(changes, gained, same, start)
+    unchanged = _unchanged(changes, gained, same, continued=bool(over_base))
     summary, tone = _first(said, losses, unchanged)
     lines = [
         (f"gained: {said.text}", said.tone),
@@ -181,7 +181,12 @@ def _losses(
             if not ends.after
             else f"only {ends.after:.0%} of the answers end by themselves"
         )
-    content = (name for name, change in of_task.items() if change.kind is MeasureKind.content and not change.not_finite)
+    said = primary in changes and changes[primary].held_back  # that content was lost, which others would repeat
+    content = (
+        name
+        for name, change in of_task.items()
+        if change.kind is MeasureKind.content and not (change.not_finite or (said and change.held_back))
+    )
     yield from (_lost(name, of_task[name]) for name in content)
     for aspect, text in LOST.items():
         if _harmed(aspect, concerns):
@@ -200,7 +205,7 @@ def _not_finite(name: str, change: Change) -> str:
     return f"{name} is no longer a finite number for {change.not_finite} of {count(change.pairs, 'item')}"
 
 
-def _unchanged(changes: Mapping[str, Change], gained: Outcome | None, same: tuple[int, int], start: str) -> str:
+def _unchanged(changes: Mapping[str, Change], gained: Outcome | None, same: tuple[int, int], *, continued: bool) -> str:
     """Say that the training changed nothing, if it did not: the tokens are as likely as before, the answers equal.
 
     Without a measure of the change, all answers have to be equal, and the validation loss the same.
@@ -214,9 +219,12 @@ def _unchanged(changes: Mapping[str, Change], gained: Outcome | None, same: tupl
     change = next((change for change in changes.values() if change.kind is MeasureKind.change), None)
     loss = changes.get(EVAL_LOSS)
     if change is not None and change.after is not None:
-        distance = abs(change.after - (change.before or 0.0))
+        # How far the trained adapter was from the base that the training continues from is not of this training.
+        distance = abs(change.after - (change.before or 0.0)) if continued else change.after
+        further = "further " if continued else ""
         tokens = (
-            f"and so are the probabilities of tokens at general answers ({distance:.2g} nats per token from {start})"
+            f"and so are the probabilities of tokens at general answers ({distance:.2g} nats per token {further}from the "
+            "base)"
         )
         return answers + tokens if distance < UNCHANGED and equal >= SAME * total else ""
     if loss is None or loss.before is None or loss.after is None or equal < total:

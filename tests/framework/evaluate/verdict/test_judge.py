@@ -375,3 +375,20 @@ def test_changes_without_a_test_are_not_reported() -> None:
     changes = {"x": Change(1.0, 2.0, higher_is_better=True, kind=MeasureKind.content, primary=True)}
     verdict = judge(changes, (), CONFIG)
     assert verdict.lines == ["gained: cannot tell. x has no result for each prompt, so nothing can be tested"]
+
+
+def test_a_second_training_is_judged_against_its_start_and_then_against_the_base() -> None:
+    start, after = one(54, 54)
+    loss = Measure(1.0, [1.0 + place / 100 for place in range(20)], kind=MeasureKind.loss)
+    later = replace(loss, value=1 - 1e-6, items=[(item or 0) - 1e-6 for item in loss.items])
+    changes = compare(EvalResult({"a": start, "eval_loss": loss}), EvalResult({"a": after, "eval_loss": later}), CONFIG)
+    over = compare(EvalResult({"a": one(0, 0)[0]}), EvalResult({"a": after}), CONFIG)
+    verdict = judge(changes, (), CONFIG, same=(60, 60), over_base=over)
+    assert verdict.summary == (
+        "The training changed nothing: 60 of 60 answers are as before, and so is the validation loss (1)."
+    )
+    assert verdict.lines[1].startswith("over the base: yes. a rose from 0% to 90% on 60 prompts, by at least ")
+    assert "changed nothing" not in judge(changes, (), CONFIG, same=(59, 60), over_base=over).summary
+    best = compare(EvalResult({"a": one(60, 0)[0]}), EvalResult({"a": one(60, 0)[0]}), CONFIG)
+    said = "the adapter that it started from answers 60 prompts right already"
+    assert said in judge(best, (), CONFIG, over_base=over).summary
