@@ -222,10 +222,8 @@ def _unchanged(changes: Mapping[str, Change], gained: Outcome | None, same: tupl
         # How far the trained adapter was from the base that the training continues from is not of this training.
         distance = abs(change.after - (change.before or 0.0)) if continued else change.after
         further = "further " if continued else ""
-        tokens = (
-            f"and so are the probabilities of tokens at general answers ({distance:.2g} nats per token {further}from the "
-            "base)"
-        )
+        moved = f"{distance:.2g} nats per token {further}from the base"
+        tokens = f"and so are the probabilities of tokens at general answers ({moved})"
         return answers + tokens if distance < UNCHANGED and equal >= SAME * total else ""
     if loss is None or loss.before is None or loss.after is None or equal < total:
         return ""
