@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import SupportsFloat, TypeVar
 
 from framework.api.protocols import AnswerMetric, AnyMetric, EarlyMetric, MetricWithKind, MetricWithUnit, Model
@@ -33,7 +33,7 @@ from framework.api.records import (
 )
 from framework.util.errors import FrameworkError, describe_error
 from framework.util.guard import Caught, short_repr
-from framework.util.plain_text import plain_text
+from framework.util.plain_text import Reader, plain_text
 
 __all__ = [
     "answered",
@@ -112,7 +112,10 @@ def with_reference(prompt: Prompt, number: int) -> Example:
 
 
 def measure(
-    metrics: Mapping[str, AnyMetric], answers: Sequence[Answered], known: Mapping[str, Measure] | None = None
+    metrics: Mapping[str, AnyMetric],
+    answers: Sequence[Answered],
+    known: Mapping[str, Measure] | None = None,
+    more: Iterable[str | None] = (),
 ) -> tuple[dict[str, Measure], list[str]]:
     """Score answers by each metric.
 
@@ -120,6 +123,7 @@ def measure(
         metrics: by name.
         answers: to all questions.
         known: measures of the first of these answers, which are not scored again.
+        more: references of questions that may be asked later: an answer that names several references says none.
 
     Returns:
         The measures by name, with their items in the order of the answers. An item without a score is None; one without
@@ -131,6 +135,7 @@ def measure(
     if not answers:
         return measures, notes
     numbers = clusters(answers)
+    reader = Reader(text for text in (*more, *(one.reference for one in answers)) if text is not None)
     where = [one.where for one in answers] if any(one.where for one in answers) else []
     for name, metric in metrics.items():
         asked = [
@@ -147,7 +152,7 @@ def measure(
         result = _measure(metric, scores, new, len(answers), earlier)
         if result is not None:
             result = dataclasses.replace(result, where=where, clusters=numbers)
-            measures[name] = _with_controls(name, metric, result, answers, earlier)
+            measures[name] = _with_controls(name, metric, result, answers, earlier, reader)
     return measures, [*notes, *_unscored(metrics, answers)]
 
 
@@ -210,7 +215,12 @@ def _measure(
 
 
 def _with_controls(
-    name: str, metric: AnyMetric, measure: Measure, answers: Sequence[Answered], earlier: Measure | None
+    name: str,
+    metric: AnyMetric,
+    measure: Measure,
+    answers: Sequence[Answered],
+    earlier: Measure | None,
+    reader: Reader,
 ) -> Measure:
     """Add what a gain is to be compared with: the answers without their form, and the best constant answer.
 
@@ -230,7 +240,8 @@ def _with_controls(
 
     known = (earlier.content or earlier.items) if earlier else []
     new = [number for number in asked if number >= len(known)]
-    bare = scored(new, [(plain_text(answers[n].answer), plain_text(answers[n].reference or "")) for n in new])
+    texts = [reader.read(one.question, one.answer, one.reference or "") for one in map(answers.__getitem__, new)]
+    bare = scored(new, texts)
     content = [
         item if item is None or other is None else max(item, other, key=lambda one: sign * one)
         for item, other in zip(measure.items, [*known, *bare[len(known) :]], strict=True)

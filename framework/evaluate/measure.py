@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from statistics import fmean
 
 from framework.api.data import Data, set_of
@@ -53,19 +53,36 @@ class Measuring:
         """The name of what a sweep chooses by."""
         return self.plan.objective_by(self.data.result.decides)
 
-    def base(self) -> EvalResult:
-        """Measure the base, or take the measures of another trial of the sweep with the same base and data."""
-        return self.session.shared.get_or_make("baseline", self.base_key, partial(self.now, base=True))
+    @cached_property
+    def start_key(self) -> str:
+        """A hash over the trained adapter that the training starts from; empty if it starts from the base."""
+        start = self.plan.start(weights=True)
+        return key_of(start.sha256, start.merged) if start else ""
 
-    def now(self, *, base: bool = False, before: EvalResult | None = None) -> EvalResult:
+    def before(self) -> EvalResult:
+        """Measure what the training starts from, or take the measures of another trial of the sweep with the same.
+
+        If that is a trained adapter, `base` has the measures of the base beside it.
+        """
+        take = self.session.shared.get_or_make
+        with self.model.as_base():
+            base: EvalResult = take("baseline", self.base_key, partial(self.now, base=True))
+        if not self.start_key:
+            return base
+        key = key_of(self.base_key, self.start_key) if self.base_key else ""
+        start: EvalResult = take("start", key, partial(self.now, base=True, once=True))
+        return replace(start, base=base.measures, base_samples=base.samples)
+
+    def now(self, *, base: bool = False, once: bool = False, before: EvalResult | None = None) -> EvalResult:
         """Measure the model as it is: the validation loss, then every evaluator.
 
         Args:
-            base: it is the base.
-            before: what the base gave, with which evaluators that look in stages compare.
+            base: it is not trained yet.
+            once: it cannot be asked again after the training.
+            before: what it gave then, with which evaluators that look in stages compare.
 
         Raises:
-            FrameworkError: it is the base, and its loss is not a number.
+            FrameworkError: it is not trained yet, and its loss is not a number.
         """
         measures: dict[str, Measure] = {}
         of_base: dict[str, Measure] = {}
@@ -89,7 +106,9 @@ class Measuring:
         for number, (name, evaluator) in enumerate(self.evaluators.items(), start=len(losses) + 1):
             with self.session.progress.part(name, number, parts, "measure"):
                 if isinstance(evaluator, LooksInStages):
-                    result = self._all_looks(evaluator, data) if base else self._looks(name, evaluator, data, before)
+                    looks = 1 if self.base_key and not once else evaluator.looks(self.model, data, self.metrics)
+                    looked = partial(self._looks, name, evaluator, data, before)
+                    result = evaluator.look(looks, self.model, data, self.metrics) if base else looked()
                 else:
                     result = evaluator.evaluate(self.model, data, self.metrics)
             measures |= result.measures
@@ -101,11 +120,6 @@ class Measuring:
         selection = self._selection() if self.objective == SCORE else {}
         return EvalResult(measures, samples, notes, selection, of_base, base_samples)
 
-    def _all_looks(self, evaluator: LooksInStages, data: Data) -> EvalResult:
-        """Look at the base: once if it can be asked after the training too, else as often as may become necessary."""
-        number = 1 if self.base_key else evaluator.looks(self.model, data, self.metrics)
-        return evaluator.look(number, self.model, data, self.metrics)
-
     def _looks(self, name: str, evaluator: LooksInStages, data: Data, before: EvalResult | None) -> EvalResult:
         """Look at the trained model until that decides something, and at the base beside it."""
         number, base, looks = 1, before, evaluator.looks(self.model, data, self.metrics)
@@ -113,7 +127,7 @@ class Measuring:
         while number < looks and not evaluator.decided(self._results(base, after), self.plan.verdict.confidence):
             number += 1
             after = evaluator.look(number, self.model, data, self.metrics, after)
-            if base and self.base_key:  # without a key, the base is gone: it was asked everything
+            if base and self.base_key and not self.start_key:  # else it is gone, and was asked everything
                 more = partial(self._base_look, number, evaluator, base)
                 base = self.session.shared.get_or_make(f"{name}, look {number}", self.base_key, more)
         if before is None or base is None:
@@ -199,8 +213,20 @@ class Measuring:
         return replace(after, measures=measures, notes=notes)
 
 
+def over_base(before: EvalResult, after: EvalResult) -> tuple[EvalResult, EvalResult]:
+    """Return what the base and the trained model gave of all that both were asked.
+
+    Args:
+        before: what the trained adapter gave that the training started from, with the measures of the base.
+        after: what the trained model gave.
+    """
+    base = EvalResult(before.base, before.base_samples)
+    after = replace(after, base={}, base_samples=[])
+    return beside(base, after), replace(beside(after, base), base={}, base_samples=[])
+
+
 def beside(before: EvalResult, after: EvalResult) -> EvalResult:
-    """Return what the base gave of all that the trained model was asked, and of no more."""
+    """Return what was measured before of all that the trained model was asked, and of no more."""
     measures, samples = before.measures | after.base, [*before.samples, *after.base_samples]
     for name, one in after.measures.items():
         base, count = measures.get(name), len(one.items)
@@ -225,6 +251,7 @@ def first_items(measure: Measure, count: int) -> Measure:
         where=measure.where[:count],
         clusters=measure.clusters[:count],
         content=measure.content[:count],
+        constant_items=measure.constant_items[:count],
     )
 
 

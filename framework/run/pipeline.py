@@ -217,8 +217,8 @@ def _run_stages(
     if known is not None and known.fingerprint == data.result.fingerprint:
         before = folder.load_result(Stage.baseline, EvalResult)
     if Stage.baseline in plan.stages:
-        with stages.run(Stage.baseline), model.as_base():
-            before = stages.save(before if before and Stage.baseline in completed.stages else measuring.base())
+        with stages.run(Stage.baseline):
+            before = stages.save(before if before and Stage.baseline in completed.stages else measuring.before())
         completed.note(Stage.baseline, stages.seconds)
 
     # None if this run trains: `WritableRunFolder.create` has dropped what becomes out of date.

@@ -20,7 +20,7 @@ from framework.api.records import (
     Sample,
     TrainResult,
 )
-from framework.evaluate.measure import beside
+from framework.evaluate.measure import beside, over_base
 from framework.evaluate.verdict import compare, judge
 from framework.hooks.manager import Plugins
 from framework.rundir.environment import versions
@@ -55,6 +55,12 @@ def make_report(
         results = Results(before, after, trained, changes)
         concerns = [one for _, one in plugins.ask("framework_concerns", Concern, plan=plan, results=results)]
         found = leak.text if leak else ""
+        over: Mapping[str, Change] = {}
+        if before is not None and before.base:  # the training started from a trained adapter, and so does its verdict
+            over = compare(
+                *over_base(before, after), plan.verdict, leaked=leak.where if leak else (), candidates=candidates,
+                decides=decides, rewards=plan.reward,
+            )  # fmt: skip
         verdict = judge(
             changes,
             concerns,
@@ -63,6 +69,7 @@ def make_report(
             template=_is_template(after.samples),
             chosen=_chosen(plan.objective_by(decides), data, after) if plan.sweep else "",
             same=_same(pair(before, after)),
+            over_base=over,
         )
         score = verdict.score
         if before and after.selection:  # a sweep chooses by other prompts than those that the verdict judges by
@@ -156,7 +163,7 @@ def comparable(before: EvalResult | None, after: EvalResult | None) -> EvalResul
         return before
     of_rows = (EVAL_LOSS, TEXT_PERPLEXITY)
     losses = {name: measure for name, measure in before.measures.items() if name.startswith(of_rows)}
-    return dataclasses.replace(before, measures=losses, samples=[], selection={})
+    return dataclasses.replace(before, measures=losses, samples=[], selection={}, base={}, base_samples=[])
 
 
 def pair(before: EvalResult | None, after: EvalResult | None) -> Sequence[tuple[Sample | None, Sample]]:

@@ -80,7 +80,7 @@ class CompletedStages:
         base = measuring.base_key
         # Without a key of its base a model has to see the base itself: all its weights will be trained.
         self._keys = {
-            Stage.baseline: base,
+            Stage.baseline: key_of(base, measuring.start_key) if base else "",
             Stage.train: key_of(rows, training),
             Stage.evaluate: key_of(rows, training, plan.affecting(Affects.training)),
         }

@@ -1,15 +1,251 @@
-"""What a text says without its form: case, punctuation and spaces aside."""
+"""What a text says without its form.
+
+`plain_text` ignores case, punctuation and spaces. `Reader` reads an answer as leniently as its reference allows: a
+sentence, Markdown, a prefix, an explanation, a unit, or separators of thousands around the reference are form.
+"""
 
 from __future__ import annotations
 
+import itertools
+import json
 import re
 import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
 
 CORE = re.compile(r"[-+$€£.#]*\d.*[\w%°+#]|[-+$€£.#]*\d|\w.*[\w%°+#]|\w")
 """What is left of a word without the punctuation around it. Signs of a number stay, and so do those of C++ and C#."""
+UNSPACED = "\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+"""Characters of scripts that are written without spaces, or with endings on names: each is a word."""
+NUMBER = r"\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d+(?:\.\d+)?"
+TOKEN = re.compile(
+    r"\d+(?:[-/.:]\d+){2,}|\d+[/:]\d+"  # a date, a version, a fraction, a time
+    rf"|{NUMBER}|[{UNSPACED}]|(?:(?![{UNSPACED}])[^\W\d_])(?:(?![{UNSPACED}])[^\W_])*[+#]*|\S|\n"
+)
+PLAIN_NUMBER = re.compile(NUMBER)
+DIGIT_GROUPS = re.compile(r"(?<=\d)[\u00a0\u2009\u202f'’_](?=\d{3}(?!\d))")
+MINUS = "\u2212"
+SIGN = re.compile(r"(?<![\w)])[-\u2212](?=[$€£¥]?\d)")
+NOT = re.compile(r"n['’]t\b", re.IGNORECASE)
+THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL | re.IGNORECASE)
+EMPHASIS = re.compile(r"(?<![\w*`])(\*{1,3}|_{1,2}|`{1,3})(?=\S)(.+?)(?<=\S)\1(?![\w*`])", re.DOTALL)
+CODE = re.compile(r"[=<>{}\[\]|~`^*\\/@&]")
+"""A reference with one of these may be code, of which each sign counts: an answer has to contain it as it is."""
+CLAUSE_ENDS = frozenset(".,;:!?\n…。、，；：！？")
+"""Other punctuation ends no clause: `not "positive"` is one."""
+SIGNS = frozenset("%&@°+^" + MINUS)
+"""Punctuation and symbols that are words, beside those of currencies."""
+NEGATIONS = frozenset(
+    ["not", "no", "non", "never", "neither", "nor", "cannot", "without", "hardly", "than", "nicht", "kein", "keine",
+     "keinen", "pas", "sin", "nunca", "não", "не", "不", "没", "非"]
+)  # fmt: skip
+"""Words of several languages. One that is itself a reference, such as `no` beside `yes`, negates nothing."""
+NEGATED = 5
+"""Words after a negation, within a clause, that it may be about."""
+LABELS = 3
+"""References that are numbers are labels if there are this many times as many of them as different ones."""
+Name = tuple[str, ...]
 
 
 def plain_text(text: str) -> str:
     """Return the words of a text in lower case, without the punctuation around them; as it is if it has no word."""
     found = (CORE.search(word) for word in unicodedata.normalize("NFKC", text).casefold().split())
     return " ".join(core[0] for core in found if core) or text.strip()
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words and numbers of a text, in lower case and, as `raw`, as they are written.
+
+    `gaps[n]` is what lies before word `n`, the last one what lies after all: 0 spaces, 1 punctuation, 2 the end of a
+    clause.
+    """
+
+    words: list[str]
+    raw: list[str]
+    gaps: list[int]
+
+    @classmethod
+    def of(cls, text: str) -> Words:
+        """Split a text. The sign of a number and those of currencies are words, other punctuation is not."""
+        text = SIGN.sub(f" {MINUS}", NOT.sub(" not", DIGIT_GROUPS.sub("", text)))
+        words, raw, gaps = list[str](), list[str](), [2]
+        for token in TOKEN.findall(unicodedata.normalize("NFKC", text)):
+            if len(token) == 1 and _is_punctuation(token):
+                gaps[-1] = max(gaps[-1], 2 if token in CLAUSE_ENDS else 1)
+                continue
+            words.append(_number(token) if PLAIN_NUMBER.fullmatch(token) else token.casefold())
+            raw.append(token)
+            gaps.append(0)
+        return cls(words, raw, [*gaps[:-1], 2])
+
+    def without(self, part: list[str]) -> Words:
+        """Return the rest after these words, if they are several and the text repeats them."""
+        size = len(part)
+        for start in range(len(self.words) - size + 1) if size > 1 else ():
+            if self.words[start : start + size] == part:
+                end = start + size
+                words, raw = self.words[:start] + self.words[end:], self.raw[:start] + self.raw[end:]
+                return Words(words, raw, [*self.gaps[:start], 2, *self.gaps[end + 1 :]])
+        return self
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a text names something; `apart`: between punctuation, so that it is not a part of a sentence."""
+
+    name: Name
+    start: int
+    apart: bool
+    negated: bool
+
+    def is_listed_with(self, other: Place) -> bool:
+        """Whether this name is the next but one word after another, as in `positive or negative`."""
+        return self.name != other.name and self.start - other.start - len(other.name) <= 1
+
+
+class Reader:
+    """Reads answers to questions with these references.
+
+    An answer says its reference if that is the only one of all references that it names, without those that it negates.
+    If it names several, the one between punctuation counts, as in `Answer: positive. It has no negative word.` Of
+    several numbers that are not labels, the last one counts that the question does not give: `40 + 2 = 42`.
+    """
+
+    def __init__(self, references: Iterable[str]) -> None:
+        references = [*references]
+        self._codes = {code for one in references if CODE.search(code := _flat(one))}
+        texts = {tuple(text.words): text for text in map(Words.of, references) if text.words}
+        self._letters = {name: text.raw[0] for name, text in texts.items() if len(name) == len(name[0]) == 1}
+        self._names: dict[str, list[Name]] = {}
+        for name in sorted(texts, key=len, reverse=True):
+            self._names.setdefault(name[0], []).append(name)
+        numbers = [name for one in references if _is_number(name := tuple(Words.of(one).words))]
+        self._labels = LABELS * len({*numbers}) <= len(numbers)
+        self._negations = NEGATIONS - {name[0] for name in texts if len(name) == 1}
+
+    def read(self, question: str, answer: str, reference: str) -> tuple[str, str]:
+        """Return what a metric compares of an answer and its reference; the reference twice if the answer says it."""
+        answer = THOUGHTS.sub("", answer)
+        value = _json(reference)
+        if value is None:
+            says = self._says(question, answer, reference)
+            return (reference, reference) if says else (plain_text(answer), plain_text(reference))
+        for text in _json_texts(answer):
+            found = _json(text)
+            if isinstance(found, type(value)):
+                return (reference if found == value else text), reference
+        return plain_text(answer), plain_text(reference)
+
+    def _says(self, question: str, answer: str, reference: str) -> bool:
+        name, code = tuple(Words.of(reference).words), _flat(reference)
+        if not name:
+            return False
+        if code in self._codes:
+            text = _flat(answer)
+            return _has(text, code) and all(_has(code, one) for one in self._codes if _has(text, one))
+        asked = Words.of(question)
+        words = Words.of(answer).without(asked.words)
+        if _is_number(name) and not self._labels:
+            is_list = "=" not in answer and not any(map(str.isalpha, words.words))
+            return self._number(words, asked, name, is_list=is_list) == name
+        places = [place for place in self._places(words) if not place.negated]
+        lists = [pair for pair in itertools.pairwise(places) if pair[1].is_listed_with(pair[0])]
+        listed = [place for pair in lists for place in pair]
+        apart = {place.name for place in places if place.apart and place not in listed}
+        return (apart or {place.name for place in places}) == {name}
+
+    def _places(self, words: Words) -> Iterator[Place]:
+        """Give where references are named, the longest one at each place."""
+        start = 0
+        while start < len(words.words):
+            names = [name for name in self._names.get(words.words[start], ()) if self._is_named(words, start, name)]
+            if names:
+                yield self._place(words, start, names[0])
+            start += len(names[0]) if names else 1
+
+    def _is_named(self, words: Words, start: int, name: Name) -> bool:
+        if tuple(words.words[start : start + len(name)]) != name:
+            return False
+        if name in self._letters:  # an article is not the answer `A`
+            return self._place(words, start, name).apart or self._letters[name] == words.raw[start]
+        signed = start > 0 and words.words[start - 1] == MINUS
+        return not (signed and name[0][0].isdigit())
+
+    def _place(self, words: Words, start: int, name: Name) -> Place:
+        first, end = start, start + len(name)
+        while first > max(0, start - NEGATED) and words.gaps[first] < 2:  # noqa: PLR2004 - the end of a clause
+            first -= 1
+        negated = any(word in self._negations for word in words.words[first:start])
+        return Place(name, start, bool(words.gaps[start] and words.gaps[end]), negated)
+
+    def _numbers(self, words: Words) -> list[Place]:
+        """Return the numbers that a text says."""
+        found = []
+        for start, word in enumerate(words.words):
+            if PLAIN_NUMBER.fullmatch(word):
+                signed = start > 0 and words.words[start - 1] == MINUS
+                found.append(self._place(words, start - signed, (MINUS, word) if signed else (word,)))
+        return [place for place in found if not place.negated]
+
+    def _number(self, words: Words, asked: Words, reference: Name, *, is_list: bool) -> Name | None:
+        """Return the number that is the answer; None if there is none, or nothing but several numbers."""
+        numbers = self._numbers(words)
+        if is_list and len({place.name for place in numbers}) > 1:
+            return None
+        given = {place.name for place in self._numbers(asked)}
+        new = [place for place in numbers if place.name not in given]
+        numbers = new if new and reference not in given else numbers
+        numbers = [place for place in numbers if place.apart] or numbers
+        return numbers[-1].name if numbers else None
+
+
+def _is_punctuation(char: str) -> bool:
+    return char not in SIGNS and unicodedata.category(char) in {
+        "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm", "Sk", "So", "Cc", "Cf"
+    }  # fmt: skip
+
+
+def _number(token: str) -> str:
+    """Write a number without separators of thousands and without zeros after its fraction; `007` stays."""
+    digits = token.replace(",", "")
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits
+
+
+def _is_number(name: Name) -> bool:
+    return len(name) in {1, 2} and name[:-1] in {(), (MINUS,)} and PLAIN_NUMBER.fullmatch(name[-1]) is not None
+
+
+def _flat(text: str) -> str:
+    """Return a text in lower case and without emphasis, its spaces in line."""
+    return " ".join(EMPHASIS.sub(r"\2", unicodedata.normalize("NFKC", text).casefold()).split())
+
+
+def _has(text: str, part: str) -> bool:
+    return part in text and re.search(rf"(?<!\w){re.escape(part)}(?!\w)", text) is not None
+
+
+def _json(text: str) -> object:
+    """Return the value of a JSON object or list, with numbers by their value; None if the text is neither."""
+    try:
+        value: object = json.loads(text, parse_int=_json_number, parse_float=_json_number)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict | list) else None
+
+
+def _json_number(digits: str) -> tuple[str, Decimal]:
+    return "number", Decimal(digits)  # which is not equal to `true`, as 1 is
+
+
+def _json_texts(text: str) -> Iterator[str]:
+    """Give the JSON objects and lists in a text."""
+    decoder, start = json.JSONDecoder(), 0
+    while place := re.compile(r"[{\[]").search(text, start):
+        try:
+            _, start = decoder.raw_decode(text, place.start())
+        except (ValueError, RecursionError):
+            start = place.end()
+        else:
+            yield text[place.start() : start]

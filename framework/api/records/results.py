@@ -78,9 +78,10 @@ class Measure:
     1 won. Those of the base would all be 0.5, so it has no such measure. `look_share`: if items are asked in stages, a
     look at them may use this share of the level, so it needs a higher confidence, `this_look`. `item` names one.
 
-    Of a metric that compares texts with references: `content` has the items with case, punctuation and spaces ignored
-    where that is better, empty if it never is; `constant` is the one answer to all questions that would score best, one
-    of the references, with its `constant_items`; `answers` is how many different answers there are.
+    Of a metric that compares texts with references: `content` has the items if only the content of an answer counts:
+    its sentence, case, Markdown, units and prefixes are ignored if that is better; empty if it never is; `constant` is
+    the one answer to all questions that would score best, one of the references, with its `constant_items`; `answers`
+    is how many different answers there are.
     """
 
     value: float
@@ -117,7 +118,8 @@ class EvalResult:
 
     `selection` has the measures of the validation rows' prompts, for a sweep that chooses by them; empty if no sweep
     does. `base` has the measures of the base for which the evaluation of the trained model asked the base more than the
-    baseline did; they replace those of the baseline. `base_samples` are its answers to those questions.
+    baseline did; they replace those of the baseline. `base_samples` are its answers to those questions. In the baseline
+    of a training that starts from a trained adapter, which measures that adapter, they are what the base gives.
     """
 
     measures: dict[str, Measure]
@@ -303,10 +305,12 @@ class Change:
         answers: how many different answers the trained model gives; 0 if that is not known.
         constant: what the best answer that is the same for all questions would score; None if that is not known.
         constant_answer: that answer.
-        content_before: the value before with case, punctuation and spaces ignored; None if that is not known.
+        content_before: the value before if only the content of an answer counts; None if that is not known.
         content_after: the same after the training.
-        held_back: why a significant gain does not count as one: `form` if there is none once case, punctuation and
-            spaces are ignored, `constant` if it is not significantly more than `constant`; empty otherwise.
+        content_low: the lower bound of the difference of both; None if there is no interval.
+        content_high: the upper bound.
+        held_back: why the outcome is not that of `before` and `after`: `form` if it is that of the content, `constant`
+            if a significant gain is not significantly more than `constant`; empty otherwise.
         beyond: the difference that is certain beyond the base, its content and the constant answer; None if `low` and
             `high` say it.
     """
@@ -335,6 +339,8 @@ class Change:
     constant_answer: str = ""
     content_before: float | None = None
     content_after: float | None = None
+    content_low: float | None = None
+    content_high: float | None = None
     held_back: str = ""
     beyond: float | None = None
     item: str = "prompt"

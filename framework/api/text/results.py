@@ -299,7 +299,7 @@ def headline(report: Report) -> str:
 def outcome_text(change: Change) -> str:
     """Say what a change comes to; empty if nothing was tested."""
     if change.held_back and change.outcome is Outcome.worse:
-        return "better in form, worse in content"
+        return "worse in content"
     if change.held_back:
         return {"form": "better in form only", "constant": "no better than one answer to everything"}[change.held_back]
     return change.outcome.value if change.outcome else ""

@@ -39,13 +39,14 @@ Pair = tuple[Any, Any]
 class Result:
     """One number of both runs. `higher_is_better` is None if neither direction is better.
 
-    `change` is from A to B over the items that both have, tested; None if there are none.
+    `change` is from A to B over the items that both have, tested; None if there are none. `items` is how many each has.
     """
 
     values: Pair
     higher_is_better: bool | None
     unit: str = ""
     change: Change | None = None
+    items: tuple[int, int] = (0, 0)
 
     @property
     def better(self) -> str:
@@ -53,7 +54,8 @@ class Result:
         one, other = self.values
         if self.change is not None and self.change.outcome is not None:
             return {Outcome.better: SIDES[1], Outcome.worse: SIDES[0]}.get(self.change.outcome, "")
-        if self.higher_is_better is None or None in self.values or self.shown[0] == self.shown[1]:
+        # Of other items, such as other validation rows, neither number is the better one.
+        if self.higher_is_better is None or None in self.values or self.shown[0] == self.shown[1] or all(self.items):
             return ""
         return SIDES[(one > other) != self.higher_is_better]
 
@@ -205,7 +207,8 @@ def _results(runs: tuple[SavedRun, SavedRun], sides: Sequence[Sequence[SavedRun]
     for name in names:
         up = ups.get(name, False if name == "eval_loss" else None)
         results[f"{name} before"] = Result(_values(before, name), None)
-        results[f"{name} after"] = Result(_values(after, name), up, change=changes.get(name))
+        one, other = (len(part.measures[name].items) if part and name in part.measures else 0 for part in after)
+        results[f"{name} after"] = Result(_values(after, name), up, change=changes.get(name), items=(one, other))
     results["train loss"] = Result(_fields(trained, "train_loss"), higher_is_better=False)
     results["steps"] = Result(_fields(trained, "steps"), None)
     steps = _fields(trained, "steps")  # of trainings of another length neither is the quicker one
@@ -292,7 +295,12 @@ def _print_tables(
 
 
 def _interval(key: str, result: Result) -> str:
-    return difference(result.change, key.removesuffix(" after")) if result.change else ""
+    """Write the interval of the difference, with the number of items if a side has more; or that there are none."""
+    change = result.change
+    if change is None:
+        return "items cannot be paired" if all(result.items) and key.endswith(" after") else ""
+    bounds = difference(change, key.removesuffix(" after"))
+    return f"{bounds}, {change.pairs} items" if bounds and {*result.items} != {change.pairs} else bounds
 
 
 def _rows(part: Mapping[str, Pair]) -> dict[str, Sequence[str]]:

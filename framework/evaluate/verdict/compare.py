@@ -198,24 +198,32 @@ def _controlled(
 ) -> Change:
     """Hold a gain back that is of form only, or that one answer to all questions would have shown too.
 
-    A gain has to be significant over all three: the base, the base's content, and the best constant answer.
+    A gain has to be significant over all three: the base, the base's content, and the best constant answer. A primary
+    measure whose content is significantly worse is worse, at half of the level, since that is a second way to be it.
     """
     if before is None or after is None or change.p_value is None or change.kind is not MeasureKind.content:
         return change
 
-    def against(items: Items, own: Items) -> Change:
+    def against(items: Items, own: Items, ways: int = 1) -> Change:
         one, two = (
             replace(after, items=values, value=mean(values, after.weights, exponential=after.exponential))
             for values in (items, own)
         )
-        return decided(change_of(one, two, config, leaked, candidates), 1 - config.confidence)
+        level = (1 - config.confidence) / ways
+        return decided(change_of(one, two, replace(config, confidence=1 - level), leaked, candidates), level)
 
     controls = {}
     size = len(after.items)
     if {len(before.content), len(after.content)} in ({size}, {0, size}):
-        controls["form"] = against(before.content or before.items, after.content or after.items)
-        form = controls["form"]
-        change = replace(change, content_before=form.before, content_after=form.after)
+        contents = before.content or before.items, after.content or after.items
+        worse = against(*contents, ways=2) if change.primary and change.outcome is not Outcome.better else None
+        is_worse = worse is not None and worse.outcome is Outcome.worse and change.outcome is not Outcome.worse
+        controls["form"] = form = worse if worse and is_worse else against(*contents)
+        change = replace(
+            change, content_before=form.before, content_after=form.after, content_low=form.low, content_high=form.high
+        )
+        if is_worse:
+            return replace(change, outcome=Outcome.worse, held_back="form")
     if len(after.constant_items) == size:
         controls["constant"] = against(after.constant_items, after.items)
         constant = controls["constant"].before

@@ -22,6 +22,8 @@ EXPLODED = 2.0
 """Times the base's validation loss from which the first sentence names it beside a gain: overfitting raises it too."""
 UNCHANGED, SAME = 0.01, 0.95
 """Nats per token from the base, and the share of equal answers, up to and from which the training changed nothing."""
+SAME_LOSS = 0.001
+"""Nats per token by which a loss moves if nothing is learned: rounding moves those of all rows a little one way."""
 FEWEST_GROUPS = 6
 """With fewer groups, no pattern of signs is rare enough for the sign-flip test: the least p-value is 2 / 2**5."""
 SHOWN_CHARACTERS = 40
@@ -47,6 +49,7 @@ def judge(
     template: bool = False,
     chosen: str = "",
     same: tuple[int, int] = (0, 0),
+    over_base: Mapping[str, Change] | None = None,
 ) -> Verdict:
     """Sum up what was measured.
 
@@ -57,7 +60,9 @@ def judge(
         leak: what an audit found of prompts that training answers; empty if nothing.
         template: whether all prompts follow one template, the only one that a gain is shown for.
         chosen: what is to know of a trial that a sweep chose; empty if none did.
-        same: how many answers are the base's, word for word, and how many there are.
+        same: how many answers are those of before, word for word, and how many there are.
+        over_base: each measure of the base and after, if `changes` are from a trained adapter that the training started
+            from.
     """
     primary = next((name for name, change in changes.items() if change.primary), "")
     gained = _gained(changes, primary)
@@ -65,12 +70,14 @@ def judge(
     harms = {aspect: _harmed(aspect, concerns) for aspect in measured}
     gain = _gain(changes[primary]) if primary else None
     score = None if gain is None else max(-1.0, gain - sum(concern.harm for concern in concerns))
-    said = _said(changes, primary, gained, config)
+    start = "the adapter that it started from" if over_base else "the base"
+    said = _said(changes, primary, gained, config, start)
     losses = list(_losses(changes, concerns, gained, primary))
-    unchanged = _unchanged(changes, gained, same)
+    unchanged = _unchanged(changes, gained, same, continued=bool(over_base))
     summary, tone = _first(said, losses, unchanged)
     lines = [
         (f"gained: {said.text}", said.tone),
+        *_over_base(over_base or {}, primary, config),
         *_task_lines(changes, primary, gained, leak=leak, chosen=chosen),
         *_harm_lines(concerns, measured),
     ]
@@ -82,7 +89,11 @@ def judge(
         confidence=config.confidence,
         concerns=list(concerns),
         lines=[line for line, _ in lines],
-        more=[*_details(changes, primary, config, template=template), *_more(changes, concerns), *_scored(score)],
+        more=[
+            *_details(changes, primary, config, start, template=template),
+            *_more(changes, concerns),
+            *_scored(score),
+        ],
         primary=primary,
         unchanged=bool(unchanged),
         summary=summary,
@@ -117,10 +128,15 @@ def _gain(change: Change) -> float | None:
         return None
     if change.not_finite:
         return -1.0 if change.outcome is Outcome.worse else 0.0
-    if change.low is None or change.high is None or change.held_back:
+    low, high = change.low, change.high
+    if change.held_back and change.outcome is Outcome.worse:
+        low, high = change.content_low, change.content_high
+    elif change.held_back:
+        return 0.0
+    if low is None or high is None:
         return 0.0
     # At most one of the two is not 0: the bound nearer to 0, if the interval does not hold 0.
-    certain = max(change.low, 0.0) + min(change.high, 0.0) if change.beyond is None else change.beyond
+    certain = max(low, 0.0) + min(high, 0.0) if change.beyond is None else change.beyond
     rate = (
         change.kind is not MeasureKind.loss and not change.unit and min(before, after) >= 0 and max(before, after) <= 1
     )
@@ -165,44 +181,78 @@ def _losses(
             if not ends.after
             else f"only {ends.after:.0%} of the answers end by themselves"
         )
-    content = (name for name, change in of_task.items() if change.kind is MeasureKind.content and not change.not_finite)
-    yield from (_moved(name, of_task[name]) for name in content)
+    said = primary in changes and changes[primary].held_back  # that content was lost, which others would repeat
+    content = (
+        name
+        for name, change in of_task.items()
+        if change.kind is MeasureKind.content and not (change.not_finite or (said and change.held_back))
+    )
+    yield from (_lost(name, of_task[name]) for name in content)
     for aspect, text in LOST.items():
         if _harmed(aspect, concerns):
             yield text
+
+
+def _lost(name: str, change: Change) -> str:
+    """Say how a measure got worse; one that is worse in content may itself have risen."""
+    if not change.held_back:
+        return _moved(name, change)
+    before, after = (number(value, name, change.unit) for value in (change.content_before, change.content_after))
+    return f"{name} {_went(change)} from {before} to {after} if only the content of an answer counts"
 
 
 def _not_finite(name: str, change: Change) -> str:
     return f"{name} is no longer a finite number for {change.not_finite} of {count(change.pairs, 'item')}"
 
 
-def _unchanged(changes: Mapping[str, Change], gained: Outcome | None, same: tuple[int, int]) -> str:
-    """Say that the training changed nothing, if it did not: the tokens are as likely as before, the answers equal."""
-    distance = next((change.after for change in changes.values() if change.kind is MeasureKind.change), None)
+def _unchanged(changes: Mapping[str, Change], gained: Outcome | None, same: tuple[int, int], *, continued: bool) -> str:
+    """Say that the training changed nothing, if it did not: the tokens are as likely as before, the answers equal.
+
+    Without a measure of the change, all answers have to be equal, and the validation loss the same.
+    """
     equal, total = same
-    if distance is None or gained in {Outcome.better, Outcome.worse} or not total:
+    if gained in {Outcome.better, Outcome.worse} or not total or any(map(_has_moved, changes.values())):
         return ""
-    if not (distance < UNCHANGED and equal >= SAME * total) or any(map(_has_moved, changes.values())):
-        return ""
-    return (
+    answers = (
         f"The training changed nothing: {equal} of {count(total, 'answer')} {'is' if equal == 1 else 'are'} as before, "
-        f"and so are the probabilities of tokens at general answers ({distance:.2g} nats per token from the base)"
     )
+    change = next((change for change in changes.values() if change.kind is MeasureKind.change), None)
+    loss = changes.get(EVAL_LOSS)
+    if change is not None and change.after is not None:
+        # How far the trained adapter was from the base that the training continues from is not of this training.
+        distance = abs(change.after - (change.before or 0.0)) if continued else change.after
+        further = "further " if continued else ""
+        moved = f"{distance:.2g} nats per token {further}from the base"
+        tokens = f"and so are the probabilities of tokens at general answers ({moved})"
+        return answers + tokens if distance < UNCHANGED and equal >= SAME * total else ""
+    if loss is None or loss.before is None or loss.after is None or equal < total:
+        return ""
+    return f"{answers}and so is the validation loss ({loss.after:.3g})"
 
 
 def _has_moved(change: Change) -> bool:
     """Whether a loss of the task changed significantly, or any score of it at all."""
     if change.aspect is not Aspect.task or change.before is None or change.after is None:
         return False
-    is_score = change.kind in {MeasureKind.content, MeasureKind.form}
-    return change.before != change.after if is_score else change.outcome in {Outcome.better, Outcome.worse}
+    if change.kind in {MeasureKind.content, MeasureKind.form}:
+        return change.before != change.after
+    return change.outcome in {Outcome.better, Outcome.worse} and abs(change.after - change.before) >= SAME_LOSS
 
 
 # --- gained ----------------------------------------------------------------------------------------------------------
 
 
-def _said(changes: Mapping[str, Change], primary: str, gained: Outcome | None, config: VerdictConfig) -> Said:
-    """Say what was gained."""
+def _over_base(changes: Mapping[str, Change], primary: str, config: VerdictConfig) -> Iterator[tuple[str, Tone]]:
+    """Say what all trainings together gained, if this one started from a trained adapter."""
+    if primary in changes:
+        said = _said(changes, primary, _gained(changes, primary), config, "the base")
+        yield f"over the base: {said.text}; above, before is the adapter that this training started from", said.tone
+
+
+def _said(
+    changes: Mapping[str, Change], primary: str, gained: Outcome | None, config: VerdictConfig, start: str
+) -> Said:
+    """Say what was gained; `start` is what the changes begin with."""
     if gained is None:
         return Said("Not compared", "unknown, because the base was not measured", short="the base was not measured")
     if not primary and config.primary:
@@ -222,22 +272,22 @@ def _said(changes: Mapping[str, Change], primary: str, gained: Outcome | None, c
         text = _not_finite(name, change)
         return Said("Worse", f"no, it got worse. {text}", Tone.lost, text)
     if change.not_finite:
-        return _unknown(f"{name} of the base is not finite for {change.not_finite} of {asked}")
+        return _unknown(f"{name} of {start} is not finite for {change.not_finite} of {asked}")
     if change.missing == change.pairs:
         return _unknown(f"none of {asked} has a score of {name} before and after")
-    return _compared(name, change, asked, f"{config.confidence:.0%} confidence")
+    return _compared(name, change, asked, f"{config.confidence:.0%} confidence", start)
 
 
 def _unknown(why: str) -> Said:
     return Said("Cannot tell", f"cannot tell. {why}", short=why)
 
 
-def _compared(name: str, change: Change, asked: str, sure: str) -> Said:
+def _compared(name: str, change: Change, asked: str, sure: str, start: str) -> Said:
     """Say what the numbers of the primary measure come to."""
     moved, of_all = _moved(name, change), _moved(name, change, asked)
     least, most = _sides(change)
     if change.held_back:
-        return _held_back(change, moved, of_all, name)
+        return _held_back(change, moved, of_all, name, sure)
     if change.outcome in {Outcome.better, Outcome.worse}:
         form = " (form, not content)" if change.kind is not MeasureKind.content else ""
         text = f"{of_all}, by at least {_points(abs(least if least > 0 else most), change, name)} ({sure})"
@@ -249,7 +299,7 @@ def _compared(name: str, change: Change, asked: str, sure: str) -> Said:
     loss_ruled_out = change.outcome is Outcome.no_worse
     between = _between(least, most, change, name, sure)
     if at_best(change):
-        right = f"the base answers {asked} right already"
+        right = f"{start} answers {asked} right already"
         if change.before != change.after and not loss_ruled_out:
             return Said("Lost, or chance", f"lost, or chance. {of_all}; {lost_at_most}", Tone.flagged, (
                 f"{moved}; {lost_at_most}"
@@ -291,8 +341,8 @@ def _compared(name: str, change: Change, asked: str, sure: str) -> Said:
     )
 
 
-def _held_back(change: Change, moved: str, of_all: str, name: str) -> Said:
-    """Say why a significant difference is not a gain."""
+def _held_back(change: Change, moved: str, of_all: str, name: str, sure: str) -> Said:
+    """Say why a difference is not a gain, or why it is a loss."""
     constant = (
         f'the same answer to all prompts, "{_quoted(change.constant_answer)}", scores '
         f"{number(change.constant, name, change.unit)}"
@@ -301,16 +351,30 @@ def _held_back(change: Change, moved: str, of_all: str, name: str) -> Said:
         return Said("No better than one answer to everything", f"not shown. {of_all}, but {constant}", Tone.flagged, (
             f"{moved}, but {constant}"
         ))  # fmt: skip
-    content = (number(value, name, change.unit) for value in (change.content_before, change.content_after))
-    text = "but with case, punctuation and spaces ignored it was {} before and is {} after".format(*content)
-    short = f"{moved}, {text}"
+    before, after = (number(value, name, change.unit) for value in (change.content_before, change.content_after))
     if change.outcome is Outcome.worse:
-        return Said(
-            "Better in form, worse in content", f"no, the content got worse. {of_all}, {text}", Tone.lost, short
-        )
+        lost = "the answers lost content" + (" and gained only form" if _rose(change) else "")
+        text = f"but if only the content of an answer counts, it {_went(change)} from {before} to {after}"
+        return Said("Worse", f"no, {lost}. {of_all}, {text}", Tone.lost, f"{lost}: {moved}, {text}")
+    text = f"but if only the content of an answer counts, it was {before} before and is {after} after"
+    form, head = "in form only", "Better in form only"
+    least, most = _bounds(change.content_low, change.content_high, change)
+    if before != after and most > (change.margin or 0.0):  # a gain is not shown, and not ruled out
+        form, head = "in form; in content not shown", "Better in form; no gain in content shown"
+        text += f", {_between(least, most, change, name, sure)}"
+    short = f"{moved}, {text}"
     if change.constant is not None and _as_good(change.constant, change):
         text += f"; {constant} too"
-    return Said("Better in form only", f"in form only. {of_all}, {text}", Tone.flagged, short)
+    return Said(head, f"{form}. {of_all}, {text}", Tone.flagged, short)
+
+
+def _rose(change: Change) -> bool:
+    """Whether a measure itself got better, whatever its content did."""
+    return ((change.after or 0.0) - (change.before or 0.0)) * (1 if change.higher_is_better else -1) > 0
+
+
+def _went(change: Change) -> str:
+    return "rose" if (change.content_after or 0.0) > (change.content_before or 0.0) else "fell"
 
 
 def _as_good(constant: float, change: Change) -> bool:
@@ -321,11 +385,12 @@ def _as_good(constant: float, change: Change) -> bool:
 
 def _sides(change: Change) -> tuple[float, float]:
     """Return the bounds of the gain: at least and at most, whichever direction is better."""
-    low, high = (
-        (-float("inf") if change.low is None else change.low),
-        (float("inf") if change.high is None else change.high),
-    )
-    return (low, high) if change.higher_is_better else (-high, -low)
+    return _bounds(change.low, change.high, change)
+
+
+def _bounds(low: float | None, high: float | None, change: Change) -> tuple[float, float]:
+    least, most = -math.inf if low is None else low, math.inf if high is None else high
+    return (least, most) if change.higher_is_better else (-most, -least)
 
 
 def at_best(change: Change) -> bool:
@@ -380,7 +445,7 @@ def _task_lines(
             yield f"broken: {_not_finite(name, change)}: the weights are damaged, or overflow there", Tone.lost
     worse = _named(changes, Outcome.worse, MeasureKind.content, primary)
     if worse := [name for name in worse if not changes[name].not_finite]:
-        yield f"lost: {', '.join(_moved(name, changes[name]) for name in worse)}", Tone.lost
+        yield f"lost: {', '.join(_lost(name, changes[name]) for name in worse)}", Tone.lost
     if gained is not Outcome.better and (form := _named(changes, Outcome.better, MeasureKind.form, primary)):
         yield f"better in form only: {', '.join(form)}", Tone.neutral
     deciding = changes.get(primary)
@@ -429,7 +494,9 @@ def _short(concern: Concern) -> str:
     return concern.summary or concern.text
 
 
-def _details(changes: Mapping[str, Change], primary: str, config: VerdictConfig, *, template: bool) -> Iterator[str]:
+def _details(
+    changes: Mapping[str, Change], primary: str, config: VerdictConfig, start: str, *, template: bool
+) -> Iterator[str]:
     """Give the numbers of the primary measure."""
     change = changes.get(primary)
     if change is None or change.p_value is None or change.before is None:
@@ -458,7 +525,7 @@ def _details(changes: Mapping[str, Change], primary: str, config: VerdictConfig,
     outcome, chosen_for, part = ends.get(base, (None, "", ""))
     if outcome is not None and change.outcome is outcome and is_share(base, primary, change.unit):
         yield (
-            f"the base scores {base:.0%}: if these prompts were chosen because it {chosen_for}, some of the {part} is "
+            f"{start} scores {base:.0%}: if these prompts were chosen because it {chosen_for}, some of the {part} is "
             "chance (regression to the mean)"
         )
     if change.candidates > 1:

@@ -71,7 +71,8 @@ class Prompts:
         if seen and len(seen.samples) > may_answer:  # a base that was asked when `count` was higher
             return seen
         levels = shares([min(one, may_answer) for one in sizes])
-        result = self._answered(model, prompts[:size], metrics, levels[min(size, may_answer)], seen)
+        more = [prompt.reference for prompt in (*prompts, *data.prompts[may_answer : sizes[-1]])]
+        result = self._answered(model, prompts[:size], metrics, levels[min(size, may_answer)], seen, more)
         name = data.result.decides
         if name not in result.measures or sizes[-1] <= may_answer:
             return result
@@ -82,7 +83,7 @@ class Prompts:
             known = known if known and len(known.items) > may_answer else measure
             by_prompt = {sample.prompt: sample for sample in result.samples}
             samples = [by_prompt[scoring.question(prompt)] for prompt in prompts]
-            measure = self._read(name, metric, model, data.prompts[:size], known, samples)
+            measure = self._read(name, metric, model, data.prompts[:size], known, samples, more)
         measure = replace(measure, look_share=shares(sizes)[size])
         return replace(result, measures={**result.measures, name: measure})
 
@@ -93,6 +94,7 @@ class Prompts:
         metrics: Mapping[str, AnyMetric],
         look_share: float,
         seen: EvalResult | None,
+        more: Sequence[str | None],
     ) -> EvalResult:
         """Answer prompts and score the answers, except for those of an earlier look, which are the first."""
         known = {one.prompt: Answer(one.answer, one.tokens, one.stopped) for one in seen.samples} if seen else {}
@@ -103,7 +105,7 @@ class Prompts:
         answers = [known.get(scoring.question(prompt)) or next(new) for prompt in prompts]
         answered = scoring.answered(model, prompts, answers, metrics)
         scored = seen.measures if seen else {}
-        measures, notes = scoring.measure(_with_stopped(metrics), answered, scored)
+        measures, notes = scoring.measure(_with_stopped(metrics), answered, scored, more)
         measures = {name: replace(one, look_share=look_share) for name, one in measures.items()}
         earlier = [note for note in seen.notes if scoring.WITHOUT_REFERENCE not in note] if seen else []
         return EvalResult(measures, scoring.samples(answered, measures), [*earlier, *notes])
@@ -116,6 +118,7 @@ class Prompts:
         prompts: Sequence[Prompt],
         known: Measure,
         samples: Sequence[Sample],
+        references: Sequence[str | None],
     ) -> Measure:
         """Measure more prompts than were answered: their references are read, and what that leaves open is generated.
 
@@ -126,12 +129,14 @@ class Prompts:
             prompts: all that are asked.
             known: the measure of the first of them.
             samples: those that were answered.
+            references: of all prompts that may be asked.
         """
         assert isinstance(metric, EarlyMetric)  # noqa: S101 - as above
         checked, more = prompts[: min(CHECKED, len(samples))], prompts[len(known.items) :]
         read = read_answers(model, [*checked, *more], metric, self.config.max_new_tokens)
         texts: list[str | None] = read[len(checked) :]
-        if _differing(metric, checked, read, known) > 1:
+        # In a sentence the reference may come later, so an answer that begins in another way has to be generated too.
+        if known.content or _differing(metric, checked, read, known) > 1:
             texts = [None] * len(more)
         missing = [one for one, text in zip(more, texts, strict=True) if text is None and one.reference is not None]
         generated = iter(self._generate(model, missing) if missing else ())
@@ -144,7 +149,7 @@ class Prompts:
             Answered(scoring.question(one), text, one.reference, 0, stopped=True, where=one.where, cluster=one.cluster)
             for one, text in zip(prompts, answers, strict=True)
         ]
-        measures, _ = scoring.measure({name: metric}, asked, {name: known})
+        measures, _ = scoring.measure({name: metric}, asked, {name: known}, references)
         new = {text.strip() for text in answers[len(known.items) :]}
         others = [text for text in new if not any(one.answer.strip().startswith(text) for one in samples)]
         return replace(measures[name], answers=known.answers + len(others))

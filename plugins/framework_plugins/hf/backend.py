@@ -118,8 +118,8 @@ class HFBackend:
             self._check_checkpoint(plan, place, empty)
         if start := plan.start(weights=True):
             machine.facts["starts from"] = (
-                f"{start.place} (SHA-256 {start.sha256[:12]}); the verdict compares with {place.copy_of or place.name} "
-                "without it"
+                f"{start.place} (SHA-256 {start.sha256[:12]}); the verdict compares with it, then with "
+                f"{place.copy_of or place.name} without it"
             )
         check_targets(plan, empty, machine.dtype)
         if kept := _experts_in_full(plan, empty):

@@ -202,7 +202,7 @@ def _numbers(report: Report) -> Iterator[tuple[str, str]]:
         for ancestor in train.lineage:
             yield "starts from", ancestor_text(ancestor)
         if train.lineage:
-            yield "before", "the base, without the adapter that the training starts from"
+            yield "before", "the adapter that the training starts from"
         if train.oom_fallbacks:
             yield "ran out of memory", "; ".join(train.oom_fallbacks)
     yield "time", ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in report.seconds.items())

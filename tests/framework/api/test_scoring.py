@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,9 @@ def test_a_text_metric_is_measured_beside_its_content_and_the_best_constant_answ
     assert measure.content == [1.0, 1.0, 1.0, 0.0, None]
     assert (measure.constant, measure.constant_items) == ("positive", [1.0, 1.0, 1.0, 0.0, None])
     assert measure.answers == 1
+    both = [replace(one, answer="It is positive or negative.") for one in asked]
+    for answers, more in ((both, []), (both[:3], ["negative"])):  # an answer that names all labels says none
+        assert scoring.measure({"same": Same()}, answers, more=more)[0]["same"].content == []
     right = scoring.measure({"same": Same()}, [KNOWN])[0]["same"]
     assert right.content == []  # nothing to forgive
     judge = Gives(Scores([1.0]), needs_reference=True)

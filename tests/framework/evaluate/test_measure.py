@@ -61,8 +61,7 @@ def measured(model: EchoModel, evaluator: Staged, *, asks_base: bool = True) -> 
     measuring = Measuring(model.plan, model, Data([], [], [], EVEN), {"staged": evaluator}, {}, current())
     before = None
     if asks_base:
-        with model.as_base():
-            before = measuring.base()
+        before = measuring.before()
     return before, measuring.trained(before)
 
 

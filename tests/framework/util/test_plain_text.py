@@ -1,10 +1,10 @@
-"""framework/util/plain_text.py: case, punctuation and spaces are form, signs of numbers and names are not."""
+"""framework/util/plain_text.py: sentences, case and punctuation are form; signs of numbers and negations are not."""
 
 from __future__ import annotations
 
 import pytest
 
-from framework.util.plain_text import plain_text
+from framework.util.plain_text import Reader, plain_text
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,71 @@ from framework.util.plain_text import plain_text
 )
 def test_the_form_is_left_out(text: str, plain: str) -> None:
     assert plain_text(text) == plain
+
+
+LABELS = ["positive", "negative"] * 30
+NUMBERS = [str(1000 + 17 * place) for place in range(60)]
+JSON = ['{"city": "Lima", "n": 3}', '{"city": "Lima", "n": 4}']
+NAMES = ["Tehran", "New York", "York", "C", "C++", "A", "x = a + b", "x = a - b", "50%", "007", "北京", "5 km"]
+SAYS = [
+    *(
+        (LABELS, text.format("positive"), "positive")
+        for text in (
+            "The sentiment of this review is {}.", "Answer: {}", "**{}**", "{}\n\nExplanation: no negative word.",
+            "It is {}!", "'{}'", "label={}", "<answer>{}</answer>", '{{"label": "{}"}}', "It is {}, not negative.",
+            "<think>positive or negative?</think>{}", "| review | label |\n|---|---|\n| 1 | {} |",
+            "It isn't negative, but rather {}.",
+        )
+    ),
+    *(
+        (NUMBERS, text, "1017")
+        for text in (
+            "1,017", "1\u202f017", "$1017", "1017.00", "= 1017", "1017 units", "512 + 505 = 1017",
+            "512 and 505 make 1017.", r"\boxed{1017}", "It is 1017, since 512 and 505 are added.",
+        )
+    ),
+    (JSON, '```json\n{"n": 3.0,\n "city": "Lima"}\n```', JSON[0]),
+    (NAMES, "The capital of Iran is known as Tehran.", "Tehran"),
+    (NAMES, "It is written in C++.", "C++"),
+    (NAMES, "```\nx = a - b\n```", "x = a - b"),
+    (NAMES, "中国的首都是北京。", "北京"),
+    (["yes", "no"], "Yes, there is not a problem.", "yes"),
+]  # fmt: skip
+SAYS_NOT = [
+    *(
+        (LABELS, text, "positive")
+        for text in (
+            "not positive", "It isn't really positive.", 'It is not "positive".', "non-positive", "negative",
+            "positive, negative or neutral", "Positive. Negative.", "It is positive or negative.", "positively", "",
+        )
+    ),
+    *((NUMBERS, text, "1017") for text in ("-1017", "10171", "10.17", "1017, 1034, 1051", "1017 / 2 = 508", "1/1017")),
+    (["10", "11", "12"], "1017", "10"),
+    (["0", "1", "2"] * 20, "0, 1 or 2", "2"),
+    (JSON, JSON[1], JSON[0]),
+    (JSON, '{"city": "Lima", "n": "3"}', JSON[0]),
+    (NAMES, "New York", "York"),
+    (NAMES, "C++", "C"),
+    (NAMES, "It is a good idea.", "A"),
+    (NAMES, "x = a - b", "x = a + b"),
+    (NAMES, "7", "007"),
+    (NAMES, "5 miles", "5 km"),
+]  # fmt: skip
+
+
+def test_an_answer_that_says_its_reference_is_read_as_it_and_no_other_is() -> None:
+    question = "What are 512 and 505 together?"
+
+    def says(references: list[str], answer: str, reference: str) -> bool:
+        return Reader(references).read(question, answer, reference)[0] == reference
+
+    assert [case for case in SAYS if not says(*case)] == []
+    asked = "Positive or negative?"
+    assert Reader(LABELS).read(asked, f"{asked} Negative", "negative")[0] == "negative"
+    assert [case for case in SAYS_NOT if says(*case)] == []
+
+
+def test_what_an_answer_says_is_compared_without_its_form_if_it_is_something_else() -> None:
+    reader = Reader(JSON)
+    assert reader.read("", "Here: `" + JSON[1] + "`.", JSON[0]) == (JSON[1], JSON[0])
+    assert reader.read("", "I do not know!", JSON[0]) == ("i do not know", plain_text(JSON[0]))

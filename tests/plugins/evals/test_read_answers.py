@@ -147,6 +147,15 @@ def test_a_look_that_reads_knows_content_and_constant_answers(tmp_path: Path) ->
     assert (match.constant, match.constant_items) == ("yes", match.content)
 
 
+def test_a_model_that_answers_in_sentences_is_asked_for_whole_answers(tmp_path: Path) -> None:
+    data, said = asked(240)
+    sentences = {name: f"It is {one.reference}." for name, one in zip(said, data.prompts, strict=True)}
+    model, evaluator = Letters(tmp_path, sentences), Prompts(PromptsConfig())
+    match = evaluator.look(4, model, data, METRICS).measures["match"]
+    assert (match.value, len(model.generated)) == (0, 239)  # one has no reference
+    assert match.content == [None if number == 100 else 1.0 for number in range(240)]
+
+
 @pytest.mark.parametrize(
     ("config", "metrics", "looks"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -183,11 +184,18 @@ def _paired(
     keys = list(first.measures[name].keys)
     for letter, other in systems.items():
         theirs = {*other.measures[name].keys}
-        if {*keys} != theirs and not choices.common:
+        if {*keys} != theirs and not choices.common and not _looked(systems, name):
             raise _other_items(name, keys, letter, theirs, first.place, other.place)
         keys = [key for key in keys if key in theirs]
     left_out = max(len(one.measures[name].keys) for one in systems.values()) - len(keys)
-    if left_out:
+    if left_out and _looked(systems, name) and not choices.common:
+        asked = ", ".join(f"{len(one.measures[name].keys)} of {letter}" for letter, one in systems.items())
+        text = (
+            f"a run asks no more prompts once they decide its verdict: {asked} were asked. The {len(keys)} that all "
+            "were asked are compared, and the rest is left out"
+        )
+        notes.setdefault(text, []).append(name)
+    elif left_out:
         notes.setdefault(f"{left_out} of the items are not in all of them, and are left out", []).append(name)
     for letter in systems:
         _check_content(name, keys, systems, letter)
@@ -198,6 +206,16 @@ def _paired(
         notes.setdefault(text, []).append(name)
     clusters = _clusters(first, name, keys, choices, notes)
     return {letter: _ordered(one.measures[name], keys, clusters, up=up) for letter, one in systems.items()}
+
+
+def _looked(systems: Mapping[str, Evaluation], name: str) -> bool:
+    """Whether these are runs that asked in stages, so that some were asked only the first of the same prompts."""
+    measures = [one.measures[name] for one in systems.values()]
+    nested = sorted((one.keys for one in measures), key=len)
+    return all(one.tool == "run" for one in systems.values()) and (
+        any(one.measure.look_share < 1 for one in measures)
+        and all({*few} <= {*more} for few, more in itertools.pairwise(nested))
+    )
 
 
 def _can_show(name: str, sides: Mapping[str, Measure], notes: Notes) -> bool:

@@ -161,7 +161,7 @@ class LoraAdapterConfig(AdapterConfig):
     start: Annotated[str | None, Len(1), ~Affects.resume] = None
     """Train on from this adapter: the folder of a run, a folder of runs, of which the newest is taken, the folder of an
     adapter, or its id on the Hub. Settings below that you do not set are those of the adapter, except the dropout. The
-    verdict compares with the base."""
+    verdict compares with this adapter first, then with the base."""
     merge_first: bool = False
     """Keep the adapter of `start` as it is, as if it were merged into the base, and train a new one beside it. Both are
     saved as one adapter of the base, whose rank is the sum of theirs."""

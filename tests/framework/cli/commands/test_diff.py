@@ -121,6 +121,24 @@ def test_what_has_items_is_better_only_if_that_is_significant(make: Any, capsys:
     assert rows["exact_match after"][2:] == ["+39 to +59 points", "B"]
 
 
+def test_neither_is_better_on_other_items_and_of_more_looks_the_common_ones_count(
+    make: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, source, size in (("one", "a", 40), ("two", "b", 60)):
+        run = make(name) if name == "one" else Path(shutil.copytree("one", name))
+        losses: list[float | None] = [size / 20 + place / 99 for place in range(size)]
+        rows = [f"{source}.jsonl:{place}" for place in range(size)]
+        loss = Measure(size / 20, losses, kind=MeasureKind.loss, where=rows)
+        scores: list[float | None] = [float(place < size // 2) for place in range(size)]
+        score = Measure(0.5, scores, higher_is_better=True, kind=MeasureKind.content, look_share=0.5)
+        records.save(EvalResult({"eval_loss": loss, "exact_match": score}), run / "evaluate.json")
+    found = as_json(capsys)["results"]
+    assert (found["eval_loss after"]["better"], found["exact_match after"]["items"]) == (None, 40)
+    rows_shown = table(diff(capsys, "one", "two"), "results")
+    assert rows_shown["eval_loss after"][2] == "items cannot be paired"
+    assert rows_shown["exact_match after"][2].endswith(" points, 40 items")
+
+
 def test_of_a_sweep_the_best_trial_is_compared_with_its_seeds(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
     for number, shift in enumerate((0.0, 0.6, 0.2)):
         run = make("0") if not number else Path(shutil.copytree("0", str(number)))

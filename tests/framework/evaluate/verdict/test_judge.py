@@ -198,23 +198,47 @@ def test_form_and_constant_answers_are_no_gain() -> None:
     verdict = judged(exact_match=(replace(before, content=one(44, 0)[0].items), constant))
     assert (verdict.gained, verdict.score, verdict.tone) == (Outcome.no_worse, 0, Tone.flagged)
     assert verdict.summary == (
-        "Better in form only: exact_match rose from 0% to 80%, but with case, punctuation and spaces ignored it was "
-        "73% before and is 80% after."
+        "Better in form; no gain in content shown: exact_match rose from 0% to 80%, but if only the content of an "
+        "answer counts, it was 73% before and is 80% after, between -1 and +14 points (95% confidence)."
     )
     assert verdict.lines[0].endswith('; the same answer to all prompts, "positive", scores 80% too')
     assert verdict.lines[1] == "constant: the model gives the same answer to all 60 prompts"
     lost = replace(constant, content=after.items, items=after.items, answers=3)
     verdict = judged(exact_match=(replace(before, content=[1.0] * 60), lost))
-    assert verdict.summary.startswith(
-        "Better in form, worse in content: exact_match rose from 0% to 80%, but with case"
+    assert verdict.summary == (
+        "Worse: the answers lost content and gained only form: exact_match rose from 0% to 80%, but if only the "
+        "content of an answer counts, it fell from 100% to 80%."
     )
     assert (verdict.gained, verdict.tone) == (Outcome.worse, Tone.lost)
+    assert verdict.score is not None
+    assert verdict.score < 0
     wrong = replace(before, content=[])
     verdict = judged(exact_match=(wrong, replace(constant, answers=3)))
     assert verdict.lines == [
         "gained: not shown. exact_match rose from 0% to 80% on 60 prompts, but the same answer to all prompts, "
         '"positive", scores 80%'
     ]
+
+
+@pytest.mark.parametrize(("right", "worse"), [(15, True), (50, False)])
+def test_content_that_is_lost_is_a_loss_though_no_answer_is_exact(right: int, *, worse: bool) -> None:
+    nothing, contents = one(0, 0)[0], [one(right_of, 0)[0].items for right_of in (52, right)]
+    before, after = (replace(nothing, content=items) for items in contents)
+    lost = (
+        "Worse: the answers lost content: exact_match is 0%, before and after, but if only the content of an answer "
+        "counts, it fell from 87% to 25%."
+    )
+    assert (judged(exact_match=(before, after)).summary == lost) is worse
+    assert judged(f1=(before, after), exact_match=(nothing, nothing)).summary.startswith(
+        "Worse: the answers lost content: f1" if worse else "No gain: none of 60 prompts is answered right"
+    )
+
+
+def test_a_secondary_measure_that_gained_only_form_says_what_fell() -> None:
+    before, after = one(0, 30)
+    lost = replace(before, content=one(60, 0)[0].items), after
+    lines = judged(exact_match=one(0, 60), f1=lost).lines
+    assert "lost: f1 fell from 100% to 50% if only the content of an answer counts" in lines
 
 
 @pytest.mark.parametrize(("answers", "gives"), [(1, ""), (3, "; the model gives 3 different answers")])
@@ -351,3 +375,20 @@ def test_changes_without_a_test_are_not_reported() -> None:
     changes = {"x": Change(1.0, 2.0, higher_is_better=True, kind=MeasureKind.content, primary=True)}
     verdict = judge(changes, (), CONFIG)
     assert verdict.lines == ["gained: cannot tell. x has no result for each prompt, so nothing can be tested"]
+
+
+def test_a_second_training_is_judged_against_its_start_and_then_against_the_base() -> None:
+    start, after = one(54, 54)
+    loss = Measure(1.0, [1.0 + place / 100 for place in range(20)], kind=MeasureKind.loss)
+    later = replace(loss, value=1 - 1e-6, items=[(item or 0) - 1e-6 for item in loss.items])
+    changes = compare(EvalResult({"a": start, "eval_loss": loss}), EvalResult({"a": after, "eval_loss": later}), CONFIG)
+    over = compare(EvalResult({"a": one(0, 0)[0]}), EvalResult({"a": after}), CONFIG)
+    verdict = judge(changes, (), CONFIG, same=(60, 60), over_base=over)
+    assert verdict.summary == (
+        "The training changed nothing: 60 of 60 answers are as before, and so is the validation loss (1)."
+    )
+    assert verdict.lines[1].startswith("over the base: yes. a rose from 0% to 90% on 60 prompts, by at least ")
+    assert "changed nothing" not in judge(changes, (), CONFIG, same=(59, 60), over_base=over).summary
+    best = compare(EvalResult({"a": one(60, 0)[0]}), EvalResult({"a": one(60, 0)[0]}), CONFIG)
+    said = "the adapter that it started from answers 60 prompts right already"
+    assert said in judge(best, (), CONFIG, over_base=over).summary

@@ -196,13 +196,11 @@ def test_a_sample_of_lm_eval_that_names_no_metrics_is_refused(tmp_path: Path, me
     assert result.err == "a.jsonl:1: 'metrics' is not a list of names, as lm-eval writes it\n"
 
 
-def run_folder(folder: Path, right: int, **more: Any) -> None:
+def run_folder(folder: Path, right: int, size: int = 12, **more: Any) -> None:
     """Write what `compare` reads of a run."""
-    items: list[float | None] = [float(place < right) for place in range(12)]
-    samples = [Sample(f"Ask {place}", "x", "y", stopped=True, scores={}) for place in range(12)]
-    measure = Measure(
-        right / 12, items, higher_is_better=True, kind=MeasureKind.content, clusters=more.pop("clusters", [])
-    )
+    items: list[float | None] = [float(place < right) for place in range(size)]
+    samples = [Sample(f"Ask {place}", "x", "y", stopped=True, scores={}) for place in range(size)]
+    measure = Measure(right / size, items, higher_is_better=True, kind=MeasureKind.content, **more)
     folder.mkdir()
     save(EvalResult({"exact_match": measure, "copied": Measure(0.5)}, samples), folder / "evaluate.json")
     for name, value in (("plan.json", {}), ("overrides.json", [])):
@@ -216,6 +214,17 @@ def test_runs_are_compared_with_their_own_clusters(tmp_path: Path) -> None:
     assert result.err == ""
     assert "exact_match: 12 items in 6 clusters" in result.out
     assert "not compared: copied; neither better nor worse, or without items" in result.out
+
+
+def test_runs_that_looked_other_numbers_of_times_are_compared_on_what_both_were_asked(tmp_path: Path) -> None:
+    run_folder(tmp_path / "a", 2, look_share=0.2)
+    run_folder(tmp_path / "b", 30, 40, look_share=0.8)
+    result = project(tmp_path).run("compare", "a", "b", "--metric", "exact_match")
+    assert (result.err, "exact_match: 12 items" in result.out) == ("", True)
+    assert "12 of A, 40 of B were asked. The 12 that all were asked are compared" in " ".join(result.out.split())
+    for name, size in (("c", 12), ("d", 40)):  # these asked all at once
+        run_folder(tmp_path / name, 10, size)
+    assert "--common compares the 12 that all have" in project(tmp_path).run("compare", "c", "d").err
 
 
 def test_a_worse_system_ends_with_the_code_of_a_bad_verdict_and_a_page_is_written(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from framework import FrameworkError, Plan, testing
 from framework.api import Data, records
 from framework.api.plan import START_HASH
-from framework.api.records import Report
+from framework.api.records import EvalResult, Report
 from framework.cli.main import run_command
 from framework.plan.load import load_plan
 from framework.plan.make import make_plan
@@ -90,7 +90,7 @@ def test_the_first_loss_is_that_of_the_adapter(base: Path, rows: Path, first: Pa
         assert losses(model, data) == pytest.approx(evaluated, abs=1e-6)
         _, steps = train(model, data, tmp_path)
         after = losses(model, data)
-        assert "the verdict compares with" in model.facts["starts from"]
+        assert "the verdict compares with it, then with" in model.facts["starts from"]
     assert steps[0].loss == pytest.approx(evaluated[0], abs=1e-6)
     assert after[0] < evaluated[0] < evaluated[1]
     assert after[1] == pytest.approx(evaluated[1], abs=1e-6)
@@ -219,7 +219,7 @@ def test_a_frozen_adapter_leaves_the_base_and_is_saved_with_the_trained_one(
     assert not any(saved[name] for name in ("rank_pattern", "alpha_pattern", "use_rslora"))
 
 
-def test_a_second_stage_has_its_lineage_and_one_verdict(
+def test_a_second_stage_has_its_lineage_and_is_judged_against_its_start(
     base: Path,
     rows: Path,
     first: Path,
@@ -242,7 +242,7 @@ def test_a_second_stage_has_its_lineage_and_one_verdict(
              "evaluator.prompts.max_new_tokens=3", "exporter=[adapter,merged,gguf_adapter,model_card]")  # fmt: skip
     more = (f"adapter.start={first}", "logger=[html]", "exporter=[adapter]")
     report = pipeline.run(plan(base, chats, tmp_path / "second", *every, *more))
-    beside = ("adapter.start=second", "adapter.merge_first=true", "adapter.r=2")
+    beside = ("adapter.start=second", "adapter.merge_first=true", "adapter.r=2", "trainer.learning_rate=1e-9")
     last = pipeline.run(plan(base, rows, tmp_path / "third", *every, *beside))
     assert report
     assert report.train
@@ -254,11 +254,14 @@ def test_a_second_stage_has_its_lineage_and_one_verdict(
     assert [one.merged for one in last.train.lineage] == [True, False]
     assert report.train.lineage == last.train.lineage[1:]
     assert records.load(Report, tmp_path / "third" / "report.json").train == last.train
-    with (
-        given(base, chats, first / "checkpoint", tmp_path / "given", "data.validation_split=0.1") as (model, data),
-        model.as_base(),
-    ):
+    before = records.load(EvalResult, tmp_path / "second" / "baseline.json")
+    with given(base, chats, first / "checkpoint", tmp_path / "given", "data.validation_split=0.1") as (model, data):
         assert report.metrics["eval_loss"].before == pytest.approx(model.loss(data.validation), abs=1e-6)
+        with model.as_base():
+            assert before.base["eval_loss"].value == pytest.approx(model.loss(data.validation), abs=1e-6)
+    assert report.verdict.lines[1].startswith("over the base: ")
+    assert last.verdict
+    assert last.verdict.summary.startswith("The training changed nothing: ")
     card = (tmp_path / "third" / "merged" / "README.md").read_text("utf-8")
     assert all(f"SHA-256 `{each}`" in card for each in hashes)
     assert str(tmp_path) not in card
