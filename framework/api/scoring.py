@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import SupportsFloat, TypeVar
 
+from framework.api.conversations import call_text
 from framework.api.protocols import AnswerMetric, AnyMetric, EarlyMetric, MetricWithKind, MetricWithUnit, Model
 from framework.api.records import (
     Answer,
@@ -75,7 +76,7 @@ def answered(
     return [
         Answered(
             question(prompt),
-            answer.text,
+            call_text(answer.calls) or answer.text,
             prompt.reference,
             answer.tokens,
             answer.stopped,
@@ -107,7 +108,10 @@ def references(model: Model, prompts: Sequence[Prompt]) -> dict[int, tuple[Token
 def with_reference(prompt: Prompt, number: int) -> Example:
     """Return the conversation in which the reference is the answer, and the one turn that is learned."""
     turns = [dataclasses.replace(turn, learned=False) if turn.role == "assistant" else turn for turn in prompt.messages]
-    reference = Message("assistant", prompt.reference or "")
+    text, calls = prompt.reference or "", call_text(prompt.calls)
+    reference = Message("assistant", text)
+    if calls and text.endswith(calls):  # the template writes them in its own way
+        reference = Message("assistant", text.removesuffix(calls).rstrip(), prompt.calls)
     return Example((*turns, reference), "reference", f"reference {number + 1}", prompt.tools)
 
 

@@ -19,6 +19,7 @@ from framework.api.records import Example, Message, Prompt, RawData, Row
 from framework.api.selection import Selection
 from framework.data.columns import Columns
 from framework.data.conversation_checks import check_turns
+from framework.data.conversations import said
 from framework.data.rows import stripped, with_system_prompt
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError, unknown
@@ -135,13 +136,14 @@ class PromptReader:
         example = stripped(example) if self.settings.strip else example
         answered = bool(example.messages) and example.messages[-1].role == "assistant"
         turns = example.messages[:-1] if answered else example.messages
-        reference = (example.messages[-1].content if answered else "") or _named(fields)
+        reference = (said(example.messages[-1]) if answered else "") or _named(fields)
         if not turns or turns[-1].role not in {"user", "tool"} or not turns[-1].content.strip():
             raise FrameworkError(
                 "it asks nothing: the last turn before the answer has to be the user's, with some text"
             )
         check_turns(dataclasses.replace(example, messages=(*turns, Message("assistant", reference))))
-        return Prompt(turns, reference or None, example.tools, row.where, cluster)
+        calls = example.messages[-1].tool_calls if answered else ()
+        return Prompt(turns, reference if reference.strip() else None, example.tools, row.where, cluster, calls=calls)
 
     def _example(self, fields: Mapping[str, Any]) -> Example:
         """Read a row by the first format that it fits, as it is or with an answer; the last says what is wrong."""
@@ -215,9 +217,11 @@ def _as_turns(example: Example) -> Example:
 
 
 def to_prompt(example: Example) -> Prompt:
-    """Ask what is before the last answer. That answer is the reference, unless its label calls it unwanted."""
+    """Ask what is before the last answer. That answer is the reference, unless it is empty or its label unwanted."""
     known = example.tools, example.where, example.cluster, example.facts, example.columns
     if is_prompt(example):
         return Prompt(example.messages, None, *known)
-    reference = None if example.facts.get("desirable") == 0 else example.messages[-1].content
-    return Prompt(example.messages[:-1], reference, *known)
+    *turns, answer = example.messages
+    if example.facts.get("desirable") == 0 or not said(answer).strip():
+        return Prompt(tuple(turns), None, *known)
+    return Prompt(tuple(turns), said(answer), *known, answer.tool_calls)

@@ -33,9 +33,11 @@ from framework.api.records import (
 from framework.api.schema import Affects, ProofMode, Role, Stage
 from framework.api.scoring import with_reference
 from framework.api.selection import Selection
+from framework.api.text import count
 from framework.data import audit, lengths, mask_verification, reward_audit
 from framework.data.audit import StoredRows
 from framework.data.blocks import NOTHING, fill_blocks
+from framework.data.conversations import answered
 from framework.data.lengths import Fitted
 from framework.data.reader import PART, Reader
 from framework.data.store import Rows, Store
@@ -48,7 +50,7 @@ from framework.util.power import least_difference
 from framework.util.redact import redact
 
 MEASURED_REFERENCES = 200
-"""References whose length is measured before the training."""
+"""References that are checked before the training: their length, and whether they are empty."""
 LEAST_JUDGED = 20
 """Held-out rows that are enough to judge by; with twice as many, half of them choose and half judge."""
 ENOUGH_PROMPTS = 60
@@ -202,6 +204,7 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
             *_stopped_text(rows),
             *_normalized(rows),
             *_unread_ratings(rows),
+            *_empty_references(rows, prompts.numbers),
         ],
         view=view,
         cached=cached,
@@ -316,6 +319,20 @@ def _unread_ratings(rows: Store) -> list[Finding]:
             )
             findings.append(Finding("unread_rating", Severity.warning, sum(counts.values()), text, advice, []))
     return findings
+
+
+def _empty_references(rows: Store, asked: NDArray[np.int64]) -> list[Finding]:
+    """Warn of prompts whose answer in the data is empty: no metric compares with it."""
+    checked = asked[~rows.columns.asks[asked]][:MEASURED_REFERENCES]
+    empty = [rows.where(int(number)) for number in checked if not answered(rows.example(int(number))).strip()]
+    if not empty:
+        return []
+    text = (
+        f"{len(empty)} of {count(len(checked), 'prompt')} {'has' if len(empty) == 1 else 'have'} an empty answer in "
+        "the data: metrics that compare with a reference leave them out"
+    )
+    advice = "write the right answers, or leave these rows out"
+    return [Finding("empty_references", Severity.warning, len(empty), text, advice, empty[:5])]
 
 
 def _mixed(rows: Store, numbers: NDArray[np.int64]) -> list[MixedIn]:
