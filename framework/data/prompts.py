@@ -13,13 +13,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from framework.api.conversations import is_prompt
+from framework.api.conversations import call_text, is_prompt
 from framework.api.protocols import Formatter
 from framework.api.records import Example, Message, Prompt, RawData, Row
 from framework.api.selection import Selection
 from framework.data.columns import Columns
 from framework.data.conversation_checks import check_turns
-from framework.data.conversations import said
 from framework.data.rows import stripped, with_system_prompt
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError, unknown
@@ -136,14 +135,14 @@ class PromptReader:
         example = stripped(example) if self.settings.strip else example
         answered = bool(example.messages) and example.messages[-1].role == "assistant"
         turns = example.messages[:-1] if answered else example.messages
-        reference = (said(example.messages[-1]) if answered else "") or _named(fields)
+        reference = (_reference(example.messages[-1]) if answered else "") or _named(fields)
         if not turns or turns[-1].role not in {"user", "tool"} or not turns[-1].content.strip():
             raise FrameworkError(
                 "it asks nothing: the last turn before the answer has to be the user's, with some text"
             )
         check_turns(dataclasses.replace(example, messages=(*turns, Message("assistant", reference))))
         calls = example.messages[-1].tool_calls if answered else ()
-        return Prompt(turns, reference if reference.strip() else None, example.tools, row.where, cluster, calls=calls)
+        return Prompt(turns, reference or None, example.tools, row.where, cluster, calls=calls)
 
     def _example(self, fields: Mapping[str, Any]) -> Example:
         """Read a row by the first format that it fits, as it is or with an answer; the last says what is wrong."""
@@ -209,6 +208,12 @@ def _named(fields: Mapping[str, Any]) -> str:
     return named or ""
 
 
+def _reference(answer: Message) -> str:
+    """Return what an answer says, and then what it calls; empty if nothing can be seen of it."""
+    text = "\n".join(part for part in (answer.content, call_text(answer.tool_calls)) if part)
+    return text if text.strip() else ""
+
+
 def _as_turns(example: Example) -> Example:
     """Let plain text be the user's turn."""
     if example.text is None:
@@ -222,6 +227,5 @@ def to_prompt(example: Example) -> Prompt:
     if is_prompt(example):
         return Prompt(example.messages, None, *known)
     *turns, answer = example.messages
-    if example.facts.get("desirable") == 0 or not said(answer).strip():
-        return Prompt(tuple(turns), None, *known)
-    return Prompt(tuple(turns), said(answer), *known, answer.tool_calls)
+    reference = None if example.facts.get("desirable") == 0 else _reference(answer) or None
+    return Prompt(tuple(turns), reference, *known, answer.tool_calls)

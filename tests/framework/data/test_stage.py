@@ -233,7 +233,7 @@ def test_references_that_an_answer_cannot_reach_are_warned_of_before_the_trainin
 
 def test_prompts_with_an_empty_answer_are_a_finding_and_have_no_reference(data_file: Path, tmp_path: Path) -> None:
     call = {"function": {"name": "add", "arguments": {"number": 1}}}
-    answers = [{"content": "1"}, {"content": None, "tool_calls": [call]}, {"content": " "}]
+    answers = [{"content": "1"}, {"content": "I add.", "tool_calls": [call]}, {"content": " "}]
     rows = [
         {"messages": [{"role": "user", "content": f"say {number}"}, {"role": "assistant", **answer}]}
         for number, answer in enumerate(answers)
@@ -242,8 +242,8 @@ def test_prompts_with_an_empty_answer_are_a_finding_and_have_no_reference(data_f
     asked.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     data = load(data_file, tmp_path, f"data.prompts_path={asked}")
     called = ToolCall("add", {"number": 1})
-    assert [prompt.reference for prompt in data.prompts] == ["1", call_text([called]), None]
-    assert with_reference(data.prompts[1], 0).messages[-1] == Message("assistant", "", (called,))
+    assert [prompt.reference for prompt in data.prompts] == ["1", f"I add.\n{call_text([called])}", None]
+    assert with_reference(data.prompts[1], 0).messages[-1] == Message("assistant", "I add.", (called,))
     (empty,) = [each for each in data.result.findings if each.name == "empty_references"]
     assert empty.text.startswith("1 of 3 prompts has an empty answer in the data: ")
     assert empty.examples == [data.prompts[2].where]

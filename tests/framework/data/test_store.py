@@ -91,11 +91,10 @@ def test_a_conversation_comes_back_from_json(text: str, thought: str, name: str)
         assert conversations.from_json(conversations.to_json(given_), given_.where) == given_
 
 
-def test_a_call_is_part_of_the_answer() -> None:
-    turns = [Message("assistant", text, (ToolCall("weather", {"city": "Lima"}),)) for text in ("", "Let me look.")]
-    call = '<tool_call>\n{"name": "weather", "arguments": {"city": "Lima"}}\n</tool_call>'
-    said = [conversations.answered(Example((Message("user", "?"), turn), "chatml")) for turn in turns]
-    assert said == [call, f"Let me look.\n{call}"]
+def test_a_call_is_the_answer_where_nothing_is_said() -> None:
+    call = Message("assistant", "", (ToolCall("weather", {"city": "Lima"}),))
+    text = '<tool_call>\n{"name": "weather", "arguments": {"city": "Lima"}}\n</tool_call>'
+    assert conversations.answered(Example((Message("user", "?"), call), "chatml")) == text
     assert conversations.answered(Example((), "text", text="all of it")) == "all of it"
 
 
