@@ -466,7 +466,7 @@ def _few_prompts(asked: int, confidence: float) -> list[Finding]:
     detects = f"only a difference of about {100 * (least or 0):.0f} points or more is likely to be noticed"
     if least is None:
         detects = "the verdict can be 'cannot tell' even if all of them improve"
-    text = f"{asked} prompts are asked before and after: with so few, {detects}"
+    text = f"{count(asked, 'prompt')} {'is' if asked == 1 else 'are'} asked before and after: with so few, {detects}"
     enough = 100 * (least_difference(ENOUGH_PROMPTS, confidence) or 1.0)
     advice = (
         f"ask {ENOUGH_PROMPTS} or more, which detect {enough:.0f} points: hold out more rows (data.validation_split)"
