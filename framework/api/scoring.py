@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import SupportsFloat, TypeVar
@@ -57,7 +58,9 @@ LARGEST_LOG = 700.0
 WITHOUT_REFERENCE = "prompts have no reference and are left out by"
 """The part of a note that is the same for any number of prompts."""
 CONSTANTS = 10
-"""References, the most frequent ones, that are tried as the one answer to all questions."""
+"""References, the most frequent ones, that are tried as the one answer to all questions; so is what is said most."""
+DEALT = "the answers, each given to another question"
+"""Stands for these among the constant answers: they have the form of the answers without what was asked."""
 
 
 def question(prompt: Prompt) -> str:
@@ -240,10 +243,16 @@ def _with_controls(
         for item, other in zip(measure.items, [*known, *bare[len(known) :]], strict=True)
     ]
     references = [answers[number].reference or "" for number in asked]
-    constants = {
-        text: scored(asked, [(text, reference) for reference in references])
-        for text, _ in Counter(references).most_common(CONSTANTS)
-    }
+    texts = [text for text, _ in Counter(references).most_common(CONSTANTS)]
+    constants = {text: scored(asked, [(text, reference) for reference in references]) for text in texts}
+    # If each of them scores the same everywhere, the metric does not look at the reference.
+    if any(len({items[number] for number in asked}) > 1 for items in constants.values()):
+        own = [answers[number].answer for number in asked]
+        (most, times), *_ = Counter(own).most_common(1)
+        if times > 1:
+            constants[most] = scored(asked, [(most, reference) for reference in references])
+        others = random.Random(0).sample(own, len(own))  # noqa: S311 - no secret
+        constants[DEALT] = scored(asked, [*zip(others, references, strict=True)])
     whole = {text: items for text, items in constants.items() if all(items[number] is not None for number in asked)}
     constant = max(whole, key=lambda text: sign * mean(whole[text], measure.weights, exponential=False), default="")
     return dataclasses.replace(

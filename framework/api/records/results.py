@@ -76,11 +76,13 @@ class Measure:
     items, which count as one in a test; empty if all are different. `kind` says what the measure looks at: a measure
     without it is never a gain by itself. `compared`: the items come from a comparison with the base, 0 lost, 0.5 even,
     1 won. Those of the base would all be 0.5, so it has no such measure. `look_share`: if items are asked in stages, a
-    look at them may use this share of the level, so it needs a higher confidence, `this_look`. `item` names one.
+    look at them may use this share of the level, so it needs a higher confidence, `this_look`; `early` says that more
+    items could have been asked. `item` names one.
 
     Of a metric that compares texts with references: `content` has the items with case, punctuation and spaces ignored
-    where that is better, empty if it never is; `constant` is the one answer to all questions that would score best, one
-    of the references, with its `constant_items`; `answers` is how many different answers there are.
+    where that is better, empty if it never is; `constant` is the one answer to all questions that would score best, or
+    stands for the answers given to other questions, with its `constant_items`; `answers` is how many different answers
+    there are.
     """
 
     value: float
@@ -100,6 +102,7 @@ class Measure:
     constant_items: list[float | None] = field(default_factory=list)
     answers: int = 0
     look_share: float = 1.0
+    early: bool = False
     item: str = "prompt"
 
     def this_look(self, confidence: float) -> float:
@@ -306,9 +309,10 @@ class Change:
         content_before: the value before with case, punctuation and spaces ignored; None if that is not known.
         content_after: the same after the training.
         held_back: why a significant gain does not count as one: `form` if there is none once case, punctuation and
-            spaces are ignored, `constant` if it is not significantly more than `constant`; empty otherwise.
+            spaces are ignored, `constant` or `dealt` if it is not significantly more than `constant`; empty otherwise.
         beyond: the difference that is certain beyond the base, its content and the constant answer; None if `low` and
             `high` say it.
+        early: whether it comes from a look after which more items could have been asked.
     """
 
     before: float | None
@@ -337,6 +341,7 @@ class Change:
     content_after: float | None = None
     held_back: str = ""
     beyond: float | None = None
+    early: bool = False
     item: str = "prompt"
 
 

@@ -71,7 +71,7 @@ class Prompts:
         if seen and len(seen.samples) > may_answer:  # a base that was asked when `count` was higher
             return seen
         levels = shares([min(one, may_answer) for one in sizes])
-        result = self._answered(model, prompts[:size], metrics, levels[min(size, may_answer)], seen)
+        result = self._answered(model, prompts[:size], metrics, levels[min(size, may_answer)], may_answer, seen)
         name = data.result.decides
         if name not in result.measures or sizes[-1] <= may_answer:
             return result
@@ -83,7 +83,7 @@ class Prompts:
             by_prompt = {sample.prompt: sample for sample in result.samples}
             samples = [by_prompt[scoring.question(prompt)] for prompt in prompts]
             measure = self._read(name, metric, model, data.prompts[:size], known, samples)
-        measure = replace(measure, look_share=shares(sizes)[size])
+        measure = replace(measure, look_share=shares(sizes)[size], early=size < sizes[-1])
         return replace(result, measures={**result.measures, name: measure})
 
     def _answered(
@@ -92,6 +92,7 @@ class Prompts:
         prompts: Sequence[Prompt],
         metrics: Mapping[str, AnyMetric],
         look_share: float,
+        most: int,
         seen: EvalResult | None,
     ) -> EvalResult:
         """Answer prompts and score the answers, except for those of an earlier look, which are the first."""
@@ -104,7 +105,8 @@ class Prompts:
         answered = scoring.answered(model, prompts, answers, metrics)
         scored = seen.measures if seen else {}
         measures, notes = scoring.measure(_with_stopped(metrics), answered, scored)
-        measures = {name: replace(one, look_share=look_share) for name, one in measures.items()}
+        early = len(prompts) < most
+        measures = {name: replace(one, look_share=look_share, early=early) for name, one in measures.items()}
         earlier = [note for note in seen.notes if scoring.WITHOUT_REFERENCE not in note] if seen else []
         return EvalResult(measures, scoring.samples(answered, measures), [*earlier, *notes])
 
