@@ -119,7 +119,10 @@ def with_reference(prompt: Prompt, number: int) -> Example:
 
 
 def measure(
-    metrics: Mapping[str, AnyMetric], answers: Sequence[Answered], known: Mapping[str, Measure] | None = None
+    metrics: Mapping[str, AnyMetric],
+    answers: Sequence[Answered],
+    known: Mapping[str, Measure] | None = None,
+    passages: frozenset[int] = frozenset(),
 ) -> tuple[dict[str, Measure], list[str]]:
     """Score answers by each metric.
 
@@ -127,6 +130,7 @@ def measure(
         metrics: by name.
         answers: to all questions.
         known: measures of the first of these answers, which are not scored again.
+        passages: `Data.passages`.
 
     Returns:
         The measures by name, with their items in the order of the answers. An item without a score is None; one without
@@ -137,7 +141,7 @@ def measure(
     notes: list[str] = []
     if not answers:
         return measures, notes
-    numbers = clusters(answers)
+    numbers = clusters(answers, passages)
     where = [one.where for one in answers] if any(one.where for one in answers) else []
     for name, metric in metrics.items():
         asked = [
@@ -158,7 +162,7 @@ def measure(
     return measures, [*notes, *_unscored(metrics, answers)]
 
 
-def clusters(answers: Sequence[Answered]) -> list[int]:
+def clusters(answers: Sequence[Answered], passages: frozenset[int] = frozenset()) -> list[int]:
     """Number answers so that those to dependent questions, or of one `format.cluster`, have the same number.
 
     Empty if all are different.
@@ -168,7 +172,7 @@ def clusters(answers: Sequence[Answered]) -> list[int]:
     from framework.util.minhash import join  # noqa: PLC0415 - as above
     from framework.util.prompt_clusters import clusters as by_wording  # noqa: PLC0415 - as above
 
-    numbers = by_wording([one.question for one in answers], [one.reference for one in answers])
+    numbers = by_wording([one.question for one in answers], [one.reference for one in answers], passages)
     # Reversed, so that the first answer of each cluster is the one that stays in the dict.
     first = {one.cluster: number for number, one in reversed([*enumerate(answers)]) if one.cluster}
     pairs = [(first[one.cluster], number) for number, one in enumerate(answers) if one.cluster]

@@ -37,18 +37,20 @@ from framework.api.text import count
 from framework.data import audit, lengths, mask_verification, reward_audit
 from framework.data.audit import StoredRows
 from framework.data.blocks import NOTHING, fill_blocks
-from framework.data.conversations import answered
+from framework.data.conversations import answered, asked
 from framework.data.lengths import Fitted
 from framework.data.reader import PART, Reader
 from framework.data.store import Rows, Store
 from framework.data.trial import no_rows
 from framework.hooks.session import current
-from framework.util import minhash
+from framework.util import minhash, prompt_clusters
 from framework.util.errors import FrameworkError
 from framework.util.hashing import key_of
 from framework.util.power import least_difference
 from framework.util.redact import redact
 
+SAMPLED_QUESTIONS, LONGEST_QUESTION = 1000, 4000
+"""Training rows whose questions are read for passages that they share, and how many characters of each."""
 MEASURED_REFERENCES = 200
 """References that are checked before the training: their length, and whether they are empty."""
 LEAST_JUDGED = 20
@@ -227,8 +229,16 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
         answers[0], answers[1], prompts, result, plan.format, rows.folder, selection, clusters,
         train_groups=train_groups, validation_groups=validation_groups,
         train_prompts=lengths.prompts_of(rows, fitted.numbers) if plan.method.config.samples else (),
+        passages=_passages(rows, fitted.numbers),
     )  # fmt: skip
     return data, part
+
+
+def _passages(rows: Store, trained: NDArray[np.int64]) -> frozenset[int]:
+    """Return what several training rows ask in the same words, by an even sample of them."""
+    some = trained[:: max(1, len(trained) // SAMPLED_QUESTIONS)]
+    texts = (asked(rows.example(int(number))) for number in some if not rows.columns.plain[number])
+    return prompt_clusters.passages(text[:LONGEST_QUESTION] for text in texts)
 
 
 def _check_drawn(rows: Store, numbers: NDArray[np.int64], limit: int, drawn: int) -> None:

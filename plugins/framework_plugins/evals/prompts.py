@@ -71,7 +71,9 @@ class Prompts:
         if seen and len(seen.samples) > may_answer:  # a base that was asked when `count` was higher
             return seen
         levels = shares([min(one, may_answer) for one in sizes])
-        result = self._answered(model, prompts[:size], metrics, levels[min(size, may_answer)], may_answer, seen)
+        result = self._answered(
+            model, prompts[:size], metrics, levels[min(size, may_answer)], may_answer, seen, data.passages
+        )
         name = data.result.decides
         if name not in result.measures or sizes[-1] <= may_answer:
             return result
@@ -82,7 +84,7 @@ class Prompts:
             known = known if known and len(known.items) > may_answer else measure
             by_prompt = {sample.prompt: sample for sample in result.samples}
             samples = [by_prompt[scoring.question(prompt)] for prompt in prompts]
-            measure = self._read(name, metric, model, data.prompts[:size], known, samples)
+            measure = self._read(name, metric, model, data.prompts[:size], known, samples, data.passages)
         measure = replace(measure, look_share=shares(sizes)[size], early=size < sizes[-1])
         return replace(result, measures={**result.measures, name: measure})
 
@@ -94,6 +96,7 @@ class Prompts:
         look_share: float,
         most: int,
         seen: EvalResult | None,
+        passages: frozenset[int],
     ) -> EvalResult:
         """Answer prompts and score the answers, except for those of an earlier look, which are the first."""
         known = {one.prompt: Answer(one.answer, one.tokens, one.stopped) for one in seen.samples} if seen else {}
@@ -104,7 +107,7 @@ class Prompts:
         answers = [known.get(scoring.question(prompt)) or next(new) for prompt in prompts]
         answered = scoring.answered(model, prompts, answers, metrics)
         scored = seen.measures if seen else {}
-        measures, notes = scoring.measure(_with_stopped(metrics), answered, scored)
+        measures, notes = scoring.measure(_with_stopped(metrics), answered, scored, passages)
         early = len(prompts) < most
         measures = {name: replace(one, look_share=look_share, early=early) for name, one in measures.items()}
         earlier = [note for note in seen.notes if scoring.WITHOUT_REFERENCE not in note] if seen else []
@@ -118,6 +121,7 @@ class Prompts:
         prompts: Sequence[Prompt],
         known: Measure,
         samples: Sequence[Sample],
+        passages: frozenset[int],
     ) -> Measure:
         """Measure more prompts than were answered: their references are read, and what that leaves open is generated.
 
@@ -128,6 +132,7 @@ class Prompts:
             prompts: all that are asked.
             known: the measure of the first of them.
             samples: those that were answered.
+            passages: of the training rows.
         """
         assert isinstance(metric, EarlyMetric)  # noqa: S101 - as above
         checked, more = prompts[: min(CHECKED, len(samples))], prompts[len(known.items) :]
@@ -146,7 +151,7 @@ class Prompts:
             Answered(scoring.question(one), text, one.reference, 0, stopped=True, where=one.where, cluster=one.cluster)
             for one, text in zip(prompts, answers, strict=True)
         ]
-        measures, _ = scoring.measure({name: metric}, asked, {name: known})
+        measures, _ = scoring.measure({name: metric}, asked, {name: known}, passages)
         new = {text.strip() for text in answers[len(known.items) :]}
         others = [text for text in new if not any(one.answer.strip().startswith(text) for one in samples)]
         return replace(measures[name], answers=known.answers + len(others))
