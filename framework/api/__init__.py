@@ -31,6 +31,7 @@ from framework.api.audit import (
 )
 from framework.api.auto_class import auto_class, published_class
 from framework.api.conversations import (
+    BEGIN_CALL,
     split_thought,
     without_thought,
 )
@@ -251,6 +252,7 @@ if TYPE_CHECKING:
     from framework.util.text_features import WORD, as_read, common_features, features, similarities
 
 __all__ = [
+    "BEGIN_CALL",
     "CHECKPOINT",
     "CODE_OF",
     "EVAL_LOSS",

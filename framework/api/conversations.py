@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from framework.api.records import Example, Message
+from framework.api.records import Example, Message, ToolCall
 from framework.api.schema import Thoughts
 from framework.util.errors import FrameworkError
 
 __all__ = [
+    "BEGIN_CALL",
     "BEGIN_THOUGHT",
     "END_THOUGHT",
+    "call_text",
     "check_answered",
     "conversation",
     "for_each_answer",
@@ -26,6 +29,7 @@ SKIP = "; remove the extra turns, or set data.on_bad_row=skip to leave such rows
 ANSWER = ", answer "
 """The text between the name of a conversation and the number of its answer."""
 BEGIN_THOUGHT, END_THOUGHT = "<think>", "</think>"
+BEGIN_CALL, END_CALL = "<tool_call>", "</tool_call>"
 _TAGGED = re.compile(rf"\s*{BEGIN_THOUGHT}(.*?){END_THOUGHT}\s*", re.DOTALL)
 
 
@@ -50,6 +54,12 @@ def check_answered(example: Example) -> None:
 def is_prompt(example: Example) -> bool:
     """Whether a conversation ends without an answer: it is written as inference is given it, and nothing is learned."""
     return bool(example.messages) and example.messages[-1].role != "assistant"
+
+
+def call_text(calls: Iterable[ToolCall]) -> str:
+    """Write calls as most models do: each as JSON between `<tool_call>` and `</tool_call>`."""
+    plain = (json.dumps({"name": call.name, "arguments": dict(call.arguments)}, ensure_ascii=False) for call in calls)
+    return "\n".join(f"{BEGIN_CALL}\n{text}\n{END_CALL}" for text in plain)
 
 
 # Templates of reasoning models drop the thoughts of earlier answers once turns follow (decision 0082).

@@ -32,6 +32,8 @@ class Data:
     measured gives of the validation rows, for evaluators that would ask about them again; empty if it was not asked.
     `trial` says that the run is a trial of a sweep: all trials are asked as many prompts, since they are compared.
     `train_prompts` are what the rows of `train_groups` ask, in their order, for a method that samples answers.
+    `passages` are hashes of what several training rows ask in the same words, instructions: prompts that share no more
+    than these are independent.
     """
 
     train: Sequence[TokenRow]
@@ -48,6 +50,7 @@ class Data:
     validation_groups: Sequence[TokenGroup] = ()
     trial: bool = False
     train_prompts: Sequence[Prompt] = ()
+    passages: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         # Without groups of their own the rows are the groups.

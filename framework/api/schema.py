@@ -653,6 +653,11 @@ class MetricConfig:
         del references
         return ""
 
+    def applies(self, references: Sequence[str]) -> bool:
+        """Whether there is something for it in these references; the run leaves it out if not."""
+        del references
+        return True
+
 
 @dataclass
 class RewardConfig(MetricConfig):

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import SupportsFloat, TypeVar
 
+from framework.api.conversations import call_text
 from framework.api.protocols import AnswerMetric, AnyMetric, EarlyMetric, MetricWithKind, MetricWithUnit, Model
 from framework.api.records import (
     Answer,
@@ -56,7 +58,9 @@ LARGEST_LOG = 700.0
 WITHOUT_REFERENCE = "prompts have no reference and are left out by"
 """The part of a note that is the same for any number of prompts."""
 CONSTANTS = 10
-"""References, the most frequent ones, that are tried as the one answer to all questions."""
+"""References, the most frequent ones, that are tried as the one answer to all questions; so is what is said most."""
+DEALT = "the answers, each given to another question"
+"""Stands for these among the constant answers: they have the form of the answers without what was asked."""
 
 
 def question(prompt: Prompt) -> str:
@@ -75,7 +79,7 @@ def answered(
     return [
         Answered(
             question(prompt),
-            answer.text,
+            call_text(answer.calls) or answer.text,
             prompt.reference,
             answer.tokens,
             answer.stopped,
@@ -107,7 +111,10 @@ def references(model: Model, prompts: Sequence[Prompt]) -> dict[int, tuple[Token
 def with_reference(prompt: Prompt, number: int) -> Example:
     """Return the conversation in which the reference is the answer, and the one turn that is learned."""
     turns = [dataclasses.replace(turn, learned=False) if turn.role == "assistant" else turn for turn in prompt.messages]
-    reference = Message("assistant", prompt.reference or "")
+    text, calls = prompt.reference or "", call_text(prompt.calls)
+    reference = Message("assistant", text)
+    if calls and text.endswith(calls):  # the template writes them in its own way
+        reference = Message("assistant", text.removesuffix(calls).rstrip(), prompt.calls)
     return Example((*turns, reference), "reference", f"reference {number + 1}", prompt.tools)
 
 
@@ -116,6 +123,7 @@ def measure(
     answers: Sequence[Answered],
     known: Mapping[str, Measure] | None = None,
     more: Iterable[str | None] = (),
+    passages: frozenset[int] = frozenset(),
 ) -> tuple[dict[str, Measure], list[str]]:
     """Score answers by each metric.
 
@@ -124,6 +132,7 @@ def measure(
         answers: to all questions.
         known: measures of the first of these answers, which are not scored again.
         more: references of questions that may be asked later: an answer that names several references says none.
+        passages: `Data.passages`.
 
     Returns:
         The measures by name, with their items in the order of the answers. An item without a score is None; one without
@@ -134,7 +143,7 @@ def measure(
     notes: list[str] = []
     if not answers:
         return measures, notes
-    numbers = clusters(answers)
+    numbers = clusters(answers, passages)
     reader = Reader(text for text in (*more, *(one.reference for one in answers)) if text is not None)
     where = [one.where for one in answers] if any(one.where for one in answers) else []
     for name, metric in metrics.items():
@@ -156,7 +165,7 @@ def measure(
     return measures, [*notes, *_unscored(metrics, answers)]
 
 
-def clusters(answers: Sequence[Answered]) -> list[int]:
+def clusters(answers: Sequence[Answered], passages: frozenset[int] = frozenset()) -> list[int]:
     """Number answers so that those to dependent questions, or of one `format.cluster`, have the same number.
 
     Empty if all are different.
@@ -166,7 +175,7 @@ def clusters(answers: Sequence[Answered]) -> list[int]:
     from framework.util.minhash import join  # noqa: PLC0415 - as above
     from framework.util.prompt_clusters import clusters as by_wording  # noqa: PLC0415 - as above
 
-    numbers = by_wording([one.question for one in answers], [one.reference for one in answers])
+    numbers = by_wording([one.question for one in answers], [one.reference for one in answers], passages)
     # Reversed, so that the first answer of each cluster is the one that stays in the dict.
     first = {one.cluster: number for number, one in reversed([*enumerate(answers)]) if one.cluster}
     pairs = [(first[one.cluster], number) for number, one in enumerate(answers) if one.cluster]
@@ -247,10 +256,16 @@ def _with_controls(
         for item, other in zip(measure.items, [*known, *bare[len(known) :]], strict=True)
     ]
     references = [answers[number].reference or "" for number in asked]
-    constants = {
-        text: scored(asked, [(text, reference) for reference in references])
-        for text, _ in Counter(references).most_common(CONSTANTS)
-    }
+    texts = [text for text, _ in Counter(references).most_common(CONSTANTS)]
+    constants = {text: scored(asked, [(text, reference) for reference in references]) for text in texts}
+    # If each of them scores the same everywhere, the metric does not look at the reference.
+    if any(len({items[number] for number in asked}) > 1 for items in constants.values()):
+        own = [answers[number].answer for number in asked]
+        (most, times), *_ = Counter(own).most_common(1)
+        if times > 1:
+            constants[most] = scored(asked, [(most, reference) for reference in references])
+        others = random.Random(0).sample(own, len(own))  # noqa: S311 - no secret
+        constants[DEALT] = scored(asked, [*zip(others, references, strict=True)])
     whole = {text: items for text, items in constants.items() if all(items[number] is not None for number in asked)}
     constant = max(whole, key=lambda text: sign * mean(whole[text], measure.weights, exponential=False), default="")
     return dataclasses.replace(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from framework.api.conversations import is_prompt
+from framework.api.conversations import call_text, is_prompt
 from framework.api.records import Example, Message, ToolCall
 from framework.api.records.rows import SEPARATOR
 
@@ -24,17 +24,16 @@ def answered(example: Example) -> str:
         return example.text
     if is_prompt(example):
         return ""
-    last = example.messages[-1]
-    return last.content or _called(last)
+    return _said(example.messages[-1])
 
 
-def _called(turn: Message) -> str:
-    return " ".join(f"{call.name}({json.dumps(dict(call.arguments))})" for call in turn.tool_calls)
+def _said(turn: Message) -> str:
+    return turn.content or call_text(turn.tool_calls)
 
 
 def rejected(example: Example) -> str:
     """Return what was not preferred, the last turn of it; an empty one is a space."""
-    return (example.rejected[-1].content or _called(example.rejected[-1]) or " ") if example.rejected else ""
+    return (_said(example.rejected[-1]) or " ") if example.rejected else ""
 
 
 def facts(example: Example) -> str:
@@ -46,7 +45,7 @@ def earlier(example: Example) -> str:
     """Return the answers before the last that are learned, as one text; an empty one is a space."""
     turns = [turn for turn in example.messages[:-1] if turn.role == "assistant" and turn.learned]
     turns = [] if is_prompt(example) else turns
-    return SEPARATOR.join(turn.content or _called(turn) or " " for turn in turns)
+    return SEPARATOR.join(_said(turn) or " " for turn in turns)
 
 
 def around(example: Example) -> str:

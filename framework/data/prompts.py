@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from framework.api.conversations import is_prompt
+from framework.api.conversations import call_text, is_prompt
 from framework.api.protocols import Formatter
 from framework.api.records import Example, Message, Prompt, RawData, Row
 from framework.api.selection import Selection
@@ -135,13 +135,14 @@ class PromptReader:
         example = stripped(example) if self.settings.strip else example
         answered = bool(example.messages) and example.messages[-1].role == "assistant"
         turns = example.messages[:-1] if answered else example.messages
-        reference = (example.messages[-1].content if answered else "") or _named(fields)
+        reference = (_reference(example.messages[-1]) if answered else "") or _named(fields)
         if not turns or turns[-1].role not in {"user", "tool"} or not turns[-1].content.strip():
             raise FrameworkError(
                 "it asks nothing: the last turn before the answer has to be the user's, with some text"
             )
         check_turns(dataclasses.replace(example, messages=(*turns, Message("assistant", reference))))
-        return Prompt(turns, reference or None, example.tools, row.where, cluster)
+        calls = example.messages[-1].tool_calls if answered else ()
+        return Prompt(turns, reference or None, example.tools, row.where, cluster, calls=calls)
 
     def _example(self, fields: Mapping[str, Any]) -> Example:
         """Read a row by the first format that it fits, as it is or with an answer; the last says what is wrong."""
@@ -207,6 +208,12 @@ def _named(fields: Mapping[str, Any]) -> str:
     return named or ""
 
 
+def _reference(answer: Message) -> str:
+    """Return what an answer says, and then what it calls; empty if nothing can be seen of it."""
+    text = "\n".join(part for part in (answer.content, call_text(answer.tool_calls)) if part)
+    return text if text.strip() else ""
+
+
 def _as_turns(example: Example) -> Example:
     """Let plain text be the user's turn."""
     if example.text is None:
@@ -215,9 +222,10 @@ def _as_turns(example: Example) -> Example:
 
 
 def to_prompt(example: Example) -> Prompt:
-    """Ask what is before the last answer. That answer is the reference, unless its label calls it unwanted."""
+    """Ask what is before the last answer. That answer is the reference, unless it is empty or its label unwanted."""
     known = example.tools, example.where, example.cluster, example.facts, example.columns
     if is_prompt(example):
         return Prompt(example.messages, None, *known)
-    reference = None if example.facts.get("desirable") == 0 else example.messages[-1].content
-    return Prompt(example.messages[:-1], reference, *known)
+    *turns, answer = example.messages
+    reference = None if example.facts.get("desirable") == 0 else _reference(answer) or None
+    return Prompt(tuple(turns), reference, *known, answer.tool_calls)

@@ -33,22 +33,26 @@ from framework.api.records import (
 from framework.api.schema import Affects, ProofMode, Role, Stage
 from framework.api.scoring import with_reference
 from framework.api.selection import Selection
+from framework.api.text import count
 from framework.data import audit, lengths, mask_verification, reward_audit
 from framework.data.audit import StoredRows
 from framework.data.blocks import NOTHING, fill_blocks
+from framework.data.conversations import answered, asked
 from framework.data.lengths import Fitted
 from framework.data.reader import PART, Reader
 from framework.data.store import Rows, Store
 from framework.data.trial import no_rows
 from framework.hooks.session import current
-from framework.util import minhash
+from framework.util import minhash, prompt_clusters
 from framework.util.errors import FrameworkError
 from framework.util.hashing import key_of
 from framework.util.power import least_difference
 from framework.util.redact import redact
 
+SAMPLED_QUESTIONS, LONGEST_QUESTION = 1000, 4000
+"""Training rows whose questions are read for passages that they share, and how many characters of each."""
 MEASURED_REFERENCES = 200
-"""References whose length is measured before the training."""
+"""References that are checked before the training: their length, and whether they are empty."""
 LEAST_JUDGED = 20
 """Held-out rows that are enough to judge by; with twice as many, half of them choose and half judge."""
 ENOUGH_PROMPTS = 60
@@ -202,6 +206,7 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
             *_stopped_text(rows),
             *_normalized(rows),
             *_unread_ratings(rows),
+            *_empty_references(rows, prompts.numbers),
         ],
         view=view,
         cached=cached,
@@ -224,8 +229,16 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
         answers[0], answers[1], prompts, result, plan.format, rows.folder, selection, clusters,
         train_groups=train_groups, validation_groups=validation_groups,
         train_prompts=lengths.prompts_of(rows, fitted.numbers) if plan.method.config.samples else (),
+        passages=_passages(rows, fitted.numbers),
     )  # fmt: skip
     return data, part
+
+
+def _passages(rows: Store, trained: NDArray[np.int64]) -> frozenset[int]:
+    """Return what several training rows ask in the same words, by an even sample of them."""
+    some = trained[:: max(1, len(trained) // SAMPLED_QUESTIONS)]
+    texts = (asked(rows.example(int(number))) for number in some if not rows.columns.plain[number])
+    return prompt_clusters.passages(text[:LONGEST_QUESTION] for text in texts)
 
 
 def _check_drawn(rows: Store, numbers: NDArray[np.int64], limit: int, drawn: int) -> None:
@@ -316,6 +329,20 @@ def _unread_ratings(rows: Store) -> list[Finding]:
             )
             findings.append(Finding("unread_rating", Severity.warning, sum(counts.values()), text, advice, []))
     return findings
+
+
+def _empty_references(rows: Store, asked: NDArray[np.int64]) -> list[Finding]:
+    """Warn of prompts whose answer in the data is empty: no metric compares with it."""
+    checked = asked[~rows.columns.asks[asked]][:MEASURED_REFERENCES]
+    empty = [rows.where(int(number)) for number in checked if not answered(rows.example(int(number))).strip()]
+    if not empty:
+        return []
+    text = (
+        f"{len(empty)} of {count(len(checked), 'prompt')} {'has' if len(empty) == 1 else 'have'} an empty answer in "
+        "the data: metrics that compare with a reference leave them out"
+    )
+    advice = "write the right answers, or leave these rows out"
+    return [Finding("empty_references", Severity.warning, len(empty), text, advice, empty[:5])]
 
 
 def _mixed(rows: Store, numbers: NDArray[np.int64]) -> list[MixedIn]:
@@ -449,7 +476,7 @@ def _few_prompts(asked: int, confidence: float) -> list[Finding]:
     detects = f"only a difference of about {100 * (least or 0):.0f} points or more is likely to be noticed"
     if least is None:
         detects = "the verdict can be 'cannot tell' even if all of them improve"
-    text = f"{asked} prompts are asked before and after: with so few, {detects}"
+    text = f"{count(asked, 'prompt')} {'is' if asked == 1 else 'are'} asked before and after: with so few, {detects}"
     enough = 100 * (least_difference(ENOUGH_PROMPTS, confidence) or 1.0)
     advice = (
         f"ask {ENOUGH_PROMPTS} or more, which detect {enough:.0f} points: hold out more rows (data.validation_split)"

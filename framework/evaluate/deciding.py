@@ -14,14 +14,29 @@ from framework.api.scoring import kind_of
 
 def with_deciding(
     data: Data, judging: Judging, metrics: Mapping[str, AnyMetric], evaluators: Mapping[str, Evaluator]
-) -> Data:
-    """Return the data with the metric that decides, by the references of the prompts that will be asked."""
+) -> tuple[Data, dict[str, AnyMetric]]:
+    """Return the data with the metric that decides, by the references of the prompts that will be asked.
+
+    And the metrics without those that find nothing in these references, unless no other compares with them.
+    """
     asking = [each for each in evaluators.values() if isinstance(each, AsksPrompts)]
     own = [prompt for each in asking for prompt in each.own_prompts(data.format)]
     prompts = own or data.prompts if asking else []
     references = [prompt.reference for prompt in prompts if prompt.reference is not None]
+    metrics = applying(judging, metrics, references)
     name, why = deciding(judging, metrics, references)
-    return dataclasses.replace(data, result=dataclasses.replace(data.result, decides=name, decides_why=why))
+    return dataclasses.replace(data, result=dataclasses.replace(data.result, decides=name, decides_why=why)), metrics
+
+
+def applying(judging: Judging, metrics: Mapping[str, AnyMetric], references: Sequence[str]) -> dict[str, AnyMetric]:
+    """Return the metrics that find something to compare in the references: all of them if no metric does."""
+    idle = {
+        name
+        for name, choice in judging.metrics.items()
+        if name != judging.primary and name in metrics and not choice.config.applies(references)
+    }
+    rest = {name: metric for name, metric in metrics.items() if name not in idle}
+    return rest if any(metric.needs_reference for metric in rest.values()) else dict(metrics)
 
 
 def deciding(judging: Judging, metrics: Mapping[str, AnyMetric], references: Sequence[str]) -> tuple[str, str]:
@@ -42,5 +57,8 @@ def deciding(judging: Judging, metrics: Mapping[str, AnyMetric], references: Seq
     if not name:
         first = contents[0]
         return first, f"the first of {', '.join(contents)}, but none suits: {reasons[first]}. Add another metric"
-    passed_over = [f"not {other}, since {reasons[other]}" for other in contents[: contents.index(name)]]
+    earlier: dict[str, list[str]] = {}
+    for other in contents[: contents.index(name)]:
+        earlier.setdefault(reasons[other], []).append(other)
+    passed_over = [f"not {' or '.join(names)}, since {reason}" for reason, names in earlier.items()]
     return name, "; ".join(passed_over) or "the first metric that compares answers with references"

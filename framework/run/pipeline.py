@@ -183,7 +183,7 @@ def _run_stages(
             if isinstance(exporter, CheckedExporter):  # before hours of training
                 with Guard(f"exporter={exporter_name}"):
                     exporter.check(model, plan)
-        data = with_deciding(load_data(plan, model), plan.judging, metrics, evaluators)
+        data, metrics = with_deciding(load_data(plan, model), plan.judging, metrics, evaluators)
         if Stage.train in plan.stages:
             if not plan.method.config.samples:
                 check_answers(plan.method.component.name, plan.trainer.component.name, data)

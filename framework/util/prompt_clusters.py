@@ -2,8 +2,9 @@
 
     clusters(["…a document… Who wrote it?", "…a document… When?", "What is the capital of Peru?"], [None, None, "Lima"])
 
-A text that nearly all prompts share is a template and makes no cluster. A text that only some of them share, however
-many these are, is a document that they ask about. Prompts that are worded or spelled differently ask the same only if
+A text that nearly all prompts share is a template and makes no cluster, nor does a passage that training rows share:
+that is an instruction. Any other text that only some prompts share, however many these are, is a document that they ask
+about. Prompts that are worded or spelled differently ask the same only if
 they have the same right answer, so rewordings and misspellings need one reference.
 """
 
@@ -11,8 +12,9 @@ from __future__ import annotations
 
 import functools
 import re
+import zlib
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -27,6 +29,8 @@ OPENING_WORDS = 5
 """Least number of words in a first turn that makes prompts one conversation; fewer are a greeting."""
 MISSPELLED, SAME_LETTERS = 0.4, 0.8
 """Largest share of words with typing errors, and the least share of letters that such a word keeps."""
+PASSAGE = 8
+"""Words of a passage that two training rows share, so that it is an instruction and no turn of phrase."""
 NAMES_TO_FORMS = 0.5
 """Least number of names per wording: prompts with many wordings and few names are not about the names."""
 _TURN = re.compile(r"(?:^|\n)(?=(?:system|user|assistant|tool): )")
@@ -34,12 +38,47 @@ _SYSTEM = "system: "
 _SENTENCE_END = re.compile(r"[.!?:;\n]")
 
 
-def clusters(questions: Sequence[str], references: Sequence[str | None]) -> Groups:
-    """Number prompts so that dependent ones have the same number, that of the first of them."""
+def clusters(
+    questions: Sequence[str], references: Sequence[str | None], shared: frozenset[int] = frozenset()
+) -> Groups:
+    """Number prompts so that dependent ones have the same number, that of the first of them.
+
+    Args:
+        questions: the prompts.
+        references: their right answers, None if one is not known.
+        shared: the `passages` of the training rows.
+    """
+    questions = [_without(question, shared) for question in questions] if shared else questions
     labels = _one_text(questions)
     answers = ["" if reference is None else " ".join(reference.casefold().split()) for reference in references]
     links = [*_conversations(questions), *_misspelled(questions, answers), *_reworded(questions, answers)]
     return join(labels, *np.array(links).T) if links else labels
+
+
+def passages(texts: Iterable[str]) -> frozenset[int]:
+    """Return a hash of each passage that two of the texts have."""
+    times: Counter[int] = Counter()
+    for text in texts:
+        times.update({*_hashes(WORD.findall(text.casefold()))})
+    return frozenset(passage for passage, number in times.items() if number > 1)
+
+
+def _hashes(words: Sequence[str]) -> list[int]:
+    return [zlib.crc32(" ".join(words[start : start + PASSAGE]).encode()) for start in range(len(words) - PASSAGE + 1)]
+
+
+def _without(question: str, shared: frozenset[int]) -> str:
+    """Return a prompt without the passages; as it is if it has no other word."""
+    words = [*WORD.finditer(question)]
+    found = [place for place, each in enumerate(_hashes([word[0].casefold() for word in words])) if each in shared]
+    covered = {place + step for place in found for step in range(PASSAGE)}
+    if not covered or len(covered) == len(words):
+        return question
+    rest, end = "", 0
+    for place, word in enumerate(words):
+        if place in covered:
+            rest, end = rest + question[end : word.start()], word.end()
+    return rest + question[end:]
 
 
 def have_one_template(questions: Sequence[str]) -> bool:

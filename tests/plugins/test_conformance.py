@@ -153,6 +153,16 @@ class TestJsonFields(MetricSuite):
     )
 
 
+class TestToolCalls(MetricSuite):
+    option = "tool_calls"
+    answers = (
+        ('{"name": "add", "arguments": {"b": 2, "a": 1}}', '{"name": "add", "arguments": {"a": 1, "b": 2}}', 1.0),
+        ("I add them.", '{"name": "add", "arguments": {"a": 1, "b": 2}}', 0.0),
+        ("", '{"name": "add", "arguments": {}}', 0.0),
+        ("Lima", "Lima", 1.0),
+    )
+
+
 class TestJsonValid(MetricSuite):
     option = "json_valid"
     answers = (('{"a": [1]}', None, 1.0), (" 3 ", None, 1.0), ("```json\n{}\n```", None, 0.0), ("", None, 0.0))

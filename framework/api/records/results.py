@@ -76,12 +76,13 @@ class Measure:
     items, which count as one in a test; empty if all are different. `kind` says what the measure looks at: a measure
     without it is never a gain by itself. `compared`: the items come from a comparison with the base, 0 lost, 0.5 even,
     1 won. Those of the base would all be 0.5, so it has no such measure. `look_share`: if items are asked in stages, a
-    look at them may use this share of the level, so it needs a higher confidence, `this_look`. `item` names one.
+    look at them may use this share of the level, so it needs a higher confidence, `this_look`; `early` says that more
+    items could have been asked. `item` names one.
 
     Of a metric that compares texts with references: `content` has the items if only the content of an answer counts:
     its sentence, case, Markdown, units and prefixes are ignored if that is better; empty if it never is; `constant` is
-    the one answer to all questions that would score best, one of the references, with its `constant_items`; `answers`
-    is how many different answers there are.
+    the one answer to all questions that would score best, or stands for the answers given to other questions, with its
+    `constant_items`; `answers` is how many different answers there are.
     """
 
     value: float
@@ -101,6 +102,7 @@ class Measure:
     constant_items: list[float | None] = field(default_factory=list)
     answers: int = 0
     look_share: float = 1.0
+    early: bool = False
     item: str = "prompt"
 
     def this_look(self, confidence: float) -> float:
@@ -310,9 +312,10 @@ class Change:
         content_low: the lower bound of the difference of both; None if there is no interval.
         content_high: the upper bound.
         held_back: why the outcome is not that of `before` and `after`: `form` if it is that of the content, `constant`
-            if a significant gain is not significantly more than `constant`; empty otherwise.
+            or `dealt` if a significant gain is not significantly more than `constant`; empty otherwise.
         beyond: the difference that is certain beyond the base, its content and the constant answer; None if `low` and
             `high` say it.
+        early: whether it comes from a look after which more items could have been asked.
     """
 
     before: float | None
@@ -343,6 +346,7 @@ class Change:
     content_high: float | None = None
     held_back: str = ""
     beyond: float | None = None
+    early: bool = False
     item: str = "prompt"
 
 

@@ -216,7 +216,7 @@ class Prompt:
     """A question for the evaluation and, if it is known, the expected answer.
 
     `where` is the place of its row, `cluster` what it belongs to, `facts` and `columns` are those of the
-    row, as in `Example`.
+    row, as in `Example`. `calls` are those of the expected answer, which `reference` has as text.
     """
 
     messages: tuple[Message, ...]
@@ -226,16 +226,21 @@ class Prompt:
     cluster: str = ""
     facts: Mapping[str, float] = field(default_factory=dict)
     columns: Mapping[str, Any] = field(default_factory=dict)
+    calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A model's answer; `stopped` says whether it ended by itself, `ids` are its tokens without the stop token."""
+    """A model's answer; `stopped` says whether it ended by itself, `ids` are its tokens without the stop token.
+
+    `calls` are the calls of tools that a parser of the model's own format reads in it.
+    """
 
     text: str
     tokens: int
     stopped: bool
     ids: tuple[int, ...] = ()
+    calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -301,7 +301,11 @@ def outcome_text(change: Change) -> str:
     if change.held_back and change.outcome is Outcome.worse:
         return "worse in content"
     if change.held_back:
-        return {"form": "better in form only", "constant": "no better than one answer to everything"}[change.held_back]
+        return {
+            "form": "better in form only",
+            "constant": "no better than one answer to everything",
+            "dealt": "no better than its answers to other prompts",
+        }[change.held_back]
     return change.outcome.value if change.outcome else ""
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from framework.api.plan import VS_RANDOM, WINS
 from framework.api.records import Aspect, Change, EvalResult, Measure, MeasureKind, Outcome
 from framework.api.schema import VerdictConfig
-from framework.api.scoring import mean
+from framework.api.scoring import DEALT, mean
 from framework.util.power import POWER, least_difference
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def change_of(
         return plain
     plain = replace(
         plain, pairs=len(pairs.before), missing=pairs.missing, not_finite=pairs.not_finite, leaked=pairs.leaked,
-        candidates=candidates,
+        candidates=candidates, early=known.early,
     )  # fmt: skip
     if not pairs.before:
         return replace(plain, outcome=Outcome.unknown if pairs.leaked else None)
@@ -225,8 +225,9 @@ def _controlled(
         if is_worse:
             return replace(change, outcome=Outcome.worse, held_back="form")
     if len(after.constant_items) == size:
-        controls["constant"] = against(after.constant_items, after.items)
-        constant = controls["constant"].before
+        name = "dealt" if after.constant == DEALT else "constant"
+        controls[name] = against(after.constant_items, after.items)
+        constant = controls[name].before
         change = replace(change, constant=constant, constant_answer=after.constant, answers=after.answers)
     if change.outcome is not Outcome.better:
         return change

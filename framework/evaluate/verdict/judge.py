@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from framework.api.plan import EVAL_LOSS
+from framework.api.plan import EVAL_LOSS, VS_RANDOM, WINS
 from framework.api.records import Aspect, Change, Concern, MeasureKind, Outcome, Tone, Verdict
 from framework.api.schema import VerdictConfig
+from framework.api.scoring import DEALT
 from framework.api.text import count, difference, is_share, number, visible
 from framework.evaluate.verdict.compare import at_worst
 
@@ -196,7 +197,7 @@ def _losses(
 def _lost(name: str, change: Change) -> str:
     """Say how a measure got worse; one that is worse in content may itself have risen."""
     if not change.held_back:
-        return _moved(name, change)
+        return _shift(name, change)
     before, after = (number(value, name, change.unit) for value in (change.content_before, change.content_after))
     return f"{name} {_went(change)} from {before} to {after} if only the content of an answer counts"
 
@@ -291,6 +292,8 @@ def _compared(name: str, change: Change, asked: str, sure: str, start: str) -> S
     if change.outcome in {Outcome.better, Outcome.worse}:
         form = " (form, not content)" if change.kind is not MeasureKind.content else ""
         text = f"{of_all}, by at least {_points(abs(least if least > 0 else most), change, name)} ({sure})"
+        if change.early:
+            text, moved = _shift(name, change, sure), _shift(name, change)
         if change.outcome is Outcome.better:
             return Said(f"Better{form}", f"yes{form}. {text}", Tone.good, moved)
         return Said(f"Worse{form}", f"no, it got worse{form}. {text}", Tone.lost, moved)
@@ -300,6 +303,12 @@ def _compared(name: str, change: Change, asked: str, sure: str, start: str) -> S
     between = _between(least, most, change, name, sure)
     if at_best(change):
         right = f"{start} answers {asked} right already"
+        if change.before == change.after == change.constant:
+            text = (
+                f"{name} is {number(change.after, name, change.unit)} for each of {asked} before and after, and for "
+                "one answer to all of them: it shows no difference between answers"
+            )
+            return Said("No gain can be seen", f"cannot be seen. {text}", short=text)
         if change.before != change.after and not loss_ruled_out:
             return Said("Lost, or chance", f"lost, or chance. {of_all}; {lost_at_most}", Tone.flagged, (
                 f"{moved}; {lost_at_most}"
@@ -343,14 +352,13 @@ def _compared(name: str, change: Change, asked: str, sure: str, start: str) -> S
 
 def _held_back(change: Change, moved: str, of_all: str, name: str, sure: str) -> Said:
     """Say why a difference is not a gain, or why it is a loss."""
-    constant = (
-        f'the same answer to all prompts, "{_quoted(change.constant_answer)}", scores '
-        f"{number(change.constant, name, change.unit)}"
-    )
-    if change.held_back == "constant":
-        return Said("No better than one answer to everything", f"not shown. {of_all}, but {constant}", Tone.flagged, (
-            f"{moved}, but {constant}"
-        ))  # fmt: skip
+    scores = number(change.constant, name, change.unit)
+    constant = f'the same answer to all prompts, "{_quoted(change.constant_answer)}", scores {scores}'
+    if change.held_back in {"constant", "dealt"}:
+        head = "No better than one answer to everything"
+        if change.held_back == "dealt":
+            head, constant = "No better than answers to other prompts", f"its answers to other prompts score {scores}"
+        return Said(head, f"not shown. {of_all}, but {constant}", Tone.flagged, f"{moved}, but {constant}")
     before, after = (number(value, name, change.unit) for value in (change.content_before, change.content_after))
     if change.outcome is Outcome.worse:
         lost = "the answers lost content" + (" and gained only form" if _rose(change) else "")
@@ -403,10 +411,30 @@ def _moved(name: str, change: Change, asked: str = "") -> str:
     """Say how a measure changed: `exact_match rose from 0% to 93% on 60 prompts`."""
     before, after = (number(value, name, change.unit) for value in (change.before, change.after))
     of_all = f" on {asked}" if asked else ""
+    if name.endswith(WINS):  # of which there is none before
+        judge_name = name.removesuffix(WINS)
+        return f"{judge_name} prefers {after} of the trained model's answers{of_all} to the base's (even: 50%)"
+    if name.endswith(VS_RANDOM):
+        metric = name.removesuffix(VS_RANDOM)
+        return f"{metric} is {after} if the reward chooses the answers, and {before} if chance does{of_all}"
     if before == after:
         return f"{name} is {after}{of_all}, before and after"
     verb = "rose" if (change.after or 0.0) > (change.before or 0.0) else "fell"
     return f"{name} {verb} from {before} to {after}{of_all}"
+
+
+def _shift(name: str, change: Change, sure: str = "") -> str:
+    """Say how a measure changed significantly: by its interval first if it is from an early look, as it is biased."""
+    least, most = sorted(map(abs, _sides(change)))
+    if not change.early or not math.isfinite(most):
+        return _moved(name, change)
+    before, after = (number(value, name, change.unit) for value in (change.before, change.after))
+    verb = "rose" if (change.after or 0.0) > (change.before or 0.0) else "fell"
+    amount = f"by {_points(least, change, name).split()[0]} to {_points(most, change, name)}"
+    return (
+        f"{name} {verb} {amount}{f' ({sure})' if sure else ''}; {before} to {after} is the estimate of an early look "
+        f"at {count(change.pairs, change.item)}"
+    )
 
 
 def _between(least: float, most: float, change: Change, name: str, sure: str) -> str:
@@ -517,7 +545,10 @@ def _details(
         beyond = (
             f"; the gain over it is at least {_points(abs(change.beyond), change, primary)}" if change.beyond else ""
         )
-        yield f'the best answer that is the same for all prompts, "{answer}", scores {scores}{gives}{beyond}'
+        best = f'the best answer that is the same for all prompts, "{answer}", scores'
+        if change.constant_answer == DEALT:
+            best = "each answer, given to another prompt, scores"
+        yield f"{best} {scores}{gives}{beyond}"
     if template and change.outcome in {Outcome.better, Outcome.worse}:
         yield "all prompts follow one template: this holds only for prompts of this template"
     base = change.before if change.content_before is None else change.content_before

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from framework.api import Example
+from framework.api import BEGIN_CALL, Example
 from framework.api.training import SEPARATOR
 from framework_plugins.audit.finding_draft import Numbers
 from framework_plugins.audit.patterns import JoinedTexts, Pattern
@@ -24,8 +24,6 @@ WORD_LENGTH = 24
 ONE_WORD = re.compile(
     r"[^\s{\[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff][^\s\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]*|\S{1,2}"
 )
-CALL = re.compile(r"[\w.:-]+\(\{")
-"""A call of a tool that stands for an answer: `weather({"city": …})`."""
 BLANK = re.compile(
     r"[\s\u00ad\u034f\u061c\u115f\u1160\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0]*"
 )
@@ -115,7 +113,7 @@ def json_kind(answer: str) -> int:
     """Tell what kind of JSON an answer is; mere numbers and words are not meant, nor are calls."""
     text = answer.lstrip()
     if not text.startswith(("{", "[")):
-        return BROKEN if '{"' in text and not CALL.match(text) else NO_JSON
+        return BROKEN if '{"' in text and BEGIN_CALL not in text else NO_JSON
     try:
         json.loads(text)
     except (ValueError, RecursionError):
@@ -125,7 +123,7 @@ def json_kind(answer: str) -> int:
 
 def is_word(text: str) -> bool:
     """Whether an answer, without white space around it, is a single word."""
-    return len(text) <= WORD_LENGTH and not is_blank(text) and bool(ONE_WORD.fullmatch(text)) and not CALL.match(text)
+    return len(text) <= WORD_LENGTH and not is_blank(text) and bool(ONE_WORD.fullmatch(text))
 
 
 def is_blank(text: str) -> bool:

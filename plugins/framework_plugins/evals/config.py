@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, Interval, Len
 from omegaconf import MISSING
 
-from framework.api import Aspect, EvaluatorConfig, MetricConfig, NamesCode
+from framework.api import BEGIN_CALL, Aspect, EvaluatorConfig, MetricConfig, NamesCode
 from framework.api.program import CommandConfig
 
 ACCURACY = "general_accuracy"
@@ -22,6 +22,8 @@ EXTRA = "framework-finetune[evals]"
 """What installs lm-eval, and the libraries of some metrics."""
 WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
 """A word of any script; of Chinese and Japanese, which put no spaces between words, each character is one."""
+CALL = re.compile(r'\s*\[?\s*\{\s*"name"\s*:\s*"[^"]*"\s*,\s*"(arguments|parameters)"\s*:\s*\{')
+"""A call as JSON, or a list of calls."""
 SHORT = 3
 """Words of a reference that an answer may well repeat exactly."""
 
@@ -187,6 +189,8 @@ class ExactMatchConfig(MetricConfig):
 
     def unsuited(self, references: Sequence[str]) -> str:
         """Say that answers of several words are hardly ever given word for word, unless they are few or JSON."""
+        if calls := _calls(references):
+            return calls
         words = sorted(len(WORD.findall(text)) for text in references)[len(references) // 2]
         few = 2 * len({text.strip() for text in references}) <= len(references)
         return "" if few or words <= SHORT or _mostly_json(references) else (
@@ -229,6 +233,26 @@ class RegexConfig(MetricConfig):
 @dataclass
 class TokenF1Config(MetricConfig):
     """Word-level F1 between answer and reference, from 0 to 1, computed as in SQuAD."""
+
+    def unsuited(self, references: Sequence[str]) -> str:
+        """Say that the references are calls."""
+        return _calls(references)
+
+
+@dataclass
+class ToolCallsConfig(MetricConfig):
+    """1 if the answer makes the calls of the reference, in any order, and no others: names and arguments are equal.
+
+    A reference without a call is compared as a whole.
+    """
+
+    def applies(self, references: Sequence[str]) -> bool:
+        """Whether a reference is a call."""
+        return any(map(is_call, references))
+
+    def unsuited(self, references: Sequence[str]) -> str:
+        """Say that no reference is a call, or that few are and the others are long."""
+        return "" if _calls(references) else "most references are not calls of tools"
 
 
 class RougeKind(Enum):
@@ -348,6 +372,20 @@ class JudgeConfig(MetricConfig):
     def compares(self) -> bool:
         """Whether `compare` is set."""
         return self.compare
+
+
+def is_call(text: str) -> bool:
+    """Whether a reference has calls of tools: the tag around each, or nothing but the call as JSON."""
+    return BEGIN_CALL in text or bool(CALL.match(text))
+
+
+def _calls(references: Sequence[str]) -> str:
+    """Say that references are calls, if these are half of them or more, or the others are short; else empty."""
+    texts = [text for text in references if not is_call(text)]
+    calls = len(references) - len(texts)
+    if not calls or (calls < len(texts) and ExactMatchConfig().unsuited(texts)):
+        return ""
+    return f"{calls} of {len(references)} references are calls of tools, which metric=[tool_calls] compares"
 
 
 def _mostly_json(texts: Sequence[str]) -> bool:

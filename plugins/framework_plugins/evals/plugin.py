@@ -31,6 +31,7 @@ def framework_components() -> Iterable[Component]:
     yield Component("json_valid", config.JsonValidConfig, f"{metrics}.json_valid:JsonValid")
     yield Component("regex", config.RegexConfig, f"{metrics}.regex:Regex")
     yield Component("token_f1", config.TokenF1Config, f"{metrics}.token_f1:TokenF1")
+    yield Component("tool_calls", config.ToolCallsConfig, f"{metrics}.tool_calls:ToolCalls")
     yield Component("rouge", config.RougeConfig, f"{metrics}.rouge:Rouge", extra=config.EXTRA)
     yield Component("bleu", config.BleuConfig, f"{metrics}.bleu:Bleu", extra=config.EXTRA)
     yield Component("chrf", config.ChrfConfig, f"{metrics}.chrf:Chrf", extra=config.EXTRA)

@@ -72,7 +72,9 @@ class Prompts:
             return seen
         levels = shares([min(one, may_answer) for one in sizes])
         more = [prompt.reference for prompt in (*prompts, *data.prompts[may_answer : sizes[-1]])]
-        result = self._answered(model, prompts[:size], metrics, levels[min(size, may_answer)], seen, more)
+        result = self._answered(
+            model, prompts[:size], metrics, levels[min(size, may_answer)], may_answer, seen, more, data.passages
+        )
         name = data.result.decides
         if name not in result.measures or sizes[-1] <= may_answer:
             return result
@@ -83,8 +85,8 @@ class Prompts:
             known = known if known and len(known.items) > may_answer else measure
             by_prompt = {sample.prompt: sample for sample in result.samples}
             samples = [by_prompt[scoring.question(prompt)] for prompt in prompts]
-            measure = self._read(name, metric, model, data.prompts[:size], known, samples, more)
-        measure = replace(measure, look_share=shares(sizes)[size])
+            measure = self._read(name, metric, model, data.prompts[:size], known, samples, more, data.passages)
+        measure = replace(measure, look_share=shares(sizes)[size], early=size < sizes[-1])
         return replace(result, measures={**result.measures, name: measure})
 
     def _answered(
@@ -93,8 +95,10 @@ class Prompts:
         prompts: Sequence[Prompt],
         metrics: Mapping[str, AnyMetric],
         look_share: float,
+        most: int,
         seen: EvalResult | None,
         more: Sequence[str | None],
+        passages: frozenset[int],
     ) -> EvalResult:
         """Answer prompts and score the answers, except for those of an earlier look, which are the first."""
         known = {one.prompt: Answer(one.answer, one.tokens, one.stopped) for one in seen.samples} if seen else {}
@@ -105,8 +109,9 @@ class Prompts:
         answers = [known.get(scoring.question(prompt)) or next(new) for prompt in prompts]
         answered = scoring.answered(model, prompts, answers, metrics)
         scored = seen.measures if seen else {}
-        measures, notes = scoring.measure(_with_stopped(metrics), answered, scored, more)
-        measures = {name: replace(one, look_share=look_share) for name, one in measures.items()}
+        measures, notes = scoring.measure(_with_stopped(metrics), answered, scored, more, passages)
+        early = len(prompts) < most
+        measures = {name: replace(one, look_share=look_share, early=early) for name, one in measures.items()}
         earlier = [note for note in seen.notes if scoring.WITHOUT_REFERENCE not in note] if seen else []
         return EvalResult(measures, scoring.samples(answered, measures), [*earlier, *notes])
 
@@ -119,6 +124,7 @@ class Prompts:
         known: Measure,
         samples: Sequence[Sample],
         references: Sequence[str | None],
+        passages: frozenset[int],
     ) -> Measure:
         """Measure more prompts than were answered: their references are read, and what that leaves open is generated.
 
@@ -130,6 +136,7 @@ class Prompts:
             known: the measure of the first of them.
             samples: those that were answered.
             references: of all prompts that may be asked.
+            passages: of the training rows.
         """
         assert isinstance(metric, EarlyMetric)  # noqa: S101 - as above
         checked, more = prompts[: min(CHECKED, len(samples))], prompts[len(known.items) :]
@@ -149,7 +156,7 @@ class Prompts:
             Answered(scoring.question(one), text, one.reference, 0, stopped=True, where=one.where, cluster=one.cluster)
             for one, text in zip(prompts, answers, strict=True)
         ]
-        measures, _ = scoring.measure({name: metric}, asked, {name: known}, references)
+        measures, _ = scoring.measure({name: metric}, asked, {name: known}, references, passages)
         new = {text.strip() for text in answers[len(known.items) :]}
         others = [text for text in new if not any(one.answer.strip().startswith(text) for one in samples)]
         return replace(measures[name], answers=known.answers + len(others))

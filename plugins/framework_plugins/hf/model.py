@@ -91,6 +91,7 @@ from framework_plugins.hf.train.trainer import SupervisedTrainer
 from framework_plugins.hf.train.training import Training, validate
 
 if TYPE_CHECKING:
+    from framework_plugins.hf.generate.calls import CallParser
     from framework_plugins.hf.generate.episodes import Episodes
 
 PROBED = "probed"
@@ -274,7 +275,23 @@ class HFModel:
 
     def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
         starts = [self.tokenize(self.render(prompt)) for prompt in prompts]
-        return self.complete(starts, max_new_tokens=max_new_tokens, batch_size=batch_size)
+        answers = self.complete(starts, max_new_tokens=max_new_tokens, batch_size=batch_size)
+        if not any(prompt.tools for prompt in prompts) or self._call_parser is None:
+            return answers
+        return [
+            replace(answer, calls=self._call_parser.calls(answer.ids, start, prompt.tools)) if prompt.tools else answer
+            for prompt, start, answer in zip(prompts, starts, answers, strict=True)
+        ]
+
+    @functools.cached_property
+    def _call_parser(self) -> CallParser | None:
+        """What reads calls of tools; None if nothing knows those of the chat template."""
+        from framework_plugins.hf.generate.calls import CallParser  # noqa: PLC0415 - TRL, for prompts with tools
+
+        try:
+            return CallParser(self.tokenizer)
+        except ValueError:
+            return None
 
     def complete(self, starts: Sequence[Sequence[int]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
         """Continue rows of token ids greedily, together with other processes if there are enough of them."""

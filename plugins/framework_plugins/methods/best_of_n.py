@@ -67,13 +67,17 @@ def choosing(plan: Plan, results: Results) -> Iterator[Concern]:
         if not name.endswith(VS_RANDOM) or not interval:
             continue
         metric, won = name.removesuffix(VS_RANDOM), change.outcome is Outcome.better
+        lost = change.outcome is Outcome.worse
+        brought = (
+            f"brought {interval}" if won else f"did harm, {interval}" if lost else "brought no significant difference"
+        )
         before, after = (number(value or 0.0, metric, change.unit) for value in (change.before, change.after))
         yield Concern(
             "choosing",
             Aspect.task,
-            f"choosing by the reward brought {interval if won else 'no significant difference'}: {metric} is {after} "
+            f"choosing by the reward {brought}: {metric} is {after} "
             f"after the best of {method.num_generations} answers, and {before} after a random choice of as many"
-            f"{'' if won else f' ({interval})'}",
+            f"{'' if won or lost else f' ({interval})'}",
             "audit the reward, draw more answers (method.num_generations), or learn references with method=sft",
             flagged=not won,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,8 +13,10 @@ import pytest
 from framework import FrameworkError, testing
 from framework.api import scoring
 from framework.api.protocols import AnswerMetric, AnyMetric
-from framework.api.records import Answer, Answered, MeasureKind, Message, Prompt, Scores
+from framework.api.records import Answer, Answered, Measure, MeasureKind, Message, Prompt, Scores
 from framework.hooks.decorators import FunctionMetric, metric
+from framework_plugins.evals.config import TokenF1Config
+from framework_plugins.evals.metrics.token_f1 import TokenF1
 
 KNOWN = Answered("Capital of Peru?", "Lima", "Lima", 1, stopped=True)
 OPEN = Answered("Say something", "No", None, 1, stopped=False)
@@ -25,6 +28,11 @@ class Same:
 
     def score(self, answer: str, reference: str | None) -> float:
         return float(answer == reference)
+
+
+class Length(Same):
+    def score(self, answer: str, reference: str | None) -> float:  # noqa: ARG002 - the protocol's signature
+        return float(len(answer))
 
 
 class Careless:
@@ -74,6 +82,23 @@ def test_a_text_metric_is_measured_beside_its_content_and_the_best_constant_answ
     judge.kind = MeasureKind.content  # type: ignore[attr-defined]
     assert scoring.measure({"judge": judge}, [KNOWN])[0]["judge"].constant_items == []
     assert judge.seen == [KNOWN]  # each question costs a request
+
+
+def test_what_the_model_says_most_and_its_answers_to_other_prompts_are_controls_too() -> None:
+    def f1(said: Sequence[str]) -> Measure:
+        asked = [
+            Answered(f"{n}?", answer, f"the home of {n + 1} is number {n + 70}", 1, stopped=True)
+            for n, answer in enumerate(said)
+        ]
+        return scoring.measure({"f1": TokenF1(TokenF1Config())}, asked)[0]["f1"]
+
+    frame = f1(["the home of is number"] * 6)
+    assert (frame.constant, frame.constant_items) == ("the home of is number", frame.items)
+    assert f1([f"the home of {n + 30} is number {n + 40}" for n in range(6)]).constant == "the home of 1 is number 70"
+    assert f1([f"the home of is number x{n}" for n in range(6)]).constant == scoring.DEALT
+    # A metric that does not look at the reference has no such control.
+    graded = scoring.measure({"length": Length()}, [KNOWN, dataclasses.replace(KNOWN, answer="Lima, Peru")])[0]
+    assert graded["length"].constant != scoring.DEALT
 
 
 def test_what_is_scored_already_is_not_scored_again() -> None:

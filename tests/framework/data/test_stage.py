@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 
 from framework import Component, FrameworkError, testing
 from framework.api.audit import AuditData
+from framework.api.conversations import call_text
 from framework.api.data import Data
-from framework.api.records import Example, Finding, Message, Progress, Severity, TokenRow
+from framework.api.records import Example, Finding, Message, Progress, Severity, TokenRow, ToolCall
 from framework.api.schema import AuditConfig
+from framework.api.scoring import with_reference
 from framework.api.selection import Selection
 from framework.api.text import data_facts
 from framework.data.audit import StoredRows
@@ -227,6 +229,24 @@ def test_references_that_an_answer_cannot_reach_are_warned_of_before_the_trainin
     assert cut.advice.startswith("set evaluator.prompts.max_new_tokens=9, ")
     enough = load(file, tmp_path, *words, "evaluator.prompts.max_new_tokens=8").result.findings
     assert [each.name for each in enough if each.name == "cut_references"] == []
+
+
+def test_prompts_with_an_empty_answer_are_a_finding_and_have_no_reference(data_file: Path, tmp_path: Path) -> None:
+    call = {"function": {"name": "add", "arguments": {"number": 1}}}
+    answers = [{"content": "1"}, {"content": "I add.", "tool_calls": [call]}, {"content": " "}]
+    rows = [
+        {"messages": [{"role": "user", "content": f"say {number}"}, {"role": "assistant", **answer}]}
+        for number, answer in enumerate(answers)
+    ]
+    asked = tmp_path / "asked.jsonl"
+    asked.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    data = load(data_file, tmp_path, f"data.prompts_path={asked}")
+    called = ToolCall("add", {"number": 1})
+    assert [prompt.reference for prompt in data.prompts] == ["1", f"I add.\n{call_text([called])}", None]
+    assert with_reference(data.prompts[1], 0).messages[-1] == Message("assistant", "I add.", (called,))
+    (empty,) = [each for each in data.result.findings if each.name == "empty_references"]
+    assert empty.text.startswith("1 of 3 prompts has an empty answer in the data: ")
+    assert empty.examples == [data.prompts[2].where]
 
 
 def test_the_format_of_the_run_goes_with_the_data(data_file: Path, tmp_path: Path) -> None:

@@ -93,7 +93,8 @@ def test_a_conversation_comes_back_from_json(text: str, thought: str, name: str)
 
 def test_a_call_is_the_answer_where_nothing_is_said() -> None:
     call = Message("assistant", "", (ToolCall("weather", {"city": "Lima"}),))
-    assert conversations.answered(Example((Message("user", "?"), call), "chatml")) == 'weather({"city": "Lima"})'
+    text = '<tool_call>\n{"name": "weather", "arguments": {"city": "Lima"}}\n</tool_call>'
+    assert conversations.answered(Example((Message("user", "?"), call), "chatml")) == text
     assert conversations.answered(Example((), "text", text="all of it")) == "all of it"
 
 

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from framework import testing
-from framework.evaluate.deciding import deciding
+from framework.api import ToolCall
+from framework.api.conversations import call_text
+from framework.evaluate.deciding import applying, deciding
 
+CALL = call_text([ToolCall("weather", {"city": "Lima"})])
 SENTENCES = [f"The parcel {number} arrives on Monday." for number in range(4)]
 
 
@@ -25,6 +28,9 @@ SENTENCES = [f"The parcel {number} arrives on Monday." for number in range(4)]
         ("exact_match,json_valid", SENTENCES, "exact_match", "the first of exact_match, but none suits: half of"),
         ("json_valid", SENTENCES, "", ""),
         ("exact_match", [], "", ""),
+        ("exact_match,token_f1,tool_calls", [CALL, "no"], "tool_calls", "not exact_match or token_f1, since 1 of 2"),
+        ("exact_match,token_f1,tool_calls", [CALL, *SENTENCES], "token_f1", "not exact_match, since half of"),
+        ("exact_match,tool_calls", ["yes", "no"], "exact_match", "the first metric that compares"),
     ],
 )
 def test_it_is_the_first_that_suits_the_references(metrics: str, references: list[str], name: str, why: str) -> None:
@@ -37,3 +43,12 @@ def test_it_is_the_first_that_suits_the_references(metrics: str, references: lis
 def test_the_config_has_the_last_word() -> None:
     plan = testing.plan(["metric=[token_f1]", "verdict.primary=token_f1"], run_dir=Path("run"))
     assert deciding(plan.judging, {}, []) == ("token_f1", "verdict.primary says so")
+
+
+def test_a_metric_that_finds_nothing_in_the_references_is_left_out_unless_it_is_the_only_one() -> None:
+    plan = testing.plan(["metric=[exact_match,tool_calls,json_valid]"], run_dir=Path("run"))
+    made = {each: choice.create() for each, choice in plan.metric.items()}
+    assert [*applying(plan.judging, made, ["Lima"])] == ["exact_match", "json_valid"]
+    assert [*applying(plan.judging, made, ["Lima", CALL])] == [*made]
+    only = {name: made[name] for name in ("tool_calls", "json_valid")}
+    assert [*applying(plan.judging, only, ["Lima"])] == [*only]

@@ -284,7 +284,8 @@ def test_a_mistake_in_the_data_stage_leaves_nothing_on_disk(
 def test_the_validation_loss_is_no_objective_without_validation_rows(data_file: Path, tmp_path: Path) -> None:
     words = ["data=local_file", f"data.path={data_file}", "data.validation_split=0"]
     with pytest.raises(
-        FrameworkError, match=r"set data\.validation_split=0\.1, or objective=exact_match\|token_f1\|train_loss$"
+        FrameworkError,
+        match=r"set data\.validation_split=0\.1, or objective=exact_match\|token_f1\|tool_calls\|train_loss$",
     ):
         run(words, tmp_path / "run")
     assert not list(tmp_path.iterdir())

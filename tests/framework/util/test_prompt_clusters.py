@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from framework.util.prompt_clusters import clusters, have_one_template
+from framework.util.prompt_clusters import clusters, have_one_template, passages
 from tests.benchmarks.prompt_kinds import dependent, independent
 
 
@@ -51,3 +51,13 @@ def test_a_document_of_some_prompts_is_no_template_of_all() -> None:
         asked[name] for name in ("dates", "sums", "persons of one form", "an instruction of 50 words, short inputs")
     )
     assert not asked["single prompts"]
+
+
+def test_an_instruction_that_training_rows_share_makes_no_cluster_and_a_document_does() -> None:
+    tasks = [" ".join(f"{verb}{n}" for n in range(40)) for verb in ("read", "name")]
+    asked = [f"{tasks[n % 2]}: {('amber', 'birch', 'cedar', 'delta')[n // 2]} {n * 7919} {n * n}" for n in range(8)]
+    assert len(set(clusters(asked, [None] * 8).tolist())) == 2
+    trained = [f"{tasks[n % 2]}: ember {n * 104729}" for n in range(4)]
+    assert clusters(asked, [None] * 8, passages(trained)).tolist() == [*range(8)]
+    assert len(set(clusters(asked, [None] * 8, passages(trained[:2])).tolist())) == 2  # each in one row only
+    assert clusters([tasks[0]] * 2, [None] * 2, passages(trained)).tolist() == [0, 0]  # nothing but the instruction

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from framework.api.conversations import call_text
 from framework.api.records import Example, Message, ToolCall
 from framework_plugins.audit.batch_texts import AROUND, EARLIER, BatchTexts, is_word, json_kind
 from framework_plugins.audit.config import Check, StandardConfig
@@ -144,8 +145,9 @@ def test_what_many_rows_share_is_searched_once() -> None:
 
 
 def test_a_call_is_neither_json_nor_a_word() -> None:
-    assert json_kind('weather({"city": "Bonn"})') == json_kind("weather") == 0
-    assert not is_word("now({})")
+    call = call_text([ToolCall("now", {})])
+    assert json_kind(call) == json_kind("weather") == 0
+    assert not is_word(call)
     assert is_word("now()")
 
 

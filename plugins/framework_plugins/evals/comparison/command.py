@@ -50,7 +50,12 @@ class CompareCommand:
             "--cluster", default="", metavar="FIELD",
             help=f"items with one value of this field are not independent; {NO_CLUSTERS}: all are",
         )  # fmt: skip
-        parser.add_argument("--common", action="store_true", help="compare only the items that all have")
+        absent = parser.add_mutually_exclusive_group()
+        absent.add_argument("--common", action="store_true", help="compare only the items that all have")
+        absent.add_argument(
+            "--missing-as-wrong", action="store_true",
+            help="an item that is missing in one, or has no score there, has the score 0",
+        )  # fmt: skip
         parser.add_argument(
             "--all-pairs", action="store_true", help="compare each with each, and not only with the first"
         )
@@ -71,10 +76,10 @@ class CompareCommand:
         _check(given.evaluations, given.html)
         texts = given.cluster != NO_CLUSTERS
         field = "" if given.cluster == NO_CLUSTERS else given.cluster
-        evaluations = [read(place, field, texts=texts and not number) for number, place in enumerate(given.evaluations)]
+        evaluations = [read(place, field, texts=texts) for place in given.evaluations]
         choices = Choices(
-            given.metric, given.higher_is_better, given.lower_is_better, given.cluster, given.common, given.all_pairs,
-            given.confidence, given.margin,
+            given.metric, given.higher_is_better, given.lower_is_better, given.cluster, given.common,
+            given.missing_as_wrong, given.all_pairs, given.confidence, given.margin,
         )  # fmt: skip
         found = compared(evaluations, choices)
         bad = failing(found, given.fail_on)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 
 from framework import FrameworkError
 from framework.api import Answered, Change, Measure, Outcome, count, scoring, unknown
 from framework.api.program import Comparison, VerdictConfig, compare_systems
-from framework_plugins.evals.comparison.evaluations import Evaluation, Scores, measured
+from framework_plugins.evals.comparison.evaluations import Evaluation, Scores, figure, measured, own_error
 from framework_plugins.evals.harness.figures import Items
 
 NO_CLUSTERS = "none"
 """The value of `--cluster` that takes all items for independent."""
 MOST_CLUSTERED = 20_000
 """Items whose texts are compared with each other: 7 seconds of one core."""
+PERCENTS = 10
+"""A score above it, beside scores up to 1, is one of percents; grades are up to 10."""
 SHOWN = 8
 """Names that a message lists."""
 
@@ -31,6 +33,7 @@ class Choices:
     lower: Sequence[str] = ()
     cluster: str = ""
     common: bool = False
+    missing_as_wrong: bool = False
     all_pairs: bool = False
     confidence: float = 0.95
     margin: float | None = None
@@ -84,7 +87,15 @@ def compared(evaluations: Sequence[Evaluation], choices: Choices) -> Compared:
     _check_versions(systems)
     names = _names(systems, choices, notes)
     directions = _directions(systems, names, choices)
-    paired = {name: _paired(systems, name, up=directions[name], choices=choices, notes=notes) for name in names}
+    paired, refused = dict[str, dict[str, Measure]](), list[FrameworkError]()
+    for name in names:
+        try:
+            paired[name] = _paired(systems, name, up=directions[name], choices=choices, notes=notes)
+        except FrameworkError as error:
+            refused.append(error)
+    if refused:
+        rest = " ".join(f"--metric {name}" for name in [*paired][:SHOWN])
+        raise FrameworkError(f"{refused[0]}\nTo compare the rest: {rest}") if rest else refused[0]
     measures = {name: sides for name, sides in paired.items() if _can_show(name, sides, notes)}
     if not measures:
         text, names = notes.popitem()
@@ -101,7 +112,7 @@ def compared(evaluations: Sequence[Evaluation], choices: Choices) -> Compared:
         systems,
         [_figures(name, systems, sides) for name, sides in measures.items()],
         found,
-        _unpaired(systems, found),
+        _unpaired(systems, {name: len(sides["A"].items) for name, sides in measures.items()}, found),
         [f"{', '.join(names)}: {text}" if names else text for text, names in notes.items()],
         choices,
     )
@@ -181,31 +192,59 @@ def _paired(
 ) -> dict[str, Measure]:
     """Return the measure of each system over the same items in the same order."""
     first = systems["A"]
-    keys = list(first.measures[name].keys)
-    for letter, other in systems.items():
-        theirs = {*other.measures[name].keys}
-        if {*keys} != theirs and not choices.common and not _looked(systems, name):
-            raise _other_items(name, keys, letter, theirs, first.place, other.place)
-        keys = [key for key in keys if key in theirs]
-    left_out = max(len(one.measures[name].keys) for one in systems.values()) - len(keys)
-    if left_out and _looked(systems, name) and not choices.common:
-        asked = ", ".join(f"{len(one.measures[name].keys)} of {letter}" for letter, one in systems.items())
+    sides = {letter: {*one.measures[name].keys} for letter, one in systems.items()}
+    everything, everywhere = set.union(*sides.values()), set.intersection(*sides.values())
+    looked = _looked(systems, name)
+    if len(everywhere) < len(everything) and not (choices.common or choices.missing_as_wrong or looked):
+        letter = next(letter for letter, theirs in sides.items() if theirs != sides["A"])
+        raise _other_items(name, first.measures[name].keys, letter, sides[letter], first.place, systems[letter].place)
+    # In an order that is not that of the files: which one comes first must not matter.
+    keys = sorted(everything if choices.missing_as_wrong else everywhere)
+    left_out = len(everything) - len(keys)
+    if left_out and looked and not choices.common:
+        asked = ", ".join(f"{len(theirs)} of {letter}" for letter, theirs in sides.items())
         text = (
             f"a run asks no more prompts once they decide its verdict: {asked} were asked. The {len(keys)} that all "
             "were asked are compared, and the rest is left out"
         )
         notes.setdefault(text, []).append(name)
     elif left_out:
-        notes.setdefault(f"{left_out} of the items are not in all of them, and are left out", []).append(name)
+        text = f"{left_out} of the items are not in all of them, and are left out (--missing-as-wrong counts them)"
+        notes.setdefault(text, []).append(name)
     for letter in systems:
-        _check_content(name, keys, systems, letter)
+        _check_content(name, sorted(everywhere), systems, letter)
+    _check_scales(name, systems, up=up, share=choices.missing_as_wrong)
     if len({one.tool for one in systems.values()}) > 1:
         notes["the items of different tools are paired by their names only: their prompts are not compared"] = []
-    elif not all(one.items[key].content for one in systems.values() for key in keys):
+    elif not all(one.items[key].content for one in systems.values() for key in everywhere):
         text = "the items are paired by their names only, because the files do not say what was asked"
         notes.setdefault(text, []).append(name)
-    clusters = _clusters(first, name, keys, choices, notes)
-    return {letter: _ordered(one.measures[name], keys, clusters, up=up) for letter, one in systems.items()}
+    clusters = _clusters(systems, name, keys, choices, notes)
+    absent = 0.0 if choices.missing_as_wrong else None
+    return {letter: _ordered(one.measures[name], keys, clusters, absent, up=up) for letter, one in systems.items()}
+
+
+def _check_scales(name: str, systems: Mapping[str, Evaluation], *, up: bool, share: bool) -> None:
+    """Refuse scores of 0 to 1 beside scores of 0 to 100, and any other scale if what is missing counts as wrong."""
+    ranges = dict[str, tuple[float, float, set[float]]]()
+    for letter, one in systems.items():
+        scores = [item for item in one.measures[name].measure.items if item is not None]
+        ranges[letter] = (min(scores, default=0.0), max(scores, default=0.0), {*scores})
+        if share and not (up and 0 <= ranges[letter][0] <= ranges[letter][1] <= 1):
+            raise FrameworkError(
+                f"--missing-as-wrong: {name} has scores from {ranges[letter][0]:.4g} to {ranges[letter][1]:.4g} in "
+                f"{letter} ({one.place}), so what is wrong is not known. It needs scores from 0 to 1 of which a higher "
+                "one is better: use --common"
+            )
+    small, *_, large = sorted(ranges, key=lambda letter: ranges[letter][1])
+    (low, high, values), (least, most, others) = ranges[small], ranges[large]
+    percents = low >= 0 and 0 < high <= 1 and least >= 0 and PERCENTS < most <= 100  # noqa: PLR2004 - percents
+    if percents and (up or (values <= {0.0, 1.0} and others <= {0.0, 100.0})):
+        raise FrameworkError(
+            f"{name}: the scores are at most {high:.4g} in {small} ({systems[small].place}) and {most:.4g} in {large} "
+            f"({systems[large].place}), as if these were shares and those percents: divide the scores of {large} by "
+            "100, or those of both if all are percents"
+        )
 
 
 def _looked(systems: Mapping[str, Evaluation], name: str) -> bool:
@@ -246,7 +285,8 @@ def _other_items(
     if more:
         parts.append(f"{len(more)} in {letter} ({other}) are not in A, first {more[0]}")
     both = len(keys) - len(missing)
-    helps = f"--common compares the {both} that all have" if both > 1 else "they are evaluations of other things"
+    common = f"--common compares the {both} that all have, --missing-as-wrong counts the others as wrong"
+    helps = common if both > 1 else "they are evaluations of other things"
     return FrameworkError(f"{name}: {'; '.join(parts)}: {helps}")
 
 
@@ -267,43 +307,74 @@ def _check_content(name: str, keys: Sequence[str], systems: Mapping[str, Evaluat
         )
 
 
-def _clusters(first: Evaluation, name: str, keys: Sequence[str], choices: Choices, notes: Notes) -> list[int]:
-    """Return a number for each item, the same for dependent ones; empty if all are independent."""
+def _clusters(
+    systems: Mapping[str, Evaluation], name: str, keys: Sequence[str], choices: Choices, notes: Notes
+) -> list[int]:
+    """Return a number for each item, the same for items that are dependent in any evaluation; empty if none are."""
     if choices.cluster == NO_CLUSTERS:
         return []
-    scores = first.measures[name]
-    if first.clustered:
-        if choices.cluster:
-            raise FrameworkError(
-                f"--cluster {choices.cluster}: a run knows which of its prompts are dependent, by format.cluster; only "
-                f"--cluster {NO_CLUSTERS} is possible"
-            )
-        known = dict(zip(scores.keys, scores.measure.clusters or range(len(scores.keys)), strict=True))
-        return [known[key] for key in keys] if scores.measure.clusters else []
-    items = [first.items[key] for key in keys]
-    if all(item.text for item in items) and len(items) <= MOST_CLUSTERED:
-        return scoring.clusters(
-            [Answered(item.text, "", item.reference or None, 0, stopped=True, cluster=item.cluster) for item in items]
+    if choices.cluster and any(one.clustered for one in systems.values()):
+        raise FrameworkError(
+            f"--cluster {choices.cluster}: a run knows which of its prompts are dependent, by format.cluster; only "
+            f"--cluster {NO_CLUSTERS} is possible"
         )
-    if not any(item.cluster for item in items):
-        why = "too many to compare their texts" if first.items[keys[0]].text else "their texts are not known"
+    named: dict[str, dict[str, Hashable]] = {}
+    for letter, one in systems.items():
+        scores = one.measures[name]
+        if one.clustered:
+            named[letter] = dict(zip(scores.keys, scores.measure.clusters or scores.keys, strict=True))
+        elif any(item.cluster for item in one.items.values()):
+            named[letter] = {key: item.cluster or (key,) for key, item in one.items.items()}
+    items = {key: item for one in systems.values() for key, item in one.items.items() if item.text}
+    texts = [items[key] for key in keys if key in items]
+    labelings = [*named.values()]
+    if len(texts) == len(keys) <= MOST_CLUSTERED:
+        asked = [Answered(item.text, "", item.reference or None, 0, stopped=True) for item in texts]
+        labelings.append(dict(zip(keys, scoring.clusters(asked) or keys, strict=True)))
+    elif not labelings:
+        why = "too many to compare their texts" if texts else "their texts are not known"
         notes.setdefault(
             f"all items count as independent, {why}: --cluster FIELD names what some of them share", []
         ).append(name)
-    numbers: dict[str | int, int] = {}
-    labels = [numbers.setdefault(item.cluster or place, len(numbers)) for place, item in enumerate(items)]
-    return labels if len(numbers) < len(labels) else []
+    labels = _joined(keys, labelings)
+    together, apart = _joined(keys, [*named.values()]), [_joined(keys, [one]) for one in named.values()]
+    if any(one != together for one in apart):
+        if together not in apart and not any(one.clustered for one in systems.values()):
+            raise FrameworkError(
+                f"{name}: {', '.join(named)} have different clusters, and those of none contain the others: write the "
+                f"same 'cluster' into all files, or into one only, or add --cluster {NO_CLUSTERS}"
+            )
+        text = f"{', '.join(named)} have different clusters: items that share one in any of them count as dependent"
+        notes.setdefault(text, []).append(name)
+    return labels if len({*labels}) < len(labels) else []
 
 
-def _ordered(scores: Scores, keys: Sequence[str], clusters: list[int], *, up: bool) -> Measure:
-    """Return a measure over these items in this order."""
+def _joined(keys: Sequence[str], labelings: Sequence[Mapping[str, Hashable]]) -> list[int]:
+    """Return a number for each item, that of the first one that it is linked to by any of the labelings."""
+    parents = [*range(len(keys))]
+
+    def root(place: int) -> int:
+        while parents[place] != place:
+            parents[place] = place = parents[parents[place]]
+        return place
+
+    for labeling in labelings:
+        first: dict[Hashable, int] = {}
+        for place, key in enumerate(keys):
+            one, other = root(place), root(first.setdefault(labeling.get(key, (key,)), place))
+            parents[max(one, other)] = min(one, other)
+    return [root(place) for place in parents]
+
+
+def _ordered(scores: Scores, keys: Sequence[str], clusters: list[int], absent: float | None, *, up: bool) -> Measure:
+    """Return a measure over these items in this order; `absent` is the score of what has none."""
     measure = scores.measure
     places = {key: place for place, key in enumerate(scores.keys)}
-    order = [places[key] for key in keys]
-    items = [measure.items[place] for place in order]
+    scored = {key: measure.items[place] for key, place in places.items()}
+    items = [absent if (item := scored.get(key)) is None else item for key in keys]
     if scores.higher_is_better is None:
         measure = measured(items, higher_is_better=up)
-    weights = [measure.weights[place] for place in order] if measure.weights else []
+    weights = [measure.weights[places[key]] if key in places else 1.0 for key in keys] if measure.weights else []
     known = [place for place, item in enumerate(items) if item is not None and (not weights or weights[place])]
     value = math.nan
     if known:
@@ -317,24 +388,35 @@ def _ordered(scores: Scores, keys: Sequence[str], clusters: list[int], *, up: bo
 
 def _figures(name: str, systems: Mapping[str, Evaluation], measures: Mapping[str, Measure]) -> Figures:
     first = measures["A"]
-    return Figures(
-        name,
-        len(first.items),
-        len({*first.clusters}),
-        {letter: one.measures[name].printed for letter, one in systems.items()},
-        {letter: measure.value for letter, measure in measures.items()},
-        {letter: measure.items.count(None) for letter, measure in measures.items()},
-        first.higher_is_better,
-    )
+    # What a tool prints is of all its items, which may be others than those that are compared.
+    scored = [None not in pair for pair in zip(*(measure.items for measure in measures.values()), strict=True)]
+    printed, values = dict[str, str](), dict[str, float]()
+    for letter, measure in measures.items():
+        tool = systems[letter].measures[name]
+        same = all(scored) and _is_whole(tool, len(scored))
+        kept = [item for item, both in zip(measure.items, scored, strict=True) if both and item is not None]
+        plain = bool(kept) and not measure.weights and not measure.exponential
+        values[letter] = measure.value if same or not plain else sum(kept) / len(kept)
+        printed[letter] = tool.printed if same else figure(values[letter], own_error(kept)) if plain else ""
+    missing = {letter: measure.items.count(None) for letter, measure in measures.items()}
+    return Figures(name, len(first.items), len({*first.clusters}), printed, values, missing, first.higher_is_better)
 
 
-def _unpaired(systems: Mapping[str, Evaluation], found: Sequence[Comparison]) -> dict[tuple[str, str, str], float]:
+def _is_whole(scores: Scores, items: int) -> bool:
+    """Whether what is compared are the items of a measure, each with its score."""
+    return len(scores.keys) == items and None not in scores.measure.items
+
+
+def _unpaired(
+    systems: Mapping[str, Evaluation], items: Mapping[str, int], found: Sequence[Comparison]
+) -> dict[tuple[str, str, str], float]:
     """Return the p-values of the z-test that takes the tools' own figures for those of independent samples."""
     values = {}
     for one in found:
         sides = [systems[letter].measures[one.measure] for letter in (one.one, one.other)]
         errors = [side.error for side in sides]
-        if None in errors or any(side.measure.exponential for side in sides):
+        whole = all(_is_whole(side, items[one.measure]) for side in sides)
+        if None in errors or not whole or any(side.measure.exponential for side in sides):
             continue
         spread = math.hypot(*(error or 0.0 for error in errors))
         if spread:

@@ -19,7 +19,7 @@ SCHEMA_VERSION = 1
 TONES = {Outcome.better: "good", Outcome.worse: "lost"}
 FINE, FINER = 0.1, 0.01
 """Widths of an interval of a share below which its bounds have one digit more, and two."""
-SMALL_P = 0.001
+SMALL_P, LEAST_P = 0.001, 0.0001
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def why(found: Compared) -> str:
     if grouped:
         parts.append(
             f"similar items count as one cluster ({grouped[0].items} items of {grouped[0].name} are "
-            f"{grouped[0].clusters} clusters)"
+            f"{count(grouped[0].clusters, 'cluster')})"
         )
     total = sum(one.p_value is not None for one in found.comparisons)
     if total > 1:
@@ -131,9 +131,10 @@ def why(found: Compared) -> str:
     line = f"Here {', '.join(parts[:-1])}{', and ' if parts[1:] else ''}{parts[-1]}."
     if found.unpaired:
         (name, _, other), value = min(found.unpaired.items(), key=lambda each: each[1])
+        p = f"= {value:.2g}" if value >= LEAST_P else f"< {LEAST_P}"
         line = (
-            f"Each ± is the standard error of one system by itself, and an unpaired test of them gives p = {value:.2g} "
-            f"for {visible(name, ' ')} of {other}. {line}"
+            f"Each ± is the standard error of one system by itself, and an unpaired test of them gives p {p} for "
+            f"{visible(name, ' ')} of {other}. {line}"
         )
     return line
 

@@ -8,7 +8,6 @@ tokens that it wrote itself. A tool that raises tells the model `{'error': …}`
 from __future__ import annotations
 
 import asyncio
-import copy
 import functools
 import inspect
 import threading
@@ -19,16 +18,15 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import get_json_schema
 from trl.chat_template_utils import (
-    add_response_schema,
     get_training_chat_template,
     is_chat_template_prefix_preserving,
-    parse_response,
     supports_tool_calling,
 )
 
 from framework import FrameworkError
 from framework.api import Caught, Guard, Message, Prompt, error_location, message_of, rewarding, summarize_error
 from framework.api.training import IGNORE, Episode, Sampled, SamplingParams, TokenRow, environments
+from framework_plugins.hf.generate.calls import CallParser
 from framework_plugins.hf.generate.generate import to_answer
 from framework_plugins.hf.generate.sample import Drawn
 
@@ -93,15 +91,14 @@ class Episodes:
     ) -> None:
         self.factory, self.stop_ids, self.render, self.most_calls = factory, stop_ids, render, most_calls
         self.limit = limit
-        self.tokenizer: Any = copy.copy(tokenizer)  # its parser is not a part of the model that is saved
-        if not supports_tool_calling(self.tokenizer):
+        if not supports_tool_calling(tokenizer):
             raise FrameworkError(
                 f"{environments.SETTING} needs tools, and the chat template of the model does not write them: "
                 "choose a model that was trained with tools, such as Qwen3"
             )
-        has_parser = any(getattr(self.tokenizer, name, None) for name in ("response_template", "response_schema"))
         try:
-            self.tokenizer = self.tokenizer if has_parser else add_response_schema(self.tokenizer)
+            self.parser = CallParser(tokenizer)
+            self.tokenizer = self.parser.tokenizer
             keeps = is_chat_template_prefix_preserving(self.tokenizer)
             self.template = None if keeps else get_training_chat_template(self.tokenizer)
         except ValueError as error:
@@ -111,8 +108,6 @@ class Episodes:
             ) from error
         self.pool = [self._made()]
         self.schemas = [*self._schemas(self.pool[0])]
-        # TRL 1.15 reads calls without the description of the tools.
-        self.described = {"tools": self.schemas} if "tools" in inspect.signature(parse_response).parameters else {}
         self.calls = self.failed = 0
         self.loop: asyncio.AbstractEventLoop | None = None
 
@@ -202,7 +197,7 @@ class Episodes:
         answer.last, log_probs = drawn.ids[:room], drawn.log_probs[:room]
         answer.stopped = drawn.stopped and len(drawn.ids) <= room
         answer.add(answer.last, log_probs)
-        turn = parse_response(self.tokenizer, answer.last, prefix=before, **self.described)
+        turn = self.parser.turn(answer.last, before, self.schemas)
         answer.turns.append({"role": "assistant", **turn})
         return turn.get("tool_calls") or () if answer.stopped else ()
 

@@ -392,3 +392,37 @@ def test_a_second_training_is_judged_against_its_start_and_then_against_the_base
     best = compare(EvalResult({"a": one(60, 0)[0]}), EvalResult({"a": one(60, 0)[0]}), CONFIG)
     said = "the adapter that it started from answers 60 prompts right already"
     assert said in judge(best, (), CONFIG, over_base=over).summary
+
+
+@pytest.mark.parametrize(
+    ("sides", "head", "moved"),
+    [
+        ((0, 19), "Better", "exact_match rose by 66 to 100 points"),
+        ((20, 1), "Worse", "exact_match fell by 66 to 100 points"),
+    ],
+)
+def test_an_early_look_gives_its_interval_first(sides: tuple[int, int], head: str, moved: str) -> None:
+    before, after = (replace(each, early=True) for each in one(*sides, 20))
+    verdict = judged(exact_match=(before, after))
+    values = " to ".join(f"{side / 20:.0%}" for side in sides)
+    estimate = f"{values} is the estimate of an early look at 20 prompts"
+    assert verdict.summary == f"{head}: {moved}; {estimate}."
+    assert verdict.lines[0].endswith(f"{moved} (95% confidence); {estimate}")
+
+
+def test_wins_and_a_choice_beside_chance_have_no_before() -> None:
+    _, wins = one(0, 50, 60)
+    verdict = judge(
+        compare(EvalResult({}), EvalResult({"judge_wins": replace(wins, compared=True)}), CONFIG), [], CONFIG
+    )
+    assert verdict.summary == "Better: judge prefers 83% of the trained model's answers to the base's (even: 50%)."
+    chosen = judged(exact_match=one(33, 33), exact_match_vs_random=one(42, 12))
+    assert chosen.summary.startswith(
+        "Worse: exact_match is 20% if the reward chooses the answers, and 70% if chance does"
+    )
+
+
+def test_a_metric_that_gives_one_score_to_everything_is_not_a_base_that_is_right() -> None:
+    before, after = one(60, 60)
+    verdict = judged(stars=(before, replace(after, constant="x", constant_items=after.items)))
+    assert "and for one answer to all of them: it shows no difference between answers" in verdict.summary

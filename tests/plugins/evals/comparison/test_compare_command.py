@@ -94,6 +94,33 @@ def test_clusters_are_found_by_a_field_and_make_the_difference_less_certain(tmp_
     assert json.loads(none.out)["measures"][0]["clusters"] == 0
 
 
+def test_the_order_of_the_files_has_no_effect_and_the_coarser_clusters_count(tmp_path: Path) -> None:
+    values = [1.0, 0.25, 0.5, 0.75] * 10
+    fine, coarse = ([{**row, "cluster": place // size} for place, row in enumerate(scored(values))] for size in (2, 4))
+    other = scored([value / (1 + place % 3) for place, value in enumerate(values)])
+    found = []
+    for pair in ((fine, other), (other[::-1], fine)):
+        (measure,) = json.loads(compared(tmp_path, *pair, "--json").out)["measures"]
+        found.append((measure["clusters"], measure["comparisons"][0]["p_value"]))
+    assert found[0] == found[1]
+    assert found[0][0] == 20
+    notes = json.loads(compared(tmp_path, fine, coarse, "--json").out)
+    assert notes["measures"][0]["clusters"] == 10
+    assert any("A, B have different clusters: items that share one" in note for note in notes["notes"])
+
+
+def test_the_figures_are_those_of_the_items_that_are_compared(tmp_path: Path) -> None:
+    first, second = scored([1] * 6 + [0] * 4), scored([1] * 8 + [None, 0])
+    common = compared(tmp_path, first, second[:6], "--common").out
+    assert "A  1.0000 ± 0.0000" in common
+    assert "acc: 4 of the items are not in all of them, and are left out (--missing-as-wrong counts" in common
+    assert "A  0.6667 ± 0.1667" in compared(tmp_path, first, second).out
+    wrong = compared(tmp_path, first, second[:9], "--missing-as-wrong").out
+    assert "acc: 10 items" in wrong
+    assert "A  0.6000 ± 0.1633" in wrong
+    assert "B  0.8000 ± 0.1333" in wrong
+
+
 def test_logs_of_inspect_are_read_with_the_figures_that_it_prints(tmp_path: Path) -> None:
     result = project(tmp_path).run("compare", str(LOGS / "one.eval"), str(LOGS / "two.eval"), "--all-pairs")
     assert result.err == ""
@@ -301,6 +328,26 @@ BAD: dict[str, tuple[Rows, Rows, Sequence[str], str]] = {
     ),
     "another shape": (TWO, [{"id": 1, "acc": 1}], (), 'b.jsonl:1: a line looks like {"id": "q1", "scores": {"acc": '),
     "no such field": (TWO, TWO, ("--cluster", "book"), "a.jsonl:1: the item has no field 'book', which --cluster "),
+    "shares beside percents": (
+        TWO, scored([100, 0, 100, 0, 50, 100]), (),
+        "acc: the scores are at most 1 in A (a.jsonl) and 100 in B (b.jsonl), as if these were shares and those "
+        "percents: divide the scores of B by 100, ",
+    ),
+    "clusters that cross": (
+        [{**row, "cluster": place % 2} for place, row in enumerate(TWO)],
+        [{**row, "cluster": place % 3} for place, row in enumerate(TWO)], (),
+        "acc: A, B have different clusters, and those of none contain the others: write the same 'cluster' into all ",
+    ),
+    "one measure of other items": (
+        [{**row, "scores": {"acc": 1, "f1": 1}} for row in TWO],
+        [{**row, "scores": {"acc": 1} | ({"f1": 1} if place < 4 else {})} for place, row in enumerate(TWO)], (),
+        "f1: 2 of the 6 items in A (a.jsonl) are not in B (b.jsonl), first q4: --common compares the 4 that all have, "
+        "--missing-as-wrong counts the others as wrong\nTo compare the rest: --metric acc\n",
+    ),
+    "grades that are missing": (
+        scored([1, 5, 3], "f1"), scored([2, 4], "f1"), ("--missing-as-wrong",),
+        "--missing-as-wrong: f1 has scores from 1 to 5 in A (a.jsonl), so what is wrong is not known. It needs ",
+    ),
     "a margin of 5": (TWO, TWO, ("--margin", "5"), "--margin: '5' is not a number from 0 to below 1, such as 0.05. "),
 }  # fmt: skip
 
