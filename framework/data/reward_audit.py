@@ -3,7 +3,8 @@
 For some prompts answers are made that an honest reward tells apart: the reference, in the forms in which rewards expect
 it; another prompt's reference; and what a model finds if a reward does not: an empty answer, the question, a long or a
 repeated one, all references as a list. A made answer wins a prompt if it gets nearly as much as the reference. The
-share of prompts that it wins has to be more than what a constant answer would win by chance.
+share of prompts that one form of it wins has to be more than what a constant answer would win by chance. Forms are
+counted one by one: the best of many forms would multiply the noise of a reward.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ SLOW_STEP = 5.0
 NEAR, LEAST_WON, LEAST_FAILED = 0.1, 0.2, 0.05
 """How near to the reference a made answer wins, as a part of what lies between the best and the worst; the share of
 prompts that it has to win beyond chance; and the share of references that may fail."""
+HALF = 0.5
+"""The part of a good answer's reward from which the form is paid too much."""
 NEARLY = 0.98
 """The share of answers with one reward from which it is nearly constant."""
 OPPOSED, PAID, LEAST_PAIRS = -0.3, 0.6, 20
@@ -50,8 +53,9 @@ FORMS = (
     "I think about it.\n#### {}",
     "The answer is \\boxed{{}}.",
     "```\n{}\n```",
+    "First, I think step by step, because it helps. Therefore, the final answer is:\n{}",
 )
-"""Forms in which published rewards expect an answer."""
+"""Forms in which published rewards expect an answer, and words of reasoning, which may be paid."""
 FILLER = "This sentence says nothing about the question. "
 SHORT_FILL, LONG_FILL, REPEATS = 4, 60, 40
 ODD_TEXTS = ("日本語 🎉 ñ", "[1, 2", '{"a": ', "<answer>", "\\boxed{", "1/0")
@@ -127,11 +131,20 @@ class Probe:
 
     prompt: Prompt
     kinds: list[str] = field(default_factory=list)
-    total: list[float] = field(default_factory=list)
+    sums: list[float | None] = field(default_factory=list)
+
+    @property
+    def total(self) -> list[float]:
+        """The sums that are known."""
+        return [total for total in self.sums if total is not None]
+
+    def forms(self, kind: str) -> list[float | None]:
+        """Return the sum of each form of one kind."""
+        return [total for each, total in zip(self.kinds, self.sums, strict=True) if each == kind]
 
     def of(self, kind: str) -> list[float]:
-        """Return the sums of one kind."""
-        return [total for each, total in zip(self.kinds, self.total, strict=True) if each == kind]
+        """Return the sums of one kind that are known."""
+        return [total for total in self.forms(kind) if total is not None]
 
     @property
     def low(self) -> float:
@@ -144,11 +157,8 @@ class Probe:
         return max(self.total) - min(self.total)
 
     def best(self, kind: str) -> float | None:
-        """Return the highest sum of one kind; of lists the lower one, see `made_answers`."""
-        found = self.of(kind)
-        if not found:
-            return None
-        return min(found) if kind == LIST else max(found)
+        """Return the highest sum of one kind."""
+        return max(self.of(kind), default=None)
 
 
 class RewardAudit:
@@ -168,6 +178,7 @@ class RewardAudit:
         # A request for each answer, as a judge makes it, is such a metric.
         self.costly = any(isinstance(one, AnswerMetric) for one in reward.rewards.values())
         self.items: dict[str, list[float | None]] = {name: [] for name in reward.rewards}
+        self.sizes: list[int] = []
 
     def made(self, prompts: Sequence[Prompt]) -> list[Finding]:
         """Return what the rewards show on made answers to some of these prompts."""
@@ -200,11 +211,11 @@ class RewardAudit:
                     return [], [self._failure(name, prompt, made, error)]
             self.scored += len(answers)
             self.prompts += 1
+            self.sizes.append(len(answers))
             for place, (kind, _) in enumerate(made):
-                total = weighted_sum([items[name][place] for name in items], list(self.reward.weights.values()))
-                if total is not None:
-                    probe.kinds.append(kind)
-                    probe.total.append(total)
+                probe.kinds.append(kind)
+                row = [items[name][place] for name in items]
+                probe.sums.append(weighted_sum(row, list(self.reward.weights.values())))
             for name, found in items.items():
                 self.items[name] += found
             if probe.total:
@@ -270,6 +281,10 @@ class RewardAudit:
             elif count >= NEARLY * len(known):
                 text = f"reward={name} is {value:g} for {count} of {len(known)} made answers to {prompts} prompts"
                 yield _finding("reward_constant", prompts, text, CONSTANT_ADVICE, Severity.warning)
+            elif not any(_centred(items, self.sizes)):
+                text = f"reward={name} is the same for all made answers to each of {prompts} prompts, good and bad"
+                advice = f"it reads the prompt only, so {CONSTANT_ADVICE}"
+                yield _finding("reward_no_signal", prompts, text, advice)
         yield from contradictions(self.items)
 
     def _hacks(self, probes: Sequence[Probe], references: Sequence[str]) -> Iterator[Finding]:
@@ -286,10 +301,23 @@ class RewardAudit:
         full = self._full_marks()
         for kind, (what, advice) in HACKS.items():
             judged = [(probe, level) for probe in told if (level := _level(probe, full)) is not None and probe.of(kind)]
-            won = [probe for probe, level in judged if (probe.best(kind) or 0.0) >= level - NEAR * (level - probe.low)]
-            if judged and len(won) >= max(LEAST_WON, chance + LEAST_WON) * len(judged):
+            least = max(LEAST_WON, chance + LEAST_WON) * len(judged)
+            won, _ = _won(kind, judged, 1 - NEAR)
+            paid, form = _won(kind, judged, HALF, beyond_plain=True) if kind == WRONG else ([], 0)
+            if judged and len(won) >= least:
                 text = f"{what} get as much as good ones for {len(won)} of {len(judged)} prompts"
                 yield _finding(f"reward_{kind}", len(won), text, advice, shown=won)
+            elif judged and len(paid) >= least:
+                shown = " ".join(FORMS[form].replace("{}", "…").split())
+                text = (
+                    f"the form {shown!r} is half or more of what a good answer gets, for {len(paid)} of {len(judged)} "
+                )
+                severity = (
+                    Severity.serious
+                    if len(_won(kind, judged, HALF + NEAR, beyond_plain=True)[0]) >= least
+                    else (Severity.warning)
+                )
+                yield _finding("reward_wrong", len(paid), f"{text}prompts", advice, severity, paid)
             elif kind == LONG and 2 * len(longer := [probe for probe in told if _pays_length(probe)]) > len(told):
                 text = f"a wrong answer gets more if it is longer, for {len(longer)} of {len(told)} prompts"
                 yield _finding("reward_long", len(longer), text, advice, Severity.warning, longer)
@@ -396,6 +424,36 @@ def _level(probe: Probe, full: float | None) -> float | None:
     if level is None:
         level = full
     return level if level is not None and level > probe.low + TINY else None
+
+
+def _won(
+    kind: str, judged: Sequence[tuple[Probe, float]], share: float, *, beyond_plain: bool = False
+) -> tuple[list[Probe], int]:
+    """Return the prompts that one form of a kind wins, for the form that wins most, and its number.
+
+    A list wins only in both orders, see `made_answers`.
+
+    Args:
+        kind: of the made answers.
+        judged: prompts, with what a good answer to each gets.
+        share: the part of the way from the worst to a good answer that wins.
+        beyond_plain: whether it is measured from the first form, so that only what a form adds counts.
+    """
+
+    def wins(probe: Probe, level: float, form: int) -> bool:
+        forms = probe.forms(kind)
+        values = forms if kind == LIST else forms[form : form + 1]
+        start = forms[0] if beyond_plain else probe.low
+        if start is None or not values or any(value is None for value in values):
+            return False
+        return min(value or 0.0 for value in values) - start >= share * (level - probe.low) - TINY
+
+    found = [
+        [probe for probe, level in judged if wins(probe, level, form)]
+        for form in range(max((len(probe.forms(kind)) for probe, _ in judged), default=0))
+    ]
+    best = max(range(len(found)), key=lambda form: len(found[form]), default=0)
+    return (found[best] if found else []), best
 
 
 def _pays_length(probe: Probe) -> bool:

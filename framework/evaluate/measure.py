@@ -96,13 +96,13 @@ class Measuring:
                 measures[name] = _validation_loss(data)
             if base and not math.isfinite(measures[name].value):
                 raise _damaged(measures[name])
+        if losses and self.plan.method.config.texts:
+            measures[TEXT_PERPLEXITY] = _perplexity(measures[EVAL_LOSS])
+        if losses:  # those of a method may have another `eval_loss`, of the rows that should become likelier
+            measures |= self.plan.method.create().measures(self.model, self.data.validation_groups)
         for name, validation_set in self.plan.set_losses.items() if losses else ():
             if (part := _of_set(measures[EVAL_LOSS], validation_set)) is not None:
                 measures[name] = part
-        if losses and self.plan.method.config.texts:
-            measures[TEXT_PERPLEXITY] = _perplexity(measures[EVAL_LOSS])
-        if losses:
-            measures |= self.plan.method.create().measures(self.model, self.data.validation_groups)
         for number, (name, evaluator) in enumerate(self.evaluators.items(), start=len(losses) + 1):
             with self.session.progress.part(name, number, parts, "measure"):
                 if isinstance(evaluator, LooksInStages):

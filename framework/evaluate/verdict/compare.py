@@ -22,6 +22,8 @@ Items = list[float | None]
 NOTHING: Mapping[str, Measure] = {}
 OWN_SCALE = "on its own scale"
 """The unit of a metric that names none, if a score of it is below 0 or above 1."""
+EXPECTED_RISE = 0.25
+"""The share by which the loss of chosen answers may rise while the preferences get better: a usual side effect."""
 LEVEL_STEP = 1e-4
 """How exactly the p-value of an interval is found."""
 
@@ -68,10 +70,27 @@ def compare(
         adjusted = holm([changes[name].p_value or 0.0 for name in family])
         for name, value in zip(family, adjusted, strict=True):
             changes[name] = replace(changes[name], p_value=value)
-    return {
+    changes = {
         name: _controlled(decided(change, 1 - config.confidence), *sides[name], config, leaked, counts[name])
         for name, change in changes.items()
     }
+    outcomes = {change.outcome for change in changes.values() if is_preference(change)}
+    if Outcome.better not in outcomes or Outcome.worse in outcomes:
+        return changes
+    return {name: replace(one, outcome=None) if _is_expected(one) else one for name, one in changes.items()}
+
+
+def is_preference(change: Change) -> bool:
+    """Whether a measure is of what a method of preferences teaches: a probability of given texts that should rise."""
+    return change.aspect is Aspect.task and change.kind is MeasureKind.loss and change.higher_is_better
+
+
+def _is_expected(change: Change) -> bool:
+    """Whether it is a loss that rose as little as it may while the preferences get better."""
+    is_loss = change.aspect is Aspect.task and change.kind is MeasureKind.loss and not change.higher_is_better
+    if not is_loss or change.outcome is not Outcome.worse or change.before is None or change.after is None:
+        return False
+    return change.after <= (1 + EXPECTED_RISE) * change.before
 
 
 def primary_measure(

@@ -11,7 +11,7 @@ from framework.api.records import Aspect, Change, Concern, MeasureKind, Outcome,
 from framework.api.schema import VerdictConfig
 from framework.api.scoring import DEALT
 from framework.api.text import count, difference, is_share, number, visible
-from framework.evaluate.verdict.compare import at_worst
+from framework.evaluate.verdict.compare import at_worst, is_preference
 
 HARMS = {Aspect.general: "forgot", Aspect.copying: "copied"}
 """What a concern is about, and the word for it."""
@@ -75,7 +75,8 @@ def judge(
     said = _said(changes, primary, gained, config, start)
     losses = list(_losses(changes, concerns, gained, primary))
     unchanged = _unchanged(changes, gained, same, continued=bool(over_base))
-    summary, tone = _first(said, losses, unchanged)
+    preferences = [_moved(name, one) for name, one in _preferences(changes, Outcome.better).items()]
+    summary, tone = _first(said, losses, unchanged, preferences[:1])
     lines = [
         (f"gained: {said.text}", said.tone),
         *_over_base(over_base or {}, primary, config),
@@ -153,10 +154,12 @@ def _scored(score: float | None) -> Iterator[str]:
 # --- the first sentence ----------------------------------------------------------------------------------------------
 
 
-def _first(said: Said, losses: Sequence[str], unchanged: str) -> tuple[str, Tone]:
+def _first(said: Said, losses: Sequence[str], unchanged: str, preferences: Sequence[str]) -> tuple[str, Tone]:
     """Return the first sentence and its tone: what was lost comes first, then a training without any effect."""
     if not losses:
-        return (f"{unchanged}.", Tone.flagged) if unchanged else (f"{said.head}: {said.short or said.text}.", said.tone)
+        also = "".join(f"; {one}" for one in preferences if said.tone is not Tone.good)
+        text = f"{said.head}: {said.short or said.text}{also}."
+        return (f"{unchanged}.", Tone.flagged) if unchanged else (text, said.tone)
     lost = ", ".join(losses[:-1]) + (", and " if losses[1:] else "") + losses[-1]
     if said.tone is Tone.good:
         return f"{said.head}, but with losses: {said.short}; {lost}.", Tone.flagged
@@ -171,6 +174,7 @@ def _losses(
     worse = {name: change for name, change in changes.items() if change.outcome is Outcome.worse and name != primary}
     of_task = {name: change for name, change in worse.items() if change.aspect is Aspect.task}
     yield from (_not_finite(name, change) for name, change in of_task.items() if change.not_finite)
+    yield from (_moved(name, change) for name, change in _preferences(changes, Outcome.worse).items())
     loss = of_task.get(EVAL_LOSS)
     if loss and not loss.not_finite:
         before, after = loss.before or 0.0, loss.after or 0.0
@@ -200,6 +204,15 @@ def _lost(name: str, change: Change) -> str:
         return _shift(name, change)
     before, after = (number(value, name, change.unit) for value in (change.content_before, change.content_after))
     return f"{name} {_went(change)} from {before} to {after} if only the content of an answer counts"
+
+
+def _preferences(changes: Mapping[str, Change], outcome: Outcome) -> dict[str, Change]:
+    """Return the measures of preferences with an outcome, but for those that decide the gain."""
+    return {
+        name: change
+        for name, change in changes.items()
+        if is_preference(change) and change.outcome is outcome and not change.primary and not change.not_finite
+    }
 
 
 def _not_finite(name: str, change: Change) -> str:

@@ -20,6 +20,8 @@ ACCURACY, MARGIN = "preference_accuracy", "preference_margin"
 """What is measured of held-out pairs."""
 BY_LABEL = "label_margin"
 """What is measured of held-out answers with a label."""
+BAD_LOSS = "bad_loss"
+"""The loss of held-out bad answers."""
 ADVANTAGE, TOKENS, ANSWERS = "advantage", "tokens of the step", "answers of the step"
 """Facts of an answer of `method=grpo`; the last two count what is left out of the step too."""
 WITH_REFERENCE = frozenset({"nan", "exploding_gradient", "falling_likelihood"})

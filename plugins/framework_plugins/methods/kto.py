@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from framework import FrameworkError
-from framework.api import Example, Measure, MeasureKind, Model
+from framework.api import EVAL_LOSS, Example, Measure, MeasureKind, Model, scoring
 from framework.api.training import (
     IGNORE,
     GroupedRows,
@@ -26,7 +26,7 @@ from framework.api.training import (
     TokenScores,
     check_answered,
 )
-from framework_plugins.methods.config import BY_LABEL, LABEL, KtoConfig, KtoLoss
+from framework_plugins.methods.config import BAD_LOSS, BY_LABEL, LABEL, KtoConfig, KtoLoss
 from framework_plugins.methods.pairs import Rows, Tensor
 
 
@@ -55,9 +55,10 @@ class Kto:
         return ((Role.answer, example),)
 
     def measures(self, model: Model, groups: Sequence[TokenGroup]) -> Mapping[str, Measure]:
-        """Measure how likely good answers are and bad ones are not: nats, those of bad answers with the other sign.
+        """Measure how likely good answers are and bad ones are not, and the loss of each.
 
-        It grows by the mean by which each answer moved to its side.
+        The first is in nats, those of bad answers with the other sign: it grows by the mean by which each answer moved
+        to its side. `eval_loss` is of the good answers only, since that of bad ones should rise.
         """
         labelled = [group for group in groups if LABEL in group.facts]
         if not labelled:
@@ -66,7 +67,19 @@ class Kto:
         signs = [1 if _is_good(group) else -1 for group in labelled]
         items = [sign * sum(row.log_probs) for sign, row in zip(signs, scored, strict=True)]
         where = [group.where for group in labelled]
+        tokens = [float(len(row.log_probs)) for row in scored]
+        losses: list[float | None] = [
+            -sign * item / count if count else None for sign, item, count in zip(signs, items, tokens, strict=True)
+        ]
+        good, bad = ([count * (sign == side) for sign, count in zip(signs, tokens, strict=True)] for side in (1, -1))
+        of_bad = Measure(scoring.mean(losses, bad, exponential=False), kind=MeasureKind.loss) if any(bad) else None
+        of_good = of_bad  # without items: if there is no good answer, there is nothing to compare
+        if any(good):
+            value = scoring.mean(losses, good, exponential=False)
+            of_good = Measure(value, losses, good, kind=MeasureKind.loss, where=where)
         return {
+            **({EVAL_LOSS: of_good} if of_good else {}),
+            **({BAD_LOSS: of_bad} if of_bad else {}),
             BY_LABEL: Measure(
                 sum(items) / len(items),
                 [*items],
@@ -74,7 +87,7 @@ class Kto:
                 unit="nats",
                 where=where,
                 kind=MeasureKind.loss,
-            )
+            ),
         }
 
     def ids(self, group: TokenGroup) -> Sequence[NDArray[Any]] | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from framework import Plan
 from framework.api import EVAL_LOSS, Aspect, Concern, Outcome, Results
-from framework_plugins.methods.config import PreferenceConfig
+from framework_plugins.methods.config import KtoConfig, PreferenceConfig
 
 LONGER = 1.5
 """Times the length of the base's answers from which the growth is named: judges, and so pairs, prefer length."""
@@ -19,22 +19,27 @@ DIVERGENCE = "general_divergence"
 def over_optimization(plan: Plan, results: Results) -> Iterator[Concern]:
     """Name the signs of over-optimization that were measured."""
     method = plan.method.config
-    if isinstance(method, PreferenceConfig) and (signs := [*_signs(results)]):
-        beta = f"raise method.beta={method.beta:g}, " if hasattr(method, "beta") else ""
+    if not isinstance(method, PreferenceConfig):
+        return
+    labels = isinstance(method, KtoConfig)
+    if signs := [*_signs(results, "good" if labels else "chosen")]:
+        steps = [f"raise method.beta={method.beta:g}"] if hasattr(method, "beta") else []
+        steps += [f"lower trainer.learning_rate={plan.training.learning_rate:g}", "train for fewer steps"]
+        if not labels:  # which has no pairs
+            steps.append("learn the chosen answers too, method=dpo method.loss_type=[sigmoid,sft]")
         yield Concern(
             "over_optimization",
             Aspect.task,
             f"the preferences may be over-optimized: {'; '.join(signs)}",
-            f"{beta}lower trainer.learning_rate={plan.training.learning_rate:g}, train for fewer steps, or learn the "
-            "chosen answers too, method=dpo method.loss_type=[sigmoid,sft]",
+            f"{', '.join(steps[:-1])}, or {steps[-1]}",
             flagged=True,
         )
 
 
-def _signs(results: Results) -> Iterator[str]:
+def _signs(results: Results, answers: str) -> Iterator[str]:
     loss, divergence = results.changes.get(EVAL_LOSS), results.changes.get(DIVERGENCE)
     if loss and loss.outcome is Outcome.worse and loss.before is not None and loss.after is not None:
-        yield f"chosen answers became less likely, {loss.before:.2f} to {loss.after:.2f} nats a token"
+        yield f"{answers} answers became less likely, {loss.before:.2f} to {loss.after:.2f} nats a token"
     if divergence and divergence.after is not None and divergence.after > FAR:
         yield f"the model is {divergence.after:.2f} nats a token from its base at general instructions"
     before = {sample.prompt: sample.tokens for sample in results.before.samples} if results.before else {}

@@ -10,12 +10,16 @@ from framework.api import Aspect, Change, Concern, MeasureKind, Outcome, Results
 
 JUDGING = {MeasureKind.content, MeasureKind.form}
 """Kinds of measures that look at answers."""
+SHARE = 1 / 3
+"""The part of a reward's rise that another measure reaches if it rises with it. If its ceiling is nearer than that,
+nothing can be concluded from it."""
 
 
 def reward_hacking(plan: Plan, results: Results) -> Iterator[Concern]:
     """Compare the rewards with the other metrics: on held-out prompts, or else by the curve of the training.
 
-    A measure that is not better has to lag behind the reward: with few prompts it may have risen too.
+    A measure that is not better has to lag behind the reward: with few prompts, or near its best value, it may have
+    risen as far as it could.
     """
     curves = results.trained.rewards if results.trained else {}
     rewards = [*dict.fromkeys([*plan.reward, *curves])]  # an environment's own reward is not an option
@@ -44,12 +48,12 @@ def reward_hacking(plan: Plan, results: Results) -> Iterator[Concern]:
     judging = {name: others[name] for name in primary or others}
     held = ", ".join(f"{name} {_values(each)}" for name, each in judging.items())
     if all(_lags(each, *largest) for each in judging.values()):
-        text = f"the reward may be hacked: {rose}, and held-out measures that are not rewards did not: {held}"
+        text = f"the reward may be hacked: {rose}, and no held-out measure rose by more than its margin: {held}"
         advice = "read some answers, let the reward ask for more, raise method.beta, or train for fewer steps"
         yield _concern(text, advice, flagged=True)
     else:
         text = f"whether only the reward rose is not known: {rose}, and {held} may be a rise too"
-        yield _concern(text, "measure more held-out prompts: data.prompts_path, data.validation_split")
+        yield _concern(text, "measure more held-out prompts, or harder ones: data.prompts_path")
 
 
 def _concern(text: str, advice: str, *, flagged: bool = False) -> Concern:
@@ -79,16 +83,22 @@ def _rise(change: Change) -> tuple[float, float, float]:
 
 
 def _lags(change: Change, gain: float, less: float) -> bool:
-    """Whether a measure did not rise by its margin, and certainly by less than a reward.
+    """Whether a rise of a measure by its margin, or by a share of what a reward gained, is ruled out.
 
-    It is certain if the interval of the difference is above 0. That is made of the two intervals (MOVER: Zou and
-    Donner, Statistics in Medicine 27, 2008, 1693-1702), as if the two were independent. If they rise on the same
-    prompts, the true interval is narrower.
+    The measure also rose by less than the reward: the interval of the difference is above 0. That is made of the two
+    intervals (MOVER: Zou and Donner, Statistics in Medicine 27, 2008, 1693-1702), as if the two were independent. If
+    they rise on the same prompts, the true interval is narrower.
     """
-    if change.outcome is Outcome.worse or change.unit:
+    if change.outcome is Outcome.worse:
         return True
     rise, _, high = _rise(change)
-    return rise <= (change.margin or 0.0) and gain - rise > math.hypot(less, high - rise)
+    margin = change.margin or 0.0
+    if change.unit:
+        return high <= margin
+    room = 1 - (change.before or 0.0) if change.higher_is_better else change.before or 0.0
+    if math.isfinite(gain) and room < SHARE * gain:
+        return False
+    return high <= min(margin, SHARE * gain) and gain - rise > math.hypot(less, high - rise)
 
 
 def _values(change: Change | None, curve: RewardRise | None = None) -> str:

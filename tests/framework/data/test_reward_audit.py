@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -88,6 +89,21 @@ PLANTED: dict[str, tuple[Rows, Callable[..., Any], str]] = {
         "reward_empty",
     ),
     "the form only": (SUMS, each(lambda text, _: float("<answer>" in text)), "reward_wrong"),
+    "a word beside the form, for half": (
+        SUMS,
+        each(lambda text, wanted: 0.5 * (text.strip() == wanted) + 0.5 * ("because" in text)),
+        "reward_wrong",
+    ),
+    "the form, for more than half": (
+        SUMS,
+        each(lambda text, wanted: 0.6 * ("<answer>" in text) + 0.4 * (wanted in text)),
+        "reward_wrong",
+    ),
+    "the prompt only": (
+        SUMS,
+        lambda prompts, **_: [float(len(asked[0]["content"])) for asked in prompts],
+        "reward_no_signal",
+    ),
     "the length": (CAPITALS, each(lambda text, wanted: min(len(text), 900) / 300 + (text == wanted)), "reward_long"),
     "one that repeats": (
         CAPITALS,
@@ -182,6 +198,16 @@ def test_honest_rewards_give_no_alarm() -> None:
         if finding.severity is not Severity.note
     }
     assert alarms == set()
+
+
+def test_noise_makes_no_honest_reward_serious() -> None:
+    numbers = [(f"How much is {n} + {n}?", str(2 * n)) for n in range(32)]
+    for seed in range(4):
+        noise = random.Random(seed)  # noqa: S311 - noise
+        found = audit(
+            numbers, each(lambda text, wanted, noise=noise: (text.strip() == wanted) != (noise.random() < 0.03))
+        )
+        assert not [one.text for one in found.values() if one.severity is Severity.serious]
 
 
 def test_without_references_a_constant_reward_is_no_alarm() -> None:

@@ -22,6 +22,7 @@ def answers(tokens: int) -> EvalResult:
     ("method", "tokens", "changes", "named"),
     [
         ("dpo", 30, {"eval_loss": WORSE}, [UNLIKELY, LONG, "raise method.beta=0.1"]),
+        ("kto", 11, {"eval_loss": WORSE}, ["good answers became less likely", "5, or train for fewer steps"]),
         ("kto", 11, {"general_divergence": Change(0.0, 0.8, higher_is_better=False)}, ["0.80 nats a token from its"]),
         ("dpo", 11, {"eval_loss": Change(1.0, 1.5, higher_is_better=False, outcome=Outcome.undecided)}, []),
         ("sft", 30, {"eval_loss": WORSE}, []),

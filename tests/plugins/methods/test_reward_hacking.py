@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,13 @@ from framework.api.records import Change, EvalResult, Outcome, Results, RewardRi
 from framework_plugins.methods.reward_hacking import reward_hacking
 
 BETTER = Change(0.2, 0.9, higher_is_better=True, outcome=Outcome.better)
-SAME = Change(0.3, 0.28, higher_is_better=True, low=-0.1, high=0.06, outcome=Outcome.undecided, primary=True)
+SAME = Change(
+    0.3, 0.28, higher_is_better=True, low=-0.1, high=0.04, outcome=Outcome.undecided, primary=True, margin=0.05
+)
+SMALL = replace(SAME, before=0.1, after=0.13, high=0.08)
+"""A measure that rose a little, and may have risen by more than its margin."""
+HIGH = replace(SAME, before=0.9, after=0.91)
+"""A measure that cannot rise far, and surely did not."""
 LITTLE = Change(0.47, 0.55, higher_is_better=True, outcome=Outcome.better, low=0.01, high=0.15)
 BARELY = Change(
     0.0, 0.02, higher_is_better=True, low=-0.04, high=0.07, outcome=Outcome.undecided, primary=True, margin=0.05
@@ -26,7 +33,8 @@ FEW = Change(0.3, 0.4, higher_is_better=True, low=-0.5, high=0.75, outcome=Outco
 TOLD = "is not known: json_valid rose from 20% to 90%, and exact_match from 30% to 40% may be a rise too"
 UP = Change(0.3, 0.6, higher_is_better=True, outcome=Outcome.better, primary=True)
 HACKED = (
-    "the reward may be hacked: json_valid rose from 20% to 90%, and held-out .* did not: exact_match from 30% to 28%"
+    "the reward may be hacked: json_valid rose from 20% to 90%, and no held-out measure rose by more than its margin: "
+    "exact_match from 30% to 28%"
 )
 CURVE = "the reward may be hacked: json_valid rose from 0.1 to 0.8 in training, and .* exact_match from 30% to 28%"
 RISING = {"json_valid": RewardRise(0.1, 0.8, rose=True)}
@@ -37,6 +45,14 @@ RISING = {"json_valid": RewardRise(0.1, 0.8, rose=True)}
     [
         (("metric=[exact_match,json_valid]",), {"json_valid": BETTER, "exact_match": SAME}, {}, HACKED, True),
         (("metric=[exact_match,json_valid]",), {"json_valid": BETTER, "exact_match": FEW}, {}, TOLD, False),
+        (
+            ("metric=[exact_match,json_valid]",),
+            {"json_valid": BETTER, "exact_match": SMALL},
+            {},
+            "may be a rise",
+            False,
+        ),
+        (("metric=[exact_match,json_valid]",), {"json_valid": BETTER, "exact_match": HIGH}, {}, "may be a rise", False),
         (
             ("metric=[exact_match,json_valid]",),
             {"json_valid": LITTLE, "exact_match": BARELY},

@@ -184,6 +184,24 @@ def test_a_destroyed_model_is_never_headed_no_difference() -> None:
     assert judged(exact_match=one(0, 57), eval_loss=(losses(0.5), losses(1.7))).tone is Tone.flagged
 
 
+@pytest.mark.parametrize(
+    ("loss", "accuracy", "first"),
+    [
+        (1.7, (30, 50), "No gain shown: exact_match rose from 40% to 42%, between -4 and +7 points (95% confidence); "
+         "preference_accuracy rose from 50% to 83%."),
+        (2.5, (30, 50), "Worse: the validation loss rose from 1.5 to 2.5; exact_match"),
+        (1.7, (30, 30), "Worse: the validation loss rose from 1.5 to 1.7; exact_match"),
+        (1.7, (50, 30), "Worse: preference_accuracy fell from 83% to 50%, and the validation loss rose from 1.5 to"),
+    ],
+)  # fmt: skip
+def test_chosen_answers_may_become_a_little_less_likely_while_preferences_get_better(
+    loss: float, accuracy: tuple[int, int], first: str
+) -> None:
+    preference = one(*accuracy, kind=MeasureKind.loss)
+    verdict = judged(exact_match=one(24, 25), eval_loss=(losses(1.5), losses(loss)), preference_accuracy=preference)
+    assert verdict.summary.startswith(first)
+
+
 def test_one_row_without_a_finite_loss_has_a_line_of_its_own() -> None:
     verdict = judged(exact_match=one(0, 57), eval_loss=(losses(1.0), losses(0.1, broken=1)))
     broken = "eval_loss is no longer a finite number for 1 of 24 items"
