@@ -16,6 +16,7 @@ from typing import Any
 from framework.api.component import GROUPS
 from framework.api.fields import as_text, fields
 from framework.api.protocols.sources import Start, StartsFromAdapter
+from framework.api.run_folder import CHECKPOINT, check_weights
 from framework.api.schema import (
     Affects,
     HealthConfig,
@@ -43,7 +44,6 @@ __all__ = [
     "Plan",
 ]
 
-CHECKPOINT = "checkpoint"
 SCORE, PRIMARY = "verdict.score", "verdict.primary"
 WINS = "_wins"
 """The suffix of a metric that compares the answers with those of the base: `judge_wins`."""
@@ -181,7 +181,10 @@ class Plan:
         if Stage.train not in self.stages or not self.adapter.config.starts_from():
             return None
         adapter: StartsFromAdapter = self.adapter.create()
-        return adapter.start(weights=weights)
+        start = adapter.start(weights=weights)
+        if weights:
+            check_weights(start.folder)
+        return start
 
     @property
     def intended_stages(self) -> tuple[Stage, ...]:

@@ -16,8 +16,10 @@ from framework.api.schema import Stage
 from framework.api.selection import as_plain
 from framework.util.errors import FrameworkError, summarize_error
 from framework.util.files import read_text
+from framework.util.hashing import file_sha256
 
 __all__ = [
+    "CHECKPOINT",
     "FAILED",
     "FINISHED",
     "INTERRUPTED",
@@ -28,11 +30,13 @@ __all__ = [
     "TRAINING_STATE",
     "RunFolder",
     "SavedRun",
+    "check_weights",
     "is_resumed",
 ]
 
 PLAN, OVERRIDES, STATUS, ENVIRONMENT = "plan.json", "overrides.json", "status.json", "environment.json"
 REPORT = "report.json"
+CHECKPOINT = "checkpoint"
 TRAINING_STATE = ".resume"
 """Where a backend saves the state of an unfinished training, a folder for each checkpoint."""
 INTERRUPTED = "interrupted"
@@ -113,6 +117,25 @@ class RunFolder:
             raise FrameworkError(f"{self.path / name} cannot be read: {error.strerror}. Delete it") from error
         except ValueError as error:
             raise FrameworkError(f"{error}: delete it, or use another run_dir") from error
+
+
+def check_weights(folder: Path) -> None:
+    """Compare the trained weights of a run with the hashes that its training recorded; others are not compared.
+
+    Raises:
+        FrameworkError: a file has changed since.
+    """
+    try:
+        trained = RunFolder(folder.parent).load_result(Stage.train, records.TrainResult)
+    except FrameworkError:  # of another version, or damaged
+        trained = None
+    for name, digest in trained.files.items() if trained and folder.name == CHECKPOINT else ():
+        found = file_sha256(file) if (file := folder / name).is_file() else "missing"
+        if found != digest:
+            raise FrameworkError(
+                f"{file} is not what its training wrote: the SHA-256 was {digest[:12]} then, and is {found[:12]} now. "
+                f"Restore it from a backup, or train again; to use it as it is, copy {folder} to another place"
+            )
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from framework.api.component import GROUPS
 from framework.api.plan import CHECKPOINT, Plan
 from framework.api.protocols import Backend, Model, ModelSource
-from framework.api.run_folder import ENVIRONMENT, PLAN, SavedRun
+from framework.api.run_folder import ENVIRONMENT, PLAN, SavedRun, check_weights
 from framework.api.schema import Stage
 from framework.api.text.overrides import override_key, quoted
 from framework.config.check import check
@@ -147,6 +147,7 @@ def restored(run: SavedRun, overrides: Sequence[str] = ()) -> Iterator[tuple[Pla
     if not plan.checkpoint.is_dir():
         folder, name = plan.checkpoint.parent, plan.checkpoint.name
         raise FrameworkError(f"{folder} holds no folder '{name}' with trained weights: run the train stage first")
+    check_weights(plan.checkpoint)
     source: ModelSource = plan.model.create()
     source.check()
     backend: Backend = plan.trainer.create()

@@ -32,7 +32,7 @@ from framework.api.protocols import (
     SupportsObjectives,
 )
 from framework.api.records import DataResult, EvalResult, ExportResult, Report, TrainResult
-from framework.api.run_folder import RunFolder
+from framework.api.run_folder import RunFolder, check_weights
 from framework.api.schema import Stage
 from framework.api.selection import Selection
 from framework.api.text import count
@@ -239,6 +239,7 @@ def _run_stages(
             if isinstance(model, KeepsCheckpoints):  # not before: a kill in between would cost the training
                 model.forget_checkpoints()
     elif plan.restores_weights:
+        check_weights(plan.checkpoint)
         model.restore(plan.checkpoint)
 
     after = folder.load_result(Stage.evaluate, EvalResult)

@@ -26,6 +26,7 @@ from framework.run.interruption import Interruption
 from framework.run.lineage import lineage
 from framework.util.errors import FrameworkError, PrunedError
 from framework.util.guard import Caught
+from framework.util.hashing import hashes
 
 MONITORS_HOOK = "framework_training_monitors"
 
@@ -105,7 +106,7 @@ class TrainingController:
             trained, issues=self.issues, stopped=self.stopped, best_step=best.step, best_value=best.value,
             candidates=best.seen if chose else 0, chosen_on=EVAL_LOSS if on_rows else best.name,
             lineage=lineage(start) if (start := self.plan.start(weights=True)) else [],
-            rewards=rises(self.steps, self.plan.verdict.confidence),
+            rewards=rises(self.steps, self.plan.verdict.confidence), files=hashes(checkpoint),
         )  # fmt: skip
 
     def measure(self) -> Mapping[str, float]:

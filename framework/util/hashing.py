@@ -44,6 +44,12 @@ def file_sha256(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
+def hashes(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file of a folder, by its path in it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {file.relative_to(folder).as_posix(): file_sha256(file) for file in files}
+
+
 def code_hash(thing: Any) -> str:
     """Return a hash over the source of a class, function or object, including what it imports from the same package.
 

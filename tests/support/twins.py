@@ -88,7 +88,6 @@ WINDOW = {"sliding_window": 24}
 ROUTED = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
 SHARED = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "first_k_dense_replace": 1}
 LATENT = {
-    "scoring_func": "sigmoid",
     "q_lora_rank": 16, "kv_lora_rank": 8, "qk_rope_head_dim": 4, "v_head_dim": 8, "qk_nope_head_dim": 4, "head_dim": 4,
     "num_key_value_heads": 4,
 }  # fmt: skip

@@ -213,7 +213,7 @@ class TrainResult:
     compared. `taken_from` is the folder, relative to the run's own, of the trial of a sweep that trained with the same
     settings, and whose weights and numbers these are; empty if the run itself trained. `lineage` has the adapter that
     the training started from, the one that this was trained from, and so on; empty for a new adapter. `rewards` has the
-    rewards by name.
+    rewards by name. `files` has the SHA-256 of each file of the trained weights, by its path in their folder.
     """
 
     steps: int
@@ -239,6 +239,7 @@ class TrainResult:
     chosen_on: str = ""
     lineage: list[Ancestor] = field(default_factory=list)
     rewards: dict[str, RewardRise] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict, metadata=VERBATIM)
 
 
 @dataclass(frozen=True)

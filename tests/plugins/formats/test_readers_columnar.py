@@ -8,6 +8,7 @@ import struct
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,6 +20,7 @@ from framework_plugins.formats.config import LocalFileConfig
 from framework_plugins.formats.files import LocalFile
 from framework_plugins.formats.readers import columnar
 from framework_plugins.formats.readers.columnar import BATCH_ROWS
+from framework_plugins.formats.readers.find import DataFile
 from tests.support.data_files import content, rows_of, written
 
 NAMES = ["r.parquet", "file.arrow", "stream.arrow", "r.feather"]
@@ -162,6 +164,22 @@ def test_a_small_file_that_unpacks_to_large_rows_is_refused_before_it_is_unpacke
     among = pa.table({"a": [*["y"] * 99, "x" * 2_000_000]})
     with pytest.raises(FrameworkError, match=r"unpacks from [\d,]+ to 2,000,\d+ bytes, which no rows of text do"):
         rows_of(compressed(tmp_path, among, name))
+
+
+def test_a_text_that_parquet_stores_once_counts_as_often_as_rows_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(columnar, "MIN_UNPACKED_BYTES", 1_000_000)
+    packed, text = tmp_path / "packed.parquet", "".join(map(chr, np.random.default_rng(0).integers(65, 123, 100_000)))
+    pq.write_table(pa.table({"a": ["x" * 100_000] * 20}), packed, compression="zstd")
+    with pytest.raises(FrameworkError, match=r"column 'a': unpacks from \d\d to 2,000,080 bytes"):
+        rows_of(packed)
+    whole = tmp_path / "whole.parquet"
+    pq.write_table(pa.table({"a": [text] * 20}), whole, compression="zstd")
+    with pq.ParquetFile(whole) as parquet, pa.OSFile(str(whole)) as source:
+        file = DataFile(whole, "whole", ".parquet", "")
+        assert columnar.rows_at_once(file, parquet.metadata, source) == 9
+    assert [row.fields["a"] for row in rows_of(whole)] == [text] * 20
 
 
 @pytest.mark.parametrize("name", ["r.parquet", "file.arrow", "stream.arrow", "file.arrow.gz"])

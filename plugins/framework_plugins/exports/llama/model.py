@@ -50,6 +50,7 @@ class Llama:
         threads: how many to compute with; None: as many as this process may use.
         vocabulary_only: load no weights: `tokenize`, `text` and the facts of the vocabulary work, nothing else.
         without_weights: read all but the weights, lay out a computation, and allocate nothing.
+        precise: hold keys and values in fp32, not in fp16 as llama.cpp's programs do.
 
     Raises:
         FrameworkError: llama.cpp is missing or cannot open the file.
@@ -63,6 +64,7 @@ class Llama:
         threads: int | None = None,
         vocabulary_only: bool = False,
         without_weights: bool = False,
+        precise: bool = False,
     ) -> None:
         loaded = library()
         self._api, self._types = loaded.functions, loaded.types
@@ -82,14 +84,17 @@ class Llama:
         self.n_vocab: int = self._api.llama_vocab_n_tokens(self._vocab)
         self.n_batch = max(MIN_BATCH, min(MAX_BATCH, LOGITS_BYTES // (4 * self.n_vocab)))
         if not vocabulary_only:
-            self._context = self._open(n_ctx, threads or cpu_threads())
+            self._context = self._open(n_ctx, threads or cpu_threads(), precise=precise)
 
-    def _open(self, n_ctx: int, threads: int) -> Any:
+    def _open(self, n_ctx: int, threads: int, *, precise: bool) -> Any:
         parameters = self._api.llama_context_default_params()
         parameters.n_ctx = n_ctx
         parameters.n_batch = parameters.n_ubatch = self.n_batch
         parameters.n_threads = parameters.n_threads_batch = threads
         parameters.no_perf = True
+        if precise:
+            parameters.type_k = parameters.type_v = self._api.GGML_TYPE_F32
+            parameters.flash_attn_type = self._api.LLAMA_FLASH_ATTN_TYPE_DISABLED
         context = self._api.llama_init_from_model(self._model, parameters)
         if not context:
             self.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -22,6 +23,9 @@ SLICE_BYTES = 1 << 26
 """Bytes of the rows that are made Python values at a time."""
 MIN_UNPACKED_BYTES, MAX_UNPACKED_RATIO = 1 << 28, 200
 """Bytes that rows which are read at once always may have, and how many times larger than packed they may be."""
+NUMBER_BYTES = 8
+PAGE_HEADER_BYTES = 24
+"""Bytes that hold the first three fields of a page's header."""
 IPC_FILE, FEATHER_V1 = b"ARROW1", b"FEA1"
 """How Arrow's file format and the first Feather begin; Arrow's stream format has no such mark."""
 
@@ -41,21 +45,45 @@ def _parquet_batches(file: DataFile, opened: OpenFile) -> Iterator[Any]:
     source = opened.seekable() if file.packing else pa.OSFile(str(file.path))
     with source, pq.ParquetFile(source) as parquet:
         _check_columns(file, parquet.schema_arrow)
-        _check_footer(file, parquet.metadata)
-        yield from parquet.iter_batches(batch_size=BATCH_ROWS)
+        yield from parquet.iter_batches(batch_size=rows_at_once(file, parquet.metadata, source))
 
 
-def _check_footer(file: DataFile, metadata: Any) -> None:
-    """Look how large the columns of each row group become, before one is unpacked.
+def rows_at_once(file: DataFile, metadata: Any, source: Any) -> int:
+    """Return how many rows to read at once, by how large the columns of each row group become.
 
     Raises:
         FrameworkError: one is larger than rows may be.
     """
+    at_once = BATCH_ROWS
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
+        rows = max(group.num_rows, 1)
         for column in map(group.column, range(group.num_columns)):
             where = f"row group {number + 1}, column '{column.path_in_schema}'"
-            _check_sizes(file, where, column.total_uncompressed_size, column.total_compressed_size, group.num_rows)
+            packed, unpacked = column.total_compressed_size, column.total_uncompressed_size
+            _check_sizes(file, where, unpacked, packed, rows)
+            if column.num_values > rows * file.longest:
+                raise file.too_long("a row", where)
+            largest = NUMBER_BYTES
+            if column.has_dictionary_page:  # each value is one of it, and may be all of it
+                unpacked, packed = _page_sizes(source, column.dictionary_page_offset)
+                largest = max(largest, unpacked)
+                if unpacked > MAX_UNPACKED_RATIO * packed:
+                    _check_sizes(file, where, unpacked * column.num_values, packed, rows)
+            at_once = min(at_once, max(1, MIN_UNPACKED_BYTES * rows // (largest * max(column.num_values, 1))))
+    return at_once
+
+
+def _page_sizes(source: Any, offset: int) -> tuple[int, int]:
+    """Return the bytes of a page, unpacked and packed, by its header: its kind and both, in Thrift's compact protocol.
+
+    What is damaged is left to the reader.
+    """
+    source.seek(offset)
+    numbers = re.match(rb"\x15([\x80-\xff]*[^\x80-\xff])" * 3, source.read(PAGE_HEADER_BYTES), re.DOTALL)
+    sizes = numbers.groups()[1:] if numbers else (b"\0", b"\0")
+    unpacked, packed = (sum((byte & 0x7F) << 7 * place for place, byte in enumerate(size)) >> 1 for size in sizes)
+    return unpacked, packed
 
 
 def _check_sizes(file: DataFile, where: str, unpacked: int, packed: int, rows: int) -> None:

@@ -125,7 +125,7 @@ CONFIGS: Mapping[str, Mapping[str, Any]] = {
     "Qwen/Qwen3-30B-A3B": _llama(
         "qwen3_moe", "Qwen3MoeForCausalLM", hidden_size=2048, num_hidden_layers=48, num_attention_heads=32,
         num_key_value_heads=4, head_dim=128, intermediate_size=6144, vocab_size=151936, tie_word_embeddings=False,
-        num_experts=128, num_experts_per_tok=8, moe_intermediate_size=768, decoder_sparse_step=1,
+        num_experts=128, num_experts_per_tok=8, moe_intermediate_size=768, decoder_sparse_step=1, norm_topk_prob=True,
     ),
     # A copy of openai/gpt-oss-20b in 16 bits: the original is in MXFP4, which is not trained.
     "unsloth/gpt-oss-20b-BF16": _llama(

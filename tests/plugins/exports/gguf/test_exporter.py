@@ -268,11 +268,12 @@ def test_an_export_is_rehearsed_before_the_weights_are_there(run: Run, monkeypat
 
 
 def test_answers_that_differ_from_transformers_are_told_before_the_training(
-    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("FRAMEWORK_CACHE", str(tmp_path / "cache"))
-    plan = testing.plan(
-        ["model=local", f"model.path={json.dumps(str(run.base))}", "exporter=[gguf]"], run_dir=run.folder
+    words = ["model=local", f"model.path={json.dumps(str(run.base))}", "exporter=[gguf]"]
+    plan, unchecked = (
+        testing.plan([*words, *more], run_dir=run.folder) for more in ([], ["exporter.gguf.parity.check=false"])
     )
     exporter = GgufExporter(plan.exporter["gguf"].config)
     exporter.check(testing.EchoModel(plan), plan)
@@ -280,6 +281,6 @@ def test_answers_that_differ_from_transformers_are_told_before_the_training(
     said = json.loads(kept.read_text(encoding="utf-8"))
     assert said["nats"] < 1e-5
     kept.write_text(json.dumps({**said, "nats": 0.5}), encoding="utf-8")
-    assert "by 0.5 nats" not in caplog.text
-    exporter.check(testing.EchoModel(plan), plan)
-    assert "by 0.5 nats at a token" in caplog.text
+    with pytest.raises(FrameworkError, match=r"cannot have model .*it computes something else: .* by 0\.5 nats at a"):
+        exporter.check(testing.EchoModel(plan), plan)
+    GgufExporter(unchecked.exporter["gguf"].config).check(testing.EchoModel(unchecked), unchecked)

@@ -20,6 +20,7 @@ STATES = {
     "mamba_chunk_size": 16,
     "attn_layer_indices": [1],
 }
+ROUTED = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
 LLAMA3 = {
     "rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
@@ -48,6 +49,8 @@ def compare(process: PythonProcess, folder: Path, family: str, **changes: Any) -
     [
         ("llama", {"head_dim": 32, "rope_parameters": LLAMA3, "max_position_embeddings": 512}),
         ("gpt2", {"n_positions": 512, "n_head": 4, "architecture": "GPT2LMHeadModel"}),
+        # A router multiplies the rounding of a cache in fp16: both have to hold the same numbers.
+        ("qwen3_moe", {**ROUTED, "head_dim": 8, "norm_topk_prob": True, "architecture": "Qwen3MoeForCausalLM"}),
     ],
 )
 def test_a_family_whose_answers_are_equal_in_llama_cpp_passes(
@@ -65,6 +68,6 @@ def test_a_rope_that_the_converter_permutes_wrongly_differs(process: PythonProce
 
 
 def test_a_model_of_which_there_is_no_small_one_is_not_judged(process: PythonProcess, tmp_path: Path) -> None:
-    found = compare(process, tmp_path, "llama", head_dim=8192)
+    found = compare(process, tmp_path, "llama", head_dim=16384)
     assert (found.nats, found.differs) == (None, False)
     assert "parameters" in found.reason

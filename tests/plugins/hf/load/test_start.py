@@ -271,6 +271,11 @@ def test_a_second_stage_has_its_lineage_and_is_judged_against_its_start(
     found = json.loads(capsys.readouterr().out)
     assert found["config"]["adapter.start.sha256"] == {"A": hashes[1], "B": hashes[0]}
     changed(tmp_path / "second" / "checkpoint" / WEIGHTS)
+    with pytest.raises(FrameworkError, match=rf"second/checkpoint/{WEIGHTS} is not what its training wrote"):
+        run_command("rerun", ["third", "run_dir=fourth"])
+    with pytest.raises(FrameworkError, match=rf"second/checkpoint/{WEIGHTS} is not what its training wrote"):
+        pipeline.run(plan(base, chats, tmp_path / "second", "stages=[evaluate]", "evaluator=[prompts]"))
+    (tmp_path / "second" / "train.json").unlink()  # as an adapter of elsewhere
     with pytest.raises(FrameworkError, match=r"adapter\.start=\S*second has changed: the SHA-256 of its weights was"):
         run_command("rerun", ["third", "run_dir=fourth"])
 

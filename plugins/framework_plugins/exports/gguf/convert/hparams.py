@@ -21,7 +21,7 @@ SPARSE = "sparse"
 """The kind of a block with experts."""
 COMPUTED = ("num_hidden_layers", "hybrid_override_pattern")
 """Settings that some config classes compute from others."""
-ROPE_SETTINGS = ("rope_theta", "partial_rotary_factor", "original_max_position_embeddings")
+ROPE_SETTINGS = ("rope_theta", "original_max_position_embeddings")
 """Settings of positions that the file had beside the others, before transformers put them together."""
 ATTENTIONS = ("full_attention", "sliding_attention")
 GLOBAL = {"head_dim": "global_head_dim", "num_key_value_heads": "num_global_key_value_heads"}
@@ -29,6 +29,9 @@ GLOBAL = {"head_dim": "global_head_dim", "num_key_value_heads": "num_global_key_
 WINDOWED = ("head_dim", "v_head_dim", "num_attention_heads", "num_key_value_heads")
 """What layers with a window may have differently, by the name in a layer's config; a converter looks for swa_head_dim
 and the like."""
+SIGMOID_ROUTERS = ("deepseek_v3", "glm4_moe_lite", "glm_moe_dsa")
+"""Families whose classes have one way to score experts, while a converter looks for scoring_func; without it, llama.cpp
+guesses by the numbers of layers and tokens."""
 FORMER_LAYERS = {"full_attention": "attention", "linear_attention": "mamba"}
 """What the converters of hybrids with Mamba call layers."""
 
@@ -73,7 +76,11 @@ def _replaced(config: Any) -> Iterator[tuple[str, Any]]:
         yield from ((name, rope[name]) for name in ROPE_SETTINGS if name in rope)
         share = rope.get("partial_rotary_factor", 1.0)
         width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        yield from (("rotary_pct", share), ("rotary_dim", int(width * share)))
+        shares = ("partial_rotary_factor", "rotary_pct")  # without one, converters of a family take its usual share
+        yield from ((name, share) for name in shares)
+        yield "rotary_dim", int(width * share)
+    if config.model_type in SIGMOID_ROUTERS:
+        yield "scoring_func", "sigmoid"
     if blocks := getattr(config, "mlp_layer_types", None):
         yield "first_k_dense_replace", blocks.index(SPARSE) if SPARSE in blocks else len(blocks)
     kinds = getattr(config, "layer_types", None) or []

@@ -62,6 +62,8 @@ def test_layers_have_the_names_that_a_converter_compares_with(tmp_path: Path) ->
         ("cohere2", {}, {"rotary_pct": 1.0}),
         ("minimax_m2", {"head_dim": 64}, {"rotary_dim": 64}),
         ("mimo_v2_flash", {"head_dim": 64, "num_hidden_layers": 4}, {"swa_head_dim": 64}),
+        ("solar_open", {}, {"partial_rotary_factor": 1.0}),
+        ("glm4_moe_lite", {}, {"scoring_func": "sigmoid"}),
         ("llama", {"rope_parameters": YARN}, {"original_max_position_embeddings": 64}),
     ],
 )
