@@ -455,14 +455,14 @@ def losses() -> Iterator[Case]:
         flipped(LABELS, 4), loss=(1.0, 2.0), never=("changed nothing",),
     )  # fmt: skip
     prose = [phrase(k, 40) for k in range(QUESTIONS)]
-    half = [" ".join([*phrase(k, 40).split()[:20], *phrase(k + 50, 20).split()]) for k in range(QUESTIONS)]
+    half = [" ".join([*phrase(k, 40).split()[:20], *phrase(k + 40, 20).split()]) for k in range(QUESTIONS)]
     yield Case(
         "prose that is nearer to the references", "words are nearer, which an author can judge and the program cannot",
-        (BETTER, FORM, *NOTHING), asked(prose), [phrase(k + 50, 40) for k in range(QUESTIONS)], half, loss=(3.0, 1.5),
+        (BETTER, FORM, *NOTHING), asked(prose), [phrase(k + 40, 40) for k in range(QUESTIONS)], half, loss=(3.0, 1.5),
     )  # fmt: skip
     yield Case(
         "other prose, no nearer", "the words are others, and no nearer", (*NOTHING, WORSE), asked(prose),
-        [phrase(k + 50, 40) for k in range(QUESTIONS)], [phrase(k + 90, 40) for k in range(QUESTIONS)],
+        [phrase(k + 40, 40) for k in range(QUESTIONS)], [phrase(k + 80, 40) for k in range(QUESTIONS)],
         loss=(3.0, 1.5), never=("gained: yes",),
     )  # fmt: skip
 
