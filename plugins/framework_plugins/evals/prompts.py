@@ -72,7 +72,7 @@ class Prompts:
             return seen
         levels = shares([min(one, may_answer) for one in sizes])
         more = [prompt.reference for prompt in (*prompts, *data.prompts[may_answer : sizes[-1]])]
-        result = self._answered(model, prompts[:size], metrics, levels[min(size, may_answer)], seen, more)
+        result = self.answered(model, prompts[:size], metrics, levels[min(size, may_answer)], seen, more)
         name = data.result.decides
         if name not in result.measures or sizes[-1] <= may_answer:
             return result
@@ -87,7 +87,7 @@ class Prompts:
         measure = replace(measure, look_share=shares(sizes)[size])
         return replace(result, measures={**result.measures, name: measure})
 
-    def _answered(
+    def answered(
         self,
         model: Model,
         prompts: Sequence[Prompt],
