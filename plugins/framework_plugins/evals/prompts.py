@@ -72,7 +72,7 @@ class Prompts:
             return seen
         levels = shares([min(one, may_answer) for one in sizes])
         more = [prompt.reference for prompt in (*prompts, *data.prompts[may_answer : sizes[-1]])]
-        result = self._answered(
+        result = self.answered(
             model, prompts[:size], metrics, levels[min(size, may_answer)], may_answer, seen, more, data.passages
         )
         name = data.result.decides
@@ -89,7 +89,7 @@ class Prompts:
         measure = replace(measure, look_share=shares(sizes)[size], early=size < sizes[-1])
         return replace(result, measures={**result.measures, name: measure})
 
-    def _answered(
+    def answered(
         self,
         model: Model,
         prompts: Sequence[Prompt],

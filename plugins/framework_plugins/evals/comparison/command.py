@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from framework import FrameworkError
-from framework.api import count, display_path, visible, write_atomically
+from framework.api import EvalResult, count, display_path, visible, write_atomically
 from framework.api.program import CommandParser
 from framework_plugins.evals.comparison import inspect_log, items_file, lm_eval_log, run
 from framework_plugins.evals.comparison.evaluations import Evaluation, json_lines, refusing_other_shapes
@@ -57,6 +57,10 @@ class CompareCommand:
             help="an item that is missing in one, or has no score there, has the score 0",
         )  # fmt: skip
         parser.add_argument(
+            "--ask", action="store_true",
+            help="ask runs the prompts that only others of them were asked, with their weights",
+        )  # fmt: skip
+        parser.add_argument(
             "--all-pairs", action="store_true", help="compare each with each, and not only with the first"
         )
         parser.add_argument(
@@ -76,7 +80,16 @@ class CompareCommand:
         _check(given.evaluations, given.html)
         texts = given.cluster != NO_CLUSTERS
         field = "" if given.cluster == NO_CLUSTERS else given.cluster
-        evaluations = [read(place, field, texts=texts) for place in given.evaluations]
+        asked, notes = dict[Path, EvalResult](), list[str]()
+        if given.ask:
+            from framework_plugins.evals.comparison.ask import ask_the_rest  # noqa: PLC0415 - it opens models
+
+            asked, notes = ask_the_rest([place for place in given.evaluations if (place / RUN_FILE).exists()])
+        evaluations = [
+            run.read(place, asked[place]) if place in asked else read(place, field, texts=texts)
+            for place in given.evaluations
+        ]
+        evaluations[0].notes += notes
         choices = Choices(
             given.metric, given.higher_is_better, given.lower_is_better, given.cluster, given.common,
             given.missing_as_wrong, given.all_pairs, given.confidence, given.margin,

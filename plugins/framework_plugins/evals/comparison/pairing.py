@@ -205,7 +205,7 @@ def _paired(
         asked = ", ".join(f"{len(theirs)} of {letter}" for letter, theirs in sides.items())
         text = (
             f"a run asks no more prompts once they decide its verdict: {asked} were asked. The {len(keys)} that all "
-            "were asked are compared, and the rest is left out"
+            "were asked are compared, and the rest is left out; --ask asks it too"
         )
         notes.setdefault(text, []).append(name)
     elif left_out:

@@ -10,14 +10,14 @@ from framework.api.program import read_run
 from framework_plugins.evals.comparison.evaluations import Evaluation, Item, Scores, content
 
 
-def read(folder: Path) -> Evaluation:
-    """Read the evaluation of the trained model.
+def read(folder: Path, asked: EvalResult | None = None) -> Evaluation:
+    """Read the evaluation of the trained model; `asked` takes its place if the model was asked more since.
 
     Raises:
         FrameworkError: the folder is not that of a run, or its model was not evaluated.
     """
     run = read_run(folder)
-    result = run.record(EvalResult, f"{Stage.evaluate.value}.json")
+    result = asked or run.record(EvalResult, f"{Stage.evaluate.value}.json")
     if result is None:
         raise FrameworkError(
             f"{display_path(folder)}: the trained model was not evaluated: "
@@ -33,11 +33,13 @@ def read(folder: Path) -> Evaluation:
         # The answers to the task's prompts are saved; of other items, the place of their row may be known.
         answered = measure.aspect is Aspect.task and measure.kind is not MeasureKind.loss
         keys = [f"{'prompt' if answered else name} {place + 1}" for place in range(len(measure.items))]
-        places = measure.where or [""] * len(keys)
-        asked = [place and content(place) for place in places]
-        if answered and len(result.samples) == len(keys):
-            asked = [content(sample.prompt, sample.reference) for sample in result.samples]
-        found.items |= {key: Item(each) for key, each in zip(keys, asked, strict=True)}
+        asked = [place and content(place) for place in measure.where or [""] * len(keys)]
+        if answered and result.samples:  # prompts whose references were read have no sample
+            said = [content(sample.prompt, sample.reference) for sample in result.samples[: len(keys)]]
+            asked = said + [""] * (len(keys) - len(said))
+        found.items |= {
+            key: Item(each) for key, each in zip(keys, asked, strict=True) if each or key not in found.items
+        }
         change = report.metrics.get(name) if report else None
         found.measures[name] = Scores(
             measure,
