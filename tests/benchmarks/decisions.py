@@ -203,7 +203,8 @@ def copied(runs: int, available: int, known: float, recited: float, seed: int = 
 
 # --- gained ----------------------------------------------------------------------------------------------------------
 
-GAINS = ((0.9, 0.0), (0.2, 0.05), (0.1, 0.05), (0.05, 0.05), (0.0, 0.02), (0.0, 0.05), (-0.1, 0.05))
+GAINS = ((0.9, 0.0), (0.2, 0.05), (0.1, 0.05), (0.05, 0.05), (0.07, 0.0), (0.05, 0.0), (0.0, 0.02), (0.0, 0.05),
+         (-0.1, 0.05))  # fmt: skip
 """How many more prompts are right, and the share that changes in the other direction."""
 
 

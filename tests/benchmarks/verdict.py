@@ -15,7 +15,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -108,6 +108,27 @@ def shares_coverage(sizes: Sequence[int] = SIZES) -> Iterator[Cell]:
 
 Random = np.random.Generator
 Draw = Callable[[Random, tuple[int, ...]], Floats]
+
+
+def _both(draw: Callable[[Floats], Floats], level: Floats) -> Floats:
+    """Return the difference of two draws of the same prompts."""
+    return np.asarray(draw(level) - draw(level), dtype=np.float64)
+
+
+def _ceiling(random: Random, shape: tuple[int, ...]) -> Floats:
+    hard = random.beta(4, 1, shape)
+
+    def scores(level: Floats) -> Floats:
+        noisy = np.clip(level + random.normal(0, 0.15, shape), 0, 1)
+        return np.where(random.random(shape) < 0.4 * level, 1.0, noisy)
+
+    return _both(scores, hard)
+
+
+def _graded(random: Random, quality: Floats) -> Floats:
+    return np.clip(np.round(3 + quality + random.normal(0, 0.7, quality.shape)), 1, 5)
+
+
 NUMBERS: dict[str, tuple[Draw, float, float]] = {
     "normal": (lambda r, n: r.normal(0.3, 1, n), 0.3, 0.0),
     "heavy tails (t, 3 df)": (lambda r, n: 0.3 + r.standard_t(3, n), 0.3, 0.0),
@@ -119,6 +140,10 @@ NUMBERS: dict[str, tuple[Draw, float, float]] = {
     "F1, nearly 1 after": (lambda r, n: r.beta(8, 0.3, n) - r.beta(0.5, 1.5, n), 8 / 8.3 - 0.25, 1.0),
     "F1, 70% tied": (lambda r, n: np.where(r.random(n) < 0.7, 0, r.beta(2, 1, n)), 0.2, 1.0),
     "F1, 90% tied": (lambda r, n: np.where(r.random(n) < 0.9, 0, r.beta(2, 1, n)), 1 / 15, 1.0),
+    "F1, a ceiling before and after": (_ceiling, 0.0, 1.0),
+    "errors, Poisson of a rate per prompt": (lambda r, n: _both(r.poisson, r.gamma(0.7, 2, n)), 0.0, UNSEEN),
+    "grades 1 to 5 of a noisy judge": (lambda r, n: _both(partial(_graded, r), r.normal(0, 1, n)), 0.0, UNSEEN),
+    "wins of a judge, a third even": (lambda r, n: r.choice([-0.5, 0.0, 0.5], n), 0.0, 1.0),
 }
 """By name: how differences are drawn, their mean, and the largest that is possible (0: no limit, UNSEEN: not known)."""
 WEIGHTED: dict[str, tuple[Draw, float, float]] = {

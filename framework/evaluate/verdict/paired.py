@@ -202,16 +202,13 @@ def least_share(changed: int, count: int, confidence: float) -> float:
     the remaining cases.
     """
     tail, least, most = (1 - confidence) / 2, 0.0, changed / count
+    seen = np.arange(changed, count + 1)
+    logs = np.array([math.lgamma(number + 1) for number in range(count + 1)])
+    ways = logs[count] - logs[seen] - logs[count - seen]
     while most - least > TIE:
         share = (least + most) / 2
-        fewer = sum(
-            math.exp(
-                math.lgamma(count + 1) - math.lgamma(seen + 1) - math.lgamma(count - seen + 1)
-                + seen * math.log(share) + (count - seen) * math.log1p(-share)
-            )
-            for seen in range(changed)
-        )  # fmt: skip
-        least, most = (least, share) if 1 - fewer > tail else (share, most)
+        as_many = np.exp(ways + seen * math.log(share) + (count - seen) * math.log1p(-share)).sum()
+        least, most = (least, share) if as_many > tail else (share, most)
     return least
 
 
@@ -234,6 +231,7 @@ def _put_together(rows: Floats) -> Floats:
 def of_shares(better: Numbers, worse: Numbers, count: int, confidence: float) -> Bounds:
     """Return the bounds of a difference of two paired shares, by Bonett and Price with Student's quantile.
 
+    If all changes go one way, the difference is a share, so they also include the exact bounds of Clopper and Pearson.
     One pair is added to those that got better and one to those that got worse, so the interval is never without width.
     With the normal quantile, the coverage of up to 20 pairs falls to 92% for a few true differences.
 
@@ -244,7 +242,15 @@ def of_shares(better: Numbers, worse: Numbers, count: int, confidence: float) ->
         confidence: such as 0.95.
     """
     quantile = student(confidence, np.asarray(count + 1))  # one less than the pairs with the two that are added
-    return _with_pseudo_pairs(better - worse, better + worse, 1.0, count, quantile)
+    low, high = (np.array(bound) for bound in _with_pseudo_pairs(better - worse, better + worse, 1.0, count, quantile))
+    one_way = (np.minimum(better, worse) == 0) & (better != worse)
+    for changed in map(int, np.unique((better - worse)[one_way])):
+        same = count - abs(changed)  # whose share has a lower bound too
+        least, most = least_share(abs(changed), count, confidence), 1 - least_share(same, count, confidence)
+        first, last = (least, most) if changed > 0 else (-most, -least)
+        here = one_way & (better - worse == changed)
+        low, high = np.where(here, np.minimum(low, first), low), np.where(here, np.maximum(high, last), high)
+    return low, high
 
 
 def _with_pseudo_pairs(

@@ -153,7 +153,7 @@ def test_a_folder_without_the_probability_is_judged_by_right_and_wrong(plan: Pla
     )
     concern = found(plan, after, before)["forgetting"]
     assert concern.flagged
-    assert concern.text == "general questions right 75% to 56% of 128, 11 to 26 points lost"
+    assert concern.text == "general questions right 75% to 56% of 128, 11 to 27 points lost"
 
 
 def test_a_divergence_is_a_change_and_flagged_above_its_bound_alone(plan: Plan) -> None:

@@ -258,7 +258,7 @@ def test_a_worse_system_ends_with_the_code_of_a_bad_verdict_and_a_page_is_writte
     first, second = scored([1] * 40), scored([0] * 12 + [1] * 28)
     result = compared(tmp_path, first, second, "--fail-on", "worse", "--html", "page.html")
     assert result.code == 3
-    assert "--fail-on worse: B in acc, -44 to -13 points from A\n" in result.out
+    assert "--fail-on worse: B in acc, -47 to -13 points from A\n" in result.out
     assert_policy((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert compared(tmp_path, second, first, "--fail-on", "worse").code == 0
 
