@@ -761,6 +761,12 @@ class HealthConfig:
     falling_likelihood: Action = Action.warn
     """Of a training of preferences: chosen answers become much less likely than they were, while the margin to the
     rejected ones grows."""
+    falling_reward: Action = Action.warn
+    """Of a training by rewards or preferences: the mean reward or the margin falls below its start, or the margin stays
+    at 0."""
+    drawn_answers: Action = Action.warn
+    """Of `method=grpo`: drawn answers teach nothing: all have the same reward, all are cut off, or they are far from
+    those of the reference."""
     truncated_answers: Action = Action.warn
     """Answers do not end by themselves. Detected after the training, and during it if `trainer.early_stopping_metric`
     is a metric that has prompts answered."""

@@ -24,8 +24,10 @@ BAD_LOSS = "bad_loss"
 """The loss of held-out bad answers."""
 ADVANTAGE, TOKENS, ANSWERS = "advantage", "tokens of the step", "answers of the step"
 """Facts of an answer of `method=grpo`; the last two count what is left out of the step too."""
-WITH_REFERENCE = frozenset({"nan", "exploding_gradient", "falling_likelihood"})
-"""The rules of `health` that suit a loss which compares with a reference."""
+OWN_LOSS = frozenset({"nan", "exploding_gradient", "falling_reward"})
+"""The rules of `health` that suit a loss whose level says nothing: of preferences or of rewards."""
+WITH_REFERENCE = OWN_LOSS | {"falling_likelihood"}
+"""Those that suit a loss which compares with a reference."""
 OF_LOSS = ~(Affects.rows | Affects.data | Affects.audit | Affects.baseline)
 """Marks a setting that changes only the loss, so that the trials of a sweep share rows and baseline."""
 Beta = Annotated[float, Interval(gt=0, le=1000), OF_LOSS]
@@ -91,7 +93,7 @@ class PreferenceConfig(MethodConfig):
     described: ClassVar[tuple[str, ...]] = ("beta", "loss_type")
     adapter_rates: ClassVar[Rates] = Rates(1e-6, 2e-4, 2e-5)
     full_rates: ClassVar[Rates] = Rates(0.0, 1e-5, 1e-6)
-    health_rules: ClassVar[frozenset[str] | None] = frozenset({"nan", "exploding_gradient"})
+    health_rules: ClassVar[frozenset[str] | None] = OWN_LOSS
     beta: Beta = 0.1
     """What multiplies log-probabilities in the rewards of answers."""
 
@@ -334,7 +336,7 @@ class GrpoConfig(SamplingConfig):
     described: ClassVar[tuple[str, ...]] = ("beta", "loss_type", "num_generations")
     adapter_rates: ClassVar[Rates] = Rates(1e-7, 1e-3, 1e-5)
     full_rates: ClassVar[Rates] = Rates(0.0, 1e-5, 1e-6)
-    health_rules: ClassVar[frozenset[str] | None] = frozenset({"nan", "exploding_gradient"})
+    health_rules: ClassVar[frozenset[str] | None] = OWN_LOSS | {"drawn_answers"}
 
     loss_type: Annotated[GrpoLoss, OF_LOSS] = GrpoLoss.dapo
     """The mean: over all tokens of the step (dapo; bnpo is the same here), over all tokens that could be (dr_grpo), or

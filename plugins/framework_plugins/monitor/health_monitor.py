@@ -14,11 +14,12 @@ from framework_plugins.monitor.gradients import ExplodingGradient, NotANumber
 from framework_plugins.monitor.losses import Oscillation, Plateau, RisingLoss, Spike
 from framework_plugins.monitor.preferences import FallingLikelihood
 from framework_plugins.monitor.recommendations import recommendation
+from framework_plugins.monitor.rewards import DrawnAnswers, FallingReward
 from framework_plugins.monitor.validation import RisingEvalLoss
 
 MAX_REPORTS = 3
 """How often a run tells one kind: after that it is known."""
-REPORTED_ONCE = frozenset({NAN, "plateau", "falling_likelihood"})
+REPORTED_ONCE = frozenset({NAN, "plateau", "falling_likelihood", "falling_reward", "drawn_answers"})
 """Kinds that are reported once: they concern all earlier entries, or all later ones."""
 
 
@@ -41,21 +42,24 @@ class HealthMonitor:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        training, config = plan.training, plan.health
+        training, config, suited = plan.training, plan.health, plan.method.config.health_rules
+        compares = suited is not None and "falling_likelihood" in suited
         rules: Mapping[str, tuple[Action, Rule]] = {
             NAN: (config.nan, NotANumber()),
             "spike": (config.spike, Spike()),
             "rising_loss": (config.rising_loss, RisingLoss()),
             "oscillation": (config.oscillation, Oscillation(plan.warmup)),
             "plateau": (config.plateau, Plateau(plan.warmup)),
-            "exploding_gradient": (config.exploding_gradient, ExplodingGradient(training.max_grad_norm)),
+            "exploding_gradient": (config.exploding_gradient, ExplodingGradient(training.max_grad_norm, plan.warmup)),
             "rising_eval_loss": (config.rising_eval_loss, RisingEvalLoss()),
             "falling_likelihood": (
                 config.falling_likelihood,
                 FallingLikelihood(plan.method.config.reward_factor()),
             ),
+            # A reward that compares with a reference begins at 0.
+            "falling_reward": (config.falling_reward, FallingReward(from_zero=compares)),
+            "drawn_answers": (config.drawn_answers, DrawnAnswers()),
         }
-        suited = plan.method.config.health_rules
         self.rules = {
             kind: pair
             for kind, pair in rules.items()

@@ -10,9 +10,10 @@ What tells a hard row from a spike: decision 0078.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from statistics import fmean, median
 from typing import NamedTuple
 
@@ -25,6 +26,8 @@ NOTHING_LEFT = "nothing_left"
 
 MAD_TO_DEVIATION = 1.4826
 """The standard deviation of a normal distribution by its median absolute deviation, which outliers do not move."""
+BEST_JUMP = 1.1
+"""How much farther from the values a line may be than the best of all jumps."""
 MIN_LOSS = 1e-3
 """Losses below are taken for this where logarithms are compared: 0 has none."""
 LEARNED_LOSS = 0.1
@@ -86,14 +89,15 @@ class RisingLoss:
     entries for a mean, a rise is seen if it is steady, or if all entries after a step are above all before.
     """
 
-    WINDOWS, STRIDE = (20, 60), 5
+    WINDOWS, STRIDE, REMEMBERED = (20, 60), 5, 160
     """Entries of a mean, made whenever `STRIDE` are new: fewer would take a few hard batches for a rise, and more show
-    a smaller one."""
+    a smaller one; and those that show how it rises."""
     FIRST_ENTRIES = 5
     """Those of the first mean."""
-    START_FACTOR, LOWEST_FACTOR = 1.05, 1.3
+    START_FACTOR, LOWEST_FACTOR, CREEP_FACTOR = 1.05, 1.3, 1.15
     """How far above the first entries and above the lowest mean the loss is at least, in addition to the noise. A
-    warm-up can raise it by some percent, and sources differ by half."""
+    warm-up can raise it by some percent, and sources differ by half. The last is for a loss that rises step by step
+    after it was flat: neither an order of the rows nor blocks of them look like that."""
     EARLY_ENTRIES, MIN_CORRELATION = 12, 0.85
     """Entries from which a steady rise is seen, and the rank correlation with time that makes it one (Spearman): of
     twelve losses without a trend, one series in 2,600 has it."""
@@ -102,7 +106,8 @@ class RisingLoss:
 
     def __init__(self) -> None:
         self.losses: deque[float] = deque(maxlen=max(self.WINDOWS))
-        self.count = 0
+        self.history: deque[float] = deque(maxlen=self.REMEMBERED)
+        self.count = self.lowest_at = 0
         self.first: list[Mean] = []
         self.untrained = True
         """Whether the first entries are those of the training."""
@@ -110,6 +115,7 @@ class RisingLoss:
     def check(self, step: Step) -> Found | None:
         """Say whether the loss has risen."""
         self.losses.append(math.log(max(step.loss, MIN_LOSS)))
+        self.history.append(self.losses[-1])
         self.count += 1
         shortest = min(self.WINDOWS)
         last = list(self.losses)[-shortest:]
@@ -124,27 +130,55 @@ class RisingLoss:
             noise = deviation(without_trend(last))
             self.first.append(Mean(max(now.level, self.first[0].level), noise, shortest))
         if now.level < self.lowest.level:
-            self.lowest = now
+            self.lowest, self.lowest_at = now, self.count
         found = self._apart(list(self.losses)) if self.count <= max(self.WINDOWS) else None
         return found or (None if self.count % self.STRIDE else self._risen())
 
     def _risen(self) -> Found | None:
         """Say whether the last entries are above the first or the lowest, by more than the noise of both."""
         noise = deviations(spent(self.count // self.STRIDE, tests=3 * len(self.WINDOWS)))
-        references = [(each, self.START_FACTOR, "") for each in self.first]
+        if found := self._creeps(noise):
+            return found
+        # Rows in an order, such as by length, raise a loss step by step.
+        since = list(self.history)[-(self.count - self.lowest_at + min(self.WINDOWS)) :]
+        steady = rises_steadily(since)
+        factor, cause = (self.LOWEST_FACTOR, HARDER_ROWS) if steady else (self.START_FACTOR, "")
+        references = [(each, factor, cause) for each in self.first]
         references.append((self.lowest, self.LOWEST_FACTOR, HARDER_ROWS))
+        latest = mean_of(list(self.losses)[-min(self.WINDOWS) :])
         for window in self.WINDOWS:
             if len(self.losses) < window:
                 continue
             now = mean_of(list(self.losses)[-window:])
             for before, factor, cause in references:
                 was, level = math.exp(before.level), math.exp(now.level)
+                if latest.level <= before.level:  # it has fallen since, in one jump
+                    continue
                 if now.above(before, factor, noise) and level > was + LEARNED_LOSS:
-                    if cause == HARDER_ROWS and not self._stays(before, noise):
+                    if before is self.lowest and not self._stays(before, noise):
                         continue
                     text = f"the loss rose to {level:.3g} over {window} log entries, and was {was:.3g} before"
                     return Found(text, cause)
         return None
+
+    def _creeps(self, noise: float) -> Found | None:
+        """Say whether a loss that was flat rises step by step."""
+        window = min(self.WINDOWS)
+        losses = list(self.history)[-5 * window :]
+        if len(losses) < 5 * window or not rises_steadily(losses[2 * window :]):
+            return None
+        before = mean_of(losses[: 2 * window])
+        first, middle, last = (
+            mean_of(losses[start : start + window]) for start in range(2 * window, 5 * window, window)
+        )
+        if not first.level <= before.level or not first.level < middle.level < last.level:
+            return None
+        was, level = math.exp(first.level), math.exp(last.level)
+        if level <= max(self.CREEP_FACTOR * was, was + LEARNED_LOSS) or not last.above(first, 1.0, noise):
+            return None
+        return Found(
+            f"the loss rose step by step from {was:.3g} to {level:.3g} in {3 * window} log entries", HARDER_ROWS
+        )
 
     def _stays(self, lowest: Mean, noise: float) -> bool:
         """Say whether the entries before the last ones were above the lowest too: a block of rows is not a rise."""
@@ -180,7 +214,8 @@ class RisingLoss:
 
     def reset(self) -> None:
         self.losses.clear()
-        self.count, self.untrained = 0, False
+        self.history.clear()
+        self.count, self.lowest_at, self.untrained = 0, 0, False
 
 
 class Oscillation:
@@ -394,12 +429,24 @@ def trimmed(values: Sequence[float] | deque[float]) -> float:
     return fmean(sorted(values)[cut:-cut])
 
 
-def ranks(values: Sequence[float]) -> list[int]:
-    """Return for each value how many are smaller."""
-    places = [0] * len(values)
-    for rank, place in enumerate(sorted(range(len(values)), key=values.__getitem__)):
-        places[place] = rank
-    return places
+def ranks(values: Sequence[float]) -> list[float]:
+    """Return for each value how many are smaller, and half of the others that are equal."""
+    ordered = sorted(values)
+    return [(bisect_left(ordered, value) + bisect_right(ordered, value) - 1) / 2 for value in values]
+
+
+def rises_steadily(values: Sequence[float]) -> bool:
+    """Say whether values rise along a line rather than in one jump: the line is nearer to them."""
+    quarter, total, squares = len(values) // 4, sum(values), sum(value**2 for value in values)
+    if quarter < 5 or slope(values) <= 0:  # noqa: PLR2004 - of so few, neither is known
+        return False
+    before = list(accumulate(values))
+    explained = (
+        before[at - 1] ** 2 / at + (total - before[at - 1]) ** 2 / (len(values) - at)
+        for at in range(quarter, len(values) - quarter + 1)
+    )
+    # The best of many jumps is nearer than one of them by chance.
+    return sum(off**2 for off in without_trend(values)) < BEST_JUMP * (squares - max(explained))
 
 
 def deviation(values: Sequence[float] | deque[float]) -> float:

@@ -23,8 +23,9 @@ class FallingLikelihood:
 
     WINDOW = 10
     """Entries that are compared with the start."""
-    SHARE = 0.25
-    """By how much of its log-probability an answer became unlikelier, on average."""
+    SHARE, ERRORS = 0.25, 2.0
+    """By how much of its log-probability an answer became unlikelier, on average, and by how many standard errors the
+    mean is above that."""
 
     def __init__(self, beta: float) -> None:
         self.beta = beta
@@ -45,7 +46,11 @@ class FallingLikelihood:
         self.looks += 1
         error = stdev(self.shares) / math.sqrt(self.WINDOW)
         share = fmean(self.shares)
-        if margin <= 0 or share < self.SHARE or share <= deviations(spent(self.looks), self.WINDOW - 1) * error:
+        if (
+            margin <= 0
+            or share < self.SHARE + self.ERRORS * error
+            or share <= deviations(spent(self.looks), self.WINDOW - 1) * error
+        ):
             return None
         return Found(
             f"chosen answers are unlikelier than before the training, their log-probability fell by {share:.0%}, while "

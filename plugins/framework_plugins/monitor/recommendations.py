@@ -8,6 +8,7 @@ from framework import Plan
 from framework.api import count
 from framework.api.training import NAN
 from framework_plugins.monitor.losses import HARDER_ROWS, NO_GRADIENT, NOTHING_LEFT
+from framework_plugins.monitor.rewards import ALL_CUT, FAR_FROM_BASE, NO_MARGIN, NO_SIGNAL
 from framework_plugins.monitor.validation import RISES_WITH_TRAINING, VALIDATION_NAN
 
 MIN_RATE_FACTOR, MAX_RATE_FACTOR = 2.0, 10.0
@@ -27,6 +28,14 @@ NO_GRADIENT_ADVICE = (
 )
 NOTHING_LEFT_ADVICE = (
     "Check that prompts do not contain their answers. If they do not, the rows are known: train for fewer steps"
+)
+NO_SIGNAL_ADVICE = (
+    "If the reward is near its highest, end the training. If not, give prompts that are easier or harder, or a reward "
+    "that distinguishes their answers, and raise method.temperature or method.num_generations"
+)
+ALL_CUT_ADVICE = (
+    "Raise method.max_completion_length, or pay for shorter answers. If the model ended its answers before, look at "
+    "what the reward pays for"
 )
 
 
@@ -111,6 +120,24 @@ def _over_optimized(plan: Plan) -> str:
     return _capitalized(f"{also}{higher}{_lower(plan)}")
 
 
+def _falling_reward(plan: Plan) -> str:
+    return f"Look at the drawn answers or the pairs of these steps: if they are as they should be, {_lower(plan)}"
+
+
+def _no_margin(plan: Plan) -> str:
+    rate = plan.training.learning_rate
+    return (
+        "Look whether chosen and rejected answers, or the labels, are the right way round and differ. If so, raise "
+        f"trainer.learning_rate from {rate:g} to between {MIN_RATE_FACTOR * rate:g} and {MAX_RATE_FACTOR * rate:g}"
+    )
+
+
+def _far_from_base(plan: Plan) -> str:
+    beta = getattr(plan.method.config, "beta", 0.0)
+    nearer = f"raise method.beta from {beta:g} to {3 * beta:g}" if beta else "set method.beta=0.04"
+    return f"{_capitalized(_lower(plan))}, or {nearer}, which keeps the model near its reference"
+
+
 def _capitalized(text: str) -> str:
     return text[0].upper() + text[1:]
 
@@ -124,6 +151,11 @@ RECOMMENDATIONS: Mapping[str, Callable[[Plan], str]] = {
     "exploding_gradient": _exploding,
     "rising_eval_loss": _memorized,
     "falling_likelihood": _over_optimized,
+    "falling_reward": _falling_reward,
+    NO_MARGIN: _no_margin,
+    NO_SIGNAL: lambda _: NO_SIGNAL_ADVICE,
+    ALL_CUT: lambda _: ALL_CUT_ADVICE,
+    FAR_FROM_BASE: _far_from_base,
     HARDER_ROWS: _harder_rows,
     NO_GRADIENT: lambda _: NO_GRADIENT_ADVICE,
     NOTHING_LEFT: lambda _: NOTHING_LEFT_ADVICE,

@@ -3,23 +3,48 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framework.api.schema import Action, HealthConfig
+from framework.hooks.session import current
 from framework_plugins.monitor.health_monitor import MAX_REPORTS, HealthMonitor
 from framework_plugins.monitor.recommendations import RECOMMENDATIONS
+from framework_plugins.monitor.rewards import LIMITS
 from tests.support.curves import entries, falling, kinds, plan, seen
 from tests.support.examples import examples
 
+ROOT = Path(__file__).resolve().parents[3]
 FLAT = falling(400, start=2.0, end=2.0, noise=0.0)
 KINDS = [field.name for field in dataclasses.fields(HealthConfig) if field.name != "lower_to"]
 
 
 def test_every_kind_has_a_setting_and_a_cure() -> None:
-    assert set(KINDS) - {"truncated_answers"} == set(HealthMonitor(plan()).rules) < set(RECOMMENDATIONS)
+    # What is wrong with drawn answers has an advice for each cause.
+    assert set(KINDS) - {"truncated_answers"} == set(HealthMonitor(plan()).rules)
+    assert {*HealthMonitor(plan()).rules} - {"drawn_answers"} < set(RECOMMENDATIONS)
+    assert {limit.cause for limit in LIMITS.values()} < set(RECOMMENDATIONS)
+
+
+def test_the_page_says_which_rule_watches_which_method() -> None:
+    methods = current().plugins.components("method")
+    about_rewards = {"falling_likelihood", "falling_reward", "drawn_answers"}  # other methods log nothing of it
+    watched = {
+        kind: {
+            name
+            for name, option in methods.items()
+            if (kind not in about_rewards if option.schema.health_rules is None else kind in option.schema.health_rules)
+            or kind == "truncated_answers"
+        }
+        for kind in KINDS
+    }
+    page = (ROOT / "docs/how-to/health.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| ([a-z_, ]+) \|$", page, re.MULTILINE)
+    assert {kind: set(methods) if names == "all" else set(names.split(", ")) for kind, names in rows} == watched
 
 
 @pytest.mark.parametrize("kind", KINDS)
