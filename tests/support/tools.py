@@ -47,6 +47,11 @@ class Plain(Counter):
     get_reward = None  # type: ignore[assignment] # it has none
 
 
+def plain() -> Plain:
+    """Return one, as a function does."""
+    return Plain()
+
+
 class Breaks(Counter):
     """One that cannot begin."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
+from typing import Any
 
 from framework import Component, FrameworkError, Plan, Stage, hookimpl
-from framework.api import EVAL_LOSS, Concern, Results, Work
+from framework.api import EVAL_LOSS, Concern, Guard, Results, Work
 from framework.api.training import environments
 from framework_plugins.methods import config, reward_config
 
@@ -103,13 +104,20 @@ def _environment_problems(plan: Plan, settings: config.GrpoConfig) -> Iterable[s
         yield "method.environment draws its answers in one process: set launch=single"
     if (rollout := plan.rollout.component.name) != "model":
         yield f"method.environment calls its tools between the turns of rollout=model, and not of rollout={rollout}"
+    if Stage.train not in plan.intended_stages:
+        return
+    place = f"method.environment={settings.environment}"
     try:
-        factory = environments.environment_factory(settings.environment)
+        made: Any = environments.environment_factory(settings.environment)
+        if not plan.reward and not inspect.isclass(made):
+            with Guard(f"{place} cannot be made"):
+                made = made()
     except FrameworkError as error:
         yield str(error)
         return
-    if not plan.reward and inspect.isclass(factory) and not environments.scores_itself(factory):
+    if not plan.reward and not environments.scores_itself(made):
+        what = "has" if inspect.isclass(made) else f"returns a {type(made).__name__}, which has"
         yield (
-            f"method.environment={settings.environment} has no method `get_reward`, so something else has to score its "
-            "answers: set reward=[...]"
+            f"{place} {what} no method `get_reward`, so something else has to score its answers: add `get_reward`, or "
+            "set reward=[...]"
         )

@@ -191,6 +191,7 @@ def test_a_training_learns_what_the_model_wrote_itself(
         (("method.environment=./none.py:Game",), "there is no file ./none.py"),
         (("method.environment=game",), "names no class: give ./file.py:Class, or package.module:Class"),
         (("method.environment=tests.support.tools:Plain",), "has no method `get_reward`, so something else has to"),
+        (("method.environment=tests.support.tools:plain",), "tools:plain returns a Plain, which has no method `get_re"),
         (("reward=[length]", "method.max_tool_calling_iterations=2"), "has no effect without method.environment"),
     ],
 )
