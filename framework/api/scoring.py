@@ -249,15 +249,19 @@ def _with_controls(
 
     known = (earlier.content or earlier.items) if earlier else []
     new = [number for number in asked if number >= len(known)]
-    texts = [reader.read(one.question, one.answer, one.reference or "") for one in map(answers.__getitem__, new)]
-    bare = scored(new, texts)
+    bare = scored(
+        new,
+        [reader.read(one.question, one.answer, one.reference or "") for one in map(answers.__getitem__, new)],
+    )
     content = [
         item if item is None or other is None else max(item, other, key=lambda one: sign * one)
         for item, other in zip(measure.items, [*known, *bare[len(known) :]], strict=True)
     ]
     references = [answers[number].reference or "" for number in asked]
-    texts = [text for text, _ in Counter(references).most_common(CONSTANTS)]
-    constants = {text: scored(asked, [(text, reference) for reference in references]) for text in texts}
+    constants = {
+        text: scored(asked, [(text, reference) for reference in references])
+        for text, _ in Counter(references).most_common(CONSTANTS)
+    }
     # If each of them scores the same everywhere, the metric does not look at the reference.
     if any(len({items[number] for number in asked}) > 1 for items in constants.values()):
         own = [answers[number].answer for number in asked]

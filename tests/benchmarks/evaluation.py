@@ -45,7 +45,7 @@ def main() -> None:
         evaluators = {name: choice.create() for name, choice in plan.evaluator.items()}
         cost: dict[str, float] = {}
         with plan.trainer.create().open(plan) as model:
-            data = with_deciding(load_data(plan, model), plan.judging, metrics, evaluators)
+            data, deciding = with_deciding(load_data(plan, model), plan.judging, metrics, evaluators)
             model.score(data.validation[:1])  # the weights are loaded when first asked for
 
             def measure(state: str) -> None:
@@ -53,7 +53,7 @@ def main() -> None:
                     known = replace(data, scored=model.score(data.validation))
                 for name, evaluator in evaluators.items():
                     with timed(f"{state}, {name}", cost):
-                        evaluator.evaluate(model, known, metrics)
+                        evaluator.evaluate(model, known, deciding)
 
             with model.as_base():
                 measure("base")

@@ -145,7 +145,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
             "lengths": str(Planner(plan, model, current()).rows_file),
             "audit": StoredRows(plan, store, one).key,
             "base": base_key(plan, {}, forward_plan, folder, "tokens"),
-            "baseline": noting(measuring.base),
+            "baseline": noting(measuring.before),
             "training": noting(lambda: TrainingReuse(measuring)),
             "resume": json.dumps(checkpoints.settings(plan), sort_keys=True),
             "tracker": kept.settings_hash(plan),

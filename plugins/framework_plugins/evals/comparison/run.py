@@ -33,12 +33,12 @@ def read(folder: Path, asked: EvalResult | None = None) -> Evaluation:
         # The answers to the task's prompts are saved; of other items, the place of their row may be known.
         answered = measure.aspect is Aspect.task and measure.kind is not MeasureKind.loss
         keys = [f"{'prompt' if answered else name} {place + 1}" for place in range(len(measure.items))]
-        asked = [place and content(place) for place in measure.where or [""] * len(keys)]
+        contents = [place and content(place) for place in measure.where or [""] * len(keys)]
         if answered and result.samples:  # prompts whose references were read have no sample
             said = [content(sample.prompt, sample.reference) for sample in result.samples[: len(keys)]]
-            asked = said + [""] * (len(keys) - len(said))
+            contents = said + [""] * (len(keys) - len(said))
         found.items |= {
-            key: Item(each) for key, each in zip(keys, asked, strict=True) if each or key not in found.items
+            key: Item(each) for key, each in zip(keys, contents, strict=True) if each or key not in found.items
         }
         change = report.metrics.get(name) if report else None
         found.measures[name] = Scores(
