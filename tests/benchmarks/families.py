@@ -303,7 +303,7 @@ def said(text: str) -> str:
     An error of the program has one line or two, and begins with a setting or a part; that of Python has one.
     """
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in text.splitlines() if line.strip()] or ["nothing"]
-    line = next((line for line in lines[-2:] if re.match(r"[a-z][\w.]*(=\S+)?: ", line)), lines[-1])
+    line = next((line for line in lines[-2:] if re.match(r"(exporter '\w+'|[a-z][\w.]*(=\S+)?): ", line)), lines[-1])
     return re.sub(r"\s*\(/.*?:\d+\)|/tmp/\S*/", "", line).partition(". ")[0][:400]
 
 
