@@ -197,7 +197,7 @@ def test_a_second_training_learns_another_format_from_the_adapter_of_the_first(q
     (origin,) = second.report["train"]["lineage"]
     weights = (quickstart.folder / "checkpoint" / "adapter_model.safetensors").read_bytes()
     assert origin["sha256"] == hashlib.sha256(weights).hexdigest()
-    assert "Better: exact_match rose from 0% to " in second.printed
+    assert "Better: exact_match rose " in second.printed
     exact = second.report["metrics"]["exact_match"]
     assert exact["before"] == 0
     assert exact["after"] >= 0.5
