@@ -67,6 +67,8 @@ SHOWN_ROWS, SHOWN_CHARACTERS = 3, 1200
 """Rows of the preview, and characters of a piece of one: the middle of a longer piece is left out."""
 GOLDEN = (math.sqrt(5) - 1) / 2
 """The part of a circle by which points that are added one by one lie apart as evenly as can be."""
+ASKED_TOGETHER = 20
+"""A file of up to this many prompts is asked in its order: by default the first look asks all of them."""
 
 
 def load_data(plan: Plan, model: Model) -> Data:
@@ -452,9 +454,22 @@ def _halved(rows: Store, validation: NDArray[np.int64], seed: int) -> tuple[NDAr
 
 
 def _prompts(rows: Store, judged_by: NDArray[np.int64], seed: int) -> Rows[Prompt]:
-    """Return what is asked before and after: the source's own prompts, else the rows that are held out to judge by."""
+    """Return what is asked before and after: the source's own prompts, else the rows that are held out to judge by.
+
+    The first of them may decide, so of a longer file they come from all clusters and references, in their proportions.
+    """
     own = np.flatnonzero(rows.columns.part == RowPart.prompts)
-    return lengths.prompts_of(rows, own if len(own) else spread_order(judged_by, seed))
+    if not len(own):
+        return lengths.prompts_of(rows, spread_order(judged_by, seed))
+    prompts = lengths.prompts_of(rows, own)
+    if len(prompts) <= ASKED_TOGETHER:
+        return prompts
+    references = [prompt.reference or "" for prompt in prompts]
+    times = Counter(references)
+    labels = [text if times[text] > 1 else "" for text in references]
+    groups = list(zip(rows.columns.cluster[prompts.numbers].tolist(), labels, strict=True))
+    order = np.array(sorted(range(len(groups)), key=groups.__getitem__))
+    return lengths.prompts_of(rows, spread_order(prompts.numbers[order], seed))
 
 
 def spread_order(numbers: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

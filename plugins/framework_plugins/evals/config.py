@@ -43,8 +43,8 @@ class PromptsConfig(EvaluatorConfig):
     first: Annotated[int, Gt(0)] = 20
     """How many prompts to ask first; more only while these do not show whether the model is better or worse."""
     count: Annotated[int, Gt(0)] = 60
-    """How many prompts to answer at most: the first of the data's own or, if it has none, validation rows, spread over
-    all of them with `data.seed`."""
+    """How many prompts to answer at most: of the data's own or, if it has none, validation rows, spread over all of
+    them with `data.seed`."""
     most: Annotated[int, Gt(0)] = 600
     """How many of the data's prompts may be asked if the first `count` decide nothing: 120, 240, then all of them. Of
     these, references are read instead of answers generated, if the deciding metric is exact_match."""

@@ -175,22 +175,24 @@ def _divergence(name: str, plan: Plan, changes: dict[str, Change], settings: For
     change = changes.get(DIVERGENCE)
     if change is None or change.after is None:
         return
+    # A trained adapter that the training starts from is away from the base already.
+    distance, further = change.after - (change.before or 0.0), "further " if change.before else ""
     low, high = (None if bound is None else max(0.0, bound) for bound in (change.low, change.high))
     bounds = "" if low is None or high is None else f" ({low:.2g} to {high:.2g})"
-    text = f"changed: {change.after:.2g} nats per token from the base at general answers{bounds}"
-    least = change.after if low is None else low
+    text = f"changed: {distance:.2g} nats per token {further}from the base at general answers{bounds}"
+    least = distance if low is None else low
     too_much = not least <= settings.max_divergence  # NaN is too much, too
     limit = f"max_divergence={settings.max_divergence:g}"
     if too_much:
         more = f", more than {limit}"
-    elif max(change.after, high or 0.0) > settings.max_divergence:
+    elif max(distance, high or 0.0) > settings.max_divergence:
         more = f"; more than {limit} is not ruled out"
     else:
         more = f", within {limit}"
     harm = 1 - math.exp(-(least - settings.max_divergence)) if too_much else 0.0
     advice = recommendation(plan) if too_much else ""
     far = "changed: it answers general questions very differently from its base, "
-    far += f"{change.after:.2g} nats per token; the limit is {settings.max_divergence:g}"
+    far += f"{distance:.2g} nats per token; the limit is {settings.max_divergence:g}"
     summary = far if too_much else ""
     yield Concern(f"{name}_divergence", Aspect.task, f"{text}{more}", advice, too_much, harm, summary=summary)
 

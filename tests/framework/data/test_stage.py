@@ -121,6 +121,22 @@ def test_files_of_their_own_hold_out_rows_and_give_prompts(write_rows: Write, ro
     assert [prompt.reference for prompt in data.prompts] == [row["output"] for row in rows[:5]]
 
 
+def test_prompts_of_a_sorted_file_are_asked_from_all_over_it(write_rows: Write, rows: Rows, tmp_path: Path) -> None:
+    """A file that is sorted by label and one that is sorted by topic, each three to one."""
+    labels = ["yes"] * 60 + ["no"] * 20
+    for references in (labels, [f"{label} {number}" for number, label in enumerate(labels)]):
+        asked = [{"instruction": f"say {number}", "output": text} for number, text in enumerate(references)]
+        words = [f"data.prompts_path={write_rows(asked)}", "data.max_rows=4"]
+        first, again, other = (
+            [prompt.reference or "" for prompt in load(write_rows(rows), tmp_path, *words, f"data.seed={seed}").prompts]
+            for seed in (1, 1, 2)
+        )
+        assert sorted(first) == sorted(references)
+        assert all(14 <= sum(text.startswith("yes") for text in order[:20]) <= 16 for order in (first, other))
+        assert first == again
+        assert (first != other) or references is labels
+
+
 def test_without_prompts_of_their_own_validation_rows_are_asked_from_all_over(
     write_rows: Write, tmp_path: Path
 ) -> None:

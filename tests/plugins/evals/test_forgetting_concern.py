@@ -77,6 +77,9 @@ def test_what_stayed_is_reported_with_the_most_that_can_be_lost(plan: Plan) -> N
         "changed: 0.3 nats per token from the base at general answers (0.29 to 0.3), within max_divergence=1"
     )
     assert (far.aspect, far.flagged, far.harm) == (Aspect.task, False, 0)
+    continued = found(plan, general(divergence=2.3), general(divergence=2))["forgetting_divergence"]
+    assert continued.text.startswith("changed: 0.3 nats per token further from the base at general answers ")
+    assert (continued.flagged, continued.harm) == (False, 0)
 
 
 @pytest.mark.parametrize(

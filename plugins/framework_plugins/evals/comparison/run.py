@@ -10,14 +10,14 @@ from framework.api.program import read_run
 from framework_plugins.evals.comparison.evaluations import Evaluation, Item, Scores, content
 
 
-def read(folder: Path, asked: EvalResult | None = None) -> Evaluation:
-    """Read the evaluation of the trained model; `asked` takes its place if the model was asked more since.
+def read(folder: Path, newer: EvalResult | None = None) -> Evaluation:
+    """Read the evaluation of the trained model; `newer` takes its place if the model was asked more since.
 
     Raises:
         FrameworkError: the folder is not that of a run, or its model was not evaluated.
     """
     run = read_run(folder)
-    result = asked or run.record(EvalResult, f"{Stage.evaluate.value}.json")
+    result = newer or run.record(EvalResult, f"{Stage.evaluate.value}.json")
     if result is None:
         raise FrameworkError(
             f"{display_path(folder)}: the trained model was not evaluated: "
