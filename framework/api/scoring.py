@@ -268,8 +268,9 @@ def _with_controls(
         (most, times), *_ = Counter(own).most_common(1)
         if times > 1:
             constants[most] = scored(asked, [(most, reference) for reference in references])
-        others = random.Random(0).sample(own, len(own))  # noqa: S311 - no secret
-        constants[DEALT] = scored(asked, [*zip(others, references, strict=True)])
+        order = random.Random(0).sample(range(len(own)), len(own))  # noqa: S311 - no secret
+        other = dict(zip(order, [*order[1:], order[0]], strict=True))
+        constants[DEALT] = scored(asked, [(own[other[place]], text) for place, text in enumerate(references)])
     whole = {text: items for text, items in constants.items() if all(items[number] is not None for number in asked)}
     constant = max(whole, key=lambda text: sign * mean(whole[text], measure.weights, exponential=False), default="")
     return dataclasses.replace(

@@ -244,7 +244,11 @@ SKEWED: dict[str, Unequal] = {
     "numbers, lognormal": _by_tokens(0, lambda r, n: np.exp(r.normal(0, 1, n)) - math.exp(0.5)),
 }
 """By name: sums and weights of rows of which many get a little better and few much worse, by 0 in the mean."""
-BEYOND: dict[str, Unequal] = {"eval_loss, Pareto 1.5, which has no variance": _by_tokens(0.6, _pareto(1.5))}
+BEYOND: dict[str, Unequal] = {
+    "eval_loss, Pareto 1.5, which has no variance": _by_tokens(0.6, _pareto(1.5)),
+    "eval_loss, 5% rise by 1 nat": _by_tokens(0, lambda r, n: np.where(r.random(n) < 0.05, 1.0, -0.05 / 0.95)),
+    "eval_loss, 2% rise by 2 nats": _by_tokens(0, lambda r, n: np.where(r.random(n) < 0.02, 2.0, -0.04 / 0.98)),
+}
 """The same, of kinds that the claim leaves out."""
 
 

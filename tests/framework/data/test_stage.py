@@ -249,7 +249,7 @@ def test_references_that_an_answer_cannot_reach_are_warned_of_before_the_trainin
 
 def test_prompts_with_an_empty_answer_are_a_finding_and_have_no_reference(data_file: Path, tmp_path: Path) -> None:
     call = {"function": {"name": "add", "arguments": {"number": 1}}}
-    answers = [{"content": "1"}, {"content": "I add.", "tool_calls": [call]}, {"content": " "}]
+    answers: list[dict[str, Any]] = [{"content": "1"}, {"content": "I add.", "tool_calls": [call]}, {"content": " "}]
     rows = [
         {"messages": [{"role": "user", "content": f"say {number}"}, {"role": "assistant", **answer}]}
         for number, answer in enumerate(answers)

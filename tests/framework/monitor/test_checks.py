@@ -22,7 +22,7 @@ from framework.run import pipeline
         (["trainer.early_stopping_metric=exact_mach"], "unknown metric 'exact_mach'. Did you mean 'exact_match'"),
         (
             ["trainer.early_stopping_metric=json_valid"],
-            "is not one of the run's metrics: set metric=[exact_match,token_f1,json_valid]",
+            "is not one of the run's metrics: set metric=[exact_match,token_f1,tool_calls,json_valid]",
         ),
         (
             ["trainer.early_stopping_metric=exact_match", "evaluator=[]"],

@@ -119,6 +119,9 @@ def test_each_look_asks_more_and_generates_only_what_cannot_be_read(tmp_path: Pa
     assert match.items == [None if number == 100 else float(number % 3 == 0) for number in range(300)]
     assert [weight for weight in match.weights if not weight] == [0]
     assert (match.look_share, match.kind) == (300 / 500, first.measures["match"].kind)
+    assert all(one.early for one in first.measures.values())
+    assert not match.early
+    assert not length.early
     assert (len(length.items), length.look_share, len(seen.samples)) == (60, 60 / 80, 60)
     # A pass that contradicts what was generated is not believed. One prompt has no reference.
     assert generated == ([20, 60, 60, 60] if reads else [20, 60, 119, 299])

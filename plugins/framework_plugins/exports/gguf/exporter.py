@@ -145,7 +145,7 @@ class GgufExporter:
                         raise FrameworkError(f"it would compute something else: {problem}")  # noqa: TRY301 - as the rest
             except FrameworkError as error:
                 raise FrameworkError(
-                    f"exporter=gguf: llama.cpp cannot have model {name}: {error}\nexporter=[merged] and "
+                    f"exporter=gguf: llama.cpp cannot run model {name}: {error}\nexporter=[merged] and "
                     "exporter=[adapter] work without llama.cpp; exporter.gguf.llama_cpp_dir takes a newer converter"
                 ) from error
 

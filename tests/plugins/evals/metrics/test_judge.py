@@ -205,4 +205,4 @@ def test_a_run_has_the_share_of_prompts_that_the_trained_model_wins(tmp_path: Pa
     )  # two rows are held out, and answered as before
     assert wins.outcome is Outcome.better
     assert report.verdict is not None
-    assert report.verdict.lines[0].startswith("gained: yes. judge_wins rose from 50% to 95% on 20 prompts")
+    assert report.verdict.lines[0].startswith("gained: yes. judge prefers 95% of the trained model's answers on 20 ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl.chat_template_utils import qwen3_chat_template
 
 from framework import FrameworkError, testing
-from framework.api import FunctionReward, Message, Prompt, Step, rewarding
+from framework.api import Answer, FunctionReward, Message, Prompt, Step, ToolCall, rewarding
 from framework.api.training import DRAW_DIFFERENCE, Sampled, SamplingParams, TrainRun
 from framework.hooks.rewards import FunctionRewardConfig
 from framework_plugins.hf.generate.episodes import PATIENCE, Episodes
+from framework_plugins.hf.generate.generate import to_answer
 from framework_plugins.hf.generate.sample import Drawn
 from framework_plugins.hf.model import HFModel
 from tests.support import tools
@@ -148,6 +150,26 @@ def test_half_a_surrogate_pair_is_spelled_out_for_the_model(base: Path) -> None:
     odd = answers(base, [[LOOK] * 4, ["So."] * 4], factory=Odd)[0]
     assert odd.episode is not None
     assert [turn["content"] for turn in odd.episode.turns if turn["role"] == "tool"] == [r"\ud800"]
+
+
+def test_an_answer_to_a_prompt_with_tools_has_its_calls(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"prompt": "a", "completion": "b"}) + "\n" for _ in range(4)), encoding="utf-8")
+    words = ("audit=[]", "data.validation_split=0")
+
+    def complete(model: HFModel, starts: Sequence[Sequence[int]], **_: Any) -> list[Answer]:
+        ids = model.tokenizer(f"{ADD % 3}{EOS}", add_special_tokens=False)["input_ids"]
+        return [to_answer(model.tokenizer, ids, model.stop_ids) for _ in starts]
+
+    monkeypatch.setattr(HFModel, "complete", complete)
+    with opened(make(base, rows, tmp_path / "run", *words)) as (model, _):
+        asked = prompt()
+        tools = ({"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}},)
+        answers = model.generate([asked, replace(asked, tools=tools)], max_new_tokens=40, batch_size=2)
+    assert [answer.calls for answer in answers] == [(), (ToolCall("add", {"amount": 3}),)]
+    assert answers[0].text == answers[1].text == ADD % 3
 
 
 def test_a_training_learns_what_the_model_wrote_itself(
