@@ -41,7 +41,7 @@ def excess(
         confidence: such as 0.95.
         train_clusters: the cluster of each training row; empty if all are different.
         held_out_clusters: that of each held-out row.
-        times: as if there were so many times as many training rows, and clusters of them.
+        times: how many times the training rows and their clusters count, as if there were more of them.
     """
     extra = 1 if held_out else 2
     parts = [(train, train_clusters), *([(held_out, held_out_clusters)] if held_out else [])]
