@@ -28,8 +28,9 @@ class Data:
     over all of them. `format` is the run's, for rows that an evaluator reads. `store` is the folder of the tokenized
     rows, for other processes that train on them. `selection` are the prompts of the validation rows: a training and a
     sweep choose by them, while the verdict judges by `prompts`. `clusters` has a number for each validation row, the
-    same for similar rows. `selecting` says that `prompts` are `selection` now. `scored` has what the model that is
-    measured gives of the validation rows, for evaluators that would ask about them again; empty if it was not asked.
+    same for similar rows, and `train_clusters` one for each training row. `selecting` says that `prompts` are
+    `selection` now. `scored` has what the model that is measured gives of the validation rows, for evaluators that
+    would ask about them again; empty if it was not asked.
     `trial` says that the run is a trial of a sweep: all trials are asked as many prompts, since they are compared.
     `train_prompts` are what the rows of `train_groups` ask, in their order, for a method that samples answers.
     `passages` are hashes of what several training rows ask in the same words, instructions: prompts that share no more
@@ -51,6 +52,7 @@ class Data:
     trial: bool = False
     train_prompts: Sequence[Prompt] = ()
     passages: frozenset[int] = frozenset()
+    train_clusters: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         # Without groups of their own the rows are the groups.

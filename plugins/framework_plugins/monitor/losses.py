@@ -167,11 +167,12 @@ class RisingLoss:
         losses = list(self.history)[-5 * window :]
         if len(losses) < 5 * window or not rises_steadily(losses[2 * window :]):
             return None
-        before = mean_of(losses[: 2 * window])
+        before = [mean_of(losses[start : start + window]).level for start in range(0, window + 1, self.STRIDE)]
         first, middle, last = (
             mean_of(losses[start : start + window]) for start in range(2 * window, 5 * window, window)
         )
-        if not first.level <= before.level or not first.level < middle.level < last.level:
+        # Blocks of rows rise again and again: it was as high before.
+        if first.level > fmean(before) or not max(before) < middle.level < last.level or middle.level <= first.level:
             return None
         was, level = math.exp(first.level), math.exp(last.level)
         if level <= max(self.CREEP_FACTOR * was, was + LEARNED_LOSS) or not last.above(first, 1.0, noise):

@@ -204,9 +204,11 @@ def test_noise_makes_no_honest_reward_serious() -> None:
     numbers = [(f"How much is {n} + {n}?", str(2 * n)) for n in range(32)]
     for seed in range(4):
         noise = random.Random(seed)  # noqa: S311 - noise
-        found = audit(
-            numbers, each(lambda text, wanted, noise=noise: (text.strip() == wanted) != (noise.random() < 0.03))
-        )
+
+        def noisy(text: str, wanted: str, noise: random.Random = noise) -> float:
+            return float((text.strip() == wanted) != (noise.random() < 0.03))
+
+        found = audit(numbers, each(noisy))
         assert not [one.text for one in found.values() if one.severity is Severity.serious]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -31,13 +32,13 @@ def test_every_kind_has_a_setting_and_a_cure() -> None:
 
 
 def test_the_page_says_which_rule_watches_which_method() -> None:
-    methods = current().plugins.components("method")
+    methods: dict[str, Any] = {name: option.schema for name, option in current().plugins.components("method").items()}
     about_rewards = {"falling_likelihood", "falling_reward", "drawn_answers"}  # other methods log nothing of it
     watched = {
         kind: {
             name
-            for name, option in methods.items()
-            if (kind not in about_rewards if option.schema.health_rules is None else kind in option.schema.health_rules)
+            for name, schema in methods.items()
+            if (kind not in about_rewards if schema.health_rules is None else kind in schema.health_rules)
             or kind == "truncated_answers"
         }
         for kind in KINDS

@@ -104,8 +104,10 @@ def excess_of(kind: str, before: Measures, after: Measures, confidence: float, t
 
     `times`: multiplies the training rows, as if there were more of the same.
     """
-    train, held_out = (_beyond_base(before, after, f"{kind}_{part}") for part in ("train", "heldout"))
-    return excess([*train] * times, held_out, after[f"{kind}_train"].this_look(confidence))
+    names = [f"{kind}_{part}" for part in ("train", "heldout")]
+    train, held_out = (_beyond_base(before, after, name) for name in names)
+    clusters = [after[name].clusters if name in after else [] for name in names]
+    return excess(train, held_out, after[f"{kind}_train"].this_look(confidence), *clusters, times=times)
 
 
 def _same_rows(before: EvalResult | None, after: Measures) -> Measures:

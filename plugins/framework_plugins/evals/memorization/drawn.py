@@ -62,11 +62,12 @@ def with_unique_words(drawn: SampledRows, model: Model) -> SampledRows:
     answers = [_words(model, row, learned=True) for row in drawn.rows]
     counts = Counter(word for answer in answers for word in answer)
     own = [
-        row
-        for row, answer in zip(drawn.rows, answers, strict=True)
+        (row, number)
+        for row, number, answer in zip(drawn.rows, drawn.numbers, answers, strict=True)
         if any(counts[word] == 1 for word in answer - _words(model, row, learned=False))
     ]
-    return SampledRows(own, drawn.looked_at, drawn.short, len(drawn.rows) - len(own))
+    rows, numbers = [row for row, _ in own], [number for _, number in own]
+    return SampledRows(rows, drawn.looked_at, drawn.short, len(drawn.rows) - len(own), numbers)
 
 
 def _words(model: Model, row: TokenRow, *, learned: bool) -> set[str]:

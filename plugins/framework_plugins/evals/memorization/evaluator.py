@@ -29,13 +29,15 @@ TRAIN, HELD_OUT = "train", "heldout"
 class Asked:
     """The rows of each part, how many of them each look takes, and what is to be said about the choice.
 
-    `scored` has what the model gave of the held-out rows; empty if it was not asked.
+    `scored` has what the model gave of the held-out rows; empty if it was not asked. `clusters` has the cluster of each
+    row of a part; empty if all are different.
     """
 
     rows: dict[str, list[TokenRow]]
     sizes: list[int]
     notes: list[str]
     scored: list[Scored]
+    clusters: dict[str, list[int]]
 
 
 class Memorization:
@@ -73,7 +75,7 @@ class Memorization:
         recitals = {part: [*known[part], *islice(read, len(rows) - len(known[part]))] for part, rows in parts.items()}
         measures = dict[str, Measure]()
         for part, rows in parts.items():
-            measures |= _measures(part, rows, recitals[part], 1 / len(asked.sizes))
+            measures |= _measures(part, rows, recitals[part], 1 / len(asked.sizes), asked.clusters[part][: len(rows)])
         if HELD_OUT in parts:
             shares = [measures[f"verbatim_{part}"].value for part in parts]
             # It has no items: the rows of two groups are not pairs. The concern has the interval.
@@ -104,7 +106,15 @@ class Memorization:
             for number, row in zip(held_out.numbers, rows.get(HELD_OUT, ()), strict=False)
             if data.scored
         ]
-        return Asked(rows, sizes, list(_notes(train, held_out, self.config.min_tokens, few=few)), scored)
+        clusters = {
+            part: [given[number] for number in drawn.numbers[: len(rows[part])]] if given else []
+            for part, drawn, given in (
+                (TRAIN, train, data.train_clusters),
+                (HELD_OUT, held_out, data.clusters),
+            )
+            if part in rows
+        }
+        return Asked(rows, sizes, list(_notes(train, held_out, self.config.min_tokens, few=few)), scored, clusters)
 
 
 def _known(seen: EvalResult | None, part: str, rows: Sequence[TokenRow]) -> list[Recital]:
@@ -117,7 +127,9 @@ def _known(seen: EvalResult | None, part: str, rows: Sequence[TokenRow]) -> list
     return [Recital(one or 0.0, two or 0.0) for _, one, two in known] if same else []
 
 
-def _measures(part: str, rows: Sequence[TokenRow], recitals: Sequence[Recital], share: float) -> dict[str, Measure]:
+def _measures(
+    part: str, rows: Sequence[TokenRow], recitals: Sequence[Recital], share: float, clusters: list[int]
+) -> dict[str, Measure]:
     """Return what was recited of rows; the longest run weighs by the tokens of its answer."""
     tokens = [float(row.supervised) for row in rows]
     figures: dict[str, tuple[list[float], list[float]]] = {
@@ -128,7 +140,7 @@ def _measures(part: str, rows: Sequence[TokenRow], recitals: Sequence[Recital], 
     return {
         f"{name}_{part}": Measure(
             fmean(items, weights or None), [*items], weights, higher_is_better=True, aspect=Aspect.copying, where=where,
-            look_share=share,
+            look_share=share, clusters=clusters if len({*clusters}) < len(clusters) else [],
         )
         for name, (items, weights) in figures.items()
     }  # fmt: skip

@@ -41,3 +41,19 @@ def test_the_true_difference_is_below_the_lower_bound_as_rarely_as_promised() ->
             excess(list(random.beta(*shape, size=24)), list(random.beta(*shape, size=few)), 0.95) for _ in range(2000)
         ]
         assert np.mean([found.low > 0 for found in drawn]) <= 0.03
+
+
+def test_rows_of_one_cluster_count_as_one() -> None:
+    random, flagged = np.random.default_rng(0), {False: 0, True: 0}
+    for _ in range(400):  # persons whose rows are all learned or not, and nothing is copied
+        parts = []
+        for rows, persons in ((64, 8), (48, 6)):
+            level, person = random.beta(0.5, 0.5, persons), np.arange(rows) % persons
+            parts.append((level[person].tolist(), person.tolist()))
+        (train, ours), (held_out, theirs) = parts
+        flagged[False] += excess(train, held_out, 0.95).low > 0
+        flagged[True] += excess(train, held_out, 0.95, ours, theirs).low > 0
+    assert flagged[False] > 0.1 * 400
+    assert flagged[True] <= 0.04 * 400
+    alone = excess([1.0] * 8, [0.0] * 8, 0.95, held_out_clusters=[3] * 8)
+    assert (alone.low, alone.high) == (-1, 1)  # of one cluster nothing is known

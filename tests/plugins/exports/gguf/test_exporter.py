@@ -237,7 +237,7 @@ def changed_config(folder: Path, **changes: Any) -> None:
     ("changes", "told"),
     [
         # whose converter needs more than a Llama's config has
-        ({"architectures": ["QWenLMHeadModel"]}, r"llama\.cpp cannot have model "),
+        ({"architectures": ["QWenLMHeadModel"]}, r"llama\.cpp cannot run model "),
         ({"num_hidden_layers": 3}, r"nothing can be merged .*no tensor in its files becomes model\.layers\.2\."),
         ({"intermediate_size": 256}, r"nothing can be merged .*down_proj\.weight is \(256, 512\), .* \(256, 256\)"),
     ],
@@ -263,7 +263,7 @@ def test_an_export_is_rehearsed_before_the_weights_are_there(run: Run, monkeypat
     exporter = GgufExporter(plan.exporter["gguf"].config)
     exporter.check(testing.EchoModel(plan), plan)
     changed_config(run.base, architectures=["QWenLMHeadModel"])
-    with pytest.raises(FrameworkError, match=r"^exporter=gguf: llama\.cpp cannot have model "):
+    with pytest.raises(FrameworkError, match=r"^exporter=gguf: llama\.cpp cannot run model "):
         exporter.check(testing.EchoModel(plan), plan)
 
 
@@ -281,6 +281,6 @@ def test_answers_that_differ_from_transformers_are_told_before_the_training(
     said = json.loads(kept.read_text(encoding="utf-8"))
     assert said["nats"] < 1e-5
     kept.write_text(json.dumps({**said, "nats": 0.5}), encoding="utf-8")
-    with pytest.raises(FrameworkError, match=r"cannot have model .*it computes something else: .* by 0\.5 nats at a"):
+    with pytest.raises(FrameworkError, match=r"cannot run model .*it computes something else: .* by 0\.5 nats at a"):
         exporter.check(testing.EchoModel(plan), plan)
     GgufExporter(unchecked.exporter["gguf"].config).check(testing.EchoModel(unchecked), unchecked)
