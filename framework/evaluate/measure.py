@@ -25,6 +25,7 @@ from framework.api.scoring import mean
 from framework.evaluate.verdict import compare
 from framework.hooks.session import Session
 from framework.util.errors import FrameworkError
+from framework.util.guard import Guard
 from framework.util.hashing import key_of
 
 MAX_NATS = 700.0
@@ -87,7 +88,7 @@ class Measuring:
         if losses:
             measures |= self.plan.method.create().measures(self.model, self.data.validation_groups)
         for number, (name, evaluator) in enumerate(self.evaluators.items(), start=len(losses) + 1):
-            with self.session.progress.part(name, number, parts, "measure"):
+            with Guard(f"evaluator={name}"), self.session.progress.part(name, number, parts, "measure"):
                 if isinstance(evaluator, LooksInStages):
                     result = self._all_looks(evaluator, data) if base else self._looks(name, evaluator, data, before)
                 else:
