@@ -40,6 +40,7 @@ from framework.data.writer import Writer
 from framework.hooks.session import current
 from framework.util.cache import cache_dir, of_the_cache
 from framework.util.errors import FrameworkError
+from framework.util.guard import Guard
 from framework.util.hashing import key_of
 
 BATCH_ROWS, BATCH_CHARACTERS = 1000, 4_000_000
@@ -231,8 +232,9 @@ class Reader:
         Raises:
             FrameworkError: it makes nothing, or a row of a role that it does not declare.
         """
-        made = self.method.conversations(example)
         name, roles = self.plan.method.component.name, self.plan.method.config.roles
+        with Guard(lambda: f"{example.where}: method={name} cannot make rows of it"):
+            made = self.method.conversations(example)
         if not made:
             raise FrameworkError(
                 f"{example.where}: method={name} makes no row of it: `conversations` has to return one or more, and "

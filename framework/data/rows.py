@@ -293,7 +293,7 @@ def read(
                 example = with_system_prompt(found, config.system_prompt)
                 example = with_thoughts(stripped(example) if config.strip else example, config.thoughts)
                 check_turns(example)
-                check(example)
+                check(_placed(example, row.where, cluster, row.fields))
                 _check_length(example, longest)
         except FrameworkError as error:
             summary.bad(row, str(error), error.settings)

@@ -25,6 +25,7 @@ from framework.api.scoring import mean
 from framework.evaluate.verdict import compare
 from framework.hooks.session import Session
 from framework.util.errors import FrameworkError
+from framework.util.guard import Guard
 from framework.util.hashing import key_of
 
 MAX_NATS = 700.0
@@ -104,7 +105,7 @@ class Measuring:
             if (part := _of_set(measures[EVAL_LOSS], validation_set)) is not None:
                 measures[name] = part
         for number, (name, evaluator) in enumerate(self.evaluators.items(), start=len(losses) + 1):
-            with self.session.progress.part(name, number, parts, "measure"):
+            with Guard(f"evaluator={name}"), self.session.progress.part(name, number, parts, "measure"):
                 if isinstance(evaluator, LooksInStages):
                     looks = 1 if self.base_key and not once else evaluator.looks(self.model, data, self.metrics)
                     looked = partial(self._looks, name, evaluator, data, before)

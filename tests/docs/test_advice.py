@@ -1,22 +1,28 @@
-"""Every setting that a message of the program recommends exists, and has the value that the message gives it."""
+"""Every setting and every command that a message of the program recommends exists, with the value or the options."""
 
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import yaml
 
 from framework.api.component import GROUPS
 from framework.api.fields import Field, fields
 from framework.api.schema import RunConfig
+from framework.cli.arguments import INSTEAD_OF_COMMANDS
+from framework.cli.main import run_command
 from framework.config.compose import conf_dir
 from framework.hooks.session import current
 
 ROOT = Path(__file__).parents[2]
+PROGRAM = "python -m framework"
+COMMAND = re.compile(rf"{PROGRAM} ([^\s`\"][^`\"\n]*)")
 HOLE = "\N{HORIZONTAL ELLIPSIS}"
 """In a text, a value that is known at run time."""
 SETTING = re.compile(
@@ -51,20 +57,43 @@ def messages(source: Path) -> Iterator[tuple[int, str]]:
     parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
-            values = [part.value if isinstance(part, ast.Constant) else HOLE for part in node.values]
+            values = [part.value if isinstance(part, ast.Constant) else _filled(part) for part in node.values]
             yield node.lineno, "".join(map(str, values))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings | parts:
             yield node.lineno, node.value
 
 
+def _filled(part: ast.expr) -> str:
+    return PROGRAM if ast.unparse(part) in ("{this_program()}", "f'{this_program()}'") else HOLE
+
+
+@functools.cache
+def texts() -> list[tuple[str, str]]:
+    """Return the texts of the program, with the place of each."""
+    folders = (ROOT / "framework", ROOT / "plugins" / "framework_plugins")
+    sources = {source for folder in folders for source in folder.rglob("*.py")}
+    return [
+        (f"{source.relative_to(ROOT)}:{line}", text.replace("%s", HOLE))
+        for source in sorted(sources - {*(ROOT / "framework" / "testing").rglob("*.py")})
+        for line, text in messages(source)
+    ]
+
+
 def advices() -> Iterator[Advice]:
     """Give each setting in each text that names one with its value."""
-    for folder in (ROOT / "framework", ROOT / "plugins" / "framework_plugins"):
-        for source in sorted(set(folder.rglob("*.py")) - set((ROOT / "framework" / "testing").rglob("*.py"))):
-            for line, text in messages(source):
-                for key, value in SETTING.findall(text.replace("%s", HOLE)):
-                    if key.partition(".")[0] in {*GROUPS, *SECTIONS, *(each.name for each in fields(RunConfig))}:
-                        yield Advice(f"{source.relative_to(ROOT)}:{line}", key, value.rstrip(".!?"))
+    for place, text in texts():
+        for key, value in SETTING.findall(text):
+            if key.partition(".")[0] in {*GROUPS, *SECTIONS, *(each.name for each in fields(RunConfig))}:
+                yield Advice(place, key, value.rstrip(".!?"))
+
+
+def commands() -> Iterator[tuple[str, str, set[str]]]:
+    """Give each command of the program in a text, with its place and its options."""
+    typed = [(place, words) for place, text in texts() for words in COMMAND.findall(text)]
+    for place, words in [*typed, *(("INSTEAD_OF_COMMANDS", words) for words in INSTEAD_OF_COMMANDS.values())]:
+        name = words.split()[0].rstrip(".,;:")
+        if re.fullmatch(r"[a-z][a-z-]+", name):  # else it begins with an override
+            yield place, name, set(re.findall(r"(?<!\S)--[a-z][\w-]*", words))
 
 
 def settings(key: str) -> list[Field]:
@@ -125,3 +154,14 @@ def test_every_setting_that_a_message_names_is_one_that_a_plan_takes() -> None:
     every = list(advices())
     assert len(every) > 100
     assert [str(each) for each in every if wrong(each) and (each.key, each.value) not in BESIDE] == []
+
+
+def test_every_command_that_a_message_names_is_one_of_the_program(capsys: pytest.CaptureFixture[str]) -> None:
+    every = list(commands())
+    assert len({name for _, name, _ in every}) > 5
+    helps = dict[str, str]()
+    for name in {name for _, name, _ in every} & {*current().plugins.commands()}:
+        with pytest.raises(SystemExit):
+            run_command(name, ["--help"])
+        helps[name] = capsys.readouterr().out
+    assert [each for each in every if each[1] not in helps or not all(flag in helps[each[1]] for flag in each[2])] == []

@@ -5,6 +5,7 @@ A group has two rows, the chosen answer and the rejected one. They share their p
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import logsigmoid
 
 from framework import FrameworkError
-from framework.api import Example, Measure, MeasureKind, Message, Model
+from framework.api import Example, Measure, MeasureKind, Message, Model, as_text
 from framework.api.training import LossValue, Objective, Role, TokenGroup, TokenScores, check_answered
 from framework_plugins.methods.config import ACCURACY, LABEL, MARGIN, PairConfig
 
@@ -43,7 +44,8 @@ class PairMethod(Generic[C]):
         if not example.rejected:
             if LABEL in example.facts:
                 raise FrameworkError(f"{needs} one answer with a label: set method=kto")
-            raise FrameworkError(f"{needs} no rejected one: add it, or set method=sft, which learns one answer")
+            fix = _pair_advice(example)
+            raise FrameworkError(f"{needs} no rejected one: {fix}, or set method=sft, which learns one answer")
         check_answered(example)
         check_answered(replace(example, messages=example.rejected))
         chosen = example.messages[_begin(example) :]
@@ -151,6 +153,19 @@ def chosen_loss(scores: TokenScores) -> Tensor:
 def _words(turns: Sequence[Message]) -> list[Message]:
     """Return turns of which white space does not count."""
     return [replace(turn, content=" ".join(turn.content.split()), learned=True) for turn in turns]
+
+
+def _pair_advice(example: Example) -> str:
+    """Say how the fields of a row with one answer become a pair."""
+    texts = {str(name): text for name, text in example.columns.items() if isinstance(text, str)}
+    said = [turn.content for turn in example.messages if turn.role != "system"]
+    names = [next((name for name, text in texts.items() if text == turn), "") for turn in said]
+    if len(names) != 2 or not all(names):  # noqa: PLR2004 - a question and its answer
+        return "write rows with the fields prompt, chosen and rejected"
+    worse = next((name for name in texts if name not in names and len(texts[name]) > 1), "")
+    columns = dict(zip(("prompt", "chosen", "rejected"), [*names, worse or "rejected"], strict=True))
+    override = shlex.quote(f"format.columns={as_text(columns)}")
+    return f"type {override}" if worse else f"write it into a field 'rejected' and type {override}"
 
 
 def _begin(example: Example) -> int:

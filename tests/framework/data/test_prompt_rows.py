@@ -135,3 +135,13 @@ def test_a_prompt_is_written_as_inference_is_given_it(file: Path, tmp_path: Path
         assert asked
         assert all(row.input_ids == prompts[row.where] for row in both)
         assert not any(row.supervised for row in [*asked, *both])
+
+
+def test_what_a_method_raises_is_an_error_with_its_name_and_the_row(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path
+) -> None:
+    del own_cache
+    monkeypatch.setattr(Asking, "conversations", lambda _, example: example.facts["weight"])
+    plan = testing.plan([*WORDS, f"data.path={file}"], run_dir=tmp_path / "run")
+    with pytest.raises(FrameworkError, match=r"rows\.jsonl:1: method=asking cannot make rows of it: KeyError"):
+        load_data(plan, testing.EchoModel(plan))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from framework.evaluate.measure import Measuring
 from framework.hooks.session import current
 from framework.run.report import comparable
 from framework.testing.echo import EchoModel
+from framework.util.errors import FrameworkError
 from tests.support.results import EVEN
 
 
@@ -95,3 +97,10 @@ def test_without_a_baseline_the_trained_model_is_asked_alone(model: EchoModel) -
     before, after = measured(model, evaluator, asks_base=False)
     assert evaluator.asked == [("tuned", 1), ("tuned", 1)]
     assert (before, after.base) == (None, {})
+
+
+def test_what_an_evaluator_raises_is_an_error_with_its_name(model: EchoModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluator = Staged(1)
+    monkeypatch.setattr(evaluator, "looks", lambda *_: sys.exit(0))
+    with pytest.raises(FrameworkError, match=r"^evaluator=staged: SystemExit"):
+        measured(model, evaluator)

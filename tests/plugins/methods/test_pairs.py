@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from framework.api.records import Example, Message
@@ -10,6 +12,8 @@ from tests.support.training import chosen
 
 ASKED = Message("user", "Capital of Peru?")
 PLAIN = Example((ASKED, Message("assistant", "Lima.")), "alpaca", "rows.jsonl:1")
+
+FIELDS = replace(PLAIN, columns={"id": 5, "ask": ASKED.content, "good": "Lima.", "other": "Quito."})
 
 
 def pair(rejected: str) -> Example:
@@ -23,7 +27,16 @@ def labelled(label: float) -> Example:
 @pytest.mark.parametrize(
     ("method", "row", "message"),
     [
-        ("dpo", PLAIN, "method=dpo compares .* no rejected one: add it, or set method=sft, which learns one answer"),
+        (
+            "dpo",
+            PLAIN,
+            "method=dpo compares .* no rejected one: write rows with the fields prompt, chosen and",
+        ),
+        (
+            "dpo",
+            FIELDS,
+            r"one: type 'format\.columns=\{prompt:ask,chosen:good,rejected:other\}', or set method=sft",
+        ),
         ("orpo", labelled(1), "method=orpo compares .* one answer with a label: set method=kto"),
         (
             "simpo",

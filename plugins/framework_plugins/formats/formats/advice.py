@@ -125,9 +125,13 @@ def _typed(fields: Fields) -> str:
         open_ended = (path for path, value in nested_values(fields) if "." in path and _is_open(path, value))
         talk = next(open_ended, "")
         return f"'{talk}' ends with a question, and no field answers it: write the answer beside it" if talk else ""
-    one_sided = fields.get("chosen") is not None and "rejected" not in fields
-    more = "; to learn from pairs, write the worse answer into 'rejected'" if one_sided else ""
-    return f"type {' or '.join(lines)}{more}"
+    if fields.get("chosen") is None or "rejected" in fields:
+        return f"type {' or '.join(lines)}"
+    beside = (str(name) for name, value in fields.items() if isinstance(value, str) and name != "chosen")
+    other = next((name for name in beside if name.lower() not in QUESTION_FIELDS and not _is_detail(name)), "")
+    typed = f"type {quoted('format.columns', {'rejected': other})}"
+    worse = typed if other else "write the worse answer into 'rejected'"
+    return f"to learn from pairs, {worse}; to learn 'chosen' only, type method=sft {lines[0]}"
 
 
 def readings(fields: Fields) -> Iterator[Mapping[str, str]]:
@@ -142,6 +146,9 @@ def _columns(fields: Fields) -> Iterator[Mapping[str, str]]:
     worse = next((name for low, name in names.items() if low.startswith(("rejected", "dispreferred"))), None)
     asks = [names[ask] for ask in QUESTION_FIELDS if ask in names]
     if (better, worse) == ("chosen", "rejected"):
+        return
+    if worse and not better and asks and (answers := _ranked([*names.values()], ANSWERS)):
+        yield {"prompt": asks[0], "chosen": answers[0], "rejected": worse}
         return
     if better and worse:
         question = {"prompt": asks[0]} if asks and asks[0] != "prompt" else {}

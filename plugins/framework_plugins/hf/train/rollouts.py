@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from framework import FrameworkError
-from framework.api import Answer, Prompt, Rewards, Sample, scoring
+from framework.api import Answer, Guard, Prompt, Rewards, Sample, scoring
 from framework.api.training import (
     DRAW_DIFFERENCE,
     DRAWN_LOG_PROBS,
@@ -36,6 +36,7 @@ from framework.api.training import (
     TokenGroup,
     TokenRow,
 )
+from framework_plugins.hf.machine.out_of_memory import is_out_of_memory
 from framework_plugins.hf.train.reference import row_key
 
 SHOWN = 2
@@ -217,7 +218,8 @@ class Rollouts:
             draws.rewards = _joined([each for each in self.division.all_gather(mine) if each is not None])
             return draws.rewards
 
-        return self.method.groups(step, [self.prompts[number] for number in numbers], generate, reward)
+        with Guard(f"the groups of method {type(self.method).__name__} cannot be made", passes=is_out_of_memory):
+            return self.method.groups(step, [self.prompts[number] for number in numbers], generate, reward)
 
     def _own_answers(self, prompts: Sequence[Prompt]) -> slice:
         """Return the answers that this process scores: all of those to a prompt, for rewards that compare them."""
