@@ -125,6 +125,10 @@ def _ceiling(random: Random, shape: tuple[int, ...]) -> Floats:
     return _both(scores, hard)
 
 
+def _errors(random: Random, rate: Floats) -> Floats:
+    return random.poisson(rate).astype(np.float64)
+
+
 def _graded(random: Random, quality: Floats) -> Floats:
     return np.clip(np.round(3 + quality + random.normal(0, 0.7, quality.shape)), 1, 5)
 
@@ -141,7 +145,7 @@ NUMBERS: dict[str, tuple[Draw, float, float]] = {
     "F1, 70% tied": (lambda r, n: np.where(r.random(n) < 0.7, 0, r.beta(2, 1, n)), 0.2, 1.0),
     "F1, 90% tied": (lambda r, n: np.where(r.random(n) < 0.9, 0, r.beta(2, 1, n)), 1 / 15, 1.0),
     "F1, a ceiling before and after": (_ceiling, 0.0, 1.0),
-    "errors, Poisson of a rate per prompt": (lambda r, n: _both(lambda level: r.poisson(level) * 1.0, r.gamma(0.7, 2, n)), 0.0, UNSEEN),
+    "errors, Poisson of a rate per prompt": (lambda r, n: _both(partial(_errors, r), r.gamma(0.7, 2, n)), 0.0, UNSEEN),
     "grades 1 to 5 of a noisy judge": (lambda r, n: _both(partial(_graded, r), r.normal(0, 1, n)), 0.0, UNSEEN),
     "wins of a judge, a third even": (lambda r, n: r.choice([-0.5, 0.0, 0.5], n), 0.0, 1.0),
 }
