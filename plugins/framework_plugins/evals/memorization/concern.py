@@ -106,8 +106,8 @@ def excess_of(kind: str, before: Measures, after: Measures, confidence: float, t
     """
     names = [f"{kind}_{part}" for part in ("train", "heldout")]
     train, held_out = (_beyond_base(before, after, name) for name in names)
-    clusters = [after[name].clusters if name in after else [] for name in names]
-    return excess(train, held_out, after[f"{kind}_train"].this_look(confidence), *clusters, times=times)
+    ours, others = (after[name].clusters if name in after else [] for name in names)
+    return excess(train, held_out, after[f"{kind}_train"].this_look(confidence), ours, others, times=times)
 
 
 def _same_rows(before: EvalResult | None, after: Measures) -> Measures:
