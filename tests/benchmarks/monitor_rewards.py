@@ -3,8 +3,8 @@
     nice -n 19 python -m tests.benchmarks.monitor_rewards
     nice -n 19 python -m tests.benchmarks.monitor_rewards --runs 400
 
-All kinds were written down after the rules, and no number of a rule was changed afterwards. A share is of trainings in
-which anything is reported, for 60 and for 200 log entries.
+All kinds were written down after the rules, and no number of a rule was changed because of them. A share is of
+trainings in which anything is reported, for 60 and for 200 log entries.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ NOTHING_LEFT = "nothing_left"
 
 MAD_TO_DEVIATION = 1.4826
 """The standard deviation of a normal distribution by its median absolute deviation, which outliers do not move."""
-BEST_JUMP = 1.1
-"""How much farther from the values a line may be than the best of all jumps."""
+BEST_JUMP, FEWEST, LEAST_PART = 1.1, 20, 3
+"""How much farther from values a line may be than the best of all jumps, the fewest values, and those beside one."""
 MIN_LOSS = 1e-3
 """Losses below are taken for this where logarithms are compared: 0 has none."""
 LEARNED_LOSS = 0.1
@@ -438,13 +438,13 @@ def ranks(values: Sequence[float]) -> list[float]:
 
 def rises_steadily(values: Sequence[float]) -> bool:
     """Say whether values rise along a line rather than in one jump: the line is nearer to them."""
-    quarter, total, squares = len(values) // 4, sum(values), sum(value**2 for value in values)
-    if quarter < 5 or slope(values) <= 0:  # noqa: PLR2004 - of so few, neither is known
+    total, squares = sum(values), sum(value**2 for value in values)
+    if len(values) < FEWEST or slope(values) <= 0:
         return False
     before = list(accumulate(values))
     explained = (
         before[at - 1] ** 2 / at + (total - before[at - 1]) ** 2 / (len(values) - at)
-        for at in range(quarter, len(values) - quarter + 1)
+        for at in range(LEAST_PART, len(values) - LEAST_PART + 1)
     )
     # The best of many jumps is nearer than one of them by chance.
     return sum(off**2 for off in without_trend(values)) < BEST_JUMP * (squares - max(explained))

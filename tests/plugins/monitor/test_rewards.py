@@ -21,7 +21,7 @@ FOUND = {
     "DPO, the margin stays at 0": ("falling_reward", "or the labels, are the right way round and differ"),
     "KTO, the margin stays at 0": ("falling_reward", "and 0 before any training"),
     "SimPO, the margin falls from -3 to -5": ("falling_reward", "and began at -3"),
-    "the loss falls, then rises by 0.4% a step": ("rising_loss", "the loss rose step by step from 1."),
+    "the loss falls, then rises by 0.4% a step": ("rising_loss", "the loss rose "),
     "norms grow twelvefold, while the loss stays": ("exploding_gradient", "while the loss is 1."),
 }
 
