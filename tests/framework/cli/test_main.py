@@ -318,6 +318,7 @@ def test_a_gate_that_cannot_close_is_refused(words: list[str], refused: str, dat
 def test_a_failure_of_the_program_is_a_traceback_and_exit_code_1(data_file: Path, tmp_path: Path) -> None:
     project(tmp_path).echo("data=local_file", f"data.path={data_file}", "run_dir=run", "logger=[]")
     (tmp_path / "run" / "checkpoint" / "echo.json").write_text("no JSON", encoding="utf-8")  # a ValueError
+    (tmp_path / "run" / "train.json").unlink()  # which has the hash of that file
     result = echo("run_dir=run", "stages=[evaluate]", cwd=tmp_path)
     assert result.code == 1
     assert "Traceback" in result.err

@@ -214,10 +214,10 @@ def test_a_run_that_is_not_over_is_compared_as_far_as_it_got(make: Any, capsys: 
     make("one")
     run = make("two", "stages=[plan,data,train]")
     (run / "checkpoint" / "echo.json").unlink()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FrameworkError):
         make("two", "stages=[baseline,evaluate]")
     text = diff(capsys, "one", "two")
-    assert "B  two  (failed, in the stage evaluate: FileNotFoundError: " in text
+    assert "B  two  (failed, in the stage evaluate: " in text
     rows = table(text, "results")
     assert rows["eval_loss after"][1] == "–"
     assert as_json(capsys)["runs"]["B"] == {"folder": str(run), "state": "failed", "stage": "evaluate"}
