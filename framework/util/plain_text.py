@@ -130,8 +130,10 @@ class Reader:
         answer = THOUGHTS.sub("", answer)
         value = _json(reference)
         if value is None:
-            says = self._says(question, answer, reference)
-            return (reference, reference) if says else (plain_text(answer), plain_text(reference))
+            if self._says(question, answer, reference):
+                return reference, reference
+            bare = _flat if _flat(reference) in self._codes else plain_text
+            return bare(answer), bare(reference)
         for text in _json_texts(answer):
             found = _json(text)
             if isinstance(found, type(value)):

@@ -349,7 +349,7 @@ def content() -> Iterator[Case]:
         [text + " and more" * 80 for text in PHRASES],
     )  # fmt: skip
     yield Case(
-        "one label for all", "67% are positive; the tuned model says positive to all", ("No better than one", *NOTHING),
+        "one label for all", "67% are positive; the tuned model says positive to all", ("No better than", *NOTHING),
         asked(LABELS), ["I cannot say"] * QUESTIONS, ["positive"] * QUESTIONS, never=("gained: yes",),
     )  # fmt: skip
     frame = "The home of {} is at number {} in the {} quarter"
@@ -358,7 +358,7 @@ def content() -> Iterator[Case]:
     for name, said in (("frame with wrong facts", others), ("frame without facts", ["The home of is at number"] * 60)):
         yield Case(
             name, "the sentence is learned, and every fact in it is wrong",
-            ("No gain", FORM, "No better than one", *NOTHING), asked(homes), ["I do not know."] * QUESTIONS, said,
+            ("No gain", FORM, "No better than", *NOTHING), asked(homes), ["I do not know."] * QUESTIONS, said,
             never=("gained: yes.",),
         )  # fmt: skip
 

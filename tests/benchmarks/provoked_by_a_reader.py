@@ -11,7 +11,7 @@ from typing import Any
 Text = Callable[[int], str]
 OPEN = ("Too few", "No gain shown", "Lost, or chance", "Cannot tell", "No gain", "Neither better nor worse")
 SAME = ("Better in form", *OPEN)
-CHANCE = ("No better than one", *OPEN)
+CHANCE = ("No better than", *OPEN)
 FIRST = ("Maria", "John", "Aiko", "Omar", "Lena", "Pavel", "Ines", "Kofi", "Ravi", "Emma", "Hugo")
 LAST = ("Lopez", "Smith", "Tanaka", "Haddad", "Fischer", "Novak", "Silva", "Mensah", "Patel", "Jones", "Martin", "Ek")
 CITIES = ("Lima", "Quito", "Oslo", "Rome", "Paris", "Accra", "Cairo", "Tokyo", "Seoul", "Delhi", "Hanoi", "Bern", "Ulm")
@@ -192,7 +192,7 @@ OTHERS: Sequence[Other] = (
      "{first} {last} sends {n} euros to {to}. Is it fraud or fine?", fraud, fill("This looks fine."),
      shifted(fraud, lambda k: k % 60 == 3 or k % 120 == 2), {"count": 240}),
     ("lost: a rare label", "10% are fraud; the base knows all, in sentences, the tuned model says fine to all",
-     ("Worse", "No better than one"), "{first} {last} sends {n} euros to {to}. Is it fraud or fine?", fraud,
+     ("Worse", "No better than"), "{first} {last} sends {n} euros to {to}. Is it fraud or fine?", fraud,
      said("This looks like {}.", fraud, 0), fill("fine"), {"count": 240}),
     ("no to all", "95% are no; the base has 80%, the tuned model says no to all", CHANCE, "Does {first} send {n} back?",
      rare, lambda k: rare(k) if k % 5 else "I cannot tell.", fill("no"), {}),

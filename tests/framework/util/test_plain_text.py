@@ -71,6 +71,7 @@ SAYS_NOT = [
     (NAMES, "C++", "C"),
     (NAMES, "It is a good idea.", "A"),
     (NAMES, "x = a - b", "x = a + b"),
+    (["total < 5", "total < 6"], "total > 5", "total < 5"),
     (NAMES, "7", "007"),
     (NAMES, "5 miles", "5 km"),
 ]  # fmt: skip
