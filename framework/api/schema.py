@@ -389,9 +389,9 @@ class MethodConfig:
         """Return how answers are drawn; a method that samples has settings for it."""
         return SamplingParams(seed=seed)
 
-    def reward_factor(self) -> float:
-        """Return what its implicit reward of an answer multiplies the gain in log-probability by."""
-        return 1.0
+    def divergence_weight(self) -> float:
+        """Return how strongly it keeps the model near its reference, its beta; 0 if it does not."""
+        return 0.0
 
     def steps_per_draw(self) -> int:
         """Return for how many optimizer steps answers are drawn at once."""

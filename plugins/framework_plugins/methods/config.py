@@ -97,7 +97,7 @@ class PreferenceConfig(MethodConfig):
     beta: Beta = 0.1
     """What multiplies log-probabilities in the rewards of answers."""
 
-    def reward_factor(self) -> float:
+    def divergence_weight(self) -> float:
         return self.beta
 
     def problems(self) -> Iterator[str]:
@@ -363,6 +363,9 @@ class GrpoConfig(SamplingConfig):
     """A class whose methods are tools, as TRL's `environment_factory`: `./file.py:Class` or `package.module:Class`."""
     max_tool_calling_iterations: Annotated[int | None, Ge(1), OF_LOSS] = None
     """Turns with calls of tools in an answer. null: as many as `max_completion_length` leaves room for."""
+
+    def divergence_weight(self) -> float:
+        return self.beta
 
     def steps_per_draw(self) -> int:
         return self.steps_per_generation

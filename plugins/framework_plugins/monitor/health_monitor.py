@@ -54,7 +54,7 @@ class HealthMonitor:
             "rising_eval_loss": (config.rising_eval_loss, RisingEvalLoss()),
             "falling_likelihood": (
                 config.falling_likelihood,
-                FallingLikelihood(plan.method.config.reward_factor()),
+                FallingLikelihood(plan.method.config.divergence_weight() or 1.0),
             ),
             # A reward that compares with a reference begins at 0.
             "falling_reward": (config.falling_reward, FallingReward(from_zero=compares)),

@@ -114,7 +114,7 @@ def _memorized(plan: Plan) -> str:
 
 def _over_optimized(plan: Plan) -> str:
     method = plan.method.config
-    beta, several = getattr(method, "beta", None), isinstance(getattr(method, "loss_type", None), list)
+    beta, several = method.divergence_weight(), isinstance(getattr(method, "loss_type", None), list)
     also = "learn the chosen answers too, method.loss_type=[sigmoid,sft], " if several else ""
     higher = f"raise method.beta from {beta:g} to {3 * beta:g}, or " if beta else ""
     return _capitalized(f"{also}{higher}{_lower(plan)}")
@@ -133,7 +133,7 @@ def _no_margin(plan: Plan) -> str:
 
 
 def _far_from_base(plan: Plan) -> str:
-    beta = getattr(plan.method.config, "beta", 0.0)
+    beta = plan.method.config.divergence_weight()
     nearer = f"raise method.beta from {beta:g} to {3 * beta:g}" if beta else "set method.beta=0.04"
     return f"{_capitalized(_lower(plan))}, or {nearer}, which keeps the model near its reference"
 

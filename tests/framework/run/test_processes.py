@@ -14,7 +14,7 @@ from framework import Component, hookimpl, testing
 from framework.api.component import imported_too_late
 from framework.api.registry import components
 from framework.api.selection import Selection
-from framework.hooks.session import current
+from framework.hooks.session import Session, current
 from framework.hooks.validation import wrong_component
 from framework.run.processes import first_modules, pickle_plan, stale
 from framework.testing import EchoTrainerConfig
@@ -99,4 +99,5 @@ def test_a_plan_with_a_metric_as_a_reward_is_read_by_a_process_that_has_made_non
     packed = pickle_plan(plan)
     monkeypatch.delattr(components("metric")["length"].schema, "as_reward")
     monkeypatch.setattr(sys, "path", [*sys.path])
-    assert packed.load().reward["length"].config.weight == 2
+    with Session():  # which has asked no plugin yet
+        assert packed.load().reward["length"].config.weight == 2

@@ -118,7 +118,7 @@ def test_what_has_items_is_better_only_if_that_is_significant(make: Any, capsys:
     assert (found["better"], found["items"]) == (None, 100)
     assert found["low"] < 0.04 < found["high"]
     rows = table(diff(capsys, "one", "three"), "results")
-    assert rows["exact_match after"][2:] == ["+39 to +59 points", "B"]
+    assert rows["exact_match after"][2:] == ["+39 to +60 points", "B"]
 
 
 def test_neither_is_better_on_other_items_and_of_more_looks_the_common_ones_count(

@@ -187,7 +187,7 @@ def test_a_destroyed_model_is_never_headed_no_difference() -> None:
 @pytest.mark.parametrize(
     ("loss", "accuracy", "first"),
     [
-        (1.7, (30, 50), "No gain shown: exact_match rose from 40% to 42%, between -4 and +7 points (95% confidence); "
+        (1.7, (30, 50), "No gain shown: exact_match rose from 40% to 42%, between -4 and +9 points (95% confidence); "
          "preference_accuracy rose from 50% to 83%."),
         (2.5, (30, 50), "Worse: the validation loss rose from 1.5 to 2.5; exact_match"),
         (1.7, (30, 30), "Worse: the validation loss rose from 1.5 to 1.7; exact_match"),
@@ -217,7 +217,7 @@ def test_form_and_constant_answers_are_no_gain() -> None:
     assert (verdict.gained, verdict.score, verdict.tone) == (Outcome.no_worse, 0, Tone.flagged)
     assert verdict.summary == (
         "Better in form; no gain in content shown: exact_match rose from 0% to 80%, but if only the content of an "
-        "answer counts, it was 73% before and is 80% after, between -1 and +14 points (95% confidence)."
+        "answer counts, it was 73% before and is 80% after, between -1 and +16 points (95% confidence)."
     )
     assert verdict.lines[0].endswith('; the same answer to all prompts, "positive", scores 80% too')
     assert verdict.lines[1] == "constant: the model gives the same answer to all 60 prompts"
