@@ -238,7 +238,9 @@ def _logits(
     inner = model.get_base_model() if isinstance(model, PeftModel) else model
     # transformers 5.24 cannot call Llama4ForConditionalGeneration, whose text part has an output head of its own.
     decoder = inner.get_decoder() if isinstance(inner, PreTrainedModel) else inner
-    speaker = model if decoder is inner or decoder.get_output_embeddings() is None else decoder
+    # In ModernBERT's decoder, `decoder` is the output head.
+    speaks = isinstance(decoder, PreTrainedModel) and decoder is not inner
+    speaker = decoder if speaks and decoder.get_output_embeddings() is not None else model
     keeps = "logits_to_keep" in inspect.signature(inner.forward).parameters
     with torch.no_grad(), counting(len(rows), "row", f"parity: {name}") as counter:
         for group in groups:
