@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,9 @@ FAMILIES: Mapping[str, Callable[[int], dict[str, Any]]] = {
     "mllama": _mllama,
     "zamba2": _zamba2,
 }  # fmt: skip
+MODELS = Path(getattr(find_spec("transformers"), "origin", "")).parent / "models"
+if not (MODELS / "lara_mini").is_dir():  # the oldest transformers that is supported does not have it
+    del FAMILIES["lara_mini"]
 
 
 def adapted(base: Path, folder: Path, **settings: Any) -> Any:
