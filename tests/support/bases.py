@@ -132,7 +132,7 @@ def _mistral3(vocab: int) -> dict[str, Any]:
     return {"model_type": "mistral3", "text_config": text, "vision_config": vision, "image_token_index": 5}
 
 
-FAMILIES: Mapping[str, Callable[[int], dict[str, Any]]] = {
+FAMILIES: dict[str, Callable[[int], dict[str, Any]]] = {
     "llama": _like("llama", tie_word_embeddings=False),
     "qwen3": _like("qwen3", tie_word_embeddings=True),
     "gemma3_text": _like("gemma3_text", tie_word_embeddings=True),
