@@ -527,7 +527,9 @@ def main(names: Sequence[str], *, page: bool) -> int:
     if page:
         text = PAGE.read_text(encoding="utf-8")
         head, _, rest = text.partition("<!-- cases -->\n")
-        PAGE.write_text(f"{head}<!-- cases -->\n{table(results)}\n<!-- end -->{rest.partition('<!-- end -->')[2]}")
+        count = f"{len(results) - faults} of {len(results)} cases are read rightly."
+        tail = rest.partition("<!-- end -->")[2]
+        PAGE.write_text(f"{head}<!-- cases -->\n{count}\n\n{table(results)}\n<!-- end -->{tail}", encoding="utf-8")
     return faults
 
 
