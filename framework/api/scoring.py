@@ -60,7 +60,7 @@ WITHOUT_REFERENCE = "prompts have no reference and are left out by"
 CONSTANTS = 10
 """References, the most frequent ones, that are tried as the one answer to all questions; so is what is said most."""
 DEALT = "the answers, each given to another question"
-"""Stands for these among the constant answers: they have the form of the answers without what was asked."""
+"""Names these among the constant answers: they have the form of the answers, and belong to other questions."""
 
 
 def question(prompt: Prompt) -> str:

@@ -224,8 +224,8 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
         conversation_rows=rows.summary.conversation_rows,
     )
     trained, judging = (each[~rows.columns.asks[each]] for each in (fitted.numbers, held_out.numbers))
-    alike = _clusters(rows) if len(judging) else np.empty(0, np.int64)
-    clusters, train_clusters = (alike[part].tolist() if len(judging) else [] for part in (judging, trained))
+    similar = _clusters(rows) if len(judging) else np.empty(0, np.int64)
+    clusters, train_clusters = (similar[part].tolist() if len(judging) else [] for part in (judging, trained))
     answers = lengths.token_rows(rows, trained, limit), lengths.token_rows(rows, judging, limit)
     validation_groups = lengths.token_groups(rows, held_out.numbers, limit)
     data = Data(

@@ -51,7 +51,7 @@ PLUGINS = sorted(entry.value for entry in entry_points(group="framework") if ent
 BY_PARAMETERS = {"optimizer", "schedule"}
 """Groups whose suites take every registered option as a parameter."""
 WITHOUT = {("data", "hub"), ("rollout", "vllm")}
-"""They need the Hub, and a GPU; test_hub.py and test_generators.py have stand-ins of these."""
+"""One needs the Hub and one a GPU; test_hub.py and test_generators.py replace both."""
 TURNS = [{"role": "user", "content": "Capital of Peru?"}, {"role": "assistant", "content": "Lima"}]
 SHARED = [{"from": "human", "value": "Capital of Peru?"}, {"from": "gpt", "value": "Lima"}]
 ALPACA = {"instruction": "Add", "input": "1 and 1", "output": "2"}

@@ -81,7 +81,7 @@ class Measure:
 
     Of a metric that compares texts with references: `content` has the items if only the content of an answer counts:
     its sentence, case, Markdown, units and prefixes are ignored if that is better; empty if it never is; `constant` is
-    the one answer to all questions that would score best, or stands for the answers given to other questions, with its
+    the one answer to all questions that would score best, or names the answers given to other questions, with its
     `constant_items`; `answers` is how many different answers there are.
     """
 
