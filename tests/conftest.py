@@ -3,12 +3,14 @@
 import gc
 import json
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from framework import testing
+from framework.hooks.session import current
 from tests.support import (
     examples,  # noqa: F401 - it loads the profile of hypothesis
     forks,
@@ -34,6 +36,19 @@ def frozen() -> None:
     """Leave what earlier files imported and made out of what each model that is closed looks through."""
     gc.collect()
     freeze()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def loaded_plugins() -> Iterator[None]:
+    """Unregister the plugins that a file of tests has loaded: the next one counts the options of the program."""
+    plugins = current().plugins
+    before = {*plugins.manager.list_name_plugin()}
+    yield
+    for name, module in {*plugins.manager.list_name_plugin()} - before:
+        plugins.manager.unregister(module)
+        plugins.files = {file for file in plugins.files if Path(file).stem != name}
+        if sys.modules.get(name) is module:
+            del sys.modules[name]
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import json
 import math
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -56,13 +55,6 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for name in names:
             load_plugin(str(place / f"{name}.py"))
         yield place
-    plugins = current().plugins
-    for name in names:
-        for each in (name, f"{name}:functions"):
-            if plugins.manager.has_plugin(each):
-                plugins.manager.unregister(name=each)
-        sys.modules.pop(name, None)
-        plugins.files = {file for file in plugins.files if Path(file).stem != name}
 
 
 @pytest.fixture(scope="module")

@@ -81,9 +81,7 @@ def run(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     for file, some in ((rows, made_rows[:19]), (few, made_rows[19:21]), (more, made_rows[21:])):
         file.write_text("".join(some), encoding="utf-8")
     sets = f"data.validation_sets={{few: '{few}', more: '{more}'}}"
-    # A worker that comes back to this file makes the fixture again, and knows the first plugin's name already.
-    plugin = place / f"group_test_plugin_{place.name.rpartition('s')[2]}.py"
-    shutil.copy(PLUGIN, plugin)
+    plugin = shutil.copy(PLUGIN, place / "group_test_plugin.py")
     load_plugin(str(plugin))
 
     def made(name: str, *words: str, **fsdp2: Any) -> Done:
