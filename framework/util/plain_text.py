@@ -1,7 +1,8 @@
 """What a text says without its form.
 
 `plain_text` ignores case, punctuation and spaces. `Reader` reads an answer as leniently as its reference allows: a
-sentence, Markdown, a prefix, an explanation, a unit, or separators of thousands around the reference are form.
+sentence, Markdown, a prefix, an explanation, a unit, or separators of thousands around the reference are form, and so
+is another notation of the same date, time, price or number (`notation.py`).
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
+from framework.util.notation import FRACTION, NUMBER, SPELLED, UNITS, Quantity, canonical
+
 CORE = re.compile(r"[-+$€£.#]*\d.*[\w%°+#]|[-+$€£.#]*\d|\w.*[\w%°+#]|\w")
 """What is left of a word without the punctuation around it. Signs of a number stay, and so do those of C++ and C#."""
 UNSPACED = "\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 """Characters of scripts that are written without spaces, or with endings on names: each is a word."""
-NUMBER = r"\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d+(?:\.\d+)?"
 TOKEN = re.compile(
     r"\d+(?:[-/.:]\d+){2,}|\d+[/:]\d+"  # a date, a version, a fraction, a time
     rf"|{NUMBER}|[{UNSPACED}]|(?:(?![{UNSPACED}])[^\W\d_])(?:(?![{UNSPACED}])[^\W_])*[+#]*|\S|\n"
 )
 PLAIN_NUMBER = re.compile(NUMBER)
+AMOUNT = re.compile(rf"(?!0\d)(?:{NUMBER})")
+"""`007` is a name."""
 DIGIT_GROUPS = re.compile(r"(?<=\d)[\u00a0\u2009\u202f'’_](?=\d{3}(?!\d))")
 MINUS = "\u2212"
 SIGN = re.compile(r"(?<![\w)])[-\u2212](?=[$€£¥]?\d)")
@@ -43,6 +47,10 @@ NEGATIONS = frozenset(
 """Words of several languages. One that is itself a reference, such as `no` beside `yes`, negates nothing."""
 NEGATED = 5
 """Words after a negation, within a clause, that it may be about."""
+ANSWER = frozenset(["answer", "antwort", "respuesta", "réponse", "resposta", "risposta"])
+"""`The answer is B` counts more than what the text names before."""
+OPTION = re.compile(r"(?<![^\s(])([A-Z])[).:]\s+(.+?)(?=[\s(]+[A-Z][).:]\s|\Z)", re.DOTALL)
+"""One of the options in a question: `A) Lima B) Quito`."""
 LABELS = 3
 """References that are numbers are labels if there are this many times as many of them as different ones."""
 Name = tuple[str, ...]
@@ -50,8 +58,8 @@ Name = tuple[str, ...]
 
 def plain_text(text: str) -> str:
     """Return the words of a text in lower case, without the punctuation around them; as it is if it has no word."""
-    found = (CORE.search(word) for word in unicodedata.normalize("NFKC", text).casefold().split())
-    return " ".join(core[0] for core in found if core) or text.strip()
+    cores = (CORE.search(word) for word in unicodedata.normalize("NFKC", text).casefold().split())
+    return " ".join(core[0] for core in cores if core) or text.strip()
 
 
 @dataclass(frozen=True)
@@ -69,9 +77,10 @@ class Words:
     @classmethod
     def of(cls, text: str) -> Words:
         """Split a text. The sign of a number and those of currencies are words, other punctuation is not."""
-        text = SIGN.sub(f" {MINUS}", NOT.sub(" not", DIGIT_GROUPS.sub("", text)))
+        text = unicodedata.normalize("NFKC", DIGIT_GROUPS.sub("", text))
+        text = canonical(SIGN.sub(f" {MINUS}", NOT.sub(" not", text)))
         words, raw, gaps = list[str](), list[str](), [2]
-        for token in TOKEN.findall(unicodedata.normalize("NFKC", text)):
+        for token in TOKEN.findall(text):
             if len(token) == 1 and _is_punctuation(token):
                 gaps[-1] = max(gaps[-1], 2 if token in CLAUSE_ENDS else 1)
                 continue
@@ -93,12 +102,19 @@ class Words:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a text names something; `apart`: between punctuation, so that it is not a part of a sentence."""
+    """Where a text names something.
+
+    Attributes:
+        apart: it is between punctuation, so that it is not a part of a sentence.
+        negated: by a word before it in its clause.
+        concluded: the word `answer` is before it in its clause.
+    """
 
     name: Name
     start: int
     apart: bool
     negated: bool
+    concluded: bool
 
     def is_listed_with(self, other: Place) -> bool:
         """Whether this name is the next but one word after another, as in `positive or negative`."""
@@ -109,19 +125,24 @@ class Reader:
     """Reads answers to questions with these references.
 
     An answer says its reference if that is the only one of all references that it names, without those that it negates.
-    If it names several, the one between punctuation counts, as in `Answer: positive. It has no negative word.` Of
-    several numbers that are not labels, the last one counts that the question does not give: `40 + 2 = 42`.
+    If it names several, the one after the word `answer` counts, then the one between punctuation, as in `Positive. It
+    has no negative word.` Of several numbers that are not labels, the last one counts that the question does not give:
+    `40 + 2 = 42`. The text of an option counts as its letter.
     """
 
     def __init__(self, references: Iterable[str]) -> None:
         references = [*references]
-        self._codes = {code for one in references if CODE.search(code := _flat(one))}
+        self._codes = {
+            code
+            for text in references
+            if CODE.search(code := _flat(text)) and not FRACTION.fullmatch(code) and CODE.search(canonical(code))
+        }
         texts = {tuple(text.words): text for text in map(Words.of, references) if text.words}
         self._letters = {name: text.raw[0] for name, text in texts.items() if len(name) == len(name[0]) == 1}
         self._names: dict[str, list[Name]] = {}
         for name in sorted(texts, key=len, reverse=True):
             self._names.setdefault(name[0], []).append(name)
-        numbers = [name for one in references if _is_number(name := tuple(Words.of(one).words))]
+        numbers = [name for name in (tuple(Words.of(text).words) for text in references) if _is_number(name)]
         self._labels = LABELS * len({*numbers}) <= len(numbers)
         self._negations = NEGATIONS - {name[0] for name in texts if len(name) == 1}
 
@@ -130,33 +151,59 @@ class Reader:
         answer = THOUGHTS.sub("", answer)
         value = _json(reference)
         if value is None:
-            if self._says(question, answer, reference):
+            if self.says(question, answer, reference):
                 return reference, reference
             bare = _flat if _flat(reference) in self._codes else plain_text
             return bare(answer), bare(reference)
         for text in _json_texts(answer):
-            found = _json(text)
-            if isinstance(found, type(value)):
-                return (reference if found == value else text), reference
+            answered = _json(text)
+            if isinstance(answered, type(value)):
+                return (reference if answered == value else text), reference
         return plain_text(answer), plain_text(reference)
 
-    def _says(self, question: str, answer: str, reference: str) -> bool:
-        name, code = tuple(Words.of(reference).words), _flat(reference)
+    def says(self, question: str, answer: str, reference: str) -> bool:
+        """Whether an answer says a reference that is no JSON, and none of the others."""
+        named, code = Words.of(reference), _flat(reference)
+        name = tuple(named.words)
         if not name:
             return False
         if code in self._codes:
             text = _flat(answer)
-            return _has(text, code) and all(_has(code, one) for one in self._codes if _has(text, one))
+            return _has(text, code) and all(_has(code, other) for other in self._codes if _has(text, other))
         asked = Words.of(question)
         words = Words.of(answer).without(asked.words)
-        if _is_number(name) and not self._labels:
+        quantity = _quantity(named)
+        if _is_number(name) and not self._labels and quantity:
             is_list = "=" not in answer and not any(map(str.isalpha, words.words))
-            return self._number(words, asked, name, is_list=is_list) == name
-        places = [place for place in self._places(words) if not place.negated]
-        lists = [pair for pair in itertools.pairwise(places) if pair[1].is_listed_with(pair[0])]
-        listed = [place for pair in lists for place in pair]
-        apart = {place.name for place in places if place.apart and place not in listed}
-        return (apart or {place.name for place in places}) == {name}
+            return self._number(words, asked, quantity, is_list=is_list)
+        names = self._answers([place for place in self._places(words) if not place.negated])
+        if names:
+            return names == {name}
+        if quantity:
+            return self._number(words, asked, quantity, is_list=False)
+        return _is_last_name_first(named, answer) or self._says_option(question, answer, reference)
+
+    @staticmethod
+    def _answers(places: list[Place]) -> set[Name]:
+        """Return the names that are the answer: those that the word `answer`, or else punctuation, sets off."""
+        if concluded := [place.name for place in places if place.concluded]:
+            return {concluded[-1]}
+        pairs = [pair for pair in itertools.pairwise(places) if pair[1].is_listed_with(pair[0])]
+        listed = [place for pair in pairs for place in pair]
+        single = [place for place in places if place not in listed]
+        apart = [place for place in single if place.apart]
+        return {place.name for place in apart or single or places}
+
+    def _says_option(self, question: str, answer: str, reference: str) -> bool:
+        """Whether the answer is the text of the option whose letter is the reference, or the other way round."""
+        options = {match[1]: match[2].strip() for match in OPTION.finditer(question)}
+        texts = {text.casefold(): letter for letter, text in options.items()}
+        if len(texts) < len(options):  # two have the same text
+            return False
+        if reference in options:
+            return Reader(options.values()).says("", answer, options[reference])
+        letter = texts.get(reference.casefold())
+        return letter is not None and Reader(options).says("", answer, letter)
 
     def _places(self, words: Words) -> Iterator[Place]:
         """Give where references are named, the longest one at each place."""
@@ -179,28 +226,58 @@ class Reader:
         first, end = start, start + len(name)
         while first > max(0, start - NEGATED) and words.gaps[first] < 2:  # noqa: PLR2004 - the end of a clause
             first -= 1
-        negated = any(word in self._negations for word in words.words[first:start])
-        return Place(name, start, bool(words.gaps[start] and words.gaps[end]), negated)
+        before = words.words[first:start]
+        negated = any(word in self._negations for word in before)
+        apart = bool(words.gaps[start] and words.gaps[end])
+        return Place(name, start, apart, negated, concluded=any(word in ANSWER for word in before))
 
-    def _numbers(self, words: Words) -> list[Place]:
-        """Return the numbers that a text says."""
-        found = []
-        for start, word in enumerate(words.words):
-            if PLAIN_NUMBER.fullmatch(word):
+    def _numbers(self, words: Words) -> list[tuple[Place, Quantity]]:
+        """Return the numbers that a text says; fractions, and then words such as `two`, if it has no digits else."""
+        for is_number in (AMOUNT.fullmatch, FRACTION.fullmatch, SPELLED.get):
+            numbers = []
+            for start, word in enumerate(words.words):
+                if not is_number(word):
+                    continue
                 signed = start > 0 and words.words[start - 1] == MINUS
-                found.append(self._place(words, start - signed, (MINUS, word) if signed else (word,)))
-        return [place for place in found if not place.negated]
+                place = self._place(words, start - signed, (MINUS, word) if signed else (word,))
+                digits = SPELLED.get(word, words.raw[start])
+                unit = words.words[start + 1] if start + 1 < len(words.words) else ""
+                numbers.append((place, Quantity.read(digits, unit, negative=signed)))
+            if numbers:
+                return [(place, quantity) for place, quantity in numbers if not place.negated]
+        return []
 
-    def _number(self, words: Words, asked: Words, reference: Name, *, is_list: bool) -> Name | None:
-        """Return the number that is the answer; None if there is none, or nothing but several numbers."""
+    def _number(self, words: Words, asked: Words, reference: Quantity, *, is_list: bool) -> bool:
+        """Whether the number that is the answer is the reference; no number of several and nothing else is."""
         numbers = self._numbers(words)
-        if is_list and len({place.name for place in numbers}) > 1:
-            return None
-        given = {place.name for place in self._numbers(asked)}
-        new = [place for place in numbers if place.name not in given]
-        numbers = new if new and reference not in given else numbers
-        numbers = [place for place in numbers if place.apart] or numbers
-        return numbers[-1].name if numbers else None
+        if is_list and len({place.name for place, _ in numbers}) > 1:
+            return False
+        in_question = [(place.name, quantity) for place, quantity in self._numbers(asked)]
+        if not any(quantity.is_same(reference) for _, quantity in in_question):
+            given = {name for name, _ in in_question}
+            numbers = [number for number in numbers if number[0].name not in given] or numbers
+        numbers = [number for number in numbers if number[0].concluded] or numbers
+        numbers = [number for number in numbers if number[0].apart] or numbers
+        return bool(numbers) and numbers[-1][1].is_same(reference)
+
+
+def _quantity(words: Words) -> Quantity | None:
+    """Return the number with its unit that a text consists of, if it does."""
+    negative = words.words[0] == MINUS
+    number, unit = words.words[negative : negative + 1], words.words[negative + 1 :]
+    if not number or len(unit) > 1 or (unit and unit[0] not in UNITS):
+        return None
+    if not (AMOUNT.fullmatch(number[0]) or FRACTION.fullmatch(number[0])):
+        return None
+    return Quantity.read(words.raw[negative], unit[0] if unit else "", negative=negative)
+
+
+def _is_last_name_first(name: Words, answer: str) -> bool:
+    """Whether an answer has `Smith, John` for the reference `John Smith`."""
+    if len(name.raw) != 2 or not all(word.isalpha() and word[0].isupper() for word in name.raw):  # noqa: PLR2004
+        return False
+    first, last = name.raw
+    return re.search(rf"\b{last},\s+{first}\b", answer) is not None
 
 
 def _is_punctuation(char: str) -> bool:

@@ -160,13 +160,14 @@ class LoadedAdapter:
 
 
 def load_adapter(model: Path, adapter: Path, ids: Sequence[int]) -> LoadedAdapter:
-    """Load a saved adapter, and compare it with its file."""
+    """Load a saved adapter, and compare it with its file; peft may rename a tensor while it loads it."""
     base = open_model(model)
     before = logits_of(base, ids)
     tuned = PeftModel.from_pretrained(base, adapter)
     logits = logits_of(tuned, ids)
     state, saved = get_peft_model_state_dict(tuned), load_file(adapter / "adapter_model.safetensors")
-    lost = [name for name, weight in saved.items() if name not in state or not torch.equal(state[name], weight)]
+    loaded = {weight.numpy(force=True).tobytes() for weight in state.values()}
+    lost = [name for name, weight in saved.items() if weight.numpy().tobytes() not in loaded]
     return LoadedAdapter(float((logits - before).abs().max()), lost, logits)
 
 

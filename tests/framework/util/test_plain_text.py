@@ -77,6 +77,63 @@ SAYS_NOT = [
 ]  # fmt: skip
 
 
+NOTATIONS = [
+    ("On February 9, 2001.", "2001-02-09"),
+    ("the 9th of Feb. 2001", "2001/2/9"),
+    ("It leaves at 2:11 p.m.", "14:11"),
+    ("09:15", "9:15"),
+    ("1.414,50 €", "1414.50"),
+    ("It costs €1,414.50.", "EUR 1414.50"),
+    ("5 dollars", "$5"),
+    ("-5 USD", "-$5"),
+    ("It weighs 3500 g.", "3.5 kg"),
+    ("0.05", "5%"),
+    ("5 percent", "5%"),
+    ("5%", "0.05"),
+    ("2.6458", "2.65"),
+    ("3/8", "0.375"),
+    ("It has seven.", "7"),
+    ("Smith, John", "John Smith"),
+    ("Lima", "B"),
+    ("(B)", "Lima"),
+    ("It is too hot in A and too dry in C, so the answer is B.", "B"),
+    ("Is it A, B, C or D? It is B.", "B"),
+]
+OTHER_NOTATIONS = [
+    ("2001-09-02", "2001-02-09"),
+    ("May 9, 2001", "2001-02-09"),
+    ("2:11 am", "14:11"),
+    ("1414.50 USD", "1414.50 EUR"),
+    ("5 EUR 3 USD", "3 EUR"),
+    ("35 kg", "3.5 kg"),
+    ("3.5 lb", "3.5 kg"),
+    ("3.5", "3.5 kg"),
+    ("0.5", "5%"),
+    ("5", "5%"),
+    ("3", "2.65"),
+    ("2.6", "2.65"),
+    ("2.4961", "2.5 kg"),
+    ("3/0", "3"),
+    ("No one knows.", "1"),
+    ("Smith John", "John Smith"),
+    ("Smith, Joan", "John Smith"),
+    ("Quito", "B"),
+    ("Not Lima", "B"),
+    ("B. No, wait: the right answer is C.", "B"),
+]
+
+
+def test_another_notation_of_the_same_date_number_or_option_is_the_same() -> None:
+    question = "Where does it end? A) Quito B) Lima C) Oslo D) Rome"
+
+    def says(answer: str, reference: str) -> bool:
+        references = [*"ABCD"] if len(reference) == 1 and reference.isalpha() else [reference]
+        return Reader(references).read(question, answer, reference)[0] == reference
+
+    assert [case for case in NOTATIONS if not says(*case)] == []
+    assert [case for case in OTHER_NOTATIONS if says(*case)] == []
+
+
 def test_an_answer_that_says_its_reference_is_read_as_it_and_no_other_is() -> None:
     question = "What are 512 and 505 together?"
 
