@@ -36,12 +36,12 @@ def least_difference(count: int, confidence: float = 0.95) -> float | None:
 
 def _least_most(differing: int, level: float) -> int:
     """Return how many of the pairs that differ have to get better for the test to decide; more than all if none."""
-    tail, most = 0.0, differing + 1
-    while most > 0:
-        tail += math.comb(differing, most - 1) / 2**differing
+    tail, wins = 0.0, differing + 1
+    while wins > 0:
+        tail += math.comb(differing, wins - 1) / 2**differing
         if 2 * tail > level:
-            return most
-        most -= 1
+            return wins
+        wins -= 1
     return differing + 1
 
 
