@@ -203,13 +203,13 @@ class EchoModel:
             raise FrameworkError(f"batch_size={batch_size} must be at least 1")
         answers = []
         for start in starts:
-            continuation = self._rest(list(start))
+            continuation = self._continuation(list(start))
             end = continuation.index(STOP) if STOP in continuation else len(continuation)
             output = continuation[: min(end, max_new_tokens)]
             answers.append(Answer(self.decode(output), len(output), stopped=end < max_new_tokens, ids=tuple(output)))
         return answers
 
-    def _rest(self, start: list[int]) -> list[int]:
+    def _continuation(self, start: list[int]) -> list[int]:
         memory = [] if self.base else self.rows
         return next(
             (row[len(start) :] for row in memory if row[: len(start)] == start and len(row) > len(start)), [STOP]

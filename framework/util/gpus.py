@@ -164,7 +164,7 @@ def here() -> Gpu | None:
         if tool or any(Path(device).exists() for device in OTHERS):
             raise FrameworkError(UNTOLD)
         return None
-    lines = _asked(f"--query-gpu={QUERY}", "--format=csv,noheader,nounits", *(["-i", gpu] if gpu else []))
+    lines = _nvidia_smi(f"--query-gpu={QUERY}", "--format=csv,noheader,nounits", *(["-i", gpu] if gpu else []))
     try:
         # From the right: a name may contain a comma.
         name, total, free = (part.strip() for part in lines[0].rsplit(",", 2))
@@ -189,13 +189,13 @@ def count() -> int:
 
 def identities() -> list[str]:
     """Return the UUIDs of all GPUs that the driver reports."""
-    return [line for line in _asked("--query-gpu=uuid", "--format=csv,noheader") if line.startswith("GPU-")]
+    return [line for line in _nvidia_smi("--query-gpu=uuid", "--format=csv,noheader") if line.startswith("GPU-")]
 
 
 @functools.cache
 def _counted(_path: str) -> int:
     """Return how many GPUs the driver reports, asked once for each `PATH` by which its tool is found."""
-    return sum(line.startswith("GPU ") for line in _asked("-L"))
+    return sum(line.startswith("GPU ") for line in _nvidia_smi("-L"))
 
 
 def _tool() -> str | None:
@@ -203,7 +203,7 @@ def _tool() -> str | None:
     return shutil.which("nvidia-smi", path=os.pathsep.join([os.environ.get("PATH", ""), WSL]))
 
 
-def _asked(*words: str) -> list[str]:
+def _nvidia_smi(*words: str) -> list[str]:
     """Return the lines that `nvidia-smi` prints; none from a driver without a GPU, or a broken one."""
     tool = _tool()
     if tool is None:

@@ -75,7 +75,7 @@ def submit(plan: Plan, config: PlacedConfig) -> Iterator[str]:
         executor = submitit.SlurmExecutor(folder, max_num_timeout=slurm.requeues)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         executor.update_parameters(**{name: value for name, value in settings.items() if value is not None})
-        job = _submitted(executor, Job(work_of(plan), str(plan.run_dir), nodes(config)))
+        job = _submit(executor, Job(work_of(plan), str(plan.run_dir), nodes(config)))
     except submitit.core.utils.FailedJobError as error:
         raise FrameworkError(_refusal(str(error))) from error
     except RuntimeError as error:  # it finds no srun
@@ -92,7 +92,7 @@ def submit(plan: Plan, config: PlacedConfig) -> Iterator[str]:
     yield f"  cancel   scancel {job.job_id}"
 
 
-def _submitted(executor: Any, job: Job) -> Any:
+def _submit(executor: Any, job: Job) -> Any:
     """Submit a job, and return what submitit knows of it.
 
     Raises:
@@ -130,10 +130,10 @@ def _library() -> Any:
 
 def state(job: str) -> str:
     """Return the state of a job, and why it waits: `PENDING (Resources)`."""
-    return _asked("squeue", f"--jobs={job}", "--format=%T (%r)").strip().removesuffix(" (None)") or "submitted"
+    return _query("squeue", f"--jobs={job}", "--format=%T (%r)").strip().removesuffix(" (None)") or "submitted"
 
 
-def _asked(program: str, *words: str) -> str:
+def _query(program: str, *words: str) -> str:
     """Return what a program of Slurm prints; nothing if it fails."""
     command = [program, "--noheader", *words]
     try:
@@ -157,7 +157,7 @@ def _check_minutes(slurm: SlurmConfig, warned: int) -> None:
     if slurm.qos:  # which may have limits of its own
         return
     chosen = [f"--partition={slurm.partition}"] if slurm.partition else []
-    rows = [line.split() for line in _asked("sinfo", *chosen, "--format=%P %l").splitlines()]
+    rows = [line.split() for line in _query("sinfo", *chosen, "--format=%P %l").splitlines()]
     limits = [_minutes(row[1]) for row in rows if len(row) == COLUMNS and (slurm.partition or row[0].endswith("*"))]
     if limits and slurm.minutes > (limit := max(limits)):
         partition = f"the partition {slurm.partition}" if slurm.partition else "the default partition"
