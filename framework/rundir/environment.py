@@ -72,7 +72,7 @@ def environment(
         platform=platform.platform(),
         packages=packages(),
         plugins=plugin_origins(selections.values(), session.plugins),
-        options={place: selection.component.name for place, selection in selections.items()},
+        options={key: selection.component.name for key, selection in selections.items()},
         commit=commit(folder),
         framework_commit=own_commit(),
         seed=seed,
@@ -84,12 +84,12 @@ def packages() -> dict[str, str]:
     """Return the versions of the distributions of all modules that are loaded by now, and of the framework."""
     # What is loaded, not what is installed: a shared environment has hundreds of packages that no run uses.
     modules = {name.partition(".")[0] for name in sys.modules} - sys.stdlib_module_names
-    known = _by_module()
+    by_module = _by_module()
     # Reversed, since the last of equal names stays in a dict, and the first on the path is what was imported.
-    found = (_named(distribution) for module in modules for distribution in reversed(known.get(module, ())))
-    loaded = {name: number for name, number in found if name and number}  # the first on the path, of one name
-    names = {DISTRIBUTION, *(name for module in modules - known.keys() if (name := _editable(module)))}
-    loaded |= {name: number for name in names if (number := installed(name))}
+    pairs = (_named(distribution) for module in modules for distribution in reversed(by_module.get(module, ())))
+    loaded = {name: version for name, version in pairs if name and version}  # the first on the path, of one name
+    names = {DISTRIBUTION, *(name for module in modules - by_module.keys() if (name := _editable(module)))}
+    loaded |= {name: version for name in names if (version := installed(name))}
     return dict(sorted(loaded.items(), key=lambda item: item[0].lower()))
 
 
@@ -125,7 +125,7 @@ def _modules(distribution: Distribution) -> set[str]:
     paths = (line.partition(",")[0].strip('"') for line in (distribution.read_text("RECORD") or "").splitlines())
     # Of RECORD only code counts: scripts and licences are listed there too.
     parts = {path.partition("/") for path in paths if path.endswith((".py", ".so", ".pyd"))}
-    modules = {first if slash else inspect.getmodulename(first) for first, slash, _ in parts}
+    modules = {top if slash else inspect.getmodulename(top) for top, slash, _ in parts}
     return {module for module in modules if module and module.isidentifier()}
 
 
@@ -156,11 +156,13 @@ def plugin_origins(selections: Iterable[Selection], plugins: Plugins) -> dict[st
     A distribution is named with its version, `acme 1.2`, a single file with the SHA-256 of what is in it.
     """
     chosen = {selection.component for selection in selections}
-    known = [each for group in GROUPS for each in plugins.registrations(group).values()]
-    names = {registration.plugin for registration in known if registration.component in chosen}
+    registrations = [registration for group in GROUPS for registration in plugins.registrations(group).values()]
+    names = {registration.plugin for registration in registrations if registration.component in chosen}
     hooks = plugins.manager.hook
     names |= {
-        each.plugin_name.partition(":")[0] for name in run_hooks() for each in getattr(hooks, name).get_hookimpls()
+        implementation.plugin_name.partition(":")[0]
+        for name in run_hooks()
+        for implementation in getattr(hooks, name).get_hookimpls()
     }
     return {name: origin(plugins.package(name)) for name in sorted(names) if plugins.package(name)}
 
@@ -180,12 +182,12 @@ def origin(package: str) -> str:
 
 def commit(folder: Path) -> Commit | None:
     """Return the commit of the repository that `folder` is in; None without a repository, a commit or git."""
-    number = _git(folder, "rev-parse", "--verify", "--quiet", "HEAD")
-    if not number:
+    sha = _git(folder, "rev-parse", "--verify", "--quiet", "HEAD")
+    if not sha:
         return None
     # Files that git does not track are not part of it: the run folders themselves would make every folder dirty.
     changes = _git(folder, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=untracked")
-    return Commit(number, None if changes is None else bool(changes))
+    return Commit(sha, None if changes is None else bool(changes))
 
 
 @functools.cache  # the runs of a process run what it imported, whatever is committed later
@@ -203,7 +205,7 @@ def _git(folder: Path, *words: str) -> str | None:
     variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-C", str(folder), *words]
     try:
-        done = subprocess.run(  # noqa: S603 - fixed words and a folder
+        result = subprocess.run(  # noqa: S603 - fixed words and a folder
             command,
             env=variables,
             stdin=subprocess.DEVNULL,
@@ -215,4 +217,4 @@ def _git(folder: Path, *words: str) -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return result.stdout.strip() if result.returncode == 0 else None

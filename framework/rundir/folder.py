@@ -101,13 +101,13 @@ def check_writable(folder: Path) -> None:
         FrameworkError: it cannot be written, or it holds files that no run made.
     """
     folder = Path(os.path.realpath(folder))  # not `resolve`, which raises for a link that leads to itself
-    others = {path.name for path in folder.iterdir()} - {lock.NAME} if folder.is_dir() else set()
-    if others and not (folder / OVERRIDES).exists():
+    names = {path.name for path in folder.iterdir()} - {lock.NAME} if folder.is_dir() else set()
+    if names and not (folder / OVERRIDES).exists():
         raise FrameworkError(f"run_dir={folder} holds other files: give a new folder, or the folder of an earlier run")
-    if others:
+    if names:
         check_kinds(folder)
     # Until the data stage is complete a run leaves nothing on the disk.
-    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
     probe = folder / ".writable"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -116,7 +116,7 @@ def check_writable(folder: Path) -> None:
     except OSError as error:
         raise _unwritable(folder, error) from error
     finally:
-        for path in new:
+        for path in new_folders:
             if path.is_dir():
                 path.rmdir()
 
@@ -127,9 +127,9 @@ def check_kinds(folder: Path) -> None:
     Raises:
         FrameworkError: names the first.
     """
-    for place, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.endswith(PART_SUFFIX)]  # a group of processes has pipes
-        for path in (Path(place, name) for name in files):
+        for path in (Path(parent, name) for name in files):
             if path.exists() and not path.is_file():
                 raise FrameworkError(f"{path} is neither a file nor a folder: remove it, or set another run_dir")
     for name in (*(f"{stage.value}.json" for stage in Stage), STATUS, OVERRIDES, ENVIRONMENT):

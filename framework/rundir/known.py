@@ -93,9 +93,12 @@ def of_data(data: DataResult, rows: Sequence[TokenRow]) -> KnownRows:
     limit = data.lengths.max_seq_length
     sizes = (min(data.lengths.p99, limit), min(data.lengths.longest, limit))
     sizes = (data.block_tokens, data.block_tokens) if data.block_tokens else sizes
-    some = [rows[number].input_ids for number in range(0, len(rows), max(1, len(rows) // SAMPLED_ROWS))]
-    first, last = min(some), max(some)  # what these two have in common, all between them have
-    shared = next((at for at, (one, two) in enumerate(zip(first, last, strict=False)) if one != two), len(first))
+    samples = [rows[index].input_ids for index in range(0, len(rows), max(1, len(rows) // SAMPLED_ROWS))]
+    smallest, largest = min(samples), max(samples)  # what these two have in common, all between them have
+    shared = next(
+        (position for position, (left, right) in enumerate(zip(smallest, largest, strict=False)) if left != right),
+        len(smallest),
+    )
     return KnownRows(data.train_rows, data.tokens, data.supervised_tokens, *sizes, shared=shared, prompts=data.prompts)
 
 
@@ -128,19 +131,19 @@ def remember_speed(device: str, flops_per_second: float) -> None:
     file = cache_dir() / "plans" / "speeds.json"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        mine = lock.acquire(file.with_suffix(lock.NAME), seconds=LOCK_SECONDS)
+        file_lock = lock.acquire(file.with_suffix(lock.NAME), seconds=LOCK_SECONDS)
     except OSError as error:
         log.info("%s is not cached: %s", file, error)
         return
-    if mine is None:
+    if file_lock is None:
         log.info("%s is not cached: another process has locked it", file)
         return
     try:
-        known = read_json(file)
-        known[device] = [*known.get(device, []), flops_per_second][-MAX_SPEEDS:]
-        write_json(file, known)
+        by_device = read_json(file)
+        by_device[device] = [*by_device.get(device, []), flops_per_second][-MAX_SPEEDS:]
+        write_json(file, by_device)
     finally:
-        lock.release(mine)
+        lock.release(file_lock)
 
 
 def speeds(device: str) -> list[float]:
@@ -183,8 +186,8 @@ def _files(name: str) -> Iterator[tuple[str, int, int]]:
         else:
             files = iter([start])
         for file in itertools.islice(files, MAX_FILES + 1):
-            seen = file.stat() if file.is_file() else None
-            if seen:
-                yield str(file), seen.st_size, seen.st_mtime_ns
+            status = file.stat() if file.is_file() else None
+            if status:
+                yield str(file), status.st_size, status.st_mtime_ns
     except (OSError, ValueError):  # no name of a file, or one that is just being removed
         return

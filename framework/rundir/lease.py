@@ -79,17 +79,19 @@ class Lease:
         Raises:
             FrameworkError: another process has it.
         """
-        last, held = newest(self._store)
-        if held.holder and held.writer != _noted(self._note):
-            _watch(self._store, last, held, moved)
-        self._number = last + 1
+        latest, newest_lock = newest(self._store)
+        if newest_lock.holder and newest_lock.writer != _noted(self._note):
+            _watch(self._store, latest, newest_lock, moved)
+        self._number = latest + 1
         self._lock = replace(self._lock, since=time.time(), written=time.time())
         created = self._store.create(self._name, _encoded(self._lock))
-        now, held = newest(self._store)
-        if held.writer != self._lock.writer:
-            if created and now != self._number:  # the folder was taken, and this number removed, before it was created
+        newest_generation, newest_lock = newest(self._store)
+        if newest_lock.writer != self._lock.writer:
+            if (
+                created and newest_generation != self._number
+            ):  # the folder was taken, and this number removed, before it was created
                 self._store.remove(self._name)
-            raise _locked(self._store, held)
+            raise _locked(self._store, newest_lock)
         if self._store.create(self._name, _encoded(self._lock)):
             print(
                 f"{self._store.url}: this store cannot refuse a second writer (it has no conditional writes), "
@@ -98,9 +100,9 @@ class Lease:
             )
         self._note.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self._note, self._lock.writer)
-        for number in _numbers(self._store):
-            if number < self._number:
-                self._store.discard(_name(number))
+        for generation in _numbers(self._store):
+            if generation < self._number:
+                self._store.discard(_name(generation))
         # A daemon: a server that hangs must not keep the process.
         threading.Thread(target=self._beat, daemon=True).start()
 
@@ -157,15 +159,15 @@ class Lease:
 
 def newest(store: Store) -> tuple[int, Lock]:
     """Return the lock of a folder with its number; 0 and one that nobody holds if there is none."""
-    last = max(_numbers(store), default=0)
-    return last, _read(store, last) if last else Lock()
+    generation = max(_numbers(store), default=0)
+    return generation, _read(store, generation) if generation else Lock()
 
 
 def alive(store: Store, note: Path) -> str:
     """Return who works in a folder from another machine; empty if nobody does, by the clocks."""
-    held = newest(store)[1]
-    is_alive = held.writer != _noted(note) and abs(time.time() - held.written) < DEAD_AFTER_SECONDS
-    return held.holder if is_alive else ""
+    newest_lock = newest(store)[1]
+    is_alive = newest_lock.writer != _noted(note) and abs(time.time() - newest_lock.written) < DEAD_AFTER_SECONDS
+    return newest_lock.holder if is_alive else ""
 
 
 def _noted(note: Path) -> str:
@@ -175,60 +177,62 @@ def _noted(note: Path) -> str:
         return ""
 
 
-def _watch(store: Store, number: int, held: Lock, moved: Moved) -> None:
+def _watch(store: Store, generation: int, rival: Lock, moved: Moved) -> None:
     """Wait until a holder gives a sign of life, or is dead.
 
     Raises:
         FrameworkError: it is alive.
     """
-    if held.written and abs(time.time() - held.written) > lock.CLOCK_SKEW_SECONDS:
+    if rival.written and abs(time.time() - rival.written) > lock.CLOCK_SKEW_SECONDS:
         return
     print(
-        f"{store.url}: {held.holder} may still be running: waiting up to {DEAD_AFTER_SECONDS:g} s to find out",
+        f"{store.url}: {rival.holder} may still be running: waiting up to {DEAD_AFTER_SECONDS:g} s to find out",
         file=sys.stderr,
     )
     end = time.monotonic() + DEAD_AFTER_SECONDS
     while time.monotonic() < end:
         time.sleep(POLL_SECONDS)
-        now = _read(store, number)
+        now = _read(store, generation)
         moved()
-        if not now.holder and now.writer == held.writer:
+        if not now.holder and now.writer == rival.writer:
             raise FrameworkError(
-                f"{store.url}: {held.holder} worked there until a moment ago\nStart again to continue with what it has "
-                "left, or set another run_dir"
+                f"{store.url}: {rival.holder} worked there until a moment ago\nStart again to continue with what it "
+                "has left, or set another run_dir"
             )
         if not now.holder:  # another process was faster, which the store will tell
             return
-        if now != held:
+        if now != rival:
             raise _locked(store, now)
 
 
-def _locked(store: Store, held: Lock) -> FrameworkError:
-    by = held if held.holder else "another process"
+def _locked(store: Store, rival: Lock) -> FrameworkError:
+    by = rival if rival.holder else "another process"
     return FrameworkError(f"{store.url}: locked by {by}. Wait for it to finish or set another run_dir")
 
 
 def _numbers(store: Store) -> list[int]:
-    return [int(found[1]) for name in store.names() if (found := NAME.fullmatch(name))]
+    return [int(match[1]) for name in store.names() if (match := NAME.fullmatch(name))]
 
 
-def _name(number: int) -> str:
-    return f".store.{number}.lock"
+def _name(generation: int) -> str:
+    return f".store.{generation}.lock"
 
 
-def _encoded(held: Lock) -> bytes:
-    return json.dumps(asdict(held)).encode()
+def _encoded(state: Lock) -> bytes:
+    return json.dumps(asdict(state)).encode()
 
 
-def _read(store: Store, number: int) -> Lock:
+def _read(store: Store, generation: int) -> Lock:
     """Read a lock; one that is not there is held by nobody, and one that no run wrote by another process."""
-    content = store.read(_name(number))
+    content = store.read(_name(generation))
     if content is None:
         return Lock()
     try:
         plain = json.loads(content)
-        held = Lock(str(plain["holder"]), str(plain["writer"]), float(plain["since"]), float(plain["written"]))
-        time.gmtime(held.since)
+        state = Lock(str(plain["holder"]), str(plain["writer"]), float(plain["since"]), float(plain["written"]))
+        time.gmtime(state.since)
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError, OSError):
         return Lock("another process")
-    return replace(held, holder="".join(each if each.isprintable() else "?" for each in held.holder[:200]))
+    return replace(
+        state, holder="".join(character if character.isprintable() else "?" for character in state.holder[:200])
+    )

@@ -57,15 +57,15 @@ class Store:
             fix = f"Install it: {pip_command([EXTRA])}" if protocol in {"s3", "s3a"} else str(error)
             raise FrameworkError(f"{url}: the library for {protocol}:// is not installed\n{fix}") from error
         except ValueError as error:
-            known = ", ".join(name for name in ("s3", "gs", "abfs", "file") if name in available_protocols())
+            protocols = ", ".join(name for name in ("s3", "gs", "abfs", "file") if name in available_protocols())
             raise FrameworkError(
-                f"{url}: fsspec knows no protocol {protocol}://\nTypical ones are {known}; or set run_dir=FOLDER"
+                f"{url}: fsspec knows no protocol {protocol}://\nTypical ones are {protocols}; or set run_dir=FOLDER"
             ) from error
         except Exception as error:
             raise self.refusal("cannot be opened", error) from error
         self.root = str(path).rstrip("/")
 
-    def refusal(self, what: str, error: BaseException) -> FrameworkError:
+    def refusal(self, problem: str, error: BaseException) -> FrameworkError:
         """Return the two lines about a store that refuses."""
         reason = summarize_error(error)
         if isinstance(error, RecursionError):
@@ -77,7 +77,7 @@ class Store:
             fix = "Make the bucket first, or correct the URL"
         elif isinstance(error, OSError) and error.errno in FULL:
             fix = "Make room there, or set run_dir=FOLDER"
-        return FrameworkError(f"{self.url} {what}: {reason}\n{fix}")
+        return FrameworkError(f"{self.url} {problem}: {reason}\n{fix}")
 
     def read(self, name: str) -> bytes | None:
         """Return the content of an object; None if there is none."""
@@ -127,10 +127,10 @@ class Store:
         """Return the names of the objects in the folder, not below it."""
         self.system.invalidate_cache()
         try:
-            found = self.system.ls(self.root, detail=False)
+            paths = self.system.ls(self.root, detail=False)
         except FileNotFoundError:
             return []
-        return [str(path).rpartition("/")[2] for path in found]
+        return [str(path).rpartition("/")[2] for path in paths]
 
     def folders_with(self, name: str) -> list[str]:
         """Return the URLs of this folder and of those below it that have an object of this name."""
@@ -138,8 +138,8 @@ class Store:
         paths = [*map(str, self.system.find(self.root, maxdepth=DEEPEST + 1))]
         if not paths:
             self.names()  # some libraries find nothing, without an error, if they reach nobody
-        found = [path.removesuffix(f"/{name}") for path in paths if path.endswith(f"/{name}")]
-        return sorted(f"{self.url.rstrip('/')}{path.removeprefix(self.root)}" for path in found)
+        folders = [path.removesuffix(f"/{name}") for path in paths if path.endswith(f"/{name}")]
+        return sorted(f"{self.url.rstrip('/')}{path.removeprefix(self.root)}" for path in folders)
 
     def put(self, file: Path, name: str, sent: Callable[[int], None]) -> None:
         """Send a file; `sent` is called with the bytes that the store has taken of it, 0 when it begins."""

@@ -54,22 +54,24 @@ def read_run(folder: str | Path, *, whole: bool = False) -> SavedRun:
     folder = Path(folder).expanduser().absolute()
     if not folder.is_dir():
         raise FrameworkError(f"{folder}: there is no such folder")
-    missing = [name for name in (OVERRIDES, PLAN) if not (folder / name).exists()]
-    if missing:
+    missing_files = [name for name in (OVERRIDES, PLAN) if not (folder / name).exists()]
+    if missing_files:
         trials = sorted(int(file.parent.name) for file in folder.glob(f"*/{OVERRIDES}") if file.parent.name.isdigit())
         reason = f"it is a sweep; give one of its trials: {folder / str(trials[0])}" if trials else "no run wrote it"
-        if missing == [PLAN]:
+        if missing_files == [PLAN]:
             reason = "the run was refused before it began"
-        raise FrameworkError(f"{folder} holds no {missing[-1]}: {reason}")
+        raise FrameworkError(f"{folder} holds no {missing_files[-1]}: {reason}")
     config, words = _json(folder / PLAN, dict), _json(folder / OVERRIDES, object)
     for section, name in (key.split(".") for key in REMOVED):
         if isinstance(config.get(section), dict):
             config[section].pop(name, None)
     renewed, options = renewed_config(config)
     for group, option in options.items():
-        known = current().plugins.components(group)
+        components = current().plugins.components(group)
         defaults = (
-            {each.name: as_plain(each.default) for each in fields(known[option].schema)} if option in known else {}
+            {field.name: as_plain(field.default) for field in fields(components[option].schema)}
+            if option in components
+            else {}
         )
         renewed[group] = {**defaults, **renewed[group]}
     if options:
@@ -77,25 +79,25 @@ def read_run(folder: str | Path, *, whole: bool = False) -> SavedRun:
     return SavedRun(folder, renewed, check_overrides(words, folder / OVERRIDES), options)
 
 
-def runs_below(place: Path) -> list[Path]:
+def runs_below(root: Path) -> list[Path]:
     """Return the folders of the runs in a folder and below it, trials of sweeps among them, by name."""
-    found, level, seen = list[Path](), [place], set[tuple[int, int]]()
+    runs, level, visited = list[Path](), [root], set[tuple[int, int]]()
     # Level by level, not `rglob`: a link or a data folder below may be endlessly deep.
     for _ in range(DEEPEST + 1):
-        found += [folder for folder in level if os.path.isfile(folder / STATUS)]  # noqa: PTH113 - it may not be ours to read
-        level = [below for folder in level for below in _folders(folder, seen)]
-    return sorted(found)
+        runs += [folder for folder in level if os.path.isfile(folder / STATUS)]  # noqa: PTH113 - it may not be ours to read
+        level = [below for folder in level for below in _folders(folder, visited)]
+    return sorted(runs)
 
 
-def _folders(place: Path, seen: set[tuple[int, int]]) -> list[Path]:
-    """Return the folders in a folder that are not `seen`; none if it cannot be read, or is removed meanwhile."""
+def _folders(parent: Path, visited: set[tuple[int, int]]) -> list[Path]:
+    """Return the folders in a folder that are not `visited`; none if it cannot be read, or is removed meanwhile."""
     folders = []
-    with suppress(OSError), os.scandir(place) as entries:
+    with suppress(OSError), os.scandir(parent) as entries:
         for entry in sorted(entries, key=os.DirEntry.is_symlink):  # a run is listed where it is, not by a link to it
             with suppress(OSError):
-                of_it = entry.stat()
-                if stat.S_ISDIR(of_it.st_mode) and (of_it.st_dev, of_it.st_ino) not in seen:
-                    seen.add((of_it.st_dev, of_it.st_ino))
+                status = entry.stat()
+                if stat.S_ISDIR(status.st_mode) and (status.st_dev, status.st_ino) not in visited:
+                    visited.add((status.st_dev, status.st_ino))
                     folders.append(Path(entry.path))
     return folders
 
@@ -159,8 +161,8 @@ def flat(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     return values
 
 
-def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return both values of each key in which two mappings differ, `ABSENT` if one has none."""
-    keys = dict.fromkeys([*one, *other])
-    pairs = {key: (one.get(key, ABSENT), other.get(key, ABSENT)) for key in keys}
+    keys = dict.fromkeys([*left, *right])
+    pairs = {key: (left.get(key, ABSENT), right.get(key, ABSENT)) for key in keys}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}

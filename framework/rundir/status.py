@@ -46,8 +46,8 @@ def framework_run_started(plan: Plan) -> None:
         from framework.rundir.environment import environment  # noqa: PLC0415 - --help need not pay for it
 
         data = RunFolder(plan.run_dir).load_result(Stage.data, DataResult)
-        made = environment(plan.selections, plan.overrides, plan.seed, data.fingerprint if data else "")
-        records.save(made, plan.run_dir / ENVIRONMENT)
+        record = environment(plan.selections, plan.overrides, plan.seed, data.fingerprint if data else "")
+        records.save(record, plan.run_dir / ENVIRONMENT)
 
 
 @hookimpl
@@ -69,16 +69,16 @@ def framework_run_finished(plan: Plan) -> None:
     if plan.is_new_run:
         from framework.rundir.environment import Environment, packages  # noqa: PLC0415 - as above
 
-        known = records.load(Environment, plan.run_dir / ENVIRONMENT)
-        records.save(dataclasses.replace(known, packages=packages()), plan.run_dir / ENVIRONMENT)
+        environment = records.load(Environment, plan.run_dir / ENVIRONMENT)
+        records.save(dataclasses.replace(environment, packages=packages()), plan.run_dir / ENVIRONMENT)
 
 
 @hookimpl
 def framework_run_failed(plan: Plan, error: BaseException) -> None:
     """Note the reason, and which stage failed: the first that has not ended."""
     if status := _read(plan.run_dir):
-        left = (stage.value for stage in plan.stages if stage.value not in {Stage.plan.value, *status.seconds})
-        _note(plan.run_dir, error, status, next(left, None))
+        remaining = (stage.value for stage in plan.stages if stage.value not in {Stage.plan.value, *status.seconds})
+        _note(plan.run_dir, error, status, next(remaining, None))
     else:
         note_failure(plan.run_dir, error)
 

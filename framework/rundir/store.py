@@ -68,19 +68,19 @@ class Index:
     before: str = ""
 
 
-def mirror(place: str) -> Path:
+def mirror(run_dir: str) -> Path:
     """Return the folder of this machine in which a run works; that of a URL is in the user's cache.
 
     Raises:
         FrameworkError: it is meant to be a URL, and is not that of a run.
     """
-    if is_url(place):
-        return _mirror(place, least=1 if place.startswith(("file:", "local:")) else 2)
-    if "://" in place or re.match(r"[A-Za-z][\w+.-]+:/", place):
+    if is_url(run_dir):
+        return _mirror(run_dir, least=1 if run_dir.startswith(("file:", "local:")) else 2)
+    if "://" in run_dir or re.match(r"[A-Za-z][\w+.-]+:/", run_dir):
         raise FrameworkError(
-            f"run_dir={place} is neither a folder nor the URL of one: the URL of a store has the form s3://BUCKET/FOLDER"
+            f"run_dir={run_dir} is neither a folder nor the URL of one: the URL of a store has the form s3://BUCKET/FOLDER"
         )
-    return Path(place).absolute()
+    return Path(run_dir).absolute()
 
 
 def _mirror(url: str, least: int) -> Path:
@@ -122,8 +122,8 @@ def read_index(content: bytes, name: str) -> Index:
     return index
 
 
-def _foreign(name: str, what: str) -> FrameworkError:
-    return FrameworkError(f"{name} is not what a run writes ({what})\nRestore it, or give another folder")
+def _foreign(name: str, problem: str) -> FrameworkError:
+    return FrameworkError(f"{name} is not what a run writes ({problem})\nRestore it, or give another folder")
 
 
 def fetch(url: str, needed: Callable[[str], bool] | None = None, *, required: bool = False) -> Path:
@@ -149,15 +149,15 @@ def fetch(url: str, needed: Callable[[str], bool] | None = None, *, required: bo
 
 
 def _fetch(store: Store, folder: Path, needed: Callable[[str], bool] | None, moved: Moved) -> None:
-    index, known = saved_index(store), _local_index(folder)
+    index, local_index = saved_index(store), _local_index(folder)
     if index is None:
-        if known and needed is None:
+        if local_index and needed is None:
             print(
                 f"{store.url} holds no run any more: this one continues from {folder}. Remove that to begin again",
                 file=sys.stderr,
             )
         return
-    if known and index.writer in {known.writer, known.before}:
+    if local_index and index.writer in {local_index.writer, local_index.before}:
         return
     lacking = [name for name in index.files if _stat(folder / name) != index.files[name]]
     lacking = [name for name in lacking if needed is None or needed(name)]
@@ -270,7 +270,7 @@ class Mirror:
         Raises:
             FrameworkError: it cannot, or another process works there.
         """
-        known, index = _local_index(self.folder), None
+        local_index, index = _local_index(self.folder), None
         try:
             self._lease.take(moved)
             index = saved_index(self.store)
@@ -281,7 +281,7 @@ class Mirror:
             self._has = dict(index.files) if index else {}
             self._write(self._has)
         except BaseException:
-            if known is None and index is None:  # a run that is refused leaves nothing
+            if local_index is None and index is None:  # a run that is refused leaves nothing
                 _local_file(self.folder).unlink(missing_ok=True)
             self._lease.release(forget=index is None)
             raise
@@ -290,8 +290,8 @@ class Mirror:
         """Send until the end is asked for, and then what is left."""
         sent: Mapping[str, Any] | None = None
         while not self._ending.wait(POLL_SECONDS):
-            found = _scan(self.folder)
-            marks = {name: each for name, each in found.items() if _is_mark(name)}
+            files = _scan(self.folder)
+            marks = {name: stamp for name, stamp in files.items() if _is_mark(name)}
             try:
                 if marks != sent:
                     self._send()
@@ -374,31 +374,31 @@ class Mirror:
             ends: whether this process then leaves the folder to others.
         """
         self._lease.check()
-        known = self._index.files
+        listing = self._index.files
         part = self.folder.with_name(self.folder.name + PART_SUFFIX)
         shutil.rmtree(part, ignore_errors=True)
         try:
-            found = _scan(self.folder)
-            changed = [name for name, each in found.items() if self._has.get(name) != each]
+            files = _scan(self.folder)
+            changed = [name for name, stamp in files.items() if self._has.get(name) != stamp]
             for name in changed:
                 _snapshot(self.folder / name, part / name)
-            taken = _scan(part)
+            snapshots = _scan(part)
             # Of a folder that vanished meanwhile, a checkpoint, not all was there: it is not sent.
-            half = {_unit(name) for name in changed if name not in taken}
-            found = {name: taken.get(name, each) for name, each in found.items() if _unit(name) not in half}
-            taken = {name: each for name, each in taken.items() if name in found}
-            gone = [name for name in self._has if name not in found]
-            replaced = {_unit(name) for name in taken if "/" in name} & {_unit(name) for name in known}
+            half = {_unit(name) for name in changed if name not in snapshots}
+            files = {name: snapshots.get(name, stamp) for name, stamp in files.items() if _unit(name) not in half}
+            snapshots = {name: stamp for name, stamp in snapshots.items() if name in files}
+            gone = [name for name in self._has if name not in files]
+            replaced = {_unit(name) for name in snapshots if "/" in name} & {_unit(name) for name in listing}
             if replaced:
-                self._write({name: each for name, each in known.items() if _unit(name) not in replaced})
-            for name in sorted(taken, key=lambda name: ("/" not in name, _is_mark(name))):
+                self._write({name: stamp for name, stamp in listing.items() if _unit(name) not in replaced})
+            for name in sorted(snapshots, key=lambda name: ("/" not in name, _is_mark(name))):
                 self.store.put(part / name, name, functools.partial(self._note_sent, name))
-                self._has[name] = taken[name]
+                self._has[name] = snapshots[name]
                 self._sent.pop(name, None)
                 self._progress()
-            empty = not found and ends  # nothing had begun
-            if not empty and found != known:
-                self._write(found)
+            empty = not files and ends  # nothing had begun
+            if not empty and files != listing:
+                self._write(files)
         finally:
             shutil.rmtree(part, ignore_errors=True)
         for name in gone:
@@ -460,21 +460,21 @@ def _save_local_index(folder: Path, index: Index) -> None:
 
 def _scan(folder: Path) -> dict[str, tuple[int, int]]:
     """Return bytes and time of change of each whole file of a run folder by its path in it."""
-    found: dict[str, tuple[int, int]] = {}
-    for place, folders, names in os.walk(folder):
+    stamps: dict[str, tuple[int, int]] = {}
+    for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.endswith(PART_SUFFIX))
-        for file in (Path(place, name) for name in sorted(names)):
-            if file.name != lock.NAME and not file.name.endswith(PART_SUFFIX) and (of_it := _stat(file)):
-                found[file.relative_to(folder).as_posix()] = of_it
-    return found
+        for file in (Path(parent, name) for name in sorted(names)):
+            if file.name != lock.NAME and not file.name.endswith(PART_SUFFIX) and (stamp := _stat(file)):
+                stamps[file.relative_to(folder).as_posix()] = stamp
+    return stamps
 
 
 def _stat(file: Path) -> tuple[int, int] | None:
     try:
-        of_it = file.stat()
+        status = file.stat()
     except OSError:  # it is not there, or was removed meanwhile
         return None
-    return of_it.st_size, of_it.st_mtime_ns
+    return status.st_size, status.st_mtime_ns
 
 
 def _snapshot(file: Path, target: Path) -> None:

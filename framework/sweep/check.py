@@ -37,9 +37,9 @@ def check_sweep(words: Sequence[str]) -> None:
         FrameworkError: everything that is wrong with the sweeper, or with one trial.
     """
     words = [word for word in words if not word.startswith("-")]
-    place = next((word.partition("=")[2] for word in words if override_key(word) == "hydra.sweep.dir"), "")
-    if is_url(place.strip("'\"")):
-        raise FrameworkError(f"hydra.sweep.dir={place}: only a run can be on a store. Give a folder for a sweep")
+    sweep_dir = next((word.partition("=")[2] for word in words if override_key(word) == "hydra.sweep.dir"), "")
+    if is_url(sweep_dir.strip("'\"")):
+        raise FrameworkError(f"hydra.sweep.dir={sweep_dir}: only a run can be on a store. Give a folder for a sweep")
     hydra = load_hydra(words, RunMode.MULTIRUN).hydra
     if str(hydra.launcher.get("_target_")).endswith(".SlurmLauncher") and shutil.which("srun") is None:
         raise FrameworkError(
@@ -78,7 +78,7 @@ def check_sweep(words: Sequence[str]) -> None:
             check_objective(plan.objective, plan.stages, evaluates=bool(plan.evaluator))
         except FrameworkError as error:
             parts = [line.partition(": ") for line in str(error).splitlines()]
-            lines = [f"{typed.get(place, place)}{colon}{text}" for place, colon, text in parts]
+            lines = [f"{typed.get(setting, setting)}{colon}{text}" for setting, colon, text in parts]
             raise FrameworkError("\n".join(lines)) from error
 
 
@@ -96,12 +96,17 @@ def check_objective(name: str, chosen: Sequence[Stage], *, evaluates: bool) -> N
     if not {Stage.train, Stage.evaluate} & set(chosen):
         return
     measuring = Stage.train if name == "train_loss" else Stage.evaluate
-    missing = [stage for stage in (measuring, Stage.report) if stage not in chosen]
+    missing_stages = [stage for stage in (measuring, Stage.report) if stage not in chosen]
     if name == SCORE and Stage.baseline not in chosen:
-        missing.insert(0, Stage.baseline)
-    if missing:
-        names, noun = " and ".join(stage.value for stage in missing), "stage" if len(missing) == 1 else "stages"
-        stages = ",".join(stage.value for stage in Stage if stage in {*chosen, *missing} and stage is not Stage.plan)
+        missing_stages.insert(0, Stage.baseline)
+    if missing_stages:
+        names, noun = (
+            " and ".join(stage.value for stage in missing_stages),
+            "stage" if len(missing_stages) == 1 else "stages",
+        )
+        stages = ",".join(
+            stage.value for stage in Stage if stage in {*chosen, *missing_stages} and stage is not Stage.plan
+        )
         raise FrameworkError(
             f"objective={name} is not known at the end of a trial without the {noun} {names}: set stages=[{stages}]"
         )
@@ -122,7 +127,9 @@ def _sweeper(sweeper: DictConfig, words: Sequence[str]) -> DictConfig:
 def _sweeps_over_files(loader: ConfigLoader, words: Sequence[str]) -> bool:
     """Whether trials read different files."""
     parsed = OverridesParser.create(loader).parse_overrides(list(words))
-    return any(each.is_sweep_override() and loader.repository.group_exists(each.key_or_group) for each in parsed)
+    return any(
+        override.is_sweep_override() and loader.repository.group_exists(override.key_or_group) for override in parsed
+    )
 
 
 def _check_size(loader: ConfigLoader, words: Sequence[str], *, listed: bool) -> None:
@@ -138,7 +145,9 @@ def _check_size(loader: ConfigLoader, words: Sequence[str], *, listed: bool) -> 
                 f"{override.input_line}: {size:,.0f} values, more than the {MAX_TRIALS:,} that a sweep may try: use a "
                 "larger step, or an interval with hydra/sweeper=optuna5"
             )
-    total = math.prod(len([*each.sweep_string_iterator()]) for each in overrides if each.is_discrete_sweep())
+    total = math.prod(
+        len([*override.sweep_string_iterator()]) for override in overrides if override.is_discrete_sweep()
+    )
     if listed and total > MAX_TRIALS:
         raise FrameworkError(
             f"the sweep has {total:,} trials, more than {MAX_TRIALS:,}: sweep over fewer values, or choose "
@@ -167,6 +176,6 @@ def trials(loader: ConfigLoader, words: Sequence[str]) -> tuple[list[list[str]],
         choices.append(values)
         combined.append(values[:1] if word in typed.values() else values)
     longest = max(map(len, choices), default=1)
-    each_value = (tuple(values[at % len(values)] for values in choices) for at in range(longest))
-    some = itertools.islice(itertools.product(*combined), COMBINATIONS)
-    return [list(trial) for trial in dict.fromkeys(itertools.chain(each_value, some))], typed
+    each_value = (tuple(values[index % len(values)] for values in choices) for index in range(longest))
+    combinations = itertools.islice(itertools.product(*combined), COMBINATIONS)
+    return [list(trial) for trial in dict.fromkeys(itertools.chain(each_value, combinations))], typed

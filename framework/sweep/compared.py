@@ -30,40 +30,42 @@ def ranking(folder: Path, trials: Sequence[Trial], objective: str) -> Ranking | 
     if objective == SCORE:
         return None
     evaluations, reasons = _evaluations(folder, trials)
-    chosen_by = {number: one for number, result in evaluations.items() if (one := _measure(result, objective))}
+    chosen_by = {
+        trial_id: measure for trial_id, result in evaluations.items() if (measure := _measure(result, objective))
+    }
     measures, left_out, notes = align(chosen_by)
     reasons |= left_out
     points = _points([trial for trial in trials if trial.number in measures])
     if not points:
         return None
     config = _verdict_config(folder / str(points[0][0]))
-    found = rank([[measures[number] for number in numbers] for numbers in points], config)
-    order = [number for numbers in points for number in numbers]
-    places = [replace(point, trials=[order[number] for number in point.trials]) for point in found.points]
-    notes += [f"trial {number} is not compared: {reason}" for number, reason in sorted(reasons.items())]
-    return replace(found, measure=objective, points=places, leader=order[found.leader], notes=notes)
+    result = rank([[measures[trial_id] for trial_id in trial_ids] for trial_ids in points], config)
+    order = [trial_id for trial_ids in points for trial_id in trial_ids]
+    places = [replace(point, trials=[order[index] for index in point.trials]) for point in result.points]
+    notes += [f"trial {trial_id} is not compared: {reason}" for trial_id, reason in sorted(reasons.items())]
+    return replace(result, measure=objective, points=places, leader=order[result.leader], notes=notes)
 
 
-def choice(found: Ranking, trials: Mapping[int, Trial]) -> tuple[int, str]:
+def choice(ranking: Ranking, trials: Mapping[int, Trial]) -> tuple[int, str]:
     """Return the trial to continue with, and why it is that one if it is not significantly better than all others.
 
     It is the one with the highest value. A cheaper one, by its steps, then its memory, then what it trains, is taken
-    only if its interval rules out a loss of more than `found.margin` (non-inferiority): that a loss is not significant
-    does not rule it out. Of the seeds of a point it is the one with the best value.
+    only if its interval rules out a loss of more than `ranking.margin` (non-inferiority): that a loss is not
+    significant does not rule it out. Of the seeds of a point it is the one with the best value.
     """
-    sign = 1 if found.higher_is_better else -1
-    leader = next(point for point in found.points if found.leader in point.trials)
-    safe = [point for point in found.points if point is leader or _rules_out(point, found.margin)]
+    sign = 1 if ranking.higher_is_better else -1
+    leader = next(point for point in ranking.points if ranking.leader in point.trials)
+    safe = [point for point in ranking.points if point is leader or _rules_out(point, ranking.margin)]
     point, reasons = _cheapest(safe, trials, sign)
-    best = max(point.trials, key=lambda number: sign * (trials[number].value or 0.0))
+    best = max(point.trials, key=lambda trial_id: sign * (trials[trial_id].value or 0.0))
     if reasons:
-        lost = amount_text(max(point.behind_high or 0.0, 0.0), found)
-        return best, f"cheaper than trial {found.leader} ({', '.join(reasons)}) and at most {lost} worse"
-    tied = [one for one in found.points if one.standing is not Standing.worse]
+        lost = amount_text(max(point.behind_high or 0.0, 0.0), ranking)
+        return best, f"cheaper than trial {ranking.leader} ({', '.join(reasons)}) and at most {lost} worse"
+    tied = [point for point in ranking.points if point.standing is not Standing.worse]
     cheaper, saved = _cheapest(tied, trials, sign)
     if cheaper is point or not saved:
         return best, "the best value" if len(tied) > 1 else ""
-    cost = "an unknown amount" if cheaper.behind_high is None else f"up to {amount_text(cheaper.behind_high, found)}"
+    cost = "an unknown amount" if cheaper.behind_high is None else f"up to {amount_text(cheaper.behind_high, ranking)}"
     return best, f"the best value; trial {cheaper.trials[0]} is cheaper ({', '.join(saved)}) and may cost {cost}"
 
 
@@ -76,14 +78,14 @@ def _cheapest(points: Sequence[Point], trials: Mapping[int, Trial], sign: int) -
     """Return the cheapest of some points, by the best value among equals, and in which costs it is below others."""
     candidates, reasons = list(points), list[str]()
     for kind, costs in _costs(points, trials):
-        least = min(costs[point.trials[0]] for point in candidates)
-        limit = least * (SAME_MEMORY if kind == "memory" else 1)
-        kept = [point for point in candidates if costs[point.trials[0]] <= limit]
-        if len(kept) < len(candidates):
-            most = max(costs[point.trials[0]] for point in candidates)
-            reasons.append(f"{_cost(kind, least)}, not up to {_cost(kind, most)}")
-            candidates = kept
-    return max(candidates, key=lambda one: sign * one.value), reasons
+        lowest = min(costs[point.trials[0]] for point in candidates)
+        limit = lowest * (SAME_MEMORY if kind == "memory" else 1)
+        cheap_points = [point for point in candidates if costs[point.trials[0]] <= limit]
+        if len(cheap_points) < len(candidates):
+            highest = max(costs[point.trials[0]] for point in candidates)
+            reasons.append(f"{_cost(kind, lowest)}, not up to {_cost(kind, highest)}")
+            candidates = cheap_points
+    return max(candidates, key=lambda point: sign * point.value), reasons
 
 
 def chosen_apart(folder: Path, trial: Trial, objective: str) -> bool:
@@ -93,31 +95,38 @@ def chosen_apart(folder: Path, trial: Trial, objective: str) -> bool:
     return by_loss or any(result.selection for result in results.values()) or not results
 
 
-def confirmed(folder: Path, found: Ranking, best: int, measure: str, trials: Sequence[Trial]) -> Lead | None:
+def confirmed(folder: Path, ranking: Ranking, best: int, measure: str, trials: Sequence[Trial]) -> Lead | None:
     """Compare the best trial with the best of the others on the prompts of the verdict, by which none was chosen."""
-    others = [point for point in found.points if best not in point.trials]
-    if not others:
+    rivals = [point for point in ranking.points if best not in point.trials]
+    if not rivals:
         return None
-    sign = 1 if found.higher_is_better else -1
-    rival = max(others, key=lambda one: sign * one.value).trials
-    own = next(point.trials for point in found.points if best in point.trials)
-    evaluations, _ = _evaluations(folder, [trial for trial in trials if trial.number in {*own, *rival}])
-    asked = {number: one for number, result in evaluations.items() if (one := result.measures.get(measure))}
-    measures, _, _ = align(asked)
-    if measures.keys() != {*own, *rival}:
+    sign = 1 if ranking.higher_is_better else -1
+    rival_group = max(rivals, key=lambda point: sign * point.value).trials
+    best_group = next(point.trials for point in ranking.points if best in point.trials)
+    evaluations, _ = _evaluations(folder, [trial for trial in trials if trial.number in {*best_group, *rival_group}])
+    measurements = {
+        trial_id: measurement
+        for trial_id, result in evaluations.items()
+        if (measurement := result.measures.get(measure))
+    }
+    measures, _, _ = align(measurements)
+    if measures.keys() != {*best_group, *rival_group}:
         return None
     config = _verdict_config(folder / str(best))
     # Of trials that were asked in stages, the one with the fewest prompts says which look this is.
-    level = 1 - min(asked.values(), key=lambda one: len(one.items)).this_look(config.confidence)
+    level = 1 - min(measurements.values(), key=lambda measurement: len(measurement.items)).this_look(config.confidence)
     result = difference(
-        [measures[number] for number in own], [measures[number] for number in rival], config, level=level
+        [measures[trial_id] for trial_id in best_group],
+        [measures[trial_id] for trial_id in rival_group],
+        config,
+        level=level,
     )
-    return replace(result, ahead=own, other=rival, measure=measure)
+    return replace(result, ahead=best_group, other=rival_group, measure=measure)
 
 
 def _evaluations(folder: Path, trials: Iterable[Trial]) -> tuple[dict[int, EvalResult], dict[int, str]]:
     """Return what the trials that have a value measured, and why that of others cannot be read."""
-    found: dict[int, EvalResult] = {}
+    results: dict[int, EvalResult] = {}
     reasons: dict[int, str] = {}
     for trial in trials:
         if trial.value is None:
@@ -130,8 +139,8 @@ def _evaluations(folder: Path, trials: Iterable[Trial]) -> tuple[dict[int, EvalR
         if result is None:
             reasons[trial.number] = "it has no evaluate.json"
         else:
-            found[trial.number] = result
-    return found, reasons
+            results[trial.number] = result
+    return results, reasons
 
 
 def _measure(result: EvalResult, name: str) -> Measure | None:
@@ -144,8 +153,8 @@ def _points(trials: Sequence[Trial]) -> list[list[int]]:
     groups: dict[tuple[str, ...], dict[str, int]] = {}
     for trial in trials:
         seeds = [word for word in trial.overrides if override_key(word) == SEED]
-        rest = tuple(sorted(word for word in trial.overrides if word not in seeds))
-        groups.setdefault(rest, {}).setdefault("".join(seeds), trial.number)
+        settings = tuple(sorted(word for word in trial.overrides if word not in seeds))
+        groups.setdefault(settings, {}).setdefault("".join(seeds), trial.number)
     return [[*numbers.values()] for numbers in groups.values()]
 
 
@@ -163,12 +172,12 @@ def _costs(points: Sequence[Point], trials: Mapping[int, Trial]) -> list[tuple[s
         "memory": lambda trial: trial.planned_memory,
         "parameters": lambda trial: trial.parameters,
     }
-    found = []
+    comparable = []
     for kind, cost in kinds.items():
-        costs = {point.trials[0]: [cost(trials[number]) for number in point.trials] for point in points}
-        if not any(None in each for each in costs.values()):
-            found.append((kind, {number: float(max(each)) for number, each in costs.items()}))
-    return found
+        costs = {point.trials[0]: [cost(trials[trial_id]) for trial_id in point.trials] for point in points}
+        if not any(None in amounts for amounts in costs.values()):
+            comparable.append((kind, {trial_id: float(max(amounts)) for trial_id, amounts in costs.items()}))
+    return comparable
 
 
 def _cost(kind: str, value: float) -> str:

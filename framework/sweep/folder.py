@@ -122,26 +122,26 @@ def name_of(folder: Path) -> str:
     return "-".join(part for part in folder.parts[-2:] if part != folder.anchor)
 
 
-def folders(place: Path) -> dict[Path, list[Path]]:
+def folders(root: Path) -> dict[Path, list[Path]]:
     """Return the runs and sweeps in a folder and below it, by name, each with the folders of its runs."""
-    found: dict[Path, list[Path]] = {}
-    for run in runs_below(place):
+    homes: dict[Path, list[Path]] = {}
+    for run in runs_below(root):
         # Hydra writes that file before the first trial, so it tells a sweep from a folder of runs.
         home = run.parent if (run.parent / MULTIRUN).exists() else run
-        found.setdefault(home, []).append(run)
-    return found
+        homes.setdefault(home, []).append(run)
+    return homes
 
 
 def describe_trial(run: Path, overrides: Sequence[str]) -> str:
     """Return which trial a run is and what it varies, without secrets: `1 (2 of 4): trainer.learning_rate=1e-4`."""
-    given = OmegaConf.select(OmegaConf.load(run.parent / MULTIRUN), "hydra.overrides.task") or ()
-    parsed = OverridesParser.create().parse_overrides([str(word) for word in given])
+    words = OmegaConf.select(OmegaConf.load(run.parent / MULTIRUN), "hydra.overrides.task") or ()
+    parsed = OverridesParser.create().parse_overrides([str(word) for word in words])
     # Hydra writes a value in its own way, `true` as `True`, so keys are compared.
-    fixed = {each.get_key_element() for each in parsed if not each.is_sweep_override()}
-    own = [hide(word) for word in overrides if word.partition("=")[0] not in fixed]
+    fixed = {override.get_key_element() for override in parsed if not override.is_sweep_override()}
+    settings = [hide(word) for word in overrides if word.partition("=")[0] not in fixed]
     total = planned_trials(run.parent)
-    place = f" ({int(run.name) + 1} of {total})" if run.name.isdigit() else ""
-    return f"{run.name}{place}: {', '.join(own)}" if own else f"{run.name}{place}"
+    position = f" ({int(run.name) + 1} of {total})" if run.name.isdigit() else ""
+    return f"{run.name}{position}: {', '.join(settings)}" if settings else f"{run.name}{position}"
 
 
 def planned_trials(folder: Path) -> int | None:
@@ -151,9 +151,9 @@ def planned_trials(folder: Path) -> int | None:
     params = OmegaConf.select(config, "hydra.sweeper.params") or {}
     words = [f"{key}={value}" for key, value in params.items()]
     words += [str(word) for word in OmegaConf.select(config, "hydra.overrides.task") or ()]
-    parsed = {each.key_or_group: each for each in OverridesParser.create().parse_overrides(words)}
-    swept = [each for each in parsed.values() if each.is_sweep_override()]
-    sizes = [_values(each) for each in swept]
+    parsed = {override.key_or_group: override for override in OverridesParser.create().parse_overrides(words)}
+    swept = [override for override in parsed.values() if override.is_sweep_override()]
+    sizes = [_values(override) for override in swept]
     total = math.prod(size or 0 for size in sizes) if sizes and None not in sizes else None
     # Of samplers, only a grid tries every combination once.
     if n_trials is None or str(OmegaConf.select(config, "hydra.sweeper.sampler")).endswith("grid"):
@@ -190,9 +190,9 @@ def show(sweep: Sweep) -> None:
     table = Table(title=f"sweep in {sweep.folder}", title_justify="left")
     for heading in ("trial", "settings", sweep.objective or "objective", "time", "memory", "score"):
         table.add_column(heading, overflow="fold")
-    for trial, own in zip(sweep.trials, settings_text(sweep.trials), strict=True):
+    for trial, settings in zip(sweep.trials, settings_text(sweep.trials), strict=True):
         style = "bold" if trial.number == sweep.best else ""
-        table.add_row(str(trial.number), own, *figures(trial), style=style)
+        table.add_row(str(trial.number), settings, *figures(trial), style=style)
     console = Console(markup=False, emoji=False, highlight=False)  # a setting may be [exact_match]
     console.print(table)
     for trial in sweep.trials:
@@ -233,23 +233,25 @@ def read_sweep(folder: Path, before: Mapping[str, int] | None = None) -> Sweep:
     Secrets are taken out of all texts: they are printed, saved and handed to plugins.
     """
     # A folder may hold trials of an earlier multirun; one that was run again has a new time.
-    old = (before or {}).items() & times(folder).items()
-    names = {path.name for path in folder.iterdir() if path.name.isdigit()} - {name for name, _ in old}
+    earlier_trials = (before or {}).items() & times(folder).items()
+    names = {path.name for path in folder.iterdir() if path.name.isdigit()} - {name for name, _ in earlier_trials}
     runs = [folder / name for name in sorted(names, key=int)]
     words = [read_plain(run / OVERRIDES) or [] for run in runs]
     # What all trials were given does not tell one from another.
     shared = set.intersection(*map(set, words)) if len(words) > 1 else set()
-    differing = [[hide(word) for word in own if word not in shared] for own in words]
-    trials = [_trial(run, own) for run, own in zip(runs, differing, strict=True)]
+    differing = [[hide(word) for word in run_words if word not in shared] for run_words in words]
+    trials = [_trial(run, overrides) for run, overrides in zip(runs, differing, strict=True)]
     reports = [report for run in runs if (report := read_plain(run / REPORT))]
     objectives = [report["objective"] for report in reports if report.get("objective")]
-    kinds = {each["name"] for each in objectives}
+    kinds = {objective["name"] for objective in objectives}
     name = kinds.pop() if len(kinds) == 1 else None  # values of several objectives do not compare
     higher = bool(name and objectives[0]["higher_is_better"])
     best = best_trial(trials, higher_is_better=higher) if name else None
-    apart = all((report.get("data") or {}).get("judged_apart", True) for report in reports) or name == "train_loss"
-    apart = apart and (best is None or compared.chosen_apart(folder, best, str(name)))
-    sweep = Sweep(redact(str(folder)), redact(name), higher, None, trials, apart)
+    judged_apart = (
+        all((report.get("data") or {}).get("judged_apart", True) for report in reports) or name == "train_loss"
+    )
+    judged_apart = judged_apart and (best is None or compared.chosen_apart(folder, best, str(name)))
+    sweep = Sweep(redact(str(folder)), redact(name), higher, None, trials, judged_apart)
     if best is None:
         return sweep
     confidence = next((value for report in reports if (value := part(report, float, "verdict", "confidence"))), 0.95)
@@ -257,13 +259,15 @@ def read_sweep(folder: Path, before: Mapping[str, int] | None = None) -> Sweep:
     adjusted = holm([trial.p_value or 0.0 for trial in tested])
     still = sum(bool(trial.better) and p <= 1 - confidence for trial, p in zip(tested, adjusted, strict=True))
     ranking = compared.ranking(folder, trials, str(name))
-    number, why = best.number, ""
+    best_id, why = best.number, ""
     if ranking is not None:
-        number, why = compared.choice(ranking, {trial.number: trial for trial in trials})
-        measures = [one for report in reports if apart and (one := part(report, str, "verdict", "primary"))]
-        settled = compared.confirmed(folder, ranking, number, measures[0], trials) if measures else None
+        best_id, why = compared.choice(ranking, {trial.number: trial for trial in trials})
+        measures = [
+            primary for report in reports if judged_apart and (primary := part(report, str, "verdict", "primary"))
+        ]
+        settled = compared.confirmed(folder, ranking, best_id, measures[0], trials) if measures else None
         ranking = replace(ranking, confirmed=settled)
-    return replace(sweep, best=number, why=why, ranking=ranking, still_better=still, confidence=confidence)
+    return replace(sweep, best=best_id, why=why, ranking=ranking, still_better=still, confidence=confidence)
 
 
 def _trial(run: Path, overrides: list[str]) -> Trial:

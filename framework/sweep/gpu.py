@@ -56,7 +56,7 @@ def _lock(name: str, session: Session) -> bool:
     """Take the lock of a GPU, until the end of the session, if nobody has it."""
     folder = private_folder(Path(tempfile.gettempdir(), f"framework-gpus-{os.getuid()}"))
     # A name is a number or a UUID, and a MIG device has slashes.
-    held = acquire(folder / re.sub(r"\W", "_", name))
-    if held is not None:
-        session.on_exit.callback(release, held)
-    return held is not None
+    file_lock = acquire(folder / re.sub(r"\W", "_", name))
+    if file_lock is not None:
+        session.on_exit.callback(release, file_lock)
+    return file_lock is not None

@@ -22,14 +22,16 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     # A composition takes most of the time of many a test. The values are set in a copy, as Hydra sets them at its end.
     session = current()
     parsed = OverridesParser.create().parse_overrides(list(overrides))
-    values = [each for each in parsed if each.type is OverrideType.CHANGE and _names_value(each.key_or_group)]
-    if uncached.user_folders(session) or any(each.is_sweep_override() for each in values):
+    values = [
+        override for override in parsed if override.type is OverrideType.CHANGE and _names_value(override.key_or_group)
+    ]
+    if uncached.user_folders(session) or any(override.is_sweep_override() for override in values):
         return uncached.compose(overrides)  # the files of a folder may be others the next time
-    choices = tuple(str(each.input_line) for each in parsed if each not in values)
+    choices = tuple(str(override.input_line) for override in parsed if override not in values)
     config = _composed(choices, session.plugins.implementations(COMPONENTS), session.unused).copy()
     try:
-        for each in values:
-            OmegaConf.update(config, each.key_or_group, each.value())
+        for override in values:
+            OmegaConf.update(config, override.key_or_group, override.value())
     except OmegaConfBaseException:  # which Hydra reports with the place
         return uncached.compose(overrides)
     return config

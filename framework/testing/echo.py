@@ -86,8 +86,10 @@ def install() -> None:
 def plan(overrides: Sequence[str], *, run_dir: Path) -> Plan:
     """Compose, check and plan a run of the echo backend in `run_dir`, or in the one that the overrides name."""
     install()
-    own = [] if any(word.startswith(("evaluator=", "+experiment=")) for word in overrides) else ["evaluator=[prompts]"]
-    words = ["model=echo", "trainer=echo", "logger=[]", *own, *overrides]
+    defaults = (
+        [] if any(word.startswith(("evaluator=", "+experiment=")) for word in overrides) else ["evaluator=[prompts]"]
+    )
+    words = ["model=echo", "trainer=echo", "logger=[]", *defaults, *overrides]
     config = compose(words)
     return make_plan(config, run_dir=None if config.run_dir else run_dir, overrides=tuple(words))
 
@@ -166,8 +168,8 @@ class EchoModel:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Join the words."""
-        words = {number: word for word, number in self.words.items()} | {STOP: "<stop>"}
-        return " ".join(words[number] for number in ids)
+        words = {token_id: word for word, token_id in self.words.items()} | {STOP: "<stop>"}
+        return " ".join(words[token_id] for token_id in ids)
 
     def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
         """Look the conversation up."""
@@ -175,11 +177,11 @@ class EchoModel:
             raise FrameworkError(f"batch_size={batch_size} must be at least 1")
         answers = []
         for prompt in prompts:
-            known = {} if self.base else self.learned
-            words = known.get(_key(prompt.messages), prompt.messages[-1].content).split()
-            said = words[:max_new_tokens]
-            ids = tuple(self._ids(" ".join(said)))
-            answers.append(Answer(" ".join(said), len(said), stopped=len(words) < max_new_tokens, ids=ids))
+            memory = {} if self.base else self.learned
+            words = memory.get(_key(prompt.messages), prompt.messages[-1].content).split()
+            output = words[:max_new_tokens]
+            ids = tuple(self._ids(" ".join(output)))
+            answers.append(Answer(" ".join(output), len(output), stopped=len(words) < max_new_tokens, ids=ids))
         return answers
 
     def stream(
@@ -201,16 +203,16 @@ class EchoModel:
             raise FrameworkError(f"batch_size={batch_size} must be at least 1")
         answers = []
         for start in starts:
-            rest = self._rest(list(start))
-            end = rest.index(STOP) if STOP in rest else len(rest)
-            said = rest[: min(end, max_new_tokens)]
-            answers.append(Answer(self.decode(said), len(said), stopped=end < max_new_tokens, ids=tuple(said)))
+            continuation = self._continuation(list(start))
+            end = continuation.index(STOP) if STOP in continuation else len(continuation)
+            output = continuation[: min(end, max_new_tokens)]
+            answers.append(Answer(self.decode(output), len(output), stopped=end < max_new_tokens, ids=tuple(output)))
         return answers
 
-    def _rest(self, start: list[int]) -> list[int]:
-        known = [] if self.base else self.rows
+    def _continuation(self, start: list[int]) -> list[int]:
+        memory = [] if self.base else self.rows
         return next(
-            (row[len(start) :] for row in known if row[: len(start)] == start and len(row) > len(start)), [STOP]
+            (row[len(start) :] for row in memory if row[: len(start)] == start and len(row) > len(start)), [STOP]
         )
 
     def render(self, prompt: Prompt) -> str:
@@ -228,19 +230,19 @@ class EchoModel:
 
     def loss(self, rows: Sequence[TokenRow]) -> float:
         """Return 0 for memorized answers and log(words) per token for the rest."""
-        known = {} if self.base else self.learned
-        unknown = [row for row in rows if _key(self.examples[row.where].messages[:-1]) not in known]
+        memory = {} if self.base else self.learned
+        unknown = [row for row in rows if _key(self.examples[row.where].messages[:-1]) not in memory]
         return math.log(len(self.words) + 1) * sum(row.supervised for row in unknown) / sum(r.supervised for r in rows)
 
     def score(self, rows: Sequence[TokenRow]) -> list[Scored]:
         """Return 0 for each learned token of memorized answers, and -log(words) for the rest."""
         scored = []
         for row in rows:
-            places = [at for at, label in enumerate(row.labels) if label != IGNORE and at]
-            known = not self.base and row.input_ids in self.rows
-            each = 0.0 if known else -math.log(len(self.words) + 1)
-            top = [row.labels[at] if known else row.input_ids[at - 1] for at in places]
-            scored.append(Scored([each] * len(places), top))
+            positions = [position for position, label in enumerate(row.labels) if label != IGNORE and position]
+            is_memorized = not self.base and row.input_ids in self.rows
+            log_prob = 0.0 if is_memorized else -math.log(len(self.words) + 1)
+            top = [row.labels[position] if is_memorized else row.input_ids[position - 1] for position in positions]
+            scored.append(Scored([log_prob] * len(positions), top))
         return scored
 
     def divergence(self, rows: Sequence[TokenRow]) -> list[float]:
@@ -248,7 +250,7 @@ class EchoModel:
         with self.as_base():
             before = self.score(rows)
         after = self.score(rows)
-        gains = [sum(two.log_probs) - sum(one.log_probs) for one, two in zip(before, after, strict=True)]
+        gains = [sum(trained.log_probs) - sum(base.log_probs) for base, trained in zip(before, after, strict=True)]
         return [gain / max(1, len(scored.log_probs)) for gain, scored in zip(gains, after, strict=True)]
 
     @contextmanager
@@ -315,21 +317,21 @@ class EchoTraining:
         """Learn until the last step, or until the order to stop, and save what was learned or set aside."""
         losses: list[float] = []
         tokens = 0
-        for number in range(1, self.total + 1):
-            row = self.rows[number - 1]
+        for step_number in range(1, self.total + 1):
+            row = self.rows[step_number - 1]
             self.model.learn(row)
-            losses.append(self._at("losses", number, 1 / number))
+            losses.append(self._at("losses", step_number, 1 / step_number))
             tokens += len(row.input_ids)
-            norm, seconds = self._at("grad_norms", number, 1.0), 0.001 * number
-            epoch = number / len(self.rows)
-            step = Step(number, self.total, epoch, losses[-1], self.rate, norm, tokens, seconds)
+            norm, seconds = self._at("grad_norms", step_number, 1.0), 0.001 * step_number
+            epoch = step_number / len(self.rows)
+            step = Step(step_number, self.total, epoch, losses[-1], self.rate, norm, tokens, seconds)
             if self._tell(step):
                 break
         if self.set_aside is not None:
             self.model.learned, self.model.rows = self.set_aside
         self.run.checkpoint.mkdir(parents=True, exist_ok=True)
         (self.run.checkpoint / WEIGHTS).write_text(json.dumps([self.model.learned, self.model.rows]), encoding="utf-8")
-        done = self.rows[: len(losses)]
+        trained_rows = self.rows[: len(losses)]
         return TrainResult(
             steps=len(losses),
             epochs=len(losses) / len(self.rows),
@@ -337,7 +339,7 @@ class EchoTraining:
             last_loss=losses[-1],
             seconds=0.001 * len(losses),
             tokens=tokens,
-            supervised_tokens=sum(row.supervised for row in done),
+            supervised_tokens=sum(row.supervised for row in trained_rows),
             trainable_parameters=len(self.model.learned),
             total_parameters=len(self.model.learned),
             peak_memory_bytes=1,
@@ -373,8 +375,8 @@ class EchoTraining:
         self.rate *= control.rate
         return bool(control.stop)
 
-    def _at(self, setting: str, number: int, own: float) -> float:
-        """Return the value of a setting with a number, from 1; the last one for later ones, `own` if none is set."""
+    def _at(self, setting: str, position: int, default: float) -> float:
+        """Return the value of a setting at a position, from 1; the last for later ones, `default` if none is set."""
         # A backend that is built on this one may have no such setting.
         values: Sequence[float] = getattr(self.config, setting, ())
-        return values[min(number, len(values)) - 1] if values else own
+        return values[min(position, len(values)) - 1] if values else default

@@ -50,8 +50,8 @@ def _request(module: ModuleType | str) -> tuple[str, ...]:
         return (Path(file).stem if name == "__main__" else name), file
     if not module.endswith(".py"):
         return module, ""
-    place = Path(module).expanduser().resolve()
-    parts, root = [place.stem], place.parent
+    path = Path(module).expanduser().resolve()
+    parts, root = [path.stem], path.parent
     while (root / "__init__.py").exists():
         parts, root = [root.name, *parts], root.parent
-    return (place.stem, str(place)) if len(parts) == 1 else (".".join(parts), "", str(root))
+    return (path.stem, str(path)) if len(parts) == 1 else (".".join(parts), "", str(root))

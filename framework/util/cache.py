@@ -27,27 +27,27 @@ def cache_dir() -> Path:
     Raises:
         FrameworkError: the folder's name is not text.
     """
-    own = os.environ.get("FRAMEWORK_CACHE")
+    setting = os.environ.get("FRAMEWORK_CACHE")
     try:
-        place = Path(own or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "framework"))
-        str(place).encode()
+        folder = Path(setting or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "framework"))
+        str(folder).encode()
     except UnicodeEncodeError as error:
         raise FrameworkError(
-            f"the cache folder {str(place)!a} is not UTF-8 text: set FRAMEWORK_CACHE=FOLDER"
+            f"the cache folder {str(folder)!a} is not UTF-8 text: set FRAMEWORK_CACHE=FOLDER"
         ) from error
-    return place
+    return folder
 
 
 def of_the_cache(error: BaseException) -> FrameworkError | None:
     """Say that the cache folder cannot be used, if that is why a system refused a path; None for any other error."""
     if not isinstance(error, OSError) or error.errno not in UNUSABLE or not isinstance(error.filename, str):
         return None
-    place = Path(error.filename).absolute()
+    path = Path(error.filename).absolute()
     try:
         folder = cache_dir().absolute()
     except (FrameworkError, RuntimeError):  # there is none
         return None
-    if not place.is_relative_to(folder) and not folder.is_relative_to(place):  # above it: the folder cannot be made
+    if not path.is_relative_to(folder) and not folder.is_relative_to(path):  # above it: the folder cannot be made
         return None
     return FrameworkError(
         f"the cache folder {folder} cannot be written: {os.strerror(error.errno)}. Set FRAMEWORK_CACHE=FOLDER"

@@ -79,16 +79,16 @@ class CommandParser(argparse.ArgumentParser):
         required = [action for action in self._actions if action.option_strings and action.required]
         for action in required:  # after the other arguments, which may be wrong
             action.required = False
-        parsed, rest = self.parse_known_intermixed_args(words)
+        parsed, remaining = self.parse_known_intermixed_args(words)
         for action in required:
             action.required = True
         if absent := [action.option_strings[0] for action in required if getattr(parsed, action.dest) is None]:
             self.error(f"the following arguments are required: {', '.join(absent)}")
-        for word in rest:
+        for word in remaining:
             if word.startswith("-"):
                 self.error(unknown("option", word, self.option_names))
-        if rest:
-            self.error(f"unexpected argument '{rest[0]}'")
+        if remaining:
+            self.error(f"unexpected argument '{remaining[0]}'")
         for word in getattr(parsed, "overrides", ()):
             if "=" not in word and not word.startswith("~"):
                 self.error(f"'{word}' is not an override of the form key=value")
@@ -107,6 +107,6 @@ def this_program() -> str:
     A Python that is not the first one on the path is written out, `.venv/bin/python -m framework`: the command works in
     a shell if no environment is active.
     """
-    first = shutil.which("python")
-    is_first = first is not None and Path(first) == Path(sys.executable)
+    python = shutil.which("python")
+    is_first = python is not None and Path(python) == Path(sys.executable)
     return f"{'python' if is_first else shlex.quote(display_path(Path(sys.executable)))} -m framework"

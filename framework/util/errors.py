@@ -88,9 +88,9 @@ def nearest(word: str, choices: Iterable[str], *, count: int = 1) -> list[str]:
 def names_with(word: str, choices: Iterable[str]) -> list[str]:
     """Return the choices that have `word` as a part or are abbreviated by it, then those in which it is anywhere."""
     names = {name: name.split("_") for name in choices}
-    meant = [name for name, parts in names.items() if word in parts or word == "".join(part[:1] for part in parts)]
+    matches = [name for name, parts in names.items() if word in parts or word == "".join(part[:1] for part in parts)]
     longer = [name for name in names if len(word) > 3 and word in name]  # noqa: PLR2004 - shorter ones are in too many
-    return list(dict.fromkeys([*meant, *longer]))
+    return list(dict.fromkeys([*matches, *longer]))
 
 
 def unknown(what: str, word: str, choices: Iterable[str]) -> str:
@@ -100,9 +100,9 @@ def unknown(what: str, word: str, choices: Iterable[str]) -> str:
     hint = f" Did you mean '{close[0]}'?" if close else ""
     if foreign := foreign_letter(word):
         hint = f" {foreign}.{hint}"
-    more = f" and {len(names) - SHOWN_NAMES:,} others" if len(names) > SHOWN_NAMES else ""
+    suffix = f" and {len(names) - SHOWN_NAMES:,} others" if len(names) > SHOWN_NAMES else ""
     off = f" {DISABLE}={os.environ[DISABLE]} leaves out what these plugins add." if os.environ.get(DISABLE) else ""
-    return f"unknown {what} '{word}'.{hint} Valid: {', '.join(names[:SHOWN_NAMES]) or 'none'}{more}.{off}"
+    return f"unknown {what} '{word}'.{hint} Valid: {', '.join(names[:SHOWN_NAMES]) or 'none'}{suffix}.{off}"
 
 
 def describe_character(letter: str) -> str:
@@ -113,8 +113,8 @@ def describe_character(letter: str) -> str:
 
 def foreign_letter(name: str) -> str:
     """Name the first character of a key or a command that no name here has, as a sentence; empty if there is none."""
-    found = next((letter for letter in name if not letter.isascii() or not letter.isprintable()), "")
-    return f"It contains the character {describe_character(found)}: type the name again" if found else ""
+    letter = next((letter for letter in name if not letter.isascii() or not letter.isprintable()), "")
+    return f"It contains the character {describe_character(letter)}: type the name again" if letter else ""
 
 
 NO_THREAD = ("can't start new thread", "Failed to launch worker thread")
@@ -125,8 +125,8 @@ NO_MAPPING = "failed to map segment from shared object"
 
 def of_the_system(error: BaseException) -> FrameworkError | None:
     """Put a limit of the operating system into words that a user can act on; None for any other error."""
-    number = error.errno if isinstance(error, OSError) else None
-    if number == errno.EAGAIN or any(told in message_of(error) for told in NO_THREAD):
+    code = error.errno if isinstance(error, OSError) else None
+    if code == errno.EAGAIN or any(phrase in message_of(error) for phrase in NO_THREAD):
         return FrameworkError(
             "this user may start no more processes or threads: raise the limit, `ulimit -u`, or of memory, `ulimit -v`"
         )
@@ -134,14 +134,14 @@ def of_the_system(error: BaseException) -> FrameworkError | None:
         return FrameworkError(
             "this user has no home folder: set HOME=FOLDER, or FRAMEWORK_CACHE=FOLDER and whole paths"
         )
-    if isinstance(error, MemoryError) or number == errno.ENOMEM or NO_MAPPING in message_of(error):
+    if isinstance(error, MemoryError) or code == errno.ENOMEM or NO_MAPPING in message_of(error):
         return FrameworkError("this process gets no more memory: end other programs, or raise the limit, `ulimit -v`")
-    if number == errno.ENAMETOOLONG:
+    if code == errno.ENAMETOOLONG:
         name = str(getattr(error, "filename", None) or "a path")
         name = next((part for part in name.split("/") if len(part.encode(errors="replace")) > LONGEST_NAME), name)
         shown = name if len(name) <= SHOWN_CHARACTERS else f"{name[:SHOWN_CHARACTERS]}…"
         return FrameworkError(f"{shown}: a name of a file has at most 255 bytes, and a path 4,095: give a shorter one")
-    if number in {errno.EMFILE, errno.ENFILE}:
+    if code in {errno.EMFILE, errno.ENFILE}:
         return FrameworkError("this process may open no more files: raise the limit, `ulimit -n 4096`")
     return None
 
@@ -195,21 +195,21 @@ def describe_error(error: BaseException) -> str:
 
 def signal_name(number: int) -> str:
     """Return the name of a signal, `signal 9 (SIGKILL)`; only its number if this system has no name for it."""
-    names = {each.value: f" ({each.name})" for each in signal.Signals}
+    names = {member.value: f" ({member.name})" for member in signal.Signals}
     return f"signal {number}{names.get(number, '')}"
 
 
-def is_url(place: str) -> bool:
+def is_url(text: str) -> bool:
     """Whether a place is a URL, of a store, and not a path. A protocol has two letters at least: fsspec's rule."""
-    return re.match(r"[A-Za-z][\w+.-]+://", place) is not None
+    return re.match(r"[A-Za-z][\w+.-]+://", text) is not None
 
 
 def display_run(run_dir: Path, folder: Path | None = None) -> str:
     """Return the folder of a run as it would be typed in `folder`: the URL of one on a store, else `display_path`."""
     if STORES not in run_dir.parts:
         return display_path(run_dir, folder)
-    protocol, *rest = run_dir.parts[run_dir.parts.index(STORES) + 1 :]
-    return f"{protocol}://{'/' if protocol in {'file', 'local'} else ''}{'/'.join(rest)}"
+    protocol, *parts = run_dir.parts[run_dir.parts.index(STORES) + 1 :]
+    return f"{protocol}://{'/' if protocol in {'file', 'local'} else ''}{'/'.join(parts)}"
 
 
 def display_path(path: Path, folder: Path | None = None) -> str:

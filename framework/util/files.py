@@ -48,13 +48,13 @@ def read_text(file: Path) -> str:
 
 
 def _regular(file: str, flags: int) -> int:
-    number = os.open(file, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe that nobody writes into would wait here
-    found = os.fstat(number)
-    if stat.S_ISREG(found.st_mode) and found.st_size <= LARGEST:
-        return number
-    os.close(number)
+    descriptor = os.open(file, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe that nobody writes into would wait here
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_size <= LARGEST:
+        return descriptor
+    os.close(descriptor)
     large = f"it is larger than {LARGEST // 2**20} MiB"
-    raise OSError(errno.EINVAL, large if stat.S_ISREG(found.st_mode) else "it is not a regular file", file)
+    raise OSError(errno.EINVAL, large if stat.S_ISREG(status.st_mode) else "it is not a regular file", file)
 
 
 def write_atomically(file: Path, content: str | bytes, *, errors: str = "strict", mode: int | None = None) -> None:
@@ -138,10 +138,14 @@ def refuse_links(folder: Path, name: str, *, besides: str = "") -> None:
     Raises:
         FrameworkError: it has such a link, one that leads nowhere, or an entry that is neither a file nor a folder.
     """
-    own = folder.resolve()
-    allowed = [own, (own.parents[1] / "blobs").resolve()] if own.parent.name == "snapshots" else [own]
-    for place, folders, files in os.walk(folder):
-        for inner in (Path(place, each) for each in (*folders, *files)):
+    real_folder = folder.resolve()
+    allowed = (
+        [real_folder, (real_folder.parents[1] / "blobs").resolve()]
+        if real_folder.parent.name == "snapshots"
+        else [real_folder]
+    )
+    for parent, folders, files in os.walk(folder):
+        for inner in (Path(parent, entry) for entry in (*folders, *files)):
             if kind := _special(inner):
                 raise FrameworkError(
                     f"{name}: {inner.relative_to(folder)} is a {kind}, not a file: remove it, or put the file there"
@@ -174,12 +178,12 @@ def _special(path: Path) -> str:
 def _sync_below(folder: Path) -> None:
     """Have the system write all files and folders below a folder to the disk, and the folder itself."""
     # From the inside out: what a folder lists is on the disk before the folder is.
-    for place, _, names in os.walk(folder, topdown=False):
+    for parent, _, names in os.walk(folder, topdown=False):
         for name in names:
-            if not (file := Path(place, name)).is_symlink():
+            if not (file := Path(parent, name)).is_symlink():
                 with file.open("rb") as opened:
                     os.fsync(opened.fileno())
-        _sync_folder(Path(place))
+        _sync_folder(Path(parent))
 
 
 def _sync_folder(folder: Path) -> None:
@@ -208,8 +212,8 @@ def write_failure(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         return os.strerror(error.errno) if error.errno in FULL else ""
     # So does Rust print an error of the system; torch's writer of zip files and numpy give no number.
-    if (found := re.search(r"\(os error (\d+)\)", message_of(error))) and int(found[1]) in FULL:
-        return os.strerror(int(found[1]))
+    if (match := re.search(r"\(os error (\d+)\)", message_of(error))) and int(match[1]) in FULL:
+        return os.strerror(int(match[1]))
     writers = {RuntimeError: "PytorchStreamWriter|inline_container", OSError: r"\d+ requested and \d+ written"}
     partly = any(isinstance(error, kind) and re.search(text, message_of(error)) for kind, text in writers.items())
     return "the file could not be written completely" if partly else ""

@@ -105,14 +105,14 @@ def known_as(text: str) -> str:
 
 def _name_and_size(text: str) -> tuple[str, str]:
     words = [word for word in re.split(r"[\s_-]+", text.lower()) if not re.fullmatch(BESIDE, word)]
-    size = next((found[1] for word in words[1:] if (found := re.fullmatch(r"(\d\d)(?:gi?b)?", word))), "")
+    size = next((match[1] for word in words[1:] if (match := re.fullmatch(r"(\d\d)(?:gi?b)?", word))), "")
     name = "".join(word for word in words if not re.fullmatch(r"\d\d(?:gi?b)?", word))
     return re.sub(r"^rtx(?=a\d)", "", name), size
 
 
 def sizes(name: str) -> list[str]:
     """Return the GPUs of one name that differ in memory, the smallest first."""
-    return [each for each in CARDS if each.partition("_")[0] == name]
+    return [candidate for candidate in CARDS if candidate.partition("_")[0] == name]
 
 
 def card(text: str) -> Card | None:
@@ -155,16 +155,16 @@ def here() -> Gpu | None:
         FrameworkError: there is one of which the driver's `nvidia-smi` tells nothing that could be planned with.
     """
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    first = None if chosen is None else chosen.partition(",")[0].strip()
-    if first is not None and first in {"", "-1"}:
+    gpu = None if chosen is None else chosen.partition(",")[0].strip()
+    if gpu is not None and gpu in {"", "-1"}:
         return None
     tool = _tool()
     # A MIG device is a slice of a GPU, and `nvidia-smi` reports the memory of the whole.
-    if tool is None or (first or "").startswith("MIG"):
+    if tool is None or (gpu or "").startswith("MIG"):
         if tool or any(Path(device).exists() for device in OTHERS):
             raise FrameworkError(UNTOLD)
         return None
-    lines = _asked(f"--query-gpu={QUERY}", "--format=csv,noheader,nounits", *(["-i", first] if first else []))
+    lines = _nvidia_smi(f"--query-gpu={QUERY}", "--format=csv,noheader,nounits", *(["-i", gpu] if gpu else []))
     try:
         # From the right: a name may contain a comma.
         name, total, free = (part.strip() for part in lines[0].rsplit(",", 2))
@@ -181,21 +181,21 @@ def count() -> int:
     """Return how many GPUs a run may use, by the driver and CUDA_VISIBLE_DEVICES; 0 if there is none."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
-        numbers = [number.strip() for number in chosen.split(",")]
+        devices = [device.strip() for device in chosen.split(",")]
         # CUDA ignores the devices after the first that it cannot use.
-        return next((at for at, number in enumerate(numbers) if number in {"", "-1"}), len(numbers))
+        return next((index for index, device in enumerate(devices) if device in {"", "-1"}), len(devices))
     return _counted(os.environ.get("PATH", ""))
 
 
 def identities() -> list[str]:
     """Return the UUIDs of all GPUs that the driver reports."""
-    return [line for line in _asked("--query-gpu=uuid", "--format=csv,noheader") if line.startswith("GPU-")]
+    return [line for line in _nvidia_smi("--query-gpu=uuid", "--format=csv,noheader") if line.startswith("GPU-")]
 
 
 @functools.cache
 def _counted(_path: str) -> int:
     """Return how many GPUs the driver reports, asked once for each `PATH` by which its tool is found."""
-    return sum(line.startswith("GPU ") for line in _asked("-L"))
+    return sum(line.startswith("GPU ") for line in _nvidia_smi("-L"))
 
 
 def _tool() -> str | None:
@@ -203,16 +203,16 @@ def _tool() -> str | None:
     return shutil.which("nvidia-smi", path=os.pathsep.join([os.environ.get("PATH", ""), WSL]))
 
 
-def _asked(*words: str) -> list[str]:
+def _nvidia_smi(*words: str) -> list[str]:
     """Return the lines that `nvidia-smi` prints; none from a driver without a GPU, or a broken one."""
     tool = _tool()
     if tool is None:
         return []
     try:
-        done = subprocess.run([tool, *words], capture_output=True, text=True, timeout=TIMEOUT_S, check=True)  # noqa: S603 - our own words
+        result = subprocess.run([tool, *words], capture_output=True, text=True, timeout=TIMEOUT_S, check=True)  # noqa: S603 - our own words
     except (OSError, subprocess.SubprocessError):
         return []
-    return [line.strip() for line in done.stdout.splitlines()]
+    return [line.strip() for line in result.stdout.splitlines()]
 
 
 def _word(name: str) -> str:

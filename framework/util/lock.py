@@ -39,11 +39,11 @@ NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 
 
 @contextlib.contextmanager
-def folder(place: Path, remedy: str) -> Iterator[None]:
+def folder(directory: Path, remedy: str) -> Iterator[None]:
     """Hold the lock of a folder. It is made if there is none; if it stays empty it is removed at the end.
 
     Args:
-        place: the folder.
+        directory: the folder.
         remedy: what else than to wait for the holder can be done, for the message.
 
     Raises:
@@ -51,18 +51,18 @@ def folder(place: Path, remedy: str) -> Iterator[None]:
         OSError: the folder cannot be written.
     """
     # Listed before they are made: at the end, only folders that this call made are removed.
-    new = [path for path in (place, *place.parents) if not path.exists()]
-    place.mkdir(parents=True, exist_ok=True)
-    file, opened = place / NAME, list[tuple[int, str, float]]()
+    new_folders = [path for path in (directory, *directory.parents) if not path.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    file, opened = directory / NAME, list[tuple[int, str, float]]()
     try:
-        mine = acquire(file, acquired=lambda number: opened.append((number, *_read(number))))
-        if mine is None:
-            raise locked(place, holder(file) or "another process", remedy)
-        if opened and (other := _lives_elsewhere(file, *opened[0][1:])):
-            mine.release()  # the file is the other's, and stays
-            raise locked(place, other, remedy)
-        for number, *_ in opened:  # Windows lets the one who locked a file write it by this number only
-            _write(number, f"{me()}\n{machine()}\n")
+        file_lock = acquire(file, acquired=lambda descriptor: opened.append((descriptor, *_read(descriptor))))
+        if file_lock is None:
+            raise locked(directory, holder(file) or "another process", remedy)
+        if opened and (rival := _lives_elsewhere(file, *opened[0][1:])):
+            file_lock.release()  # the file is the other's, and stays
+            raise locked(directory, rival, remedy)
+        for descriptor, *_ in opened:  # Windows lets the one who locked a file write it by this number only
+            _write(descriptor, f"{me()}\n{machine()}\n")
         stop = threading.Event()
         # A daemon: it must not keep a process alive whose main thread has ended.
         threading.Thread(target=_beat, args=(file, stop), daemon=True).start()
@@ -70,16 +70,16 @@ def folder(place: Path, remedy: str) -> Iterator[None]:
             yield
         finally:
             stop.set()
-            release(mine)
+            release(file_lock)
     finally:
-        for path in new:
+        for path in new_folders:
             if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
 
 
-def locked(place: Path, by: str, remedy: str) -> FrameworkError:
+def locked(directory: Path, by: str, remedy: str) -> FrameworkError:
     """Return the refusal of a folder that another process holds."""
-    return FrameworkError(f"{place}: locked by {by}. Wait for it to finish or {remedy}")
+    return FrameworkError(f"{directory}: locked by {by}. Wait for it to finish or {remedy}")
 
 
 def me() -> str:
@@ -104,7 +104,7 @@ def _read(opened: int) -> tuple[str, float]:
 def _printable(text: bytes) -> str:
     """Return what the file of a lock says, which may be from anywhere, without characters that a terminal obeys."""
     lines = text.decode(errors="replace").splitlines()
-    return "\n".join("".join(each if each.isprintable() else "?" for each in line) for line in lines)
+    return "\n".join("".join(character if character.isprintable() else "?" for character in line) for line in lines)
 
 
 def _lives_elsewhere(file: Path, text: str, touched: float) -> str:
@@ -112,8 +112,8 @@ def _lives_elsewhere(file: Path, text: str, touched: float) -> str:
 
     No clocks are compared: who lives touches the file again.
     """
-    who, _, other = text.strip().partition("\n")
-    if not other or other == machine() or abs(time.time() - touched) > CLOCK_SKEW_SECONDS:
+    who, _, machine_id = text.strip().partition("\n")
+    if not machine_id or machine_id == machine() or abs(time.time() - touched) > CLOCK_SKEW_SECONDS:
         return ""
     print(f"{file}: {who} may still be running: waiting up to {DEAD_AFTER_SECONDS:g} s to find out", file=sys.stderr)
     end = time.monotonic() + DEAD_AFTER_SECONDS
@@ -145,16 +145,18 @@ def acquire(path: Path, *, seconds: float = 0, acquired: Callable[[int], None] |
     from filelock import FileLock, Timeout  # noqa: PLC0415 - 0.1 s that --help need not pay
 
     # Not bound to a thread: the end of the session may release it in another one.
-    mine = FileLock(path, poll_interval=RETRY_SECONDS, thread_local=False, on_acquired=acquired or _write_holder)
+    file_lock = FileLock(path, poll_interval=RETRY_SECONDS, thread_local=False, on_acquired=acquired or _write_holder)
     try:
-        mine.acquire(timeout=max(seconds, 3 * RETRY_SECONDS))  # its file may be removed between opening and locking
+        file_lock.acquire(
+            timeout=max(seconds, 3 * RETRY_SECONDS)
+        )  # its file may be removed between opening and locking
     except Timeout:
         return None
     except OSError as error:
         # Some network disks have no locks; a run on one is better than none.
         if error.errno not in NO_LOCKS:
             raise
-    return mine
+    return file_lock
 
 
 def private_folder(folder: Path) -> Path:
@@ -165,8 +167,8 @@ def private_folder(folder: Path) -> Path:
     """
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    found = folder.lstat()  # of a link itself, not of what it points to
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+    status = folder.lstat()  # of a link itself, not of what it points to
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise FrameworkError(
             f"{folder} is not a folder that only you can use, mode 700: remove it, or set TMPDIR to a folder of "
             "your own"
@@ -184,11 +186,11 @@ def _write(file: int, text: str) -> None:
     os.write(file, text.encode())
 
 
-def release(mine: FileLock) -> None:
+def release(file_lock: FileLock) -> None:
     """Let go of a lock, and remove its file first: as long as it is locked, nobody else has a file of that name."""
     with contextlib.suppress(PermissionError):  # on Windows a file that is open stays, unlocked
-        Path(mine.lock_file).unlink(missing_ok=True)
-    mine.release()
+        Path(file_lock.lock_file).unlink(missing_ok=True)
+    file_lock.release()
 
 
 def holder(path: Path) -> str:
@@ -197,11 +199,11 @@ def holder(path: Path) -> str:
         return ""
     # A file alone says nothing: a process that was killed leaves it, without its lock.
     before: list[tuple[str, float]] = []
-    if mine := acquire(path, acquired=lambda opened: before.append(_read(opened))):
-        if before and (other := _lives_elsewhere(path, *before[0])):
-            mine.release()
-            return other
-        release(mine)
+    if file_lock := acquire(path, acquired=lambda opened: before.append(_read(opened))):
+        if before and (rival := _lives_elsewhere(path, *before[0])):
+            file_lock.release()
+            return rival
+        release(file_lock)
         return ""
     try:
         return _printable(path.read_bytes()[:1000]).partition("\n")[0] or "another process"

@@ -58,15 +58,15 @@ def group(
         `count` numbers. Groups are closed: whoever resembles a member belongs to it. They do not depend on the order.
     """
     labels: Groups = np.arange(count)
-    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as held:
-        index = _Index(Path(held), count)
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as scratch:
+        index = _Index(Path(scratch), count)
         for texts in batches():
             if texts:
                 index.add(features(texts, common))
         for left, right in index.candidates() if count else ():
             # Pairs that others have joined already need no comparison.
-            apart = np.flatnonzero(labels[left] != labels[right])
-            alike = apart[index.alike(left[apart], right[apart], similarity)]
+            unjoined = np.flatnonzero(labels[left] != labels[right])
+            alike = unjoined[index.alike(left[unjoined], right[unjoined], similarity)]
             labels = join(labels, left[alike], right[alike])
     return labels
 
@@ -81,15 +81,15 @@ class _Index:
         self.offsets = np.zeros(count + 1, np.int64)
         self.filled = 0
 
-    def add(self, made: Features) -> None:
-        rows = slice(self.filled, self.filled + len(made.sizes))
-        flat, minima = made.hashes.astype(np.uint64), _minima(made)
+    def add(self, batch: Features) -> None:
+        rows = slice(self.filled, self.filled + len(batch.sizes))
+        flat, minima = batch.hashes.astype(np.uint64), _minima(batch)
         self.minima[rows] = minima  # the lowest byte: one in 256 agrees by chance
         # A sum does not depend on the order: the candidates, and so the groups, follow from the content only.
-        self.content[rows] = np.add.reduceat((flat * MIX) ^ (flat >> np.uint64(7)), made.offsets[:-1])
-        self.offsets[rows.start + 1 : rows.stop + 1] = self.offsets[rows.start] + made.offsets[1:]
+        self.content[rows] = np.add.reduceat((flat * MIX) ^ (flat >> np.uint64(7)), batch.offsets[:-1])
+        self.offsets[rows.start + 1 : rows.stop + 1] = self.offsets[rows.start] + batch.offsets[1:]
         self.filled = rows.stop
-        for name, values in {"features": made.hashes, **_band_keys(minima)}.items():
+        for name, values in {"features": batch.hashes, **_band_keys(minima)}.items():
             file = self.folder / name
             with naming(file), file.open("ab") as opened:
                 opened.write(values.tobytes())  # not `tofile`, which does not see that a disk is full
@@ -102,13 +102,13 @@ class _Index:
             # Stable, so that texts of one key stay in the order of their content.
             order = np.argsort(keys, kind="stable")
             keys, order = keys[order], by_content[order]
-            first = 0  # of the texts with this key; in blocks, for of a million texts there are as many pairs
+            head = 0  # of the texts with this key; in blocks, for of a million texts there are as many pairs
             for start in range(1, len(keys), MAX_PAIRED_TEXTS):
-                here = np.arange(start, min(start + MAX_PAIRED_TEXTS, len(keys)))
-                same = keys[here] == keys[here - 1]
-                firsts = np.maximum.accumulate(np.where(same, first, here))
-                again, first = here[same], int(firsts[-1])
-                yield order[np.concatenate([again - 1, firsts[same]])], order[np.tile(again, 2)]
+                positions = np.arange(start, min(start + MAX_PAIRED_TEXTS, len(keys)))
+                equal = keys[positions] == keys[positions - 1]
+                heads = np.maximum.accumulate(np.where(equal, head, positions))
+                again, head = positions[equal], int(heads[-1])
+                yield order[np.concatenate([again - 1, heads[equal]])], order[np.tile(again, 2)]
 
     def alike(self, left: Groups, right: Groups, similarity: float) -> NDArray[np.bool_]:
         """Tell which pairs have enough in common."""
@@ -124,8 +124,8 @@ class _Index:
         costs = np.cumsum(sizes[left[chosen]] + sizes[right[chosen]])
         for pairs in np.split(chosen, np.flatnonzero(np.diff(costs // MAX_FEATURES_AT_ONCE)) + 1):
             rows, places = np.unique(np.concatenate([left[pairs], right[pairs]]), return_inverse=True)
-            made = self._read(rows)
-            likely[pairs] = similarities(made, places[: len(pairs)], places[len(pairs) :]) >= similarity
+            subset = self._read(rows)
+            likely[pairs] = similarities(subset, places[: len(pairs)], places[len(pairs) :]) >= similarity
         return likely
 
     def _read(self, rows: Groups) -> Features:
@@ -139,14 +139,14 @@ class _Index:
         return Features(np.frombuffer(b"".join(parts), np.uint32), np.append(0, np.cumsum(sizes)))
 
 
-def _minima(made: Features) -> NDArray[np.uint32]:
+def _minima(batch: Features) -> NDArray[np.uint32]:
     """Return for each text the smallest of its features in `MINIMA` orders, each a multiplication and an addition."""
-    minima = np.empty((len(made.sizes), MINIMA), np.uint32)
-    order = np.empty_like(made.hashes)
+    minima = np.empty((len(batch.sizes), MINIMA), np.uint32)
+    order = np.empty_like(batch.hashes)
     for column, (factor, term) in enumerate(zip(*_ORDERS, strict=True)):
-        np.multiply(made.hashes, factor, out=order)
+        np.multiply(batch.hashes, factor, out=order)
         np.add(order, term, out=order)
-        np.minimum.reduceat(order, made.offsets[:-1], out=minima[:, column])
+        np.minimum.reduceat(order, batch.offsets[:-1], out=minima[:, column])
     return minima
 
 

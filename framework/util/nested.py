@@ -35,39 +35,39 @@ def resolve(fields: Any, path: str) -> Parts | None:
     """Return the keys that a path goes through; None if it leads nowhere."""
     fields = _opened(fields)
     if isinstance(fields, list):
-        first, _, rest = path.partition(".")
-        if not first.isdecimal() or int(first) >= len(fields):
+        head, _, tail = path.partition(".")
+        if not head.isdecimal() or int(head) >= len(fields):
             return None
-        if not rest:
-            return (first,)
-        more = resolve(fields[int(first)], rest)
-        return None if more is None else (first, *more)
+        if not tail:
+            return (head,)
+        below = resolve(fields[int(head)], tail)
+        return None if below is None else (head, *below)
     if not isinstance(fields, Mapping):
         return None
     if path in fields:
         return (path,)
     cut = path.rfind(".")
     while cut > 0:  # the longest name first: it may have dots
-        if path[:cut] in fields and (more := resolve(fields[path[:cut]], path[cut + 1 :])) is not None:
-            return (path[:cut], *more)
+        if path[:cut] in fields and (below := resolve(fields[path[:cut]], path[cut + 1 :])) is not None:
+            return (path[:cut], *below)
         cut = path.rfind(".", 0, cut)
     return None
 
 
-def others(value: Any, taken: list[Parts], name: str) -> Iterator[tuple[str, Any]]:
+def others(value: Any, paths: list[Parts], name: str) -> Iterator[tuple[str, Any]]:
     """Give what is left of a value without some paths, each part by its own path; of a list the first that is left."""
-    if () in taken:
+    if () in paths:
         return
     value = _opened(value)
-    if not taken or not isinstance(value, Mapping | list):
+    if not paths or not isinstance(value, Mapping | list):
         yield name, value
         return
     items = ((str(at), inner) for at, inner in enumerate(value)) if isinstance(value, list) else value.items()
-    left = 0
+    count = 0
     for key, inner in items:
-        below = [parts[1:] for parts in taken if parts[0] == key]
-        left += not below
-        if below or left == 1 or not isinstance(value, list):
+        below = [parts[1:] for parts in paths if parts[0] == key]
+        count += not below
+        if below or count == 1 or not isinstance(value, list):
             yield from others(inner, below, f"{name}.{key}")
 
 

@@ -29,19 +29,19 @@ def least_difference(count: int, confidence: float = 0.95) -> float | None:
     if count > EXACTLY:  # the sums below grow with the square of the count
         reach = (NormalDist().inv_cdf((1 + confidence) / 2) + NormalDist().inv_cdf(POWER)) ** 2 / count
         return (reach + math.sqrt(reach**2 + 8 * WRONG_WAY * reach)) / 2
-    limits = [_least_most(differing, 1 - confidence) for differing in range(count + 1)]
+    limits = [_critical_wins(differing, 1 - confidence) for differing in range(count + 1)]
     points = bisect.bisect_left(range(1, 101), x=True, key=lambda points: _finds(count, points / 100, limits)) + 1
     return points / 100 if points <= 100 else None  # noqa: PLR2004 - a whole
 
 
-def _least_most(differing: int, level: float) -> int:
+def _critical_wins(differing: int, level: float) -> int:
     """Return how many of the pairs that differ have to get better for the test to decide; more than all if none."""
-    tail, most = 0.0, differing + 1
-    while most > 0:
-        tail += math.comb(differing, most - 1) / 2**differing
+    tail, wins = 0.0, differing + 1
+    while wins > 0:
+        tail += math.comb(differing, wins - 1) / 2**differing
         if 2 * tail > level:
-            return most
-        most -= 1
+            return wins
+        wins -= 1
     return differing + 1
 
 

@@ -60,7 +60,7 @@ def passages(texts: Iterable[str]) -> frozenset[int]:
     times: Counter[int] = Counter()
     for text in texts:
         times.update({*_hashes(WORD.findall(text.casefold()))})
-    return frozenset(passage for passage, number in times.items() if number > 1)
+    return frozenset(passage for passage, count in times.items() if count > 1)
 
 
 def _hashes(words: Sequence[str]) -> list[int]:
@@ -70,15 +70,17 @@ def _hashes(words: Sequence[str]) -> list[int]:
 def _without(question: str, shared: frozenset[int]) -> str:
     """Return a prompt without the passages; as it is if it has no other word."""
     words = [*WORD.finditer(question)]
-    found = [place for place, each in enumerate(_hashes([word[0].casefold() for word in words])) if each in shared]
-    covered = {place + step for place in found for step in range(PASSAGE)}
+    starts = [
+        start for start, passage in enumerate(_hashes([word[0].casefold() for word in words])) if passage in shared
+    ]
+    covered = {start + step for start in starts for step in range(PASSAGE)}
     if not covered or len(covered) == len(words):
         return question
-    rest, end = "", 0
-    for place, word in enumerate(words):
-        if place in covered:
-            rest, end = rest + question[end : word.start()], word.end()
-    return rest + question[end:]
+    text, end = "", 0
+    for index, word in enumerate(words):
+        if index in covered:
+            text, end = text + question[end : word.start()], word.end()
+    return text + question[end:]
 
 
 def have_one_template(questions: Sequence[str]) -> bool:
@@ -89,9 +91,9 @@ def have_one_template(questions: Sequence[str]) -> bool:
 
 def _template(questions: Sequence[str]) -> tuple[Hashes, Hashes]:
     """Return the features of all prompts, and those that nearly all have. Two prompts have no template."""
-    everything = features(questions).hashes
-    hashes, times = np.unique(everything, return_counts=True)
-    return everything, hashes[times > max(TEMPLATE_SHARE * len(questions), 2)]
+    all_hashes = features(questions).hashes
+    hashes, times = np.unique(all_hashes, return_counts=True)
+    return all_hashes, hashes[times > max(TEMPLATE_SHARE * len(questions), 2)]
 
 
 def _one_text(questions: Sequence[str]) -> Groups:
@@ -100,8 +102,8 @@ def _one_text(questions: Sequence[str]) -> Groups:
     _, template = _template(questions)
     labels = group(lambda: [questions], count, common=template)
     # Each group counts once, because many prompts share a document.
-    first = [questions[number] for number in np.unique(labels)]
-    common = np.union1d(template, common_features(lambda: [first], len(first)))
+    representatives = [questions[index] for index in np.unique(labels)]
+    common = np.union1d(template, common_features(lambda: [representatives], len(representatives)))
     return join(labels, np.arange(count), group(lambda: [questions], count, common=common))
 
 
@@ -112,11 +114,11 @@ def _chain(members: Sequence[int]) -> Iterator[tuple[int, int]]:
 def _conversations(questions: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Link prompts that begin with the same turn, if one of them has several turns."""
     begin, several = defaultdict[str, list[int]](list), set[str]()
-    for number, question in enumerate(questions):
+    for index, question in enumerate(questions):
         turns = [turn for turn in _TURN.split(question) if turn and not turn.startswith(_SYSTEM)]
         words = WORD.findall((turns[0] if turns else question).removeprefix("user: ").casefold())
         if len(words) >= OPENING_WORDS:
-            begin[opening := " ".join(words)].append(number)
+            begin[opening := " ".join(words)].append(index)
             several |= {opening} if len(turns) > 1 else set()
     for opening in several:
         if len(begin[opening]) <= TEMPLATE_SHARE * len(questions):
@@ -129,20 +131,22 @@ def _misspelled(questions: Sequence[str], answers: Sequence[str]) -> Iterator[tu
     for members in _buckets((answer, len(words)) for answer, words in zip(answers, spelled, strict=True)):
         if not spelled[members[0]]:
             continue
-        hashes = np.array([[hash(word) for word in spelled[number]] for number in members], np.int64)
-        for place, number in enumerate(members):
-            different = hashes[place + 1 :] != hashes[place]
+        hashes = np.array([[hash(word) for word in spelled[index]] for index in members], np.int64)
+        for position, index in enumerate(members):
+            different = hashes[position + 1 :] != hashes[position]
             for later in np.flatnonzero(different.mean(axis=1) <= MISSPELLED):
-                other = members[place + 1 + later]
-                if all(_same_letters(spelled[number][k], spelled[other][k]) for k in np.flatnonzero(different[later])):
-                    yield number, other
+                neighbour = members[position + 1 + later]
+                if all(
+                    _same_letters(spelled[index][k], spelled[neighbour][k]) for k in np.flatnonzero(different[later])
+                ):
+                    yield index, neighbour
 
 
 @functools.lru_cache(maxsize=100_000)
-def _same_letters(one: str, other: str) -> bool:
+def _same_letters(left: str, right: str) -> bool:
     """Whether two words differ by a typing error, which keeps most letters. Numbers never do."""
-    shared = (Counter(one) & Counter(other)).total()
-    return not _has_digit(one + other) and 2 * shared >= SAME_LETTERS * (len(one) + len(other))
+    shared = (Counter(left) & Counter(right)).total()
+    return not _has_digit(left + right) and 2 * shared >= SAME_LETTERS * (len(left) + len(right))
 
 
 def _has_digit(word: str) -> bool:
@@ -151,10 +155,10 @@ def _has_digit(word: str) -> bool:
 
 def _buckets(keys: Iterator[Hashable]) -> list[list[int]]:
     """Gather the positions of equal keys, if there are at least two."""
-    found = defaultdict[Hashable, list[int]](list)
-    for number, key in enumerate(keys):
-        found[key].append(number)
-    return [members for members in found.values() if len(members) > 1]
+    positions = defaultdict[Hashable, list[int]](list)
+    for index, key in enumerate(keys):
+        positions[key].append(index)
+    return [members for members in positions.values() if len(members) > 1]
 
 
 def _reworded(questions: Sequence[str], answers: Sequence[str]) -> Iterator[tuple[int, int]]:
@@ -170,8 +174,8 @@ def _reworded(questions: Sequence[str], answers: Sequence[str]) -> Iterator[tupl
     recurring = {form for form, with_names in wordings.items() if len(with_names) > 1}
     crossed = len(set(names)) >= NAMES_TO_FORMS * len(recurring)
     for members in _buckets(zip(answers, names, strict=True)):
-        alone = len(about) > 1 and len(about[answers[members[0]]]) == 1
-        if names[members[0]] and (alone or (crossed and all(forms[number] in recurring for number in members))):
+        is_unique = len(about) > 1 and len(about[answers[members[0]]]) == 1
+        if names[members[0]] and (is_unique or (crossed and all(forms[index] in recurring for index in members))):
             yield from _chain(members)
 
 
@@ -181,19 +185,19 @@ def _names(questions: Sequence[str]) -> tuple[list[Hashable], list[str]]:
     A name begins with a capital within a sentence and is never in small letters. Words that nearly all prompts have are
     not names.
     """
-    small, inside, found = set[str](), set[str](), list[list[str]]()
+    small, inside, prompt_words = set[str](), set[str](), list[list[str]]()
     for question in questions:
-        found.append([])
+        prompt_words.append([])
         end = 0
         for match in WORD.finditer(question):
             word, begins = match.group(), not end or _SENTENCE_END.search(question, end, match.start())
             end = match.end()
-            found[-1].append(word.casefold())
+            prompt_words[-1].append(word.casefold())
             if _has_digit(word) or (word != word.lower() and not begins):
                 inside.add(word.casefold())
             elif word == word.lower():
                 small.add(word)
-    times = Counter(word for words in found for word in set(words))
-    known = {word for word in inside - small if times[word] <= TEMPLATE_SHARE * len(questions)}
-    names: list[Hashable] = [tuple(sorted(word for word in words if word in known)) for words in found]
-    return names, [" ".join(word for word in words if word not in known) for words in found]
+    times = Counter(word for words in prompt_words for word in set(words))
+    name_words = {word for word in inside - small if times[word] <= TEMPLATE_SHARE * len(questions)}
+    names: list[Hashable] = [tuple(sorted(word for word in words if word in name_words)) for words in prompt_words]
+    return names, [" ".join(word for word in words if word not in name_words) for words in prompt_words]

@@ -136,8 +136,8 @@ def _held(values: tuple[str, ...]) -> re.Pattern[str] | None:
     words = {text for text in values if SHORTEST_WORD <= len(text) < SHORTEST}
     longest_first = sorted(lines - {*filter(_is_path, lines)}, key=len, reverse=True)  # one may begin with another
     plain = {word for word in words if _SWITCH.fullmatch(word) or _NUMBER.fullmatch(word)}
-    found = [*map(re.escape, longest_first), *(_WORD.format(re.escape(word)) for word in words - plain)]
-    return re.compile("|".join(found)) if found else None
+    patterns = [*map(re.escape, longest_first), *(_WORD.format(re.escape(word)) for word in words - plain)]
+    return re.compile("|".join(patterns)) if patterns else None
 
 
 def _is_path(text: str) -> bool:
@@ -160,18 +160,18 @@ def has_secrets(name: str) -> bool:
     return bool(SECRET_NAME.search(name)) and not _OPTION.match(name)
 
 
-def _redact(value: Any, held: re.Pattern[str] | None, *, secret: bool = False) -> Any:
+def _redact(value: Any, pattern: re.Pattern[str] | None, *, secret: bool = False) -> Any:
     """Go through a value; below a telling name, `secret`, no text is left."""
     if isinstance(value, dict):
         parts = {}
         for key, part in value.items():
-            name = _text(key, held) if isinstance(key, str) else key
-            parts[name] = _redact(part, held, secret=secret or _tells(str(key), part))
+            name = _text(key, pattern) if isinstance(key, str) else key
+            parts[name] = _redact(part, pattern, secret=secret or _tells(str(key), part))
         return parts
     if isinstance(value, list | tuple):
-        return [_redact(part, held, secret=secret) for part in value]
+        return [_redact(part, pattern, secret=secret) for part in value]
     if isinstance(value, str):
-        return HIDDEN if secret else _text(value, held)
+        return HIDDEN if secret else _text(value, pattern)
     return value
 
 
@@ -179,18 +179,18 @@ def _tells(key: str, part: Any) -> bool:
     return has_secrets(key) if isinstance(part, dict) else bool(SECRET_NAME.search(key))
 
 
-def _text(text: str, held: re.Pattern[str] | None) -> str:
+def _text(text: str, pattern: re.Pattern[str] | None) -> str:
     text = _by_names(text)
-    if held:
-        text = held.sub(HIDDEN, text)
+    if pattern:
+        text = pattern.sub(HIDDEN, text)
     return _by_looks(text)
 
 
 def _by_names(text: str) -> str:
     """Hide the values that a text gives to telling names."""
-    whole = _WHOLE_HEADER.fullmatch(text) or _WHOLE.fullmatch(text)
-    if whole and SECRET_NAME.search(whole["name"]):
-        return f"{text[: whole.start('value')]}{HIDDEN}" if is_secret(whole["name"], whole["value"]) else text
+    match = _WHOLE_HEADER.fullmatch(text) or _WHOLE.fullmatch(text)
+    if match and SECRET_NAME.search(match["name"]):
+        return f"{text[: match.start('value')]}{HIDDEN}" if is_secret(match["name"], match["value"]) else text
     parts, end = [], 0
     for named in _NAMED.finditer(text):
         # A name within a value that is hidden already begins no pair of its own.
@@ -224,8 +224,8 @@ def _secret_after(named: re.Match[str]) -> re.Match[str] | None:
         return value if in_address and _PARAMETER.fullmatch(name) else None
     secret = is_secret(name, value["value"])
     if sign.startswith(":"):  # a header, not a sentence like `the token: what is it?`
-        drawn = len(value["value"]) >= SHORTEST and _is_mixed(value["value"])
-        secret = secret and bool(value["scheme"] or drawn or name[:2].lower() == "x-")
+        is_random = len(value["value"]) >= SHORTEST and _is_mixed(value["value"])
+        secret = secret and bool(value["scheme"] or is_random or name[:2].lower() == "x-")
     return value if secret else None
 
 
@@ -248,9 +248,9 @@ def _is_drawn(token: str) -> bool:
     body = re.split("[_-]", token, maxsplit=1)[1]
     humps = _HUMP.findall(body)
     short = sum(len(hump) <= _SHORT for hump in humps)
-    drawn = sum(map(len, humps)) <= _LONGEST_HUMP * len(humps) or short >= _FEWEST_SHORT
+    is_random = sum(map(len, humps)) <= _LONGEST_HUMP * len(humps) or short >= _FEWEST_SHORT
     mixed = re.search("[a-z]", body) and re.search("[A-Z]", body)
-    return bool(mixed) and (drawn or (short > 0 and len(body) == _HF_LENGTH))
+    return bool(mixed) and (is_random or (short > 0 and len(body) == _HF_LENGTH))
 
 
 def fill_in(word: str) -> str:
@@ -261,7 +261,7 @@ def fill_in(word: str) -> str:
 def hide(word: str) -> str:
     """Return an override without secrets: `logger.wandb.api_key=…` too, and a dict with such a key."""
     key, equals, value = word.partition("=")
-    *above, last = key.split(".")
-    named = [*((name, value) for name in above if has_secrets(name)), (last, value), *IN_DICT.findall(value)]
+    *above, leaf = key.split(".")
+    named = [*((name, value) for name in above if has_secrets(name)), (leaf, value), *IN_DICT.findall(value)]
     secret = equals and any(is_secret(name, text) for name, text in named)
     return f"{key}={HIDDEN}" if secret else str(redact(word))

@@ -30,7 +30,7 @@ def missing(extras: Iterable[str]) -> list[str]:
     Raises:
         ValueError: one of them is not a requirement that pip understands.
     """
-    words = [word for extra in extras for word in shlex.split(extra) if not word.startswith("-")]
+    words = [word for requirement in extras for word in shlex.split(requirement) if not word.startswith("-")]
     return sorted({name for word in words for name in _lacking(Requirement(word))})
 
 
@@ -41,26 +41,26 @@ def pip_command(extras: Iterable[str]) -> str:
     `pip install 'name[extra] @ URL'`: a package index may know another distribution of that name. What pip does not
     understand is returned as it is.
     """
-    return " && ".join(f"pip install {_arguments(extra)}" for extra in extras)
+    return " && ".join(f"pip install {_arguments(requirement)}" for requirement in extras)
 
 
-def _lacking(wanted: Requirement, above: tuple[str, ...] = ()) -> Iterator[str]:
+def _lacking(requirement: Requirement, above: tuple[str, ...] = ()) -> Iterator[str]:
     """Give the names of what is missing of a requirement, the requirements that its extras list included."""
     # An extra may list itself, by way of others.
-    if str(wanted) in above or not (wanted.marker is None or wanted.marker.evaluate()):
+    if str(requirement) in above or not (requirement.marker is None or requirement.marker.evaluate()):
         return
-    about = _installed(wanted.name)
+    about = _installed(requirement.name)
     if about is None:
-        yield wanted.name
+        yield requirement.name
         return
-    if not wanted.specifier.contains(about.version, prereleases=True):
-        yield wanted.name
-    known = {canonicalize_name(extra) for extra in about.metadata.get_all("Provides-Extra") or []}
-    for extra in sorted(wanted.extras):
-        if canonicalize_name(extra) not in known:
-            yield f"{wanted.name}[{extra}]"
+    if not requirement.specifier.contains(about.version, prereleases=True):
+        yield requirement.name
+    declared = {canonicalize_name(extra) for extra in about.metadata.get_all("Provides-Extra") or []}
+    for extra in sorted(requirement.extras):
+        if canonicalize_name(extra) not in declared:
+            yield f"{requirement.name}[{extra}]"
         for listed in _listed(about, extra):  # an extra may name itself: all = ["acme[all]"]
-            yield from _lacking(listed, (*above, str(wanted)))
+            yield from _lacking(listed, (*above, str(requirement)))
 
 
 def _listed(about: Distribution, extra: str) -> Iterator[Requirement]:
@@ -80,32 +80,32 @@ def _installed(name: str) -> Distribution | None:
         return None
 
 
-def _arguments(extra: str) -> str:
+def _arguments(spec: str) -> str:
     try:
-        return shlex.join(_words(extra))
+        return shlex.join(_words(spec))
     except ValueError:  # of packaging or shlex
-        return extra
+        return spec
 
 
-def _words(extra: str) -> Iterator[str]:
+def _words(spec: str) -> Iterator[str]:
     """Give the words of a `pip install`, each extra asked of the place where its distribution came from."""
-    for word in shlex.split(extra):
-        wanted = None if word.startswith("-") else Requirement(word)
-        about = _installed(wanted.name) if wanted and wanted.extras else None
+    for word in shlex.split(spec):
+        requirement = None if word.startswith("-") else Requirement(word)
+        about = _installed(requirement.name) if requirement and requirement.extras else None
         origin = json.loads(about.read_text("direct_url.json") or "{}") if about else {}
-        if wanted and about and origin:
-            yield from _from_origin(wanted, about, origin)
+        if requirement and about and origin:
+            yield from _from_origin(requirement, about, origin)
         else:
             yield word
 
 
-def _from_origin(wanted: Requirement, about: Distribution, origin: dict[str, Any]) -> Iterator[str]:
+def _from_origin(requirement: Requirement, about: Distribution, origin: dict[str, Any]) -> Iterator[str]:
     """Give the words for extras of a distribution that did not come from an index; `origin` is its direct_url.json."""
-    extras, url = ",".join(sorted(wanted.extras)), origin["url"]
-    place = urlsplit(url)
-    path = url2pathname(place.path)
-    if place.scheme == "file" and not Path(path).exists():  # the wheel file, or the checkout, is gone
-        yield from (str(listed) for extra in sorted(wanted.extras) for listed in _listed(about, extra))
+    extras, url = ",".join(sorted(requirement.extras)), origin["url"]
+    location = urlsplit(url)
+    path = url2pathname(location.path)
+    if location.scheme == "file" and not Path(path).exists():  # the wheel file, or the checkout, is gone
+        yield from (str(listed) for extra in sorted(requirement.extras) for listed in _listed(about, extra))
     elif "dir_info" in origin:
         yield from ["-e"] if origin["dir_info"].get("editable") else []
         yield f"{path}[{extras}]"
@@ -113,4 +113,4 @@ def _from_origin(wanted: Requirement, about: Distribution, origin: dict[str, Any
         version_control = origin.get("vcs_info")
         source = f"{version_control['vcs']}+{url}@{version_control['commit_id']}" if version_control else url
         below = f"#subdirectory={origin['subdirectory']}" if "subdirectory" in origin else ""
-        yield f"{wanted.name}[{extras}] @ {source}{below}"
+        yield f"{requirement.name}[{extras}] @ {source}{below}"

@@ -72,7 +72,7 @@ def features(texts: Sequence[str], common: Hashes | None = None) -> Features:
     pairs = ((words[:-1][pair] * MIX) ^ words[1:][pair]) * MIX
     keys = np.concatenate([_key(text[~end], words[~end]), _key(text[:-1][pair], pairs >> _HALF)])
     if len(bare := np.flatnonzero(np.bincount((keys >> _HALF).astype(np.int64), minlength=len(texts)) == 0)):
-        itself = _hash([texts[int(number)].strip().encode() for number in bare])
+        itself = _hash([texts[int(index)].strip().encode() for index in bare])
         keys = np.concatenate([keys, _key(bare.astype(np.uint64), itself)])
     # In place, and sorted: the features of a text are one stretch, with equal ones side by side.
     keys.sort()
@@ -133,19 +133,19 @@ def common_features(batches: Batches, count: int) -> Hashes:
     parts = [features(texts) for texts in chosen if texts]
     if not parts:
         return np.zeros(0, np.uint32)
-    everything = np.concatenate([part.hashes for part in parts])
-    hashes, times = np.unique(everything, return_counts=True)
+    all_hashes = np.concatenate([part.hashes for part in parts])
+    hashes, times = np.unique(all_hashes, return_counts=True)
     # At least three texts: a feature of two texts out of two is not a template.
     often = times > max(COMMON * sum(len(part.sizes) for part in parts), 2)
-    return hashes[often & bool(times[often].sum() >= TEMPLATE * len(everything))]
+    return hashes[often & bool(times[often].sum() >= TEMPLATE * len(all_hashes))]
 
 
 def similarities(features: Features, left: Groups, right: Groups) -> NDArray[np.float64]:
     """Return for each pair of texts the share of their features that they have in common."""
-    both = np.concatenate([left, right])
-    sizes = features.offsets[both + 1] - features.offsets[both]
+    indices = np.concatenate([left, right])
+    sizes = features.offsets[indices + 1] - features.offsets[indices]
     ends = np.cumsum(sizes)
-    places = np.repeat(features.offsets[both] + sizes - ends, sizes) + np.arange(ends[-1] if len(ends) else 0)
+    places = np.repeat(features.offsets[indices] + sizes - ends, sizes) + np.arange(ends[-1] if len(ends) else 0)
     pair = np.repeat(np.tile(np.arange(len(left), dtype=np.uint64), 2), sizes)
     keys = np.sort((pair << _HALF) | features.hashes[places])
     twice = keys[1:][keys[1:] == keys[:-1]] >> _HALF

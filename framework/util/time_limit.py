@@ -41,31 +41,31 @@ def within(seconds: float, call: Callable[[], Result]) -> Result:
     """
     if ALARM is None or threading.current_thread() is not threading.main_thread():
         return in_thread(call, seconds)
-    other, interval = signal.getitimer(signal.ITIMER_REAL)
-    if 0 < other < seconds:  # someone's alarm comes first
+    delay, interval = signal.getitimer(signal.ITIMER_REAL)
+    if 0 < delay < seconds:  # someone's alarm comes first
         return call()
     rung, begun = False, time.monotonic()
-    done, lock = threading.Event(), threading.Lock()
+    finished, lock = threading.Event(), threading.Lock()
 
-    def ring(number: int, frame: FrameType | None) -> None:
+    def ring(signum: int, frame: FrameType | None) -> None:
         nonlocal rung
-        del number, frame
-        if not done.is_set():
+        del signum, frame
+        if not finished.is_set():
             rung = True
             raise Alarm
 
     def end() -> None:
         with lock:
-            done.set()
+            finished.set()
             signal.setitimer(signal.ITIMER_REAL, 0)
 
     before = signal.signal(ALARM, ring)
-    keeper = threading.Thread(target=_keep_alarm, args=(begun + seconds, done, lock), daemon=True)
+    keeper = threading.Thread(target=_keep_alarm, args=(begun + seconds, finished, lock), daemon=True)
     try:
         try:
             signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
             keeper.start()
-            found = call()
+            result = call()
         finally:
             end()
     except Alarm:
@@ -73,20 +73,20 @@ def within(seconds: float, call: Callable[[], Result]) -> Result:
     finally:
         end()  # the alarm may have come between the call and the line above
         signal.signal(ALARM, before)
-        if other:
-            signal.setitimer(signal.ITIMER_REAL, max(other - time.monotonic() + begun, SOON), interval)
+        if delay:
+            signal.setitimer(signal.ITIMER_REAL, max(delay - time.monotonic() + begun, SOON), interval)
     if rung:
         raise TookTooLongError
-    return found
+    return result
 
 
-def _keep_alarm(deadline: float, done: threading.Event, lock: threading.Lock) -> None:
+def _keep_alarm(deadline: float, finished: threading.Event, lock: threading.Lock) -> None:
     """Set the alarm of a call again whenever the call has switched it off, or has its own when its time is over."""
-    while not done.wait(LOOK):
-        left = deadline - time.monotonic()
+    while not finished.wait(LOOK):
+        remaining = deadline - time.monotonic()
         with lock:
-            if not done.is_set() and (left < -AGAIN or not signal.getitimer(signal.ITIMER_REAL)[0]):
-                signal.setitimer(signal.ITIMER_REAL, max(left, SOON), AGAIN)
+            if not finished.is_set() and (remaining < -AGAIN or not signal.getitimer(signal.ITIMER_REAL)[0]):
+                signal.setitimer(signal.ITIMER_REAL, max(remaining, SOON), AGAIN)
 
 
 def in_thread(call: Callable[[], Result], seconds: float | None = None) -> Result:
@@ -95,12 +95,12 @@ def in_thread(call: Callable[[], Result], seconds: float | None = None) -> Resul
     Raises:
         TookTooLongError: it takes longer than `seconds`.
     """
-    found: list[Result] = []
+    results: list[Result] = []
     errors: list[BaseException] = []
 
     def run() -> None:
         try:
-            found.append(call())
+            results.append(call())
         except BaseException as error:  # noqa: BLE001 - it is raised by the caller
             errors.append(error)
 
@@ -110,6 +110,6 @@ def in_thread(call: Callable[[], Result], seconds: float | None = None) -> Resul
     thread.join(seconds)
     if errors:
         raise errors[0]
-    if not found:
+    if not results:
         raise TookTooLongError
-    return found[0]
+    return results[0]

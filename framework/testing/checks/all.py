@@ -49,11 +49,11 @@ def problems(name: str, file: str) -> Iterator[str]:
     yield from plugin.problems
     yield from schemas.problems(plugin)
     usable = [offer for offer in plugin.offers if schemas.usable(offer)]
-    others = names.Others(module)
-    yield from names.problems(usable, others, name)
+    other_plugins = names.Others(module)
+    yield from names.problems(usable, other_plugins, name)
     yield from factories.problems(usable)
     yield from factories.diagnostics(plugin.diagnostics)
-    yield from presets.problems(plugin, names.first_of_each(usable, others), others)
+    yield from presets.problems(plugin, names.first_of_each(usable, other_plugins), other_plugins)
     yield from reads.problems(usable, module)
 
 

@@ -30,8 +30,8 @@ def problems(offers: Sequence[Offer]) -> Iterator[str]:
         ):
             yield f"{offer}: factory='{component.factory}' has to be 'package.module:attribute'"
             continue
-        if missing := missing_factory(component):
-            yield missing
+        if problem := missing_factory(component):
+            yield problem
             continue
         try:
             factory = component.load()

@@ -112,8 +112,10 @@ def _call(parts: PluginParts, hook: str, function: Callable[..., Any]) -> None:
         parts.problems.append(f"{hook} raises {summarize_error(error)}{error_location(error)}")
         return
     if items is None:
-        one = f"one {type(result).__name__}" if result is not None else "None"
-        parts.problems.append(f"{hook} returned {one}: yield {'it' if result is not None else 'what it registers'}")
+        description = f"one {type(result).__name__}" if result is not None else "None"
+        parts.problems.append(
+            f"{hook} returned {description}: yield {'it' if result is not None else 'what it registers'}"
+        )
         return
     if hook == DIAGNOSTICS:
         parts.problems += [reason for item in items if (reason := diagnostic_problem(item))]

@@ -41,9 +41,9 @@ class Others:
         return [(hook.plugin_name, path) for hook in hooks for path in hook.function()]
 
 
-def problems(offers: Sequence[Offer], others: Others, plugin: str) -> Iterator[str]:
+def problems(offers: Sequence[Offer], other_plugins: Others, plugin: str) -> Iterator[str]:
     """Look at each name."""
-    seen: set[tuple[str, str]] = set()
+    names: set[tuple[str, str]] = set()
     for offer in offers:
         name, group = offer.component.name, offer.group
         # A command is not a key of a config, so its name may have hyphens too.
@@ -51,31 +51,31 @@ def problems(offers: Sequence[Offer], others: Others, plugin: str) -> Iterator[s
             yield f"{offer}: a name is made of letters, digits and underscores"
         elif name.lower() in WORDS:
             yield f"{offer}: Hydra does not take this word for a name: give it another"
-        if (group.name, name) in seen:
+        if (group.name, name) in names:
             yield f"{offer} is registered twice by {plugin}: give one another name"
             continue
-        seen.add((group.name, name))
-        if known := others.of(group).get(name):
-            other = f"'{known.plugin}' ({known.package})" if known.package else f"'{known.plugin}'"
+        names.add((group.name, name))
+        if rival := other_plugins.of(group).get(name):
+            rival_label = f"'{rival.plugin}' ({rival.package})" if rival.package else f"'{rival.plugin}'"
             yield (
-                f"{offer} is registered by two plugins, '{plugin}' and {other}: give it another name, "
-                f"or switch the other plugin off: {DISABLE}={known.plugin}"
+                f"{offer} is registered by two plugins, '{plugin}' and {rival_label}: give it another name, "
+                f"or switch the other plugin off: {DISABLE}={rival.plugin}"
             )
-        for registration in others.of(group).values():
+        for registration in other_plugins.of(group).values():
             if registration.component.schema is offer.component.schema:
                 yield (
                     f"{offer} and {group.name} '{registration.component.name}' of the plugin '{registration.plugin}' "
                     f"share the schema {offer.component.schema.__name__}: subclass it"
                 )
-    if others.broken:
-        yield f"other plugins that are installed contradict each other: {others.broken}"
+    if other_plugins.broken:
+        yield f"other plugins that are installed contradict each other: {other_plugins.broken}"
 
 
-def first_of_each(offers: Sequence[Offer], others: Others) -> list[Offer]:
+def first_of_each(offers: Sequence[Offer], other_plugins: Others) -> list[Offer]:
     """Return the components that can be registered together: the first of each name that is free."""
     free = {
         (offer.group.name, offer.component.name): offer
         for offer in reversed(offers)
-        if offer.component.name not in others.of(offer.group)
+        if offer.component.name not in other_plugins.of(offer.group)
     }
     return list(free.values())

@@ -24,11 +24,11 @@ from framework.util.errors import FrameworkError, summarize_error, unknown
 EXPERIMENT = "experiment"
 
 
-def problems(plugin: PluginParts, offers: Sequence[Offer], others: Others) -> Iterator[str]:
+def problems(plugin: PluginParts, offers: Sequence[Offer], other_plugins: Others) -> Iterator[str]:
     """Register the plugin's components and folders in this process, and compose every preset and experiment."""
-    taken = dict.fromkeys(_files(conf_dir()), "conf/")
-    for owner, path in others.paths():
-        taken |= dict.fromkeys(_files(folder(path)), f"the plugin '{owner}'")
+    owners = dict.fromkeys(_files(conf_dir()), "conf/")
+    for owner, path in other_plugins.paths():
+        owners |= dict.fromkeys(_files(folder(path)), f"the plugin '{owner}'")
     current().plugins.manager.register(Gives(COMPONENTS, [offer.component for offer in offers]), name="components")
     presets: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as copy:
@@ -37,7 +37,7 @@ def problems(plugin: PluginParts, offers: Sequence[Offer], others: Others) -> It
             if not names:
                 yield f"{PATHS}: {path} {_form(path)}"
             for name in names:
-                if problem := _name(name, taken, others):
+                if problem := _name(name, owners, other_plugins):
                     yield f"{path}/{name}: {problem}"
                 else:
                     presets[name] = path
@@ -49,9 +49,9 @@ def problems(plugin: PluginParts, offers: Sequence[Offer], others: Others) -> It
             yield from (f"{path}/{name}: {problem.replace(copy, path)}" for problem in errors)
 
 
-def _copy(there: Traversable | None, name: str, file: Path) -> None:
+def _copy(source: Traversable | None, name: str, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(there.joinpath(f"{name}.yaml").read_bytes() if there is not None else b"")
+    file.write_bytes(source.joinpath(f"{name}.yaml").read_bytes() if source is not None else b"")
 
 
 class Gives:
@@ -63,47 +63,47 @@ class Gives:
 
 def folder(path: str) -> Traversable | None:
     """Return the folder that a search path of Hydra stands for; None if there is none."""
-    kind, _, rest = path.partition("://")
+    kind, _, location = path.partition("://")
     if kind == "file":
-        return Path(rest) if Path(rest).is_dir() and Path(rest).is_absolute() else None
+        return Path(location) if Path(location).is_dir() and Path(location).is_absolute() else None
     if kind != "pkg":
         return None
     try:
-        place = importlib.resources.files(rest.replace("/", ".").rstrip("."))
-        return place if place.joinpath("__init__.py").is_file() else None
+        package = importlib.resources.files(location.replace("/", ".").rstrip("."))
+        return package if package.joinpath("__init__.py").is_file() else None
     except (ImportError, ValueError, TypeError, AttributeError):
         return None
 
 
 def _form(path: str) -> str:
     """Say why nothing is found in a folder."""
-    kind, _, rest = path.partition("://")
+    kind, _, location = path.partition("://")
     if kind not in {"pkg", "file"}:
         return "is neither 'pkg://package.conf' nor 'file://' with an absolute path"
     if folder(path) is not None:
         return "holds no .yaml file"
     if kind == "file":
         return "is not a folder, or not absolute"
-    return f"is not a package: Hydra reads {rest.replace('.', '/')}/ only if it has an __init__.py"
+    return f"is not a package: Hydra reads {location.replace('.', '/')}/ only if it has an __init__.py"
 
 
-def _files(there: Traversable | None, below: str = "") -> Iterator[str]:
+def _files(root: Traversable | None, below: str = "") -> Iterator[str]:
     """Give the YAML files of a folder, without their suffix: `model/llama8b`."""
-    for entry in sorted(there.iterdir(), key=lambda entry: entry.name) if there is not None else ():
+    for entry in sorted(root.iterdir(), key=lambda entry: entry.name) if root is not None else ():
         if entry.is_dir() and not entry.name.startswith(("__pycache__", ".")):
             yield from _files(entry, f"{below}{entry.name}/")
         elif entry.name.endswith((".yaml", ".yml")):
             yield f"{below}{entry.name}".removesuffix(".yaml")
 
 
-def _name(name: str, taken: Mapping[str, str], others: Others) -> str:
+def _name(name: str, owners: Mapping[str, str], other_plugins: Others) -> str:
     """Say what is wrong with the place of a file; empty if nothing is."""
     group, _, option = name.partition("/")
-    if name in taken:
-        return f"{taken[name]} has a file of that name, and one of them is never read: rename it"
+    if name in owners:
+        return f"{owners[name]} has a file of that name, and one of them is never read: rename it"
     if name.endswith(".yml"):
         return "Hydra reads only .yaml files: rename it"
-    if group in GROUPS and option in others.of(GROUPS[group]):
+    if group in GROUPS and option in other_plugins.of(GROUPS[group]):
         return f"it has the name of a component of '{group}', which Hydra would mix up with it: give it another name"
     if option and group not in GROUPS and group not in (EXPERIMENT, "hydra") and not group.startswith("_"):
         return f"{unknown('config group', group, [*GROUPS, EXPERIMENT])} One for presets to build on begins with '_'"

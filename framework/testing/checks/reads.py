@@ -33,13 +33,13 @@ def problems(offers: Sequence[Offer], module: ModuleType) -> Iterator[str]:
     schemas = {(Path(inspect.getfile(owner)).resolve(), owner.__name__) for owner in owners if _has_file(owner)}
     trees = {file: ast.parse(file.read_text(encoding="utf-8")) for file in files}
     read = {name for file, tree in trees.items() for name in _reads(tree, {n for f, n in schemas if f == file})}
-    whole = {node.name for tree in trees.values() for node in ast.walk(tree) if _takes_itself(node)}
+    self_readers = {node.name for tree in trees.values() for node in ast.walk(tree) if _takes_itself(node)}
     reported: set[tuple[type, str]] = set()
     for offer in offers:
         home, _, attribute = offer.component.factory.partition(":")
         if (tree := trees.get(_file(home) or Path())) and _takes_all(tree, attribute.partition(".")[0]):
             continue
-        if whole & {owner.__name__ for owner in offer.component.schema.__mro__ if owner in owners}:
+        if self_readers & {owner.__name__ for owner in offer.component.schema.__mro__ if owner in owners}:
             continue
         for owner, name in _own_fields(offer.component.schema, files):
             if name not in read and (owner, name) not in reported:
@@ -55,8 +55,8 @@ def sources(module: ModuleType, offers: Sequence[Offer]) -> set[Path]:
         if name.partition(".")[0] == "framework":
             continue
         parts = name.split(".")
-        first = package_of(name).count(".") + 1
-        packages = [".".join(parts[:end]) for end in range(first, len(parts) + 1)]
+        start = package_of(name).count(".") + 1
+        packages = [".".join(parts[:end]) for end in range(start, len(parts) + 1)]
         roots = [file.parent for package in packages if (file := _file(package)) and file.name == "__init__.py"]
         file = _file(name)
         files |= set(roots[0].rglob("*.py")) if roots else {file} if file else set()
@@ -65,12 +65,12 @@ def sources(module: ModuleType, offers: Sequence[Offer]) -> set[Path]:
 
 def _file(name: str) -> Path | None:
     """Return the source file of a module that may be imported already."""
-    known = sys.modules.get(name)
+    module = sys.modules.get(name)
     try:
-        spec = None if known else importlib.util.find_spec(name)
+        spec = None if module else importlib.util.find_spec(name)
     except (ImportError, ValueError):
         return None
-    origin = getattr(known, "__file__", None) if known else spec.origin if spec else None
+    origin = getattr(module, "__file__", None) if module else spec.origin if spec else None
     return Path(origin).resolve() if origin and origin.endswith(".py") else None
 
 
@@ -114,7 +114,9 @@ def _takes_all(tree: ast.Module, factory: str) -> bool:
     for node in definitions:
         bases = [base.id for base in getattr(node, "bases", []) if isinstance(base, ast.Name)]
         definitions += [
-            other for other in tree.body if getattr(other, "name", "") in bases and other not in definitions
+            statement
+            for statement in tree.body
+            if getattr(statement, "name", "") in bases and statement not in definitions
         ]
     return any(_hands_on(part) for node in (definitions or [tree]) for part in ast.walk(node))
 
@@ -126,6 +128,6 @@ def _takes_itself(node: ast.AST) -> TypeGuard[ast.ClassDef]:
 
 def _hands_on(node: ast.AST, configs: frozenset[str] = CONFIGS) -> bool:
     if isinstance(node, ast.Call) and _called(node) in READS_EVERY_FIELD and node.args:
-        first = node.args[0]
-        return getattr(first, "attr", getattr(first, "id", "")) in configs
+        argument = node.args[0]
+        return getattr(argument, "attr", getattr(argument, "id", "")) in configs
     return configs is CONFIGS and isinstance(node, ast.Attribute) and node.attr == "__dict__"

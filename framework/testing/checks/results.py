@@ -36,9 +36,9 @@ def _rows(name: str, source: Any) -> None:
         raise FrameworkError(
             f"data={name}: load raises {raised}: raise FrameworkError for what a user can fix"
         ) from error
-    found = sources.named(name, "load", raw)
-    own = not found.key and not found.streamed  # a first row costs little if all are hashed one by one
-    for part in (found.train, found.validation, found.prompts) if own else ():
+    raw_data = sources.named(name, "load", raw)
+    is_plain = not raw_data.key and not raw_data.streamed  # a first row costs little if all are hashed one by one
+    for part in (raw_data.train, raw_data.validation, raw_data.prompts) if is_plain else ():
         next(iter(part), None)
 
 
@@ -47,8 +47,8 @@ def _artifacts(name: str, exporter: Any) -> None:
     from framework.run.export import artifacts  # noqa: PLC0415 - as above
 
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        trained = plan([*data_words(place, ROWS), "exporter=[]", "stages=[data,train]"], run_dir=place / "run")
+        root = Path(folder)
+        trained = plan([*data_words(root, ROWS), "exporter=[]", "stages=[data,train]"], run_dir=root / "run")
         pipeline.run(trained)
         backend: EchoBackend = trained.trainer.create()
         with backend.open(trained) as model:

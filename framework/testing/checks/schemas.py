@@ -16,18 +16,18 @@ from framework.util.requirements import missing
 
 def problems(plugin: PluginParts) -> Iterator[str]:
     """Look at each component."""
-    first: dict[Any, Offer] = {}
+    owners: dict[Any, Offer] = {}
     for offer in plugin.offers:
         schema = offer.component.schema
         if wrong := _kind(offer):
             yield f"{offer}: {wrong}"
-        elif schema in first:
+        elif schema in owners:
             yield (
-                f"{offer} and {first[schema]} share the schema {schema.__name__}: give each a class of its own, "
+                f"{offer} and {owners[schema]} share the schema {schema.__name__}: give each a class of its own, "
                 "the class identifies the option"
             )
         else:
-            first[schema] = offer
+            owners[schema] = offer
             yield from (f"{offer}: {problem}" for problem in _schema(schema))
         yield from _extra(offer)
 

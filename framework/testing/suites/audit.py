@@ -43,8 +43,8 @@ class AuditSuite(Suite):
 
     def test_what_is_wrong_is_found(self, tmp_path: Path) -> None:
         """Each of `faulty` has a finding of its name."""
-        for number, (name, rows) in enumerate(self.faulty):
-            names = [finding.name for finding in self.findings(tmp_path / str(number), rows)]
+        for index, (name, rows) in enumerate(self.faulty):
+            names = [finding.name for finding in self.findings(tmp_path / str(index), rows)]
             expect(name in names, f"'{name}' is not found in {rows[:3]}…, but {names or 'nothing'}")
 
     def test_clean_rows_have_no_findings(self, tmp_path: Path) -> None:
@@ -54,8 +54,8 @@ class AuditSuite(Suite):
 
     def test_findings_say_how_many_rows_and_what_to_do(self, tmp_path: Path) -> None:
         """They have a name, a text, an advice, a number of rows that exist, and examples that say where they are."""
-        for number, (_, rows) in enumerate(self.faulty):
-            for finding in self.findings(tmp_path / str(number), rows):
+        for index, (_, rows) in enumerate(self.faulty):
+            for finding in self.findings(tmp_path / str(index), rows):
                 subject = f"finding '{finding.name}'"
                 expect(finding.name.isidentifier(), f"{subject}: the name is not a word")
                 for part in ("text", "advice"):
@@ -66,16 +66,16 @@ class AuditSuite(Suite):
 
     def test_the_same_rows_have_the_same_findings(self, tmp_path: Path) -> None:
         """Twice, by two instances."""
-        for number, (_, rows) in enumerate([*self.faulty, ("", self.clean)]):
-            one, two = (self.findings(tmp_path / f"{number}-{run}", rows) for run in "ab")
-            expect(one == two, f"the findings differ: {one} and {two}")
+        for index, (_, rows) in enumerate([*self.faulty, ("", self.clean)]):
+            left, right = (self.findings(tmp_path / f"{index}-{run}", rows) for run in "ab")
+            expect(left == right, f"the findings differ: {left} and {right}")
 
     def test_odd_rows_raise_no_error(self, tmp_path: Path) -> None:
         """A single row, rows with texts of any kind, and talks that hold them everywhere, cause no exception."""
-        odd = [{"instruction": asked, "output": text} for asked in ("Say it", "") for text in TEXTS]
-        for number, rows in enumerate([odd, *([row] for row in odd), [_talk(text) for text in TEXTS]]):
+        odd = [{"instruction": question, "output": text} for question in ("Say it", "") for text in TEXTS]
+        for index, rows in enumerate([odd, *([row] for row in odd), [_talk(text) for text in TEXTS]]):
             try:
-                self.findings(tmp_path / str(number), rows)
+                self.findings(tmp_path / str(index), rows)
             except FrameworkError:  # a fatal finding, or a format that refuses the row
                 continue
             except Exception as error:

@@ -78,8 +78,8 @@ class BackendSuite(Trained):
     def test_two_models_have_one_encoding_which_changes_with_what_is_learned(self, tmp_path: Path) -> None:
         """`encoding` is the same each time, empty if rows are not cached, and `data.learn` changes it."""
         names = []
-        for more in ((), (), ("data.learn=last",)):
-            with self.only_opened(tmp_path, *more) as model:
+        for overrides in ((), (), ("data.learn=last",)):
+            with self.only_opened(tmp_path, *overrides) as model:
                 names.append(model.encoding)
         expect(all(isinstance(name, str) for name in names), f"encoding is not text: {names}")
         expect(names[0] == names[1], f"encoding differs from one model to the next: {names[:2]}")
@@ -95,9 +95,11 @@ class BackendSuite(Trained):
         expect(len(long) == len(prompts), f"{len(prompts)} prompts have {len(long)} answers")
         expect(long == turned[::-1], f"the answers do not follow the prompts: {_texts(long)} and {_texts(turned)}")
         expect(all(answer.tokens <= 12 or not answer.stopped for answer in long), f"longer than 12 tokens: {long}")  # noqa: PLR2004 - as asked
-        for whole, cut in zip(long, short, strict=True):
-            right = whole.tokens <= 1 or (not cut.stopped and len(cut.text) < len(whole.text))
-            expect(right, f"max_new_tokens=1 gives {cut}, max_new_tokens=12 gives {whole}")
+        for long_answer, short_answer in zip(long, short, strict=True):
+            right = long_answer.tokens <= 1 or (
+                not short_answer.stopped and len(short_answer.text) < len(long_answer.text)
+            )
+            expect(right, f"max_new_tokens=1 gives {short_answer}, max_new_tokens=12 gives {long_answer}")
 
     def test_an_answer_streams_as_it_is_generated(self, tmp_path: Path) -> None:
         """Pieces make up what `generate` says, before and after training, and answers may be made in turns, or left."""
@@ -106,16 +108,16 @@ class BackendSuite(Trained):
                 if trained:
                     self.train(model, data, tmp_path)
                 prompts = list(data.prompts[:2])
-                whole = _texts(model.generate(prompts, max_new_tokens=8, batch_size=1))
-                left = model.stream(prompts[0], max_new_tokens=8, seed=None)
-                next(left, None)
-                del left
+                texts = _texts(model.generate(prompts, max_new_tokens=8, batch_size=1))
+                stream = model.stream(prompts[0], max_new_tokens=8, seed=None)
+                next(stream, None)
+                del stream
                 streams = [model.stream(prompt, max_new_tokens=8, seed=None) for prompt in prompts]
                 turns = list(itertools.zip_longest(*streams, fillvalue=""))
                 joined = ["".join(pieces) for pieces in zip(*turns, strict=True)]
-                expect(joined == whole, f"generate says {whole}, and what is streamed is {joined}")
-            drawn = ["".join(model.stream(prompts[0], max_new_tokens=8, temperature=1.0, seed=7)) for _ in range(2)]
-        expect(drawn[0] == drawn[1], f"one seed draws two answers: {drawn}")
+                expect(joined == texts, f"generate says {texts}, and what is streamed is {joined}")
+            samples = ["".join(model.stream(prompts[0], max_new_tokens=8, temperature=1.0, seed=7)) for _ in range(2)]
+        expect(samples[0] == samples[1], f"one seed draws two answers: {samples}")
 
     def test_training_reports_each_step_and_lowers_the_loss(self, tmp_path: Path) -> None:
         """The loss is finite and falls, the steps count up to their total, and checkpoint and tokenizer are written."""
@@ -127,7 +129,7 @@ class BackendSuite(Trained):
         expect(math.isfinite(before) and math.isfinite(after), f"the loss is {before} before and {after} after")
         expect(after < before, f"training did not lower the loss: {before} before, {after} after")
         numbers = [step.step for step in steps]
-        rising = all(one < two for one, two in itertools.pairwise(numbers))
+        rising = all(earlier < later for earlier, later in itertools.pairwise(numbers))
         expect(numbers and rising and numbers[0] > 0, f"on_step counts {numbers}")
         totals = {step.total_steps for step in steps}
         expect(totals == {result.steps}, f"total_steps is {sorted(totals)}, {result.steps} steps were done")
@@ -138,8 +140,8 @@ class BackendSuite(Trained):
         expect(result.tokens >= result.supervised_tokens > 0, f"tokens: {result}")
         expect(result.checkpoint == "checkpoint", f"TrainResult.checkpoint is {result.checkpoint}")
         expect(list(files(tmp_path / "run" / "checkpoint")), "train wrote no checkpoint")
-        left = [path.name for path in (tmp_path / "run").glob("*.part*")]
-        expect(not left, f"left behind: {left}")
+        leftovers = [path.name for path in (tmp_path / "run").glob("*.part*")]
+        expect(not leftovers, f"left behind: {leftovers}")
         expect(list(files(tmp_path / "tokenizer")), "save_tokenizer wrote nothing")
 
     def test_the_base_answers_as_before_inside_as_base(self, tmp_path: Path) -> None:
@@ -189,15 +191,18 @@ class BackendSuite(Trained):
         for micro, accumulation in ((4, 1), (2, 2), (1, 4)):
             folder = tmp_path / str(micro)
             batch = f"trainer.per_device_train_batch_size={micro}"
-            more = (batch, f"trainer.gradient_accumulation_steps={accumulation}", "trainer.max_steps=2")
-            with self.opened(folder, *more) as (model, data):
+            overrides = (batch, f"trainer.gradient_accumulation_steps={accumulation}", "trainer.max_steps=2")
+            with self.opened(folder, *overrides) as (model, data):
                 _, steps = self.train(model, data, folder)
                 trainings.append(_course(model, data, steps))
-        for what in trainings[0]:
-            expect(len({len(each[what]) for each in trainings}) == 1, f"accumulation changes how many {what} there are")
-            for values in zip(*(each[what] for each in trainings), strict=True):
+        for quantity in trainings[0]:
+            expect(
+                len({len(training[quantity]) for training in trainings}) == 1,
+                f"accumulation changes how many {quantity} there are",
+            )
+            for values in zip(*(training[quantity] for training in trainings), strict=True):
                 right = all(self.same(value, values[0]) for value in values[1:])
-                expect(right, f"accumulation changes the training: 4 x 1, 2 x 2 and 1 x 4 have the {what} {values}")
+                expect(right, f"accumulation changes the training: 4 x 1, 2 x 2 and 1 x 4 have the {quantity} {values}")
 
     def test_an_order_to_stop_is_obeyed_before_the_next_step(self, tmp_path: Path) -> None:
         """The training ends with the step of which `on_step` says so, and its weights are saved."""
@@ -242,25 +247,27 @@ class BackendSuite(Trained):
                 expect(str(error) == REFUSED, f"on_step raised {REFUSED!r}, and train raises {error}")
             else:
                 raise AssertionError("on_step raised an error, and train continues")
-        left = [str(file.relative_to(tmp_path)) for file in files(tmp_path / "run")]
-        expect(not left, f"left behind: {left}")
+        leftovers = [str(file.relative_to(tmp_path)) for file in files(tmp_path / "run")]
+        expect(not leftovers, f"left behind: {leftovers}")
 
     def test_the_memory_is_free_after_open(self, tmp_path: Path) -> None:
         """Nothing holds the model once the context has ended, after a training."""
         with self.opened(tmp_path, "trainer.max_steps=1") as (model, data):
             self.train(model, data, tmp_path)
-            held = weakref.ref(model)
+            model_ref = weakref.ref(model)
         del model, data
         gc.collect()
-        expect(held() is None, "the model is still held after open() has ended: by a cache, a callback or a closure?")
+        expect(
+            model_ref() is None, "the model is still held after open() has ended: by a cache, a callback or a closure?"
+        )
 
     def _seen(self, model: Model, data: Data) -> tuple[float, list[str]]:
         """Return the loss of the rows, and the answers to three prompts."""
         prompts = list(data.prompts[:3])
         return model.loss(data.train), _texts(model.generate(prompts, max_new_tokens=8, batch_size=2))
 
-    def _alike(self, one: tuple[float, list[str]], two: tuple[float, list[str]]) -> bool:
-        return self.same(one[0], two[0]) and one[1] == two[1]
+    def _alike(self, left: tuple[float, list[str]], right: tuple[float, list[str]]) -> bool:
+        return self.same(left[0], right[0]) and left[1] == right[1]
 
 
 def _course(model: Model, data: Data, steps: list[Step]) -> dict[str, list[float]]:

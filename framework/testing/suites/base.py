@@ -59,8 +59,8 @@ class Suite:
 
     def choice(self, folder: Path) -> Selection:
         """Return the option as the plan holds it: its component and its settings."""
-        held = getattr(self.plan(folder), self.group)
-        chosen: Selection = held[self.option] if GROUPS[self.group].several else held
+        selection = getattr(self.plan(folder), self.group)
+        chosen: Selection = selection[self.option] if GROUPS[self.group].several else selection
         return chosen
 
     def create(self, folder: Path) -> Any:

@@ -55,8 +55,8 @@ class ExporterSuite(Suite):
         """No file or folder named `*.part` stays."""
         run_dir = self.run_dir(tmp_path, tmp_path_factory)
         self.export(tmp_path)
-        left = [str(path.relative_to(run_dir)) for path in run_dir.rglob("*.part")]
-        expect(not left, f"half made and left behind: {', '.join(left)}")
+        leftovers = [str(path.relative_to(run_dir)) for path in run_dir.rglob("*.part")]
+        expect(not leftovers, f"half made and left behind: {', '.join(leftovers)}")
 
     def test_the_checkpoint_is_not_changed(self, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
         """The export reads the checkpoint and changes no file of it."""
@@ -82,8 +82,8 @@ class ExporterSuite(Suite):
         monkeypatch.setenv("FRAMEWORK_SUITE_TOKEN", SECRET)
         run_dir = self.run_dir(tmp_path, tmp_path_factory)
         for artifact in self.export(tmp_path, f"name={SECRET}"):
-            place = run_dir / artifact.path
-            for file in files(place) if place.is_dir() else [place]:
+            path = run_dir / artifact.path
+            for file in files(path) if path.is_dir() else [path]:
                 expect(SECRET.encode() not in file.read_bytes(), f"{file.relative_to(run_dir)} holds a secret")
 
 
@@ -91,11 +91,11 @@ def _check(artifacts: list[Artifact], run_dir: Path) -> None:
     expect(artifacts, "the exporter names no artifact")
     for artifact in artifacts:
         expect(artifact.kind.strip(), f"{artifact} has no kind")
-        place = (run_dir / artifact.path).resolve()
-        inside = place.is_relative_to(run_dir.resolve()) and place != run_dir.resolve()
+        path = (run_dir / artifact.path).resolve()
+        inside = path.is_relative_to(run_dir.resolve()) and path != run_dir.resolve()
         expect(inside, f"{artifact} does not lie inside the run folder")
-        expect(place.exists(), f"{artifact} is not there")
-        size = sum(file.stat().st_size for file in (files(place) if place.is_dir() else [place]))
+        expect(path.exists(), f"{artifact} is not there")
+        size = sum(file.stat().st_size for file in (files(path) if path.is_dir() else [path]))
         expect(artifact.bytes == size, f"{artifact} has {size} bytes on disk")
 
 

@@ -110,8 +110,8 @@ class FormatterSuite(Suite):
             ends = not example.rejected or example.rejected[-1].role == "assistant"
             expect(ends, f"{row}: the rejected turns end with '{roles[-1] if roles else ''}', not the assistant's")
             expect(self._described(example), f"{row}: a tool has no {{function: {{name: …}}}}: {example.tools}")
-            known = example.format in current().plugins.components("format")
-            expect(known, f"{row}: Example.format is '{example.format}', the name of no option of format=")
+            is_option = example.format in current().plugins.components("format")
+            expect(is_option, f"{row}: Example.format is '{example.format}', the name of no option of format=")
             try:
                 to_examples([Row(row, "row")], formatter)
             except FrameworkError as error:
@@ -132,11 +132,11 @@ class FormatterSuite(Suite):
 
     def test_the_same_row_gives_the_same_conversation(self, tmp_path: Path) -> None:
         """Twice, and again by a second instance that has seen other rows."""
-        one, two = (self.create(tmp_path) for _ in range(2))
+        fresh, used = (self.create(tmp_path) for _ in range(2))
         for row in reversed(self.rows):
-            two.example(row)
+            used.example(row)
         for row in self.rows:
-            expect(one.example(row) == one.example(row) == two.example(row), f"{row} gives two conversations")
+            expect(fresh.example(row) == fresh.example(row) == used.example(row), f"{row} gives two conversations")
 
     def test_a_broken_row_is_refused_and_the_field_named(self, tmp_path: Path) -> None:
         """Each of `broken` raises `FrameworkError` with the field in the message."""
@@ -157,13 +157,13 @@ class FormatterSuite(Suite):
         """
         auto = current().plugins.components("format")["auto"]
         recognise: Formatter = auto.load()(auto.schema())
-        own: Formatter = self.create(tmp_path)
+        own_formatter: Formatter = self.create(tmp_path)
         formats = {
             name: part.load()(part.schema())
             for name, part in current().plugins.components("format").items()
             if name != "auto"
         }
-        formats |= {} if self.option == "auto" else {self.option: own}
+        formats |= {} if self.option == "auto" else {self.option: own_formatter}
         for row in self.rows:
             claiming = [name for name, formatter in formats.items() if formatter.matches(row)]
             firm = [name for name in claiming if not _is_fallback(formats[name])]
@@ -172,10 +172,10 @@ class FormatterSuite(Suite):
                 expect(len(claiming) == 1, f"{row} is recognised by {claiming}, not by one format")
             else:
                 expect(claiming.count(self.option) == self.recognised, f"{row} is recognised by {claiming}")
-                others = [name for name in claiming if name != self.option]
-                expect(not (self.recognised and others), f"{row} is claimed by {others} too")
+                rivals = [name for name in claiming if name != self.option]
+                expect(not (self.recognised and rivals), f"{row} is claimed by {rivals} too")
             if self.recognised:
-                named = [formatter.example(row).format for formatter in (recognise, own)]
+                named = [formatter.example(row).format for formatter in (recognise, own_formatter)]
                 expect(named[0] == named[1], f"{row} becomes {named[0]} by format=auto, {named[1]} by this format")
 
     def test_its_rows_pass_the_data_stage(self, tmp_path: Path) -> None:

@@ -129,12 +129,12 @@ class LoggerSuite(Suite):
 
     def test_a_plan_alone_writes_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """With `stages=[plan]` the run folder holds only the plan, and the working folder nothing."""
-        here = tmp_path / "here"
-        here.mkdir()
-        monkeypatch.chdir(here)
+        working_dir = tmp_path / "here"
+        working_dir.mkdir()
+        monkeypatch.chdir(working_dir)
         plan, _ = self.run_events(tmp_path, "stages=[plan]")
-        more = sorted({*_names(plan.run_dir), *_names(here)} - _names(_without(plan, tmp_path)))
-        expect(not more, f"written: {', '.join(more)}")
+        leftovers = sorted({*_names(plan.run_dir), *_names(working_dir)} - _names(_without(plan, tmp_path)))
+        expect(not leftovers, f"written: {', '.join(leftovers)}")
 
     def test_no_secret_is_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A secret is in no file of the logger: one of the environment, wherever it turns up.
@@ -142,9 +142,9 @@ class LoggerSuite(Suite):
         It turns up in the config, in the path of the data, in a field of the logger with a telling name, in the error
         of a run that fails.
         """
-        here = tmp_path / "here"
-        here.mkdir()
-        monkeypatch.chdir(here)
+        working_dir = tmp_path / "here"
+        working_dir.mkdir()
+        monkeypatch.chdir(working_dir)
         monkeypatch.setenv("FRAMEWORK_SUITE_TOKEN", SECRET)
         schema = self.choice(tmp_path).component.schema
         telling = [field.name for field in fields(schema) if SECRET_NAME.search(field.name) and field.type.base is str]
@@ -152,8 +152,8 @@ class LoggerSuite(Suite):
         words += data_words(tmp_path / SECRET, ROWS)
         self.run_events(tmp_path, f"name={SECRET}", *words)
         plan, _ = self.run_events(tmp_path, f"name={SECRET}", *words, breaks=True)
-        own = _names(plan.run_dir) - _names(_without(plan, tmp_path))
-        for file in [*(plan.run_dir / name for name in sorted(own)), *files(here)]:
+        names = _names(plan.run_dir) - _names(_without(plan, tmp_path))
+        for file in [*(plan.run_dir / name for name in sorted(names)), *files(working_dir)]:
             expect(SECRET.encode() not in file.read_bytes(), f"{file.relative_to(tmp_path)} holds a secret")
 
     def test_two_runs_in_one_process_are_both_logged(self, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ class MetricSuite(Suite):
     def scores(self, metric: AnyMetric, answers: Sequence[Answered]) -> list[float | None]:
         """Score answers by a metric of either kind; what it raises ends the test."""
         if not isinstance(metric, AnswerMetric):
-            return [metric.score(one.answer, one.reference) for one in answers]
+            return [metric.score(answered.answer, answered.reference) for answered in answers]
         result = metric.score_all(answers)
         for name, values in (("scores", result.items), ("weights", result.weights or result.items)):
             expect(len(values) == len(answers), f"{len(answers)} answers have {len(values)} {name}")
@@ -46,8 +46,8 @@ class MetricSuite(Suite):
     def test_it_says_whether_higher_is_better_and_whether_it_needs_a_reference(self, tmp_path: Path) -> None:
         """The attributes are there and bools: the report and the choice of prompts depend on them."""
         metric = self.create(tmp_path)
-        more = ("needs_log_probs", "exponential") if isinstance(metric, AnswerMetric) else ()
-        for name in ("higher_is_better", "needs_reference", *more):
+        attributes = ("needs_log_probs", "exponential") if isinstance(metric, AnswerMetric) else ()
+        for name in ("higher_is_better", "needs_reference", *attributes):
             value = getattr(metric, name, None)
             expect(isinstance(value, bool), f"{name} has to be True or False, it is {value!r}")
 
@@ -58,11 +58,13 @@ class MetricSuite(Suite):
         """
         metric: AnyMetric = self.create(tmp_path)
         references = ["", *ANSWERS, *reversed(ANSWERS)] if metric.needs_reference else [None]
-        asked = [_answered(answer, reference) for reference in references[: len(ANSWERS) + 1] for answer in ANSWERS[:8]]
-        asked += [_answered(answer, "Lima" if metric.needs_reference else None) for answer in ANSWERS]
-        for one, score in zip(asked, self.scores(metric, asked), strict=True):
+        answers = [
+            _answered(answer, reference) for reference in references[: len(ANSWERS) + 1] for answer in ANSWERS[:8]
+        ]
+        answers += [_answered(answer, "Lima" if metric.needs_reference else None) for answer in ANSWERS]
+        for answered, score in zip(answers, self.scores(metric, answers), strict=True):
             if score is not None or not isinstance(metric, AnswerMetric):
-                _check(score, one)
+                _check(score, answered)
 
     def test_a_reference_it_does_not_need_changes_nothing(self, tmp_path: Path) -> None:
         """Where `needs_reference` is False, a metric of texts gives one score with and without a reference."""
@@ -74,14 +76,14 @@ class MetricSuite(Suite):
 
     def test_the_same_answer_has_the_same_score(self, tmp_path: Path) -> None:
         """Twice, in another order, and again by a second instance."""
-        one, two = (self.create(tmp_path) for _ in range(2))
-        asked = [*(example for example, _ in self._expected()), _answered("Lima", "lima")]
-        first = self.scores(one, asked)
-        for metric in (one, two):
-            again = self.scores(metric, asked[::-1])[::-1]
-            for answer, score, other in zip(asked, first, again, strict=True):
-                alike = score == other
-                expect(alike, f"{answer.answer!r} against {answer.reference!r} scores {score} and {other}")
+        first_metric, second_metric = (self.create(tmp_path) for _ in range(2))
+        answers = [*(example for example, _ in self._expected()), _answered("Lima", "lima")]
+        scores = self.scores(first_metric, answers)
+        for metric in (first_metric, second_metric):
+            again = self.scores(metric, answers[::-1])[::-1]
+            for answer, score, new_score in zip(answers, scores, again, strict=True):
+                alike = score == new_score
+                expect(alike, f"{answer.answer!r} against {answer.reference!r} scores {score} and {new_score}")
 
     def test_the_scores_are_those_that_are_expected(self, tmp_path: Path) -> None:
         """Each of `answers` and `answered` has its score."""
@@ -114,14 +116,16 @@ class MetricSuite(Suite):
             measured = result.measures[self.option]
             scores = [sample.scores.get(self.option) for sample in result.samples]
             expect(any(score is not None for score in scores), f"{stage}: no sample has a score")
-            same = scoring.mean(measured.items, measured.weights, exponential=measured.exponential)
-            expect(math.isclose(same, mean, abs_tol=1e-9), f"{stage}: the mean is {mean}, the items give {same}")
+            item_mean = scoring.mean(measured.items, measured.weights, exponential=measured.exponential)
+            expect(
+                math.isclose(item_mean, mean, abs_tol=1e-9), f"{stage}: the mean is {mean}, the items give {item_mean}"
+            )
 
 
 def _answered(answer: str, reference: str | None) -> Answered:
     """Return an answer with the facts that a run would have."""
-    known = SURE if reference is not None else None
-    return Answered("Say it", answer, reference, len(answer.split()), stopped=True, reference_log_probs=known)
+    log_probs = SURE if reference is not None else None
+    return Answered("Say it", answer, reference, len(answer.split()), stopped=True, reference_log_probs=log_probs)
 
 
 def _check(score: object, answered: Answered) -> None:

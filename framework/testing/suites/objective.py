@@ -52,31 +52,35 @@ class ObjectiveSuite(Suite):
     def value(self, objective: Objective, policy: Sequence[Sequence[Any]], part: slice = slice(None)) -> LossValue:
         """Return the loss of some of the groups, as part of a step with all of them."""
         scores = self._scores(objective, self.groups, policy)
-        made = objective.beside(self.groups) if isinstance(objective, ReadsBeside) else ()
-        beside = self._scores(objective, made, self.policy(objective, made)) if made else None
+        extra_groups = objective.beside(self.groups) if isinstance(objective, ReadsBeside) else ()
+        extra_scores = (
+            self._scores(objective, extra_groups, self.policy(objective, extra_groups)) if extra_groups else None
+        )
         reference = scores.reference and scores.reference[part]
-        known = replace(scores, groups=self.groups[part], policy=policy[part], reference=reference, beside=beside)
-        return objective(known)
+        step_scores = replace(
+            scores, groups=self.groups[part], policy=policy[part], reference=reference, beside=extra_scores
+        )
+        return objective(step_scores)
 
     def _scores(
         self, objective: Objective, groups: Sequence[TokenGroup], policy: Sequence[Sequence[Any]]
     ) -> TokenScores:
         tokens = sum(len(row.learned) for group in groups for row in group.rows)
         reference = [[row * 1.25 for row in rows] for rows in self.policy(objective, groups)]
-        known = reference if objective.needs_reference else None
-        return TokenScores(groups, policy, known, tokens, len(groups), groups)
+        reference_scores = reference if objective.needs_reference else None
+        return TokenScores(groups, policy, reference_scores, tokens, len(groups), groups)
 
     def policy(self, objective: Objective, groups: Sequence[TokenGroup] | None = None) -> list[list[Any]]:
         """Return log-probabilities of the rows, in double precision, each another one."""
         torch = _torch()
-        draw, found = torch.Generator().manual_seed(0), []
+        draw, log_probs = torch.Generator().manual_seed(0), []
         for group in self.groups if groups is None else groups:
             ids = objective.ids(group)
-            shapes = [(len(row.learned),) for row in group.rows] if ids is None else [each.shape for each in ids]
-            found.append(
+            shapes = [(len(row.learned),) for row in group.rows] if ids is None else [array.shape for array in ids]
+            log_probs.append(
                 [-torch.rand(tuple(shape), generator=draw, dtype=torch.float64).mul(3).add(0.05) for shape in shapes]
             )
-        return found
+        return log_probs
 
     def test_it_is_a_scalar_with_the_slopes_that_it_has(self, tmp_path: Path) -> None:
         """The value is finite, autograd gives the slope that a small change shows, and the metrics are numbers."""
@@ -94,15 +98,15 @@ class ObjectiveSuite(Suite):
         expect(numbers, f"the metrics are not finite: {dict(result.metrics)}")
         result.value.backward()
         expect(leaf.grad is not None, "the loss does not depend on the log-probabilities")
-        place = (0,) * leaf.dim()
+        position = (0,) * leaf.dim()
         values = []
         for change in (DIFFERENCE, -DIFFERENCE):
             moved = [[row.detach().clone() for row in rows] for rows in policy]
-            moved[0][0][place] += change
+            moved[0][0][position] += change
             values.append(float(self.value(objective, moved).value))
-        seen = (values[0] - values[1]) / (2 * DIFFERENCE)
-        close = math.isclose(seen, float(leaf.grad[place]), rel_tol=1e-3, abs_tol=1e-6)
-        expect(close, f"autograd gives the slope {float(leaf.grad[place])}, a small change shows {seen}")
+        slope = (values[0] - values[1]) / (2 * DIFFERENCE)
+        close = math.isclose(slope, float(leaf.grad[position]), rel_tol=1e-3, abs_tol=1e-6)
+        expect(close, f"autograd gives the slope {float(leaf.grad[position])}, a small change shows {slope}")
 
     def test_a_step_is_the_same_however_it_is_cut(self, tmp_path: Path) -> None:
         """The values and metrics of parts of a step add up to those of the whole, unless it asks for the whole."""
@@ -110,16 +114,21 @@ class ObjectiveSuite(Suite):
         if objective is None or objective.whole_step:
             return
         policy = self.policy(objective)
-        whole = self.value(objective, policy)
+        full_step = self.value(objective, policy)
         for cut in range(1, len(self.groups)):
             parts = [self.value(objective, policy, slice(0, cut)), self.value(objective, policy, slice(cut, None))]
             added = sum(float(part.value) for part in parts)
-            same = math.isclose(added, float(whole.value), rel_tol=TOLERANCE, abs_tol=TOLERANCE)
-            expect(same, f"the whole step has the loss {float(whole.value)}, cut after {cut} groups it is {added}")
-            for name in whole.metrics:
-                total, one = sum(float(part.metrics.get(name, 0)) for part in parts), float(whole.metrics[name])
-                same = math.isclose(total, one, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
-                expect(same, f"{name} of the whole step is {one}, cut after {cut} groups it is {total}")
+            is_equal = math.isclose(added, float(full_step.value), rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+            expect(
+                is_equal, f"the whole step has the loss {float(full_step.value)}, cut after {cut} groups it is {added}"
+            )
+            for name in full_step.metrics:
+                total, expected = (
+                    sum(float(part.metrics.get(name, 0)) for part in parts),
+                    float(full_step.metrics[name]),
+                )
+                is_equal = math.isclose(total, expected, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+                expect(is_equal, f"{name} of the whole step is {expected}, cut after {cut} groups it is {total}")
 
 
 class LossSuite(ObjectiveSuite):
@@ -129,16 +138,16 @@ class LossSuite(ObjectiveSuite):
 
     def objective(self, folder: Path) -> Objective:
         """Return the loss."""
-        made: Objective = self.create(folder)
-        return made
+        loss: Objective = self.create(folder)
+        return loss
 
     def test_it_is_what_its_config_says(self, tmp_path: Path) -> None:
         """Objective and config agree on what the plan has to know."""
         choice: Selection = self.choice(tmp_path)
         objective: Objective = choice.create()
         for name in ("linear", "needs_reference", "whole_step"):
-            own, told = getattr(objective, name), getattr(choice.config, name)
-            expect(own == told, f"{name} is {own}, and {type(choice.config).__name__} says {told}")
+            actual, declared = getattr(objective, name), getattr(choice.config, name)
+            expect(actual == declared, f"{name} is {actual}, and {type(choice.config).__name__} says {declared}")
 
     def test_a_linear_loss_is_linear(self, tmp_path: Path) -> None:
         """Its slopes do not depend on the log-probabilities; of a plain one they are all the same."""
@@ -152,7 +161,7 @@ class LossSuite(ObjectiveSuite):
             policy = [[(row * factor).requires_grad_() for row in rows] for rows in self.policy(objective)]
             flat = [*itertools.chain.from_iterable(policy)]
             slopes.append(torch.autograd.grad(self.value(objective, policy).value, flat))
-        alike = all(torch.allclose(one, other) for one, other in zip(*slopes, strict=True))
+        alike = all(torch.allclose(left, right) for left, right in zip(*slopes, strict=True))
         expect(alike, "linear=True, but the slopes change with the log-probabilities")
         if choice.config.plain:
             every = torch.cat(slopes[0])
@@ -183,9 +192,9 @@ class MethodSuite(ObjectiveSuite):
         method: Method = choice.create()
         for example in self.examples:
             method.check(example)
-            made = method.conversations(example)
-            expect(made, f"{example.where}: no row is made of it")
-            for role, conversation in made:
+            conversations = method.conversations(example)
+            expect(conversations, f"{example.where}: no row is made of it")
+            for role, conversation in conversations:
                 expect(role in choice.config.roles, f"{example.where}: the role {role!r} is not in `roles`")
                 ends = conversation.text is not None or conversation.messages[-1].role == "assistant"
                 expect(ends or role is Role.prompt, f"{example.where}: the {role.name} row ends without an answer")

@@ -47,23 +47,27 @@ class RolloutSuite(Suite):
         """Draw answers to prompts."""
         rollout: Rollout = self.create(folder)
         params = SamplingParams(ANSWERS, TOKENS, seed=seed, first=first)
-        given = rollout.generator(self.model(folder))(prompts, params)
-        return [list(some) for some in given]
+        answers = rollout.generator(self.model(folder))(prompts, params)
+        return [list(group) for group in answers]
 
     def test_each_prompt_has_its_answers(self, tmp_path: Path) -> None:
         """Rows are the prompt and the answer, which alone is learned."""
-        model, drawn = self.model(tmp_path), self.drawn(tmp_path)
-        expect([len(some) for some in drawn] == [ANSWERS] * len(ASKED), f"{ANSWERS} answers to each prompt are asked")
-        for prompt, some in zip(ASKED, drawn, strict=True):
+        model, groups = self.model(tmp_path), self.drawn(tmp_path)
+        expect(
+            [len(answers) for answers in groups] == [ANSWERS] * len(ASKED),
+            f"{ANSWERS} answers to each prompt are asked",
+        )
+        for prompt, answers in zip(ASKED, groups, strict=True):
             start = model.prompt_ids(prompt)
-            for answer in some:
-                row, said = answer.row, answer.row.input_ids[len(start) :]
+            for answer in answers:
+                row, answer_ids = answer.row, answer.row.input_ids[len(start) :]
                 expect(
                     row.input_ids[: len(start)] == start,
                     f"the row of an answer to {prompt.where} begins with something else",
                 )
                 expect(
-                    row.labels == [IGNORE] * len(start) + said, f"of the row of {prompt.where} other tokens are learned"
+                    row.labels == [IGNORE] * len(start) + answer_ids,
+                    f"of the row of {prompt.where} other tokens are learned",
                 )
 
     def test_an_answer_ends_with_a_stop_token_or_at_the_limit(self, tmp_path: Path) -> None:
@@ -81,9 +85,12 @@ class RolloutSuite(Suite):
     def test_each_token_has_its_log_probability(self, tmp_path: Path) -> None:
         """One for each learned token, at most 0."""
         for answer in itertools.chain(*self.drawn(tmp_path)):
-            many = len(answer.log_probs) == len(answer.row.learned)
-            expect(many, f"{len(answer.log_probs)} log-probabilities for {len(answer.row.learned)} tokens")
-            expect(all(math.isfinite(each) and each <= 0 for each in answer.log_probs), f"{answer.log_probs} are none")
+            is_complete = len(answer.log_probs) == len(answer.row.learned)
+            expect(is_complete, f"{len(answer.log_probs)} log-probabilities for {len(answer.row.learned)} tokens")
+            expect(
+                all(math.isfinite(log_prob) and log_prob <= 0 for log_prob in answer.log_probs),
+                f"{answer.log_probs} are none",
+            )
 
     def test_it_draws_with_the_weights_of_each_call(self, tmp_path: Path) -> None:
         """After a change of the trained weights the answers have other log-probabilities."""
@@ -93,16 +100,16 @@ class RolloutSuite(Suite):
         after = self.drawn(tmp_path)
         for weight in trained:
             weight.data.sub_(0.1)
-        same = [
-            one.log_probs == other.log_probs
-            for one, other in zip(*map(itertools.chain.from_iterable, (before, after)), strict=True)
+        is_equal = [
+            earlier.log_probs == later.log_probs
+            for earlier, later in zip(*map(itertools.chain.from_iterable, (before, after)), strict=True)
         ]
-        expect(not all(same), "the answers are those of earlier weights")
+        expect(not all(is_equal), "the answers are those of earlier weights")
 
     def test_a_seed_gives_the_same_answers_in_any_batch(self, tmp_path: Path) -> None:
         """Those to some of the prompts too, whose number is `first`; another seed gives others."""
-        drawn, again, other = self.drawn(tmp_path), self.drawn(tmp_path), self.drawn(tmp_path, seed=2)
-        rows = [[answer.row.input_ids for answer in itertools.chain(*each)] for each in (drawn, again, other)]
+        draw, repeat, reseeded = self.drawn(tmp_path), self.drawn(tmp_path), self.drawn(tmp_path, seed=2)
+        rows = [[answer.row.input_ids for answer in itertools.chain(*groups)] for groups in (draw, repeat, reseeded)]
         expect(rows[0] != rows[2], "another seed gives the same answers")
         if not self.repeats:
             return

@@ -45,8 +45,8 @@ class SourceSuite(Suite):
             named = all(isinstance(name, str) for name in row.fields)
             expect(named, f"{row.where}: the names of its fields are {[*row.fields]}, not texts")
             expect(bool(row.fields) != bool(row.problem), f"{row.where} has both fields and a problem, or neither")
-        found = len(list(raw.train))
-        expect(found == self.count, f"`train` has {found} rows, not {self.count}")
+        row_count = len(list(raw.train))
+        expect(row_count == self.count, f"`train` has {row_count} rows, not {self.count}")
 
     def test_its_rows_are_the_same_each_time(self, tmp_path: Path) -> None:
         """They are iterated over more than once, and another `load` finds the same: caches depend on it."""

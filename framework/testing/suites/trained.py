@@ -22,17 +22,17 @@ class Trained(Suite):
     tolerance: ClassVar[float] = 1e-4
 
     @contextmanager
-    def opened(self, folder: Path, *more: str) -> Iterator[tuple[Model, Data]]:
+    def opened(self, folder: Path, *overrides: str) -> Iterator[tuple[Model, Data]]:
         """Open a model for a run in `folder/run`, with the data encoded."""
         from framework.data.stage import load_data  # noqa: PLC0415 - numpy, which a check of a plugin does without
 
-        with self.only_opened(folder, *more) as model:
-            yield model, load_data(self.plan(folder, *more, rows=self.rows), model)
+        with self.only_opened(folder, *overrides) as model:
+            yield model, load_data(self.plan(folder, *overrides, rows=self.rows), model)
 
     @contextmanager
-    def only_opened(self, folder: Path, *more: str) -> Iterator[Model]:
+    def only_opened(self, folder: Path, *overrides: str) -> Iterator[Model]:
         """Open a model for a run in `folder/run`."""
-        plan = self.plan(folder, *more, rows=self.rows)
+        plan = self.plan(folder, *overrides, rows=self.rows)
         plan.run_dir.mkdir(parents=True, exist_ok=True)
         backend: Backend = plan.trainer.create()
         with backend.open(plan) as model:
@@ -51,6 +51,6 @@ class Trained(Suite):
         run = TrainRun(folder / "run" / "checkpoint", folder / "run" / ".trainer.part", on_step)
         return model.train(data.train_groups, data.validation_groups, run), steps
 
-    def same(self, one: float, two: float) -> bool:
+    def same(self, left: float, right: float) -> bool:
         """Whether two losses are the same within the tolerance."""
-        return math.isclose(one, two, rel_tol=self.tolerance, abs_tol=self.tolerance)
+        return math.isclose(left, right, rel_tol=self.tolerance, abs_tol=self.tolerance)

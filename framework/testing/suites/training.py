@@ -59,12 +59,12 @@ class OptimizerSuite(Suite):
     def test_each_weight_is_in_one_group_with_its_rate_and_its_decay(self, tmp_path: Path) -> None:
         """All weights are there once, with the settings of their group."""
         weights, optimizer, _ = self.made(tmp_path)
-        found = {id(weight): group for group in optimizer.param_groups for weight in group["params"]}
-        number = sum(len(group["params"]) for group in optimizer.param_groups)
-        expect(found.keys() == {id(weight) for weight in weights.values()}, "weights are missing in its param_groups")
-        expect(number == len(weights), f"{len(weights)} weights are {number} in its param_groups")
-        for at, weight in enumerate(weights.values()):
-            group, rate, decay = found[id(weight)], RATE / (1 + (at > 0)), DECAY * (at == 0)
+        groups = {id(weight): group for group in optimizer.param_groups for weight in group["params"]}
+        weight_count = sum(len(group["params"]) for group in optimizer.param_groups)
+        expect(groups.keys() == {id(weight) for weight in weights.values()}, "weights are missing in its param_groups")
+        expect(weight_count == len(weights), f"{len(weights)} weights are {weight_count} in its param_groups")
+        for index, weight in enumerate(weights.values()):
+            group, rate, decay = groups[id(weight)], RATE / (1 + (index > 0)), DECAY * (index == 0)
             expect(group["lr"] == rate, f"a weight of a group with rate {rate} has lr={group['lr']}")
             expect(group["weight_decay"] == decay, f"weight_decay={group['weight_decay']} where the group has {decay}")
 
@@ -91,15 +91,18 @@ class OptimizerSuite(Suite):
         """With its state put back, another one continues as the first would have."""
         weights, optimizer, _ = self.made(tmp_path)
         self.steps(weights, optimizer, STEPS)
-        saved = copy.deepcopy(optimizer.state_dict()), {name: one.detach().clone() for name, one in weights.items()}
+        saved = (
+            copy.deepcopy(optimizer.state_dict()),
+            {name: weight.detach().clone() for name, weight in weights.items()},
+        )
         self.steps(weights, optimizer, STEPS)
-        others, again, _ = self.made(tmp_path)
-        for name, weight in others.items():
+        new_weights, again, _ = self.made(tmp_path)
+        for name, weight in new_weights.items():
             weight.data.copy_(saved[1][name])
         again.load_state_dict(saved[0])
-        self.steps(others, again, STEPS)
+        self.steps(new_weights, again, STEPS)
         for name, weight in weights.items():
-            expect(weight.equal(others[name]), f"{name} differs after its state was saved and put back")
+            expect(weight.equal(new_weights[name]), f"{name} differs after its state was saved and put back")
 
     def test_the_plan_knows_the_bytes_of_its_states_or_says_that_it_does_not(self, tmp_path: Path) -> None:
         """`state_bytes` is None, or what the states take on a CPU."""
@@ -107,10 +110,10 @@ class OptimizerSuite(Suite):
         self.steps(weights, optimizer, 2)
         planned = factory.state_bytes([TrainedWeight(name, shape) for name, shape in SHAPES.items()], on_gpu=False)
         tensors = [part for weight in weights.values() for part in optimizer.state[weight].values()]
-        held = sum(part.nbytes for part in tensors if self.torch.is_tensor(part))
+        actual = sum(part.nbytes for part in tensors if self.torch.is_tensor(part))
         if planned is not None:
-            near = abs(planned - held) <= TABLES * len(SHAPES)
-            expect(near, f"state_bytes is {planned:,.0f}, and its states take {held:,.0f} bytes")
+            near = abs(planned - actual) <= TABLES * len(SHAPES)
+            expect(near, f"state_bytes is {planned:,.0f}, and its states take {actual:,.0f} bytes")
 
 
 class ScheduleSuite(Suite):
@@ -132,11 +135,11 @@ class ScheduleSuite(Suite):
 
     def test_it_is_pure(self, tmp_path: Path) -> None:
         """A second instance gives the same, in another order."""
-        one, two = (self.create(tmp_path) for _ in range(2))
+        schedule, second_schedule = (self.create(tmp_path) for _ in range(2))
         for steps, warmup in COURSES:
-            first = self.factors(one, steps, warmup)
-            again = [two.factor(step, steps, warmup, RATE) for step in reversed(range(steps + 1))][::-1]
-            expect(first == again, f"the factors of {steps} steps are others when they are asked again")
+            factors = self.factors(schedule, steps, warmup)
+            again = [second_schedule.factor(step, steps, warmup, RATE) for step in reversed(range(steps + 1))][::-1]
+            expect(factors == again, f"the factors of {steps} steps are others when they are asked again")
 
 
 class SamplerSuite(Suite):
@@ -156,31 +159,34 @@ class SamplerSuite(Suite):
         for rows, batch in ((1, 1), (7, 2), (32, 8), (5, 8)):
             lengths = np.random.default_rng(rows).integers(2, 500, rows)
             steps = 3 * math.ceil(rows / batch)
-            given = sampler.order(lengths, batch, steps, seed)
-            yield rows, batch, [[int(each) for each in one] for one in itertools.islice(given, steps)]
+            batches = sampler.order(lengths, batch, steps, seed)
+            yield rows, batch, [[int(row) for row in step] for step in itertools.islice(batches, steps)]
 
     def test_the_steps_have_the_right_size_and_rows_that_exist(self, tmp_path: Path) -> None:
         """`batch` rows in each, and in the last of an epoch what is left."""
         for rows, batch, steps in self.orders(self.create(tmp_path)):
             epoch = math.ceil(rows / batch)
             expect(len(steps) == 3 * epoch, f"{len(steps)} steps of {3 * epoch} for {rows} rows")
-            for number, step in enumerate(steps):
-                size = rows - batch * (epoch - 1) if number % epoch == epoch - 1 else batch
-                expect(len(step) == size, f"step {number} of {rows} rows has {len(step)} rows, not {size}")
-                expect(all(0 <= each < rows for each in step), f"step {number} has rows that do not exist: {step}")
+            for index, step in enumerate(steps):
+                size = rows - batch * (epoch - 1) if index % epoch == epoch - 1 else batch
+                expect(len(step) == size, f"step {index} of {rows} rows has {len(step)} rows, not {size}")
+                expect(all(0 <= row < rows for row in step), f"step {index} has rows that do not exist: {step}")
 
     def test_it_is_pure(self, tmp_path: Path) -> None:
         """A second instance gives the same order."""
-        one, two = (list(self.orders(self.create(tmp_path))) for _ in range(2))
-        expect(one == two, "the order is another one when it is asked again")
+        orders, second_orders = (list(self.orders(self.create(tmp_path))) for _ in range(2))
+        expect(orders == second_orders, "the order is another one when it is asked again")
 
     def test_each_row_is_seen_once_in_an_epoch(self, tmp_path: Path) -> None:
         """Unless it is to be otherwise."""
         for rows, batch, steps in self.orders(self.create(tmp_path)) if not self.skews else ():
             epoch = math.ceil(rows / batch)
-            for at in range(0, len(steps), epoch):
-                seen = sorted(itertools.chain(*steps[at : at + epoch]))
-                expect(seen == [*range(rows)], f"an epoch of {rows} rows has {seen}: set skews = True if that is meant")
+            for start in range(0, len(steps), epoch):
+                epoch_rows = sorted(itertools.chain(*steps[start : start + epoch]))
+                expect(
+                    epoch_rows == [*range(rows)],
+                    f"an epoch of {rows} rows has {epoch_rows}: set skews = True if that is meant",
+                )
 
 
 class CallbackSuite(Suite):
@@ -204,24 +210,28 @@ class CallbackSuite(Suite):
     def test_it_answers_with_what_can_be_obeyed_and_acts(self, tmp_path: Path) -> None:
         """A `StepControl` with a rate above 0, or None; and one of them asks for something."""
         expect(self.losses, f"{type(self).__name__}.losses is empty: give losses with which it acts")
-        found = [each for each in self.answers(self.create(tmp_path), 0, len(self.losses)) if each is not None]
-        for each in found:
-            expect(isinstance(each, StepControl), f"on_step returns {each!r}, not a StepControl or None")
-            expect(math.isfinite(each.rate) and each.rate > 0, f"it asks for rate={each.rate}")
-        expect([each for each in found if each != StepControl()], "it asks for nothing with these losses")
+        controls = [
+            control for control in self.answers(self.create(tmp_path), 0, len(self.losses)) if control is not None
+        ]
+        for control in controls:
+            expect(isinstance(control, StepControl), f"on_step returns {control!r}, not a StepControl or None")
+            expect(math.isfinite(control.rate) and control.rate > 0, f"it asks for rate={control.rate}")
+        expect([control for control in controls if control != StepControl()], "it asks for nothing with these losses")
 
     def test_it_goes_on_from_its_state(self, tmp_path: Path) -> None:
         """From what is saved after any step, as JSON, another one answers as the first."""
-        whole: Callback = self.create(tmp_path)
-        for at in range(len(self.losses)):
-            saved = json.loads(json.dumps(dict(whole.state())))
-            expected = self.answers(copy.deepcopy(whole), at, len(self.losses))
-            other: Callback = self.create(tmp_path)
-            other.restore(saved)
-            expect(dict(other.state()) == saved, f"its state after restore is {other.state()}, and {saved} was saved")
-            found = self.answers(other, at, len(self.losses))
-            expect(found == expected, f"restored after step {at}, it answers {found}, not {expected}")
-            self.answers(whole, at, at + 1)
+        callback: Callback = self.create(tmp_path)
+        for step in range(len(self.losses)):
+            saved = json.loads(json.dumps(dict(callback.state())))
+            expected = self.answers(copy.deepcopy(callback), step, len(self.losses))
+            restored: Callback = self.create(tmp_path)
+            restored.restore(saved)
+            expect(
+                dict(restored.state()) == saved, f"its state after restore is {restored.state()}, and {saved} was saved"
+            )
+            answers = self.answers(restored, step, len(self.losses))
+            expect(answers == expected, f"restored after step {step}, it answers {answers}, not {expected}")
+            self.answers(callback, step, step + 1)
 
     def test_a_run_with_it_ends(self, tmp_path: Path) -> None:
         """A whole run calls it."""

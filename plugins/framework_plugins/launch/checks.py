@@ -36,8 +36,8 @@ def environment_problems(plan: Plan) -> Iterator[str]:
     """
     signs = [
         f"{name}={os.environ[name]}"
-        for name, alone in GROUP_VARIABLES.items()
-        if os.environ.get(name, "-1") not in alone
+        for name, neutral in GROUP_VARIABLES.items()
+        if os.environ.get(name, "-1") not in neutral
     ]
     if not signs or WORKER in os.environ:
         return
@@ -45,9 +45,11 @@ def environment_problems(plan: Plan) -> Iterator[str]:
     if outer is not None and isinstance(config, GroupConfig):
         yield from _outer_problems(plan, config, outer)
         return
-    missing = [name for name in OUTER_VARIABLES if name not in os.environ]
+    missing_variables = [name for name in OUTER_VARIABLES if name not in os.environ]
     names = " ".join(sorted(filter(GROUP_VARIABLE.fullmatch, os.environ)))
-    how = f"torchrun … -m framework …, which sets {', '.join(missing)} too, with " if missing else ""
+    how = (
+        f"torchrun … -m framework …, which sets {', '.join(missing_variables)} too, with " if missing_variables else ""
+    )
     yield (
         f"the environment has {', '.join(signs)}: torchrun, mpirun or a PyTorchJob starts this process as one of a "
         f"group, for which it would wait. For a run in one process: unset {names}. To train in the group: {how}"
@@ -73,16 +75,16 @@ def _outer_problems(plan: Plan, config: GroupConfig, outer: Member) -> Iterator[
         yield f"run_dir has to be given if torchrun starts the processes: {SHARED}"
     if plan.store:
         yield f"run_dir={plan.store}: torchrun starts processes that read one folder: {SHARED}"
-    asked = (config.processes or config.nodes) and config.on_each_node * (config.nodes or 1)
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", outer.world))
+    process_count = (config.processes or config.nodes) and config.on_each_node * (config.nodes or 1)
+    local_world = int(os.environ.get("LOCAL_WORLD_SIZE", outer.world))
     if config.processes and not config.nodes:
-        asked = outer.world * config.processes // here
-    if asked and asked != outer.world and not continued:
+        process_count = outer.world * config.processes // local_world
+    if process_count and process_count != outer.world and not continued:
         yield (
-            f"{launch}: launch.nodes and launch.processes ask for {asked} processes, and torchrun has started "
+            f"{launch}: launch.nodes and launch.processes ask for {process_count} processes, and torchrun has started "
             f"{outer.world}: make them equal, or leave both settings out"
         )
-    elif outer.world == 1 and asked != 1 and not continued:
+    elif outer.world == 1 and process_count != 1 and not continued:
         yield (
             f"{launch}: torchrun has started a group of one process: set its --nproc-per-node or --nnodes, or "
             "launch.nodes=1 launch.processes=1 if you mean one"
@@ -144,7 +146,7 @@ def _shard_problems(config: Fsdp2Config) -> Iterator[str]:
     """Look whether the processes make whole replicas, if it is known how many there are."""
     world, size = config.group().processes, config.dp_shard_size or 1
     if world % size and (world > 1 or config.processes or outer_member()):
-        choices = "|".join(str(each) for each in range(2, world) if world % each == 0)
+        choices = "|".join(str(divisor) for divisor in range(2, world) if world % divisor == 0)
         yield (
             f"launch.dp_shard_size={size} does not divide the number of processes, {world}: "
             f"{f'set launch.dp_shard_size={choices}, or ' if choices else ''}leave it out to shard over all of them"
@@ -164,23 +166,23 @@ def _process_problems(plan: Plan, config: GroupConfig) -> Iterator[str]:
         if config.processes is None:
             yield f"launch.processes has to be given with {elsewhere}: launch.processes=8"
         # 0 may mean that another option of the cluster asks for them.
-        asked = {Where.slurm: config.slurm.gpus, Where.ray: config.ray.gpus}.get(config.on)
-        if asked and config.processes and asked < config.processes:
+        gpus = {Where.slurm: config.slurm.gpus, Where.ray: config.ray.gpus}.get(config.on)
+        if gpus and config.processes and gpus < config.processes:
             yield (
-                f"launch.{config.on.value}.gpus={asked}: a node has launch.processes={config.processes}, and each "
-                f"takes a GPU: set launch.processes={asked}, or leave launch.{config.on.value}.gpus out"
+                f"launch.{config.on.value}.gpus={gpus}: a node has launch.processes={config.processes}, and each "
+                f"takes a GPU: set launch.processes={gpus}, or leave launch.{config.on.value}.gpus out"
             )
         return
-    here = gpu_count()
-    if not here and config.processes is None:
+    visible = gpu_count()
+    if not visible and config.processes is None:
         yield (
             f"launch={plan.launch.component.name} starts one process for each GPU, and none is visible: set "
             "launch=single, or trainer.device=cpu launch.processes=2 to try it out"
         )
-    if here and config.processes and config.processes > here:
+    if visible and config.processes and config.processes > visible:
         yield (
-            f"launch.processes={config.processes}: {here} GPU{'s are' if here > 1 else ' is'} visible on this machine, "
-            f"and each process takes one: set launch.processes={here}, or trainer.device=cpu"
+            f"launch.processes={config.processes}: {visible} GPU{'s are' if visible > 1 else ' is'} visible on this "
+            f"machine, and each process takes one: set launch.processes={visible}, or trainer.device=cpu"
         )
 
 

@@ -81,9 +81,9 @@ def _run(job: bytes, error_file: Path) -> tuple[int, int]:
         assert process.stdin is not None  # noqa: S101 - a pipe was asked for
         passed: list[int] = []
 
-        def pass_on(number: int, _: FrameType | None) -> None:
-            passed.append(number)
-            process.send_signal(number)
+        def pass_on(signum: int, _: FrameType | None) -> None:
+            passed.append(signum)
+            process.send_signal(signum)
 
         with handle_signals(pass_on):
             try:
@@ -94,9 +94,9 @@ def _run(job: bytes, error_file: Path) -> tuple[int, int]:
             return process.wait(), passed[0] if passed else 0
 
 
-def _killed(number: int, plan: Plan) -> str:
-    name = signal_name(number)
-    if number != signal.SIGKILL:
+def _killed(signum: int, plan: Plan) -> str:
+    name = signal_name(signum)
+    if signum != signal.SIGKILL:
         return f"the run was killed by {name}"
     training = plan.training
     return (

@@ -126,8 +126,8 @@ class GroupConfig(PlacedConfig):
     @property
     def starts_nodes(self) -> bool:
         """Whether this process only starts those of its machine, and joins them with those of other machines."""
-        asked = (self.nodes or 1) > 1 and self.on is Where.local
-        return asked and outer_member() is None and WORKER not in os.environ
+        is_multi_node = (self.nodes or 1) > 1 and self.on is Where.local
+        return is_multi_node and outer_member() is None and WORKER not in os.environ
 
     def writes(self) -> bool:
         """Whether this process runs the stages: the first of its group."""
@@ -176,10 +176,10 @@ def nodes(config: PlacedConfig) -> int:
     return (config.nodes or 1) if isinstance(config, GroupConfig) else 1
 
 
-def gpus(plan: Plan, config: PlacedConfig, asked: int | None) -> int:
-    """Return the GPUs of each machine: those that are `asked` for, or one for each process, none on a CPU."""
-    if asked is not None:
-        return asked
+def gpus(plan: Plan, config: PlacedConfig, count: int | None) -> int:
+    """Return the GPUs of each machine: `count`, or if that is None one for each process, none on a CPU."""
+    if count is not None:
+        return count
     if not plan.trainer.config.may_use_gpu():
         return 0
     return (config.processes or 1) if isinstance(config, GroupConfig) else 1

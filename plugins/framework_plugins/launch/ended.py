@@ -32,16 +32,16 @@ def group_error(plan: Plan, folder: Path, code: int, *, of_agent: bool = True) -
         )
     killed = (0, -code) if code < 0 else _killed_rank(folder / FAILED_FILE)
     if killed:
-        rank, number = killed
-        return LostError(f"{launch}: process {rank} was killed by {signal_name(number)}{_hint(number, plan)}")
+        rank, signum = killed
+        return LostError(f"{launch}: process {rank} was killed by {signal_name(signum)}{_hint(signum, plan)}")
     endings = [load_record(Ended, file) for file in folder.glob(ENDED.format("*"))]
     if not endings:
         return RuntimeError(f"{launch}: the group ended with exit code {code}; its output is above")
     # The others fail too, when a collective operation waits for the first.
-    first = min(endings, key=lambda ended: ended.time)
-    if first.mistake:
-        return FrameworkError(f"process {first.rank}: {first.text}")
-    return RuntimeError(f"{launch}: process {first.rank} failed\n{first.text}")
+    cause = min(endings, key=lambda ended: ended.time)
+    if cause.mistake:
+        return FrameworkError(f"process {cause.rank}: {cause.text}")
+    return RuntimeError(f"{launch}: process {cause.rank} failed\n{cause.text}")
 
 
 def _killed_rank(file: Path) -> tuple[int, int] | None:
@@ -53,8 +53,8 @@ def _killed_rank(file: Path) -> tuple[int, int] | None:
     return killed[0] if killed else None
 
 
-def _hint(number: int, plan: Plan) -> str:
-    if number != signal.SIGKILL:
+def _hint(signum: int, plan: Plan) -> str:
+    if signum != signal.SIGKILL:
         return ""
     training = plan.training
     return (

@@ -33,9 +33,9 @@ class Helper:
         processes: how many share the cores of this machine.
     """
 
-    def __init__(self, plan: Plan, number: int, processes: int) -> None:
+    def __init__(self, plan: Plan, gpu_index: int, processes: int) -> None:
         self._plan = plan
-        self._number = number
+        self._number = gpu_index
         self._processes = processes
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection[Any, Any]
@@ -72,16 +72,16 @@ class Helper:
         """
         launch = f"launch={self._plan.launch.component.name}: process {self._number}, which answers prompts"
         try:
-            done, told = self._pipe.recv()
+            succeeded, payload = self._pipe.recv()
         except (EOFError, OSError) as error:
             raise FrameworkError(
                 f"{launch}, was killed, most likely for lack of memory: set launch=single for the evaluation, "
                 "stages=[evaluate,export,report]"
             ) from error
-        if done:
-            answers: list[Answer] = told
+        if succeeded:
+            answers: list[Answer] = payload
             return answers
-        mistake, text = told
+        mistake, text = payload
         raise FrameworkError(f"{launch}: {text}") if mistake else RuntimeError(f"{launch}, failed\n{text}")
 
     def close(self) -> None:

@@ -44,8 +44,8 @@ class Work:
 
 def work_of(plan: Plan) -> Work:
     """Return the work of a job for a plan: to run it there as it would run here."""
-    here = dataclasses.replace(plan.launch, config=dataclasses.replace(plan.launch.config, on=Where.local))
-    return Work(pickle.dumps(pickle_plan(dataclasses.replace(plan, launch=here))), str(Path.cwd()))
+    local_launch = dataclasses.replace(plan.launch, config=dataclasses.replace(plan.launch.config, on=Where.local))
+    return Work(pickle.dumps(pickle_plan(dataclasses.replace(plan, launch=local_launch))), str(Path.cwd()))
 
 
 @contextmanager
@@ -63,12 +63,12 @@ def started(work: Work, *words: str) -> Iterator[subprocess.Popen[bytes]]:
         yield process
 
 
-def on_node(plan: Plan, packed: PickledPlan, place: str, *words: str) -> None:
+def on_node(plan: Plan, packed: PickledPlan, rendezvous: str, *words: str) -> None:
     """Start the processes of one of several nodes, which meet at a place, with more words for each of them."""
     with tempfile.TemporaryDirectory() as folder:  # which nobody else may read: the plan may hold secrets
         file = Path(folder, "plan")
         file.write_bytes(pickle.dumps(packed))
-        config = dataclasses.replace(plan.launch.config, rendezvous=place)
+        config = dataclasses.replace(plan.launch.config, rendezvous=rendezvous)
         start_node(plan, config, "framework_plugins.launch.job", ["--plan", str(file), *words])
 
 
@@ -79,27 +79,30 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--held", action="store_true")
     parser.add_argument("--errors", type=Path)
     parser.add_argument("--plan", type=Path)
-    given = parser.parse_args(words)
+    arguments = parser.parse_args(words)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # Slurm's warning, which submitit passes on as SIGINT
     try:
-        with given.plan.open("rb") if given.plan else nullcontext(sys.stdin.buffer) as file:
+        with arguments.plan.open("rb") if arguments.plan else nullcontext(sys.stdin.buffer) as file:
             packed: PickledPlan = pickle.load(file)  # noqa: S301 - our own submission wrote it
-        if not given.plan:  # or torchrun's agent ends it
+        if not arguments.plan:  # or torchrun's agent ends it
             threading.Thread(target=end_with, args=(sys.stdin.fileno(),), daemon=True).start()
         plan = packed.load()
-        if given.rendezvous:
-            held, errors = ["--held"] if given.held else [], ["--errors", str(given.errors)] if given.errors else []
-            on_node(plan, packed, given.rendezvous, *held, *errors)
+        if arguments.rendezvous:
+            held_words, error_words = (
+                ["--held"] if arguments.held else [],
+                ["--errors", str(arguments.errors)] if arguments.errors else [],
+            )
+            on_node(plan, packed, arguments.rendezvous, *held_words, *error_words)
             return 0
         launcher: Launcher = plan.launch.create()
-        with nullcontext() if given.held or not plan.launch.config.writes() else locked(plan.run_dir):
+        with nullcontext() if arguments.held or not plan.launch.config.writes() else locked(plan.run_dir):
             launcher.launch(plan)
     except FrameworkError as error:
         print(error, file=sys.stderr)  # noqa: T201 - as the program does
         is_lost = isinstance(error, LostError)
-        if given.errors and not (is_lost and given.errors.exists()):  # another process of the node has said why
-            given.errors.write_text(str(error), encoding="utf-8")
+        if arguments.errors and not (is_lost and arguments.errors.exists()):  # another process of the node has said why
+            arguments.errors.write_text(str(error), encoding="utf-8")
         return LOST if is_lost else USER_MISTAKE
     except KeyboardInterrupt as error:
         return error.code if isinstance(error, Interrupted) else INTERRUPTED

@@ -78,19 +78,19 @@ class LaunchFileCommand:
         parser.add_argument(
             "--secret", action="append", default=[], metavar="NAME", help="a variable that the run reads, HF_TOKEN"
         )
-        given = parser.read(arguments)
-        _check_names(given.image, given.secret)
-        run_dir = [word for word in given.overrides if override_key(word) == "run_dir"]
+        options = parser.read(arguments)
+        _check_names(options.image, options.secret)
+        run_dir = [word for word in options.overrides if override_key(word) == "run_dir"]
         # Without it: what may be in the folder, perhaps on a store, is for the job to read.
-        words = [*complete_overrides([word for word in given.overrides if word not in run_dir]), *run_dir]
-        config, met = load_config(words), words
+        words = [*complete_overrides([word for word in options.overrides if word not in run_dir]), *run_dir]
+        config, checked_words = load_config(words), words
         if (config.launch.get("nodes") or 1) > 1 and not config.launch.rendezvous:
             # Where machines meet is known when they run; the file says it.
-            met = [*words, f"launch.rendezvous=HOST:{PORT}"]
-            config = load_config(met)
-        plan = dataclasses.replace(make_plan(config, overrides=tuple(met)), overrides=tuple(words))
-        asked = read_plan(plan, given.image, given.secret)
-        print(yaml.safe_dump(KINDS[given.kind](asked), sort_keys=False, width=1000), end="")  # noqa: T201
+            checked_words = [*words, f"launch.rendezvous=HOST:{PORT}"]
+            config = load_config(checked_words)
+        plan = dataclasses.replace(make_plan(config, overrides=tuple(checked_words)), overrides=tuple(words))
+        request = read_plan(plan, options.image, options.secret)
+        print(yaml.safe_dump(KINDS[options.kind](request), sort_keys=False, width=1000), end="")  # noqa: T201
         for notice in notices(plan):
             print(notice, file=sys.stderr)  # noqa: T201 - not a part of the file
         return 0
@@ -140,83 +140,83 @@ def notices(plan: Plan) -> Sequence[str]:
     """Say which files of this machine the run would miss there, and which size of a GPU the file asks for."""
     path = plan.data.config.source()
     typed, gpu = plan.config["plan"]["gpu"] or "", plan.planning.gpu or ""
-    found = [f"plan.gpu={typed}: the file asks for {gpu}"] if gpu.startswith(f"{typed}_") else []
+    lines = [f"plan.gpu={typed}: the file asks for {gpu}"] if gpu.startswith(f"{typed}_") else []
     if path and Path(path).exists():
-        found.append(f"data.path={path} is a file of this machine: put it into the image or on a disk of the job")
+        lines.append(f"data.path={path} is a file of this machine: put it into the image or on a disk of the job")
     if not plan.store and nodes(plan.launch.config) == 1:
-        found.append("run_dir is a folder of the job's machine: set run_dir=s3://BUCKET/FOLDER to keep the run")
-    return found
+        lines.append("run_dir is a folder of the job's machine: set run_dir=s3://BUCKET/FOLDER to keep the run")
+    return lines
 
 
-def kubeflow(asked: Asked) -> Mapping[str, Any]:
+def kubeflow(request: Asked) -> Mapping[str, Any]:
     """Return a TrainJob of Kubeflow Trainer 2, for its runtime `torch-distributed`, which sets torchrun's variables."""
-    shell = shlex.join(["python", "-m", "framework", *asked.words])
-    if asked.nodes > 1:
-        shell = shlex.join(["torchrun", "-m", "framework", *asked.words])
+    shell = shlex.join(["python", "-m", "framework", *request.words])
+    if request.nodes > 1:
+        shell = shlex.join(["torchrun", "-m", "framework", *request.words])
     trainer: dict[str, Any] = {
-        "image": asked.image,
+        "image": request.image,
         "command": ["bash", "-c"],
         "args": [shell],
-        "numNodes": asked.nodes,
+        "numNodes": request.nodes,
     }
-    trainer["numProcPerNode"] = max(1, asked.gpus)
-    if asked.gpus:
-        trainer["resourcesPerNode"] = {"limits": {"nvidia.com/gpu": asked.gpus}}
-    if asked.secrets:
+    trainer["numProcPerNode"] = max(1, request.gpus)
+    if request.gpus:
+        trainer["resourcesPerNode"] = {"limits": {"nvidia.com/gpu": request.gpus}}
+    if request.secrets:
         trainer["env"] = [
-            {"name": name, "valueFrom": {"secretKeyRef": {"name": _dns(asked.name), "key": name}}}
-            for name in asked.secrets
+            {"name": name, "valueFrom": {"secretKeyRef": {"name": _dns(request.name), "key": name}}}
+            for name in request.secrets
         ]
     return {
         "apiVersion": "trainer.kubeflow.org/v1alpha1",
         "kind": "TrainJob",
-        "metadata": {"name": _dns(asked.name)},
+        "metadata": {"name": _dns(request.name)},
         "spec": {"runtimeRef": {"name": "torch-distributed"}, "trainer": trainer},
     }
 
 
-def skypilot(asked: Asked) -> Mapping[str, Any]:
+def skypilot(request: Asked) -> Mapping[str, Any]:
     """Return a task of SkyPilot; the files of the folder in which it is launched go along."""
-    resources: dict[str, Any] = {"image_id": f"docker:{asked.image}"}
-    if asked.gpus:
-        if _size(asked.gpu):
-            raise FrameworkError(f"plan.gpu={asked.gpu}: SkyPilot asks for a GPU by its name: set plan.gpu=h100")
-        name = SKYPILOT_NAMES.get(asked.gpu, asked.gpu.partition("_")[0].upper())
-        resources["accelerators"] = f"{name}:{asked.gpus}"
-    task = {"name": _dns(asked.name), "num_nodes": asked.nodes, "workdir": ".", "resources": resources}
-    if asked.secrets:
-        task["secrets"] = dict.fromkeys(asked.secrets)
-    return {**task, "run": asked.command('$(echo "$SKYPILOT_NODE_IPS" | head -n 1)')}
+    resources: dict[str, Any] = {"image_id": f"docker:{request.image}"}
+    if request.gpus:
+        if _size(request.gpu):
+            raise FrameworkError(f"plan.gpu={request.gpu}: SkyPilot asks for a GPU by its name: set plan.gpu=h100")
+        name = SKYPILOT_NAMES.get(request.gpu, request.gpu.partition("_")[0].upper())
+        resources["accelerators"] = f"{name}:{request.gpus}"
+    task = {"name": _dns(request.name), "num_nodes": request.nodes, "workdir": ".", "resources": resources}
+    if request.secrets:
+        task["secrets"] = dict.fromkeys(request.secrets)
+    return {**task, "run": request.command('$(echo "$SKYPILOT_NODE_IPS" | head -n 1)')}
 
 
-def dstack(asked: Asked) -> Mapping[str, Any]:
+def dstack(request: Asked) -> Mapping[str, Any]:
     """Return a task of dstack."""
-    task: dict[str, Any] = {"type": "task", "name": _dns(asked.name), "image": asked.image}
-    if asked.nodes > 1:
-        task["nodes"] = asked.nodes
-    if asked.secrets:
-        task["env"] = [*asked.secrets]
-    task["commands"] = [asked.command("$DSTACK_MASTER_NODE_IP")]
-    if asked.gpus and (size := _size(asked.gpu)):
-        task["resources"] = {"gpu": f"{size}GB..:{asked.gpus}"}
-    elif asked.gpus:
-        name, _, memory = asked.gpu.partition("_")
+    task: dict[str, Any] = {"type": "task", "name": _dns(request.name), "image": request.image}
+    if request.nodes > 1:
+        task["nodes"] = request.nodes
+    if request.secrets:
+        task["env"] = [*request.secrets]
+    task["commands"] = [request.command("$DSTACK_MASTER_NODE_IP")]
+    if request.gpus and (size := _size(request.gpu)):
+        task["resources"] = {"gpu": f"{size}GB..:{request.gpus}"}
+    elif request.gpus:
+        name, _, memory = request.gpu.partition("_")
         memory = f":{memory}GB" if memory else ""
-        task["resources"] = {"gpu": f"{DSTACK_NAMES.get(name, name.upper())}{memory}:{asked.gpus}"}
+        task["resources"] = {"gpu": f"{DSTACK_NAMES.get(name, name.upper())}{memory}:{request.gpus}"}
     return task
 
 
 def _size(gpu: str) -> str:
     """Return the GB of a GPU that is given by its size; empty if it has a name."""
-    found = re.fullmatch(r"(\d+)(?:\.\d+)?(gib|gb|g)", gpu)
-    return found[1] if found else ""
+    match = re.fullmatch(r"(\d+)(?:\.\d+)?(gib|gb|g)", gpu)
+    return match[1] if match else ""
 
 
 def _dns(name: str) -> str:
     """Return a name that all of them take: 2 to 40 small letters, digits and hyphens, a letter first."""
     letters = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    whole = letters if re.match(r"[a-z].", letters) else f"run-{letters}"
-    return whole[:40].rstrip("-")
+    label = letters if re.match(r"[a-z].", letters) else f"run-{letters}"
+    return label[:40].rstrip("-")
 
 
 KINDS: Mapping[str, Callable[[Asked], Mapping[str, Any]]] = {

@@ -86,7 +86,7 @@ class GroupLauncher:
     def _share_answers(self, plan: Plan, model: Model) -> None:
         """Let the other GPUs answer a part of the prompts, outside the training."""
         if isinstance(model, SharesAnswers):
-            self.helpers = [Helper(plan, number, self.processes) for number in range(1, self.processes)]
+            self.helpers = [Helper(plan, gpu_index, self.processes) for gpu_index in range(1, self.processes)]
             model.helpers = self.helpers
 
     def _in_outer_group(self, plan: Plan, me: Member) -> Report | None:
@@ -94,10 +94,10 @@ class GroupLauncher:
         self.variables, launch = take_variables(), f"launch={plan.launch.component.name}"
         plan = in_group(plan, me)
         if me.rank == 0:
-            here = self.variables.get("LOCAL_WORLD_SIZE") == str(me.world)
+            one_machine = self.variables.get("LOCAL_WORLD_SIZE") == str(me.world)
             log.warning(
                 "%s: the ports by which these processes meet have no password, and whoever reaches them can run code: "
-                "use a trusted network only%s", launch, f", or start {launch} without torchrun" if here else "",
+                "use a trusted network only%s", launch, f", or start {launch} without torchrun" if one_machine else "",
             )  # fmt: skip
         with meeting(me, self.variables, self.config.wait_seconds, launch) as self.meeting:
             self.meeting.compare("its versions", versions(), "install the same versions on all machines")
@@ -124,9 +124,9 @@ class GroupLauncher:
         rows = _job_rows(data.train_groups), _job_rows(data.validation_groups)
         job = Job(pickle_plan(plan), data.store, *rows, run.checkpoint, run.scratch)
         # The one folder is where the run is, the other on a disk of this machine, which can lock files.
-        with _job_folder(plan) as folder, tempfile.TemporaryDirectory(prefix="framework-group-") as place:
+        with _job_folder(plan) as folder, tempfile.TemporaryDirectory(prefix="framework-group-") as local_folder:
             (folder / JOB).write_bytes(pickle.dumps(job))
-            store = Path(place, "workers")
+            store = Path(local_folder, "workers")
             if self.meeting:
                 task = {"checkpoint": str(run.checkpoint), "scratch": str(run.scratch)}
                 self.variables |= self.meeting.start(task, store)

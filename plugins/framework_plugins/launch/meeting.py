@@ -58,54 +58,54 @@ class Meeting:
         self._launch = launch
         self._workers: Any = None
 
-    def tell(self, what: str, value: Any) -> None:
+    def tell(self, topic: str, value: Any) -> None:
         """Tell the others something, by a name."""
-        self._store.set(f"{what}/{self.me.rank}", json.dumps(value))
+        self._store.set(f"{topic}/{self.me.rank}", json.dumps(value))
 
-    def told(self, what: str, rank: int) -> Any:
+    def told(self, topic: str, rank: int) -> Any:
         """Return what a process has told; None if it has not yet."""
-        key = f"{what}/{rank}"
+        key = f"{topic}/{rank}"
         return json.loads(self._store.get(key)) if self._store.check([key]) else None
 
-    def gather(self, what: str, *ranks: int) -> list[Any]:
+    def gather(self, topic: str, *ranks: int) -> list[Any]:
         """Wait until all have told something, or those with some ranks, and return it by their ranks.
 
         Raises:
             FrameworkError: one has failed, or did not tell it in time.
         """
         end = time.monotonic() + self._seconds
-        asked = ranks or range(self.me.world)
-        while missing := [rank for rank in asked if self.told(what, rank) is None]:
+        senders = ranks or range(self.me.world)
+        while absent_ranks := [rank for rank in senders if self.told(topic, rank) is None]:
             if failure := self.failure():
                 raise FrameworkError(failure)
             if time.monotonic() > end:
                 raise FrameworkError(
-                    f"{self._launch}: {_processes(missing)} of {self.me.world} did not tell {what} within "
+                    f"{self._launch}: {_processes(absent_ranks)} of {self.me.world} did not tell {topic} within "
                     f"launch.wait_seconds={self._seconds:g}: look at what the machines print, or raise it"
                 )
             time.sleep(POLL_SECONDS)
-        return [self.told(what, rank) for rank in asked]
+        return [self.told(topic, rank) for rank in senders]
 
     def failure(self) -> str:
         """Return the mistake that ended a process; empty if there is none."""
         failed = ((rank, self.told("failure", rank)) for rank in range(self.me.world))
         return next((f"process {rank}: {text}" for rank, text in failed if text), "")
 
-    def compare(self, what: str, own: Mapping[str, Any], remedy: str) -> None:
+    def compare(self, topic: str, values: Mapping[str, Any], remedy: str) -> None:
         """Tell what this process has; the first looks whether all have the same.
 
         Raises:
             FrameworkError: another has something else; the message names it.
         """
-        self.tell(what, {"host": socket.gethostname(), "values": own})
+        self.tell(topic, {"host": socket.gethostname(), "values": values})
         if self.me.rank:
             return
-        first, *others = self.gather(what)
-        for rank, other in enumerate(others, start=1):
-            if differing := _differing(first["values"], other["values"]):
+        reference, *replies = self.gather(topic)
+        for rank, reply in enumerate(replies, start=1):
+            if differing := _differing(reference["values"], reply["values"]):
                 raise FrameworkError(
-                    f"{self._launch}: process {rank} on {other['host']} has {_shown(other['values'], differing)}, and "
-                    f"process 0 on {first['host']} has {_shown(first['values'], differing)}: {remedy}"
+                    f"{self._launch}: process {rank} on {reply['host']} has {_shown(reply['values'], differing)}, and "
+                    f"process 0 on {reference['host']} has {_shown(reference['values'], differing)}: {remedy}"
                 )
 
     def start(self, task: Mapping[str, Any], store: Path) -> Mapping[str, str]:
@@ -115,15 +115,15 @@ class Meeting:
         earlier start have left. On one machine it is a file.
         """
         if self.one_machine:
-            found = on_one_machine(store)
+            variables = on_one_machine(store)
         else:
             # The plan does without torch, which documents the name and does not export it.
             from torch.distributed import TCPStore  # type: ignore[attr-defined] # noqa: PLC0415
 
             self._workers = TCPStore(self.address, 0, is_master=True, wait_for_workers=False)
-            found = {"MASTER_PORT": str(self._workers.port), "TORCHELASTIC_USE_AGENT_STORE": str(True)}
-        self.tell("task", {**task, "variables": found})
-        return found
+            variables = {"MASTER_PORT": str(self._workers.port), "TORCHELASTIC_USE_AGENT_STORE": str(True)}
+        self.tell("task", {**task, "variables": variables})
+        return variables
 
     def task(self) -> Mapping[str, Any] | None:
         """Wait for what the first process asks for; None if that is nothing.
@@ -156,23 +156,23 @@ def _processes(ranks: Sequence[int]) -> str:
     return f"process{'es' * (len(ranks) > 1)} {', '.join(map(str, ranks))}"
 
 
-def _differing(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    keys = dict.fromkeys([*first, *other])
-    return [key for key in keys if first.get(key) != other.get(key)]
+def _differing(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[str]:
+    keys = dict.fromkeys([*left, *right])
+    return [key for key in keys if left.get(key) != right.get(key)]
 
 
 def _shown(values: Mapping[str, Any], keys: Sequence[str]) -> str:
-    more = " …" if len(keys) > SHOWN_DIFFERENCES else ""
-    return " ".join(f"{key}={values.get(key)}" for key in keys[:SHOWN_DIFFERENCES]) + more
+    ellipsis = " …" if len(keys) > SHOWN_DIFFERENCES else ""
+    return " ".join(f"{key}={values.get(key)}" for key in keys[:SHOWN_DIFFERENCES]) + ellipsis
 
 
 def versions() -> dict[str, str]:
     """Return the versions of what computes."""
-    found = {"Python": platform.python_version()}
+    result = {"Python": platform.python_version()}
     for name in COMPUTING:
         with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            result[name] = metadata.version(name)
+    return result
 
 
 def settings(plan: Plan) -> dict[str, Any]:
@@ -180,12 +180,12 @@ def settings(plan: Plan) -> dict[str, Any]:
     return dict(_flat({name: value for name, value in plan.config.items() if name not in NOT_COMPARED}))
 
 
-def _flat(values: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
         if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{place}{name}.")
+            yield from _flat(value, f"{prefix}{name}.")
         else:
-            yield f"{place}{name}", value
+            yield f"{prefix}{name}", value
 
 
 def _try_port(address: str, port: int, seconds: float, *, opens: bool) -> None:

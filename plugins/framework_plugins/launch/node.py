@@ -50,15 +50,15 @@ def start_node(plan: Plan, config: GroupConfig, module: str, words: Sequence[str
     assert config.rendezvous is not None  # noqa: S101 - the plan has looked
     assert config.nodes is not None  # noqa: S101 - as above
     host, _, port = config.rendezvous.rpartition(":")
-    seconds, place = math.ceil(config.wait_seconds), f"launch.rendezvous={config.rendezvous}"
+    seconds, setting = math.ceil(config.wait_seconds), f"launch.rendezvous={config.rendezvous}"
     # torch takes the machine whose name is that of HOST for the one that opens the port, and the address of its name
     # for its own: both are wrong if /etc/hosts maps the name to 127.0.1.1.
-    opens, own = is_here(host, place), address_towards(host, int(port))
-    if (interface := interface_of(own)) and own != host:
+    opens, address = is_here(host, setting), address_towards(host, int(port))
+    if (interface := interface_of(address)) and address != host:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     settings = LaunchConfig(
         min_nodes=config.nodes, max_nodes=config.nodes, nproc_per_node=config.on_each_node, run_id=plan.run_dir.name,
-        rdzv_backend="c10d", rdzv_endpoint=config.rendezvous, local_addr=own, max_restarts=config.restarts,
+        rdzv_backend="c10d", rdzv_endpoint=config.rendezvous, local_addr=address, max_restarts=config.restarts,
         rdzv_configs={"is_host": opens, "join_timeout": seconds, "read_timeout": seconds},
         shutdown_timeout=math.ceil(plan.grace_seconds) + 5, logs_specs=DefaultLogsSpecs(os.devnull),
     )  # fmt: skip
@@ -71,13 +71,13 @@ def start_node(plan: Plan, config: GroupConfig, module: str, words: Sequence[str
         raise Interrupted(error.sigval) from None
     except RendezvousError as error:
         limit = f"within launch.wait_seconds={config.wait_seconds:g}"
-        what = (
+        reason = (
             f"fewer than {config.nodes} machines came {limit}, or the port is in use on this one"
             if opens
             else f"nobody answers there: that machine has ended the run, or did not start {limit}"
         )
         raise FrameworkError(
-            f"{place}: {what}. Start the same command on {config.nodes} machines, and let them reach each other"
+            f"{setting}: {reason}. Start the same command on {config.nodes} machines, and let them reach each other"
         ) from error
 
 
@@ -97,16 +97,16 @@ def on_one_machine(store: Path) -> dict[str, str]:
     return {GROUP_STORE: str(store), "GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback}
 
 
-def is_here(host: str, place: str) -> bool:
+def is_here(host: str, setting: str) -> bool:
     """Whether a name or an address is that of this machine.
 
     Raises:
         FrameworkError: no machine has that name.
     """
     try:
-        addresses = {found[4][0] for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+        addresses = {info[4][0] for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     except OSError as error:
-        raise FrameworkError(f"{place}: no machine of this name is known here: give an address") from error
+        raise FrameworkError(f"{setting}: no machine of this name is known here: give an address") from error
     for address in addresses:
         family = socket.AF_INET6 if ":" in str(address) else socket.AF_INET
         with closing(socket.socket(family, socket.SOCK_STREAM)) as tried, suppress(OSError):
@@ -127,5 +127,9 @@ def interface_of(address: str) -> str:
     """Return the name of the network device that has an address; empty if that is not known."""
     import psutil  # noqa: PLC0415 - only here
 
-    found = (name for name, own in psutil.net_if_addrs().items() if any(each.address == address for each in own))
-    return next(found, "")
+    names = (
+        name
+        for name, addresses in psutil.net_if_addrs().items()
+        if any(candidate.address == address for candidate in addresses)
+    )
+    return next(names, "")

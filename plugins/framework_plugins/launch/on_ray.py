@@ -48,13 +48,19 @@ class OnRay:
             from ray.train.torch import TorchConfig, TorchTrainer  # noqa: PLC0415 - as above
         except ImportError as error:
             raise FrameworkError(f"launch.on=ray needs Ray Train\nInstall it: {pip_command([EXTRA])}") from error
-        asked, number, devices = self.config.ray, nodes(self.config), gpus(plan, self.config, self.config.ray.gpus)
-        needed = {"CPU": float(asked.cpus), **({"GPU": float(devices)} if devices else {})}
+        ray_setup, node_count, devices = (
+            self.config.ray,
+            nodes(self.config),
+            gpus(plan, self.config, self.config.ray.gpus),
+        )
+        needed = {"CPU": float(ray_setup.cpus), **({"GPU": float(devices)} if devices else {})}
         try:
-            ray.init(address=asked.address, include_dashboard=None if asked.address else False, log_to_driver=True)
+            ray.init(
+                address=ray_setup.address, include_dashboard=None if ray_setup.address else False, log_to_driver=True
+            )
         except (ConnectionError, ValueError) as error:
             raise FrameworkError(
-                f"launch.ray.address={asked.address}: no Ray cluster answers there ({error})\n"
+                f"launch.ray.address={ray_setup.address}: no Ray cluster answers there ({error})\n"
                 "Start one with `ray start --head`, or leave the address out for one on this machine"
             ) from error
         except Exception as error:
@@ -62,47 +68,47 @@ class OnRay:
                 raise
             raise FrameworkError(f"launch.on=ray: Ray does not start on this machine: {error}") from error
         try:
-            _check_nodes(ray.nodes(), needed, number)
+            _check_nodes(ray.nodes(), needed, node_count)
             trainer = TorchTrainer(
                 work,
-                train_loop_config={"work": work_of(plan), "nodes": number, "run_dir": str(plan.run_dir.absolute())},
+                train_loop_config={"work": work_of(plan), "nodes": node_count, "run_dir": str(plan.run_dir.absolute())},
                 # The processes of the run have a group of their own; nccl would take memory of a GPU for this one.
                 torch_config=TorchConfig(backend="gloo"),
                 scaling_config=ScalingConfig(
-                    num_workers=number, use_gpu=bool(devices), resources_per_worker=needed,
+                    num_workers=node_count, use_gpu=bool(devices), resources_per_worker=needed,
                     placement_strategy="STRICT_SPREAD",
                 ),
                 run_config=RunConfig(
                     name=plan.run_dir.name,
                     storage_path=str(FOLDER.absolute()),
-                    failure_config=FailureConfig(max_failures=asked.failures),
+                    failure_config=FailureConfig(max_failures=ray_setup.failures),
                 ),
             )  # fmt: skip
-            told = trainer.fit().return_value or {}
+            outcome = trainer.fit().return_value or {}
         except TrainingFailedError as error:
             raise FrameworkError(
-                f"launch.on=ray: the run was lost {count(asked.failures + 1, 'time')}: {summarize_error(error)}\n"
+                f"launch.on=ray: the run was lost {count(ray_setup.failures + 1, 'time')}: {summarize_error(error)}\n"
                 f"Continue with: {this_program()} resume {display_run(plan.run_dir)}"
             ) from error
         finally:
             ray.shutdown()
-        _raise(told)
+        _raise(outcome)
         file = plan.run_dir / "report.json"
         return load_record(Report, file) if Stage.report in plan.stages and file.exists() else None
 
 
-def _check_nodes(alive: list[dict[str, Any]], needed: Mapping[str, float], number: int) -> None:
+def _check_nodes(alive: list[dict[str, Any]], needed: Mapping[str, float], node_count: int) -> None:
     """Refuse what the nodes do not have: Ray would wait for it."""
-    held = [node["Resources"] for node in alive if node["Alive"]]
-    enough = [each for each in held if all(each.get(name, 0) >= amount for name, amount in needed.items())]
-    if len(enough) >= number:
+    resources = [node["Resources"] for node in alive if node["Alive"]]
+    enough = [node for node in resources if all(node.get(name, 0) >= amount for name, amount in needed.items())]
+    if len(enough) >= node_count:
         return
-    shown = "; ".join(", ".join(f"{each.get(name, 0):g} {name}" for name in needed) for each in held)
-    wanted = ", ".join(f"{amount:g} {name}" for name, amount in needed.items())
-    more = f"{number} nodes with {wanted} each" if number > 1 else f"a node with {wanted}"
+    shown = "; ".join(", ".join(f"{node.get(name, 0):g} {name}" for name in needed) for node in resources)
+    demand = ", ".join(f"{amount:g} {name}" for name, amount in needed.items())
+    request = f"{node_count} nodes with {demand} each" if node_count > 1 else f"a node with {demand}"
     raise FrameworkError(
-        f"launch.on=ray: the run needs {more}, and the nodes have {shown or 'nothing'}\n"
-        f"Set launch.ray.cpus, launch.ray.gpus{', launch.nodes' if number > 1 else ''} or launch.processes"
+        f"launch.on=ray: the run needs {request}, and the nodes have {shown or 'nothing'}\n"
+        f"Set launch.ray.cpus, launch.ray.gpus{', launch.nodes' if node_count > 1 else ''} or launch.processes"
     )
 
 
@@ -115,11 +121,11 @@ def work(config: Mapping[str, Any]) -> Mapping[str, Any]:
     Raises:
         RuntimeError: a process was lost.
     """
-    given: Work = config["work"]
+    task: Work = config["work"]
     with tempfile.TemporaryDirectory() as folder:
         errors = Path(folder, "error.txt")
         # The process that waits for Ray holds the run folder.
-        with started(given, "--held", "--errors", str(errors), *_meeting(config["nodes"])) as process:
+        with started(task, "--held", "--errors", str(errors), *_meeting(config["nodes"])) as process:
             code = process.wait()
         text = errors.read_text(encoding="utf-8") if errors.exists() else ""
     _raise_if_lost(code, text)
@@ -127,20 +133,20 @@ def work(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"code": code, "error": text}
 
 
-def _meeting(number: int) -> list[str]:
+def _meeting(node_count: int) -> list[str]:
     """Return where the nodes meet: at a free port of the first."""
-    if number == 1:
+    if node_count == 1:
         return []
     from ray.train import get_context  # noqa: PLC0415 - an extra
     from ray.train.collective import broadcast_from_rank_zero  # noqa: PLC0415 - as above
     from ray.util import get_node_ip_address  # noqa: PLC0415 - as above
 
-    place = ""
+    address = ""
     if get_context().get_world_rank() == 0:
         with socket.socket() as free:
             free.bind(("", 0))
-            place = f"{get_node_ip_address()}:{free.getsockname()[1]}"
-    return ["--rendezvous", broadcast_from_rank_zero(place)]
+            address = f"{get_node_ip_address()}:{free.getsockname()[1]}"
+    return ["--rendezvous", broadcast_from_rank_zero(address)]
 
 
 def _raise_if_lost(code: int, text: str) -> None:
@@ -154,12 +160,12 @@ def _raise_if_lost(code: int, text: str) -> None:
     from ray.train import get_context  # noqa: PLC0415 - an extra
 
     # Of a process that is killed, Python says the negative signal, and a shell adds 128.
-    number = -code if code < 0 else code - 128
-    place = f"the run on {socket.gethostname()}"
-    if number > 0 and (code < 0 or number not in SIGNALS):
-        raise RuntimeError(f"{place} was killed by signal {number}")
+    signum = -code if code < 0 else code - 128
+    subject = f"the run on {socket.gethostname()}"
+    if signum > 0 and (code < 0 or signum not in SIGNALS):
+        raise RuntimeError(f"{subject} was killed by signal {signum}")
     if code == LOST and get_context().get_world_rank() == 0:
-        raise RuntimeError(f"{place} has lost a process: {text}")
+        raise RuntimeError(f"{subject} has lost a process: {text}")
 
 
 def _report(run_dir: Path, *, finished: bool) -> None:
@@ -177,8 +183,8 @@ def _report(run_dir: Path, *, finished: bool) -> None:
         train.report(metrics, train.Checkpoint.from_directory(folder))
 
 
-def _raise(told: Mapping[str, Any]) -> None:
-    code, text = int(told.get("code", 0)), str(told.get("error", ""))
+def _raise(outcome: Mapping[str, Any]) -> None:
+    code, text = int(outcome.get("code", 0)), str(outcome.get("error", ""))
     if code == USER_MISTAKE:
         raise FrameworkError(text)
     if code - 128 in SIGNALS:

@@ -49,18 +49,18 @@ def in_group(plan: Plan, me: Member) -> Plan:
     if not is_continued(plan):
         return plan
     before = read_run(plan.run_dir).config
-    earlier, own = before["launch"].get("processes") or me.world, plan.training.per_device_train_batch_size
+    earlier, batch_size = before["launch"].get("processes") or me.world, plan.training.per_device_train_batch_size
     rows = earlier * math.prod(before["trainer"][name] for name in ROWS_OF_A_PROCESS)
     if rows == plan.batch:
         return plan
     name = plan.launch.component.name
-    if rows % (own * me.world):
+    if rows % (batch_size * me.world):
         raise FrameworkError(
             f"launch={name}: {me.world} processes cannot continue what {earlier} began, with {rows} rows a step: "
-            f"{me.world} x trainer.per_device_train_batch_size={own} does not divide them. Start "
-            f"{_divisors(rows // own)} processes, or begin again with another run_dir"
+            f"{me.world} x trainer.per_device_train_batch_size={batch_size} does not divide them. Start "
+            f"{_divisors(rows // batch_size)} processes, or begin again with another run_dir"
         )
-    passes = rows // (own * me.world)
+    passes = rows // (batch_size * me.world)
     if me.rank == 0:
         log.warning(
             "launch=%s: %s processes continue what %s began: trainer.gradient_accumulation_steps=%s keeps the %s rows "
@@ -76,9 +76,9 @@ def _with(plan: Plan, section: str, **values: Any) -> Plan:
     return replace(plan, config=config, **changed)
 
 
-def _divisors(number: int) -> str:
-    *most, last = [str(each) for each in range(1, number + 1) if number % each == 0]
-    return f"{', '.join(most)} or {last}" if most else last
+def _divisors(total: int) -> str:
+    *smaller, largest = [str(divisor) for divisor in range(1, total + 1) if total % divisor == 0]
+    return f"{', '.join(smaller)} or {largest}" if smaller else largest
 
 
 def rows_of(model: Model, data: Data) -> dict[str, Any]:
@@ -106,18 +106,18 @@ def follow(plan: Plan, joined: Meeting, variables: Mapping[str, str]) -> None:
 
     os.environ |= {**variables, WORKER: "1"}
     backend: Backend = plan.trainer.create()
-    asked = _Signals()  # a training ends after its step, together with the others
-    with handle_signals(asked.handle), backend.open(plan) as model:
+    signals = _Signals()  # a training ends after its step, together with the others
+    with handle_signals(signals.handle), backend.open(plan) as model:
         data = load_data(replace(plan, audit={}), model)  # the first process looks for faults of the rows
         joined.compare("its rows", rows_of(model, data), SAME_ROWS)
-        asked.waiting = True
+        signals.waiting = True
         task = joined.task()
-        asked.waiting = False
+        signals.waiting = False
         if task is None:
             return
         os.environ |= task["variables"]
         run = TrainRun(
-            Path(task["checkpoint"]), Path(task["scratch"]), nobody, interruption=asked.error, state=nobody,
+            Path(task["checkpoint"]), Path(task["scratch"]), nobody, interruption=signals.error, state=nobody,
             restore=nobody,
         )  # fmt: skip
         with noticing_loss():
@@ -130,10 +130,10 @@ class _Signals:
     waiting = True
     number = 0
 
-    def handle(self, number: int, _: FrameType | None) -> None:
-        self.number = self.number or number
+    def handle(self, signum: int, _: FrameType | None) -> None:
+        self.number = self.number or signum
         if self.waiting:
-            raise Interrupted(number)
+            raise Interrupted(signum)
 
     def error(self) -> Interrupted | None:
         return Interrupted(self.number) if self.number else None

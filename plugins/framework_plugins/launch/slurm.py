@@ -59,23 +59,23 @@ def submit(plan: Plan, config: PlacedConfig) -> Iterator[str]:
         raise FrameworkError(
             "launch.on=slurm submits one run\nFor the trials of a sweep as jobs, set hydra/launcher=submitit_slurm"
         )
-    asked, folder = config.slurm, FOLDER.absolute()
+    slurm, folder = config.slurm, FOLDER.absolute()
     warned = round(plan.grace_seconds) + MARGIN_SECONDS
-    _check_minutes(asked, warned)
+    _check_minutes(slurm, warned)
     settings: dict[str, Any] = {
-        "job_name": plan.name, "partition": asked.partition, "account": asked.account, "qos": asked.qos,
-        "time": asked.minutes, "nodes": nodes(config), "ntasks_per_node": 1,
-        "gpus_per_node": gpus(plan, config, asked.gpus) or None, "cpus_per_task": asked.cpus,
-        "mem": f"{asked.memory_gb}GB" if asked.memory_gb else None,
+        "job_name": plan.name, "partition": slurm.partition, "account": slurm.account, "qos": slurm.qos,
+        "time": slurm.minutes, "nodes": nodes(config), "ntasks_per_node": 1,
+        "gpus_per_node": gpus(plan, config, slurm.gpus) or None, "cpus_per_task": slurm.cpus,
+        "mem": f"{slurm.memory_gb}GB" if slurm.memory_gb else None,
         "signal_delay_s": warned,
         # Clusters may have JobRequeue=0, with which a job that is warned or loses a node would just end.
-        "additional_parameters": {"requeue": True, **dict(map(_option, asked.more))},
+        "additional_parameters": {"requeue": True, **dict(map(_option, slurm.more))},
     }  # fmt: skip
     try:
-        executor = submitit.SlurmExecutor(folder, max_num_timeout=asked.requeues)
+        executor = submitit.SlurmExecutor(folder, max_num_timeout=slurm.requeues)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         executor.update_parameters(**{name: value for name, value in settings.items() if value is not None})
-        job = _submitted(executor, Job(work_of(plan), str(plan.run_dir), nodes(config)))
+        job = _submit(executor, Job(work_of(plan), str(plan.run_dir), nodes(config)))
     except submitit.core.utils.FailedJobError as error:
         raise FrameworkError(_refusal(str(error))) from error
     except RuntimeError as error:  # it finds no srun
@@ -84,29 +84,29 @@ def submit(plan: Plan, config: PlacedConfig) -> Iterator[str]:
             "Submit on a login node of the cluster, or leave launch.on out"
         ) from error
     output = display_path(folder / f"{job.job_id}_0_log.out")
-    others = f"of the other nodes {job.job_id}_1_log.out …, " if nodes(config) > 1 else ""
+    node_outputs = f"of the other nodes {job.job_id}_1_log.out …, " if nodes(config) > 1 else ""
     yield f"Slurm job {job.job_id}: {state(job.job_id)}"
     yield f"  folder   {display_run(plan.run_dir)}"
-    yield f"  output   {output}, {others}and errors beside it"
+    yield f"  output   {output}, {node_outputs}and errors beside it"
     yield f"  state    squeue --jobs={job.job_id}; {this_program()} runs"
     yield f"  cancel   scancel {job.job_id}"
 
 
-def _submitted(executor: Any, job: Job) -> Any:
+def _submit(executor: Any, job: Job) -> Any:
     """Submit a job, and return what submitit knows of it.
 
     Raises:
         FrameworkError: sbatch does not answer, as when it waits for a controller that is down.
         FailedJobError: Slurm refuses the job.
     """
-    others = {*psutil.Process().children()}
+    children = {*psutil.Process().children()}
     # submitit prints what sbatch says, secrets too; the error has it.
     with ThreadPoolExecutor(1) as pool, redirect_stderr(io.StringIO()):
         submission = pool.submit(executor.submit, job)
         try:
             return submission.result(SUBMIT_SECONDS)
         except TimeoutError:
-            for child in {*psutil.Process().children()} - others:  # sbatch; its end is that of the thread, too
+            for child in {*psutil.Process().children()} - children:  # sbatch; its end is that of the thread, too
                 child.kill()
             raise FrameworkError(
                 f"sbatch has not answered for {SUBMIT_SECONDS:g} s: `squeue --me` shows whether it has taken the job. "
@@ -130,40 +130,40 @@ def _library() -> Any:
 
 def state(job: str) -> str:
     """Return the state of a job, and why it waits: `PENDING (Resources)`."""
-    return _asked("squeue", f"--jobs={job}", "--format=%T (%r)").strip().removesuffix(" (None)") or "submitted"
+    return _query("squeue", f"--jobs={job}", "--format=%T (%r)").strip().removesuffix(" (None)") or "submitted"
 
 
-def _asked(program: str, *words: str) -> str:
+def _query(program: str, *words: str) -> str:
     """Return what a program of Slurm prints; nothing if it fails."""
     command = [program, "--noheader", *words]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=10, check=True)  # noqa: S603 - our own words
+        result = subprocess.run(command, capture_output=True, timeout=10, check=True)  # noqa: S603 - our own words
     except (OSError, subprocess.SubprocessError):
         return ""
-    return visible(done.stdout.decode(errors="replace"), "\n")
+    return visible(result.stdout.decode(errors="replace"), "\n")
 
 
-def _check_minutes(asked: SlurmConfig, warned: int) -> None:
+def _check_minutes(slurm: SlurmConfig, warned: int) -> None:
     """Refuse a time limit in which nothing is trained, or for which Slurm keeps the job waiting, as it does by default.
 
     Raises:
         FrameworkError: it is such a limit.
     """
-    if asked.minutes * 60 <= warned:
+    if slurm.minutes * 60 <= warned:
         raise FrameworkError(
-            f"launch.slurm.minutes={asked.minutes}: Slurm would warn the job {warned} seconds before that, which are "
+            f"launch.slurm.minutes={slurm.minutes}: Slurm would warn the job {warned} seconds before that, which are "
             f"grace_seconds and {MARGIN_SECONDS} more. Set launch.slurm.minutes={warned // 60 + 2} or more"
         )
-    if asked.qos:  # which may have limits of its own
+    if slurm.qos:  # which may have limits of its own
         return
-    chosen = [f"--partition={asked.partition}"] if asked.partition else []
-    rows = [line.split() for line in _asked("sinfo", *chosen, "--format=%P %l").splitlines()]
-    limits = [_minutes(row[1]) for row in rows if len(row) == COLUMNS and (asked.partition or row[0].endswith("*"))]
-    if limits and asked.minutes > (most := max(limits)):
-        place = f"the partition {asked.partition}" if asked.partition else "the default partition"
+    chosen = [f"--partition={slurm.partition}"] if slurm.partition else []
+    rows = [line.split() for line in _query("sinfo", *chosen, "--format=%P %l").splitlines()]
+    limits = [_minutes(row[1]) for row in rows if len(row) == COLUMNS and (slurm.partition or row[0].endswith("*"))]
+    if limits and slurm.minutes > (limit := max(limits)):
+        partition = f"the partition {slurm.partition}" if slurm.partition else "the default partition"
         raise FrameworkError(
-            f"launch.slurm.minutes={asked.minutes}: {place} allows {most:g} minutes, and Slurm would keep the job "
-            f"waiting\nSet launch.slurm.minutes={int(most)}, or another launch.slurm.partition; `sinfo` lists them"
+            f"launch.slurm.minutes={slurm.minutes}: {partition} allows {limit:g} minutes, and Slurm would keep the job "
+            f"waiting\nSet launch.slurm.minutes={int(limit)}, or another launch.slurm.partition; `sinfo` lists them"
         )
 
 
@@ -186,9 +186,9 @@ def _option(text: str) -> tuple[str, str | bool]:
 def _refusal(text: str) -> str:
     """Return what sbatch says about a job that it does not take, with what to do."""
     reasons = re.findall(r"^sbatch: (?:error: )?(.+)", text, re.MULTILINE)
-    told = next((line for line in reasons if "Batch job submission failed" not in line), "".join(reasons[:1]) or text)
-    told = told.strip() or "sbatch gives no reason"
-    return f"Slurm refuses the job: {told}\n`sinfo` lists the partitions and their limits: change launch.slurm"
+    reason = next((line for line in reasons if "Batch job submission failed" not in line), "".join(reasons[:1]) or text)
+    reason = reason.strip() or "sbatch gives no reason"
+    return f"Slurm refuses the job: {reason}\n`sinfo` lists the partitions and their limits: change launch.slurm"
 
 
 @dataclasses.dataclass
@@ -216,7 +216,7 @@ class Job:
         self._wait_for_submitter()
         with started(self.work, *self._meeting()) as process:
             self._process = process
-            signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))  # the job is canceled
+            signal.signal(signal.SIGTERM, lambda signum, _: process.send_signal(signum))  # the job is canceled
             while process.poll() is None:  # `wait` would hold a lock that `checkpoint` needs
                 time.sleep(POLL_SECONDS)
         code = process.returncode

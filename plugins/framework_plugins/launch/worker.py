@@ -144,7 +144,7 @@ def _train(job: Job, me: Member, folder: Path) -> None:
     backend: Backend = plan.trainer.create()
     with backend.open(plan) as model:
         rows, held_out = (
-            _rows(job.store, given, plan.training.max_seq_length) for given in (job.train, job.validation)
+            _rows(job.store, job_rows, plan.training.max_seq_length) for job_rows in (job.train, job.validation)
         )
         run = TrainRun(
             job.checkpoint, job.scratch, partial(ask, "on_step"), interruption=partial(_interruption, folder / STOP),
@@ -158,19 +158,19 @@ def _train(job: Job, me: Member, folder: Path) -> None:
             save_record(result, folder / RESULT)
 
 
-def _rows(store: Path, given: JobRows, limit: int) -> Sequence[TokenGroup]:
+def _rows(store: Path, job_rows: JobRows, limit: int) -> Sequence[TokenGroup]:
     from framework.api.program import stored_rows  # noqa: PLC0415 - numpy and Arrow
 
-    return given if isinstance(given, list) else stored_rows(store, [given], limit)[0]
+    return job_rows if isinstance(job_rows, list) else stored_rows(store, [job_rows], limit)[0]
 
 
 def _interruption(file: Path) -> Interrupted | None:
     return Interrupted(int(file.read_text(encoding="ascii"))) if file.exists() else None
 
 
-def nobody(*asked: Any) -> Any:
+def nobody(*arguments: Any) -> Any:
     """Replace the first process's questions to the run: the backend asks in no other."""
-    raise RuntimeError(f"the run is asked by a process that is not the first of its group: {asked}")
+    raise RuntimeError(f"the run is asked by a process that is not the first of its group: {arguments}")
 
 
 class LauncherPipes:
