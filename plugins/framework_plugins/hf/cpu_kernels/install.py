@@ -1,4 +1,4 @@
-"""Puts the functions of this folder into a model, wherever they give what is there.
+"""Replaces layers of a model by those of this folder, wherever both compute the same.
 
 What a layer computes is seen from what it gives, not from its name: a norm with another formula or an MLP with another
 activation stays as it is: a copy of the first layer of each kind is computed both ways before ours is installed, so
@@ -63,7 +63,7 @@ def install(model: nn.Module) -> None:
 
 
 def refresh(model: nn.Module) -> None:
-    """Let attention of ours have the layers that peft has put in its place since."""
+    """Give our attention the layers that peft has put in place since it was installed."""
     for module in model.modules():
         if isinstance(module, attention.BranchAttention):
             module.share_layers()

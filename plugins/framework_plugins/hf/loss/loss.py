@@ -48,7 +48,7 @@ WITHIN_FORWARD = "framework_within_forward"
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What was found out.
+    """What a probe has found out about a model.
 
     Attributes:
         scale_and_cap: scale and cap of the logits that the head gives; None if the model has to be asked for them.
@@ -245,7 +245,7 @@ class Losses:
     def _apply_head(
         self, part: Part, router_loss: RouterLoss | None, of_states: Callable[[Head, Tensor], Tensor]
     ) -> tuple[Tensor, Tensor | None]:
-        """Return what is made of the head and the states, and the auxiliary loss if that is asked for."""
+        """Return `of_states` of the head and the states, and the auxiliary loss if `router_loss` is given."""
         head = self.tempered_head
         assert head is not None  # noqa: S101 - callers have looked
 
@@ -274,7 +274,7 @@ class Losses:
         return self.wrapped(**{WITHIN_FORWARD: compute}) if self.in_group else compute()
 
     def inputs(self, part: Part) -> dict[str, Any]:
-        """Return what of a part the model is called with; the mask of a tree is that of each kind of its layers."""
+        """Return the model's inputs for a part; a tree has a mask for each kind of layer."""
         inputs = model_inputs(part)
         if "branches" in inputs and self.by_row_starts:
             return {**row_starts(part), **{name: inputs[name] for name in ("input_ids", "position_ids")}}

@@ -94,7 +94,7 @@ def use_tree_states(model: nn.Module) -> None:
 
 
 class AlongNodes:
-    """What a layer that keeps a state is besides."""
+    """Mixed into a layer that keeps a state: computes it along the nodes of a tree."""
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """Compute one node after the other, if a batch has them."""

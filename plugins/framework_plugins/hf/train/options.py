@@ -20,7 +20,7 @@ SHOWN_NAMES = 5
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """What a run chose for its training.
+    """The optimizer and the schedule that a run has chosen.
 
     Attributes:
         plan: of the run.

@@ -1,4 +1,4 @@
-"""In which order a training sees its rows, as a sampler says it."""
+"""The order in which a training sees its rows, as its sampler gives it."""
 
 from __future__ import annotations
 

@@ -50,8 +50,8 @@ class StartScores:
 
     Args:
         device: where the model is.
-        file: where they are kept; None: nowhere.
-        identity: what they depend on: base, adapter, template and rows.
+        file: the cache file; None if there is none.
+        identity: hashes of what they depend on: base, adapter, template and rows.
 
     Raises:
         FrameworkError: the file is of something else.
@@ -194,7 +194,7 @@ def _has_effect(model: PeftModel) -> bool:
 
 
 def at_start(plan: Plan, model: Any) -> Callable[[], AbstractContextManager[None]]:
-    """Return what lets a model be what its training starts from, for a while; called before the first step.
+    """Return a context manager in which a model is as its training starts; call this before the first step.
 
     A new adapter that adds nothing is switched off. Of other trained weights a copy is kept, which takes their place.
     """

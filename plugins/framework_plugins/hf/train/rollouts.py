@@ -156,7 +156,7 @@ class Rollouts:
         self.seed, self.steps, self.steps_per_draw, self.iterations = seed, steps, steps_per_draw, iterations
         self.prompt_indices, self.score, self.division = prompt_indices, score, division
         self.metrics: dict[str, float] = {}
-        """What the last draw is logged as; taken by the trainer."""
+        """Metrics of the last draw, until the trainer takes them."""
         self.shown: list[Sample] = []
         """Some answers of the last draw."""
         self.warned = False

@@ -240,7 +240,7 @@ class CheckedObjective:
 
 @dataclass(frozen=True)
 class StepRows:
-    """What a step knows of its rows beside the parts that go through the model.
+    """The rows of a step, and their counts, apart from the parts that go through the model.
 
     Attributes:
         tokens: learned tokens of the whole step, of all processes.
@@ -341,7 +341,7 @@ def _parts_with_rows(
 
 @dataclass
 class StepOutcome:
-    """What a step gave: its loss, and the metrics of the objective."""
+    """The result of a step: its loss, and the metrics of the objective."""
 
     loss: Tensor
     metrics: dict[str, float] = field(default_factory=dict)
@@ -450,7 +450,7 @@ class OptimizerStep:
         return TokenScores(groups, policy, reference, beside_rows.tokens, beside_rows.count, beside_rows.step)
 
     def _padded(self, parts: Sequence[Part], rows: StepRows, idle: Part | None) -> tuple[Sequence[Part], StepRows]:
-        """Let every process make as many passes."""
+        """Add idle parts, so that every process makes the same number of passes."""
         if idle is None:
             return parts, rows
         return [*parts, *[idle] * (max(self.all_gather(len(parts))) - len(parts))], rows

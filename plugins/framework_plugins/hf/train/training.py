@@ -181,7 +181,7 @@ class Training:
         return self.sample is not None
 
     def _rollouts(self, trainer: SupervisedTrainer, run: TrainRun) -> Rollouts | None:
-        """Return what makes the groups of each step from prompts; None if the rows are those that are learned."""
+        """Return the rollouts that make the groups of each step from prompts; None if the rows are learned."""
         if self.sample is None:
             return None
         assert run.reward is not None  # noqa: S101 - of a run with such a method
@@ -286,7 +286,7 @@ class Training:
 
     @property
     def _as_reference(self) -> Callable[[], AbstractContextManager[None]]:
-        """What lets the model be what the objective compares with, without dropout.
+        """A context manager in which the model is the reference of the objective, without dropout.
 
         Answers that are drawn in a step are compared with the start of the training; rows that are not scored before
         the first step, since weights are in pieces, with the base, which is that start.
@@ -306,7 +306,7 @@ class Training:
         return reference
 
     def _arguments(self) -> dict[str, Any]:
-        """Return what the trainer's arguments say besides."""
+        """Return further arguments of the trainer."""
         return {}
 
     def _save(self, trainer: SupervisedTrainer, folder: Path) -> None:
