@@ -33,15 +33,15 @@ def resolved(*words: str) -> dict[str, str]:
                    str(report), "--only-binary", ":all:", "--no-binary", SOURCE, *words]  # fmt: skip
         # No settings of this machine's pip: a lock is for everybody.
         subprocess.run(command, check=True, env=os.environ | {"PIP_CONFIG_FILE": os.devnull})
-        found = json.loads(report.read_text(encoding="utf-8"))["install"]
+        packages = json.loads(report.read_text(encoding="utf-8"))["install"]
     lines = {}
-    for each in found:
+    for package in packages:
         name, version = (
-            each["metadata"]["name"].lower().replace("_", "-"),
-            each["metadata"]["version"].partition("+")[0],
+            package["metadata"]["name"].lower().replace("_", "-"),
+            package["metadata"]["version"].partition("+")[0],
         )
         if name != OWN:
-            hashes = each["download_info"]["archive_info"]["hashes"]
+            hashes = package["download_info"]["archive_info"]["hashes"]
             lines[name] = f"{name}=={version} --hash=sha256:{hashes['sha256']}"
     return dict(sorted(lines.items()))
 
@@ -57,14 +57,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--torch", required=True, help="the version of torch")
     parser.add_argument("--cpu-wheels", help="a folder or a page with a CPU build of it")
-    given = parser.parse_args()
-    torch = f"torch=={given.torch}"
-    every = resolved(f"{ROOT}[quickstart,test-gpu]", torch)
-    cuda = {name for name in every if name.startswith(TORCH)}
-    write("requirements.txt", [line for name, line in every.items() if name not in cuda])
-    write("cuda.txt", [every[name] for name in sorted(cuda)])
-    if given.cpu_wheels:
-        cpu = resolved("--no-deps", "--no-index", "--find-links", given.cpu_wheels, torch)
+    options = parser.parse_args()
+    torch = f"torch=={options.torch}"
+    lines = resolved(f"{ROOT}[quickstart,test-gpu]", torch)
+    cuda = {name for name in lines if name.startswith(TORCH)}
+    write("requirements.txt", [line for name, line in lines.items() if name not in cuda])
+    write("cuda.txt", [lines[name] for name in sorted(cuda)])
+    if options.cpu_wheels:
+        cpu = resolved("--no-deps", "--no-index", "--find-links", options.cpu_wheels, torch)
         write("cpu.txt", list(cpu.values()))
     write("model.txt", list(resolved("--no-deps", MODEL).values()))
     write("build.txt", list(resolved("hatchling", "setuptools").values()))

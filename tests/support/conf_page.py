@@ -39,16 +39,20 @@ def _lines() -> Iterator[str]:
     with config_loader() as loader:
         yield "## `+experiment=…`\n"
         yield "Choices and values for a task.\n"
-        yield from _table((name, each.summary) for name, each in experiments(loader).items() if _is_here(each.file))
+        yield from _table(
+            (name, preset.summary) for name, preset in experiments(loader).items() if _is_here(preset.file)
+        )
         for group in GROUPS.values():
-            own = {name: each for name, each in options(group).items() if distribution(each) == PACKAGE}
-            made = {name: each for name, each in presets(group, loader).items() if _is_here(each.file)}
+            our_options = {name: option for name, option in options(group).items() if distribution(option) == PACKAGE}
+            our_presets = {name: preset for name, preset in presets(group, loader).items() if _is_here(preset.file)}
             choice = f"{group.name}=[…]" if group.several else f"{group.name}=…"
             about = (group.base.__doc__ or "").strip().partition("\n\n")[0]
             yield f"## `{choice}`\n"
             yield f"{escape(' '.join(about.split()))}\n"
-            rows = [(name, each.component.summary) for name, each in own.items()]
-            rows += [(name, f"{each.summary} (on {', '.join(each.options)})") for name, each in made.items()]
+            rows = [(name, option.component.summary) for name, option in our_options.items()]
+            rows += [
+                (name, f"{preset.summary} (on {', '.join(preset.options)})") for name, preset in our_presets.items()
+            ]
             yield from _table(rows)
 
 

@@ -26,34 +26,36 @@ def mark(items: list[pytest.Item]) -> None:
 
 def kind_of(item: pytest.Function) -> str:
     """Return the kind of a test."""
-    fixtures = (each.func for defs in item._fixtureinfo.name2fixturedefs.values() for each in defs)  # noqa: SLF001
+    fixtures = (definition.func for defs in item._fixtureinfo.name2fixturedefs.values() for definition in defs)  # noqa: SLF001
     return kind(frozenset().union(*map(reached, (item.function, *fixtures))))
 
 
 def kind(names: frozenset[str]) -> str:
     """Return the kind of what names these."""
-    return next((kind for kind, own in KINDS.items() if own & names), "static")
+    return next((kind for kind, kind_names in KINDS.items() if kind_names & names), "static")
 
 
 @functools.cache
 def reached(start: Any) -> frozenset[str]:
     """Return the names in a function, and in what it names of `tests`; of a class, in the methods that are named."""
-    todo, seen, names, classes = [start], set(), set[str](), list[type]()
+    todo, visited, names, classes = [start], set(), set[str](), list[type]()
     while todo:
-        each = inspect.unwrap(todo.pop())
-        if each in seen:
+        target = inspect.unwrap(todo.pop())
+        if target in visited:
             continue
-        seen.add(each)
-        if inspect.isclass(each):
-            classes.append(each)
-        elif inspect.isfunction(each):
-            own = {name for code in nested(each.__code__) for name in code.co_names}
-            names |= own
-            known = (each.__globals__[name] for name in own & each.__globals__.keys())
-            todo += [value for value in known if callable(value) and is_ours(value)]
+        visited.add(target)
+        if inspect.isclass(target):
+            classes.append(target)
+        elif inspect.isfunction(target):
+            code_names = {name for code in nested(target.__code__) for name in code.co_names}
+            names |= code_names
+            values = (target.__globals__[name] for name in code_names & target.__globals__.keys())
+            todo += [value for value in values if callable(value) and is_ours(value)]
         if not todo:
-            methods = (part for each in classes for name, part in vars(each).items() if name in {*names, "__init__"})
-            todo = [part for part in methods if inspect.isfunction(part) and part not in seen]
+            methods = (
+                part for class_ in classes for name, part in vars(class_).items() if name in {*names, "__init__"}
+            )
+            todo = [part for part in methods if inspect.isfunction(part) and part not in visited]
     return frozenset(names)
 
 

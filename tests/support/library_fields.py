@@ -44,7 +44,7 @@ def methods() -> dict[str, tuple[Any, Any]]:
 
     theirs = DPOConfig, KTOConfig, GRPOConfig, CPOConfig, ORPOConfig
     ours = config.DpoConfig, config.KtoConfig, config.GrpoConfig, config.CpoConfig, config.OrpoConfig
-    return {each.__name__: (each, own) for each, own in zip(theirs, ours, strict=True)}
+    return {trl_class.__name__: (trl_class, our_class) for trl_class, our_class in zip(theirs, ours, strict=True)}
 
 
 def answer(name: str, ours: Any) -> str:
@@ -74,36 +74,36 @@ def page() -> str:
     shared: dict[str, str] = {}
     for title, (theirs, ours) in methods().items():
         lines += ["", f"## {title}", "", "| field | here | default of TRL | default here |", "|---|---|---|---|"]
-        for field in (each for each in dataclasses.fields(theirs) if each.init):
-            default, said = _about(field)["default"], answer(field.name, ours)
-            if "method." not in said and common.get(field.name, field) == default:
-                shared[field.name] = said
+        for field in (candidate for candidate in dataclasses.fields(theirs) if candidate.init):
+            default, reply = _about(field)["default"], answer(field.name, ours)
+            if "method." not in reply and common.get(field.name, field) == default:
+                shared[field.name] = reply
                 continue
-            own = _own_default(field.name, said, ours)
-            lines.append(f"| `{field.name}` | {_here(said)} | {_shown(default)} | {own} |")
+            our_default = _own_default(field.name, reply, ours)
+            lines.append(f"| `{field.name}` | {_here(reply)} | {_shown(default)} | {our_default} |")
     lines += ["", "## Fields of all of them", "", "These are in SFTConfig too, with the same default.", ""]
     lines += ["| field | here |", "|---|---|"]
     lines += [f"| `{name}` | {_here(shared[name])} |" for name in sorted(shared)]
     return "\n".join(lines) + "\n"
 
 
-def _here(said: str) -> str:
+def _here(reply: str) -> str:
     """Return an answer as a cell: the setting, or why there is none."""
     for words in ("is called ", "is "):
-        if said.startswith(words) and said.endswith(" here"):
-            return KEY.sub(r"`\g<0>`", said.removeprefix(words).removesuffix(" here").rstrip(","))
-    return said.replace("is not used here: ", "not offered: ")
+        if reply.startswith(words) and reply.endswith(" here"):
+            return KEY.sub(r"`\g<0>`", reply.removeprefix(words).removesuffix(" here").rstrip(","))
+    return reply.replace("is not used here: ", "not offered: ")
 
 
-def _own_default(name: str, said: str, ours: Any) -> str:
+def _own_default(name: str, reply: str, ours: Any) -> str:
     """Return the default of the setting that a field is."""
     from framework_plugins.hf.settings.config import HFTrainerConfig
 
-    found = re.search(r"(method|trainer)\.(\w+)", said)
-    if not found or said.startswith("is not used"):
+    setting = re.search(r"(method|trainer)\.(\w+)", reply)
+    if not setting or reply.startswith("is not used"):
         return ""
-    schema = ours if found[1] == "method" else HFTrainerConfig
-    field = next((each for each in dataclasses.fields(schema) if each.name == found[2]), None)
+    schema = ours if setting[1] == "method" else HFTrainerConfig
+    field = next((candidate for candidate in dataclasses.fields(schema) if candidate.name == setting[2]), None)
     if field is None:
         return ""
     if name == "learning_rate":
@@ -112,7 +112,7 @@ def _own_default(name: str, said: str, ours: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    values = [_plain(each) for each in value] if isinstance(value, list) else value
+    values = [_plain(part) for part in value] if isinstance(value, list) else value
     return f"`{json.dumps(values)}`"
 
 
@@ -124,10 +124,10 @@ def text(table: dict[str, Any]) -> str:
 
 
 def _table(config: Any, *libraries: str) -> dict[str, Any]:
-    known = [field for field in dataclasses.fields(config) if field.init]
+    known_fields = [field for field in dataclasses.fields(config) if field.init]
     return {
         "versions": {library: version(library) for library in libraries},
-        "fields": {field.name: _about(field) for field in known},
+        "fields": {field.name: _about(field) for field in known_fields},
     }
 
 
@@ -140,7 +140,7 @@ def _about(field: dataclasses.Field[Any]) -> dict[str, Any]:
     default = field.default if field.default is not dataclasses.MISSING else _made(factory)
     return {
         "type": kind,
-        "choices": [str(each) for each in choices or ()],
+        "choices": [str(choice) for choice in choices or ()],
         "default": _plain(default),
         "doc": _sentence(str(field.metadata.get("help", ""))),
     }

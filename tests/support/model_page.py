@@ -25,21 +25,23 @@ def read(name: str) -> dict[str, list[str]]:
     """Return the cells of a table's lines by the first cell, the head included."""
     lines = PAGE.read_text(encoding="utf-8").partition(_start(name))[2].partition(_end(name))[0].strip().splitlines()
     cells = [line.removeprefix("| ").removesuffix(" |").split(" | ") for line in lines if not line.startswith("|---")]
-    return {first: rest for first, *rest in cells}
+    return {label: columns for label, *columns in cells}
 
 
 def write(name: str, lines: Mapping[str, Sequence[str]]) -> None:
     """Put a table into the page; its first line is the head."""
-    head, *rest = (f"| {' | '.join([first, *cells])} |" for first, cells in lines.items())
+    head, *body = (f"| {' | '.join([label, *cells])} |" for label, cells in lines.items())
     rule = "|---" * (1 + len(next(iter(lines.values())))) + "|"
-    before, _, old = PAGE.read_text(encoding="utf-8").partition(_start(name))
-    text = "\n".join([head, rule, *rest])
-    PAGE.write_text(f"{before}{_start(name)}\n\n{text}\n\n{_end(name)}{old.partition(_end(name))[2]}", encoding="utf-8")
+    before, _, tail = PAGE.read_text(encoding="utf-8").partition(_start(name))
+    text = "\n".join([head, rule, *body])
+    PAGE.write_text(
+        f"{before}{_start(name)}\n\n{text}\n\n{_end(name)}{tail.partition(_end(name))[2]}", encoding="utf-8"
+    )
 
 
 def planned(card: str) -> dict[str, str]:
     """Return what the plan says of each preset on a card: the longest rows in four bits, and in 16."""
-    return {each.model: _cell(each.longest) for each in fitting(CARDS[card])}
+    return {preset.model: _cell(preset.longest) for preset in fitting(CARDS[card])}
 
 
 def _cell(longest: Mapping[str, int]) -> str:

@@ -16,15 +16,22 @@ from framework_plugins.hf.settings.config import CPU_DTYPE
 CLOSED = "http://127.0.0.1:9"
 
 
-def environment(home: Path, **more: str) -> dict[str, str]:
+def environment(home: Path, **overrides: str) -> dict[str, str]:
     """Return the variables of this process without what belongs to its user: keys, caches, proxies."""
     dropped = ("HF_", "WANDB_", "HYDRA_", "FRAMEWORK_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
-    kept = {name: value for name, value in kept.items() if not name.lower().endswith("_proxy")}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+    inherited = {name: value for name, value in inherited.items() if not name.lower().endswith("_proxy")}
     hub = {"HF_ENDPOINT": CLOSED, "HF_HOME": str(home / "hf"), "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
-    own = {name: os.environ.get(name, "") for name in ("FRAMEWORK_CACHE", CPU_DTYPE)}
+    passed_on = {name: os.environ.get(name, "") for name in ("FRAMEWORK_CACHE", CPU_DTYPE)}
     wandb = {"WANDB_CONFIG_DIR": str(home / "wandb-settings")}
-    return {**kept, **hub, **wandb, **{name: value for name, value in own.items() if value}, "COLUMNS": "120", **more}
+    return {
+        **inherited,
+        **hub,
+        **wandb,
+        **{name: value for name, value in passed_on.items() if value},
+        "COLUMNS": "120",
+        **overrides,
+    }
 
 
 def typed(cwd: Path) -> str:

@@ -42,8 +42,8 @@ class Project:
 
     def echo(self, *words: str) -> Result:
         """Run it with the echo backend."""
-        place = next((number for number, word in enumerate(words) if not word.startswith("-")), len(words))
-        return self._run([*words[:place], "model=echo", "trainer=echo", *words[place:]], echo=True)
+        position = next((index for index, word in enumerate(words) if not word.startswith("-")), len(words))
+        return self._run([*words[:position], "model=echo", "trainer=echo", *words[position:]], echo=True)
 
     def process(self, *words: str) -> Result:
         """Run it in a process of its own."""

@@ -26,20 +26,20 @@ def page_of(file: Path) -> Path | None:
     return PAGES / OTHERS / file.relative_to(ROOT) if file.suffix == ".md" and file.exists() else None
 
 
-def copied(source: Path, others: set[Path]) -> str:
+def copied(source: Path, linked: set[Path]) -> str:
     """Return the text of a page with its links as they are on the site; gather the pages elsewhere that it links to."""
-    place = page_of(source)
-    assert place is not None
+    own_page = page_of(source)
+    assert own_page is not None
 
-    def rewritten(found: re.Match[str]) -> str:
-        image, text, target, anchor = found[1], found[2], found[3], found[4] or ""
+    def rewritten(match: re.Match[str]) -> str:
+        image, text, target, anchor = match[1], match[2], match[3], match[4] or ""
         file = (source.parent / target).resolve()
         page = page_of(file)
         if page is None:
-            return found[0] if image else text
+            return match[0] if image else text
         if not file.is_relative_to(ROOT / "docs"):
-            others.add(file)
-        up = Path(*[".."] * len(place.parent.relative_to(PAGES).parts))
+            linked.add(file)
+        up = Path(*[".."] * len(own_page.parent.relative_to(PAGES).parts))
         return f"{image}[{text}]({(up / page.relative_to(PAGES)).as_posix()}{anchor})"
 
     return LINK.sub(rewritten, source.read_text(encoding="utf-8"))
@@ -48,21 +48,21 @@ def copied(source: Path, others: set[Path]) -> str:
 def main() -> int:
     """Copy the pages and build."""
     shutil.rmtree(PAGES.parent, ignore_errors=True)
-    waiting, done = {*(ROOT / "docs").rglob("*.md")}, set[Path]()
+    waiting, copied_files = {*(ROOT / "docs").rglob("*.md")}, set[Path]()
     while waiting:
         source = waiting.pop()
-        done.add(source)
-        place = page_of(source)
-        assert place is not None
-        others: set[Path] = set()
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(copied(source, others), encoding="utf-8")
-        waiting |= others - done
+        copied_files.add(source)
+        page = page_of(source)
+        assert page is not None
+        linked: set[Path] = set()
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(copied(source, linked), encoding="utf-8")
+        waiting |= linked - copied_files
     for file in (ROOT / "docs").rglob("*"):
         if file.suffix in {".png", ".json", ".svg", ".ipynb", ".css"}:
-            place = PAGES / file.relative_to(ROOT / "docs")
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, place)
+            page = PAGES / file.relative_to(ROOT / "docs")
+            page.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, page)
     return subprocess.run([sys.executable, "-m", "zensical", "build", "--strict"], cwd=ROOT, check=False).returncode
 
 

@@ -69,24 +69,24 @@ class Slurm:
     log: Path
 
     def __call__(self, *words: str) -> str:
-        done = subprocess.run(
+        process = subprocess.run(
             [*self.hosts[0].network, *words],
             cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=60, check=True,
         )  # fmt: skip
-        return done.stdout
+        return process.stdout
 
     def start_node(self, host: Host) -> None:
         """Start the daemon of a node."""
         host.start(self.daemon, self.log, **self.env)
 
-    def job(self, number: str) -> str:
+    def job(self, job_id: str) -> str:
         """Return what Slurm knows of a job."""
-        return self("scontrol", "show", "job", number)
+        return self("scontrol", "show", "job", job_id)
 
-    def queue_now(self, number: str) -> None:
+    def queue_now(self, job_id: str) -> None:
         """Start a job again that is back in the queue; Slurm waits two minutes by default."""
-        wait(lambda: "JobState=PENDING" in self.job(number))
-        self("scontrol", "update", f"JobId={number}", "StartTime=now")
+        wait(lambda: "JobState=PENDING" in self.job(job_id))
+        self("scontrol", "update", f"JobId={job_id}", "StartTime=now")
 
 
 def free_port() -> int:
@@ -103,15 +103,15 @@ def started_slurm(tmp_path: Path, hosts: Sequence[Host] = ()) -> Iterator[Slurm]
     places = [str(root / "usr" / "sbin"), str(root / "usr" / "bin")]
     path = os.pathsep.join([*places, os.environ["PATH"]])
     names = ("slurmctld", "slurmd", "slurmstepd")
-    found = [shutil.which(each, path=path) or shutil.which(f"{each}-wlm", path=path) for each in names]
-    if not all(found):
+    programs = [shutil.which(name, path=path) or shutil.which(f"{name}-wlm", path=path) for name in names]
+    if not all(programs):
         pytest.skip("Slurm is not installed, and SLURM_ROOT names no folder with it")
     if os.getuid():
         pytest.skip("a node of Slurm is started as root")
     folder = tmp_path / "slurm"
     for name in ("state", "bin"):
         (folder / name).mkdir(parents=True)
-    for name, program in zip(names, found, strict=True):
+    for name, program in zip(names, programs, strict=True):
         # The installation of Debian's packages makes these links; the programs do not start by another name.
         (folder / "bin" / name).symlink_to(str(program))
     controller, daemon, stepd = (str(folder / "bin" / name) for name in names)

@@ -19,19 +19,19 @@ def prepare(folder: Path) -> Path:
     return folder
 
 
-def sweep(place: Path, *words: str, **env: str) -> Result:
+def sweep(folder: Path, *words: str, **env: str) -> Result:
     """Run a sweep into the folder `x`."""
-    return program("-m", *WORDS, *words, cwd=place, env=env)
+    return program("-m", *WORDS, *words, cwd=folder, env=env)
 
 
-def points(place: Path) -> list[dict[str, Any]]:
+def points(folder: Path) -> list[dict[str, Any]]:
     """Return the points of `sweep.json`."""
-    saved = json.loads((place / "x" / "sweep.json").read_text(encoding="utf-8"))
-    found: list[dict[str, Any]] = saved["trials"]
-    return found
+    saved = json.loads((folder / "x" / "sweep.json").read_text(encoding="utf-8"))
+    trials: list[dict[str, Any]] = saved["trials"]
+    return trials
 
 
-def hardware(place: Path) -> list[dict[str, str]]:
+def hardware(folder: Path) -> list[dict[str, str]]:
     """Return the facts of the machine of each point, in their order."""
-    files = sorted((place / "x").glob("*/report.json"), key=lambda file: int(file.parent.name))
+    files = sorted((folder / "x").glob("*/report.json"), key=lambda file: int(file.parent.name))
     return [json.loads(file.read_text(encoding="utf-8"))["hardware"] for file in files]

@@ -40,15 +40,15 @@ STOPS = {
 only their templates write."""
 
 
-def _tool(name: str, what: str) -> dict[str, Any]:
+def _tool(name: str, description: str) -> dict[str, Any]:
     parameters = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-    return {"type": "function", "function": {"name": name, "description": what, "parameters": parameters}}
+    return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
 
 
 def _calls(*calls: tuple[str, str]) -> Message:
     ids = ("abcdef123", "ghijkl456")
-    made = (ToolCall(name, {"city": city}, number) for (name, city), number in zip(calls, ids, strict=False))
-    return Message("assistant", "", tuple(made))
+    tool_calls = (ToolCall(name, {"city": city}, call_id) for (name, city), call_id in zip(calls, ids, strict=False))
+    return Message("assistant", "", tuple(tool_calls))
 
 
 WEATHER = _tool("get_weather", "Get the weather of a city.")
@@ -149,8 +149,8 @@ def tokenizer_for(base: PreTrainedTokenizerFast, template: str) -> tuple[PreTrai
     base.add_tokens([AddedToken(token, special=True, normalized=False) for token in sorted(special)])
     base.eos_token = "</s>" if "eos_token" in template else next(iter(sorted(special)), "<|im_end|>")
     ends = {end for row in ("one answer", "several answers") for end in _ends(base, special, row)}
-    known = next((stops for token, stops in STOPS.items() if token in template), ())
-    stops = sorted(known or ends) or [base.eos_token]
+    listed = next((stops for token, stops in STOPS.items() if token in template), ())
+    stops = sorted(listed or ends) or [base.eos_token]
     if base.eos_token not in stops:
         base.eos_token = stops[0]
     base.pad_token = base.eos_token
@@ -163,14 +163,14 @@ def _ends(tokenizer: PreTrainedTokenizerFast, special: Iterable[str], row: str) 
     text = _text(tokenizer, example.messages, ())
     if text is None:
         return []
-    last = row == "one answer"
-    rest = text.rpartition(_TELL.content)[2] if last else text.partition(_TELL.content)[2]
-    if last and not rest.strip():
+    is_last = row == "one answer"
+    suffix = text.rpartition(_TELL.content)[2] if is_last else text.partition(_TELL.content)[2]
+    if is_last and not suffix.strip():
         return []
-    if not last and _ends(tokenizer, special, "one answer"):
+    if not is_last and _ends(tokenizer, special, "one answer"):
         return []
-    found = [token for token in special if rest.lstrip().startswith(token)]
-    return [max(found, key=len)] if found else []
+    tokens = [token for token in special if suffix.lstrip().startswith(token)]
+    return [max(tokens, key=len)] if tokens else []
 
 
 def outcomes(tokenizer: PreTrainedTokenizerFast, stops: frozenset[int]) -> dict[str, Outcome]:
@@ -203,10 +203,10 @@ def _works(tokenizer: PreTrainedTokenizerFast, stops: frozenset[int], example: E
         else:
             switches |= dict(OmegaConf.create(f"{{value: {value}}}").value)
     rows = list(for_each_answer(example)) if learn is Learn.each else [example]
-    made = Chat(tokenizer, stops, switches, learn=learn).encode(rows)
+    encoded = Chat(tokenizer, stops, switches, learn=learn).encode(rows)
     return all(
-        not row.problem and _right(tokenizer, stops, one, row.input_ids, row.labels, switches, learn)
-        for one, row in zip(rows, made, strict=True)
+        not row.problem and _right(tokenizer, stops, answered, row.input_ids, row.labels, switches, learn)
+        for answered, row in zip(rows, encoded, strict=True)
     )
 
 
@@ -220,52 +220,52 @@ def _right(
     learn: Learn = Learn.assistant,
 ) -> bool:
     """Whether labels are those that tokenizing each prompt by itself gives, and hold the whole answer."""
-    wanted = [IGNORE] * len(ids)
+    expected = [IGNORE] * len(ids)
     numbers = [n for n, turn in enumerate(example.messages) if turn.role == "assistant" and turn.learned]
-    for number in numbers if learn is Learn.assistant else numbers[-1:]:
+    for index in numbers if learn is Learn.assistant else numbers[-1:]:
         prompt = tokenizer.apply_chat_template(
-            turns(example.messages[:number]), tools=list(example.tools) or None, add_generation_prompt=True,
+            turns(example.messages[:index]), tools=list(example.tools) or None, add_generation_prompt=True,
             tokenize=True, return_dict=False, **switches,
         )  # fmt: skip
         if list(ids[: len(prompt)]) != list(prompt):
             return False
-        end = next((place for place in range(len(prompt), len(ids)) if ids[place] in stops), None)
-        if end is None or not _ends_there(tokenizer, example, number, ids[: end + 1], switches):
+        end = next((position for position in range(len(prompt), len(ids)) if ids[position] in stops), None)
+        if end is None or not _ends_there(tokenizer, example, index, ids[: end + 1], switches):
             return False
-        wanted[len(prompt) : end + 1] = ids[len(prompt) : end + 1]
-        said = tokenizer.decode(ids[len(prompt) : end])
-        message = example.messages[number]
+        expected[len(prompt) : end + 1] = ids[len(prompt) : end + 1]
+        decoded = tokenizer.decode(ids[len(prompt) : end])
+        message = example.messages[index]
         parts = [message.content.rpartition("</think>")[2].strip(), message.reasoning_content]
         parts += [part for call in message.tool_calls for part in (call.name, "city", str(call.arguments["city"]))]
-        if not all(said.count(part) >= parts.count(part) for part in parts) or "{'city'" in said:
+        if not all(decoded.count(part) >= parts.count(part) for part in parts) or "{'city'" in decoded:
             return False
-    return list(labels) == wanted
+    return list(labels) == expected
 
 
 def _ends_there(
     tokenizer: PreTrainedTokenizerFast,
     example: Example,
-    number: int,
+    index: int,
     ids: Sequence[int],
     switches: Mapping[str, Any],
 ) -> bool:
     """Whether `ids`, a row up to a stop token, end before the next turn begins, and as the template writes it."""
-    before, message = example.messages[: number + 1], example.messages[number]
-    follows = next(iter(example.messages[number + 1 :]), None)
+    before, message = example.messages[: index + 1], example.messages[index]
+    follows = next(iter(example.messages[index + 1 :]), None)
     if follows is not None and follows.role != "assistant":
         return follows.content not in tokenizer.decode(ids)
     text = _text(tokenizer, before, example.tools, prompt=follows is not None, **switches) or ""
     written = tokenizer(text, add_special_tokens=False)["input_ids"]
     if follows is not None or list(written[: len(ids)]) == list(ids):
         return len(ids) <= len(written)
-    found = [Message("tool", "a", name=call.name, tool_call_id=call.id) for call in message.tool_calls]
-    text = _text(tokenizer, [*before, *(found or [_MORE])], example.tools, **switches) or ""
+    replies = [Message("tool", "a", name=call.name, tool_call_id=call.id) for call in message.tool_calls]
+    text = _text(tokenizer, [*before, *(replies or [_MORE])], example.tools, **switches) or ""
     return list(tokenizer(text, add_special_tokens=False)["input_ids"][: len(ids)]) == list(ids)
 
 
 def turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """Return the turns as a template and a file of rows have them."""
-    made: list[dict[str, Any]] = []
+    rendered: list[dict[str, Any]] = []
     for message in messages:
         turn: dict[str, Any] = {"role": message.role, "content": message.content}
         if message.tool_calls:
@@ -275,8 +275,8 @@ def turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
             ]
         turn |= {name: getattr(message, name) for name in ("name", "tool_call_id") if getattr(message, name)}
         turn |= {"reasoning_content": message.reasoning_content} if message.reasoning_content else {}
-        made.append(turn)
-    return made
+        rendered.append(turn)
+    return rendered
 
 
 def _text(
@@ -288,14 +288,14 @@ def _text(
     parts: bool = False,
     **switches: Any,
 ) -> str | None:
-    asked = turns(messages)
+    rendered = turns(messages)
     if parts:
-        for turn in asked:
+        for turn in rendered:
             turn["content"] = [{"type": "text", "text": turn["content"]}]
     try:
         return str(
             tokenizer.apply_chat_template(
-                asked, tools=list(tools) or None, tokenize=False, add_generation_prompt=prompt, **switches
+                rendered, tools=list(tools) or None, tokenize=False, add_generation_prompt=prompt, **switches
             )
         )
     except Exception:  # noqa: BLE001 - a template may refuse in any way
@@ -304,18 +304,18 @@ def _text(
 
 def _kind(tokenizer: PreTrainedTokenizerFast, stops: frozenset[int], example: Example) -> str:
     """Find from the texts why a row cannot be learned, whatever the switches of the template."""
-    whole = _text(tokenizer, example.messages, example.tools)
-    if whole is None:
+    full_text = _text(tokenizer, example.messages, example.tools)
+    if full_text is None:
         with_tools = _text(tokenizer, example.messages, [WEATHER], functions="[]", datetime="today")
         return "tools" if with_tools is not None and not example.tools else "raises"
     parts = [turn.content.strip() for turn in example.messages] + [turn.reasoning_content for turn in example.messages]
     calls = [call for turn in example.messages for call in turn.tool_calls]
     parts += [part for call in calls for part in (call.name, str(call.arguments["city"]))]
-    missing = [part for part in parts if part not in whole]
-    if missing and all(part in (_text(tokenizer, example.messages, example.tools, parts=True) or "") for part in parts):
+    absent = [part for part in parts if part not in full_text]
+    if absent and all(part in (_text(tokenizer, example.messages, example.tools, parts=True) or "") for part in parts):
         return "vision"
-    said = [call.name for call in calls]
-    if missing or any(whole.count(name) <= said.count(name) for name in {*said}):
+    called = [call.name for call in calls]
+    if absent or any(full_text.count(name) <= called.count(name) for name in {*called}):
         return "drops"
     texts = []
     for switches in ({}, *(dict.fromkeys(THINKING_SWITCHES, on) for on in (False, True))):
@@ -330,14 +330,14 @@ def _kind(tokenizer: PreTrainedTokenizerFast, stops: frozenset[int], example: Ex
     answers = [turn.content or "Bern" for turn in example.messages if turn.role == "assistant"]
     follows = _MORE if example.messages[-1].content else _FOUND
     longer = _text(tokenizer, [*example.messages, follows], example.tools) or ""
-    behind = [whole.rpartition(answers[-1])[2], longer.rpartition(answers[-1])[2].partition(follows.content)[0]]
-    if not any(stops & {*tokenizer(rest, add_special_tokens=False).input_ids} for rest in behind):
+    behind = [full_text.rpartition(answers[-1])[2], longer.rpartition(answers[-1])[2].partition(follows.content)[0]]
+    if not any(stops & {*tokenizer(suffix, add_special_tokens=False).input_ids} for suffix in behind):
         return "no stop"
     if example.messages[-2].role == "assistant":
-        between = whole.rpartition(answers[-1])[0].rpartition(answers[-2])[2]
+        between = full_text.rpartition(answers[-1])[0].rpartition(answers[-2])[2]
         if not stops & {*tokenizer(between, add_special_tokens=False).input_ids}:
             return "no stop"
-    inside = whole[max(len(prompt or "") for prompt, _ in texts) :].rpartition(answers[-1])[0]
+    inside = full_text[max(len(prompt or "") for prompt, _ in texts) :].rpartition(answers[-1])[0]
     if stops & {*tokenizer(inside, add_special_tokens=False).input_ids}:
         return "stop inside"
     joined = [

@@ -22,11 +22,11 @@ class TestPlateau(CallbackSuite):
 
 def rates(config: PlateauConfig, losses: Sequence[float], validations: Sequence[float | None] = ()) -> list[float]:
     """Return the factors that are asked for, 1 if none is."""
-    callback, found = Plateau(config), []
-    for number, (loss, value) in enumerate(zip(losses, validations or [None] * len(losses), strict=True), start=1):
-        step = Step(number, len(losses), 0.1, loss, 1e-3, 1.0, 10, 1.0, eval_loss=value)
-        found.append(control.rate if (control := callback.on_step(step)) else 1.0)
-    return found
+    callback, factors = Plateau(config), []
+    for index, (loss, value) in enumerate(zip(losses, validations or [None] * len(losses), strict=True), start=1):
+        step = Step(index, len(losses), 0.1, loss, 1e-3, 1.0, 10, 1.0, eval_loss=value)
+        factors.append(control.rate if (control := callback.on_step(step)) else 1.0)
+    return factors
 
 
 def test_the_plugin_has_no_problems() -> None:

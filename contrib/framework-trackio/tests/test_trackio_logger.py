@@ -138,8 +138,8 @@ def test_the_table_holds_as_many_answers_as_were_asked_for(
 def test_troubles_are_alerts_and_validations_stand_with_their_steps(
     words: list[str], project: str, tmp_path: Path
 ) -> None:
-    more = ["trainer.eval_steps=1", "trainer.early_stopping_metric=exact_match", "trainer.losses=[1,1,nan]"]
-    testing.run(testing.plan([*words, *more], run_dir=tmp_path / "run"))
+    overrides = ["trainer.eval_steps=1", "trainer.early_stopping_metric=exact_match", "trainer.losses=[1,1,nan]"]
+    testing.run(testing.plan([*words, *overrides], run_dir=tmp_path / "run"))
     (run,) = stored(project)
     ((title, text, level),) = run.alerts
     assert (title, level) == ("nan", "error")
@@ -169,17 +169,17 @@ def test_a_run_that_fails_is_marked_and_says_why(
 def test_the_config_is_stored_before_anything_is_measured(
     words: list[str], project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[Stored] = []
+    runs: list[Stored] = []
     generate = testing.EchoModel.generate
 
     def slow(*arguments: Any, **named: Any) -> Any:
         time.sleep(1.5)  # trackio writes twice a second
-        seen.extend(stored(project))
+        runs.extend(stored(project))
         return generate(*arguments, **named)
 
     monkeypatch.setattr(testing.EchoModel, "generate", slow)
     testing.run(testing.plan([*words, "stages=[data,baseline]"], run_dir=tmp_path / "run"))
-    (run,) = seen
+    (run,) = runs
     assert run.config["data_result"]["train_rows"] == 5
     assert run.entries == [(0, {})]
 
@@ -208,9 +208,9 @@ def test_runs_of_one_process_are_kept_apart(words: list[str], project: str, tmp_
 def test_the_machine_is_logged_where_it_was_asked_for(
     words: list[str], project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = ["logger.trackio.system=true", "logger.trackio.system_interval=0.05"]
+    overrides = ["logger.trackio.system=true", "logger.trackio.system_interval=0.05"]
     monkeypatch.setattr(testing.EchoModel, "save_tokenizer", lambda *_: time.sleep(1))
-    testing.run(testing.plan([*words, *asked], run_dir=tmp_path / "run"))
+    testing.run(testing.plan([*words, *overrides], run_dir=tmp_path / "run"))
     with closing(sqlite3.connect(TRACKIO_DIR / f"{project}.db")) as database:
         (count,) = database.execute("SELECT count(*) FROM system_metrics").fetchone()
     assert count > 1

@@ -68,17 +68,17 @@ class BranchAttention(nn.Module):
             setattr(self._plain[0], name, getattr(self, name))
 
     def forward(
-        self, hidden_states: Tensor, position_embeddings: tuple[Tensor, Tensor] | None = None, **more: Any
+        self, hidden_states: Tensor, position_embeddings: tuple[Tensor, Tensor] | None = None, **options: Any
     ) -> tuple[Tensor, Tensor | None]:
         """Attend; whatever is not plain LoRA along branches is left to the layer that was here."""
-        along: Branches | None = more.get("branches")
+        along: Branches | None = options.get("branches")
         layers = tuple(low_rank(getattr(self, name), hidden_states.dtype) for name in INPUT_LAYERS)
         plain = self._plain[0]
         unusual = None in layers or torch.is_autocast_enabled(hidden_states.device.type)
         if along is None or position_embeddings is None or unusual:
             plain.training = self.training
             output: tuple[Tensor, Tensor | None] = plain(
-                hidden_states=hidden_states, position_embeddings=position_embeddings, **more
+                hidden_states=hidden_states, position_embeddings=position_embeddings, **options
             )
             return output
         q, k, v = project(hidden_states[0], layers)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Puts the functions of this folder into a model, wherever they give what is there.
+"""Replaces layers of a model by those of this folder, wherever both compute the same.
 
 What a layer computes is seen from what it gives, not from its name: a norm with another formula or an MLP with another
 activation stays as it is: a copy of the first layer of each kind is computed both ways before ours is installed, so
@@ -48,7 +48,7 @@ def install(model: nn.Module) -> None:
     Args:
         model: a transformers model with its adapter.
     """
-    known: dict[Any, bool] = {}
+    proofs: dict[Any, bool] = {}
     turns = next((part for name, part in model.named_modules() if name.rpartition(".")[2] == ROTARY_MODULE), None)
     for parent in list(model.modules()):
         for name, plain in list(parent.named_children()):
@@ -56,14 +56,14 @@ def install(model: nn.Module) -> None:
             if fast is None:
                 continue
             kind = _kind(plain)
-            if kind not in known:
-                known[kind] = is_equivalent(plain, turns)
-            if known[kind]:
+            if kind not in proofs:
+                proofs[kind] = is_equivalent(plain, turns)
+            if proofs[kind]:
                 setattr(parent, name, fast)
 
 
 def refresh(model: nn.Module) -> None:
-    """Let attention of ours have the layers that peft has put in its place since."""
+    """Give our attention the layers that peft has put in place since it was installed."""
     for module in model.modules():
         if isinstance(module, attention.BranchAttention):
             module.share_layers()
@@ -85,10 +85,10 @@ def _replacement(plain: nn.Module) -> nn.Module | None:
         and len(children) <= len(MLP_LAYERS) + 1
     ):
         return GatedMLP(plain)
-    own = dict(plain.named_parameters())
+    parameters = dict(plain.named_parameters())
     eps = getattr(plain, "variance_epsilon", getattr(plain, "eps", None))
-    if type(plain).__name__.endswith("RMSNorm") and list(own) == ["weight"] and eps is not None:
-        weight = own["weight"]
+    if type(plain).__name__.endswith("RMSNorm") and list(parameters) == ["weight"] and eps is not None:
+        weight = parameters["weight"]
         trained = weight.requires_grad or weight.is_meta
         return None if trained or not bool(weight.all()) else RMSNorm(plain, float(eps))
     return None
@@ -96,7 +96,7 @@ def _replacement(plain: nn.Module) -> nn.Module | None:
 
 def _kind(plain: nn.Module) -> tuple[Any, ...]:
     """Return what layers have in common that one proof is for: some models turn positions in some layers only."""
-    numbers = {name: each for name, each in vars(plain).items() if isinstance(each, bool | int | float | str)}
+    numbers = {name: value for name, value in vars(plain).items() if isinstance(value, bool | int | float | str)}
     return type(plain), type(getattr(plain, "act_fn", None)), *sorted((numbers | {"layer_idx": 0}).items())
 
 
@@ -115,16 +115,19 @@ def is_equivalent(plain: nn.Module, turns: nn.Module | None = None) -> bool:
     inputs, above = (torch.randn(1, PROBE_TOKENS, size, generator=random) for _ in range(2))
     results = []
     try:
-        more = _attention_inputs(turns, inputs) if isinstance(fast, attention.BranchAttention) else {}
+        options = _attention_inputs(turns, inputs) if isinstance(fast, attention.BranchAttention) else {}
         for layer in (plain, fast):
             x = inputs.clone().requires_grad_()
-            out = layer(x, **more)  # type: ignore[misc]
+            out = layer(x, **options)  # type: ignore[misc]
             out = out[0] if isinstance(out, tuple) else out
             (grad,) = torch.autograd.grad(out, x, above)
             results.append((out.detach(), grad))
     except (TypeError, ValueError, RuntimeError, KeyError, AttributeError):  # one has to be called in another way
         return False
-    return all(float((one - two).norm()) <= TOLERANCE * float(one.norm()) for one, two in zip(*results, strict=True))
+    return all(
+        float((expected - actual).norm()) <= TOLERANCE * float(expected.norm())
+        for expected, actual in zip(*results, strict=True)
+    )
 
 
 def _attention_inputs(turns: Any, inputs: torch.Tensor) -> dict[str, Any]:

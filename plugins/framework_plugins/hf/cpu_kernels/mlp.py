@@ -25,32 +25,32 @@ class _Gated(torch.autograd.Function):
         dtype = x.dtype
         a = stacked([gate.a, up.a], dtype)
         inner = x @ a.t()
-        first, second = torch.split(inner, [gate.a.shape[0], up.a.shape[0]], dim=1)
+        inner_gate, inner_up = torch.split(inner, [gate.a.shape[0], up.a.shape[0]], dim=1)
         b_gate, b_up, b_down = (scaled_b(layer, dtype) for layer in layers)
-        gated = functional.linear(x, gate.weight, gate.bias).addmm_(first, b_gate.t())
-        raised = functional.linear(x, up.weight, up.bias).addmm_(second, b_up.t())
+        gated = functional.linear(x, gate.weight, gate.bias).addmm_(inner_gate, b_gate.t())
+        raised = functional.linear(x, up.weight, up.bias).addmm_(inner_up, b_up.t())
         middle = functional.silu(gated).mul_(raised)
         a_down = down.a.to(dtype)
-        last = middle @ a_down.t()
-        ctx.save_for_backward(x, inner, last, gated, raised, a, a_down, b_gate, b_up, b_down)
+        inner_down = middle @ a_down.t()
+        ctx.save_for_backward(x, inner, inner_down, gated, raised, a, a_down, b_gate, b_up, b_down)
         ctx.layers = layers
-        return functional.linear(middle, down.weight, down.bias).addmm_(last, b_down.t())
+        return functional.linear(middle, down.weight, down.bias).addmm_(inner_down, b_down.t())
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, inner, last, gated, raised, a, a_down, b_gate, b_up, b_down = ctx.saved_tensors
+        x, inner, inner_down, gated, raised, a, a_down, b_gate, b_up, b_down = ctx.saved_tensors
         gate, up, down = ctx.layers
         ranks = [gate.a.shape[0], up.a.shape[0]]
         grad = grads[0]
         below = grad @ b_down
-        db_down = gradient_of_b(down, grad, last)
+        db_down = gradient_of_b(down, grad, inner_down)
         open_ = functional.silu(gated)
         da_down = (below.t() @ (open_ * raised)).to(down.a.dtype)
         inside = (grad @ down.weight).addmm_(below, a_down)
         d_raised = open_.mul_(inside)
         d_gated = torch.ops.aten.silu_backward(inside.mul_(raised), gated)
-        first, second = torch.split(inner, ranks, dim=1)
-        db_gate, db_up = gradient_of_b(gate, d_gated, first), gradient_of_b(up, d_raised, second)
+        inner_gate, inner_up = torch.split(inner, ranks, dim=1)
+        db_gate, db_up = gradient_of_b(gate, d_gated, inner_gate), gradient_of_b(up, d_raised, inner_up)
         below = torch.cat([d_gated @ b_gate, d_raised @ b_up], dim=1)
         da_gate, da_up = torch.split(below.t() @ x, ranks)
         dx = None

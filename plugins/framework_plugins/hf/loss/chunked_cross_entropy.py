@@ -83,11 +83,11 @@ class _SummedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         *parts, raised = ctx.saved_tensors
-        found = (
+        gradients = (
             None if part is None else _times_upstream(part, grads[0], raised).to(dtype)
             for part, dtype in zip(parts, ctx.dtypes, strict=True)
         )
-        return *found, None, None, None, None
+        return *gradients, None, None, None, None
 
 
 class _LogProbs(torch.autograd.Function):
@@ -101,12 +101,12 @@ class _LogProbs(torch.autograd.Function):
         ctx.head, ctx.logits = head, logits
         # Under autocast as in the other pass: what is differentiated is what was computed.
         ctx.autocast = autocast_dtype(states) if torch.is_autocast_enabled(states.device.type) else None
-        few = max(1, min(fp32_logits_at_once(states.device) // 4, logits // 2) // weight.shape[0])
+        chunk_size = max(1, min(fp32_logits_at_once(states.device) // 4, logits // 2) // weight.shape[0])
         chunks = (
-            log_probs_of_logits(head.finish(nn.functional.linear(some, weight, bias).to(_wide(some))), ids)
-            for some, ids in zip(torch.split(states, few), torch.split(target, few), strict=True)
+            log_probs_of_logits(head.finish(nn.functional.linear(chunk, weight, bias).to(_at_least_fp32(chunk))), ids)
+            for chunk, ids in zip(torch.split(states, chunk_size), torch.split(target, chunk_size), strict=True)
         )
-        return torch.cat([*chunks]) if len(states) else states.new_zeros(target.shape, dtype=_wide(states))
+        return torch.cat([*chunks]) if len(states) else states.new_zeros(target.shape, dtype=_at_least_fp32(states))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -115,14 +115,14 @@ class _LogProbs(torch.autograd.Function):
             _, gradients, raised = _head_gradients(
                 ctx.needs_input_grad[:3], states, weight, bias, target, -grads[0], ctx.head, ctx.logits
             )
-        found = (
+        scaled = (
             None if part is None else (part if raised is None else part.float() / raised).to(source.dtype)
             for part, source in zip(gradients, (states, weight, bias), strict=True)
         )
-        return *found, None, None, None
+        return *scaled, None, None, None
 
 
-def _wide(tensor: Tensor) -> torch.dtype:
+def _at_least_fp32(tensor: Tensor) -> torch.dtype:
     return torch.promote_types(tensor.dtype, torch.float32)
 
 
@@ -149,23 +149,26 @@ def _head_gradients(
     d_bias = torch.zeros_like(bias, dtype=wide) if needs_bias and bias is not None else None
     share, raised = _scaled_for_fp16(share, autocast_dtype(states))
     vocabulary = weight.shape[0]
-    many, few = (
+    chunk_size, piece_size = (
         max(1, size // (part * vocabulary)) for size, part in ((logits, 2), (fp32_logits_at_once(states.device), 4))
     )
-    for start in range(0, len(states), many):
-        rows = slice(start, start + many)
+    for start in range(0, len(states), chunk_size):
+        rows = slice(start, start + chunk_size)
         grad = nn.functional.linear(states[rows], weight, bias)
-        for some, labels, part in zip(
-            torch.split(grad, few), torch.split(target[rows], few), torch.split(share[rows], few), strict=True
+        for piece, labels, part in zip(
+            torch.split(grad, piece_size),
+            torch.split(target[rows], piece_size),
+            torch.split(share[rows], piece_size),
+            strict=True,
         ):
-            total += _gradient(some, labels, part.to(total.dtype), head.scale, head.cap)
+            total += _gradient(piece, labels, part.to(total.dtype), head.scale, head.cap)
         if d_states is not None:
             d_states[rows] = grad @ weight
         if d_weight is not None:
             d_weight.addmm_(grad.to(d_weight.dtype).t(), states[rows].to(d_weight.dtype))
         if d_bias is not None:
             d_bias += grad.sum(0, dtype=d_bias.dtype)
-        del grad, some  # else they are there while the next ones are made
+        del grad, piece  # else they are there while the next ones are made
     return total, (d_states, d_weight, d_bias), raised
 
 
@@ -176,9 +179,11 @@ class _SummedCrossEntropyOfLogits(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, target: Tensor, share: Tensor) -> Tensor:
         total = logits.new_zeros((), dtype=torch.promote_types(logits.dtype, torch.float32))
         share, raised = _scaled_for_fp16(share, logits.dtype)
-        few = max(1, fp32_logits_at_once(logits.device) // (4 * logits.shape[1]))
-        for some, labels, part in zip(*(torch.split(each, few) for each in (logits, target, share)), strict=True):
-            total += _gradient(some, labels, part.to(total.dtype))
+        piece_size = max(1, fp32_logits_at_once(logits.device) // (4 * logits.shape[1]))
+        for piece, labels, part in zip(
+            *(torch.split(tensor, piece_size) for tensor in (logits, target, share)), strict=True
+        ):
+            total += _gradient(piece, labels, part.to(total.dtype))
         ctx.save_for_backward(logits, raised)
         return total if raised is None else total / raised
 
@@ -215,7 +220,7 @@ def _gradient(logits: Tensor, target: Tensor, share: Tensor, scale: float = 1.0,
 
     `target` and `share` are (tokens,), or (tokens, ids) for the sum over several ids at each place.
     """
-    target, share = (each[:, None] if each.dim() == 1 else each for each in (target, share))
+    target, share = (tensor[:, None] if tensor.dim() == 1 else tensor for tensor in (target, share))
     wide = logits.to(share.dtype, copy=True)
     if scale != 1:
         wide.mul_(scale)
@@ -273,14 +278,14 @@ def logit_chunks(states: Tensor, head: Head | None, logits: int = CPU_LOGITS) ->
         logits: the size of those that are kept at a time.
     """
     vocabulary = states.shape[-1] if head is None else head.linear.out_features
-    few = max(1, min(fp32_logits_at_once(states.device) // 4, logits // 2) // vocabulary)
-    for start in range(0, len(states), few):
-        rows = slice(start, start + few)
+    chunk_size = max(1, min(fp32_logits_at_once(states.device) // 4, logits // 2) // vocabulary)
+    for start in range(0, len(states), chunk_size):
+        rows = slice(start, start + chunk_size)
         if head is None:
             yield rows, states[rows].float()
         else:  # its own forward pass may be what this is called in
-            made = nn.functional.linear(states[rows], head.linear.weight, head.linear.bias)
-            yield rows, head.finish(made.float())
+            raw = nn.functional.linear(states[rows], head.linear.weight, head.linear.bias)
+            yield rows, head.finish(raw.float())
 
 
 def summed_cross_entropy_of_logits(logits: Tensor, target: Tensor, share: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ WITHIN_FORWARD = "framework_within_forward"
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What was found out.
+    """What a probe has found out about a model.
 
     Attributes:
         scale_and_cap: scale and cap of the logits that the head gives; None if the model has to be asked for them.
@@ -109,9 +109,9 @@ class Losses:
         """Return losses of the logits divided by it, for answers that were drawn so."""
         if temperature == 1:
             return self
-        other = copy.copy(self)
-        other.temperature = temperature
-        return other
+        losses = copy.copy(self)
+        losses.temperature = temperature
+        return losses
 
     @property
     def tempered_head(self) -> Head | None:
@@ -195,7 +195,7 @@ class Losses:
         if self.head is None:
             return log_probs_of_logits(self.learned_logits(part).float() / self.temperature, part["target"]), None
         target = part["target"]
-        return self._of_head(
+        return self._apply_head(
             part, self.router_loss, lambda head, states: log_probs(states, head, target, self.logits_at_once)
         )
 
@@ -214,14 +214,14 @@ class Losses:
         """Show the logits of the learned places of a part in fp32, a few places at a time: (places, vocabulary)."""
 
         def show(head: Head | None, states: Tensor) -> Tensor:
-            for some, logits in logit_chunks(states, head, self.logits_at_once):
-                look(some, logits)
+            for rows, logits in logit_chunks(states, head, self.logits_at_once):
+                look(rows, logits)
             return torch.zeros((), device=states.device)
 
         if self.head is None:
             show(None, self.learned_logits(part))
         else:
-            self._of_head(part, None, show)
+            self._apply_head(part, None, show)
 
     def fewer_logits(self) -> str:
         """Compute a quarter of the logits at a time and say so; empty if they are few, or the model makes them."""
@@ -236,16 +236,16 @@ class Losses:
             logits = self.learned_logits(part)
             logits = logits if self.temperature == 1 else logits / self.temperature
             return summed_cross_entropy_of_logits(logits, part["target"], part["share"]), None
-        return self._of_head(
+        return self._apply_head(
             part,
             router_loss,
             lambda head, states: summed_cross_entropy(states, head, part["target"], part["share"], self.logits_at_once),
         )
 
-    def _of_head(
+    def _apply_head(
         self, part: Part, router_loss: RouterLoss | None, of_states: Callable[[Head, Tensor], Tensor]
     ) -> tuple[Tensor, Tensor | None]:
-        """Return what is made of the head and the states, and the auxiliary loss if that is asked for."""
+        """Return `of_states` of the head and the states, and the auxiliary loss if `router_loss` is given."""
         head = self.tempered_head
         assert head is not None  # noqa: S101 - callers have looked
 
@@ -264,39 +264,39 @@ class Losses:
                 result = torch.complex(real, auxiliary.expand_as(real))
             return result
 
-        found: Tensor = self.within_forward(compute)
-        if not found.is_complex():
-            return found, None
-        return found.real, found.imag.sum() if router_loss else None
+        output: Tensor = self.within_forward(compute)
+        if not output.is_complex():
+            return output, None
+        return output.real, output.imag.sum() if router_loss else None
 
     def within_forward(self, compute: Callable[[], Any]) -> Any:
         """Compute, in a group within the model's own forward pass."""
         return self.wrapped(**{WITHIN_FORWARD: compute}) if self.in_group else compute()
 
     def inputs(self, part: Part) -> dict[str, Any]:
-        """Return what of a part the model is called with; the mask of a tree is that of each kind of its layers."""
-        given = model_inputs(part)
-        if "branches" in given and self.by_row_starts:
-            return {**row_starts(part), **{name: given[name] for name in ("input_ids", "position_ids")}}
-        if "branches" in given or "attention_mask" not in given or given["attention_mask"].dim() != TREE_MASK_DIMS:
-            return given
+        """Return the model's inputs for a part; a tree has a mask for each kind of layer."""
+        inputs = model_inputs(part)
+        if "branches" in inputs and self.by_row_starts:
+            return {**row_starts(part), **{name: inputs[name] for name in ("input_ids", "position_ids")}}
+        if "branches" in inputs or "attention_mask" not in inputs or inputs["attention_mask"].dim() != TREE_MASK_DIMS:
+            return inputs
         # The simplest implementation adds the mask to the scores.
         added = self.plain.dtype if self.plain.config._attn_implementation == "eager" else None  # noqa: SLF001 - no public name
-        masks = masks_of_layers(given["attention_mask"], given["position_ids"], self.windows, added)
+        masks = masks_of_layers(inputs["attention_mask"], inputs["position_ids"], self.windows, added)
         if not self.keeps_states:
-            return given | {"attention_mask": masks}
+            return inputs | {"attention_mask": masks}
         # A kind of layers without a mask takes the states of the nodes.
-        each = masks if isinstance(masks, dict) else dict.fromkeys(self.windows, masks)
-        return given | {"attention_mask": dict.fromkeys(STATE_KINDS) | each, NODES: part[NODES]}
+        by_kind = masks if isinstance(masks, dict) else dict.fromkeys(self.windows, masks)
+        return inputs | {"attention_mask": dict.fromkeys(STATE_KINDS) | by_kind, NODES: part[NODES]}
 
     @property
     def by_row_starts(self) -> bool:
         """Whether attention keeps rows side by side apart by where they begin, and reads no masks."""
         return bool(self.plain.config._attn_implementation == FLASH)  # noqa: SLF001 - no public name
 
-    def learned_states(self, part: Part, **more: Any) -> tuple[Tensor, Any]:
+    def learned_states(self, part: Part, **options: Any) -> tuple[Tensor, Any]:
         """Return the states from which something is learned, (learned, features), and all that the body gives."""
-        out = self.body(**self.inputs(part), use_cache=False, **more)
+        out = self.body(**self.inputs(part), use_cache=False, **options)
         states = out[0]
         return states.reshape(-1, states.shape[-1])[part["source"]], out
 

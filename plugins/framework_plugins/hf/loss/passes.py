@@ -27,23 +27,24 @@ class Passes:
         packer: cuts rows into parts.
         losses: computes the loss of a part.
         model: the model, where its activations are kept for a backward pass; else None.
-        kept: tokens of the longest pass that keeps its activations; None: all do, or none.
+        longest_kept: tokens of the longest pass that keeps its activations; None: all do, or none.
     """
 
-    def __init__(self, packer: Packer, losses: Losses, model: Any = None, kept: int | None = None) -> None:
+    def __init__(self, packer: Packer, losses: Losses, model: Any = None, longest_kept: int | None = None) -> None:
         self.packer = packer
         self.losses = losses
         self.model = model
-        self.kept = kept
+        self.longest_kept = longest_kept
 
     @contextmanager
     def checkpointing(self, part: Part) -> Iterator[None]:
         """Let a long pass compute its activations again in the backward pass."""
-        long = self.kept is not None and part_tokens(part) > self.kept and enable_checkpointing(self.model)
+        is_long = self.longest_kept is not None and part_tokens(part) > self.longest_kept
+        enabled = is_long and enable_checkpointing(self.model)
         try:
             yield
         finally:
-            for module in self.model.modules() if long else ():
+            for module in self.model.modules() if enabled else ():
                 if getattr(module, "gradient_checkpointing", False):
                     module.gradient_checkpointing = False
 
@@ -71,8 +72,8 @@ def enable_checkpointing(model: Any) -> bool:
     plain = model.get_base_model() if isinstance(model, PeftModel) else model
     if is_checkpointing(model) or not getattr(plain, "supports_gradient_checkpointing", False):
         return False
-    new = hasattr(plain, "activation_checkpointing_enable")  # the name since transformers 5.24
-    enable = plain.activation_checkpointing_enable if new else plain.gradient_checkpointing_enable
+    has_new_name = hasattr(plain, "activation_checkpointing_enable")  # the name since transformers 5.24
+    enable = plain.activation_checkpointing_enable if has_new_name else plain.gradient_checkpointing_enable
     enable({"use_reentrant": False})
     return True
 

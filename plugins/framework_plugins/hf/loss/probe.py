@@ -77,34 +77,34 @@ def probe(losses: L) -> L:
 
 def _first_pass(losses: Losses, rows: Sequence[TokenRow]) -> tuple[Part, Any]:
     """Return a part, and all that the model gives of it: padded rows, or one row if it takes no padding."""
-    more = OUTPUT_ROUTER_LOGITS if losses.router_loss else {}
-    part, alone = (to_device(padded_batch(some, 0), losses.plain.device) for some in (rows, rows[:1]))
+    options = OUTPUT_ROUTER_LOGITS if losses.router_loss else {}
+    part, single = (to_device(padded_batch(batch, 0), losses.plain.device) for batch in (rows, rows[:1]))
     try:
-        return part, losses.wrapped(**model_inputs(part), use_cache=False, **more)
+        return part, losses.wrapped(**model_inputs(part), use_cache=False, **options)
     except Exception as error:
         if is_out_of_memory(error):
             raise
-    return alone, losses.wrapped(**model_inputs(alone), use_cache=False, **more)
+    return single, losses.wrapped(**model_inputs(single), use_cache=False, **options)
 
 
 def _probe_packing(losses: Losses, lengths: Sequence[Sequence[TokenRow]], dtype: torch.dtype) -> None:
     """Choose the first packing, from the one asked for on, in which rows of all lengths keep their states."""
-    wanted = losses.packing
-    if wanted is Packing.none:
+    requested = losses.packing
+    if requested is Packing.none:
         return
     expected = [_one_by_one(losses, rows) for rows in lengths]
     problems: dict[Packing, str] = {}
     for packing, dense_mask in [*_candidates(losses)]:
         losses.packing, losses.dense_mask = packing, dense_mask
-        found = (_problem(losses, rows, states, dtype) for rows, states in zip(lengths, expected, strict=True))
-        problem = next(filter(None, found), "") if packing is not Packing.none else ""
+        failures = (_problem(losses, rows, states, dtype) for rows, states in zip(lengths, expected, strict=True))
+        problem = next(filter(None, failures), "") if packing is not Packing.none else ""
         if not problem:
             break
         # A mask may do what the branches did not, which is slower: the problem is reported all the same.
         problems[packing] = problem
     losses.problem = "; ".join(problems.values())
-    if losses.packing is not wanted:
-        log.warning("trainer.packing=%s instead of %s: %s", losses.packing.value, wanted.value, losses.problem)
+    if losses.packing is not requested:
+        log.warning("trainer.packing=%s instead of %s: %s", losses.packing.value, requested.value, losses.problem)
 
 
 def _candidates(losses: Losses) -> Iterator[tuple[Packing, bool]]:
@@ -157,12 +157,12 @@ def _probe_head(losses: Losses, part: Part, logits: Tensor, auxiliary: Any) -> t
         raw = linear(states)
         return raw, autocast_dtype(states), router_loss(out.router_logits, part) if router_loss else None
 
-    found: tuple[Tensor, torch.dtype, Tensor | None] = losses.within_forward(compute)
-    raw, own = found[0], found[2]
-    dtype: torch.dtype = found[1]
+    result: tuple[Tensor, torch.dtype, Tensor | None] = losses.within_forward(compute)
+    raw, computed_loss = result[0], result[2]
+    dtype: torch.dtype = result[1]
     config = losses.plain.config.get_text_config()
     candidates = [Head(linear, *scale_and_cap) for scale_and_cap in _scales_and_caps(config)]
-    distances = [_relative_distance(each.finish(raw.float()), logits) for each in candidates]
+    distances = [_relative_distance(candidate.finish(raw.float()), logits) for candidate in candidates]
     nearest = distances.index(min(distances))
     tolerance = _tolerance(dtype, HALF_LOGIT_TOLERANCE)
     if not distances[nearest] < tolerance:
@@ -172,8 +172,12 @@ def _probe_head(losses: Losses, part: Part, logits: Tensor, auxiliary: Any) -> t
         losses.head = losses.router_loss = None
         return dtype
     losses.head = candidates[nearest]
-    known = isinstance(auxiliary, Tensor) and own is not None and _relative_distance(own, auxiliary) < tolerance
-    if router_loss and not known:
+    is_known = (
+        isinstance(auxiliary, Tensor)
+        and computed_loss is not None
+        and _relative_distance(computed_loss, auxiliary) < tolerance
+    )
+    if router_loss and not is_known:
         log.warning("the auxiliary loss of %s is left out: it is of an unknown kind", type(losses.plain).__name__)
         losses.router_loss = None
     return dtype
@@ -182,23 +186,30 @@ def _probe_head(losses: Losses, part: Part, logits: Tensor, auxiliary: Any) -> t
 def _probe_selection(losses: Losses, part: Part, logits: Tensor, dtype: torch.dtype) -> None:
     """Find out whether the model gives the logits of the positions that it is asked for."""
     try:
-        same = _relative_distance(losses.learned_logits(part), logits) < _tolerance(dtype, HALF_TOLERANCE)
+        selects = _relative_distance(losses.learned_logits(part), logits) < _tolerance(dtype, HALF_TOLERANCE)
     except (TypeError, ValueError, RuntimeError, IndexError, FrameworkError):
-        same = False  # it has no such argument, or one of another kind
-    losses.selects_logits = same
+        selects = False  # it has no such argument, or one of another kind
+    losses.selects_logits = selects
 
 
 def _scales_and_caps(config: Any) -> list[tuple[float, float]]:
     """Return scales and caps that a model may apply to its logits by its config, the likelier ones first."""
     scales = [float(value) for name in LOGIT_SCALES if (value := getattr(config, name, None))]
     cap = next((float(value) for name in LOGIT_CAPS if (value := getattr(config, name, None))), 0.0)
-    return [(scale, each) for each in dict.fromkeys((cap, 0.0)) for one in (1.0, *scales) for scale in (one, 1 / one)]
+    return [
+        (scale, limit)
+        for limit in dict.fromkeys((cap, 0.0))
+        for factor in (1.0, *scales)
+        for scale in (factor, 1 / factor)
+    ]
 
 
-def _probe_rows(vocabulary: int, more: int = 0, learned: int = LEARNED) -> list[TokenRow]:
-    """Return sorted rows with a common beginning of at least `more` tokens, of which each learns its last ones."""
+def _probe_rows(vocabulary: int, prefix_length: int = 0, learned: int = LEARNED) -> list[TokenRow]:
+    """Return sorted rows that share a beginning of at least `prefix_length` tokens; each learns its last tokens."""
     random = np.random.default_rng(0)
-    start, middle = (random.integers(vocabulary, size=MIN_SAVED_TOKENS + size).tolist() for size in (more + 5, 3))
+    start, middle = (
+        random.integers(vocabulary, size=MIN_SAVED_TOKENS + size).tolist() for size in (prefix_length + 5, 3)
+    )
     rows = [start + random.integers(vocabulary, size=learned + 1).tolist()]
     rows += [start + middle + random.integers(vocabulary, size=learned + size).tolist() for size in (1, 5)]
     return [TokenRow(ids, [IGNORE] * (len(ids) - learned) + ids[-learned:]) for ids in sorted(rows)]
@@ -208,6 +219,6 @@ def _tolerance(dtype: torch.dtype, half: float) -> float:
     return FP32_TOLERANCE if dtype in {torch.float32, torch.float64} else half
 
 
-def _relative_distance(one: Tensor, two: Tensor) -> float:
-    """Return how far tensors lie apart, as a share of the size of the second."""
-    return float((one.double() - two.double()).norm() / two.double().norm())
+def _relative_distance(actual: Tensor, expected: Tensor) -> float:
+    """Return how far `actual` lies from `expected`, as a share of the norm of `expected`."""
+    return float((actual.double() - expected.double()).norm() / expected.double().norm())

@@ -77,21 +77,21 @@ def forward_plan(
     far, windows = distance_dependence(model), mask_windows(model)
     why = "" if windows else far  # masks of the layers' windows make the rows the same
     why = why or tree_refusal(model, attention, config.neftune_noise_alpha)
-    alone = sharing_refusal(attention, getattr(adapter, "lora_dropout", 0.0))
+    sharing_problem = sharing_refusal(attention, getattr(adapter, "lora_dropout", 0.0))
     on_cpu, blocks = device == "cpu", _without_blocks(model, config, attention, windows)
     kernels = attention == FLASH or not blocks  # that keep rows side by side apart, on a GPU
     if on_cpu or not kernels:
-        why = why or alone
+        why = why or sharing_problem
     packing = Packing.pad if why and config.packing is Packing.tree else config.packing
     tree = packing is Packing.tree
     # The layers of `cpu_kernels` were measured on CPUs only.
     branches = tree and (attention == "sdpa" and not far if on_cpu else kernels)
     fast = on_cpu and adapter is not None and not quantized
     fact = packing.value if packing is config.packing else f"{packing.value}, not tree: {why}"
-    fact = f"rows side by side without padding, not tree: {alone}" if tree and alone else fact
-    told = "" if on_cpu or not tree or attention == FLASH else f"a dense mask for trees, {blocks}"
-    told = "FlexAttention with block masks for trees" if told and not blocks else told
-    return ForwardPlan(packing, pair_cost(model), not far, branches, fast, not alone, told), fact
+    fact = f"rows side by side without padding, not tree: {sharing_problem}" if tree and sharing_problem else fact
+    note = "" if on_cpu or not tree or attention == FLASH else f"a dense mask for trees, {blocks}"
+    note = "FlexAttention with block masks for trees" if note and not blocks else note
+    return ForwardPlan(packing, pair_cost(model), not far, branches, fast, not sharing_problem, note), fact
 
 
 def _without_blocks(model: Any, config: HFTrainerConfig, attention: str, windows: Mapping[str, int]) -> str:

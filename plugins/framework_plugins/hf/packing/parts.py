@@ -62,7 +62,7 @@ class Packer:
     share: bool = True
 
     def __call__(self, groups: Sequence[TokenGroup]) -> list[Part]:
-        parts = [self._part(some, tree) for some, tree in self._cuts(self.units(groups))]
+        parts = [self._part(rows, tree) for rows, tree in self._cuts(self.units(groups))]
         count, tokens = learned_tokens(groups), all_tokens(groups)
         for part in parts:
             part |= {"count": count, "step_tokens": tokens}
@@ -83,8 +83,8 @@ class Packer:
     def _smaller(self) -> Iterator[Packer]:
         """Give packers that may cut smaller, each by half."""
         packer, limit = self, "tokens" if self.tokens else "rows"
-        while (most := getattr(packer, limit)) > 1:
-            packer = replace(packer, **{limit: most // 2})
+        while (size := getattr(packer, limit)) > 1:
+            packer = replace(packer, **{limit: size // 2})
             yield packer
         if self.together:
             yield replace(packer, together=False)
@@ -92,21 +92,21 @@ class Packer:
     def largest_part(self, groups: Sequence[TokenGroup]) -> int:
         """Return the tokens of the longest part of these groups."""
         return max(
-            len(tree.ids) if tree else len(some) * max(len(row.input_ids) for row in some)
-            for some, tree in self._cuts(self.units(groups))
+            len(tree.ids) if tree else len(rows) * max(len(row.input_ids) for row in rows)
+            for rows, tree in self._cuts(self.units(groups))
         )
 
     def parts_with_rows(self, groups: Sequence[TokenGroup]) -> Iterator[tuple[Part, list[tuple[TokenRow, list[int]]]]]:
         """Give each part with its rows, and where in its `target` the learned tokens of each row are, in order."""
-        for some, tree in self._cuts(self.units(groups)):
+        for rows, tree in self._cuts(self.units(groups)):
             if tree is None:
-                ends = list(accumulate((learned_count(row) for row in some), initial=0))
+                ends = list(accumulate((learned_count(row) for row in rows), initial=0))
                 yield (
-                    self._part(some, None),
-                    [(row, list(range(start, end))) for row, (start, end) in zip(some, pairwise(ends), strict=True)],
+                    self._part(rows, None),
+                    [(row, list(range(start, end))) for row, (start, end) in zip(rows, pairwise(ends), strict=True)],
                 )
             else:
-                yield self._part(some, tree), list(zip(some, tree.learned_places(some), strict=True))
+                yield self._part(rows, tree), list(zip(rows, tree.learned_places(rows), strict=True))
 
     def _part(self, rows: list[TokenRow], tree: Tree | None) -> Part:
         return tree_batch(tree, dense_mask=self.dense_mask) if tree else padded_batch(rows, self.pad_id)
@@ -118,11 +118,11 @@ class Packer:
         elif self.packing is Packing.pad:
             yield from ((batch, None) for batch in self._batches(units))
         else:
-            for some, tree in self._trees(units):
-                if self.cost(tree) <= self.cost_padded(some):
-                    yield _flat(some), tree
+            for group, tree in self._trees(units):
+                if self.cost(tree) <= self.cost_padded(group):
+                    yield _rows_of(group), tree
                 else:
-                    yield from ((batch, None) for batch in self._batches(some))
+                    yield from ((batch, None) for batch in self._batches(group))
 
     def _trees(self, units: Sequence[Unit]) -> list[tuple[list[Unit], Tree]]:
         """Cut units into those of one tree each."""
@@ -136,28 +136,28 @@ class Packer:
             partial(self._trees_within, units),
             budget,
             longest,
-            largest=lambda some: max(len(tree.ids) for _, tree in some),
-            cost=lambda some: sum(self.cost(tree) for _, tree in some),
+            largest=lambda trees: max(len(tree.ids) for _, tree in trees),
+            cost=lambda trees: sum(self.cost(tree) for _, tree in trees),
         )
 
     def _trees_within(self, units: Sequence[Unit], budget: int) -> list[tuple[list[Unit], Tree]]:
         groups = _groups_within(units, budget, share=self.share)
-        return [(some, build_tree(_flat(some), share=self.share)) for some in groups]
+        return [(group, build_tree(_rows_of(group), share=self.share)) for group in groups]
 
     def _batches(self, units: Sequence[Unit]) -> list[list[TokenRow]]:
         """Cut units into batches of similar length."""
         sorted_ = sorted(units, key=_longest)
         if self.tokens:
             return self._batches_within(sorted_)
-        return [_flat(sorted_[start : start + self.rows]) for start in range(0, len(sorted_), self.rows)]
+        return [_rows_of(sorted_[start : start + self.rows]) for start in range(0, len(sorted_), self.rows)]
 
     def _batches_within(self, units: Sequence[Unit]) -> list[list[TokenRow]]:
         """Cut sorted units into batches of as many tokens, padding included, as a pass may have."""
         batches: list[list[TokenRow]] = []
         for unit in units:
-            more = [*batches[-1], *unit] if batches else []
-            if more and len(more) * _longest(more) <= self.tokens:
-                batches[-1] = more
+            batch = [*batches[-1], *unit] if batches else []
+            if batch and len(batch) * _longest(batch) <= self.tokens:
+                batches[-1] = batch
             else:
                 batches.append([*unit])
         return batches
@@ -197,7 +197,7 @@ def _longest(rows: Unit) -> int:
     return max(len(row.input_ids) for row in rows)
 
 
-def _flat(units: Sequence[Unit]) -> list[TokenRow]:
+def _rows_of(units: Sequence[Unit]) -> list[TokenRow]:
     return [row for unit in units for row in unit]
 
 
@@ -207,21 +207,21 @@ def _groups_within(units: Sequence[Unit], budget: int, *, share: bool) -> Iterat
     size = 0
     for unit in sorted(units, key=lambda unit: [row.input_ids for row in unit]):
         rows = [*([group[-1][-1]] if group else []), *unit]
-        alone = _tree_tokens(rows[-len(unit) :], share=share)
-        more = alone if not group else _tree_tokens(rows, share=share) - len(rows[0].input_ids)
-        if group and size + more > budget:
+        unit_tokens = _tree_tokens(rows[-len(unit) :], share=share)
+        added_tokens = unit_tokens if not group else _tree_tokens(rows, share=share) - len(rows[0].input_ids)
+        if group and size + added_tokens > budget:
             yield group
-            group, size, more = [], 0, alone
+            group, size, added_tokens = [], 0, unit_tokens
         group.append(unit)
-        size += more
+        size += added_tokens
     if group:
         yield group
 
 
 def _tree_tokens(rows: Sequence[TokenRow], *, share: bool) -> int:
     """Return about how many tokens neighbours have in a tree."""
-    shared = (common_prefix_length(one.input_ids, two.input_ids) for one, two in pairwise(rows) if share)
-    return sum(len(row.input_ids) for row in rows) - sum(each for each in shared if each >= MIN_SAVED_TOKENS)
+    shared = (common_prefix_length(left.input_ids, right.input_ids) for left, right in pairwise(rows) if share)
+    return sum(len(row.input_ids) for row in rows) - sum(length for length in shared if length >= MIN_SAVED_TOKENS)
 
 
 def tree_batch(tree: Tree, *, dense_mask: bool) -> Part:
@@ -261,10 +261,10 @@ def padded_batch(rows: Sequence[TokenRow], pad_id: int) -> Part:
     longest = max(len(row.input_ids) for row in rows)
     gaps = [longest - len(row.input_ids) for row in rows]
     learned = [
-        (number * longest + at - 1, label)
-        for number, row in enumerate(rows)
-        for at, label in enumerate(row.labels)
-        if label != IGNORE and at
+        (index * longest + position - 1, label)
+        for index, row in enumerate(rows)
+        for position, label in enumerate(row.labels)
+        if label != IGNORE and position
     ]
     return {
         "input_ids": torch.tensor([row.input_ids + [pad_id] * gap for row, gap in zip(rows, gaps, strict=True)]),

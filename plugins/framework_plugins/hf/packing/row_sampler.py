@@ -53,16 +53,16 @@ class RowSampler(Sampler[int]):
         if not self.group:
             yield from shuffled
             return
-        whole = len(shuffled) - len(shuffled) % self.batch
+        full_count = len(shuffled) - len(shuffled) % self.batch
         window = max(1, SORT_WINDOW // self.batch) * self.batch
-        for start in range(0, whole, window):
-            numbers = shuffled[start : min(start + window, whole)]
-            near = sort_by_kind([self.rows[number].rows[0] for number in numbers], by_length=self.by_length)
+        for start in range(0, full_count, window):
+            indices = shuffled[start : min(start + window, full_count)]
+            near = sort_by_kind([self.rows[index].rows[0] for index in indices], by_length=self.by_length)
             batches = [near[at : at + self.batch] for at in range(0, len(near), self.batch)]
             # Only neighbours are chosen; the place of a row in the epoch stays uniform (decision 0016).
-            for place in random.permutation(len(batches)).tolist():
-                yield from (numbers[at] for at in batches[place])
-        yield from shuffled[whole:]
+            for batch_index in random.permutation(len(batches)).tolist():
+                yield from (indices[at] for at in batches[batch_index])
+        yield from shuffled[full_count:]
 
 
 def sort_by_kind(rows: Sequence[TokenRow], *, by_length: bool) -> list[int]:
@@ -74,15 +74,15 @@ def sort_by_kind(rows: Sequence[TokenRow], *, by_length: bool) -> list[int]:
     """
     if not rows:
         return []
-    order = sorted(range(len(rows)), key=lambda number: rows[number].input_ids)
-    ids = [rows[number].input_ids for number in order]
-    every = common_prefix_length(ids[0], ids[-1])
+    order = sorted(range(len(rows)), key=lambda index: rows[index].input_ids)
+    ids = [rows[index].input_ids for index in order]
+    common = common_prefix_length(ids[0], ids[-1])
     kinds = [[order[0]]]
-    for (one, two), number in zip(pairwise(ids), order[1:], strict=True):
-        if common_prefix_length(one, two) - every >= SAME_KIND_SHARE * (min(len(one), len(two)) - every):
-            kinds[-1].append(number)
+    for (left, right), index in zip(pairwise(ids), order[1:], strict=True):
+        if common_prefix_length(left, right) - common >= SAME_KIND_SHARE * (min(len(left), len(right)) - common):
+            kinds[-1].append(index)
         else:
-            kinds.append([number])
+            kinds.append([index])
     if by_length:
         lengths = [len(row.input_ids) for row in rows]
         for kind in kinds:
@@ -92,4 +92,4 @@ def sort_by_kind(rows: Sequence[TokenRow], *, by_length: bool) -> list[int]:
         for kind in kinds:
             kind.sort()
         kinds.sort(key=lambda kind: (len(kind) == 1, kind[0]))
-    return [number for kind in kinds for number in kind]
+    return [index for kind in kinds for index in kind]

@@ -53,7 +53,7 @@ class Tree:
     @property
     def positions(self) -> list[int]:
         """The position of each token in its own branch."""
-        return [place for node in self.nodes for place in range(node.depth, node.depth + node.length)]
+        return [position for node in self.nodes for position in range(node.depth, node.depth + node.length)]
 
     @property
     def row_counts(self) -> list[int]:
@@ -65,10 +65,10 @@ class Tree:
                 end = self.nodes[end].parent  # noqa: PLW2901 - up the branch
         return [count for count, node in zip(rows, self.nodes, strict=True) for _ in range(node.length)]
 
-    def path(self, number: int) -> list[tuple[int, int]]:
+    def path(self, index: int) -> list[tuple[int, int]]:
         """Return the stretches before a node in its branch, as (start, length), from the top."""
         stretches = []
-        parent = self.nodes[number].parent
+        parent = self.nodes[index].parent
         while parent >= 0:
             node = self.nodes[parent]
             stretches.append((node.start, node.length))
@@ -77,12 +77,12 @@ class Tree:
 
     def learned_places(self, rows: Sequence[TokenRow]) -> list[list[int]]:
         """Return for each row, of those that make this tree, where in `target` its learned tokens are."""
-        index = {pair: number for number, pair in enumerate(zip(self.source, self.target, strict=True))}
+        index = {pair: position for position, pair in enumerate(zip(self.source, self.target, strict=True))}
         indices = []
         for row, end in zip(rows, self.ends, strict=True):
-            where = _branch_places(self, end)
-            places = enumerate(row.labels)
-            indices.append([index[where[at - 1], label] for at, label in places if label != IGNORE and at])
+            branch = _branch_positions(self, end)
+            labels = enumerate(row.labels)
+            indices.append([index[branch[at - 1], label] for at, label in labels if label != IGNORE and at])
         return indices
 
     @property
@@ -91,15 +91,15 @@ class Tree:
         return sum(node.length * (node.depth + node.length) for node in self.nodes)
 
 
-def common_prefix_length(one: Sequence[Any], two: Sequence[Any]) -> int:
+def common_prefix_length(left: Sequence[Any], right: Sequence[Any]) -> int:
     """Return how many tokens two rows, or characters two texts, have in common at their beginning."""
-    end = min(len(one), len(two))
-    if one[:end] == two[:end]:
+    end = min(len(left), len(right))
+    if left[:end] == right[:end]:
         return end
     low = 0  # halving: slices are compared in C
     while low + 1 < end:
         middle = (low + end) // 2
-        if one[low:middle] == two[low:middle]:
+        if left[low:middle] == right[low:middle]:
             low = middle
         else:
             end = middle
@@ -108,18 +108,18 @@ def common_prefix_length(one: Sequence[Any], two: Sequence[Any]) -> int:
 
 def build_tree(rows: Sequence[TokenRow], *, share: bool = True) -> Tree:
     """Lay rows out as one sequence: beginnings that are worth it once, or side by side if they do not `share` them."""
-    order = sorted(range(len(rows)), key=lambda number: rows[number].input_ids)
-    ids = [rows[number].input_ids for number in order]
-    shared = [0, *(common_prefix_length(one, two) if share else 0 for one, two in pairwise(ids))]
+    order = sorted(range(len(rows)), key=lambda index: rows[index].input_ids)
+    ids = [rows[index].input_ids for index in order]
+    shared = [0, *(common_prefix_length(left, right) if share else 0 for left, right in pairwise(ids))]
     tree = Tree(tokens=sum(map(len, ids)), ends=[-1] * len(rows))
     ends = _add_nodes(tree, ids, shared)
     learned: dict[tuple[int, int], int] = {}
-    for place, number in enumerate(order):
-        tree.ends[number] = ends[place]
-        where = _branch_places(tree, ends[place])
-        for at, label in enumerate(rows[number].labels):
+    for position, index in enumerate(order):
+        tree.ends[index] = ends[position]
+        branch = _branch_positions(tree, ends[position])
+        for at, label in enumerate(rows[index].labels):
             if label != IGNORE and at:  # nothing is before the first token, so nothing predicts it
-                key = (where[at - 1], label)
+                key = (branch[at - 1], label)
                 learned[key] = learned.get(key, 0) + 1
     pairs = sorted(learned)
     tree.source = [source for source, _ in pairs]
@@ -130,7 +130,7 @@ def build_tree(rows: Sequence[TokenRow], *, share: bool = True) -> Tree:
 
 
 def _add_nodes(tree: Tree, ids: Sequence[list[int]], shared: Sequence[int]) -> list[int]:
-    """Add the nodes of sorted rows, of which each shares `shared[number]` tokens with the one before it.
+    """Add the nodes of sorted rows, of which each shares `shared[row]` tokens with the one before it.
 
     Returns:
         for each row the number of its last node.
@@ -146,7 +146,7 @@ def _add_nodes(tree: Tree, ids: Sequence[list[int]], shared: Sequence[int]) -> l
         alike = len(ids[high - 1]) == least  # the last of sorted rows is the longest of those that begin like it
         if alike or (least - depth) * (high - low - 1) >= MIN_SAVED_TOKENS:
             parent, depth = _append_node(tree, ids[low][depth:least], depth, parent), least
-        cuts = [low, *(number for number in range(low + 1, high) if shared[number] == least), high]
+        cuts = [low, *(row for row in range(low + 1, high) if shared[row] == least), high]
         parts = [(start, end, depth, parent) for start, end in pairwise(cuts)]
         todo += reversed(parts)
     return ends
@@ -161,8 +161,8 @@ def _append_node(tree: Tree, ids: list[int], depth: int, parent: int) -> int:
     return len(tree.nodes) - 1
 
 
-def _branch_places(tree: Tree, last: int) -> list[int]:
+def _branch_positions(tree: Tree, end: int) -> list[int]:
     """Return the places of a branch's tokens in the sequence."""
-    node = tree.nodes[last]
-    stretches = [*tree.path(last), (node.start, node.length)]
-    return [place for start, length in stretches for place in range(start, start + length)]
+    node = tree.nodes[end]
+    stretches = [*tree.path(end), (node.start, node.length)]
+    return [position for start, length in stretches for position in range(start, start + length)]

@@ -100,16 +100,16 @@ class Branches:
         """Return angles (tokens, 1, size) scaled, and repeated for each query of a key; all layers have the same."""
         key = (groups, scale, cos.dtype)
         if key not in self._angles:
-            one, two = ((part * scale).expand(-1, groups, -1).contiguous() for part in (cos, sin))
-            self._angles[key] = one, two
+            cosines, sines = ((part * scale).expand(-1, groups, -1).contiguous() for part in (cos, sin))
+            self._angles[key] = cosines, sines
         return self._angles[key]
 
 
 def branches(tree: Tree) -> Branches:
     """Cut the nodes of a tree into stretches."""
     stretches = []
-    for number, node in enumerate(tree.nodes):
-        path = tuple(tree.path(number))
+    for index, node in enumerate(tree.nodes):
+        path = tuple(tree.path(index))
         for start in range(0, node.length, MAX_STRETCH):
             before = (*path, (node.start, start)) if start else path
             stretches.append(Stretch(node.start + start, min(MAX_STRETCH, node.length - start), before))
@@ -119,11 +119,11 @@ def branches(tree: Tree) -> Branches:
 def branch_mask(tree: Tree, length: int) -> Tensor:
     """Return which token sees which: (1, 1, length, length), True where it does; what fills up sees itself."""
     mask = torch.eye(length, dtype=torch.bool)
-    for number, node in enumerate(tree.nodes):
-        own = slice(node.start, node.start + node.length)
-        for start, count in tree.path(number):
-            mask[own, start : start + count] = True
-        mask[own, own] = torch.ones(node.length, node.length, dtype=torch.bool).tril()
+    for index, node in enumerate(tree.nodes):
+        span = slice(node.start, node.start + node.length)
+        for start, count in tree.path(index):
+            mask[span, start : start + count] = True
+        mask[span, span] = torch.ones(node.length, node.length, dtype=torch.bool).tril()
     return mask[None, None]
 
 
@@ -134,15 +134,15 @@ def _block_mask(nodes: Sequence[Node], tokens: int, window: int, device: torch.d
     of what is below its node. What fills the sequence up sees itself.
     """
     ends = [node.start + node.length for node in nodes]
-    for number in reversed(range(len(nodes))):
-        parent = nodes[number].parent
+    for index in reversed(range(len(nodes))):
+        parent = nodes[index].parent
         if parent >= 0:
-            ends[parent] = max(ends[parent], ends[number])
-    last, place = torch.arange(1, tokens + 1), torch.zeros(tokens, dtype=torch.long)
+            ends[parent] = max(ends[parent], ends[index])
+    token_ends, positions = torch.arange(1, tokens + 1), torch.zeros(tokens, dtype=torch.long)
     for node, end in zip(nodes, ends, strict=True):
-        own = slice(node.start, node.start + node.length)
-        last[own], place[own] = end, torch.arange(node.depth, node.depth + node.length)
-    since = place - window if window else torch.full_like(place, -1)
+        span = slice(node.start, node.start + node.length)
+        token_ends[span], positions[span] = end, torch.arange(node.depth, node.depth + node.length)
+    since = positions - window if window else torch.full_like(positions, -1)
     count = -(-tokens // MASK_BLOCK)
     fill = count * MASK_BLOCK - tokens
 
@@ -151,24 +151,24 @@ def _block_mask(nodes: Sequence[Node], tokens: int, window: int, device: torch.d
         blocks = torch.cat([values, values[-1:].expand(fill)]).view(count, MASK_BLOCK)
         return blocks.amin(1), blocks.amax(1)
 
-    (least_last, most_last), (least_place, most_place) = by_block(last), by_block(place)
+    (least_end, most_end), (least_position, most_position) = by_block(token_ends), by_block(positions)
     least_since, most_since = by_block(since)
     start = torch.arange(count)[:, None] * MASK_BLOCK
     earlier = torch.ones(count, count, dtype=torch.bool).tril(-1)
-    some = earlier & (most_last > start) & (most_place > least_since[:, None]) | torch.eye(count, dtype=torch.bool)
-    whole = earlier & (least_last >= start + MASK_BLOCK) & (least_place > most_since[:, None])
-    last, place, since = (values.to(device) for values in (last, place, since))
+    visible = earlier & (most_end > start) & (most_position > least_since[:, None]) | torch.eye(count, dtype=torch.bool)
+    fully_visible = earlier & (least_end >= start + MASK_BLOCK) & (least_position > most_since[:, None])
+    token_ends, positions, since = (values.to(device) for values in (token_ends, positions, since))
 
     def sees(_: Tensor, __: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return (key <= query) & (query < last[key]) & (place[key] > since[query])
+        return (key <= query) & (query < token_ends[key]) & (positions[key] > since[query])
 
     def listed(blocks: Tensor) -> tuple[Tensor, Tensor]:
         """Return how many blocks of keys each block of queries has, and the numbers of all, those first."""
         numbers = blocks.int().argsort(dim=1, descending=True, stable=True)
-        many, which = (values[None, None].int().to(device) for values in (blocks.sum(1), numbers))
-        return many, which
+        counts, which = (values[None, None].int().to(device) for values in (blocks.sum(1), numbers))
+        return counts, which
 
-    (partial, which), (full, which_full) = listed(some & ~whole), listed(whole)
+    (partial, which), (full, which_full) = listed(visible & ~fully_visible), listed(fully_visible)
     return BlockMask.from_kv_blocks(
         partial, which, full, which_full, BLOCK_SIZE=MASK_BLOCK, mask_mod=sees, seq_lengths=(tokens, tokens)
     )
@@ -189,14 +189,14 @@ def masks_of_layers(
     masks = {kind: mask & (query < key + window) if window else mask for kind, window in windows.items()} or {"": mask}
     if dtype is not None:
         lowest = torch.finfo(dtype).min
-        masks = {kind: torch.zeros_like(each, dtype=dtype).masked_fill(~each, lowest) for kind, each in masks.items()}
+        masks = {kind: torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, lowest) for kind, mask in masks.items()}
     return masks if len(masks) > 1 else next(iter(masks.values()))
 
 
 def _groups(stretches: Sequence[Stretch], limit: int) -> Iterator[list[Stretch]]:
     """Put stretches with one path together, similar lengths side by side, up to `limit` scores."""
     group: list[Stretch] = []
-    for stretch in sorted(stretches, key=lambda one: (one.path, -one.length)):
+    for stretch in sorted(stretches, key=lambda stretch: (stretch.path, -stretch.length)):
         if group:
             longest = group[0].length
             scores = (len(group) + 1) * longest * (longest + stretch.before)
@@ -209,16 +209,16 @@ def _groups(stretches: Sequence[Stretch], limit: int) -> Iterator[list[Stretch]]
 
 def _block(group: Sequence[Stretch]) -> Block:
     longest, before = -(-group[0].length // STRETCH_MULTIPLE) * STRETCH_MULTIPLE, group[0].before
-    path = [place for start, length in group[0].path for place in range(start, start + length)]
+    path = [position for start, length in group[0].path for position in range(start, start + length)]
     queries: list[int] = []
     keys: list[int] = []
     real: list[int] = []
-    for number, stretch in enumerate(group):
+    for index, stretch in enumerate(group):
         gap = longest - stretch.length
-        own = [*range(stretch.start, stretch.start + stretch.length), *[stretch.start] * gap]
-        queries += own
-        keys += path + own
-        real += range(number * longest, number * longest + stretch.length)
+        positions = [*range(stretch.start, stretch.start + stretch.length), *[stretch.start] * gap]
+        queries += positions
+        keys += path + positions
+        real += range(index * longest, index * longest + stretch.length)
     return Block(
         (len(group), longest, before),
         torch.tensor(queries),
@@ -287,8 +287,8 @@ class _Attend(torch.autograd.Function):
             else:
                 dq.index_copy_(1, block.queries[block.real], for_queries.index_select(1, block.real))
             for total, part in ((dk, for_keys), (dv, for_values)):
-                own = part[:, :, before:].reshape(heads, -1, size)
-                total.index_add_(1, block.queries, own.to(total.dtype))
+                stretch_grad = part[:, :, before:].reshape(heads, -1, size)
+                total.index_add_(1, block.queries, stretch_grad.to(total.dtype))
                 if before:
                     total.index_add_(1, block.path, part[:, :, :before].sum(1, dtype=total.dtype))
         return dq, dk.to(k.dtype), dv.to(v.dtype), None
@@ -334,17 +334,19 @@ def attend(query: Tensor, key: Tensor, value: Tensor, along: Branches, scaling: 
 
 
 def _product_dtype(query: Tensor, value: Tensor) -> torch.dtype:
-    place = query.device.type
-    return torch.get_autocast_dtype(place) if torch.is_autocast_enabled(place) else value.dtype
+    device_type = query.device.type
+    return torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else value.dtype
 
 
 def attend_by_mask(
-    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, along: Branches, **more: Any
+    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, along: Branches, **options: Any
 ) -> Tensor:
     """Attend along branches by FlexAttention, which transformers calls; see `attend`."""
     dtype = _product_dtype(query, value)
-    mask = along.block_mask(query.shape[2], more.get("sliding_window") or 0, query.device)
-    out: Tensor = flex_attention_forward(module, *(each.to(dtype) for each in (query, key, value)), mask, **more)[0]
+    mask = along.block_mask(query.shape[2], options.get("sliding_window") or 0, query.device)
+    out: Tensor = flex_attention_forward(
+        module, *(tensor.to(dtype) for tensor in (query, key, value)), mask, **options
+    )[0]
     return out
 
 
@@ -361,22 +363,24 @@ def check_block_masks(device: torch.device, dtype: torch.dtype, heads: int, key_
     tokens = len(tree.ids)
     shapes = [(1, count, tokens, size) for count in (heads, key_heads, key_heads, heads)]
     with torch.inference_mode(mode=False), torch.enable_grad():
-        *given, above = (torch.randn(shape, generator=random).to(device, dtype) for shape in shapes)
+        *tensors, above = (torch.randn(shape, generator=random).to(device, dtype) for shape in shapes)
         dense = branch_mask(tree, tokens).to(device)
         results = []
         for exact in (False, True):
-            q, k, v = (each.float() if exact else each.clone() for each in given)
-            inputs = [each.requires_grad_() for each in (q, k, v)]
+            q, k, v = (tensor.float() if exact else tensor.clone() for tensor in tensors)
+            inputs = [tensor.requires_grad_() for tensor in (q, k, v)]
             if exact:
-                k, v = (each.repeat_interleave(heads // key_heads, dim=1) for each in (k, v))
+                k, v = (tensor.repeat_interleave(heads // key_heads, dim=1) for tensor in (k, v))
                 out = functional.scaled_dot_product_attention(q, k, v, attn_mask=dense)
             else:
                 out = attend_by_mask(torch.nn.Identity(), q, k, v, branches(tree), scaling=size**-0.5).transpose(1, 2)
             results.append([out.detach(), *torch.autograd.grad(out, inputs, above.to(out.dtype))])
-    for one, two in zip(*results, strict=True):
-        apart = float((one.float() - two.float()).norm() / two.float().norm())
-        if not apart < KERNEL_TOLERANCE:
-            raise RuntimeError(f"FlexAttention is off by {apart:.0%} for {heads} heads of {size} features in {dtype}")
+    for actual, expected in zip(*results, strict=True):
+        distance = float((actual.float() - expected.float()).norm() / expected.float().norm())
+        if not distance < KERNEL_TOLERANCE:
+            raise RuntimeError(
+                f"FlexAttention is off by {distance:.0%} for {heads} heads of {size} features in {dtype}"
+            )
 
 
 def attend_heads(query: Tensor, key: Tensor, value: Tensor, along: Branches) -> Tensor:
@@ -397,17 +401,17 @@ def attend_heads(query: Tensor, key: Tensor, value: Tensor, along: Branches) -> 
 
 
 def _forward(
-    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **more: Any
+    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, None]:
     """Attend as transformers asks for it: along the branches of the batch, or else as sdpa does."""
-    along: Branches | None = more.pop("branches", None)
+    along: Branches | None = options.pop("branches", None)
     if along is None:
-        output: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **more)
+        output: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
         return output
     if query.device.type != "cpu":
         check_block_masks(query.device, _product_dtype(query, value), query.shape[1], key.shape[1], query.shape[3])
-        return attend_by_mask(module, query, key, value, along, **more), None
-    scaling = more.get("scaling")
+        return attend_by_mask(module, query, key, value, along, **options), None
+    scaling = options.get("scaling")
     return attend(query, key, value, along, query.shape[-1] ** -0.5 if scaling is None else scaling), None
 
 

@@ -59,10 +59,10 @@ class States:
         return values
 
     @classmethod
-    def together(cls, states: Sequence[States]) -> States:
+    def stack(cls, states: Sequence[States]) -> States:
         """Return the states of several nodes as rows."""
-        rows = ([getattr(each, name) for each in states] for name in ("conv", "recurrent"))
-        return cls(*(None if each[0] is None else torch.cat(each) for each in rows))
+        rows = ([getattr(state, name) for state in states] for name in ("conv", "recurrent"))
+        return cls(*(None if tensors[0] is None else torch.cat(tensors) for tensors in rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,46 +94,48 @@ def use_tree_states(model: nn.Module) -> None:
 
 
 class AlongNodes:
-    """What a layer that keeps a state is besides."""
+    """Mixed into a layer that keeps a state: computes it along the nodes of a tree."""
 
-    def forward(self, *inputs: Any, **more: Any) -> Any:
+    def forward(self, *inputs: Any, **options: Any) -> Any:
         """Compute one node after the other, if a batch has them."""
         forward: Callable[..., Any] = super().forward  # type: ignore[misc]
-        nodes: Sequence[Node] | None = more.pop(NODES, None)
+        nodes: Sequence[Node] | None = options.pop(NODES, None)
         if nodes is None:  # called as the class of the layer says
-            return forward(*inputs, **more)
-        return self._along(nodes, forward, *inputs, **more | {"cache": None, "attention_mask": None})
+            return forward(*inputs, **options)
+        return self._forward_nodes(nodes, forward, *inputs, **options | {"cache": None, "attention_mask": None})
 
     @staticmethod
-    def _along(nodes: Sequence[Node], forward: Callable[..., Tensor], hidden_states: Tensor, **more: Any) -> Tensor:
-        known: dict[int, States] = {-1: States()}
+    def _forward_nodes(
+        nodes: Sequence[Node], forward: Callable[..., Tensor], hidden_states: Tensor, **options: Any
+    ) -> Tensor:
+        by_node: dict[int, States] = {-1: States()}
         outputs, places = [], []
-        for pieces in _turns(nodes):
-            states = States.together([known[piece.parent] for piece in pieces])
+        for pieces in _piece_batches(nodes):
+            states = States.stack([by_node[piece.parent] for piece in pieces])
             longest = max(2, *(len(piece.places) for piece in pieces))  # one token alone would write in place
             filled = [piece.places + piece.places[-1:] * (longest - len(piece.places)) for piece in pieces]
-            computed = forward(hidden_states[0][torch.tensor(filled)], **more | {"cache": states})
-            known[pieces[0].number] = states  # of a node that is alone: nothing follows those that are together
+            computed = forward(hidden_states[0][torch.tensor(filled)], **options | {"cache": states})
+            by_node[pieces[0].number] = states  # of a node that is alone: nothing follows those that are together
             for row, piece in enumerate(pieces):
                 outputs.append(computed[row, piece.own : len(piece.places)])
                 places += piece.places[piece.own :]
-        whole = torch.cat(outputs)
-        empty = whole.new_zeros(hidden_states.shape[1], whole.shape[-1])  # what fills the sequence up is in no node
-        return empty.index_copy(0, torch.tensor(places, device=whole.device), whole)[None]
+        joined = torch.cat(outputs)
+        empty = joined.new_zeros(hidden_states.shape[1], joined.shape[-1])  # what fills the sequence up is in no node
+        return empty.index_copy(0, torch.tensor(places, device=joined.device), joined)[None]
 
 
-def _turns(nodes: Sequence[Node]) -> Iterator[list[Piece]]:
+def _piece_batches(nodes: Sequence[Node]) -> Iterator[list[Piece]]:
     """Give what is computed at a time, parents first: a node that hands its state on, or several that do not."""
     parents = {node.parent for node in nodes}
     before: dict[int, tuple[list[int], int]] = {-1: ([], -1)}
-    last: dict[tuple[bool, int], list[Piece]] = {}
-    for number, node in enumerate(nodes):
-        given, parent = before[node.parent]
-        piece = Piece(number, [*given, *range(node.start, node.start + node.length)], len(given), parent)
-        if number in parents and len(piece.places) > 1:
-            before[number] = [], number
+    leaves: dict[tuple[bool, int], list[Piece]] = {}
+    for index, node in enumerate(nodes):
+        prefix, parent = before[node.parent]
+        piece = Piece(index, [*prefix, *range(node.start, node.start + node.length)], len(prefix), parent)
+        if index in parents and len(piece.places) > 1:
+            before[index] = [], index
             yield [piece]
             continue
-        before[number] = piece.places, parent
-        last.setdefault((parent < 0, len(piece.places).bit_length()), []).append(piece)
-    yield from last.values()
+        before[index] = piece.places, parent
+        leaves.setdefault((parent < 0, len(piece.places).bit_length()), []).append(piece)
+    yield from leaves.values()

@@ -20,7 +20,7 @@ SHOWN_NAMES = 5
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """What a run chose for its training.
+    """The optimizer and the schedule that a run has chosen.
 
     Attributes:
         plan: of the run.
@@ -46,30 +46,36 @@ class TrainingOptions:
         # A schedule-free optimizer is the only one that reads the warm-up; it has a schedule without one.
         warmup = self.plan.warmup(training.max_steps or 0)
         with Guard(f"{self.place} cannot be made", passes=is_out_of_memory):
-            made: torch.optim.Optimizer = self.factory.create(groups, training.learning_rate, warmup)
-        given = {id(weight.value): weight.name for group in groups for weight in group.weights}
-        taken = {id(weight) for group in made.param_groups for weight in group["params"]}
-        if left := [name for each, name in given.items() if each not in taken]:
+            optimizer: torch.optim.Optimizer = self.factory.create(groups, training.learning_rate, warmup)
+        names = {id(weight.value): weight.name for group in groups for weight in group.weights}
+        updated_ids = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
+        if omitted := [name for weight_id, name in names.items() if weight_id not in updated_ids]:
             raise FrameworkError(
-                f"{self.place} leaves out {len(left)} of {len(given)} trained weights, such as {left[0]}"
+                f"{self.place} leaves out {len(omitted)} of {len(names)} trained weights, such as {omitted[0]}"
             )
-        return made
+        return optimizer
 
     def _groups(self, model: Any, decayed: set[str]) -> Iterator[ParameterGroup]:
         """Give the groups, those without a pattern first; each with and without weight decay, as in transformers."""
-        training, own = self.plan.training, self.plan.optimizer.config.groups
+        training, groups = self.plan.training, self.plan.optimizer.config.groups
         weights = list(trained_weights(model))
-        places = group_places(own, weights)
-        for at in (None, *range(len(own))):
-            rate = training.learning_rate if at is None or own[at].learning_rate is None else own[at].learning_rate
-            decay = None if at is None else own[at].weight_decay
-            mine = [each for each, place in zip(weights, places, strict=True) if place == at]
+        group_indices = group_places(groups, weights)
+        for index in (None, *range(len(groups))):
+            rate = (
+                training.learning_rate
+                if index is None or groups[index].learning_rate is None
+                else groups[index].learning_rate
+            )
+            decay = None if index is None else groups[index].weight_decay
+            members = [
+                weight for weight, group_index in zip(weights, group_indices, strict=True) if group_index == index
+            ]
             if decay is not None:
-                yield ParameterGroup(mine, rate, decay)
+                yield ParameterGroup(members, rate, decay)
                 continue
-            with_decay = [each for each in mine if each.name in decayed]
+            with_decay = [weight for weight in members if weight.name in decayed]
             yield ParameterGroup(with_decay, rate, training.weight_decay)
-            yield ParameterGroup([each for each in mine if each.name not in decayed], rate, 0.0)
+            yield ParameterGroup([weight for weight in members if weight.name not in decayed], rate, 0.0)
 
 
 def group_places(groups: Sequence[WeightGroup], weights: Sequence[TrainedWeight]) -> list[int | None]:
@@ -78,13 +84,14 @@ def group_places(groups: Sequence[WeightGroup], weights: Sequence[TrainedWeight]
     Raises:
         FrameworkError: a pattern matches no weight that is left for it.
     """
-    places = [
-        next((at for at, group in enumerate(groups) if re.search(group.match, each.name)), None) for each in weights
+    indices = [
+        next((index for index, group in enumerate(groups) if re.search(group.match, weight.name)), None)
+        for weight in weights
     ]
-    for at, group in enumerate(groups):
-        if at not in places:
-            raise FrameworkError(_unmatched(f"optimizer.groups[{at}].match={group.match}", group.match, weights))
-    return places
+    for index, group in enumerate(groups):
+        if index not in indices:
+            raise FrameworkError(_no_match(f"optimizer.groups[{index}].match={group.match}", group.match, weights))
+    return indices
 
 
 def trained_weights(model: Any) -> Iterator[TrainedWeight]:
@@ -101,13 +108,13 @@ def trained_weights(model: Any) -> Iterator[TrainedWeight]:
             yield TrainedWeight(name, tuple(weight.shape), part or ModelPart.hidden, weight)
 
 
-def _unmatched(place: str, pattern: str, weights: Sequence[TrainedWeight]) -> str:
+def _no_match(setting: str, pattern: str, weights: Sequence[TrainedWeight]) -> str:
     if any(re.search(pattern, weight.name) for weight in weights):
-        return f"{place} matches only weights of the groups before it: move it up, or leave it out"
+        return f"{setting} matches only weights of the groups before it: move it up, or leave it out"
     # The names of all blocks differ only in their number, so one is shown.
     names = list(dict.fromkeys(re.sub(r"\.\d+\.", ".N.", weight.name) for weight in weights))
-    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+    suffix = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
     parts = {part for name in names for part in name.split(".")}
     hint = " Did you mean '" + "' or '".join(close) + "'?" if (close := nearest(pattern, parts, count=2)) else ""
-    shown = f"{', '.join(names[:SHOWN_NAMES])}{more}"
-    return f"{place} matches no trained weight.{hint} They are, with N for a number: {shown}"
+    shown = f"{', '.join(names[:SHOWN_NAMES])}{suffix}"
+    return f"{setting} matches no trained weight.{hint} They are, with N for a number: {shown}"

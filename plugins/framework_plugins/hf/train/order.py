@@ -1,4 +1,4 @@
-"""In which order a training sees its rows, as a sampler says it."""
+"""The order in which a training sees its rows, as its sampler gives it."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ class SampledOrder(torch.utils.data.Sampler[int]):
         lengths = np.fromiter((sum(len(row.input_ids) for row in group.rows) for group in rows), np.int64, len(rows))
 
         def ordered(steps: int) -> list[list[int]]:
-            given = plan.sampler.create().order(lengths.copy(), batch, steps, plan.seed)
-            return [self._step(number, numbers) for number, numbers in enumerate(itertools.islice(given, steps))]
+            order = plan.sampler.create().order(lengths.copy(), batch, steps, plan.seed)
+            return [self._step(index, step) for index, step in enumerate(itertools.islice(order, steps))]
 
         self.steps = try_out(f"{self.place} fails", partial(ordered, steps))
         if len(self.steps) < steps:
@@ -74,40 +74,40 @@ class SampledOrder(torch.utils.data.Sampler[int]):
                 f"{self.place} gives another order when it is asked again, so an interrupted training would not "
                 "resume: draw from a generator of its own, numpy.random.default_rng(seed)"
             )
-        if skewed := self._skewed():
-            log.warning("%s", skewed)
+        if imbalance := self._imbalance():
+            log.warning("%s", imbalance)
 
-    def _step(self, number: int, numbers: Any) -> list[int]:
+    def _step(self, index: int, step: Any) -> list[int]:
         """Check the rows of a step."""
-        place = f"{self.place}, step {number + 1}"
-        given: list[int] = []
+        context = f"{self.place}, step {index + 1}"
+        rows: list[int] = []
         failed = Caught()
         with failed:
-            given = [_row(each) for each in itertools.islice(numbers, self.batch + 1)]
+            rows = [_row(row) for row in itertools.islice(step, self.batch + 1)]
         if failed.error:
-            raise FrameworkError(f"{place}: it gives {short_repr(numbers)}, not numbers of rows") from failed.error
-        last = number % self.epoch_steps == self.epoch_steps - 1
-        size = len(self.rows) - self.batch * (self.epoch_steps - 1) if last else self.batch
-        if len(given) != size:
-            end = ", the last of an epoch," if last else ""
-            more = "more than " if len(given) > self.batch and not isinstance(numbers, Sized) else ""
-            known = len(numbers) if isinstance(numbers, Sized) else min(len(given), self.batch)
-            raise FrameworkError(f"{place}: it gives {more}{count(known, 'row')}, and this step{end} has {size}")
-        if wrong := [each for each in given if not 0 <= each < len(self.rows)]:
-            raise FrameworkError(f"{place}: there is no row {wrong[0]}; valid are 0 to {len(self.rows) - 1}")
-        return given
+            raise FrameworkError(f"{context}: it gives {short_repr(step)}, not numbers of rows") from failed.error
+        ends_epoch = index % self.epoch_steps == self.epoch_steps - 1
+        size = len(self.rows) - self.batch * (self.epoch_steps - 1) if ends_epoch else self.batch
+        if len(rows) != size:
+            end = ", the last of an epoch," if ends_epoch else ""
+            bound = "more than " if len(rows) > self.batch and not isinstance(step, Sized) else ""
+            length = len(step) if isinstance(step, Sized) else min(len(rows), self.batch)
+            raise FrameworkError(f"{context}: it gives {bound}{count(length, 'row')}, and this step{end} has {size}")
+        if wrong := [row for row in rows if not 0 <= row < len(self.rows)]:
+            raise FrameworkError(f"{context}: there is no row {wrong[0]}; valid are 0 to {len(self.rows) - 1}")
+        return rows
 
-    def _skewed(self) -> str:
+    def _imbalance(self) -> str:
         """Say how many rows are dropped or repeated; empty if all are seen as often as the others."""
-        seen = np.bincount(list(itertools.chain(*self.steps)), minlength=len(self.rows))
-        equal = seen.sum() / len(self.rows)
-        rarer, more = int((seen < math.floor(equal)).sum()), int((seen > math.ceil(equal)).sum())
-        never = int((seen == 0).sum()) if equal >= 1 else 0
-        if not rarer and not more:
+        counts = np.bincount(list(itertools.chain(*self.steps)), minlength=len(self.rows))
+        equal = counts.sum() / len(self.rows)
+        below, above = int((counts < math.floor(equal)).sum()), int((counts > math.ceil(equal)).sum())
+        never = int((counts == 0).sum()) if equal >= 1 else 0
+        if not below and not above:
             return ""
         return (
-            f"{self.place}: of {count(len(self.rows), 'row')}, {never} are never seen, {rarer - never} less often than "
-            f"the others, and {more} more often"
+            f"{self.place}: of {count(len(self.rows), 'row')}, {never} are never seen, {below - never} less often than "
+            f"the others, and {above} more often"
         )
 
     def set_epoch(self, epoch: int) -> None:
@@ -122,10 +122,10 @@ class SampledOrder(torch.utils.data.Sampler[int]):
         yield from itertools.chain(*self.steps[start : start + self.epoch_steps])
 
 
-def _row(number: Any) -> int:
-    if isinstance(number, bool | np.bool_):
+def _row(index: Any) -> int:
+    if isinstance(index, bool | np.bool_):
         raise TypeError("a truth value is not the number of a row")
-    return operator.index(number)
+    return operator.index(index)
 
 
 Order = RowSampler | SampledOrder
@@ -140,8 +140,8 @@ def total_steps(plan: Plan, rows: int, batch: int) -> int:
 
 def ordered_steps(plan: Plan, rows: int, batch: int) -> int:
     """Return for how many steps rows are read; each of these may become several optimizer steps."""
-    total, iterations, together = total_steps(plan, rows, batch), plan.cost.iterations, drawn_together(plan)
-    return total if iterations == 1 else math.ceil(total / iterations / together) * together
+    total, iterations, per_draw = total_steps(plan, rows, batch), plan.cost.iterations, drawn_together(plan)
+    return total if iterations == 1 else math.ceil(total / iterations / per_draw) * per_draw
 
 
 def drawn_together(plan: Plan) -> int:
@@ -160,13 +160,13 @@ def row_order(plan: Plan, rows: Sequence[TokenGroup], batch: int, *, by_length: 
 def steps_of(order: Order, total: int) -> Iterator[list[int]]:
     """Yield the numbers of the groups of each step of a training with `total` steps."""
 
-    def every() -> Iterator[list[int]]:
+    def all_steps() -> Iterator[list[int]]:
         for epoch in itertools.count():
             order.set_epoch(epoch)
             numbers = [*order]
-            yield from (numbers[at : at + order.batch] for at in range(0, len(numbers), order.batch))
+            yield from (numbers[start : start + order.batch] for start in range(0, len(numbers), order.batch))
 
     try:
-        yield from itertools.islice(every(), total)
+        yield from itertools.islice(all_steps(), total)
     finally:
         order.set_epoch(0)

@@ -159,13 +159,13 @@ class Progress(TrainerCallback):
     ) -> None:
         """Rehearse after the first step: from now on the optimizer's states take their memory too. Validate."""
         self.first_step.close()
-        step, last = state.global_step, state.max_steps
+        step, total = state.global_step, state.max_steps
         if step == 1:
-            self.rehearse(last)
-        if is_due(self.eval_steps, step, len(train_dataloader), last, validated=self.validated):
+            self.rehearse(total)
+        if is_due(self.eval_steps, step, len(train_dataloader), total, validated=self.validated):
             self._validate()
             control.should_log = control.should_log or self.validation != (None, {})
-        control.should_log = control.should_log or step == last
+        control.should_log = control.should_log or step == total
         wish = SAVE_AND_END if self.run.interruption() else SAVE if self.timer.is_due() else 0
         agreed = self.all_reduce_max(wish)
         self.ending = agreed == SAVE_AND_END

@@ -50,8 +50,8 @@ class StartScores:
 
     Args:
         device: where the model is.
-        file: where they are kept; None: nowhere.
-        identity: what they depend on: base, adapter, template and rows.
+        file: the cache file; None if there is none.
+        identity: hashes of what they depend on: base, adapter, template and rows.
 
     Raises:
         FrameworkError: the file is of something else.
@@ -83,7 +83,7 @@ class StartScores:
         """Write the file; if the cache cannot be written, do nothing."""
         if self.file is None or len(self._known) == self.kept:
             return
-        content, sizes = io.BytesIO(), [len(each) for each in self._known.values()]
+        content, sizes = io.BytesIO(), [len(log_probs) for log_probs in self._known.values()]
         np.savez(
             content,
             identity=np.frombuffer(json.dumps(self.identity).encode(), np.uint8),
@@ -93,9 +93,9 @@ class StartScores:
         )
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            for old in self.file.parent.iterdir():
-                if time.time() - old.stat().st_mtime > DAYS * 24 * 3600:
-                    old.unlink(missing_ok=True)
+            for file in self.file.parent.iterdir():
+                if time.time() - file.stat().st_mtime > DAYS * 24 * 3600:
+                    file.unlink(missing_ok=True)
             write_atomically(self.file, content.getvalue())
         except OSError as error:
             log.info("%s is not cached: %s", self.file, error)
@@ -114,10 +114,10 @@ class StartScores:
         ) as error:  # from a machine without power
             log.info("%s cannot be read: %s", file, error)
             return
-        if other := [name for name, value in self.identity.items() if identity.get(name) != value]:
+        if mismatches := [name for name, value in self.identity.items() if identity.get(name) != value]:
             raise FrameworkError(
-                f"the reference scores in {file} are of {' and '.join(WHAT[name] for name in other)}, and would train "
-                "against the wrong reference: remove the file"
+                f"the reference scores in {file} are of {' and '.join(WHAT[name] for name in mismatches)}, and would "
+                "train against the wrong reference: remove the file"
             )
         self._known = dict(zip(rows, values, strict=True))
         file.touch()
@@ -140,7 +140,7 @@ def open_scores(
         FrameworkError: the model is not what the training starts from, or the scores are of something else.
     """
     check_model(plan, model)
-    base, adapter = fingerprints(model, new=plan.start(weights=False) is None)
+    base, adapter = fingerprints(model, is_new=plan.start(weights=False) is None)
     identity = {"base": key_of(base, computed), "adapter": adapter, "template": template, "rows": rows_digest}
     return StartScores(device, cache_dir() / "reference" / f"{key_of(identity)}.npz", identity)
 
@@ -172,61 +172,62 @@ def _problem(plan: Plan, model: Any) -> str:
         return "the adapter is switched off"
     start = plan.start(weights=True)
     if start and not start.merged:
-        own = get_peft_model_state_dict(model, save_embedding_layers=False)
+        weights = get_peft_model_state_dict(model, save_embedding_layers=False)
         names, stored = base_names(plan), load_peft_weights(str(start.folder), device="cpu")
-        saved = {names.in_opened(key, own): weight for key, weight in stored.items()}
-        other = (name for name, weight in own.items() if name in saved and not _same(weight, saved[name]))
-        return f"{name} of the adapter is not that of adapter.start={start.place}" if (name := next(other, "")) else ""
-    if initialization(plan) in {"True", "gaussian"} and _says_something(model):
+        saved = {names.in_opened(key, weights): weight for key, weight in stored.items()}
+        mismatches = (name for name, weight in weights.items() if name in saved and not _is_equal(weight, saved[name]))
+        name = next(mismatches, "")
+        return f"{name} of the adapter is not that of adapter.start={start.place}" if name else ""
+    if initialization(plan) in {"True", "gaussian"} and _has_effect(model):
         return "the new adapter is on and trained already"
     return ""
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
-    return one.is_meta or torch.equal(one.detach().cpu().float(), other.float())
+def _is_equal(weight: Tensor, saved: Tensor) -> bool:
+    return weight.is_meta or torch.equal(weight.detach().cpu().float(), saved.float())
 
 
-def _says_something(model: PeftModel) -> bool:
+def _has_effect(model: PeftModel) -> bool:
     """Whether an adapter that begins with B = 0 adds something to its base."""
     trained = (weight for name, weight in model.named_parameters() if "lora_B" in name and weight.requires_grad)
     return any(bool(weight.count_nonzero()) for weight in trained)
 
 
 def at_start(plan: Plan, model: Any) -> Callable[[], AbstractContextManager[None]]:
-    """Return what lets a model be what its training starts from, for a while; called before the first step.
+    """Return a context manager in which a model is as its training starts; call this before the first step.
 
     A new adapter that adds nothing is switched off. Of other trained weights a copy is kept, which takes their place.
     """
-    if isinstance(model, PeftModel) and plan.start(weights=False) is None and not _says_something(model):
+    if isinstance(model, PeftModel) and plan.start(weights=False) is None and not _has_effect(model):
         return cast("Callable[[], AbstractContextManager[None]]", model.disable_adapter)
-    kept = [(weight, weight.detach().clone()) for weight in model.parameters() if weight.requires_grad]
+    copies = [(weight, weight.detach().clone()) for weight in model.parameters() if weight.requires_grad]
 
     @contextmanager
     def start() -> Iterator[None]:
-        trained = [weight.data for weight, _ in kept]
-        for weight, first in kept:
-            weight.data = first
+        trained = [weight.data for weight, _ in copies]
+        for weight, copy in copies:
+            weight.data = copy
         try:
             yield
         finally:
-            for (weight, _), data in zip(kept, trained, strict=True):
+            for (weight, _), data in zip(copies, trained, strict=True):
                 weight.data = data
 
     return start
 
 
-def fingerprints(model: Any, *, new: bool) -> tuple[str, str]:
+def fingerprints(model: Any, *, is_new: bool) -> tuple[str, str]:
     """Return a hash over the base and one over what is added to it: weights, buffers, and what they are scaled by.
 
     Of the base its config counts too, and not its folder. A new adapter whose B is 0 adds nothing, whatever its rank.
 
     Args:
         model: as it is when the training starts.
-        new: whether its adapter is new.
+        is_new: whether its adapter is new.
     """
     base, adapter = hashlib.sha256(), hashlib.sha256()
     adapted = isinstance(model, PeftModel)
-    silent = new and adapted and not _says_something(model)
+    silent = is_new and adapted and not _has_effect(model)
     config = {name: value for name, value in model.config.to_dict().items() if name not in PLACE}
     base.update(key_of(config).encode())
     for name, weight in _tensors(model):
@@ -252,22 +253,22 @@ def _tensors(model: Any) -> Iterator[tuple[str, Tensor]]:
                 yield f"{name}.{part}", scale
 
 
-def start_problem(found: float, expected: float, deviation: float, known: StartScores, *, half: bool) -> str:
+def start_problem(loss: float, expected: float, deviation: float, scores: StartScores, *, half: bool) -> str:
     """Say what is wrong with the first loss; empty if it is what it is for a model that is its own reference.
 
     Args:
-        found: the loss of the first step.
+        loss: the loss of the first step.
         expected: that of the reference in place of the model.
         deviation: how far a log-probability is from the reference, on average.
-        known: the scores of the reference.
+        scores: the scores of the reference.
         half: whether the model computes in 16 bits.
     """
     if deviation <= (HALF_TOLERANCE if half else TOLERANCE):
         return ""
-    kept = f"the scores in {known.file} are of other weights: remove the file"
-    why = kept if known.kept else "the model does not give the same scores twice"
+    stale = f"the scores in {scores.file} are of other weights: remove the file"
+    why = stale if scores.kept else "the model does not give the same scores twice"
     return (
-        f"the first loss is {found:.4f}, and {expected:.4f} for a model that is its own reference; the log-probability "
+        f"the first loss is {loss:.4f}, and {expected:.4f} for a model that is its own reference; the log-probability "
         f"of a token is {deviation:.2g} away from that of the reference: {why}"
     )
 

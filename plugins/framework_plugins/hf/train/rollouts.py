@@ -68,39 +68,41 @@ class Draws:
 
     def metrics(self) -> dict[str, float]:
         """Return what is logged, under TRL's names; the entropy is estimated from the tokens that were drawn."""
-        totals = _numbers(self.rewards.total).reshape(-1, self.n)
-        found = {"reward": _mean(totals), "reward_std": _std(totals)}
+        totals = _as_array(self.rewards.total).reshape(-1, self.n)
+        metrics = {"reward": _mean(totals), "reward_std": _std(totals)}
         for name, items in self.rewards.items.items():
-            values = _numbers(items)
-            found |= {f"rewards/{name}/mean": _mean(values), f"rewards/{name}/std": _std(values)}
-        found["frac_reward_zero_std"] = float(np.mean([not _differ(each) for each in totals]))
-        found["completions/mean_length"] = float(np.mean([answer.tokens for answer in self.answers]))
-        found["completions/clipped_ratio"] = float(np.mean([not answer.stopped for answer in self.answers]))
-        log_probs = [each for answer in self.answers if isinstance(answer, Sampled) for each in answer.log_probs]
+            values = _as_array(items)
+            metrics |= {f"rewards/{name}/mean": _mean(values), f"rewards/{name}/std": _std(values)}
+        metrics["frac_reward_zero_std"] = float(np.mean([not _differ(group) for group in totals]))
+        metrics["completions/mean_length"] = float(np.mean([answer.tokens for answer in self.answers]))
+        metrics["completions/clipped_ratio"] = float(np.mean([not answer.stopped for answer in self.answers]))
+        log_probs = [
+            log_prob for answer in self.answers if isinstance(answer, Sampled) for log_prob in answer.log_probs
+        ]
         if log_probs:
-            found["entropy"] = -float(np.mean(log_probs))
-        episodes = [each.episode for each in self.answers if isinstance(each, Sampled) and each.episode]
+            metrics["entropy"] = -float(np.mean(log_probs))
+        episodes = [answer.episode for answer in self.answers if isinstance(answer, Sampled) and answer.episode]
         if episodes:
-            calls = sum(each.calls for each in episodes)
-            found["tools/call_frequency"] = calls / len(episodes)
-            found["tools/failure_frequency"] = sum(each.failed for each in episodes) / max(1, calls)
-        return {name: value for name, value in {**found, **self.rewards.metrics}.items() if not math.isnan(value)}
+            calls = sum(episode.calls for episode in episodes)
+            metrics["tools/call_frequency"] = calls / len(episodes)
+            metrics["tools/failure_frequency"] = sum(episode.failed for episode in episodes) / max(1, calls)
+        return {name: value for name, value in {**metrics, **self.rewards.metrics}.items() if not math.isnan(value)}
 
     def shown(self) -> list[Sample]:
         """Return the best and the worst answer to the first prompt that has both."""
         totals = self.rewards.total
-        for first in range(0, len(totals), self.n):
-            known = [number for number in range(first, first + self.n) if totals[number] is not None]
-            if known and _differ([totals[number] or 0.0 for number in known]):
-                ordered = sorted(known, key=lambda number: totals[number] or 0.0, reverse=True)
-                return [self._sample(number) for number in (ordered[0], ordered[-1])][:SHOWN]
+        for start in range(0, len(totals), self.n):
+            scored = [index for index in range(start, start + self.n) if totals[index] is not None]
+            if scored and _differ([totals[index] or 0.0 for index in scored]):
+                ordered = sorted(scored, key=lambda index: totals[index] or 0.0, reverse=True)
+                return [self._sample(index) for index in (ordered[0], ordered[-1])][:SHOWN]
         return [self._sample(0)] if self.answers else []
 
-    def _sample(self, number: int) -> Sample:
-        prompt, answer = self.prompts[number], self.answers[number]
-        scores = {name: items[number] for name, items in self.rewards.items.items()}
-        known = {name: score for name, score in scores.items() if score is not None}
-        return Sample(scoring.question(prompt), answer.text, prompt.reference, answer.stopped, known, answer.tokens)
+    def _sample(self, index: int) -> Sample:
+        prompt, answer = self.prompts[index], self.answers[index]
+        scores = {name: items[index] for name, items in self.rewards.items.items()}
+        rewards = {name: score for name, score in scores.items() if score is not None}
+        return Sample(scoring.question(prompt), answer.text, prompt.reference, answer.stopped, rewards, answer.tokens)
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class Division:
     """
 
     own: Callable[[int], slice] = lambda count: slice(0, count)
-    all_gather: Callable[[Any], list[Any]] = lambda mine: [mine]
+    all_gather: Callable[[Any], list[Any]] = lambda value: [value]
 
 
 class Rollouts:
@@ -143,18 +145,18 @@ class Rollouts:
         config: RolloutConfig,
         seed: int,
         steps: int,
-        together: int,
+        steps_per_draw: int,
         iterations: int,
-        asked: Sequence[Sequence[int]],
+        prompt_indices: Sequence[Sequence[int]],
         score: Callable[[Sequence[TokenGroup]], Mapping[bytes, torch.Tensor]],
         division: Division,
     ) -> None:
         self.method, self.prompts, self.sample, self.reward = method, prompts, sample, reward
         self.config = config
-        self.seed, self.steps, self.together, self.iterations = seed, steps, together, iterations
-        self.asked, self.score, self.division = asked, score, division
+        self.seed, self.steps, self.steps_per_draw, self.iterations = seed, steps, steps_per_draw, iterations
+        self.prompt_indices, self.score, self.division = prompt_indices, score, division
         self.metrics: dict[str, float] = {}
-        """What the last draw is logged as; taken by the trainer."""
+        """Metrics of the last draw, until the trainer takes them."""
         self.shown: list[Sample] = []
         """Some answers of the last draw."""
         self.warned = False
@@ -169,110 +171,114 @@ class Rollouts:
         Raises:
             FrameworkError: a reward fails, or no prompt of the first steps has answers of different worth.
         """
-        begin, place = self._place(step)
-        first = begin + place % self.together
-        if first not in self.waiting:
-            self._draw(begin)
-        groups, again = self.waiting[first], step + self.together
-        if again > self.steps or self._place(again)[0] != begin:
-            del self.waiting[first]
+        start, offset = self._locate(step)
+        first_step = start + offset % self.steps_per_draw
+        if first_step not in self.waiting:
+            self._draw(start)
+        groups, repeat = self.waiting[first_step], step + self.steps_per_draw
+        if repeat > self.steps or self._locate(repeat)[0] != start:
+            del self.waiting[first_step]
         return groups
 
-    def _place(self, step: int) -> tuple[int, int]:
+    def _locate(self, step: int) -> tuple[int, int]:
         """Return the first step that learns from the answers of a draw, and how many steps a step is after it."""
-        place = (step - 1) % (self.together * self.iterations)
-        return step - place, place
+        offset = (step - 1) % (self.steps_per_draw * self.iterations)
+        return step - offset, offset
 
-    def _draw(self, begin: int) -> None:
+    def _draw(self, start: int) -> None:
         draws: list[Draws] = []
-        asked = self.asked[(begin - 1) // self.iterations :][: self.together]
-        firsts = range(begin, min(begin + self.together, self.steps + 1))
+        indices = self.prompt_indices[(start - 1) // self.iterations :][: self.steps_per_draw]
+        steps = range(start, min(start + self.steps_per_draw, self.steps + 1))
         self.waiting = {
-            first: self._groups(first, numbers, draws) for first, numbers in zip(firsts, asked, strict=False)
+            step: self._groups(step, step_indices, draws) for step, step_indices in zip(steps, indices, strict=False)
         }
-        self.metrics = _one_draw(draws).metrics()
+        self.metrics = _merge_draws(draws).metrics()
         self.shown = draws[0].shown()
         self._check_signal(draws)
         corrects = self.config.importance_sampling_mode is not ImportanceSampling.none
-        self._keep_old([first for first in self.waiting if first != begin or self.iterations > 1 or corrects])
+        self._score_old([step for step in self.waiting if step != start or self.iterations > 1 or corrects])
         if corrects:
             self._correct()
 
-    def _groups(self, step: int, numbers: Sequence[int], into: list[Draws]) -> Sequence[TokenGroup]:
+    def _groups(self, step: int, indices: Sequence[int], into: list[Draws]) -> Sequence[TokenGroup]:
         """Draw the answers of a step, and let the method make its groups of them."""
         draws = Draws()
         into.append(draws)
 
         def generate(prompts: Sequence[Prompt], params: SamplingParams) -> Sequence[Sequence[Sampled]]:
-            draws.n, own = params.n, self.division.own(len(prompts))
-            params = replace(params, seed=self.seed * 2**32 + params.seed, first=own.start)
-            mine = self.sample(prompts[own], params) if prompts[own] else []
-            return [*chain.from_iterable(self.division.all_gather(mine))]
+            draws.n, share = params.n, self.division.own(len(prompts))
+            params = replace(params, seed=self.seed * 2**32 + params.seed, first=share.start)
+            answers = self.sample(prompts[share], params) if prompts[share] else []
+            return [*chain.from_iterable(self.division.all_gather(answers))]
 
         def reward(prompts: Sequence[Prompt], answers: Sequence[Answer], **_: int) -> Rewards:
             draws.prompts, draws.answers = prompts, answers
-            own = self._own_answers(prompts)
-            mine = (
-                self.reward(prompts[own], answers[own], step=step - 1, total_steps=self.steps) if prompts[own] else None
+            share = self._own_answers(prompts)
+            rewards = (
+                self.reward(prompts[share], answers[share], step=step - 1, total_steps=self.steps)
+                if prompts[share]
+                else None
             )
-            draws.rewards = _joined([each for each in self.division.all_gather(mine) if each is not None])
+            draws.rewards = _merge_rewards([part for part in self.division.all_gather(rewards) if part is not None])
             return draws.rewards
 
         with Guard(f"the groups of method {type(self.method).__name__} cannot be made", passes=is_out_of_memory):
-            return self.method.groups(step, [self.prompts[number] for number in numbers], generate, reward)
+            return self.method.groups(step, [self.prompts[index] for index in indices], generate, reward)
 
     def _own_answers(self, prompts: Sequence[Prompt]) -> slice:
         """Return the answers that this process scores: all of those to a prompt, for rewards that compare them."""
         starts = [at for at, prompt in enumerate(prompts) if not at or prompt is not prompts[at - 1]]
-        ends, own = [*starts, len(prompts)], self.division.own(len(starts))
-        return slice(*(ends[min(place, len(starts))] for place in (own.start, own.stop)))
+        bounds, share = [*starts, len(prompts)], self.division.own(len(starts))
+        return slice(*(bounds[min(index, len(starts))] for index in (share.start, share.stop)))
 
     def _check_signal(self, draws: Sequence[Draws]) -> None:
         """End a training from which nothing can be learned."""
-        if self.silent < 0 or any(each.metrics()["frac_reward_zero_std"] < 1 for each in draws):
+        if self.silent < 0 or any(step.metrics()["frac_reward_zero_std"] < 1 for step in draws):
             self.silent = -1
             return
         self.silent += len(draws) * self.iterations
         if self.silent < min(PATIENCE, self.steps):
             return
-        last = draws[-1]
-        means = {name: _mean(_numbers(items)) for name, items in last.rewards.items.items()}
-        given = ", ".join(f"{name} {'None' if math.isnan(mean) else f'{mean:g}'}" for name, mean in means.items())
+        latest = draws[-1]
+        means = {name: _mean(_as_array(items)) for name, items in latest.rewards.items.items()}
+        means_text = ", ".join(f"{name} {'None' if math.isnan(mean) else f'{mean:g}'}" for name, mean in means.items())
         steps = "step" if self.silent == 1 else f"{self.silent} steps"
         raise FrameworkError(
-            f"no prompt of the first {steps} has answers with different rewards (the means are {given}), "
+            f"no prompt of the first {steps} has answers with different rewards (the means are {means_text}), "
             "so there is nothing to learn: give a reward that distinguishes these answers, easier or harder prompts, "
-            f"or more than method.num_generations={last.n}"
+            f"or more than method.num_generations={latest.n}"
         )
 
-    def _keep_old(self, later: Sequence[int]) -> None:
+    def _score_old(self, later: Sequence[int]) -> None:
         """Score the answers of steps to come with the weights that drew them: then those will have changed."""
         if not later:
             return
         scored = self.score([group for step in later for group in self.waiting[step]])
         for step in later:
-            self.waiting[step] = [_with_old(group, scored) for group in self.waiting[step]]
+            self.waiting[step] = [_with_old_log_probs(group, scored) for group in self.waiting[step]]
 
     def _correct(self) -> None:
         """Give each token the ratio of its probability as the training computes it to that of the draw."""
         ratios = []
-        for first, groups in self.waiting.items():
-            made = [_with(group, IMPORTANCE_RATIO, importance_ratios(group, self.config)) for group in groups]
-            self.waiting[first] = made
-            ratios += [each for group in made for each in group.arrays[IMPORTANCE_RATIO]]
-        every = np.concatenate(ratios)
-        for name, value in (("min", every.min()), ("mean", every.mean()), ("max", every.max())):
+        for step, groups in self.waiting.items():
+            corrected = [
+                _with_array(group, IMPORTANCE_RATIO, importance_ratios(group, self.config)) for group in groups
+            ]
+            self.waiting[step] = corrected
+            ratios += [ratio for group in corrected for ratio in group.arrays[IMPORTANCE_RATIO]]
+        flat = np.concatenate(ratios)
+        for name, value in (("min", flat.min()), ("mean", flat.mean()), ("max", flat.max())):
             self.metrics[f"{IMPORTANCE_RATIO}/{name}"] = float(value)
 
     def take_shown(self) -> list[Sample]:
         """Return some answers of the last draw, once."""
-        taken, self.shown = self.shown, []
-        return taken
+        samples, self.shown = self.shown, []
+        return samples
 
     def take_metrics(self) -> dict[str, float]:
         """Return what is logged of the last draw, once."""
-        taken, self.metrics = self.metrics, {}
-        return taken
+        metrics, self.metrics = self.metrics, {}
+        return metrics
 
     def check(self, step: int, metrics: Mapping[str, float]) -> None:
         """Compare the log-probabilities of the draws with those that the training computes, before the update.
@@ -280,24 +286,24 @@ class Rollouts:
         Raises:
             FrameworkError: they are of other weights.
         """
-        difference, most = metrics.get(DRAW_DIFFERENCE, 0.0), self.config.max_logp_difference
-        if difference <= min(NAMED, most):
+        difference, limit = metrics.get(DRAW_DIFFERENCE, 0.0), self.config.max_logp_difference
+        if difference <= min(NAMED, limit):
             return
         text = (
             f"step {step}: the log-probabilities of the answers are {difference:.2g} nats a token away from those that "
             "the training computes"
         )
-        if difference > most:
+        if difference > limit:
             raise FrameworkError(
                 f"{text}: the answers were drawn with other weights than those that are trained "
-                f"(rollout.max_logp_difference={most:g})"
+                f"(rollout.max_logp_difference={limit:g})"
             )
         mode = self.config.importance_sampling_mode
         if not self.warned:
-            done = "set rollout.importance_sampling_mode=sequence_mask to correct for it, or trainer.dtype=fp32"
+            advice = "set rollout.importance_sampling_mode=sequence_mask to correct for it, or trainer.dtype=fp32"
             if mode is not ImportanceSampling.none:
-                done = f"rollout.importance_sampling_mode={mode.value} corrects for it"
-            log.warning("%s: the draw rounds differently; %s", text, done)
+                advice = f"rollout.importance_sampling_mode={mode.value} corrects for it"
+            log.warning("%s: the draw rounds differently; %s", text, advice)
         self.warned = True
 
     def state(self) -> dict[str, Any]:
@@ -305,42 +311,42 @@ class Rollouts:
         return {
             "silent": self.silent,
             "shown": [asdict(sample) for sample in self.shown],
-            "waiting": {step: [_plain(group) for group in groups] for step, groups in self.waiting.items()},
+            "waiting": {step: [_to_plain(group) for group in groups] for step, groups in self.waiting.items()},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` returned."""
         self.silent, self.shown = state["silent"], [Sample(**sample) for sample in state["shown"]]
-        self.waiting = {step: [_group(each) for each in groups] for step, groups in state["waiting"].items()}
+        self.waiting = {step: [_from_plain(plain) for plain in groups] for step, groups in state["waiting"].items()}
 
 
-def _one_draw(draws: Sequence[Draws]) -> Draws:
+def _merge_draws(draws: Sequence[Draws]) -> Draws:
     """Return the answers of all steps of a draw."""
-    prompts = [prompt for each in draws for prompt in each.prompts]
-    answers = [answer for each in draws for answer in each.answers]
-    return Draws(prompts, answers, draws[0].n, _joined([each.rewards for each in draws]))
+    prompts = [prompt for step in draws for prompt in step.prompts]
+    answers = [answer for step in draws for answer in step.answers]
+    return Draws(prompts, answers, draws[0].n, _merge_rewards([step.rewards for step in draws]))
 
 
-def _joined(parts: Sequence[Rewards]) -> Rewards:
+def _merge_rewards(parts: Sequence[Rewards]) -> Rewards:
     """Return the rewards of all processes or steps; a number that some of them log is their mean, by answers."""
     if len(parts) == 1:
         return parts[0]
-    sizes, names = [len(each.total) for each in parts], dict.fromkeys(name for each in parts for name in each.metrics)
-    known = {
-        name: [(each.metrics[name], size) for each, size in zip(parts, sizes, strict=True) if name in each.metrics]
+    sizes, names = [len(part.total) for part in parts], dict.fromkeys(name for part in parts for name in part.metrics)
+    pairs = {
+        name: [(part.metrics[name], size) for part, size in zip(parts, sizes, strict=True) if name in part.metrics]
         for name in names
     }
-    columns = dict.fromkeys(name for each in parts for name in each.columns)
+    columns = dict.fromkeys(name for part in parts for name in part.columns)
     return Rewards(
-        [*chain.from_iterable(each.total for each in parts)],
-        {name: [*chain.from_iterable(each.items[name] for each in parts)] for name in parts[0].items},
+        [*chain.from_iterable(part.total for part in parts)],
+        {name: [*chain.from_iterable(part.items[name] for part in parts)] for name in parts[0].items},
         parts[0].weights,
         {
             name: sum(value * size for value, size in values) / sum(size for _, size in values)
-            for name, values in known.items()
+            for name, values in pairs.items()
         },
         {
-            name: [*chain.from_iterable(each.columns.get(name, [None] * len(each.total)) for each in parts)]
+            name: [*chain.from_iterable(part.columns.get(name, [None] * len(part.total)) for part in parts)]
             for name in columns
         },
     )
@@ -352,66 +358,68 @@ def importance_ratios(group: TokenGroup, config: RolloutConfig) -> list[Array]:
     Raises:
         FrameworkError: the method does not tell with which log-probabilities the tokens were drawn.
     """
-    mode, found = config.importance_sampling_mode.value, list[Array]()
-    least, most = config.importance_sampling_clip_min, config.importance_sampling_clip_max
-    least, most = 0.0 if least is None else least, math.inf if most is None else most
+    mode, ratios = config.importance_sampling_mode.value, list[Array]()
+    lowest, highest = config.importance_sampling_clip_min, config.importance_sampling_clip_max
+    lowest, highest = 0.0 if lowest is None else lowest, math.inf if highest is None else highest
     if DRAWN_LOG_PROBS not in group.arrays:
         raise FrameworkError(
             f"rollout.importance_sampling_mode={mode} needs the log-probabilities of the draw, which the method does "
             f"not give its groups as the array {DRAWN_LOG_PROBS}: set rollout.importance_sampling_mode=none"
         )
-    for old, drawn in zip(group.arrays[OLD_LOG_PROBS], group.arrays[DRAWN_LOG_PROBS], strict=True):
-        difference = (old - drawn).astype(np.float32)
+    for old_log_probs, drawn_log_probs in zip(group.arrays[OLD_LOG_PROBS], group.arrays[DRAWN_LOG_PROBS], strict=True):
+        difference = (old_log_probs - drawn_log_probs).astype(np.float32)
         if mode.startswith("sequence"):
             difference = np.full_like(difference, difference.sum())
         ratio = np.exp(difference)
-        inside = (ratio >= least) & (ratio <= most)
-        found.append(
-            ratio.clip(least, most) if mode.endswith("truncate") else np.where(inside, ratio, 0).astype(np.float32)
+        inside = (ratio >= lowest) & (ratio <= highest)
+        ratios.append(
+            ratio.clip(lowest, highest) if mode.endswith("truncate") else np.where(inside, ratio, 0).astype(np.float32)
         )
-    return found
+    return ratios
 
 
-def _with_old(group: TokenGroup, scored: Mapping[bytes, torch.Tensor]) -> TokenGroup:
-    return _with(group, OLD_LOG_PROBS, [scored[row_key(row)].float().cpu().numpy()[:, None] for row in group.rows])
+def _with_old_log_probs(group: TokenGroup, scored: Mapping[bytes, torch.Tensor]) -> TokenGroup:
+    return _with_array(
+        group, OLD_LOG_PROBS, [scored[row_key(row)].float().cpu().numpy()[:, None] for row in group.rows]
+    )
 
 
-def _with(group: TokenGroup, name: str, arrays: Sequence[Array]) -> TokenGroup:
+def _with_array(group: TokenGroup, name: str, arrays: Sequence[Array]) -> TokenGroup:
     return GroupedRows(group.rows, group.roles, group.facts, {**group.arrays, name: tuple(arrays)})
 
 
-def _plain(group: TokenGroup) -> dict[str, Any]:
+def _to_plain(group: TokenGroup) -> dict[str, Any]:
     return {
         "rows": [(row.input_ids, row.labels, row.where) for row in group.rows],
         "roles": [int(role) for role in group.roles],
         "facts": dict(group.facts),
-        "arrays": {name: [torch.from_numpy(np.array(each)) for each in rows] for name, rows in group.arrays.items()},
+        "arrays": {name: [torch.from_numpy(np.array(array)) for array in rows] for name, rows in group.arrays.items()},
     }
 
 
-def _group(plain: Mapping[str, Any]) -> TokenGroup:
+def _from_plain(plain: Mapping[str, Any]) -> TokenGroup:
     return GroupedRows(
         tuple(TokenRow(*row) for row in plain["rows"]),
         tuple(Role(role) for role in plain["roles"]),
         plain["facts"],
-        {name: tuple(each.numpy() for each in rows) for name, rows in plain["arrays"].items()},
+        {name: tuple(array.numpy() for array in rows) for name, rows in plain["arrays"].items()},
     )
 
 
-def _numbers(values: Iterable[float | None]) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _as_array(values: Iterable[float | None]) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.array([math.nan if value is None else value for value in values])
 
 
 def _differ(values: Iterable[float]) -> bool:
-    known = [value for value in values if not math.isnan(value)]
-    return bool(known) and max(known) > min(known)
+    numbers = [value for value in values if not math.isnan(value)]
+    return bool(numbers) and max(numbers) > min(numbers)
 
 
 def _mean(values: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else math.nan
+    numbers = values[~np.isnan(values)]
+    return float(numbers.mean()) if len(numbers) else math.nan
 
 
 def _std(values: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.std(ddof=1)) if len(known) > 1 else math.nan
+    numbers = values[~np.isnan(values)]
+    return float(numbers.std(ddof=1)) if len(numbers) > 1 else math.nan

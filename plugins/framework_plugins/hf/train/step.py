@@ -72,8 +72,8 @@ class CheckedObjective:
             result = self.objective(scores)
         value = getattr(result, "value", None)
         if not isinstance(result, LossValue) or not isinstance(value, Tensor):
-            given = type(value if isinstance(result, LossValue) else result).__name__
-            raise FrameworkError(f"{self.name} returns {given}: return a LossValue, or the loss as a scalar tensor")
+            type_name = type(value if isinstance(result, LossValue) else result).__name__
+            raise FrameworkError(f"{self.name} returns {type_name}: return a LossValue, or the loss as a scalar tensor")
         if value.shape:
             raise FrameworkError(
                 f"{self.name} returns a tensor of the shape {tuple(value.shape)}: return a scalar, the sum over all "
@@ -88,8 +88,8 @@ class CheckedObjective:
             raise FrameworkError(f"{self.name} returns {value.item()} for log-probabilities that are numbers")
         return LossValue(value, self._numbers(result.metrics))
 
-    def _guard(self, what: str = "") -> Guard:
-        return Guard(f"{self.name}{what}", passes=is_out_of_memory)
+    def _guard(self, suffix: str = "") -> Guard:
+        return Guard(f"{self.name}{suffix}", passes=is_out_of_memory)
 
     def _check_slope(self, value: Tensor, rows: Sequence[Tensor]) -> None:
         """Look whether a loss has a gradient by some of the scores, as far as it has any by name."""
@@ -105,13 +105,13 @@ class CheckedObjective:
         if not isinstance(metrics, Mapping):
             raise FrameworkError(f"{self.name}: its metrics are {short_repr(metrics)}: return numbers by their names")
         numbers: dict[str, float] = {}
-        for name, given in metrics.items():
+        for name, value in metrics.items():
             with Caught(passes=is_out_of_memory):
                 if isinstance(name, str):
-                    numbers[name] = float(given.detach() if isinstance(given, Tensor) else given)
-            if name not in numbers or isinstance(given, str | bytes):
+                    numbers[name] = float(value.detach() if isinstance(value, Tensor) else value)
+            if name not in numbers or isinstance(value, str | bytes):
                 raise FrameworkError(
-                    f"{self.name}: its metric {short_repr(name)} is {short_repr(given)}: return a number by the name "
+                    f"{self.name}: its metric {short_repr(name)} is {short_repr(value)}: return a number by the name "
                     "of what it measures"
                 )
         return numbers
@@ -130,22 +130,22 @@ class CheckedObjective:
     def _check_sum(self, groups: Sequence[TokenGroup]) -> None:
         """Look whether the values of two passes add up to that of a single one."""
         before, ids, draw = RandomState.now(), self.ids(groups), torch.Generator().manual_seed(0)
-        shapes = [tuple(each.shape) for each in ids] if ids else [(learned_count(row),) for row in _rows(groups)]
+        shapes = [tuple(row_ids.shape) for row_ids in ids] if ids else [(learned_count(row),) for row in _rows(groups)]
         scores = [-torch.rand(shape, generator=draw, dtype=torch.float64).mul(3).add(0.05) for shape in shapes]
         policy = _by_group(groups, [row.requires_grad_() for row in scores])
         reference = _by_group(groups, [row.detach() * 1.25 for row in scores])
 
         def value(part: slice) -> float:
             before.restore()
-            known = reference[part] if self.objective.needs_reference else None
+            part_reference = reference[part] if self.objective.needs_reference else None
             numbers = learned_tokens(groups), len(groups), groups
-            return float(self(TokenScores(groups[part], policy[part], known, *numbers)).value.detach())
+            return float(self(TokenScores(groups[part], policy[part], part_reference, *numbers)).value.detach())
 
-        half, whole = len(groups) // 2, value(slice(None))
+        half, single = len(groups) // 2, value(slice(None))
         total = value(slice(half)) + value(slice(half, None))
-        if not math.isclose(whole, total, rel_tol=1e-4, abs_tol=1e-6) and whole == value(slice(None)):
+        if not math.isclose(single, total, rel_tol=1e-4, abs_tol=1e-6) and single == value(slice(None)):
             raise FrameworkError(
-                f"{self.name} is {whole:.4g} for a step in one pass and {total:.4g} for the same step in two: divide "
+                f"{self.name} is {single:.4g} for a step in one pass and {total:.4g} for the same step in two: divide "
                 "by `scores.tokens` or `scores.count`, which count the whole step, or say whole_step=True"
             )
         before.restore()
@@ -156,11 +156,11 @@ class CheckedObjective:
 
         def weights(at: float) -> Tensor:
             before.restore()
-            found, constant = self.weights(groups, ids, at)
-            return torch.cat([*(each.flatten().double() for each in found), constant.flatten().double()])
+            row_weights, constant = self.weights(groups, ids, at)
+            return torch.cat([*(row.flatten().double() for row in row_weights), constant.flatten().double()])
 
-        first, other = weights(0.0), weights(ELSEWHERE)
-        if not torch.allclose(first, other, rtol=1e-4, atol=1e-6) and torch.equal(first, weights(0.0)):
+        at_zero, elsewhere = weights(0.0), weights(ELSEWHERE)
+        if not torch.allclose(at_zero, elsewhere, rtol=1e-4, atol=1e-6) and torch.equal(at_zero, weights(0.0)):
             raise FrameworkError(
                 f"{self.name} says linear=True, and is not a weighted sum of the scores: leave linear=True out"
             )
@@ -172,14 +172,14 @@ class CheckedObjective:
         Raises:
             FrameworkError: there are not as many as learned tokens, or the model has none of that number.
         """
-        found: list[Tensor] = []
+        tensors: list[Tensor] = []
         for group in groups:
             with self._guard(": `ids`"):
-                given = self.objective.ids(group)
-            if given is None:
+                group_ids = self.objective.ids(group)
+            if group_ids is None:
                 continue
             with self._guard(": `ids` does not give an array for each row"):
-                pairs = [(row, np.asarray(ids)) for row, ids in zip(group.rows, given, strict=True)]
+                pairs = [(row, np.asarray(ids)) for row, ids in zip(group.rows, group_ids, strict=True)]
             for row, ids in pairs:
                 if ids.ndim != 2 or len(ids) != learned_count(row):  # noqa: PLR2004 - tokens and ids
                     raise FrameworkError(
@@ -191,8 +191,8 @@ class CheckedObjective:
                         f"{self.name}: {group.where} has the id {ids.max() if ids.min() >= 0 else ids.min()}, and the "
                         f"model has {self.vocabulary} tokens: the ids are of another tokenizer"
                     )
-                found.append(torch.from_numpy(ids.astype("int64")))
-        return found or None
+                tensors.append(torch.from_numpy(ids.astype("int64")))
+        return tensors or None
 
     def beside(self, step: Sequence[TokenGroup]) -> Sequence[TokenGroup]:
         """Return what the objective makes from the groups of a step to read it too; see `ReadsBeside`.
@@ -201,14 +201,16 @@ class CheckedObjective:
             FrameworkError: it is not as much as there is.
         """
         with self._guard(": `beside`"):
-            made = self.objective.beside(step) if isinstance(self.objective, ReadsBeside) else ()
-        if made and len(made) != len(step):
+            groups = self.objective.beside(step) if isinstance(self.objective, ReadsBeside) else ()
+        if groups and len(groups) != len(step):
             raise FrameworkError(
-                f"{self.name}: `beside` has {len(made)} groups for a step of {len(step)}: one for each"
+                f"{self.name}: `beside` has {len(groups)} groups for a step of {len(step)}: one for each"
             )
-        if self.longest is None or all(len(row.input_ids) <= self.longest for row in _rows(made)):
-            return made
-        return [GroupedRows(tuple(map(self._cut, each.rows)), each.roles, each.facts, each.arrays) for each in made]
+        if self.longest is None or all(len(row.input_ids) <= self.longest for row in _rows(groups)):
+            return groups
+        return [
+            GroupedRows(tuple(map(self._cut, group.rows)), group.roles, group.facts, group.arrays) for group in groups
+        ]
 
     def _cut(self, row: TokenRow) -> TokenRow:
         return TokenRow(row.input_ids[: self.longest], row.labels[: self.longest], row.where)
@@ -225,7 +227,7 @@ class CheckedObjective:
         Weights of 1 are the mean over all learned tokens. `at`: scores at which they are taken.
         """
         tokens = learned_tokens(groups)
-        shapes = [tuple(each.shape) for each in ids] if ids else [(learned_count(row),) for row in _rows(groups)]
+        shapes = [tuple(row_ids.shape) for row_ids in ids] if ids else [(learned_count(row),) for row in _rows(groups)]
         policy = [torch.full(shape, at, dtype=torch.float64, requires_grad=True) for shape in shapes]
         value = self(TokenScores(groups, _by_group(groups, policy), None, tokens, len(groups), groups)).value
         slopes = torch.autograd.grad(value, policy, allow_unused=True)
@@ -238,7 +240,7 @@ class CheckedObjective:
 
 @dataclass(frozen=True)
 class StepRows:
-    """What a step knows of its rows beside the parts that go through the model.
+    """The rows of a step, and their counts, apart from the parts that go through the model.
 
     Attributes:
         tokens: learned tokens of the whole step, of all processes.
@@ -264,7 +266,7 @@ class StepRows:
 
 
 def pack(
-    objective: CheckedObjective, packer: Packer, groups: Sequence[TokenGroup], own: slice, world: int
+    objective: CheckedObjective, packer: Packer, groups: Sequence[TokenGroup], local: slice, world: int
 ) -> tuple[list[Part], StepRows]:
     """Cut the groups of a step that are this process's into parts.
 
@@ -274,53 +276,62 @@ def pack(
         objective: of the run.
         packer: cuts.
         groups: of the whole step.
-        own: those of this process.
+        local: those of this process.
         world: processes.
     """
-    mine, tokens, step_tokens = groups[own], learned_tokens(groups), all_tokens(groups)
-    made = StepRows(tokens, step_tokens, len(groups))
+    local_groups, tokens, step_tokens = groups[local], learned_tokens(groups), all_tokens(groups)
+    rows = StepRows(tokens, step_tokens, len(groups))
     if objective.plain:
-        parts = packer(mine) if mine else []
+        parts = packer(local_groups) if local_groups else []
     else:
-        seen, first = (groups, sum(len(group.rows) for group in groups[: own.start])) if objective.linear else (mine, 0)
-        made = replace(made, groups=seen, step=groups, ids=objective.ids(seen))
-        parts, members = _with_rows(packer, mine, first, made.ids)
-        made = replace(made, members=members, beside=_beside(objective, packer, groups, own))
+        scored_groups, first_row = (
+            (groups, sum(len(group.rows) for group in groups[: local.start])) if objective.linear else (local_groups, 0)
+        )
+        rows = replace(rows, groups=scored_groups, step=groups, ids=objective.ids(scored_groups))
+        parts, members = _parts_with_rows(packer, local_groups, first_row, rows.ids)
+        rows = replace(rows, members=members, beside=_beside(objective, packer, groups, local))
     for part in parts:
-        part.update(count=_shared(tokens, world), step_tokens=_shared(step_tokens, world))
-    return parts, made
+        part.update(count=_process_share(tokens, world), step_tokens=_process_share(step_tokens, world))
+    return parts, rows
 
 
 def _beside(
-    objective: CheckedObjective, packer: Packer, groups: Sequence[TokenGroup], own: slice
+    objective: CheckedObjective, packer: Packer, groups: Sequence[TokenGroup], local: slice
 ) -> tuple[list[Part], StepRows] | None:
     """Return the parts of the rows that an objective makes from those of a step; None if it makes none."""
-    made = objective.beside(groups)
-    if not made:
+    beside_groups = objective.beside(groups)
+    if not beside_groups:
         return None
-    mine = made[own]
-    parts, members = _with_rows(packer, mine, 0, None)
-    return parts, StepRows(learned_tokens(made), all_tokens(made), len(made), mine, made, members)
+    local_groups = beside_groups[local]
+    parts, members = _parts_with_rows(packer, local_groups, 0, None)
+    return parts, StepRows(
+        learned_tokens(beside_groups),
+        all_tokens(beside_groups),
+        len(beside_groups),
+        local_groups,
+        beside_groups,
+        members,
+    )
 
 
-def _shared(number: int, world: int) -> float:
-    return number / world if world > 1 else number
+def _process_share(count: int, world: int) -> float:
+    return count / world if world > 1 else count
 
 
-def _with_rows(
-    packer: Packer, groups: Sequence[TokenGroup], first: int, ids: Sequence[Tensor] | None
+def _parts_with_rows(
+    packer: Packer, groups: Sequence[TokenGroup], start: int, ids: Sequence[Tensor] | None
 ) -> tuple[list[Part], list[list[int]]]:
     """Return the parts of groups, with a place for each learned token of each row, and the numbers of their rows.
 
     What is learned of each is weighted with 0 until the objective has said more.
     """
-    numbers: dict[int, list[int]] = {}
-    for number, row in enumerate(_rows(groups), start=first):
-        numbers.setdefault(id(row), []).append(number)  # a row that comes twice is one object
+    indices: dict[int, list[int]] = {}
+    for index, row in enumerate(_rows(groups), start=start):
+        indices.setdefault(id(row), []).append(index)  # a row that comes twice is one object
     parts, members = [], []
     for part, located in packer.parts_with_rows(groups) if groups else ():
-        members.append([numbers[id(row)].pop() for row, _ in located])
-        places = [place for _, each in located for place in each]
+        members.append([indices[id(row)].pop() for row, _ in located])
+        places = [position for _, positions in located for position in positions]
         part |= {name: part[name][places] for name in ("source", "target")}
         if ids is not None:
             part["target"] = torch.cat([ids[row] for row in members[-1]])
@@ -329,8 +340,8 @@ def _with_rows(
 
 
 @dataclass
-class Made:
-    """What a step gave: its loss, and the metrics of the objective."""
+class StepOutcome:
+    """The result of a step: its loss, and the metrics of the objective."""
 
     loss: Tensor
     metrics: dict[str, float] = field(default_factory=dict)
@@ -354,7 +365,7 @@ class OptimizerStep:
         all_gather: returns what each of them has, in their order.
 
     Attributes:
-        known: the log-probabilities of the reference, if they are known beforehand.
+        known: the log-probabilities of the reference, if they were computed before the first step.
         keeps_graphs: whether an objective of the whole step keeps what all its passes need to go backward.
     """
 
@@ -368,7 +379,7 @@ class OptimizerStep:
         as_reference: Callable[[], AbstractContextManager[None]],
         rank: int = 0,
         world: int = 1,
-        all_gather: Callable[[Any], list[Any]] = lambda mine: [mine],
+        all_gather: Callable[[Any], list[Any]] = lambda value: [value],
     ) -> None:
         self.objective = objective
         self.losses = losses
@@ -382,35 +393,39 @@ class OptimizerStep:
         rows: StepRows,
         backward: Callable[..., Tensor],
         forward: Callable[[Part, Compute], Tensor],
-    ) -> Made:
+    ) -> StepOutcome:
         """Make the passes.
 
         Args:
             parts: of this process; those beyond `rows.members` are idle.
             rows: their rows.
-            backward: takes a part through the model and back by `compute`, with `more` in it, and returns what that
-                gives; `last` says whether it is the last one.
+            backward: takes a part through the model and back by `compute`, with `overrides` in it, and returns what
+                that gives; `is_last` says whether it is the last one.
             forward: takes a part through the model without gradients.
         """
-        backwards = [partial(backward, part, last=number == len(parts)) for number, part in enumerate(parts, start=1)]
+        backwards = [partial(backward, part, is_last=index == len(parts)) for index, part in enumerate(parts, start=1)]
         if self.objective.plain:
-            return Made(torch.stack([each(compute=self.losses.mean) for each in backwards]).sum())
+            return StepOutcome(torch.stack([run(compute=self.losses.mean) for run in backwards]).sum())
         if self.objective.linear:
             weights, constant = self.objective.weights(rows.groups, rows.ids)
-            members = _of_parts(rows, len(parts))
+            members = _members_of_parts(rows, len(parts))
             losses = [
-                each(compute=self.losses.mean, more=_share(weights, some))
-                for each, some in zip(backwards, members, strict=True)
+                run(compute=self.losses.mean, overrides=_share_override(weights, indices))
+                for run, indices in zip(backwards, members, strict=True)
             ]
-            return Made(torch.stack(losses).sum() + constant.to(losses[0]))
-        reference, beside = self._reference(parts, rows, forward), self._beside(rows, forward)
-        every = range(len(parts))
-        batches = [every] if self.objective.objective.whole_step else [range(number, number + 1) for number in every]
-        kept = len(batches) == len(parts) or self.keeps_graphs
-        alone = self.world == 1 or not self.objective.objective.whole_step
-        if alone and kept and all(_is_whole(each, rows) for each in rows.members):
-            return self._at_once(batches, parts, rows, backwards, reference, beside)
-        return self._scored_first(parts, rows, backwards, forward, reference, beside)
+            return StepOutcome(torch.stack(losses).sum() + constant.to(losses[0]))
+        reference, beside_scores = self._reference(parts, rows, forward), self._beside(rows, forward)
+        part_indices = range(len(parts))
+        batches = (
+            [part_indices]
+            if self.objective.objective.whole_step
+            else [range(index, index + 1) for index in part_indices]
+        )
+        keeps_graphs = len(batches) == len(parts) or self.keeps_graphs
+        is_local = self.world == 1 or not self.objective.objective.whole_step
+        if is_local and keeps_graphs and all(_is_whole(indices, rows) for indices in rows.members):
+            return self._direct_passes(batches, parts, rows, backwards, reference, beside_scores)
+        return self._weighted_passes(parts, rows, backwards, forward, reference, beside_scores)
 
     def _reference(
         self, parts: Sequence[Part], rows: StepRows, forward: Callable[[Part, Compute], Tensor]
@@ -427,16 +442,18 @@ class OptimizerStep:
         """Return the scores of all rows of the step that are only scored."""
         if rows.beside is None:
             return None
-        parts, made = self._padded(*rows.beside, rows.idle)
-        scored = self._scores(parts, made, forward), self._reference(parts, made, forward)
-        groups, policy, reference = (made.groups, *scored) if self.world == 1 else self._gathered(made, *scored)
-        return TokenScores(groups, policy, reference, made.tokens, made.count, made.step)
+        parts, beside_rows = self._padded(*rows.beside, rows.idle)
+        scored = self._scores(parts, beside_rows, forward), self._reference(parts, beside_rows, forward)
+        groups, policy, reference = (
+            (beside_rows.groups, *scored) if self.world == 1 else self._gather_scores(beside_rows, *scored)
+        )
+        return TokenScores(groups, policy, reference, beside_rows.tokens, beside_rows.count, beside_rows.step)
 
-    def _padded(self, parts: Sequence[Part], made: StepRows, idle: Part | None) -> tuple[Sequence[Part], StepRows]:
-        """Let every process make as many passes."""
+    def _padded(self, parts: Sequence[Part], rows: StepRows, idle: Part | None) -> tuple[Sequence[Part], StepRows]:
+        """Add idle parts, so that every process makes the same number of passes."""
         if idle is None:
-            return parts, made
-        return [*parts, *[idle] * (max(self.all_gather(len(parts))) - len(parts))], made
+            return parts, rows
+        return [*parts, *[idle] * (max(self.all_gather(len(parts))) - len(parts))], rows
 
     def reduce_memory(self) -> str:
         """Score the rows of a step first, if that needs less memory, and say so; else return an empty text."""
@@ -449,21 +466,21 @@ class OptimizerStep:
         self, parts: Sequence[Part], rows: StepRows, forward: Callable[[Part, Compute], Tensor]
     ) -> Iterator[tuple[TokenRow, Tensor]]:
         """Yield the log-probabilities of all rows of this process, those that are only scored too."""
-        beside = [self._padded(*rows.beside, rows.idle)] if rows.beside else []
-        for some, made in [(parts, rows), *beside]:
-            for group, scored in zip(made.groups, self._scores(some, made, forward), strict=True):
+        beside_parts = [self._padded(*rows.beside, rows.idle)] if rows.beside else []
+        for step_parts, step_rows in [(parts, rows), *beside_parts]:
+            for group, scored in zip(step_rows.groups, self._scores(step_parts, step_rows, forward), strict=True):
                 yield from zip(group.rows, scored, strict=True)
 
     def _scores(
         self, parts: Sequence[Part], rows: StepRows, forward: Callable[[Part, Compute], Tensor]
     ) -> list[list[Tensor]]:
         """Return the log-probabilities of the rows of this process by group, without gradients."""
-        found: dict[int, Tensor] = {}
-        for part, members in zip(parts, _of_parts(rows, len(parts)), strict=True):
-            scored = forward(part, lambda some: self.losses.log_probs(some)[0])
+        by_row: dict[int, Tensor] = {}
+        for part, members in zip(parts, _members_of_parts(rows, len(parts)), strict=True):
+            scored = forward(part, lambda inputs: self.losses.log_probs(inputs)[0])
             if members:
-                found |= zip(members, torch.split(scored, _sizes(members, rows)), strict=True)
-        return _by_group(rows.groups, [found[number] for number in range(len(found))])
+                by_row |= zip(members, torch.split(scored, _learned_counts(members, rows)), strict=True)
+        return _by_group(rows.groups, [by_row[index] for index in range(len(by_row))])
 
     def at_start(
         self, parts: Sequence[Part], rows: StepRows, forward: Callable[[Part, Compute], Tensor]
@@ -474,134 +491,140 @@ class OptimizerStep:
         """
         parts, rows = self._padded(parts, rows, rows.idle)
         policy, reference = self._scores(parts, rows, forward), self._reference(parts, rows, forward)
-        beside = self._beside(rows, forward)
-        other = None if beside is None else replace(beside, policy=beside.reference or beside.policy)
+        beside_scores = self._beside(rows, forward)
+        reference_beside = (
+            None
+            if beside_scores is None
+            else replace(beside_scores, policy=beside_scores.reference or beside_scores.policy)
+        )
         groups = rows.groups
         if self.world > 1:
-            groups, policy, reference = self._gathered(rows, policy, reference)
+            groups, policy, reference = self._gather_scores(rows, policy, reference)
         assert reference is not None  # noqa: S101 - asked for by objectives with one only
-        known = reference, rows.tokens, rows.count, rows.step
+        arguments = reference, rows.tokens, rows.count, rows.step
         values = [
-            self.objective(TokenScores(groups, scores, *known, more)).value.item()
-            for scores, more in ((policy, beside), (reference, other))
+            self.objective(TokenScores(groups, scores, *arguments, side_scores)).value.item()
+            for scores, side_scores in ((policy, beside_scores), (reference, reference_beside))
         ]
-        apart = [torch.cat([*map(torch.cat, scores)]) for scores in (policy, reference)]
-        return values[0], values[1], float((apart[0] - apart[1]).abs().mean())
+        flat = [torch.cat([*map(torch.cat, scores)]) for scores in (policy, reference)]
+        return values[0], values[1], float((flat[0] - flat[1]).abs().mean())
 
-    def _at_once(
+    def _direct_passes(
         self,
         batches: Sequence[range],
         parts: Sequence[Part],
         rows: StepRows,
         backwards: Sequence[Callable[..., Tensor]],
         reference: list[list[Tensor]] | None,
-        beside: TokenScores | None,
-    ) -> Made:
+        beside_scores: TokenScores | None,
+    ) -> StepOutcome:
         """Compute the loss of each batch of parts with its gradients; it has whole groups, and the values add up."""
-        made = Made(torch.zeros(()))
-        owners = [number for number, group in enumerate(rows.groups) for _ in group.rows]
-        losses, of_parts = [], _of_parts(rows, len(parts))
+        outcome = StepOutcome(torch.zeros(()))
+        owners = [index for index, group in enumerate(rows.groups) for _ in group.rows]
+        losses, of_parts = [], _members_of_parts(rows, len(parts))
         for batch in batches:
-            members = [number for each in batch for number in of_parts[each]]
+            members = [row_index for part_index in batch for row_index in of_parts[part_index]]
 
-            def compute(last: Part, batch: range = batch, members: Sequence[int] = members) -> Tensor:
-                device = last["input_ids"].device
-                some = [*(to_device(parts[each], device) for each in batch[:-1]), last]
-                scored = [self.losses.log_probs(part) for part in some]
-                log_probs = torch.cat([each for each, _ in scored])
-                by_row = dict(zip(members, torch.split(log_probs, _sizes(members, rows)), strict=True))
-                numbers = sorted({owners[number] for number in members})
-                groups = [rows.groups[number] for number in numbers]
-                policy = _by_group(groups, [by_row[number] for number in sorted(members)])
-                known = None if reference is None else [reference[number] for number in numbers]
-                scores = TokenScores(groups, policy, known, rows.tokens, rows.count, rows.step, beside)
+            def compute(last_part: Part, batch: range = batch, members: Sequence[int] = members) -> Tensor:
+                device = last_part["input_ids"].device
+                batch_parts = [*(to_device(parts[index], device) for index in batch[:-1]), last_part]
+                scored = [self.losses.log_probs(part) for part in batch_parts]
+                log_probs = torch.cat([row_scores for row_scores, _ in scored])
+                by_row = dict(zip(members, torch.split(log_probs, _learned_counts(members, rows)), strict=True))
+                group_indices = sorted({owners[row_index] for row_index in members})
+                groups = [rows.groups[index] for index in group_indices]
+                policy = _by_group(groups, [by_row[row_index] for row_index in sorted(members)])
+                group_reference = None if reference is None else [reference[index] for index in group_indices]
+                scores = TokenScores(groups, policy, group_reference, rows.tokens, rows.count, rows.step, beside_scores)
                 value = self.objective(scores)
-                made.add(value.metrics)
+                outcome.add(value.metrics)
                 loss: Tensor = value.value * self.world
-                for part, (_, auxiliary) in zip(some, scored, strict=True):
+                for part, (_, auxiliary) in zip(batch_parts, scored, strict=True):
                     loss = self.losses.with_auxiliary(loss, auxiliary, part)
                 return loss
 
             losses.append(backwards[batch[-1]](compute=compute if members else self.losses.mean))
-        return Made(torch.stack(losses).sum(), self._added(made.metrics))
+        return StepOutcome(torch.stack(losses).sum(), self._sum_metrics(outcome.metrics))
 
-    def _scored_first(
+    def _weighted_passes(
         self,
         parts: Sequence[Part],
         rows: StepRows,
         backwards: Sequence[Callable[..., Tensor]],
         forward: Callable[[Part, Compute], Tensor],
         reference: list[list[Tensor]] | None,
-        beside: TokenScores | None,
-    ) -> Made:
+        beside_scores: TokenScores | None,
+    ) -> StepOutcome:
         """Score all rows, take the derivatives of the loss by their log-probabilities as weights, and go backward."""
         before = RandomState.now()
-        own = self._scores(parts, rows, forward)
+        scores = self._scores(parts, rows, forward)
         before.restore()  # dropout falls on the same places in the passes that follow
-        leaves = [row.detach().requires_grad_() for of_group in own for row in of_group]
-        groups, policy, known = rows.groups, _by_group(rows.groups, leaves), reference
-        whole = self.objective.objective.whole_step
-        if whole and self.world > 1:
-            groups, policy, known = self._gathered(rows, policy, reference)
-        made = Made(torch.zeros(()))
+        leaves = [row.detach().requires_grad_() for of_group in scores for row in of_group]
+        groups, policy, reference_scores = rows.groups, _by_group(rows.groups, leaves), reference
+        whole_step = self.objective.objective.whole_step
+        if whole_step and self.world > 1:
+            groups, policy, reference_scores = self._gather_scores(rows, policy, reference)
+        outcome = StepOutcome(torch.zeros(()))
         if groups:
-            result = self.objective(TokenScores(groups, policy, known, rows.tokens, rows.count, rows.step, beside))
-            made.loss = result.value.detach() * (1 if whole else self.world)
-            made.add(result.metrics)
+            result = self.objective(
+                TokenScores(groups, policy, reference_scores, rows.tokens, rows.count, rows.step, beside_scores)
+            )
+            outcome.loss = result.value.detach() * (1 if whole_step else self.world)
+            outcome.add(result.metrics)
         slopes = torch.autograd.grad(result.value, leaves, allow_unused=True) if leaves else ()
         weights = [
             torch.zeros_like(leaf) if slope is None else -slope * self.world
             for leaf, slope in zip(leaves, slopes, strict=True)
         ]
-        extra = []
+        auxiliary_losses = []
 
         def compute(part: Part) -> Tensor:
             total, auxiliary = self.losses.weighted(part)
             loss = self.losses.with_auxiliary(total, auxiliary, part)
-            extra.append((loss - total).detach())
+            auxiliary_losses.append((loss - total).detach())
             return loss
 
-        for one, members in zip(backwards, _of_parts(rows, len(backwards)), strict=True):
-            one(compute=compute, more=_share(weights, members))
-        loss = torch.stack([made.loss.to(extra[0].device), *extra]).sum()
-        return Made(loss, made.metrics if whole else self._added(made.metrics))
+        for run, members in zip(backwards, _members_of_parts(rows, len(backwards)), strict=True):
+            run(compute=compute, overrides=_share_override(weights, members))
+        loss = torch.stack([outcome.loss.to(auxiliary_losses[0].device), *auxiliary_losses]).sum()
+        return StepOutcome(loss, outcome.metrics if whole_step else self._sum_metrics(outcome.metrics))
 
-    def _gathered(
+    def _gather_scores(
         self, rows: StepRows, policy: list[list[Tensor]], reference: list[list[Tensor]] | None
     ) -> tuple[list[TokenGroup], list[list[Tensor]], list[list[Tensor]] | None]:
         """Return the groups and scores of all processes; only this process's have gradients."""
-        plain = [[row.detach().cpu() for row in of_group] for of_group in policy]
-        known = reference and [[row.cpu() for row in of_group] for of_group in reference]
-        every = self.all_gather((list(rows.groups), plain, known))
+        plain_policy = [[row.detach().cpu() for row in of_group] for of_group in policy]
+        plain_reference = reference and [[row.cpu() for row in of_group] for of_group in reference]
+        shares = self.all_gather((list(rows.groups), plain_policy, plain_reference))
         device = next((row.device for of_group in policy for row in of_group), torch.device("cpu"))
-        groups = [group for each in every for group in each[0]]
+        groups = [group for share in shares for group in share[0]]
         scores = [
             of_group
-            for number, each in enumerate(every)
-            for of_group in (policy if number == self.rank else [[row.to(device) for row in rows] for rows in each[1]])
+            for rank, share in enumerate(shares)
+            for of_group in (policy if rank == self.rank else [[row.to(device) for row in rows] for rows in share[1]])
         ]
         if reference is None:
             return groups, scores, None
-        return groups, scores, [[row.to(device) for row in rows] for each in every for rows in each[2]]
+        return groups, scores, [[row.to(device) for row in rows] for share in shares for rows in share[2]]
 
-    def _added(self, metrics: dict[str, float]) -> dict[str, float]:
+    def _sum_metrics(self, metrics: dict[str, float]) -> dict[str, float]:
         """Return metrics summed over all processes."""
         if self.world == 1:
             return metrics
-        made = Made(torch.zeros(()))
-        for each in self.all_gather(metrics):
-            made.add(each)
-        return made.metrics
+        outcome = StepOutcome(torch.zeros(()))
+        for process_metrics in self.all_gather(metrics):
+            outcome.add(process_metrics)
+        return outcome.metrics
 
 
-def _of_parts(rows: StepRows, count: int) -> list[Sequence[int]]:
+def _members_of_parts(rows: StepRows, count: int) -> list[Sequence[int]]:
     """Return the rows of each part; an idle one has none."""
     return [*rows.members, *[()] * (count - len(rows.members))]
 
 
-def _share(weights: Sequence[Tensor], members: Sequence[int]) -> dict[str, Tensor]:
+def _share_override(weights: Sequence[Tensor], members: Sequence[int]) -> dict[str, Tensor]:
     """Return the weights of the rows of a part; an idle one keeps its own."""
-    return {"share": torch.cat([weights[number] for number in members])} if members else {}
+    return {"share": torch.cat([weights[row_index] for row_index in members])} if members else {}
 
 
 def _rows(groups: Iterable[TokenGroup]) -> Iterator[TokenRow]:
@@ -610,22 +633,22 @@ def _rows(groups: Iterable[TokenGroup]) -> Iterator[TokenRow]:
 
 def _by_group(groups: Sequence[TokenGroup], values: Sequence[Tensor]) -> list[list[Tensor]]:
     """Return the values of rows by their groups."""
-    left = iter(values)
-    return [list(islice(left, len(group.rows))) for group in groups]
+    remaining = iter(values)
+    return [list(islice(remaining, len(group.rows))) for group in groups]
 
 
-def _sizes(members: Sequence[int], rows: StepRows) -> list[int]:
+def _learned_counts(members: Sequence[int], rows: StepRows) -> list[int]:
     """Return the learned tokens of some rows."""
-    every = list(_rows(rows.groups))
-    return [learned_count(every[number]) for number in members]
+    all_rows = list(_rows(rows.groups))
+    return [learned_count(all_rows[index]) for index in members]
 
 
 def _is_whole(members: Sequence[int], rows: StepRows) -> bool:
     """Whether a part has either all rows of a group or none."""
-    first, inside = 0, {*members}
+    start, inside = 0, {*members}
     for group in rows.groups:
-        numbers = range(first, first + len(group.rows))
-        if 0 < sum(number in inside for number in numbers) < len(group.rows):
+        indices = range(start, start + len(group.rows))
+        if 0 < sum(index in inside for index in indices) < len(group.rows):
             return False
-        first += len(group.rows)
+        start += len(group.rows)
     return True

@@ -32,7 +32,7 @@ from framework_plugins.hf.settings.library_fields import non_default
 from framework_plugins.hf.train.options import TrainingOptions
 from framework_plugins.hf.train.order import Order
 from framework_plugins.hf.train.rollouts import Rollouts
-from framework_plugins.hf.train.step import CheckedObjective, Made, OptimizerStep, StepRows, pack
+from framework_plugins.hf.train.step import CheckedObjective, OptimizerStep, StepOutcome, StepRows, pack
 
 T = TypeVar("T")
 ROW_COLUMN = "number"
@@ -68,7 +68,7 @@ class Collator:
 
     def read_rows(self, numbers: Sequence[int]) -> list[TokenGroup]:
         """Read groups."""
-        return [self.rows[number] for number in numbers]
+        return [self.rows[index] for index in numbers]
 
 
 class SupervisedTrainer(SFTTrainer):
@@ -145,10 +145,10 @@ class SupervisedTrainer(SFTTrainer):
     def create_optimizer(self, model: Any = None) -> Any:
         """Have the option of the run make it; the parent knows those of transformers only."""
         if self.optimizer is None:
-            whole = self.model if model is None else model
-            self.optimizer = self.options.optimizer(whole, {*self.get_decay_parameter_names(whole)})
-        made: torch.optim.Optimizer = self.optimizer
-        return made
+            target = self.model if model is None else model
+            self.optimizer = self.options.optimizer(target, {*self.get_decay_parameter_names(target)})
+        optimizer: torch.optim.Optimizer = self.optimizer
+        return optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """Let the option of the run say the factor of each step."""
@@ -156,8 +156,8 @@ class SupervisedTrainer(SFTTrainer):
             factor = self.options.plan.rate_factor(num_training_steps)
             self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)
             self._created_lr_scheduler = True
-        made: torch.optim.lr_scheduler.LRScheduler = self.lr_scheduler
-        return made
+        scheduler: torch.optim.lr_scheduler.LRScheduler = self.lr_scheduler
+        return scheduler
 
     # The batch is a whole optimizer step, with a loss of our own: rows that share a prefix have to be in one pass, and
     # a step that runs out of memory begins again without a trace in the schedule (decisions 0015, 0016 and 0020).
@@ -171,17 +171,17 @@ class SupervisedTrainer(SFTTrainer):
             read = lambda: groups  # noqa: E731 - what is read again after memory ran out
         if rows is None or inputs["packer"] != self.passes.packer:  # packed before memory ran out
             parts, rows = self.data_collator.pack(read())
-        made = self._attempt(model, read, parts, rows, f"training step {step}")
+        outcome = self._attempt(model, read, parts, rows, f"training step {step}")
         if self.rollouts is not None:
-            self.rollouts.check(step, made.metrics)
-            made.metrics.update(self.rollouts.take_metrics())
-        self.loss_sum = self.loss_sum + made.loss.detach()
-        for name, value in made.metrics.items():
+            self.rollouts.check(step, outcome.metrics)
+            outcome.metrics.update(self.rollouts.take_metrics())
+        self.loss_sum = self.loss_sum + outcome.loss.detach()
+        for name, value in outcome.metrics.items():
             self.metrics.setdefault(name, []).append(value)
         self.tokens += rows.step_tokens
         self.supervised_tokens += rows.tokens
         self.computed_tokens += sum(part["input_ids"].numel() for part in parts)
-        return made.loss
+        return outcome.loss
 
     def _drawn(self, rollouts: Rollouts, step: int) -> Sequence[TokenGroup]:
         """Make the groups of a step; if that fails, what was learned before it is saved."""
@@ -269,11 +269,11 @@ class SupervisedTrainer(SFTTrainer):
         before = RandomState.now()
 
         def score(parts: Sequence[Part], rows: StepRows) -> None:
-            mine = [(row, scored.cpu()) for row, scored in self.step.score(parts, rows, self.score)]
-            for row, scored in chain.from_iterable(self.step.all_gather(mine)):
+            pairs = [(row, scored.cpu()) for row, scored in self.step.score(parts, rows, self.score)]
+            for row, scored in chain.from_iterable(self.step.all_gather(pairs)):
                 add(row, scored)
 
-        self._retried(self.model, lambda: groups, *self.data_collator.pack(groups), "scoring the reference", score)
+        self._with_retries(self.model, lambda: groups, *self.data_collator.pack(groups), "scoring the reference", score)
         before.restore()
 
     def start_values(self, groups: Sequence[TokenGroup]) -> tuple[float, float, float]:
@@ -287,11 +287,11 @@ class SupervisedTrainer(SFTTrainer):
         parts: list[Part],
         rows: StepRows,
         where: str,
-    ) -> Made:
-        """Make the passes of a step; see `_retried`."""
-        return self._retried(model, read, parts, rows, where, partial(self.passes_of, model))
+    ) -> StepOutcome:
+        """Make the passes of a step; see `_with_retries`."""
+        return self._with_retries(model, read, parts, rows, where, partial(self.passes_of, model))
 
-    def _retried(
+    def _with_retries(
         self,
         model: torch.nn.Module,
         read: Callable[[], Sequence[TokenGroup]],
@@ -316,7 +316,7 @@ class SupervisedTrainer(SFTTrainer):
 
         return self.oom_retry.attempt(lambda: make(parts, current[0]), reduce_memory, where, LENGTH_SETTING)
 
-    def passes_of(self, model: torch.nn.Module, parts: Sequence[Part], rows: StepRows) -> Made:
+    def passes_of(self, model: torch.nn.Module, parts: Sequence[Part], rows: StepRows) -> StepOutcome:
         """Make the passes of a step."""
         return self.step(parts, rows, partial(self.one_pass, model), self.score)
 
@@ -326,15 +326,20 @@ class SupervisedTrainer(SFTTrainer):
         part: Part,
         *,
         compute: Callable[[Part], torch.Tensor],
-        last: bool,  # noqa: ARG002 - processes of a group meet after it
-        more: Mapping[str, Any] = MappingProxyType({}),
+        is_last: bool,  # noqa: ARG002 - processes of a group meet after it
+        overrides: Mapping[str, Any] = MappingProxyType({}),
     ) -> torch.Tensor:
         """Take one part through the model and back, and return its share of the step's loss."""
         self._compute = compute
-        place = self.args.device.type
+        device_type = self.args.device.type
         # A part of the run may have switched gradients off, for good.
-        with torch.enable_grad(), tf32(place), rounded_once(self.model, place), self.passes.checkpointing(part):
-            loss: torch.Tensor = super().training_step(model, {**part, **more} if more else part)
+        with (
+            torch.enable_grad(),
+            tf32(device_type),
+            rounded_once(self.model, device_type),
+            self.passes.checkpointing(part),
+        ):
+            loss: torch.Tensor = super().training_step(model, {**part, **overrides} if overrides else part)
         return loss
 
     @torch.no_grad()
@@ -359,8 +364,8 @@ class SupervisedTrainer(SFTTrainer):
 
 def checkpointing_name() -> str:
     """Return what TRL's settings call gradient checkpointing; the name changed between versions."""
-    known = inspect.signature(SFTConfig).parameters
-    return "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
+    parameters = inspect.signature(SFTConfig).parameters
+    return "activation_checkpointing" if "activation_checkpointing" in parameters else "gradient_checkpointing"
 
 
 def sft_config(
@@ -370,9 +375,9 @@ def sft_config(
     scratch: str,
     *,
     autocast: bool,
-    more: Mapping[str, Any] = MappingProxyType({}),
+    overrides: Mapping[str, Any] = MappingProxyType({}),
 ) -> SFTConfig:
-    """Put a trainer's settings into TRL's words; `more` are words already, and win."""
+    """Put a trainer's settings into TRL's words; `overrides` are words already, and win."""
     return SFTConfig(
         output_dir=scratch,
         learning_rate=training.learning_rate,
@@ -401,5 +406,5 @@ def sft_config(
         save_steps=training.save_steps or 1,
         report_to=[],
         disable_tqdm=True,
-        **{checkpointing_name(): hardware.checkpointing, **non_default(training.args), **more},
+        **{checkpointing_name(): hardware.checkpointing, **non_default(training.args), **overrides},
     )

@@ -154,24 +154,24 @@ class Training:
             f"{self.machine.device} {self.machine.dtype} {self.cpu_kernels}",
             self.checkpoints.digest(rows),
         )
-        known = open_scores(self.plan, model, self.template, digest, computed, trainer.args.device)
+        scores = open_scores(self.plan, model, self.template, digest, computed, trainer.args.device)
         with counting(total, "step", "scoring the reference") as counter:
             for numbers in steps_of(order, total):
                 groups = read(numbers)
-                if not all(row in known for row in self.objective.rows(groups)):
-                    trainer.score_start(groups, known.add)
+                if not all(row in scores for row in self.objective.rows(groups)):
+                    trainer.score_start(groups, scores.add)
                 counter.advance()
-        trainer.step.known = known
-        found, expected, deviation = trainer.start_values(read(next(steps_of(order, 1))))
+        trainer.step.known = scores
+        loss, expected, deviation = trainer.start_values(read(next(steps_of(order, 1))))
         half = self.machine.dtype is not torch.float32
-        if problem := start_problem(found, expected, deviation, known, half=half):
+        if problem := start_problem(loss, expected, deviation, scores, half=half):
             raise FrameworkError(f"{self.objective.name} would train against the wrong reference: {problem}")
         if self._rank == 0:
-            known.save()
+            scores.save()
         start = self.plan.start(weights=False)
         whose = f"adapter.start={start.place}" if start else "the model before the training"
         self.machine.facts["reference"] = (
-            f"{whose}, {count(len(known), 'row')}, {known.kept} from the cache; the first loss is {found:.6f}"
+            f"{whose}, {count(len(scores), 'row')}, {scores.kept} from the cache; the first loss is {loss:.6f}"
         )
         before.restore()
 
@@ -181,7 +181,7 @@ class Training:
         return self.sample is not None
 
     def _rollouts(self, trainer: SupervisedTrainer, run: TrainRun) -> Rollouts | None:
-        """Return what makes the groups of each step from prompts; None if the rows are those that are learned."""
+        """Return the rollouts that make the groups of each step from prompts; None if the rows are learned."""
         if self.sample is None:
             return None
         assert run.reward is not None  # noqa: S101 - of a run with such a method
@@ -201,17 +201,17 @@ class Training:
     def _in_eval_mode(self, prompts: Sequence[Prompt], params: SamplingParams) -> Sequence[Sequence[Sampled]]:
         """Sample answers, and leave the training as it was."""
         assert self.sample is not None  # noqa: S101 - the caller has looked
-        drawn = self.sample(prompts, params)
+        answers = self.sample(prompts, params)
         self.model.train()
-        return drawn
+        return answers
 
     def _scores(self, trainer: SupervisedTrainer, groups: Sequence[TokenGroup]) -> Mapping[bytes, torch.Tensor]:
         """Return the log-probabilities of rows as the training computes them, by `row_key`."""
-        found: dict[bytes, torch.Tensor] = {}
+        scores: dict[bytes, torch.Tensor] = {}
         to_eval_mode(self.model, self.machine.device)
-        trainer.score_start(groups, lambda row, scored: found.update({row_key(row): scored}))
+        trainer.score_start(groups, lambda row, scored: scores.update({row_key(row): scored}))
         self.model.train()
-        return found
+        return scores
 
     def _state(self, trainer: SupervisedTrainer, progress: Progress) -> TrainingState:
         return TrainingState(trainer, progress)
@@ -234,9 +234,9 @@ class Training:
         if progress.ending and (error := self._ending(progress.run.interruption())):
             raise error
 
-    def _all_reduce_max(self, number: int) -> int:
+    def _all_reduce_max(self, value: int) -> int:
         """Return the largest number that a process of the training has."""
-        return number
+        return value
 
     def _ending(self, error: BaseException | None) -> BaseException | None:
         """Return what ends the training, of all processes."""
@@ -262,7 +262,7 @@ class Training:
                 self.plan.seed,
                 str(run.scratch),
                 autocast=autocast,
-                more=self._arguments(),
+                overrides=self._arguments(),
             ),
             # Rows stay on disk: the trainer is given their numbers, the collator reads them.
             "train_dataset": Dataset.from_dict({ROW_COLUMN: range(len(rows))}),
@@ -286,13 +286,13 @@ class Training:
 
     @property
     def _as_reference(self) -> Callable[[], AbstractContextManager[None]]:
-        """What lets the model be what the objective compares with, without dropout.
+        """A context manager in which the model is the reference of the objective, without dropout.
 
         Answers that are drawn in a step are compared with the start of the training; rows that are not scored before
         the first step, since weights are in pieces, with the base, which is that start.
         """
-        drawn = self.asks and self.objective.objective.needs_reference
-        start = at_start(self.plan, self.model) if drawn else partial(as_base, self.model, trained=True)
+        scores_answers = self.asks and self.objective.objective.needs_reference
+        start = at_start(self.plan, self.model) if scores_answers else partial(as_base, self.model, trained=True)
 
         @contextmanager
         def reference() -> Iterator[None]:
@@ -306,7 +306,7 @@ class Training:
         return reference
 
     def _arguments(self) -> dict[str, Any]:
-        """Return what the trainer's arguments say besides."""
+        """Return further arguments of the trainer."""
         return {}
 
     def _save(self, trainer: SupervisedTrainer, folder: Path) -> None:
@@ -344,11 +344,11 @@ class Training:
         """After the first step, try the longest row, of as many as the training sees, if that costs next to nothing."""
         if self.asks:
             return  # prompts: the answers come
-        every = max(1, len(rows) // (steps * self._batch))
-        some, known = (rows[number] for number in range(0, len(rows), every)), trainer.step.known
-        if known is not None:  # of no other row there is a reference
-            some = (group for group in some if all(row in known for row in group.rows))
-        for group in longest_rows(some, 1):
+        stride = max(1, len(rows) // (steps * self._batch))
+        candidates, scores = (rows[index] for index in range(0, len(rows), stride)), trainer.step.known
+        if scores is not None:  # of no other row there is a reference
+            candidates = (group for group in candidates if all(row in scores for row in group.rows))
+        for group in longest_rows(candidates, 1):
             if REHEARSAL_FACTOR * all_tokens([group]) <= trainer.computed_tokens * steps:
                 trainer.rehearse(group)
 
@@ -358,15 +358,15 @@ def count_trainable(model: Any) -> int:
     named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     if isinstance(model, PeftModel):
         # Of peft's tuner, "lora_" and the like, and of what is beside it.
-        own = (model.base_model.prefix, "modules_to_save.", "trainable_tokens_")
+        adapter_names = (model.base_model.prefix, "modules_to_save.", "trainable_tokens_")
         biases = getattr(model.peft_config["default"], "bias", "none") != "none"
-        beside = [(name, weight) for name, weight in named if not any(part in name for part in own)]
-        stray = [name for name, _ in beside if not (biases and name.endswith(".bias"))]
+        base_weights = [(name, weight) for name, weight in named if not any(part in name for part in adapter_names)]
+        stray = [name for name, _ in base_weights if not (biases and name.endswith(".bias"))]
         if stray:
             raise RuntimeError(f"weights of the base would be trained beside the adapter: {', '.join(stray[:3])}")
-        kept = {name for name, _ in beside}  # a layer computes in the format of its bias
+        bias_names = {name for name, _ in base_weights}  # a layer computes in the format of its bias
         for name, weight in named:  # peft makes adapters in fp32, other libraries may not
-            weight.data = weight.data if name in kept else weight.data.float()
+            weight.data = weight.data if name in bias_names else weight.data.float()
     return sum(weight.numel() for _, weight in named)
 
 

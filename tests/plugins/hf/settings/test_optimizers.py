@@ -85,7 +85,7 @@ def test_an_optimizer_is_made_as_transformers_makes_it(name: str) -> None:
         "adam_beta2": 0.75, "adam_epsilon": 1e-3, "weight_decay": 0.1, "warmup_steps": 3,
     }  # fmt: skip
     cpu = Hardware("cpu", torch.float32, checkpointing=False, optimizer=OPTIMIZERS[name]())
-    config = sft_config(HFTrainerConfig(learning_rate=0.01), cpu, 0, "unused", autocast=False, more=more)
+    config = sft_config(HFTrainerConfig(learning_rate=0.01), cpu, 0, "unused", autocast=False, overrides=more)
     kind, arguments = Trainer.get_optimizer_cls_and_kwargs(config)
     weight = torch.nn.Parameter(torch.ones(ROWS, COLUMNS))
     with warnings.catch_warnings(action="ignore"):  # of bitsandbytes, that a CPU has no pages

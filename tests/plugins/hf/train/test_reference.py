@@ -198,7 +198,7 @@ def test_scores_are_kept_under_all_that_they_depend_on(base: Path) -> None:
     def made(rank: int = 4, change: Callable[[Any], Any] = lambda _: None, *, new: bool = True) -> tuple[str, str]:
         model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), LoraConfig(r=rank))
         change(model)
-        return fingerprints(model, new=new)
+        return fingerprints(model, is_new=new)
 
     plain = made()
     assert made(rank=8) == plain  # a new adapter adds nothing, whatever its rank

@@ -179,11 +179,11 @@ def by_step(
     losses = Losses(model, packer.packing, dense_mask=packer.dense_mask)
     passes = Passes(packer, losses, model, kept)
 
-    def backward(part: Part, *, compute: Any, last: bool, more: Any = None) -> torch.Tensor:
-        del last
+    def backward(part: Part, *, compute: Any, is_last: bool, overrides: Any = None) -> torch.Tensor:
+        del is_last
         with passes.checkpointing(part):
             assert is_checkpointing(model) == (kept is not None and part["input_ids"].numel() > kept)
-            loss = compute({**part, **(more or {})})
+            loss = compute({**part, **(overrides or {})})
             loss.backward()
         return loss.detach()  # type: ignore[no-any-return]
 

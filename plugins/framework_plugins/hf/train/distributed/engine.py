@@ -67,9 +67,9 @@ def check_started(accelerator: Any, group: ProcessGroup, me: Member) -> None:
         FrameworkError: it is not.
     """
     worlds = {me.world, accelerator.num_processes, distributed.get_world_size()}
-    if others := worlds - {group.processes}:
+    if mismatches := worlds - {group.processes}:
         raise FrameworkError(
-            f"launch={group.engine.value}: {group.processes} processes were asked for, but {min(others)} joined"
+            f"launch={group.engine.value}: {group.processes} processes were asked for, but {min(mismatches)} joined"
         )
     kind = accelerator.distributed_type.value
     if kind not in ACCELERATE_TYPES[group.engine]:
@@ -122,16 +122,16 @@ def broadcast_from_first(me: Member, decide: Callable[[], T]) -> T:
     return decision  # type: ignore[no-any-return] # an object that was pickled
 
 
-def all_reduce_max(number: int, device: str) -> int:
+def all_reduce_max(value: int, device: str) -> int:
     """Return the largest number that a process has."""
-    return int(_all_reduce(torch.tensor(number, device=device), distributed.ReduceOp.MAX).item())
+    return int(_all_reduce(torch.tensor(value, device=device), distributed.ReduceOp.MAX).item())
 
 
-def all_reduce_sum(number: float, device: str) -> float:
+def all_reduce_sum(value: float, device: str) -> float:
     """Return the sum of what the processes have."""
-    return float(_all_reduce(torch.tensor(number, dtype=torch.float64, device=device), distributed.ReduceOp.SUM).item())
+    return float(_all_reduce(torch.tensor(value, dtype=torch.float64, device=device), distributed.ReduceOp.SUM).item())
 
 
-def _all_reduce(value: torch.Tensor, how: Any) -> torch.Tensor:
-    distributed.all_reduce(value, op=how)
+def _all_reduce(value: torch.Tensor, operation: Any) -> torch.Tensor:
+    distributed.all_reduce(value, op=operation)
     return value

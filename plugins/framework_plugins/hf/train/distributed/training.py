@@ -122,7 +122,7 @@ class GroupTrainer(SupervisedTrainer):
         self.order.by_length = losses.packing is Packing.pad
         self.score_reference()
 
-    def _retried(
+    def _with_retries(
         self,
         model: torch.nn.Module,  # noqa: ARG002
         read: Callable[[], Sequence[TokenGroup]],  # noqa: ARG002 - what one process runs out of, others would wait for
@@ -142,17 +142,17 @@ class GroupTrainer(SupervisedTrainer):
         part: Part,
         *,
         compute: Callable[[Part], torch.Tensor],
-        last: bool,
-        more: Mapping[str, Any] = MappingProxyType({}),
+        is_last: bool,
+        overrides: Mapping[str, Any] = MappingProxyType({}),
     ) -> torch.Tensor:
         """Take one part through the model and back; gradients are averaged after the last."""
-        self.accelerator.sync_gradients = last  # as the parent's loop does
+        self.accelerator.sync_gradients = is_last  # as the parent's loop does
         wrapped = cast("Any", model)
         if self.group.hybrid:
-            wrapped.set_requires_all_reduce(last)
-        without_sync = self.group.engine is Engine.ddp and not last
+            wrapped.set_requires_all_reduce(is_last)
+        without_sync = self.group.engine is Engine.ddp and not is_last
         with wrapped.no_sync() if without_sync else nullcontext():
-            return super().one_pass(model, part, compute=compute, last=last, more=more)
+            return super().one_pass(model, part, compute=compute, is_last=is_last, overrides=overrides)
 
     def counters(self) -> dict[str, int]:
         """Return what was counted so far; of what went through the model, each process knows its own."""
@@ -205,12 +205,12 @@ class GroupTraining(Training):
         distributed.barrier()
         return result
 
-    def _all_reduce_max(self, number: int) -> int:
-        return engine.all_reduce_max(number, self.machine.device)
+    def _all_reduce_max(self, value: int) -> int:
+        return engine.all_reduce_max(value, self.machine.device)
 
     def _ending(self, error: BaseException | None) -> BaseException | None:
         """Return what ends the first process that has something: a signal reaches one machine before another."""
-        return next((each for each in self._all_gather(error) if each), None)
+        return next((ending for ending in self._all_gather(error) if ending), None)
 
     def _control(self, on_step: Callable[[Step], StepControl | None], step: Step) -> StepControl | None:
         return engine.broadcast_from_first(self.me, lambda: on_step(step))
@@ -244,9 +244,9 @@ class GroupTraining(Training):
         rank, world = self.me.rank, self.me.world
         step = OptimizerStep(self.objective, self.passes.losses, self._as_reference, rank, world, self._all_gather)
         kind: Any = GroupTrainer
-        own = self.trainer_class
-        if own is not SupervisedTrainer:  # what it changes is below what a group needs
-            kind = type(own.__name__, (GroupTrainer, own), {})
+        trainer_class = self.trainer_class
+        if trainer_class is not SupervisedTrainer:  # what it changes is below what a group needs
+            kind = type(trainer_class.__name__, (GroupTrainer, trainer_class), {})
         trainer: SupervisedTrainer = kind(
             self.group, self.me, passes=self.passes, order=order, options=self._options, oom_retry=self.oom_retry,
             step=step, **arguments,
@@ -260,9 +260,9 @@ class GroupTraining(Training):
     def _state(self, trainer: SupervisedTrainer, progress: Progress) -> TrainingState:
         return TrainingState(trainer, progress, keeps=self.me.rank == 0, all_gather=self._all_gather)
 
-    def _all_gather(self, mine: Any) -> list[Any]:
+    def _all_gather(self, value: Any) -> list[Any]:
         objects: list[Any] = [None] * self.me.world
-        distributed.all_gather_object(objects, mine)
+        distributed.all_gather_object(objects, value)
         return objects
 
     def _newest(self, rows: Sequence[TokenGroup]) -> Path | None:
@@ -304,17 +304,19 @@ def validation_losses(
     totals, counts = dict.fromkeys(["", *set_losses.values()], 0.0), dict.fromkeys(["", *set_losses.values()], 0)
     to_eval_mode(passes.losses.model, device)
     for start in range(0, len(rows), ROWS_AT_ONCE * me.world):
-        chunk = [rows[number] for number in range(start, min(start + ROWS_AT_ONCE * me.world, len(rows)))]
+        chunk = [rows[index] for index in range(start, min(start + ROWS_AT_ONCE * me.world, len(rows)))]
         for name in totals:
-            some = [row for row in chunk if name == (set_of(row.where) if set_losses else "")]
-            if not some:
+            set_rows = [row for row in chunk if name == (set_of(row.where) if set_losses else "")]
+            if not set_rows:
                 continue
-            mine = own_share(some, me)
-            parts = passes.packer(mine) if mine else []
-            parts += [zero_weight_part(passes.packer, some)] * (engine.all_reduce_max(len(parts), device) - len(parts))
+            local_rows = own_share(set_rows, me)
+            parts = passes.packer(local_rows) if local_rows else []
+            parts += [zero_weight_part(passes.packer, set_rows)] * (
+                engine.all_reduce_max(len(parts), device) - len(parts)
+            )
             totals[name] += sum(passes.losses.sum(to_device(part, device)).item() for part in parts)
-            counts[name] += sum(map(learned_count, some))
+            counts[name] += sum(map(learned_count, set_rows))
     reshard(passes.losses.model)
     summed = {name: engine.all_reduce_sum(total, device) for name, total in totals.items()}
-    each = {name: summed[part] / counts[part] for name, part in set_losses.items() if counts[part]}
-    return sum(summed.values()) / sum(counts.values()), each
+    losses = {name: summed[part] / counts[part] for name, part in set_losses.items() if counts[part]}
+    return sum(summed.values()) / sum(counts.values()), losses

@@ -28,7 +28,7 @@ STEP_FOLDER = "step-{:08d}"
 BLOCK_BYTES = 1 << 20
 BEFORE_METHODS: Mapping[str, Any] = {
     "method": "sft", "loss": "cross_entropy", "rollout": "model",
-    **{f"rollout.{each.name}": as_plain(each.default) for each in fields(RolloutConfig)},
+    **{f"rollout.{field.name}": as_plain(field.default) for field in fields(RolloutConfig)},
 }  # fmt: skip
 """What the trainings were whose checkpoints do not say it."""
 log = logging.getLogger(__name__)
@@ -38,8 +38,8 @@ def settings(plan: Plan) -> dict[str, Any]:
     """Return what makes a training the one that it is, by the keys of the config."""
     values: dict[str, Any] = {"rows of a step": plan.batch}
     for name, value in redact(plan.affecting(Affects.resume)).items():
-        option, own = value if name in plan.selections else (value, {})
-        values |= {name: option, **{f"{name}.{key}": setting for key, setting in own.items()}}
+        option, option_settings = value if name in plan.selections else (value, {})
+        values |= {name: option, **{f"{name}.{key}": setting for key, setting in option_settings.items()}}
     return values
 
 
@@ -51,7 +51,7 @@ def rows_digest(groups: Sequence[TokenGroup]) -> str:
         for row in group.rows:
             hasher.update(array("q", [len(row.input_ids), *row.input_ids, *row.labels]).tobytes())
         if not isinstance(group, TokenRow):
-            arrays = [(name, [each.tobytes() for each in rows]) for name, rows in sorted(group.arrays.items())]
+            arrays = [(name, [values.tobytes() for values in rows]) for name, rows in sorted(group.arrays.items())]
             hasher.update(repr((group.roles, sorted(group.facts.items()), arrays)).encode())
     return hasher.hexdigest()
 
@@ -69,9 +69,9 @@ class Checkpoints:
         self.settings: Mapping[str, Any] = json.loads(json.dumps(settings(plan), default=str))
         younger = {name: plan.selections[name] for name in ("optimizer", "schedule", "sampler")}
         defaults = {
-            f"{name}.{each.name}": as_plain(each.default)
-            for name, one in younger.items()
-            for each in fields(one.component.schema)
+            f"{name}.{field.name}": as_plain(field.default)
+            for name, selection in younger.items()
+            for field in fields(selection.component.schema)
         }
         self.defaults: Mapping[str, Any] = {**defaults, "sampler": "shuffled", "callback": {}, "reward": {}}
         """What groups that are younger than a checkpoint had for it."""
@@ -100,14 +100,14 @@ class Checkpoints:
             if manifest is None:
                 damaged.append(f"{folder.name} ({MANIFEST})")
                 continue
-            saved = {**BEFORE_METHODS, **self._renewed(manifest["settings"]), "rows": manifest["rows"]}
+            saved = {**BEFORE_METHODS, **self._rename_settings(manifest["settings"]), "rows": manifest["rows"]}
             current = {**self.settings, "rows": self.digest(rows) if rows is not None else manifest["rows"]}
             keys = [key for key in dict.fromkeys([*saved, *current]) if key in saved or not key.startswith(CODE_OF)]
-            if other := [key for key in keys if saved.get(key) != current.get(key)]:
-                raise self._refusal(folder, other[0], saved.get(other[0]))
+            if differences := [key for key in keys if saved.get(key) != current.get(key)]:
+                raise self._refusal(folder, differences[0], saved.get(differences[0]))
             if rows is None:
                 return folder
-            broken = [name for name, known in manifest["files"].items() if _hash(folder / name) != known]
+            broken = [name for name, digest in manifest["files"].items() if _hash(folder / name) != digest]
             if not broken:
                 self._say(
                     f"the training continues after step {_step(folder)}, from {TRAINING_STATE}/{folder.name}", damaged
@@ -118,25 +118,25 @@ class Checkpoints:
             self._say("the training begins at its first step", damaged)
         return None
 
-    def _renewed(self, saved: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _rename_settings(self, saved: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the settings of a checkpoint of an earlier version by the names and groups that they have now."""
         if "optimizer" in saved:
             return saved
         trainer = {key.partition(".")[2]: value for key, value in saved.items() if key.startswith("trainer.")}
-        now = current_settings({name: value for name, value in trainer.items() if name in FORMER})
-        others = {key: value for key, value in saved.items() if key.partition(".")[2] not in FORMER}
-        return {**self.defaults, **others, **now}
+        moved = current_settings({name: value for name, value in trainer.items() if name in FORMER})
+        remaining = {key: value for key, value in saved.items() if key.partition(".")[2] not in FORMER}
+        return {**self.defaults, **remaining, **moved}
 
     def _say(self, text: str, damaged: Sequence[str]) -> None:
         if self.writes:
             log.warning("%s", f"{text}; skipped as damaged: {', '.join(damaged)}" if damaged else text)
 
     def _refusal(self, folder: Path, key: str, before: Any) -> FrameworkError:
-        what = "other rows" if key == "rows" else f"{key}={before}"
+        difference = "other rows" if key == "rows" else f"{key}={before}"
         if key.startswith(CODE_OF):
-            what = f"another version of {key}"
+            difference = f"another version of {key}"
         message = (
-            f"{folder} belongs to a training with {what}: restore that, remove {self.folder} to "
+            f"{folder} belongs to a training with {difference}: restore that, remove {self.folder} to "
             "start from the beginning, or set another run_dir"
         )
         return FrameworkError(message)
@@ -173,10 +173,10 @@ class Checkpoints:
                 ) from error
             raise
         # One of a later step was passed over as damaged: it must not be taken for a whole one.
-        for old in [folder for folder in self._all() if _step(folder) > step]:
-            shutil.rmtree(old, ignore_errors=True)
-        for old in sorted(self._all(), key=_step)[: -self.limit]:
-            shutil.rmtree(old, ignore_errors=True)
+        for checkpoint in [folder for folder in self._all() if _step(folder) > step]:
+            shutil.rmtree(checkpoint, ignore_errors=True)
+        for checkpoint in sorted(self._all(), key=_step)[: -self.limit]:
+            shutil.rmtree(checkpoint, ignore_errors=True)
 
     def clear(self) -> None:
         """Remove all of them: the training is over."""

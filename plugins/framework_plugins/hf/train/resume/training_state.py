@@ -51,7 +51,7 @@ class TrainingState:
         progress: Progress,
         *,
         keeps: bool = True,
-        all_gather: Callable[[Any], list[Any]] = lambda mine: [mine],
+        all_gather: Callable[[Any], list[Any]] = lambda value: [value],
     ) -> None:
         self.trainer = trainer
         self.progress = progress
@@ -82,7 +82,7 @@ class TrainingState:
         best = self.progress.best
         weights = {name: self._full_tensor(weight) for name, weight in trained_weights(self.trainer.model)}
         pieces = best.shards()
-        own = {
+        best_weights = {
             name: self._full_tensor(as_shard(pieces[name], weight)) for name, weight in self._named() if name in pieces
         }
         fixed = {name: weight.cpu().contiguous() for name, weight in fixed_weights(self.trainer.model)}
@@ -90,13 +90,13 @@ class TrainingState:
         now = RandomState.now()
         random = self.all_gather(now.plain())
         entries = self.all_gather(self.trainer.open_log_entry())
-        kept = [
+        tensors = [
             *weights.values(),
-            *own.values(),
-            *(each for one in optimizer[STATES].values() for each in one.values()),
+            *best_weights.values(),
+            *(value for state in optimizer[STATES].values() for value in state.values()),
         ]
-        self.needed = sum(value.nbytes for value in kept if isinstance(value, torch.Tensor))
-        rest = {
+        self.needed = sum(value.nbytes for value in tensors if isinstance(value, torch.Tensor))
+        other_state = {
             "scheduler": self.trainer.lr_scheduler.state_dict(),
             "random": random,
             "counters": self.trainer.counters(),
@@ -115,11 +115,11 @@ class TrainingState:
             save_file({name: value.contiguous() for name, value in weights.items()}, folder / WEIGHTS)
             if fixed:
                 save_file(fixed, folder / FIXED)
-            if own:
-                save_file({name: value.contiguous() for name, value in own.items()}, folder / BEST)
-            with self._naming_optimizer("its state cannot be saved"):
+            if best_weights:
+                save_file({name: value.contiguous() for name, value in best_weights.items()}, folder / BEST)
+            with self._optimizer_guard("its state cannot be saved"):
                 torch.save(optimizer, folder / OPTIMIZER)
-            torch.save(rest, folder / OTHER_STATE)
+            torch.save(other_state, folder / OTHER_STATE)
             self.trainer.state.save_to_json(str(folder / TRAINER_STATE_NAME))
 
         return write
@@ -134,11 +134,11 @@ class TrainingState:
 
     def _optimizer(self) -> dict[str, Any]:
         names = {weight: name for name, weight in self._named()}
-        with self._naming_optimizer("its state cannot be read"):
+        with self._optimizer_guard("its state cannot be read"):
             return saved_state(self.trainer.optimizer.optimizer, names, self._full_tensor)
 
-    def _naming_optimizer(self, what: str) -> Guard:
-        return Guard(f"{self.trainer.options.place}: {what}", passes=is_out_of_memory)
+    def _optimizer_guard(self, problem: str) -> Guard:
+        return Guard(f"{self.trainer.options.place}: {problem}", passes=is_out_of_memory)
 
     def begin(self, checkpoint: Path, folder: Path) -> str:
         """Choose the checkpoint, and return a folder from which the trainer reads how far it is.
@@ -146,14 +146,14 @@ class TrainingState:
         It would compare how the rows of a step were divided, too, and warn if that is another way now.
         """
         self.checkpoint = checkpoint
-        with _refusing_damaged(checkpoint):
+        with _report_damage(checkpoint):
             trainer_state = json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
             TrainerState(**trainer_state)
             if checkpoint.name != STEP_FOLDER.format(step := trainer_state["global_step"]):
                 raise ValueError(f"its global_step is {step}")
         args = self.trainer.args
         names = {"train_batch_size": "train_batch_size", "logging_steps": "logging_steps", "save_steps": "save_steps"}
-        trainer_state |= {name: getattr(args, own) for name, own in names.items()}
+        trainer_state |= {name: getattr(args, argument) for name, argument in names.items()}
         folder.mkdir(parents=True, exist_ok=True)
         (folder / TRAINER_STATE_NAME).write_text(json.dumps(trainer_state), encoding="utf-8")
         return str(folder)
@@ -164,7 +164,7 @@ class TrainingState:
         Raises:
             FrameworkError: it holds something else than the state of this training.
         """
-        with _refusing_damaged(self.checkpoint):
+        with _report_damage(self.checkpoint):
             self._restore()
 
     def _restore(self) -> None:
@@ -173,7 +173,9 @@ class TrainingState:
             raise ValueError(f"the training has {state.max_steps} steps")
         folder, named = self.checkpoint, dict(self._named())
         weights = load_file(folder / WEIGHTS)
-        if {name: value.shape for name, value in weights.items()} != {name: each.shape for name, each in named.items()}:
+        if {name: value.shape for name, value in weights.items()} != {
+            name: weight.shape for name, weight in named.items()
+        }:
             raise ValueError(f"{WEIGHTS} has other weights")
         for name, value in weights.items():
             local_shard(named[name].data).copy_(local_shard(shard_like(value, named[name])))
@@ -181,27 +183,30 @@ class TrainingState:
             for name, value in load_file(folder / FIXED).items():
                 fixed[name].copy_(value)
         self._restore_optimizer(folder, named)
-        rest = torch.load(folder / OTHER_STATE, weights_only=True)
-        self.trainer.lr_scheduler.load_state_dict(rest["scheduler"])
-        self.random = rest["random"]
-        if self.scaler and rest["scaler"]:
-            self.scaler.load_state_dict(rest["scaler"])
-        for name, value in rest["counters"].items():
+        other_state = torch.load(folder / OTHER_STATE, weights_only=True)
+        self.trainer.lr_scheduler.load_state_dict(other_state["scheduler"])
+        self.random = other_state["random"]
+        if self.scaler and other_state["scaler"]:
+            self.scaler.load_state_dict(other_state["scaler"])
+        for name, value in other_state["counters"].items():
             setattr(self.trainer, name, value if self.keeps else 0)
-        self.trainer.metrics = rest.get("loss metrics", {})
-        if self.trainer.rollouts and rest.get("rollouts"):
-            self.trainer.rollouts.restore(rest["rollouts"])
+        self.trainer.metrics = other_state.get("loss metrics", {})
+        if self.trainer.rollouts and other_state.get("rollouts"):
+            self.trainer.rollouts.restore(other_state["rollouts"])
         # In the same precision as before, so that the sum comes to the same digits.
-        self.trainer.loss_sum = torch.tensor(rest["lost"], device=self.trainer.args.device)
-        if rest["best"] is not None:
+        self.trainer.loss_sum = torch.tensor(other_state["lost"], device=self.trainer.args.device)
+        if other_state["best"] is not None:
             file = folder / BEST
             pieces = load_file(file) if file.exists() else {}
             self.progress.best.set_aside(
-                rest["best"], {name: local_shard(shard_like(value, named[name])) for name, value in pieces.items()}
+                other_state["best"],
+                {name: local_shard(shard_like(value, named[name])) for name, value in pieces.items()},
             )
         if self.keeps:
-            self.progress.run.restore(rest.get("run", {}))  # checkpoints of earlier versions have none
-        self.progress.resumed(rest["seconds"], [Step(**step) for step in rest["steps"]], rest["log entry"])
+            self.progress.run.restore(other_state.get("run", {}))  # checkpoints of earlier versions have none
+        self.progress.resumed(
+            other_state["seconds"], [Step(**step) for step in other_state["steps"]], other_state["log entry"]
+        )
 
     def _restore_optimizer(self, folder: Path, named: dict[str, torch.nn.Parameter]) -> None:
         plain = self.trainer.optimizer.optimizer
@@ -210,8 +215,8 @@ class TrainingState:
         for name, weight in named.items():
             for key, value in saved[STATES][name].items():
                 if key in LIKE_WEIGHTS and value.shape != weight.shape:
-                    held, wanted = shape_text(value.shape), shape_text(weight.shape)
-                    raise ValueError(f"{OPTIMIZER} has {key} of {held} for {name} of {wanted}")
+                    saved_shape, expected_shape = shape_text(value.shape), shape_text(weight.shape)
+                    raise ValueError(f"{OPTIMIZER} has {key} of {saved_shape} for {name} of {expected_shape}")
         load_state(plain, saved, names, shard_like)
 
     def restore_random(self, rank: int, world: int, seed: int) -> None:
@@ -223,7 +228,7 @@ class TrainingState:
 
 
 @contextmanager
-def _refusing_damaged(checkpoint: Path) -> Iterator[None]:
+def _report_damage(checkpoint: Path) -> Iterator[None]:
     """Turn what a forged checkpoint, whose hashes are right, has libraries raise into one line."""
     try:
         yield
