@@ -139,7 +139,7 @@ class HFModel:
         start = plan.start(weights=False)
         trained = start.folder if start else None if training else plan.checkpoint
         self.tokenizer = load_tokenizer(tokenizer_place(place, trained), settings)
-        self.new_ids = add_tokens(self.tokenizer, settings.new_tokens, known=not training)
+        self.new_ids = add_tokens(self.tokenizer, settings.new_tokens, allow_existing=not training)
         self.vocabulary = max([vocabulary, *(number + 1 for number in self.new_ids)])
         check_template(self.tokenizer, settings.template_switches, settings.chat_template or f"model {place.name}")
         if thinking := template_switches.thinking_fact(self.tokenizer, settings, place.name):

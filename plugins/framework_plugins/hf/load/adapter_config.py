@@ -43,9 +43,9 @@ def trained_config(plan: Plan) -> PeftConfig | None:
     adapter: Adapter = plan.adapter.create()
     weights = plan.external_checkpoint
     if weights is None and Stage.train not in plan.stages and is_saved_otherwise(plan):
-        own = plan.checkpoint / ADAPTER_CONFIG_FILE
-        if own.is_file():
-            return saved_config(own.parent, f"run_dir={plan.run_dir}", plan)
+        config_file = plan.checkpoint / ADAPTER_CONFIG_FILE
+        if config_file.is_file():
+            return saved_config(config_file.parent, f"run_dir={plan.run_dir}", plan)
     if weights is None:
         config: PeftConfig | None = adapter.config()
         start = plan.start(weights=False)
@@ -140,9 +140,9 @@ def saved_config(folder: Path, setting: str, plan: Plan) -> PeftConfig:
             f"{setting}: peft_type={kind} puts tokens before the text and changes no layer: {VALID_KINDS}"
         )
     if strange:
-        more = f" and {len(strange) - NAMES_SHOWN} others" if len(strange) > NAMES_SHOWN else ""
+        suffix = f" and {len(strange) - NAMES_SHOWN} others" if len(strange) > NAMES_SHOWN else ""
         raise FrameworkError(
-            f"{setting}: {ADAPTER_CONFIG_FILE} sets {', '.join(strange[:NAMES_SHOWN])}{more}, "
+            f"{setting}: {ADAPTER_CONFIG_FILE} sets {', '.join(strange[:NAMES_SHOWN])}{suffix}, "
             f"which peft {installed('peft')} does not know: install the version that saved it"
         )
     return base_names(plan).opened_settings(saved) if isinstance(saved, LoraConfig) and _names_places(saved) else saved
@@ -155,4 +155,4 @@ def _names_places(config: LoraConfig) -> bool:
         if isinstance(setting, str):
             return True
         patterns += setting or ()
-    return any("." in each for each in patterns)
+    return any("." in pattern for pattern in patterns)
