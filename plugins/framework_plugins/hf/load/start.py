@@ -69,8 +69,7 @@ def problems(plan: Plan, config: LoraAdapterConfig) -> Iterator[str]:
             yield (
                 f"adapter.merge_first=true adds a new adapter to that of {setting}, and a sum cannot have "
                 f"{' and '.join(obstacles)}: merge it, stages=[export] checkpoint={config.start} exporter=[merged], "
-                "and "
-                "train on the folder that this makes, model=local model.path=FOLDER"
+                "and train on the folder that this makes, model=local model.path=FOLDER"
             )
         return
     if kind != option:
@@ -80,8 +79,7 @@ def problems(plan: Plan, config: LoraAdapterConfig) -> Iterator[str]:
         if name != "target_modules" and configured != as_plain(saved):  # layers are compared, once the model is known
             yield (
                 f"adapter.{name}={as_text(configured)}, and the adapter of {setting} has {as_text(as_plain(saved))}: "
-                "leave "
-                f"adapter.{name} out, {NEW_ADAPTER}"
+                f"leave adapter.{name} out, {NEW_ADAPTER}"
             )
     for name in non_default(config.args):
         yield f"adapter.args.{name} is set, and the adapter of {setting} stays as it is: leave it out, {NEW_ADAPTER}"

@@ -55,8 +55,7 @@ def load_tokenizer(location: ModelPlace, config: ModelConfig) -> PreTrainedToken
     if dropout := getattr(tokenizer.backend_tokenizer.model, "dropout", None):  # of BPE
         raise FrameworkError(
             f"{subject} drops merges at random: tokenizer.json has dropout={dropout}: set it to null, or rows and "
-            "prompts "
-            "become other tokens each time"
+            "prompts become other tokens each time"
         )
     with refusing_errors(f"{subject} cannot tokenize", fix):
         tokenizer(string.printable, add_special_tokens=False)
@@ -102,8 +101,7 @@ def stop_ids(location: ModelPlace, tokenizer: PreTrainedTokenizerBase) -> frozen
         content = f"{len(ids)} entries" if len(ids) > 1 else repr(listed)
         raise FrameworkError(
             f"model {location.name}: {GENERATION_FILE}: eos_token_id holds {content}, and must be the number of a "
-            "token, or "
-            f"a list of at most {MAX_STOP_TOKENS}"
+            f"token, or a list of at most {MAX_STOP_TOKENS}"
         )
     stops = frozenset([*ids, *([] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id])])
     if not stops:
@@ -131,8 +129,7 @@ def check_token_ids(location: ModelPlace, tokenizer: PreTrainedTokenizerBase, st
             token = tokenizer.convert_ids_to_tokens(token_id) if token_id < len(tokenizer) else None
             raise FrameworkError(
                 f"model {location.name}: the token {token_id}{f' ({token})' if token else ''} begins, ends or pads a "
-                "row, "
-                f"and the model has {rows} tokens: restore {TOKENIZER_FILE} and {GENERATION_FILE}"
+                f"row, and the model has {rows} tokens: restore {TOKENIZER_FILE} and {GENERATION_FILE}"
             )
 
 
@@ -176,8 +173,7 @@ def set_template(tokenizer: PreTrainedTokenizerBase, value: str | None, location
     if lost and not any((location.folder / file).is_file() for file in (TOKENIZER_FILE, SPECIAL_TOKENS_FILE)):
         raise FrameworkError(
             f"model {location.name}: the chat template writes {' and '.join(lost)}, and no file says which token that "
-            "is: "
-            f"restore {TOKENIZER_FILE}"
+            f"is: restore {TOKENIZER_FILE}"
         )
 
 

@@ -174,8 +174,7 @@ def check_loaded(
         unexpected = {name for name in unexpected if not TOWER.search(name)}
     refuse_mismatch(
         f"model {location.name}: its .safetensors do not hold the weights of a {type(model).__name__}, which would "
-        "start "
-        "from random numbers",
+        "start from random numbers",
         absent=[(name, "") for name in info["missing_keys"]],
         reshaped=wrong,
         unexpected=[(name, "") for name in unexpected],

@@ -170,8 +170,7 @@ def _initialization(plan: Plan, config: LoraAdapterConfig) -> Iterator[str]:
         if not isinstance(plan.quantization.config, NoQuantizationConfig):
             yield (
                 f"{setting} begins with a part of the weights, and quantization={plan.quantization.component.name} "
-                "keeps "
-                "them in few bits, from which no such part can be taken exactly: set quantization=none, or true"
+                "keeps them in few bits, from which no such part can be taken exactly: set quantization=none, or true"
             )
         if plan.adapter.component.name == "dora":
             yield f"{setting} begins with a sum, and adapter=dora scales whole weights: set adapter=lora"
@@ -194,8 +193,7 @@ def environment_problems() -> Iterator[str]:
     if variables and WORKER not in os.environ:  # a group sets some for its members
         yield (
             f"the environment has {', '.join(variables)}: accelerate would train differently from what the config "
-            "says: "
-            f"unset {' '.join(variable.partition('=')[0] for variable in variables)}, and set trainer.dtype, "
+            f"says: unset {' '.join(variable.partition('=')[0] for variable in variables)}, and set trainer.dtype, "
             "trainer.device or "
             "launch instead"
         )
