@@ -106,7 +106,7 @@ class Episodes:
                 f"{environments.SETTING} needs to read calls, and TRL does not know those of this chat template: set "
                 f"`response_template` in the model's tokenizer_config.json ({summarize_error(error)})"
             ) from error
-        self.pool = [self._made()]
+        self.pool = [self._create_environment()]
         self.schemas = [*self._schemas(self.pool[0])]
         self.calls = self.failed = 0
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -115,10 +115,10 @@ class Episodes:
         """Draw answers to each prompt."""
         n, max_tokens = params.n, params.max_new_tokens
         while len(self.pool) < n * len(prompts):
-            self.pool.append(self._made())
+            self.pool.append(self._create_environment())
         prompt_copies = [prompt for prompt in prompts for _ in range(n)]
         answers = [
-            self._begun(prompt, environment, max_tokens)
+            self._begin(prompt, environment, max_tokens)
             for prompt, environment in zip(prompt_copies, self.pool, strict=False)
         ]
         at_work, turn = answers, 0
@@ -134,18 +134,18 @@ class Episodes:
             now = replace(params, n=copies, max_new_tokens=max(room), seed=params.seed | turn << 96)
             groups = draw(starts[::copies], now)
             samples = [sample for group in groups for sample in group]
-            calls = [self._written(*arguments) for arguments in zip(at_work, samples, room, strict=True)]
+            calls = [self._add_turn(*arguments) for arguments in zip(at_work, samples, room, strict=True)]
             may = self.most_calls is None or turn < self.most_calls
             at_work = [
                 answer
                 for answer, turn_calls in zip(at_work, calls, strict=True)
-                if may and turn_calls and self._called(answer, turn_calls, max_tokens)
+                if may and turn_calls and self._add_results(answer, turn_calls, max_tokens)
             ]
             turn += 1
         sampled = [self._sampled(answer) for answer in answers]
         return [sampled[start : start + n] for start in range(0, len(sampled), n)]
 
-    def _made(self) -> Any:
+    def _create_environment(self) -> Any:
         with Guard(f"{environments.SETTING} cannot be made"):
             environment = self.factory()
         if not callable(getattr(environment, environments.RESET, None)):
@@ -167,11 +167,11 @@ class Episodes:
                     f"model: {summarize_error(error)}. Annotate its parameters, and describe each below `Args:`"
                 ) from error
 
-    def _begun(self, prompt: Prompt, environment: Any, max_tokens: int) -> _Answer:
+    def _begin(self, prompt: Prompt, environment: Any, max_tokens: int) -> _Answer:
         """Reset an environment for a row, and ask."""
         asks = [{"role": turn.role, "content": turn.content} for turn in prompt.messages]
         row = {"prompt": asks, **prompt.columns}
-        observation = self._own(prompt, environment, environments.RESET, **row)
+        observation = self._call_required(prompt, environment, environments.RESET, **row)
         messages = prompt.messages
         if observation is not None:
             if not isinstance(observation, str):
@@ -197,13 +197,13 @@ class Episodes:
             )
         return _Answer(prompt, environment, ids)
 
-    def _own(self, prompt: Prompt, environment: Any, name: str, /, **arguments: Any) -> Any:
+    def _call_required(self, prompt: Prompt, environment: Any, name: str, /, **arguments: Any) -> Any:
         """Call what an environment must be able to do."""
         with Guard(lambda: f"{type(environment).__name__}.{name} fails for {rewarding.place_of(prompt)}"):
             result = getattr(environment, name)(**arguments)
-            return self._awaited(result) if inspect.isawaitable(result) else result
+            return self._wait_for(result) if inspect.isawaitable(result) else result
 
-    def _written(self, answer: _Answer, sample: Drawn, room: int) -> Sequence[Any]:
+    def _add_turn(self, answer: _Answer, sample: Drawn, room: int) -> Sequence[Any]:
         """Add what the model has written, and return the calls in it."""
         before = answer.start + answer.ids
         answer.last, log_probs = sample.ids[:room], sample.log_probs[:room]
@@ -213,7 +213,7 @@ class Episodes:
         answer.turns.append({"role": "assistant", **turn})
         return turn.get("tool_calls") or () if answer.stopped else ()
 
-    def _called(self, answer: _Answer, calls: Sequence[Any], max_tokens: int) -> bool:
+    def _add_results(self, answer: _Answer, calls: Sequence[Any], max_tokens: int) -> bool:
         """Make the calls of a turn, and add their results if there is room for them."""
         results = [self._result(answer, call) for call in calls]
         ids = self._result_ids(results)
@@ -235,7 +235,7 @@ class Episodes:
             if tool is None:
                 raise ValueError(f"Tool {name} not found.")  # told to the model, as what a tool raises
             output = tool(**function.get("arguments", {}))
-            result = str(self._awaited(output) if inspect.isawaitable(output) else output)
+            result = str(self._wait_for(output) if inspect.isawaitable(output) else output)
         if error := failed.error:
             answer.failed += 1
             self.failed += 1
@@ -264,7 +264,7 @@ class Episodes:
             )
         return full_ids[end:]
 
-    def _awaited(self, awaitable: Awaitable[Any]) -> Any:
+    def _wait_for(self, awaitable: Awaitable[Any]) -> Any:
         """Await in one loop for all calls: what an environment has open belongs to it."""
         if self.loop is None:
             self.loop = asyncio.new_event_loop()
@@ -283,7 +283,7 @@ class Episodes:
         scores: dict[str, float | None] = {}
         if environments.scores_itself(answer.environment):
             kind = type(answer.environment).__name__
-            reward = self._own(answer.prompt, answer.environment, environments.GET_REWARD)
+            reward = self._call_required(answer.prompt, answer.environment, environments.GET_REWARD)
             scores[kind] = rewarding.number(kind, reward, answer.prompt)
         text = to_answer(self.tokenizer, answer.last, self.stop_ids).text
         row = TokenRow(answer.start + answer.ids, [IGNORE] * len(answer.start) + answer.labels, answer.prompt.where)

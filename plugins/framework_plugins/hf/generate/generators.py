@@ -65,7 +65,7 @@ class Continuous:
                 rows = min(len(starts), model.answers_at_once)
                 longest = max(map(len, starts))
                 bound_cache(batching, rows, longest, params.max_new_tokens)
-            with _known_attention(model.model), _silent():
+            with _plain_attention(model.model), _mute_error_log():
                 outputs = model.model.generate_batch(
                     starts, generation_config=settings, continuous_batching_config=batching, warmup=False
                 )
@@ -102,7 +102,7 @@ def bound_cache(batching: ContinuousBatchingConfig, rows: int, longest: int, max
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
+def _mute_error_log() -> Iterator[None]:
     """Keep transformers from printing the traceback of an error that is reported as one."""
     log = logging.getLogger("ContinuousBatchingLogger")
     before = log.level
@@ -114,7 +114,7 @@ def _silent() -> Iterator[None]:
 
 
 @contextmanager
-def _known_attention(model: Any) -> Iterator[None]:
+def _plain_attention(model: Any) -> Iterator[None]:
     """Let a model that attends along branches meanwhile use the attention that it has without them."""
     attention = model.config._attn_implementation  # noqa: SLF001 - no public name
     if attention != ATTENTION_NAME:

@@ -35,7 +35,7 @@ def choose_layers(model: PreTrainedModel, config: PeftConfig) -> None:
     """
     left_out = model_parts.patterns(model_parts.outside_text(model))
     if isinstance(config, LoraConfig):
-        left_out += _not_meant(model, config)
+        left_out += _all_linear_exclusions(model, config)
     if left_out:
         excluded = config.exclude_modules or []
         excluded_patterns = [excluded] if isinstance(excluded, str) else sorted(excluded)
@@ -69,7 +69,7 @@ def _refused_names(model: PreTrainedModel) -> tuple[frozenset[str], frozenset[st
     return mamba, replaced_names(model) or frozenset()
 
 
-def _not_meant(model: PreTrainedModel, config: LoraConfig) -> list[str]:
+def _all_linear_exclusions(model: PreTrainedModel, config: LoraConfig) -> list[str]:
     """Return patterns for what `all-linear` does not mean."""
     if config.target_modules != ALL_LINEAR:
         return []

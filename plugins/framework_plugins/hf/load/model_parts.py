@@ -127,11 +127,11 @@ def routers(model: PreTrainedModel, layers: dict[str, nn.Module]) -> list[str]:
     return [
         name
         for name, part in layers.items()
-        if any(outputs(part) == blocks.get(block) for block in (_above(name), _above(_above(name))))
+        if any(outputs(part) == blocks.get(block) for block in (_parent_name(name), _parent_name(_parent_name(name))))
     ]
 
 
-def _above(name: str) -> str:
+def _parent_name(name: str) -> str:
     return name.rpartition(".")[0]
 
 

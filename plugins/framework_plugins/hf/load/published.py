@@ -161,11 +161,11 @@ class AdapterNames:
 
     def to_published(self, name: str) -> str:
         """Return what a part of the opened model is called in the class in config.json."""
-        return name if self.same else _moved(name, self._pairs)
+        return name if self.same else _replace_prefix(name, self._pairs)
 
     def to_opened(self, name: str) -> str:
         """Return what a part of the class in config.json is called in the opened model; empty if that lacks it."""
-        return name if self.same else _moved(name, [(published, opened) for opened, published in self._pairs])
+        return name if self.same else _replace_prefix(name, [(published, opened) for opened, published in self._pairs])
 
     def in_opened(self, key: str, names: Collection[str]) -> str:
         """Return which of the tensors of an adapter in the opened model a key in a file means; empty if none."""
@@ -211,7 +211,7 @@ class AdapterNames:
         shapes = _shapes(_tensors(adapted))
         keys = {name: name for name in shapes}
         try:
-            is_complete = self.same and not _lost(adapted, shapes, keys)
+            is_complete = self.same and not _lost_tensors(adapted, shapes, keys)
         except REFUSALS:
             is_complete = False
         if is_complete:
@@ -302,7 +302,7 @@ class AdapterNames:
         kind = type(self.published).__name__
         try:
             adapted = _adapted(self.published, config)
-            lost = _lost(adapted, shapes, keys)
+            lost = _lost_tensors(adapted, shapes, keys)
         except REFUSALS as error:
             return f"peft cannot put it on {kind}: {summarize_error(error).rstrip('.')}"
         if lost:
@@ -339,7 +339,7 @@ def _text_parts(model: PreTrainedModel) -> list[str]:
     return [names[embedding].rpartition(".")[0], names[head]]
 
 
-def _moved(name: str, pairs: Collection[tuple[str, str]]) -> str:
+def _replace_prefix(name: str, pairs: Collection[tuple[str, str]]) -> str:
     """Return a name with another beginning, one of the pairs; empty if it begins otherwise."""
     return next(
         (replacement + name[len(prefix) :] for prefix, replacement in pairs if f"{name}.".startswith(f"{prefix}.")), ""
@@ -364,7 +364,7 @@ def _tensors(adapted: PeftModel) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _lost(adapted: PeftModel, shapes: Shapes, keys: Mapping[str, str] | None) -> list[str]:
+def _lost_tensors(adapted: PeftModel, shapes: Shapes, keys: Mapping[str, str] | None) -> list[str]:
     """Let peft load tensors of a file into an adapter without memory, and return those that do not come out in it.
 
     And the tensors of the adapter that nothing is put into, which peft leaves as they begin. What belongs to no

@@ -147,7 +147,7 @@ def set_template(tokenizer: PreTrainedTokenizerBase, value: str | None, location
     """
     if value is not None:
         template = read_chat_template(value)
-        if absent := _missing(tokenizer, template):
+        if absent := _absent_tokens(tokenizer, template):
             fitting = fitting_templates(tokenizer)
             raise FrameworkError(
                 f"model.chat_template={value} writes {', '.join(absent)}, and the tokenizer has no such token: "
@@ -179,10 +179,10 @@ def set_template(tokenizer: PreTrainedTokenizerBase, value: str | None, location
 
 def fitting_templates(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Return the chat templates by name whose tokens a tokenizer has."""
-    return [name for name, template in CHAT_TEMPLATES.items() if not _missing(tokenizer, template)]
+    return [name for name, template in CHAT_TEMPLATES.items() if not _absent_tokens(tokenizer, template)]
 
 
-def _missing(tokenizer: PreTrainedTokenizerBase, template: ChatTemplate) -> list[str]:
+def _absent_tokens(tokenizer: PreTrainedTokenizerBase, template: ChatTemplate) -> list[str]:
     """Return what a template writes as one token and the tokenizer has not, its own stop token included."""
     added = {token.content for token in tokenizer.added_tokens_decoder.values()}
     stopless = not template.stop and "eos_token" in template.text and tokenizer.eos_token is None

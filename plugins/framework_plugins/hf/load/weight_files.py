@@ -132,7 +132,7 @@ def refuse_unusable(name: str, odd: Mapping[str, str]) -> None:
     Raises:
         FrameworkError: always.
     """
-    listed = _listed([f"{tensor} ({remark})" for tensor, remark in sorted(odd.items())])
+    listed = _list_names([f"{tensor} ({remark})" for tensor, remark in sorted(odd.items())])
     raise FrameworkError(
         f"{name}: {count(len(odd), 'tensor')} of its weights cannot be used: {listed}\nWeights are finite numbers, "
         f"{', '.join(sorted(FLOAT_TYPES))}: get the original ones, or restore the quantization_config that "
@@ -223,7 +223,9 @@ def _files(location: ModelPlace) -> list[Path]:
     names = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
     files = [folder / name for name in sorted(names)]
     if absent := [file.name for file in files if not file.is_file()]:
-        raise FrameworkError(f"model {location.name} lacks {_listed(absent)}, which {INDEX} names. {DOWNLOAD_AGAIN}")
+        raise FrameworkError(
+            f"model {location.name} lacks {_list_names(absent)}, which {INDEX} names. {DOWNLOAD_AGAIN}"
+        )
     return files
 
 
@@ -256,11 +258,11 @@ def stored_tensors(files: Iterable[Path]) -> dict[str, tuple[tuple[int, ...], st
 
 def _sentence(kind: str, tensors: Iterable[tuple[str, str]]) -> str:
     pairs = sorted(tensors)
-    names = _listed([f"{name}{shapes}" for name, shapes in pairs])
+    names = _list_names([f"{name}{shapes}" for name, shapes in pairs])
     return f"{len(pairs)} tensor{'s are' if len(pairs) > 1 else ' is'} {kind} ({names})" if pairs else ""
 
 
-def _listed(names: list[str]) -> str:
+def _list_names(names: list[str]) -> str:
     remainder = len(names) - NAMES_SHOWN
     return ", ".join(names[:NAMES_SHOWN]) + (f" and {remainder} others" if remainder > 0 else "")
 

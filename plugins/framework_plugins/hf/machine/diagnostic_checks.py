@@ -57,14 +57,14 @@ def gpu(plan: Plan | None) -> DiagnosticResult:
     if not torch.cuda.is_available():
         return _no_gpu(needed=plan is not None and needs_gpu(plan))
     count = torch.cuda.device_count()
-    detail = "; ".join(map(_described, range(count)))
+    detail = "; ".join(map(_describe_gpu, range(count)))
     if count > 1:
         fix = f"choose one with {VISIBLE_DEVICES}=0 before the command: a run trains on one"
         return DiagnosticResult(State.broken, f"{count} are visible: {detail}", fix=fix)
     return DiagnosticResult(State.ok, detail)
 
 
-def _described(index: int) -> str:
+def _describe_gpu(index: int) -> str:
     """Describe a GPU; raises what torch raises where it cannot compute on it."""
     ones = torch.ones(8, 8, device=f"cuda:{index}")
     torch.cuda.synchronize(ones.device)

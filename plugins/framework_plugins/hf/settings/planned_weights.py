@@ -40,7 +40,7 @@ def targets(adapter: Any, shape: Shape) -> tuple[str, ...]:
     target_modules = getattr(adapter, "target_modules", [])
     linears = tuple(shape.linears)
     if pattern := target_pattern(target_modules):
-        return tuple(name for name in linears if re.fullmatch(pattern, _place(0, name))) or linears
+        return tuple(name for name in linears if re.fullmatch(pattern, _layer_path(0, name))) or linears
     if target_modules == [ALL_LINEAR]:
         return linears
     names = [target.rpartition(".")[2] for target in target_modules]
@@ -48,7 +48,7 @@ def targets(adapter: Any, shape: Shape) -> tuple[str, ...]:
     return tuple(name for name in linears if name in parts) or linears
 
 
-def _place(block: int, name: str) -> str:
+def _layer_path(block: int, name: str) -> str:
     """Return what a layer is called in models like Llama, whose names the arithmetic has, or in those like Qwen3.5."""
     part = PARTS.get(name)
     return f"model.layers.{block}.{f'{part}.{name}_proj' if part else f'linear_attn.{name}'}"
@@ -123,7 +123,7 @@ def _adapter_weights(adapter: Any, shape: Shape) -> Iterator[TrainedWeight]:
     for index, block in enumerate(shape.blocks):
         for name, inputs, outputs in block.linears:
             if name in full_layers:
-                yield TrainedWeight(f"{_place(index, name)}.weight", (outputs, inputs))
+                yield TrainedWeight(f"{_layer_path(index, name)}.weight", (outputs, inputs))
         for name, inputs, outputs in block.expert if full else ():
             yield TrainedWeight(f"model.layers.{index}.mlp.experts.{name}", (block.experts * outputs, inputs))
     embeddings = [EMBEDDING_NAME, HEAD_NAME][: 1 if shape.tied else 2] if full else wholes or ()
@@ -133,7 +133,7 @@ def _adapter_weights(adapter: Any, shape: Shape) -> Iterator[TrainedWeight]:
     if full:
         return
     linears = adapted_linears(adapter, shape)
-    layers = [(_place(index, name), inputs, outputs, 1) for index, name, inputs, outputs in linears]
+    layers = [(_layer_path(index, name), inputs, outputs, 1) for index, name, inputs, outputs in linears]
     for index in _adapted_blocks(adapter, shape) if adapts_experts(adapter) else ():
         block = shape.blocks[index]
         for name, inputs, outputs in block.expert:
