@@ -198,7 +198,7 @@ class Episodes:
         return _Answer(prompt, environment, ids)
 
     def _call_required(self, prompt: Prompt, environment: Any, name: str, /, **arguments: Any) -> Any:
-        """Call what an environment must be able to do."""
+        """Call a method that an environment must have, and return its result."""
         with Guard(lambda: f"{type(environment).__name__}.{name} fails for {rewarding.place_of(prompt)}"):
             result = getattr(environment, name)(**arguments)
             return self._wait_for(result) if inspect.isawaitable(result) else result

@@ -48,13 +48,13 @@ def complete(
     settings = likeliest(max_new_tokens, stop_ids, pad_id)
     answers: dict[int, Answer] = {}
 
-    def batch(numbers: Sequence[int]) -> list[list[int]]:
-        inputs = pad_after(start, [rows[index] for index in numbers], pad_id, model.device)
+    def batch(indexes: Sequence[int]) -> list[list[int]]:
+        inputs = pad_after(start, [rows[index] for index in indexes], pad_id, model.device)
         start_of_answers = inputs["input_ids"].shape[1]
         ended = _CountEnded(counter, len(answers), len(rows), start_of_answers, stop_ids, max_new_tokens)
         read = {name: copy.deepcopy(part) for name, part in cache.items()}
         for part in read.values():
-            part.batch_repeat_interleave(len(numbers))
+            part.batch_repeat_interleave(len(indexes))
         with contiguous_head_input(model):
             out = model.generate(
                 **inputs, **read, generation_config=settings, stopping_criteria=StoppingCriteriaList([ended])
@@ -64,9 +64,9 @@ def complete(
 
     batches = batches or Batches(OomRetry({}, "", retries=False), "answering", "")
     with counting(len(rows), "prompt") as counter:
-        for numbers, continuations in batches.map(order, batch_size, batch):
+        for indexes, continuations in batches.map(order, batch_size, batch):
             answers |= {
-                index: to_answer(tokenizer, ids, stop_ids) for index, ids in zip(numbers, continuations, strict=True)
+                index: to_answer(tokenizer, ids, stop_ids) for index, ids in zip(indexes, continuations, strict=True)
             }
             counter.move(len(answers))
     return [answers[index] for index in range(len(rows))]
@@ -112,7 +112,7 @@ def contiguous_head_input(model: Any) -> Iterator[None]:
 
 
 def by_length(rows: Sequence[Sequence[int]]) -> list[int]:
-    """Return the numbers of rows in the order in which they fill batches."""
+    """Return the indexes of rows in the order in which they fill batches."""
     return sorted(range(len(rows)), key=lambda index: len(rows[index]))
 
 

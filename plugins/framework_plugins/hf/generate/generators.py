@@ -115,7 +115,7 @@ def _mute_error_log() -> Iterator[None]:
 
 @contextmanager
 def _plain_attention(model: Any) -> Iterator[None]:
-    """Let a model that attends along branches meanwhile use the attention that it has without them."""
+    """Switch a model with branch attention to sdpa for a while."""
     attention = model.config._attn_implementation  # noqa: SLF001 - no public name
     if attention != ATTENTION_NAME:
         yield

@@ -149,7 +149,7 @@ def saved_config(folder: Path, setting: str, plan: Plan) -> PeftConfig:
 
 
 def _names_places(config: LoraConfig) -> bool:
-    """Whether settings of an adapter say more of a layer than the last part of its name."""
+    """Whether the settings of an adapter name layers by more than the last part of their names."""
     patterns = [*(config.rank_pattern or ()), *(config.alpha_pattern or ()), *(config.target_parameters or ())]
     for setting in (config.target_modules, config.exclude_modules, config.modules_to_save):
         if isinstance(setting, str):

@@ -70,7 +70,7 @@ def _refused_names(model: PreTrainedModel) -> tuple[frozenset[str], frozenset[st
 
 
 def _all_linear_exclusions(model: PreTrainedModel, config: LoraConfig) -> list[str]:
-    """Return patterns for what `all-linear` does not mean."""
+    """Return patterns for the linear layers that `all-linear` leaves out: routers, experts and Mamba layers."""
     if config.target_modules != ALL_LINEAR:
         return []
     layers = model_parts.linear_layers(model)

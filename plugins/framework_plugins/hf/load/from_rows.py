@@ -64,7 +64,7 @@ def _batches(rows: Sequence[TokenRow], at_once: int, tokens: int) -> Iterator[di
 
 
 def _padded(rows: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return rows side by side."""
+    """Return rows as one batch, padded on the right, with its attention mask."""
     masks = [torch.ones_like(row) for row in rows]
     pairs = {"input_ids": rows, "attention_mask": masks}
     return {name: torch.nn.utils.rnn.pad_sequence(list(part), batch_first=True) for name, part in pairs.items()}

@@ -73,7 +73,7 @@ def outside_text(model: PreTrainedModel) -> list[str]:
 
 
 def parts_beside(module: nn.Module, kept_parts: list[str], prefix: str = "") -> Iterator[str]:
-    """Give the outermost parts that neither are one of those to keep, nor hold one, nor are in one."""
+    """Give the names of the outermost modules that are not kept, contain no kept part and lie in none."""
     for name, part in module.named_children():
         path = f"{prefix}.{name}".removeprefix(".")
         if any(kept_path.startswith(f"{path}.") for kept_path in kept_parts):

@@ -30,7 +30,7 @@ SIZE_TYPE, LAYERS_TYPE, INNER_TYPE = (
 RANK_TYPE = Type(int, bounds=(Ge(0), Le(2**16)))
 """Of an adapter: the weights of a higher one would not fit into memory, and 0 is that of OFT."""
 MAX_FLOAT32 = 3.4e38
-"""What a model computes with holds no larger number."""
+"""The largest number that a model computes with."""
 EXPERTS_TYPE = Type(int, bounds=(Ge(0), Le(2**16)))
 """0 if no layer has experts."""
 EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts")

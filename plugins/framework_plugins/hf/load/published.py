@@ -168,7 +168,7 @@ class AdapterNames:
         return name if self.same else _replace_prefix(name, [(published, opened) for opened, published in self._pairs])
 
     def in_opened(self, key: str, names: Collection[str]) -> str:
-        """Return which of the tensors of an adapter in the opened model a key in a file means; empty if none."""
+        """Return the name, among `names` in the opened model, of the tensor that a key means; empty if none."""
         if key in names:
             return key
         moved = PREFIX + self.to_opened(key.removeprefix(PREFIX))
@@ -340,7 +340,7 @@ def _text_parts(model: PreTrainedModel) -> list[str]:
 
 
 def _replace_prefix(name: str, pairs: Collection[tuple[str, str]]) -> str:
-    """Return a name with another beginning, one of the pairs; empty if it begins otherwise."""
+    """Replace the beginning of a name by the pair that matches it; return an empty text if no pair does."""
     return next(
         (replacement + name[len(prefix) :] for prefix, replacement in pairs if f"{name}.".startswith(f"{prefix}.")), ""
     )
@@ -365,10 +365,10 @@ def _tensors(adapted: PeftModel) -> dict[str, torch.Tensor]:
 
 
 def _lost_tensors(adapted: PeftModel, shapes: Shapes, keys: Mapping[str, str] | None) -> list[str]:
-    """Let peft load tensors of a file into an adapter without memory, and return those that do not come out in it.
+    """Let peft load the tensors of a file into an adapter without memory, and return the names of those that are lost.
 
-    And the tensors of the adapter that nothing is put into, which peft leaves as they begin. What belongs to no
-    adapter, such as an embedding that peft saves beside one, is a weight of the base.
+    The tensors of the adapter that the file does not fill are lost too: peft leaves them as initialized. What is no
+    adapter's, such as an embedding that peft saves beside one, is a weight of the base.
     """
     tensors = _tensors(adapted)
     loaded = {
@@ -402,7 +402,7 @@ def _state(config: LoraConfig, shapes: Shapes) -> str:
 
 
 def _with_base(settings: LoraConfig, config: LoraConfig) -> LoraConfig:
-    """Return settings with what another adapter says beside its layers."""
+    """Return the first settings with the fields of the second that do not concern layers (`NOT_OF_LAYERS`)."""
     merged: Any = copy.deepcopy(settings)
     for name in NOT_OF_LAYERS:
         if hasattr(config, name):

@@ -45,7 +45,7 @@ def find_start(config: LoraAdapterConfig, *, weights: bool) -> Start:
 
 
 def problems(plan: Plan, config: LoraAdapterConfig) -> Iterator[str]:
-    """Say what of a plan does not suit the adapter that it starts from, a sentence each."""
+    """Say which settings of a plan do not fit the adapter that it starts from, a sentence each."""
     if config.start is None:
         if config.merge_first:
             yield "adapter.merge_first=true needs the trained adapter: set adapter.start=RUN_DIR|FOLDER|HUB_ID"
@@ -140,7 +140,7 @@ def _content(folder: Path, setting: str) -> Mapping[str, Any]:
 
 
 def _settings(content: Mapping[str, Any], setting: str) -> dict[str, Any]:
-    """Return what of an adapter's file settings of `adapter=` say; where the file says nothing, peft's defaults.
+    """Return the fields of an adapter's file that are settings of `adapter=`; absent fields have peft's defaults.
 
     Raises:
         FrameworkError: one has another type.

@@ -143,7 +143,7 @@ def refuse_unusable(name: str, odd: Mapping[str, str]) -> None:
 def check_loaded(
     location: ModelPlace, model: PreTrainedModel, info: Mapping[str, Any], *, packed: Collection[str] = frozenset()
 ) -> None:
-    """Refuse a model of which transformers says that its files did not hold it.
+    """Refuse a model whose files, according to transformers, do not hold all of its weights.
 
     Args:
         location: the folder.

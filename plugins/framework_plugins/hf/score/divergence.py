@@ -102,7 +102,7 @@ class BaseTopTokens:
         self._known[_key(rows)] = map_rows(evaluation, rows, of_part, lambda pair, at: (pair[0][at], pair[1][at]))
 
     def divergence(self, evaluation: Evaluation, rows: Sequence[TokenRow]) -> list[float] | None:
-        """Return how far the model has come from what was remembered; None if it was not asked about these rows."""
+        """Return each row's divergence from the remembered distribution; None if there is none."""
         remembered = self._known.get(_key(rows))
         if remembered is None:
             return None

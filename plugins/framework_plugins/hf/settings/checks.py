@@ -78,7 +78,7 @@ def model_problems(plan: Plan, model: Mapping[str, Any]) -> Iterator[str]:
 
 
 def problems(plan: Plan, config: LoraAdapterConfig) -> Iterator[str]:
-    """Say what of an adapter cannot be made, a sentence each."""
+    """Say which settings of an adapter are invalid, a sentence each."""
     targets = config.target_modules
     if ALL_LINEAR in targets and len(targets) > 1:
         yield f"adapter.target_modules=[{','.join(targets)}]: {ALL_LINEAR} selects every layer: give it alone"
@@ -200,7 +200,7 @@ def environment_problems() -> Iterator[str]:
 
 
 def loader_problems(plan: Plan, args: SFTArgs, workers: int) -> Iterator[str]:
-    """Say what of the loader of rows cannot be as it is asked for, a sentence each."""
+    """Say which settings of the data loader have no effect, a sentence each."""
     settings = [
         f"trainer.args.{name}={as_text(value)}"
         for name, value in non_default(args).items()

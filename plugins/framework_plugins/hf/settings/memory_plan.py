@@ -241,7 +241,7 @@ def _process() -> float:
 
 
 def _evaluated_on(plan: Plan, shape: Shape, settings: MemorySettings, gpu: Gpu | None) -> int:
-    """Return over how many GPUs a model that is trained in pieces is split while it is evaluated; 0: it is not.
+    """Return the number of GPUs over which a sharded model is split while it is evaluated; 0 if it is not evaluated.
 
     By the longest rows that may come: the model is opened before they are known.
     """

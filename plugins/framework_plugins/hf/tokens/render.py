@@ -77,7 +77,7 @@ class Renderer:
             raise FrameworkError(self._refusal(job, error)) from error
 
     def make_render(self) -> Callable[[Job], str | FrameworkError]:
-        """Return what renders many, each as it is asked for; instead of a text it may return why there is none."""
+        """Return a function that renders a job; it returns the error instead of a text if the template refuses it."""
         shortcuts: dict[tuple[bool, str], Callable[[Job], str] | None] = {}
 
         def render(job: Job) -> str | FrameworkError:
@@ -105,7 +105,7 @@ class Renderer:
             return error
 
     def _shortcut(self, job: Job, text: str) -> Callable[[Job], str]:
-        """Return how to render conversations such as `job`, whose text is known.
+        """Return a function that renders conversations such as `job`, whose text is known.
 
         The public way copies and checks each message, which costs as much as rendering. Only the template is used
         if it comes to the same.

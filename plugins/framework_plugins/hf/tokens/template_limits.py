@@ -46,7 +46,7 @@ CONVERSATIONS = (TURNS[1:2], TURNS[1:3], TURNS[:3], TURNS[1:4], TURNS)
 
 
 def check_template(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any], name: str) -> None:
-    """Render with limits what has not been accepted before.
+    """Render with limits, unless this template and these settings were accepted before.
 
     Args:
         tokenizer: has the template.
