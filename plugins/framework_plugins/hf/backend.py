@@ -107,61 +107,71 @@ class HFBackend:
         if Stage.train in plan.stages:
             Checkpoints(plan).newest()  # of another training: told before anything is measured
         source: ModelSource = plan.model.create()
-        place = source.fetch(weights=False)
-        empty = without_weights(place, self.config, trust=plan.model.config.trust_remote_code)
+        location = source.fetch(weights=False)
+        empty = without_weights(location, self.config, trust=plan.model.config.trust_remote_code)
         attention = str(empty.config._attn_implementation)  # noqa: SLF001 - no public name
-        here = me is not None or is_downloaded(place)
+        is_local = me is not None or is_downloaded(location)
         if me is None:  # the members of a group come after the process that opened the model first
-            check_quantized(plan, place, empty, machine)
-            if here:
-                check_files(place, empty, values=bool(WEIGHT_STAGES & set(plan.stages)))
-            self._check_checkpoint(plan, place, empty)
+            check_quantized(plan, location, empty, machine)
+            if is_local:
+                check_files(location, empty, values=bool(WEIGHT_STAGES & set(plan.stages)))
+            self._check_checkpoint(plan, location, empty)
         if start := plan.start(weights=True):
             machine.facts["starts from"] = (
                 f"{start.place} (SHA-256 {start.sha256[:12]}); the verdict compares with it, then with "
-                f"{place.copy_of or place.name} without it"
+                f"{location.copy_of or location.name} without it"
             )
         check_targets(plan, empty, machine.dtype)
-        if kept := _experts_in_full(plan, empty):
-            machine.facts["quantization"] = kept
+        if fact := _experts_in_full(plan, empty):
+            machine.facts["quantization"] = fact
         parameters = sum(parameter.numel() for parameter in empty.parameters())
-        hardware.check_size(machine, self.config.device, place.name, parameters)
+        hardware.check_size(machine, self.config.device, location.name, parameters)
         if me is None and (devices := hardware.evaluation_devices(machine, plan, source)):
             quantized = plan.quantization.create().config(machine.dtype)
             machine = replace(machine, split=device_map(empty, devices, quantized))
-        other = attention_named(source.config_json()) - {attention} if self.config.attention is Attention.auto else ()
-        ignored = f" (config.json names {', '.join(sorted(other))}, and trainer.attention chooses)" if other else ""
+        named_attention = (
+            attention_named(source.config_json()) - {attention} if self.config.attention is Attention.auto else ()
+        )
+        ignored = (
+            f" (config.json names {', '.join(sorted(named_attention))}, and trainer.attention chooses)"
+            if named_attention
+            else ""
+        )
         chosen, machine.facts["packing"] = self.forward_plan(plan, machine, empty, attention)
-        more = f", and {chosen.attention}" if chosen.attention else ""
-        machine.facts["attention"] = f"{attention}{more}{ignored}"
+        suffix = f", and {chosen.attention}" if chosen.attention else ""
+        machine.facts["attention"] = f"{attention}{suffix}{ignored}"
         if me:  # the layers of `cpu_kernels` keep weights between passes, which a group may have cut apart by then
             chosen = replace(chosen, cpu_kernels=False)
         vocabulary = max(len(empty.get_input_embeddings().weight), token_rows(trained_config(plan)))
-        model = self.model_class(plan, self.config, machine, source, place, chosen, checked=here, vocabulary=vocabulary)
-        check_token_ids(place, model.tokenizer, model.stop_ids, vocabulary)
+        model = self.model_class(
+            plan, self.config, machine, source, location, chosen, checked=is_local, vocabulary=vocabulary
+        )
+        check_token_ids(location, model.tokenizer, model.stop_ids, vocabulary)
         if self.tries_adapter:
-            trained, adapted = try_adapter(plan, place, empty, model.new_ids)
+            trained, adapted = try_adapter(plan, location, empty, model.new_ids)
             if adapted:
                 machine.facts["adapted"] = adapted
             if Stage.train in plan.stages and plan.optimizer.config.groups:
                 group_places(plan.optimizer.config.groups, list(trained_weights(trained)))
         return model
 
-    def _check_checkpoint(self, plan: Plan, place: ModelPlace, empty: PreTrainedModel) -> None:
+    def _check_checkpoint(self, plan: Plan, location: ModelPlace, empty: PreTrainedModel) -> None:
         """Refuse trained weights that lie elsewhere and are not whole, before the data are read."""
         folder, trained = plan.external_checkpoint, trained_config(plan)
         if start := plan.start(weights=True):
             setting = f"adapter.start={start.place}"
             check_adapter(
-                start.folder, setting, start_config(start, plan), empty, place, base_names(plan), trained=True
+                start.folder, setting, start_config(start, plan), empty, location, base_names(plan), trained=True
             )
         elif folder and trained is not None:
             setting = f"checkpoint={plan.config['checkpoint']}"
-            check_adapter(folder, setting, trained, empty, place, base_names(plan), trained=False)
+            check_adapter(folder, setting, trained, empty, location, base_names(plan), trained=False)
         elif folder:
-            given = ModelPlace(folder, f"checkpoint={folder}")
-            other = without_weights(given, self.config, trust=plan.model.config.trust_remote_code)
-            check_files(given, other, values=True)
+            checkpoint_location = ModelPlace(folder, f"checkpoint={folder}")
+            checkpoint_model = without_weights(
+                checkpoint_location, self.config, trust=plan.model.config.trust_remote_code
+            )
+            check_files(checkpoint_location, checkpoint_model, values=True)
 
     def forward_plan(
         self, plan: Plan, machine: hardware.Hardware, empty: torch.nn.Module, attention: str
@@ -185,7 +195,7 @@ def _experts_in_full(plan: Plan, empty: PreTrainedModel) -> str:
 
 
 def try_adapter(
-    plan: Plan, place: ModelPlace, empty: PreTrainedModel, new_ids: Sequence[int] = ()
+    plan: Plan, location: ModelPlace, empty: PreTrainedModel, new_ids: Sequence[int] = ()
 ) -> tuple[torch.nn.Module, str]:
     """Put the adapter on the model without weights; say what of a model with more than plain layers it changes.
 
@@ -201,15 +211,15 @@ def try_adapter(
     layers = TextLayers.of(empty, config)
     if not layers.linear:
         raise FrameworkError(
-            f"model {place.name}: {type(empty).__name__} has no linear layers that read text, so there is nothing to "
-            "adapt: choose another model"
+            f"model {location.name}: {type(empty).__name__} has no linear layers that read text, so there is nothing "
+            "to adapt: choose another model"
         )
     with refusing_errors("adapter: peft cannot put it on this model"):
         if new_ids and Stage.train in plan.stages:
             train_rows(empty, config, new_ids)
-        adapted = with_adapter(empty, config, place, cpu_kernels=False, empty=True)
+        adapted = with_adapter(empty, config, location, cpu_kernels=False, empty=True)
     if Stage.train in plan.stages:
-        adapter_names(place.folder, trust=plan.model.config.trust_remote_code).check(adapted)
+        adapter_names(location.folder, trust=plan.model.config.trust_remote_code).check(adapted)
     return adapted, layers.describe(adapted)
 
 
@@ -238,10 +248,10 @@ def check_targets(plan: Plan, empty: Any, dtype: torch.dtype) -> None:
     targets = config.target_modules
     if isinstance(targets, str):
         if targets != ALL_LINEAR and not any(re.fullmatch(targets, name) for name in linear):
-            some = min(linear)
+            example = min(linear)
             raise FrameworkError(
                 f"adapter.target_modules=[{','.join(plan.adapter.config.target_modules)}] matches no "
-                f"linear layer by its whole name; one is called {some}"
+                f"linear layer by its whole name; one is called {example}"
             )
     else:
         for target in sorted(targets or ()):
@@ -260,7 +270,7 @@ def check_targets(plan: Plan, empty: Any, dtype: torch.dtype) -> None:
             raise FrameworkError(f"adapter.modules_to_save: {unknown('module', saved, names)}")
         parts = [part for name, part in modules.items() if name.rpartition(".")[2] == saved]
         packed = any(
-            isinstance(each, torch.nn.Linear) and each is not head for part in parts for each in part.modules()
+            isinstance(module, torch.nn.Linear) and module is not head for part in parts for module in part.modules()
         )
         if packed and not isinstance(plan.quantization.config, NoQuantizationConfig):
             kind = plan.quantization.component.name
@@ -289,21 +299,24 @@ def _adapted(config: LoraConfig, linear: Iterable[str]) -> list[str]:
 
 def _check_layers_of_start(
     plan: Plan,
-    place: str,
+    source: str,
     empty: PreTrainedModel,
     config: LoraConfig,
     linear: Collection[str],
     inner: Collection[str],
 ) -> None:
     """Refuse settings that choose other layers than those of the adapter that training starts from."""
-    own: LoraConfig = plan.adapter.create().config()
-    choose_layers(empty, own)
-    given, saved = (_adapted(each, inner if each.target_modules == ALL_LINEAR else linear) for each in (own, config))
-    if {*given} != {*saved}:
+    new_config: LoraConfig = plan.adapter.create().config()
+    choose_layers(empty, new_config)
+    requested, saved = (
+        _adapted(adapter_config, inner if adapter_config.target_modules == ALL_LINEAR else linear)
+        for adapter_config in (new_config, config)
+    )
+    if {*requested} != {*saved}:
         named = plan.adapter.config.target_modules
         raise FrameworkError(
-            f"adapter.target_modules=[{','.join(named)}] adapts {_names(given)}, and the adapter of "
-            f"adapter.start={place} has {_names(saved)}: leave adapter.target_modules out, {NEW_ADAPTER}"
+            f"adapter.target_modules=[{','.join(named)}] adapts {_names(requested)}, and the adapter of "
+            f"adapter.start={source} has {_names(saved)}: leave adapter.target_modules out, {NEW_ADAPTER}"
         )
 
 
@@ -322,20 +335,20 @@ def _check_layer_names(plan: Plan, config: LoraConfig, linear: Iterable[str]) ->
     chosen.exclude_modules = None
     targeted = _adapted(chosen, linear)
     for setting, patterns, layers in (
-        ("args.exclude_modules", {each: layer_pattern(each) for each in settings.args.exclude_modules}, targeted),
-        ("rank_pattern", {each: rf"(.*\.)?({each})" for each in settings.rank_pattern}, adapted),
-        ("alpha_pattern", {each: rf"(.*\.)?({each})" for each in settings.alpha_pattern}, adapted),
+        ("args.exclude_modules", {layer: layer_pattern(layer) for layer in settings.args.exclude_modules}, targeted),
+        ("rank_pattern", {layer: rf"(.*\.)?({layer})" for layer in settings.rank_pattern}, adapted),
+        ("alpha_pattern", {layer: rf"(.*\.)?({layer})" for layer in settings.alpha_pattern}, adapted),
     ):
-        for given, pattern in patterns.items():
+        for layer, pattern in patterns.items():
             if not any(re.fullmatch(pattern, name) for name in layers):
                 names = {name.rpartition(".")[2] for name in layers}
-                raise FrameworkError(f"adapter.{setting} fits no adapted layer: {unknown('layer', given, names)}")
+                raise FrameworkError(f"adapter.{setting} fits no adapted layer: {unknown('layer', layer, names)}")
 
 
 def _check_layers_to_transform(plan: Plan, empty: Any) -> None:
     blocks = plan.adapter.config.layers_to_transform
-    number = getattr(empty.config.get_text_config(), "num_hidden_layers", None)
-    if blocks and number and max(blocks) >= number:
+    block_count = getattr(empty.config.get_text_config(), "num_hidden_layers", None)
+    if blocks and block_count and max(blocks) >= block_count:
         raise FrameworkError(
-            f"adapter.layers_to_transform: the model has no block {max(blocks)}, only blocks 0 to {number - 1}"
+            f"adapter.layers_to_transform: the model has no block {max(blocks)}, only blocks 0 to {block_count - 1}"
         )

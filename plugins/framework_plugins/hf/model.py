@@ -120,7 +120,7 @@ class HFModel:
         config: HFTrainerConfig,
         machine: hardware.Hardware,
         source: ModelSource,
-        place: ModelPlace,
+        location: ModelPlace,
         forward_plan: ForwardPlan,
         *,
         checked: bool,
@@ -131,20 +131,20 @@ class HFModel:
         self.config = config
         self.machine = machine
         self.source = source
-        self.place = place
+        self.place = location
         self.forward_plan = forward_plan
         self.facts: Mapping[str, str] = machine.facts
         settings = plan.model.config
         training = Stage.train in plan.stages
         start = plan.start(weights=False)
         trained = start.folder if start else None if training else plan.checkpoint
-        self.tokenizer = load_tokenizer(tokenizer_place(place, trained), settings)
-        self.new_ids = add_tokens(self.tokenizer, settings.new_tokens, known=not training)
-        self.vocabulary = max([vocabulary, *(number + 1 for number in self.new_ids)])
-        check_template(self.tokenizer, settings.template_switches, settings.chat_template or f"model {place.name}")
-        if thinking := template_switches.thinking_fact(self.tokenizer, settings, place.name):
+        self.tokenizer = load_tokenizer(tokenizer_place(location, trained), settings)
+        self.new_ids = add_tokens(self.tokenizer, settings.new_tokens, allow_existing=not training)
+        self.vocabulary = max([vocabulary, *(token_id + 1 for token_id in self.new_ids)])
+        check_template(self.tokenizer, settings.template_switches, settings.chat_template or f"model {location.name}")
+        if thinking := template_switches.thinking_fact(self.tokenizer, settings, location.name):
             machine.facts["thinking"] = thinking
-        self.stop_ids = stop_ids(place, self.tokenizer)
+        self.stop_ids = stop_ids(location, self.tokenizer)
         set_padding(self.tokenizer, self.stop_ids)
         if appended := self.chat.appended:
             machine.facts["last answers"] = f"{appended} is appended: the chat template writes no stop token"
@@ -246,11 +246,11 @@ class HFModel:
         Raises:
             FrameworkError: there are none, or not those of the model.
         """
-        place = fetch_weights(self.source)
+        location = fetch_weights(self.source)
         if not self.checked:
-            empty = without_weights(place, self.config, trust=self.plan.model.config.trust_remote_code)
-            check_files(place, empty, values=True)
-        return place.folder
+            empty = without_weights(location, self.config, trust=self.plan.model.config.trust_remote_code)
+            check_files(location, empty, values=True)
+        return location.folder
 
     def load(self, folder: Path, peft_config: Any) -> Any:
         """Load weights, put what is trained on them, and return the model; see `loading.load`."""
@@ -326,10 +326,10 @@ class HFModel:
         """Draw with the model itself; see `sample.sample`."""
         if self.episodes:
             return self.episodes(prompts, params, self._draw)
-        drawn = self._draw([*map(self.prompt_ids, prompts)], params)
+        groups = self._draw([*map(self.prompt_ids, prompts)], params)
         return [
-            [self.sampled(prompt, each.ids, each.log_probs) for each in some]
-            for prompt, some in zip(prompts, drawn, strict=True)
+            [self.sampled(prompt, answer.ids, answer.log_probs) for answer in group]
+            for prompt, group in zip(prompts, groups, strict=True)
         ]
 
     @property
@@ -351,8 +351,8 @@ class HFModel:
             return None
         from framework_plugins.hf.generate.episodes import Episodes  # noqa: PLC0415 - of a run with an environment
 
-        place, rounds = environment
-        factory, limit = environments.environment_factory(place), self.plan.training.max_seq_length
+        reference, rounds = environment
+        factory, limit = environments.environment_factory(reference), self.plan.training.max_seq_length
         return Episodes(factory, self.tokenizer, self.stop_ids, self.render, rounds, limit)
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
@@ -361,8 +361,8 @@ class HFModel:
 
     def sampled(self, prompt: Prompt, ids: Sequence[int], log_probs: Sequence[float]) -> Sampled:
         """Return an answer of which the tokens are known."""
-        answer, start, said = to_answer(self.tokenizer, [*ids], self.stop_ids), self.prompt_ids(prompt), [*ids]
-        row = TokenRow([*start, *said], [IGNORE] * len(start) + said, prompt.where)
+        answer, start, answer_ids = to_answer(self.tokenizer, [*ids], self.stop_ids), self.prompt_ids(prompt), [*ids]
+        row = TokenRow([*start, *answer_ids], [IGNORE] * len(start) + answer_ids, prompt.where)
         return Sampled(answer.text, answer.tokens, answer.stopped, answer.ids, row=row, log_probs=tuple(log_probs))
 
     def save_adapter(self, folder: Path) -> None:
@@ -472,11 +472,11 @@ class HFModel:
             limits = PassLimits(self.config.pass_tokens)
             parts = self._parts_of_training(self._new_losses(), self.machine, limits, writes=me.rank == 0)
             group, eval_rows = self.plan.launch.config.group(), self.config.per_device_eval_batch_size
-            together = GroupTraining(
+            group_training = GroupTraining(
                 **parts, group=group, me=me, eval_rows=eval_rows, set_losses=self.plan.set_losses,
                 measure=partial(self._measure_by, validation),
             )  # fmt: skip
-            return together.train(rows, validation, run)
+            return group_training.train(rows, validation, run)
         evaluation = self.open_losses()
         free_memory()  # the baseline's
         evaluation.rehearse(answer_rows(validation))
@@ -527,11 +527,13 @@ class HFModel:
     @property
     def objective(self) -> CheckedObjective:
         """What the run learns: the objective of its method, or else of `loss=`."""
-        plan, own = self.plan, self.method.objective
-        name = f"loss={plan.loss.component.name}" if own is None else f"method={plan.method.component.name}"
-        plain = own is None and plan.loss.config.plain
+        plan, method_objective = self.plan, self.method.objective
+        name = (
+            f"loss={plan.loss.component.name}" if method_objective is None else f"method={plan.method.component.name}"
+        )
+        plain = method_objective is None and plan.loss.config.plain
         longest = plan.training.max_seq_length
-        return CheckedObjective(own or plan.loss.create(), name, self.vocabulary, plain, longest)
+        return CheckedObjective(method_objective or plan.loss.create(), name, self.vocabulary, plain, longest)
 
     def validate(self, validation: Sequence[TokenGroup], run: TrainRun) -> Validation:
         """Measure during a training; see `training.validate`."""

@@ -131,8 +131,8 @@ def framework_memory(
     plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, mean: int, shared: int
 ) -> Iterable[MemorySettings]:
     """How `trainer=hf` uses memory, and one that is built on it unless it tells so itself."""
-    known = isinstance(plan.adapter.config, config.LoraAdapterConfig | config.FullConfig)
-    if known and isinstance(plan.trainer.config, config.HFTrainerConfig):
+    is_built_in = isinstance(plan.adapter.config, config.LoraAdapterConfig | config.FullConfig)
+    if is_built_in and isinstance(plan.trainer.config, config.HFTrainerConfig):
         from framework_plugins.hf.settings.memory_plan import footprint  # noqa: PLC0415 - --help need not pay for it
 
         yield footprint(plan, shape, gpu, longest, shared, mean)

@@ -36,6 +36,6 @@ class CallParser:
         self, ids: Sequence[int], prefix: Sequence[int], tools: Sequence[Mapping[str, Any]]
     ) -> tuple[ToolCall, ...]:
         """Return the calls of an answer."""
-        functions = [each.get("function", each) for each in self.turn(ids, prefix, tools).get("tool_calls") or ()]
-        readable = all(isinstance(each["arguments"], Mapping) for each in functions)
-        return tuple(ToolCall(each["name"], each["arguments"]) for each in functions) if readable else ()
+        functions = [call.get("function", call) for call in self.turn(ids, prefix, tools).get("tool_calls") or ()]
+        readable = all(isinstance(function["arguments"], Mapping) for function in functions)
+        return tuple(ToolCall(function["name"], function["arguments"]) for function in functions) if readable else ()

@@ -106,47 +106,55 @@ class Episodes:
                 f"{environments.SETTING} needs to read calls, and TRL does not know those of this chat template: set "
                 f"`response_template` in the model's tokenizer_config.json ({summarize_error(error)})"
             ) from error
-        self.pool = [self._made()]
+        self.pool = [self._create_environment()]
         self.schemas = [*self._schemas(self.pool[0])]
         self.calls = self.failed = 0
         self.loop: asyncio.AbstractEventLoop | None = None
 
     def __call__(self, prompts: Sequence[Prompt], params: SamplingParams, draw: Draw) -> list[list[Sampled]]:
         """Draw answers to each prompt."""
-        n, most = params.n, params.max_new_tokens
+        n, max_tokens = params.n, params.max_new_tokens
         while len(self.pool) < n * len(prompts):
-            self.pool.append(self._made())
-        asked = [prompt for prompt in prompts for _ in range(n)]
-        answers = [self._begun(prompt, place, most) for prompt, place in zip(asked, self.pool, strict=False)]
+            self.pool.append(self._create_environment())
+        prompt_copies = [prompt for prompt in prompts for _ in range(n)]
+        answers = [
+            self._begin(prompt, environment, max_tokens)
+            for prompt, environment in zip(prompt_copies, self.pool, strict=False)
+        ]
         at_work, turn = answers, 0
         while at_work:
             starts = [answer.start + answer.ids for answer in at_work]
-            room = [most - len(answer.ids) for answer in at_work]
+            room = [max_tokens - len(answer.ids) for answer in at_work]
             # What is asked several times is read once.
-            same = n if len(starts) == len(asked) and starts == [each for each in starts[::n] for _ in range(n)] else 1
-            now = replace(params, n=same, max_new_tokens=max(room), seed=params.seed | turn << 96)
-            groups = draw(starts[::same], now)
-            drawn = [each for some in groups for each in some]
-            calls = [self._written(*each) for each in zip(at_work, drawn, room, strict=True)]
+            copies = (
+                n
+                if len(starts) == len(prompt_copies) and starts == [start for start in starts[::n] for _ in range(n)]
+                else 1
+            )
+            now = replace(params, n=copies, max_new_tokens=max(room), seed=params.seed | turn << 96)
+            groups = draw(starts[::copies], now)
+            samples = [sample for group in groups for sample in group]
+            calls = [self._add_turn(*arguments) for arguments in zip(at_work, samples, room, strict=True)]
             may = self.most_calls is None or turn < self.most_calls
             at_work = [
                 answer
-                for answer, wanted in zip(at_work, calls, strict=True)
-                if may and wanted and self._called(answer, wanted, most)
+                for answer, turn_calls in zip(at_work, calls, strict=True)
+                if may and turn_calls and self._add_results(answer, turn_calls, max_tokens)
             ]
             turn += 1
-        made = [self._sampled(answer) for answer in answers]
-        return [made[first : first + n] for first in range(0, len(made), n)]
+        sampled = [self._sampled(answer) for answer in answers]
+        return [sampled[start : start + n] for start in range(0, len(sampled), n)]
 
-    def _made(self) -> Any:
+    def _create_environment(self) -> Any:
         with Guard(f"{environments.SETTING} cannot be made"):
-            made = self.factory()
-        if not callable(getattr(made, environments.RESET, None)):
+            environment = self.factory()
+        if not callable(getattr(environment, environments.RESET, None)):
             raise FrameworkError(
-                f"{environments.SETTING} makes a {type(made).__name__}, without a method `{environments.RESET}`: give "
+                f"{environments.SETTING} makes a {type(environment).__name__}, without a method "
+                f"`{environments.RESET}`: give "
                 "a class that has one, or a function that returns such an object"
             )
-        return made
+        return environment
 
     def _schemas(self, environment: Any) -> Iterator[Mapping[str, Any]]:
         """Describe the tools, as a chat template reads them."""
@@ -159,53 +167,57 @@ class Episodes:
                     f"model: {summarize_error(error)}. Annotate its parameters, and describe each below `Args:`"
                 ) from error
 
-    def _begun(self, prompt: Prompt, environment: Any, drawn: int) -> _Answer:
+    def _begin(self, prompt: Prompt, environment: Any, max_tokens: int) -> _Answer:
         """Reset an environment for a row, and ask."""
         asks = [{"role": turn.role, "content": turn.content} for turn in prompt.messages]
         row = {"prompt": asks, **prompt.columns}
-        seen = self._own(prompt, environment, environments.RESET, **row)
+        observation = self._call_required(prompt, environment, environments.RESET, **row)
         messages = prompt.messages
-        if seen is not None:
-            if not isinstance(seen, str):
+        if observation is not None:
+            if not isinstance(observation, str):
                 raise FrameworkError(
-                    f"{type(environment).__name__}.reset returned {seen!r:.60} for {rewarding.place_of(prompt)}: "
+                    f"{type(environment).__name__}.reset returned {observation!r:.60} for "
+                    f"{rewarding.place_of(prompt)}: "
                     "return a text, which is appended to the question, or None"
                 )
-            last = messages[-1]
-            messages = (*messages[:-1], Message(last.role, last.content + _readable(seen), name=last.name))
-        whole = Prompt(messages, prompt.reference, (*prompt.tools, *self.schemas), prompt.where)
-        ids: list[int] = self.tokenizer(self.render(whole), add_special_tokens=False)["input_ids"]
-        if len(ids) + drawn > self.limit:
+            question = messages[-1]
+            messages = (
+                *messages[:-1],
+                Message(question.role, question.content + _readable(observation), name=question.name),
+            )
+        full_prompt = Prompt(messages, prompt.reference, (*prompt.tools, *self.schemas), prompt.where)
+        ids: list[int] = self.tokenizer(self.render(full_prompt), add_special_tokens=False)["input_ids"]
+        if len(ids) + max_tokens > self.limit:
             kind = type(environment).__name__
             raise FrameworkError(
                 f"{rewarding.place_of(prompt)} has {len(ids)} tokens with its tools and what {kind}.reset adds. That "
-                f"and an answer of method.max_completion_length={drawn} are longer than "
-                f"trainer.max_seq_length={self.limit}: set trainer.max_seq_length={len(ids) + drawn}, or let reset "
-                "return less"
+                f"and an answer of method.max_completion_length={max_tokens} are longer than "
+                f"trainer.max_seq_length={self.limit}: set trainer.max_seq_length={len(ids) + max_tokens}, or let "
+                "reset return less"
             )
         return _Answer(prompt, environment, ids)
 
-    def _own(self, prompt: Prompt, environment: Any, name: str, /, **given: Any) -> Any:
-        """Call what an environment must be able to do."""
+    def _call_required(self, prompt: Prompt, environment: Any, name: str, /, **arguments: Any) -> Any:
+        """Call a method that an environment must have, and return its result."""
         with Guard(lambda: f"{type(environment).__name__}.{name} fails for {rewarding.place_of(prompt)}"):
-            found = getattr(environment, name)(**given)
-            return self._awaited(found) if inspect.isawaitable(found) else found
+            result = getattr(environment, name)(**arguments)
+            return self._wait_for(result) if inspect.isawaitable(result) else result
 
-    def _written(self, answer: _Answer, drawn: Drawn, room: int) -> Sequence[Any]:
+    def _add_turn(self, answer: _Answer, sample: Drawn, room: int) -> Sequence[Any]:
         """Add what the model has written, and return the calls in it."""
         before = answer.start + answer.ids
-        answer.last, log_probs = drawn.ids[:room], drawn.log_probs[:room]
-        answer.stopped = drawn.stopped and len(drawn.ids) <= room
+        answer.last, log_probs = sample.ids[:room], sample.log_probs[:room]
+        answer.stopped = sample.stopped and len(sample.ids) <= room
         answer.add(answer.last, log_probs)
         turn = self.parser.turn(answer.last, before, self.schemas)
         answer.turns.append({"role": "assistant", **turn})
         return turn.get("tool_calls") or () if answer.stopped else ()
 
-    def _called(self, answer: _Answer, wanted: Sequence[Any], most: int) -> bool:
+    def _add_results(self, answer: _Answer, calls: Sequence[Any], max_tokens: int) -> bool:
         """Make the calls of a turn, and add their results if there is room for them."""
-        results = [self._result(answer, call) for call in wanted]
+        results = [self._result(answer, call) for call in calls]
         ids = self._result_ids(results)
-        if len(answer.ids) + len(ids) >= most:
+        if len(answer.ids) + len(ids) >= max_tokens:
             return False
         answer.turns += results
         answer.add(ids, None)
@@ -222,8 +234,8 @@ class Episodes:
             tool = environments.tools_of(answer.environment).get(name)
             if tool is None:
                 raise ValueError(f"Tool {name} not found.")  # told to the model, as what a tool raises
-            given = tool(**function.get("arguments", {}))
-            result = str(self._awaited(given) if inspect.isawaitable(given) else given)
+            output = tool(**function.get("arguments", {}))
+            result = str(self._wait_for(output) if inspect.isawaitable(output) else output)
         if error := failed.error:
             answer.failed += 1
             self.failed += 1
@@ -243,23 +255,23 @@ class Episodes:
         render = functools.partial(
             self.tokenizer.apply_chat_template, tokenize=True, return_dict=False, chat_template=self.template
         )
-        first: list[int] = render(before)
-        whole: list[int] = render([*before, *results], add_generation_prompt=True)
-        end = max((place + 1 for place, token in enumerate(first) if token in self.stop_ids), default=len(first))
-        if whole[:end] != first[:end]:
+        call_ids: list[int] = render(before)
+        full_ids: list[int] = render([*before, *results], add_generation_prompt=True)
+        end = max((index + 1 for index, token in enumerate(call_ids) if token in self.stop_ids), default=len(call_ids))
+        if full_ids[:end] != call_ids[:end]:
             raise FrameworkError(
                 f"{environments.SETTING}: the chat template writes a turn differently if the result of a tool follows"
             )
-        return whole[end:]
+        return full_ids[end:]
 
-    def _awaited(self, given: Awaitable[Any]) -> Any:
+    def _wait_for(self, awaitable: Awaitable[Any]) -> Any:
         """Await in one loop for all calls: what an environment has open belongs to it."""
         if self.loop is None:
             self.loop = asyncio.new_event_loop()
             threading.Thread(target=self.loop.run_forever, daemon=True).start()
 
         async def wait() -> Any:
-            return await given
+            return await awaitable
 
         future = asyncio.run_coroutine_threadsafe(wait(), self.loop)
         try:
@@ -268,14 +280,14 @@ class Episodes:
             future.cancel()
 
     def _sampled(self, answer: _Answer) -> Sampled:
-        own: dict[str, float | None] = {}
+        scores: dict[str, float | None] = {}
         if environments.scores_itself(answer.environment):
             kind = type(answer.environment).__name__
-            given = self._own(answer.prompt, answer.environment, environments.GET_REWARD)
-            own[kind] = rewarding.number(kind, given, answer.prompt)
+            reward = self._call_required(answer.prompt, answer.environment, environments.GET_REWARD)
+            scores[kind] = rewarding.number(kind, reward, answer.prompt)
         text = to_answer(self.tokenizer, answer.last, self.stop_ids).text
         row = TokenRow(answer.start + answer.ids, [IGNORE] * len(answer.start) + answer.labels, answer.prompt.where)
-        episode = Episode(tuple(answer.turns), answer.environment, own, answer.calls, answer.failed)
+        episode = Episode(tuple(answer.turns), answer.environment, scores, answer.calls, answer.failed)
         return Sampled(
             text, len(answer.log_probs), answer.stopped, tuple(answer.ids), row=row, log_probs=tuple(answer.log_probs),
             episode=episode,

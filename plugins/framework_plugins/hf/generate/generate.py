@@ -48,48 +48,48 @@ def complete(
     settings = likeliest(max_new_tokens, stop_ids, pad_id)
     answers: dict[int, Answer] = {}
 
-    def batch(numbers: Sequence[int]) -> list[list[int]]:
-        inputs = pad_after(start, [rows[number] for number in numbers], pad_id, model.device)
+    def batch(indexes: Sequence[int]) -> list[list[int]]:
+        inputs = pad_after(start, [rows[index] for index in indexes], pad_id, model.device)
         start_of_answers = inputs["input_ids"].shape[1]
         ended = _CountEnded(counter, len(answers), len(rows), start_of_answers, stop_ids, max_new_tokens)
         read = {name: copy.deepcopy(part) for name, part in cache.items()}
         for part in read.values():
-            part.batch_repeat_interleave(len(numbers))
+            part.batch_repeat_interleave(len(indexes))
         with contiguous_head_input(model):
             out = model.generate(
                 **inputs, **read, generation_config=settings, stopping_criteria=StoppingCriteriaList([ended])
             )
-        new: list[list[int]] = out[:, inputs["input_ids"].shape[1] :].tolist()
-        return new
+        new_ids: list[list[int]] = out[:, inputs["input_ids"].shape[1] :].tolist()
+        return new_ids
 
     batches = batches or Batches(OomRetry({}, "", retries=False), "answering", "")
     with counting(len(rows), "prompt") as counter:
-        for numbers, continuations in batches.map(order, batch_size, batch):
+        for indexes, continuations in batches.map(order, batch_size, batch):
             answers |= {
-                number: to_answer(tokenizer, ids, stop_ids) for number, ids in zip(numbers, continuations, strict=True)
+                index: to_answer(tokenizer, ids, stop_ids) for index, ids in zip(indexes, continuations, strict=True)
             }
             counter.move(len(answers))
-    return [answers[number] for number in range(len(rows))]
+    return [answers[index] for index in range(len(rows))]
 
 
 class _CountEnded(StoppingCriteria):
     """Counts the tokens of a batch and its answers that have ended, now and then; it stops none."""
 
     def __init__(
-        self, counter: Counter, before: int, total: int, start: int, stop_ids: frozenset[int], most: int
+        self, counter: Counter, before: int, total: int, start: int, stop_ids: frozenset[int], max_new_tokens: int
     ) -> None:
         self._counter, self._before, self._total = counter, before, total
-        self._start, self._stop_ids, self._most = start, sorted(stop_ids), most
+        self._start, self._stop_ids, self._most = start, sorted(stop_ids), max_new_tokens
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> Any:  # noqa: ARG002 - as transformers calls it
-        batch, made = input_ids.shape[0], input_ids.shape[1] - self._start
+        batch, length = input_ids.shape[0], input_ids.shape[1] - self._start
         if self._counter.is_due:
             stops = torch.tensor(self._stop_ids, device=input_ids.device)
             ended = int(torch.isin(input_ids[:, self._start :], stops).any(dim=1).sum())
-            in_work = max(made / self._most * batch, ended)
-            begun = self._before or 10 * made >= self._most  # the first token takes as long as reading the prompts
+            in_work = max(length / self._most * batch, ended)
+            begun = self._before or 10 * length >= self._most  # the first token takes as long as reading the prompts
             share = min(1.0, (self._before + in_work) / self._total) if begun else None
-            self._counter.move(self._before + ended, f"token {made} of at most {self._most}", share)
+            self._counter.move(self._before + ended, f"token {length} of at most {self._most}", share)
         return torch.zeros(batch, dtype=torch.bool, device=input_ids.device)
 
 
@@ -112,8 +112,8 @@ def contiguous_head_input(model: Any) -> Iterator[None]:
 
 
 def by_length(rows: Sequence[Sequence[int]]) -> list[int]:
-    """Return the numbers of rows in the order in which they fill batches."""
-    return sorted(range(len(rows)), key=lambda number: len(rows[number]))
+    """Return the indexes of rows in the order in which they fill batches."""
+    return sorted(range(len(rows)), key=lambda index: len(rows[index]))
 
 
 def shared_beginning(rows: Sequence[list[int]]) -> list[int]:
@@ -134,10 +134,10 @@ def keys_and_values(out: Any) -> dict[str, Any]:
     return {name: out[name]} if out.get(name) is not None else {}
 
 
-def likeliest(max_new_tokens: int, stop_ids: frozenset[int], pad_id: int, **more: Any) -> GenerationConfig:
+def likeliest(max_new_tokens: int, stop_ids: frozenset[int], pad_id: int, **options: Any) -> GenerationConfig:
     """Return how `generate` takes the likeliest token each time."""
     return GenerationConfig(
-        do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=sorted(stop_ids), pad_token_id=pad_id, **more
+        do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=sorted(stop_ids), pad_token_id=pad_id, **options
     )
 
 
@@ -148,15 +148,15 @@ def pad_after(
     longest = max(len(row) for row in rows)
     gaps = [(row[len(start) :], longest - len(row)) for row in rows]
     parts = {
-        "input_ids": [[*start, *[pad_id] * gap, *rest] for rest, gap in gaps],
-        "attention_mask": [[1] * len(start) + [0] * gap + [1] * len(rest) for rest, gap in gaps],
+        "input_ids": [[*start, *[pad_id] * gap, *tail] for tail, gap in gaps],
+        "attention_mask": [[1] * len(start) + [0] * gap + [1] * len(tail) for tail, gap in gaps],
     }
     return {name: torch.tensor(part, device=device) for name, part in parts.items()}
 
 
 def to_answer(tokenizer: PreTrainedTokenizerBase, ids: list[int], stop_ids: frozenset[int]) -> Answer:
     """Return the tokens of an answer as text, up to the stop token and without a thought at the beginning."""
-    length = next((number for number, token in enumerate(ids) if token in stop_ids), None)
+    length = next((index for index, token in enumerate(ids) if token in stop_ids), None)
     answer_ids = ids[:length]
     # A thought is not a part of what is shown and scored.
     _, text = split_thought(str(tokenizer.decode(answer_ids, skip_special_tokens=True)))

@@ -65,44 +65,44 @@ class Continuous:
                 rows = min(len(starts), model.answers_at_once)
                 longest = max(map(len, starts))
                 bound_cache(batching, rows, longest, params.max_new_tokens)
-            with _known_attention(model.model), _silent():
-                given = model.model.generate_batch(
+            with _plain_attention(model.model), _mute_error_log():
+                outputs = model.model.generate_batch(
                     starts, generation_config=settings, continuous_batching_config=batching, warmup=False
                 )
-            found = [each for each in given.values() if each.error is None]
-            if len(found) < len(starts):
-                errors = next((f": {each.error}" for each in given.values() if each.error), "")
+            results = [output for output in outputs.values() if output.error is None]
+            if len(results) < len(starts):
+                errors = next((f": {output.error}" for output in outputs.values() if output.error), "")
                 raise FrameworkError(
-                    f"rollout=continuous: transformers gives {len(found)} of {count(len(starts), 'answer')}{errors}: "
+                    f"rollout=continuous: transformers gives {len(results)} of {count(len(starts), 'answer')}{errors}: "
                     "set another rollout.max_memory_percent, or rollout=model"
                 )
-            asked = [prompt for prompt in prompts for _ in range(params.n)]
-            drawn = [
-                model.sampled(prompt, each.generated_tokens, each.logprobs)
-                for prompt, each in zip(asked, found, strict=True)
+            prompt_copies = [prompt for prompt in prompts for _ in range(params.n)]
+            answers = [
+                model.sampled(prompt, result.generated_tokens, result.logprobs)
+                for prompt, result in zip(prompt_copies, results, strict=True)
             ]
-            return [drawn[start : start + params.n] for start in range(0, len(drawn), params.n)]
+            return [answers[start : start + params.n] for start in range(0, len(answers), params.n)]
 
         return draw
 
 
-def bound_cache(batching: ContinuousBatchingConfig, rows: int, longest: int, drawn: int) -> None:
+def bound_cache(batching: ContinuousBatchingConfig, rows: int, longest: int, max_new_tokens: int) -> None:
     """Let a cache hold what some rows need at once, as the plan counts it, and not a share of what is free.
 
     Args:
         batching: the settings of transformers.
         rows: that are answered at the same time.
         longest: tokens of the longest prompt.
-        drawn: the most tokens of an answer.
+        max_new_tokens: the most tokens of an answer.
     """
     page = getattr(batching, "page_size", 0) or getattr(batching, "block_size", 0)  # the name differs by version
-    batching.num_blocks = rows * (math.ceil((longest + drawn) / page) + 1)
+    batching.num_blocks = rows * (math.ceil((longest + max_new_tokens) / page) + 1)
     batching.max_batch_tokens = longest + rows
     batching.max_requests_per_batch = rows
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
+def _mute_error_log() -> Iterator[None]:
     """Keep transformers from printing the traceback of an error that is reported as one."""
     log = logging.getLogger("ContinuousBatchingLogger")
     before = log.level
@@ -114,14 +114,14 @@ def _silent() -> Iterator[None]:
 
 
 @contextmanager
-def _known_attention(model: Any) -> Iterator[None]:
-    """Let a model that attends along branches meanwhile use the attention that it has without them."""
-    own = model.config._attn_implementation  # noqa: SLF001 - no public name
-    if own != ATTENTION_NAME:
+def _plain_attention(model: Any) -> Iterator[None]:
+    """Switch a model with branch attention to sdpa for a while."""
+    attention = model.config._attn_implementation  # noqa: SLF001 - no public name
+    if attention != ATTENTION_NAME:
         yield
         return
     model.set_attn_implementation("sdpa")
     try:
         yield
     finally:
-        model.set_attn_implementation(own)
+        model.set_attn_implementation(attention)

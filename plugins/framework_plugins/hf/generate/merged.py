@@ -19,16 +19,16 @@ from torch import nn
 @contextmanager
 def merged(model: Any) -> Iterator[None]:
     """Let plain LoRA be in the weights of its layers meanwhile; other layers stay as they are."""
-    kept: list[tuple[Any, torch.Tensor]] = []
+    originals: list[tuple[Any, torch.Tensor]] = []
     try:
         for layer in _plain_layers(model):
             base, (name,) = layer.base_layer, layer.active_adapters
-            kept.append((layer, base.weight.data))
+            originals.append((layer, base.weight.data))
             base.weight.data = (base.weight.data.float() + layer.get_delta_weight(name).float()).to(base.weight.dtype)
             layer.merged_adapters.append(name)
         yield
     finally:
-        for layer, weight in kept:
+        for layer, weight in originals:
             layer.base_layer.weight.data = weight
             layer.merged_adapters.clear()
 

@@ -70,20 +70,20 @@ def sample(
         batches: makes them smaller if memory runs out.
         share: read a prompt once, which models that see a token by its distance do not allow.
     """
-    answers = [(prompt, number) for prompt in by_length(prompts) for number in range(params.n)]
+    answers = [(prompt, index) for prompt in by_length(prompts) for index in range(params.n)]
     pad_id = int(tokenizer.pad_token_id)
     settings = likeliest(params.max_new_tokens, stop_ids, pad_id)
-    found: dict[tuple[int, int], Drawn] = {}
+    results: dict[tuple[int, int], Drawn] = {}
 
-    def batch(some: Sequence[tuple[int, int]]) -> list[Drawn]:
-        asked = [*dict.fromkeys(prompt for prompt, _ in some)]
-        places = torch.tensor([asked.index(prompt) for prompt, _ in some])
-        inputs = pad_after([], [prompts[prompt] for prompt in asked], pad_id, model.device)
+    def batch(keys: Sequence[tuple[int, int]]) -> list[Drawn]:
+        batch_prompts = [*dict.fromkeys(prompt for prompt, _ in keys)]
+        places = torch.tensor([batch_prompts.index(prompt) for prompt, _ in keys])
+        inputs = pad_after([], [prompts[prompt] for prompt in batch_prompts], pad_id, model.device)
         repeated = {name: part[places.to(model.device)] for name, part in inputs.items()}
         dice = np.stack(
             [
-                np.random.default_rng([params.seed, params.first + prompt, own]).random(params.max_new_tokens)
-                for prompt, own in some
+                np.random.default_rng([params.seed, params.first + prompt, index]).random(params.max_new_tokens)
+                for prompt, index in keys
             ]
         )
         draw = _Draw(torch.from_numpy(dice).float().to(model.device), params)
@@ -92,15 +92,15 @@ def sample(
             out = model.generate(
                 **repeated, **read, generation_config=settings, logits_processor=LogitsProcessorList([draw])
             )
-        made: list[list[int]] = out[:, repeated["input_ids"].shape[1] :].tolist()
+        token_rows: list[list[int]] = out[:, repeated["input_ids"].shape[1] :].tolist()
         log_probs = torch.stack(draw.log_probs, dim=1).tolist()
-        return [_until_stop(*each, stop_ids) for each in zip(made, log_probs, strict=True)]
+        return [_until_stop(*answer, stop_ids) for answer in zip(token_rows, log_probs, strict=True)]
 
     with counting(len(answers), "answer", "sampling") as counter:
-        for some, drawn in batches.map(answers, batch_size, batch):
-            found |= zip(some, drawn, strict=True)
-            counter.move(len(found))
-    return [[found[prompt, number] for number in range(params.n)] for prompt in range(len(prompts))]
+        for keys, batch_answers in batches.map(answers, batch_size, batch):
+            results |= zip(keys, batch_answers, strict=True)
+            counter.move(len(results))
+    return [[results[prompt, index] for index in range(params.n)] for prompt in range(len(prompts))]
 
 
 class _Draw(LogitsProcessor):
@@ -149,5 +149,5 @@ def _read(model: Any, inputs: dict[str, Tensor], places: Tensor, settings: Gener
 
 
 def _until_stop(ids: list[int], log_probs: list[float], stop_ids: frozenset[int]) -> Drawn:
-    end = next((number + 1 for number, token in enumerate(ids) if token in stop_ids), None)
+    end = next((index + 1 for index, token in enumerate(ids) if token in stop_ids), None)
     return Drawn(ids[:end], log_probs[:end], stopped=end is not None)

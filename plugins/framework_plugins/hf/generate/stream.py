@@ -65,14 +65,14 @@ def texts(decode: Callable[[list[int]], str], tokens: Iterable[int]) -> Iterator
     text = ""
     for token in tokens:
         ids.append(token)
-        whole = decode(ids).rstrip(REPLACEMENT_CHARACTER)
+        decoded = decode(ids).rstrip(REPLACEMENT_CHARACTER)
         # Bytes of a letter that is not whole may hide the letters before it for as long.
-        new = whole[len(text) :] if whole.startswith(text) else ""
-        text += new
-        yield new
-    rest = decode(ids)
-    if rest.startswith(text) and rest != text:
-        yield rest[len(text) :]
+        addition = decoded[len(text) :] if decoded.startswith(text) else ""
+        text += addition
+        yield addition
+    final_text = decode(ids)
+    if final_text.startswith(text) and final_text != text:
+        yield final_text[len(text) :]
 
 
 def _tokens(
@@ -84,10 +84,10 @@ def _tokens(
         FrameworkError: memory runs out.
     """
     settings = likeliest(1, stop_ids, pad_id, output_scores=True, return_dict_in_generate=True)
-    known: Mapping[str, Any] = {}
+    cache: Mapping[str, Any] = {}
     for _ in range(limit):
         try:
-            scores, known = _step(model, ids, known, settings)
+            scores, cache = _step(model, ids, cache, settings)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -103,9 +103,9 @@ def _tokens(
 
 @torch.inference_mode()
 def _step(
-    model: Any, ids: Sequence[int], known: Mapping[str, Any], settings: GenerationConfig
+    model: Any, ids: Sequence[int], cache: Mapping[str, Any], settings: GenerationConfig
 ) -> tuple[torch.Tensor, dict[str, Any]]:
     """Return the scores of the next token, of shape (vocabulary,), and the keys and values of all tokens so far."""
     tokens = torch.tensor([ids], device=model.device)
-    out = model.generate(input_ids=tokens, attention_mask=torch.ones_like(tokens), generation_config=settings, **known)
+    out = model.generate(input_ids=tokens, attention_mask=torch.ones_like(tokens), generation_config=settings, **cache)
     return out.scores[0][0], keys_and_values(out)

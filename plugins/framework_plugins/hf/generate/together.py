@@ -24,16 +24,16 @@ def answer_together(
         helpers: answer elsewhere.
     """
     order, size = by_length(task.starts), task.batch_size
-    batches = [order[place : place + size] for place in range(0, len(order), size)]
+    batches = [order[start : start + size] for start in range(0, len(order), size)]
     count = min(1 + len(helpers), len(batches) // BATCHES)
     if count <= 1:
         return answer(task)
     # In turn, since the longest prompts are in the last batches.
-    shares = [[number for batch in batches[rank::count] for number in batch] for rank in range(count)]
-    own, *others = [replace(task, starts=[task.starts[number] for number in share]) for share in shares]
-    waiting = [helper(other) for helper, other in zip(helpers, others, strict=False)]
-    answers = [answer(own), *(wait() for wait in waiting)]
-    found = dict[int, Answer]()
-    for share, some in zip(shares, answers, strict=True):
-        found |= zip(share, some, strict=True)
-    return [found[number] for number in range(len(order))]
+    shares = [[index for batch in batches[rank::count] for index in batch] for rank in range(count)]
+    local_task, *remote_tasks = [replace(task, starts=[task.starts[index] for index in share]) for share in shares]
+    waiting = [helper(remote_task) for helper, remote_task in zip(helpers, remote_tasks, strict=False)]
+    answers = [answer(local_task), *(wait() for wait in waiting)]
+    results = dict[int, Answer]()
+    for share, part in zip(shares, answers, strict=True):
+        results |= zip(share, part, strict=True)
+    return [results[index] for index in range(len(order))]

@@ -54,7 +54,7 @@ def check_adapter(
     setting: str,
     config: PeftConfig,
     empty: PreTrainedModel,
-    place: ModelPlace,
+    location: ModelPlace,
     names: AdapterNames,
     *,
     trained: bool,
@@ -66,7 +66,7 @@ def check_adapter(
         setting: what names it.
         config: the adapter.
         empty: the base, without memory for its weights; it is left as it is.
-        place: the base, as an adapter names it.
+        location: the base, as an adapter names it.
         names: of adapters of this base.
         trained: whether it is trained on.
 
@@ -74,17 +74,18 @@ def check_adapter(
         FrameworkError: it is not.
     """
     trained_on = json.loads((folder / ADAPTER_CONFIG_FILE).read_text(encoding="utf-8")).get("base_model_name_or_path")
-    if trained_on and model_name(str(trained_on)) != model_name(place.name):
+    if trained_on and model_name(str(trained_on)) != model_name(location.name):
         raise FrameworkError(
-            f"{setting} was trained on {trained_on}, and the base here is {place.name}: "
-            f"choose that base, or, if both are the same weights, write {place.name} into its {ADAPTER_CONFIG_FILE}"
+            f"{setting} was trained on {trained_on}, and the base here is {location.name}: "
+            f"choose that base, or, if both are the same weights, write {location.name} into its {ADAPTER_CONFIG_FILE}"
         )
     with refusing_errors(f"{setting}: peft cannot make an adapter from {ADAPTER_CONFIG_FILE}"):
-        adapted = with_adapter(copy.deepcopy(empty), copy.deepcopy(config), place, cpu_kernels=False, empty=True)
-    beside = _check_tensors(adapted, folder, names)
-    if trained and beside:
+        adapted = with_adapter(copy.deepcopy(empty), copy.deepcopy(config), location, cpu_kernels=False, empty=True)
+    outside_names = _check_tensors(adapted, folder, names)
+    if trained and outside_names:
         raise FrameworkError(
-            f"{setting} also changes parts that read no text, such as {beside[0]}, and a training here would leave "
+            f"{setting} also changes parts that read no text, such as {outside_names[0]}, and a training here would "
+            "leave "
             f"that out: merge it, stages=[export] checkpoint={folder} exporter=[merged], and train on the folder that "
             "this makes, model=local model.path=FOLDER"
         )
@@ -101,25 +102,29 @@ def _check_tensors(model: PeftModel, folder: Path, names: AdapterNames) -> list[
     if odd := not_floats(stored) | not_finite([folder / ADAPTER_WEIGHTS_FILE]):
         refuse_unusable(str(folder / ADAPTER_WEIGHTS_FILE), odd)
     shapes = {names.in_opened(key, needed) or key: shape for key, (shape, _) in stored.items()}
-    left = sorted(shapes.keys() - needed.keys())
-    every = model.state_dict() if left else {}  # an embedding that was saved too is the model's
-    beside = [name for name in left if names.outside(name)]
+    unexpected = sorted(shapes.keys() - needed.keys())
+    model_state = model.state_dict() if unexpected else {}  # an embedding that was saved too is the model's
+    outside_names = [name for name in unexpected if names.outside(name)]
     refuse_mismatch(
         f"{folder} does not fit this model and adapter",
-        missing=[(name, "") for name in needed.keys() - shapes.keys()],
+        absent=[(name, "") for name in needed.keys() - shapes.keys()],
         reshaped=[
             (name, f" ({shape_text(shapes[name])}, not {shape_text(weight.shape)})")
             for name, weight in needed.items()
             if name in shapes and shapes[name] != tuple(weight.shape)
         ],
-        left=[(name, "") for name in left if name not in beside and not names.in_opened(name, every)],
+        unexpected=[
+            (name, "") for name in unexpected if name not in outside_names and not names.in_opened(name, model_state)
+        ],
         fix="Save the adapter again, or choose the base and the adapter that it was trained with",
     )
-    return beside
+    return outside_names
 
 
-def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, cpu_kernels: bool, empty: bool = False) -> Any:
-    """Return a model with new adapter weights, which name `place` as their base.
+def with_adapter(
+    model: Any, config: PeftConfig, location: ModelPlace, *, cpu_kernels: bool, empty: bool = False
+) -> Any:
+    """Return a model with new adapter weights, which name `location` as their base.
 
     With `cpu_kernels` its layers are those of that room, where they give the same. With `empty` the weights take no
     memory. The settings are changed to those that mean the same to peft for this model.
@@ -135,7 +140,7 @@ def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, cpu_kerne
         install.use_fast_lora(config)
     with without_bitsandbytes():
         adapted = get_peft_model(model, config, low_cpu_mem_usage=empty)
-    name_base(adapted, place)
+    name_base(adapted, location)
     if not empty:
         _keep_whole_modules_in_fp32(adapted)
         _keep_biases_of_base(adapted, config)
@@ -151,7 +156,7 @@ def train_rows(model: Any, config: Any, ids: Sequence[int]) -> None:
     grow(model, token_rows(config))
     parts = [model.get_input_embeddings(), model.get_output_embeddings()]
     if parts[1] is not None and parts[0].weight is not parts[1].weight:
-        names = [name.rpartition(".")[2] for part in parts for name, each in model.named_modules() if each is part]
+        names = [name.rpartition(".")[2] for part in parts for name, module in model.named_modules() if module is part]
         config.trainable_token_indices = {name: list(ids) for name in names}
 
 
@@ -175,7 +180,10 @@ def _keep_whole_modules_in_fp32(adapted: PeftModel) -> None:
 
 
 def _inputs_to_fp32(_: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(each.float() if torch.is_tensor(each) and each.is_floating_point() else each for each in inputs)
+    return tuple(
+        argument.float() if torch.is_tensor(argument) and argument.is_floating_point() else argument
+        for argument in inputs
+    )
 
 
 def _output_to_dtype(dtype: torch.dtype, _: torch.nn.Module, __: tuple[Any, ...], output: Any) -> Any:
@@ -186,7 +194,7 @@ def _keep_biases_of_base(adapted: Any, config: PeftConfig) -> None:
     """Let a model whose biases are trained be its base again where its adapter is switched off: peft leaves them."""
     if getattr(config, "bias", "none") == "none":
         return
-    own = [
+    biases = [
         (weight, weight.detach().clone())
         for name, weight in adapted.named_parameters()
         if weight.requires_grad and name.endswith(".bias") and adapted.base_model.prefix not in name
@@ -195,9 +203,9 @@ def _keep_biases_of_base(adapted: Any, config: PeftConfig) -> None:
 
     @contextmanager
     def disabled() -> Iterator[None]:
-        trained = [weight.detach().clone() for weight, _ in own]
+        trained = [weight.detach().clone() for weight, _ in biases]
         with torch.no_grad():
-            for weight, before in own:
+            for weight, before in biases:
                 weight.copy_(before)
         try:
             with ExitStack() as stack:
@@ -207,7 +215,7 @@ def _keep_biases_of_base(adapted: Any, config: PeftConfig) -> None:
                 yield
         finally:
             with torch.no_grad():
-                for (weight, _), value in zip(own, trained, strict=True):
+                for (weight, _), value in zip(biases, trained, strict=True):
                     weight.copy_(value)
 
     adapted.disable_adapter = disabled
@@ -227,10 +235,10 @@ def as_base(model: Any, *, trained: bool) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def name_base(adapted: Any, place: ModelPlace) -> None:
+def name_base(adapted: Any, location: ModelPlace) -> None:
     """Let an adapter name its base."""
     config = adapted.peft_config["default"]
-    config.base_model_name_or_path, config.revision = place.name, place.revision or None
+    config.base_model_name_or_path, config.revision = location.name, location.revision or None
 
 
 def save_weights(
@@ -257,17 +265,17 @@ def save_weights(
     """
     problem = ""
     # "auto" would ask the Hub whether the vocabulary grew; it did not.
-    extra = {"save_embedding_layers": False} if isinstance(model, PeftModel) else {}
-    with atomic_folder(folder, replace=True) as half:
+    options = {"save_embedding_layers": False} if isinstance(model, PeftModel) else {}
+    with atomic_folder(folder, replace=True) as staging:
         if isinstance(model, PeftModel) and token_rows(model.peft_config["default"]):
-            tokenizer.save_pretrained(half)
+            tokenizer.save_pretrained(staging)
         if is_beside(model):
-            weights = save_as_one(model, half, state)
+            weights = save_as_one(model, staging, state)
         else:
-            model.save_pretrained(half, **extra, **({} if state is None else {"state_dict": state}))
-            weights = get_peft_model_state_dict(model, state, **extra) if isinstance(model, PeftModel) else {}
+            model.save_pretrained(staging, **options, **({} if state is None else {"state_dict": state}))
+            weights = get_peft_model_state_dict(model, state, **options) if isinstance(model, PeftModel) else {}
         if names is not None:
-            problem = publish(half, names.for_model(model), weights if check else {})
+            problem = publish(staging, names.for_model(model), weights if check else {})
     if problem:
         raise FrameworkError(f"{folder}: {problem}")
 

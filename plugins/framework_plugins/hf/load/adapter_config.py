@@ -43,9 +43,9 @@ def trained_config(plan: Plan) -> PeftConfig | None:
     adapter: Adapter = plan.adapter.create()
     weights = plan.external_checkpoint
     if weights is None and Stage.train not in plan.stages and is_saved_otherwise(plan):
-        own = plan.checkpoint / ADAPTER_CONFIG_FILE
-        if own.is_file():
-            return saved_config(own.parent, f"run_dir={plan.run_dir}", plan)
+        config_file = plan.checkpoint / ADAPTER_CONFIG_FILE
+        if config_file.is_file():
+            return saved_config(config_file.parent, f"run_dir={plan.run_dir}", plan)
     if weights is None:
         config: PeftConfig | None = adapter.config()
         start = plan.start(weights=False)
@@ -140,19 +140,19 @@ def saved_config(folder: Path, setting: str, plan: Plan) -> PeftConfig:
             f"{setting}: peft_type={kind} puts tokens before the text and changes no layer: {VALID_KINDS}"
         )
     if strange:
-        more = f" and {len(strange) - NAMES_SHOWN} others" if len(strange) > NAMES_SHOWN else ""
+        suffix = f" and {len(strange) - NAMES_SHOWN} others" if len(strange) > NAMES_SHOWN else ""
         raise FrameworkError(
-            f"{setting}: {ADAPTER_CONFIG_FILE} sets {', '.join(strange[:NAMES_SHOWN])}{more}, "
+            f"{setting}: {ADAPTER_CONFIG_FILE} sets {', '.join(strange[:NAMES_SHOWN])}{suffix}, "
             f"which peft {installed('peft')} does not know: install the version that saved it"
         )
     return base_names(plan).opened_settings(saved) if isinstance(saved, LoraConfig) and _names_places(saved) else saved
 
 
 def _names_places(config: LoraConfig) -> bool:
-    """Whether settings of an adapter say more of a layer than the last part of its name."""
+    """Whether the settings of an adapter name layers by more than the last part of their names."""
     patterns = [*(config.rank_pattern or ()), *(config.alpha_pattern or ()), *(config.target_parameters or ())]
     for setting in (config.target_modules, config.exclude_modules, config.modules_to_save):
         if isinstance(setting, str):
             return True
         patterns += setting or ()
-    return any("." in each for each in patterns)
+    return any("." in pattern for pattern in patterns)

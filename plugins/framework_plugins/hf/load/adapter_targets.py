@@ -35,11 +35,11 @@ def choose_layers(model: PreTrainedModel, config: PeftConfig) -> None:
     """
     left_out = model_parts.patterns(model_parts.outside_text(model))
     if isinstance(config, LoraConfig):
-        left_out += _not_meant(model, config)
+        left_out += _all_linear_exclusions(model, config)
     if left_out:
-        given = config.exclude_modules or []
-        also = [given] if isinstance(given, str) else sorted(given)
-        config.exclude_modules = target_pattern([*left_out, *also])
+        excluded = config.exclude_modules or []
+        excluded_patterns = [excluded] if isinstance(excluded, str) else sorted(excluded)
+        config.exclude_modules = target_pattern([*left_out, *excluded_patterns])
     if isinstance(config, LoraConfig):
         _name_experts(model, config)
         _keep_names(model, config)
@@ -51,14 +51,14 @@ def check_names(model: PreTrainedModel, config: LoraConfig) -> None:
     Raises:
         FrameworkError: names them, and the ones that it adapts.
     """
-    asked = {target.rpartition(".")[2] for target in config.target_modules or ()}
+    requested = {target.rpartition(".")[2] for target in config.target_modules or ()}
     names = {name.rpartition(".")[2] for name in model_parts.linear_layers(model)}
     family = model.config.model_type
     reasons = ("its kernels read these weights themselves", "it takes them for the names of experts")
     for refused, reason in zip(_refused_names(model), reasons, strict=True):
-        if wrong := sorted(asked & refused):
+        if wrong := sorted(requested & refused):
             raise FrameworkError(
-                f"adapter.target_modules=[{','.join(sorted(asked))}]: peft does not adapt {', '.join(wrong)} of "
+                f"adapter.target_modules=[{','.join(sorted(requested))}]: peft does not adapt {', '.join(wrong)} of "
                 f"{family}, because {reason}: leave them out. Valid: {', '.join(sorted(names - refused))}"
             )
 
@@ -69,8 +69,8 @@ def _refused_names(model: PreTrainedModel) -> tuple[frozenset[str], frozenset[st
     return mamba, replaced_names(model) or frozenset()
 
 
-def _not_meant(model: PreTrainedModel, config: LoraConfig) -> list[str]:
-    """Return patterns for what `all-linear` does not mean."""
+def _all_linear_exclusions(model: PreTrainedModel, config: LoraConfig) -> list[str]:
+    """Return patterns for the linear layers that `all-linear` leaves out: routers, experts and Mamba layers."""
     if config.target_modules != ALL_LINEAR:
         return []
     layers = model_parts.linear_layers(model)
@@ -109,8 +109,8 @@ def token_rows(config: PeftConfig | None) -> int:
 
 def _block(name: str) -> int:
     """Return the number of the block that a parameter is in."""
-    number = re.search(r"\.(\d+)\.", name)
-    return int(number[1]) if number else -1
+    match = re.search(r"\.(\d+)\.", name)
+    return int(match[1]) if match else -1
 
 
 def _keep_names(model: PreTrainedModel, config: LoraConfig) -> None:
@@ -118,10 +118,10 @@ def _keep_names(model: PreTrainedModel, config: LoraConfig) -> None:
     replaced = replaced_names(model)
     if replaced is None or not isinstance(config.target_modules, str):
         return
-    layers, meant = model_parts.linear_layers(model), copy.copy(config)
-    if meant.target_modules == ALL_LINEAR:
-        meant.target_modules = ".*"
-    names = {name for name in layers if check_target_module_exists(meant, name)}
+    layers, selection = model_parts.linear_layers(model), copy.copy(config)
+    if selection.target_modules == ALL_LINEAR:
+        selection.target_modules = ".*"
+    names = {name for name in layers if check_target_module_exists(selection, name)}
     config.target_modules = {name for name in names if name.rpartition(".")[2] not in replaced}
     # These are in `target_modules` already, and peft takes numbers of blocks only of names that are not in full.
     config.layers_to_transform = None

@@ -36,13 +36,13 @@ class Lora:
         blocks = settings.layers_to_transform
         # peft picks blocks only of layers that are given by name; of others it can leave out the rest.
         outside = [rf"(?!\D*\.(?:{'|'.join(map(str, blocks))})\.).*"] if pattern and blocks else []
-        more = non_default(settings.args)
-        outside += more.pop("exclude_modules", [])
-        start = str(more.get("init_lora_weights"))
+        options = non_default(settings.args)
+        outside += options.pop("exclude_modules", [])
+        start = str(options.get("init_lora_weights"))
         if start == EVA or WITHIN_WEIGHTS.fullmatch(start):  # `from_rows.py` and `frozen.py` begin so
-            del more["init_lora_weights"]
+            del options["init_lora_weights"]
         if settings.experts is Experts.all:
-            more["target_parameters"] = [ALL_EXPERTS]
+            options["target_parameters"] = [ALL_EXPERTS]
         return LoraConfig(
             task_type=TASK,
             r=settings.r,
@@ -56,7 +56,7 @@ class Lora:
             bias=settings.bias.value,
             modules_to_save=list(settings.modules_to_save) or None,
             **self.flags,
-            **more,
+            **options,
         )
 
     def start(self, *, weights: bool) -> Start:

@@ -27,7 +27,7 @@ CACHE_KIND = "base"
 
 @dataclass(frozen=True)
 class WeightMark:
-    """A weight, and by what it is seen that it was written to, or put elsewhere."""
+    """A weight, with its version and address when it was read: either changes if the weight is written or moved."""
 
     tensor: torch.Tensor
     version: int

@@ -39,23 +39,23 @@ def begin_from_rows(model: PeftModel, rows: Sequence[TokenRow], at_once: int) ->
             )
         body(**inputs, use_cache=False)
 
-    more = {"show_progress_bar": False, "gather_distributed_inputs": False}
+    options = {"show_progress_bar": False, "gather_distributed_inputs": False}
     # All ranks stay as they are set.
     config.init_lora_weights, config.eva_config = EVA, EvaConfig(rho=1.0, use_label_mask=False)
-    initialize_lora_eva_weights(model, batches, forward_fn=forward, **more)
+    initialize_lora_eva_weights(model, batches, forward_fn=forward, **options)
     config.init_lora_weights, config.eva_config = True, None
 
 
 def _batches(rows: Sequence[TokenRow], at_once: int, tokens: int) -> Iterator[dict[str, torch.Tensor]]:
     """Give rows as a model reads them, in batches of at least `tokens`: peft needs more of them than directions."""
     batch: list[torch.Tensor] = []
-    if sum(len(rows[number].input_ids) for number in range(min(len(rows), tokens))) < tokens:
+    if sum(len(rows[index].input_ids) for index in range(min(len(rows), tokens))) < tokens:
         raise FrameworkError(
             f"adapter.args.init_lora_weights=eva needs {tokens} tokens, twice the rank, and the rows have fewer: set "
             "init_lora_weights=true"
         )
-    for number in range(0, len(rows), max(1, len(rows) // (MOST_BATCHES * at_once))):
-        batch.append(torch.tensor(rows[number].input_ids))
+    for index in range(0, len(rows), max(1, len(rows) // (MOST_BATCHES * at_once))):
+        batch.append(torch.tensor(rows[index].input_ids))
         if len(batch) >= at_once and sum(map(len, batch)) >= tokens:
             yield _padded(batch)
             batch = []
@@ -64,7 +64,7 @@ def _batches(rows: Sequence[TokenRow], at_once: int, tokens: int) -> Iterator[di
 
 
 def _padded(rows: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return rows side by side."""
+    """Return rows as one batch, padded on the right, with its attention mask."""
     masks = [torch.ones_like(row) for row in rows]
     pairs = {"input_ids": rows, "attention_mask": masks}
     return {name: torch.nn.utils.rnn.pad_sequence(list(part), batch_first=True) for name, part in pairs.items()}

@@ -87,10 +87,10 @@ def begin_within_weights(model: PeftModel, start: str) -> None:
             layer.olora_init(TRAINED) if start == "olora" else layer.pissa_init(TRAINED, start)
         base.weight.data = weight
         for parts, sign in ((layer.lora_A, 1), (layer.lora_B, -1)):
-            part: Any = parts[TRAINED]
-            part.weight.data = part.weight.data.contiguous()
-            other: Any = parts[FROZEN]
-            other.weight.data = sign * part.weight.data
+            trained: Any = parts[TRAINED]
+            trained.weight.data = trained.weight.data.contiguous()
+            frozen: Any = parts[FROZEN]
+            frozen.weight.data = sign * trained.weight.data
     _fix(model)
 
 
@@ -133,22 +133,27 @@ def save_as_one(model: PeftModel, folder: Path, state: dict[str, Any] | None) ->
     """
     weights = dict(get_peft_model_state_dict(model, state, TRAINED, save_embedding_layers=False))
     config, layers = copy.deepcopy(model.peft_config[TRAINED]), dict(_layers(model))
-    held = {name: [each for each in (TRAINED, FROZEN) if each in layer.lora_A] for name, layer in layers.items()}
-    rank = max(sum(len(layers[name].lora_A[each].weight) for each in both) for name, both in held.items())
+    adapters = {
+        name: [adapter for adapter in (TRAINED, FROZEN) if adapter in layer.lora_A] for name, layer in layers.items()
+    }
+    rank = max(
+        sum(len(layers[name].lora_A[adapter].weight) for adapter in layer_adapters)
+        for name, layer_adapters in adapters.items()
+    )
     for name, layer in layers.items():
-        a = torch.cat([layer.lora_A[each].weight.data for each in held[name]])
-        b = torch.cat([layer.lora_B[each].weight.data * layer.scaling[each] for each in held[name]], dim=1)
+        a = torch.cat([layer.lora_A[adapter].weight.data for adapter in adapters[name]])
+        b = torch.cat([layer.lora_B[adapter].weight.data * layer.scaling[adapter] for adapter in adapters[name]], dim=1)
         # Zeros, so that all have one rank: a GGUF adapter and servers know only one.
         weights[f"base_model.model.{name}.lora_A.weight"] = functional.pad(a, (0, 0, 0, rank - len(a)))
         weights[f"base_model.model.{name}.lora_B.weight"] = functional.pad(b, (0, rank - len(a)))
-    if any(TRAINED not in both for both in held.values()):
+    if any(TRAINED not in layer_adapters for layer_adapters in adapters.values()):
         config.target_modules, config.exclude_modules, config.layers_to_transform = {*layers}, None, None
     config.r, config.lora_alpha, config.rank_pattern, config.alpha_pattern = rank, rank, {}, {}
     config.use_rslora, config.init_lora_weights, config.inference_mode = False, True, True
-    whole = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
-    save_file(whole, folder / ADAPTER_WEIGHTS_FILE, metadata={"format": "pt"})
+    tensors = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
+    save_file(tensors, folder / ADAPTER_WEIGHTS_FILE, metadata={"format": "pt"})
     config.save_pretrained(str(folder))
-    return whole
+    return tensors
 
 
 def _layers(model: PeftModel) -> Iterator[tuple[str, LoraLayer]]:

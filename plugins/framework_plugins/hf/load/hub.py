@@ -77,8 +77,8 @@ def check_inside(folder: Path, setting: str) -> None:
     refuse_links(folder, setting, besides=".safetensors")
     for index in folder.glob(INDEX_PATTERN):
         try:
-            held = json.loads(index.read_text(encoding="utf-8"))
-            names = held["weight_map"].values()
+            content = json.loads(index.read_text(encoding="utf-8"))
+            names = content["weight_map"].values()
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError) as error:
             raise FrameworkError(
                 f"{setting}: {index.name} is not an index of weights: {summarize_error(error)}"
@@ -88,7 +88,7 @@ def check_inside(folder: Path, setting: str) -> None:
                 f"{setting}: {index.name} names the file {outside[0]!r}, which is not in the folder: fetch the model "
                 "again"
             )
-        if index.name == WEIGHT_INDEX and not isinstance(held.get("metadata"), Mapping):
+        if index.name == WEIGHT_INDEX and not isinstance(content.get("metadata"), Mapping):
             raise FrameworkError(
                 f'{setting}: {index.name} has no "metadata", which transformers reads: restore the file from its '
                 'source, or add "metadata": {} to it'
@@ -154,12 +154,12 @@ class LocalModel:
             index = folder / WEIGHT_INDEX
             listed = json.loads(index.read_bytes())["weight_map"].values() if index.is_file() else ["model.safetensors"]
             for name in set(listed):
-                with (folder / name).open("rb") as opened:
-                    size = int.from_bytes(opened.read(8), "little")
-                    header = json.loads(opened.read(size)) if size <= LARGEST_HEADER else {}
+                with (folder / name).open("rb") as stream:
+                    size = int.from_bytes(stream.read(8), "little")
+                    header = json.loads(stream.read(size)) if size <= LARGEST_HEADER else {}
                 header.pop("__metadata__", None)
-                for place, tensor in header.items():
-                    if not self._predicts_more(place):
+                for key, tensor in header.items():
+                    if not self._predicts_more(key):
                         counts[tensor["dtype"] in PLAIN_DTYPES] += math.prod(tensor["shape"])
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return 0
@@ -178,10 +178,8 @@ class LocalModel:
         """
         config = self.config_json()
         layers = (config.get("text_config") or config).get("num_hidden_layers")
-        number = BLOCK.search(weight)
-        return weight.startswith("mtp.") or (
-            number is not None and isinstance(layers, int) and int(number[1]) >= layers
-        )
+        match = BLOCK.search(weight)
+        return weight.startswith("mtp.") or (match is not None and isinstance(layers, int) and int(match[1]) >= layers)
 
     def _read(self) -> Mapping[str, Any]:
         if self._is_folder():
@@ -292,9 +290,10 @@ def ask_hub(
             f"{setting}: the repository has no config.json, so it holds no model for transformers"
         ) from error
     except (HTTP_ERROR, OSError) as error:
-        if (number := getattr(error, "errno", None)) in UNWRITABLE_ERRORS:
+        if (error_number := getattr(error, "errno", None)) in UNWRITABLE_ERRORS:
             raise FrameworkError(
-                f"{setting}: the Hub's cache, {constants.HF_HUB_CACHE}, cannot be written: {os.strerror(number)}. "
+                f"{setting}: the Hub's cache, {constants.HF_HUB_CACHE}, cannot be written: "
+                f"{os.strerror(error_number)}. "
                 f"Set HF_HUB_CACHE=FOLDER, or give a folder: {instead}"
             ) from error
         raise FrameworkError(f"{setting}: the Hub cannot be reached ({summarize_error(error)})") from error
@@ -306,13 +305,13 @@ def fetch_weights(source: ModelSource) -> ModelPlace:
     Raises:
         FrameworkError: it has none.
     """
-    place = source.fetch(weights=True)
-    if not any(place.folder.glob("*.safetensors")):
+    location = source.fetch(weights=True)
+    if not any(location.folder.glob("*.safetensors")):
         raise FrameworkError(
-            f"model {place.name} has no .safetensors: pickled weights run code when loaded and are refused"
+            f"model {location.name} has no .safetensors: pickled weights run code when loaded and are refused"
         )
-    check_inside(place.folder, f"model {place.name}")
-    return place
+    check_inside(location.folder, f"model {location.name}")
+    return location
 
 
 class TooSlowError(FrameworkError):
@@ -340,10 +339,10 @@ class UndrawnBar(tqdm):
         bars = [bar for bar in cls.known if bar.unit == "B" and bar.total]
         if not bars:
             return ""
-        bar = max(bars, key=lambda each: each.n)
+        bar = max(bars, key=lambda candidate: candidate.n)
         # The first files are so small that their speed is none.
-        left = f"  {clock(seconds * (bar.total - bar.n) / bar.n)} left" if bar.n > bar.total / 100 else ""
-        return f"downloading, {cls.format_sizeof(bar.n, 'B')} of {cls.format_sizeof(bar.total, 'B')}{left}"
+        remaining = f"  {clock(seconds * (bar.total - bar.n) / bar.n)} left" if bar.n > bar.total / 100 else ""
+        return f"downloading, {cls.format_sizeof(bar.n, 'B')} of {cls.format_sizeof(bar.total, 'B')}{remaining}"
 
 
 @contextmanager
@@ -357,10 +356,10 @@ def with_limits(setting: str) -> Iterator[None]:
     hooks = session.event_hooks
     if _limit_speed not in hooks.get("response", []):  # a new session, after a fork or an error, has none
         session.event_hooks = {**hooks, "response": [*hooks.get("response", []), _limit_speed]}
-    done, began = threading.Event(), time.monotonic()
+    stop, began = threading.Event(), time.monotonic()
 
     def report() -> None:
-        while not done.wait(SECONDS_BETWEEN_REPORTS):
+        while not stop.wait(SECONDS_BETWEEN_REPORTS):
             seconds = time.monotonic() - began
             line = UndrawnBar.line(seconds) or f"waiting for the Hub for {seconds:.0f} s …"
             print(f"{setting}: {line}", file=sys.stderr, flush=True)  # noqa: T201
@@ -371,7 +370,7 @@ def with_limits(setting: str) -> Iterator[None]:
     except TooSlowError as error:
         raise FrameworkError(f"{setting}: {error}: check the network and HF_ENDPOINT, or try again later") from error
     finally:
-        done.set()
+        stop.set()
         UndrawnBar.known.clear()
 
 

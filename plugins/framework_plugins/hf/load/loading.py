@@ -36,30 +36,30 @@ def attention_implementation(config: HFTrainerConfig) -> str | None:
     return None if config.attention is Attention.auto else config.attention.value
 
 
-def without_weights(place: ModelPlace, config: HFTrainerConfig, *, trust: bool) -> PreTrainedModel:
+def without_weights(location: ModelPlace, config: HFTrainerConfig, *, trust: bool) -> PreTrainedModel:
     """Return the model of a folder without memory for its weights.
 
     Raises:
         FrameworkError: transformers makes none of its config.json.
     """
-    problem = f"model {place.name}: transformers cannot build it from config.json"
-    settings = read_settings(place.folder / "config.json", f"model {place.name}")
+    problem = f"model {location.name}: transformers cannot build it from config.json"
+    settings = read_settings(location.folder / "config.json", f"model {location.name}")
     unknown_family = family_problem(str(settings.get("model_type")), str(settings.get("transformers_version") or ""))
     if unknown_family and not settings.get("auto_map"):
-        raise FrameworkError(f"model {place.name}: {unknown_family}")
-    with refusing_errors(problem, code=f"model {place.name}"), torch.device("meta"):
-        loaded = AutoConfig.from_pretrained(place.folder, trust_remote_code=trust)
+        raise FrameworkError(f"model {location.name}: {unknown_family}")
+    with refusing_errors(problem, code=f"model {location.name}"), torch.device("meta"):
+        loaded = AutoConfig.from_pretrained(location.folder, trust_remote_code=trust)
         empty: PreTrainedModel = auto_class(transformers, loaded.to_dict()).from_config(
             loaded, trust_remote_code=trust, attn_implementation=attention_implementation(config)
         )
     if not reads_tokens(empty):
         raise FrameworkError(
-            f"model {place.name}: {type(empty).__name__} has no embedding of tokens: choose a model that reads text"
+            f"model {location.name}: {type(empty).__name__} has no embedding of tokens: choose a model that reads text"
         )
     return empty
 
 
-def check_quantized(plan: Plan, place: ModelPlace, empty: PreTrainedModel, machine: Hardware) -> None:
+def check_quantized(plan: Plan, location: ModelPlace, empty: PreTrainedModel, machine: Hardware) -> None:
     """Make sure that weights which config.json says are quantized can be loaded, and trained, here.
 
     Raises:
@@ -73,19 +73,19 @@ def check_quantized(plan: Plan, place: ModelPlace, empty: PreTrainedModel, machi
     if not saved:
         return
     method = str(saved.get("quant_method", "")) or "an unnamed method"
-    name = f"model {place.name}: its weights are quantized by {method}, says quantization_config in config.json"
+    name = f"model {location.name}: its weights are quantized by {method}, says quantization_config in config.json"
     fix = "install what is missing, or take weights that are not quantized and set quantization=nf4"
     with refusing_errors(f"{name}, and they cannot be loaded", fix), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if not AutoHfQuantizer.supports_quant_method(saved):
             raise FrameworkError(f"{name}: {unknown('quant_method', method, AUTO_QUANTIZER_MAPPING)} {DOWNLOAD_AGAIN}")
-        given = plan.quantization.create().config(machine.dtype)
-        held = AutoHfQuantizer.merge_quantization_configs(saved, None)
-        stored = held.quantization_method() if isinstance(held, BitsAndBytesConfig) else method
-        if given is not None and given.quantization_method() != stored:
+        plan_config = plan.quantization.create().config(machine.dtype)
+        merged_config = AutoHfQuantizer.merge_quantization_configs(saved, None)
+        stored = merged_config.quantization_method() if isinstance(merged_config, BitsAndBytesConfig) else method
+        if plan_config is not None and plan_config.quantization_method() != stored:
             chosen = plan.quantization.component.name
             raise FrameworkError(f"{name} ({stored}), so quantization={chosen} cannot be: set quantization=none")
-        quantizer = AutoHfQuantizer.from_config(held)
+        quantizer = AutoHfQuantizer.from_config(merged_config)
         quantizer.validate_environment(device_map={"": machine.device}, weights_only=True)
         if Stage.train not in plan.stages or getattr(quantizer.quantization_config, "dequantize", False):
             return
@@ -99,7 +99,7 @@ def load(
     plan: Plan,
     config: HFTrainerConfig,
     machine: Hardware,
-    place: ModelPlace,
+    location: ModelPlace,
     forward_plan: ForwardPlan,
     folder: Path,
     peft_config: Any,
@@ -110,7 +110,7 @@ def load(
         plan: names the quantization, the group and the seed.
         config: of the trainer.
         machine: the device and the number format.
-        place: the base, as an adapter is to name it.
+        location: the base, as an adapter is to name it.
         forward_plan: how rows go through it.
         folder: the weights.
         peft_config: the adapter; None if the weights themselves are trained.
@@ -138,7 +138,7 @@ def load(
     frozen = peft_config is not None and plan.share and not group
     model = base_cache.shared_base(
         base_cache.files_key(folder, settings) if frozen else "",
-        lambda: _read(ModelPlace(folder, place.name if folder == place.folder else str(folder)), settings),
+        lambda: _read(ModelPlace(folder, location.name if folder == location.folder else str(folder)), settings),
     )
     if forward_plan.branch_attention and config.attention is not Attention.flash_attention_2:
         install.use_branches(model)
@@ -151,10 +151,10 @@ def load(
         train_rows(model, peft_config, peft_config.trainable_token_indices)
     transformers.set_seed(plan.seed)  # whether the base was read or shared, the adapter begins the same
     with refusing_errors("adapter: peft cannot put it on this model"):
-        return with_adapter(model, peft_config, place, cpu_kernels=forward_plan.cpu_kernels)
+        return with_adapter(model, peft_config, location, cpu_kernels=forward_plan.cpu_kernels)
 
 
-def _read(place: ModelPlace, settings: dict[str, Any]) -> Any:
+def _read(location: ModelPlace, settings: dict[str, Any]) -> Any:
     """Read weights, all of them: what is not in the files would be random numbers.
 
     Raises:
@@ -163,16 +163,16 @@ def _read(place: ModelPlace, settings: dict[str, Any]) -> Any:
     # None would take away what config.json says of weights that were saved quantized. Of the attention it has to: a
     # config.json can name kernels that are not installed, or on the Hub. Of a config that it reads itself, transformers
     # keeps what is under the name of the attribute, `_attn_implementation`.
-    given = {name: value for name, value in settings.items() if value is not None or name == "attn_implementation"}
-    with refusing_errors(f"model {place.name}: transformers cannot load its weights"):
-        config = AutoConfig.from_pretrained(place.folder, trust_remote_code=settings["trust_remote_code"])
+    arguments = {name: value for name, value in settings.items() if value is not None or name == "attn_implementation"}
+    with refusing_errors(f"model {location.name}: transformers cannot load its weights"):
+        config = AutoConfig.from_pretrained(location.folder, trust_remote_code=settings["trust_remote_code"])
         model, info = auto_class(transformers, config.to_dict()).from_pretrained(
-            place.folder, **given, config=config, output_loading_info=True, ignore_mismatched_sizes=True
+            location.folder, **arguments, config=config, output_loading_info=True, ignore_mismatched_sizes=True
         )
-    if len(places := settings["device_map"]) > 1 and len({*places.values()}) == 1:
-        dispatch_model(model, places, force_hooks=True)  # on a CPU; of several devices transformers does it
+    if len(device_map := settings["device_map"]) > 1 and len({*device_map.values()}) == 1:
+        dispatch_model(model, device_map, force_hooks=True)  # on a CPU; of several devices transformers does it
     if member() is None:  # in a group, one process may read for all, after the one that opened the model looked
-        check_loaded(place, model, info)
+        check_loaded(location, model, info)
     if settings["quantization_config"] is not None and model.device.type == "cpu":
         _copy_from_mapped_file(model)
     return model

@@ -40,10 +40,10 @@ def family_problem(model_type: str, written_by: str) -> str:
     """
     if model_type not in CONFIG_MAPPING:
         return unknown_family(model_type, written_by)
-    known = CONFIG_MAPPING[model_type]
-    if known not in MODEL_FOR_CAUSAL_LM_MAPPING and known not in MODEL_FOR_MULTIMODAL_LM_MAPPING:
-        here = f"transformers {installed('transformers')}"
-        return f"model_type={model_type} does not write text in {here}: choose a model with a causal head"
+    config_class = CONFIG_MAPPING[model_type]
+    if config_class not in MODEL_FOR_CAUSAL_LM_MAPPING and config_class not in MODEL_FOR_MULTIMODAL_LM_MAPPING:
+        version = f"transformers {installed('transformers')}"
+        return f"model_type={model_type} does not write text in {version}: choose a model with a causal head"
     return ""
 
 
@@ -60,8 +60,10 @@ def outside_text(model: PreTrainedModel) -> list[str]:
     if not any(SENSES.search(name) for name in getattr(model.config, "sub_configs", ())):
         return []
     decoder = model.get_decoder()
-    kept = [name for name, part in model.named_modules() if part is decoder or part is model.get_output_embeddings()]
-    outside = list(parts_beside(model, kept))
+    text_parts = [
+        name for name, part in model.named_modules() if part is decoder or part is model.get_output_embeddings()
+    ]
+    outside = list(parts_beside(model, text_parts))
     start = next((f"{name}." for name, part in model.named_modules() if part is decoder and name), "")
     for name, part in decoder.named_children():
         towers = (inner for inner in part.modules() if isinstance(inner, PreTrainedModel))
@@ -70,13 +72,13 @@ def outside_text(model: PreTrainedModel) -> list[str]:
     return outside
 
 
-def parts_beside(module: nn.Module, kept: list[str], place: str = "") -> Iterator[str]:
-    """Give the outermost parts that neither are one of those to keep, nor hold one, nor are in one."""
+def parts_beside(module: nn.Module, kept_parts: list[str], prefix: str = "") -> Iterator[str]:
+    """Give the names of the outermost modules that are not kept, contain no kept part and lie in none."""
     for name, part in module.named_children():
-        path = f"{place}.{name}".removeprefix(".")
-        if any(each.startswith(f"{path}.") for each in kept):
-            yield from parts_beside(part, kept, path)
-        elif path not in kept and "" not in kept:
+        path = f"{prefix}.{name}".removeprefix(".")
+        if any(kept_path.startswith(f"{path}.") for kept_path in kept_parts):
+            yield from parts_beside(part, kept_parts, path)
+        elif path not in kept_parts and "" not in kept_parts:
             yield path
 
 
@@ -125,11 +127,11 @@ def routers(model: PreTrainedModel, layers: dict[str, nn.Module]) -> list[str]:
     return [
         name
         for name, part in layers.items()
-        if any(outputs(part) == blocks.get(place) for place in (_above(name), _above(_above(name))))
+        if any(outputs(part) == blocks.get(block) for block in (_parent_name(name), _parent_name(_parent_name(name))))
     ]
 
 
-def _above(name: str) -> str:
+def _parent_name(name: str) -> str:
     return name.rpartition(".")[0]
 
 
@@ -147,12 +149,12 @@ def freeze(model: nn.Module, names: list[str]) -> None:
 @torch.no_grad()
 def grow(model: Any, rows: int) -> None:
     """Give embedding and head as many rows as tokens that were added need; a new one is the mean of all."""
-    known = len(model.get_input_embeddings().weight)
-    if rows <= known:
+    row_count = len(model.get_input_embeddings().weight)
+    if rows <= row_count:
         return
     model.resize_token_embeddings(rows, mean_resizing=False)
     for part in filter(None, (model.get_input_embeddings(), model.get_output_embeddings())):
-        part.weight[known:] = part.weight[:known].float().mean(dim=0)
+        part.weight[row_count:] = part.weight[:row_count].float().mean(dim=0)
 
 
 def patterns(names: list[str]) -> list[str]:

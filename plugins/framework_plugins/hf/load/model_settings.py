@@ -30,7 +30,7 @@ SIZE_TYPE, LAYERS_TYPE, INNER_TYPE = (
 RANK_TYPE = Type(int, bounds=(Ge(0), Le(2**16)))
 """Of an adapter: the weights of a higher one would not fit into memory, and 0 is that of OFT."""
 MAX_FLOAT32 = 3.4e38
-"""What a model computes with holds no larger number."""
+"""The largest number that a model computes with."""
 EXPERTS_TYPE = Type(int, bounds=(Ge(0), Le(2**16)))
 """0 if no layer has experts."""
 EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts")
@@ -82,12 +82,12 @@ UNCHECKED_TABLES = frozenset({"quantization_config", "task_specific_params", "id
 """Parts with names of their own."""
 
 
-def read_settings(file: Path, place: str) -> Mapping[str, Any]:
+def read_settings(file: Path, label: str) -> Mapping[str, Any]:
     """Read a JSON file of settings.
 
     Args:
         file: it exists, and is a file.
-        place: begins the message.
+        label: begins the message.
 
     Raises:
         FrameworkError: it cannot be read, is too large, or holds no settings.
@@ -95,19 +95,19 @@ def read_settings(file: Path, place: str) -> Mapping[str, Any]:
     try:
         if (size := file.stat().st_size) > LARGEST_FILE:
             raise FrameworkError(
-                f"{place}: {file.name} has {size / 1e6:,.1f} MB, and at most {LARGEST_FILE / 1e6:,.1f} MB are read: "
+                f"{label}: {file.name} has {size / 1e6:,.1f} MB, and at most {LARGEST_FILE / 1e6:,.1f} MB are read: "
                 f"{RESTORE_FILE}"
             )
         settings = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise FrameworkError(f"{place}: {file.name} is not valid JSON ({error}): {RESTORE_FILE}") from error
+        raise FrameworkError(f"{label}: {file.name} is not valid JSON ({error}): {RESTORE_FILE}") from error
     except OSError as error:
         raise FrameworkError(
-            f"{place}: {file.name} cannot be read: {os.strerror(error.errno or 0)}: make it readable for this user"
+            f"{label}: {file.name} cannot be read: {os.strerror(error.errno or 0)}: make it readable for this user"
         ) from error
     if not isinstance(settings, Mapping):
         raise FrameworkError(
-            f"{place}: {file.name} holds a {type(settings).__name__} instead of settings: {RESTORE_FILE}"
+            f"{label}: {file.name} holds a {type(settings).__name__} instead of settings: {RESTORE_FILE}"
         )
     return settings
 
@@ -170,19 +170,19 @@ def max_positions(config: Mapping[str, Any]) -> int | None:
     """Return how many tokens a model can read, a factor of its rotary positions included; None if it is not said."""
     text = config.get("text_config") or config
     named = (text.get(name) for name in ("max_position_embeddings", "n_positions"))
-    length = next((number for number in named if isinstance(number, int)), None)
+    length = next((limit for limit in named if isinstance(limit, int)), None)
     if length is None:
         return None
     rotary = [text.get(name) or {} for name in ("rope_scaling", "rope_parameters")]
     factors = (value for part in rotary for path, value in _values(part) if re.search(r"(^|\.)factor$", path))
-    return int(length * max((number for number in factors if isinstance(number, int | float)), default=1))
+    return int(length * max((factor for factor in factors if isinstance(factor, int | float)), default=1))
 
 
 def _holds(valid: Type, value: Any) -> bool:
-    whole = valid.base is int
-    if type(value) is int or (type(value) is float and not whole):
+    is_integer = valid.base is int
+    if type(value) is int or (type(value) is float and not is_integer):
         return abs(value) != math.inf and valid.holds(value)
-    return not whole or value is None  # a name, or a switch; transformers checks it
+    return not is_integer or value is None  # a name, or a switch; transformers checks it
 
 
 def _values(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -193,11 +193,15 @@ def _values(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         if isinstance(value, Mapping) and value.keys() == {"__float__"}:  # what transformers writes for NaN
             value = _float(value["__float__"])
         if isinstance(value, Mapping):
-            inner = ((f"{path}.{name}".strip("."), each) for name, each in value.items())
-            waiting += [(place, each) for place, each in inner if place.rpartition(".")[2] not in UNCHECKED_TABLES]
+            inner = ((f"{path}.{name}".strip("."), child) for name, child in value.items())
+            waiting += [
+                (inner_path, child)
+                for inner_path, child in inner
+                if inner_path.rpartition(".")[2] not in UNCHECKED_TABLES
+            ]
         elif isinstance(value, list):
             # Some architectures give one number a layer: whether each is right is known to their classes.
-            waiting += [(f"{path}.{number}", each) for number, each in enumerate(value)]
+            waiting += [(f"{path}.{index}", child) for index, child in enumerate(value)]
         else:
             yield path, value
 

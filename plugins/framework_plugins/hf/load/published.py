@@ -80,14 +80,16 @@ class AdaptedParts:
                     part = f"{name.replace('.base_layer', '')}.{layer.parameter_name}"
                     parameters.add(part)
                 ranks[part] = layer.r[ADAPTER], float(layer.lora_alpha[ADAPTER])
-        whole = {name for name, module in modules.items() if isinstance(module, ModulesToSaveWrapper)}
-        return cls(ranks, frozenset(parameters), frozenset(whole))
+        full_modules = {name for name, module in modules.items() if isinstance(module, ModulesToSaveWrapper)}
+        return cls(ranks, frozenset(parameters), frozenset(full_modules))
 
     def renamed(self, rename: Callable[[str], str]) -> AdaptedParts:
         """Return the same parts under other names; a part whose new name is empty is left out."""
         ranks = {rename(name): value for name, value in self.ranks.items() if rename(name)}
-        parameters, whole = (frozenset(filter(None, map(rename, names))) for names in (self.parameters, self.whole))
-        return AdaptedParts(ranks, parameters, whole)
+        parameters, full_modules = (
+            frozenset(filter(None, map(rename, names))) for names in (self.parameters, self.whole)
+        )
+        return AdaptedParts(ranks, parameters, full_modules)
 
     def settings(self, config: LoraConfig) -> LoraConfig:
         """Return the settings of an adapter with the names of these parts in full."""
@@ -159,20 +161,20 @@ class AdapterNames:
 
     def to_published(self, name: str) -> str:
         """Return what a part of the opened model is called in the class in config.json."""
-        return name if self.same else _moved(name, self._pairs)
+        return name if self.same else _replace_prefix(name, self._pairs)
 
     def to_opened(self, name: str) -> str:
         """Return what a part of the class in config.json is called in the opened model; empty if that lacks it."""
-        return name if self.same else _moved(name, [(there, here) for here, there in self._pairs])
+        return name if self.same else _replace_prefix(name, [(published, opened) for opened, published in self._pairs])
 
     def in_opened(self, key: str, names: Collection[str]) -> str:
-        """Return which of the tensors of an adapter in the opened model a key in a file means; empty if none."""
+        """Return the name, among `names` in the opened model, of the tensor that a key means; empty if none."""
         if key in names:
             return key
         moved = PREFIX + self.to_opened(key.removeprefix(PREFIX))
-        layer, lora, rest = moved.removeprefix(PREFIX).partition(LORA)
+        layer, lora, suffix = moved.removeprefix(PREFIX).partition(LORA)
         weight, _ = rename_source_key(f"{layer}.weight", *self._table)
-        in_file = f"{PREFIX}{weight.removesuffix('.weight')}{lora}{rest}"
+        in_file = f"{PREFIX}{weight.removesuffix('.weight')}{lora}{suffix}"
         return next((name for name in (moved, in_file) if name in names), "")
 
     def outside(self, key: str) -> bool:
@@ -190,14 +192,14 @@ class AdapterNames:
 
     def _as_opened(self, config: LoraConfig) -> LoraConfig:
         try:
-            meant = AdaptedParts.of(_adapted(self.published, config)).renamed(self.to_opened)
+            parts = AdaptedParts.of(_adapted(self.published, config)).renamed(self.to_opened)
         except REFUSALS:  # the names of its layers are those of the opened model
             return config
         try:
-            same = AdaptedParts.of(_adapted(self.opened, config)) == meant
+            is_same = AdaptedParts.of(_adapted(self.opened, config)) == parts
         except REFUSALS:
-            same = False
-        return config if same or not meant.ranks else meant.settings(config)
+            is_same = False
+        return config if is_same or not parts.ranks else parts.settings(config)
 
     def check(self, adapted: PeftModel) -> None:
         """Make sure that peft will load the adapter of a model without memory for its weights once it is saved.
@@ -209,10 +211,10 @@ class AdapterNames:
         shapes = _shapes(_tensors(adapted))
         keys = {name: name for name in shapes}
         try:
-            whole = self.same and not _lost(adapted, shapes, keys)
+            is_complete = self.same and not _lost_tensors(adapted, shapes, keys)
         except REFUSALS:
-            whole = False
-        if whole:
+            is_complete = False
+        if is_complete:
             self._files[_state(config, shapes)] = copy.deepcopy(config), keys
         else:
             self.file(config, shapes)
@@ -237,11 +239,13 @@ class AdapterNames:
     def _file(self, config: LoraConfig, shapes: Shapes) -> tuple[LoraConfig, Mapping[str, str]]:
         parts = None if self.same else AdaptedParts.of(_adapted(self.opened, config)).renamed(self.to_published)
         names = {name: PREFIX + self.to_published(name.removeprefix(PREFIX)) for name in shapes}
-        given = {names[name]: shape for name, shape in shapes.items()}
+        published_shapes = {names[name]: shape for name, shape in shapes.items()}
         problem = ""
         for settings in self._settings(config, parts):
-            for keys in self._keys(given):
-                problem = self.problem(settings, {keys[name]: shape for name, shape in given.items()}, parts, keys)
+            for keys in self._keys(published_shapes):
+                problem = self.problem(
+                    settings, {keys[name]: shape for name, shape in published_shapes.items()}, parts, keys
+                )
                 if not problem:
                     return settings, {name: keys[names[name]] for name in shapes}
         raise FrameworkError(
@@ -269,11 +273,11 @@ class AdapterNames:
         weights = self.published.state_dict()
         keys = {}
         for name in names:
-            layer, lora, rest = name.removeprefix(PREFIX).partition(LORA)
+            layer, lora, suffix = name.removeprefix(PREFIX).partition(LORA)
             weight = f"{layer}.weight"
             stored = revert_weight_conversion(self.published, {weight: weights[weight]}) if weight in weights else ()
             stored = [weight] if len(stored) != 1 else [*stored]
-            keys[name] = f"{PREFIX}{stored[0].removesuffix('.weight')}{lora}{rest}" if lora else name
+            keys[name] = f"{PREFIX}{stored[0].removesuffix('.weight')}{lora}{suffix}" if lora else name
         yield keys
 
     def loads(self, config: LoraConfig, shapes: Shapes) -> bool:
@@ -298,12 +302,12 @@ class AdapterNames:
         kind = type(self.published).__name__
         try:
             adapted = _adapted(self.published, config)
-            lost = _lost(adapted, shapes, keys)
+            lost = _lost_tensors(adapted, shapes, keys)
         except REFUSALS as error:
             return f"peft cannot put it on {kind}: {summarize_error(error).rstrip('.')}"
         if lost:
-            more = f" and {len(lost) - NAMES_SHOWN} others" if len(lost) > NAMES_SHOWN else ""
-            return f"peft does not load {', '.join(lost[:NAMES_SHOWN])}{more} into {kind}"
+            suffix = f" and {len(lost) - NAMES_SHOWN} others" if len(lost) > NAMES_SHOWN else ""
+            return f"peft does not load {', '.join(lost[:NAMES_SHOWN])}{suffix} into {kind}"
         if parts is not None and AdaptedParts.of(adapted) != parts:
             return f"peft gives other ranks or alphas to its layers in {kind}"
         return ""
@@ -335,9 +339,11 @@ def _text_parts(model: PreTrainedModel) -> list[str]:
     return [names[embedding].rpartition(".")[0], names[head]]
 
 
-def _moved(name: str, pairs: Collection[tuple[str, str]]) -> str:
-    """Return a name with another beginning, one of the pairs; empty if it begins otherwise."""
-    return next((there + name[len(here) :] for here, there in pairs if f"{name}.".startswith(f"{here}.")), "")
+def _replace_prefix(name: str, pairs: Collection[tuple[str, str]]) -> str:
+    """Replace the beginning of a name by the pair that matches it; return an empty text if no pair does."""
+    return next(
+        (replacement + name[len(prefix) :] for prefix, replacement in pairs if f"{name}.".startswith(f"{prefix}.")), ""
+    )
 
 
 def _adapted(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
@@ -352,30 +358,34 @@ def _adapted(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
 
 def _tensors(adapted: PeftModel) -> dict[str, torch.Tensor]:
     """Return the tensors of an adapter, as they are in the model."""
-    own: dict[str, torch.Tensor] = get_peft_model_state_dict(
+    tensors: dict[str, torch.Tensor] = get_peft_model_state_dict(
         adapted, adapted.state_dict(keep_vars=True), save_embedding_layers=False
     )
-    return own
+    return tensors
 
 
-def _lost(adapted: PeftModel, shapes: Shapes, keys: Mapping[str, str] | None) -> list[str]:
-    """Let peft load tensors of a file into an adapter without memory, and return those that do not come out in it.
+def _lost_tensors(adapted: PeftModel, shapes: Shapes, keys: Mapping[str, str] | None) -> list[str]:
+    """Let peft load the tensors of a file into an adapter without memory, and return the names of those that are lost.
 
-    And the tensors of the adapter that nothing is put into, which peft leaves as they begin. What belongs to no
-    adapter, such as an embedding that peft saves beside one, is a weight of the base.
+    The tensors of the adapter that the file does not fill are lost too: peft leaves them as initialized. What is no
+    adapter's, such as an embedding that peft saves beside one, is a weight of the base.
     """
-    own = _tensors(adapted)
-    given = {
+    tensors = _tensors(adapted)
+    loaded = {
         key: nn.Parameter(torch.empty(shape, device="meta"))
         for key, shape in shapes.items()
-        if LORA in key or key in own
+        if LORA in key or key in tensors
     }
-    set_peft_model_state_dict(adapted, given, low_cpu_mem_usage=True)
-    found = {id(weight): name for name, weight in _tensors(adapted).items()}
-    places = {key: found.get(id(weight), "") for key, weight in given.items()}
-    wanted = {key: name for name, key in keys.items()} if keys is not None else {key: places.get(key) for key in shapes}
-    lost = [key for key in shapes if places.get(key) != wanted[key] or (LORA in key and not places[key])]
-    return lost + sorted(own.keys() - {*places.values()})
+    set_peft_model_state_dict(adapted, loaded, low_cpu_mem_usage=True)
+    names_by_id = {id(weight): name for name, weight in _tensors(adapted).items()}
+    destinations = {key: names_by_id.get(id(weight), "") for key, weight in loaded.items()}
+    expected = (
+        {key: name for name, key in keys.items()}
+        if keys is not None
+        else {key: destinations.get(key) for key in shapes}
+    )
+    lost = [key for key in shapes if destinations.get(key) != expected[key] or (LORA in key and not destinations[key])]
+    return lost + sorted(tensors.keys() - {*destinations.values()})
 
 
 NOT_OF_LAYERS = ("auto_mapping", "base_model_name_or_path", "inference_mode", "init_lora_weights", "lora_dropout",
@@ -392,12 +402,12 @@ def _state(config: LoraConfig, shapes: Shapes) -> str:
 
 
 def _with_base(settings: LoraConfig, config: LoraConfig) -> LoraConfig:
-    """Return settings with what another adapter says beside its layers."""
-    whole: Any = copy.deepcopy(settings)
+    """Return the first settings with the fields of the second that do not concern layers (`NOT_OF_LAYERS`)."""
+    merged: Any = copy.deepcopy(settings)
     for name in NOT_OF_LAYERS:
         if hasattr(config, name):
-            setattr(whole, name, copy.deepcopy(getattr(config, name)))
-    return whole
+            setattr(merged, name, copy.deepcopy(getattr(config, name)))
+    return merged
 
 
 def publish(folder: Path, names: AdapterNames, weights: Mapping[str, torch.Tensor]) -> str:
@@ -428,8 +438,8 @@ def publish(folder: Path, names: AdapterNames, weights: Mapping[str, torch.Tenso
         config, stored = PeftConfig.from_pretrained(str(folder)), load_file(file)
     if _state(config, {}) != _state(settings, {}):
         return f"{ADAPTER_CONFIG_FILE} does not say what was trained"
-    found = {name: stored[key] for name, key in keys.items()}
-    wrong = [keys.get(name, name) for name, weight in weights.items() if not _same(found.get(name), weight)]
+    tensors = {name: stored[key] for name, key in keys.items()}
+    wrong = [keys.get(name, name) for name, weight in weights.items() if not _same(tensors.get(name), weight)]
     return f"{', '.join(wrong[:NAMES_SHOWN])} in {file.name} are not what was trained" if wrong else ""
 
 
@@ -461,14 +471,14 @@ def republish(folder: Path, names: AdapterNames, target: Path) -> bool:
     if names.loads(config, _shapes(stored)):
         return False
     settings = names.opened_settings(config)
-    own = _tensors(_adapted(names.opened, settings))
-    found = {names.in_opened(key, own): tensor for key, tensor in stored.items()}
-    if found.keys() != own.keys():
+    expected = _tensors(_adapted(names.opened, settings))
+    tensors = {names.in_opened(key, expected): tensor for key, tensor in stored.items()}
+    if tensors.keys() != expected.keys():
         return False
     shutil.copytree(folder, target, dirs_exist_ok=True)
-    save_file(found, target / ADAPTER_WEIGHTS_FILE, metadata={"format": "pt"})
+    save_file(tensors, target / ADAPTER_WEIGHTS_FILE, metadata={"format": "pt"})
     settings.save_pretrained(str(target))
-    if problem := publish(target, names, found):
+    if problem := publish(target, names, tensors):
         raise FrameworkError(f"{folder}: {problem}")
     return True
 
@@ -480,9 +490,9 @@ def load_tensors(model: PeftModel, folder: Path, names: AdapterNames, device: st
     Raises:
         RuntimeError: one has another shape.
     """
-    own = get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False)
-    every = model.state_dict()  # an embedding that was saved too is the model's
+    adapter_state = get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False)
+    model_state = model.state_dict()  # an embedding that was saved too is the model's
     for key, tensor in load_peft_weights(str(folder), device=device).items():
-        name = names.in_opened(key, own) or names.in_opened(key, every)
+        name = names.in_opened(key, adapter_state) or names.in_opened(key, model_state)
         if name:
-            (own if name in own else every)[name].copy_(tensor)
+            (adapter_state if name in adapter_state else model_state)[name].copy_(tensor)

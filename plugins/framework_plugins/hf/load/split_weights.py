@@ -38,15 +38,15 @@ def device_map(empty: PreTrainedModel, devices: Sequence[str | int], quantizatio
             f"launch.evaluation: {type(empty).__name__} has no list of layers, which could be divided over GPUs: set "
             "launch.evaluation=whole, or leave the evaluation out, stages=[plan,data,train]"
         )
-    few = next((size for name, size in QUANTIZED.items() if getattr(quantization, name, False)), WIDTH)
-    sizes = [_bytes(layer, few) for layer in layers.values()]
-    rest = _bytes(empty, WIDTH) - sum(_bytes(layer, WIDTH) for layer in layers.values())
-    places = dict(zip(layers, devices_of_layers(sizes, rest, len(devices)), strict=True))
-    parts = (*parts_beside(empty, [*layers]), *places)
+    linear_width = next((size for name, size in QUANTIZED.items() if getattr(quantization, name, False)), WIDTH)
+    sizes = [_bytes(layer, linear_width) for layer in layers.values()]
+    outside_bytes = _bytes(empty, WIDTH) - sum(_bytes(layer, WIDTH) for layer in layers.values())
+    device_indexes = dict(zip(layers, devices_of_layers(sizes, outside_bytes, len(devices)), strict=True))
+    parts = (*parts_beside(empty, [*layers]), *device_indexes)
     inside = tuple(f"{part}." for part in parts)
     tensors = (name for name, _ in itertools.chain(empty.named_parameters(), empty.named_buffers()))
-    alone = [name for name in tensors if not name.startswith(inside)]
-    return {name: devices[places.get(name, 0)] for name in (*parts, *alone)}
+    loose_tensors = [name for name in tensors if not name.startswith(inside)]
+    return {name: devices[device_indexes.get(name, 0)] for name in (*parts, *loose_tensors)}
 
 
 def _layers(model: PreTrainedModel) -> dict[str, nn.Module]:
@@ -55,12 +55,12 @@ def _layers(model: PreTrainedModel) -> dict[str, nn.Module]:
     inside = {id(module) for module in decoder.modules()}
     for name, module in model.named_modules():
         if isinstance(module, nn.ModuleList) and len(module) == count and id(module) in inside:
-            return {f"{name}.{number}": layer for number, layer in enumerate(module)}
+            return {f"{name}.{index}": layer for index, layer in enumerate(module)}
     return {}
 
 
-def _bytes(module: nn.Module, few: float) -> float:
-    """Return the bytes of a part whose linear layers have `few` for each weight."""
+def _bytes(module: nn.Module, linear_width: float) -> float:
+    """Return the bytes of a part whose linear layers have `linear_width` for each weight."""
     weights: list[Any] = [part.weight for part in module.modules() if is_linear(part)]
     linear: int = sum(weight.numel() for weight in weights)
-    return WIDTH * sum(weight.numel() for weight in module.parameters()) - (WIDTH - few) * linear
+    return WIDTH * sum(weight.numel() for weight in module.parameters()) - (WIDTH - linear_width) * linear

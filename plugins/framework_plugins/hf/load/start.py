@@ -31,9 +31,9 @@ def find_start(config: LoraAdapterConfig, *, weights: bool) -> Start:
     Raises:
         FrameworkError: there is none, it is not a LoRA, or it cannot be read.
     """
-    place = str(config.start)
-    folder = _folder(place, weights=weights)
-    setting = f"adapter.start={place}"
+    source = str(config.start)
+    folder = _folder(source, weights=weights)
+    setting = f"adapter.start={source}"
     content = _content(folder, setting)
     file = folder / ADAPTER_WEIGHTS
     if weights and not file.is_file():
@@ -41,65 +41,65 @@ def find_start(config: LoraAdapterConfig, *, weights: bool) -> Start:
             f"{setting}: {folder} has no {ADAPTER_WEIGHTS}: the weights are missing, or pickled, which is not read"
         )
     base = str(content.get("base_model_name_or_path") or "")
-    return Start(place, folder, base, _settings(content, setting), config.merge_first, file)
+    return Start(source, folder, base, _settings(content, setting), config.merge_first, file)
 
 
 def problems(plan: Plan, config: LoraAdapterConfig) -> Iterator[str]:
-    """Say what of a plan does not suit the adapter that it starts from, a sentence each."""
+    """Say which settings of a plan do not fit the adapter that it starts from, a sentence each."""
     if config.start is None:
         if config.merge_first:
             yield "adapter.merge_first=true needs the trained adapter: set adapter.start=RUN_DIR|FOLDER|HUB_ID"
         return
-    place, option = f"adapter.start={config.start}", plan.adapter.component.name
+    setting, option = f"adapter.start={config.start}", plan.adapter.component.name
     try:
         folder = _folder(config.start, weights=False)
-        content = _content(folder, place)
-        settings = _settings(content, place)
+        content = _content(folder, setting)
+        settings = _settings(content, setting)
     except FrameworkError as error:
         yield str(error)
         return
     if folder.resolve().parent == plan.run_dir.resolve():
-        yield f"{place} is in the folder of this run, which would replace it: set another run_dir"
+        yield f"{setting} is in the folder of this run, which would replace it: set another run_dir"
     kind = "dora" if content.get("use_dora") else "rslora" if content.get("use_rslora") else "lora"
     if config.merge_first:
-        both = {**content, "use_dora": content.get("use_dora") or option == "dora"}
-        more = [what for name, what in NOT_A_SUM.items() if both.get(name)]
-        more += ["biases"] if both.get("bias", "none") != "none" or config.bias is not Bias.none else []
-        if more:
+        combined = {**content, "use_dora": content.get("use_dora") or option == "dora"}
+        obstacles = [description for name, description in NOT_A_SUM.items() if combined.get(name)]
+        obstacles += ["biases"] if combined.get("bias", "none") != "none" or config.bias is not Bias.none else []
+        if obstacles:
             yield (
-                f"adapter.merge_first=true adds a new adapter to that of {place}, and a sum cannot have "
-                f"{' and '.join(more)}: merge it, stages=[export] checkpoint={config.start} exporter=[merged], and "
-                "train on the folder that this makes, model=local model.path=FOLDER"
+                f"adapter.merge_first=true adds a new adapter to that of {setting}, and a sum cannot have "
+                f"{' and '.join(obstacles)}: merge it, stages=[export] checkpoint={config.start} exporter=[merged], "
+                "and train on the folder that this makes, model=local model.path=FOLDER"
             )
         return
     if kind != option:
-        yield f"adapter={option}, and the adapter of {place} is {kind}: set adapter={kind}, {NEW_ADAPTER}"
+        yield f"adapter={option}, and the adapter of {setting} is {kind}: set adapter={kind}, {NEW_ADAPTER}"
     for name, saved in settings.items():
-        given = as_plain(getattr(config, name))
-        if name != "target_modules" and given != as_plain(saved):  # layers are compared, once the model is known
+        configured = as_plain(getattr(config, name))
+        if name != "target_modules" and configured != as_plain(saved):  # layers are compared, once the model is known
             yield (
-                f"adapter.{name}={as_text(given)}, and the adapter of {place} has {as_text(as_plain(saved))}: leave "
-                f"adapter.{name} out, {NEW_ADAPTER}"
+                f"adapter.{name}={as_text(configured)}, and the adapter of {setting} has {as_text(as_plain(saved))}: "
+                f"leave adapter.{name} out, {NEW_ADAPTER}"
             )
     for name in non_default(config.args):
-        yield f"adapter.args.{name} is set, and the adapter of {place} stays as it is: leave it out, {NEW_ADAPTER}"
+        yield f"adapter.args.{name} is set, and the adapter of {setting} stays as it is: leave it out, {NEW_ADAPTER}"
 
 
-def _folder(place: str, *, weights: bool) -> Path:
+def _folder(source: str, *, weights: bool) -> Path:
     """Return the folder of an adapter: the folder itself, the checkpoint of a run, or of the newest run below a folder.
 
     Else its files on the Hub.
     """
-    setting, folder = f"adapter.start={place}", Path(place).expanduser()
+    setting, folder = f"adapter.start={source}", Path(source).expanduser()
     if folder.is_dir():
-        for found in (folder, folder / CHECKPOINT):
-            if (found / ADAPTER_CONFIG).is_file():
-                check_inside(found, setting)
-                return found.absolute()
+        for candidate in (folder, folder / CHECKPOINT):
+            if (candidate / ADAPTER_CONFIG).is_file():
+                check_inside(candidate, setting)
+                return candidate.absolute()
         if (folder / CHECKPOINT).is_dir():
             raise FrameworkError(
                 f"{setting}: this run trained all weights, not an adapter: export them, stages=[export] "
-                f"run_dir={place} exporter=[merged], and train on that, adapter=full model=local model.path=FOLDER"
+                f"run_dir={source} exporter=[merged], and train on that, adapter=full model=local model.path=FOLDER"
             )
         if newest := _newest_run(folder):
             return _folder(str(newest), weights=weights)
@@ -107,12 +107,12 @@ def _folder(place: str, *, weights: bool) -> Path:
             f"{setting}: the folder has no {ADAPTER_CONFIG}, no {CHECKPOINT}/ with one, and no trained runs: give the "
             "folder of a finished run or of an adapter, or an id on the Hub"
         )
-    if place.startswith((".", "/", "~")) or place.count("/") != 1:
+    if source.startswith((".", "/", "~")) or source.count("/") != 1:
         raise FrameworkError(f"{setting}: there is no such folder: give the folder of a finished run, or of an adapter")
-    found = _from_hub(place, weights=weights)
-    if not (found / ADAPTER_CONFIG).is_file():
+    candidate = _from_hub(source, weights=weights)
+    if not (candidate / ADAPTER_CONFIG).is_file():
         raise FrameworkError(f"{setting}: the repository has no {ADAPTER_CONFIG}, so it holds no adapter of peft")
-    return found
+    return candidate
 
 
 def _newest_run(folder: Path) -> Path | None:
@@ -122,11 +122,11 @@ def _newest_run(folder: Path) -> Path | None:
 
 
 @functools.cache
-def _from_hub(place: str, *, weights: bool) -> Path:
+def _from_hub(repo: str, *, weights: bool) -> Path:
     """Return the folder of a repository, which is downloaded once."""
     patterns = [*SETTINGS_PATTERNS, *(WEIGHT_PATTERNS if weights else ())]
-    names = {"setting": f"adapter.start={place}", "kind": "adapter", "instead": "adapter.start=FOLDER"}
-    return Path(ask_hub(snapshot_download, place, None, **names, allow_patterns=patterns))
+    names = {"setting": f"adapter.start={repo}", "kind": "adapter", "instead": "adapter.start=FOLDER"}
+    return Path(ask_hub(snapshot_download, repo, None, **names, allow_patterns=patterns))
 
 
 def _content(folder: Path, setting: str) -> Mapping[str, Any]:
@@ -140,7 +140,7 @@ def _content(folder: Path, setting: str) -> Mapping[str, Any]:
 
 
 def _settings(content: Mapping[str, Any], setting: str) -> dict[str, Any]:
-    """Return what of an adapter's file settings of `adapter=` say; where the file says nothing, peft's defaults.
+    """Return the fields of an adapter's file that are settings of `adapter=`; absent fields have peft's defaults.
 
     Raises:
         FrameworkError: one has another type.
@@ -153,7 +153,7 @@ def _settings(content: Mapping[str, Any], setting: str) -> dict[str, Any]:
             "target_modules": [targets] if isinstance(targets, str) else sorted(map(str, targets)),
             "layers_to_transform": [blocks] if isinstance(blocks, int) else blocks and list(map(int, blocks)),
             **{
-                name: {str(layer): int(number) for layer, number in dict(content.get(name) or {}).items()}
+                name: {str(layer): int(value) for layer, value in dict(content.get(name) or {}).items()}
                 for name in ("rank_pattern", "alpha_pattern")
             },
             "bias": Bias(content.get("bias") or "none"),

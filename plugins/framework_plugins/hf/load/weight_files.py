@@ -39,14 +39,14 @@ FLOAT_TYPES = frozenset({"F64", "F32", "F16", "BF16"})
 DOWNLOAD_AGAIN = "Download or convert the model again; if its config.json was edited, restore it"
 
 
-def check_files(place: ModelPlace, empty: PreTrainedModel, *, values: bool = False) -> None:
+def check_files(location: ModelPlace, empty: PreTrainedModel, *, values: bool = False) -> None:
     """Make sure that the files in a folder hold all of a model, and nothing else.
 
     Of weights that were saved quantized, other than by bitsandbytes in four bits, only the files are checked here:
     which tensors such a format has is known to what loads it, see `check_loaded`.
 
     Args:
-        place: the folder, with all of its files.
+        location: the folder, with all of its files.
         empty: the model without memory, as transformers makes it of config.json.
         values: read the weights too, and look for NaN.
 
@@ -54,13 +54,13 @@ def check_files(place: ModelPlace, empty: PreTrainedModel, *, values: bool = Fal
         FrameworkError: a file is absent or damaged, or tensors are missing, left over, of another shape, or hold no
             numbers to compute with.
     """
-    files = _files(place)
+    files = _files(location)
     stored = stored_tensors(files)
     # Tables of whole numbers, such as the experts of each token in DeepSeek V4, are stored as such.
     buffers = {name for name, weight in empty.state_dict().items() if not weight.is_floating_point()}
     buffers |= {name for name, _ in empty.named_buffers()}
     odd = not_finite(files) if values else {}
-    odd = {name: remark for name, remark in odd.items() if not any(_same_tensor(name, other) for other in buffers)}
+    odd = {name: remark for name, remark in odd.items() if not any(_same_tensor(name, buffer) for buffer in buffers)}
     config = copy.deepcopy(empty.config)
     quantized: Mapping[str, Any] = getattr(config, "quantization_config", None) or {}
     packed = {name.partition(end)[0] for name in stored for end in FOUR_BIT_SUFFIXES if end in name}
@@ -68,20 +68,24 @@ def check_files(place: ModelPlace, empty: PreTrainedModel, *, values: bool = Fal
         of_bitsandbytes = quantized.get("quant_method") == "bitsandbytes"
         if of_bitsandbytes and not packed and not any(name.endswith(EIGHT_BIT_SUFFIX) for name in stored):
             raise FrameworkError(
-                f"model {place.name}: config.json has a quantization_config of bitsandbytes, and its .safetensors "
+                f"model {location.name}: config.json has a quantization_config of bitsandbytes, and its .safetensors "
                 "hold no weights in few bits: take quantization_config out of config.json, and set quantization=nf4"
             )
         if odd:
-            refuse_unusable(f"model {place.name}", odd)
+            refuse_unusable(f"model {location.name}", odd)
         if not packed or not of_bitsandbytes:
             return
         del config.quantization_config
-        stored = {name: each for name, each in stored.items() if not any(end in name for end in FOUR_BIT_SUFFIXES)}
+        stored = {name: header for name, header in stored.items() if not any(end in name for end in FOUR_BIT_SUFFIXES)}
     types = not_floats(stored)
-    odd |= {name: types[name] for name in types if not any(_same_tensor(name, other) for other in (*packed, *buffers))}
-    made: Any = type(empty)
-    with refusing_errors(f"model {place.name}: transformers cannot load its weights", DOWNLOAD_AGAIN):
-        _, info = made.from_pretrained(
+    odd |= {
+        name: types[name]
+        for name in types
+        if not any(_same_tensor(name, candidate) for candidate in (*packed, *buffers))
+    }
+    model_class: Any = type(empty)
+    with refusing_errors(f"model {location.name}: transformers cannot load its weights", DOWNLOAD_AGAIN):
+        _, info = model_class.from_pretrained(
             None,
             config=config,
             state_dict={
@@ -95,8 +99,8 @@ def check_files(place: ModelPlace, empty: PreTrainedModel, *, values: bool = Fal
             ignore_mismatched_sizes=True,  # they are refused below, with all the others
         )
     if odd and info["missing_keys"]:  # what is not missing is nothing that the model reads
-        refuse_unusable(f"model {place.name}", odd)
-    check_loaded(place, empty, info, packed=packed)
+        refuse_unusable(f"model {location.name}", odd)
+    check_loaded(location, empty, info, packed=packed)
 
 
 def not_floats(stored: Mapping[str, tuple[tuple[int, ...], str]]) -> dict[str, str]:
@@ -106,16 +110,16 @@ def not_floats(stored: Mapping[str, tuple[tuple[int, ...], str]]) -> dict[str, s
 
 def not_finite(files: Iterable[Path]) -> dict[str, str]:
     """Return the tensors that hold NaN or infinity, with a remark; the files were opened before."""
-    found = {}
+    remarks = {}
     for file in files:
-        with safe_open(file, framework="pt") as opened:
-            for name in opened.keys():  # noqa: SIM118
-                held = opened.get_slice(name)
-                if held.get_dtype() in FLOAT_TYPES and 0 not in held.get_shape():
-                    least, most = torch.aminmax(opened.get_tensor(name))
-                    if not (least.isfinite() and most.isfinite()):
-                        found[name] = "holds NaN or infinity"
-    return found
+        with safe_open(file, framework="pt") as stream:
+            for name in stream.keys():  # noqa: SIM118
+                tensor_slice = stream.get_slice(name)
+                if tensor_slice.get_dtype() in FLOAT_TYPES and 0 not in tensor_slice.get_shape():
+                    minimum, maximum = torch.aminmax(stream.get_tensor(name))
+                    if not (minimum.isfinite() and maximum.isfinite()):
+                        remarks[name] = "holds NaN or infinity"
+    return remarks
 
 
 def refuse_unusable(name: str, odd: Mapping[str, str]) -> None:
@@ -128,7 +132,7 @@ def refuse_unusable(name: str, odd: Mapping[str, str]) -> None:
     Raises:
         FrameworkError: always.
     """
-    listed = _listed([f"{tensor} ({remark})" for tensor, remark in sorted(odd.items())])
+    listed = _list_names([f"{tensor} ({remark})" for tensor, remark in sorted(odd.items())])
     raise FrameworkError(
         f"{name}: {count(len(odd), 'tensor')} of its weights cannot be used: {listed}\nWeights are finite numbers, "
         f"{', '.join(sorted(FLOAT_TYPES))}: get the original ones, or restore the quantization_config that "
@@ -137,12 +141,12 @@ def refuse_unusable(name: str, odd: Mapping[str, str]) -> None:
 
 
 def check_loaded(
-    place: ModelPlace, model: PreTrainedModel, info: Mapping[str, Any], *, packed: Collection[str] = frozenset()
+    location: ModelPlace, model: PreTrainedModel, info: Mapping[str, Any], *, packed: Collection[str] = frozenset()
 ) -> None:
-    """Refuse a model of which transformers says that its files did not hold it.
+    """Refuse a model whose files, according to transformers, do not hold all of its weights.
 
     Args:
-        place: the folder.
+        location: the folder.
         model: what was loaded.
         info: what transformers says about that.
         packed: weights whose shape in the file is another than in the model.
@@ -153,24 +157,27 @@ def check_loaded(
     # Tables of positions, which older versions saved and newer ones compute.
     computed = {name for name, _ in model.named_buffers()}
     wrong = [
-        (name, f" ({shape_text(held)}, not {shape_text(needed)})") for name, held, needed in info["mismatched_keys"]
+        (name, f" ({shape_text(stored)}, not {shape_text(needed)})") for name, stored, needed in info["mismatched_keys"]
     ]
     # In four bits a weight is a column of bytes.
-    wrong = [(name, shapes) for name, shapes in wrong if not any(_same_tensor(name, other) for other in packed)]
+    wrong = [
+        (name, shapes) for name, shapes in wrong if not any(_same_tensor(name, packed_name) for packed_name in packed)
+    ]
     quantized = bool(getattr(model.config, "quantization_config", None)) and not packed
-    left = (
+    unexpected = (
         ()
         if quantized
-        else {name for name in info["unexpected_keys"] if not any(_same_tensor(name, o) for o in computed)}
+        else {name for name in info["unexpected_keys"] if not any(_same_tensor(name, buffer) for buffer in computed)}
     )
-    if any(SENSES.search(name) for name in read_settings(place.folder / "config.json", f"model {place.name}")):
-        left = {name for name in left if not TOWER.search(name)}  # Llama 4's class for text leaves its tower out
+    if any(SENSES.search(name) for name in read_settings(location.folder / "config.json", f"model {location.name}")):
+        # Llama 4's class for text leaves its tower out.
+        unexpected = {name for name in unexpected if not TOWER.search(name)}
     refuse_mismatch(
-        f"model {place.name}: its .safetensors do not hold the weights of a {type(model).__name__}, which would start "
-        "from random numbers",
-        missing=[(name, "") for name in info["missing_keys"]],
+        f"model {location.name}: its .safetensors do not hold the weights of a {type(model).__name__}, which would "
+        "start from random numbers",
+        absent=[(name, "") for name in info["missing_keys"]],
         reshaped=wrong,
-        left=[(name, "") for name in left],
+        unexpected=[(name, "") for name in unexpected],
         fix=DOWNLOAD_AGAIN,
     )
 
@@ -178,9 +185,9 @@ def check_loaded(
 def refuse_mismatch(
     problem: str,
     *,
-    missing: Iterable[tuple[str, str]],
+    absent: Iterable[tuple[str, str]],
     reshaped: Iterable[tuple[str, str]],
-    left: Iterable[tuple[str, str]],
+    unexpected: Iterable[tuple[str, str]],
     fix: str,
 ) -> None:
     """Refuse tensors that are missing, of another shape or left over, each given with a remark.
@@ -188,35 +195,37 @@ def refuse_mismatch(
     Raises:
         FrameworkError: there are some.
     """
-    kinds = {"missing": missing, "of another shape": reshaped, "not of this model": left}
-    if parts := [said for what, tensors in kinds.items() if (said := _sentence(what, tensors))]:
+    kinds = {"missing": absent, "of another shape": reshaped, "not of this model": unexpected}
+    if parts := [sentence for kind, tensors in kinds.items() if (sentence := _sentence(kind, tensors))]:
         raise FrameworkError(f"{problem}: {'; '.join(parts)}\n{fix}")
 
 
-def is_downloaded(place: ModelPlace) -> bool:
+def is_downloaded(location: ModelPlace) -> bool:
     """Whether all files of the weights are on this machine; where one is damaged, it is."""
     try:
-        return bool(_files(place))
+        return bool(_files(location))
     except FrameworkError:
-        return not place.revision and any(place.folder.glob("*.safetensors"))
+        return not location.revision and any(location.folder.glob("*.safetensors"))
 
 
-def _same_tensor(name: str, other: str) -> bool:
+def _same_tensor(name: str, alias: str) -> bool:
     """Whether two names are of one tensor: files leave out the first part, or have one more."""
-    return name == other or name.endswith(f".{other}") or other.endswith(f".{name}")
+    return name == alias or name.endswith(f".{alias}") or alias.endswith(f".{name}")
 
 
-def _files(place: ModelPlace) -> list[Path]:
-    folder = place.folder
+def _files(location: ModelPlace) -> list[Path]:
+    folder = location.folder
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
     if not (folder / INDEX).is_file():
-        raise FrameworkError(f"model {place.name} has no {SINGLE} and no {INDEX}: {DOWNLOAD_AGAIN}")
-    check_inside(folder, f"model {place.name}")
+        raise FrameworkError(f"model {location.name} has no {SINGLE} and no {INDEX}: {DOWNLOAD_AGAIN}")
+    check_inside(folder, f"model {location.name}")
     names = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
     files = [folder / name for name in sorted(names)]
     if absent := [file.name for file in files if not file.is_file()]:
-        raise FrameworkError(f"model {place.name} lacks {_listed(absent)}, which {INDEX} names. {DOWNLOAD_AGAIN}")
+        raise FrameworkError(
+            f"model {location.name} lacks {_list_names(absent)}, which {INDEX} names. {DOWNLOAD_AGAIN}"
+        )
     return files
 
 
@@ -234,9 +243,12 @@ def stored_tensors(files: Iterable[Path]) -> dict[str, tuple[tuple[int, ...], st
             fix = "make it readable for this user" if isinstance(error, PermissionError) else "save it again"
             raise FrameworkError(f"{file} cannot be read: {os.strerror(error.errno or 0)}: {fix}") from error
         try:
-            with safe_open(file, framework="pt") as opened:
-                slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
-                tensors |= {name: (tuple(each.get_shape()), each.get_dtype()) for name, each in slices.items()}
+            with safe_open(file, framework="pt") as stream:
+                slices = {name: stream.get_slice(name) for name in stream.keys()}  # noqa: SIM118
+                tensors |= {
+                    name: (tuple(tensor_slice.get_shape()), tensor_slice.get_dtype())
+                    for name, tensor_slice in slices.items()
+                }
         except (SafetensorError, OSError, ValueError) as error:
             raise FrameworkError(
                 f"{file} is not a complete safetensors file ({summarize_error(error)}): download or save it again"
@@ -244,15 +256,15 @@ def stored_tensors(files: Iterable[Path]) -> dict[str, tuple[tuple[int, ...], st
     return tensors
 
 
-def _sentence(what: str, tensors: Iterable[tuple[str, str]]) -> str:
-    found = sorted(tensors)
-    names = _listed([f"{name}{shapes}" for name, shapes in found])
-    return f"{len(found)} tensor{'s are' if len(found) > 1 else ' is'} {what} ({names})" if found else ""
+def _sentence(kind: str, tensors: Iterable[tuple[str, str]]) -> str:
+    pairs = sorted(tensors)
+    names = _list_names([f"{name}{shapes}" for name, shapes in pairs])
+    return f"{len(pairs)} tensor{'s are' if len(pairs) > 1 else ' is'} {kind} ({names})" if pairs else ""
 
 
-def _listed(names: list[str]) -> str:
-    more = len(names) - NAMES_SHOWN
-    return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} others" if more > 0 else "")
+def _list_names(names: list[str]) -> str:
+    remainder = len(names) - NAMES_SHOWN
+    return ", ".join(names[:NAMES_SHOWN]) + (f" and {remainder} others" if remainder > 0 else "")
 
 
 def shape_text(shape: Iterable[int]) -> str:

@@ -57,24 +57,24 @@ def gpu(plan: Plan | None) -> DiagnosticResult:
     if not torch.cuda.is_available():
         return _no_gpu(needed=plan is not None and needs_gpu(plan))
     count = torch.cuda.device_count()
-    detail = "; ".join(map(_described, range(count)))
+    detail = "; ".join(map(_describe_gpu, range(count)))
     if count > 1:
         fix = f"choose one with {VISIBLE_DEVICES}=0 before the command: a run trains on one"
         return DiagnosticResult(State.broken, f"{count} are visible: {detail}", fix=fix)
     return DiagnosticResult(State.ok, detail)
 
 
-def _described(number: int) -> str:
+def _describe_gpu(index: int) -> str:
     """Describe a GPU; raises what torch raises where it cannot compute on it."""
-    ones = torch.ones(8, 8, device=f"cuda:{number}")
+    ones = torch.ones(8, 8, device=f"cuda:{index}")
     torch.cuda.synchronize(ones.device)
-    total = torch.cuda.get_device_properties(number).total_memory
-    free = torch.cuda.mem_get_info(number)[0]
-    with torch.cuda.device(number):
+    total = torch.cuda.get_device_properties(index).total_memory
+    free = torch.cuda.mem_get_info(index)[0]
+    with torch.cuda.device(index):
         bf16 = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no bf16, so fp16"
-    capability = ".".join(map(str, torch.cuda.get_device_capability(number)))
+    capability = ".".join(map(str, torch.cuda.get_device_capability(index)))
     memory = f"{total / GIB:.1f} GiB, {free / GIB:.1f} GiB free"
-    return f"{torch.cuda.get_device_name(number)}, compute capability {capability}, {memory}, {bf16}"
+    return f"{torch.cuda.get_device_name(index)}, compute capability {capability}, {memory}, {bf16}"
 
 
 def _no_gpu(*, needed: bool) -> DiagnosticResult:
@@ -182,9 +182,9 @@ def _device_and_dtype() -> tuple[str, torch.dtype]:
     return "cuda", torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
-def _distance(one: torch.Tensor | None, other: torch.Tensor) -> float:
+def _distance(tensor: torch.Tensor | None, reference: torch.Tensor) -> float:
     """Return how far two are apart, relative to the size of the second; what is not there is infinitely far."""
-    if one is None:
+    if tensor is None:
         return float("inf")
-    one, other = one.detach(), other.detach()
-    return float((one.float() - other.float()).norm() / other.float().norm())
+    tensor, reference = tensor.detach(), reference.detach()
+    return float((tensor.float() - reference.float()).norm() / reference.float().norm())

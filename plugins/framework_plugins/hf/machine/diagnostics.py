@@ -72,5 +72,5 @@ def needs_gpu(plan: Plan) -> bool:
 
 def billions(path: str) -> float:
     """Return the billions of parameters that the name of a model tells, as in `Llama-3.1-8B`; 0 if it tells none."""
-    sizes = [float(number) for number in BILLIONS.findall(PurePath(path).name)]
+    sizes = [float(size) for size in BILLIONS.findall(PurePath(path).name)]
     return max(sizes, default=0.0)

@@ -167,20 +167,20 @@ def _check_flash(device: str, dtype: torch.dtype, name: str) -> None:
     Raises:
         FrameworkError: no GPU for it, not 16 bits, not installed, or built for another torch.
     """
-    other = "set trainer.attention=auto"
+    fix = "set trainer.attention=auto"
     if device == "cpu":
-        raise FrameworkError(f"{FLASH_SETTING} runs on a GPU only: {other}")
+        raise FrameworkError(f"{FLASH_SETTING} runs on a GPU only: {fix}")
     if torch.cuda.get_device_capability() < AMPERE:
-        have, needed = (".".join(map(str, each)) for each in (torch.cuda.get_device_capability(), AMPERE))
-        raise FrameworkError(f"{FLASH_SETTING}: {name} has compute capability {have}, and {needed} is needed: {other}")
+        have, needed = (".".join(map(str, version)) for version in (torch.cuda.get_device_capability(), AMPERE))
+        raise FrameworkError(f"{FLASH_SETTING}: {name} has compute capability {have}, and {needed} is needed: {fix}")
     if dtype is torch.float32:
         raise FrameworkError(
-            f"{FLASH_SETTING} computes in 16 bits, and trainer.dtype is fp32: {other}, or trainer.dtype=auto"
+            f"{FLASH_SETTING} computes in 16 bits, and trainer.dtype is fp32: {fix}, or trainer.dtype=auto"
         )
     version = installed("flash-attn")
     if version is None:
         raise FrameworkError(
-            f"{FLASH_SETTING}: flash-attn is not installed: pip install flash-attn --no-build-isolation, or {other}"
+            f"{FLASH_SETTING}: flash-attn is not installed: pip install flash-attn --no-build-isolation, or {fix}"
         )
     try:
         importlib.import_module("flash_attn")
@@ -188,7 +188,7 @@ def _check_flash(device: str, dtype: torch.dtype, name: str) -> None:
         raise FrameworkError(
             f"{FLASH_SETTING}: flash-attn {version} is built for another torch than {torch.__version__}: "
             f"{summarize_error(error)}\nBuild it again, pip install --force-reinstall --no-deps --no-build-isolation "
-            f"--no-cache-dir flash-attn, or {other}"
+            f"--no-cache-dir flash-attn, or {fix}"
         ) from error
 
 
@@ -220,8 +220,8 @@ def bf16_instructions() -> str:
 
     Asked, not measured: a busy machine would make a model train in fp32 today and in bf16 tomorrow.
     """
-    known = {"avx512_bf16": "_is_avx512_bf16_supported", "AMX": "_is_amx_tile_supported"}
-    supported = (name for name, query in known.items() if getattr(torch.cpu, query, bool)())
+    queries = {"avx512_bf16": "_is_avx512_bf16_supported", "AMX": "_is_amx_tile_supported"}
+    supported = (name for name, query in queries.items() if getattr(torch.cpu, query, bool)())
     return next(supported, "")
 
 
@@ -236,9 +236,9 @@ def use_cores() -> str:
     if configured is None:
         torch.set_num_threads(cores)
     threads = torch.get_num_threads()
-    more = [f"{name}={os.environ[name]}" for name in OPENMP if name in os.environ]
+    variables = [f"{name}={os.environ[name]}" for name in OPENMP if name in os.environ]
     text = f"CPU, {threads} threads" if threads > 1 else "CPU, 1 thread"
-    return f"{text} ({', '.join([f'{cores} cores', *more])})"
+    return f"{text} ({', '.join([f'{cores} cores', *variables])})"
 
 
 @functools.cache
@@ -340,14 +340,14 @@ class _TrialOptimizer:
         self.problem = ""
         if not isinstance(self.made, torch.optim.Optimizer):
             self.problem = f"makes a {type(self.made).__name__}, not a torch.optim.Optimizer"
-        elif {id(each) for each in self.made.param_groups for each in each["params"]} != {id(self.weight)}:
+        elif {id(weight) for group in self.made.param_groups for weight in group["params"]} != {id(self.weight)}:
             self.problem = "leaves out weights that it is given"
         elif hasattr(self.made, "train"):
             self.made.train()
 
-    def step(self, number: int) -> None:
+    def step(self, index: int) -> None:
         """Make a step with a gradient that depends on the number."""
-        self.weight.grad = torch.full_like(self.weight, 1 + number / TRIAL_STEPS)
+        self.weight.grad = torch.full_like(self.weight, 1 + index / TRIAL_STEPS)
         self.made.step()
 
     def save(self) -> tuple[bytes, torch.Tensor, RandomState]:
@@ -385,9 +385,9 @@ def choose_passes(
 
     It is the plan's own arithmetic, on a GPU with the memory that is free now instead of what the driver reported.
     """
-    asked = PassLimits(plan.trainer.config.pass_tokens)
+    configured = PassLimits(plan.trainer.config.pass_tokens)
     if not decides_passes(plan):
-        return machine, asked
+        return machine, configured
     rows = [[*row.input_ids] for group in groups for row in group.rows]
     longest, mean, shared = max(map(len, rows)), None, 0
     gpu = available_gpu(machine) if machine.device == "cuda" else None
@@ -395,11 +395,11 @@ def choose_passes(
         mean, shared = math.ceil(sum(map(len, rows)) / len(rows)), len(os.path.commonprefix(rows))  # noqa: RUF071 - of tokens
     shape = _known_shape(source)
     if shape is None:
-        return machine, asked
+        return machine, configured
     try:
         limits, needs = plan_passes(plan, shape, gpu, longest, shared, mean)
     except FrameworkError:  # of layers that are estimated on GPUs only
-        return machine, asked
+        return machine, configured
     if gpu:
         high = estimate(shape, needs).high / GIB
         room = f"at most {high:.1f} GiB are needed, and {gpu.usable / GIB:.1f} are free"
@@ -444,10 +444,10 @@ def evaluation_devices(machine: Hardware, plan: Plan, source: ModelSource) -> Se
     if machine.device == "cpu":
         machine.facts["evaluation"] = f"layers split into {devices} parts on the CPU ({why})"
         return ["cpu"] * devices
-    if devices > (here := torch.cuda.device_count()):
+    if devices > (gpu_count := torch.cuda.device_count()):
         raise FrameworkError(
             f"launch.processes={devices}: the model is split over as many GPUs while it is evaluated, and "
-            f"{count(here, 'GPU')} can be seen: set launch.processes={here}"
+            f"{count(gpu_count, 'GPU')} can be seen: set launch.processes={gpu_count}"
         )
     machine.facts["evaluation"] = f"layers split over {devices} GPUs ({why})"
     return range(devices)  # by number, since accelerate begins with the smallest

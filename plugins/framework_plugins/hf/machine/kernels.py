@@ -93,8 +93,8 @@ def wanted(config: Mapping[str, Any]) -> frozenset[str]:
     """Return the packages with kernels that the code of a model asks for, by its `config.json`."""
     folder = Path(transformers.__file__).parent / "models"
     names = set[str]()
-    for each in (config, config.get("text_config") or {}):
-        module = model_type_to_module_name(str(each.get("model_type", "")))
+    for settings in (config, config.get("text_config") or {}):
+        module = model_type_to_module_name(str(settings.get("model_type", "")))
         file = folder / module / f"modeling_{module}.py"
         if module and file.is_file():
             source = file.read_text(encoding="utf-8")

@@ -15,19 +15,19 @@ Tensor = torch.Tensor
 def saved_state(
     optimizer: torch.optim.Optimizer,
     names: Mapping[torch.nn.Parameter, str],
-    whole: Callable[[Tensor], Tensor] = lambda value: value,
+    gather: Callable[[Tensor], Tensor] = lambda value: value,
 ) -> dict[str, Any]:
-    """Return the state of an optimizer; `whole` puts a tensor together of which a process has a piece."""
+    """Return the state of an optimizer; `gather` puts a tensor together of which a process has a piece."""
     states = {
         names[weight]: {
-            key: whole(value) if isinstance(value, Tensor) else value for key, value in optimizer.state[weight].items()
+            key: gather(value) if isinstance(value, Tensor) else value for key, value in optimizer.state[weight].items()
         }
         for group in optimizer.param_groups
         for weight in group["params"]
     }
     groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-    others = {key: value for key, value in optimizer.state.items() if not isinstance(key, Tensor)}
-    return {STATES: states, GROUPS: groups, OTHERS: others}
+    other_state = {key: value for key, value in optimizer.state.items() if not isinstance(key, Tensor)}
+    return {STATES: states, GROUPS: groups, OTHERS: other_state}
 
 
 def load_state(
@@ -42,21 +42,21 @@ def load_state(
     """
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     states = {
-        number: {
+        index: {
             key: piece(value, weight) if isinstance(value, Tensor) else value
             for key, value in saved[STATES][names[weight]].items()
         }
-        for number, weight in enumerate(weights)
+        for index, weight in enumerate(weights)
     }
     at, groups = 0, []
     for group, settings in zip(optimizer.param_groups, saved[GROUPS], strict=True):
         count = len(group["params"])
         groups.append({**settings, "params": list(range(at, at + count))})
         at += count
-    others = saved.get(OTHERS, {})  # checkpoints of earlier versions have none
-    optimizer.load_state_dict({"state": {**states, **others}, "param_groups": groups})
-    for number, weight in enumerate(weights):
-        for key, value in states[number].items():
+    other_state = saved.get(OTHERS, {})  # checkpoints of earlier versions have none
+    optimizer.load_state_dict({"state": {**states, **other_state}, "param_groups": groups})
+    for index, weight in enumerate(weights):
+        for key, value in states[index].items():
             now = optimizer.state[weight].get(key)
             if isinstance(value, Tensor) and isinstance(now, Tensor) and now.dtype is not value.dtype:
                 optimizer.state[weight][key] = value.to(now.device)

@@ -197,14 +197,14 @@ class Batches:
 
     def map(self, items: Sequence[T], size: int, call: Callable[[Sequence[T]], R]) -> Iterator[tuple[Sequence[T], R]]:
         """Give each batch of at most `size` items with what `call` makes of it."""
-        place = 0
-        while place < len(items):
-            rest = items[place : place + size]
+        start = 0
+        while start < len(items):
+            chunk = items[start : start + size]
             batch, result = self.oom_retry.attempt(
-                partial(self._batch, rest, call), partial(self._halve, len(rest)), self.where, self.setting
+                partial(self._batch, chunk, call), partial(self._halve, len(chunk)), self.where, self.setting
             )
             yield batch, result
-            place += len(batch)
+            start += len(batch)
 
     def _batch(self, items: Sequence[T], call: Callable[[Sequence[T]], R]) -> tuple[Sequence[T], R]:
         batch = items[: self.max_size]

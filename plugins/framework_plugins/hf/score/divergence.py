@@ -71,7 +71,9 @@ def adapter_divergence(
         with base():
             before = losses.states_or_logits(part)
         pairs = zip(losses.logit_chunks(before), losses.logit_chunks(losses.states_or_logits(part)), strict=True)
-        return cat_on_cpu([_kl(one.log_softmax(-1), two.log_softmax(-1)) for (_, one), (_, two) in pairs])
+        return cat_on_cpu(
+            [_kl(base_logits.log_softmax(-1), logits.log_softmax(-1)) for (_, base_logits), (_, logits) in pairs]
+        )
 
     return map_rows(evaluation, rows, of_part, _mean)
 
@@ -95,22 +97,25 @@ class BaseTopTokens:
                 logits.log_softmax(-1).topk(min(TOP_TOKENS, logits.shape[-1]))
                 for _, logits in losses.logit_chunks(losses.states_or_logits(part))
             ]
-            return cat_on_cpu([one.values for one in likeliest]), cat_on_cpu([one.indices for one in likeliest])
+            return cat_on_cpu([top.values for top in likeliest]), cat_on_cpu([top.indices for top in likeliest])
 
         self._known[_key(rows)] = map_rows(evaluation, rows, of_part, lambda pair, at: (pair[0][at], pair[1][at]))
 
     def divergence(self, evaluation: Evaluation, rows: Sequence[TokenRow]) -> list[float] | None:
-        """Return how far the model has come from what was remembered; None if it was not asked about these rows."""
-        known = self._known.get(_key(rows))
-        if known is None:
+        """Return each row's divergence from the remembered distribution; None if there is none."""
+        remembered = self._known.get(_key(rows))
+        if remembered is None:
             return None
         losses = evaluation.passes.losses
         divergences = []
-        for row, (before, ids) in zip(rows, known, strict=True):  # one by one: each has tokens of its own to look up
+        # One by one: each row has tokens of its own to look up.
+        for row, (before, ids) in zip(rows, remembered, strict=True):
 
             def of_part(part: Part, ids: Tensor = ids) -> Tensor:
                 pieces = losses.logit_chunks(losses.states_or_logits(part))
-                return cat_on_cpu([logits.log_softmax(-1).cpu().gather(1, ids[some]) for some, logits in pieces])
+                return cat_on_cpu(
+                    [logits.log_softmax(-1).cpu().gather(1, ids[positions]) for positions, logits in pieces]
+                )
 
             (after,) = map_rows(evaluation, [row], of_part, lambda log_probs, at: log_probs[at])
             divergences.append(float(_kl(_with_rest(before), _with_rest(after)).mean()) if len(before) else 0.0)
@@ -128,8 +133,8 @@ def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 def _with_rest(log_probs: Tensor) -> Tensor:
     """Append the log-probability of all other tokens together."""
-    rest = (1 - log_probs.exp().sum(-1, keepdim=True)).clamp(min=1e-9)
-    return torch.cat([log_probs, rest.log()], -1)
+    remainder = (1 - log_probs.exp().sum(-1, keepdim=True)).clamp(min=1e-9)
+    return torch.cat([log_probs, remainder.log()], -1)
 
 
 def _key(rows: Sequence[TokenRow]) -> tuple[tuple[int, ...], ...]:

@@ -53,8 +53,8 @@ class Evaluation:
         """Return the mean loss over the supervised tokens; rows of similar length or beginning share a pass."""
         total, count = 0.0, 0
         for start in range(0, len(rows), ROWS_AT_ONCE):
-            some = [rows[number] for number in range(start, min(start + ROWS_AT_ONCE, len(rows)))]
-            loss, learned = self._attempt(some, rehearsal=False)
+            batch = [rows[index] for index in range(start, min(start + ROWS_AT_ONCE, len(rows)))]
+            loss, learned = self._attempt(batch, rehearsal=False)
             total, count = total + loss, count + learned
         return total / count
 
@@ -87,18 +87,18 @@ class Evaluation:
 
 
 def open_evaluation(
-    losses: Losses, known: Known | None, packer: Callable[[Losses], Packer], oom_retry: OomRetry, machine: Hardware
+    losses: Losses, previous: Known | None, packer: Callable[[Losses], Packer], oom_retry: OomRetry, machine: Hardware
 ) -> Evaluation:
     """Return how losses of a model are computed, and say in the facts of the machine what is not as asked for.
 
     Args:
         losses: of the model, which is in evaluation mode.
-        known: of a model like this one, so that nothing has to be found out; None: the model is probed.
+        previous: of a model like this one, so that nothing has to be found out; None: the model is probed.
         packer: returns what cuts rows into passes.
         oom_retry: what is done if memory runs out.
         machine: where the model is.
     """
-    result, largest_pass = known or (None, 0)
+    result, largest_pass = previous or (None, 0)
     if result is None:
         probe(losses)
     else:
@@ -153,8 +153,8 @@ def score(evaluation: Evaluation, rows: Sequence[TokenRow], task: str = "") -> l
     def of_part(part: Part) -> tuple[Tensor, Tensor]:
         log_probs, likeliest = list[Tensor](), list[Tensor]()
 
-        def look(some: slice, logits: Tensor) -> None:
-            log_probs.append(logits.log_softmax(-1).gather(1, part["target"][some, None])[:, 0])
+        def look(positions: slice, logits: Tensor) -> None:
+            log_probs.append(logits.log_softmax(-1).gather(1, part["target"][positions, None])[:, 0])
             likeliest.append(logits.argmax(-1))
 
         losses.show_logits(part, look)
@@ -175,11 +175,11 @@ def map_rows(
     """Take rows through the model, and return for each what `of_row` makes of its places in what `of_part` gives."""
     passes, results = evaluation.passes, list[R]()
 
-    def run_passes(some: Sequence[TokenRow]) -> dict[int, R]:
+    def run_passes(batch: Sequence[TokenRow]) -> dict[int, R]:
         by_row = {}
         # In a group the pieces of weights that are put together are needed for the next step too.
         with torch.no_grad() if passes.losses.in_group else torch.inference_mode():
-            for part, located in passes.packer.parts_with_rows(some):
+            for part, located in passes.packer.parts_with_rows(batch):
                 values = of_part(to_device(part, evaluation.device))
                 evaluation.largest_pass = max(evaluation.largest_pass, part_tokens(part))
                 by_row.update({id(row): of_row(values, places) for row, places in located})
@@ -188,12 +188,12 @@ def map_rows(
 
     with counting(len(rows), "row", task) as counter:
         for start in range(0, len(rows), ROWS_AT_ONCE):
-            some = [rows[number] for number in range(start, min(start + ROWS_AT_ONCE, len(rows)))]
-            reduce_memory = partial(passes.reduce_memory, some)
+            batch = [rows[index] for index in range(start, min(start + ROWS_AT_ONCE, len(rows)))]
+            reduce_memory = partial(passes.reduce_memory, batch)
             by_row = evaluation.oom_retry.attempt(
-                partial(run_passes, some), reduce_memory, "scoring rows", LENGTH_SETTING
+                partial(run_passes, batch), reduce_memory, "scoring rows", LENGTH_SETTING
             )
-            results += [by_row[id(row)] for row in some]
+            results += [by_row[id(row)] for row in batch]
             counter.move(len(results))
     return results
 

@@ -78,13 +78,16 @@ def model_problems(plan: Plan, model: Mapping[str, Any]) -> Iterator[str]:
 
 
 def problems(plan: Plan, config: LoraAdapterConfig) -> Iterator[str]:
-    """Say what of an adapter cannot be made, a sentence each."""
+    """Say which settings of an adapter are invalid, a sentence each."""
     targets = config.target_modules
     if ALL_LINEAR in targets and len(targets) > 1:
         yield f"adapter.target_modules=[{','.join(targets)}]: {ALL_LINEAR} selects every layer: give it alone"
     for name, patterns in (
-        ("target_modules", [each for each in targets if not PLAIN_NAME.fullmatch(each)]),
-        ("args.exclude_modules", [each for each in config.args.exclude_modules if not PLAIN_NAME.fullmatch(each)]),
+        ("target_modules", [target for target in targets if not PLAIN_NAME.fullmatch(target)]),
+        (
+            "args.exclude_modules",
+            [module for module in config.args.exclude_modules if not PLAIN_NAME.fullmatch(module)],
+        ),
         ("rank_pattern", config.rank_pattern),
         ("alpha_pattern", config.alpha_pattern),
     ):
@@ -94,9 +97,9 @@ def problems(plan: Plan, config: LoraAdapterConfig) -> Iterator[str]:
             except re.error as error:
                 yield f"adapter.{name}: {pattern} is neither a name nor a regular expression: {error}"
     for name, numbers in (("rank_pattern", config.rank_pattern), ("alpha_pattern", config.alpha_pattern)):
-        for key, number in numbers.items():
-            if number < 1:
-                yield f"adapter.{name}.{key}={number} must be a whole number above 0"
+        for key, value in numbers.items():
+            if value < 1:
+                yield f"adapter.{name}.{key}={value} must be a whole number above 0"
     yield from _initialization(plan, config)
     for saved in config.modules_to_save:
         if saved in targets:
@@ -121,31 +124,31 @@ def problems(plan: Plan, config: LoraAdapterConfig) -> Iterator[str]:
         f"args.init_lora_weights={start}": start == EVA or WITHIN_WEIGHTS.fullmatch(start),
         "args.trainable_token_indices": plan.model.config.new_tokens,
     }
-    if group and group.sharded and (what := next((name for name, asked in uncut.items() if asked), "")):
-        yield f"adapter.{what} cannot be cut into pieces by launch={plan.launch.component.name}: set launch=ddp"
+    if group and group.sharded and (option := next((name for name, is_set in uncut.items() if is_set), "")):
+        yield f"adapter.{option} cannot be cut into pieces by launch={plan.launch.component.name}: set launch=ddp"
 
 
 def token_problems(plan: Plan) -> Iterator[str]:
     """Say what keeps new tokens from being trained, a sentence each."""
     tokens, adapter = plan.model.config.new_tokens, plan.adapter.config
-    place = f"model.new_tokens=[{','.join(tokens)}]"
+    setting = f"model.new_tokens=[{','.join(tokens)}]"
     if any(not token.strip() for token in tokens):
-        yield f"{place}: a token is blank: give each some letters, such as <tool>"
+        yield f"{setting}: a token is blank: give each some letters, such as <tool>"
     if twice := next((token for token in tokens if tokens.count(token) > 1), ""):
-        yield f"{place}: {twice} is there twice: leave one out"
+        yield f"{setting}: {twice} is there twice: leave one out"
     if not isinstance(adapter, LoraAdapterConfig):
         yield (
-            f"{place} trains rows of the embedding beside an adapter, and adapter={plan.adapter.component.name} has "
+            f"{setting} trains rows of the embedding beside an adapter, and adapter={plan.adapter.component.name} has "
             "none: set adapter=lora"
         )
         return
     if adapter.args.trainable_token_indices:
-        yield f"{place}: adapter.args.trainable_token_indices trains rows too: leave it out"
-    if whole := {"embed_tokens", "lm_head"} & {*adapter.modules_to_save, *adapter.target_modules}:
-        yield f"{place}: {min(whole)} is trained as a whole already: take it out of adapter.modules_to_save"
+        yield f"{setting}: adapter.args.trainable_token_indices trains rows too: leave it out"
+    if modules := {"embed_tokens", "lm_head"} & {*adapter.modules_to_save, *adapter.target_modules}:
+        yield f"{setting}: {min(modules)} is trained as a whole already: take it out of adapter.modules_to_save"
     if adapter.start and not adapter.merge_first:
         yield (
-            f"{place}: the adapter of adapter.start={adapter.start} keeps its own tokens: leave "
+            f"{setting}: the adapter of adapter.start={adapter.start} keeps its own tokens: leave "
             "model.new_tokens out, or set adapter.merge_first=true"
         )
 
@@ -153,60 +156,61 @@ def token_problems(plan: Plan) -> Iterator[str]:
 def _initialization(plan: Plan, config: LoraAdapterConfig) -> Iterator[str]:
     """Check how the matrices begin: peft takes any word, and begins with some as with true."""
     start = config.args.init_lora_weights
-    place = f"adapter.args.init_lora_weights={as_text(start)}"
-    if any(isinstance(start, type(each)) and start == each for each in INIT_LORA_WEIGHTS):
+    setting = f"adapter.args.init_lora_weights={as_text(start)}"
+    if any(isinstance(start, type(option)) and start == option for option in INIT_LORA_WEIGHTS):
         if start == "orthogonal" and config.r % 2:
-            yield f"{place} needs an even adapter.r, not {config.r}"
+            yield f"{setting} needs an even adapter.r, not {config.r}"
         if start == EVA and config.rank_pattern:
-            yield f"{place} gives layers with one input one rank: leave adapter.rank_pattern out"
+            yield f"{setting} gives layers with one input one rank: leave adapter.rank_pattern out"
         return
     if str(start) in NOT_STARTS:
-        yield f"{place} {NOT_STARTS[str(start)]}. Set true, gaussian, orthogonal, pissa or olora"
+        yield f"{setting} {NOT_STARTS[str(start)]}. Set true, gaussian, orthogonal, pissa or olora"
         return
     if WITHIN_WEIGHTS.fullmatch(str(start)):
         if not isinstance(plan.quantization.config, NoQuantizationConfig):
             yield (
-                f"{place} begins with a part of the weights, and quantization={plan.quantization.component.name} keeps "
-                "them in few bits, from which no such part can be taken exactly: set quantization=none, or true"
+                f"{setting} begins with a part of the weights, and quantization={plan.quantization.component.name} "
+                "keeps them in few bits, from which no such part can be taken exactly: set quantization=none, or true"
             )
         if plan.adapter.component.name == "dora":
-            yield f"{place} begins with a sum, and adapter=dora scales whole weights: set adapter=lora"
+            yield f"{setting} begins with a sum, and adapter=dora scales whole weights: set adapter=lora"
         if config.bias is not Bias.none:
-            yield f"{place} is saved as a sum of two adapters, which has no biases: set adapter.bias=none"
+            yield f"{setting} is saved as a sum of two adapters, which has no biases: set adapter.bias=none"
         return
-    names = [as_text(each) for each in (*INIT_LORA_WEIGHTS, "pissa", "pissa_niter_16", "olora")]
+    names = [as_text(option) for option in (*INIT_LORA_WEIGHTS, "pissa", "pissa_niter_16", "olora")]
     close = nearest(str(start), names)
     hint = f". Did you mean '{close[0]}'?" if close else ""
-    yield f"{place} must be one of {', '.join(names)}{hint}"
+    yield f"{setting} must be one of {', '.join(names)}{hint}"
 
 
 def environment_problems() -> Iterator[str]:
     """Refuse variables by which accelerate would train differently from what the config says, or end in an error."""
-    found = [
+    variables = [
         f"{name}={value}"
         for name, value in sorted(os.environ.items())
         if OF_ACCELERATE.fullmatch(name) and value.lower() not in SWITCHED_OFF.get(name, ("false", "0", "no"))
     ]
-    if found and WORKER not in os.environ:  # a group sets some for its members
+    if variables and WORKER not in os.environ:  # a group sets some for its members
         yield (
-            f"the environment has {', '.join(found)}: accelerate would train differently from what the config says: "
-            f"unset {' '.join(each.partition('=')[0] for each in found)}, and set trainer.dtype, trainer.device or "
+            f"the environment has {', '.join(variables)}: accelerate would train differently from what the config "
+            f"says: unset {' '.join(variable.partition('=')[0] for variable in variables)}, and set trainer.dtype, "
+            "trainer.device or "
             "launch instead"
         )
 
 
 def loader_problems(plan: Plan, args: SFTArgs, workers: int) -> Iterator[str]:
-    """Say what of the loader of rows cannot be as it is asked for, a sentence each."""
-    asked = [
+    """Say which settings of the data loader have no effect, a sentence each."""
+    settings = [
         f"trainer.args.{name}={as_text(value)}"
         for name, value in non_default(args).items()
         if name.startswith("dataloader")
     ]
-    for place in asked:
+    for setting in settings:
         if plan.launch.config.group():
-            yield f"{place} is not used by launch={plan.launch.component.name}, whose processes share a step's rows"
+            yield f"{setting} is not used by launch={plan.launch.component.name}, whose processes share a step's rows"
         elif not workers:
             yield (
-                f"{place} applies to processes that prepare batches, and there are none: set "
+                f"{setting} applies to processes that prepare batches, and there are none: set "
                 "trainer.dataloader_num_workers=2"
             )

@@ -171,14 +171,14 @@ class Refusals(Mapping[str, str]):
         library: str,
         settings: Mapping[str, str],
         reasons: Mapping[str, str],
-        place: str = "",
+        section: str = "",
         admitted: Iterable[str] = (),
         older: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.library = library
         self.older = older
         self.own = {
-            **{name: f"is called {place}.args.{name} here" for name in admitted},
+            **{name: f"is called {section}.args.{name} here" for name in admitted},
             **{
                 name: f"is {'' if '=' in key else 'called '}{key} here"
                 for name, key in (*settings.items(), *older.items())
@@ -199,15 +199,15 @@ class Refusals(Mapping[str, str]):
 
     def _of_another_version(self, name: str) -> str:
         """Say which version has a field that the installed one lacks; empty if that one has it, or is unknown."""
-        versions, here = versions_of(self.library), installed(self.library) or ""
-        if here not in versions or name in versions[here]:
+        versions, current_version = versions_of(self.library), installed(self.library) or ""
+        if current_version not in versions or name in versions[current_version]:
             return ""
-        others = [version for version, known in versions.items() if name in known]
+        other_versions = [version for version, version_fields in versions.items() if name in version_fields]
         if name in self.older:
-            others = [f"before {next(iter(versions))}"]
-        if not others:  # a word of ours
+            other_versions = [f"before {next(iter(versions))}"]
+        if not other_versions:  # a word of ours
             return ""
-        of = f"is a field of {self.library} {others[-1]}, and {self.library} {here} is installed"
+        of = f"is a field of {self.library} {other_versions[-1]}, and {self.library} {current_version} is installed"
         return f"{of}; it {self.own[name]}"
 
 
@@ -277,5 +277,5 @@ NOT_STARTS = {
 def non_default(args: Any) -> dict[str, Any]:
     """Return the fields that are not as the library has them by default."""
     plain = type(args)()
-    pairs = ((each.name, getattr(args, each.name), getattr(plain, each.name)) for each in fields(args))
+    pairs = ((argument.name, getattr(args, argument.name), getattr(plain, argument.name)) for argument in fields(args))
     return {name: value for name, value, default in pairs if value != default}

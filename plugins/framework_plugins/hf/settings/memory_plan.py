@@ -90,8 +90,8 @@ def plan_passes(
     """Return how large passes are, and the settings of the one that needs the most memory; see `footprint`."""
     config: HFTrainerConfig = plan.trainer.config
     adapter: Any = plan.adapter.config
-    if drawn := math.ceil(plan.cost.rollout_tokens / plan.cost.rows):  # the rows are prompts
-        longest, mean = (min(each + drawn, config.max_seq_length) for each in (longest, mean or longest))
+    if sampled_tokens := math.ceil(plan.cost.rollout_tokens / plan.cost.rows):  # the rows are prompts
+        longest, mean = (min(length + sampled_tokens, config.max_seq_length) for length in (longest, mean or longest))
     full, dropout = isinstance(adapter, FullConfig), getattr(adapter, "lora_dropout", 0)
     on_gpu = gpu is not None and config.device is not Device.cpu
     if shape.kinds and not on_gpu:
@@ -177,7 +177,7 @@ def plan_passes(
     if gpu is None or not on_gpu or not decides_passes(plan):
         return PassLimits(config.pass_tokens), settings
     unit = longest * (1 if plan.cost.apart else math.ceil(plan.cost.rows))
-    most = unit if config.packing is Packing.none else config.pass_tokens or min(GPU_PASS_TOKENS, max(unit, step))
+    limit = unit if config.packing is Packing.none else config.pass_tokens or min(GPU_PASS_TOKENS, max(unit, step))
 
     def sized(tokens: int, *, checkpointing: bool) -> MemorySettings:
         rows = 1 if tree else math.ceil(tokens / longest)
@@ -189,17 +189,17 @@ def plan_passes(
         def exceeds(tokens: int) -> bool:
             return estimate(shape, sized(tokens, checkpointing=checkpointing)).high > gpu.usable
 
-        top = max(most, unit)
-        found = bisect_left(range(1, top + 1), x=True, key=exceeds)
-        return found if found in {0, top} else max(1, found - found % PASS_STEP)
+        top = max(limit, unit)
+        largest = bisect_left(range(1, top + 1), x=True, key=exceeds)
+        return largest if largest in {0, top} else max(1, largest - largest % PASS_STEP)
 
-    kept = 0 if recomputes is Switch.enabled else fitting(checkpointing=False)
-    if recomputes is Switch.auto and kept >= min(most, MIN_KEPT_TOKENS):
-        tokens = min(most, config.pass_tokens or kept)
-        passes = [sized(each, checkpointing=each > kept) for each in {tokens, max(unit, tokens)}]
-        return PassLimits(tokens, kept), max(passes, key=lambda each: estimate(shape, each).reserved)
+    kept_tokens = 0 if recomputes is Switch.enabled else fitting(checkpointing=False)
+    if recomputes is Switch.auto and kept_tokens >= min(limit, MIN_KEPT_TOKENS):
+        tokens = min(limit, config.pass_tokens or kept_tokens)
+        passes = [sized(size, checkpointing=size > kept_tokens) for size in {tokens, max(unit, tokens)}]
+        return PassLimits(tokens, kept_tokens), max(passes, key=lambda candidate: estimate(shape, candidate).reserved)
     again = recomputes is not Switch.disabled
-    tokens = config.pass_tokens or min(most, fitting(checkpointing=True) if again else kept) or unit
+    tokens = config.pass_tokens or min(limit, fitting(checkpointing=True) if again else kept_tokens) or unit
     return PassLimits(tokens), sized(max(unit, tokens), checkpointing=again)
 
 
@@ -223,12 +223,12 @@ def _attention_choice(plan: Plan, shape: Shape, *, attends: bool) -> str:
     padded = "padding" if dropout else "a dense mask for trees"
     if not attends:
         return f"sdpa with {padded}, since some layers keep a state"
-    here = not plan.planning.gpu
-    if here and find_spec("triton") is None:
+    on_this_machine = not plan.planning.gpu
+    if on_this_machine and find_spec("triton") is None:
         return f"sdpa with {padded}, since triton is not installed"
     reason = f"side by side without padding, since adapter.lora_dropout={dropout:g} keeps them from sharing tokens"
     chosen = f"FlexAttention for rows {reason}" if dropout else "FlexAttention with block masks for trees"
-    doubts = ["its check on the card fails", *([] if here else ["triton is not installed there"])]
+    doubts = ["its check on the card fails", *([] if on_this_machine else ["triton is not installed there"])]
     doubts += ["the model gives its windows to masks only"] * shape.windows
     return f"{chosen}; sdpa instead if {' or '.join(doubts)}"
 
@@ -241,7 +241,7 @@ def _process() -> float:
 
 
 def _evaluated_on(plan: Plan, shape: Shape, settings: MemorySettings, gpu: Gpu | None) -> int:
-    """Return over how many GPUs a model that is trained in pieces is split while it is evaluated; 0: it is not.
+    """Return the number of GPUs over which a sharded model is split while it is evaluated; 0 if it is not evaluated.
 
     By the longest rows that may come: the model is opened before they are known.
     """
@@ -251,13 +251,13 @@ def _evaluated_on(plan: Plan, shape: Shape, settings: MemorySettings, gpu: Gpu |
     if group.evaluation is Evaluation.auto:
         longest = plan.training.max_seq_length
         rows, tokens = _answers(plan, longest)
-        whole = replace(settings, evaluated_length=longest, answer_rows=rows, answer_tokens=tokens)
-        made = estimate(shape, whole)
-        added = max((made.phases.get(name, 0) for name in ("evaluation", "answers")), default=0)
-        if gpu is None or (made.resident + added) * EVALUATION_MARGIN <= gpu.usable:
+        unsplit = replace(settings, evaluated_length=longest, answer_rows=rows, answer_tokens=tokens)
+        memory = estimate(shape, unsplit)
+        added = max((memory.phases.get(name, 0) for name in ("evaluation", "answers")), default=0)
+        if gpu is None or (memory.resident + added) * EVALUATION_MARGIN <= gpu.usable:
             return 1
-    here: int = group.on_each_machine
-    return here
+    gpu_count: int = group.on_each_machine
+    return gpu_count
 
 
 def _evaluates(plan: Plan) -> bool:
@@ -272,9 +272,9 @@ def _answers(plan: Plan, longest: int) -> tuple[int, int]:
     if not {Stage.baseline, Stage.evaluate} & set(plan.stages):
         return 0, 0
     configs = [choice.config for choice in plan.evaluator.values() if hasattr(choice.config, "max_new_tokens")]
-    batches = ((getattr(each, "batch_size", 1), getattr(each, "count", sys.maxsize)) for each in configs)
+    batches = ((getattr(config, "batch_size", 1), getattr(config, "count", sys.maxsize)) for config in configs)
     rows = max((min(batch) for batch in batches), default=0)  # as many prompts as there are
-    return rows, longest + max((each.max_new_tokens for each in configs), default=0)
+    return rows, longest + max((config.max_new_tokens for config in configs), default=0)
 
 
 def _merged_bytes(plan: Plan, shape: Shape, settings: MemorySettings, *, on_gpu: bool) -> float:
@@ -338,12 +338,12 @@ def _activation_bytes(plan: Plan, shape: Shape, longest: int, *, wide: bool, fas
     mlp = shape.intermediate * (gates if fused and set(MLP) <= adapted.keys() else gates + 1)
     # A norm keeps what it gave, or what it read in fp32; of one that is trained the quotient too.
     norms = e * 2 * shape.hidden if fast else 4 * 2 * shape.hidden * (2 if full else 1)
-    kept = float(norms + e * (attention + mlp))
+    total = float(norms + e * (attention + mlp))
     if fused or (wide and not dropout):  # inputs in the dtype of the layer, which are one tensor
-        kept += 0 if fast else e * 2 * shape.hidden
-        kept += e * shape.intermediate * ("down" in adapted and mlp > gates * shape.intermediate)
+        total += 0 if fast else e * 2 * shape.hidden
+        total += e * shape.intermediate * ("down" in adapted and mlp > gates * shape.intermediate)
     else:  # each has a copy, of peft's layers in fp32 and with autocast in 16 bits, and its dropout in fp32
-        kept += ((4 if fast or wide else 2) + (4 if dropout else 0)) * inputs
+        total += ((4 if fast or wide else 2) + (4 if dropout else 0)) * inputs
     if not full:
-        kept += (4 if fast and not fused else e) * adapter.r * len(adapted)
-    return kept + (e + 4) * outputs * dora
+        total += (4 if fast and not fused else e) * adapter.r * len(adapted)
+    return total + (e + 4) * outputs * dora

@@ -23,11 +23,11 @@ class MuonAndAdamW(Optimizer):
         self,
         matrices: Sequence[dict[str, Any]],
         muon: Mapping[str, Any],
-        rest: Sequence[dict[str, Any]],
+        remaining: Sequence[dict[str, Any]],
         adamw: Mapping[str, Any],
     ) -> None:
         self.parts: list[Optimizer] = [Muon(matrices, **muon)] if matrices else []
-        self.parts += [AdamW(rest, **adamw)] if rest else []
+        self.parts += [AdamW(remaining, **adamw)] if remaining else []
         super().__init__([group for part in self.parts for group in part.param_groups], {"lr": adamw["lr"]})
         self._share()
 

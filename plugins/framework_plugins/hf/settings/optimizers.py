@@ -74,9 +74,11 @@ class BuiltInConfig(OptimizerConfig):
 
     def arguments(self, warmup: int, *, on_gpu: bool) -> dict[str, Any]:  # noqa: ARG002 - for some
         """Return the arguments of the class: the settings, and those that are fixed."""
-        own = {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.name != "groups"}
-        lists = {name: tuple(value) for name, value in own.items() if isinstance(value, list)}
-        return {**own, **lists, **self.fixed}
+        values = {
+            option.name: getattr(self, option.name) for option in dataclasses.fields(self) if option.name != "groups"
+        }
+        lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        return {**values, **lists, **self.fixed}
 
     def create(self, groups: Sequence[ParameterGroup], rate: float, warmup: int) -> Any:
         """Make it."""
@@ -119,7 +121,7 @@ class BitsandbytesConfig(BuiltInConfig):
 
     def create(self, groups: Sequence[ParameterGroup], rate: float, warmup: int) -> Any:
         """Make it; states of embeddings have 32 bits, as transformers has it."""
-        made = super().create(groups, rate, warmup)
+        instance = super().create(groups, rate, warmup)
         if self.bits == BITS_OF_STATES:
             from bitsandbytes.optim import GlobalOptimManager  # noqa: PLC0415 - needed by these optimizers only
 
@@ -127,7 +129,7 @@ class BitsandbytesConfig(BuiltInConfig):
                 if weight.part is ModelPart.embedding:
                     holder = SimpleNamespace(weight=weight.value)
                     GlobalOptimManager.get_instance().register_module_override(holder, "weight", {"optim_bits": 32})
-        return made
+        return instance
 
     def arguments(self, warmup: int, *, on_gpu: bool) -> dict[str, Any]:
         """Return the arguments with bits and pages, of which a CPU has none; there an AdamW is to be refused."""
@@ -239,8 +241,8 @@ class RmspropBnb8bitConfig(BitsandbytesConfig):
 
     def arguments(self, warmup: int, *, on_gpu: bool) -> dict[str, Any]:
         """Return the arguments; it has no pages."""
-        known = super().arguments(warmup, on_gpu=on_gpu)
-        return {name: value for name, value in known.items() if name != "is_paged"}
+        arguments = super().arguments(warmup, on_gpu=on_gpu)
+        return {name: value for name, value in arguments.items() if name != "is_paged"}
 
 
 @dataclass
@@ -395,17 +397,17 @@ class MuonConfig(BuiltInConfig):
         """Make it of two groups for each: the matrices, and the rest."""
         from framework_plugins.hf.settings.muon import MuonAndAdamW  # noqa: PLC0415 - imports torch
 
-        matrices, rest = (
+        matrices, remaining = (
             [
-                dataclasses.replace(group, weights=own).for_torch()
+                dataclasses.replace(group, weights=weights).for_torch()
                 for group in groups
-                if (own := [weight for weight in group.weights if by_muon(weight) is wanted])
+                if (weights := [weight for weight in group.weights if by_muon(weight) is is_muon])
             ]
-            for wanted in (True, False)
+            for is_muon in (True, False)
         )
         adamw = {"lr": rate, "betas": tuple(self.betas), "eps": self.eps}
         muon = {"lr": rate, "momentum": self.momentum, "nesterov": self.nesterov, "ns_steps": self.ns_steps}
-        return MuonAndAdamW(matrices, muon, rest, adamw)
+        return MuonAndAdamW(matrices, muon, remaining, adamw)
 
 
 def by_muon(weight: TrainedWeight) -> bool:
@@ -460,7 +462,7 @@ def components() -> Iterator[Component]:
 
 def problems(plan: Plan) -> Iterator[str]:
     """Say what of the optimizer contradicts itself or the rest of the plan, a sentence each."""
-    config, training, place = plan.optimizer.config, plan.training, f"optimizer={plan.optimizer.component.name}"
+    config, training, setting = plan.optimizer.config, plan.training, f"optimizer={plan.optimizer.component.name}"
     for at, group in enumerate(config.groups):
         try:
             re.compile(group.match)
@@ -471,13 +473,13 @@ def problems(plan: Plan) -> Iterator[str]:
     if config.own_schedule:
         if not isinstance(plan.schedule.config, ConstantConfig):
             yield (
-                f"{place} replaces the schedule: set schedule=constant; trainer.warmup_steps is the optimizer's own "
+                f"{setting} replaces the schedule: set schedule=constant; trainer.warmup_steps is the optimizer's own "
                 "then"
             )
         if training.warmup_ratio is not None:
-            yield f"trainer.warmup_ratio={training.warmup_ratio:g}: {place} takes trainer.warmup_steps only"
+            yield f"trainer.warmup_ratio={training.warmup_ratio:g}: {setting} takes trainer.warmup_steps only"
     if training.warmup_steps and isinstance(config, ScheduleFreeRAdamConfig):
-        yield f"trainer.warmup_steps={training.warmup_steps}: {place} warms up by itself: set it to null"
+        yield f"trainer.warmup_steps={training.warmup_steps}: {setting} warms up by itself: set it to null"
 
 
 def advice(plan: Plan) -> Iterator[str]:

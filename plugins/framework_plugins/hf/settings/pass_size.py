@@ -51,8 +51,8 @@ def decides_passes(plan: Plan) -> bool:
     Where it is wrong, memory runs out once, and the step is repeated with smaller passes; a group cannot repeat a step,
     and Unsloth's kind of checkpointing is chosen when the model is loaded.
     """
-    known = isinstance(plan.adapter.config, LoraAdapterConfig | FullConfig)
-    return plan.trainer.config.checkpoints_later and known and plan.launch.config.group() is None
+    is_built_in = isinstance(plan.adapter.config, LoraAdapterConfig | FullConfig)
+    return plan.trainer.config.checkpoints_later and is_built_in and plan.launch.config.group() is None
 
 
 def largest_pass(
@@ -117,7 +117,7 @@ def smaller_on_a_cpu(
 def cut_into_trees(step: int, longest: int, shared: int, limit: int) -> tuple[int, int]:
     """Cut the rows of a step into trees up to a limit; return the tokens of one, and of all."""
     begins = shared if shared >= MIN_SAVED_TOKENS else 0
-    together = min(step, max(1, (limit - begins) // max(1, longest - begins)))
-    saved = shared * (together - 1)
-    tree = together * longest - (saved if saved >= MIN_SAVED_TOKENS else 0)
-    return tree, -(-step * tree // together)
+    rows = min(step, max(1, (limit - begins) // max(1, longest - begins)))
+    saved = shared * (rows - 1)
+    tree = rows * longest - (saved if saved >= MIN_SAVED_TOKENS else 0)
+    return tree, -(-step * tree // rows)

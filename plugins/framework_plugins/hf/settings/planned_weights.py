@@ -37,18 +37,18 @@ EMBEDDING_NAME, HEAD_NAME = "embed_tokens", "lm_head"
 
 def targets(adapter: Any, shape: Shape) -> tuple[str, ...]:
     """Return the adapted layers by the names that the arithmetic has for them; all if it has none of theirs."""
-    given = getattr(adapter, "target_modules", [])
-    known = tuple(shape.linears)
-    if pattern := target_pattern(given):
-        return tuple(name for name in known if re.fullmatch(pattern, _place(0, name))) or known
-    if given == [ALL_LINEAR]:
-        return known
-    names = [target.rpartition(".")[2] for target in given]
+    target_modules = getattr(adapter, "target_modules", [])
+    linears = tuple(shape.linears)
+    if pattern := target_pattern(target_modules):
+        return tuple(name for name in linears if re.fullmatch(pattern, _layer_path(0, name))) or linears
+    if target_modules == [ALL_LINEAR]:
+        return linears
+    names = [target.rpartition(".")[2] for target in target_modules]
     parts = {part for name in names for part in OTHER_NAMES.get(name, (name, name.removesuffix("_proj")))}
-    return tuple(name for name in known if name in parts) or known
+    return tuple(name for name in linears if name in parts) or linears
 
 
-def _place(block: int, name: str) -> str:
+def _layer_path(block: int, name: str) -> str:
     """Return what a layer is called in models like Llama, whose names the arithmetic has, or in those like Qwen3.5."""
     part = PARTS.get(name)
     return f"model.layers.{block}.{f'{part}.{name}_proj' if part else f'linear_attn.{name}'}"
@@ -100,8 +100,8 @@ def frozen_bytes(plan: Plan, shape: Shape) -> float:
 def kept_bytes(plan: Plan, shape: Shape) -> float:
     """Return the bytes of the weights that a training starts from, if its steps compare with them; see `at_start`."""
     adapter = plan.adapter.config
-    kept = plan.cost.asks_base and (adapter.trains_all or adapter.starts_from())
-    return 4.0 * _count(planned_weights(plan, shape)) if kept else 0.0
+    compares_start = plan.cost.asks_base and (adapter.trains_all or adapter.starts_from())
+    return 4.0 * _count(planned_weights(plan, shape)) if compares_start else 0.0
 
 
 def planned_weights(plan: Plan, shape: Shape) -> Iterator[TrainedWeight]:
@@ -117,13 +117,15 @@ def _adapter_weights(adapter: Any, shape: Shape) -> Iterator[TrainedWeight]:
     """Give those of an adapter, or of a model that is trained whole."""
     full = isinstance(adapter, FullConfig)
     ranks, wholes = (getattr(adapter, name, None) for name in ("rank_pattern", "modules_to_save"))
-    whole = {*shape.linears} if full else {name.removesuffix("_proj") for name in wholes or ()} & shape.linears.keys()
-    for number, block in enumerate(shape.blocks):
+    full_layers = (
+        {*shape.linears} if full else {name.removesuffix("_proj") for name in wholes or ()} & shape.linears.keys()
+    )
+    for index, block in enumerate(shape.blocks):
         for name, inputs, outputs in block.linears:
-            if name in whole:
-                yield TrainedWeight(f"{_place(number, name)}.weight", (outputs, inputs))
+            if name in full_layers:
+                yield TrainedWeight(f"{_layer_path(index, name)}.weight", (outputs, inputs))
         for name, inputs, outputs in block.expert if full else ():
-            yield TrainedWeight(f"model.layers.{number}.mlp.experts.{name}", (block.experts * outputs, inputs))
+            yield TrainedWeight(f"model.layers.{index}.mlp.experts.{name}", (block.experts * outputs, inputs))
     embeddings = [EMBEDDING_NAME, HEAD_NAME][: 1 if shape.tied else 2] if full else wholes or ()
     for part, name in ((ModelPart.embedding, EMBEDDING_NAME), (ModelPart.head, HEAD_NAME)):
         if name in embeddings:
@@ -131,36 +133,36 @@ def _adapter_weights(adapter: Any, shape: Shape) -> Iterator[TrainedWeight]:
     if full:
         return
     linears = adapted_linears(adapter, shape)
-    layers = [(_place(number, name), inputs, outputs, 1) for number, name, inputs, outputs in linears]
-    for number in _adapted_blocks(adapter, shape) if adapts_experts(adapter) else ():
-        block = shape.blocks[number]
+    layers = [(_layer_path(index, name), inputs, outputs, 1) for index, name, inputs, outputs in linears]
+    for index in _adapted_blocks(adapter, shape) if adapts_experts(adapter) else ():
+        block = shape.blocks[index]
         for name, inputs, outputs in block.expert:
-            layers.append((f"model.layers.{number}.mlp.experts.{name}", inputs, outputs, block.experts))
-    for place, inputs, outputs, times in layers:
-        rank = next((rank for key, rank in (ranks or {}).items() if re.match(rf"(.*\.)?({key})$", place)), adapter.r)
-        yield TrainedWeight(f"{place}.lora_A.weight", (times * rank, inputs))
-        yield TrainedWeight(f"{place}.lora_B.weight", (outputs, times * rank))
+            layers.append((f"model.layers.{index}.mlp.experts.{name}", inputs, outputs, block.experts))
+    for path, inputs, outputs, times in layers:
+        rank = next((rank for key, rank in (ranks or {}).items() if re.match(rf"(.*\.)?({key})$", path)), adapter.r)
+        yield TrainedWeight(f"{path}.lora_A.weight", (times * rank, inputs))
+        yield TrainedWeight(f"{path}.lora_B.weight", (outputs, times * rank))
 
 
 def _adapted_blocks(adapter: Any, shape: Shape) -> list[int]:
     chosen = getattr(adapter, "layers_to_transform", None)
-    return [number for number in range(len(shape.blocks)) if chosen is None or number in chosen]
+    return [index for index in range(len(shape.blocks)) if chosen is None or index in chosen]
 
 
 def adapted_linears(adapter: Any, shape: Shape) -> Iterator[tuple[int, str, int, int]]:
     """Give the linear layers with LoRA: the number of the block, the name, inputs and outputs."""
     adapted = targets(adapter, shape)
-    for number in _adapted_blocks(adapter, shape):
-        yield from ((number, *layer) for layer in shape.blocks[number].linears if layer[0] in adapted)
+    for index in _adapted_blocks(adapter, shape):
+        yield from ((index, *layer) for layer in shape.blocks[index].linears if layer[0] in adapted)
 
 
 def state_bytes(plan: Plan, shape: Shape, *, on_gpu: bool) -> float:
     """Return the bytes of the optimizer's states for a trained parameter; if it does not say, those of AdamW."""
     weights = list(planned_weights(plan, shape))
     factory: OptimizerFactory = plan.optimizer.create()
-    place = f"optimizer={plan.optimizer.component.name}: state_bytes"
-    with Guard(place):
-        known = factory.state_bytes(weights, on_gpu=on_gpu)
-    if known is not None and not (isinstance(known, int | float) and 0 <= known <= sys.float_info.max):
-        raise FrameworkError(f"{place} is {short_repr(known)}: return a number of bytes, or None if it is not known")
-    return AdamWTorchConfig.states if known is None else known / _count(weights)
+    label = f"optimizer={plan.optimizer.component.name}: state_bytes"
+    with Guard(label):
+        size = factory.state_bytes(weights, on_gpu=on_gpu)
+    if size is not None and not (isinstance(size, int | float) and 0 <= size <= sys.float_info.max):
+        raise FrameworkError(f"{label} is {short_repr(size)}: return a number of bytes, or None if it is not known")
+    return AdamWTorchConfig.states if size is None else size / _count(weights)

@@ -48,21 +48,21 @@ def reductions(plan: Plan) -> Iterator[MemoryReduction]:
 
 
 def _smaller_passes(config: HFTrainerConfig) -> Iterator[MemoryReduction]:
-    same, tokens = "nothing: the same rows in a step, in smaller passes", config.pass_tokens
+    cost, tokens = "nothing: the same rows in a step, in smaller passes", config.pass_tokens
     while tokens > MIN_KEPT_TOKENS:
         tokens //= 2
-        yield MemoryReduction({"trainer.tokens_per_pass": tokens}, same, price=0)
+        yield MemoryReduction({"trainer.tokens_per_pass": tokens}, cost, price=0)
     if config.per_device_eval_batch_size > 1:
         slower = "nothing but a slower validation loss"
         yield MemoryReduction({"trainer.per_device_eval_batch_size": 1}, slower, price=0)
     rows, accumulated = config.per_device_train_batch_size, config.gradient_accumulation_steps
     while rows > 1 and not config.pass_tokens:
-        divisor = next(number for number in range(2, rows + 1) if rows % number == 0)
+        divisor = next(candidate for candidate in range(2, rows + 1) if rows % candidate == 0)
         rows, accumulated = rows // divisor, accumulated * divisor
         smaller = {"trainer.per_device_train_batch_size": rows, "trainer.gradient_accumulation_steps": accumulated}
-        yield MemoryReduction(smaller, same, price=0)
+        yield MemoryReduction(smaller, cost, price=0)
     if accumulated > 1 and not config.pass_tokens:  # on a CPU a pass may have twice as many
-        yield MemoryReduction({"trainer.tokens_per_pass": MIN_KEPT_TOKENS}, same, price=0)
+        yield MemoryReduction({"trainer.tokens_per_pass": MIN_KEPT_TOKENS}, cost, price=0)
     if config.gradient_checkpointing is not Switch.enabled:
         yield MemoryReduction({"trainer.gradient_checkpointing": Switch.enabled}, "a third more time")
 

@@ -38,9 +38,9 @@ def progress(step: int, steps: int, warmup: int) -> float:
     return float(step - warmup) / float(max(1, steps - warmup))
 
 
-def wave(cycles: float, done: float) -> float:
+def wave(cycles: float, fraction: float) -> float:
     """Return the height of a cosine, from 1."""
-    return 0.5 * (1.0 + math.cos(math.pi * float(cycles) * 2.0 * done))
+    return 0.5 * (1.0 + math.cos(math.pi * float(cycles) * 2.0 * fraction))
 
 
 @dataclass
@@ -71,8 +71,8 @@ class LinearConfig(EndingScheduleConfig):
         """Return the factor for a step."""
         if step < warmup:
             return warm(step, warmup)
-        if (last := self.end_rate(rate)) is not None:
-            return power_decay(step, steps, warmup, rate, last, 1.0)
+        if (final_rate := self.end_rate(rate)) is not None:
+            return power_decay(step, steps, warmup, rate, final_rate, 1.0)
         return max(0.0, float(steps - step) / float(max(1, steps - warmup)))
 
 
@@ -87,16 +87,16 @@ class PolynomialConfig(EndingScheduleConfig):
         """Return the factor for a step."""
         if step < warmup:
             return warm(step, warmup)
-        last = self.end_rate(rate)
-        return power_decay(step, steps, warmup, rate, POLYNOMIAL_END if last is None else last, self.power)
+        final_rate = self.end_rate(rate)
+        return power_decay(step, steps, warmup, rate, POLYNOMIAL_END if final_rate is None else final_rate, self.power)
 
 
-def power_decay(step: int, steps: int, warmup: int, rate: float, last: float, power: float) -> float:
+def power_decay(step: int, steps: int, warmup: int, rate: float, final_rate: float, power: float) -> float:
     """Return the factor of a step on the way from a rate to the last one."""
     if step > steps:
-        return last / rate
-    left: float = 1 - (step - warmup) / max(1, steps - warmup)
-    return float(((rate - last) * left**power + last) / rate)
+        return final_rate / rate
+    remaining: float = 1 - (step - warmup) / max(1, steps - warmup)
+    return float(((rate - final_rate) * remaining**power + final_rate) / rate)
 
 
 @dataclass
@@ -125,10 +125,10 @@ class CosineWithRestartsConfig(ScheduleConfig):
         """Return the factor for a step."""
         if step < warmup:
             return warm(step, warmup)
-        done = progress(step, steps, warmup)
-        if done >= 1.0:
+        fraction = progress(step, steps, warmup)
+        if fraction >= 1.0:
             return 0.0
-        return max(0.0, 0.5 * (1.0 + math.cos(math.pi * ((float(self.num_cycles) * done) % 1.0))))
+        return max(0.0, 0.5 * (1.0 + math.cos(math.pi * ((float(self.num_cycles) * fraction) % 1.0))))
 
 
 @dataclass
@@ -146,8 +146,8 @@ class CosineFromAWarmRateConfig(EndingScheduleConfig):
             if self.warmup_lr_rate is None:
                 return (step + 1.0) / max(1.0, float(warmup))
             return self.warmup_lr_rate + (1.0 - self.warmup_lr_rate) * float(step) / max(1, float(warmup) - 1)
-        done, least = (float(step) - warmup + 1.0) / max(1.0, float(steps) - warmup), self.end(rate)
-        return max(0.0, wave(self.num_cycles, done) * (1 - least) + least)
+        fraction, least = (float(step) - warmup + 1.0) / max(1.0, float(steps) - warmup), self.end(rate)
+        return max(0.0, wave(self.num_cycles, fraction) * (1 - least) + least)
 
 
 @dataclass
@@ -185,15 +185,15 @@ class WarmupStableDecayConfig(EndingScheduleConfig):
         stable = steps - warmup - self.num_decay_steps if self.num_stable_steps is None else self.num_stable_steps
         least = self.end(rate)
         if step < warmup:
-            done = warm(step, warmup)
-            rise = {Shape.linear: done, Shape.cosine: 0.5 * (1.0 - math.cos(math.pi * done))}
-            height = rise.get(self.warmup_type, 1.0 - math.sqrt(1.0 - done))
+            fraction = warm(step, warmup)
+            rise = {Shape.linear: fraction, Shape.cosine: 0.5 * (1.0 - math.cos(math.pi * fraction))}
+            height = rise.get(self.warmup_type, 1.0 - math.sqrt(1.0 - fraction))
         elif step < warmup + stable:
             return 1.0
         elif step < warmup + stable + self.num_decay_steps:
-            done = float(step - warmup - stable) / float(max(1, self.num_decay_steps))
-            fall = {Shape.linear: 1.0 - done, Shape.cosine: wave(self.num_cycles, done)}
-            height = fall.get(self.decay_type, 1.0 - math.sqrt(done))
+            fraction = float(step - warmup - stable) / float(max(1, self.num_decay_steps))
+            fall = {Shape.linear: 1.0 - fraction, Shape.cosine: wave(self.num_cycles, fraction)}
+            height = fall.get(self.decay_type, 1.0 - math.sqrt(fraction))
         else:
             return least
         return max(0.0, height * (1.0 - least) + least)
@@ -247,7 +247,7 @@ def components() -> Iterator[Component]:
 def problems(plan: Plan) -> Iterator[str]:
     """Say what of the schedule contradicts the rest of the plan, a sentence each."""
     config, training = plan.schedule.config, plan.training
-    place = f"schedule={plan.schedule.component.name}"
+    setting = f"schedule={plan.schedule.component.name}"
     if isinstance(config, EndingScheduleConfig):
         lowest, peak = config.min_learning_rate, training.learning_rate
         if lowest is not None and config.min_lr_ratio is not None:
@@ -257,7 +257,7 @@ def problems(plan: Plan) -> Iterator[str]:
     warms_up = training.warmup_steps or training.warmup_ratio
     if warms_up and not config.warms_up and not plan.optimizer.config.own_schedule:
         which = f"warmup_steps={training.warmup_steps}" if training.warmup_steps else f"warmup_ratio={warms_up:g}"
-        yield f"trainer.{which}: {place} has no warm-up: set schedule=constant_with_warmup"
+        yield f"trainer.{which}: {setting} has no warm-up: set schedule=constant_with_warmup"
 
 
 def advice(plan: Plan, steps: int) -> Iterator[str]:

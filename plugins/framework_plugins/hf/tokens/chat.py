@@ -82,8 +82,8 @@ class Chat:
         self.learn = learn
         self._renderer = Renderer(tokenizer, self.settings)
         self._prompts = PromptTokens(tokenizer)
-        whole = learn is Learn.everything
-        self._loss_mask = LossMask(tokenizer, stop_ids, self._prompts, self._with_next_turn, whole=whole)
+        learn_all = learn is Learn.everything
+        self._loss_mask = LossMask(tokenizer, stop_ids, self._prompts, self._with_next_turn, learn_all=learn_all)
         self._round_trip = RoundTrip(tokenizer.backend_tokenizer)
         self._advice: dict[_Kind, str] = {}
 
@@ -123,15 +123,15 @@ class Chat:
         Where settings make a row exact, the problem names them; they are tried with some rows of each kind.
         """
         rows, kinds = self._encode(examples), dict[_Kind, list[int]]()
-        for number, (example, row) in enumerate(zip(examples, rows, strict=True)):
+        for index, (example, row) in enumerate(zip(examples, rows, strict=True)):
             if row.problem and example.text is None:
-                kinds.setdefault(_kind(example, row.problem), []).append(number)
-        for kind, numbers in kinds.items():
+                kinds.setdefault(_kind(example, row.problem), []).append(index)
+        for kind, indexes in kinds.items():
             if kind not in self._advice and len(self._advice) < MAX_PROBLEM_KINDS:
-                some = numbers[:: -(-len(numbers) // MAX_ROWS_TRIED)]
-                self._advice[kind] = self._advice_for([examples[number] for number in some], kind.problem)
-            for number in numbers:
-                rows[number] = dataclasses.replace(rows[number], problem=self._advice.get(kind, kind.problem))
+                sample = indexes[:: -(-len(indexes) // MAX_ROWS_TRIED)]
+                self._advice[kind] = self._advice_for([examples[index] for index in sample], kind.problem)
+            for index in indexes:
+                rows[index] = dataclasses.replace(rows[index], problem=self._advice.get(kind, kind.problem))
         return rows
 
     def _encode(self, examples: Sequence[Example]) -> list[TokenRow]:
@@ -145,8 +145,8 @@ class Chat:
         if solutions:
             return _with_settings(problem, solutions, len(examples))
         if self.learn is Learn.assistant and problem.endswith(PER_ANSWER):  # which does not help either
-            last = Chat(self.tokenizer, self.stop_ids, self.settings, learn=Learn.last)
-            problem = last._encode(examples[:1])[0].problem or problem
+            chat = Chat(self.tokenizer, self.stop_ids, self.settings, learn=Learn.last)
+            problem = chat._encode(examples[:1])[0].problem or problem
         if not problem.endswith(message_check.OTHER_TEMPLATE):
             return problem
         if self._renderer.reads_parts(Job(as_turns(examples[0].messages), examples[0].tools, prompt=False)):
@@ -159,36 +159,36 @@ class Chat:
 
         With the thoughts as they are, else one way for each other place of them.
         """
-        if found := self._solution(examples, Thoughts.keep):
-            yield found
+        if solution := self._solution(examples, Thoughts.keep):
+            yield solution
             return
         for thoughts in (Thoughts.field, Thoughts.inline, Thoughts.drop):
             moved = with_thoughts(examples[0], thoughts) != examples[0]
-            if moved and (found := self._solution(examples, thoughts)):
-                yield found
+            if moved and (solution := self._solution(examples, thoughts)):
+                yield solution
 
     def _solution(self, examples: Sequence[Example], thoughts: Thoughts) -> tuple[_Solution, int] | None:
         """Return the settings with which the first row is exact and, of a few, the most others."""
-        found: list[tuple[_Solution, int]] = []
+        solutions: list[tuple[_Solution, int]] = []
         modes = [self.learn]
         if self.learn is Learn.assistant and sum(turn.role == "assistant" for turn in examples[0].messages) > 1:
             modes += [Learn.each, Learn.last]
         for learn, values in itertools.product(modes, template_switches.candidates(self._switches)):
             solution = _Solution(thoughts, None if learn is self.learn else learn, values)
             if solution.overrides and self._solves(solution, examples[:1]):
-                found.append((solution, 1 + self._solves(solution, examples[1:])))
-                if found[-1][1] == len(examples) or len(found) == MAX_SOLUTIONS:
+                solutions.append((solution, 1 + self._solves(solution, examples[1:])))
+                if solutions[-1][1] == len(examples) or len(solutions) == MAX_SOLUTIONS:
                     break
-        return max(found, key=operator.itemgetter(1), default=None)
+        return max(solutions, key=operator.itemgetter(1), default=None)
 
     def _solves(self, solution: _Solution, examples: Sequence[Example]) -> int:
         """Return how many rows settings make exact."""
         settings, learn, solved = {**self.settings, **solution.values.given}, solution.learn or self.learn, 0
-        other = Chat(self.tokenizer, self.stop_ids, settings, learn=learn)
+        chat = Chat(self.tokenizer, self.stop_ids, settings, learn=learn)
         for example in examples:
             moved = with_thoughts(example, solution.thoughts)
             rows = list(for_each_answer(moved)) if learn is Learn.each else [moved]
-            solved += not any(row.problem for row in other._encode(rows))
+            solved += not any(row.problem for row in chat._encode(rows))
         return solved
 
     def _named_template(self, example: Example) -> str:
@@ -197,8 +197,8 @@ class Chat:
             template, tokenizer = CHAT_TEMPLATES[name], copy.copy(self.tokenizer)
             tokenizer.chat_template = template.text
             stops = {*self.stop_ids, *([tokenizer.convert_tokens_to_ids(template.stop)] if template.stop else [])}
-            other = Chat(tokenizer, frozenset(stops), learn=self.learn)
-            if template.tokens and not other._encode([example])[0].problem:
+            chat = Chat(tokenizer, frozenset(stops), learn=self.learn)
+            if template.tokens and not chat._encode([example])[0].problem:
                 return name
         return ""
 
@@ -219,15 +219,15 @@ class Chat:
             return Draft(example, example.text)
         turns, tools = as_turns(example.messages), example.tools
         asks = is_prompt(example)
-        whole = render(Job(turns, tools, prompt=asks))
-        if isinstance(whole, FrameworkError):
-            return Draft(example, problem=str(whole))
-        draft = Draft(example, whole)
-        for number in () if asks else self._learned_turns(example.messages):
-            prompt = render(Job(turns[:number], tools, prompt=True))
-            last = number == len(turns) - 1
-            text_so_far = whole if last else render(Job(turns[: number + 1], tools, prompt=False))
-            draft.learned[number] = self._loss_mask.measure_turn(draft, number, prompt, text_so_far)
+        text = render(Job(turns, tools, prompt=asks))
+        if isinstance(text, FrameworkError):
+            return Draft(example, problem=str(text))
+        draft = Draft(example, text)
+        for index in () if asks else self._learned_turns(example.messages):
+            prompt = render(Job(turns[:index], tools, prompt=True))
+            is_last = index == len(turns) - 1
+            text_so_far = text if is_last else render(Job(turns[: index + 1], tools, prompt=False))
+            draft.learned[index] = self._loss_mask.measure_turn(draft, index, prompt, text_so_far)
         return draft
 
     def _learned_turns(self, messages: Sequence[Message]) -> list[int]:
@@ -240,9 +240,9 @@ class Chat:
         After calls that is what the tools answer, and only with a template that knows no such turn a question.
         """
         calls = example.messages[-1].tool_calls
-        found = [Message("tool", "a", name=call.name, tool_call_id=call.id) for call in calls]
-        for more in ([found] if found else []) + [[Message("user", "a")]]:
-            turns = as_turns([*example.messages, *more])
+        results = [Message("tool", "a", name=call.name, tool_call_id=call.id) for call in calls]
+        for next_turns in ([results] if results else []) + [[Message("user", "a")]]:
+            turns = as_turns([*example.messages, *next_turns])
             with suppress(FrameworkError):
                 return self._prompts.ids(self._renderer.text(Job(turns, example.tools, prompt=False)))
         return []
@@ -320,8 +320,8 @@ class _Solution:
 
 def _with_settings(problem: str, solutions: Sequence[tuple[_Solution, int]], tried: int) -> str:
     """Put settings into the place of the advice, which follows the last colon; say for how many rows they are right."""
-    what, _, advice = problem.rpartition(": ")
-    what = what if advice.endswith((message_check.OTHER_TEMPLATE, PER_ANSWER)) else problem
+    cause, _, advice = problem.rpartition(": ")
+    cause = cause if advice.endswith((message_check.OTHER_TEMPLATE, PER_ANSWER)) else problem
     words = " or ".join(solution.overrides for solution, _ in solutions)
     which = "which" if len(solutions) == 1 else "either of which"
     if all(solved == tried for _, solved in solutions):
@@ -331,7 +331,7 @@ def _with_settings(problem: str, solutions: Sequence[tuple[_Solution, int]], tri
             "which",
             f"{' or '.join(str(solved) for _, solved in solutions)} of the {tried} rows tried are exact",
         )
-    return f"{what}: set {words}, with {which} {exact}"
+    return f"{cause}: set {words}, with {which} {exact}"
 
 
 def _text_length(draft: Draft) -> int:

@@ -26,8 +26,8 @@ class ForgedTokens:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, prompts: PromptTokens) -> None:
         # Where they are split, text is never taken for one. Tags of thoughts are the data's to write.
         self.names = {
-            number: token.content
-            for number, token in tokenizer.backend_tokenizer.get_added_tokens_decoder().items()
+            token_id: token.content
+            for token_id, token in tokenizer.backend_tokenizer.get_added_tokens_decoder().items()
             if token.special
             and token.content
             and token.content not in THOUGHT_TAGS
@@ -49,12 +49,12 @@ class ForgedTokens:
         texts = [text for message in example.messages for text in message_check.texts(message)]
         if not example.tools and not any(begin in text for begin in self._begins for text in texts):
             return ""
-        numbers = sorted(self.names.keys() & set(ids))
-        for owner, text in message_check.all_texts(example) if numbers else ():
-            for number in numbers:
-                if self.names[number] in text and number in self.prompts.ids(text):
+        token_ids = sorted(self.names.keys() & set(ids))
+        for owner, text in message_check.all_texts(example) if token_ids else ():
+            for token_id in token_ids:
+                if self.names[token_id] in text and token_id in self.prompts.ids(text):
                     whose = "the tools hold" if owner == "tools" else f"a turn of the {owner} holds"
-                    return f"{whose} the special token {self.names[number]} as text, {_READ_AS_ONE}"
+                    return f"{whose} the special token {self.names[token_id]} as text, {_READ_AS_ONE}"
         return ""
 
 

@@ -91,39 +91,39 @@ class LossMask:
         prompts: PromptTokens,
         with_next_turn: Callable[[Example], list[int]],
         *,
-        whole: bool = False,
+        learn_all: bool = False,
     ) -> None:
         self.tokenizer = tokenizer
         self.stop_ids = stop_ids
         self.prompts = prompts
         self.with_next_turn = with_next_turn
-        self.whole = whole
+        self.whole = learn_all
         self.bos = tokenizer.bos_token_id
         self.forged_tokens = ForgedTokens(tokenizer, prompts)
         self._cuts_at_stops = stop_ids <= prompts.added.keys()
 
     def measure_turn(
-        self, draft: Draft, number: int, prompt: str | FrameworkError, text_so_far: str | FrameworkError
+        self, draft: Draft, index: int, prompt: str | FrameworkError, text_so_far: str | FrameworkError
     ) -> Turn:
         """Measure the renderings of a learned turn.
 
         Args:
             draft: its row, whose text is known.
-            number: of the turn's message.
+            index: of the turn's message.
             prompt: what inference would be given, or why there is no such text.
             text_so_far: the conversation up to and including the turn, likewise.
         """
-        last = number == len(draft.example.messages) - 1
+        is_last = index == len(draft.example.messages) - 1
         if isinstance(prompt, FrameworkError) or isinstance(text_so_far, FrameworkError):
             return Turn(problem=str(prompt if isinstance(prompt, FrameworkError) else text_so_far))
         if not draft.text.startswith(prompt):
-            return Turn(problem=_other_prompt(draft, prompt, number, last=last))
+            return Turn(problem=_other_prompt(draft, prompt, index, is_last=is_last))
         end, problem = message_check.answer_end(
-            draft.example.messages[number], text_so_far, len(prompt), len(text_so_far)
+            draft.example.messages[index], text_so_far, len(prompt), len(text_so_far)
         )
-        limit = len(text_so_far) if last else common_prefix_length(draft.text, text_so_far)
-        needed = not last and not self._cuts_at_stops
-        return Turn(len(prompt), end, limit, limit == len(text_so_far), last, text_so_far if needed else "", problem)
+        limit = len(text_so_far) if is_last else common_prefix_length(draft.text, text_so_far)
+        needed = not is_last and not self._cuts_at_stops
+        return Turn(len(prompt), end, limit, limit == len(text_so_far), is_last, text_so_far if needed else "", problem)
 
     def row(self, draft: Draft) -> TokenRow:
         """Label a tokenized draft; the first problem is reported."""
@@ -134,7 +134,7 @@ class LossMask:
         ids, problem = draft.ids, draft.problem or ("" if draft.learned or asks else _NOTHING)
         labels = [IGNORE] * len(ids)
         # The last first: the advice for the others builds on it.
-        spans = [] if problem else [self._span(draft, number) for number in reversed(draft.learned)]
+        spans = [] if problem else [self._span(draft, index) for index in reversed(draft.learned)]
         for span in spans:
             labels[span.first : span.end] = ids[span.first : span.end]
             draft.spans.append((span.first, span.end - 1))
@@ -152,7 +152,7 @@ class LossMask:
 
     def _all_labels(self, ids: list[int]) -> list[int]:
         """Learn all tokens but a BOS token at the start, which nothing comes before."""
-        return [IGNORE if number == 0 and token == self.bos else token for number, token in enumerate(ids)]
+        return [IGNORE if index == 0 and token == self.bos else token for index, token in enumerate(ids)]
 
     def _append_stop(self, draft: Draft) -> None:
         """Append the stop token to a last answer that the template ends without one.
@@ -162,25 +162,25 @@ class LossMask:
         turn = draft.learned.get(len(draft.example.messages) - 1)
         if turn is None or turn.cut is None or turn.problem or self._stop(draft, turn.end)[1] is not None:
             return
-        written, whole = len(draft.ids), self.with_next_turn(draft.example)
-        if whole[:written] == draft.ids and self.stop_ids.issuperset(whole[written : written + 1] or [-1]):
-            draft.ids = whole[: written + 1]
+        written, next_ids = len(draft.ids), self.with_next_turn(draft.example)
+        if next_ids[:written] == draft.ids and self.stop_ids.issuperset(next_ids[written : written + 1] or [-1]):
+            draft.ids = next_ids[: written + 1]
 
-    def _span(self, draft: Draft, number: int) -> Span:
+    def _span(self, draft: Draft, index: int) -> Span:
         """Find what is learned of an assistant's turn."""
-        turn = draft.learned[number]
+        turn = draft.learned[index]
         if turn.cut is None:
             return Span(problem=turn.problem)
         first = self.prompts.count(draft.ids, turn.cut)
         if first is None:
-            return Span(problem=_runs_on(draft, turn, number))
+            return Span(problem=_runs_on(draft, turn, index))
         if turn.problem:
             return Span(problem=turn.problem)
-        return self._answer(draft, number, first)
+        return self._answer(draft, index, first)
 
-    def _answer(self, draft: Draft, number: int, first: int) -> Span:
+    def _answer(self, draft: Draft, index: int, first: int) -> Span:
         """Find the end of a turn whose first token is known."""
-        turn = draft.learned[number]
+        turn = draft.learned[index]
         after, stop = self._stop(draft, min(turn.end, turn.limit))
         if stop is None or turn.end > turn.limit or not self._ends(draft, turn, stop):
             stopless = turn.end <= turn.limit and turn.complete
@@ -188,7 +188,7 @@ class LossMask:
         if not turn.last and not self._same_tokens(draft.ids[: stop + 1], turn.text_so_far):
             return Span(problem=_REWRITTEN)
         if not self.stop_ids.isdisjoint(draft.ids[first:stop]):
-            return Span(problem=self._stopped(draft, number, range(first, stop)))
+            return Span(problem=self._stopped(draft, index, range(first, stop)))
         return Span(first, stop + 1)
 
     def _ends(self, draft: Draft, turn: Turn, stop: int) -> bool:
@@ -213,13 +213,13 @@ class LossMask:
         """
         return ids[-1] in self.prompts.added or self.prompts.ids(text_so_far)[: len(ids)] == ids
 
-    def _stopped(self, draft: Draft, number: int, tokens: range) -> str:
+    def _stopped(self, draft: Draft, index: int, tokens: range) -> str:
         """Say which stop token is within an answer, and who wrote it."""
         token = next(token for token in tokens if draft.ids[token] in self.stop_ids)
         start, end = draft.encoding.token_to_chars(token)
         written = draft.text[start:end].strip()
         name = self.tokenizer.convert_ids_to_tokens(draft.ids[token])
-        if any(written in text for text in message_check.texts(draft.example.messages[number])):
+        if any(written in text for text in message_check.texts(draft.example.messages[index])):
             return f"an answer holds the stop token {name} as text, and generation would end there: {TAKE_OUT_OF_DATA}"
         return f"the chat template writes the stop token {name} within an answer: {message_check.OTHER_TEMPLATE}"
 
@@ -277,27 +277,27 @@ _PLAIN_STOP = (
 )
 
 
-def _runs_on(draft: Draft, turn: Turn, number: int) -> str:
+def _runs_on(draft: Draft, turn: Turn, index: int) -> str:
     """Say that the tokens of a prompt are not the first of its row, and what to do."""
-    what = (
+    cause = (
         "the tokenizer merges the beginning of the answer into the prompt's last token, so at inference the model "
         "would see other tokens"
     )
-    content = draft.example.messages[number].content
+    content = draft.example.messages[index].content
     if content.isspace():
         return "the answer is only white space: fill it, or leave the row out; audit.standard.clean=FILE.jsonl does"
     if content[:1].isspace():
-        return f"{what}: strip the white space before the answer, format.strip=true, or {message_check.OTHER_TEMPLATE}"
+        return f"{cause}: strip the white space before the answer, format.strip=true, or {message_check.OTHER_TEMPLATE}"
     if draft.text[turn.prompt : turn.prompt + 1].isspace():
-        return f"{what}, and the chat template writes them: {message_check.OTHER_TEMPLATE}"
+        return f"{cause}, and the chat template writes them: {message_check.OTHER_TEMPLATE}"
     return (
-        f"{what}: the template's opening of an answer must not end with white space, or {message_check.OTHER_TEMPLATE}"
+        f"{cause}: the template's opening of an answer must not end with white space, or {message_check.OTHER_TEMPLATE}"
     )
 
 
-def _other_prompt(draft: Draft, prompt: str, number: int, *, last: bool) -> str:
+def _other_prompt(draft: Draft, prompt: str, index: int, *, is_last: bool) -> str:
     """Say that a prompt is not the beginning of its row, and what to do."""
-    if not last:
+    if not is_last:
         return (
             "the chat template writes earlier turns differently once others follow, so the prompt of an earlier answer "
             f"is not the beginning of the training text: {PER_ANSWER}"
@@ -305,7 +305,7 @@ def _other_prompt(draft: Draft, prompt: str, number: int, *, last: bool) -> str:
     if cause := message_check.lost_text(draft.example, draft.text):  # in training, though not for inference
         return cause
     opening = prompt[common_prefix_length(prompt, draft.text) :]
-    words = (message.content.strip() for message in draft.example.messages[:number])
+    words = (message.content.strip() for message in draft.example.messages[:index])
     quoted = len(opening) <= OPENING_CHARACTERS and not any(word and word in opening for word in words)
     hint = f" (inference would continue with {opening!r})" if quoted else ""
     return (

@@ -29,19 +29,19 @@ def answer_end(message: Message, text: str, start: int, stop: int) -> tuple[int,
     Returns:
         The end, and a problem where a part of the turn is missing; then the end is that of what was found.
     """
-    end, said = start, ""
-    for said, what in _parts(message, text[start:stop]):
-        position = text.find(said, end, stop)
+    end, part = start, ""
+    for part, description in _parts(message, text[start:stop]):
+        position = text.find(part, end, stop)
         if position < 0:
-            return end, f"the chat template drops or changes {what}: {OTHER_TEMPLATE}"
-        end = position + len(said)
+            return end, f"the chat template drops or changes {description}: {OTHER_TEMPLATE}"
+        end = position + len(part)
     if any(call.arguments and text.find(str(dict(call.arguments)), end, stop) >= 0 for call in message.tool_calls):
         return end, _AS_PYTHON
     calls_end, problem = _calls_end(message.tool_calls, text, end, stop)
-    if problem and said:
-        last = text.rfind(said, start, stop)  # Gemma 4 writes the calls first
-        if not _calls_end(message.tool_calls, text, start, last)[1]:
-            return last + len(said), ""
+    if problem and part:
+        part_start = text.rfind(part, start, stop)  # Gemma 4 writes the calls first
+        if not _calls_end(message.tool_calls, text, start, part_start)[1]:
+            return part_start + len(part), ""
     return calls_end, problem
 
 
@@ -155,9 +155,9 @@ def _locate(message: Message, text: str, start: int) -> tuple[str, int]:
 
 def _hidden_in_prompt(example: Example, parts: Sequence[str], prompt: str, text: str) -> str:
     """Say which turn was found only within a system prompt, or a system prompt within another turn."""
-    whole = SEPARATOR.join(parts)
+    joined = SEPARATOR.join(parts)
     for message, part in zip(example.messages, parts, strict=True):
-        if part and part in prompt and text.count(part) < whole.count(part):
+        if part and part in prompt and text.count(part) < joined.count(part):
             return _dropped(message)
     return ""
 
@@ -166,11 +166,11 @@ def _lost_tools(example: Example, parts: Sequence[str], text: str) -> str:
     """Say that a tool, or the call of one, is nowhere but within what was said."""
     calls = [call.name for message in example.messages for call in message.tool_calls]
     tools = [_tool_name(tool) for tool in example.tools]
-    said = SEPARATOR.join(parts) if calls or tools else ""
-    whole = SEPARATOR.join([said, *calls, *tools])
+    spoken = SEPARATOR.join(parts) if calls or tools else ""
+    joined = SEPARATOR.join([spoken, *calls, *tools])
     for name in filter(None, {*calls, *tools}):
         # A short name may be a part of any word.
-        if text.count(name) < whole.count(name) or _times(name, text) <= _times(name, said):
+        if text.count(name) < joined.count(name) or _times(name, text) <= _times(name, spoken):
             return _NO_TOOLS if name in tools else NO_CALL
     return ""
 

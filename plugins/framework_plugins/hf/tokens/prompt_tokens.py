@@ -33,8 +33,8 @@ class PromptTokens:
         # Left out are the tokens that are matched only after a piece was normalized, and those that count only
         # where no letter is beside them: what comes after could change them.
         self.added = {
-            number: token.content
-            for number, token in self.core.get_added_tokens_decoder().items()
+            token_id: token.content
+            for token_id, token in self.core.get_added_tokens_decoder().items()
             if token.content and not token.normalized and not token.single_word and not (split and token.special)
         }
         self.tails: dict[str, list[int]] = {}
@@ -67,8 +67,8 @@ class PromptTokens:
         """Tokenize the tails of a batch; of those before only what is met again is kept, and so not done again."""
         tails = {cut.tail for cut in cuts}
         self.tails = {tail: self.tails[tail] for tail in tails & self.tails.keys()}
-        new = sorted(tails - self.tails.keys())
-        for tail, encoding in zip(new, self.core.encode_batch(new, add_special_tokens=False), strict=True):
+        uncached = sorted(tails - self.tails.keys())
+        for tail, encoding in zip(uncached, self.core.encode_batch(uncached, add_special_tokens=False), strict=True):
             self.tails[tail] = encoding.ids
 
     def count(self, ids: list[int], cut: PromptCut) -> int | None:
@@ -89,8 +89,8 @@ def _token_before(encoding: Any, length: int) -> int:
 
 def token_from(encoding: Any, position: int, length: int, tokens: int) -> int:
     """Return the token of the first character from `position` on that has one; `tokens`, their number, at the end."""
-    for here in range(position, length):
-        token = encoding.char_to_token(here)
+    for index in range(position, length):
+        token = encoding.char_to_token(index)
         if token is not None:
             return int(token)
     return tokens

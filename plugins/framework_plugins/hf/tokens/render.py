@@ -77,7 +77,7 @@ class Renderer:
             raise FrameworkError(self._refusal(job, error)) from error
 
     def make_render(self) -> Callable[[Job], str | FrameworkError]:
-        """Return what renders many, each as it is asked for; instead of a text it may return why there is none."""
+        """Return a function that renders a job; it returns the error instead of a text if the template refuses it."""
         shortcuts: dict[tuple[bool, str], Callable[[Job], str] | None] = {}
 
         def render(job: Job) -> str | FrameworkError:
@@ -105,7 +105,7 @@ class Renderer:
             return error
 
     def _shortcut(self, job: Job, text: str) -> Callable[[Job], str]:
-        """Return how to render conversations such as `job`, whose text is known.
+        """Return a function that renders conversations such as `job`, whose text is known.
 
         The public way copies and checks each message, which costs as much as rendering. Only the template is used
         if it comes to the same.
@@ -149,8 +149,8 @@ class Renderer:
         return f"the chat template refuses the turns {roles}: {reason.strip()}; {advice}"
 
     def _advice(self, job: Job, *, rule: bool) -> str:
-        others = [turn for turn in job.turns if turn["role"] != "system"]
-        if len(others) < len(job.turns) and others and self._rendered(Job(others, job.tools, job.prompt)) is not None:
+        turns = [turn for turn in job.turns if turn["role"] != "system"]
+        if len(turns) < len(job.turns) and turns and self._rendered(Job(turns, job.tools, job.prompt)) is not None:
             fix = f"put that text into the first user's turn, or {OTHER_TEMPLATE}"
             return f"it accepts them without the system prompt: {fix}"
         if not job.tools and self._rendered(Job(job.turns, [TOOL], job.prompt)) is not None:
@@ -161,13 +161,13 @@ class Renderer:
 
     def reads_parts(self, job: Job) -> bool:
         """Whether a template that loses what users say writes it where each turn is a list of parts."""
-        asked = [str(turn["content"]).strip() for turn in job.turns if turn["role"] == "user"]
+        questions = [str(turn["content"]).strip() for turn in job.turns if turn["role"] == "user"]
         turns = [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in job.turns]
         parts = self._rendered(Job(turns, job.tools, job.prompt))
-        if parts is None or not all(said in parts for said in asked):
+        if parts is None or not all(question in parts for question in questions):
             return False
         plain = self._rendered(job) or ""
-        return not any(said in plain for said in asked)
+        return not any(question in plain for question in questions)
 
     def _rendered(self, job: Job) -> str | None:
         try:

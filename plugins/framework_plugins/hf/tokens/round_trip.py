@@ -63,7 +63,7 @@ class RoundTrip:
             names = FALLBACKS if spaced and falls_back and all(map(_is_of_spaces, normalizes)) else None
         if names is None or any(step.get("behavior") == "Removed" for step in cuts):
             return None
-        return bytes(number for number, name in names.items() if core.token_to_id(name) is None)
+        return bytes(byte for byte, name in names.items() if core.token_to_id(name) is None)
 
     @functools.cached_property
     def _composes(self) -> bool:
@@ -82,9 +82,11 @@ class RoundTrip:
             [] if row.problem or self._is_certain(draft.text) else list(_runs(draft))
             for draft, row in zip(drafts, rows, strict=True)
         ]
-        texts = iter(self.core.decode_batch([ids for some in runs for ids, _ in some], skip_special_tokens=False))
-        for row, some in zip(rows, runs, strict=True):
-            pairs = [(text, next(texts)) for _, text in some]
+        texts = iter(
+            self.core.decode_batch([ids for row_runs in runs for ids, _ in row_runs], skip_special_tokens=False)
+        )
+        for row, row_runs in zip(rows, runs, strict=True):
+            pairs = [(text, next(texts)) for _, text in row_runs]
             different = [pair for pair in pairs if not _same(*pair, "NFC")]
             if lost := next((pair for pair in different if not _same(*pair, "NFKC")), None):
                 yield dataclasses.replace(row, problem=self._problem(*lost))
@@ -126,19 +128,21 @@ def _is_of_spaces(step: Mapping[str, Any]) -> bool:
 
 def _runs(draft: Draft) -> Iterator[tuple[list[int], str]]:
     """Give the learned tokens of a row without the stop tokens at their ends, and the text that they were made from."""
-    encoding, known = draft.encoding, len(draft.encoding)
+    encoding, token_count = draft.encoding, len(draft.encoding)
     if draft.example.text is not None:
         yield encoding.ids, draft.text
     for first, stop in draft.spans:
         before = encoding.token_to_chars(first - 1) if first else (0, 0)
-        after = encoding.token_to_chars(stop) if stop < known else (len(draft.text), 0)
+        after = encoding.token_to_chars(stop) if stop < token_count else (len(draft.text), 0)
         if before and after:  # a token that stands for no character has no place
-            yield draft.ids[first : min(stop, known)], draft.text[before[1] : after[0]]
+            yield draft.ids[first : min(stop, token_count)], draft.text[before[1] : after[0]]
 
 
 def _same(text: str, answer: str, form: Literal["NFC", "NFKC"]) -> bool:
     """Whether two texts are the same but for white space and what a normal form of Unicode makes one."""
     if text == answer:
         return True
-    bare, other = ("".join(unicodedata.normalize(form, each).replace(SPACE, " ").split()) for each in (text, answer))
-    return bare == other
+    bare_text, bare_answer = (
+        "".join(unicodedata.normalize(form, string).replace(SPACE, " ").split()) for string in (text, answer)
+    )
+    return bare_text == bare_answer

@@ -46,7 +46,7 @@ CONVERSATIONS = (TURNS[1:2], TURNS[1:3], TURNS[:3], TURNS[1:4], TURNS)
 
 
 def check_template(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any], name: str) -> None:
-    """Render with limits what has not been accepted before.
+    """Render with limits, unless this template and these settings were accepted before.
 
     Args:
         tokenizer: has the template.
@@ -118,9 +118,9 @@ def _render(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) -> 
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-        most = pages * resource.getpagesize() + MEMORY_BYTES
+        limit = pages * resource.getpagesize() + MEMORY_BYTES
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+        resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if not _constants_fit(tokenizer):

@@ -37,10 +37,10 @@ class SwitchValues:
 
 def names(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Return what a template reads about thinking and nobody gives it; that of `model.thinking` comes first."""
-    given = {*tokenizer.special_tokens_map, *RESERVED_TEMPLATE_ARGUMENTS}
+    provided = {*tokenizer.special_tokens_map, *RESERVED_TEMPLATE_ARGUMENTS}
     read = _undeclared(tokenizer.get_chat_template())
-    found = [name for name in read - given if SWITCH.search(name) and not NOT_A_SWITCH.search(name)]
-    return sorted(found, key=lambda name: (name not in THINKING_SWITCHES, name))[:MAX_SWITCHES]
+    switches = [name for name in read - provided if SWITCH.search(name) and not NOT_A_SWITCH.search(name)]
+    return sorted(switches, key=lambda name: (name not in THINKING_SWITCHES, name))[:MAX_SWITCHES]
 
 
 @functools.lru_cache(maxsize=16)
@@ -83,8 +83,8 @@ def candidates(read: Sequence[str]) -> Iterator[SwitchValues]:
         read: names of switches.
     """
     thinking = [name for name in read if name in THINKING_SWITCHES]
-    others = [name for name in read if name not in THINKING_SWITCHES]
-    switches = [*([thinking] if thinking else []), *([name] for name in others)]
+    other_switches = [name for name in read if name not in THINKING_SWITCHES]
+    switches = [*([thinking] if thinking else []), *([name] for name in other_switches)]
     for count in range(3):
         for chosen in itertools.combinations(switches, count):
             for on in itertools.product((False, True), repeat=count):
@@ -92,13 +92,13 @@ def candidates(read: Sequence[str]) -> Iterator[SwitchValues]:
 
 
 def _values(on: dict[tuple[str, ...], bool]) -> SwitchValues:
-    given = {name: value for names, value in on.items() for name in names}
+    values = {name: value for names, value in on.items() for name in names}
     words = [f"model.thinking={'on' if value else 'off'}" for names, value in on.items() if _is_thinking(names)]
-    more = {names[0]: value for names, value in on.items() if not _is_thinking(names)}
-    inside = ", ".join(f"{name}: {str(value).lower()}" for name, value in more.items())
+    kwargs = {names[0]: value for names, value in on.items() if not _is_thinking(names)}
+    inside = ", ".join(f"{name}: {str(value).lower()}" for name, value in kwargs.items())
     # In quotes: a shell expands braces with a comma.
-    words += [f'"model.chat_template_kwargs={{{inside}}}"'] if more else []
-    return SwitchValues(given, tuple(words))
+    words += [f'"model.chat_template_kwargs={{{inside}}}"'] if kwargs else []
+    return SwitchValues(values, tuple(words))
 
 
 def _is_thinking(names: tuple[str, ...]) -> bool:
