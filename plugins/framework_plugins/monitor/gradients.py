@@ -69,8 +69,8 @@ class ExplodingGradient:
         """Say whether they explode."""
         if not math.isfinite(step.grad_norm):
             return None
-        if found := self._slowly(step):
-            return found
+        if growth := self._slowly(step):
+            return growth
         self.norms.append(step.grad_norm)
         earlier = len(self.norms) - self.LAST_ENTRIES
         if earlier < self.MIN_ENTRIES:
@@ -89,11 +89,11 @@ class ExplodingGradient:
             self.first.append(step)
             return None
         self.last.append(step)
-        before, now = ([one.grad_norm for one in part] for part in (self.first, self.last))
+        before, now = ([entry.grad_norm for entry in part] for part in (self.first, self.last))
         usual, level = median(before), median(now)
         if len(now) < self.SLOW_ENTRIES or level <= max(self.SLOW_FACTOR * usual, self.max_grad_norm):
             return None
-        start, loss = (median(one.loss for one in part) for part in (self.first, self.last))
+        start, loss = (median(entry.loss for entry in part) for part in (self.first, self.last))
         if min(now) <= max(before) or loss < self.LEARNED * start:
             return None
         losses = f"while the loss is {loss:.3g} and was {start:.3g}"

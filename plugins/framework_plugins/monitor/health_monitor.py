@@ -81,10 +81,10 @@ class HealthMonitor:
                 continue
             if kind != NAN and not math.isfinite(step.loss):
                 continue
-            if self.reported[kind] < (1 if kind in REPORTED_ONCE else MAX_REPORTS) and (found := rule.check(step)):
+            if self.reported[kind] < (1 if kind in REPORTED_ONCE else MAX_REPORTS) and (finding := rule.check(step)):
                 self.reported[kind] += 1
-                advice = recommendation(found.cause or kind, self.plan, step.step)
-                issues.append(TrainingIssue(kind, step.step, found.text + self._done(action), advice, action))
+                advice = recommendation(finding.cause or kind, self.plan, step.step)
+                issues.append(TrainingIssue(kind, step.step, finding.text + self._done(action), advice, action))
         for issue in issues:
             # Or the same entries would be reported again after each of the next steps.
             self.rules[issue.kind][1].reset()

@@ -65,11 +65,11 @@ class Spike:
         self.losses.append(max(step.loss, MIN_LOSS))
         if len(self.first) < self.FIRST_ENTRIES:
             self.first.append(step.loss)
-        for last, times, least in ((1, self.SINGLE_FACTOR, max(self.first)), (self.HIGH_ENTRIES, self.FACTOR, 0.0)):
-            before, now = list(self.losses)[:-last], min(list(self.losses)[-last:])
+        for entries, times, least in ((1, self.SINGLE_FACTOR, max(self.first)), (self.HIGH_ENTRIES, self.FACTOR, 0.0)):
+            before, now = list(self.losses)[:-entries], min(list(self.losses)[-entries:])
             if len(before) < self.MIN_ENTRIES or now <= max(times * max(before), max(before) + self.MIN_NATS, least):
                 continue
-            logs = [math.log(each) for each in before]
+            logs = [math.log(loss) for loss in before]
             level = median(logs)
             # The larger of the two: of two kinds of rows the median sees one, and outliers move only the deviation.
             noise = max(spread(logs), deviation(logs), self.MIN_DEVIATION)
@@ -118,32 +118,32 @@ class RisingLoss:
         self.history.append(self.losses[-1])
         self.count += 1
         shortest = min(self.WINDOWS)
-        last = list(self.losses)[-shortest:]
+        recent = list(self.losses)[-shortest:]
         if self.count == self.FIRST_ENTRIES:
-            self.lowest = mean_of(last)
+            self.lowest = mean_of(recent)
             self.first = [self.lowest] if self.untrained else []
         if self.count < shortest:
-            return self._steady(last) or self._apart(last)
-        now = mean_of(last)
+            return self._steady(recent) or self._apart(recent)
+        now = mean_of(recent)
         if self.count == shortest and self.untrained:
             # A loss that has not fallen yet is better known from more entries; that it falls is not their noise.
-            noise = deviation(without_trend(last))
+            noise = deviation(without_trend(recent))
             self.first.append(Mean(max(now.level, self.first[0].level), noise, shortest))
         if now.level < self.lowest.level:
             self.lowest, self.lowest_at = now, self.count
-        found = self._apart(list(self.losses)) if self.count <= max(self.WINDOWS) else None
-        return found or (None if self.count % self.STRIDE else self._risen())
+        finding = self._apart(list(self.losses)) if self.count <= max(self.WINDOWS) else None
+        return finding or (None if self.count % self.STRIDE else self._risen())
 
     def _risen(self) -> Found | None:
         """Say whether the last entries are above the first or the lowest, by more than the noise of both."""
         noise = deviations(spent(self.count // self.STRIDE, tests=3 * len(self.WINDOWS)))
-        if found := self._creeps(noise):
-            return found
+        if finding := self._creeps(noise):
+            return finding
         # Rows in an order, such as by length, raise a loss step by step.
         since = list(self.history)[-(self.count - self.lowest_at + min(self.WINDOWS)) :]
         steady = rises_steadily(since)
         factor, cause = (self.LOWEST_FACTOR, HARDER_ROWS) if steady else (self.START_FACTOR, "")
-        references = [(each, factor, cause) for each in self.first]
+        references = [(reference, factor, cause) for reference in self.first]
         references.append((self.lowest, self.LOWEST_FACTOR, HARDER_ROWS))
         latest = mean_of(list(self.losses)[-min(self.WINDOWS) :])
         for window in self.WINDOWS:
@@ -168,14 +168,18 @@ class RisingLoss:
         if len(losses) < 5 * window or not rises_steadily(losses[2 * window :]):
             return None
         before = [mean_of(losses[start : start + window]).level for start in range(0, window + 1, self.STRIDE)]
-        first, middle, last = (
+        oldest, middle, latest = (
             mean_of(losses[start : start + window]) for start in range(2 * window, 5 * window, window)
         )
         # Blocks of rows rise again and again: it was as high before.
-        if first.level > fmean(before) or not max(before) < middle.level < last.level or middle.level <= first.level:
+        if (
+            oldest.level > fmean(before)
+            or not max(before) < middle.level < latest.level
+            or middle.level <= oldest.level
+        ):
             return None
-        was, level = math.exp(first.level), math.exp(last.level)
-        if level <= max(self.CREEP_FACTOR * was, was + LEARNED_LOSS) or not last.above(first, 1.0, noise):
+        was, level = math.exp(oldest.level), math.exp(latest.level)
+        if level <= max(self.CREEP_FACTOR * was, was + LEARNED_LOSS) or not latest.above(oldest, 1.0, noise):
             return None
         return Found(
             f"the loss rose step by step from {was:.3g} to {level:.3g} in {3 * window} log entries", HARDER_ROWS
@@ -192,22 +196,22 @@ class RisingLoss:
         count = len(losses)
         if count < self.EARLY_ENTRIES:
             return None
-        places, third = ranks(losses), count // 3
-        apart = sum((place - number) ** 2 for number, place in enumerate(places))
-        first, last = (median(losses[part]) for part in (slice(third), slice(-third, None)))
-        correlation = 1 - 6 * apart / (count * (count**2 - 1))
-        if correlation < self.MIN_CORRELATION or not self._far(first, last):
+        loss_ranks, third = ranks(losses), count // 3
+        squared_distance = sum((rank - index) ** 2 for index, rank in enumerate(loss_ranks))
+        early, late = (median(losses[part]) for part in (slice(third), slice(-third, None)))
+        correlation = 1 - 6 * squared_distance / (count * (count**2 - 1))
+        if correlation < self.MIN_CORRELATION or not self._far(early, late):
             return None
-        return Found(f"the loss rose from {math.exp(first):.3g} to {math.exp(last):.3g} in {count} log entries")
+        return Found(f"the loss rose from {math.exp(early):.3g} to {math.exp(late):.3g} in {count} log entries")
 
     def _apart(self, losses: Sequence[float]) -> Found | None:
         """Say whether all entries after one are far above all until then: in any order of rows that is rare."""
         count = len(losses)
-        for first in range(1, count - self.HIGH_ENTRIES + 1):
-            highest, lowest = max(losses[:first]), min(losses[first:])
-            if self._far(highest, lowest) and math.comb(count, first) * FALSE_ALARMS >= 1:
-                level, before = math.exp(median(losses[first:])), math.exp(median(losses[:first]))
-                return Found(f"the loss rose to {level:.3g} after {first} log entries, and was {before:.3g}")
+        for split in range(1, count - self.HIGH_ENTRIES + 1):
+            highest, lowest = max(losses[:split]), min(losses[split:])
+            if self._far(highest, lowest) and math.comb(count, split) * FALSE_ALARMS >= 1:
+                level, before = math.exp(median(losses[split:])), math.exp(median(losses[:split]))
+                return Found(f"the loss rose to {level:.3g} after {split} log entries, and was {before:.3g}")
         return None
 
     def _far(self, before: float, now: float) -> bool:
@@ -261,13 +265,13 @@ class Oscillation:
             return None
         chance = spent(self.count // self.STRIDE, tests=2 * len(self.WINDOWS))
         for count in self.WINDOWS:
-            last = list(self.losses)[-count:]
-            if len(last) < count or median(last) < LEARNED_LOSS:
+            recent = list(self.losses)[-count:]
+            if len(recent) < count or median(recent) < LEARNED_LOSS:
                 continue
-            low, high = min(last), max(last)
-            if self._jumps(last, chance):
-                return Found(f"the loss jumped from about {median(last):.3g} to {high:.3g} again and again")
-            if self._waves(last, chance):
+            low, high = min(recent), max(recent)
+            if self._jumps(recent, chance):
+                return Found(f"the loss jumped from about {median(recent):.3g} to {high:.3g} again and again")
+            if self._waves(recent, chance):
                 return Found(f"the loss swung between {low:.3g} and {high:.3g} in {count} log entries and did not fall")
         return None
 
@@ -297,23 +301,23 @@ class Oscillation:
         if spread(off) < self.MIN_SWING * level:
             return False
         # 2 if the losses are independent, more if they alternate, less in waves (Bartels 1982).
-        places = ranks(off)
-        ratio = sum((one - other) ** 2 for one, other in pairwise(places)) / (count * (count**2 - 1) / 12)
+        loss_ranks = ranks(off)
+        ratio = sum((earlier - later) ** 2 for earlier, later in pairwise(loss_ranks)) / (count * (count**2 - 1) / 12)
         if ratio > 2 - deviations(chance) * 2 / math.sqrt(count):
             return False
         if self._continues(off) < self.CHANGE_DEVIATIONS / math.sqrt(count):
             return False
-        sides = [place > half for place in places if abs(place - half) > count / 4]
-        return sum(one != other for one, other in pairwise(sides)) >= self.MIN_TURNS
+        sides = [rank > half for rank in loss_ranks if abs(rank - half) > count / 4]
+        return sum(earlier != later for earlier, later in pairwise(sides)) >= self.MIN_TURNS
 
     @staticmethod
     def _continues(losses: Sequence[float]) -> float:
         """Return the correlation of one change with the next: -0.5 for noise, also in blocks; above 0 in waves."""
         changes = [after - before for before, after in pairwise(losses)]
-        reach = 3 * MAD_TO_DEVIATION * median(abs(each) for each in changes)
-        changes = [min(max(each, -reach), reach) for each in changes]
-        squares = sum(each**2 for each in changes)
-        return sum(one * other for one, other in pairwise(changes)) / squares if squares else 0.0
+        reach = 3 * MAD_TO_DEVIATION * median(abs(change) for change in changes)
+        changes = [min(max(change, -reach), reach) for change in changes]
+        squares = sum(change**2 for change in changes)
+        return sum(earlier * later for earlier, later in pairwise(changes)) / squares if squares else 0.0
 
     def reset(self) -> None:
         self.losses.clear()
@@ -407,10 +411,10 @@ class Mean(NamedTuple):
     noise: float
     entries: int
 
-    def above(self, other: Mean, factor: float, deviations: float) -> bool:
+    def above(self, reference: Mean, factor: float, deviations: float) -> bool:
         """Say whether it is this many times another, and that many standard errors of the difference more."""
-        error = max(self.noise, other.noise) * math.sqrt(1 / self.entries + 1 / other.entries)
-        return self.level > other.level + math.log(factor) + deviations * error
+        error = max(self.noise, reference.noise) * math.sqrt(1 / self.entries + 1 / reference.entries)
+        return self.level > reference.level + math.log(factor) + deviations * error
 
 
 def mean_of(losses: Sequence[float]) -> Mean:
@@ -460,10 +464,10 @@ def slope(values: Sequence[float]) -> float:
     """Return by how much the straight line through values rises from one to the next."""
     count = len(values)
     middle, level = (count - 1) / 2, fmean(values)
-    return sum((place - middle) * (value - level) for place, value in enumerate(values)) / (count * (count**2 - 1) / 12)
+    return sum((index - middle) * (value - level) for index, value in enumerate(values)) / (count * (count**2 - 1) / 12)
 
 
 def without_trend(values: Sequence[float]) -> list[float]:
     """Return the distances of values from the straight line through them."""
     middle, level, rise = (len(values) - 1) / 2, fmean(values), slope(values)
-    return [value - level - rise * (place - middle) for place, value in enumerate(values)]
+    return [value - level - rise * (index - middle) for index, value in enumerate(values)]

@@ -55,7 +55,7 @@ class RisingEvalLoss:
         return self._rise() if self._rises() else None
 
     def _rises(self) -> bool:
-        logs = [math.log(max(each, MIN_LOSS)) for each in self.validations]
+        logs = [math.log(max(loss, MIN_LOSS)) for loss in self.validations]
         count, lowest = len(logs), self._lowest()
         after = logs[lowest:]
         if len(after) == 1 or self.validations[-1] < self.validations[lowest] + self.MIN_NATS:
@@ -66,10 +66,12 @@ class RisingEvalLoss:
         needed = deviations(min(self.MAX_CHANCE, spent(count, count - 1)), freedom)
         level = fmean(after[:-1])
         trend = slope(after), 12 / (len(after) * (len(after) ** 2 - 1)), without_trend(after)
-        jump = after[-1] - level, 1 + 1 / (len(after) - 1), [each - level for each in after[:-1]]
-        for rise, weight, off in (trend, jump):
-            known = self.USUAL_FREEDOM * self.USUAL_SCATTER**2 + squares + sum(each**2 for each in off)
-            if rise > needed * math.sqrt(weight * known / freedom):
+        jump = after[-1] - level, 1 + 1 / (len(after) - 1), [log - level for log in after[:-1]]
+        for rise, weight, residuals in (trend, jump):
+            total_squares = (
+                self.USUAL_FREEDOM * self.USUAL_SCATTER**2 + squares + sum(residual**2 for residual in residuals)
+            )
+            if rise > needed * math.sqrt(weight * total_squares / freedom):
                 return True
         return False
 
@@ -85,7 +87,7 @@ class RisingEvalLoss:
 
     def _lowest(self) -> int:
         """Return the number of the lowest validation, the last of equal ones."""
-        return min(range(len(self.validations)), key=lambda number: (self.validations[number], -number))
+        return min(range(len(self.validations)), key=lambda index: (self.validations[index], -index))
 
     def reset(self) -> None:
         """Forget nothing: the lowest stays the lowest."""

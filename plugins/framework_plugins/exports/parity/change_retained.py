@@ -45,8 +45,8 @@ def change_retained(
     shared, changed = np.array([part for part in parts if part[1] > 0], dtype=np.float64).reshape(-1, 2).T
     if len(changed) < 2:  # noqa: PLR2004 - of one row nothing can be left out
         return None
-    left = (shared.sum() - shared) / (changed.sum() - changed)
-    error = np.sqrt((len(left) - 1) / len(left) * ((left - left.mean()) ** 2).sum())
+    estimates = (shared.sum() - shared) / (changed.sum() - changed)
+    error = np.sqrt((len(estimates) - 1) / len(estimates) * ((estimates - estimates.mean()) ** 2).sum())
     return float(shared.sum() / changed.sum()), float(error)
 
 
