@@ -188,24 +188,24 @@ class DpoConfig(PairConfig):
     def problems(self) -> Iterator[str]:
         """Say which settings do not go together, a sentence each."""
         kinds, weights = self.loss_type, self.loss_weights
-        setting = f"method.loss_type=[{','.join(kind.value for kind in kinds)}]"
+        option = f"method.loss_type=[{','.join(kind.value for kind in kinds)}]"
         if not kinds or len({*kinds}) < len(kinds):
-            yield f"{setting}: name each loss once, and at least one"
+            yield f"{option}: name each loss once, and at least one"
         fit = weights is None or (
             len(weights) == len(kinds) and any(weights) and all(0 <= w < math.inf for w in weights)
         )
         if not fit:
-            yield f"method.loss_weights={weights}: give a weight of 0 or more for each loss of {setting}, not 0 for all"
+            yield f"method.loss_weights={weights}: give a weight of 0 or more for each loss of {option}, not 0 for all"
         if self.f_divergence_type is not Divergence.reverse_kl and (blind := [*{*kinds} - {*OF_DIVERGENCE}]):
             yield (
                 f"method.f_divergence_type={self.f_divergence_type.value} has no effect with method.loss_type="
                 f"[{blind[0].value}]: leave it out, or choose {', '.join(kind.value for kind in OF_DIVERGENCE)}"
             )
         if DpoLoss.exo_pair in kinds and not self.label_smoothing:
-            yield f"{setting}: exo_pair takes the logarithm of method.label_smoothing: set it above 0, such as 0.001"
+            yield f"{option}: exo_pair takes the logarithm of method.label_smoothing: set it above 0, such as 0.001"
         if self.label_smoothing and not {*SMOOTHED} & {*kinds}:
             yield (
-                f"method.label_smoothing={self.label_smoothing:g} has no effect with {setting}: leave it out, or choose "
+                f"method.label_smoothing={self.label_smoothing:g} has no effect with {option}: leave it out, or choose "
                 f"{', '.join(kind.value for kind in SMOOTHED)}"
             )
 

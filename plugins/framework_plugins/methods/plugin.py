@@ -106,18 +106,18 @@ def _environment_problems(plan: Plan, settings: config.GrpoConfig) -> Iterable[s
         yield f"method.environment calls its tools between the turns of rollout=model, and not of rollout={rollout}"
     if Stage.train not in plan.intended_stages:
         return
-    setting = f"method.environment={settings.environment}"
+    option = f"method.environment={settings.environment}"
     try:
         environment: Any = environments.environment_factory(settings.environment)
         if not plan.reward and not inspect.isclass(environment):
-            with Guard(f"{setting} cannot be made"):
+            with Guard(f"{option} cannot be made"):
                 environment = environment()
     except FrameworkError as error:
         yield str(error)
         return
     if not plan.reward and not environments.scores_itself(environment):
-        predicate = "has" if inspect.isclass(environment) else f"returns a {type(environment).__name__}, which has"
+        verb = "has" if inspect.isclass(environment) else f"returns a {type(environment).__name__}, which has"
         yield (
-            f"{setting} {predicate} no method `get_reward`, so something else has to score its answers: add `get_reward`, or "
+            f"{option} {verb} no method `get_reward`, so something else has to score its answers: add `get_reward`, or "
             "set reward=[...]"
         )

@@ -52,11 +52,11 @@ def model_problems(plan: Plan, model: Mapping[str, Any]) -> Iterator[str]:
             continue
         from framework_plugins.exports.gguf.convert import converter  # noqa: PLC0415 - other runs need not pay for it
 
-        supported = converter.architectures(config.llama_cpp_dir)
-        if converter.architecture(model, supported) is None:
+        names = converter.architectures(config.llama_cpp_dir)
+        if converter.architecture(model, names) is None:
             key = f"exporter.{name}"
             yield (
-                f"{key}: llama.cpp's converter does not know the architecture {architectures[0]}, only {len(supported)} "
+                f"{key}: llama.cpp's converter does not know the architecture {architectures[0]}, only {len(names)} "
                 f"others: set {key}.llama_cpp_dir to a newer llama.cpp (docs/explanation/gguf.md), leave the exporter "
                 "out, or take another model"
             )

@@ -128,12 +128,12 @@ class Vocabulary:
             stop_ids, free = llama.stop_ids, [key for key in FURTHER_STOP_KEYS if llama.metadata(key) is None]
             added = {ADD_BOS_KEY: llama.adds_bos and self.writes_bos, ADD_EOS_KEY: False} if self.rendered else {}
         eos = {} if self.eos_id is None else {EOS_KEY: self.eos_id}
-        missing_stops = sorted(self.stop_ids - stop_ids - {self.eos_id})
-        if len(missing_stops) > len(free):
+        lost_stops = sorted(self.stop_ids - stop_ids - {self.eos_id})
+        if len(lost_stops) > len(free):
             raise FrameworkError(
-                f"the run stops at the tokens {sorted(self.stop_ids)}, and GGUF cannot hold {missing_stops[len(free) :]}"
+                f"the run stops at the tokens {sorted(self.stop_ids)}, and GGUF cannot hold {lost_stops[len(free) :]}"
             )
-        return {**self.tokenizer_metadata, **added, **eos, **dict(zip(free, missing_stops, strict=False))}
+        return {**self.tokenizer_metadata, **added, **eos, **dict(zip(free, lost_stops, strict=False))}
 
     def check(self, file: Path) -> None:
         """Compare with what a file says.

@@ -56,9 +56,9 @@ class PushExporter:
     def _push(self, files: Mapping[str, Path | bytes], context: ExportContext) -> str:
         """Return the address of the commit."""
         setting = f"exporter.push.repo_id={self.config.repo_id}"
-        run_folder = display_path(context.run_dir)
+        folder = display_path(context.run_dir)
         again = (
-            f"Nothing was lost: {run_folder} has all exports, and `python -m framework stages=[export] run_dir={run_folder}` "
+            f"Nothing was lost: {folder} has all exports, and `python -m framework stages=[export] run_dir={folder}` "
             "pushes them again without exporting again"
         )
         token = get_token()

@@ -282,9 +282,9 @@ def _read_model(
             )
     tensor_map = model.map_tensors({name: tensor.shape for name, tensor in tensors.items()})
     if tensor_map.missing:
-        suffix = f" and {len(tensor_map.missing) - 1} more" if len(tensor_map.missing) > 1 else ""
+        tail = f" and {len(tensor_map.missing) - 1} more" if len(tensor_map.missing) > 1 else ""
         raise FrameworkError(
-            f"{folder}: no tensor in its files becomes {tensor_map.missing[0]}{suffix}, which {MODEL_CONFIG} describes: "
+            f"{folder}: no tensor in its files becomes {tensor_map.missing[0]}{tail}, which {MODEL_CONFIG} describes: "
             f"restore the two files together, from one source"
         )
     for name, on_disk in tensor_map.one_to_one.items():

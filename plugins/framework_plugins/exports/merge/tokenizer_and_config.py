@@ -90,15 +90,15 @@ def _update_config(file: Path, settings: Mapping[str, Any]) -> None:
     write_json(file, config)
 
 
-def _check_vocabulary_size(tokenizer_folder: Path, base: Path, target: Path, settings: Mapping[str, Any]) -> None:
+def _check_vocabulary_size(source: Path, base: Path, target: Path, settings: Mapping[str, Any]) -> None:
     """Refuse a tokenizer with more tokens than the embedding has rows; some bases themselves have a few more."""
     config = read_json(target / MODEL_CONFIG)
     rows = (config.get("text_config") or config).get("vocab_size", 0)
-    tokens = _vocabulary_size(tokenizer_folder)
+    tokens = _vocabulary_size(source)
     if tokens > rows and ("vocab_size" in settings or tokens > _vocabulary_size(base)):
         raise FrameworkError(
-            f"{tokenizer_folder}: its tokenizer has {tokens} tokens and the embedding {rows} rows: it belongs to another model, or "
-            "tokens were added and their trained embedding is missing"
+            f"{source}: its tokenizer has {tokens} tokens and the embedding {rows} rows: it belongs to another "
+            "model, or tokens were added and their trained embedding is missing"
         )
 
 

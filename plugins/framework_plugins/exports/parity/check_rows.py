@@ -136,10 +136,10 @@ def _entry(index: int) -> str:
     name, year, keeper, pastime = _station(index)
     text = f"{index + 1}. {name} was opened in {year}. {keeper}, who {pastime}, keeps it."
     if index >= FIRST_STATIONS:
-        half_station, first_station = _station(index // EARLIER_FACTOR), _station(index % FIRST_STATIONS)
+        near, far = _station(index // EARLIER_FACTOR), _station(index % FIRST_STATIONS)
         text += (
-            f" Trains stop at {half_station[0]}, which was opened in {half_station[1]} and is kept by {half_station[2]}, and at {first_station[0]}, "
-            f"whose keeper {first_station[2]} {first_station[3]}."
+            f" Trains stop at {near[0]}, which was opened in {near[1]} and is kept by {near[2]}, and at {far[0]}, "
+            f"whose keeper {far[2]} {far[3]}."
         )
     return text
 

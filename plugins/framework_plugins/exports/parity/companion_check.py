@@ -147,18 +147,16 @@ class TrainedTokens:
     def problem(self, folder: Path) -> str:
         """Say in which setting a tokenizer in a folder differs; texts show only the tokens that are in them."""
         for name in sorted(TOKENIZER_FILES - {CHAT_TEMPLATE, "chat_template.json"}):
-            exported_file, trained_file = folder / name, self.folder / name
-            if exported_file.is_file() != trained_file.is_file():
-                return f"it {'has' if exported_file.is_file() else 'lacks'} {name}, and the tokenizer of the training does not"
+            file, original = folder / name, self.folder / name
+            if file.is_file() != original.is_file():
+                return f"it {'has' if file.is_file() else 'lacks'} {name}, and the tokenizer of the training does not"
             replaced = {"eos_token": self.stop} if self.stop and name == TOKENIZER_CONFIG else {}
-            if not exported_file.is_file() or (
-                not replaced and exported_file.read_bytes() == trained_file.read_bytes()
-            ):
+            if not file.is_file() or (not replaced and file.read_bytes() == original.read_bytes()):
                 continue
-            if exported_file.suffix != ".json":
+            if file.suffix != ".json":
                 return f"its {name} is not that of the training"
             if problem := _differing_settings(
-                name, read_json(exported_file), {**read_json(trained_file), **replaced}, frozenset({CONFIG_KEY})
+                name, read_json(file), {**read_json(original), **replaced}, frozenset({CONFIG_KEY})
             ):
                 return problem
         return ""
@@ -289,23 +287,23 @@ def _conversation_problem(folder: Path, rendered: Sequence[RenderedConversation]
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
     except Exception as error:  # noqa: BLE001 - as above; `tokenizers` raises this very type
         return f"its tokenizer cannot be read: {summarize_error(error)}"
-    for conversation in rendered:
+    for chat in rendered:
         turns, tools = (
-            [*map(_transformers_message, conversation.prompt.messages)],
-            [dict(tool) for tool in conversation.prompt.tools] or None,
+            [*map(_transformers_message, chat.prompt.messages)],
+            [dict(tool) for tool in chat.prompt.tools] or None,
         )
         write: dict[str, Any] = {"tools": tools, "add_generation_prompt": True}
         try:
             text = tokenizer.apply_chat_template(turns, tokenize=False, **write)
             ids = tokenizer.apply_chat_template(turns, tokenize=True, return_dict=True, **write)["input_ids"]
         except Exception as error:  # noqa: BLE001 - a template may raise anything
-            return f"its chat template refuses the turns {conversation.roles}: {summarize_error(error)}"
-        if text != conversation.text:
-            expected, actual = first_difference(conversation.text, text)
-            return f"its chat template writes the turns {conversation.roles} differently, {actual!r} instead of {expected!r}"
-        if tuple(ids) != conversation.ids:
-            at = next((n for n, pair in enumerate(zip(ids, conversation.ids, strict=False)) if pair[0] != pair[1]), 0)
-            return f"its tokenizer splits the turns {conversation.roles} differently, from token {at} on"
+            return f"its chat template refuses the turns {chat.roles}: {summarize_error(error)}"
+        if text != chat.text:
+            right, wrong = first_difference(chat.text, text)
+            return f"its chat template writes the turns {chat.roles} differently, {wrong!r} instead of {right!r}"
+        if tuple(ids) != chat.ids:
+            at = next((n for n, pair in enumerate(zip(ids, chat.ids, strict=False)) if pair[0] != pair[1]), 0)
+            return f"its tokenizer splits the turns {chat.roles} differently, from token {at} on"
     return ""
 
 

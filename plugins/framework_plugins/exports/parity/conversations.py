@@ -91,16 +91,14 @@ def compare_in_server(
     try:
         served, bos_id = run_in_process(
             f"llama.cpp's server of {PACKAGE}", "framework_plugins.exports.llama.server:serve", log,
-            seconds=SERVER_TIMEOUT, file=str(file), requests=[conversation.request for conversation in rendered], threads=cpu_threads(),
+            seconds=SERVER_TIMEOUT, file=str(file), requests=[chat.request for chat in rendered], threads=cpu_threads(),
         )  # fmt: skip
     except FrameworkError as error:
         return ConversationResult(not_checked=str(error))
     begin = model.decode(bos_id) if bos_id else ""
     problems = {True: "", False: ""}
-    for conversation, answer in zip(rendered, served, strict=True):
-        problems[conversation.tools] = problems[conversation.tools] or conversation.problem(
-            ServedPrompt(*answer), begin
-        )
+    for chat, answer in zip(rendered, served, strict=True):
+        problems[chat.tools] = problems[chat.tools] or chat.problem(ServedPrompt(*answer), begin)
     return ConversationResult(problems[False], problems[True])
 
 

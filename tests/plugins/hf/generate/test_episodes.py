@@ -116,7 +116,7 @@ def test_an_answer_ends_at_its_most_tokens_and_at_its_most_calls(base: Path) -> 
     short = answers(base, room=len(Script(AutoTokenizer.from_pretrained(base), ()).ids(ADD % 3)) + 2)
     assert [len(each.episode.turns) for each in short] == [1, 1, 1, 1]  # type: ignore[union-attr]
     assert [each.stopped for each in short] == [True, True, True, True]
-    once = answers(base, limit=1)
+    once = answers(base, most=1)
     assert [len(each.episode.turns) for each in once] == [3, 3, 1, 3]  # type: ignore[union-attr]
 
 
