@@ -81,7 +81,7 @@ class PlainSentence(AnswerMetric):
 
 
 def _both_words(answered: Answered) -> float | None:
-    wanted_words = _asked(answered)
+    wanted_words = _requested_words(answered)
     if wanted_words is None:
         return None
     answer_words = [word.lower() for word in WORD.findall(answered.answer)]
@@ -94,7 +94,7 @@ def _both_words(answered: Answered) -> float | None:
 
 
 def _plain_sentence(answered: Answered) -> float | None:
-    wanted_words = _asked(answered)
+    wanted_words = _requested_words(answered)
     if wanted_words is None:
         return None
     text = answered.answer.strip()
@@ -118,6 +118,6 @@ def _listed(text: str, words: tuple[str, str]) -> bool:
     return bool(re.search(rf"\b(?:{either}),? (?:and|or) (?:an? |the )?(?:{either})\b", text, re.IGNORECASE))
 
 
-def _asked(answered: Answered) -> tuple[str, str] | None:
+def _requested_words(answered: Answered) -> tuple[str, str] | None:
     match = ASKED.search(answered.question)
     return None if match is None else (match[1], match[2])

@@ -199,7 +199,7 @@ class Overlay:
 def overlay(name: str, curves: Mapping[str, Sequence[tuple[int, float]]]) -> Overlay | None:
     """Draw curves over each other, the last one on top; None without two of two points.
 
-    A curve that rises far above where the curves begin is cut there: one that diverges would flatten the others.
+    A curve that rises far above where the curves first_step is cut there: one that diverges would flatten the others.
     """
     finite = {title: [dot for dot in series if math.isfinite(dot[1])] for title, series in curves.items()}
     finite = {title: _downsampled(series) for title, series in finite.items() if len(series) > 1}
@@ -207,17 +207,21 @@ def overlay(name: str, curves: Mapping[str, Sequence[tuple[int, float]]]) -> Ove
         return None
     values = [value for series in finite.values() for _, value in series]
     low, high = min(values), min(max(values), 1.2 * max(series[0][1] for series in finite.values()))
-    begin, end_step = (end(step for series in finite.values() for step, _ in series) for end in (min, max))
+    first_step, last_step = (end(step for series in finite.values() for step, _ in series) for end in (min, max))
     span = high - low or 1.0
 
     def place(step: float, value: float) -> tuple[float, float]:
-        across = (step - begin) / max(end_step - begin, 1) * WIDTH
+        across = (step - first_step) / max(last_step - first_step, 1) * WIDTH
         return round(across, 1), round(HEIGHT * (1 - (min(value, high) - low) / span), 1)
 
     return Overlay(
         name,
-        [(place(begin, value)[1], f"{value:.3g}") for value in (low, (low + high) / 2, high)],
-        [(place(step, low)[0], f"{step:g}") for step in dict.fromkeys((begin, *ticks(end_step, 5))) if step >= begin],
+        [(place(first_step, value)[1], f"{value:.3g}") for value in (low, (low + high) / 2, high)],
+        [
+            (place(step, low)[0], f"{step:g}")
+            for step in dict.fromkeys((first_step, *ticks(last_step, 5)))
+            if step >= first_step
+        ],
         [(" ".join(f"{x},{y}" for x, y in (place(*dot) for dot in series)), title) for title, series in finite.items()],
     )
 
