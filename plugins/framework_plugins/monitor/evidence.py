@@ -14,7 +14,7 @@ FALSE_ALARMS = 0.005
 """The share of ordinary trainings that one rule may report."""
 
 
-class Found(NamedTuple):
+class Symptom(NamedTuple):
     """What a rule sees: a sentence, and a key of `RECOMMENDATIONS` if the advice is not the usual one of the kind."""
 
     text: str

@@ -18,7 +18,7 @@ from statistics import fmean, median
 from typing import NamedTuple
 
 from framework.api import Step
-from framework_plugins.monitor.evidence import FALSE_ALARMS, Found, deviations, few_runs, spent
+from framework_plugins.monitor.evidence import FALSE_ALARMS, Symptom, deviations, few_runs, spent
 
 HARDER_ROWS = "harder_rows"
 NO_GRADIENT = "no_gradient"
@@ -60,7 +60,7 @@ class Spike:
         self.losses: deque[float] = deque(maxlen=self.WINDOW + self.HIGH_ENTRIES)
         self.first: list[float] = []
 
-    def check(self, step: Step) -> Found | None:
+    def check(self, step: Step) -> Symptom | None:
         """Say whether the loss is a spike."""
         self.losses.append(max(step.loss, MIN_LOSS))
         if len(self.first) < self.FIRST_ENTRIES:
@@ -74,7 +74,7 @@ class Spike:
             # The larger of the two: of two kinds of rows the median sees one, and outliers move only the deviation.
             noise = max(spread(logs), deviation(logs), self.MIN_DEVIATION)
             if math.log(now) - level > self.DEVIATIONS * noise:
-                return Found(f"the loss jumped to {now:.3g} from about {math.exp(level):.3g}")
+                return Symptom(f"the loss jumped to {now:.3g} from about {math.exp(level):.3g}")
         return None
 
     def reset(self) -> None:
@@ -112,7 +112,7 @@ class RisingLoss:
         self.untrained = True
         """Whether the first entries are those of the training."""
 
-    def check(self, step: Step) -> Found | None:
+    def check(self, step: Step) -> Symptom | None:
         """Say whether the loss has risen."""
         self.losses.append(math.log(max(step.loss, MIN_LOSS)))
         self.history.append(self.losses[-1])
@@ -131,14 +131,14 @@ class RisingLoss:
             self.first.append(Mean(max(now.level, self.first[0].level), noise, shortest))
         if now.level < self.lowest.level:
             self.lowest, self.lowest_at = now, self.count
-        finding = self._apart(list(self.losses)) if self.count <= max(self.WINDOWS) else None
-        return finding or (None if self.count % self.STRIDE else self._risen())
+        symptom = self._apart(list(self.losses)) if self.count <= max(self.WINDOWS) else None
+        return symptom or (None if self.count % self.STRIDE else self._risen())
 
-    def _risen(self) -> Found | None:
+    def _risen(self) -> Symptom | None:
         """Say whether the last entries are above the first or the lowest, by more than the noise of both."""
         noise = deviations(spent(self.count // self.STRIDE, tests=3 * len(self.WINDOWS)))
-        if finding := self._creeps(noise):
-            return finding
+        if symptom := self._creeps(noise):
+            return symptom
         # Rows in an order, such as by length, raise a loss step by step.
         since = list(self.history)[-(self.count - self.lowest_at + min(self.WINDOWS)) :]
         steady = rises_steadily(since)
@@ -158,10 +158,10 @@ class RisingLoss:
                     if before is self.lowest and not self._stays(before, noise):
                         continue
                     text = f"the loss rose to {level:.3g} over {window} log entries, and was {was:.3g} before"
-                    return Found(text, cause)
+                    return Symptom(text, cause)
         return None
 
-    def _creeps(self, noise: float) -> Found | None:
+    def _creeps(self, noise: float) -> Symptom | None:
         """Say whether a loss that was flat rises step by step."""
         window = min(self.WINDOWS)
         losses = list(self.history)[-5 * window :]
@@ -181,7 +181,7 @@ class RisingLoss:
         was, level = math.exp(oldest.level), math.exp(latest.level)
         if level <= max(self.CREEP_FACTOR * was, was + LEARNED_LOSS) or not latest.above(oldest, 1.0, noise):
             return None
-        return Found(
+        return Symptom(
             f"the loss rose step by step from {was:.3g} to {level:.3g} in {3 * window} log entries", HARDER_ROWS
         )
 
@@ -191,7 +191,7 @@ class RisingLoss:
         earlier = list(self.losses)[-2 * window : -window]
         return len(earlier) == window and mean_of(earlier).above(lowest, self.START_FACTOR, noise)
 
-    def _steady(self, losses: Sequence[float]) -> Found | None:
+    def _steady(self, losses: Sequence[float]) -> Symptom | None:
         """Say whether the first entries rise one after the other."""
         count = len(losses)
         if count < self.EARLY_ENTRIES:
@@ -202,16 +202,16 @@ class RisingLoss:
         correlation = 1 - 6 * squared_distance / (count * (count**2 - 1))
         if correlation < self.MIN_CORRELATION or not self._far(early, late):
             return None
-        return Found(f"the loss rose from {math.exp(early):.3g} to {math.exp(late):.3g} in {count} log entries")
+        return Symptom(f"the loss rose from {math.exp(early):.3g} to {math.exp(late):.3g} in {count} log entries")
 
-    def _apart(self, losses: Sequence[float]) -> Found | None:
+    def _apart(self, losses: Sequence[float]) -> Symptom | None:
         """Say whether all entries after one are far above all until then: in any order of rows that is rare."""
         count = len(losses)
         for split in range(1, count - self.HIGH_ENTRIES + 1):
             highest, lowest = max(losses[:split]), min(losses[split:])
             if self._far(highest, lowest) and math.comb(count, split) * FALSE_ALARMS >= 1:
                 level, before = math.exp(median(losses[split:])), math.exp(median(losses[:split]))
-                return Found(f"the loss rose to {level:.3g} after {split} log entries, and was {before:.3g}")
+                return Symptom(f"the loss rose to {level:.3g} after {split} log entries, and was {before:.3g}")
         return None
 
     def _far(self, before: float, now: float) -> bool:
@@ -255,7 +255,7 @@ class Oscillation:
         self.losses: deque[float] = deque(maxlen=max(self.WINDOWS))
         self.count = 0
 
-    def check(self, step: Step) -> Found | None:
+    def check(self, step: Step) -> Symptom | None:
         """Say whether the loss oscillates; the warm-up is left out."""
         if step.step <= self.warmup(step.total_steps):
             return None
@@ -270,9 +270,11 @@ class Oscillation:
                 continue
             low, high = min(recent), max(recent)
             if self._jumps(recent, chance):
-                return Found(f"the loss jumped from about {median(recent):.3g} to {high:.3g} again and again")
+                return Symptom(f"the loss jumped from about {median(recent):.3g} to {high:.3g} again and again")
             if self._waves(recent, chance):
-                return Found(f"the loss swung between {low:.3g} and {high:.3g} in {count} log entries and did not fall")
+                return Symptom(
+                    f"the loss swung between {low:.3g} and {high:.3g} in {count} log entries and did not fall"
+                )
         return None
 
     def _jumps(self, losses: Sequence[float], chance: float) -> bool:
@@ -357,16 +359,16 @@ class Plateau:
         self.still = self.learned = 0
         """Entries in a row without a gradient, and without a loss."""
 
-    def check(self, step: Step) -> Found | None:
+    def check(self, step: Step) -> Symptom | None:
         """Say whether the loss stays where it began."""
         self.steps.append(step.step)
         self.losses.append(step.loss)
         self.still = self.still + 1 if step.grad_norm == 0 else 0
         self.learned = self.learned + 1 if step.loss < self.NOTHING else 0
         if self.still >= self.IDLE_ENTRIES:
-            return Found(f"all gradients were 0 in {self.still} log entries in a row", NO_GRADIENT)
+            return Symptom(f"all gradients were 0 in {self.still} log entries in a row", NO_GRADIENT)
         if self.learned >= self.IDLE_ENTRIES:
-            return Found(f"the loss was below {self.NOTHING:g} in {self.learned} log entries in a row", NOTHING_LEFT)
+            return Symptom(f"the loss was below {self.NOTHING:g} in {self.learned} log entries in a row", NOTHING_LEFT)
         count = len(self.losses)
         if count < self.at and not (step.step == step.total_steps and count >= self.FIRST_CHECK):
             return None
@@ -382,7 +384,7 @@ class Plateau:
         # One that rises is the matter of another rule, which recommends the opposite.
         if (self.SIGMAS * error + abs(trend)) * entries > self.MIN_FALL * initial or self._was_lower(level):
             return None
-        return Found(
+        return Symptom(
             f"the loss is {level:.3g} after {count} log entries, and was {initial:.3g} in the first half of them"
         )
 

@@ -7,7 +7,7 @@ from collections import deque
 from statistics import fmean, median
 
 from framework.api import Step
-from framework_plugins.monitor.evidence import Found, deviations, falling_fit, spent
+from framework_plugins.monitor.evidence import Symptom, deviations, falling_fit, spent
 from framework_plugins.monitor.losses import MIN_LOSS, slope, spread, without_trend
 
 RISES_WITH_TRAINING = "rises_with_training"
@@ -41,14 +41,14 @@ class RisingEvalLoss:
         self.trained: list[float] = []
         """The training loss before each validation."""
 
-    def check(self, step: Step) -> Found | None:
+    def check(self, step: Step) -> Symptom | None:
         """Say whether the validation loss rises."""
         if math.isfinite(step.loss):
             self.losses.append(step.loss)
         if step.eval_loss is None or not self.losses:
             return None
         if not math.isfinite(step.eval_loss):
-            return Found(f"the validation loss is {step.eval_loss}", VALIDATION_NAN)
+            return Symptom(f"the validation loss is {step.eval_loss}", VALIDATION_NAN)
         self.validations.append(step.eval_loss)
         self.steps.append(step.step)
         self.trained.append(median(self.losses))
@@ -75,7 +75,7 @@ class RisingEvalLoss:
                 return True
         return False
 
-    def _rise(self) -> Found:
+    def _rise(self) -> Symptom:
         lowest = self._lowest()
         before, now = self.trained[lowest], self.trained[-1]
         text = (
@@ -83,7 +83,7 @@ class RisingEvalLoss:
             f"{self.validations[-1]:.3g}, while the training loss went from {before:.3g} to {now:.3g}"
         )
         rose = now > before + self.SPREADS * spread(self.losses) and now > before + self.MIN_NATS
-        return Found(text, RISES_WITH_TRAINING if rose else "")
+        return Symptom(text, RISES_WITH_TRAINING if rose else "")
 
     def _lowest(self) -> int:
         """Return the number of the lowest validation, the last of equal ones."""
