@@ -19,10 +19,10 @@ MIN_COLUMN_WIDTH = 24
 """Cells of the narrowest column; below that, texts are shown one after the other."""
 
 
-def column_width(whole: int, count: int) -> int:
-    """Return the cells of each column in a terminal that is `whole` cells wide; 0 if that is too narrow."""
+def column_width(terminal_width: int, count: int) -> int:
+    """Return the cells of each column in a terminal that is `terminal_width` cells wide; 0 if that is too narrow."""
     # One cell stays free: a terminal that fills its last one goes to the next line by itself.
-    width = (whole - 1 - len(COLUMN_GAP) * (count - 1)) // count
+    width = (terminal_width - 1 - len(COLUMN_GAP) * (count - 1)) // count
     return width if width >= MIN_COLUMN_WIDTH else 0
 
 
@@ -41,12 +41,12 @@ class Column:
         self.silent += not piece
         self.last += piece
         while "\n" in self.last or cell_len(self.last) > self.width:
-            head, _, rest = self.last.partition("\n")
+            head, _, remainder = self.last.partition("\n")
             if cell_len(head) > self.width:
                 head = self._fitting(head)
-                rest = self.last[len(head) :].removeprefix(" ")
+                remainder = self.last[len(head) :].removeprefix(" ")
             self.lines.append(head)
-            self.last = rest
+            self.last = remainder
 
     def _fitting(self, text: str) -> str:
         """Return as much of a text as fits, up to a space if there is one."""
@@ -59,13 +59,13 @@ class Column:
             self.lines.append(self.last)
         self.last, self.over = "", True
 
-    def line(self, number: int) -> str:
+    def line(self, index: int) -> str:
         """Return a line, as far as it has come."""
-        if number < len(self.lines):
-            return self.lines[number]
+        if index < len(self.lines):
+            return self.lines[index]
         if not self.over and self.silent >= THINKING_AFTER and not self.lines and not self.last:
             return THINKING
-        return self.last if number == len(self.lines) else ""
+        return self.last if index == len(self.lines) else ""
 
 
 class TerminalColumns:
@@ -77,14 +77,14 @@ class TerminalColumns:
         self._row = 0
         self.out.write(f"{self._joined(headings)}\n{self._joined(['─' * width] * len(headings))}\n")
 
-    def add(self, number: int, piece: str) -> None:
+    def add(self, index: int, piece: str) -> None:
         """Let the text of a column grow."""
-        self.columns[number].add(piece)
+        self.columns[index].add(piece)
         self._show()
 
-    def end(self, number: int) -> None:
+    def end(self, index: int) -> None:
         """Say that the text of a column is whole."""
-        self.columns[number].end()
+        self.columns[index].end()
         self._show()
 
     def _show(self) -> None:
@@ -97,8 +97,10 @@ class TerminalColumns:
         self.out.flush()
 
     def _settled(self) -> bool:
-        known = [len(column.lines) > self._row for column in self.columns]
-        return any(known) and all(here or column.over for here, column in zip(known, self.columns, strict=True))
+        filled = [len(column.lines) > self._row for column in self.columns]
+        return any(filled) and all(
+            is_filled or column.over for is_filled, column in zip(filled, self.columns, strict=True)
+        )
 
     def _row_text(self) -> str:
         return self._joined([column.line(self._row) for column in self.columns])

@@ -38,8 +38,8 @@ class History:
         turns, prompt = self.turns, self._prompt(self.turns, system, question)
         if speaker.context is None:
             return FittedPrompt(prompt, max_new_tokens, 0)
-        most = speaker.context - min(max_new_tokens, speaker.context // 2)
-        while (length := speaker.count(prompt)) > most and turns:
+        limit = speaker.context - min(max_new_tokens, speaker.context // 2)
+        while (length := speaker.count(prompt)) > limit and turns:
             turns = turns[1:]
             prompt = self._prompt(turns, system, question)
         if length >= speaker.context:
@@ -52,5 +52,5 @@ class History:
 
     @staticmethod
     def _prompt(turns: list[tuple[Message, Message]], system: str | None, question: str) -> Prompt:
-        first = (Message("system", system),) if system else ()
-        return Prompt((*first, *(turn for pair in turns for turn in pair), Message("user", question)))
+        system_turn = (Message("system", system),) if system else ()
+        return Prompt((*system_turn, *(turn for pair in turns for turn in pair), Message("user", question)))

@@ -17,11 +17,11 @@ def converse(session: ChatSession, lines: Iterable[str], *, as_json: bool) -> No
     Raises:
         FrameworkError: a line cannot be read, is not a word of ours, or cannot be answered.
     """
-    rest = _without_line_ends(lines)
-    for line in rest:
+    remaining = _without_line_ends(lines)
+    for line in remaining:
         if is_command(line):
             print_notice(session.run_command(line))
-        elif prompt := prompt_of(line, lambda: next(rest)):
+        elif prompt := prompt_of(line, lambda: next(remaining)):
             for reply in session.ask(prompt):
                 print_notice(reply.notice)
                 _print_reply(reply, as_json=as_json, marked=len(session.talking) > 1)
@@ -35,13 +35,13 @@ def _without_line_ends(lines: Iterable[str]) -> Iterator[str]:
     Raises:
         FrameworkError: one is not text.
     """
-    number = 0
+    line_count = 0
     try:
         for line in lines:
-            number += 1
+            line_count += 1
             yield line.rstrip("\r\n")
     except UnicodeDecodeError as error:
-        raise FrameworkError(f"standard input is not {error.encoding.upper()} text after line {number}") from error
+        raise FrameworkError(f"standard input is not {error.encoding.upper()} text after line {line_count}") from error
 
 
 def print_notice(text: str) -> None:
@@ -53,8 +53,8 @@ def print_notice(text: str) -> None:
 def _print_reply(reply: Reply, *, as_json: bool, marked: bool) -> None:
     """Print an answer as it comes; `marked`: each line of it begins with the speaker's name."""
     if as_json:
-        whole = {"speaker": reply.speaker, "prompt": reply.prompt, "answer": "".join(reply.pieces)}
-        text = json.dumps({**whole, "dropped": reply.dropped}, ensure_ascii=False)
+        record = {"speaker": reply.speaker, "prompt": reply.prompt, "answer": "".join(reply.pieces)}
+        text = json.dumps({**record, "dropped": reply.dropped}, ensure_ascii=False)
         print(_escaped(text), flush=True)  # noqa: T201
         return
     mark = f"{reply.speaker}: " if marked else ""
@@ -66,4 +66,4 @@ def _print_reply(reply: Reply, *, as_json: bool, marked: bool) -> None:
 
 def _escaped(text: str) -> str:
     """Spell out what a terminal obeys, as JSON does: what reads the pipe may be a terminal in the end."""
-    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

@@ -61,8 +61,12 @@ class Beginning:
 
     def offer(self) -> str:
         """Say what they are, and what happens to them."""
-        first, *rest = self.text.strip().splitlines()
-        shown = f"{first[:MAX_BEGINNING_CHARS]}…" if rest or len(first) > MAX_BEGINNING_CHARS else first
+        first_line, *further_lines = self.text.strip().splitlines()
+        shown = (
+            f"{first_line[:MAX_BEGINNING_CHARS]}…"
+            if further_lines or len(first_line) > MAX_BEGINNING_CHARS
+            else first_line
+        )
         if self.is_on:
             return f'"{shown}" is put before each prompt, as in the run; /begin switches this off'
         return f'all prompts of the run begin with "{shown}"; /begin puts this before each prompt'
@@ -126,7 +130,7 @@ class ChatSession:
         return Reply(name, prompt, request.dropped, notice, self._pieces(speaker, history, prompt, request))
 
     def _pieces(self, speaker: Speaker, history: History, prompt: str, request: FittedPrompt) -> Generator[str]:
-        pieces, whole = [], False
+        pieces, complete = [], False
         try:
             for piece in speaker.stream(
                 request.prompt,
@@ -137,9 +141,9 @@ class ChatSession:
             ):
                 pieces.append(piece)
                 yield piece
-            whole = True
+            complete = True
         finally:
-            if whole or any(pieces):
+            if complete or any(pieces):
                 history.keep(prompt, "".join(pieces))
 
     def run_command(self, line: str) -> str:
@@ -193,12 +197,14 @@ class ChatSession:
 def help_text() -> str:
     """Return what the words that begin with a slash do."""
     width = max(map(len, HELP))
-    return "\n".join([*(f"{word:{width}}  {what}" for word, what in HELP.items()), MULTILINE_HELP])
+    return "\n".join([*(f"{word:{width}}  {description}" for word, description in HELP.items()), MULTILINE_HELP])
 
 
 def _dropped_notice(name: str, count: int) -> str:
-    what = "the oldest question with its answer is" if count == 1 else f"the {count} oldest questions with answers are"
-    return f"the conversation is longer than {name} reads: {what} forgotten"
+    subject = (
+        "the oldest question with its answer is" if count == 1 else f"the {count} oldest questions with answers are"
+    )
+    return f"the conversation is longer than {name} reads: {subject} forgotten"
 
 
 def is_command(line: str) -> bool:
@@ -206,8 +212,8 @@ def is_command(line: str) -> bool:
     return line.startswith("/") and not line.startswith("//")
 
 
-def prompt_of(line: str, more: Callable[[], str]) -> str:
-    """Return the prompt that a line begins; `more` gives further lines of one between quotes.
+def prompt_of(line: str, next_line: Callable[[], str]) -> str:
+    """Return the prompt that a line begins; `next_line` gives further lines of one between quotes.
 
     If there are no more, by EOFError or StopIteration, that is taken for the closing quotes.
     """
@@ -218,7 +224,7 @@ def prompt_of(line: str, more: Callable[[], str]) -> str:
     lines = [line.removeprefix(QUOTE)]
     while not lines[-1].endswith(QUOTE):
         try:
-            lines.append(more())
+            lines.append(next_line())
         except (EOFError, StopIteration):
             return "\n".join(lines)
     return "\n".join(lines).removesuffix(QUOTE)

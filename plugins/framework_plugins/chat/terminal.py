@@ -119,19 +119,19 @@ def _side_by_side(console: Console, replies: Sequence[Reply], width: int, interr
         answers = [stack.enter_context(contextlib.closing(_printable(reply))) for reply in replies]
         going = dict(enumerate(answers))
         while going and not interrupt.pressed:
-            for number, pieces in list(going.items()):
-                if not _write_turn(columns, number, pieces, interrupt):
-                    columns.end(number)
-                    del going[number]
-        for number in going:
-            columns.end(number)
+            for index, pieces in list(going.items()):
+                if not _write_turn(columns, index, pieces, interrupt):
+                    columns.end(index)
+                    del going[index]
+        for index in going:
+            columns.end(index)
 
 
-def _write_turn(columns: TerminalColumns, number: int, pieces: Iterator[str], interrupt: Interrupt) -> bool:
+def _write_turn(columns: TerminalColumns, index: int, pieces: Iterator[str], interrupt: Interrupt) -> bool:
     """Let a column grow by a few pieces; return whether there may be more."""
     count = 0
     for piece in itertools.islice(pieces, PIECES_PER_TURN):
-        columns.add(number, piece)
+        columns.add(index, piece)
         count += 1
         if interrupt.pressed:
             return True

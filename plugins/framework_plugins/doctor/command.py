@@ -46,7 +46,7 @@ class DoctorCommand:
             console = Console(highlight=False, emoji=False, markup=False)
             console.width = min(console.width, MAX_WIDTH)
             show(console, records, redacted)
-        return CANNOT_RUN if any(one.blocks for one in records) else 0
+        return CANNOT_RUN if any(record.blocks for record in records) else 0
 
 
 def _make_plan(config: DictConfig, words: Sequence[str]) -> tuple[Plan | None, list[DiagnosticRecord]]:
@@ -56,4 +56,4 @@ def _make_plan(config: DictConfig, words: Sequence[str]) -> tuple[Plan | None, l
     except FrameworkError as error:
         lines = str(error).splitlines()
     records = [checked("config", TOPIC, DiagnosticResult(State.broken, line), needed=True) for line in lines]
-    return None, [without_secrets(one) for one in records]
+    return None, [without_secrets(record) for record in records]

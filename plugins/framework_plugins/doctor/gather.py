@@ -48,7 +48,7 @@ class DiagnosticRun:
                 of_plugins = [
                     pool.submit(copy_context().run, self._group, group) for group in groups if group not in shared
                 ]
-                own = [*machine(outputs), *libraries()]
+                of_machine = [*machine(outputs), *libraries()]
                 waiting: list[Future[Any]] = [of_run, *of_plugins]
                 while (state := wait(waiting, timeout=POLL_SECONDS)).not_done:
                     counter.move(len(self._done))
@@ -61,7 +61,8 @@ class DiagnosticRun:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
         return [
-            without_secrets(record) for record in (*own, *_ordered(of_others, diagnostics), *plugins(), *of_this_run)
+            without_secrets(record)
+            for record in (*of_machine, *_ordered(of_others, diagnostics), *plugins(), *of_this_run)
         ]
 
     def _shares_libraries(self, diagnostic: Diagnostic) -> bool:
@@ -70,15 +71,15 @@ class DiagnosticRun:
 
     def _run(self, shared: Iterable[Sequence[Registered]]) -> tuple[list[DiagnosticRecord], list[DiagnosticRecord]]:
         """Look at this run, and then at what shares its libraries, which take most of the time to import."""
-        records, others = [], []
+        records, of_plugins = [], []
         with DiagnosticProcess(self.files) as worker:
-            for each in run(self.plan, worker) if self.plan else ():
-                records.append(each)
+            for record in run(self.plan, worker) if self.plan else ():
+                records.append(record)
                 if self.cancelled.is_set():
                     break
             for group in shared:
-                others += self._ask(worker, group)
-        return records, others
+                of_plugins += self._ask(worker, group)
+        return records, of_plugins
 
     def _group(self, group: Iterable[Registered]) -> list[DiagnosticRecord]:
         """Look at what shares a process."""
@@ -87,24 +88,28 @@ class DiagnosticRun:
 
     def _ask(self, worker: DiagnosticProcess, group: Iterable[Registered]) -> list[DiagnosticRecord]:
         records = []
-        for plugin, each in group:
+        for plugin, diagnostic in group:
             start = time.perf_counter()
-            self._done.append(each.name)
-            answer = None if self.cancelled.is_set() else worker.ask(each.check, self.plan, seconds=each.seconds)
+            self._done.append(diagnostic.name)
+            answer = (
+                None if self.cancelled.is_set() else worker.ask(diagnostic.check, self.plan, seconds=diagnostic.seconds)
+            )
             if answer is not None:
                 seconds = time.perf_counter() - start
-                records.append(self._record(plugin, each, answer, seconds))
+                records.append(self._record(plugin, diagnostic, answer, seconds))
         return records
 
-    def _record(self, plugin: str, each: Diagnostic, answer: DiagnosticResult, seconds: float) -> DiagnosticRecord:
+    def _record(
+        self, plugin: str, diagnostic: Diagnostic, answer: DiagnosticResult, seconds: float
+    ) -> DiagnosticRecord:
         needed = False
         if self.plan is not None:
             failed = Caught()
             with failed:
-                needed = bool(each.needed(self.plan))
+                needed = bool(diagnostic.needed(self.plan))
             if failed.error:  # it is named, and the other results are reported
-                skip_plugin(plugin, f"needed of the diagnostic '{each.name}'", failed.error)
-        return checked(each.name, each.topic, answer, needed=needed, plugin=plugin, seconds=seconds)
+                skip_plugin(plugin, f"needed of the diagnostic '{diagnostic.name}'", failed.error)
+        return checked(diagnostic.name, diagnostic.topic, answer, needed=needed, plugin=plugin, seconds=seconds)
 
 
 def registered() -> Iterator[Registered]:
@@ -120,22 +125,27 @@ def registered() -> Iterator[Registered]:
 def _by_process(diagnostics: Sequence[Registered]) -> list[list[Registered]]:
     """Put together what shares a process."""
     groups: dict[tuple[str, str, str], list[Registered]] = {}
-    for plugin, each in diagnostics:
-        alone = "" if each.process else f"{each.topic}\n{each.name}"
-        groups.setdefault((plugin, each.process, alone), []).append((plugin, each))
+    for plugin, diagnostic in diagnostics:
+        separate_key = "" if diagnostic.process else f"{diagnostic.topic}\n{diagnostic.name}"
+        groups.setdefault((plugin, diagnostic.process, separate_key), []).append((plugin, diagnostic))
     return list(groups.values())
 
 
-def _package(place: str) -> str:
+def _package(function_path: str) -> str:
     """Return the package of a plugin that `"package.module:function"` is in."""
-    return ".".join(place.partition(":")[0].split(".")[:2])
+    return ".".join(function_path.partition(":")[0].split(".")[:2])
 
 
 def _ordered(records: Sequence[DiagnosticRecord], diagnostics: Sequence[Registered]) -> list[DiagnosticRecord]:
     """Put records in the order in which they were given, those of one topic together."""
-    topics = list(dict.fromkeys(each.topic for _, each in diagnostics))
-    places = {(plugin, each.topic, each.name): place for place, (plugin, each) in enumerate(diagnostics)}
-    return sorted(records, key=lambda one: (topics.index(one.topic), places[one.plugin, one.topic, one.name]))
+    topics = list(dict.fromkeys(diagnostic.topic for _, diagnostic in diagnostics))
+    positions = {
+        (plugin, diagnostic.topic, diagnostic.name): position
+        for position, (plugin, diagnostic) in enumerate(diagnostics)
+    }
+    return sorted(
+        records, key=lambda record: (topics.index(record.topic), positions[record.plugin, record.topic, record.name])
+    )
 
 
 def without_secrets(record: DiagnosticRecord) -> DiagnosticRecord:

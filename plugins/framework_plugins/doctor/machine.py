@@ -32,11 +32,11 @@ def machine(outputs: Path) -> Iterator[DiagnosticRecord]:
 
 def _python() -> DiagnosticResult:
     oldest = ".".join(map(str, MIN_PYTHON))
-    place = display_path(Path(sys.executable))
+    executable = display_path(Path(sys.executable))
     if sys.version_info < MIN_PYTHON:
         fix = f"make an environment with Python {oldest} or later"
-        return DiagnosticResult(State.broken, f"below {oldest}, {place}", platform.python_version(), fix)
-    return DiagnosticResult(State.ok, place, platform.python_version())
+        return DiagnosticResult(State.broken, f"below {oldest}, {executable}", platform.python_version(), fix)
+    return DiagnosticResult(State.ok, executable, platform.python_version())
 
 
 def _memory() -> DiagnosticResult:
@@ -68,7 +68,7 @@ def libraries(name: str = "framework-finetune") -> Iterator[DiagnosticRecord]:
         detail = f"{name} is not installed here, so its requirements are unknown"
         yield checked("requirements", "libraries", DiagnosticResult(State.unknown, detail, fix="pip install -e ."))
         return
-    for requirement in sorted(map(Requirement, requires(name) or []), key=lambda each: each.name.lower()):
+    for requirement in sorted(map(Requirement, requires(name) or []), key=lambda parsed: parsed.name.lower()):
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             result = _library(requirement)
             # A version outside the range may do; that of a library that is absent cannot.
@@ -88,7 +88,7 @@ def _library(requirement: Requirement) -> DiagnosticResult:
 def plugins() -> Iterator[DiagnosticRecord]:
     """Name the plugins, and parts of them, that are left out because they are broken."""
     for part in skipped_plugins():
-        what = "" if part.what == "the plugin" else f"{part.what}: "
+        prefix = "" if part.what == "the plugin" else f"{part.what}: "
         origin = f" ({part.package})" if part.package else ""
-        result = DiagnosticResult(State.broken, f"{what}{part.reason}{origin}", fix="python -m framework plugins")
+        result = DiagnosticResult(State.broken, f"{prefix}{part.reason}{origin}", fix="python -m framework plugins")
         yield checked(part.plugin, "plugins", result, plugin=part.plugin)

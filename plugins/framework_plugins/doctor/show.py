@@ -22,11 +22,11 @@ COLOURS = {State.ok: "green", State.missing: "yellow", State.broken: "yellow", S
 def as_json(records: Sequence[DiagnosticRecord], words: Sequence[str]) -> dict[str, Any]:
     """Return everything; `reasons` are the records that keep the run from starting."""
     return {
-        "can_run": not any(one.blocks for one in records),
+        "can_run": not any(record.blocks for record in records),
         "overrides": list(words),
         "framework": __version__,
-        "reasons": [as_plain(one) for one in records if one.blocks],
-        "checks": [as_plain(one) for one in records],
+        "reasons": [as_plain(record) for record in records if record.blocks],
+        "checks": [as_plain(record) for record in records],
     }
 
 
@@ -35,33 +35,35 @@ def show(console: Console, records: Sequence[DiagnosticRecord], words: Sequence[
 
     What is absent and not needed is only named; `--json` has all of it.
     """
-    topics = list(dict.fromkeys(one.topic for one in records))
+    topics = list(dict.fromkeys(record.topic for record in records))
     width = max(map(len, topics))
     for topic in topics:
-        well = [one for one in records if one.topic == topic and one.state is State.ok]
+        well = [record for record in records if record.topic == topic and record.state is State.ok]
         if well:
             _paragraph(console, width, topic, _well(well))
-    if missing := [one.name for one in records if one.state is State.missing and not one.blocks]:
-        text = f"not installed, not needed: {', '.join(missing)} (--json says how to install them)"
+    if missing_names := [record.name for record in records if record.state is State.missing and not record.blocks]:
+        text = f"not installed, not needed: {', '.join(missing_names)} (--json says how to install them)"
         console.print(Text(_wrapped(console, text, " " * MARGIN), COLOURS[State.missing]), soft_wrap=True)
-    if off := [f"{one.name} ({one.detail})" for one in records if one.state is State.off and not one.blocks]:
+    if off := [
+        f"{record.name} ({record.detail})" for record in records if record.state is State.off and not record.blocks
+    ]:
         text = f"off: {', '.join(off)}"
         console.print(Text(_wrapped(console, text, " " * MARGIN), COLOURS[State.off]), soft_wrap=True)
-    for one in records:
-        if one.state in {State.broken, State.unknown} and not one.blocks:
-            line = _wrapped(console, f"{one.state.value}: {one.name}: {finding(one)}", " " * MARGIN)
-            console.print(Text(line, COLOURS[one.state]), soft_wrap=True)
-            if one.fix:
-                console.print(Text(f"{' ' * MARGIN}fix: {one.fix}"), soft_wrap=True)
-    _verdict(console, [one for one in records if one.blocks], words)
+    for record in records:
+        if record.state in {State.broken, State.unknown} and not record.blocks:
+            line = _wrapped(console, f"{record.state.value}: {record.name}: {finding(record)}", " " * MARGIN)
+            console.print(Text(line, COLOURS[record.state]), soft_wrap=True)
+            if record.fix:
+                console.print(Text(f"{' ' * MARGIN}fix: {record.fix}"), soft_wrap=True)
+    _verdict(console, [record for record in records if record.blocks], words)
 
 
 def _well(records: Sequence[DiagnosticRecord]) -> str:
     """Return the versions, or the details of what has none; many libraries with a version only are counted."""
-    plain = [one for one in records if one.version and not one.detail]
+    plain = [record for record in records if record.version and not record.detail]
     if len(plain) == len(records) >= MIN_COUNTED:
         return f"{len(plain)} have the required versions"
-    return "; ".join(f"{one.name} {one.version or one.detail}".strip() for one in records)
+    return "; ".join(f"{record.name} {record.version or record.detail}".strip() for record in records)
 
 
 def _paragraph(console: Console, width: int, topic: str, text: str) -> None:
@@ -79,10 +81,10 @@ def _wrapped(console: Console, text: str, indent: str, room: int = 0) -> str:
     return "\n".join(lines)[room:]
 
 
-def finding(one: DiagnosticRecord) -> str:
+def finding(record: DiagnosticRecord) -> str:
     """Say what was found; of what is broken also which plugin looked."""
-    plugin = f"(plugin '{one.plugin}')" if one.state is State.broken and one.plugin != "core" else ""
-    head = ", ".join(part for part in (one.version, one.detail) if part)
+    plugin = f"(plugin '{record.plugin}')" if record.state is State.broken and record.plugin != "core" else ""
+    head = ", ".join(part for part in (record.version, record.detail) if part)
     return " ".join(part for part in (head, plugin) if part)
 
 
@@ -92,9 +94,9 @@ def _verdict(console: Console, reasons: Sequence[DiagnosticRecord], words: Seque
         console.print(Text.assemble("\n", ("can run here", "bold green"), f": {run}"), soft_wrap=True)
         return
     console.print(Text.assemble("\n", ("cannot run here", "bold red"), f": {run}"), soft_wrap=True)
-    for one in reasons:
-        text = " ".join(f"{one.name}: {finding(one)}".split())
+    for record in reasons:
+        text = " ".join(f"{record.name}: {finding(record)}".split())
         lines = textwrap.wrap(text, console.width - 2 * MARGIN, break_long_words=False, break_on_hyphens=False)
         console.print(Text(textwrap.indent("\n".join(lines), " " * MARGIN)), soft_wrap=True)
-        if one.fix:
-            console.print(Text(f"{' ' * 2 * MARGIN}fix: {one.fix}"), soft_wrap=True)
+        if record.fix:
+            console.print(Text(f"{' ' * 2 * MARGIN}fix: {record.fix}"), soft_wrap=True)

@@ -56,7 +56,7 @@ def with_switches(template: str, switches: Mapping[str, Any], *, always: bool) -
     if not template or not switches:
         return template
     for earlier in (
-        _set_switches(switches, end, always=one) for one in (True, False) for end in (TRIMMED_END, LINE_END)
+        _set_switches(switches, end, always=forced) for forced in (True, False) for end in (TRIMMED_END, LINE_END)
     ):
         template = template.removeprefix(earlier)
     return _set_switches(switches, LINE_END if template[:1].isspace() else TRIMMED_END, always=always) + template
@@ -91,7 +91,11 @@ def template_for_gguf(template: str, names: Iterable[str]) -> str:
 def jinja_literal(value: Any) -> str:
     """Return a value as Jinja writes it."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{jinja_literal(str(key))}: {jinja_literal(each)}" for key, each in value.items()) + "}"
+        return (
+            "{"
+            + ", ".join(f"{jinja_literal(str(key))}: {jinja_literal(member)}" for key, member in value.items())
+            + "}"
+        )
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(jinja_literal, value)) + "]"
     return "none" if value is None else json.dumps(value, ensure_ascii=False)
@@ -105,7 +109,7 @@ def read_template(folder: Path) -> str:
     settings = read_json(folder / TOKENIZER_CONFIG) if (folder / TOKENIZER_CONFIG).is_file() else {}
     template = settings.get(CONFIG_KEY)
     if isinstance(template, list):  # several by name
-        template = next((each["template"] for each in template if each["name"] == "default"), "")
+        template = next((named["template"] for named in template if named["name"] == "default"), "")
     return str(template or "")
 
 

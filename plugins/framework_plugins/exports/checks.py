@@ -35,7 +35,7 @@ def problems(plan: Plan) -> Iterator[str]:
     for name, choice in plan.exporter.items():
         yield from checks.problems(plan, name, choice)
         if isinstance(choice.config, ModelCardExporterConfig):
-            for wrong in (one for one in choice.config.datasets if not is_repo_id(one)):
+            for wrong in (dataset for dataset in choice.config.datasets if not is_repo_id(dataset)):
                 yield f"exporter.{name}.datasets: {wrong} is not a Hub id: write owner/name"
     yield from ollama_checks.problems(plan, {*_earlier_kinds(plan)})
     yield from _push(plan)

@@ -16,15 +16,15 @@ TIMEOUT = 20
 def quantizer(_plan: Plan | None) -> DiagnosticResult:
     """Load llama.cpp as `exporter=gguf` does, and look whether it quantizes."""
     name, _, tested = NEEDED.partition("==")
-    here = installed(name)
-    if here is None:
+    version = installed(name)
+    if version is None:
         return DiagnosticResult(State.missing, f"{name} is not installed", fix=FIX)
     try:
         library().functions.llama_model_quantize  # noqa: B018 - it is there, or this raises
     except (FrameworkError, AttributeError) as error:
-        problem = f"exporter=gguf needs {tested}" if here != tested else summarize_error(error)
-        return DiagnosticResult(State.broken, f"{name} {here}: {problem}", fix=FIX)
-    return DiagnosticResult(State.ok, f"llama_model_quantize of {name}", here)
+        problem = f"exporter=gguf needs {tested}" if version != tested else summarize_error(error)
+        return DiagnosticResult(State.broken, f"{name} {version}: {problem}", fix=FIX)
+    return DiagnosticResult(State.ok, f"llama_model_quantize of {name}", version)
 
 
 def ollama(_: Plan | None) -> DiagnosticResult:

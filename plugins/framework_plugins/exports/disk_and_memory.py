@@ -54,11 +54,13 @@ def _exporter_need(name: str, choice: Selection, shape: Shape, *, full: bool) ->
         width = BYTES_PER_WEIGHT.get(settings.dtype, FP32_BYTES if full else BF16_BYTES)
         return ExportNeed(name, shape.total * width, memory=_memory_need(shape, settings.parity, full=full))
     if isinstance(settings, GgufExporterConfig):
-        whole = shape.total * BYTES_PER_WEIGHT[Dtype.fp32 if "f32" in settings.quantizations else Dtype.fp16]
+        unquantized_bytes = (
+            shape.total * BYTES_PER_WEIGHT[Dtype.fp32 if "f32" in settings.quantizations else Dtype.fp16]
+        )
         blocks = shape.hidden % K_QUANT_BLOCK == 0
-        files = sum(gguf_bytes(shape.total, one, in_blocks=blocks) for one in settings.quantizations)
+        files = sum(gguf_bytes(shape.total, quantization, in_blocks=blocks) for quantization in settings.quantizations)
         memory = _memory_need(shape, settings.parity, full=full, models=4)
-        return ExportNeed(name, files, scratch=2 * whole, memory=memory)
+        return ExportNeed(name, files, scratch=2 * unquantized_bytes, memory=memory)
     if isinstance(settings, OllamaExporterConfig | ModelCardExporterConfig | PushExporterConfig):
         return ExportNeed(name, TEXT_FILE_BYTES)
     return None
@@ -85,7 +87,7 @@ def parity_memory(shape: Shape, width: int, models: int = 2) -> int:
     Weights that are held in 16 bits have 32 while they compute, one matrix at a time.
     """
     logits = models * (PARITY_ROWS * TOKENS_PER_ROW + COMPARED_TAIL) * shape.vocab * FP32_BYTES
-    matrix = max(shape.vocab * shape.hidden, *(one * two for one, two in shape.linears.values()))
+    matrix = max(shape.vocab * shape.hidden, *(inputs * outputs for inputs, outputs in shape.linears.values()))
     return int(LOADING_FACTOR * shape.total * width) + logits + (FP32_BYTES * matrix if width == BF16_BYTES else 0)
 
 
@@ -147,8 +149,8 @@ def check_disk_space(folder: Path, needed: int) -> None:
     Raises:
         FrameworkError: the disk has less than `needed` bytes free.
     """
-    place = next(path for path in folder.parents if path.exists())
-    free = shutil.disk_usage(place).free
+    existing_parent = next(path for path in folder.parents if path.exists())
+    free = shutil.disk_usage(existing_parent).free
     if needed > free:
         raise FrameworkError(
             f"{folder} needs {needed / 1e9:.2f} GB, and {free / 1e9:.2f} are free: make room, or give another run_dir"

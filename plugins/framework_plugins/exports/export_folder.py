@@ -50,8 +50,8 @@ def new_folder(folder: Path, config: Mapping[str, Any]) -> Iterator[Path]:
     except OSError as error:
         if write_failure(error):  # the run says the same of every file
             raise
-        place = f" ({error.filename})" if error.filename else ""
-        raise FrameworkError(f"{folder} was not made: {error.strerror or error}{place}") from error
+        file_name = f" ({error.filename})" if error.filename else ""
+        raise FrameworkError(f"{folder} was not made: {error.strerror or error}{file_name}") from error
 
 
 def folder_problem(folder: Path) -> str:

@@ -51,7 +51,7 @@ class OllamaExporter:
             ("FROM", Path(os.path.relpath(file, context.run_dir / self.config.folder)).as_posix()),
             ("REQUIRES", MIN_OLLAMA),
             *([("SYSTEM", prompt)] if prompt else []),
-            *(("PARAMETER stop", model.decode([number])) for number in sorted(model.stop_ids)),
+            *(("PARAMETER stop", model.decode([token_id])) for token_id in sorted(model.stop_ids)),
             ("PARAMETER num_ctx", str(self.config.num_ctx or context.plan.training.max_seq_length)),
             *(("PARAMETER " + name, value) for name, value in GREEDY.items()),
             *self._license(context.plan),
@@ -82,12 +82,12 @@ class OllamaExporter:
     def _write(self, text: str, run_dir: Path, notes: list[str], use: str) -> Artifact:
         folder = run_dir / self.config.folder
         # A model card may lie there, which an exporter wrote that comes after this one.
-        others = sorted(
+        foreign_files = sorted(
             file.name for file in folder.glob("*") if not file.name.startswith(MODELFILE) and file.name != README
         )
-        if others:
+        if foreign_files:
             raise FrameworkError(
-                f"{folder} holds {others[0]}, which is not a Modelfile: move it, or set exporter.ollama.folder"
+                f"{folder} holds {foreign_files[0]}, which is not a Modelfile: move it, or set exporter.ollama.folder"
             )
         folder.mkdir(exist_ok=True)
         write_atomically(folder / MODELFILE, text)
@@ -128,21 +128,23 @@ def _system_prompt(context: ExportContext) -> tuple[str, str]:
     return prompt, ""
 
 
-def problems(plan: Plan, left: Container[str]) -> Iterator[str]:
+def problems(plan: Plan, earlier_kinds: Container[str]) -> Iterator[str]:
     """Give the problems, a sentence each.
 
     Args:
         plan: of the run.
-        left: the kinds of artifacts that earlier exports of these weights left.
+        earlier_kinds: the kinds of artifacts that earlier exports of these weights left.
     """
     for name, choice in plan.exporter.items():
         settings = choice.config
         if not isinstance(settings, OllamaExporterConfig) or Stage.export not in plan.intended_stages:
             continue
-        makers = [other.config for other in plan.exporter.values() if isinstance(other.config, GgufExporterConfig)]
-        quantizations = [one for maker in makers for one in lower_names(maker.quantizations)]
+        makers = [
+            exporter.config for exporter in plan.exporter.values() if isinstance(exporter.config, GgufExporterConfig)
+        ]
+        quantizations = [lower_name for maker in makers for lower_name in lower_names(maker.quantizations)]
         quantization = settings.quantization
-        if not makers and GGUF not in left:
+        if not makers and GGUF not in earlier_kinds:
             yield missing_gguf(name)
         elif quantizations and quantization is not None and quantization.lower() not in quantizations:
             yield (
@@ -208,6 +210,6 @@ def quoting_problem(value: str) -> str:
 def _ends_early(value: str) -> bool:
     """Whether Ollama would take a line within the value for its end."""
     opened = TRIPLE_QUOTES + value
-    starts = [number for number, letter in enumerate(opened) if letter in "\r\n"]
-    before = [opened[:number].rstrip() for number in starts]
+    starts = [index for index, letter in enumerate(opened) if letter in "\r\n"]
+    before = [opened[:index].rstrip() for index in starts]
     return any(len(text) >= 2 * len(TRIPLE_QUOTES) and text.endswith(TRIPLE_QUOTES) for text in before)

@@ -188,24 +188,24 @@ class DpoConfig(PairConfig):
     def problems(self) -> Iterator[str]:
         """Say which settings do not go together, a sentence each."""
         kinds, weights = self.loss_type, self.loss_weights
-        given = f"method.loss_type=[{','.join(kind.value for kind in kinds)}]"
+        option = f"method.loss_type=[{','.join(kind.value for kind in kinds)}]"
         if not kinds or len({*kinds}) < len(kinds):
-            yield f"{given}: name each loss once, and at least one"
+            yield f"{option}: name each loss once, and at least one"
         fit = weights is None or (
             len(weights) == len(kinds) and any(weights) and all(0 <= w < math.inf for w in weights)
         )
         if not fit:
-            yield f"method.loss_weights={weights}: give a weight of 0 or more for each loss of {given}, not 0 for all"
+            yield f"method.loss_weights={weights}: give a weight of 0 or more for each loss of {option}, not 0 for all"
         if self.f_divergence_type is not Divergence.reverse_kl and (blind := [*{*kinds} - {*OF_DIVERGENCE}]):
             yield (
                 f"method.f_divergence_type={self.f_divergence_type.value} has no effect with method.loss_type="
                 f"[{blind[0].value}]: leave it out, or choose {', '.join(kind.value for kind in OF_DIVERGENCE)}"
             )
         if DpoLoss.exo_pair in kinds and not self.label_smoothing:
-            yield f"{given}: exo_pair takes the logarithm of method.label_smoothing: set it above 0, such as 0.001"
+            yield f"{option}: exo_pair takes the logarithm of method.label_smoothing: set it above 0, such as 0.001"
         if self.label_smoothing and not {*SMOOTHED} & {*kinds}:
             yield (
-                f"method.label_smoothing={self.label_smoothing:g} has no effect with {given}: leave it out, or choose "
+                f"method.label_smoothing={self.label_smoothing:g} has no effect with {option}: leave it out, or choose "
                 f"{', '.join(kind.value for kind in SMOOTHED)}"
             )
 
@@ -380,8 +380,8 @@ class GrpoConfig(SamplingConfig):
     def cost(self) -> PassCost:
         """Return what a prompt takes: answers are drawn and learned, and read before where old scores are needed."""
         steps, reference = self.num_iterations, self.beta > 0
-        more = reference * steps + (not self.on_policy)
-        return replace(super().cost(), more_forwards=more, asks_base=reference, iterations=steps, apart=True)
+        forwards = reference * steps + (not self.on_policy)
+        return replace(super().cost(), more_forwards=forwards, asks_base=reference, iterations=steps, apart=True)
 
     @property
     def on_policy(self) -> bool:

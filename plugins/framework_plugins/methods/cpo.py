@@ -19,7 +19,8 @@ class Cpo(PairMethod[CpoConfig]):
         config, pairs = self.config, pairs_of(scores.policy)
         by_token = config.loss_type is CpoLoss.ipo
         chosen, rejected = (
-            alpha_reward(each, config.alpha) for each in (pairs.means if by_token else (pairs.chosen, pairs.rejected))
+            alpha_reward(log_probs, config.alpha)
+            for log_probs in (pairs.means if by_token else (pairs.chosen, pairs.rejected))
         )
         margin = chosen - rejected
         if config.loss_type is CpoLoss.hinge:

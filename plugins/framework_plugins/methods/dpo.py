@@ -104,7 +104,7 @@ def _nca_pair(of: _Ratios) -> Tensor:
 
 
 def _aot(of: _Ratios) -> Tensor:
-    policy, reference = (each.chosen - each.rejected for each in (of.policy, of.reference))
+    policy, reference = (model_pairs.chosen - model_pairs.rejected for model_pairs in (of.policy, of.reference))
     return of.smoothed(policy.sort().values - reference.sort().values)
 
 

@@ -73,24 +73,24 @@ def advantages(rewards: NDArray[np.float64], scale: ScaleRewards) -> NDArray[np.
         rewards: (prompts, answers), not a number where no reward could score an answer.
         scale: what they are divided by.
     """
-    known = ~np.isnan(rewards)
-    centered = rewards - _mean(rewards, known)
+    scored = ~np.isnan(rewards)
+    centered = rewards - _mean(rewards, scored)
     if scale is ScaleRewards.group:
-        centered = centered / (_std(rewards, known) + LEAST_STD)
+        centered = centered / (_std(rewards, scored) + LEAST_STD)
     elif scale is ScaleRewards.batch:
-        centered = centered / (_std(rewards.reshape(1, -1), known.reshape(1, -1)) + LEAST_STD)
-    found: NDArray[np.float64] = np.where(known, centered, 0.0)
-    return found
+        centered = centered / (_std(rewards.reshape(1, -1), scored.reshape(1, -1)) + LEAST_STD)
+    result: NDArray[np.float64] = np.where(scored, centered, 0.0)
+    return result
 
 
-def _mean(values: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
-    mean: NDArray[np.float64] = np.where(known, values, 0).sum(1, keepdims=True) / known.sum(1, keepdims=True).clip(1)
+def _mean(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    mean: NDArray[np.float64] = np.where(mask, values, 0).sum(1, keepdims=True) / mask.sum(1, keepdims=True).clip(1)
     return mean
 
 
-def _std(values: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
-    squares = np.where(known, values - _mean(values, known), 0.0) ** 2
-    std: NDArray[np.float64] = np.sqrt(squares.sum(1, keepdims=True) / (known.sum(1, keepdims=True) - 1).clip(1))
+def _std(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    squares = np.where(mask, values - _mean(values, mask), 0.0) ** 2
+    std: NDArray[np.float64] = np.sqrt(squares.sum(1, keepdims=True) / (mask.sum(1, keepdims=True) - 1).clip(1))
     return std
 
 
@@ -118,8 +118,8 @@ class Grpo:
         """Draw answers to each prompt, and compare their rewards."""
         config = self.config
         answers = generate(prompts, config.sampling(step))
-        asked = [prompt for prompt in prompts for _ in range(config.num_generations)]
-        totals = reward(asked, [*chain.from_iterable(answers)]).total
+        repeated_prompts = [prompt for prompt in prompts for _ in range(config.num_generations)]
+        totals = reward(repeated_prompts, [*chain.from_iterable(answers)]).total
         rewards = np.array([math.nan if total is None else total for total in totals])
         return answer_groups(answers, rewards.reshape(len(prompts), -1), config)
 
@@ -138,11 +138,11 @@ class Grpo:
         config = self.config
         total: Any = 0.0
         means: dict[str, Any] = {}
-        for number, (group, (now,)) in enumerate(zip(scores.groups, scores.policy, strict=True)):
-            reference = None if scores.reference is None else scores.reference[number][0]
-            losses = self._tokens(group, now, reference, scores.tokens, means)
+        for index, (group, (log_probs,)) in enumerate(zip(scores.groups, scores.policy, strict=True)):
+            reference = None if scores.reference is None else scores.reference[index][0]
+            losses = self._tokens(group, log_probs, reference, scores.tokens, means)
             if config.loss_type is GrpoLoss.grpo:
-                total = total + losses.sum() / (len(now) * group.facts[ANSWERS])
+                total = total + losses.sum() / (len(log_probs) * group.facts[ANSWERS])
             elif config.loss_type is GrpoLoss.dr_grpo:
                 total = total + losses.sum() / (config.max_completion_length * group.facts[ANSWERS])
             else:
@@ -150,37 +150,37 @@ class Grpo:
         return LossValue(total, means)
 
     def _tokens(
-        self, group: TokenGroup, now: Tensor, reference: Tensor | None, tokens: int, means: dict[str, Any]
+        self, group: TokenGroup, log_probs: Tensor, reference: Tensor | None, tokens: int, means: dict[str, Any]
     ) -> Tensor:
         """Return the loss of each token of an answer, and add to the means of what is logged."""
         config, advantage = self.config, group.facts[ADVANTAGE]
-        old = _array(group, OLD_LOG_PROBS, now) if OLD_LOG_PROBS in group.arrays else now.detach()
-        log_ratio = now - old
+        old_log_probs = _array(group, OLD_LOG_PROBS, log_probs) if OLD_LOG_PROBS in group.arrays else log_probs.detach()
+        log_ratio = log_probs - old_log_probs
         if config.importance_sampling_level is ImportanceLevel.sequence:
-            log_ratio = log_ratio.mean().expand_as(now)
+            log_ratio = log_ratio.mean().expand_as(log_probs)
         ratio, high = log_ratio.exp(), config.epsilon if config.epsilon_high is None else config.epsilon_high
         losses = -torch.min(ratio * advantage, ratio.clamp(1 - config.epsilon, 1 + high) * advantage)
         if IMPORTANCE_RATIO in group.arrays:
-            losses = losses * _array(group, IMPORTANCE_RATIO, now)
-        seen, logged = ratio.detach(), dict[str, Tensor]()
+            losses = losses * _array(group, IMPORTANCE_RATIO, log_probs)
+        detached_ratio, logged = ratio.detach(), dict[str, Tensor]()
         clipped = {
-            "clip_ratio/low_mean": (seen < 1 - config.epsilon) & (advantage < 0),
-            "clip_ratio/high_mean": (seen > 1 + high) & (advantage > 0),
+            "clip_ratio/low_mean": (detached_ratio < 1 - config.epsilon) & (advantage < 0),
+            "clip_ratio/high_mean": (detached_ratio > 1 + high) & (advantage > 0),
         }
         if DRAWN_LOG_PROBS in group.arrays:
-            logged[DRAW_DIFFERENCE] = (old.detach() - _array(group, DRAWN_LOG_PROBS, now)).abs()
+            logged[DRAW_DIFFERENCE] = (old_log_probs.detach() - _array(group, DRAWN_LOG_PROBS, log_probs)).abs()
         if reference is not None:
-            apart = reference - now
-            divergence = (apart.exp() - apart - 1) * ratio
+            reference_log_ratio = reference - log_probs
+            divergence = (reference_log_ratio.exp() - reference_log_ratio - 1) * ratio
             logged["kl"] = divergence.detach()
             losses = losses + config.beta * divergence
-        number = group.facts[TOKENS]
+        clip_count = group.facts[TOKENS]
         if config.importance_sampling_level is ImportanceLevel.sequence:  # one ratio, of the answer
-            clipped, number = {name: value[:1] for name, value in clipped.items()}, group.facts[ANSWERS]
+            clipped, clip_count = {name: value[:1] for name, value in clipped.items()}, group.facts[ANSWERS]
         # Answers without an advantage are never clipped, and count.
-        for some, count in ((clipped, number), (logged, tokens)):
-            for name, value in some.items():
-                means[name] = means.get(name, 0.0) + value.to(now.dtype).sum() / count
+        for metrics, count in ((clipped, clip_count), (logged, tokens)):
+            for name, value in metrics.items():
+                means[name] = means.get(name, 0.0) + value.to(log_probs.dtype).sum() / count
         return losses
 
 
@@ -199,22 +199,22 @@ def answer_groups(
         config: the settings.
     """
     pairs = zip(chain.from_iterable(answers), advantages(rewards, config.scale_rewards).ravel().tolist(), strict=True)
-    found = [
+    candidates = [
         (answer, advantage)
         for answer, advantage in pairs
         if answer.row.learned and (answer.stopped or not config.mask_truncated_completions)
     ]
-    tokens: float = sum(len(answer.row.learned) for answer, _ in found)
-    number: float = rewards.size
-    taught = [each for each in found if each[1] or config.beta]
+    tokens: float = sum(len(answer.row.learned) for answer, _ in candidates)
+    answer_count: float = rewards.size
+    taught = [candidate for candidate in candidates if candidate[1] or config.beta]
     if not taught:  # a step has a pass: one that weighs nothing
-        learned = [answer for some in answers for answer in some if answer.row.learned]
+        learned = [answer for group in answers for answer in group if answer.row.learned]
         taught = [(min(learned, key=lambda answer: len(answer.row.input_ids)), 0.0)]
-        tokens = number = math.inf
+        tokens = answer_count = math.inf
     return [
         GroupedRows(
             (answer.row,),
-            facts={ADVANTAGE: advantage, TOKENS: tokens, ANSWERS: number},
+            facts={ADVANTAGE: advantage, TOKENS: tokens, ANSWERS: answer_count},
             arrays={DRAWN_LOG_PROBS: (np.asarray(answer.log_probs, np.float32)[:, None],)},
         )
         for answer, advantage in taught

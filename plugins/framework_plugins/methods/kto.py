@@ -46,8 +46,8 @@ class Kto:
         if example.rejected:
             raise FrameworkError(f"{needs} a chosen and a rejected one: set method=dpo")
         if (label := example.facts.get(LABEL)) not in {0, 1}:
-            given = "no label: add one" if label is None else f"the label {label:g}: write 1 or 0"
-            raise FrameworkError(f"{needs} {given}, or set method=sft, which learns every answer")
+            problem = "no label: add one" if label is None else f"the label {label:g}: write 1 or 0"
+            raise FrameworkError(f"{needs} {problem}, or set method=sft, which learns every answer")
         check_answered(example)
 
     def conversations(self, example: Example) -> Sequence[tuple[Role, Example]]:
@@ -99,7 +99,7 @@ class Kto:
         """Return for each row its question with the answer of the row before it that has another question."""
         if self.config.loss_type is KtoLoss.apo_zero_unpaired or len(step) == 1:
             return ()
-        return [GroupedRows((_mismatched(step, number),), (Role.mismatched,)) for number in range(len(step))]
+        return [GroupedRows((_mismatched(step, index),), (Role.mismatched,)) for index in range(len(step))]
 
     def __call__(self, scores: TokenScores) -> LossValue:
         """Return the weighted mean of how far each answer is from the better side of z."""
@@ -117,12 +117,12 @@ class Kto:
             config.undesirable_weight * (1 - torch.sigmoid(-reward)),
         )
         metrics = {"kl": kl * len(scores.groups) / scores.count}
-        number, total = sum(map(_is_good, scores.step)), len(scores.step)
-        for name, which, count in (("chosen", good, number), ("rejected", ~good, total - number)):
+        good_count, total = sum(map(_is_good, scores.step)), len(scores.step)
+        for name, mask, count in (("chosen", good, good_count), ("rejected", ~good, total - good_count)):
             if count:
-                metrics[f"rewards/{name}"] = config.beta * ratios.detach()[which].sum() / count
-                metrics[f"logps/{name}"] = _sums(scores.policy).detach()[which].sum() / count
-        if 0 < number < total:
+                metrics[f"rewards/{name}"] = config.beta * ratios.detach()[mask].sum() / count
+                metrics[f"logps/{name}"] = _sums(scores.policy).detach()[mask].sum() / count
+        if 0 < good_count < total:
             metrics["rewards/margins"] = metrics["rewards/chosen"] - metrics["rewards/rejected"]
         return LossValue(losses.sum() / scores.count, metrics)
 
@@ -135,16 +135,19 @@ def _sums(rows: Rows) -> Tensor:
     return torch.stack([row.sum() for (row,) in rows])
 
 
-def _mismatched(step: Sequence[TokenGroup], number: int) -> TokenRow:
+def _mismatched(step: Sequence[TokenGroup], index: int) -> TokenRow:
     """Return a row with the question of one group and the answer of the nearest before it with another question."""
-    row = step[number].rows[0]
+    row = step[index].rows[0]
     question = row.input_ids[: _question_length(row)]
-    others = [step[number - back].rows[0] for back in range(1, len(step))]
-    other = next((each for each in others if each.input_ids[: _question_length(each)] != question), others[0])
-    begin = _question_length(other)
-    labels = [IGNORE] * len(question) + other.labels[begin:]
-    return TokenRow(question + other.input_ids[begin:], labels, row.where)
+    candidates = [step[index - back].rows[0] for back in range(1, len(step))]
+    partner = next(
+        (candidate for candidate in candidates if candidate.input_ids[: _question_length(candidate)] != question),
+        candidates[0],
+    )
+    begin = _question_length(partner)
+    labels = [IGNORE] * len(question) + partner.labels[begin:]
+    return TokenRow(question + partner.input_ids[begin:], labels, row.where)
 
 
 def _question_length(row: TokenRow) -> int:
-    return next((place for place, label in enumerate(row.labels) if label != IGNORE), len(row.labels))
+    return next((index for index, label in enumerate(row.labels) if label != IGNORE), len(row.labels))

@@ -43,7 +43,11 @@ def _signs(results: Results, answers: str) -> Iterator[str]:
     if divergence and divergence.after is not None and divergence.after > FAR:
         yield f"the model is {divergence.after:.2f} nats a token from its base at general instructions"
     before = {sample.prompt: sample.tokens for sample in results.before.samples} if results.before else {}
-    lengths = [(before[one.prompt], one.tokens) for one in results.after.samples if one.prompt in before]
-    first, last = sum(one for one, _ in lengths), sum(two for _, two in lengths)
-    if first and last > LONGER * first and 2 * sum(two > one for one, two in lengths) > len(lengths):
-        yield f"answers are {last / first:.1f} times as long as the base's"
+    lengths = [(before[sample.prompt], sample.tokens) for sample in results.after.samples if sample.prompt in before]
+    base_total, total = sum(base_length for base_length, _ in lengths), sum(length for _, length in lengths)
+    if (
+        base_total
+        and total > LONGER * base_total
+        and 2 * sum(length > base_length for base_length, length in lengths) > len(lengths)
+    ):
+        yield f"answers are {total / base_total:.1f} times as long as the base's"

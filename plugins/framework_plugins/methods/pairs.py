@@ -50,13 +50,19 @@ class PairMethod(Generic[C]):
         check_answered(replace(example, messages=example.rejected))
         chosen = example.messages[_begin(example) :]
         if _words(chosen) == _words(example.rejected):
-            same = "the same text as both" if chosen == example.rejected else "answers that differ in white space only"
-            raise FrameworkError(f"{needs} {same}, which teaches nothing: remove it, or set data.on_bad_row=skip")
+            description = (
+                "the same text as both" if chosen == example.rejected else "answers that differ in white space only"
+            )
+            raise FrameworkError(
+                f"{needs} {description}, which teaches nothing: remove it, or set data.on_bad_row=skip"
+            )
 
     def conversations(self, example: Example) -> Sequence[tuple[Role, Example]]:
         """Return the conversation with the chosen and with the rejected answer."""
-        both = (*example.messages[: _begin(example)], *example.rejected)
-        chosen, rejected = (replace(example, messages=turns, rejected=()) for turns in (example.messages, both))
+        rejected_turns = (*example.messages[: _begin(example)], *example.rejected)
+        chosen, rejected = (
+            replace(example, messages=turns, rejected=()) for turns in (example.messages, rejected_turns)
+        )
         return (Role.answer, chosen), (Role.rejected, rejected)
 
     def measures(self, model: Model, groups: Sequence[TokenGroup]) -> Mapping[str, Measure]:
@@ -69,11 +75,11 @@ class PairMethod(Generic[C]):
             return {}
         scored = iter(model.score([row for group in pairs for row in group.rows]))
         sums = [{role: sum(next(scored).log_probs) for role in group.roles} for group in pairs]
-        margins: list[float | None] = [each[Role.answer] - each[Role.rejected] for each in sums]
+        margins: list[float | None] = [log_probs[Role.answer] - log_probs[Role.rejected] for log_probs in sums]
         right: list[float | None] = [float((margin or 0) > 0) for margin in margins]
         return {
             name: Measure(
-                sum(each or 0 for each in items) / len(items),
+                sum(value or 0 for value in items) / len(items),
                 items,
                 higher_is_better=True,
                 unit=unit,
@@ -128,7 +134,7 @@ def pairs_of(rows: Rows, beyond: float | None = None) -> Pairs:
 
 def reward_metrics(chosen: Tensor, rejected: Tensor, pairs: Pairs, count: int) -> dict[str, Tensor]:
     """Return what is logged of pairs, under TRL's names; `chosen` and `rejected` are their rewards."""
-    each = {
+    metrics = {
         "rewards/chosen": chosen,
         "rewards/rejected": rejected,
         "rewards/margins": chosen - rejected,
@@ -136,7 +142,7 @@ def reward_metrics(chosen: Tensor, rejected: Tensor, pairs: Pairs, count: int) -
         "logps/chosen": pairs.chosen,
         "logps/rejected": pairs.rejected,
     }
-    return {name: value.detach().sum() / count for name, value in each.items()}
+    return {name: value.detach().sum() / count for name, value in metrics.items()}
 
 
 def smoothed_loss(x: Tensor, smoothing: float) -> Tensor:
@@ -158,8 +164,8 @@ def _words(turns: Sequence[Message]) -> list[Message]:
 def _pair_advice(example: Example) -> str:
     """Say how the fields of a row with one answer become a pair."""
     texts = {str(name): text for name, text in example.columns.items() if isinstance(text, str)}
-    said = [turn.content for turn in example.messages if turn.role != "system"]
-    names = [next((name for name, text in texts.items() if text == turn), "") for turn in said]
+    turns = [turn.content for turn in example.messages if turn.role != "system"]
+    names = [next((name for name, text in texts.items() if text == turn), "") for turn in turns]
     if len(names) != 2 or not all(names):  # noqa: PLR2004 - a question and its answer
         return "write rows with the fields prompt, chosen and rejected"
     worse = next((name for name in texts if name not in names and len(texts[name]) > 1), "")

@@ -15,17 +15,17 @@ from framework_plugins.methods import config, reward_config
 @hookimpl
 def framework_components() -> Iterable[Component]:
     """What a run learns by if nothing else is chosen, what learns from preferences, and from plain texts."""
-    here = "framework_plugins.methods"
-    yield Component("sft", config.SftConfig, f"{here}.sft:Sft")
-    yield Component("dpo", config.DpoConfig, f"{here}.dpo:Dpo")
-    yield Component("kto", config.KtoConfig, f"{here}.kto:Kto")
-    yield Component("orpo", config.OrpoConfig, f"{here}.orpo:Orpo")
-    yield Component("cpo", config.CpoConfig, f"{here}.cpo:Cpo")
-    yield Component("simpo", config.SimpoConfig, f"{here}.simpo:Simpo")
-    yield Component("grpo", config.GrpoConfig, f"{here}.grpo:Grpo")
-    yield Component("best_of_n", config.BestOfNConfig, f"{here}.best_of_n:BestOfN")
-    yield Component("pretrain", config.PretrainConfig, f"{here}.pretrain:Pretrain")
-    rewards, verify = f"{here}.trl_rewards", "math-verify"
+    package = "framework_plugins.methods"
+    yield Component("sft", config.SftConfig, f"{package}.sft:Sft")
+    yield Component("dpo", config.DpoConfig, f"{package}.dpo:Dpo")
+    yield Component("kto", config.KtoConfig, f"{package}.kto:Kto")
+    yield Component("orpo", config.OrpoConfig, f"{package}.orpo:Orpo")
+    yield Component("cpo", config.CpoConfig, f"{package}.cpo:Cpo")
+    yield Component("simpo", config.SimpoConfig, f"{package}.simpo:Simpo")
+    yield Component("grpo", config.GrpoConfig, f"{package}.grpo:Grpo")
+    yield Component("best_of_n", config.BestOfNConfig, f"{package}.best_of_n:BestOfN")
+    yield Component("pretrain", config.PretrainConfig, f"{package}.pretrain:Pretrain")
+    rewards, verify = f"{package}.trl_rewards", "math-verify"
     yield Component("accuracy", reward_config.AccuracyConfig, f"{rewards}:accuracy", verify)
     reasoning = reward_config.ReasoningAccuracyConfig
     yield Component("reasoning_accuracy", reasoning, f"{rewards}:reasoning_accuracy", verify)
@@ -33,7 +33,7 @@ def framework_components() -> Iterable[Component]:
     yield Component("think_format", reward_config.ThinkFormatConfig, f"{rewards}:think_format")
     yield Component("repetition_penalty", reward_config.RepetitionPenaltyConfig, f"{rewards}:repetition_penalty")
     yield Component("soft_overlong", reward_config.SoftOverlongConfig, f"{rewards}:soft_overlong")
-    yield Component("cross_entropy", config.CrossEntropyConfig, f"{here}.cross_entropy:CrossEntropy")
+    yield Component("cross_entropy", config.CrossEntropyConfig, f"{package}.cross_entropy:CrossEntropy")
 
 
 @hookimpl
@@ -71,10 +71,10 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
     """Refuse settings of a method that do not go together."""
     method, training = plan.method.config, plan.training
     if plan.verdict.primary in plan.reward:
-        others = ", ".join(name for name in plan.metric if name not in plan.reward) or "metric=[...]"
+        alternatives = ", ".join(name for name in plan.metric if name not in plan.reward) or "metric=[...]"
         yield (
             f"verdict.primary={plan.verdict.primary} is the reward, which the training raises in any way that it can: "
-            f"judge by another metric: {others}"
+            f"judge by another metric: {alternatives}"
         )
     if isinstance(method, config.GrpoConfig) and plan.sweep and plan.objective == EVAL_LOSS:
         yield (
@@ -106,18 +106,18 @@ def _environment_problems(plan: Plan, settings: config.GrpoConfig) -> Iterable[s
         yield f"method.environment calls its tools between the turns of rollout=model, and not of rollout={rollout}"
     if Stage.train not in plan.intended_stages:
         return
-    place = f"method.environment={settings.environment}"
+    option = f"method.environment={settings.environment}"
     try:
-        made: Any = environments.environment_factory(settings.environment)
-        if not plan.reward and not inspect.isclass(made):
-            with Guard(f"{place} cannot be made"):
-                made = made()
+        environment: Any = environments.environment_factory(settings.environment)
+        if not plan.reward and not inspect.isclass(environment):
+            with Guard(f"{option} cannot be made"):
+                environment = environment()
     except FrameworkError as error:
         yield str(error)
         return
-    if not plan.reward and not environments.scores_itself(made):
-        what = "has" if inspect.isclass(made) else f"returns a {type(made).__name__}, which has"
+    if not plan.reward and not environments.scores_itself(environment):
+        verb = "has" if inspect.isclass(environment) else f"returns a {type(environment).__name__}, which has"
         yield (
-            f"{place} {what} no method `get_reward`, so something else has to score its answers: add `get_reward`, or "
+            f"{option} {verb} no method `get_reward`, so something else has to score its answers: add `get_reward`, or "
             "set reward=[...]"
         )

@@ -20,8 +20,8 @@ def check_question(example: Example, method: str) -> None:
             f"is plain text, and method={method} draws answers to questions: name the field that asks, "
             "format.columns={instruction: FIELD}, or learn the texts with method=pretrain"
         )
-    last = example.messages[-1:]
-    if last and last[0].role == "assistant" and not last[0].learned:
+    ending = example.messages[-1:]
+    if ending and ending[0].role == "assistant" and not ending[0].learned:
         raise FrameworkError(
             f"ends with an assistant's turn that is not an answer to learn, and method={method} answers the question "
             "before it: leave this turn out"

@@ -30,29 +30,29 @@ def reward_hacking(plan: Plan, results: Results) -> Iterator[Concern]:
         for name, change in results.changes.items()
         if name in plan.metric and change.aspect is Aspect.task and change.kind in JUDGING
     }
-    others = {name: each for name, each in answers.items() if name not in rewards and each.outcome is not None}
+    measures = {name: change for name, change in answers.items() if name not in rewards and change.outcome is not None}
     gains = {name: gain for name in rewards if (gain := _gain(answers.get(name), curves.get(name))) is not None}
     largest = max(gains.values(), default=None)
     measure = f"measure the reward and something else: metric=[{','.join([*plan.reward, '...'])}]"
     unread = [name for name in rewards if name not in answers and name not in curves]
-    if not others or (unread and not gains):
-        what = "every metric is a reward" if gains else f"reward {', '.join(unread)} is not a metric of the run"
-        yield _concern(f"whether only the reward rose is not known: {what}", measure)
+    if not measures or (unread and not gains):
+        reason = "every metric is a reward" if gains else f"reward {', '.join(unread)} is not a metric of the run"
+        yield _concern(f"whether only the reward rose is not known: {reason}", measure)
         return
-    better = [name for name, each in others.items() if each.outcome is Outcome.better]
-    worse = [name for name, each in others.items() if each.outcome is Outcome.worse]
-    primary = [name for name, each in others.items() if each.primary]
+    better = [name for name, change in measures.items() if change.outcome is Outcome.better]
+    worse = [name for name, change in measures.items() if change.outcome is Outcome.worse]
+    primary = [name for name, change in measures.items() if change.primary]
     if largest is None or (primary and primary[0] in better) or (not primary and better and not worse):
         return
     rose = ", ".join(f"{name} rose {_values(answers.get(name), curves.get(name))}" for name in gains)
-    judging = {name: others[name] for name in primary or others}
-    held = ", ".join(f"{name} {_values(each)}" for name, each in judging.items())
-    if all(_lags(each, *largest) for each in judging.values()):
-        text = f"the reward may be hacked: {rose}, and no held-out measure rose by more than its margin: {held}"
+    judging = {name: measures[name] for name in primary or measures}
+    held_out = ", ".join(f"{name} {_values(change)}" for name, change in judging.items())
+    if all(_lags(change, *largest) for change in judging.values()):
+        text = f"the reward may be hacked: {rose}, and no held-out measure rose by more than its margin: {held_out}"
         advice = "read some answers, let the reward ask for more, raise method.beta, or train for fewer steps"
         yield _concern(text, advice, flagged=True)
     else:
-        text = f"whether only the reward rose is not known: {rose}, and {held} may be a rise too"
+        text = f"whether only the reward rose is not known: {rose}, and {held_out} may be a rise too"
         yield _concern(text, "measure more held-out prompts, or harder ones: data.prompts_path")
 
 

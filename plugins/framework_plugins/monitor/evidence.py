@@ -14,7 +14,7 @@ FALSE_ALARMS = 0.005
 """The share of ordinary trainings that one rule may report."""
 
 
-class Found(NamedTuple):
+class Symptom(NamedTuple):
     """What a rule sees: a sentence, and a key of `RECOMMENDATIONS` if the advice is not the usual one of the kind."""
 
     text: str
@@ -46,7 +46,10 @@ def deviations(chance: float, freedom: float = math.inf) -> float:
 
 def few_runs(runs: int, marked: int, count: int) -> float:
     """Return the chance that `marked` of `count` entries form so few runs or fewer, if any order is as likely."""
-    ways = sum(math.comb(marked - 1, each - 1) * math.comb(count - marked + 1, each) for each in range(1, runs + 1))
+    ways = sum(
+        math.comb(marked - 1, marked_runs - 1) * math.comb(count - marked + 1, marked_runs)
+        for marked_runs in range(1, runs + 1)
+    )
     return ways / math.comb(count, marked)
 
 

@@ -9,7 +9,7 @@ from itertools import islice
 from statistics import median
 
 from framework.api import Step
-from framework_plugins.monitor.evidence import Found
+from framework_plugins.monitor.evidence import Symptom
 
 
 class NotANumber:
@@ -25,13 +25,13 @@ class NotANumber:
     def __init__(self) -> None:
         self.count = 0
 
-    def check(self, step: Step) -> Found | None:
+    def check(self, step: Step) -> Symptom | None:
         """Say what is not a number."""
         if not math.isfinite(step.loss):
-            return Found(f"the loss is {step.loss}")
+            return Symptom(f"the loss is {step.loss}")
         self.count = 0 if math.isfinite(step.grad_norm) else self.count + 1
         if self.count >= self.PATIENCE:
-            return Found(f"the gradients were not finite in {self.count} log entries in a row")
+            return Symptom(f"the gradients were not finite in {self.count} log entries in a row")
         return None
 
     def reset(self) -> None:
@@ -65,12 +65,12 @@ class ExplodingGradient:
         self.last: deque[Step] = deque(maxlen=self.SLOW_ENTRIES)
         self.norms: deque[float] = deque(maxlen=self.WINDOW + self.LAST_ENTRIES)
 
-    def check(self, step: Step) -> Found | None:
+    def check(self, step: Step) -> Symptom | None:
         """Say whether they explode."""
         if not math.isfinite(step.grad_norm):
             return None
-        if found := self._slowly(step):
-            return found
+        if growth := self._slowly(step):
+            return growth
         self.norms.append(step.grad_norm)
         earlier = len(self.norms) - self.LAST_ENTRIES
         if earlier < self.MIN_ENTRIES:
@@ -79,9 +79,9 @@ class ExplodingGradient:
         usual = median(before)
         if min(now) <= max(*before, self.FACTOR * usual, self.max_grad_norm):
             return None
-        return Found(f"the gradient norm is about {median(now):.3g}, and was {usual:.3g} before")
+        return Symptom(f"the gradient norm is about {median(now):.3g}, and was {usual:.3g} before")
 
-    def _slowly(self, step: Step) -> Found | None:
+    def _slowly(self, step: Step) -> Symptom | None:
         """Say whether they have grown over the whole training, while the loss did not fall."""
         if step.step <= self.warmup(step.total_steps):
             return None
@@ -89,15 +89,15 @@ class ExplodingGradient:
             self.first.append(step)
             return None
         self.last.append(step)
-        before, now = ([one.grad_norm for one in part] for part in (self.first, self.last))
+        before, now = ([entry.grad_norm for entry in part] for part in (self.first, self.last))
         usual, level = median(before), median(now)
         if len(now) < self.SLOW_ENTRIES or level <= max(self.SLOW_FACTOR * usual, self.max_grad_norm):
             return None
-        start, loss = (median(one.loss for one in part) for part in (self.first, self.last))
+        start, loss = (median(entry.loss for entry in part) for part in (self.first, self.last))
         if min(now) <= max(before) or loss < self.LEARNED * start:
             return None
         losses = f"while the loss is {loss:.3g} and was {start:.3g}"
-        return Found(f"the gradient norm has grown from {usual:.3g} to {level:.3g}, {losses}")
+        return Symptom(f"the gradient norm has grown from {usual:.3g} to {level:.3g}, {losses}")
 
     def reset(self) -> None:
         self.norms.clear()

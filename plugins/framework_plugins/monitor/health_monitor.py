@@ -9,7 +9,7 @@ from typing import Protocol
 from framework import Plan
 from framework.api import Action, Step, TrainingIssue
 from framework.api.training import NAN
-from framework_plugins.monitor.evidence import Found
+from framework_plugins.monitor.evidence import Symptom
 from framework_plugins.monitor.gradients import ExplodingGradient, NotANumber
 from framework_plugins.monitor.losses import Oscillation, Plateau, RisingLoss, Spike
 from framework_plugins.monitor.preferences import FallingLikelihood
@@ -26,7 +26,7 @@ REPORTED_ONCE = frozenset({NAN, "plateau", "falling_likelihood", "falling_reward
 class Rule(Protocol):
     """One rule."""
 
-    def check(self, step: Step) -> Found | None:
+    def check(self, step: Step) -> Symptom | None:
         """Say what is seen; None if all is well."""
 
     def reset(self) -> None:
@@ -81,10 +81,10 @@ class HealthMonitor:
                 continue
             if kind != NAN and not math.isfinite(step.loss):
                 continue
-            if self.reported[kind] < (1 if kind in REPORTED_ONCE else MAX_REPORTS) and (found := rule.check(step)):
+            if self.reported[kind] < (1 if kind in REPORTED_ONCE else MAX_REPORTS) and (symptom := rule.check(step)):
                 self.reported[kind] += 1
-                advice = recommendation(found.cause or kind, self.plan, step.step)
-                issues.append(TrainingIssue(kind, step.step, found.text + self._done(action), advice, action))
+                advice = recommendation(symptom.cause or kind, self.plan, step.step)
+                issues.append(TrainingIssue(kind, step.step, symptom.text + self._done(action), advice, action))
         for issue in issues:
             # Or the same entries would be reported again after each of the next steps.
             self.rules[issue.kind][1].reset()

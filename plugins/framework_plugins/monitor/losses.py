@@ -18,7 +18,7 @@ from statistics import fmean, median
 from typing import NamedTuple
 
 from framework.api import Step
-from framework_plugins.monitor.evidence import FALSE_ALARMS, Found, deviations, few_runs, spent
+from framework_plugins.monitor.evidence import FALSE_ALARMS, Symptom, deviations, few_runs, spent
 
 HARDER_ROWS = "harder_rows"
 NO_GRADIENT = "no_gradient"
@@ -60,21 +60,21 @@ class Spike:
         self.losses: deque[float] = deque(maxlen=self.WINDOW + self.HIGH_ENTRIES)
         self.first: list[float] = []
 
-    def check(self, step: Step) -> Found | None:
+    def check(self, step: Step) -> Symptom | None:
         """Say whether the loss is a spike."""
         self.losses.append(max(step.loss, MIN_LOSS))
         if len(self.first) < self.FIRST_ENTRIES:
             self.first.append(step.loss)
-        for last, times, least in ((1, self.SINGLE_FACTOR, max(self.first)), (self.HIGH_ENTRIES, self.FACTOR, 0.0)):
-            before, now = list(self.losses)[:-last], min(list(self.losses)[-last:])
+        for entries, times, least in ((1, self.SINGLE_FACTOR, max(self.first)), (self.HIGH_ENTRIES, self.FACTOR, 0.0)):
+            before, now = list(self.losses)[:-entries], min(list(self.losses)[-entries:])
             if len(before) < self.MIN_ENTRIES or now <= max(times * max(before), max(before) + self.MIN_NATS, least):
                 continue
-            logs = [math.log(each) for each in before]
+            logs = [math.log(loss) for loss in before]
             level = median(logs)
             # The larger of the two: of two kinds of rows the median sees one, and outliers move only the deviation.
             noise = max(spread(logs), deviation(logs), self.MIN_DEVIATION)
             if math.log(now) - level > self.DEVIATIONS * noise:
-                return Found(f"the loss jumped to {now:.3g} from about {math.exp(level):.3g}")
+                return Symptom(f"the loss jumped to {now:.3g} from about {math.exp(level):.3g}")
         return None
 
     def reset(self) -> None:
@@ -112,38 +112,38 @@ class RisingLoss:
         self.untrained = True
         """Whether the first entries are those of the training."""
 
-    def check(self, step: Step) -> Found | None:
+    def check(self, step: Step) -> Symptom | None:
         """Say whether the loss has risen."""
         self.losses.append(math.log(max(step.loss, MIN_LOSS)))
         self.history.append(self.losses[-1])
         self.count += 1
         shortest = min(self.WINDOWS)
-        last = list(self.losses)[-shortest:]
+        recent = list(self.losses)[-shortest:]
         if self.count == self.FIRST_ENTRIES:
-            self.lowest = mean_of(last)
+            self.lowest = mean_of(recent)
             self.first = [self.lowest] if self.untrained else []
         if self.count < shortest:
-            return self._steady(last) or self._apart(last)
-        now = mean_of(last)
+            return self._steady(recent) or self._apart(recent)
+        now = mean_of(recent)
         if self.count == shortest and self.untrained:
             # A loss that has not fallen yet is better known from more entries; that it falls is not their noise.
-            noise = deviation(without_trend(last))
+            noise = deviation(without_trend(recent))
             self.first.append(Mean(max(now.level, self.first[0].level), noise, shortest))
         if now.level < self.lowest.level:
             self.lowest, self.lowest_at = now, self.count
-        found = self._apart(list(self.losses)) if self.count <= max(self.WINDOWS) else None
-        return found or (None if self.count % self.STRIDE else self._risen())
+        symptom = self._apart(list(self.losses)) if self.count <= max(self.WINDOWS) else None
+        return symptom or (None if self.count % self.STRIDE else self._risen())
 
-    def _risen(self) -> Found | None:
+    def _risen(self) -> Symptom | None:
         """Say whether the last entries are above the first or the lowest, by more than the noise of both."""
         noise = deviations(spent(self.count // self.STRIDE, tests=3 * len(self.WINDOWS)))
-        if found := self._creeps(noise):
-            return found
+        if symptom := self._creeps(noise):
+            return symptom
         # Rows in an order, such as by length, raise a loss step by step.
         since = list(self.history)[-(self.count - self.lowest_at + min(self.WINDOWS)) :]
         steady = rises_steadily(since)
         factor, cause = (self.LOWEST_FACTOR, HARDER_ROWS) if steady else (self.START_FACTOR, "")
-        references = [(each, factor, cause) for each in self.first]
+        references = [(reference, factor, cause) for reference in self.first]
         references.append((self.lowest, self.LOWEST_FACTOR, HARDER_ROWS))
         latest = mean_of(list(self.losses)[-min(self.WINDOWS) :])
         for window in self.WINDOWS:
@@ -158,26 +158,30 @@ class RisingLoss:
                     if before is self.lowest and not self._stays(before, noise):
                         continue
                     text = f"the loss rose to {level:.3g} over {window} log entries, and was {was:.3g} before"
-                    return Found(text, cause)
+                    return Symptom(text, cause)
         return None
 
-    def _creeps(self, noise: float) -> Found | None:
+    def _creeps(self, noise: float) -> Symptom | None:
         """Say whether a loss that was flat rises step by step."""
         window = min(self.WINDOWS)
         losses = list(self.history)[-5 * window :]
         if len(losses) < 5 * window or not rises_steadily(losses[2 * window :]):
             return None
         before = [mean_of(losses[start : start + window]).level for start in range(0, window + 1, self.STRIDE)]
-        first, middle, last = (
+        oldest, middle, latest = (
             mean_of(losses[start : start + window]) for start in range(2 * window, 5 * window, window)
         )
         # Blocks of rows rise again and again: it was as high before.
-        if first.level > fmean(before) or not max(before) < middle.level < last.level or middle.level <= first.level:
+        if (
+            oldest.level > fmean(before)
+            or not max(before) < middle.level < latest.level
+            or middle.level <= oldest.level
+        ):
             return None
-        was, level = math.exp(first.level), math.exp(last.level)
-        if level <= max(self.CREEP_FACTOR * was, was + LEARNED_LOSS) or not last.above(first, 1.0, noise):
+        was, level = math.exp(oldest.level), math.exp(latest.level)
+        if level <= max(self.CREEP_FACTOR * was, was + LEARNED_LOSS) or not latest.above(oldest, 1.0, noise):
             return None
-        return Found(
+        return Symptom(
             f"the loss rose step by step from {was:.3g} to {level:.3g} in {3 * window} log entries", HARDER_ROWS
         )
 
@@ -187,27 +191,27 @@ class RisingLoss:
         earlier = list(self.losses)[-2 * window : -window]
         return len(earlier) == window and mean_of(earlier).above(lowest, self.START_FACTOR, noise)
 
-    def _steady(self, losses: Sequence[float]) -> Found | None:
+    def _steady(self, losses: Sequence[float]) -> Symptom | None:
         """Say whether the first entries rise one after the other."""
         count = len(losses)
         if count < self.EARLY_ENTRIES:
             return None
-        places, third = ranks(losses), count // 3
-        apart = sum((place - number) ** 2 for number, place in enumerate(places))
-        first, last = (median(losses[part]) for part in (slice(third), slice(-third, None)))
-        correlation = 1 - 6 * apart / (count * (count**2 - 1))
-        if correlation < self.MIN_CORRELATION or not self._far(first, last):
+        loss_ranks, third = ranks(losses), count // 3
+        squared_distance = sum((rank - index) ** 2 for index, rank in enumerate(loss_ranks))
+        early, late = (median(losses[part]) for part in (slice(third), slice(-third, None)))
+        correlation = 1 - 6 * squared_distance / (count * (count**2 - 1))
+        if correlation < self.MIN_CORRELATION or not self._far(early, late):
             return None
-        return Found(f"the loss rose from {math.exp(first):.3g} to {math.exp(last):.3g} in {count} log entries")
+        return Symptom(f"the loss rose from {math.exp(early):.3g} to {math.exp(late):.3g} in {count} log entries")
 
-    def _apart(self, losses: Sequence[float]) -> Found | None:
+    def _apart(self, losses: Sequence[float]) -> Symptom | None:
         """Say whether all entries after one are far above all until then: in any order of rows that is rare."""
         count = len(losses)
-        for first in range(1, count - self.HIGH_ENTRIES + 1):
-            highest, lowest = max(losses[:first]), min(losses[first:])
-            if self._far(highest, lowest) and math.comb(count, first) * FALSE_ALARMS >= 1:
-                level, before = math.exp(median(losses[first:])), math.exp(median(losses[:first]))
-                return Found(f"the loss rose to {level:.3g} after {first} log entries, and was {before:.3g}")
+        for split in range(1, count - self.HIGH_ENTRIES + 1):
+            highest, lowest = max(losses[:split]), min(losses[split:])
+            if self._far(highest, lowest) and math.comb(count, split) * FALSE_ALARMS >= 1:
+                level, before = math.exp(median(losses[split:])), math.exp(median(losses[:split]))
+                return Symptom(f"the loss rose to {level:.3g} after {split} log entries, and was {before:.3g}")
         return None
 
     def _far(self, before: float, now: float) -> bool:
@@ -251,7 +255,7 @@ class Oscillation:
         self.losses: deque[float] = deque(maxlen=max(self.WINDOWS))
         self.count = 0
 
-    def check(self, step: Step) -> Found | None:
+    def check(self, step: Step) -> Symptom | None:
         """Say whether the loss oscillates; the warm-up is left out."""
         if step.step <= self.warmup(step.total_steps):
             return None
@@ -261,14 +265,16 @@ class Oscillation:
             return None
         chance = spent(self.count // self.STRIDE, tests=2 * len(self.WINDOWS))
         for count in self.WINDOWS:
-            last = list(self.losses)[-count:]
-            if len(last) < count or median(last) < LEARNED_LOSS:
+            recent = list(self.losses)[-count:]
+            if len(recent) < count or median(recent) < LEARNED_LOSS:
                 continue
-            low, high = min(last), max(last)
-            if self._jumps(last, chance):
-                return Found(f"the loss jumped from about {median(last):.3g} to {high:.3g} again and again")
-            if self._waves(last, chance):
-                return Found(f"the loss swung between {low:.3g} and {high:.3g} in {count} log entries and did not fall")
+            low, high = min(recent), max(recent)
+            if self._jumps(recent, chance):
+                return Symptom(f"the loss jumped from about {median(recent):.3g} to {high:.3g} again and again")
+            if self._waves(recent, chance):
+                return Symptom(
+                    f"the loss swung between {low:.3g} and {high:.3g} in {count} log entries and did not fall"
+                )
         return None
 
     def _jumps(self, losses: Sequence[float], chance: float) -> bool:
@@ -297,23 +303,23 @@ class Oscillation:
         if spread(off) < self.MIN_SWING * level:
             return False
         # 2 if the losses are independent, more if they alternate, less in waves (Bartels 1982).
-        places = ranks(off)
-        ratio = sum((one - other) ** 2 for one, other in pairwise(places)) / (count * (count**2 - 1) / 12)
+        loss_ranks = ranks(off)
+        ratio = sum((earlier - later) ** 2 for earlier, later in pairwise(loss_ranks)) / (count * (count**2 - 1) / 12)
         if ratio > 2 - deviations(chance) * 2 / math.sqrt(count):
             return False
         if self._continues(off) < self.CHANGE_DEVIATIONS / math.sqrt(count):
             return False
-        sides = [place > half for place in places if abs(place - half) > count / 4]
-        return sum(one != other for one, other in pairwise(sides)) >= self.MIN_TURNS
+        sides = [rank > half for rank in loss_ranks if abs(rank - half) > count / 4]
+        return sum(earlier != later for earlier, later in pairwise(sides)) >= self.MIN_TURNS
 
     @staticmethod
     def _continues(losses: Sequence[float]) -> float:
         """Return the correlation of one change with the next: -0.5 for noise, also in blocks; above 0 in waves."""
         changes = [after - before for before, after in pairwise(losses)]
-        reach = 3 * MAD_TO_DEVIATION * median(abs(each) for each in changes)
-        changes = [min(max(each, -reach), reach) for each in changes]
-        squares = sum(each**2 for each in changes)
-        return sum(one * other for one, other in pairwise(changes)) / squares if squares else 0.0
+        reach = 3 * MAD_TO_DEVIATION * median(abs(change) for change in changes)
+        changes = [min(max(change, -reach), reach) for change in changes]
+        squares = sum(change**2 for change in changes)
+        return sum(earlier * later for earlier, later in pairwise(changes)) / squares if squares else 0.0
 
     def reset(self) -> None:
         self.losses.clear()
@@ -353,16 +359,16 @@ class Plateau:
         self.still = self.learned = 0
         """Entries in a row without a gradient, and without a loss."""
 
-    def check(self, step: Step) -> Found | None:
+    def check(self, step: Step) -> Symptom | None:
         """Say whether the loss stays where it began."""
         self.steps.append(step.step)
         self.losses.append(step.loss)
         self.still = self.still + 1 if step.grad_norm == 0 else 0
         self.learned = self.learned + 1 if step.loss < self.NOTHING else 0
         if self.still >= self.IDLE_ENTRIES:
-            return Found(f"all gradients were 0 in {self.still} log entries in a row", NO_GRADIENT)
+            return Symptom(f"all gradients were 0 in {self.still} log entries in a row", NO_GRADIENT)
         if self.learned >= self.IDLE_ENTRIES:
-            return Found(f"the loss was below {self.NOTHING:g} in {self.learned} log entries in a row", NOTHING_LEFT)
+            return Symptom(f"the loss was below {self.NOTHING:g} in {self.learned} log entries in a row", NOTHING_LEFT)
         count = len(self.losses)
         if count < self.at and not (step.step == step.total_steps and count >= self.FIRST_CHECK):
             return None
@@ -378,7 +384,7 @@ class Plateau:
         # One that rises is the matter of another rule, which recommends the opposite.
         if (self.SIGMAS * error + abs(trend)) * entries > self.MIN_FALL * initial or self._was_lower(level):
             return None
-        return Found(
+        return Symptom(
             f"the loss is {level:.3g} after {count} log entries, and was {initial:.3g} in the first half of them"
         )
 
@@ -407,10 +413,10 @@ class Mean(NamedTuple):
     noise: float
     entries: int
 
-    def above(self, other: Mean, factor: float, deviations: float) -> bool:
+    def above(self, reference: Mean, factor: float, deviations: float) -> bool:
         """Say whether it is this many times another, and that many standard errors of the difference more."""
-        error = max(self.noise, other.noise) * math.sqrt(1 / self.entries + 1 / other.entries)
-        return self.level > other.level + math.log(factor) + deviations * error
+        error = max(self.noise, reference.noise) * math.sqrt(1 / self.entries + 1 / reference.entries)
+        return self.level > reference.level + math.log(factor) + deviations * error
 
 
 def mean_of(losses: Sequence[float]) -> Mean:
@@ -460,10 +466,10 @@ def slope(values: Sequence[float]) -> float:
     """Return by how much the straight line through values rises from one to the next."""
     count = len(values)
     middle, level = (count - 1) / 2, fmean(values)
-    return sum((place - middle) * (value - level) for place, value in enumerate(values)) / (count * (count**2 - 1) / 12)
+    return sum((index - middle) * (value - level) for index, value in enumerate(values)) / (count * (count**2 - 1) / 12)
 
 
 def without_trend(values: Sequence[float]) -> list[float]:
     """Return the distances of values from the straight line through them."""
     middle, level, rise = (len(values) - 1) / 2, fmean(values), slope(values)
-    return [value - level - rise * (place - middle) for place, value in enumerate(values)]
+    return [value - level - rise * (index - middle) for index, value in enumerate(values)]

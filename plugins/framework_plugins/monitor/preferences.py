@@ -7,7 +7,7 @@ from collections import deque
 from statistics import fmean, stdev
 
 from framework.api import Step
-from framework_plugins.monitor.evidence import Found, deviations, spent
+from framework_plugins.monitor.evidence import Symptom, deviations, spent
 
 CHOSEN, LOG_PROBS, MARGIN = "rewards/chosen", "logps/chosen", "rewards/margins"
 
@@ -32,7 +32,7 @@ class FallingLikelihood:
         self.shares: deque[float] = deque(maxlen=self.WINDOW)
         self.looks = 0
 
-    def check(self, step: Step) -> Found | None:
+    def check(self, step: Step) -> Symptom | None:
         """Say whether the chosen answers became unlikely."""
         reward, log_probs, margin = (step.loss_metrics.get(name) for name in (CHOSEN, LOG_PROBS, MARGIN))
         if reward is None or log_probs is None or margin is None:
@@ -52,7 +52,7 @@ class FallingLikelihood:
             or share <= deviations(spent(self.looks), self.WINDOW - 1) * error
         ):
             return None
-        return Found(
+        return Symptom(
             f"chosen answers are unlikelier than before the training, their log-probability fell by {share:.0%}, while "
             f"the margin of the rewards is {margin:.2g}: the model learns to avoid, not to answer"
         )

@@ -9,7 +9,7 @@ from statistics import fmean, variance
 from typing import NamedTuple
 
 from framework.api import Step
-from framework_plugins.monitor.evidence import Found, deviations, spent
+from framework_plugins.monitor.evidence import Symptom, deviations, spent
 
 REWARD, MARGIN = "reward", "rewards/margins"
 NO_MARGIN = "no_margin"
@@ -41,50 +41,50 @@ class FallingReward:
         self.looks = 0
         self.halfway = False
 
-    def check(self, step: Step) -> Found | None:
+    def check(self, step: Step) -> Symptom | None:
         """Say whether the reward fell, or the margin stays at 0."""
         name = REWARD if REWARD in step.loss_metrics else MARGIN
         value = step.loss_metrics.get(name)
         if value is None or not math.isfinite(value):
             return None
         self.values.append(value)
-        what = "reward" if name == REWARD else "margin of the rewards"
+        quantity = "reward" if name == REWARD else "margin of the rewards"
         if len(self.values) >= 3 * self.WINDOW - self.WINDOW * self.from_zero and len(self.values) % self.STRIDE == 0:
             self.looks += 1
-            if found := self._fell(what):
-                return found
+            if symptom := self._fell(quantity):
+                return symptom
         return self._stays(step) if self.from_zero else None
 
-    def _fell(self, what: str) -> Found | None:
-        first, before, last = (
+    def _fell(self, quantity: str) -> Symptom | None:
+        opening, before, recent = (
             self.values[: self.WINDOW],
             self.values[-2 * self.WINDOW : -self.WINDOW],
             self.values[-self.WINDOW :],
         )
-        start, now, freedom = fmean(first), fmean(last), 2 * self.WINDOW - 2
-        error = math.sqrt((variance(first) + variance(last)) / self.WINDOW)
+        start, now, freedom = fmean(opening), fmean(recent), 2 * self.WINDOW - 2
+        error = math.sqrt((variance(opening) + variance(recent)) / self.WINDOW)
         least = self.SHARE * abs(start)
         if self.from_zero:
-            start, error, freedom = 0.0, math.sqrt(variance(last) / self.WINDOW), self.WINDOW - 1
+            start, error, freedom = 0.0, math.sqrt(variance(recent) / self.WINDOW), self.WINDOW - 1
             least = self.STILL
         if start - now <= max(least, deviations(spent(self.looks), freedom) * error):
             return None
         if start - fmean(before) <= least / 2:  # a few hard prompts
             return None
-        return Found(f"the {what} fell to {now:.3g} over {self.WINDOW} log entries, and began at {start:.3g}")
+        return Symptom(f"the {quantity} fell to {now:.3g} over {self.WINDOW} log entries, and began at {start:.3g}")
 
-    def _stays(self, step: Step) -> Found | None:
+    def _stays(self, step: Step) -> Symptom | None:
         """Look at the second half of the entries, in the middle of a training and at its end."""
-        last = step.step == step.total_steps
+        at_end = step.step == step.total_steps
         half = self.values[len(self.values) // 2 :]
-        if (not last and (self.halfway or 2 * step.step < step.total_steps)) or len(half) < self.LEAST:
+        if (not at_end and (self.halfway or 2 * step.step < step.total_steps)) or len(half) < self.LEAST:
             return None
         self.halfway = True
         mean, error = fmean(half), math.sqrt(variance(half) / len(half))
         if mean >= self.STILL or mean > self.ERRORS * error:
             return None
         text = f"the margin of the rewards is {mean:.2g} over {len(half)} log entries, and 0 before any training"
-        return Found(text, NO_MARGIN)
+        return Symptom(text, NO_MARGIN)
 
     def reset(self) -> None:
         """Forget nothing: it is about the training as a whole, and reported once."""
@@ -126,9 +126,9 @@ class DrawnAnswers:
         self.last: dict[str, deque[float]] = {name: deque(maxlen=self.WINDOW) for name in LIMITS}
         self.first: dict[str, list[float]] = {name: [] for name in LIMITS}
 
-    def check(self, step: Step) -> Found | None:
+    def check(self, step: Step) -> Symptom | None:
         """Say which number is beyond its limit."""
-        found = None
+        symptom = None
         for name, limit in LIMITS.items():
             value = step.loss_metrics.get(name)
             if value is None or math.isnan(value):
@@ -137,13 +137,13 @@ class DrawnAnswers:
                 self.first[name].append(value)
             self.last[name].append(value)
             least = max(limit.value, self.TIMES * fmean(self.first[name]) if limit.grows else 0.0)
-            last = self.last[name]
-            if found is None and len(last) == self.WINDOW and fmean(last) >= least and min(last) >= least / 2:
-                text = limit.text.format(fmean(last))
-                found = Found(f"{text}, over {self.WINDOW} log entries", limit.cause)
-        return found
+            recent = self.last[name]
+            if symptom is None and len(recent) == self.WINDOW and fmean(recent) >= least and min(recent) >= least / 2:
+                text = limit.text.format(fmean(recent))
+                symptom = Symptom(f"{text}, over {self.WINDOW} log entries", limit.cause)
+        return symptom
 
     def reset(self) -> None:
         """Forget the earlier entries, but not the first."""
-        for last in self.last.values():
-            last.clear()
+        for values in self.last.values():
+            values.clear()

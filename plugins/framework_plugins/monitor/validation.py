@@ -7,7 +7,7 @@ from collections import deque
 from statistics import fmean, median
 
 from framework.api import Step
-from framework_plugins.monitor.evidence import Found, deviations, falling_fit, spent
+from framework_plugins.monitor.evidence import Symptom, deviations, falling_fit, spent
 from framework_plugins.monitor.losses import MIN_LOSS, slope, spread, without_trend
 
 RISES_WITH_TRAINING = "rises_with_training"
@@ -41,21 +41,21 @@ class RisingEvalLoss:
         self.trained: list[float] = []
         """The training loss before each validation."""
 
-    def check(self, step: Step) -> Found | None:
+    def check(self, step: Step) -> Symptom | None:
         """Say whether the validation loss rises."""
         if math.isfinite(step.loss):
             self.losses.append(step.loss)
         if step.eval_loss is None or not self.losses:
             return None
         if not math.isfinite(step.eval_loss):
-            return Found(f"the validation loss is {step.eval_loss}", VALIDATION_NAN)
+            return Symptom(f"the validation loss is {step.eval_loss}", VALIDATION_NAN)
         self.validations.append(step.eval_loss)
         self.steps.append(step.step)
         self.trained.append(median(self.losses))
         return self._rise() if self._rises() else None
 
     def _rises(self) -> bool:
-        logs = [math.log(max(each, MIN_LOSS)) for each in self.validations]
+        logs = [math.log(max(loss, MIN_LOSS)) for loss in self.validations]
         count, lowest = len(logs), self._lowest()
         after = logs[lowest:]
         if len(after) == 1 or self.validations[-1] < self.validations[lowest] + self.MIN_NATS:
@@ -66,14 +66,16 @@ class RisingEvalLoss:
         needed = deviations(min(self.MAX_CHANCE, spent(count, count - 1)), freedom)
         level = fmean(after[:-1])
         trend = slope(after), 12 / (len(after) * (len(after) ** 2 - 1)), without_trend(after)
-        jump = after[-1] - level, 1 + 1 / (len(after) - 1), [each - level for each in after[:-1]]
-        for rise, weight, off in (trend, jump):
-            known = self.USUAL_FREEDOM * self.USUAL_SCATTER**2 + squares + sum(each**2 for each in off)
-            if rise > needed * math.sqrt(weight * known / freedom):
+        jump = after[-1] - level, 1 + 1 / (len(after) - 1), [log - level for log in after[:-1]]
+        for rise, weight, residuals in (trend, jump):
+            total_squares = (
+                self.USUAL_FREEDOM * self.USUAL_SCATTER**2 + squares + sum(residual**2 for residual in residuals)
+            )
+            if rise > needed * math.sqrt(weight * total_squares / freedom):
                 return True
         return False
 
-    def _rise(self) -> Found:
+    def _rise(self) -> Symptom:
         lowest = self._lowest()
         before, now = self.trained[lowest], self.trained[-1]
         text = (
@@ -81,11 +83,11 @@ class RisingEvalLoss:
             f"{self.validations[-1]:.3g}, while the training loss went from {before:.3g} to {now:.3g}"
         )
         rose = now > before + self.SPREADS * spread(self.losses) and now > before + self.MIN_NATS
-        return Found(text, RISES_WITH_TRAINING if rose else "")
+        return Symptom(text, RISES_WITH_TRAINING if rose else "")
 
     def _lowest(self) -> int:
         """Return the number of the lowest validation, the last of equal ones."""
-        return min(range(len(self.validations)), key=lambda number: (self.validations[number], -number))
+        return min(range(len(self.validations)), key=lambda index: (self.validations[index], -index))
 
     def reset(self) -> None:
         """Forget nothing: the lowest stays the lowest."""

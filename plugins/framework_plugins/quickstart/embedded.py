@@ -35,4 +35,6 @@ class BriefAnswers:
 
 def _rows(name: str) -> list[Row]:
     text = files("framework_plugins.quickstart").joinpath("data", name).read_text(encoding="utf-8")
-    return [Row(json.loads(line), f"{name}:{number}") for number, line in enumerate(text.splitlines(), start=1)]
+    return [
+        Row(json.loads(line), f"{name}:{line_number}") for line_number, line in enumerate(text.splitlines(), start=1)
+    ]

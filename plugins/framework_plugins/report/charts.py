@@ -30,19 +30,25 @@ class Bar:
 
 def histogram(lengths: Lengths) -> dict[str, Any]:
     """Return the bars of the lengths, the highest `HEIGHT` high, and the lengths at the left and right end."""
-    begin = next((number for number, rows in enumerate(lengths.histogram) if rows), 0)  # no row is shorter
+    begin = next((index for index, rows in enumerate(lengths.histogram) if rows), 0)  # no row is shorter
     edges, counts = lengths.edges[begin:], lengths.histogram[begin:]
     shortest = lengths.edges[begin - 1] + 1 if begin else 1
-    most, each = max(counts), WIDTH / len(edges)
+    max_rows, bin_width = max(counts), WIDTH / len(edges)
     bars = []
-    for number, (edge, rows) in enumerate(zip(edges, counts, strict=True)):
-        height = max(2.0, rows / most * HEIGHT) if rows else 0.0
-        first = edges[number - 1] + 1 if number else shortest
-        title = f"{first:,} to {edge:,} tokens: {rows:,} {'row' if rows == 1 else 'rows'}"
+    for index, (edge, rows) in enumerate(zip(edges, counts, strict=True)):
+        height = max(2.0, rows / max_rows * HEIGHT) if rows else 0.0
+        low_edge = edges[index - 1] + 1 if index else shortest
+        title = f"{low_edge:,} to {edge:,} tokens: {rows:,} {'row' if rows == 1 else 'rows'}"
         bars.append(
-            Bar(round(number * each + 1, 1), round(HEIGHT - height, 1), round(each - 2, 1), round(height, 1), title)
+            Bar(
+                round(index * bin_width + 1, 1),
+                round(HEIGHT - height, 1),
+                round(bin_width - 2, 1),
+                round(height, 1),
+                title,
+            )
         )
-    return {"bars": bars, "most": most, "first": shortest, "last": edges[-1]}
+    return {"bars": bars, "most": max_rows, "first": shortest, "last": edges[-1]}
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,7 @@ def curves(
         for name, value in step.metrics.items():
             if name.startswith(f"{EVAL_LOSS}_"):
                 checks.setdefault(name, []).append((step.step, value))
-    begin = min((number for number, _ in (*losses, *checks[EVAL_LOSS])), default=0)
+    begin = min((step_number for step_number, _ in (*losses, *checks[EVAL_LOSS])), default=0)
     panels = [
         _panel("loss", HEIGHT, begin, losses, checks, issues),
         _panel("learning rate", LOW_HEIGHT, begin, [(step.step, step.learning_rate) for step in steps]),
@@ -121,62 +127,62 @@ def curves(
 
 def _validations(steps: Sequence[Step], before: float | None, after: float | None) -> list[tuple[int, float]]:
     """Return the validations of a training, with those of the base and of the trained model at the ends."""
-    found = {step.step: step.eval_loss for step in steps if step.eval_loss is not None}
+    losses = {step.step: step.eval_loss for step in steps if step.eval_loss is not None}
     if steps and before is not None and after is not None:
-        found = {0: before, **found}
-        found.setdefault(steps[-1].step, after)
-    return [*found.items()]
+        losses = {0: before, **losses}
+        losses.setdefault(steps[-1].step, after)
+    return [*losses.items()]
 
 
 def _panel(
     name: str,
     height: int,
-    first: int,
+    begin: int,
     values: Sequence[tuple[int, float]],
     checks: Mapping[str, Sequence[tuple[int, float]]] = MappingProxyType({}),
     issues: Sequence[TrainingIssue] = (),
 ) -> Panel | None:
-    finite = [(number, value) for number, value in values if math.isfinite(value)]
-    found = {name: [dot for dot in each if math.isfinite(dot[1])] for name, each in checks.items()}
-    dots = [dot for each in found.values() for dot in each]
+    finite = [(step, value) for step, value in values if math.isfinite(value)]
+    finite_checks = {name: [dot for dot in series if math.isfinite(dot[1])] for name, series in checks.items()}
+    dots = [dot for series in finite_checks.values() for dot in series]
     if len(finite) < 2:  # noqa: PLR2004 - a line has two ends
         return None
     points = _downsampled(finite)
     # A reward, and a loss of one, may be below 0.
-    lowest, highest = (most(0.0, *(value for _, value in [*points, *dots])) for most in (min, max))
+    lowest, highest = (extreme(0.0, *(value for _, value in [*points, *dots])) for extreme in (min, max))
     highest += lowest == highest
-    last = max(number for number, _ in [*points, *dots])
+    end = max(step for step, _ in [*points, *dots])
 
     def place(point: tuple[float, float]) -> tuple[float, float]:
-        number, value = point
-        across = (number - first) / max(last - first, 1) * WIDTH
+        step, value = point
+        across = (step - begin) / max(end - begin, 1) * WIDTH
         return round(across, 1), round(height - (value - lowest) / (highest - lowest) * height, 1)
 
     scale = ticks(highest - lowest, 4 if height > LOW_HEIGHT else 2)
     if lowest < 0:
-        apart = scale[0]
-        scale = [apart * n for n in range(math.ceil(lowest / apart), math.floor(highest / apart) + 1)]
+        gap = scale[0]
+        scale = [gap * n for n in range(math.ceil(lowest / gap), math.floor(highest / gap) + 1)]
     return Panel(
         name,
         height,
         " ".join(f"{x},{y}" for x, y in map(place, points)),
-        [(place((first, value))[1], f"{value:g}") for value in scale],
+        [(place((begin, value))[1], f"{value:g}") for value in scale],
         [
-            (place((number, 0.0))[0], f"{number:g}")
-            for number in dict.fromkeys((first, *ticks(last, 5)))
-            if first <= number <= last
+            (place((step, 0.0))[0], f"{step:g}")
+            for step in dict.fromkeys((begin, *ticks(end, 5)))
+            if begin <= step <= end
         ],
         [
             Checks(
                 name,
-                number % COLOURS,
-                [(*place(dot), f"step {dot[0]}: {name} {dot[1]:.4f}") for dot in each],
-                " ".join(f"{x},{y}" for x, y in map(place, each)) if len(each) > 1 else "",
+                index % COLOURS,
+                [(*place(dot), f"step {dot[0]}: {name} {dot[1]:.4f}") for dot in series],
+                " ".join(f"{x},{y}" for x, y in map(place, series)) if len(series) > 1 else "",
             )
-            for number, (name, each) in enumerate(found.items())
-            if each
+            for index, (name, series) in enumerate(finite_checks.items())
+            if series
         ],
-        [(place((max(issue.step, first), 0.0))[0], issue.line) for issue in issues],
+        [(place((max(issue.step, begin), 0.0))[0], issue.line) for issue in issues],
     )
 
 
@@ -193,44 +199,46 @@ class Overlay:
 def overlay(name: str, curves: Mapping[str, Sequence[tuple[int, float]]]) -> Overlay | None:
     """Draw curves over each other, the last one on top; None without two of two points.
 
-    A curve that rises far above where the curves begin is cut there: one that diverges would flatten the others.
+    A curve that rises far above where the curves first_step is cut there: one that diverges would flatten the others.
     """
-    found = {title: [dot for dot in each if math.isfinite(dot[1])] for title, each in curves.items()}
-    found = {title: _downsampled(each) for title, each in found.items() if len(each) > 1}
-    if len(found) < 2:  # noqa: PLR2004 - one lies over nothing
+    finite = {title: [dot for dot in series if math.isfinite(dot[1])] for title, series in curves.items()}
+    finite = {title: _downsampled(series) for title, series in finite.items() if len(series) > 1}
+    if len(finite) < 2:  # noqa: PLR2004 - one lies over nothing
         return None
-    values = [value for each in found.values() for _, value in each]
-    low, high = min(values), min(max(values), 1.2 * max(each[0][1] for each in found.values()))
-    first, last = (end(number for each in found.values() for number, _ in each) for end in (min, max))
+    values = [value for series in finite.values() for _, value in series]
+    low, high = min(values), min(max(values), 1.2 * max(series[0][1] for series in finite.values()))
+    first_step, last_step = (end(step for series in finite.values() for step, _ in series) for end in (min, max))
     span = high - low or 1.0
 
-    def place(number: float, value: float) -> tuple[float, float]:
-        across = (number - first) / max(last - first, 1) * WIDTH
+    def place(step: float, value: float) -> tuple[float, float]:
+        across = (step - first_step) / max(last_step - first_step, 1) * WIDTH
         return round(across, 1), round(HEIGHT * (1 - (min(value, high) - low) / span), 1)
 
     return Overlay(
         name,
-        [(place(first, value)[1], f"{value:.3g}") for value in (low, (low + high) / 2, high)],
+        [(place(first_step, value)[1], f"{value:.3g}") for value in (low, (low + high) / 2, high)],
         [
-            (place(number, low)[0], f"{number:g}")
-            for number in dict.fromkeys((first, *ticks(last, 5)))
-            if number >= first
+            (place(step, low)[0], f"{step:g}")
+            for step in dict.fromkeys((first_step, *ticks(last_step, 5)))
+            if step >= first_step
         ],
-        [(" ".join(f"{x},{y}" for x, y in (place(*dot) for dot in each)), title) for title, each in found.items()],
+        [(" ".join(f"{x},{y}" for x, y in (place(*dot) for dot in series)), title) for title, series in finite.items()],
     )
 
 
-def ticks(highest: float, most: int) -> list[float]:
-    """Return round values above 0 and up to `highest`, about `most` of them: 1, 2 or 5 times a power of ten apart."""
-    least = 10.0 ** math.floor(math.log10(highest / most))
+def ticks(highest: float, limit: int) -> list[float]:
+    """Return round values above 0 and up to `highest`, about `limit` of them: 1, 2 or 5 times a power of ten apart."""
+    least = 10.0 ** math.floor(math.log10(highest / limit))
     # Rounding does not lose the highest one.
-    counts = {each: int(highest / each * (1 + 1e-9)) for each in (least * factor for factor in (1, 2, 5, 10, 20))}
-    each, count = next((each, count) for each, count in counts.items() if count <= most)
-    return [float(f"{each * number:.6g}") for number in range(1, count + 1)]
+    counts = {
+        spacing: int(highest / spacing * (1 + 1e-9)) for spacing in (least * factor for factor in (1, 2, 5, 10, 20))
+    }
+    spacing, count = next((spacing, count) for spacing, count in counts.items() if count <= limit)
+    return [float(f"{spacing * multiple:.6g}") for multiple in range(1, count + 1)]
 
 
 def _downsampled(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
     """Average neighbours, so that no more than `POINTS` are left."""
-    each = math.ceil(len(points) / MAX_POINTS)
-    parts = [points[start : start + each] for start in range(0, len(points), each)]
+    size = math.ceil(len(points) / MAX_POINTS)
+    parts = [points[start : start + size] for start in range(0, len(points), size)]
     return [(part[-1][0], sum(loss for _, loss in part) / len(part)) for part in parts]

@@ -52,14 +52,14 @@ class Heat:
 def _points(sweep: Sweep) -> list[Point]:
     """Return the points in the order of their trials; a trial that has a value but is not compared is one more."""
     ranked = sweep.ranking.points if sweep.ranking else []
-    known = {number for point in ranked for number in point.trials}
-    rest = [trial for trial in sweep.trials if trial.number not in known]
-    more = [
+    ranked_trials = {trial_number for point in ranked for trial_number in point.trials}
+    unranked = [trial for trial in sweep.trials if trial.number not in ranked_trials]
+    unranked_points = [
         Point([trial.number], trial.value, None, None, Standing.tied)
-        for trial in rest
+        for trial in unranked
         if trial.value is not None and math.isfinite(trial.value)
     ]
-    return sorted([*ranked, *more], key=lambda point: point.trials[0])
+    return sorted([*ranked, *unranked_points], key=lambda point: point.trials[0])
 
 
 def dot_plot(sweep: Sweep) -> Dots | None:
@@ -70,13 +70,13 @@ def dot_plot(sweep: Sweep) -> Dots | None:
     name, unit = sweep.objective or "objective", sweep.ranking.unit if sweep.ranking else ""
     values = {trial.number: trial.value for trial in sweep.trials}
     spans = [[end for end in (point.value, point.low, point.high) if end is not None] for point in points]
-    left, right = (end(value for span in spans for value in span if math.isfinite(value)) for end in (min, max))
-    if sweep.ranking and is_share(left, name, unit) and is_share(right, name, unit):
-        left, right = 0.0, 1.0
-    width = right - left or 1.0
+    low, high = (end(value for span in spans for value in span if math.isfinite(value)) for end in (min, max))
+    if sweep.ranking and is_share(low, name, unit) and is_share(high, name, unit):
+        low, high = 0.0, 1.0
+    width = high - low or 1.0
 
     def place(value: float) -> float:
-        return round(min(max((value - left) / width, 0.0), 1.0) * 96 + 2, 2)
+        return round(min(max((value - low) / width, 0.0), 1.0) * 96 + 2, 2)
 
     several = any(len(point.trials) > 1 for point in points)
     named = [_without_seed(trial) if several else trial for trial in sweep.trials]
@@ -90,11 +90,15 @@ def dot_plot(sweep: Sweep) -> Dots | None:
             place(point.value),
             place(min(span)),
             place(max(span)),
-            [place(own) for one in point.trials if len(point.trials) > 1 and (own := values[one]) is not None],
+            [
+                place(trial_value)
+                for trial_number in point.trials
+                if len(point.trials) > 1 and (trial_value := values[trial_number]) is not None
+            ],
         )
         for point, span in zip(points, spans, strict=True)
     ]
-    return Dots(rows, number(left, name, unit), number(right, name, unit))
+    return Dots(rows, number(low, name, unit), number(high, name, unit))
 
 
 def _without_seed(trial: Trial) -> Trial:
@@ -110,13 +114,13 @@ def heat_map(sweep: Sweep, names: Sequence[str]) -> Heat | None:
         trial.number: {override_key(word): word.partition("=")[2] for word in trial.overrides} for trial in sweep.trials
     }
     cells = {
-        (own[two[0]], own[two[1]]): point
+        (trial_settings[two[0]], trial_settings[two[1]]): point
         for point in sweep.ranking.points
-        if set(two) <= (own := settings[point.trials[0]]).keys()
+        if set(two) <= (trial_settings := settings[point.trials[0]]).keys()
     }
     down, across = (_in_order(list(dict.fromkeys(key[side] for key in cells))) for side in (0, 1))
-    few = all(1 < len(side) <= FEW for side in (down, across))
-    if not few or 2 * len(cells) < len(down) * len(across):
+    is_small = all(1 < len(side) <= FEW for side in (down, across))
+    if not is_small or 2 * len(cells) < len(down) * len(across):
         return None
     values = [point.value for point in cells.values()]
     worst, best = sorted((min(values), max(values)), reverse=not sweep.higher_is_better)

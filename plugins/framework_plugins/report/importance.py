@@ -33,7 +33,7 @@ def importances(names: Sequence[str], settings: Sequence[Sequence[str]], values:
         values: for each trial the objective.
     """
     results = [Importance(name, share([row[column] for row in settings], values)) for column, name in enumerate(names)]
-    return sorted(results, key=lambda each: -1.0 if each.share is None else each.share, reverse=True)
+    return sorted(results, key=lambda importance: -1.0 if importance.share is None else importance.share, reverse=True)
 
 
 def share(setting: Sequence[str], values: Sequence[float]) -> float | None:
@@ -43,13 +43,13 @@ def share(setting: Sequence[str], values: Sequence[float]) -> float | None:
         groups.setdefault(group, []).append(value)
     free = len(values) - len(groups)
     mean = fmean(values) if values else 0.0
-    whole = sum((value - mean) ** 2 for value in values)
-    if free < 1 or len(groups) == 1 or whole == 0:
+    total = sum((value - mean) ** 2 for value in values)
+    if free < 1 or len(groups) == 1 or total == 0:
         return None
     within = sum((value - fmean(group)) ** 2 for group in groups.values() for value in group)
     # Without the last term, random groups explain (groups - 1) / (trials - 1) of the variance.
-    between = whole - within - (len(groups) - 1) * within / free
-    return min(1.0, max(0.0, between / whole))
+    between = total - within - (len(groups) - 1) * within / free
+    return min(1.0, max(0.0, between / total))
 
 
 def grouped(setting: Sequence[str]) -> list[str]:
@@ -58,7 +58,7 @@ def grouped(setting: Sequence[str]) -> list[str]:
     if numbers is None or len(set(numbers)) <= NUMBER_GROUPS:
         return list(setting)
     order = sorted(set(numbers))
-    return [str(order.index(number) * NUMBER_GROUPS // len(order)) for number in numbers]
+    return [str(order.index(value) * NUMBER_GROUPS // len(order)) for value in numbers]
 
 
 def as_numbers(setting: Sequence[str]) -> list[float] | None:

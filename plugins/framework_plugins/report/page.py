@@ -222,11 +222,11 @@ def _size(size: int) -> str:
 
 def duration(seconds: float) -> str:
     """Write a time: `4.2 s`, `3 min 10 s`, `2 h 5 min`."""
-    whole = round(seconds)
-    if whole < 60:  # noqa: PLR2004 - a minute
+    total = round(seconds)
+    if total < 60:  # noqa: PLR2004 - a minute
         return f"{seconds:.1f} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"  # noqa: PLR2004
+    minutes, remainder = divmod(total, 60)
+    return f"{minutes} min {remainder} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"  # noqa: PLR2004
 
 
 def _lines(verdict: Verdict) -> Iterator[tuple[str, str]]:
@@ -241,10 +241,10 @@ def _losses(report: Report | None) -> tuple[float | None, float | None]:
     return (change.before, change.after) if change else (None, None)
 
 
-def worst_first(pairs: Sequence[tuple[Sample | None, Sample]], report: Report | None, most: int) -> dict[str, Any]:
+def worst_first(pairs: Sequence[tuple[Sample | None, Sample]], report: Report | None, limit: int) -> dict[str, Any]:
     """Return the answers side by side, those that got worse first; what all prompts begin with is above them once."""
-    found = [(name, change) for name, change in report.metrics.items() if change.primary] if report else []
-    pairs = sorted(pairs, key=lambda pair: _gain(pair[0], pair[1], *found[0]) if found else 0.0)[:most]
+    primary = [(name, change) for name, change in report.metrics.items() if change.primary] if report else []
+    pairs = sorted(pairs, key=lambda pair: _gain(pair[0], pair[1], *primary[0]) if primary else 0.0)[:limit]
     shared = shared_start([after.prompt for _, after in pairs])
     rows = [
         {
@@ -255,14 +255,14 @@ def worst_first(pairs: Sequence[tuple[Sample | None, Sample]], report: Report | 
         }
         for before, after in pairs
     ]
-    got_worse = bool(found and pairs) and _gain(pairs[0][0], pairs[0][1], *found[0]) < 0
+    got_worse = bool(primary and pairs) and _gain(pairs[0][0], pairs[0][1], *primary[0]) < 0
     return {"shared": pairs[0][1].prompt[:shared].strip() if pairs else "", "pairs": rows, "sorted": got_worse}
 
 
 def drawn_answers(steps: Sequence[Step]) -> Iterator[dict[str, Any]]:
     """Give some answers that the training learned from, of steps from all over it."""
-    some = [step for step in steps if step.samples]
-    for step in some[:: -(-len(some) // DRAWN_STEPS)] if some else ():
+    sampled = [step for step in steps if step.samples]
+    for step in sampled[:: -(-len(sampled) // DRAWN_STEPS)] if sampled else ():
         for sample in step.samples:
             scores = ", ".join(f"{name} {value:.3g}" for name, value in sample.scores.items())
             yield {"step": step.step, "prompt": sample.prompt, "answer": sample.answer, "scores": scores}
@@ -291,19 +291,27 @@ def _missing(sample: Sample) -> list[tuple[str, bool]]:
     return _differences(shorten((sample.reference or "").strip()), shorten(sample.answer))
 
 
-def _differences(text: str, other: str) -> list[tuple[str, bool]]:
+def _differences(text: str, reference: str) -> list[tuple[str, bool]]:
     """Cut a text where it differs from another, word by word, white space aside; not where most of it differs."""
-    words, others = ([(found[1], found[2]) for found in WORD.finditer(each)] for each in (text, other))
-    matcher = difflib.SequenceMatcher(None, [word for word, _ in words], [word for word, _ in others], autojunk=False)
+    words, reference_words = (
+        [(match[1], match[2]) for match in WORD.finditer(version)] for version in (text, reference)
+    )
+    matcher = difflib.SequenceMatcher(
+        None, [word for word, _ in words], [word for word, _ in reference_words], autojunk=False
+    )
     # The upper bound first: `ratio` takes quadratic time.
     if matcher.quick_ratio() < MIN_SIMILARITY or matcher.ratio() < MIN_SIMILARITY:
         return [(text, False)]
-    same = {at for start, _, length in matcher.get_matching_blocks() for at in range(start, start + length)}
+    matching = {at for start, _, length in matcher.get_matching_blocks() for at in range(start, start + length)}
     pieces = [(text[: len(text) - len(text.lstrip())], False)]
     for at, (word, space) in enumerate(words):
-        pieces += [(word, at not in same), (space, at not in same and at + 1 not in same and at + 1 < len(words))]
+        pieces += [
+            (word, at not in matching),
+            (space, at not in matching and at + 1 not in matching and at + 1 < len(words)),
+        ]
     return [
-        ("".join(part for part, _ in run), differs) for differs, run in itertools.groupby(pieces, lambda one: one[1])
+        ("".join(part for part, _ in run), differs)
+        for differs, run in itertools.groupby(pieces, lambda piece: piece[1])
     ]
 
 

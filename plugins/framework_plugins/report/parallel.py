@@ -54,21 +54,21 @@ def axes(names: Sequence[str], columns: Sequence[Sequence[str]]) -> list[tuple[A
     """
     gap = WIDTH / max(1, len(names) - 1)
     pairs = []
-    for number, (name, column) in enumerate(zip(names, columns, strict=True)):
+    for index, (name, column) in enumerate(zip(names, columns, strict=True)):
         heights, labels = _numeric(column) or _named(column)
-        last = number == len(names) - 1 > 0
+        is_last = index == len(names) - 1 > 0
         # Between two axes are labels of the first, and before the last axis its own too.
-        sides = "end" if last else "middle" if number else "start", "end" if last else "start"
-        room = int(gap / (2 if last or number == len(names) - 2 else 1) / LETTER_WIDTH) - 1
-        pairs.append((Axis(round(number * gap, 1), name, _without_overlap(labels), *sides, max(3, room)), heights))
+        sides = "end" if is_last else "middle" if index else "start", "end" if is_last else "start"
+        room = int(gap / (2 if is_last or index == len(names) - 2 else 1) / LETTER_WIDTH) - 1
+        pairs.append((Axis(round(index * gap, 1), name, _without_overlap(labels), *sides, max(3, room)), heights))
     return pairs
 
 
 def lines(placed: Sequence[tuple[Axis, Sequence[float]]], titles: Sequence[str], ranks: Sequence[float]) -> list[Line]:
     """Return the line of each trial, the best one last, so that it lies on top."""
     result = []
-    for number, (title, rank) in enumerate(zip(titles, ranks, strict=True)):
-        corners = " ".join(f"{axis.x},{heights[number]}" for axis, heights in placed)
+    for index, (title, rank) in enumerate(zip(titles, ranks, strict=True)):
+        corners = " ".join(f"{axis.x},{heights[index]}" for axis, heights in placed)
         result.append(Line(corners, title, round(rank, 3)))
     return sorted(result, key=lambda line: line.rank)
 
@@ -80,9 +80,9 @@ def _numeric(column: Sequence[str]) -> tuple[list[float], list[tuple[float, str]
         return None
     low, high = min(numbers), max(numbers)
     log = low > 0 and high / low >= LOG_AXIS_RATIO
-    places = [math.log(number) for number in numbers] if log else numbers
-    bottom, span = min(places), max(places) - min(places)
-    heights = [_height((place - bottom) / span if span else 0.5) for place in places]
+    positions = [math.log(value) for value in numbers] if log else numbers
+    bottom, span = min(positions), max(positions) - min(positions)
+    heights = [_height((position - bottom) / span if span else 0.5) for position in positions]
     labels = [(_height(0.0 if span else 0.5), f"{low:.4g}"), (_height(1.0), f"{high:.4g}")]
     return heights, labels[: 2 if span else 1]
 
@@ -90,7 +90,7 @@ def _numeric(column: Sequence[str]) -> tuple[list[float], list[tuple[float, str]
 def _named(column: Sequence[str]) -> tuple[list[float], list[tuple[float, str]]]:
     """Place words at equal distances, in the order in which they come."""
     order = list(dict.fromkeys(column))
-    at = {word: _height(number / (len(order) - 1) if len(order) > 1 else 0.5) for number, word in enumerate(order)}
+    at = {word: _height(index / (len(order) - 1) if len(order) > 1 else 0.5) for index, word in enumerate(order)}
     return [at[word] for word in column], [(height, word) for word, height in at.items()]
 
 

@@ -72,10 +72,13 @@ def _curves(trials: Sequence[Trial], settings: Mapping[int, str], sweep: Sweep, 
     steps = {trial.number: read_steps(folder / str(trial.number) / LOG_FILE) for trial in order}
     titles = {trial.number: f"trial {trial.number}: {settings[trial.number]}" for trial in order}
     checks = {
-        titles[number]: [(step.step, step.eval_loss) for step in each if step.eval_loss is not None]
-        for number, each in steps.items()
+        titles[trial_number]: [(step.step, step.eval_loss) for step in trial_steps if step.eval_loss is not None]
+        for trial_number, trial_steps in steps.items()
     }
-    losses = {titles[number]: [(step.step, step.loss) for step in each] for number, each in steps.items()}
+    losses = {
+        titles[trial_number]: [(step.step, step.loss) for step in trial_steps]
+        for trial_number, trial_steps in steps.items()
+    }
     return charts.overlay("validation loss", checks) or charts.overlay("loss of the training", losses)
 
 
@@ -123,6 +126,6 @@ def _table(trials: Sequence[Trial], names: Sequence[str]) -> list[list[str]]:
     """Return for each trial the value of each setting, or a dash."""
     rows = []
     for trial in trials:
-        own = {override_key(word): word.partition("=")[2] for word in trial.overrides}
-        rows.append([own.get(name, "–") for name in names])
+        settings = {override_key(word): word.partition("=")[2] for word in trial.overrides}
+        rows.append([settings.get(name, "–") for name in names])
     return rows

@@ -30,8 +30,8 @@ def study_is_complete(study: optuna.Study, settings: Optuna5Config, *, is_grid: 
     count = len(begun_trials(study))
     if is_grid:
         return f"the study '{study.study_name}' has all {count} trials of its grid"
-    more = f"hydra.sweeper.n_trials={count + settings.n_trials} would add {settings.n_trials}"
-    return f"the study '{study.study_name}' has its {count} trials: {more}"
+    advice = f"hydra.sweeper.n_trials={count + settings.n_trials} would add {settings.n_trials}"
+    return f"the study '{study.study_name}' has its {count} trials: {advice}"
 
 
 def show_study(study: optuna.Study) -> None:

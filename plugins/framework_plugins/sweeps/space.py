@@ -65,7 +65,7 @@ def read_space(loader: ConfigLoader, words: Sequence[str]) -> Space:
     for key, numbers in distributions.items():
         # An interval of whole numbers is a list, if a short one.
         if isinstance(numbers, IntDistribution) and numbers.high - numbers.low < MOST_WHOLE:
-            values.setdefault(key, [str(number) for number in range(numbers.low, numbers.high + 1, numbers.step)])
+            values.setdefault(key, [str(integer) for integer in range(numbers.low, numbers.high + 1, numbers.step)])
     return Space(fixed, distributions, {key: values[key] for key in distributions if key in values})
 
 
@@ -73,9 +73,9 @@ def _distribution(override: Override, values: Sequence[str]) -> BaseDistribution
     sweep = override.value()
     if isinstance(sweep, IntervalSweep):
         low, high, log = sweep.start, sweep.end, "log" in sweep.tags
-        whole = isinstance(low, int) and isinstance(high, int)
+        is_integer = isinstance(low, int) and isinstance(high, int)
         try:
-            return IntDistribution(low, high, log=log) if whole else FloatDistribution(low, high, log=log)
+            return IntDistribution(low, high, log=log) if is_integer else FloatDistribution(low, high, log=log)
         except ValueError as error:  # the ends are the wrong way round, or the logarithm of 0 is asked for
             raise FrameworkError(f"{override.input_line}: {error}") from error
     if not values:

@@ -28,20 +28,22 @@ def storage_of(settings: Optuna5Config, folder: Path) -> str:
     return settings.storage if "://" in settings.storage else str(Path(settings.storage).expanduser().absolute())
 
 
-def open_storage(place: str) -> BaseStorage:
+def open_storage(address: str) -> BaseStorage:
     """Open what `storage_of` names.
 
     Raises:
         FrameworkError: it cannot be opened.
     """
     try:
-        if "://" in place:
-            return _open_database(place)
-        return _open_journal(Path(place))
+        if "://" in address:
+            return _open_database(address)
+        return _open_journal(Path(address))
     except FrameworkError:
         raise
     except Exception as error:  # of a database's own library
-        redacted = place if "@" not in place else f"{place.partition('://')[0]}://…"  # what is there is a password
+        redacted = (
+            address if "@" not in address else f"{address.partition('://')[0]}://…"
+        )  # what is there is a password
         raise FrameworkError(f"hydra.sweeper.storage={redacted} cannot be opened: {summarize_error(error)}") from error
 
 
@@ -54,8 +56,8 @@ def _open_journal(file: Path) -> BaseStorage:
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.exists():
         with file.open("rb") as lines:
-            first = lines.readline()
-        if first and not _is_entry(first):
+            first_line = lines.readline()
+        if first_line and not _is_entry(first_line):
             raise FrameworkError(
                 f"hydra.sweeper.storage={display_path(file)} is not the journal of a study: "
                 "name another file, or a database by "

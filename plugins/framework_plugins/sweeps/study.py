@@ -31,7 +31,10 @@ def direction(settings: Optuna5Config, config: DictConfig) -> Direction:
     name = config.objective
     if name == PRIMARY:
         deciding = [config.verdict.primary] if config.verdict.primary else _deciding(config)
-        ways = {direction(settings, OmegaConf.merge(config, {"objective": one.removesuffix(WINS)})) for one in deciding}
+        ways = {
+            direction(settings, OmegaConf.merge(config, {"objective": metric_name.removesuffix(WINS)}))
+            for metric_name in deciding
+        }
         if len(ways) > 1:
             raise FrameworkError(
                 f"objective={PRIMARY}: the data decide which of {', '.join(deciding)} it is, and not all of them are "
@@ -55,7 +58,7 @@ def _deciding(config: DictConfig) -> list[str]:
     return [name for name, metric in metrics.items() if scoring.kind_of(metric) is MeasureKind.content] or [EVAL_LOSS]
 
 
-def open_study(settings: Optuna5Config, name: str, place: str, better: Direction) -> optuna.Study:
+def open_study(settings: Optuna5Config, name: str, storage: str, better: Direction) -> optuna.Study:
     """Open the study, or begin it.
 
     Raises:
@@ -63,7 +66,7 @@ def open_study(settings: Optuna5Config, name: str, place: str, better: Direction
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
-        storage=open_storage(place), study_name=name, direction=better.value, load_if_exists=True
+        storage=open_storage(storage), study_name=name, direction=better.value, load_if_exists=True
     )
     if study.direction.name.lower() != better.value:
         raise FrameworkError(

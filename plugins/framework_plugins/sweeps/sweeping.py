@@ -126,23 +126,25 @@ class OptunaSweep:
             failed += [outcome.error] if outcome.error else []
         return failed
 
-    def _hydra_overrides(self, number: int, point: int) -> list[str]:
+    def _hydra_overrides(self, trial_number: int, point: int) -> list[str]:
         """Return the overrides that set the folder of a trial, and name the trial to its process for pruning."""
         words = [f"hydra.sweep.subdir='{point}'"]
         settings = self.settings
         if settings.pruner is not Pruner.none:
-            place = TrialPlace(
-                self.storage, self.name, number, settings.pruner.value, settings.n_startup_trials,
+            location = TrialPlace(
+                self.storage, self.name, trial_number, settings.pruner.value, settings.n_startup_trials,
                 settings.reduction_factor,
             )  # fmt: skip
-            words += place.words()
+            words += location.words()
         return words
 
     def _note_owner(self, study: optuna.Study, trial: optuna.Trial) -> int:
         """Note the owner of the trial, and return the number of its job in the folder."""
         if POINT_KEY not in trial.user_attrs:
             # Not the number of the trial: the study may have trials of other folders and machines.
-            numbers = [own.user_attrs[POINT_KEY] for own in self._own_trials(study) if POINT_KEY in own.user_attrs]
+            numbers = [
+                earlier.user_attrs[POINT_KEY] for earlier in self._own_trials(study) if POINT_KEY in earlier.user_attrs
+            ]
             trial.set_user_attr(POINT_KEY, max(numbers, default=-1) + 1)
         note_owner(trial, self.folder)
         return int(trial.user_attrs[POINT_KEY])

@@ -34,8 +34,8 @@ class TrialPlace:
         """Write it as overrides of a trial; a URL as the one of the config, unresolved."""
         fields = dataclasses.asdict(self)
         storage = fields.pop("storage")
-        place = "${hydra.sweeper.storage}" if "://" in storage else _quoted(storage)
-        values = {TRIAL_VARIABLE: _quoted(json.dumps(fields)), STORAGE_VARIABLE: place}
+        storage_text = "${hydra.sweeper.storage}" if "://" in storage else _quoted(storage)
+        values = {TRIAL_VARIABLE: _quoted(json.dumps(fields)), STORAGE_VARIABLE: storage_text}
         return [f"++hydra.job.env_set.{name}={value}" for name, value in values.items()]
 
 
@@ -61,16 +61,16 @@ def prune_reason(trial: TrialPlace, step: Step) -> Iterator[str]:
     frozen = study.get_trials(deepcopy=False)[trial.number]
     # The sampler of this study draws nothing, so the trial keeps its values.
     handle = optuna.trial.Trial(study, frozen._trial_id)  # noqa: SLF001 - no public way to another process's trial
-    number = len(frozen.intermediate_values) + 1
+    ordinal = len(frozen.intermediate_values) + 1
     loss = step.eval_loss
     assert loss is not None  # noqa: S101 - the caller looked
     # A pruner compares as the study does: where more is better, it has to be shown what is more.
     try:
-        handle.report(-loss if study.direction is optuna.study.StudyDirection.MAXIMIZE else loss, number)
+        handle.report(-loss if study.direction is optuna.study.StudyDirection.MAXIMIZE else loss, ordinal)
     except optuna.exceptions.UpdateFinishedTrialError:  # it was taken over, and no longer belongs to this process
         return
     if handle.should_prune() and step.step < step.total_steps:
-        yield f"pruned by {trial.pruner}: a validation loss of {loss:.4g} at validation {number} is far from the best"
+        yield f"pruned by {trial.pruner}: a validation loss of {loss:.4g} at validation {ordinal} is far from the best"
 
 
 @functools.lru_cache(maxsize=1)

@@ -180,8 +180,8 @@ class Console(Logger):
             batch = f"{batch.removesuffix(' rows a step')} x {group.processes} processes = {plan.batch} rows a step"
         rate = f"learning rate {training.learning_rate:g} {plan.schedule.component.name}"
         brought = plan.method.config.training_defaults(plan.adapter.config)
-        if taken := [name for name, value in brought.items() if getattr(training, name) == value]:
-            rate += f" ({' and '.join(taken)} of method={plan.method.component.name})"
+        if defaults := [name for name, value in brought.items() if getattr(training, name) == value]:
+            rate += f" ({' and '.join(defaults)} of method={plan.method.component.name})"
         ratio = training.warmup_ratio
         warmup = f"{ratio:.3g} of the steps" if ratio is not None else plan.warmup(0)
         rows = {
@@ -203,9 +203,9 @@ class Console(Logger):
     def _show_forecast(self, forecast: Forecast) -> None:
         """Show what the run will need, once: with the rows, or without, if there will be none."""
         self.expected = forecast
-        known = forecast.memory is None or forecast.memory.rows_known
-        alone = self.plan is not None and self.plan.stages == (Stage.plan,)
-        if self.forecast_shown or not (known or alone):
+        rows_known = forecast.memory is None or forecast.memory.rows_known
+        only_plan = self.plan is not None and self.plan.stages == (Stage.plan,)
+        if self.forecast_shown or not (rows_known or only_plan):
             return
         self.forecast_shown = True
         facts = list(forecast_facts(forecast))
@@ -213,15 +213,15 @@ class Console(Logger):
         self._facts("needs", rows, {fact.name: fact.more for fact in facts})
 
     def _facts(
-        self, title: str, rows: Mapping[str, str | Text], more: Mapping[str, Sequence[str]] | None = None
+        self, title: str, rows: Mapping[str, str | Text], details: Mapping[str, Sequence[str]] | None = None
     ) -> None:
-        """Print names and values in two columns; `more` has lines that go below a value."""
+        """Print names and values in two columns; `details` has lines that go below a value."""
         heading = Text(title, "bold") if title else None  # as it is: a name may look like rich's own marks
         table = Table(box=None, show_header=False, pad_edge=False, title=heading, title_justify="left")
         table.add_column(style="cyan", no_wrap=True)
         table.add_column(overflow="fold")
         for name, value in rows.items():
-            below = (more or {}).get(name)
+            below = (details or {}).get(name)
             table.add_row(name, Group(shown(value), _indented(below)) if below else shown(value))
         self.out.print(table)
         self.out.print()
@@ -284,7 +284,7 @@ class Console(Logger):
 
     def _show_evaluation(self, when: str, result: EvalResult) -> None:
         """Show the means, and warn of what could not be measured, once."""
-        measures = [(name, one) for name, one in result.measures.items() if one.aspect is Aspect.task]
+        measures = [(name, measure) for name, measure in result.measures.items() if measure.aspect is Aspect.task]
         means = ", ".join(f"{name} {number(measure.value, name, measure.unit)}" for name, measure in measures)
         if means:
             self.out.print(Text(f"  {when}: {means}"))
@@ -309,8 +309,8 @@ class Console(Logger):
             if change.aspect is not Aspect.task:  # the verdict says it, the report has the numbers
                 continue
             values = (number(value, name, change.unit) for value in (change.before, change.after))
-            more = (difference(change, name), outcome(change)) if judged else ()
-            table.add_row(_name(name, change), f"{change.pairs:,}" if change.pairs else "", *values, *more)
+            judgement = (difference(change, name), outcome(change)) if judged else ()
+            table.add_row(_name(name, change), f"{change.pairs:,}" if change.pairs else "", *values, *judgement)
         if table.row_count:
             self.out.print(table)
         if report.verdict:
@@ -389,7 +389,9 @@ def _choice(choice: Selection) -> str:
     for name, value in vars(choice.config).items():
         if is_dataclass(value) and not isinstance(value, type):
             plain = vars(type(value)())
-            settings |= {f"{name}.{inner}": given for inner, given in vars(value).items() if given != plain[inner]}
+            settings |= {
+                f"{name}.{inner}": setting for inner, setting in vars(value).items() if setting != plain[inner]
+            }
         elif value not in (None, False, [], {}) and as_text(value) != "none":
             settings[name] = value
     return _override_words(choice, settings)
@@ -430,15 +432,15 @@ def _rewards(plan: Plan) -> dict[str, str]:
     return {"rewards": terms} if terms else {}
 
 
-def _size(number: int) -> str:
-    return f"{number / 2**20:.1f} MiB" if number >= 2**20 / 10 else f"{number / 2**10:.1f} KiB"
+def _size(byte_count: int) -> str:
+    return f"{byte_count / 2**20:.1f} MiB" if byte_count >= 2**20 / 10 else f"{byte_count / 2**10:.1f} KiB"
 
 
 def _numbers(step: Step) -> str:
     validation = f"  eval_loss {step.eval_loss:.3f}" if step.eval_loss is not None else ""
     # Of many, those without parts: the page and the other loggers have all.
-    many = len(step.loss_metrics) > MOST_METRICS
-    shown = {name: value for name, value in step.loss_metrics.items() if not (many and "/" in name)}
+    abridged = len(step.loss_metrics) > MOST_METRICS
+    shown = {name: value for name, value in step.loss_metrics.items() if not (abridged and "/" in name)}
     # As plain numbers: a reward between 0 and 1 is not a share.
     validation += "".join(f"  {name} {value:.3g}" for name, value in shown.items())
     validation += "".join(f"  {name} {number(value, name)}" for name, value in step.metrics.items())

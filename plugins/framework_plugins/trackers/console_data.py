@@ -39,8 +39,8 @@ def facts(data: DataResult) -> dict[str, Text]:
 
 def histogram(lengths: Lengths) -> str:
     """Draw how many rows are how long, in one line."""
-    most = max(lengths.histogram)
-    bars = [BLOCKS[round(rows / most * (len(BLOCKS) - 1))] if rows else EMPTY_BIN for rows in lengths.histogram]
+    highest = max(lengths.histogram)
+    bars = [BLOCKS[round(rows / highest * (len(BLOCKS) - 1))] if rows else EMPTY_BIN for rows in lengths.histogram]
     verb = "is" if lengths.beyond == 1 else "are"
     longer = f"; {count(lengths.beyond, 'row')} {verb} longer, up to {lengths.longest:,}" if lengths.beyond else ""
     return f"1 {''.join(bars)} {lengths.edges[-1]:,} tokens{longer}"
@@ -56,7 +56,7 @@ def show_findings(out: Terminal, findings: Sequence[Finding], audits: Iterable[s
         out.print()
         return
     counts = {kind: sum(finding.severity is kind for finding in findings) for kind in STYLES}
-    summary = ", ".join(_several(kind, number) for kind, number in counts.items() if number)
+    summary = ", ".join(_several(kind, amount) for kind, amount in counts.items() if amount)
     table = Table(
         box=None, show_header=False, pad_edge=False, title=f"audit: {summary}", title_justify="left", title_style="bold"
     )
@@ -68,8 +68,8 @@ def show_findings(out: Terminal, findings: Sequence[Finding], audits: Iterable[s
     out.print()
 
 
-def _several(kind: Severity, number: int) -> str:
-    return f"{number} {kind.value}{'s' if number > 1 and kind is not Severity.serious else ''}"
+def _several(kind: Severity, amount: int) -> str:
+    return f"{amount} {kind.value}{'s' if amount > 1 and kind is not Severity.serious else ''}"
 
 
 def _finding(finding: Finding) -> Group:
@@ -97,9 +97,9 @@ def show_rows(out: Terminal, rows: Sequence[ViewedRow]) -> None:
 def _row(pieces: Sequence[Piece], *, marked: bool) -> Text:
     half = MAX_PIECES // 2
     text = Text(overflow="fold")
-    for number, piece in enumerate(pieces):
-        if len(pieces) > MAX_PIECES and half <= number < len(pieces) - half:
-            if number == half:
+    for index, piece in enumerate(pieces):
+        if len(pieces) > MAX_PIECES and half <= index < len(pieces) - half:
+            if index == half:
                 text.append(f" … {len(pieces) - MAX_PIECES} parts left out … ", style="italic")
             continue
         words = _shorten(piece.text)

@@ -20,28 +20,30 @@ SOURCE_KEYS = {"data", *(f"data.{name}" for name in (
 """Keys of the source whose rows an audit has written into a file."""
 
 
-def next_steps(plan: Plan, made: Sequence[Artifact], forecast: Forecast | None = None) -> Iterator[tuple[str, str]]:
+def next_steps(
+    plan: Plan, artifacts: Sequence[Artifact], forecast: Forecast | None = None
+) -> Iterator[tuple[str, str]]:
     """Give what can be done next, and the command for it.
 
     Args:
         plan: the run that has ended.
-        made: what it exported, now or earlier.
+        artifacts: what it exported, now or earlier.
         forecast: what it was expected to need, if that is known.
     """
     words = _words(plan)
     if set(plan.stages) <= DATA_STAGES:
         dropped = {"stages", "plan.gpu"}
-        rest = _cleaned(plan, [fill_in(word) for word in plan.overrides if override_key(word) not in dropped])
+        next_words = _cleaned(plan, [fill_in(word) for word in plan.overrides if override_key(word) not in dropped])
         changes = forecast.changes if forecast else []
         fits = bool(changes) and changes[-1].fit_status is not FitStatus.too_large
         if fits and not plan.planning.gpu and not plan.planning.apply:
-            rest.append("plan.apply=true")
-        yield "the whole run", " ".join([this_program(), *map(shell_word, rest)])
+            next_words.append("plan.apply=true")
+        yield "the whole run", " ".join([this_program(), *map(shell_word, next_words)])
         return
     folder = shlex.quote(display_run(plan.run_dir))
     if plan.checkpoint.is_dir():
         yield "talk to it", f"{this_program()} chat {folder}"
-    for artifact in made:
+    for artifact in artifacts:
         if artifact.use:
             path = shlex.quote(display_path(plan.run_dir / artifact.path))
             yield f"with {artifact.kind}", artifact.use.format(path=path)
@@ -52,15 +54,15 @@ def next_steps(plan: Plan, made: Sequence[Artifact], forecast: Forecast | None =
     if Stage.train in plan.stages and Stage.report in plan.stages:
         if not hasattr(plan.data.config, "path"):  # data that came with a plugin
             # Its experiment, if there is one, measures what fits these data.
-            others = [word for word in words if override_key(word).partition(".")[0] not in DATA_KEYS]
-            if "model" not in map(override_key, others):
-                others.insert(0, f"model={plan.model.component.name}")
-            command = shlex.join([*shlex.split(this_program()), *others, "data=local_file", "data.path=FILE.jsonl"])
+            overrides = [word for word in words if override_key(word).partition(".")[0] not in DATA_KEYS]
+            if "model" not in map(override_key, overrides):
+                overrides.insert(0, f"model={plan.model.component.name}")
+            command = shlex.join([*shlex.split(this_program()), *overrides, "data=local_file", "data.path=FILE.jsonl"])
             yield "your own data", command
         rate = plan.training.learning_rate
-        others = [word for word in words if override_key(word) != "trainer.learning_rate"]
+        overrides = [word for word in words if override_key(word) != "trainer.learning_rate"]
         rates = f"trainer.learning_rate={rate / 2:g},{rate:g},{rate * 2:g}"
-        yield "other rates", shlex.join([*shlex.split(this_program()), "-m", *others, rates])
+        yield "other rates", shlex.join([*shlex.split(this_program()), "-m", *overrides, rates])
 
 
 def _cleaned(plan: Plan, words: list[str]) -> list[str]:
@@ -70,8 +72,8 @@ def _cleaned(plan: Plan, words: list[str]) -> list[str]:
         return words
     typed = [word.partition("=")[2] for word in words if override_key(word) in files]
     path = next(iter([*typed, *files.values()]))
-    kept = [word for word in words if override_key(word) not in {*SOURCE_KEYS, *files}]
-    return [*kept, "data=local_file", f"data.path={path}"]
+    remaining = [word for word in words if override_key(word) not in {*SOURCE_KEYS, *files}]
+    return [*remaining, "data=local_file", f"data.path={path}"]
 
 
 def _has(plan: Plan, stage: Stage) -> bool:

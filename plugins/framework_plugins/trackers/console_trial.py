@@ -21,5 +21,5 @@ def outcome_line(report: Report) -> str:
         for name, change in changes
     ]
     score = [f"score {report.verdict.score:.2f}"] if report.verdict and report.verdict.score is not None else []
-    taken = [f"trained in {report.train.taken_from}"] if report.train and report.train.taken_from else []
-    return ", ".join([*parts, *score, f"{sum(report.seconds.values()):.0f} s", *taken])
+    origin = [f"trained in {report.train.taken_from}"] if report.train and report.train.taken_from else []
+    return ", ".join([*parts, *score, f"{sum(report.seconds.values()):.0f} s", *origin])

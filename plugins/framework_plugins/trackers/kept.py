@@ -32,7 +32,7 @@ class TrackerRun:
     over: bool = False
 
 
-def load_tracker_run(plan: Plan, tracker: str, place: str) -> TrackerRun | None:
+def load_tracker_run(plan: Plan, tracker: str, address: str) -> TrackerRun | None:
     """Return the tracker run that this run continues; None if a new one begins."""
     file = plan.run_dir / f"{tracker}.json"
     try:
@@ -40,10 +40,10 @@ def load_tracker_run(plan: Plan, tracker: str, place: str) -> TrackerRun | None:
     except (OSError, ValueError, TypeError):  # there is none, or somebody has edited it
         return None
     # A later stage continues whatever the settings: it adds to the training that the folder has.
-    same = earlier.place == place and not (
+    continues = earlier.place == address and not (
         plan.is_new_run and (earlier.over or earlier.settings != settings_hash(plan))
     )
-    return earlier if same else None
+    return earlier if continues else None
 
 
 def save_tracker_run(plan: Plan, tracker: str, run: TrackerRun) -> None:

@@ -111,9 +111,9 @@ class Mlflow(Logger):
         address = tracking_address(self.config)
         self._limit(address)
         client = MlflowClient(address)
-        known = load_tracker_run(plan, NAME, str(redact(address)))
-        if known and _reopen(client, known.id):
-            self.client, self.run_id, self.has = client, known.id, known.step
+        earlier = load_tracker_run(plan, NAME, str(redact(address)))
+        if earlier and _reopen(client, earlier.id):
+            self.client, self.run_id, self.has = client, earlier.id, earlier.step
             self.last_step = trained_steps(plan)
         else:
             self.run_id = self._create(client, plan)
@@ -134,10 +134,12 @@ class Mlflow(Logger):
         """Begin a run and return its id."""
         name = str(redact(self.config.experiment))
         experiment = client.get_experiment_by_name(name)
-        number = experiment.experiment_id if experiment else client.create_experiment(name)
+        experiment_id = experiment.experiment_id if experiment else client.create_experiment(name)
         sweep = {"sweep": plan.sweep} if plan.sweep else {}
         tags = redact({**self.config.tags, **sweep, "run_dir": str(plan.run_dir)})
-        created: str = client.create_run(number, run_name=run_name(self.config.run_name, plan), tags=tags).info.run_id
+        created: str = client.create_run(
+            experiment_id, run_name=run_name(self.config.run_name, plan), tags=tags
+        ).info.run_id
         return created
 
     def _params(self, values: Mapping[str, Any]) -> None:
@@ -159,9 +161,9 @@ class Mlflow(Logger):
     def _keep(self, *, over: bool) -> None:
         """Note which run this is, and how far it is."""
         if self.plan is not None:
-            place = str(redact(tracking_address(self.config)))
+            address = str(redact(tracking_address(self.config)))
             step = max(self.has, self.trained)
-            save_tracker_run(self.plan, NAME, TrackerRun(self.run_id, place, settings_hash(self.plan), step, over))
+            save_tracker_run(self.plan, NAME, TrackerRun(self.run_id, address, settings_hash(self.plan), step, over))
 
     def _metrics(self, values: Mapping[str, float]) -> None:
         now = int(time.time() * 1000)

@@ -30,9 +30,9 @@ class Table:
     rows: list[list[Any]]
 
 
-def answers(samples: Sequence[tuple[Sample | None, Sample]], most: int) -> Table:
-    """Return the answers before and after side by side, with the scores of each; `most` rows at most."""
-    selected = samples[:most]
+def answers(samples: Sequence[tuple[Sample | None, Sample]], limit: int) -> Table:
+    """Return the answers before and after side by side, with the scores of each; `limit` rows at most."""
+    selected = samples[:limit]
     names = list(dict.fromkeys(name for _, after in selected for name in after.scores))
     scores = [f"{name} {when}" for name in names for when in ("before", "after")]
     rows = []
@@ -43,21 +43,21 @@ def answers(samples: Sequence[tuple[Sample | None, Sample]], most: int) -> Table
     return Table(["prompt", "reference", "before", "after", *scores], redact(rows))
 
 
-def answers_of_one(samples: Sequence[Sample], most: int) -> Table:
-    """Return the answers of one evaluation, with their scores; `most` rows at most."""
-    selected = samples[:most]
+def answers_of_one(samples: Sequence[Sample], limit: int) -> Table:
+    """Return the answers of one evaluation, with their scores; `limit` rows at most."""
+    selected = samples[:limit]
     names = list(dict.fromkeys(name for sample in selected for name in sample.scores))
-    rows = [[each.prompt, each.reference, each.answer, *map(each.scores.get, names)] for each in selected]
+    rows = [[sample.prompt, sample.reference, sample.answer, *map(sample.scores.get, names)] for sample in selected]
     return Table(["prompt", "reference", "answer", *names], redact(rows))
 
 
-def learned_answers(steps: Mapping[int, Sequence[Sample]], most: int) -> Table:
+def learned_answers(steps: Mapping[int, Sequence[Sample]], limit: int) -> Table:
     """Return some answers that a training learned from, by the numbers of its steps, from all over it."""
-    apart = max(1, -(-sum(map(len, steps.values())) // most)) if most else 1
-    chosen = [step for step, samples in steps.items() if samples][::apart]
-    some = [(step, sample) for step in chosen for sample in steps[step]][:most]
-    table = answers_of_one([sample for _, sample in some], most)
-    return Table(["step", *table.columns], [[step, *row] for (step, _), row in zip(some, table.rows, strict=True)])
+    stride = max(1, -(-sum(map(len, steps.values())) // limit)) if limit else 1
+    chosen = [step for step, samples in steps.items() if samples][::stride]
+    pairs = [(step, sample) for step in chosen for sample in steps[step]][:limit]
+    table = answers_of_one([sample for _, sample in pairs], limit)
+    return Table(["step", *table.columns], [[step, *row] for (step, _), row in zip(pairs, table.rows, strict=True)])
 
 
 def measures(report: Report) -> Table:
@@ -75,8 +75,8 @@ def measures(report: Report) -> Table:
 
 def step_values(step: Step) -> dict[str, float]:
     """Return the numbers of a log entry by the names of their curves."""
-    others = {"step", "metrics", "loss_metrics", "samples"}
-    values = {f"train/{name}": value for name, value in as_plain(step).items() if name not in others}
+    excluded = {"step", "metrics", "loss_metrics", "samples"}
+    values = {f"train/{name}": value for name, value in as_plain(step).items() if name not in excluded}
     if step.eval_loss is None:
         del values["train/eval_loss"]
     return values | {f"train/{name}": value for name, value in {**step.loss_metrics, **step.metrics}.items()}
@@ -84,8 +84,8 @@ def step_values(step: Step) -> dict[str, float]:
 
 def settings(plan: Plan, data: DataResult, facts: Mapping[str, str]) -> dict[str, Any]:
     """Return the resolved config, the options chosen, what the data stage counted, what was picked for this machine."""
-    more = {"data_result": as_plain(_counts(data)), "hardware": dict(facts)}
-    config: dict[str, Any] = redact({**plan.config, **more})
+    additions = {"data_result": as_plain(_counts(data)), "hardware": dict(facts)}
+    config: dict[str, Any] = redact({**plan.config, **additions})
     # Names of options are not secrets, and `metric.token_f1` is not a name of one.
     return {**config, "options": plan.options}
 

@@ -101,16 +101,16 @@ class Wandb(Logger):
     def _open(self, plan: Plan, data: DataResult, hardware: Mapping[str, str]) -> None:
         """Open the run: online where asked for or possible, else offline."""
         self.plan = plan
-        place = str(redact(f"{self.config.entity or ''}/{self.config.project}"))
-        known = load_tracker_run(plan, NAME, place)
-        self.kept = known or TrackerRun(uuid.uuid4().hex[:8], place, settings_hash(plan))
-        about = self._about(plan) | {"id": self.kept.id, "resume": "allow" if known else None}
+        address = str(redact(f"{self.config.entity or ''}/{self.config.project}"))
+        earlier = load_tracker_run(plan, NAME, address)
+        self.kept = earlier or TrackerRun(uuid.uuid4().hex[:8], address, settings_hash(plan))
+        about = self._about(plan) | {"id": self.kept.id, "resume": "allow" if earlier else None}
         values = settings(plan, data, hardware)
         self.run, self.why_offline = open_run(self.config, about, plan.run_dir, values)
         if self.run is None:
             return
         self.has = max(self.kept.step, self.run.step - 1)
-        if known and not plan.is_new_run:
+        if earlier and not plan.is_new_run:
             self.last_step = self.has + 1
         self._keep(over=False)
 

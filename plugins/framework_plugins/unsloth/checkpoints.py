@@ -43,7 +43,7 @@ def table() -> Mapping[str, str]:
             f"unsloth {installed('unsloth')} has no {TABLE_NAME} in {TABLE_FILE}, which lists its 4-bit weights: set "
             "trainer.optimised_checkpoints=false"
         ) from error
-    return {name.lower(): other for name, other in entries.items() if other.endswith(FOUR_BITS)}
+    return {name.lower(): checkpoint for name, checkpoint in entries.items() if checkpoint.endswith(FOUR_BITS)}
 
 
 def published_weights(plan: Plan) -> str:
@@ -58,7 +58,7 @@ def published_weights(plan: Plan) -> str:
     return table().get(model.path.lower(), "")
 
 
-def find_published_weights(plan: Plan, place: ModelPlace) -> tuple[ModelPlace | None, str]:
+def find_published_weights(plan: Plan, location: ModelPlace) -> tuple[ModelPlace | None, str]:
     """Look a model's 4-bit weights up, without fetching them.
 
     Returns:
@@ -71,10 +71,10 @@ def find_published_weights(plan: Plan, place: ModelPlace) -> tuple[ModelPlace | 
         checkpoint = source(name).fetch(weights=False)
     except FrameworkError as error:
         return None, f"quantized here: {name} is not available ({str(error).splitlines()[0]})"
-    theirs, ours = (_config(folder) for folder in (checkpoint.folder, place.folder))
+    theirs, ours = (_config(folder) for folder in (checkpoint.folder, location.folder))
     differing = [key for key in COMPARED_FIELDS if theirs.get(key) != ours.get(key)]
     if differing:
-        return None, f"quantized here: {name} differs from {place.name} in {', '.join(differing)}"
+        return None, f"quantized here: {name} differs from {location.name} in {', '.join(differing)}"
     if (theirs.get("quantization_config") or {}).get("bnb_4bit_quant_type") != "nf4":
         return None, f"quantized here: {name} is not in NF4"
     return checkpoint, f"{name}, quantized by Unsloth"

@@ -58,8 +58,8 @@ def settings(plan: Plan) -> Iterator[str]:
     if isinstance(quantization, Int8Config) and on_cpu:
         yield f"quantization=int8: Unsloth does not quantize to 8 bits on a CPU: set quantization=none, {HF}"
     yield from versions.problems()
-    if not on_cpu and (other := versions.other()):
-        yield other
+    if not on_cpu and (problem := versions.other()):
+        yield problem
 
 
 def _of_start(plan: Plan) -> list[str]:
@@ -72,7 +72,9 @@ def _of_start(plan: Plan) -> list[str]:
 
             content = read_settings(start.folder / ADAPTER_CONFIG, f"adapter.start={start.place}")
             names = [
-                each.name for each in fields(LoraArgs) if each.name != "init_lora_weights" and content.get(each.name)
+                field.name
+                for field in fields(LoraArgs)
+                if field.name != "init_lora_weights" and content.get(field.name)
             ]
             return [f"{name} of the adapter of adapter.start={start.place}" for name in names]
     return []
@@ -87,19 +89,19 @@ def _adapter(plan: Plan) -> Iterator[str]:
     config = plan.adapter.config
     if not isinstance(config, LoraAdapterConfig):
         return
-    asked = [
+    unsupported = [
         f"adapter.{name}" for name in ("layers_to_transform", "rank_pattern", "alpha_pattern") if getattr(config, name)
     ]
-    asked += ["adapter.merge_first"] if config.merge_first else []
-    asked += ["model.new_tokens"] if plan.model.config.new_tokens else []
-    asked += ["adapter.target_modules with a regular expression"] if target_pattern(config.target_modules) else []
-    asked += ["adapter.experts=all"] if config.experts is Experts.all else []
-    asked += [f"adapter.args.{name}" for name in non_default(config.args)]
-    asked += _of_start(plan)
-    for name in asked:
+    unsupported += ["adapter.merge_first"] if config.merge_first else []
+    unsupported += ["model.new_tokens"] if plan.model.config.new_tokens else []
+    unsupported += ["adapter.target_modules with a regular expression"] if target_pattern(config.target_modules) else []
+    unsupported += ["adapter.experts=all"] if config.experts is Experts.all else []
+    unsupported += [f"adapter.args.{name}" for name in non_default(config.args)]
+    unsupported += _of_start(plan)
+    for name in unsupported:
         yield f"{name} is not supported by trainer=unsloth: leave it out, {HF}"
-    if other := [name for name in config.modules_to_save if name not in TRAINED_MODULES]:
+    if other_modules := [name for name in config.modules_to_save if name not in TRAINED_MODULES]:
         yield (
-            f"adapter.modules_to_save=[{','.join(other)}]: Unsloth trains only "
+            f"adapter.modules_to_save=[{','.join(other_modules)}]: Unsloth trains only "
             f"{' and '.join(sorted(TRAINED_MODULES))}: set trainer=hf"
         )

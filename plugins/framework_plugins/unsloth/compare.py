@@ -103,16 +103,16 @@ def check(run: HFModel, backend: type[HFBackend]) -> str:
         return ""
     log.info("a step of a tiny model is compared with one of %s, once for these versions", PLAIN)
     trainer, before = f"trainer={run.plan.trainer.component.name}", RandomState.now()
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as scratch:
         try:
-            loss = plain(run, config, Path(place))
+            loss = plain(run, config, Path(scratch))
         except ProcessError as error:  # it crashed or hung, which says nothing about the model
             raise FrameworkError(
                 f"a step of {PLAIN} for the comparison with {trainer} has no result: {error}. Set {HF}"
             ) from error
         except FrameworkError as error:
             return f"they cannot make a tiny model of it: {error}"
-        difference = problem(run, backend, Path(place), loss)
+        difference = problem(run, backend, Path(scratch), loss)
     before.restore()
     if difference:
         options = " ".join(
@@ -145,29 +145,29 @@ def _key(run: HFModel, config: Mapping[str, Any]) -> str:
 
 
 # In a process of its own: nothing is plain where Unsloth was imported (decision 0051).
-def plain(run: HFModel, config: Mapping[str, Any], place: Path) -> float:
+def plain(run: HFModel, config: Mapping[str, Any], folder: Path) -> float:
     """Have the twin made and trained in a process without Unsloth; return its loss, see `twin.step`."""
-    plan, machine = _with_twin(run.plan, place), run.machine
+    plan, machine = _with_twin(run.plan, folder), run.machine
     adapter = trained_config(plan)
     if adapter is not None:
         adapter.lora_dropout = 0.0
     quantization = plan.quantization.create().config(machine.dtype)
-    call = ("framework_plugins.unsloth.twin:step", place, config, rows(), adapter, quantization)
+    call = ("framework_plugins.unsloth.twin:step", folder, config, rows(), adapter, quantization)
     with PythonProcess() as process:
         loss: float = process.call(*call, machine.device, machine.dtype, seconds=STEP_SECONDS)
     return loss
 
 
-def problem(run: HFModel, backend: type[HFBackend], place: Path, loss: float) -> str:
+def problem(run: HFModel, backend: type[HFBackend], folder: Path, loss: float) -> str:
     """Make the step of the run with the twin in a folder; return in what it differs, empty if in nothing."""
-    plan = _with_twin(run.plan, place)
+    plan = _with_twin(run.plan, folder)
     plain_weights = run.plan.quantization.component.name == "none"
     exact = run.machine.device == "cpu" and run.machine.dtype is torch.float32 and plain_weights
     try:
         with backend(plan.trainer.config).open(plan) as model:
-            if (place / ADAPTER).is_dir():
-                model.restore(place / ADAPTER)
-            return next(_differences(model, place, loss, FP32_TOLERANCE if exact else ROUNDED_TOLERANCE), "")
+            if (folder / ADAPTER).is_dir():
+                model.restore(folder / ADAPTER)
+            return next(_differences(model, folder, loss, FP32_TOLERANCE if exact else ROUNDED_TOLERANCE), "")
     except FrameworkError as error:
         return str(error).splitlines()[0].rstrip(".")
     except Exception as error:  # noqa: BLE001 - whatever it is, it would end the run
@@ -179,15 +179,15 @@ def rows() -> list[TokenRow]:
     result = []
     for row in range(ROWS):
         ids = [
-            4 + (place * place + (row * 31 if place >= SHARED_TOKENS else 0)) % 499
-            for place in range(ROW_TOKENS - 3 * row)
+            4 + (position * position + (row * 31 if position >= SHARED_TOKENS else 0)) % 499
+            for position in range(ROW_TOKENS - 3 * row)
         ]
         masked = SHARED_TOKENS + 2 + row
         result.append(TokenRow(ids, [IGNORE] * masked + ids[masked:]))
     return result
 
 
-def _with_twin(plan: Plan, place: Path) -> Plan:
+def _with_twin(plan: Plan, folder: Path) -> Plan:
     """Return the plan of a step with the twin, which otherwise trains as the run does."""
     plain: dict[str, Any] = {
         group: Selection(components(group)[name], components(group)[name].schema()) for group, name in CHOSEN.items()
@@ -199,23 +199,23 @@ def _with_twin(plan: Plan, place: Path) -> Plan:
     if isinstance(adapter.config, LoraAdapterConfig) and adapter.config.lora_dropout:
         adapter = dataclasses.replace(adapter, config=dataclasses.replace(adapter.config, lora_dropout=NO_DROPOUT))
     return dataclasses.replace(
-        plan, run_dir=place / "run", external_checkpoint=None, share=False, adapter=adapter,
-        model=Selection(local, LocalModelConfig(path=str(place / MODEL))),
+        plan, run_dir=folder / "run", external_checkpoint=None, share=False, adapter=adapter,
+        model=Selection(local, LocalModelConfig(path=str(folder / MODEL))),
         trainer=dataclasses.replace(plan.trainer, config=dataclasses.replace(plan.trainer.config, **SETTINGS)),
         callback={}, reward={}, **plain,
     )  # fmt: skip
 
 
-def _differences(model: HFModel, place: Path, loss: float, allowed: float) -> Iterator[str]:
-    whole, gradients = rows(), load_file(place / GRADIENTS)
-    evaluated = model.loss(whole)
-    model.complete([row.input_ids[: SHARED_TOKENS + 1] for row in whole], max_new_tokens=4, batch_size=ROWS)
-    trained, own_gradients = _step(model, whole, place)
-    for what, value in (("evaluation", evaluated), ("training", trained)):
+def _differences(model: HFModel, folder: Path, loss: float, allowed: float) -> Iterator[str]:
+    twin_rows, gradients = rows(), load_file(folder / GRADIENTS)
+    evaluated = model.loss(twin_rows)
+    model.complete([row.input_ids[: SHARED_TOKENS + 1] for row in twin_rows], max_new_tokens=4, batch_size=ROWS)
+    trained, own_gradients = _step(model, twin_rows, folder)
+    for phase, value in (("evaluation", evaluated), ("training", trained)):
         if not abs(value - loss) <= allowed * loss:  # what is not a number differs too
-            yield f"the loss in {what} is {value:.4f}, and theirs {loss:.4f}"
-    if others := sorted(own_gradients.keys() ^ gradients.keys()):
-        yield f"{others[0]} is trained by only one of the two"
+            yield f"the loss in {phase} is {value:.4f}, and theirs {loss:.4f}"
+    if unmatched := sorted(own_gradients.keys() ^ gradients.keys()):
+        yield f"{unmatched[0]} is trained by only one of the two"
         return
     least = SMALL_GRADIENT * math.hypot(*(gradient.norm().item() for gradient in gradients.values()))
     for name, gradient in gradients.items():
@@ -224,7 +224,7 @@ def _differences(model: HFModel, place: Path, loss: float, allowed: float) -> It
             yield f"the gradient of {name} differs by {far:.1%} of its size"
 
 
-def _step(model: HFModel, whole: list[TokenRow], place: Path) -> tuple[float, dict[str, torch.Tensor]]:
+def _step(model: HFModel, twin_rows: list[TokenRow], folder: Path) -> tuple[float, dict[str, torch.Tensor]]:
     """Train until a step has finite gradients, and return its loss and them."""
     losses: list[float] = []
     gradients: dict[str, torch.Tensor] = {}
@@ -240,7 +240,7 @@ def _step(model: HFModel, whole: list[TokenRow], place: Path) -> tuple[float, di
 
     handle = register_optimizer_step_pre_hook(look)
     try:
-        model.train(whole, [], TrainRun(place / "checkpoint", place / "scratch", on_step))
+        model.train(twin_rows, [], TrainRun(folder / "checkpoint", folder / "scratch", on_step))
     finally:
         handle.remove()
     if not gradients:

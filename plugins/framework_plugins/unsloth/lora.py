@@ -31,12 +31,12 @@ def lora_settings(config: Any) -> dict[str, Any]:
     """
     settings = {name: getattr(config, name) for name in UNSLOTH_ARGUMENTS} if isinstance(config, LoraConfig) else {}
     plain, actual = LoraConfig(**settings).to_dict(), config.to_dict()
-    other = sorted(
+    differing = sorted(
         name for name, value in actual.items() if name not in DESCRIPTIVE_FIELDS and plain.get(name) != value
     )
-    if not settings or other:
-        what = f"sets {', '.join(other)}" if settings else f"is of the kind {config.peft_type}"
-        raise FrameworkError(f"the adapter {what}, which Unsloth does not make: set trainer=hf")
+    if not settings or differing:
+        reason = f"sets {', '.join(differing)}" if settings else f"is of the kind {config.peft_type}"
+        raise FrameworkError(f"the adapter {reason}, which Unsloth does not make: set trainer=hf")
     if not settings["use_dora"]:
         del settings["use_dora"]
     if isinstance(settings["target_modules"], set):

@@ -33,7 +33,7 @@ class PaddingFreePacker(Packer):
         labels = [label for row in rows for label in (IGNORE, *row.labels[1:])]
         part = padded_batch([TokenRow([token for row in rows for token in row.input_ids], labels)], self.pad_id)
         del part["attention_mask"]
-        positions = torch.tensor([[place for length in lengths for place in range(length)]])
+        positions = torch.tensor([[position for length in lengths for position in range(length)]])
         return part | {"position_ids": positions, ROW_LENGTHS: torch.tensor(lengths, dtype=torch.int32)}
 
 
@@ -60,8 +60,8 @@ class UnslothLosses(Losses):
         """Do nothing: how many logits Unsloth makes at a time, it measures itself."""
         return ""
 
-    def learned_states(self, part: Part, **more: Any) -> tuple[torch.Tensor, Any]:
-        out = self.body(**model_inputs(part), use_cache=False, **more)
+    def learned_states(self, part: Part, **options: Any) -> tuple[torch.Tensor, Any]:
+        out = self.body(**model_inputs(part), use_cache=False, **options)
         return out[0].flatten(0, 1)[part["source"]], out
 
     def learned_logits(self, part: Part) -> torch.Tensor:

@@ -43,13 +43,13 @@ class UnslothModel(HFModel):
 
     losses_class = UnslothLosses if unsloth.ON_GPU else Losses
 
-    def __init__(self, plan: Plan, config: HFTrainerConfig, *rest: Any, **more: Any) -> None:
-        super().__init__(plan, config, *rest, **more)
+    def __init__(self, plan: Plan, config: HFTrainerConfig, *arguments: Any, **options: Any) -> None:
+        super().__init__(plan, config, *arguments, **options)
         trusted = self.plan.model.config.trust_remote_code
         self.base_config = AutoConfig.from_pretrained(self.place.folder, trust_remote_code=trusted)
         delegated = isinstance(plan.adapter.config, FullConfig) or isinstance(plan.quantization.config, Int8Config)
-        own = unsloth.ON_GPU and self.base_config.model_type in PADDING_FREE_MODELS and not delegated
-        self.padding_free = own and config.packing is Packing.tree
+        supported = unsloth.ON_GPU and self.base_config.model_type in PADDING_FREE_MODELS and not delegated
+        self.padding_free = supported and config.packing is Packing.tree
         if self.padding_free:
             self.machine.facts["packing"] = f"one row after another, not tree: {NOT_ON_A_GPU}"
         self.ready, note = checkpoints.find_published_weights(self.plan, self.place)
@@ -78,10 +78,10 @@ class UnslothModel(HFModel):
         """Bring the weights here: those that Unsloth quantized, if they are taken."""
         if self.ready is None:
             return super().weights()
-        place = fetch_weights(checkpoints.source(self.ready.name))
-        empty = without_weights(place, self.config, trust=self.plan.model.config.trust_remote_code)
-        check_files(place, empty, values=True)
-        return place.folder
+        location = fetch_weights(checkpoints.source(self.ready.name))
+        empty = without_weights(location, self.config, trust=self.plan.model.config.trust_remote_code)
+        check_files(location, empty, values=True)
+        return location.folder
 
     def load(self, folder: Path, peft_config: Any) -> Any:
         """Let Unsloth load weights and put the adapter on them.
@@ -100,7 +100,7 @@ class UnslothModel(HFModel):
 
     def _base(self, folder: Path, *, full: bool) -> Any:
         quantization = self.plan.quantization.config
-        own = attention_implementation(self.config)
+        attention = attention_implementation(self.config)
         model, _ = unsloth.FastLanguageModel.from_pretrained(
             str(folder),
             tokenizer_name=str(self.place.folder),  # a folder of trained weights has none
@@ -114,7 +114,7 @@ class UnslothModel(HFModel):
             trust_remote_code=self.plan.model.config.trust_remote_code,
             use_exact_model_name=True,
             random_state=self.plan.seed,
-            **({} if own is None else {"attn_implementation": own}),
+            **({} if attention is None else {"attn_implementation": attention}),
         )
         _check_quantized(model, quantization)
         model.config.use_cache = True  # as it was: it is saved with the weights, and answering goes by it

@@ -37,8 +37,8 @@ def framework_memory(
     """How it uses memory."""
     from framework_plugins.hf.settings.config import FullConfig, LoraAdapterConfig  # noqa: PLC0415 - as above
 
-    known = isinstance(plan.adapter.config, LoraAdapterConfig | FullConfig)
-    if known and isinstance(plan.trainer.config, UnslothTrainerConfig):
+    supported = isinstance(plan.adapter.config, LoraAdapterConfig | FullConfig)
+    if supported and isinstance(plan.trainer.config, UnslothTrainerConfig):
         from framework_plugins.unsloth.footprint import footprint  # noqa: PLC0415 - as above
 
         yield footprint(plan, shape, gpu, longest, shared, mean)

@@ -82,7 +82,7 @@ def make(config: Mapping[str, Any], folder: Path) -> None:
     small_config = AutoConfig.for_model(kind, **_small(settings))
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(small_config).save_pretrained(folder)
-    words = {f"t{number}": number for number in range(VOCABULARY)}
+    words = {f"t{token_id}": token_id for token_id in range(VOCABULARY)}
     cut = Tokenizer(models.WordLevel(words, unk_token=ROLES["unk_token"]))
     PreTrainedTokenizerFast(tokenizer_object=cut, chat_template=TEMPLATE, **ROLES).save_pretrained(folder)
 

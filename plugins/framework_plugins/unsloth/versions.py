@@ -50,12 +50,12 @@ def other() -> str:
 def untested() -> str:
     """Say which versions are installed that the tests did not run; empty if there are none, or no Unsloth."""
     versions = {name: installed_version(name) for name in TESTED} if installed() else {}
-    others = [
+    notes = [
         f"{name} {version} is installed, but {TESTED[name]} was tested"
         for name, version in versions.items()
         if version != TESTED[name]
     ]
-    return "; ".join(others)
+    return "; ".join(notes)
 
 
 def refused() -> Iterator[tuple[str, str, str]]:

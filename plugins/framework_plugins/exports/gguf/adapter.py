@@ -47,9 +47,11 @@ class GgufAdapterExporter:
                 "framework_plugins.exports.gguf.convert.lora:refused_layers", Path(scratch, LOG),
                 base=str(Path(scratch, "model")), tree=self.config.llama_cpp_dir,
             )  # fmt: skip
-        asked = {target.rpartition(".")[2] for target in plan.adapter.config.target_modules}
-        left_out = {each.rpartition(".")[2] for each in plan.adapter.config.args.exclude_modules}
-        if wrong := [each for each in refused if (ALL_LINEAR in asked or each in asked) and each not in left_out]:
+        targets = {target.rpartition(".")[2] for target in plan.adapter.config.target_modules}
+        left_out = {layer.rpartition(".")[2] for layer in plan.adapter.config.args.exclude_modules}
+        if wrong := [
+            layer for layer in refused if (ALL_LINEAR in targets or layer in targets) and layer not in left_out
+        ]:
             raise FrameworkError(
                 f"exporter=gguf_adapter: llama.cpp stores {', '.join(wrong)} of model {name} in a way that a LoRA "
                 f"cannot follow: set exporter=[gguf], which merges it, or "
@@ -74,18 +76,18 @@ class GgufAdapterExporter:
                 f"{context.checkpoint} holds no adapter_model.safetensors: only a LoRA training makes a GGUF adapter"
             )
         read_headers([weights])  # raises where the file is damaged
-        place = context.plan.model.create().fetch(weights=False)
+        location = context.plan.model.create().fetch(weights=False)
         check_plain(read_json(context.checkpoint / adapter_files.ADAPTER_CONFIG))
         adapter = AdapterFolder(context.checkpoint)
-        adapter.check_base(place.name)
-        adapter.weight_deltas(MetaModel(place.folder, trust_remote_code=context.plan.model.config.trust_remote_code))
+        adapter.check_base(location.name)
+        adapter.weight_deltas(MetaModel(location.folder, trust_remote_code=context.plan.model.config.trust_remote_code))
         check_disk_space(folder, weights.stat().st_size)
         with scratch_folder(context.run_dir) as scratch:
             converted = scratch / "adapter.gguf"
             run_in_process(
                 "the conversion of the adapter",
                 "framework_plugins.exports.gguf.convert.lora:convert", context.run_dir / LOG,
-                adapter=str(context.checkpoint), base=str(place.folder), target=str(converted),
+                adapter=str(context.checkpoint), base=str(location.folder), target=str(converted),
                 dtype=self.config.dtype.value, tree=self.config.llama_cpp_dir,
             )  # fmt: skip
             folder.mkdir(exist_ok=True)

@@ -52,11 +52,11 @@ def model_problems(plan: Plan, model: Mapping[str, Any]) -> Iterator[str]:
             continue
         from framework_plugins.exports.gguf.convert import converter  # noqa: PLC0415 - other runs need not pay for it
 
-        known = converter.architectures(config.llama_cpp_dir)
-        if converter.architecture(model, known) is None:
+        names = converter.architectures(config.llama_cpp_dir)
+        if converter.architecture(model, names) is None:
             key = f"exporter.{name}"
             yield (
-                f"{key}: llama.cpp's converter does not know the architecture {architectures[0]}, only {len(known)} "
+                f"{key}: llama.cpp's converter does not know the architecture {architectures[0]}, only {len(names)} "
                 f"others: set {key}.llama_cpp_dir to a newer llama.cpp (docs/explanation/gguf.md), leave the exporter "
                 "out, or take another model"
             )
@@ -73,10 +73,12 @@ def folder_problem(folder: Path, name: str) -> str:
     if not folder.exists():
         return ""
     ours = {README, *(file_name(name, quantization) for quantization in (*QUANTIZATIONS, ADAPTER_SUFFIX))}
-    others = sorted(path.name for path in folder.iterdir() if path.name not in ours) if folder.is_dir() else ["a file"]
-    if not others:
+    foreign_files = (
+        sorted(path.name for path in folder.iterdir() if path.name not in ours) if folder.is_dir() else ["a file"]
+    )
+    if not foreign_files:
         return ""
-    return f"{display_path(folder)} is not empty, it holds {others[0]}: move it away, or set another folder"
+    return f"{display_path(folder)} is not empty, it holds {foreign_files[0]}: move it away, or set another folder"
 
 
 def _quantization_problems(key: str, config: GgufExporterConfig) -> Iterator[str]:

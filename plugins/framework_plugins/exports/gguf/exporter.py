@@ -156,26 +156,26 @@ class GgufExporter:
             FrameworkError: llama.cpp computes something else.
         """
         tree = self.config.llama_cpp_dir
-        kept = cache_dir() / "gguf-twins" / f"{_twin_key(folder, longest)}.json"
-        if not tree and (earlier := read_cache(kept)):
-            found = twin.Divergence(**earlier)
+        cache_file = cache_dir() / "gguf-twins" / f"{_twin_key(folder, longest)}.json"
+        if not tree and (earlier := read_cache(cache_file)):
+            divergence = twin.Divergence(**earlier)
         else:
             try:
-                found = process.call(
+                divergence = process.call(
                     "framework_plugins.exports.gguf.twin:divergence", str(folder), str(scratch), longest, tree=tree,
                     trust=trust, seconds=TWIN_SECONDS,
                 )  # fmt: skip
             except ProcessError as error:  # llama.cpp ends a process that has a size it does not know
-                found = twin.Divergence(None, reason=str(error))
+                divergence = twin.Divergence(None, reason=str(error))
             if not tree:
-                write_cache(kept, dataclasses.asdict(found))
-        if found.reason:
-            log.info("exporter=gguf: no small model of this architecture was compared: %s", found.reason)
-        if found.differs:
+                write_cache(cache_file, dataclasses.asdict(divergence))
+        if divergence.reason:
+            log.info("exporter=gguf: no small model of this architecture was compared: %s", divergence.reason)
+        if divergence.differs:
             raise FrameworkError(
                 "it computes something else: the answers of a small random model with these settings differ from those "
-                f"of transformers by {found.nats:.2g} nats at a token, where rounding to bf16 gives "
-                f"{found.rounding:.1g}; exporter.gguf.parity.check=false exports without any comparison"
+                f"of transformers by {divergence.nats:.2g} nats at a token, where rounding to bf16 gives "
+                f"{divergence.rounding:.1g}; exporter.gguf.parity.check=false exports without any comparison"
             )
 
     def export(self, model: Model, context: ExportContext) -> list[Artifact]:
@@ -201,9 +201,9 @@ class GgufExporter:
                 if not set(self.quantizations) & set(EXACT_FORMATS):
                     lossless = LOSSLESS_FORMATS[WeightCount.read(merged).dtype]
                     _compare_conversion(scratch / UNQUANTIZED, lossless, gate, context.run_dir, name)
-                files = [_compare_file(each, scratch / UNQUANTIZED, gate, context.run_dir, name) for each in files]
+                files = [_compare_file(file, scratch / UNQUANTIZED, gate, context.run_dir, name) for file in files]
             folder.mkdir(exist_ok=True)
-            return [_publish(each, folder / checks.file_name(name, each.quantization)) for each in files]
+            return [_publish(file, folder / checks.file_name(name, file.quantization)) for file in files]
 
     def _merged(self, context: ExportContext, scratch: Path, dtype: Dtype) -> Path:
         """Merge into a folder of the scratch and return it; that of `exporter=merged` may be in another format.
@@ -225,15 +225,15 @@ class GgufExporter:
         vocabulary = Vocabulary.read(merged, context.plan.model.config.template_switches)
         if vocabulary.template:
             chat_template.write_template(merged, vocabulary.template)
-        whole = scratch / UNQUANTIZED
-        self._convert(merged, scratch, whole, LOSSLESS_FORMATS[weights.dtype], name, run_dir / LOG)
-        settings = vocabulary.metadata_overrides(whole)
+        unquantized = scratch / UNQUANTIZED
+        self._convert(merged, scratch, unquantized, LOSSLESS_FORMATS[weights.dtype], name, run_dir / LOG)
+        settings = vocabulary.metadata_overrides(unquantized)
         for quantization in self.quantizations:
             file = scratch / f"{quantization}.gguf"
             run_in_process(
                 f"the quantization to {quantization}",
                 "framework_plugins.exports.llama.quantizations:quantize", run_dir / LOG,
-                source=whole, target=file, quantization=quantization,
+                source=unquantized, target=file, quantization=quantization,
                 threads=cpu_threads(), settings=settings,
             )  # fmt: skip
             vocabulary.check(file)
@@ -277,19 +277,19 @@ def put_without_weights(plan: Plan, folder: Path) -> str:
 
     The weights are links; if they are not here yet, a file has a hole in their place.
     """
-    place = plan.model.create().fetch(weights=False)
+    location = plan.model.create().fetch(weights=False)
     folder.mkdir()
-    tokenizer_and_config.copy_files(plan, [place.folder], [place.folder], folder, {})
+    tokenizer_and_config.copy_files(plan, [location.folder], [location.folder], folder, {})
     try:
-        files = weight_files(place.folder)
+        files = weight_files(location.folder)
     except FrameworkError:  # they are downloaded later
-        base = MetaModel(place.folder, trust_remote_code=plan.model.config.trust_remote_code)
+        base = MetaModel(location.folder, trust_remote_code=plan.model.config.trust_remote_code)
         write_without_data(folder / SINGLE_FILE, base.stored())
     else:
-        for file in filter(Path.is_file, [*files, place.folder / INDEX_FILE]):
+        for file in filter(Path.is_file, [*files, location.folder / INDEX_FILE]):
             (folder / file.name).symlink_to(file.absolute())
     sentencepiece.complete_folder(folder)
-    return str(place.name)
+    return str(location.name)
 
 
 def _compare_merged(merged: Path, gate: Gate, run_dir: Path, name: str) -> None:

@@ -89,9 +89,9 @@ class Vocabulary:
         tokenizer = Tokenizer.from_file(str(file))
         words = {name: _token_text(tokenizer_config.get(name)) for name in SPECIAL_TOKENS}
         words = {name: content for name, content in words.items() if content}
-        number = tokenizer.token_to_id(words["eos_token"]) if "eos_token" in words else None
+        eos_id = tokenizer.token_to_id(words["eos_token"]) if "eos_token" in words else None
         listed = _read_if_there(folder / GENERATION_CONFIG).get("eos_token_id")
-        stops = {*(listed if isinstance(listed, list) else [listed]), number} - {None}
+        stops = {*(listed if isinstance(listed, list) else [listed]), eos_id} - {None}
         settings = sentencepiece.gguf_settings(read_json(file))
         template = chat_template.with_switches(chat_template.read_template(folder), switches or {}, always=True)
         plain = _render_samples(template, words)
@@ -101,7 +101,7 @@ class Vocabulary:
             if _render_samples(template, {**words, name: value}) != plain
         ]
         template = chat_template.template_for_gguf(template, influential)
-        return cls(tokenizer, template, words, number, frozenset(stops), settings)
+        return cls(tokenizer, template, words, eos_id, frozenset(stops), settings)
 
     @functools.cached_property
     def rendered(self) -> list[str]:
@@ -125,15 +125,15 @@ class Vocabulary:
             FrameworkError: there are more stop tokens than GGUF can name.
         """
         with LlamaProcess(file, vocabulary_only=True) as llama:
-            known, free = llama.stop_ids, [key for key in FURTHER_STOP_KEYS if llama.metadata(key) is None]
+            stop_ids, free = llama.stop_ids, [key for key in FURTHER_STOP_KEYS if llama.metadata(key) is None]
             added = {ADD_BOS_KEY: llama.adds_bos and self.writes_bos, ADD_EOS_KEY: False} if self.rendered else {}
         eos = {} if self.eos_id is None else {EOS_KEY: self.eos_id}
-        missing = sorted(self.stop_ids - known - {self.eos_id})
-        if len(missing) > len(free):
+        lost_stops = sorted(self.stop_ids - stop_ids - {self.eos_id})
+        if len(lost_stops) > len(free):
             raise FrameworkError(
-                f"the run stops at the tokens {sorted(self.stop_ids)}, and GGUF cannot hold {missing[len(free) :]}"
+                f"the run stops at the tokens {sorted(self.stop_ids)}, and GGUF cannot hold {lost_stops[len(free) :]}"
             )
-        return {**self.tokenizer_metadata, **added, **eos, **dict(zip(free, missing, strict=False))}
+        return {**self.tokenizer_metadata, **added, **eos, **dict(zip(free, lost_stops, strict=False))}
 
     def check(self, file: Path) -> None:
         """Compare with what a file says.

@@ -95,28 +95,28 @@ def divergence(folder: str, scratch: str, longest: int, *, tree: str | None, tru
         tree: the source tree of llama.cpp that converts; None: AutoRound's copy.
         trust: run Python code of the folder.
     """
-    found = Divergence(None)
+    result = Divergence(None)
     for deep in (False, True):
-        place = Path(scratch, "deep" if deep else "shallow")
+        twin_folder = Path(scratch, "deep" if deep else "shallow")
         try:
             model = make_twin(Path(folder), longest, deep=deep, trust=trust)
             if model is None:
                 return Divergence(None, reason=f"one has more than {LARGEST:,} parameters")
-            found = _compare(model, place, tree)
+            result = _compare(model, twin_folder, tree)
         except Exception as error:  # noqa: BLE001 - of other libraries, for a config that nobody published
-            found = Divergence(None, reason=summarize_error(error))
-        if found.nats is not None and not found.differs:
+            result = Divergence(None, reason=summarize_error(error))
+        if result.nats is not None and not result.differs:
             break
-    return found
+    return result
 
 
-def _compare(model: Any, place: Path, tree: str | None) -> Divergence:
+def _compare(model: Any, folder: Path, tree: str | None) -> Divergence:
     expected = logits(model)
-    model.save_pretrained(place)
+    model.save_pretrained(folder)
     # Some converters count tokens here.
-    write_json(place / TOKENIZER, {"model": {"vocab": {str(n): n for n in range(VOCABULARY)}}, "added_tokens": []})
-    file = place / "model.gguf"
-    convert(str(place), str(file), "f32", "twin", tree, twin=True)
+    write_json(folder / TOKENIZER, {"model": {"vocab": {str(n): n for n in range(VOCABULARY)}}, "added_tokens": []})
+    file = folder / "model.gguf"
+    convert(str(folder), str(file), "f32", "twin", tree, twin=True)
     with Llama(file, n_ctx=2 * TOKENS, threads=1, precise=True) as llama:
         answers = llama.logits(row())
     for weight in model.parameters():
@@ -129,8 +129,8 @@ def _median(expected: NDArray[np.float32], answers: NDArray[np.float32]) -> floa
 
     Multipliers make the logits of some families so large, or so small, that nothing shows in the probabilities.
     """
-    some = (each[:, : expected.shape[1]] * (SPREAD / expected.std()) for each in (expected, answers))
-    log_p, log_q = (log_softmax(each) for each in some)
+    scaled = (array[:, : expected.shape[1]] * (SPREAD / expected.std()) for array in (expected, answers))
+    log_p, log_q = (log_softmax(array) for array in scaled)
     return float(np.median((np.exp(log_p) * (log_p - log_q)).sum(-1)))
 
 
@@ -176,15 +176,17 @@ def make_twin(folder: Path, longest: int, *, deep: bool, trust: bool) -> Any:
 
 def row() -> list[int]:
     """Return the token ids that a twin reads."""
-    drawn = np.random.default_rng(0).integers(RESERVED, VOCABULARY - RESERVED, TOKENS)
-    return [int(number) for number in drawn]
+    token_ids = np.random.default_rng(0).integers(RESERVED, VOCABULARY - RESERVED, TOKENS)
+    return [int(token_id) for token_id in token_ids]
 
 
 def logits(model: Any) -> NDArray[np.float32]:
     """Return the logits of a twin after each token of the row."""
     with torch.no_grad():
-        found: NDArray[np.float32] = model(input_ids=torch.tensor([row()]), use_cache=False).logits[0].float().numpy()
-    return found
+        row_logits: NDArray[np.float32] = (
+            model(input_ids=torch.tensor([row()]), use_cache=False).logits[0].float().numpy()
+        )
+    return row_logits
 
 
 def _shrink(text: Any, longest: int) -> None:
@@ -219,10 +221,10 @@ def _shrink_heads(text: Any) -> int:
     name = next((name for name in SHARED_HEADS if getattr(text, name, None)), "")
     shared = getattr(text, name) if name else heads
     width = getattr(text, "head_dim", None) or hidden // heads
-    few = min(shared, 2)
-    text.num_attention_heads = few * min(heads // shared, 2)
+    kv_heads = min(shared, 2)
+    text.num_attention_heads = kv_heads * min(heads // shared, 2)
     if name:
-        setattr(text, name, few)
+        setattr(text, name, kv_heads)
     inner = text.num_attention_heads * width
     if hidden == heads * width:
         return int(inner)
@@ -233,35 +235,35 @@ def _cut(text: Any) -> None:
     """Leave the first layers: those up to the first of the last kind, one more, and up to one of the last's kind."""
     every = text.num_hidden_layers
     lists = {name: value for name, value in text.to_dict().items() if isinstance(value, list) and len(value) == every}
-    kinds = [repr([value[number] for value in lists.values()]) for number in range(every)]
-    seen = 1 + max(kinds.index(kind) for kind in kinds)
+    kinds = [repr([value[layer] for value in lists.values()]) for layer in range(every)]
+    kinds_end = 1 + max(kinds.index(kind) for kind in kinds)
     dense = getattr(text, "first_k_dense_replace", None) or 0
-    least = min(every, max(SHALLOW, seen + 1, dense + 2))
-    depth = next(number for number in range(least, every + 1) if kinds[number - 1] == kinds[-1])
+    least = min(every, max(SHALLOW, kinds_end + 1, dense + 2))
+    depth = next(count for count in range(least, every + 1) if kinds[count - 1] == kinds[-1])
     numbers = {
-        name: [number for number in value if number < depth]
+        name: [layer for layer in value if layer < depth]
         for name, value in text.to_dict().items()
         if name not in lists
         and isinstance(value, list)
         and LAYER_NUMBERS.fullmatch(name)
-        and all(isinstance(number, int) and 0 <= number < every for number in value)
+        and all(isinstance(layer, int) and 0 <= layer < every for layer in value)
     }
     for name, value in ({name: value[:depth] for name, value in lists.items()} | numbers).items():
         setattr(text, name, value)
     text.num_hidden_layers = depth
     if getattr(text, SHARING, None):  # the last layers, which read keys of an earlier one of their kind
-        setattr(text, SHARING, min(getattr(text, SHARING), depth - seen))
+        setattr(text, SHARING, min(getattr(text, SHARING), depth - kinds_end))
 
 
 def _differ(text: Any, layers: Mapping[str, Mapping[str, Any]]) -> None:
     """Give the layers that are left what differs in them: few heads, and inner features of all layers."""
     text.per_layer_config = {
-        int(number): {
+        int(layer): {
             name: min(value, getattr(text, name)) if name in SHARED_HEADS else _small(name, value)
             for name, value in settings.items()
         }
-        for number, settings in layers.items()
-        if int(number) < text.num_hidden_layers
+        for layer, settings in layers.items()
+        if int(layer) < text.num_hidden_layers
     } or None
 
 
@@ -269,14 +271,14 @@ def _small(name: str, value: Any) -> Any:
     """Return the value of a setting that a twin has."""
     if not isinstance(value, int) or isinstance(value, bool):
         return value
-    return min((value, *(most for pattern, most in SMALL.items() if re.fullmatch(pattern, name))))
+    return min((value, *(limit for pattern, limit in SMALL.items() if re.fullmatch(pattern, name))))
 
 
 def _move_tokens(config: Any) -> None:
     """Give tokens with a meaning ids that the row does not have."""
-    for number, (name, value) in enumerate([*config.to_dict().items()]):
+    for index, (name, value) in enumerate([*config.to_dict().items()]):
         if TOKEN_ID.fullmatch(name) and value is not None:
-            setattr(config, name, (VOCABULARY - 1 - number % RESERVED) if "image" in name or "audio" in name else 1)
+            setattr(config, name, (VOCABULARY - 1 - index % RESERVED) if "image" in name or "audio" in name else 1)
 
 
 def _draw(model: Any) -> None:

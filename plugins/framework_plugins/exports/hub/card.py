@@ -120,7 +120,7 @@ def render_card(folder: CardFolder, facts: RunFacts) -> str:
         rest=[row for row in _result_rows(facts.report) if not row["first"]],
         asked=_evaluation_data(facts.report),
         sure=_interval_note(facts.report),
-        answers=[_answer_blocks(one) for one in facts.answers],
+        answers=[_answer_blocks(sample) for sample in facts.answers],
         uses=folder.uses,
         compared=folder.compared,
         data=[] if facts.trained_elsewhere or facts.report.data is None else list(_data_rows(facts, facts.report.data)),
@@ -230,9 +230,9 @@ def _interval_note(report: Report) -> str:
 
 def _data_rows(facts: RunFacts, data: DataResult) -> Iterator[tuple[str, str]]:
     settings = facts.plan.data.config
-    place = next((value for name in ("path", "name") if (value := getattr(settings, name, None))), "")
+    path = next((value for name in ("path", "name") if (value := getattr(settings, name, None))), "")
     source = facts.plan.data.component.name
-    yield "source", f"{source}: {escaped(place)}" if place else source
+    yield "source", f"{source}: {escaped(path)}" if path else source
     trained = f"{data.block_rows:,} texts in {data.train_rows:,} blocks" if data.block_rows else f"{data.train_rows:,}"
     yield "rows", f"{trained} to train, {data.validation_rows:,} held out"
     yield "format", ", ".join(map(escaped, data.formats))
@@ -248,8 +248,8 @@ def _setting_rows(facts: RunFacts) -> Iterator[tuple[str, str]]:
     """Give the settings of the training: of weights that were trained elsewhere, only those of the adapter."""
     plan = facts.plan
     if not facts.trained_elsewhere:
-        what = re.split("[:;.]", plan.method.component.schema.__doc__ or plan.method.component.name)[0]
-        yield "method", f"{what}, `method={plan.method.component.name}` `adapter={plan.adapter.component.name}`"
+        description = re.split("[:;.]", plan.method.component.schema.__doc__ or plan.method.component.name)[0]
+        yield "method", f"{description}, `method={plan.method.component.name}` `adapter={plan.adapter.component.name}`"
         yield "quantization in training", plan.quantization.component.name
     for ancestor in facts.report.train.lineage if facts.report.train else ():
         # Its base is that of the card; the run is a folder of this machine.

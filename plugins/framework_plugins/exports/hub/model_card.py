@@ -56,13 +56,13 @@ class ModelCardExporter:
         kind = published_class(transformers, context.plan.model.create().config_json()).__name__
         cards = []
         for folder, artifacts in _artifacts_by_folder(
-            [each for each in context.artifacts if each.kind in self.after], context
+            [artifact for artifact in context.artifacts if artifact.kind in self.after], context
         ).items():
             chat = ChatSettings(system_prompt(context), context.plan.model.config.template_switches)
             name = escaped(context.plan.name).lower()
             base, tokens = facts.base_id or facts.base_name, TOKENS in facts.adapter
             snippets = list(usage_snippets(artifacts, base, name, chat, kind, new_tokens=tokens))
-            compared = {PurePosixPath(each.path).name: each.parity for each in artifacts if each.parity}
+            compared = {PurePosixPath(artifact.path).name: artifact.parity for artifact in artifacts if artifact.parity}
             text = render_card(CardFolder([artifact.kind for artifact in artifacts], snippets, compared), facts)
             file = context.run_dir / folder / README
             write_atomically(file, text)
@@ -72,16 +72,16 @@ class ModelCardExporter:
     def _facts(self, context: ExportContext) -> RunFacts:
         plan, config = context.plan, self.config
         source: ModelSource = plan.model.create()
-        place = source.fetch(weights=False)
-        on_hub = place.name if is_repo_id(place.name) and not Path(place.name).is_dir() else place.copy_of
+        location = source.fetch(weights=False)
+        on_hub = location.name if is_repo_id(location.name) and not Path(location.name).is_dir() else location.copy_of
         base = config.base_model or on_hub
-        license_of_base = "" if config.license else place.license or base_license(place, base)
+        license_of_base = "" if config.license else location.license or base_license(location, base)
         elsewhere = plan.external_checkpoint is not None
         return RunFacts(
             plan=plan,
             report=context.report(),
             base_id=base,
-            base_name=escaped(base or place.name),
+            base_name=escaped(base or location.name),
             license=config.license or license_of_base,
             license_of_base=not config.license,
             datasets=config.datasets or _hub_datasets(plan),
@@ -97,7 +97,9 @@ def _sample_answers(context: ExportContext, count: int) -> list[SampleAnswers]:
     before, after = (folder.load_result(stage, EvalResult) for stage in (Stage.baseline, Stage.evaluate))
     of_base = {sample.prompt: sample.answer for sample in before.samples} if before else {}
     samples = after.samples[:count] if after else []
-    return [SampleAnswers(one.prompt, of_base.get(one.prompt), one.answer, one.reference) for one in samples]
+    return [
+        SampleAnswers(sample.prompt, of_base.get(sample.prompt), sample.answer, sample.reference) for sample in samples
+    ]
 
 
 def _artifacts_by_folder(
@@ -112,13 +114,13 @@ def _artifacts_by_folder(
     return folders or {PurePosixPath(): []}
 
 
-def base_license(place: ModelPlace, base: str) -> str:
+def base_license(location: ModelPlace, base: str) -> str:
     """Return the license of a base by its own card; empty if there is none, or the Hub cannot be asked."""
-    file = place.folder / README
+    file = location.folder / README
     try:
         if not file.is_file() and base:
             offline = not reachable(ENDPOINT)
-            revision = place.revision or None
+            revision = location.revision or None
             file = Path(hf_hub_download(base, README, revision=revision, local_files_only=offline))
         data = metadata_load(file) if file.is_file() else None
     except (HTTP_ERROR, OSError, ValueError, YAMLError):  # on a card nothing depends

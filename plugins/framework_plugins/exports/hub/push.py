@@ -56,9 +56,9 @@ class PushExporter:
     def _push(self, files: Mapping[str, Path | bytes], context: ExportContext) -> str:
         """Return the address of the commit."""
         setting = f"exporter.push.repo_id={self.config.repo_id}"
-        place = display_path(context.run_dir)
+        folder = display_path(context.run_dir)
         again = (
-            f"Nothing was lost: {place} has all exports, and `python -m framework stages=[export] run_dir={place}` "
+            f"Nothing was lost: {folder} has all exports, and `python -m framework stages=[export] run_dir={folder}` "
             "pushes them again without exporting again"
         )
         token = get_token()
@@ -90,11 +90,11 @@ class PushExporter:
             FrameworkError: it is public, and nobody said that it may be.
         """
         try:
-            known = api.repo_info(self.config.repo_id)
+            repository = api.repo_info(self.config.repo_id)
         except RepositoryNotFoundError:  # or somebody else's private one: then making it is refused
             api.create_repo(self.config.repo_id, private=self.config.private)
             return
-        if self.config.private and not known.private:
+        if self.config.private and not repository.private:
             raise FrameworkError(
                 f"exporter.push.repo_id={self.config.repo_id} already exists and is public: set "
                 "exporter.push.private=false to push into it, or choose another name"
@@ -116,7 +116,7 @@ def files_to_push(kinds: Sequence[str], context: ExportContext) -> dict[str, Pat
             raise FrameworkError(
                 f"exporter.push.what={kind}: nothing of that kind was exported, add it to exporter=[…]"
             )
-        for file in dict.fromkeys(file for place in paths for file in _artifact_files(place)):
+        for file in dict.fromkeys(file for artifact_path in paths for file in _artifact_files(artifact_path)):
             top = paths[0] if paths[0].is_dir() else paths[0].parent
             path = file.relative_to(top if len(kinds) == 1 else context.run_dir).as_posix()
             files[path] = _with_hub_base(file, context.plan) if file.name == adapter_files.ADAPTER_CONFIG else file
@@ -125,14 +125,14 @@ def files_to_push(kinds: Sequence[str], context: ExportContext) -> dict[str, Pat
     return files
 
 
-def _artifact_files(place: Path) -> Iterator[Path]:
+def _artifact_files(path: Path) -> Iterator[Path]:
     """Give the files of an artifact; the config of the run stays here, since it names folders of this machine."""
-    if place.is_dir():
-        yield from sorted(file for file in place.rglob("*") if file.is_file() and file.name != RUN_CONFIG)
+    if path.is_dir():
+        yield from sorted(file for file in path.rglob("*") if file.is_file() and file.name != RUN_CONFIG)
         return
-    yield place
-    if (place.parent / README).is_file():
-        yield place.parent / README
+    yield path
+    if (path.parent / README).is_file():
+        yield path.parent / README
 
 
 def _with_hub_base(file: Path, plan: Plan) -> Path | bytes:

@@ -118,7 +118,7 @@ class Llama:
     def stop_ids(self) -> frozenset[int]:
         """The tokens at which llama.cpp ends an answer: those the file names, and those it knows by their text."""
         is_end = self._api.llama_vocab_is_eog
-        return frozenset(number for number in range(self.n_vocab) if is_end(self._vocab, number))
+        return frozenset(token_id for token_id in range(self.n_vocab) if is_end(self._vocab, token_id))
 
     @functools.cached_property
     def chat_template(self) -> str:
@@ -196,12 +196,12 @@ class Llama:
             llama.cpp's own memory: the next pass overwrites it.
         """
         self._truncate_cache(0)
-        for first in range(0, skip, self.n_batch):
-            self._decode(ids[first : min(skip, first + self.n_batch)], every=False)
-        for first in range(skip, len(ids), self.n_batch):
-            part = ids[first : first + self.n_batch]
+        for start in range(0, skip, self.n_batch):
+            self._decode(ids[start : min(skip, start + self.n_batch)], every=False)
+        for start in range(skip, len(ids), self.n_batch):
+            part = ids[start : start + self.n_batch]
             self._decode(part, every=True)
-            yield first, self._logits(len(part))
+            yield start, self._logits(len(part))
 
     def logits(self, ids: Sequence[int], *, last: int = 0) -> NDArray[np.float32]:
         """Return the logits after each token of a sequence: shape (tokens, vocabulary). Long ones need memory.
@@ -218,13 +218,13 @@ class Llama:
         It ends where `n_ctx` does. What the sequence has in common with the one before is not computed again.
         """
         self._truncate_cache(self._cached_prefix(ids))
-        rest = list(ids[len(self._cached_ids) :])
-        while len(self._cached_ids) + len(rest) <= self._api.llama_n_ctx(self._context):
-            for first in range(0, len(rest), self.n_batch):
-                self._decode(rest[first : first + self.n_batch], every=False)
+        pending = list(ids[len(self._cached_ids) :])
+        while len(self._cached_ids) + len(pending) <= self._api.llama_n_ctx(self._context):
+            for start in range(0, len(pending), self.n_batch):
+                self._decode(pending[start : start + self.n_batch], every=False)
             token = choose(self._logits(1)[0])
             yield token
-            rest = [token]
+            pending = [token]
 
     def complete(self, ids: Sequence[int], *, max_new_tokens: int) -> Completion:
         """Continue greedily until a stop token comes, for `max_new_tokens` at most.
@@ -249,8 +249,10 @@ class Llama:
 
     def _cached_prefix(self, ids: Sequence[int]) -> int:
         """Return how many tokens are in memory already; the last is left out, because its logits are needed again."""
-        most = min(len(self._cached_ids), len(ids) - 1)
-        return next((place for place in range(most) if self._cached_ids[place] != ids[place]), max(most, 0))
+        limit = min(len(self._cached_ids), len(ids) - 1)
+        return next(
+            (position for position in range(limit) if self._cached_ids[position] != ids[position]), max(limit, 0)
+        )
 
     def _truncate_cache(self, keep: int) -> None:
         """Keep the first tokens of the sequence in memory; none if the model's memory has no such part."""

@@ -76,8 +76,8 @@ class LlamaProcess:
     @functools.cached_property
     def stop_ids(self) -> frozenset[int]:
         """The tokens at which llama.cpp ends an answer."""
-        found: frozenset[int] = self._ask("stop_ids")
-        return found
+        token_ids: frozenset[int] = self._ask("stop_ids")
+        return token_ids
 
     @property
     def adds_bos(self) -> bool:
@@ -91,8 +91,8 @@ class LlamaProcess:
 
     def metadata(self, key: str) -> str | None:
         """Return what the file says under a key."""
-        found: str | None = self._ask("metadata", key)
-        return found
+        value: str | None = self._ask("metadata", key)
+        return value
 
     def tokenize(self, text: str) -> list[int]:
         """Return the token ids of a text."""
@@ -106,8 +106,8 @@ class LlamaProcess:
 
     def logits(self, ids: Sequence[int], *, last: int = 0) -> NDArray[np.float32]:
         """Return the logits after each token of a sequence, or after the last ones."""
-        found: NDArray[np.float32] = self._ask("logits", list(ids), last=last)
-        return found
+        array: NDArray[np.float32] = self._ask("logits", list(ids), last=last)
+        return array
 
     def complete(self, ids: Sequence[int], *, max_new_tokens: int) -> Completion:
         """Continue greedily."""
@@ -117,8 +117,8 @@ class LlamaProcess:
 
 def call_llama(opened: tuple[Path, int, bool, bool], name: str, *arguments: Any, **named: Any) -> Any:
     """Return an attribute of the file's `Llama`, or what a method of it returns; the process has one file open."""
-    found = getattr(_opened_llama(*opened), name)
-    return found(*arguments, **named) if callable(found) else found
+    member = getattr(_opened_llama(*opened), name)
+    return member(*arguments, **named) if callable(member) else member
 
 
 @functools.cache

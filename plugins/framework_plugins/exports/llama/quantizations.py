@@ -85,9 +85,9 @@ def _unknown(name: str) -> str:
             f"quantization '{name}' {reason}: make it with llama.cpp's llama-quantize from an f16 or bf16 file. "
             f"Valid: {', '.join(sorted(QUANTIZATIONS))}."
         )
-    completions = [known for known in QUANTIZATIONS if known.startswith(name.replace("fp", "f"))]
+    completions = [quantization for quantization in QUANTIZATIONS if quantization.startswith(name.replace("fp", "f"))]
     close = completions[:2] or nearest(name, sorted(QUANTIZATIONS))
-    suggestions = " or ".join(f"'{each}'" for each in close)
+    suggestions = " or ".join(f"'{quantization}'" for quantization in close)
     hint = f" Did you mean {suggestions}?" if close else ""
     return f"unknown quantization '{name}'.{hint} Valid: {', '.join(sorted(QUANTIZATIONS))}."
 

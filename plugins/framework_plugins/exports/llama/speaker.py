@@ -70,7 +70,7 @@ def _template(llama: Llama, switches: dict[str, Any]) -> Template:
             f"{llama.file} has no chat template, so it is unknown how this model writes a conversation"
         )
     ids = {role: llama.metadata(f"tokenizer.ggml.{name}_token_id") for role, name in SPECIAL_TOKENS.items()}
-    names = {role: llama.text([int(number)]) for role, number in ids.items() if number is not None}
+    names = {role: llama.text([int(token_id)]) for role, token_id in ids.items() if token_id is not None}
     return Template(llama.chat_template, {**names, **switches})
 
 
@@ -99,15 +99,15 @@ class GgufSpeaker:
     def _texts(self, ids: list[int], limit: int, choose: Sampler) -> Iterator[str]:
         """Give what each token adds to the text; letters come when they are whole."""
         letters = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        first = self._leading_space
+        at_start = self._leading_space
         for token, _ in zip(self._llama.generate(ids, choose), range(limit), strict=False):
             if token in self._llama.stop_ids:
                 break
             piece = self._llama.token_bytes(token, special=False)
-            yield letters.decode(piece.removeprefix(b" ") if first else piece)
-            first = False
-        if rest := letters.decode(b"", final=True):
-            yield rest
+            yield letters.decode(piece.removeprefix(b" ") if at_start else piece)
+            at_start = False
+        if ending := letters.decode(b"", final=True):
+            yield ending
 
     @property
     def _leading_space(self) -> bool:

@@ -104,9 +104,12 @@ class AdapterFolder:
 
         Of several parameters of one module each is around the next, so peft is asked.
         """
-        known = {field.name for field in dataclasses.fields(LoraConfig)} - {"peft_type", "base_model_name_or_path"}
+        field_names = {field.name for field in dataclasses.fields(LoraConfig)} - {
+            "peft_type",
+            "base_model_name_or_path",
+        }
         try:
-            config = LoraConfig(**{name: value for name, value in self.config.items() if name in known})
+            config = LoraConfig(**{name: value for name, value in self.config.items() if name in field_names})
             adapted = get_peft_model(copy.deepcopy(model.model), config, low_cpu_mem_usage=True).get_base_model()
         except (ValueError, TypeError) as error:
             raise FrameworkError(
@@ -203,8 +206,8 @@ def _problem(config: Mapping[str, Any]) -> str:
     kind = config.get("peft_type")
     if kind != "LORA":
         return f"peft_type={kind} cannot be merged. Valid: LORA, with or without use_rslora and use_dora"
-    if missing := [name for name in ("r", "lora_alpha") if not isinstance(config.get(name), int | float)]:
-        return f"it names no {' and no '.join(missing)}"
+    if missing_names := [name for name in ("r", "lora_alpha") if not isinstance(config.get(name), int | float)]:
+        return f"it names no {' and no '.join(missing_names)}"
     if unknown := sorted(name for name, value in config.items() if value and name not in MERGEABLE_SETTINGS):
         return f"an adapter with {', '.join(unknown)} cannot be merged: keep it separate, exporter=[adapter]"
     if (start := config.get("init_lora_weights", True)) not in MERGEABLE_INITS:

@@ -122,12 +122,12 @@ def merge(
         FrameworkError: the adapter is not of this base or cannot be merged, a file is damaged or missing, the folder
             holds something else, or there is no room on the disk.
     """
-    merge_plan, place, adapted = plan_merge(plan, checkpoint)
+    merge_plan, location, adapted = plan_merge(plan, checkpoint)
     merge_plan, trust = _with_dtype(merge_plan, dtype), plan.model.config.trust_remote_code
     with new_folder(target, plan.config) as folder:
         check_disk_space(folder, sum(output.target.bytes for output in merge_plan.outputs))
         _write(merge_plan, folder, parse_size(max_shard_size))
-        folders = [checkpoint, place.folder]
+        folders = [checkpoint, location.folder]
         tokenizer_and_config.copy_files(plan, folders, folders[1:] if adapted else folders, folder, merge_plan.settings)
         _verify(merge_plan, folder, trust=trust)
 
@@ -140,18 +140,20 @@ def plan_merge(plan: Plan, checkpoint: Path) -> tuple[MergePlan, ModelPlace, boo
     """
     source: ModelSource = plan.model.create()
     adapted = (checkpoint / adapter_files.ADAPTER_CONFIG).is_file()
-    place = source.fetch(weights=adapted)
+    location = source.fetch(weights=adapted)
     trust = plan.model.config.trust_remote_code
     merge_plan = (
-        _plan_adapter(checkpoint, place, trust=trust) if adapted else _plan_full_model(checkpoint, place, trust=trust)
+        _plan_adapter(checkpoint, location, trust=trust)
+        if adapted
+        else _plan_full_model(checkpoint, location, trust=trust)
     )
-    return merge_plan, place, adapted
+    return merge_plan, location, adapted
 
 
-def _plan_adapter(checkpoint: Path, place: ModelPlace, *, trust: bool) -> MergePlan:
+def _plan_adapter(checkpoint: Path, location: ModelPlace, *, trust: bool) -> MergePlan:
     adapter = AdapterFolder(checkpoint)
-    adapter.check_base(place.name)
-    tensors, model, tensor_map = _read_model(place.folder, trust=trust)
+    adapter.check_base(location.name)
+    tensors, model, tensor_map = _read_model(location.folder, trust=trust)
     deltas = adapter.weight_deltas(model)
     rearranged: dict[str, Rearranged] = {}
     for group in tensor_map.groups:
@@ -161,8 +163,8 @@ def _plan_adapter(checkpoint: Path, place: ModelPlace, *, trust: bool) -> MergeP
         if changes and (placed := _delta_of_each_file(model, tensors, group.files, changes)):
             deltas |= placed
         elif changes:
-            whole = Rearranged(model, {name: tensors[name] for name in group.files}, changes)
-            rearranged |= dict.fromkeys(group.files, whole)
+            rearrangement = Rearranged(model, {name: tensors[name] for name in group.files}, changes)
+            rearranged |= dict.fromkeys(group.files, rearrangement)
     tying = bool(adapter.config.get("ensure_weight_tying"))
     extra_heads, untied = _resolve_tied_weights(model, tensors, tensor_map, deltas, keep=tying)
     in_model = {on_disk: name for name, on_disk in tensor_map.one_to_one.items()}
@@ -174,7 +176,7 @@ def _plan_adapter(checkpoint: Path, place: ModelPlace, *, trust: bool) -> MergeP
         outputs += [
             _output_tensor(tensor, deltas.get(head, WeightDelta()), head) for head in extra_heads.get(tensor.name, ())
         ]
-    settings = _described(place.folder, outputs, model, tensor_map, untied=untied)
+    settings = _described(location.folder, outputs, model, tensor_map, untied=untied)
     return MergePlan(outputs, settings | _vocabulary_size(outputs, model, tensor_map))
 
 
@@ -186,28 +188,32 @@ def _delta_of_each_file(
     Empty if they are rearranged in another way than expert after expert.
     """
     name, delta = next(iter(deltas.items()))
-    places = {file: model.place_in_fused(file) for file in files}
+    positions = {file: model.place_in_fused(file) for file in files}
     low_rank = delta.low_rank
     plain = len(deltas) == 1 and delta == WeightDelta(low_rank=low_rank)
     if low_rank is None or low_rank.transposed or not plain:
         return {}
-    parts = len({place[1] for place in places.values() if place}) or 1
-    whole = all(place and tensors[file].shape[0] * parts == model.shape(name)[1] for file, place in places.items())
+    parts = len({position[1] for position in positions.values() if position}) or 1
+    complete = all(
+        position and tensors[file].shape[0] * parts == model.shape(name)[1] for file, position in positions.items()
+    )
     return {
-        file: WeightDelta(low_rank=replace(low_rank, expert=place[0], first_row=place[1] * tensors[file].shape[0]))
-        for file, place in (places.items() if whole else ())
-        if place
+        file: WeightDelta(
+            low_rank=replace(low_rank, expert=position[0], first_row=position[1] * tensors[file].shape[0])
+        )
+        for file, position in (positions.items() if complete else ())
+        if position
     }
 
 
-def _plan_full_model(checkpoint: Path, place: ModelPlace, *, trust: bool) -> MergePlan:
+def _plan_full_model(checkpoint: Path, location: ModelPlace, *, trust: bool) -> MergePlan:
     if not (checkpoint / MODEL_CONFIG).is_file():
         raise FrameworkError(
             f"{checkpoint} holds no adapter ({adapter_files.ADAPTER_CONFIG}) and no model ({MODEL_CONFIG})"
         )
     tensors, model, tensor_map = _read_model(checkpoint, trust=trust)
     if not (checkpoint / TOKENIZER).is_file():
-        _check_same_model(checkpoint, place)
+        _check_same_model(checkpoint, location)
     outputs = [_output_tensor(tensor, WeightDelta(), tensor.name) for tensor in tensors.values()]
     return MergePlan(outputs, _described(checkpoint, outputs, model, tensor_map))
 
@@ -224,17 +230,17 @@ def rehearse(plan: Plan, exporter: str) -> None:
     Raises:
         FrameworkError: the merge would fail after the training.
     """
-    place = plan.model.create().fetch(weights=False)
+    location = plan.model.create().fetch(weights=False)
     try:
-        _, _, tensor_map = _read_model(place.folder, trust=plan.model.config.trust_remote_code, downloaded=False)
+        _, _, tensor_map = _read_model(location.folder, trust=plan.model.config.trust_remote_code, downloaded=False)
         for group in tensor_map.groups:
             if not group.whole and any(plan.adapter.config.may_change(name) for name in group.weights):
                 raise FrameworkError(f"the adapter changes {_part_problem(group)}")  # noqa: TRY301 - as the rest
         with TemporaryDirectory() as scratch:
-            tokenizer_and_config.copy_files(plan, [place.folder], [place.folder], Path(scratch), {})
+            tokenizer_and_config.copy_files(plan, [location.folder], [location.folder], Path(scratch), {})
     except FrameworkError as error:
         raise FrameworkError(
-            f"exporter={exporter}: nothing can be merged into model {place.name}: {error}\n"
+            f"exporter={exporter}: nothing can be merged into model {location.name}: {error}\n"
             "exporter=[adapter] works without a merge"
         ) from error
 
@@ -276,9 +282,9 @@ def _read_model(
             )
     tensor_map = model.map_tensors({name: tensor.shape for name, tensor in tensors.items()})
     if tensor_map.missing:
-        more = f" and {len(tensor_map.missing) - 1} more" if len(tensor_map.missing) > 1 else ""
+        tail = f" and {len(tensor_map.missing) - 1} more" if len(tensor_map.missing) > 1 else ""
         raise FrameworkError(
-            f"{folder}: no tensor in its files becomes {tensor_map.missing[0]}{more}, which {MODEL_CONFIG} describes: "
+            f"{folder}: no tensor in its files becomes {tensor_map.missing[0]}{tail}, which {MODEL_CONFIG} describes: "
             f"restore the two files together, from one source"
         )
     for name, on_disk in tensor_map.one_to_one.items():
@@ -289,13 +295,13 @@ def _read_model(
     return tensors, model, tensor_map
 
 
-def _check_same_model(checkpoint: Path, place: ModelPlace) -> None:
+def _check_same_model(checkpoint: Path, location: ModelPlace) -> None:
     """Make sure that the base's tokenizer is right for a whole model that has none of its own."""
-    ours, base = (read_json(folder / MODEL_CONFIG) for folder in (checkpoint, place.folder))
+    ours, base = (read_json(folder / MODEL_CONFIG) for folder in (checkpoint, location.folder))
     for name in ("model_type", "vocab_size"):
         if ours.get(name) != base.get(name):
             raise FrameworkError(
-                f"{checkpoint} has no tokenizer, and that of {place.name} belongs to another model: {name} is "
+                f"{checkpoint} has no tokenizer, and that of {location.name} belongs to another model: {name} is "
                 f"{ours.get(name)} here and {base.get(name)} there. Choose the base that it was trained from"
             )
 
@@ -321,18 +327,18 @@ def _resolve_tied_weights(
     untied = False
     for pair in model.tied.items():
         changed = [deltas.get(name, WeightDelta()) for name in pair]
-        both = [tensors[tensor_map.one_to_one[name]] for name in pair if name in tensor_map.one_to_one]
+        pair_tensors = [tensors[tensor_map.one_to_one[name]] for name in pair if name in tensor_map.one_to_one]
         if changed == [WeightDelta(), WeightDelta()] or (
-            len(both) > 1 and not _same_values(*both)
+            len(pair_tensors) > 1 and not _same_values(*pair_tensors)
         ):  # transformers ties equal ones only
             continue
-        if (together := _shared_delta(*changed, keep=keep)) is not None:
-            deltas |= dict.fromkeys(pair, together)
+        if (shared_delta := _shared_delta(*changed, keep=keep)) is not None:
+            deltas |= dict.fromkeys(pair, shared_delta)
             continue
         untied |= model.head in pair
-        missing = [name for name in pair if name not in tensor_map.one_to_one]
+        missing_names = [name for name in pair if name not in tensor_map.one_to_one]
         on_disk = next(tensor_map.one_to_one[name] for name in pair if name in tensor_map.one_to_one)
-        extra_heads.setdefault(on_disk, []).extend(missing)
+        extra_heads.setdefault(on_disk, []).extend(missing_names)
     return extra_heads, untied
 
 
@@ -349,10 +355,10 @@ def _described(
         untied: the merge itself unties embedding and head.
     """
     config = read_json(folder / MODEL_CONFIG)
-    held = Counter(dict.fromkeys(CONFIG_NAMES, 0))
+    weight_counts = Counter(dict.fromkeys(CONFIG_NAMES, 0))
     for output in outputs:
-        held[output.target.dtype] += math.prod(output.target.shape)
-    dtype = CONFIG_NAMES[max(CONFIG_NAMES, key=held.__getitem__)]
+        weight_counts[output.target.dtype] += math.prod(output.target.shape)
+    dtype = CONFIG_NAMES[max(CONFIG_NAMES, key=weight_counts.__getitem__)]
     named = [part.get(key) for part in (config, config.get("text_config") or {}) for key in ("dtype", "torch_dtype")]
     settings: dict[str, Any] = {"dtype": dtype} if {*named} - {None, dtype} else {}
     pair = [tensor_map.one_to_one.get(name, "") for name in (model.head, model.tied.get(model.head, ""))]
@@ -373,11 +379,11 @@ def _shared_delta(head: WeightDelta, embedding: WeightDelta, *, keep: bool) -> W
     return (embedding if head == WeightDelta() else head) if keep else None
 
 
-def _same_values(one: StoredTensor, other: StoredTensor) -> bool:
+def _same_values(left: StoredTensor, right: StoredTensor) -> bool:
     read = TensorReader()
-    same = torch.equal(read(one), read(other))
+    equal = torch.equal(read(left), read(right))
     read.close()
-    return same
+    return equal
 
 
 def _output_tensor(base: StoredTensor, delta: WeightDelta, name: str) -> OutputTensor:
@@ -439,4 +445,4 @@ def _verify(merge_plan: MergePlan, folder: Path, *, trust: bool) -> None:
     """Read the folder again as transformers will, and compare it with what was to be written."""
     tensors, _, _ = _read_model(folder, trust=trust)
     expected = {output.target.name: (output.target.dtype, output.target.shape) for output in merge_plan.outputs}
-    assert {name: (each.dtype, each.shape) for name, each in tensors.items()} == expected  # noqa: S101 - ours to keep
+    assert {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()} == expected  # noqa: S101 - ours to keep

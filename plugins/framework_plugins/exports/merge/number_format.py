@@ -123,4 +123,4 @@ def rounding_loss(plan: Plan, checkpoint: Path, dtype: Dtype) -> float:
 
 def _sample(outputs: Sequence[OutputTensor]) -> list[OutputTensor]:
     count = min(SAMPLED_MATRICES, len(outputs))
-    return [outputs[len(outputs) * number // count] for number in range(count)]
+    return [outputs[len(outputs) * index // count] for index in range(count)]

@@ -74,8 +74,8 @@ def weight_files(folder: Path) -> list[Path]:
         ) from error
     if outside := [name for name in names if not plain_name(name)]:
         raise FrameworkError(f"{index} names {outside[0]!r}, which is not in the folder: fetch the model again")
-    if missing := [file.name for file in files if not file.is_file()]:
-        raise FrameworkError(f"{folder} lacks {', '.join(missing)}, which {INDEX_FILE} names: fetch the rest")
+    if missing_files := [file.name for file in files if not file.is_file()]:
+        raise FrameworkError(f"{folder} lacks {', '.join(missing_files)}, which {INDEX_FILE} names: fetch the rest")
     return files
 
 
@@ -157,7 +157,7 @@ def write_without_data(file: Path, shapes: Mapping[str, tuple[int, ...]], dtype:
 def _shards(tensors: Sequence[StoredTensor], limit: int) -> Iterator[list[StoredTensor]]:
     shard: list[StoredTensor] = []
     for tensor in tensors:
-        if shard and sum(each.bytes for each in shard) + tensor.bytes > limit:
+        if shard and sum(member.bytes for member in shard) + tensor.bytes > limit:
             yield shard
             shard = []
         shard.append(tensor)

@@ -124,27 +124,27 @@ class MetaModel:
             FrameworkError: two tensors are the same weight, or transformers cannot make weights of some.
         """
         single: dict[str, str] = {}
-        together: dict[str, list[str]] = {}
-        others = []
+        fused: dict[str, list[str]] = {}
+        unused = []
         for name in stored:
             renamed, converted = self.renamed(name)
             if renamed not in self.state_dict:
-                others.append(name)
+                unused.append(name)
             elif converted:
-                together.setdefault(renamed, []).append(name)
+                fused.setdefault(renamed, []).append(name)
             elif renamed in single:
                 raise FrameworkError(f"{self.folder} holds {renamed} twice, as {single[renamed]} and as {name}")
             else:
                 single[renamed] = name
         groups = []
-        for names in together.values():
-            held = {name: torch.empty(stored[name], device="meta") for name in names}
-            made = self.rearrange(held)
-            whole = sum(map(torch.numel, held.values())) == sum(map(torch.numel, made.values()))
-            groups.append(Group(tuple(names), tuple(made), whole))
-        there = {*single, *(name for group in groups for name in group.weights)}
-        tied = {one for pair in self.tied.items() if there & set(pair) for one in pair}
-        return TensorMap(single, groups, others, [name for name in self.state_dict if name not in there | tied])
+        for names in fused.values():
+            sources = {name: torch.empty(stored[name], device="meta") for name in names}
+            weights = self.rearrange(sources)
+            complete = sum(map(torch.numel, sources.values())) == sum(map(torch.numel, weights.values()))
+            groups.append(Group(tuple(names), tuple(weights), complete))
+        present = {*single, *(name for group in groups for name in group.weights)}
+        tied = {name for pair in self.tied.items() if present & set(pair) for name in pair}
+        return TensorMap(single, groups, unused, [name for name in self.state_dict if name not in present | tied])
 
     def rearrange(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the weights that transformers makes of tensors of files which it takes together, a `Group`.
@@ -155,16 +155,18 @@ class MetaModel:
         names = sorted(tensors, key=dot_natural_key)
         sources = {name: self._source(name) for name in names}
         target, pattern = sources[names[0]]
-        converter = copy.deepcopy(next(each for each in self._converters if pattern in each.source_patterns))
+        converter = copy.deepcopy(
+            next(converter for converter in self._converters if pattern in converter.source_patterns)
+        )
         try:
-            for name, (_, own) in sources.items():
-                converter.add_tensor(target, name, own, tensors[name])
-            made = converter.convert(target, model=self.model, config=self.model.config)
+            for name, (_, source_pattern) in sources.items():
+                converter.add_tensor(target, name, source_pattern, tensors[name])
+            weights = converter.convert(target, model=self.model, config=self.model.config)
         except (ValueError, RuntimeError, KeyError, IndexError, AttributeError) as error:
             raise FrameworkError(
                 f"{self.folder}: transformers makes no weight of {names[0]}: {summarize_error(error)}"
             ) from error
-        return {name: weight[0] if isinstance(weight, list) else weight for name, weight in made.items()}
+        return {name: weight[0] if isinstance(weight, list) else weight for name, weight in weights.items()}
 
     @property
     def tied(self) -> Mapping[str, str]:
@@ -201,11 +203,11 @@ class MetaModel:
         None if the weight is put together in another way than expert after expert, part after part.
         """
         renamed, pattern = self._source(name)
-        converter = next((each for each in self._converters if pattern in each.source_patterns), None)
-        number = re.search(r"\.(\d+)\.(?!.*\.\d+\.)", name)
-        if converter is None or number is None or renamed not in self.state_dict:
+        converter = next((candidate for candidate in self._converters if pattern in candidate.source_patterns), None)
+        expert = re.search(r"\.(\d+)\.(?!.*\.\d+\.)", name)
+        if converter is None or expert is None or renamed not in self.state_dict:
             return None
         steps = [(type(step), getattr(step, "dim", None)) for step in converter.operations]
         if steps not in ([(MergeModulelist, 0)], [(MergeModulelist, 0), (Concatenate, 1)]):
             return None
-        return int(number[1]), converter.source_patterns.index(pattern)
+        return int(expert[1]), converter.source_patterns.index(pattern)

@@ -47,8 +47,10 @@ def copy_files(
     """
     for folder in folders:
         refuse_links(folder, str(folder), besides=".safetensors")
-    own = [folder for folder in folders if (folder / TOKENIZER).is_file() or (folder / TOKENIZER_CONFIG).is_file()]
-    if not own:
+    tokenizer_folders = [
+        folder for folder in folders if (folder / TOKENIZER).is_file() or (folder / TOKENIZER_CONFIG).is_file()
+    ]
+    if not tokenizer_folders:
         raise FrameworkError(
             f"there is no {TOKENIZER} in {' or in '.join(str(folder) for folder in folders)}: fetch the model again"
         )
@@ -56,15 +58,15 @@ def copy_files(
         for file in _other_files(folder, code=plan.model.config.trust_remote_code):
             shutil.copyfile(file, target / file.name)
     for name in TOKENIZER_FILES:
-        if (own[0] / name).is_file():
-            shutil.copyfile(own[0] / name, target / name)
+        if (tokenizer_folders[0] / name).is_file():
+            shutil.copyfile(tokenizer_folders[0] / name, target / name)
     if plan.model.config.chat_template is not None:
         template = read_chat_template(plan.model.config.chat_template)
         chat_template.write_template(target, template.text)
         _set_eos_token(target, template.stop)
     chat_template.write_switches(target, plan.model.config.template_switches)
     _update_config(target / MODEL_CONFIG, settings)
-    _check_vocabulary_size(own[0], folders[-1], target, settings)
+    _check_vocabulary_size(tokenizer_folders[0], folders[-1], target, settings)
     _add_eos_to_generation_config(target)
 
 
@@ -88,15 +90,15 @@ def _update_config(file: Path, settings: Mapping[str, Any]) -> None:
     write_json(file, config)
 
 
-def _check_vocabulary_size(own: Path, base: Path, target: Path, settings: Mapping[str, Any]) -> None:
+def _check_vocabulary_size(source: Path, base: Path, target: Path, settings: Mapping[str, Any]) -> None:
     """Refuse a tokenizer with more tokens than the embedding has rows; some bases themselves have a few more."""
     config = read_json(target / MODEL_CONFIG)
     rows = (config.get("text_config") or config).get("vocab_size", 0)
-    tokens = _vocabulary_size(own)
+    tokens = _vocabulary_size(source)
     if tokens > rows and ("vocab_size" in settings or tokens > _vocabulary_size(base)):
         raise FrameworkError(
-            f"{own}: its tokenizer has {tokens} tokens and the embedding {rows} rows: it belongs to another model, or "
-            "tokens were added and their trained embedding is missing"
+            f"{source}: its tokenizer has {tokens} tokens and the embedding {rows} rows: it belongs to another "
+            "model, or tokens were added and their trained embedding is missing"
         )
 
 
@@ -124,8 +126,8 @@ def _add_eos_to_generation_config(target: Path) -> None:
     settings = read_json(target / GENERATION_CONFIG) if (target / GENERATION_CONFIG).is_file() else named
     eos = read_json(target / TOKENIZER_CONFIG).get("eos_token")
     eos = eos.get("content") if isinstance(eos, dict) else eos
-    number = Tokenizer.from_file(str(target / TOKENIZER)).token_to_id(eos) if eos else None
+    eos_id = Tokenizer.from_file(str(target / TOKENIZER)).token_to_id(eos) if eos else None
     listed = settings.get("eos_token_id")
-    known = listed if isinstance(listed, list) else [] if listed is None else [listed]
-    if number is not None and number not in known:
-        write_json(target / GENERATION_CONFIG, {**settings, "eos_token_id": [*known, number]})
+    eos_ids = listed if isinstance(listed, list) else [] if listed is None else [listed]
+    if eos_id is not None and eos_id not in eos_ids:
+        write_json(target / GENERATION_CONFIG, {**settings, "eos_token_id": [*eos_ids, eos_id]})

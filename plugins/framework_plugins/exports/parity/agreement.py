@@ -108,12 +108,12 @@ class Agreement:
     def text(self) -> str:
         """Say it in a few words."""
         near = f" ({self.top1_beyond_ties:.2%} with ties below {self.tie:g} nats)" if self.ties else ""
-        same = sum(answer is AnswerMatch.same for answer in self.answers)
+        equal = sum(answer is AnswerMatch.same for answer in self.answers)
         share = "" if self.share is None else f"; {self.change_retained_text()}"
         end = f"; KL {self.end_kl:.2g} at the end of {self.end_tokens:,} tokens" if self.end_tokens else ""
         return (
             f"top-1 {self.top1:.2%}{near} of {self.positions:,} positions, KL {self.kl:.2g}, perplexity "
-            f"x{self.perplexity_ratio:.3f}, greedy answers equal {same} of {len(self.answers)}{share}{end}"
+            f"x{self.perplexity_ratio:.3f}, greedy answers equal {equal} of {len(self.answers)}{share}{end}"
         )
 
     def change_retained_text(self) -> str:
@@ -160,14 +160,14 @@ def compare_with_each(
     """
     agreements = [Agreement(tie) for tie in ties]
     stops = stop_ids, stop_ids if export_stops is None else export_stops
-    seen: set[tuple[int, ...]] = set()
+    seen_prefixes: set[tuple[int, ...]] = set()
     for row, exported, *references in zip(rows, export, *models, strict=True):
         prefixes = [tuple(row.ids[: end + 1]) for end in range(0 if row.last else len(row.ids))]
-        is_new = np.array([start not in seen for start in prefixes])
-        seen.update(prefixes)
+        is_new = np.array([prefix not in seen_prefixes for prefix in prefixes])
+        seen_prefixes.update(prefixes)
         for agreement, reference in zip(agreements, references, strict=True):
             finite = np.isfinite(reference).all(-1) & np.isfinite(exported).all(-1)
-            log_p, log_q = (log_softmax(np.where(finite[:, None], each, 0)) for each in (reference, exported))
+            log_p, log_q = (log_softmax(np.where(finite[:, None], logits, 0)) for logits in (reference, exported))
             if row.last:
                 _add_end(agreement, row, log_p, log_q, finite)
             else:
@@ -190,9 +190,9 @@ def widest_tie(rows: Sequence[CheckRow], trained: Iterable[Logits], rounded: Ite
     for _, exact, coarse in zip(rows, trained, rounded, strict=True):
         log_p, log_q = log_softmax(exact), log_softmax(coarse)
         places = np.arange(len(log_p))
-        second, first = np.argpartition(log_p, -2, axis=-1)[:, -2:].T
-        other = np.where(log_q.argmax(-1) == first, second, log_q.argmax(-1))
-        before, after = (each[places, first] - each[places, other] for each in (log_p, log_q))
+        runner_up, top = np.argpartition(log_p, -2, axis=-1)[:, -2:].T
+        rival = np.where(log_q.argmax(-1) == top, runner_up, log_q.argmax(-1))
+        before, after = (logits[places, top] - logits[places, rival] for logits in (log_p, log_q))
         widest = max(widest, float(np.abs(before - after)[before < 1].max(initial=0)))
     return widest
 
@@ -209,9 +209,9 @@ def _add_row(
     trained_top, export_top = log_p.argmax(-1), log_q.argmax(-1)
     places = np.arange(len(trained_top))
     # A token past the trained model's vocabulary is padding: the likeliest one is never within a tie.
-    known = export_top < log_p.shape[1]
-    gap = log_p[places, trained_top] - log_p[places, np.where(known, export_top, 0)]
-    beyond_tie = ~known | (gap > total.tie)
+    in_vocabulary = export_top < log_p.shape[1]
+    gap = log_p[places, trained_top] - log_p[places, np.where(in_vocabulary, export_top, 0)]
+    beyond_tie = ~in_vocabulary | (gap > total.tie)
     total.not_finite += int((is_new & ~finite).sum())
     is_new = is_new & finite
     total.positions += int(is_new.sum())
@@ -256,11 +256,11 @@ def _match_answer(
     The answer comes from the model in memory, which may compute in four bits: where the trained weights themselves
     leave it, nothing further is compared.
     """
-    first = len(row.prompt) - 1
-    for place, token in enumerate([*row.answer, None], start=first):
-        if trained_top[place] != export_top[place]:
-            return AnswerMatch.differs if beyond_tie[place] else AnswerMatch.near
-        if trained_top[place] != token:
+    start = len(row.prompt) - 1
+    for position, token in enumerate([*row.answer, None], start=start):
+        if trained_top[position] != export_top[position]:
+            return AnswerMatch.differs if beyond_tie[position] else AnswerMatch.near
+        if trained_top[position] != token:
             break
     return AnswerMatch.same
 
@@ -336,5 +336,5 @@ def quantized_problem(agreement: Agreement, bounds: ParityConfig) -> str:
     # More than the whole change is as wrong as less of it: a temperature, or an adapter that is merged twice.
     if share is None or error is None or error > MAX_SHARE_ERROR or lowest == 0 or lowest <= share <= 1 / lowest:
         return ""
-    found = f"it has {agreement.change_retained_text()}"
-    return f"{found}, and parity.quantized_share={lowest:g} allows {lowest:.0%} to {1 / lowest:.0%}"
+    description = f"it has {agreement.change_retained_text()}"
+    return f"{description}, and parity.quantized_share={lowest:g} allows {lowest:.0%} to {1 / lowest:.0%}"

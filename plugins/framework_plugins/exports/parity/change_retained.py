@@ -45,8 +45,8 @@ def change_retained(
     shared, changed = np.array([part for part in parts if part[1] > 0], dtype=np.float64).reshape(-1, 2).T
     if len(changed) < 2:  # noqa: PLR2004 - of one row nothing can be left out
         return None
-    left = (shared.sum() - shared) / (changed.sum() - changed)
-    error = np.sqrt((len(left) - 1) / len(left) * ((left - left.mean()) ** 2).sum())
+    estimates = (shared.sum() - shared) / (changed.sum() - changed)
+    error = np.sqrt((len(estimates) - 1) / len(estimates) * ((estimates - estimates.mean()) ** 2).sum())
     return float(shared.sum() / changed.sum()), float(error)
 
 
@@ -58,7 +58,7 @@ def answer_logits(row: CheckRow, logits: Logits) -> Logits:
 def _products(row: CheckRow, base: Logits, trained: Logits, export: Logits) -> tuple[float, float]:
     """Return <e, d> and <d, d> of a row; where its answer does not end by itself, its last position says nothing."""
     count, width = len(row.answer) + row.stopped, min(base.shape[1], trained.shape[1], export.shape[1])
-    b, t, x = (log_softmax(each[:count, :width]) for each in (base, trained, export))
+    b, t, x = (log_softmax(array[:count, :width]) for array in (base, trained, export))
     weights = (np.exp(b) + np.exp(t)) / 2
-    d, e = (each - (weights * each).sum(-1, keepdims=True) for each in (t - b, x - b))
+    d, e = (array - (weights * array).sum(-1, keepdims=True) for array in (t - b, x - b))
     return float((weights * e * d).sum()), float((weights * d * d).sum())

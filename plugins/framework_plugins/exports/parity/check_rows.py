@@ -132,22 +132,22 @@ def long_row(model: Model, tokens: int) -> CheckRow | None:
     return CheckRow("", ids, (), stopped=False, last=min(COMPARED_TAIL, len(ids)))
 
 
-def _entry(number: int) -> str:
-    name, year, keeper, pastime = _station(number)
-    text = f"{number + 1}. {name} was opened in {year}. {keeper}, who {pastime}, keeps it."
-    if number >= FIRST_STATIONS:
-        half, first = _station(number // EARLIER_FACTOR), _station(number % FIRST_STATIONS)
+def _entry(index: int) -> str:
+    name, year, keeper, pastime = _station(index)
+    text = f"{index + 1}. {name} was opened in {year}. {keeper}, who {pastime}, keeps it."
+    if index >= FIRST_STATIONS:
+        near, far = _station(index // EARLIER_FACTOR), _station(index % FIRST_STATIONS)
         text += (
-            f" Trains stop at {half[0]}, which was opened in {half[1]} and is kept by {half[2]}, and at {first[0]}, "
-            f"whose keeper {first[2]} {first[3]}."
+            f" Trains stop at {near[0]}, which was opened in {near[1]} and is kept by {near[2]}, and at {far[0]}, "
+            f"whose keeper {far[2]} {far[3]}."
         )
     return text
 
 
-def _station(number: int) -> tuple[str, int, str, str]:
+def _station(index: int) -> tuple[str, int, str, str]:
     """Return a station's name, year, keeper and what the keeper does; they seem to follow no rule."""
-    around = number // len(STATION_NAMES)
-    name = STATION_NAMES[number % len(STATION_NAMES)] + STATION_SIDES[around % len(STATION_SIDES)]
-    year = 1840 + (37 * number * number + 11 * number) % 113
-    keeper = KEEPERS[(5 * number + number // len(KEEPERS)) % len(KEEPERS)]
-    return name, year, keeper, PASTIMES[(3 * number + number // len(PASTIMES)) % len(PASTIMES)]
+    around = index // len(STATION_NAMES)
+    name = STATION_NAMES[index % len(STATION_NAMES)] + STATION_SIDES[around % len(STATION_SIDES)]
+    year = 1840 + (37 * index * index + 11 * index) % 113
+    keeper = KEEPERS[(5 * index + index // len(KEEPERS)) % len(KEEPERS)]
+    return name, year, keeper, PASTIMES[(3 * index + index // len(PASTIMES)) % len(PASTIMES)]

@@ -87,7 +87,7 @@ def folder_problem(
     """
     try:
         exported, trained_config = (
-            AutoConfig.from_pretrained(each, trust_remote_code=trust) for each in (folder, trained)
+            AutoConfig.from_pretrained(model_folder, trust_remote_code=trust) for model_folder in (folder, trained)
         )
     except Exception as error:  # noqa: BLE001 - third-party files: whatever it is, the folder cannot be used
         return f"{MODEL_CONFIG} cannot be read: {summarize_error(error)}"
@@ -95,20 +95,22 @@ def folder_problem(
         MODEL_CONFIG, exported.to_dict(), trained_config.to_dict(), CHANGED_BY_MERGE | BOOKKEEPING
     ):
         return problem
-    source = next((each for each in (trained, base) if (each / GENERATION_CONFIG).is_file()), trained)
+    source = next(
+        (model_folder for model_folder in (trained, base) if (model_folder / GENERATION_CONFIG).is_file()), trained
+    )
     expected = _generation_config(source, trained_config)
     try:
-        own = _generation_config(folder, exported)
+        generation_config = _generation_config(folder, exported)
     except Exception as error:  # noqa: BLE001 - as above; the class checks no types
         return f"{GENERATION_CONFIG} cannot be read: {summarize_error(error)}"
     free = BOOKKEEPING | OUTPUT_ONLY | {"eos_token_id"}  # the last is compared as a set, below
-    if problem := _differing_settings(GENERATION_CONFIG, own.to_dict(), expected.to_dict(), free):
+    if problem := _differing_settings(GENERATION_CONFIG, generation_config.to_dict(), expected.to_dict(), free):
         return problem
-    stops = _eos_ids(own)
-    if missing := sorted(tokens.stop_ids - stops):
-        return f"{GENERATION_CONFIG} ends answers at the tokens {sorted(stops)}, and the training at {missing} too"
-    if more := sorted(stops - tokens.stop_ids - _eos_ids(expected)):
-        return f"{GENERATION_CONFIG} ends answers at the tokens {more} too, and the training does not"
+    stops = _eos_ids(generation_config)
+    if lost_stops := sorted(tokens.stop_ids - stops):
+        return f"{GENERATION_CONFIG} ends answers at the tokens {sorted(stops)}, and the training at {lost_stops} too"
+    if extra_stops := sorted(stops - tokens.stop_ids - _eos_ids(expected)):
+        return f"{GENERATION_CONFIG} ends answers at the tokens {extra_stops} too, and the training does not"
     return (
         _conversation_problem(folder, rendered, trust=trust)
         or tokens.problem(folder)
@@ -145,26 +147,26 @@ class TrainedTokens:
     def problem(self, folder: Path) -> str:
         """Say in which setting a tokenizer in a folder differs; texts show only the tokens that are in them."""
         for name in sorted(TOKENIZER_FILES - {CHAT_TEMPLATE, "chat_template.json"}):
-            there, here = folder / name, self.folder / name
-            if there.is_file() != here.is_file():
-                return f"it {'has' if there.is_file() else 'lacks'} {name}, and the tokenizer of the training does not"
+            file, original = folder / name, self.folder / name
+            if file.is_file() != original.is_file():
+                return f"it {'has' if file.is_file() else 'lacks'} {name}, and the tokenizer of the training does not"
             replaced = {"eos_token": self.stop} if self.stop and name == TOKENIZER_CONFIG else {}
-            if not there.is_file() or (not replaced and there.read_bytes() == here.read_bytes()):
+            if not file.is_file() or (not replaced and file.read_bytes() == original.read_bytes()):
                 continue
-            if there.suffix != ".json":
+            if file.suffix != ".json":
                 return f"its {name} is not that of the training"
             if problem := _differing_settings(
-                name, read_json(there), {**read_json(here), **replaced}, frozenset({CONFIG_KEY})
+                name, read_json(file), {**read_json(original), **replaced}, frozenset({CONFIG_KEY})
             ):
                 return problem
         return ""
 
     def template_problem(self, folder: Path) -> str:
         """Say where a chat template in a folder is another text: conversations show only the turns that are in them."""
-        found = read_template(folder)
-        if found == self.template:
+        template = read_template(folder)
+        if template == self.template:
             return ""
-        theirs, ours = first_difference(found, self.template)
+        theirs, ours = first_difference(template, self.template)
         return f"its chat template is another text than that of the training, {theirs!r} instead of {ours!r}"
 
 
@@ -214,11 +216,11 @@ def metadata_problem(llama: Llama | LlamaProcess, trained: Path, longest: int, *
     if "factor" in rope and rope.get("rope_type") in {"linear", "yarn"}:
         expected["rope.scaling.factor"] = rope["factor"]
     for key, value in expected.items():
-        found = _named(llama, key) or (DEFAULT_ROPE_THETA if key == "rope.freq_base" else None)
+        stored = _named(llama, key) or (DEFAULT_ROPE_THETA if key == "rope.freq_base" else None)
         if value is None:
             continue
-        if found is None or abs(float(found) - value) > max(SIX_DECIMALS, FLOAT32_TOLERANCE * abs(value)):
-            return f"its {kind}.{key} is {found or 'missing'}, and {value:g} in the training"
+        if stored is None or abs(float(stored) - value) > max(SIX_DECIMALS, FLOAT32_TOLERANCE * abs(value)):
+            return f"its {kind}.{key} is {stored or 'missing'}, and {value:g} in the training"
     return ""
 
 
@@ -251,8 +253,8 @@ def _differing_settings(
     named = ", ".join(
         f"{name}={ours.get(name)!r:.60} instead of {theirs.get(name)!r:.60}" for name in names[:MAX_NAMED_SETTINGS]
     )
-    more = f" and {len(names) - MAX_NAMED_SETTINGS} more" if len(names) > MAX_NAMED_SETTINGS else ""
-    return f"{file} says {named}{more}" if names else ""
+    suffix = f" and {len(names) - MAX_NAMED_SETTINGS} more" if len(names) > MAX_NAMED_SETTINGS else ""
+    return f"{file} says {named}{suffix}" if names else ""
 
 
 def _flattened(settings: Mapping[Any, Any], free: frozenset[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -261,7 +263,7 @@ def _flattened(settings: Mapping[Any, Any], free: frozenset[str], prefix: str = 
             continue
         if isinstance(value, Mapping):
             yield from _flattened(value, free, f"{prefix}{name}.")
-        elif isinstance(value, list) and any(isinstance(each, Mapping | list) for each in value):
+        elif isinstance(value, list) and any(isinstance(member, Mapping | list) for member in value):
             yield from _flattened(dict(enumerate(value)), free, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
@@ -285,23 +287,23 @@ def _conversation_problem(folder: Path, rendered: Sequence[RenderedConversation]
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
     except Exception as error:  # noqa: BLE001 - as above; `tokenizers` raises this very type
         return f"its tokenizer cannot be read: {summarize_error(error)}"
-    for each in rendered:
+    for chat in rendered:
         turns, tools = (
-            [*map(_transformers_message, each.prompt.messages)],
-            [dict(tool) for tool in each.prompt.tools] or None,
+            [*map(_transformers_message, chat.prompt.messages)],
+            [dict(tool) for tool in chat.prompt.tools] or None,
         )
         write: dict[str, Any] = {"tools": tools, "add_generation_prompt": True}
         try:
             text = tokenizer.apply_chat_template(turns, tokenize=False, **write)
             ids = tokenizer.apply_chat_template(turns, tokenize=True, return_dict=True, **write)["input_ids"]
         except Exception as error:  # noqa: BLE001 - a template may raise anything
-            return f"its chat template refuses the turns {each.roles}: {summarize_error(error)}"
-        if text != each.text:
-            wanted, found = first_difference(each.text, text)
-            return f"its chat template writes the turns {each.roles} differently, {found!r} instead of {wanted!r}"
-        if tuple(ids) != each.ids:
-            at = next((n for n, pair in enumerate(zip(ids, each.ids, strict=False)) if pair[0] != pair[1]), 0)
-            return f"its tokenizer splits the turns {each.roles} differently, from token {at} on"
+            return f"its chat template refuses the turns {chat.roles}: {summarize_error(error)}"
+        if text != chat.text:
+            right, wrong = first_difference(chat.text, text)
+            return f"its chat template writes the turns {chat.roles} differently, {wrong!r} instead of {right!r}"
+        if tuple(ids) != chat.ids:
+            at = next((n for n, pair in enumerate(zip(ids, chat.ids, strict=False)) if pair[0] != pair[1]), 0)
+            return f"its tokenizer splits the turns {chat.roles} differently, from token {at} on"
     return ""
 
 
@@ -315,10 +317,14 @@ def _transformers_message(message: Message) -> dict[str, Any]:
         }
         for call in message.tool_calls
     ]
-    more = {
+    optional = {
         "tool_calls": calls,
         "name": message.name,
         "tool_call_id": message.tool_call_id,
         "reasoning_content": message.reasoning_content,
     }
-    return {"role": message.role, "content": message.content, **{name: value for name, value in more.items() if value}}
+    return {
+        "role": message.role,
+        "content": message.content,
+        **{name: value for name, value in optional.items() if value},
+    }

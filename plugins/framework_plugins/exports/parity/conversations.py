@@ -89,16 +89,16 @@ def compare_in_server(
     sees them, 1.0 becomes 1 for example, and so does Ollama. A server that fails says nothing of the file either.
     """
     try:
-        served, first = run_in_process(
+        served, bos_id = run_in_process(
             f"llama.cpp's server of {PACKAGE}", "framework_plugins.exports.llama.server:serve", log,
-            seconds=SERVER_TIMEOUT, file=str(file), requests=[each.request for each in rendered], threads=cpu_threads(),
+            seconds=SERVER_TIMEOUT, file=str(file), requests=[chat.request for chat in rendered], threads=cpu_threads(),
         )  # fmt: skip
     except FrameworkError as error:
         return ConversationResult(not_checked=str(error))
-    begin = model.decode(first) if first else ""
+    begin = model.decode(bos_id) if bos_id else ""
     problems = {True: "", False: ""}
-    for each, answer in zip(rendered, served, strict=True):
-        problems[each.tools] = problems[each.tools] or each.problem(ServedPrompt(*answer), begin)
+    for chat, answer in zip(rendered, served, strict=True):
+        problems[chat.tools] = problems[chat.tools] or chat.problem(ServedPrompt(*answer), begin)
     return ConversationResult(problems[False], problems[True])
 
 
@@ -116,18 +116,24 @@ def _openai_message(message: Message) -> dict[str, Any]:
         }
         for call in message.tool_calls
     ]
-    more: Mapping[str, Any] = {
+    optional: Mapping[str, Any] = {
         "tool_calls": calls,
         "name": message.name,
         "tool_call_id": message.tool_call_id,
         "reasoning_content": message.reasoning_content,
     }
-    return {"role": message.role, "content": message.content, **{name: value for name, value in more.items() if value}}
+    return {
+        "role": message.role,
+        "content": message.content,
+        **{name: value for name, value in optional.items() if value},
+    }
 
 
 def first_difference(ours: str, theirs: str) -> tuple[str, str]:
     """Return both texts around the first character in which they differ."""
     pairs = zip(ours, theirs, strict=False)
-    at = next((n for n, (one, other) in enumerate(pairs) if one != other), min(len(ours), len(theirs)))
+    at = next(
+        (n for n, (our_char, their_char) in enumerate(pairs) if our_char != their_char), min(len(ours), len(theirs))
+    )
     start = max(0, at - SHOWN_CHARS)
     return ours[start : at + SHOWN_CHARS], theirs[start : at + SHOWN_CHARS]

@@ -101,11 +101,11 @@ class Gate:
             models, ties = [*models, rounding.logits], [*ties, TIE_NATS]
         wrong: list[str] = []
         logits = self.trained.logits_of(folder, reference, wrong)
-        agreement, *beside = compare_with_each(reference.rows, models, logits, reference.stop_ids, ties, stops)
+        agreement, *further = compare_with_each(reference.rows, models, logits, reference.stop_ids, ties, stops)
         problem = "".join(wrong) or exact_problem(agreement, self.config, rounding.explains)
         self._judge(name, TRAINED, form, agreement, problem)
-        for one in beside:
-            self._judge(name, ROUNDED, form, one, exact_problem(one, self.config))
+        for comparison in further:
+            self._judge(name, ROUNDED, form, comparison, exact_problem(comparison, self.config))
         return agreement.text() + self._fp16_hint(form, agreement)
 
     def _check_companions(self, folder: Path, name: str) -> None:
@@ -115,14 +115,14 @@ class Gate:
             ParityError: they differ.
         """
         rendered = list(render_conversations(self.model, self.context.prompts[: self.config.prompts]))
-        found = companion_check.folder_problem(
+        problem = companion_check.folder_problem(
             folder, self.trained.folder, self._base, self._tokens, rendered, trust=self.trained.trust
         )
         add_record(
-            ConversationsRecord(name, found, "", len(rendered), "", against=AGAINST_FOLDER), self.context.run_dir
+            ConversationsRecord(name, problem, "", len(rendered), "", against=AGAINST_FOLDER), self.context.run_dir
         )
-        if found:
-            raise _parity_error(name, TRAINED, found, f"{len(rendered)} conversations were compared")
+        if problem:
+            raise _parity_error(name, TRAINED, problem, f"{len(rendered)} conversations were compared")
 
     @functools.cached_property
     def _base(self) -> Path:
@@ -185,7 +185,7 @@ class Gate:
             window = companion_check.lost_window(llama, trained, trust=trust)
             if early := companion_check.stops_early(reference.rows, llama.stop_ids):
                 raise _parity_error(name, TRAINED, early, f"the training stops at {sorted(reference.stop_ids)}")
-            agreement, *beside = self._compare_gguf(llama, reference, quantization, rounding, llama.stop_ids)
+            agreement, *further = self._compare_gguf(llama, reference, quantization, rounding, llama.stop_ids)
             answers = []
             with counting(len(short), "answer", "parity: llama.cpp") as counter:
                 for row, logits in short:
@@ -197,7 +197,7 @@ class Gate:
         else:
             problem = quantized_problem(agreement, self.config)
         self._judge(name, TRAINED, quantization, agreement, problem)
-        self._judge_merged(name, quantization, beside, rounding)
+        self._judge_merged(name, quantization, further, rounding)
         return "; ".join(filter(None, [agreement.text(), window]))
 
     def check_tensors(self, file: Path, source: Path, name: str) -> None:
@@ -258,9 +258,9 @@ class Gate:
             return
         rounding = self.trained.rounding(reference, form)
         with LlamaProcess(file, n_ctx=max(len(row.ids) for row in reference.rows)) as llama:
-            agreement, *beside = self._compare_gguf(llama, reference, form, rounding)
+            agreement, *further = self._compare_gguf(llama, reference, form, rounding)
         self._judge(name, TRAINED, form, agreement, exact_problem(agreement, self.config, rounding.explains))
-        self._judge_merged(name, form, beside, rounding)
+        self._judge_merged(name, form, further, rounding)
 
     def _compare_gguf(
         self,
@@ -277,10 +277,10 @@ class Gate:
         def logits() -> Iterator[Any]:
             with counting(len(reference.rows), "row", "parity: llama.cpp") as counter:
                 for row in reference.rows:
-                    found = llama.logits(row.ids, last=row.last)
+                    row_logits = llama.logits(row.ids, last=row.last)
                     if not row.last:
-                        answers.append(answer_logits(row, found))
-                    yield found
+                        answers.append(answer_logits(row, row_logits))
+                    yield row_logits
                     counter.advance()
 
         ties = [rounding.tie] * len(models)
@@ -293,12 +293,12 @@ class Gate:
         """Measure which share of the change from the base an export has, by its logits of the answers."""
         rows = [row for row in reference.rows if not row.last]
         trained = [answer_logits(row, logits) for row, logits in zip(rows, reference.logits, strict=False)]
-        if found := change_retained(rows, self.trained.base_answers(reference), trained, export):
-            agreement.share, agreement.share_error = found
+        if estimate := change_retained(rows, self.trained.base_answers(reference), trained, export):
+            agreement.share, agreement.share_error = estimate
 
     def _judge_merged(self, name: str, form: str, agreements: list[Agreement], rounding: Rounding) -> None:
-        for one in agreements:
-            self._judge(name, MERGED, form, one, exact_problem(one, self.config, rounding.explains))
+        for agreement in agreements:
+            self._judge(name, MERGED, form, agreement, exact_problem(agreement, self.config, rounding.explains))
 
     def _judge(self, name: str, against: str, form: str, agreement: Agreement, problem: str) -> None:
         """Write into `parity.json` what was found, and raise what it fails."""
@@ -331,15 +331,15 @@ class Gate:
         shared = next(
             (n for n, pair in enumerate(zip(completion.ids, row.answer, strict=False)) if pair[0] != pair[1]), None
         )
-        place = min(len(completion.ids), len(row.answer)) if shared is None else shared
-        next_logits = logits[len(row.prompt) + place - 1]
-        if place < len(completion.ids):
-            next_ones = [completion.ids[place]]
+        position = min(len(completion.ids), len(row.answer)) if shared is None else shared
+        next_logits = logits[len(row.prompt) + position - 1]
+        if position < len(completion.ids):
+            next_tokens = [completion.ids[position]]
         else:
-            next_ones = [token for token in llama.stop_ids if token < len(next_logits)] if completion.stopped else []
-        if not next_ones:
+            next_tokens = [token for token in llama.stop_ids if token < len(next_logits)] if completion.stopped else []
+        if not next_tokens:
             return AnswerMatch.same
-        gap = float(next_logits.max() - max(next_logits[token] for token in next_ones))
+        gap = float(next_logits.max() - max(next_logits[token] for token in next_tokens))
         return AnswerMatch.same if gap == 0 else AnswerMatch.near if gap <= tie else AnswerMatch.differs
 
     def _fp16_hint(self, form: str, agreement: Agreement) -> str:
@@ -364,14 +364,14 @@ def reject_on_failure(path: Path, run_dir: Path, name: str) -> Iterator[None]:
     try:
         yield
     except ParityError as error:
-        place = run_dir / REJECTED_FOLDER / name
-        if place.is_dir():
-            shutil.rmtree(place)
-        place.parent.mkdir(exist_ok=True)
-        path.replace(place)
-        raise ParityError(f"{error}\nIt is now in {place}") from error
+        target = run_dir / REJECTED_FOLDER / name
+        if target.is_dir():
+            shutil.rmtree(target)
+        target.parent.mkdir(exist_ok=True)
+        path.replace(target)
+        raise ParityError(f"{error}\nIt is now in {target}") from error
 
 
 def _parity_error(name: str, against: str, problem: str, details: str) -> ParityError:
-    what = "trained, rounded to bf16" if against == ROUNDED else against
-    return ParityError(f"{name} is not what was {what}: {problem} ({details})")
+    reference = "trained, rounded to bf16" if against == ROUNDED else against
+    return ParityError(f"{name} is not what was {reference}: {problem} ({details})")

@@ -30,19 +30,19 @@ def tensors_problem(file: Path, source: Path) -> str:
     after = {tensor.name: tensor for tensor in gguf.GGUFReader(file).tensors}
     if before.keys() != after.keys():
         return f"its tensors are others: {', '.join(sorted(before.keys() ^ after.keys())[:3])}"
-    wrong = [told for name, tensor in after.items() if (told := _difference(tensor, before[name]))]
+    wrong = [problem for name, tensor in after.items() if (problem := _difference(tensor, before[name]))]
     return f"{len(wrong)} of {len(after)} tensors are not those of its source: {', '.join(wrong[:2])}" if wrong else ""
 
 
 def _difference(tensor: gguf.ReaderTensor, source: gguf.ReaderTensor) -> str:
-    if (here := _shape(tensor)) != (there := _shape(source)):
-        return f"{tensor.name} is {here} instead of {there}"
-    found, wanted = _rows(tensor), _rows(source)
-    if not wanted.any():  # a bias that was never trained, say
-        return f"{tensor.name} is not 0 everywhere" if found.any() else ""
-    size = float(np.square(wanted).sum())
-    error = float(np.square(found - wanted).sum() / size) ** 0.5
-    scale = float((found * wanted).sum() / size)
+    if (shape := _shape(tensor)) != (source_shape := _shape(source)):
+        return f"{tensor.name} is {shape} instead of {source_shape}"
+    actual, expected = _rows(tensor), _rows(source)
+    if not expected.any():  # a bias that was never trained, say
+        return f"{tensor.name} is not 0 everywhere" if actual.any() else ""
+    size = float(np.square(expected).sum())
+    error = float(np.square(actual - expected).sum() / size) ** 0.5
+    scale = float((actual * expected).sum() / size)
     if not (error <= _limit(tensor.tensor_type) and abs(scale - 1) <= SCALE_TOLERANCE):
         return f"{tensor.name} ({tensor.tensor_type.name}) differs by {error:.2g} of its size"
     return ""

@@ -81,7 +81,7 @@ class ComparisonRecord:
             top1_with_ties=agreement.top1_beyond_ties,
             kl=agreement.kl,
             perplexity_ratio=agreement.perplexity_ratio,
-            answers={each.value: counts[each.value] for each in AnswerMatch},
+            answers={match.value: counts[match.value] for match in AnswerMatch},
             end_tokens=agreement.end_tokens,
             end_positions=agreement.end_positions,
             end_top1=agreement.end_top1,
@@ -118,8 +118,8 @@ class ConversationsRecord:
 def add_record(record: ComparisonRecord | ConversationsRecord, run_dir: Path) -> None:
     """Put a record into the file; it replaces an earlier one of the same comparison."""
     file = run_dir / PARITY_FILE
-    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
-    ours = {"name": record.name, "against": record.against}
-    others = (each for each in known if not ours.items() <= each.items())
-    records = [*others, asdict(record)]
+    earlier = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    key = {"name": record.name, "against": record.against}
+    remaining = (entry for entry in earlier if not key.items() <= entry.items())
+    records = [*remaining, asdict(record)]
     write_atomically(file, json.dumps(records, indent=1) + "\n")

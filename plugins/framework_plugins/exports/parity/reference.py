@@ -113,19 +113,19 @@ class TrainedModel:
         if placement is None:
             return None
         try:
-            found = trained_logits(context.plan, context.checkpoint, rows, placement)
+            result = trained_logits(context.plan, context.checkpoint, rows, placement)
         except torch.OutOfMemoryError:  # of a GPU: others may use it too
             placement = find_placement(self.folder, gpu=False)
             if placement is None:
                 return None
-            found = trained_logits(context.plan, context.checkpoint, rows, placement)
-        if lost := sum(int((~np.isfinite(logits).all(-1)).sum()) for logits in found[0]):
+            result = trained_logits(context.plan, context.checkpoint, rows, placement)
+        if lost := sum(int((~np.isfinite(logits).all(-1)).sum()) for logits in result[0]):
             raise FrameworkError(
                 f"the logits of the trained model are not finite at {lost:,} positions of the check rows: there is "
                 "nothing to compare an export with. Train again with a lower trainer.learning_rate, or set "
                 "parity.check=false in the exporter"
             )
-        return Reference(rows, placement, self.model.stop_ids, *found)
+        return Reference(rows, placement, self.model.stop_ids, *result)
 
     @property
     def folder(self) -> Path:
@@ -142,8 +142,8 @@ class TrainedModel:
         """Return how long the long row is: no longer than the model takes."""
         config = read_json(self.folder / MODEL_CONFIG)
         text = config.get("text_config") or config
-        known = [int(text[name]) for name in CONTEXT_KEYS if isinstance(text.get(name), int)]
-        return min([self.config.long_row, *known])
+        limits = [int(text[name]) for name in CONTEXT_KEYS if isinstance(text.get(name), int)]
+        return min([self.config.long_row, *limits])
 
     @property
     def trust(self) -> bool:
@@ -165,7 +165,7 @@ class TrainedModel:
             folder, checkpoint = self._base_folder(), self.context.checkpoint
             placement, trust = reference.placement, self.trust
             logits = folder_logits(folder, rows, placement, trust=trust, name="base model", checkpoint=checkpoint)
-            self._base_answers = [answer_logits(row, each) for row, each in zip(rows, logits, strict=True)]
+            self._base_answers = [answer_logits(row, row_logits) for row, row_logits in zip(rows, logits, strict=True)]
         return self._base_answers
 
     def rounding(self, reference: Reference, form: str) -> Rounding:

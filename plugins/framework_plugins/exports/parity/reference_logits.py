@@ -89,7 +89,9 @@ def rounded_logits(
         _merge_and_round(model)
         for module in model.modules() if inputs else ():
             if isinstance(module, nn.Linear):
-                module.register_forward_pre_hook(lambda _, given: (given[0].bfloat16().to(given[0].dtype), *given[1:]))
+                module.register_forward_pre_hook(
+                    lambda _, arguments: (arguments[0].bfloat16().to(arguments[0].dtype), *arguments[1:])
+                )
         return model
 
     return _logits("rounded model", load, rows, placement)
@@ -112,11 +114,11 @@ def _add_rows(base: Any, checkpoint: Path) -> None:
     """Give a base the rows of the tokens that an adapter adds, as its training did: each the mean of all others."""
     trained = read_json(checkpoint / ADAPTER_CONFIG).get("trainable_token_indices") or []
     ids = itertools.chain(*trained.values()) if isinstance(trained, dict) else trained
-    rows, known = 1 + max(ids, default=-1), len(base.get_input_embeddings().weight)
-    if rows > known:
+    rows, base_rows = 1 + max(ids, default=-1), len(base.get_input_embeddings().weight)
+    if rows > base_rows:
         base.resize_token_embeddings(rows, mean_resizing=False)
         for part in filter(None, (base.get_input_embeddings(), base.get_output_embeddings())):
-            part.weight[known:] = part.weight[:known].float().mean(dim=0)
+            part.weight[base_rows:] = part.weight[:base_rows].float().mean(dim=0)
 
 
 def _merge_and_round(model: nn.Module) -> None:
@@ -201,10 +203,10 @@ def _load_folder(folder: Path, placement: Placement, *, trust: bool) -> Any:
         if placement.dtype is torch.float32
         else DTYPES_16_BIT.get(stored_dtype(folder), placement.dtype)
     )
-    place = {} if placement.device == "cpu" else {"device_map": {"": placement.device}}
+    device_options = {} if placement.device == "cpu" else {"device_map": {"": placement.device}}
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
     kind = published_class(transformers, config.to_dict())
-    return kind.from_pretrained(folder, dtype=dtype, trust_remote_code=trust, use_safetensors=True, **place)
+    return kind.from_pretrained(folder, dtype=dtype, trust_remote_code=trust, use_safetensors=True, **device_options)
 
 
 def _logits(
@@ -228,11 +230,11 @@ def _logits(
         if any(_is_16_bit(weight) for weight in module.parameters(recurse=False)):
             _compute_in_fp32(module)
             widened = True
-    together, short = 1, [row for row in rows if not row.last]
+    group_size, short = 1, [row for row in rows if not row.last]
     if short and (widened or placement.device != "cpu"):
-        one = 4 * model.config.get_text_config().vocab_size * max(len(row.ids) for row in short)
-        together = max(1, LOGITS_BYTES // one)
-    groups = [short[start : start + together] for start in range(0, len(short), together)]
+        row_bytes = 4 * model.config.get_text_config().vocab_size * max(len(row.ids) for row in short)
+        group_size = max(1, LOGITS_BYTES // row_bytes)
+    groups = [short[start : start + group_size] for start in range(0, len(short), group_size)]
     groups += [[row] for row in rows if row.last]
     assert [row for group in groups for row in group] == list(rows)  # noqa: S101 - long ones come last
     inner = model.get_base_model() if isinstance(model, PeftModel) else model
@@ -244,17 +246,17 @@ def _logits(
     keeps = "logits_to_keep" in inspect.signature(inner.forward).parameters
     with torch.no_grad(), counting(len(rows), "row", f"parity: {name}") as counter:
         for group in groups:
-            some = [torch.tensor(row.ids) for row in group]
-            ids = nn.utils.rnn.pad_sequence(some, batch_first=True).to(placement.device)
-            lengths = torch.tensor([len(each) for each in some], device=placement.device)
+            sequences = [torch.tensor(row.ids) for row in group]
+            ids = nn.utils.rnn.pad_sequence(sequences, batch_first=True).to(placement.device)
+            lengths = torch.tensor([len(sequence) for sequence in sequences], device=placement.device)
             real[:] = [torch.arange(ids.shape[1], device=placement.device) < lengths[:, None]]
             # After the end of a row nothing looks back, so if none has a gap there is no mask to be made.
-            more: dict[str, Any] = {} if len(some) == 1 else {"attention_mask": real[0].long()}
+            options: dict[str, Any] = {} if len(sequences) == 1 else {"attention_mask": real[0].long()}
             if group[0].last and keeps:
-                more["logits_to_keep"] = group[0].last
-            logits = speaker(input_ids=ids, use_cache=False, **more).logits
-            for each, row in zip(logits, group, strict=True):
-                yield each[: len(row.ids)][-row.last :].float().cpu().numpy()
+                options["logits_to_keep"] = group[0].last
+            logits = speaker(input_ids=ids, use_cache=False, **options).logits
+            for row_logits, row in zip(logits, group, strict=True):
+                yield row_logits[: len(row.ids)][-row.last :].float().cpu().numpy()
                 counter.advance()
     if at_end:
         at_end(model)
@@ -274,11 +276,11 @@ def _track_largest(largest: list[float], module: nn.Module, real: list[torch.Ten
     """
 
     def look(_: nn.Module, __: Any, output: Any) -> None:
-        first = output[0] if isinstance(output, tuple) else output
-        if isinstance(first, torch.Tensor) and first.is_floating_point():
-            if first.shape[:2] == real[0].shape:
-                first = first[real[0]]
-            largest[0] = max(largest[0], first.abs().max().item())
+        states = output[0] if isinstance(output, tuple) else output
+        if isinstance(states, torch.Tensor) and states.is_floating_point():
+            if states.shape[:2] == real[0].shape:
+                states = states[real[0]]
+            largest[0] = max(largest[0], states.abs().max().item())
 
     module.register_forward_hook(look)
 

@@ -51,31 +51,31 @@ class Product:
 
     def difference(self, weight: torch.Tensor) -> float:
         """Return how far a weight is from the nearest of the formats, as a share of its size."""
-        found = _product(weight)
-        if found.shape != self.rounded[0].shape:
+        product = _product(weight)
+        if product.shape != self.rounded[0].shape:
             return float("inf")
-        parts = [float((found - each).norm() / each.norm().clamp(min=1e-30)) for each in self.rounded]
+        parts = [float((product - rounded).norm() / rounded.norm().clamp(min=1e-30)) for rounded in self.rounded]
         return min(parts, key=lambda part: (math.isnan(part), part))
 
 
 def trained_products(model: nn.Module) -> dict[str, Product]:
     """Return the products of a trained model, merged by peft in fp32. Nothing else can be done with it afterwards."""
     # Where memory holds 16 bits, it has rounded what was trained whole, and the folder may have more of it.
-    held = any(weight.dtype in FORMATS[1:] for weight in model.parameters())
-    tolerance = HELD_IN_16_BITS if held else TOLERANCE
-    found: dict[int, Product] = {}
+    is_16_bit = any(weight.dtype in FORMATS[1:] for weight in model.parameters())
+    tolerance = HELD_IN_16_BITS if is_16_bit else TOLERANCE
+    products: dict[int, Product] = {}
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
             with merged_in_fp32(module) as weights:
-                found |= {id(weight): Product.of(weight.data) for weight in weights}
+                products |= {id(weight): Product.of(weight.data) for weight in weights}
     if isinstance(model, PeftModel):
         with warnings.catch_warnings(action="ignore"):  # all is merged already, it says
             model = model.merge_and_unload()
     names = dict(_weights(model))
     for weight in names.values():
-        if id(weight) not in found:  # tied ones once
-            found[id(weight)] = Product.of(weight.data, tolerance)
-    return {name: found[id(weight)] for name, weight in names.items()}
+        if id(weight) not in products:  # tied ones once
+            products[id(weight)] = Product.of(weight.data, tolerance)
+    return {name: products[id(weight)] for name, weight in names.items()}
 
 
 def separate_shared(model: nn.Module) -> None:
@@ -97,10 +97,12 @@ def weights_problem(model: nn.Module, trained: Mapping[str, Product]) -> str:
         model: with the weights of a folder.
         trained: see `trained_products`.
     """
-    found = dict(_weights(model))
-    if missing := sorted(trained.keys() - found.keys()):
-        return f"it has no {missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
-    off = {name: expected.difference(found[name].data) for name, expected in trained.items()}
+    weights = dict(_weights(model))
+    if missing_names := sorted(trained.keys() - weights.keys()):
+        return f"it has no {missing_names[0]}" + (
+            f" and {len(missing_names) - 1} more" if len(missing_names) > 1 else ""
+        )
+    off = {name: expected.difference(weights[name].data) for name, expected in trained.items()}
     wrong = sorted(
         (name for name, part in off.items() if not part <= trained[name].tolerance), key=lambda name: off[name]
     )
@@ -111,14 +113,14 @@ def weights_problem(model: nn.Module, trained: Mapping[str, Product]) -> str:
 @contextmanager
 def merged_in_fp32(module: BaseTunerLayer) -> Iterator[list[nn.Parameter]]:
     """Merge what peft added to a layer, in fp32, and give its weights; they have their own format again afterwards."""
-    own = isinstance(module, ParamWrapper)  # of several around a module, each changes one of its parameters
-    weights = [module.get_param()] if own else list(module.get_base_layer().parameters(recurse=False))
-    kept = [weight.dtype for weight in weights]
+    is_wrapper = isinstance(module, ParamWrapper)  # of several around a module, each changes one of its parameters
+    weights = [module.get_param()] if is_wrapper else list(module.get_base_layer().parameters(recurse=False))
+    dtypes = [weight.dtype for weight in weights]
     for weight in weights:
         weight.data = weight.data.float()
     module.merge()
     yield weights
-    for weight, dtype in zip(weights, kept, strict=True):
+    for weight, dtype in zip(weights, dtypes, strict=True):
         weight.data = weight.data.to(dtype)
 
 

@@ -48,16 +48,16 @@ def converter_folder(tree: str | None) -> Path:
     """
     if tree is None:
         return _auto_round_folder()
-    place = Path(tree).expanduser()
-    if not (place / CONVERSION_FILE).is_file():
+    tree_folder = Path(tree).expanduser()
+    if not (tree_folder / CONVERSION_FILE).is_file():
         raise FrameworkError(f"{tree} is not a source tree of llama.cpp, or is an old one: it has no {CONVERSION_FILE}")
-    return place
+    return tree_folder
 
 
 def _auto_round_folder() -> Path:
     spec = importlib.util.find_spec("auto_round")  # finds, and imports nothing
-    for place in (spec.submodule_search_locations or []) if spec else []:
-        folder = Path(place, *AUTO_ROUND_FOLDERS)
+    for package_folder in (spec.submodule_search_locations or []) if spec else []:
+        folder = Path(package_folder, *AUTO_ROUND_FOLDERS)
         if (folder / CONVERSION_FILE).is_file():
             return folder
     raise FrameworkError(f"llama.cpp's converter is not in the installed {PACKAGE}: {pip_command([library.EXTRA])}")
@@ -81,7 +81,7 @@ def _read_architectures(file: Path) -> frozenset[str]:
     raise FrameworkError(f"{file} lists no TEXT_MODEL_MAP: this version of llama.cpp's converter is not understood")
 
 
-def architecture(config: Mapping[str, Any], known: Collection[str]) -> str | None:
+def architecture(config: Mapping[str, Any], supported: Collection[str]) -> str | None:
     """Return the architecture of a model as the converter calls it; None if it does not know any.
 
     The text part of a config.json may name one, else the file does. transformers 5 writes none for the text part, where
@@ -89,19 +89,19 @@ def architecture(config: Mapping[str, Any], known: Collection[str]) -> str | Non
 
     Args:
         config: the content of config.json.
-        known: the names that the converter knows.
+        supported: the names that the converter knows.
     """
     text = config.get("text_config") or {}
     named = [*(text.get("architectures") or []), *(config.get("architectures") or [])]
-    lower = {name.lower(): name for name in known}
-    if found := next((lower[name.lower()] for name in named if name.lower() in lower), None):
-        return next((name for name in named if name in known), found)
+    lower = {name.lower(): name for name in supported}
+    if match := next((lower[name.lower()] for name in named if name.lower() in lower), None):
+        return next((name for name in named if name in supported), match)
     if not text:
         return None
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES  # noqa: PLC0415 - heavy
 
     causal = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(text.get("model_type"))
-    return causal if causal in known else None
+    return causal if causal in supported else None
 
 
 def load(tree: str | None) -> tuple[Any, Any]:

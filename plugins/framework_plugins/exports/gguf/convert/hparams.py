@@ -38,11 +38,11 @@ FORMER_LAYERS = {"full_attention": "attention", "linear_attention": "mamba"}
 
 def read_hparams(conversion: Any, folder: Path) -> dict[str, Any]:
     """Return the settings of a model folder, by llama.cpp's package `conversion`."""
-    known: dict[str, Any] = conversion.ModelBase.load_hparams(folder, False)  # noqa: FBT003 - theirs
+    hparams: dict[str, Any] = conversion.ModelBase.load_hparams(folder, False)  # noqa: FBT003 - theirs
     stored = read_json(folder / MODEL_CONFIG)
     if stored.get("model_type") not in CONFIG_MAPPING:
-        return known
-    return _completed(known, stored, AutoConfig.from_pretrained(folder))
+        return hparams
+    return _completed(hparams, stored, AutoConfig.from_pretrained(folder))
 
 
 def for_converter(kind: Any, hparams: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,13 +53,13 @@ def for_converter(kind: Any, hparams: Mapping[str, Any]) -> dict[str, Any]:
     return {**hparams, "layer_types": [FORMER_LAYERS.get(name, name) for name in names]}
 
 
-def _completed(known: Mapping[str, Any], stored: Mapping[str, Any], config: Any) -> dict[str, Any]:
-    found = {**dict(_replaced(config)), **stored, **known}
+def _completed(hparams: Mapping[str, Any], stored: Mapping[str, Any], config: Any) -> dict[str, Any]:
+    settings = {**dict(_replaced(config)), **stored, **hparams}
     for name in config.sub_configs:
         part = getattr(config, name, None)
-        if part is not None and isinstance(found.get(name), dict):
-            found[name] = _completed(found[name], stored.get(name) or {}, part)
-    return found
+        if part is not None and isinstance(settings.get(name), dict):
+            settings[name] = _completed(settings[name], stored.get(name) or {}, part)
+    return settings
 
 
 def _replaced(config: Any) -> Iterator[tuple[str, Any]]:
@@ -84,7 +84,9 @@ def _replaced(config: Any) -> Iterator[tuple[str, Any]]:
     if blocks := getattr(config, "mlp_layer_types", None):
         yield "first_k_dense_replace", blocks.index(SPARSE) if SPARSE in blocks else len(blocks)
     kinds = getattr(config, "layer_types", None) or []
-    full, windowed = (next((n for n, each in enumerate(kinds) if each == kind), None) for kind in ATTENTIONS)
+    full, windowed = (
+        next((n for n, layer_type in enumerate(kinds) if layer_type == kind), None) for kind in ATTENTIONS
+    )
     if full is not None:
         layer = config.per_layer_config[full]
         yield from ((former, getattr(layer, name)) for name, former in GLOBAL.items() if hasattr(layer, name))

@@ -123,7 +123,7 @@ def check_plain(settings: Mapping[str, Any]) -> None:
     Raises:
         FrameworkError: it is.
     """
-    more = {
+    obstacles = {
         "is not a LoRA adapter": settings.get("peft_type") != "LORA",
         "has the magnitudes of DoRA": settings.get("use_dora"),
         "holds whole layers, modules_to_save": settings.get("modules_to_save"),
@@ -131,7 +131,7 @@ def check_plain(settings: Mapping[str, Any]) -> None:
         "holds biases": settings.get("bias", "none") != "none" or settings.get("lora_bias"),
         "has several ranks": settings.get("rank_pattern") or settings.get("alpha_pattern"),
     }
-    if problem := next((text for text, applies in more.items() if applies), ""):
+    if problem := next((text for text, applies in obstacles.items() if applies), ""):
         raise FrameworkError(f"the adapter {problem}, which GGUF cannot store: set exporter=[gguf], which merges it")
 
 
@@ -151,13 +151,13 @@ def _gguf_pairs(layer: str, a: Tensor, b: Tensor, model: Any) -> Iterator[LoraPa
     """Give a pair as llama.cpp stores its layer; several where it cuts that into parts."""
     name, block = f"{layer}.weight", next((int(part) for part in layer.split(".") if part.isdecimal()), None)
     name, _ = model.filter_tensors((name, lambda: b @ a)) or (name, None)  # without the prefix of a class with images
-    wholes = list(model.modify_tensors(b @ a, name, block))
+    products = list(model.modify_tensors(b @ a, name, block))
     parts = list(model.modify_tensors(b, name, block))
-    same = [stored for stored, _ in wholes] == [stored for stored, _ in parts]
+    same_names = [stored for stored, _ in products] == [stored for stored, _ in parts]
     if (
-        not wholes
-        or not same
-        or not all(_is_product(whole, part, a) for (_, whole), (_, part) in zip(wholes, parts, strict=True))
+        not products
+        or not same_names
+        or not all(_is_product(product, part, a) for (_, product), (_, part) in zip(products, parts, strict=True))
     ):
         raise FrameworkError(
             f"llama.cpp stores {layer} in a way that a LoRA cannot follow: leave it out of adapter.target_modules"
@@ -166,7 +166,7 @@ def _gguf_pairs(layer: str, a: Tensor, b: Tensor, model: Any) -> Iterator[LoraPa
         yield LoraPair(stored, a, part)
 
 
-def _is_product(whole: Tensor, part: Tensor, a: Tensor) -> bool:
-    if part.shape[-1] != a.shape[0] or whole.shape != (part @ a).shape:
+def _is_product(product: Tensor, b: Tensor, a: Tensor) -> bool:
+    if b.shape[-1] != a.shape[0] or product.shape != (b @ a).shape:
         return False
-    return bool(((whole - part @ a).abs().max() <= TOLERANCE * whole.abs().max()).item())
+    return bool(((product - b @ a).abs().max() <= TOLERANCE * product.abs().max()).item())

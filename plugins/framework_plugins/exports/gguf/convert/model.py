@@ -78,15 +78,15 @@ def convert(
 
     try:
         with torch.inference_mode():
-            made = converter_of(kind)
-            if hasattr(made, "impl"):  # Mistral 3's only chooses the one that converts
-                made = converter_of(type(made.impl))
+            model_converter = converter_of(kind)
+            if hasattr(model_converter, "impl"):  # Mistral 3's only chooses the one that converts
+                model_converter = converter_of(type(model_converter.impl))
             if rehearsal:
-                made.prepare_tensors()  # which reads headers only
-                made.prepare_metadata(vocab_only=False)
-                _write_without_weights(made.gguf_writer, Path(target))
+                model_converter.prepare_tensors()  # which reads headers only
+                model_converter.prepare_metadata(vocab_only=False)
+                _write_without_weights(model_converter.gguf_writer, Path(target))
             else:
-                made.write()
+                model_converter.write()
     except KeyError as error:
         raise FrameworkError(
             f"llama.cpp's converter looks for {error}, which the model lacks: if it is a setting, copy it from the "

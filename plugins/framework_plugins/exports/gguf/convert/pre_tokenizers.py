@@ -33,12 +33,12 @@ def pre_tokenizer_name(tokenizer: Mapping[str, Any]) -> str | None:
     """Return llama.cpp's name for how a `tokenizer.json` cuts words; None if it has none that is known here."""
     cutter = tokenizer.get("pre_tokenizer") or {}
     parts: Sequence[Mapping[str, Any]] = cutter.get("pretokenizers", [cutter])
-    whole = bool(tokenizer["model"].get("ignore_merges"))
+    ignores_merges = bool(tokenizer["model"].get("ignore_merges"))
     match [part.get("type") for part in parts]:
-        case ["ByteLevel"] if parts[0]["use_regex"] and not whole:
+        case ["ByteLevel"] if parts[0]["use_regex"] and not ignores_merges:
             return "gpt-2"
-        case ["Digits", "ByteLevel"] if parts[0]["individual_digits"] and parts[1]["use_regex"] and not whole:
+        case ["Digits", "ByteLevel"] if parts[0]["individual_digits"] and parts[1]["use_regex"] and not ignores_merges:
             return "smollm"
         case ["Split", "ByteLevel"] if not parts[1]["use_regex"]:
-            return _EXPRESSIONS.get((parts[0]["pattern"].get("Regex", ""), whole))
+            return _EXPRESSIONS.get((parts[0]["pattern"].get("Regex", ""), ignores_merges))
     return None

@@ -60,8 +60,8 @@ def sentencepiece_model(tokenizer: Mapping[str, Any]) -> bytes:
     proto: Any = importlib.import_module("sentencepiece.sentencepiece_model_pb2")
     vocabulary: dict[str, int] = tokenizer["model"]["vocab"]
     added = {token["id"]: token for token in tokenizer["added_tokens"]}
-    text = {number: piece for piece, number in vocabulary.items()}
-    text |= {number: token["content"] for number, token in added.items()}
+    text = {token_id: piece for piece, token_id in vocabulary.items()}
+    text |= {token_id: token["content"] for token_id, token in added.items()}
     unknown = tokenizer["model"]["unk_token"]
     rank: dict[str, int] = {}
     for merge in tokenizer["model"]["merges"]:
@@ -70,16 +70,16 @@ def sentencepiece_model(tokenizer: Mapping[str, Any]) -> bytes:
     result.trainer_spec.model_type, result.trainer_spec.byte_fallback = proto.TrainerSpec.BPE, True
     result.normalizer_spec.add_dummy_prefix = False
     kinds = proto.ModelProto.SentencePiece
-    for number in range(max(text) + 1):
-        content = text.get(number, f"[PAD{number}]")
+    for token_id in range(max(text) + 1):
+        content = text.get(token_id, f"[PAD{token_id}]")
         kind = kinds.NORMAL
         if content == unknown:
             kind = kinds.UNKNOWN
-        elif number not in text:
+        elif token_id not in text:
             kind = kinds.UNUSED
         elif _BYTE.fullmatch(content):
             kind = kinds.BYTE
-        elif number in added:
-            kind = kinds.CONTROL if added[number]["special"] else kinds.USER_DEFINED
+        elif token_id in added:
+            kind = kinds.CONTROL if added[token_id]["special"] else kinds.USER_DEFINED
         result.pieces.add(piece=content, score=-float(rank.get(content, len(rank))), type=kind)
     return bytes(result.SerializeToString())
