@@ -64,8 +64,8 @@ def has_system(example: Example) -> bool:
 def to_json(example: Example) -> str:
     """Write a conversation as JSON; what is empty is left out."""
     plain: dict[str, Any] = {"format": example.format, "messages": [_turn(message) for message in example.messages]}
-    more = {"tools": [dict(tool) for tool in example.tools], "rejected": [_turn(turn) for turn in example.rejected]}
-    plain |= {name: value for name, value in more.items() if value}
+    lists = {"tools": [dict(tool) for tool in example.tools], "rejected": [_turn(turn) for turn in example.rejected]}
+    plain |= {name: value for name, value in lists.items() if value}
     if example.text is not None:
         plain["text"] = example.text
     if example.cluster:
