@@ -48,7 +48,7 @@ class MixtureSource:
     max_rows: int | None
 
     def target_rows(self, own_rows: int, parts: Iterable[MixtureSource]) -> int:
-        """Return how many rows are wanted beside `own_rows` rows for training, where `parts` are mixed in altogether."""
+        """Return how many rows are mixed into `own_rows` rows for training, where `parts` are all that is mixed in."""
         if self.count is not None:
             return self.count
         all_parts = list(parts)

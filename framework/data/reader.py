@@ -203,7 +203,8 @@ class Reader:
         limit, stop_ids, full = self.limit, self.model.stop_ids, self.plan.method.config.texts
         # A prompt is an answer to compare with, whatever the method.
         conversation_lists = [
-            _alone(example) if part == RowPart.prompts else self._conversations(example) for example in batch
+            _single_conversation(example) if part == RowPart.prompts else self._conversations(example)
+            for example in batch
         ]
         rows = iter(
             self.model.encode(
@@ -248,13 +249,13 @@ class Reader:
             )
         if unknown_roles := [role for role, _ in conversations if role not in roles]:
             raise FrameworkError(
-                f"{example.where}: method={name} makes a row of the role {unknown_roles[0].name}, which its config does not "
-                f"name: roles={', '.join(role.name for role in roles)}"
+                f"{example.where}: method={name} makes a row of the role {unknown_roles[0].name}, which its config "
+                f"does not name: roles={', '.join(role.name for role in roles)}"
             )
         return conversations
 
 
-def _alone(example: Example) -> Sequence[tuple[Role, Example]]:
+def _single_conversation(example: Example) -> Sequence[tuple[Role, Example]]:
     return ((Role.prompt if is_prompt(example) else Role.answer, example),)
 
 

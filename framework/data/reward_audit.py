@@ -348,11 +348,12 @@ class RewardAudit:
         return sum(weights) if scores and min(scores) >= 0 and max(scores) <= 1 and min(weights) > 0 else None
 
     def _slow(self) -> Iterator[Finding]:
-        answer_seconds = {name: seconds / self.scored for name, seconds in self.seconds.items()} if self.scored else {}
-        step = sum(answer_seconds.values()) * self.step_answers
+        seconds_by_name = {name: seconds / self.scored for name, seconds in self.seconds.items()} if self.scored else {}
+        step = sum(seconds_by_name.values()) * self.step_answers
         if step > SLOW_STEP:
-            name = max(answer_seconds, key=answer_seconds.__getitem__)
-            text = f"scoring takes about {step:.0f} s of each step, reward={name} {1000 * answer_seconds[name]:.0f} ms an answer"
+            name = max(seconds_by_name, key=seconds_by_name.__getitem__)
+            milliseconds = 1000 * seconds_by_name[name]
+            text = f"scoring takes about {step:.0f} s of each step, reward={name} {milliseconds:.0f} ms an answer"
             yield _finding("reward_slow", 0, text, "make it faster, or score fewer answers", Severity.warning)
 
 

@@ -110,13 +110,13 @@ def _by_problem(examples: Iterable[str]) -> Iterator[str]:
 class FormatTracker:
     """Follows the format from row to row, and which fields change nothing; memory does not grow with the rows.
 
-    `own` is a field that the core reads itself, `format.cluster`.
+    `cluster_field` is the field that `format.cluster` names, which the core reads itself.
     """
 
     def __init__(self, summary: ReadSummary, formatter: Formatter, cluster_field: str | None = None) -> None:
         self.summary = summary
         self.formatter = formatter
-        self.own = cluster_field
+        self.cluster_field = cluster_field
         self._known: dict[tuple[Any, ...], tuple[str, list[str]]] = {}
         self._now = ("", "")
         self._first = self._last = ""
@@ -132,7 +132,7 @@ class FormatTracker:
             if len(self._known) > 100 * KEPT_RUNS:  # fields whose names are data
                 self._known.clear()
             needed, unread = decisive(self.formatter, fields, example)
-            unread = [name for name in unread if name in filled_names and name != self.own]
+            unread = [name for name in unread if name in filled_names and name != self.cluster_field]
             unread += [f"turn field {name}" for name in unread_in_turns(self.formatter, fields, example, unread)]
             usage = self._known[names] = needed, unread
         evidence, unread = usage
@@ -169,7 +169,7 @@ def decisive(formatter: Formatter, fields: Mapping[str, Any], example: Example) 
     """
     without = {name: _example_without(formatter, fields, name) for name in fields}
     needed = [name for name, remainder in without.items() if remainder is None or remainder.format != example.format]
-    requested = _asked_for(formatter, fields, example.format)
+    requested = _requested_fields(formatter, fields, example.format)
     return ", ".join(map(str, needed or fields)), [
         name for name, remainder in without.items() if remainder == example and name not in requested
     ]
@@ -189,7 +189,7 @@ def unread_in_turns(
     """Name the fields of turns that change nothing, and that the format does not ask for."""
     names, requested = turn_fields(fields, without), set[str]()
     noting = {
-        name: [_NotingRow(turn, requested) for turn in turns]
+        name: [_RecordingRow(turn, requested) for turn in turns]
         for name, value in fields.items()
         if (turns := _turns(value))
     }
@@ -198,11 +198,12 @@ def unread_in_turns(
     return [
         name
         for name in names
-        if name not in requested and _example_without(formatter, {**fields, **_without(noting, name)}, "") == example
+        if name not in requested
+        and _example_without(formatter, {**fields, **_without_turn_field(noting, name)}, "") == example
     ]
 
 
-def _without(lists: Mapping[str, list[_NotingRow]], name: str) -> dict[str, Any]:
+def _without_turn_field(lists: Mapping[str, list[_RecordingRow]], name: str) -> dict[str, Any]:
     return {
         field_name: [{key: value for key, value in turn.items() if key != name} for turn in turns]
         for field_name, turns in lists.items()
@@ -228,28 +229,28 @@ def _example_without(formatter: Formatter, fields: Mapping[str, Any], name: str)
     return None
 
 
-def _asked_for(formatter: Formatter, fields: Mapping[str, Any], format_name: str) -> set[str]:
+def _requested_fields(formatter: Formatter, fields: Mapping[str, Any], format_name: str) -> set[str]:
     """Return the fields that a format asks for by name; a label that is true is one, and changes nothing."""
-    row = _NotingRow(fields)
+    row = _RecordingRow(fields)
     reader = formatter.formats.get(format_name, formatter) if isinstance(formatter, CompositeFormatter) else formatter
     with Caught():  # a composite may have renamed the fields
         reader.example(row)
-    return row.asked
+    return row.requested
 
 
-class _NotingRow(dict[str, Any]):
+class _RecordingRow(dict[str, Any]):
     """A row, or a turn, that notes which of its fields are asked for by name."""
 
     def __init__(self, fields: Mapping[str, Any], requested: set[str] | None = None) -> None:
         super().__init__(fields)
-        self.asked: set[str] = set() if requested is None else requested
+        self.requested: set[str] = set() if requested is None else requested
 
     def __getitem__(self, name: str) -> Any:
-        self.asked.add(name)
+        self.requested.add(name)
         return super().__getitem__(name)
 
     def get(self, name: str, default: Any = None) -> Any:
-        self.asked.add(name)
+        self.requested.add(name)
         return super().get(name, default)
 
 

@@ -177,7 +177,7 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
         lengths.prompts_of(rows, spread_order(chosen_by, config.seed)),
     )
     answer_tokens = math.ceil(plan.cost.rollout_tokens / plan.cost.rows)
-    _check_drawn(rows, fitted.numbers, limit, answer_tokens)
+    _check_answer_room(rows, fitted.numbers, limit, answer_tokens)
     _check_positions(model, rows, np.concatenate([fitted.numbers, held_out.numbers]), limit, answer_tokens)
     if len(judged_by) != len(validation):
         held_out = lengths.fit(rows, chosen_by, limit, overflow, "validation")
@@ -250,15 +250,16 @@ def _passages(rows: Store, trained: NDArray[np.int64]) -> frozenset[int]:
     return prompt_clusters.passages(text[:LONGEST_QUESTION] for text in texts)
 
 
-def _check_drawn(rows: Store, numbers: NDArray[np.int64], limit: int, answer_tokens: int) -> None:
+def _check_answer_room(rows: Store, numbers: NDArray[np.int64], limit: int, answer_tokens: int) -> None:
     """Refuse prompts that leave no place for the answers that are drawn to them."""
     long = rows.columns.tokens[numbers] + answer_tokens > limit
     if not answer_tokens or not long.any():
         return
     index = int(numbers[long][0])
     raise FrameworkError(
-        f"{int(long.sum())} of {len(numbers)} prompts and an answer of method.max_completion_length={answer_tokens} tokens are "
-        f"longer than trainer.max_seq_length={limit}; {rows.where(index)} has {rows.columns.tokens[index]} tokens: set "
+        f"{int(long.sum())} of {len(numbers)} prompts and an answer of method.max_completion_length={answer_tokens} "
+        f"tokens are longer than trainer.max_seq_length={limit}; {rows.where(index)} has "
+        f"{rows.columns.tokens[index]} tokens: set "
         f"trainer.max_seq_length={int(rows.columns.tokens[numbers].max()) + answer_tokens}, or shorter answers"
     )
 
@@ -313,18 +314,16 @@ def _stopped_text(rows: Store) -> list[Finding]:
 
 def _normalized(rows: Store) -> list[Finding]:
     """Warn of answers that are learned with other characters than the data have."""
-    normalized_count = rows.summary.normalized
-    if not normalized_count:
+    changed = rows.summary.normalized
+    if not changed:
         return []
     text = (
-        f"The tokenizer normalizes Unicode (NFKC): {normalized_count} of the rows {'has' if normalized_count == 1 else 'have'} answers "
+        f"The tokenizer normalizes Unicode (NFKC): {changed} of the rows {'has' if changed == 1 else 'have'} answers "
         "that are learned with other characters of the same meaning, such as 2 for a superscript 2"
     )
     advice = "write the answers with the plain characters if the difference matters, or take another model"
     return [
-        Finding(
-            "normalized_answers", Severity.warning, normalized_count, text, advice, rows.summary.normalized_examples[:5]
-        )
+        Finding("normalized_answers", Severity.warning, changed, text, advice, rows.summary.normalized_examples[:5])
     ]
 
 
@@ -502,7 +501,8 @@ def _few_prompts(prompt_count: int, confidence: float) -> list[Finding]:
     detects = f"only a difference of about {100 * (least or 0):.0f} points or more is likely to be noticed"
     if least is None:
         detects = "the verdict can be 'cannot tell' even if all of them improve"
-    text = f"{count(prompt_count, 'prompt')} {'is' if prompt_count == 1 else 'are'} asked before and after: with so few, {detects}"
+    verb = "is" if prompt_count == 1 else "are"
+    text = f"{count(prompt_count, 'prompt')} {verb} asked before and after: with so few, {detects}"
     enough = 100 * (least_difference(ENOUGH_PROMPTS, confidence) or 1.0)
     advice = (
         f"ask {ENOUGH_PROMPTS} or more, which detect {enough:.0f} points: hold out more rows (data.validation_split)"
@@ -531,8 +531,8 @@ def _cut_references(evaluators: Mapping[str, Selection], model: Model, prompts: 
             continue
         setting, longest = f"evaluator.{name}.max_new_tokens", max(tokens for tokens, _ in long)
         text = (
-            f"{len(long)} of {len(referenced)} references are longer than {setting}={limit}, up to {longest} tokens: an answer "
-            "is cut off before it can be right"
+            f"{len(long)} of {len(referenced)} references are longer than {setting}={limit}, up to {longest} tokens: "
+            "an answer is cut off before it can be right"
         )
         examples = [f"{prompt.where or 'prompt'}: {tokens} tokens" for tokens, prompt in long]
         advice = f"set {setting}={longest + 1}, or leave these prompts out"

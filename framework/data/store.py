@@ -179,14 +179,14 @@ class Store:
             row = self.token_row(index)
             return row if limit is None or len(row.input_ids) <= limit else _cut(row, limit)
         where, rows = self.where(index), []
-        for entry in record["rows"]:
-            labels = [token if on else IGNORE for token, on in zip(entry["ids"], entry["learned"], strict=True)]
-            rows.append(_cut(TokenRow(entry["ids"], labels, where), limit))
+        for saved in record["rows"]:
+            labels = [token if on else IGNORE for token, on in zip(saved["ids"], saved["learned"], strict=True)]
+            rows.append(_cut(TokenRow(saved["ids"], labels, where), limit))
         arrays: dict[str, list[NDArray[Any]]] = {}
-        for entry in record["arrays"]:
-            flat = np.frombuffer(entry["values"], entry["kind"]).reshape(-1, entry["width"])
-            row = rows[len(arrays.setdefault(entry["name"], []))]
-            arrays[entry["name"]].append(flat[: len(row.learned)].copy())  # torch warns of one that cannot be written
+        for saved in record["arrays"]:
+            flat = np.frombuffer(saved["values"], saved["kind"]).reshape(-1, saved["width"])
+            row = rows[len(arrays.setdefault(saved["name"], []))]
+            arrays[saved["name"]].append(flat[: len(row.learned)].copy())  # torch warns of one that cannot be written
         return GroupedRows(
             tuple(rows),
             tuple(Role(role) for role in record["roles"]),

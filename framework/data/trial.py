@@ -59,7 +59,7 @@ def try_sources(data: Selection, form: Selection, method: Selection, overrides: 
             if not error.settings or error.settings.items() <= settings.items():
                 break
             settings |= error.settings
-            data, form = _with(data, "data", error.settings), _with(form, "format", error.settings)
+            data, form = _with_settings(data, "data", error.settings), _with_settings(form, "format", error.settings)
         else:
             if padded and problems:
                 problems.append(padded)
@@ -75,7 +75,7 @@ def try_sources(data: Selection, form: Selection, method: Selection, overrides: 
     raise FrameworkError("\n".join([*problems, f"all of them at once: {command}"])) from first_error
 
 
-def _with(choice: Selection, group: str, settings: Mapping[str, Any]) -> Selection:
+def _with_settings(choice: Selection, group: str, settings: Mapping[str, Any]) -> Selection:
     """Return an option with those of some settings that are of its group."""
     group_settings = {key.partition(".")[2]: value for key, value in settings.items() if key.partition(".")[0] == group}
     return (
@@ -166,10 +166,10 @@ class _Trial:
         """Read and format rows for a moment, and return whether one is good."""
         formatter = formatter_for(choice, self._method)
         end = time.monotonic() + SECONDS
-        counted_rows, sample, total = _counted(itertools.islice(rows, max_rows), end), _Sample(), 0
+        counted, sample, total = _counted(itertools.islice(rows, max_rows), end), _Sample(), 0
         summary, longest = self.summary, self._longest
         examples = read(
-            sample.fields(counted_rows), formatter, choice.config, OnBadRow.skip, summary, strict=strict, longest=longest,
+            sample.fields(counted), formatter, choice.config, OnBadRow.skip, summary, strict=strict, longest=longest,
             check=check,
         )  # fmt: skip
         for example in examples:

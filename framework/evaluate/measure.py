@@ -102,7 +102,7 @@ class Measuring:
         if losses:  # those of a method may have another `eval_loss`, of the rows that should become likelier
             measures |= self.plan.method.create().measures(self.model, self.data.validation_groups)
         for name, validation_set in self.plan.set_losses.items() if losses else ():
-            if (part := _of_set(measures[EVAL_LOSS], validation_set)) is not None:
+            if (part := _set_loss(measures[EVAL_LOSS], validation_set)) is not None:
                 measures[name] = part
         for index, (name, evaluator) in enumerate(self.evaluators.items(), start=len(losses) + 1):
             with Guard(f"evaluator={name}"), self.session.progress.part(name, index, parts, "measure"):
@@ -303,7 +303,7 @@ def _damaged(loss: Measure) -> FrameworkError:
     )
 
 
-def _of_set(loss: Measure, name: str) -> Measure | None:
+def _set_loss(loss: Measure, name: str) -> Measure | None:
     """Return the validation loss of the rows of a set; None if none is left."""
     indices = [index for index, where in enumerate(loss.where) if set_of(where) == name]
     items, weights = ([loss.items[index] for index in indices], [loss.weights[index] for index in indices])

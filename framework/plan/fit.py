@@ -294,7 +294,7 @@ def changed(plan: Plan, settings: Mapping[str, Any]) -> Plan:
         group, *names = key.split(".")
         if group not in GROUPS:
             raise FrameworkError(unknown("config group", group, GROUPS))
-        selection = _one(getattr(plan, group), key, value)
+        selection = _changed_option(getattr(plan, group), key, value)
         replacements: dict[str, Any] = {group: selection}
         section: Any = _section(selection)
         if GROUPS[group].several:
@@ -306,7 +306,7 @@ def changed(plan: Plan, settings: Mapping[str, Any]) -> Plan:
     return plan
 
 
-def _one(chosen: Selection | Mapping[str, Selection], key: str, value: Any) -> Selection:
+def _changed_option(chosen: Selection | Mapping[str, Selection], key: str, value: Any) -> Selection:
     """Return the option that a key is about, changed, of what is chosen in its group."""
     group, *names = key.split(".")
     if isinstance(chosen, Mapping):

@@ -76,7 +76,7 @@ def make_plan(
     if any(problem.unreadable for problem in errors):
         raise refusal(errors, overrides)
     plan_problems = [Problem.of_sentence(text) for text in _own_problems(plan, plugins)]
-    plan_problems += _asked(plugins, "framework_check_plan", plan=plan)
+    plan_problems += _hook_problems(plugins, "framework_check_plan", plan=plan)
     plan_problems += _unavailable(
         plan.selections, [problem.text for problem in plan_problems], plan_only=plan.stages == (Stage.plan,)
     )
@@ -93,7 +93,7 @@ def check_model(plan: Plan, config: Mapping[str, Any]) -> None:
     Raises:
         FrameworkError: lists every problem.
     """
-    errors = _asked(current().plugins, "framework_check_model", plan=plan, config=config)
+    errors = _hook_problems(current().plugins, "framework_check_model", plan=plan, config=config)
     if errors:
         raise refusal(errors, plan.overrides)
 
@@ -184,7 +184,7 @@ def _run_dir(config: DictConfig, trial_dir: Path | None) -> Path:
     return (trial_dir or folder).absolute()
 
 
-def _asked(plugins: Plugins, hook: str, **arguments: Any) -> list[Problem]:
+def _hook_problems(plugins: Plugins, hook: str, **arguments: Any) -> list[Problem]:
     """Ask a hook of every plugin for problems."""
     return [Problem.of_sentence(text) for _, text in plugins.ask(hook, str, **arguments)]
 

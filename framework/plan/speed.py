@@ -106,6 +106,6 @@ def step_seconds(
 def _launch_seconds(shape: Shape, settings: MemorySettings) -> float:
     """Return what it takes to start the kernels of a forward pass."""
     adapted = 0 if settings.full else sum(
-        count * sum(linear.name in settings.targets for linear in block.linears) for block, count in shape.counts.items()
+        count * sum(part.name in settings.targets for part in block.linears) for block, count in shape.counts.items()
     )  # fmt: skip
     return LAUNCH_SECONDS * (LAYER_KERNELS * shape.layers + ADAPTED_KERNELS * adapted)

@@ -140,7 +140,7 @@ class Choosing:
             if (index := drawn_prompt.control if control else drawn_prompt.chosen) is not None:
                 rows += self._encoded(prompt, {index: drawn_prompt.answers[index].text})
         if not rows:
-            raise self._nothing(result)
+            raise self._no_choice_error(result)
         return rows
 
     def answers(self) -> Drawn:
@@ -187,7 +187,7 @@ class Choosing:
                     new_groups = self.method.draw(
                         prompts[start : start + PROMPTS_AT_ONCE], generate, _seed(self.plan.seed, start)
                     )
-                    groups += [[*map(_kept, answers)] for answers in new_groups]
+                    groups += [[*map(_without_prompt_row, answers)] for answers in new_groups]
                 batch = groups[start : start + PROMPTS_AT_ONCE]
                 file.write(json.dumps([[asdict(answer) for answer in answers] for answers in batch]) + "\n")
                 file.flush()
@@ -241,7 +241,7 @@ class Choosing:
             [replace(example, where=where) for example, where in zip(examples, places, strict=True)]
         )
 
-    def _nothing(self, result: Drawn) -> FrameworkError:
+    def _no_choice_error(self, result: Drawn) -> FrameworkError:
         answers = [answer for prompt in result.prompts for answer in prompt.answers]
         cut = sum(not answer.stopped for answer in answers)
         return FrameworkError(
@@ -251,7 +251,7 @@ class Choosing:
         )
 
 
-def _kept(answer: Answer) -> Answer:
+def _without_prompt_row(answer: Answer) -> Answer:
     """Return an answer without the row of its prompt; its tokens are those that rewards see."""
     ids = tuple(answer.written) if isinstance(answer, Sampled) else answer.ids
     return Answer(answer.text, answer.tokens, stopped=answer.stopped, ids=ids)
@@ -271,7 +271,7 @@ def _answer(*, ids: Sequence[int], **values: Any) -> Answer:
     return Answer(ids=tuple(ids), **values)
 
 
-class _Silent:
+class _NoEvents:
     """Receives the events of the control, which nobody follows."""
 
     def send(self, event: Event) -> None:
@@ -298,7 +298,7 @@ def with_control(
     folder = plan.run_dir / CONTROL
     model.start_over()
     controller = TrainingController(
-        _Silent(), measuring, before, interruption, rows=lambda: choosing.rows(control=True)
+        _NoEvents(), measuring, before, interruption, rows=lambda: choosing.rows(control=True)
     )
     controller.train(folder, plan.run_dir / SCRATCH, remote_trainer)
     control_measures = _measures(measuring, after)
@@ -309,12 +309,12 @@ def with_control(
     measures, base = dict(after.measures), dict(after.base)
     for name in plan.metric:
         if name in after.measures and name in control_measures:
-            measures[f"{name}{VS_RANDOM}"] = _bare(after.measures[name])
-            base[f"{name}{VS_RANDOM}"] = _bare(control_measures[name])
+            measures[f"{name}{VS_RANDOM}"] = _without_controls(after.measures[name])
+            base[f"{name}{VS_RANDOM}"] = _without_controls(control_measures[name])
     return replace(after, measures=measures, base=base)
 
 
-def _bare(measure: Measure) -> Measure:
+def _without_controls(measure: Measure) -> Measure:
     """Leave out what a gain over the base is compared with."""
     return replace(measure, content=[], constant="", constant_items=[], answers=0)
 

@@ -81,18 +81,18 @@ def pickle_plan(plan: Plan) -> PickledPlan:
         raise FrameworkError(NOT_CARRIED.format(launch, summarize_error(error))) from error
 
 
-def end_with(parent: int, signum: int = signal.SIGINT, finish: Callable[[], None] = lambda: None) -> None:
+def end_with(parent: int, number: int = signal.SIGINT, last: Callable[[], None] = lambda: None) -> None:
     """Wait until the file descriptor of a pipe shows that the parent is gone, then end this process with a signal.
 
     Args:
         parent: the file descriptor.
-        signum: of the signal.
-        finish: what is done before.
+        number: of the signal.
+        last: what is done before.
     """
     while os.read(parent, 1):
         pass
-    finish()
-    os.kill(os.getpid(), signum)
+    last()
+    os.kill(os.getpid(), number)
 
 
 def stale(selections: Mapping[str, Selection]) -> str:
@@ -110,9 +110,9 @@ def stale(selections: Mapping[str, Selection]) -> str:
             return f"{group}={component.name} needs {library} imported {when}"
     for name in GROUPS:
         for component in current().plugins.components(name).values():
-            library, *later_modules = component.import_order or ("",)
+            library, *later = component.import_order or ("",)
             if library in sys.modules and component not in chosen:
-                return f"this process has imported {library}, which changes {_and(later_modules)} for {name}={component.name}"
+                return f"this process has imported {library}, which changes {_and(later)} for {name}={component.name}"
     return ""
 
 

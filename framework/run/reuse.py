@@ -163,7 +163,7 @@ class TrainingReuse:
 
     Args:
         measuring: of this trial, whose model is not trained yet.
-        own: what an earlier start of this run has trained.
+        own_training: what an earlier start of this run has trained.
     """
 
     def __init__(self, measuring: Measuring, own_training: CompletedTraining | None = None) -> None:

@@ -180,10 +180,10 @@ class TrainingController:
                 self.plugins.skip_plugin(plugin, MONITORS_HOOK, failed.error)
                 del self.monitors[plugin]
                 continue
-            strange = [result for result in results if not isinstance(result, TrainingIssue)]
-            if strange:
+            foreign = [result for result in results if not isinstance(result, TrainingIssue)]
+            if foreign:
                 self.plugins.skip_plugin(
-                    plugin, MONITORS_HOOK, f"check gives {type(strange[0]).__name__}, not a TrainingIssue"
+                    plugin, MONITORS_HOOK, f"check gives {type(foreign[0]).__name__}, not a TrainingIssue"
                 )
                 del self.monitors[plugin]
             else:

@@ -32,7 +32,7 @@ SHOWN_CHARACTERS = 40
 
 
 @dataclass(frozen=True)
-class Said:
+class Statement:
     """What the primary measure comes to: for the first sentence, for the line after `gained:`, and in which tone."""
 
     head: str
@@ -72,14 +72,14 @@ def judge(
     gain = _gain(changes[primary]) if primary else None
     score = None if gain is None else max(-1.0, gain - sum(concern.harm for concern in concerns))
     start = "the adapter that it started from" if over_base else "the base"
-    statement = _said(changes, primary, gained, config, start)
+    statement = _primary_statement(changes, primary, gained, config, start)
     losses = list(_losses(changes, concerns, gained, primary))
     unchanged = _unchanged(changes, gained, equal_answers, continued=bool(over_base))
     preferences = [_moved(name, change) for name, change in _preferences(changes, Outcome.better).items()]
-    summary, tone = _first(statement, losses, unchanged, preferences[:1])
+    summary, tone = _first_sentence(statement, losses, unchanged, preferences[:1])
     lines = [
         (f"gained: {statement.text}", statement.tone),
-        *_over_base(over_base or {}, primary, config),
+        *_over_base_line(over_base or {}, primary, config),
         *_task_lines(changes, primary, gained, leak=leak, chosen=chosen),
         *_harm_lines(concerns, measured),
     ]
@@ -93,7 +93,7 @@ def judge(
         lines=[line for line, _ in lines],
         more=[
             *_details(changes, primary, config, start, template=template),
-            *_more(changes, concerns),
+            *_measure_lines(changes, concerns),
             *_scored(score),
         ],
         primary=primary,
@@ -154,7 +154,9 @@ def _scored(score: float | None) -> Iterator[str]:
 # --- the first sentence ----------------------------------------------------------------------------------------------
 
 
-def _first(statement: Said, losses: Sequence[str], unchanged: str, preferences: Sequence[str]) -> tuple[str, Tone]:
+def _first_sentence(
+    statement: Statement, losses: Sequence[str], unchanged: str, preferences: Sequence[str]
+) -> tuple[str, Tone]:
     """Return the first sentence and its tone: what was lost comes first, then a training without any effect."""
     if not losses:
         also = "".join(f"; {preference}" for preference in preferences if statement.tone is not Tone.good)
@@ -258,22 +260,24 @@ def _has_moved(change: Change) -> bool:
 # --- gained ----------------------------------------------------------------------------------------------------------
 
 
-def _over_base(changes: Mapping[str, Change], primary: str, config: VerdictConfig) -> Iterator[tuple[str, Tone]]:
+def _over_base_line(changes: Mapping[str, Change], primary: str, config: VerdictConfig) -> Iterator[tuple[str, Tone]]:
     """Say what all trainings together gained, if this one started from a trained adapter."""
     if primary in changes:
-        statement = _said(changes, primary, _gained(changes, primary), config, "the base")
+        statement = _primary_statement(changes, primary, _gained(changes, primary), config, "the base")
         yield (
             f"over the base: {statement.text}; above, before is the adapter that this training started from",
             statement.tone,
         )
 
 
-def _said(
+def _primary_statement(
     changes: Mapping[str, Change], primary: str, gained: Outcome | None, config: VerdictConfig, start: str
-) -> Said:
+) -> Statement:
     """Say what was gained; `start` is what the changes begin with."""
     if gained is None:
-        return Said("Not compared", "unknown, because the base was not measured", short="the base was not measured")
+        return Statement(
+            "Not compared", "unknown, because the base was not measured", short="the base was not measured"
+        )
     if not primary and config.primary:
         return _unknown(f"verdict.primary={config.primary} was not measured")
     if not primary:
@@ -289,7 +293,7 @@ def _said(
         return _unknown(f"all {change.leaked} {change.item}s are answered by training rows")
     if change.not_finite and change.outcome is Outcome.worse:
         text = _not_finite(name, change)
-        return Said("Worse", f"no, it got worse. {text}", Tone.lost, text)
+        return Statement("Worse", f"no, it got worse. {text}", Tone.lost, text)
     if change.not_finite:
         return _unknown(f"{name} of {start} is not finite for {change.not_finite} of {items}")
     if change.missing == change.pairs:
@@ -297,11 +301,11 @@ def _said(
     return _compared(name, change, items, f"{config.confidence:.0%} confidence", start)
 
 
-def _unknown(why: str) -> Said:
-    return Said("Cannot tell", f"cannot tell. {why}", short=why)
+def _unknown(why: str) -> Statement:
+    return Statement("Cannot tell", f"cannot tell. {why}", short=why)
 
 
-def _compared(name: str, change: Change, items: str, sure: str, start: str) -> Said:
+def _compared(name: str, change: Change, items: str, sure: str, start: str) -> Statement:
     """Say what the numbers of the primary measure come to."""
     moved, of_all = _moved(name, change), _moved(name, change, items)
     lower, upper = _sides(change)
@@ -313,8 +317,8 @@ def _compared(name: str, change: Change, items: str, sure: str, start: str) -> S
         if change.early:
             text, moved = _shift(name, change, sure), _shift(name, change)
         if change.outcome is Outcome.better:
-            return Said(f"Better{form}", f"yes{form}. {text}", Tone.good, moved)
-        return Said(f"Worse{form}", f"no, it got worse{form}. {text}", Tone.lost, moved)
+            return Statement(f"Better{form}", f"yes{form}. {text}", Tone.good, moved)
+        return Statement(f"Worse{form}", f"no, it got worse{form}. {text}", Tone.lost, moved)
     loss_bound = f"a loss of more than {_points(change.margin, change, name)} is ruled out ({sure})"
     lost_at_most = f"a loss of up to {_points(max(-lower, 0.0), change, name)} is not ruled out ({sure})"
     loss_ruled_out = change.outcome is Outcome.no_worse
@@ -326,43 +330,43 @@ def _compared(name: str, change: Change, items: str, sure: str, start: str) -> S
                 f"{name} is {number(change.after, name, change.unit)} for each of {items} before and after, and for "
                 "one answer to all of them: it shows no difference between answers"
             )
-            return Said("No gain can be seen", f"cannot be seen. {text}", short=text)
+            return Statement("No gain can be seen", f"cannot be seen. {text}", short=text)
         if change.before != change.after and not loss_ruled_out:
-            return Said("Lost, or chance", f"lost, or chance. {of_all}; {lost_at_most}", Tone.flagged, (
+            return Statement("Lost, or chance", f"lost, or chance. {of_all}; {lost_at_most}", Tone.flagged, (
                 f"{moved}; {lost_at_most}"
             ))  # fmt: skip
         text = f"{right}, so they cannot show a gain"
         text = f"{text}: ask harder ones" if loss_ruled_out else f"{text}, and {lost_at_most}"
         if change.before != change.after:
             text = f"{moved}; {text}"
-        return Said(
+        return Statement(
             "No gain can be seen", f"cannot be seen. {text}{f'; {loss_bound}' if loss_ruled_out else ''}", short=text
         )
     if at_worst(change) and change.before == change.after and change.higher_is_better and change.least is not None:
         right = f"none of {items} is answered right, before or after"
         text = f"no. {name} is 0%: {right}; a gain of more than {_points(upper, change, name)} is ruled out ({sure})"
-        return Said("No gain", text, Tone.neutral, right)
+        return Statement("No gain", text, Tone.neutral, right)
     if change.margin is not None and upper <= change.margin:
         ruled_out = f"a gain of more than {_points(upper, change, name)} is ruled out ({sure})"
         if loss_ruled_out:
             either = f"a gain or a loss of more than {_points(change.margin, change, name)} is ruled out ({sure})"
-            return Said("Neither better nor worse", f"no. {of_all}; {either}", Tone.neutral, moved)
-        return Said("No gain", f"no. {of_all}; {ruled_out}", Tone.neutral, moved)
+            return Statement("Neither better nor worse", f"no. {of_all}; {either}", Tone.neutral, moved)
+        return Statement("No gain", f"no. {of_all}; {ruled_out}", Tone.neutral, moved)
     if loss_ruled_out:
         text = f"{of_all}, {between}"
-        return Said("No gain shown", f"not shown. {text}; {loss_bound}", Tone.neutral, f"{moved}, {between}")
+        return Statement("No gain shown", f"not shown. {text}; {loss_bound}", Tone.neutral, f"{moved}, {between}")
     if change.clusters and change.clusters < FEWEST_GROUPS:
         reason = (
             f"these {change.item}s are {count(change.clusters, 'group')} of similar ones, and no difference can show "
             f"with fewer than {FEWEST_GROUPS}"
         )
-        return Said(
+        return Statement(
             "Too few groups to tell", f"too few groups to tell. {of_all}; {reason}", Tone.neutral, f"{moved}; {reason}"
         )
     power = f"with {items}, only a difference of about {_points(change.least, change, name)} or more is likely to show"
     if change.least is None:
         power = f"{items} {'is' if change.pairs == 1 else 'are'} too few to show any difference"
-    return Said(
+    return Statement(
         f"Too few {change.item}s to tell",
         f"not shown. {of_all}, {between}; {power}",
         Tone.neutral,
@@ -370,7 +374,7 @@ def _compared(name: str, change: Change, items: str, sure: str, start: str) -> S
     )
 
 
-def _held_back(change: Change, moved: str, of_all: str, name: str, sure: str) -> Said:
+def _held_back(change: Change, moved: str, of_all: str, name: str, sure: str) -> Statement:
     """Say why a difference is not a gain, or why it is a loss."""
     scores = number(change.constant, name, change.unit)
     constant = f'the same answer to all prompts, "{_quoted(change.constant_answer)}", scores {scores}'
@@ -378,12 +382,12 @@ def _held_back(change: Change, moved: str, of_all: str, name: str, sure: str) ->
         head = "No better than one answer to everything"
         if change.held_back == "dealt":
             head, constant = "No better than answers to other prompts", f"its answers to other prompts score {scores}"
-        return Said(head, f"not shown. {of_all}, but {constant}", Tone.flagged, f"{moved}, but {constant}")
+        return Statement(head, f"not shown. {of_all}, but {constant}", Tone.flagged, f"{moved}, but {constant}")
     before, after = (number(value, name, change.unit) for value in (change.content_before, change.content_after))
     if change.outcome is Outcome.worse:
         lost = "the answers lost content" + (" and gained only form" if _rose(change) else "")
         text = f"but if only the content of an answer counts, it {_went(change)} from {before} to {after}"
-        return Said("Worse", f"no, {lost}. {of_all}, {text}", Tone.lost, f"{lost}: {moved}, {text}")
+        return Statement("Worse", f"no, {lost}. {of_all}, {text}", Tone.lost, f"{lost}: {moved}, {text}")
     text = f"but if only the content of an answer counts, it was {before} before and is {after} after"
     form, head = "in form only", "Better in form only"
     lower, upper = _bounds(change.content_low, change.content_high, change)
@@ -393,7 +397,7 @@ def _held_back(change: Change, moved: str, of_all: str, name: str, sure: str) ->
     short = f"{moved}, {text}"
     if change.constant is not None and _as_good(change.constant, change):
         text += f"; {constant} too"
-    return Said(head, f"{form}. {of_all}, {text}", Tone.flagged, short)
+    return Statement(head, f"{form}. {of_all}, {text}", Tone.flagged, short)
 
 
 def _rose(change: Change) -> bool:
@@ -557,7 +561,7 @@ def _details(
     parts = [
         f"{_moved(primary, change, count(change.pairs, change.item))}{groups}",
         *([f"{bounds} at {config.confidence:.0%} confidence"] if bounds else []),
-        _p(change.p_value),
+        _p_text(change.p_value),
     ]
     yield ", ".join(parts)
     if change.constant is not None and not change.held_back:
@@ -589,7 +593,7 @@ def _details(
         )
 
 
-def _p(value: float) -> str:
+def _p_text(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"  # noqa: PLR2004 - as is the custom
 
 
@@ -601,7 +605,7 @@ def _named(changes: Mapping[str, Change], outcome: Outcome, kind: MeasureKind, p
     ]
 
 
-def _more(changes: Mapping[str, Change], concerns: Sequence[Concern]) -> Iterator[str]:
+def _measure_lines(changes: Mapping[str, Change], concerns: Sequence[Concern]) -> Iterator[str]:
     """Say what the other measures of the task come to, and the numbers behind each concern."""
     for kind in (MeasureKind.content, MeasureKind.form, MeasureKind.loss):
         changes_of_kind = {
