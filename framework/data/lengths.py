@@ -94,7 +94,7 @@ class Fitted:
 
 
 def fit(store: Store, numbers: Numbers, limit: int, overflow: Overflow, part_name: str) -> Fitted:
-    """Apply `data.overflow` to `part_name` rows, training or validation, that are longer than `limit` tokens.
+    """Apply `data.overflow` to rows that are longer than `limit` tokens; errors call them `part_name` rows.
 
     Raises:
         FrameworkError: `overflow=fail` and a row is too long, or no supervised token is left.

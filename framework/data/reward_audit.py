@@ -190,7 +190,7 @@ class RewardAudit:
         probes, failures = self._probe(sample, references)
         if failures:
             return failures
-        return [*self._of_each(), *self._hacks(probes, references), *self._slow()]
+        return [*self._reward_findings(), *self._hacks(probes, references), *self._slow()]
 
     def _probe(self, prompts: Sequence[Prompt], references: Sequence[str]) -> tuple[list[Probe], list[Finding]]:
         """Score all made answers, those to one prompt after the other; or return what makes a reward fail."""
@@ -258,7 +258,7 @@ class RewardAudit:
             fatal=True,
         )
 
-    def _of_each(self) -> Iterator[Finding]:
+    def _reward_findings(self) -> Iterator[Finding]:
         """Find rewards that are the same for all answers, and those that contradict each other."""
         prompts = self.prompts
         for name, items in self.items.items():

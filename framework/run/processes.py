@@ -110,9 +110,9 @@ def stale(selections: Mapping[str, Selection]) -> str:
             return f"{group}={component.name} needs {library} imported {when}"
     for name in GROUPS:
         for component in current().plugins.components(name).values():
-            library, *later = component.import_order or ("",)
+            library, *patched = component.import_order or ("",)
             if library in sys.modules and component not in chosen:
-                return f"this process has imported {library}, which changes {_and(later)} for {name}={component.name}"
+                return f"this process has imported {library}, which changes {_and(patched)} for {name}={component.name}"
     return ""
 
 
