@@ -49,12 +49,12 @@ class StoredRows(AuditData):
     def __init__(self, plan: Plan, store: Store, part: NDArray[np.int8], prompts: Sequence[Prompt] = ()) -> None:
         self.plan = plan
         self.part = np.append(part, np.full(len(prompts), RowPart.prompts, part.dtype))
-        columns, none = store.columns, np.zeros(len(prompts), np.int32)
-        self.tokens, self.supervised = (np.append(column, none) for column in (columns.tokens, columns.supervised))
+        columns, zeros = store.columns, np.zeros(len(prompts), np.int32)
+        self.tokens, self.supervised = (np.append(column, zeros) for column in (columns.tokens, columns.supervised))
         self.system, self.plain, self.asks = (
-            np.append(column, none > 0) for column in (columns.system, columns.plain, columns.asks)
+            np.append(column, zeros > 0) for column in (columns.system, columns.plain, columns.asks)
         )
-        self.own = np.append((columns.part == RowPart.train) & (columns.source == 0), none > 0)
+        self.own = np.append((columns.part == RowPart.train) & (columns.source == 0), zeros > 0)
         self._store = store
         self._prompts = [_as_example(prompt) for prompt in prompts]
 
@@ -76,11 +76,11 @@ class StoredRows(AuditData):
         """Read all rows as text, in batches: where each is, what it asks, what it answers."""
         yield from _counted(self._store, "audit")
         if self._prompts:
-            where, none = [one.where for one in self._prompts], [""] * len(self._prompts)
-            question, answer, before, other = (
-                [make(one) for one in self._prompts] for make in (asked, answered, earlier, around)
+            where, empty = [prompt.where for prompt in self._prompts], [""] * len(self._prompts)
+            question, answer, before, context = (
+                [make(prompt) for prompt in self._prompts] for make in (asked, answered, earlier, around)
             )
-            yield Texts(len(self._store), where, none, question, answer, before, other, none, [{} for _ in none])
+            yield Texts(len(self._store), where, empty, question, answer, before, context, empty, [{} for _ in empty])
 
     def example(self, number: int) -> Example:
         """Read the whole conversation of a row; neighbours one after the other are read fast."""
@@ -105,8 +105,8 @@ class StoredRows(AuditData):
     @functools.cached_property
     def near_duplicates(self) -> NDArray[np.int64]:
         """The group of near-duplicates of each row, question and answer as one text: the number of its first row."""
-        own = np.arange(len(self._store), len(self))  # only questions of training are compared with prompts
-        return np.append(groups(self._store, "near_duplicates"), own)
+        prompt_rows = np.arange(len(self._store), len(self))  # only questions of training are compared with prompts
+        return np.append(groups(self._store, "near_duplicates"), prompt_rows)
 
     @functools.cached_property
     def near_duplicate_questions(self) -> NDArray[np.int64]:
@@ -121,10 +121,10 @@ class StoredRows(AuditData):
 
         Secrets in them are hidden: findings go into the report.
         """
-        return [self._excerpt(int(number)) for number in itertools.islice(numbers, count)]
+        return [self._excerpt(int(index)) for index in itertools.islice(numbers, count)]
 
-    def _excerpt(self, number: int) -> str:
-        example = self.example(number)
+    def _excerpt(self, index: int) -> str:
+        example = self.example(index)
         if is_prompt(example):
             return f"{example.where}: {_short(example.messages[-1].content)}"
         question = "" if example.text is not None else example.messages[-2].content
@@ -177,13 +177,13 @@ def _answer_by_answer(alike: NDArray[np.int64], store: Store) -> NDArray[np.int6
     several = np.bincount(alike, minlength=len(alike))[alike] > 1
     if not several.any():
         return alike
-    split, first, places = alike.copy(), dict[tuple[int, int], int](), Counter[tuple[int, str]]()
+    split, first_rows, places = alike.copy(), dict[tuple[int, int], int](), Counter[tuple[int, str]]()
     for texts in store.texts():
-        numbers = np.flatnonzero(several[texts.start : texts.start + len(texts.where)])
-        for number in numbers.tolist():
-            row = texts.start + number
-            group, name = int(alike[row]), conversation(texts.where[number])
-            split[row] = first.setdefault((group, places[group, name]), row)
+        offsets = np.flatnonzero(several[texts.start : texts.start + len(texts.where)])
+        for offset in offsets.tolist():
+            row = texts.start + offset
+            group, name = int(alike[row]), conversation(texts.where[offset])
+            split[row] = first_rows.setdefault((group, places[group, name]), row)
             places[group, name] += 1
     return split
 
@@ -208,9 +208,9 @@ def _grouped_questions(batches: Callable[[], Iterator[Texts]], count: int, scrat
 
 def _scratch(store: Store) -> Path | None:
     """Return where files may lie meanwhile: the store, or the folder of temporary files if it may only be read."""
-    for left in store.folder.glob(f"{minhash.SCRATCH}*"):  # by a run that was killed
-        if time.time() - left.stat().st_mtime > DAY:
-            shutil.rmtree(left, ignore_errors=True)
+    for leftover in store.folder.glob(f"{minhash.SCRATCH}*"):  # by a run that was killed
+        if time.time() - leftover.stat().st_mtime > DAY:
+            shutil.rmtree(leftover, ignore_errors=True)
     return store.folder if os.access(store.folder, os.W_OK) else None
 
 
@@ -248,13 +248,13 @@ def findings(chosen: Mapping[str, Selection], data: StoredRows) -> list[Finding]
     return results
 
 
-def refuse_fatal(found: Sequence[Finding]) -> None:
+def refuse_fatal(results: Sequence[Finding]) -> None:
     """End the run if findings do not let it continue.
 
     Raises:
         FrameworkError: one of them is fatal.
     """
-    if fatal := [finding for finding in found if finding.fatal]:
+    if fatal := [finding for finding in results if finding.fatal]:
         raise FrameworkError("\n".join(_refused(finding) for finding in fatal))
 
 

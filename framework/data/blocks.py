@@ -21,22 +21,22 @@ def fill_blocks(lengths: NDArray[np.integer], size: int) -> NDArray[np.int64]:
         size: tokens of a block.
     """
     rooms: list[list[int]] = [[] for _ in range(size + 1)]  # by the room that is left, the blocks that have it
-    known = 0  # bit n is set if a block has room for n tokens
+    room_bits = 0  # bit n is set if a block has room for n tokens
     blocks: list[list[int]] = []
-    for place in np.argsort(-lengths.astype(np.int64), kind="stable").tolist():
-        length = min(int(lengths[place]), size)
-        if enough := known >> length:
+    for index in np.argsort(-lengths.astype(np.int64), kind="stable").tolist():
+        length = min(int(lengths[index]), size)
+        if enough := room_bits >> length:
             room = length + (enough & -enough).bit_length() - 1  # the lowest bit: the least room
-            number = rooms[room].pop()
-            known &= ~(0 if rooms[room] else 1 << room)
+            block_index = rooms[room].pop()
+            room_bits &= ~(0 if rooms[room] else 1 << room)
         else:
-            room, number = size, len(blocks)
+            room, block_index = size, len(blocks)
             blocks.append([])
-        blocks[number].append(place)
+        blocks[block_index].append(index)
         if room > length:
-            rooms[room - length].append(number)
-            known |= 1 << (room - length)
+            rooms[room - length].append(block_index)
+            room_bits |= 1 << (room - length)
     table = np.full((len(blocks), max(map(len, blocks), default=0)), NOTHING, np.int64)
-    for number, block in enumerate(sorted(map(sorted, blocks))):
-        table[number, : len(block)] = block
+    for block_index, block in enumerate(sorted(map(sorted, blocks))):
+        table[block_index, : len(block)] = block
     return table

@@ -78,8 +78,8 @@ class Columns:
             return fields
         present = {name: origin for name, origin in self._origins.items() if origin.is_in(fields)}
         columns = {column for origin in present.values() for column in origin.columns}
-        taken = {*present, *self._left_out, *columns}
-        renamed = {name: value for name, value in fields.items() if name not in taken}
+        used_names = {*present, *self._left_out, *columns}
+        renamed = {name: value for name, value in fields.items() if name not in used_names}
         if self._nested:
             renamed = _without_nested(renamed, fields, columns | self._left_out)
         return renamed | {name: origin.value(fields) for name, origin in present.items()}
@@ -97,14 +97,14 @@ class Columns:
             raise FrameworkError(f"{setting} is in no row: {unknown('column', column, valid)}")
 
 
-def _without_nested(renamed: Mapping[str, Any], fields: Mapping[str, Any], taken: set[str]) -> dict[str, Any]:
+def _without_nested(renamed: Mapping[str, Any], fields: Mapping[str, Any], columns: set[str]) -> dict[str, Any]:
     """Put what the columns leave of an object or a list in its place, by its path: nothing else reads it."""
-    paths = [parts for column in taken if column not in fields and (parts := resolve(fields, column)) is not None]
+    paths = [parts for column in columns if column not in fields and (parts := resolve(fields, column)) is not None]
     roots = {parts[0] for parts in paths}
-    left = {name: value for name, value in renamed.items() if name not in roots}
-    for root in roots - taken:
-        left |= others(fields[root], [parts[1:] for parts in paths if parts[0] == root], root)
-    return left
+    remaining = {name: value for name, value in renamed.items() if name not in roots}
+    for root in roots - columns:
+        remaining |= others(fields[root], [parts[1:] for parts in paths if parts[0] == root], root)
+    return remaining
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,8 @@ class _Origin:
         if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
             return json.dumps(value)
         shown = "null" if value is None else repr(value)[:SHOWN_CHARACTERS]
-        found = "no such column" if value is MISSING else shown
-        raise FrameworkError(f"{self.setting} needs text or a number in the column '{column}', found {found}")
+        description = "no such column" if value is MISSING else shown
+        raise FrameworkError(f"{self.setting} needs text or a number in the column '{column}', found {description}")
 
 
 def _origin(setting: str, value: str | None) -> _Origin:
@@ -164,6 +164,6 @@ def _origin(setting: str, value: str | None) -> _Origin:
 
 
 def _unescaped(text: str) -> str:
-    for typed, meant in ESCAPES.items():
-        text = text.replace(typed, meant)
+    for escape, character in ESCAPES.items():
+        text = text.replace(escape, character)
     return text

@@ -24,10 +24,10 @@ def check_turns(example: Example) -> None:
         check_text("plain text", example.text)
         return
     messages = example.messages
-    first = next((message.role for message in messages if message.role != "system"), "")
-    if first in ("assistant", "tool"):
+    first_role = next((message.role for message in messages if message.role != "system"), "")
+    if first_role in ("assistant", "tool"):
         raise FrameworkError(
-            f"a conversation has to begin with a user's turn, and this one begins with the {first}'s{SKIP}"
+            f"a conversation has to begin with a user's turn, and this one begins with the {first_role}'s{SKIP}"
         )
     for turn in messages:
         _check_turn(turn)
@@ -41,29 +41,29 @@ def _check_turn(turn: Message) -> None:
     if turn.role not in ROLES:
         raise FrameworkError(f"a turn has the role '{turn.role}'; valid: {', '.join(ROLES)}")
     check_text(f"the {turn.role}'s turn", turn.content)
-    for more in (turn.reasoning_content, turn.name, turn.tool_call_id):
-        if more:
-            check_text(f"the {turn.role}'s turn", more)
+    for text in (turn.reasoning_content, turn.name, turn.tool_call_id):
+        if text:
+            check_text(f"the {turn.role}'s turn", text)
     for call in turn.tool_calls:
         _check_json(f"the call of {call.name!r}", [call.name, call.id, call.arguments])
 
 
-def check_text(what: str, text: object) -> None:
+def check_text(label: str, text: object) -> None:
     """Check what is to become a part of a file.
 
     Raises:
         FrameworkError: it is not text, or cannot be written as UTF-8.
     """
     if not isinstance(text, str):
-        raise FrameworkError(f"{what} is {type(text).__name__}, not text")
+        raise FrameworkError(f"{label} is {type(text).__name__}, not text")
     try:
         text.encode()
     except UnicodeEncodeError as error:  # JSON may hold half of a surrogate pair, a tokenizer and a file may not
-        raise FrameworkError(f"{what} is not valid text: {error.reason} at character {error.start + 1}") from error
+        raise FrameworkError(f"{label} is not valid text: {error.reason} at character {error.start + 1}") from error
 
 
-def _check_json(what: str, value: object) -> None:
+def _check_json(label: str, value: object) -> None:
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:  # a date of Parquet, NaN, half of a surrogate pair
-        raise FrameworkError(f"{what} cannot be written as JSON: {summarize_error(error)}") from error
+        raise FrameworkError(f"{label} cannot be written as JSON: {summarize_error(error)}") from error

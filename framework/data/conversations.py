@@ -24,16 +24,16 @@ def answered(example: Example) -> str:
         return example.text
     if is_prompt(example):
         return ""
-    return _said(example.messages[-1])
+    return _turn_text(example.messages[-1])
 
 
-def _said(turn: Message) -> str:
+def _turn_text(turn: Message) -> str:
     return turn.content or call_text(turn.tool_calls)
 
 
 def rejected(example: Example) -> str:
     """Return what was not preferred, the last turn of it; an empty one is a space."""
-    return (_said(example.rejected[-1]) or " ") if example.rejected else ""
+    return (_turn_text(example.rejected[-1]) or " ") if example.rejected else ""
 
 
 def facts(example: Example) -> str:
@@ -45,7 +45,7 @@ def earlier(example: Example) -> str:
     """Return the answers before the last that are learned, as one text; an empty one is a space."""
     turns = [turn for turn in example.messages[:-1] if turn.role == "assistant" and turn.learned]
     turns = [] if is_prompt(example) else turns
-    return SEPARATOR.join(_said(turn) or " " for turn in turns)
+    return SEPARATOR.join(_turn_text(turn) or " " for turn in turns)
 
 
 def around(example: Example) -> str:
@@ -64,8 +64,8 @@ def has_system(example: Example) -> bool:
 def to_json(example: Example) -> str:
     """Write a conversation as JSON; what is empty is left out."""
     plain: dict[str, Any] = {"format": example.format, "messages": [_turn(message) for message in example.messages]}
-    more = {"tools": [dict(tool) for tool in example.tools], "rejected": [_turn(turn) for turn in example.rejected]}
-    plain |= {name: value for name, value in more.items() if value}
+    lists = {"tools": [dict(tool) for tool in example.tools], "rejected": [_turn(turn) for turn in example.rejected]}
+    plain |= {name: value for name, value in lists.items() if value}
     if example.text is not None:
         plain["text"] = example.text
     if example.cluster:

@@ -34,11 +34,11 @@ def measure(store: Store, numbers: Numbers, trained: Numbers, limit: int, batch_
     lengths = store.columns.tokens[numbers].astype(np.int64)
     p50, p95, p99 = (int(value) for value in np.percentile(lengths, [50, 95, 99], method="higher"))
     longest = int(lengths.max())
-    drawn = longest
-    for most in (p99, p95):  # a few rows that are far off would leave all others in one bin
-        drawn = most if drawn > OUTLIER * most else drawn
-    width = max(math.ceil(drawn / BINS), 1)
-    edges = [width * (number + 1) for number in range(max(math.ceil(drawn / width), 1))]
+    histogram_end = longest
+    for percentile in (p99, p95):  # a few rows that are far off would leave all others in one bin
+        histogram_end = percentile if histogram_end > OUTLIER * percentile else histogram_end
+    width = max(math.ceil(histogram_end / BINS), 1)
+    edges = [width * (bin_index + 1) for bin_index in range(max(math.ceil(histogram_end / width), 1))]
     within = lengths[lengths <= edges[-1]]
     histogram = np.bincount((within - 1).clip(min=0) // width, minlength=len(edges))
     return Lengths(
@@ -52,7 +52,7 @@ def measure(store: Store, numbers: Numbers, trained: Numbers, limit: int, batch_
         max_seq_length=limit,
         suggested=suggest(p99, longest),
         lost_tokens=int((lengths - limit).clip(min=0).sum()),
-        lost_supervised_tokens=sum(store.supervised_after(int(number), limit) for number in numbers[lengths > limit]),
+        lost_supervised_tokens=sum(store.supervised_after(int(index), limit) for index in numbers[lengths > limit]),
         padding_share=padding(np.minimum(store.columns.tokens[trained], limit).astype(np.int64), batch_size, seed),
     )
 
@@ -93,8 +93,8 @@ class Fitted:
     lost: int
 
 
-def fit(store: Store, numbers: Numbers, limit: int, overflow: Overflow, what: str) -> Fitted:
-    """Apply `data.overflow` to `what` rows, training or validation, that are longer than `limit` tokens.
+def fit(store: Store, numbers: Numbers, limit: int, overflow: Overflow, part_name: str) -> Fitted:
+    """Apply `data.overflow` to rows that are longer than `limit` tokens; errors call them `part_name` rows.
 
     Raises:
         FrameworkError: `overflow=fail` and a row is too long, or no supervised token is left.
@@ -104,35 +104,35 @@ def fit(store: Store, numbers: Numbers, limit: int, overflow: Overflow, what: st
     long = lengths > limit
     longest = int(lengths.max())
     if long.any() and overflow is Overflow.fail:
-        first = int(numbers[long][0])
+        row = int(numbers[long][0])
         raise FrameworkError(
-            f"{int(long.sum())} of {len(numbers)} {what} rows are longer than trainer.max_seq_length={limit} "
-            f"({store.where(first)} has {store.columns.tokens[first]} tokens, the longest {longest}): set "
+            f"{int(long.sum())} of {len(numbers)} {part_name} rows are longer than trainer.max_seq_length={limit} "
+            f"({store.where(row)} has {store.columns.tokens[row]} tokens, the longest {longest}): set "
             f"trainer.max_seq_length={longest}, or data.overflow=drop|truncate"
         )
     if overflow is Overflow.truncate:
-        beyond = [store.supervised_after(int(number), limit) for number in numbers[long]]
+        beyond = [store.supervised_after(int(index), limit) for index in numbers[long]]
         supervised[long] -= np.array(beyond, np.int64)
     else:
         supervised[long] = 0
     # A prompt that is cut asks something else, and a row without a learned token would be computed for nothing.
-    kept = (supervised > 0) | (store.columns.asks[numbers] & ~long)
-    if not kept.any():
+    keep = (supervised > 0) | (store.columns.asks[numbers] & ~long)
+    if not keep.any():
         cuts = limit >= SHORTEST_CUT and store.columns.plain[numbers].any()
         several = "" if lengths.min() == longest else f"{int(lengths.min())} to "
         raise FrameworkError(
-            f"trainer.max_seq_length={limit} leaves no token to learn: the {len(numbers)} {what} rows have "
+            f"trainer.max_seq_length={limit} leaves no token to learn: the {len(numbers)} {part_name} rows have "
             f"{several}{longest} tokens. Set trainer.max_seq_length={longest}"
             + (f", or data.cut={limit} to split plain text into rows" if cuts else "")
         )
     after = int(supervised.sum())
-    return Fitted(numbers[kept], after, int(long.sum()), int((~kept).sum()), before - after)
+    return Fitted(numbers[keep], after, int(long.sum()), int((~keep).sum()), before - after)
 
 
 def stored_rows(folder: Path, numbers: Iterable[Numbers], limit: int) -> list[Rows[TokenGroup]]:
     """Return groups of the store in a folder, once for each of `numbers`, cut at `limit` tokens; see `token_groups`."""
     store = Store(folder)
-    return [token_groups(store, each, limit) for each in numbers]
+    return [token_groups(store, rows, limit) for rows in numbers]
 
 
 def stored_prompts(folder: Path, numbers: Numbers) -> Rows[Prompt]:
@@ -142,21 +142,21 @@ def stored_prompts(folder: Path, numbers: Numbers) -> Rows[Prompt]:
 
 def prompts_of(store: Store, numbers: Numbers) -> Rows[Prompt]:
     """Return what rows ask; plain text asks nothing."""
-    return Rows(numbers[~store.columns.plain[numbers]], lambda number: to_prompt(store.example(number)))
+    return Rows(numbers[~store.columns.plain[numbers]], lambda index: to_prompt(store.example(index)))
 
 
 def token_groups(store: Store, numbers: Numbers, limit: int) -> Rows[TokenGroup]:
     """Return the groups, each row cut at `limit` tokens; those of a table of blocks have the rows of a block."""
 
     def block(rows: Numbers) -> TokenGroup:
-        groups = [store.token_group(int(number), limit) for number in rows[rows != blocks.NOTHING]]
+        groups = [store.token_group(int(index), limit) for index in rows[rows != blocks.NOTHING]]
         return GroupedRows(tuple(group.answer for group in groups), (Role.answer,) * len(groups))
 
     if numbers.ndim > 1:
         return Rows(numbers, block)
-    return Rows(numbers, lambda number: store.token_group(number, limit))
+    return Rows(numbers, lambda index: store.token_group(index, limit))
 
 
 def token_rows(store: Store, numbers: Numbers, limit: int) -> Rows[TokenRow]:
     """Return the answers of the groups, cut at `limit` tokens."""
-    return Rows(numbers, lambda number: store.token_group(number, limit).answer)
+    return Rows(numbers, lambda index: store.token_group(index, limit).answer)

@@ -27,8 +27,8 @@ def prove(store: Store, learn: Learn) -> Proof:
     counted = (columns.part != RowPart.prompts) | (columns.tokens == 0)
     failed, talks = counted & ~columns.proven, counted & ~columns.plain
     # A row that the template refuses has no tokens.
-    some = next((rows for rows in (talks & ~columns.asks, counted & ~columns.asks) if rows.any()), counted)
-    share = (columns.supervised / np.maximum(store.total_tokens(), 1))[some]
+    measured = next((rows for rows in (talks & ~columns.asks, counted & ~columns.asks) if rows.any()), counted)
+    share = (columns.supervised / np.maximum(store.total_tokens(), 1))[measured]
     return Proof(
         rows=int(counted.sum()),
         failed=int(failed.sum()),
@@ -47,18 +47,18 @@ def _problems(store: Store, failed: NDArray[np.bool_]) -> Iterator[ProofProblem]
     rows_by_problem: dict[str, list[int]] = {}
     # The texts are as large as the data.
     for texts in store.texts() if failed.any() else ():
-        for number, problem in enumerate(texts.problem, start=texts.start):
-            if failed[number]:
-                rows_by_problem.setdefault(problem, []).append(number)
-    for problem, numbers in rows_by_problem.items():
-        yield ProofProblem(problem, len(numbers), [store.where(number) for number in numbers[:SHOWN_ROWS]])
+        for row, problem in enumerate(texts.problem, start=texts.start):
+            if failed[row]:
+                rows_by_problem.setdefault(problem, []).append(row)
+    for problem, rows in rows_by_problem.items():
+        yield ProofProblem(problem, len(rows), [store.where(row) for row in rows[:SHOWN_ROWS]])
 
 
 def refusal(proof: Proof) -> FrameworkError:
     """Return the error that tells why rows are not proven, the first rows by name."""
     lines = [f"{problem.examples[0]}: {problem.problem}{_others(problem)}" for problem in proof.problems[:SHOWN_ROWS]]
-    more = proof.failed - sum(problem.rows for problem in proof.problems[:SHOWN_ROWS])
-    lines += [f"and {more} more rows"] if more else []
+    remaining = proof.failed - sum(problem.rows for problem in proof.problems[:SHOWN_ROWS])
+    lines += [f"and {remaining} more rows"] if remaining else []
     usable = "To train on the valid part of such rows, set data.proof=warn"
     return FrameworkError(
         "\n".join([*lines, f"the loss mask of {proof.failed} of {proof.rows} rows is not proven. {usable}"])

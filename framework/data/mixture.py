@@ -47,28 +47,28 @@ class MixtureSource:
     count: int | None
     max_rows: int | None
 
-    def target_rows(self, own: int, parts: Iterable[MixtureSource]) -> int:
-        """Return how many rows are wanted beside `own` rows for training, where `parts` are mixed in altogether."""
+    def target_rows(self, own_rows: int, parts: Iterable[MixtureSource]) -> int:
+        """Return how many rows are mixed into `own_rows` rows for training, where `parts` are all that is mixed in."""
         if self.count is not None:
             return self.count
-        everything = list(parts)
-        weights = sum(part.weight or 0 for part in everything)
-        counts = sum(part.count or 0 for part in everything)
+        all_parts = list(parts)
+        weights = sum(part.weight or 0 for part in all_parts)
+        counts = sum(part.count or 0 for part in all_parts)
         # Weights are shares of the whole: what is not mixed in has the share 1 - weights.
-        return round((self.weight or 0) / (1 - weights) * (own + counts))
+        return round((self.weight or 0) / (1 - weights) * (own_rows + counts))
 
 
 def problems(entries: Iterable[Mapping[str, Any]], form: Selection) -> Iterator[str]:
     """Say what is wrong with `data.mix`, a sentence for each entry."""
     total = 0.0
-    for number, entry in enumerate(entries):
+    for index, entry in enumerate(entries):
         try:
-            total += _part(number, entry, form).weight or 0
+            total += _part(index, entry, form).weight or 0
         except FrameworkError as error:
             yield str(error)
     if total >= 1:
-        left = "which leaves nothing for the run's own data"
-        yield f"data.mix: the weights add up to {total:g}, {left}: their sum has to be below 1"
+        reason = "which leaves nothing for the run's own data"
+        yield f"data.mix: the weights add up to {total:g}, {reason}: their sum has to be below 1"
 
 
 def parts(entries: Iterable[Mapping[str, Any]], form: Selection) -> list[MixtureSource]:
@@ -77,86 +77,86 @@ def parts(entries: Iterable[Mapping[str, Any]], form: Selection) -> list[Mixture
     Raises:
         FrameworkError: an entry is wrong.
     """
-    return [_part(number, entry, form) for number, entry in enumerate(entries)]
+    return [_part(index, entry, form) for index, entry in enumerate(entries)]
 
 
-def _part(number: int, entry: Mapping[str, Any], form: Selection) -> MixtureSource:
-    place = f"data.mix[{number}]"
-    source = _option("data", str(entry.get("data", "local_file")), place)
+def _part(index: int, entry: Mapping[str, Any], form: Selection) -> MixtureSource:
+    entry_name = f"data.mix[{index}]"
+    source = _option("data", str(entry.get("data", "local_file")), entry_name)
     settings = {str(name): value for name, value in entry.items() if name not in ENTRY_KEYS}
-    _check_names(place, source, settings)
-    _check_amount(place, entry.get("weight"), entry.get("count"))
+    _check_names(entry_name, source, settings)
+    _check_amount(entry_name, entry.get("weight"), entry.get("count"))
     return MixtureSource(
         name=str(settings.get("path", source.name)),
-        source=Selection(source, _settings(place, source, settings)),
-        format=_format(place, entry, form),
+        source=Selection(source, _settings(entry_name, source, settings)),
+        format=_format(entry_name, entry, form),
         weight=entry.get("weight"),
         count=entry.get("count"),
         max_rows=settings.get("max_rows"),
     )
 
 
-def _format(place: str, entry: Mapping[str, Any], form: Selection) -> Selection:
+def _format(entry_name: str, entry: Mapping[str, Any], form: Selection) -> Selection:
     """Return the format of an entry: one of its own, or the run's, with columns of its own if it names some."""
     if entry.get("format") is not None:
-        own = _option("format", str(entry["format"]), place)
-        same = {name: getattr(form.config, name) for name in ("system_prompt", "strip", "thoughts")}
-        form = Selection(own, own.schema(**same))
+        option = _option("format", str(entry["format"]), entry_name)
+        run_settings = {name: getattr(form.config, name) for name in ("system_prompt", "strip", "thoughts")}
+        form = Selection(option, option.schema(**run_settings))
     columns = entry.get("columns")
     if columns is None:
         return form
     if not isinstance(columns, Mapping) or not all(isinstance(name, str | None) for name in columns.values()):
         raise FrameworkError(
-            f"{place}.columns={columns} must be named values, each text or null, "
+            f"{entry_name}.columns={columns} must be named values, each text or null, "
             "such as {instruction: question, output: answer}"
         )
-    for problem in problems_of_columns(columns, f"{place}.columns"):
+    for problem in problems_of_columns(columns, f"{entry_name}.columns"):
         raise FrameworkError(problem)
     return Selection(form.component, dataclasses.replace(form.config, columns=dict(columns)))
 
 
-def _check_amount(place: str, weight: object, count: object) -> None:
+def _check_amount(entry_name: str, weight: object, count: object) -> None:
     if (weight is None) == (count is None):
         reason = "has neither" if weight is None else "has both"
         raise FrameworkError(
-            f"{place} needs weight (a share of the training rows) or count (a number of rows), but {reason}"
+            f"{entry_name} needs weight (a share of the training rows) or count (a number of rows), but {reason}"
         )
     if weight is not None and not (_is_number(weight) and 0 < float(str(weight)) < 1):
-        raise FrameworkError(f"{place}.weight={weight} must be a number above 0 and below 1")
+        raise FrameworkError(f"{entry_name}.weight={weight} must be a number above 0 and below 1")
     if count is not None and not (isinstance(count, int) and _is_number(count) and count > 0):
-        raise FrameworkError(f"{place}.count={count} must be a whole number above 0")
+        raise FrameworkError(f"{entry_name}.count={count} must be a whole number above 0")
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _option(group: str, name: str, place: str) -> Component:
+def _option(group: str, name: str, entry_name: str) -> Component:
     options = current().plugins.components(group)
     if name not in options:
-        raise FrameworkError(f"{place}.{group}={name}: {unknown(f'{group} option', name, options)}")
+        raise FrameworkError(f"{entry_name}.{group}={name}: {unknown(f'{group} option', name, options)}")
     return options[name]
 
 
-def _check_names(place: str, source: Component, settings: Mapping[str, Any]) -> None:
+def _check_names(entry_name: str, source: Component, settings: Mapping[str, Any]) -> None:
     names = [field.name for field in fields(source.schema)]
-    known = [name for name in names if name not in BASE and not name.startswith(HELD_OUT)]
+    valid_names = [name for name in names if name not in BASE and not name.startswith(HELD_OUT)]
     for name in settings:
-        if name not in known:
-            raise FrameworkError(f"{place}: {unknown('key', name, [*known, *ENTRY_KEYS])}")
+        if name not in valid_names:
+            raise FrameworkError(f"{entry_name}: {unknown('key', name, [*valid_names, *ENTRY_KEYS])}")
 
 
-def _settings(place: str, source: Component, settings: Mapping[str, Any]) -> Any:
+def _settings(entry_name: str, source: Component, settings: Mapping[str, Any]) -> Any:
     for field in fields(source.schema):
         if field.name in settings and not field.accepts(settings[field.name]):
-            raise FrameworkError(f"{place}.{field.name}={settings[field.name]} must be {field.valid}")
+            raise FrameworkError(f"{entry_name}.{field.name}={settings[field.name]} must be {field.valid}")
     try:
         merged = OmegaConf.merge(OmegaConf.structured(source.schema), settings)
-        if missing := sorted(OmegaConf.missing_keys(merged)):
-            raise FrameworkError(f"{place}.{missing[0]} has no value: give {missing[0]}: …")
+        if missing_keys := sorted(OmegaConf.missing_keys(merged)):
+            raise FrameworkError(f"{entry_name}.{missing_keys[0]} has no value: give {missing_keys[0]}: …")
         return OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
-        raise FrameworkError(f"{place}: {summarize_error(error)}") from error
+        raise FrameworkError(f"{entry_name}: {summarize_error(error)}") from error
 
 
 class SeededSampler:
@@ -174,8 +174,8 @@ class SeededSampler:
     def draw(self, count: int) -> Iterable[Row] | None:
         """Return `count` more rows, in their order, or fewer if there are no more; None if there is none."""
         if self.raw.streamed:
-            first, self._next = self._next, self._next + count
-            rows = list(itertools.islice(self.raw.train, first, min(self._next, self.max_rows or self._next)))
+            start, self._next = self._next, self._next + count
+            rows = list(itertools.islice(self.raw.train, start, min(self._next, self.max_rows or self._next)))
             return rows or None
         if self._order is None:
             self._order = list(range(sum(1 for _ in itertools.islice(self.raw.train, self.max_rows))))
@@ -183,4 +183,4 @@ class SeededSampler:
         # A set, in one pass over the rows: a source may be readable only from its beginning.
         chosen = set(self._order[self._next : self._next + count])
         self._next += count
-        return (row for number, row in enumerate(self.raw.train) if number in chosen) if chosen else None
+        return (row for index, row in enumerate(self.raw.train) if index in chosen) if chosen else None

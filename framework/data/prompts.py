@@ -73,7 +73,7 @@ def _prompts_from_file(path: str, form: Selection) -> list[Prompt]:
 
 
 def _inline_prompts(values: Sequence[Any], form: Selection, setting: str) -> list[Prompt]:
-    return _prompts([_row(one, f"{setting}[{number}]") for number, one in enumerate(values)], form)
+    return _prompts([_row(value, f"{setting}[{index}]") for index, value in enumerate(values)], form)
 
 
 def _row(entry: Any, where: str) -> Row:
@@ -107,8 +107,8 @@ def _prompts(rows: Iterable[Row], form: Selection) -> list[Prompt]:
         except FrameworkError as error:
             problems.append(f"{row.where}: {error}")
     if problems:
-        more = [f"and {len(problems) - SHOWN_ROWS} more rows"] if len(problems) > SHOWN_ROWS else []
-        raise FrameworkError("\n".join([*problems[:SHOWN_ROWS], *more]))
+        remainder = [f"and {len(problems) - SHOWN_ROWS} more rows"] if len(problems) > SHOWN_ROWS else []
+        raise FrameworkError("\n".join([*problems[:SHOWN_ROWS], *remainder]))
     return prompts
 
 
@@ -119,8 +119,10 @@ class PromptReader:
         self.settings = form.config
         self.columns = Columns(form.config)
         auto = current().plugins.components("format").get(AUTO)
-        own: Formatter = form.create()
-        self.formats = [own] if auto is None or form.component == auto else [own, auto.load()(auto.schema())]
+        formatter: Formatter = form.create()
+        self.formats = (
+            [formatter] if auto is None or form.component == auto else [formatter, auto.load()(auto.schema())]
+        )
 
     def prompt(self, row: Row) -> Prompt:
         """Return what a row asks.
@@ -184,8 +186,8 @@ class Questions:
 
 def formatter_for(form: Selection, method: Selection) -> Formatter:
     """Return the format of rows as a method needs them."""
-    own: Formatter = form.create()
-    return Questions(own) if method.config.samples else own
+    formatter: Formatter = form.create()
+    return Questions(formatter) if method.config.samples else formatter
 
 
 def _with_answer(fields: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -223,9 +225,9 @@ def _as_turns(example: Example) -> Example:
 
 def to_prompt(example: Example) -> Prompt:
     """Ask what is before the last answer. That answer is the reference, unless it is empty or its label unwanted."""
-    known = example.tools, example.where, example.cluster, example.facts, example.columns
+    attributes = example.tools, example.where, example.cluster, example.facts, example.columns
     if is_prompt(example):
-        return Prompt(example.messages, None, *known)
+        return Prompt(example.messages, None, *attributes)
     *turns, answer = example.messages
     reference = None if example.facts.get("desirable") == 0 else _reference(answer) or None
-    return Prompt(tuple(turns), reference, *known, answer.tool_calls)
+    return Prompt(tuple(turns), reference, *attributes, answer.tool_calls)

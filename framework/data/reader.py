@@ -64,7 +64,7 @@ class Reader:
         self.mixed = mixture.parts(plan.data.config.mix, plan.format)
         self.method: Method = plan.method.create()
         rewards = [choice.create() for choice in plan.reward.values()]
-        reads_columns = any(isinstance(one, Reward) for one in rewards)
+        reads_columns = any(isinstance(reward, Reward) for reward in rewards)
         self.keeps_columns = reads_columns or plan.method.config.has_own_reward()
         self.limit = plan.data.config.cut or (plan.training.max_seq_length if plan.method.config.texts else None)
         self.source = plan.data.create()
@@ -114,35 +114,35 @@ class Reader:
         settings = self.plan.affecting(Affects.mixed_rows if self.mixed else Affects.unmixed_rows)
         formats = [self.plan.format, *(part.format for part in self.mixed)]
         makers: list[Formatter] = [choice.create() for choice in formats]
-        asked = [part for maker in makers if isinstance(maker, CompositeFormatter) for part in maker.formats.values()]
+        members = [part for maker in makers if isinstance(maker, CompositeFormatter) for part in maker.formats.values()]
         sources = [self.source, *(part.source.create() for part in self.mixed)]
         # The code is hashed, so nobody has to remember to raise a version number (decision 0013).
         chosen = [choice.component.name for choice in formats]
         places = [_places(raw) for raw in (self.raw, *self.others)]
         # A format that was edited must not find the rows that its earlier version made.
-        code = (*sources, *makers, *asked, self.method)
-        more = ["columns"] if self.keeps_columns else []
-        return key_of(self.fingerprint, settings, chosen, places, encoding, self.limit, *more, code=code)
+        code = (*sources, *makers, *members, self.method)
+        options = ["columns"] if self.keeps_columns else []
+        return key_of(self.fingerprint, settings, chosen, places, encoding, self.limit, *options, code=code)
 
     def _write(self, folder: Path) -> Store:
         return writer.write(folder, self._fill)
 
     def _fill(self, into: Writer) -> None:
         data, summary = self.plan.data.config, into.summary
-        own = self._add(into, self.raw.train, self.plan.format, RowPart.train, 0, first=data.max_rows)
+        own_rows = self._add(into, self.raw.train, self.plan.format, RowPart.train, 0, max_rows=data.max_rows)
         validated = self._add(into, self.raw.validation, self.plan.format, RowPart.validation, 0)
         self._add(into, self.raw.prompts, self.plan.format, RowPart.prompts, 0)
         # Rows that the source holds out itself are not split off again.
-        trained = own if validated else round(own * (1 - data.validation_split))
-        for number, (part, raw) in enumerate(zip(self.mixed, self.others, strict=True), start=1):
+        trained = own_rows if validated else round(own_rows * (1 - data.validation_split))
+        for source, (part, raw) in enumerate(zip(self.mixed, self.others, strict=True), start=1):
             target = part.target_rows(trained, self.mixed)
-            rows, count = mixture.SeededSampler(raw, part.max_rows, self.plan.data.config.seed), 0
+            sampler, count = mixture.SeededSampler(raw, part.max_rows, self.plan.data.config.seed), 0
             several = 4 if data.learn is Learn.each else 1  # rows of a conversation, about
             # Again in place of bad rows, and of conversations with fewer answers.
-            while count < target and (more := rows.draw(-(-(target - count) // several))) is not None:
-                count += self._add(into, more, part.format, RowPart.train, number, most=target - count)
+            while count < target and (batch := sampler.draw(-(-(target - count) // several))) is not None:
+                count += self._add(into, batch, part.format, RowPart.train, source, max_examples=target - count)
             if not count and not summary.bad_rows:
-                raise FrameworkError(f"data.mix[{number - 1}] ({part.name}) has no rows")
+                raise FrameworkError(f"data.mix[{source - 1}] ({part.name}) has no rows")
             summary.mixed.append(MixedIn(part.name, target, count))
         if summary.bad_rows and data.on_bad_row is OnBadRow.fail:
             raise summary.refusal()
@@ -157,8 +157,8 @@ class Reader:
         part: RowPart,
         source: int,
         *,
-        first: int | None = None,
-        most: int | None = None,
+        max_rows: int | None = None,
+        max_examples: int | None = None,
     ) -> int:
         """Read, format and encode rows; once one is bad and that is fatal, the rest is only looked at.
 
@@ -168,8 +168,8 @@ class Reader:
             choice: their format.
             part: which part of the data they are.
             source: the number of the source.
-            first: how many rows are read; None for all.
-            most: how many rows are made of them, with `data.learn=each`; None for all.
+            max_rows: how many rows are read; None for all.
+            max_examples: how many rows are made of them, with `data.learn=each`; None for all.
 
         Returns:
             How many there are.
@@ -177,7 +177,7 @@ class Reader:
         formatter = formatter_for(choice, self.plan.method)
         strict = part == RowPart.train and source == 0  # other rows may have other columns
         longest = self.plan.data.config.max_row_characters
-        rows = _counted(rows, first)
+        rows = _counted(rows, max_rows)
         asked_only = part == RowPart.prompts and not self.plan.method.config.samples
         check = check_answered if asked_only else self.method.check
         examples = read(
@@ -185,7 +185,7 @@ class Reader:
             keep_columns=self.keeps_columns,
         )  # fmt: skip
         if self.plan.data.config.learn is Learn.each and part != RowPart.prompts:
-            examples = _for_each_answer(examples, into.summary, most)
+            examples = _for_each_answer(examples, into.summary, max_examples)
         count = 0
         for batch in batches(examples):
             if into.summary.bad_rows and self.plan.data.config.on_bad_row is OnBadRow.fail:
@@ -202,15 +202,22 @@ class Reader:
         """Encode examples, each as the rows of its group; a plain text may become several groups."""
         limit, stop_ids, full = self.limit, self.model.stop_ids, self.plan.method.config.texts
         # A prompt is an answer to compare with, whatever the method.
-        made = [_alone(each) if part == RowPart.prompts else self._conversations(each) for each in batch]
-        rows = iter(self.model.encode([each for conversations in made for _, each in conversations]))
-        for example, conversations in zip(batch, made, strict=True):
-            some = list(itertools.islice(rows, len(conversations)))
+        conversation_lists = [
+            _single_conversation(example) if part == RowPart.prompts else self._conversations(example)
+            for example in batch
+        ]
+        rows = iter(
+            self.model.encode(
+                [conversation for conversations in conversation_lists for _, conversation in conversations]
+            )
+        )
+        for example, conversations in zip(batch, conversation_lists, strict=True):
+            token_rows = list(itertools.islice(rows, len(conversations)))
             compared = part == RowPart.prompts and not is_prompt(example)
-            group: TokenGroup = some[0] if compared else _group(conversations, some)
+            group: TokenGroup = token_rows[0] if compared else _group(conversations, token_rows)
             for name in (*group.facts, *group.arrays):
                 summary.given[name] = summary.given.get(name, 0) + 1
-            if any(row.normalized for row in some):
+            if any(row.normalized for row in token_rows):
                 summary.normalized += 1
                 summary.normalized_examples += [example.where] if summary.normalized <= SHOWN_ERRORS else []
             if not isinstance(group, TokenRow):
@@ -234,21 +241,21 @@ class Reader:
         """
         name, roles = self.plan.method.component.name, self.plan.method.config.roles
         with Guard(lambda: f"{example.where}: method={name} cannot make rows of it"):
-            made = self.method.conversations(example)
-        if not made:
+            conversations = self.method.conversations(example)
+        if not conversations:
             raise FrameworkError(
                 f"{example.where}: method={name} makes no row of it: `conversations` has to return one or more, and "
                 "`check` refuses what cannot be used"
             )
-        if other := [role for role, _ in made if role not in roles]:
+        if unknown_roles := [role for role, _ in conversations if role not in roles]:
             raise FrameworkError(
-                f"{example.where}: method={name} makes a row of the role {other[0].name}, which its config does not "
-                f"name: roles={', '.join(role.name for role in roles)}"
+                f"{example.where}: method={name} makes a row of the role {unknown_roles[0].name}, which its config "
+                f"does not name: roles={', '.join(role.name for role in roles)}"
             )
-        return made
+        return conversations
 
 
-def _alone(example: Example) -> Sequence[tuple[Role, Example]]:
+def _single_conversation(example: Example) -> Sequence[tuple[Role, Example]]:
     return ((Role.prompt if is_prompt(example) else Role.answer, example),)
 
 
@@ -271,7 +278,7 @@ def _group(conversations: Sequence[tuple[Role, Example]], rows: list[TokenRow]) 
 
 def _array(name: str, example: Example, row: TokenRow) -> NDArray[Any]:
     """Return an array of a row as numbers: ids stay whole, anything else is single precision."""
-    wanted = len(row.learned)
+    learned_count = len(row.learned)
     try:
         array = np.asarray(example.arrays.get(name, ()))
         array = array.reshape(len(array), -1 if len(array) else 1)
@@ -281,35 +288,35 @@ def _array(name: str, example: Example, row: TokenRow) -> NDArray[Any]:
             f"{example.where}: the array {name} is not a table of numbers: each learned token has a row of them, all "
             "equally long"
         ) from error
-    if len(array) != wanted:
+    if len(array) != learned_count:
         raise FrameworkError(
             f"{example.where}: the array {name} has {counted(len(array), 'row')} of numbers, and "
-            f"{counted(wanted, 'token')} are learned: give one for each learned token, the stop token included"
+            f"{counted(learned_count, 'token')} are learned: give one for each learned token, the stop token included"
         )
     return array
 
 
-def _counted(rows: Iterable[Row], first: int | None) -> Iterator[Row]:
+def _counted(rows: Iterable[Row], max_rows: int | None) -> Iterator[Row]:
     """Give the first rows, and count them; how many there are is known as far as the source has a length hint."""
-    known = operator.length_hint(rows, -1)
-    total = None if known < 0 else known if first is None else min(known, first)
+    hint = operator.length_hint(rows, -1)
+    total = None if hint < 0 else hint if max_rows is None else min(hint, max_rows)
     with current().progress.counting(total, "row", "tokenizing") as counter:
-        for row in itertools.islice(rows, first):
+        for row in itertools.islice(rows, max_rows):
             yield row
             counter.advance()
 
 
-def _for_each_answer(examples: Iterable[Example], summary: ReadSummary, most: int | None) -> Iterator[Example]:
-    """Give `most` rows, one for each answer; all examples are read, so that `read` comes to its end."""
-    left = most
+def _for_each_answer(examples: Iterable[Example], summary: ReadSummary, max_examples: int | None) -> Iterator[Example]:
+    """Give `max_examples` rows, one for each answer; all examples are read, so that `read` comes to its end."""
+    remaining = max_examples
     for example in examples:
-        made = list(for_each_answer(example))[:left]
-        if left is not None:
-            left -= len(made)
-        if len(made) > 1:
+        conversations = list(for_each_answer(example))[:remaining]
+        if remaining is not None:
+            remaining -= len(conversations)
+        if len(conversations) > 1:
             summary.conversations += 1
-            summary.conversation_rows += len(made)
-        yield from made
+            summary.conversation_rows += len(conversations)
+        yield from conversations
 
 
 def _places(raw: RawData) -> list[str]:
@@ -343,25 +350,25 @@ def cut(
     """
     if example.text is None or len(row.input_ids) <= limit:
         return [(example, row)]
-    first = next((place for place, label in enumerate(row.labels) if label != IGNORE), 0)
-    begin, ids = row.input_ids[:first], row.input_ids[first:]
-    room = max(1, limit - first - (0 if full else MOST_CUT_BACK))
+    prefix_length = next((index for index, label in enumerate(row.labels) if label != IGNORE), 0)
+    begin, ids = row.input_ids[:prefix_length], row.input_ids[prefix_length:]
+    room = max(1, limit - prefix_length - (0 if full else MOST_CUT_BACK))
     count, least = math.ceil(len(ids) / room), min(LEAST_REST, room // 2) if full else 0
-    made: list[tuple[Example, TokenRow]] = []
+    pieces: list[tuple[Example, TokenRow]] = []
     start = 0
     while start < len(ids):
-        number = len(made) + 1
-        end = min(start + room, len(ids)) if full else len(ids) * number // count
+        part = len(pieces) + 1
+        end = min(start + room, len(ids)) if full else len(ids) * part // count
         if 0 < len(ids) - end < least:  # else the last row may be the stop token only
             end = len(ids) - least
         end = _whole_characters(ids, start, end, model)
-        inner, where = ids[start:end], f"{example.where}{PART}{number}"
+        inner, where = ids[start:end], f"{example.where}{PART}{part}"
         text = model.decode(inner[:-1] if end == len(ids) and inner[-1] in model.stop_ids else inner)
-        labels = [IGNORE] * first + row.labels[first + start : first + end]
+        labels = [IGNORE] * prefix_length + row.labels[prefix_length + start : prefix_length + end]
         tokens = TokenRow([*begin, *inner], labels, where, row.problem)
-        made.append((dataclasses.replace(example, text=text, where=where), tokens))
+        pieces.append((dataclasses.replace(example, text=text, where=where), tokens))
         start = end
-    return made
+    return pieces
 
 
 def _whole_characters(ids: list[int], start: int, end: int, model: Model) -> int:
@@ -369,7 +376,9 @@ def _whole_characters(ids: list[int], start: int, end: int, model: Model) -> int
     if end == len(ids):
         return end
     nearby = range(end, max(start, end - MOST_CUT_BACK - 1), -1)
-    return next((place for place in nearby if not model.decode(ids[start:place]).endswith(HALF_CHARACTER)), end)
+    return next(
+        (position for position in nearby if not model.decode(ids[start:position]).endswith(HALF_CHARACTER)), end
+    )
 
 
 def fingerprint(raw: RawData) -> str:

@@ -89,31 +89,31 @@ def findings(
         FrameworkError: a reward cannot be created, fails, or has no number for any answer.
     """
     reward = rewarder(rewards)
-    made = reward.of_texts()
-    found = RewardAudit(made, tokenize, step_answers).made(prompts) if made.rewards else []
-    refuse_fatal(found)
-    blind = [name for name in reward.rewards if name not in made.rewards]
+    text_rewards = reward.of_texts()
+    results = RewardAudit(text_rewards, tokenize, step_answers).made(prompts) if text_rewards.rewards else []
+    refuse_fatal(results)
+    blind = [name for name in reward.rewards if name not in text_rewards.rewards]
     if blind:
         text = f"reward={','.join(blind)} reads the environment, and made answers have none: it is not audited"
-        found.append(_finding("reward_not_audited", 0, text, "read some answers of the training", Severity.note))
-    return found
+        results.append(_finding("reward_not_audited", 0, text, "read some answers of the training", Severity.note))
+    return results
 
 
-def made_answers(prompt: Prompt, other: str | None, references: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Give kind and text of each answer that is made for a prompt; `other` is the reference of another one.
+def made_answers(prompt: Prompt, other_reference: str | None, references: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Give kind and text of each answer that is made for a prompt; `other_reference` is the reference of another one.
 
     The first of each kind says the most.
     """
-    asked = prompt.messages[-1].content
+    question_text = prompt.messages[-1].content
     if prompt.reference is not None:
         yield from ((REFERENCE, form.replace("{}", prompt.reference)) for form in FORMS)
-    if other is not None:
-        yield from ((WRONG, form.replace("{}", other)) for form in FORMS)
+    if other_reference is not None:
+        yield from ((WRONG, form.replace("{}", other_reference)) for form in FORMS)
     yield from ((EMPTY, text) for text in ("", "\n", "…"))
-    yield COPY, asked
+    yield COPY, question_text
     yield COPY, question(prompt)
-    filled = other or "."
-    for text in (filled, asked):
+    filled = other_reference or "."
+    for text in (filled, question_text):
         yield REPEATED, " ".join([text] * max(2, min(REPEATS, LONGEST // (1 + len(text)))))
     if len(references) > 1 and sum(map(len, references)) <= LONGEST:
         # In both orders: of a list, a reward that reads the first or the last value finds the right one by chance.
@@ -140,7 +140,7 @@ class Probe:
 
     def forms(self, kind: str) -> list[float | None]:
         """Return the sum of each form of one kind."""
-        return [total for each, total in zip(self.kinds, self.sums, strict=True) if each == kind]
+        return [total for form_kind, total in zip(self.kinds, self.sums, strict=True) if form_kind == kind]
 
     def of(self, kind: str) -> list[float]:
         """Return the sums of one kind that are known."""
@@ -176,48 +176,48 @@ class RewardAudit:
         self.scored = self.prompts = 0
         self.referenced = False
         # A request for each answer, as a judge makes it, is such a metric.
-        self.costly = any(isinstance(one, AnswerMetric) for one in reward.rewards.values())
+        self.costly = any(isinstance(scorer, AnswerMetric) for scorer in reward.rewards.values())
         self.items: dict[str, list[float | None]] = {name: [] for name in reward.rewards}
         self.sizes: list[int] = []
 
     def made(self, prompts: Sequence[Prompt]) -> list[Finding]:
         """Return what the rewards show on made answers to some of these prompts."""
-        some = spread(prompts, AUDITED_SLOW if self.costly else AUDITED)
-        if not some:
+        sample = spread(prompts, AUDITED_SLOW if self.costly else AUDITED)
+        if not sample:
             return []
-        references = list(dict.fromkeys(one.reference for one in some if one.reference is not None))
+        references = list(dict.fromkeys(prompt.reference for prompt in sample if prompt.reference is not None))
         self.referenced = bool(references)
-        probes, failures = self._probe(some, references)
+        probes, failures = self._probe(sample, references)
         if failures:
             return failures
-        return [*self._of_each(), *self._hacks(probes, references), *self._slow()]
+        return [*self._reward_findings(), *self._hacks(probes, references), *self._slow()]
 
     def _probe(self, prompts: Sequence[Prompt], references: Sequence[str]) -> tuple[list[Probe], list[Finding]]:
         """Score all made answers, those to one prompt after the other; or return what makes a reward fail."""
         probes: list[Probe] = []
-        for number, prompt in enumerate(prompts):
-            if number >= AUDITED_SLOW and sum(self.seconds.values()) > SLOW * self.scored:
+        for index, prompt in enumerate(prompts):
+            if index >= AUDITED_SLOW and sum(self.seconds.values()) > SLOW * self.scored:
                 break
-            made = [*made_answers(prompt, _other(number, prompts), references)]
+            candidates = [*made_answers(prompt, _other(index, prompts), references)]
             if self.costly:
-                made = [*{kind: (kind, text) for kind, text in reversed(made) if kind != ODD}.values()]
+                candidates = [*{kind: (kind, text) for kind, text in reversed(candidates) if kind != ODD}.values()]
             probe = Probe(prompt)
             items: dict[str, list[float | None]] = {}
-            answers = [self._answer(*one) for one in made]
+            answers = [self._answer(*candidate) for candidate in candidates]
             for name in self.reward.rewards:
                 try:
                     items[name] = self._score(name, [prompt] * len(answers), answers)
                 except FrameworkError as error:
-                    return [], [self._failure(name, prompt, made, error)]
+                    return [], [self._failure(name, prompt, candidates, error)]
             self.scored += len(answers)
             self.prompts += 1
             self.sizes.append(len(answers))
-            for place, (kind, _) in enumerate(made):
+            for position, (kind, _) in enumerate(candidates):
                 probe.kinds.append(kind)
-                row = [items[name][place] for name in items]
+                row = [items[name][position] for name in items]
                 probe.sums.append(weighted_sum(row, list(self.reward.weights.values())))
-            for name, found in items.items():
-                self.items[name] += found
+            for name, scores in items.items():
+                self.items[name] += scores
             if probe.total:
                 probes.append(probe)
         return probes, []
@@ -235,10 +235,12 @@ class RewardAudit:
         finally:
             self.seconds[name] += time.perf_counter() - begun
 
-    def _failure(self, name: str, prompt: Prompt, made: Sequence[tuple[str, str]], error: FrameworkError) -> Finding:
+    def _failure(
+        self, name: str, prompt: Prompt, candidates: Sequence[tuple[str, str]], error: FrameworkError
+    ) -> Finding:
         """Say which made answer a reward fails for."""
-        failing, share = "", self.reward.max_seconds[name] / len(made)
-        for kind, text in made:
+        failing, share = "", self.reward.max_seconds[name] / len(candidates)
+        for kind, text in candidates:
             try:
                 self._score(name, [prompt], [self._answer(kind, text)], share)
             except FrameworkError:
@@ -256,30 +258,32 @@ class RewardAudit:
             fatal=True,
         )
 
-    def _of_each(self) -> Iterator[Finding]:
+    def _reward_findings(self) -> Iterator[Finding]:
         """Find rewards that are the same for all answers, and those that contradict each other."""
         prompts = self.prompts
         for name, items in self.items.items():
-            known = [item for item in items if item is not None]
-            if not known:
+            scores = [item for item in items if item is not None]
+            if not scores:
                 text = f"reward={name} has no number for any of {len(items)} made answers to {prompts} prompts"
                 advice = "it compares with references, and the prompts have none: add them, or choose another reward"
                 if self.referenced or not getattr(self.reward.rewards[name], "needs_reference", False):
                     advice = "see what it reads, and when it returns None"
                 yield Finding("reward_none", Severity.serious, prompts, text, advice, [], fatal=True)
                 continue
-            value, count = Counter(known).most_common(1)[0]
-            if not self.referenced and count >= NEARLY * len(known):
+            value, count = Counter(scores).most_common(1)[0]
+            if not self.referenced and count >= NEARLY * len(scores):
                 # None of them need be a good one, so that says little.
-                text = f"reward={name} is {value:g} for {count} of {len(known)} made answers, and no reference is known"
+                text = (
+                    f"reward={name} is {value:g} for {count} of {len(scores)} made answers, and no reference is known"
+                )
                 advice = "audit-rewards shows it on answers of the model"
                 yield _finding("reward_constant", prompts, text, advice, Severity.note)
                 continue
-            if count == len(known):
-                text = f"reward={name} is {value:g} for all {len(known)} made answers to {prompts} prompts"
+            if count == len(scores):
+                text = f"reward={name} is {value:g} for all {len(scores)} made answers to {prompts} prompts"
                 yield _finding("reward_constant", prompts, f"{text}, good and bad", CONSTANT_ADVICE)
-            elif count >= NEARLY * len(known):
-                text = f"reward={name} is {value:g} for {count} of {len(known)} made answers to {prompts} prompts"
+            elif count >= NEARLY * len(scores):
+                text = f"reward={name} is {value:g} for {count} of {len(scores)} made answers to {prompts} prompts"
                 yield _finding("reward_constant", prompts, text, CONSTANT_ADVICE, Severity.warning)
             elif not any(_centred(items, self.sizes)):
                 text = f"reward={name} is the same for all made answers to each of {prompts} prompts, good and bad"
@@ -289,23 +293,27 @@ class RewardAudit:
 
     def _hacks(self, probes: Sequence[Probe], references: Sequence[str]) -> Iterator[Finding]:
         """Find what wins besides good answers, and references that do not."""
-        told = [probe for probe in probes if probe.spread > TINY]
-        if not told:
+        varied_probes = [probe for probe in probes if probe.spread > TINY]
+        if not varied_probes:
             return
         blind = [probe for probe in probes if probe.spread <= TINY and not probe.of(REFERENCE)]
         if blind:
             text = f"all made answers to {len(blind)} of {len(probes)} prompts have the same reward"
             advice = "see what it reads of these rows"
             yield _finding("reward_no_signal", len(blind), text, advice, Severity.warning, blind)
-        chance = _chance([probe.prompt for probe in told])
+        chance = _chance([probe.prompt for probe in varied_probes])
         full = self._full_marks()
-        for kind, (what, advice) in HACKS.items():
-            judged = [(probe, level) for probe in told if (level := _level(probe, full)) is not None and probe.of(kind)]
+        for kind, (label, advice) in HACKS.items():
+            judged = [
+                (probe, level)
+                for probe in varied_probes
+                if (level := _level(probe, full)) is not None and probe.of(kind)
+            ]
             least = max(LEAST_WON, chance + LEAST_WON) * len(judged)
             won, _ = _won(kind, judged, 1 - NEAR)
             paid, form = _won(kind, judged, HALF, beyond_plain=True) if kind == WRONG else ([], 0)
             if judged and len(won) >= least:
-                text = f"{what} get as much as good ones for {len(won)} of {len(judged)} prompts"
+                text = f"{label} get as much as good ones for {len(won)} of {len(judged)} prompts"
                 yield _finding(f"reward_{kind}", len(won), text, advice, shown=won)
             elif judged and len(paid) >= least:
                 shown = " ".join(FORMS[form].replace("{}", "…").split())
@@ -318,29 +326,34 @@ class RewardAudit:
                     else (Severity.warning)
                 )
                 yield _finding("reward_wrong", len(paid), f"{text}prompts", advice, severity, paid)
-            elif kind == LONG and 2 * len(longer := [probe for probe in told if _pays_length(probe)]) > len(told):
-                text = f"a wrong answer gets more if it is longer, for {len(longer)} of {len(told)} prompts"
+            elif kind == LONG and 2 * len(longer := [probe for probe in varied_probes if _pays_length(probe)]) > len(
+                varied_probes
+            ):
+                text = f"a wrong answer gets more if it is longer, for {len(longer)} of {len(varied_probes)} prompts"
                 yield _finding("reward_long", len(longer), text, advice, Severity.warning, longer)
-        asked = [probe for probe in probes if probe.of(REFERENCE)]
-        failing = [probe for probe in asked if (probe.best(REFERENCE) or 0.0) <= probe.low + TINY]
-        if asked and len(failing) >= LEAST_FAILED * len(asked) and references:
-            text = f"{len(failing)} of {len(asked)} references get no more than the worst empty or wrong answer"
+        reference_probes = [probe for probe in probes if probe.of(REFERENCE)]
+        failing = [probe for probe in reference_probes if (probe.best(REFERENCE) or 0.0) <= probe.low + TINY]
+        if reference_probes and len(failing) >= LEAST_FAILED * len(reference_probes) and references:
+            text = (
+                f"{len(failing)} of {len(reference_probes)} references get no more than the worst empty or wrong answer"
+            )
             advice = "correct the references, or what the reward reads: try it on these rows"
-            severity = Severity.serious if 2 * len(failing) >= len(asked) else Severity.warning
+            severity = Severity.serious if 2 * len(failing) >= len(reference_probes) else Severity.warning
             yield _finding("reward_reference", len(failing), text, advice, severity, failing)
 
     def _full_marks(self) -> float | None:
         """Return the highest sum that there can be, if all rewards lie between 0 and 1."""
-        known = [item for items in self.items.values() for item in items if item is not None]
+        scores = [item for items in self.items.values() for item in items if item is not None]
         weights = self.reward.weights.values()
-        return sum(weights) if known and min(known) >= 0 and max(known) <= 1 and min(weights) > 0 else None
+        return sum(weights) if scores and min(scores) >= 0 and max(scores) <= 1 and min(weights) > 0 else None
 
     def _slow(self) -> Iterator[Finding]:
-        each = {name: seconds / self.scored for name, seconds in self.seconds.items()} if self.scored else {}
-        step = sum(each.values()) * self.step_answers
+        seconds_by_name = {name: seconds / self.scored for name, seconds in self.seconds.items()} if self.scored else {}
+        step = sum(seconds_by_name.values()) * self.step_answers
         if step > SLOW_STEP:
-            name = max(each, key=each.__getitem__)
-            text = f"scoring takes about {step:.0f} s of each step, reward={name} {1000 * each[name]:.0f} ms an answer"
+            name = max(seconds_by_name, key=seconds_by_name.__getitem__)
+            milliseconds = 1000 * seconds_by_name[name]
+            text = f"scoring takes about {step:.0f} s of each step, reward={name} {milliseconds:.0f} ms an answer"
             yield _finding("reward_slow", 0, text, "make it faster, or score fewer answers", Severity.warning)
 
 
@@ -352,32 +365,34 @@ def drawn(groups: Sequence[tuple[Prompt, Sequence[Answer]]], rewards: Rewards) -
         rewards: of all answers, in their order.
     """
     totals: list[list[float]] = []
-    places, start = [prompt for prompt, _ in groups], 0
+    prompts, start = [prompt for prompt, _ in groups], 0
     for _, answers in groups:
         totals.append([total for total in rewards.total[start : start + len(answers)] if total is not None])
         start += len(answers)
-    blind = [place for place, group in zip(places, totals, strict=True) if not group or max(group) - min(group) <= TINY]
-    found: list[Finding] = []
+    blind = [
+        prompt for prompt, group in zip(prompts, totals, strict=True) if not group or max(group) - min(group) <= TINY
+    ]
+    results: list[Finding] = []
     if blind:
         text = f"for {len(blind)} of {len(groups)} prompts all answers of the model have the same reward"
         advice = "these teach nothing: ask easier or harder ones, draw more answers, or raise the temperature"
         severity = Severity.warning if 2 * len(blind) >= len(groups) else Severity.note
-        found.append(_finding("reward_no_signal", len(blind), text, advice, severity, map(Probe, blind)))
+        results.append(_finding("reward_no_signal", len(blind), text, advice, severity, map(Probe, blind)))
     lengths = [float(answer.tokens) for _, answers in groups for answer in answers]
     sizes = [len(answers) for _, answers in groups]
     if (paid := _correlation(_centred(rewards.total, sizes), _centred(lengths, sizes))) is not None and paid > PAID:
         text = f"longer answers of the model get more: the correlation of reward and length is {paid:.2f}"
-        found.append(_finding("reward_long", len(groups), text, HACKS[LONG][1], Severity.warning))
-    found += contradictions({name: _centred(items, sizes) for name, items in rewards.items.items()})
-    return found
+        results.append(_finding("reward_long", len(groups), text, HACKS[LONG][1], Severity.warning))
+    results += contradictions({name: _centred(items, sizes) for name, items in rewards.items.items()})
+    return results
 
 
 def contradictions(items: Mapping[str, Sequence[float | None]]) -> Iterator[Finding]:
     """Find pairs of rewards of which one is high where the other is low."""
-    for one, two in itertools.combinations(items, 2):
-        found = _correlation(items[one], items[two])
-        if found is not None and found < OPPOSED:
-            text = f"reward={one} and reward={two} contradict each other: their correlation is {found:.2f}"
+    for left, right in itertools.combinations(items, 2):
+        correlation = _correlation(items[left], items[right])
+        if correlation is not None and correlation < OPPOSED:
+            text = f"reward={left} and reward={right} contradict each other: their correlation is {correlation:.2f}"
             advice = "weigh what matters more, by `reward.NAME.weight`, or leave one of them out"
             yield _finding("reward_disagree", 0, text, advice, Severity.note)
 
@@ -396,15 +411,22 @@ def _finding(
 
 def spread(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
     """Return some prompts from all over them."""
-    places = dict.fromkeys(np.linspace(0, len(prompts) - 1, min(len(prompts), count)).astype(int).tolist())
-    return [prompts[place] for place in places] if len(prompts) else []
+    indices = dict.fromkeys(np.linspace(0, len(prompts) - 1, min(len(prompts), count)).astype(int).tolist())
+    return [prompts[index] for index in indices] if len(prompts) else []
 
 
-def _other(number: int, prompts: Sequence[Prompt]) -> str | None:
+def _other(index: int, prompts: Sequence[Prompt]) -> str | None:
     """Return the next reference that is not the prompt's own."""
-    own = _plain(prompts[number].reference or "")
-    after = [*prompts[number + 1 :], *prompts[:number]]
-    return next((one.reference for one in after if one.reference is not None and _plain(one.reference) != own), None)
+    reference = _plain(prompts[index].reference or "")
+    after = [*prompts[index + 1 :], *prompts[:index]]
+    return next(
+        (
+            prompt.reference
+            for prompt in after
+            if prompt.reference is not None and _plain(prompt.reference) != reference
+        ),
+        None,
+    )
 
 
 def _plain(text: str) -> str:
@@ -413,9 +435,9 @@ def _plain(text: str) -> str:
 
 def _chance(prompts: Sequence[Prompt]) -> float:
     """Return the share of prompts that have the most frequent reference."""
-    known = Counter(_plain(one.reference) for one in prompts if one.reference is not None)
-    most = max(known.values(), default=0)
-    return most / len(prompts) if most > 1 else 0.0
+    counts = Counter(_plain(prompt.reference) for prompt in prompts if prompt.reference is not None)
+    max_count = max(counts.values(), default=0)
+    return max_count / len(prompts) if max_count > 1 else 0.0
 
 
 def _level(probe: Probe, full: float | None) -> float | None:
@@ -448,12 +470,12 @@ def _won(
             return False
         return min(value or 0.0 for value in values) - start >= share * (level - probe.low) - TINY
 
-    found = [
+    winners = [
         [probe for probe, level in judged if wins(probe, level, form)]
         for form in range(max((len(probe.forms(kind)) for probe, _ in judged), default=0))
     ]
-    best = max(range(len(found)), key=lambda form: len(found[form]), default=0)
-    return (found[best] if found else []), best
+    best = max(range(len(winners)), key=lambda form: len(winners[form]), default=0)
+    return (winners[best] if winners else []), best
 
 
 def _pays_length(probe: Probe) -> bool:
@@ -463,24 +485,24 @@ def _pays_length(probe: Probe) -> bool:
 
 def _centred(values: Sequence[float | None], sizes: Sequence[int]) -> list[float | None]:
     """Return how far each value is from the mean of its group; None if all of a group are the same."""
-    made: list[float | None] = []
+    deviations: list[float | None] = []
     start = 0
     for size in sizes:
         group = values[start : start + size]
-        known = [value for value in group if value is not None]
-        same, mean = not known or max(known) - min(known) <= TINY, sum(known) / max(1, len(known))
-        made += [None if value is None or same else value - mean for value in group]
+        scores = [value for value in group if value is not None]
+        is_constant, mean = not scores or max(scores) - min(scores) <= TINY, sum(scores) / max(1, len(scores))
+        deviations += [None if value is None or is_constant else value - mean for value in group]
         start += size
-    return made
+    return deviations
 
 
-def _correlation(one: Sequence[float | None], two: Sequence[float | None]) -> float | None:
+def _correlation(left: Sequence[float | None], right: Sequence[float | None]) -> float | None:
     """Return the correlation of the ranks, which a few extreme values do not decide; None of too few."""
-    pairs = [(a, b) for a, b in zip(one, two, strict=True) if a is not None and b is not None]
-    first, second = map(_ranks, np.array(pairs, float).reshape(-1, 2).T)
-    if len(pairs) < LEAST_PAIRS or first.std() <= TINY or second.std() <= TINY:
+    pairs = [(a, b) for a, b in zip(left, right, strict=True) if a is not None and b is not None]
+    left_ranks, right_ranks = map(_ranks, np.array(pairs, float).reshape(-1, 2).T)
+    if len(pairs) < LEAST_PAIRS or left_ranks.std() <= TINY or right_ranks.std() <= TINY:
         return None
-    return float(np.corrcoef(first, second)[0, 1])
+    return float(np.corrcoef(left_ranks, right_ranks)[0, 1])
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:

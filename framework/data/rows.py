@@ -90,18 +90,18 @@ class ReadSummary:
 
     def refusal(self) -> FrameworkError:
         """Return the error that names the first bad rows; what is wrong with several in a row is said once."""
-        more = self.bad_rows - len(self.bad_examples)
-        rest = f"and {more} more rows; data.on_bad_row=skip leaves bad rows out"
+        remaining = self.bad_rows - len(self.bad_examples)
+        line = f"and {remaining} more rows; data.on_bad_row=skip leaves bad rows out"
         if not self.formats:  # then no row would be left
-            rest = f"and {more} more rows, all of them"
-        text = "\n".join([*_by_problem(self.bad_examples), *([rest] if more else [])])
+            line = f"and {remaining} more rows, all of them"
+        text = "\n".join([*_by_problem(self.bad_examples), *([line] if remaining else [])])
         return FrameworkError(text, settings=self.settings)
 
 
 def _by_problem(examples: Iterable[str]) -> Iterator[str]:
     parts = (example.partition(": ") for example in examples)
     for problem, group in itertools.groupby(parts, key=lambda part: part[2]):
-        places = [place for place, _, _ in group]
+        places = [where for where, _, _ in group]
         if len(places) > NAMED_PLACES:
             places = [places[0], f"{places[1]} … {places[-1]} ({len(places)} rows)"]
         yield f"{', '.join(places)}: {problem}"
@@ -110,13 +110,13 @@ def _by_problem(examples: Iterable[str]) -> Iterator[str]:
 class FormatTracker:
     """Follows the format from row to row, and which fields change nothing; memory does not grow with the rows.
 
-    `own` is a field that the core reads itself, `format.cluster`.
+    `cluster_field` is the field that `format.cluster` names, which the core reads itself.
     """
 
-    def __init__(self, summary: ReadSummary, formatter: Formatter, own: str | None = None) -> None:
+    def __init__(self, summary: ReadSummary, formatter: Formatter, cluster_field: str | None = None) -> None:
         self.summary = summary
         self.formatter = formatter
-        self.own = own
+        self.cluster_field = cluster_field
         self._known: dict[tuple[Any, ...], tuple[str, list[str]]] = {}
         self._now = ("", "")
         self._first = self._last = ""
@@ -124,18 +124,18 @@ class FormatTracker:
 
     def good(self, where: str, fields: Mapping[str, Any], example: Example) -> None:
         """Take note of a row and of what its format made of it."""
-        held = tuple(name for name, value in fields.items() if not _is_empty(value))
-        names = (example.format, held, turn_fields(fields), *fields)
+        filled_names = tuple(name for name, value in fields.items() if not _is_empty(value))
+        names = (example.format, filled_names, turn_fields(fields), *fields)
         # By names and not by values: taking fields out reads the row once for each.
-        known = self._known.get(names)
-        if known is None:
+        usage = self._known.get(names)
+        if usage is None:
             if len(self._known) > 100 * KEPT_RUNS:  # fields whose names are data
                 self._known.clear()
             needed, unread = decisive(self.formatter, fields, example)
-            unread = [name for name in unread if name in held and name != self.own]
+            unread = [name for name in unread if name in filled_names and name != self.cluster_field]
             unread += [f"turn field {name}" for name in unread_in_turns(self.formatter, fields, example, unread)]
-            known = self._known[names] = needed, unread
-        evidence, unread = known
+            usage = self._known[names] = needed, unread
+        evidence, unread = usage
         for name in unread:
             if name in self.summary.unread or len(self.summary.unread) < KEPT_FIELDS:
                 self.summary.unread[name] = self.summary.unread.get(name, 0) + 1
@@ -168,10 +168,10 @@ def decisive(formatter: Formatter, fields: Mapping[str, Any], example: Example) 
     missing in the conversation if they are taken out.
     """
     without = {name: _example_without(formatter, fields, name) for name in fields}
-    needed = [name for name, other in without.items() if other is None or other.format != example.format]
-    asked = _asked_for(formatter, fields, example.format)
+    needed = [name for name, remainder in without.items() if remainder is None or remainder.format != example.format]
+    requested = _requested_fields(formatter, fields, example.format)
     return ", ".join(map(str, needed or fields)), [
-        name for name, other in without.items() if other == example and name not in asked
+        name for name, remainder in without.items() if remainder == example and name not in requested
     ]
 
 
@@ -187,23 +187,26 @@ def unread_in_turns(
     formatter: Formatter, fields: Mapping[str, Any], example: Example, without: Sequence[str]
 ) -> list[str]:
     """Name the fields of turns that change nothing, and that the format does not ask for."""
-    names, asked = turn_fields(fields, without), set[str]()
+    names, requested = turn_fields(fields, without), set[str]()
     noting = {
-        name: [_NotingRow(turn, asked) for turn in turns] for name, value in fields.items() if (turns := _turns(value))
+        name: [_RecordingRow(turn, requested) for turn in turns]
+        for name, value in fields.items()
+        if (turns := _turns(value))
     }
     with suppress(Exception):
         formatter.example({**fields, **noting})
     return [
         name
         for name in names
-        if name not in asked and _example_without(formatter, {**fields, **_without(noting, name)}, "") == example
+        if name not in requested
+        and _example_without(formatter, {**fields, **_without_turn_field(noting, name)}, "") == example
     ]
 
 
-def _without(lists: Mapping[str, list[_NotingRow]], name: str) -> dict[str, Any]:
+def _without_turn_field(lists: Mapping[str, list[_RecordingRow]], name: str) -> dict[str, Any]:
     return {
-        place: [{key: value for key, value in turn.items() if key != name} for turn in turns]
-        for place, turns in lists.items()
+        field_name: [{key: value for key, value in turn.items() if key != name} for turn in turns]
+        for field_name, turns in lists.items()
     }
 
 
@@ -222,32 +225,32 @@ def _turns(value: object) -> list[dict[str, Any]] | None:
 
 def _example_without(formatter: Formatter, fields: Mapping[str, Any], name: str) -> Example | None:
     with Caught():  # without the field the row cannot be read
-        return formatter.example({other: value for other, value in fields.items() if other != name})
+        return formatter.example({key: value for key, value in fields.items() if key != name})
     return None
 
 
-def _asked_for(formatter: Formatter, fields: Mapping[str, Any], format_name: str) -> set[str]:
+def _requested_fields(formatter: Formatter, fields: Mapping[str, Any], format_name: str) -> set[str]:
     """Return the fields that a format asks for by name; a label that is true is one, and changes nothing."""
-    row = _NotingRow(fields)
+    row = _RecordingRow(fields)
     reader = formatter.formats.get(format_name, formatter) if isinstance(formatter, CompositeFormatter) else formatter
     with Caught():  # a composite may have renamed the fields
         reader.example(row)
-    return row.asked
+    return row.requested
 
 
-class _NotingRow(dict[str, Any]):
+class _RecordingRow(dict[str, Any]):
     """A row, or a turn, that notes which of its fields are asked for by name."""
 
-    def __init__(self, fields: Mapping[str, Any], asked: set[str] | None = None) -> None:
+    def __init__(self, fields: Mapping[str, Any], requested: set[str] | None = None) -> None:
         super().__init__(fields)
-        self.asked: set[str] = set() if asked is None else asked
+        self.requested: set[str] = set() if requested is None else requested
 
     def __getitem__(self, name: str) -> Any:
-        self.asked.add(name)
+        self.requested.add(name)
         return super().__getitem__(name)
 
     def get(self, name: str, default: Any = None) -> Any:
-        self.asked.add(name)
+        self.requested.add(name)
         return super().get(name, default)
 
 
@@ -289,8 +292,8 @@ def read(
                 for name in row.fields:
                     check_text("the name of a field", str(name))
                 fields, cluster = columns.read(row.fields)
-                found = formatter.example(fields)
-                example = with_system_prompt(found, config.system_prompt)
+                raw_example = formatter.example(fields)
+                example = with_system_prompt(raw_example, config.system_prompt)
                 example = with_thoughts(stripped(example) if config.strip else example, config.thoughts)
                 check_turns(example)
                 check(_placed(example, row.where, cluster, row.fields))
@@ -298,7 +301,7 @@ def read(
         except FrameworkError as error:
             summary.bad(row, str(error), error.settings)
         else:
-            runs.good(row.where, fields, found)
+            runs.good(row.where, fields, raw_example)
             yield _placed(example, row.where, cluster, row.fields if keep_columns else {})
     runs.close()
     if keep_columns:

@@ -31,28 +31,28 @@ def pairs(store: Store) -> tuple[Numbers, Numbers]:
     sizes = np.diff([*starts, len(keys)])
     # Whole questions that are equal were grouped already, and "Hello" tells nothing.
     telling = np.logical_or.reduceat(inner, starts) & (sizes <= max(COMMON * len(store), 2))
-    first = np.repeat(rows[starts], sizes)
+    first_rows = np.repeat(rows[starts], sizes)
     chosen = np.repeat(telling, sizes)
-    return first[chosen], rows[chosen]
+    return first_rows[chosen], rows[chosen]
 
 
 def _prompts(store: Store) -> Iterator[tuple[int, int, bool]]:
     """Give (row, hash of the turns before an answer, whether turns follow) for every answer that is learned."""
     several = store.columns.turns > 1
     for texts in store.texts():
-        for number, question in enumerate(texts.question, start=texts.start):
-            yield number, _key(question), False
-            if several[number]:
-                yield from ((number, _key(asked), True) for asked in _earlier(store, number))
+        for row, question in enumerate(texts.question, start=texts.start):
+            yield row, _key(question), False
+            if several[row]:
+                yield from ((row, _key(prompt), True) for prompt in _earlier(store, row))
 
 
-def _earlier(store: Store, number: int) -> Iterator[str]:
-    said: list[str] = []
-    for turn in store.example(number).messages[:-1]:
+def _earlier(store: Store, row: int) -> Iterator[str]:
+    contents: list[str] = []
+    for turn in store.example(row).messages[:-1]:
         if turn.role == "assistant" and turn.learned:
-            yield "\n".join(said)
+            yield "\n".join(contents)
         if turn.role != "system":
-            said.append(turn.content)
+            contents.append(turn.content)
 
 
 def _key(text: str) -> int:

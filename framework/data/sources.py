@@ -34,14 +34,16 @@ def check(name: str, source: CheckedSource) -> RawData | None:
     return None if raw is None else named(name, "check", raw)
 
 
-def named(name: str, what: str, raw: object) -> RawData:
+def named(name: str, method: str, raw: object) -> RawData:
     """Return the rows that a method of a source returned, wrapped.
 
     Raises:
         FrameworkError: it returned something else.
     """
     if not isinstance(raw, RawData):
-        raise FrameworkError(f"data={name}: {what} returned {raw!r:.60}: return RawData(train=[Row(fields, where), …])")
+        raise FrameworkError(
+            f"data={name}: {method} returned {raw!r:.60}: return RawData(train=[Row(fields, where), …])"
+        )
     train, validation, prompts = (NamedRows(name, rows) for rows in (raw.train, raw.validation, raw.prompts))
     return dataclasses.replace(raw, train=train, validation=validation, prompts=prompts)
 
@@ -74,5 +76,5 @@ class NamedRows(Iterable[Row]):
 
     def __length_hint__(self) -> int:
         """Return about how many rows there are, if that is known."""
-        known = operator.length_hint(self.rows, -1)
-        return NotImplemented if known < 0 else known
+        hint = operator.length_hint(self.rows, -1)
+        return NotImplemented if hint < 0 else hint

@@ -83,27 +83,27 @@ def load_data(plan: Plan, model: Model) -> Data:
     if plan.expected_rows:
         _compare(plan.expected_rows, reader.fingerprint)
     # A run that neither trains nor asks has no use for them.
-    own = [] if set(plan.stages) <= {Stage.export, Stage.report} else _own_prompts(plan.evaluator, plan.format)
+    own_prompts = [] if set(plan.stages) <= {Stage.export, Stage.report} else _own_prompts(plan.evaluator, plan.format)
     rows, cached = reader.store()
     _check_given(plan.loss, rows)
     sizes = limit, overflow, plan.training.per_device_train_batch_size
     # An empty key shares nothing: a model without `encoding` cannot say what its rows depend on.
-    key = key_of(str(rows.folder), plan.affecting(Affects.data), sizes, bool(own)) if model.encoding else ""
+    key = key_of(str(rows.folder), plan.affecting(Affects.data), sizes, bool(own_prompts)) if model.encoding else ""
     data, part = current().shared.get_or_make(
-        "data", key, lambda: _from_store(reader, rows, judged=not own, cached=cached)
+        "data", key, lambda: _from_store(reader, rows, judged=not own_prompts, cached=cached)
     )
     # An audit may look at any setting of the training, so each run is audited by its own.
     findings = [*data.result.findings]
     if plan.audit:
-        findings += audit.findings(plan.audit, StoredRows(plan, rows, part, own))
+        findings += audit.findings(plan.audit, StoredRows(plan, rows, part, own_prompts))
     if plan.reward and (Stage.train in plan.stages or set(plan.stages) <= {Stage.plan, Stage.data}):
         answers = round(plan.batch * plan.cost.rows)
         findings += reward_audit.findings(plan.reward, model.tokenize, data.train_prompts, answers)
     compared = {Stage.baseline, Stage.evaluate} <= set(plan.stages)
     if compared or set(plan.stages) <= {Stage.plan, Stage.data}:  # before a run that compares, most likely
-        asked = (choice.config.asks(len(data.prompts)) for choice in plan.evaluator.values())
-        findings += _few_prompts(len(own) or max(asked, default=0), plan.verdict.confidence)
-        findings += _cut_references(plan.evaluator, model, own or data.prompts)
+        prompt_counts = (choice.config.asks(len(data.prompts)) for choice in plan.evaluator.values())
+        findings += _few_prompts(len(own_prompts) or max(prompt_counts, default=0), plan.verdict.confidence)
+        findings += _cut_references(plan.evaluator, model, own_prompts or data.prompts)
     order = [*reversed(Severity)]
     findings.sort(key=lambda finding: order.index(finding.severity))
     return dataclasses.replace(
@@ -132,7 +132,12 @@ def _check_given(loss: Selection, rows: Store) -> None:
 def _own_prompts(chosen: Mapping[str, Selection], form: Selection) -> list[Prompt]:
     """Return the prompts that the chosen evaluators ask instead of the data's; each stands for itself."""
     evaluators: list[Evaluator] = [choice.create() for choice in chosen.values()]
-    return [prompt for each in evaluators if isinstance(each, AsksPrompts) for prompt in each.own_prompts(form)]
+    return [
+        prompt
+        for evaluator in evaluators
+        if isinstance(evaluator, AsksPrompts)
+        for prompt in evaluator.own_prompts(form)
+    ]
 
 
 def _compare(expected: ExpectedRows, fingerprint: str) -> None:
@@ -159,21 +164,21 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
     if not len(train):
         raise FrameworkError("no row has a token to learn")
     fitted = lengths.fit(rows, train, limit, overflow, "training")
-    nothing = Fitted(validation, 0, 0, 0, 0)
-    held_out = lengths.fit(rows, validation, limit, overflow, "validation") if len(validation) else nothing
+    empty = Fitted(validation, 0, 0, 0, 0)
+    held_out = lengths.fit(rows, validation, limit, overflow, "validation") if len(validation) else empty
     sizes = plan.training.per_device_train_batch_size, config.seed
     measured = lengths.measure(rows, train, fitted.numbers, limit, *sizes)
     # Plain texts ask nothing, so none is held back to be asked.
     plain = bool(len(validation) and rows.columns.plain[validation].all())
-    apart = not judged or plain or bool((rows.columns.part == RowPart.prompts).any())
-    chosen_by, judged_by = (validation, validation) if apart else _halved(rows, validation, config.seed)
+    judged_elsewhere = not judged or plain or bool((rows.columns.part == RowPart.prompts).any())
+    chosen_by, judged_by = (validation, validation) if judged_elsewhere else _halved(rows, validation, config.seed)
     prompts, selection = (
         _prompts(rows, judged_by, config.seed),
         lengths.prompts_of(rows, spread_order(chosen_by, config.seed)),
     )
-    drawn = math.ceil(plan.cost.rollout_tokens / plan.cost.rows)
-    _check_drawn(rows, fitted.numbers, limit, drawn)
-    _check_positions(model, rows, np.concatenate([fitted.numbers, held_out.numbers]), limit, drawn)
+    answer_tokens = math.ceil(plan.cost.rollout_tokens / plan.cost.rows)
+    _check_answer_room(rows, fitted.numbers, limit, answer_tokens)
+    _check_positions(model, rows, np.concatenate([fitted.numbers, held_out.numbers]), limit, answer_tokens)
     if len(judged_by) != len(validation):
         held_out = lengths.fit(rows, chosen_by, limit, overflow, "validation")
     train_groups = lengths.token_groups(rows, fitted.numbers, limit)
@@ -213,7 +218,7 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
         view=view,
         cached=cached,
         system_prompt=_system_prompt(rows, fitted.numbers),
-        judged_apart=apart or len(judged_by) != len(validation),
+        judged_apart=judged_elsewhere or len(judged_by) != len(validation),
         unread_fields=rows.summary.unread,
         rejected_answers=rows.summary.rejected,
         cut_texts=rows.summary.cut_texts,
@@ -223,7 +228,7 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
         conversations=rows.summary.conversations,
         conversation_rows=rows.summary.conversation_rows,
     )
-    trained, judging = (each[~rows.columns.asks[each]] for each in (fitted.numbers, held_out.numbers))
+    trained, judging = (indices[~rows.columns.asks[indices]] for indices in (fitted.numbers, held_out.numbers))
     similar = _clusters(rows) if len(judging) else np.empty(0, np.int64)
     clusters, train_clusters = (similar[part].tolist() if len(judging) else [] for part in (judging, trained))
     answers = lengths.token_rows(rows, trained, limit), lengths.token_rows(rows, judging, limit)
@@ -240,34 +245,35 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
 
 def _passages(rows: Store, trained: NDArray[np.int64]) -> frozenset[int]:
     """Return what several training rows ask in the same words, by an even sample of them."""
-    some = trained[:: max(1, len(trained) // SAMPLED_QUESTIONS)]
-    texts = (asked(rows.example(int(number))) for number in some if not rows.columns.plain[number])
+    sample = trained[:: max(1, len(trained) // SAMPLED_QUESTIONS)]
+    texts = (asked(rows.example(int(index))) for index in sample if not rows.columns.plain[index])
     return prompt_clusters.passages(text[:LONGEST_QUESTION] for text in texts)
 
 
-def _check_drawn(rows: Store, numbers: NDArray[np.int64], limit: int, drawn: int) -> None:
+def _check_answer_room(rows: Store, numbers: NDArray[np.int64], limit: int, answer_tokens: int) -> None:
     """Refuse prompts that leave no place for the answers that are drawn to them."""
-    long = rows.columns.tokens[numbers] + drawn > limit
-    if not drawn or not long.any():
+    long = rows.columns.tokens[numbers] + answer_tokens > limit
+    if not answer_tokens or not long.any():
         return
-    first = int(numbers[long][0])
+    index = int(numbers[long][0])
     raise FrameworkError(
-        f"{int(long.sum())} of {len(numbers)} prompts and an answer of method.max_completion_length={drawn} tokens are "
-        f"longer than trainer.max_seq_length={limit}; {rows.where(first)} has {rows.columns.tokens[first]} tokens: set "
-        f"trainer.max_seq_length={int(rows.columns.tokens[numbers].max()) + drawn}, or shorter answers"
+        f"{int(long.sum())} of {len(numbers)} prompts and an answer of method.max_completion_length={answer_tokens} "
+        f"tokens are longer than trainer.max_seq_length={limit}; {rows.where(index)} has "
+        f"{rows.columns.tokens[index]} tokens: set "
+        f"trainer.max_seq_length={int(rows.columns.tokens[numbers].max()) + answer_tokens}, or shorter answers"
     )
 
 
-def _check_positions(model: Model, rows: Store, numbers: NDArray[np.int64], limit: int, drawn: int) -> None:
+def _check_positions(model: Model, rows: Store, numbers: NDArray[np.int64], limit: int, answer_tokens: int) -> None:
     """Refuse rows that are longer than what the model can read."""
     positions = model.positions if isinstance(model, LimitsLength) else None
-    lengths_left = np.minimum(rows.columns.tokens[numbers] + drawn, limit)
+    lengths_left = np.minimum(rows.columns.tokens[numbers] + answer_tokens, limit)
     if positions is None or not (long := lengths_left > positions).any():
         return
-    first = int(numbers[long][0])
+    index = int(numbers[long][0])
     raise FrameworkError(
         f"{int(long.sum())} of {len(numbers)} rows are longer than the {positions} tokens that the model reads "
-        f"(max_position_embeddings in its config.json); {rows.where(first)} has {rows.columns.tokens[first]} tokens: "
+        f"(max_position_embeddings in its config.json); {rows.where(index)} has {rows.columns.tokens[index]} tokens: "
         f"set trainer.max_seq_length={positions} and data.overflow=drop|truncate, or take a model that reads more"
     )
 
@@ -284,12 +290,12 @@ def _prove(data: Selection, rows: Store) -> Proof:
 
 def _held_out_nothing(rows: Store) -> list[Finding]:
     """Say why there is no validation row though some are wanted."""
-    own = int(((rows.columns.part == RowPart.train) & (rows.columns.source == 0)).sum())
+    own_rows = int(((rows.columns.part == RowPart.train) & (rows.columns.source == 0)).sum())
     alike = "they all ask nearly the same, so the training rows would answer the held-out ones"
-    why = alike if own > 1 else "a single row cannot be split"
-    text = f"No row of {own} is held out: {why}."
+    why = alike if own_rows > 1 else "a single row cannot be split"
+    text = f"No row of {own_rows} is held out: {why}."
     advice = "Give separate validation rows, or train without any: data.validation_split=0 objective=train_loss"
-    return [Finding("nothing_held_out", Severity.warning, own, text, advice, [])]
+    return [Finding("nothing_held_out", Severity.warning, own_rows, text, advice, [])]
 
 
 def _stopped_text(rows: Store) -> list[Finding]:
@@ -308,15 +314,17 @@ def _stopped_text(rows: Store) -> list[Finding]:
 
 def _normalized(rows: Store) -> list[Finding]:
     """Warn of answers that are learned with other characters than the data have."""
-    number = rows.summary.normalized
-    if not number:
+    changed = rows.summary.normalized
+    if not changed:
         return []
     text = (
-        f"The tokenizer normalizes Unicode (NFKC): {number} of the rows {'has' if number == 1 else 'have'} answers "
+        f"The tokenizer normalizes Unicode (NFKC): {changed} of the rows {'has' if changed == 1 else 'have'} answers "
         "that are learned with other characters of the same meaning, such as 2 for a superscript 2"
     )
     advice = "write the answers with the plain characters if the difference matters, or take another model"
-    return [Finding("normalized_answers", Severity.warning, number, text, advice, rows.summary.normalized_examples[:5])]
+    return [
+        Finding("normalized_answers", Severity.warning, changed, text, advice, rows.summary.normalized_examples[:5])
+    ]
 
 
 def _unread_ratings(rows: Store) -> list[Finding]:
@@ -335,10 +343,10 @@ def _unread_ratings(rows: Store) -> list[Finding]:
     return findings
 
 
-def _empty_references(rows: Store, asked: NDArray[np.int64]) -> list[Finding]:
+def _empty_references(rows: Store, numbers: NDArray[np.int64]) -> list[Finding]:
     """Warn of prompts whose answer in the data is empty: no metric compares with it."""
-    checked = asked[~rows.columns.asks[asked]][:MEASURED_REFERENCES]
-    empty = [rows.where(int(number)) for number in checked if not answered(rows.example(int(number))).strip()]
+    checked = numbers[~rows.columns.asks[numbers]][:MEASURED_REFERENCES]
+    empty = [rows.where(int(index)) for index in checked if not answered(rows.example(int(index))).strip()]
     if not empty:
         return []
     text = (
@@ -353,7 +361,7 @@ def _mixed(rows: Store, numbers: NDArray[np.int64]) -> list[MixedIn]:
     """Count what is left in training of each source that was mixed in."""
     sources = rows.columns.source[numbers]
     sources_mixed_in = enumerate(rows.summary.mixed, start=1)
-    return [MixedIn(entry.name, entry.requested, int((sources == number).sum())) for number, entry in sources_mixed_in]
+    return [MixedIn(entry.name, entry.requested, int((sources == source).sum())) for source, entry in sources_mixed_in]
 
 
 def _system_prompt(rows: Store, trained: NDArray[np.int64]) -> str:
@@ -363,10 +371,10 @@ def _system_prompt(rows: Store, trained: NDArray[np.int64]) -> str:
     """
     if 2 * rows.columns.system[trained].sum() <= len(trained):
         return ""
-    some = trained[np.linspace(0, len(trained) - 1, min(len(trained), SYSTEM_PROMPT_ROWS)).astype(np.int64)]
-    first = (rows.example(int(number)).messages[:1] for number in some)
-    prompts = Counter(turn.content for turns in first for turn in turns if turn.role == "system")
-    return str(redact(next((prompt for prompt, count in prompts.most_common(1) if 2 * count > len(some)), "")))
+    sample = trained[np.linspace(0, len(trained) - 1, min(len(trained), SYSTEM_PROMPT_ROWS)).astype(np.int64)]
+    first_turns = (rows.example(int(index)).messages[:1] for index in sample)
+    prompts = Counter(turn.content for turns in first_turns for turn in turns if turn.role == "system")
+    return str(redact(next((prompt for prompt, count in prompts.most_common(1) if 2 * count > len(sample)), "")))
 
 
 def split_parts(rows: Store, share: float, longest: int, seed: int) -> NDArray[np.int8]:
@@ -384,17 +392,17 @@ def split_parts(rows: Store, share: float, longest: int, seed: int) -> NDArray[n
         trained = np.flatnonzero(part == RowPart.train)
         alike = _clusters(rows)[trained]
         fits = rows.columns.tokens[trained] <= longest
-        own = (rows.columns.source[trained] == 0) & fits
-        part[trained[held_out_rows(alike, own, share, seed)]] = RowPart.validation
+        eligible = (rows.columns.source[trained] == 0) & fits
+        part[trained[held_out_rows(alike, eligible, share, seed)]] = RowPart.validation
     return part
 
 
-def held_out_rows(groups: NDArray[np.int64], own: NDArray[np.bool_], share: float, seed: int) -> NDArray[np.bool_]:
+def held_out_rows(groups: NDArray[np.int64], eligible: NDArray[np.bool_], share: float, seed: int) -> NDArray[np.bool_]:
     """Choose the rows of the validation by whole groups, so that it never asks what training answered.
 
     Args:
         groups: the number of each row's group of near-duplicate prompts.
-        own: whether a row may be held out; a group with one that may not (mixed in, too long) stays in training.
+        eligible: whether a row may be held out; a group with one that may not (mixed in, too long) stays in training.
         share: how many of the rows that may be held out are wanted.
         seed: decides which groups.
 
@@ -403,26 +411,26 @@ def held_out_rows(groups: NDArray[np.int64], own: NDArray[np.bool_], share: floa
         never more than `share` if there are smaller groups.
     """
     chosen = np.zeros(len(groups), dtype=bool)
-    total = int(own.sum())
+    total = int(eligible.sum())
     if share <= 0 or total < 2:  # noqa: PLR2004 - a single row is not split
         return chosen
     numbers, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     # A group stays in training as a whole if one of its rows has to.
-    free = np.bincount(inverse, weights=own, minlength=len(numbers)) == sizes
+    free = np.bincount(inverse, weights=eligible, minlength=len(numbers)) == sizes
     target = min(max(1, round(share * total)), total - 1)
-    order = [int(number) for number in np.flatnonzero(free)]
+    order = [int(group) for group in np.flatnonzero(free)]
     random.Random(seed).shuffle(order)  # noqa: S311 - a split, not a secret
-    taken = np.zeros(len(numbers), dtype=bool)
+    held_out = np.zeros(len(numbers), dtype=bool)
     count = 0
     # Greedily, so the share is met within the size of the smallest group; never exceeded if one fits.
-    for number in order:
-        if count + sizes[number] <= target:
-            taken[number] = True
-            count += int(sizes[number])
-    smallest = min(order, key=lambda number: sizes[number], default=-1)
+    for group in order:
+        if count + sizes[group] <= target:
+            held_out[group] = True
+            count += int(sizes[group])
+    smallest = min(order, key=lambda group: sizes[group], default=-1)
     if not count and order and sizes[smallest] < total:  # something has to be left to train on
-        taken[smallest] = True
-    return taken[inverse]
+        held_out[smallest] = True
+    return held_out[inverse]
 
 
 def _clusters(rows: Store) -> NDArray[np.int64]:
@@ -430,8 +438,8 @@ def _clusters(rows: Store) -> NDArray[np.int64]:
     # By questions only: a validation row whose question is trained on measures memory (decision 0014).
     groups = audit.groups(rows, "near_duplicate_questions")
     named = np.flatnonzero(rows.columns.cluster)
-    _, first, inverse = np.unique(rows.columns.cluster[named], return_index=True, return_inverse=True)
-    groups = minhash.join(groups, named[first][inverse], named)
+    _, first_indices, inverse = np.unique(rows.columns.cluster[named], return_index=True, return_inverse=True)
+    groups = minhash.join(groups, named[first_indices][inverse], named)
     texts = len(rows) - rows.summary.cut_rows + rows.summary.cut_texts
     if not rows.summary.cut_texts or texts < WHOLE_TEXTS:
         return groups
@@ -460,10 +468,10 @@ def _prompts(rows: Store, judged_by: NDArray[np.int64], seed: int) -> Rows[Promp
 
     The first of them may decide, so of a longer file they come from all clusters and references, in their proportions.
     """
-    own = np.flatnonzero(rows.columns.part == RowPart.prompts)
-    if not len(own):
+    prompt_rows = np.flatnonzero(rows.columns.part == RowPart.prompts)
+    if not len(prompt_rows):
         return lengths.prompts_of(rows, spread_order(judged_by, seed))
-    prompts = lengths.prompts_of(rows, own)
+    prompts = lengths.prompts_of(rows, prompt_rows)
     if len(prompts) <= ASKED_TOGETHER:
         return prompts
     references = [prompt.reference or "" for prompt in prompts]
@@ -485,21 +493,22 @@ def spread_order(numbers: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     return numbers[np.argsort(np.argsort(places))]
 
 
-def _few_prompts(asked: int, confidence: float) -> list[Finding]:
+def _few_prompts(prompt_count: int, confidence: float) -> list[Finding]:
     """Warn if an evaluation asks too few prompts to show anything but a large difference."""
-    if not asked or asked >= ENOUGH_PROMPTS:
+    if not prompt_count or prompt_count >= ENOUGH_PROMPTS:
         return []
-    least = least_difference(asked, confidence)
+    least = least_difference(prompt_count, confidence)
     detects = f"only a difference of about {100 * (least or 0):.0f} points or more is likely to be noticed"
     if least is None:
         detects = "the verdict can be 'cannot tell' even if all of them improve"
-    text = f"{count(asked, 'prompt')} {'is' if asked == 1 else 'are'} asked before and after: with so few, {detects}"
+    verb = "is" if prompt_count == 1 else "are"
+    text = f"{count(prompt_count, 'prompt')} {verb} asked before and after: with so few, {detects}"
     enough = 100 * (least_difference(ENOUGH_PROMPTS, confidence) or 1.0)
     advice = (
         f"ask {ENOUGH_PROMPTS} or more, which detect {enough:.0f} points: hold out more rows (data.validation_split)"
     )
     advice += ", or give prompts (evaluator.prompts.file)"
-    return [Finding("few_prompts", Severity.warning, asked, text, advice, [])]
+    return [Finding("few_prompts", Severity.warning, prompt_count, text, advice, [])]
 
 
 def _cut_references(evaluators: Mapping[str, Selection], model: Model, prompts: Sequence[Prompt]) -> list[Finding]:
@@ -509,20 +518,24 @@ def _cut_references(evaluators: Mapping[str, Selection], model: Model, prompts: 
     for name, limit in limits.items():
         if limit is None:
             continue
-        known = [prompt for prompt in prompts if prompt.reference is not None][:MEASURED_REFERENCES]
-        rows = model.encode([with_reference(prompt, number) for number, prompt in enumerate(known)]) if known else []
+        referenced = [prompt for prompt in prompts if prompt.reference is not None][:MEASURED_REFERENCES]
+        rows = (
+            model.encode([with_reference(prompt, index) for index, prompt in enumerate(referenced)])
+            if referenced
+            else []
+        )
         # The stop token is none of the answer.
-        long = [(row.supervised - 1, prompt) for row, prompt in zip(rows, known, strict=True)]
+        long = [(row.supervised - 1, prompt) for row, prompt in zip(rows, referenced, strict=True)]
         long = [(tokens, prompt) for tokens, prompt in long if tokens > limit]
         if not long:
             continue
-        setting, most = f"evaluator.{name}.max_new_tokens", max(tokens for tokens, _ in long)
+        setting, longest = f"evaluator.{name}.max_new_tokens", max(tokens for tokens, _ in long)
         text = (
-            f"{len(long)} of {len(known)} references are longer than {setting}={limit}, up to {most} tokens: an answer "
-            "is cut off before it can be right"
+            f"{len(long)} of {len(referenced)} references are longer than {setting}={limit}, up to {longest} tokens: "
+            "an answer is cut off before it can be right"
         )
         examples = [f"{prompt.where or 'prompt'}: {tokens} tokens" for tokens, prompt in long]
-        advice = f"set {setting}={most + 1}, or leave these prompts out"
+        advice = f"set {setting}={longest + 1}, or leave these prompts out"
         findings.append(Finding("cut_references", Severity.warning, len(long), text, advice, examples[:5]))
     return findings
 
@@ -533,7 +546,7 @@ def preview(groups: Sequence[TokenGroup], sources: NDArray[np.int16], model: Mod
     numbers = dict.fromkeys([*range(min(SHOWN_ROWS, len(groups))), *firsts.tolist()])
     return [
         ViewedRow(row.where if role is Role.answer else f"{row.where}, {role.name}", _learned_and_not(row, model))
-        for group in (groups[number] for number in numbers)
+        for group in (groups[index] for index in numbers)
         for row, role in zip(group.rows, group.roles, strict=True)
     ]
 

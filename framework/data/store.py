@@ -128,8 +128,8 @@ class Rows(Sequence[T], Generic[T]):
     def __getitem__(self, index: int | slice) -> T | Rows[T]:
         if isinstance(index, slice):
             return Rows(self.numbers[index], self.make)
-        number = self.numbers[index]
-        return self.make(number if number.ndim else int(number))
+        row = self.numbers[index]
+        return self.make(row if row.ndim else int(row))
 
 
 class Store:
@@ -165,40 +165,40 @@ class Store:
         """Return how many rows there are, of all parts."""
         return len(self.columns.part)
 
-    def token_row(self, number: int) -> TokenRow:
+    def token_row(self, index: int) -> TokenRow:
         """Read the tokens of a row."""
-        batch, index = self._tokens_of(number)
-        ids, learned = (_list(batch.column(column), index) for column in (0, 1))
+        batch, offset = self._tokens_of(index)
+        ids, learned = (_list(batch.column(column), offset) for column in (0, 1))
         labels = np.where(learned, ids, IGNORE)
-        return TokenRow(ids.tolist(), labels.tolist(), batch.column(2)[index].as_py())
+        return TokenRow(ids.tolist(), labels.tolist(), batch.column(2)[offset].as_py())
 
-    def token_group(self, number: int, limit: int | None = None) -> TokenGroup:
+    def token_group(self, index: int, limit: int | None = None) -> TokenGroup:
         """Read a group, each of its rows cut at `limit` tokens; a row that has nothing besides it is its own group."""
-        record = self._group(number)
+        record = self._group(index)
         if record is None:
-            row = self.token_row(number)
+            row = self.token_row(index)
             return row if limit is None or len(row.input_ids) <= limit else _cut(row, limit)
-        where, rows = self.where(number), []
-        for each in record["rows"]:
-            labels = [token if on else IGNORE for token, on in zip(each["ids"], each["learned"], strict=True)]
-            rows.append(_cut(TokenRow(each["ids"], labels, where), limit))
+        where, rows = self.where(index), []
+        for saved in record["rows"]:
+            labels = [token if on else IGNORE for token, on in zip(saved["ids"], saved["learned"], strict=True)]
+            rows.append(_cut(TokenRow(saved["ids"], labels, where), limit))
         arrays: dict[str, list[NDArray[Any]]] = {}
-        for each in record["arrays"]:
-            flat = np.frombuffer(each["values"], each["kind"]).reshape(-1, each["width"])
-            row = rows[len(arrays.setdefault(each["name"], []))]
-            arrays[each["name"]].append(flat[: len(row.learned)].copy())  # torch warns of one that cannot be written
+        for saved in record["arrays"]:
+            flat = np.frombuffer(saved["values"], saved["kind"]).reshape(-1, saved["width"])
+            row = rows[len(arrays.setdefault(saved["name"], []))]
+            arrays[saved["name"]].append(flat[: len(row.learned)].copy())  # torch warns of one that cannot be written
         return GroupedRows(
             tuple(rows),
             tuple(Role(role) for role in record["roles"]),
-            {each["name"]: each["value"] for each in record["facts"]},
-            {name: tuple(each) for name, each in arrays.items()},
+            {fact["name"]: fact["value"] for fact in record["facts"]},
+            {name: tuple(values) for name, values in arrays.items()},
         )
 
-    def _group(self, number: int) -> dict[str, Any] | None:
+    def _group(self, index: int) -> dict[str, Any] | None:
         if self._groups is None:
             return None
-        batch, index = self._place(number)
-        record: dict[str, Any] | None = self._groups.get_batch(batch).column(0)[index].as_py()
+        batch, offset = self._place(index)
+        record: dict[str, Any] | None = self._groups.get_batch(batch).column(0)[offset].as_py()
         return record
 
     def total_tokens(self, limit: int | None = None) -> NDArray[np.int32]:
@@ -215,30 +215,30 @@ class Store:
                 start += 1
         return total
 
-    def example(self, number: int) -> Example:
+    def example(self, index: int) -> Example:
         """Read the conversation of a row."""
-        return from_json(self._text("example", number), self.where(number))
+        return from_json(self._text("example", index), self.where(index))
 
-    def where(self, number: int) -> str:
+    def where(self, index: int) -> str:
         """Read where a row is."""
-        batch, index = self._tokens_of(number)
-        return str(batch.column(2)[index].as_py())
+        batch, offset = self._tokens_of(index)
+        return str(batch.column(2)[offset].as_py())
 
-    def _place(self, number: int) -> tuple[int, int]:
+    def _place(self, index: int) -> tuple[int, int]:
         """Return the batch of a row, and its number there."""
         # Batches differ in size, since they are limited by characters too.
-        batch = int(np.searchsorted(self._ends, number, side="right"))
-        return batch, number - (int(self._ends[batch - 1]) if batch else 0)
+        batch = int(np.searchsorted(self._ends, index, side="right"))
+        return batch, index - (int(self._ends[batch - 1]) if batch else 0)
 
-    def _tokens_of(self, number: int) -> tuple[Any, int]:
-        batch, index = self._place(number)
-        return self._tokens.get_batch(batch), index
+    def _tokens_of(self, index: int) -> tuple[Any, int]:
+        batch, offset = self._place(index)
+        return self._tokens.get_batch(batch), offset
 
-    def _text(self, name: str, number: int) -> str:
-        at, index = self._place(number)
-        if self._last[0] != at:  # a compressed batch is unpacked once for its neighbours
-            self._last = (at, self._texts.get_batch(at))
-        return str(self._last[1].column(name)[index].as_py())
+    def _text(self, name: str, index: int) -> str:
+        batch, offset = self._place(index)
+        if self._last[0] != batch:  # a compressed batch is unpacked once for its neighbours
+            self._last = (batch, self._texts.get_batch(batch))
+        return str(self._last[1].column(name)[offset].as_py())
 
     def texts(self) -> Iterator[Texts]:
         """Read the texts of all rows in batches, without keeping what was read."""
@@ -254,18 +254,20 @@ class Store:
                 yield Texts(start, where, problem, question, answer, earlier, around, rejected, facts)
                 start += batch.num_rows
 
-    def supervised_after(self, number: int, limit: int) -> int:
+    def supervised_after(self, index: int, limit: int) -> int:
         """Count the learned tokens of a row from position `limit` on.
 
         If one of the answers of a group has none before it, all of the group are lost.
         """
-        if self._group(number) is not None:
-            rows, kept = self.token_group(number), self.token_group(number, limit)
-            answers = [row for row, role in zip(kept.rows, kept.roles, strict=True) if role is not Role.prompt]
-            left = sum(row.supervised for row in kept.rows) if all(row.supervised for row in answers) else 0
-            return sum(row.supervised for row in rows.rows) - left
-        batch, index = self._tokens_of(number)
-        learned = _list(batch.column(1), index)
+        if self._group(index) is not None:
+            rows, cut_group = self.token_group(index), self.token_group(index, limit)
+            answers = [
+                row for row, role in zip(cut_group.rows, cut_group.roles, strict=True) if role is not Role.prompt
+            ]
+            remaining = sum(row.supervised for row in cut_group.rows) if all(row.supervised for row in answers) else 0
+            return sum(row.supervised for row in rows.rows) - remaining
+        batch, offset = self._tokens_of(index)
+        learned = _list(batch.column(1), offset)
         return int(learned[limit:].sum())
 
 
@@ -301,8 +303,8 @@ def remove_old(folder: Path) -> None:
     for path in folder.iterdir() if folder.is_dir() else []:
         try:
             days = 1 if path.name.startswith(PART_SUFFIX) else DAYS  # left by a run that was killed
-            old = time.time() - path.stat().st_mtime > days * 24 * 3600
+            is_old = time.time() - path.stat().st_mtime > days * 24 * 3600
         except OSError:  # another run removed it
             continue
-        if old:
+        if is_old:
             shutil.rmtree(path, ignore_errors=True)

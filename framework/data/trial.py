@@ -46,60 +46,64 @@ def try_sources(data: Selection, form: Selection, method: Selection, overrides: 
         FrameworkError: the rows of one are not there, cannot be read, or do not fit the format.
     """
     problems, settings = list[str](), dict[str, Any]()
-    first: FrameworkError | None = None
+    first_error: FrameworkError | None = None
     fixed = False
     while True:
         try:
             first_rows, padded = _try(data, form, method)
         except FrameworkError as error:
-            first = first or error
+            first_error = first_error or error
             if str(error) in problems:
                 break
             problems.append(str(error))
             if not error.settings or error.settings.items() <= settings.items():
                 break
             settings |= error.settings
-            data, form = _with(data, "data", error.settings), _with(form, "format", error.settings)
+            data, form = _with_settings(data, "data", error.settings), _with_settings(form, "format", error.settings)
         else:
             if padded and problems:
                 problems.append(padded)
                 settings["format.strip"] = True
             fixed = True
             break
-    if first is None:
+    if first_error is None:
         return first_rows
     if len(problems) == 1 or not fixed:  # no command would read the rows
-        raise first
-    kept = [fill_in(word) for word in overrides if override_key(word) not in settings]
-    command = " ".join([this_program(), *map(shell_word, [*kept, *as_overrides(settings)])])
-    raise FrameworkError("\n".join([*problems, f"all of them at once: {command}"])) from first
+        raise first_error
+    words = [fill_in(word) for word in overrides if override_key(word) not in settings]
+    command = " ".join([this_program(), *map(shell_word, [*words, *as_overrides(settings)])])
+    raise FrameworkError("\n".join([*problems, f"all of them at once: {command}"])) from first_error
 
 
-def _with(choice: Selection, group: str, settings: Mapping[str, Any]) -> Selection:
+def _with_settings(choice: Selection, group: str, settings: Mapping[str, Any]) -> Selection:
     """Return an option with those of some settings that are of its group."""
-    own = {key.partition(".")[2]: value for key, value in settings.items() if key.partition(".")[0] == group}
-    return dataclasses.replace(choice, config=dataclasses.replace(choice.config, **own)) if own else choice
+    group_settings = {key.partition(".")[2]: value for key, value in settings.items() if key.partition(".")[0] == group}
+    return (
+        dataclasses.replace(choice, config=dataclasses.replace(choice.config, **group_settings))
+        if group_settings
+        else choice
+    )
 
 
 def _try(data: Selection, form: Selection, method: Selection) -> tuple[FirstRows, str]:
     """Try the rows; return what the first are, and what is wrong with the white space of the answers."""
     check: Callable[[Example], None] = method.create().check
     trial = _Trial(data.config, method)
-    raw, first = trial.opened(data), FirstRows()
+    raw, first_rows = trial.opened(data), FirstRows()
     if raw is not None:
-        found = trial.rows(raw.train, form, data.config.max_rows, check, strict=True)
-        first = trial.first
+        has_rows = trial.rows(raw.train, form, data.config.max_rows, check, strict=True)
+        first_rows = trial.first
         trial.rows(raw.validation, form, None, check)
         trial.rows(raw.prompts, form, None, check if method.config.samples else check_answered)
         trial.check()
-        if not found:
+        if not has_rows:
             raise no_rows(data, trial.summary)
     for part in mixture.parts(data.config.mix, form):
         mixed = _Trial(data.config, method)  # bad rows may not be drawn: only if all are bad, they end the run
         raw = mixed.opened(part.source)
         if raw is not None and not mixed.rows(raw.train, part.format, part.max_rows, check):
             mixed.check()
-    return first, trial.padded
+    return first_rows, trial.padded
 
 
 def first_references(
@@ -112,15 +116,15 @@ def first_references(
     Raises:
         FrameworkError: the rows are not there, or cannot be read.
     """
-    made = [choice.create() for choice in evaluators.values()]
-    asking = [each for each in made if isinstance(each, AsksPrompts)]
-    prompts = [prompt for each in asking for prompt in each.own_prompts(form)]
+    instances = [choice.create() for choice in evaluators.values()]
+    asking = [evaluator for evaluator in instances if isinstance(evaluator, AsksPrompts)]
+    prompts = [prompt for evaluator in asking for prompt in evaluator.own_prompts(form)]
     source = data.create()
     raw = sources.check(data.component.name, source) if isinstance(source, CheckedSource) else None
     if raw is not None and asking and not prompts:
         check: Callable[[Example], None] = method.create().check
-        asked = check if method.config.samples else check_answered
-        parts = ((raw.prompts, asked), (raw.validation, check), (raw.train, check))
+        prompt_check = check if method.config.samples else check_answered
+        parts = ((raw.prompts, prompt_check), (raw.validation, check), (raw.train, check))
         prompts = next(filter(None, (_first_prompts(rows, form, method, check) for rows, check in parts)), [])
     return [prompt.reference for prompt in prompts if prompt.reference is not None]
 
@@ -128,8 +132,8 @@ def first_references(
 def _first_prompts(
     rows: Iterable[Row], form: Selection, method: Selection, check: Callable[[Example], None]
 ) -> list[Prompt]:
-    some, formatter = itertools.islice(rows, FIRST), formatter_for(form, method)
-    examples = read(some, formatter, form.config, OnBadRow.skip, ReadSummary(), strict=False, check=check)
+    sample, formatter = itertools.islice(rows, FIRST), formatter_for(form, method)
+    examples = read(sample, formatter, form.config, OnBadRow.skip, ReadSummary(), strict=False, check=check)
     return [to_prompt(example) for example in examples if example.text is None]  # plain text asks nothing
 
 
@@ -154,7 +158,7 @@ class _Trial:
         self,
         rows: Iterable[Row],
         choice: Selection,
-        first: int | None,
+        max_rows: int | None,
         check: Callable[[Example], None],
         *,
         strict: bool = False,
@@ -162,10 +166,10 @@ class _Trial:
         """Read and format rows for a moment, and return whether one is good."""
         formatter = formatter_for(choice, self._method)
         end = time.monotonic() + SECONDS
-        some, sample, total = _counted(itertools.islice(rows, first), end), _Sample(), 0
+        counted, sample, total = _counted(itertools.islice(rows, max_rows), end), _Sample(), 0
         summary, longest = self.summary, self._longest
         examples = read(
-            sample.fields(some), formatter, choice.config, OnBadRow.skip, summary, strict=strict, longest=longest,
+            sample.fields(counted), formatter, choice.config, OnBadRow.skip, summary, strict=strict, longest=longest,
             check=check,
         )  # fmt: skip
         for example in examples:
@@ -204,26 +208,26 @@ class _Sample:
 
     def fields(self, rows: Iterable[Row]) -> Iterator[Row]:
         """Give rows, and add what their fields take in a file."""
-        for number, row in enumerate(rows):
-            if number < FIRST:
+        for index, row in enumerate(rows):
+            if index < FIRST:
                 size = len(json.dumps(row.fields, ensure_ascii=False, default=str).encode(errors="replace")) + 1
                 self.first = dataclasses.replace(self.first, read_bytes=self.first.read_bytes + size)
             yield row
 
     def example(self, example: Example) -> None:
         """Add what a row has to learn from."""
-        known = self.first
-        if known.rows == FIRST:
+        totals = self.first
+        if totals.rows == FIRST:
             return
         texts = [(message.content or "", message.role == "assistant") for message in example.messages]
         texts += [(example.text, True)] if example.text is not None else []
         sizes = [(len(text.encode(errors="replace")), learned) for text, learned in texts]
         self.first = dataclasses.replace(
-            known,
-            rows=known.rows + 1,
-            turns=known.turns + len(sizes),
-            bytes=known.bytes + sum(size for size, _ in sizes),
-            learned_bytes=known.learned_bytes + sum(size for size, learned in sizes if learned),
+            totals,
+            rows=totals.rows + 1,
+            turns=totals.turns + len(sizes),
+            bytes=totals.bytes + sum(size for size, _ in sizes),
+            learned_bytes=totals.learned_bytes + sum(size for size, learned in sizes if learned),
         )
 
 
@@ -231,11 +235,11 @@ def _counted(rows: Iterable[Row], end: float) -> Iterator[Row]:
     """Give rows, and count those that come after the moment."""
     with ExitStack() as stack:
         counter: Counter | None = None
-        for number, row in enumerate(rows, start=1):
+        for count, row in enumerate(rows, start=1):
             yield row
             if time.monotonic() > end:
                 counter = counter or stack.enter_context(current().progress.counting(None, "row", "counting bad rows"))
-                counter.move(number)
+                counter.move(count)
 
 
 def no_rows(data: Selection, summary: ReadSummary) -> FrameworkError:

@@ -71,14 +71,14 @@ class Writer:
         problems = [problem_of(group) for group in groups]
         _write(self._texts, [places, problems, *texts], TEXTS_SCHEMA)
         supervised, turns = _counts(lengths, offsets, learned)
-        for number, group in enumerate(groups):
+        for index, group in enumerate(groups):
             if len(group.rows) > 1:
-                lengths[number], supervised[number], turns[number] = _group_counts(group)
-        known: list[Any] = [np.full(len(groups), part), np.full(len(groups), source), lengths, supervised, turns]
-        known += [[not problem for problem in problems], [has_system(example) for example in examples]]
-        known += [[example.text is not None for example in examples], [_asks(group) for group in groups]]
-        known += [[_cluster(example) for example in examples]]
-        _write(self._columns, known, COLUMNS_SCHEMA)
+                lengths[index], supervised[index], turns[index] = _group_counts(group)
+        columns: list[Any] = [np.full(len(groups), part), np.full(len(groups), source), lengths, supervised, turns]
+        columns += [[not problem for problem in problems], [has_system(example) for example in examples]]
+        columns += [[example.text is not None for example in examples], [_asks(group) for group in groups]]
+        columns += [[_cluster(example) for example in examples]]
+        _write(self._columns, columns, COLUMNS_SCHEMA)
 
     def _add_groups(self, groups: Sequence[TokenGroup]) -> None:
         """Write what groups have besides their answers; if they have nothing else, write no file."""
@@ -127,9 +127,11 @@ def _group_counts(group: TokenGroup) -> tuple[int, int, int]:
     Without a learned token in one of its answers, nothing of a group is learned.
     """
     flat = (_flat([row]) for row in group.rows)
-    each = [_counts(lengths, offsets, learned) for lengths, offsets, _, learned in flat]
-    whole = all(row.supervised for row, role in zip(group.rows, group.roles, strict=True) if role is not Role.prompt)
-    supervised, turns = (int(sum(counts[which][0] for counts in each)) if whole else 0 for which in (0, 1))
+    row_counts = [_counts(lengths, offsets, learned) for lengths, offsets, _, learned in flat]
+    is_learned = all(
+        row.supervised for row, role in zip(group.rows, group.roles, strict=True) if role is not Role.prompt
+    )
+    supervised, turns = (int(sum(counts[which][0] for counts in row_counts)) if is_learned else 0 for which in (0, 1))
     return max(len(row.input_ids) for row in group.rows), supervised, turns
 
 
@@ -165,9 +167,9 @@ def _counts(
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Count the learned tokens of each row, and the runs of them; row `i` is `learned[offsets[i]:offsets[i + 1]]`."""
     begins = learned & ~np.concatenate([[False], learned[:-1]])
-    first = offsets[:-1][lengths > 0]
+    starts = offsets[:-1][lengths > 0]
     # A row's first token begins a run even if the row before it ends with a learned one.
-    begins[first] = learned[first]
+    begins[starts] = learned[starts]
     sums = (np.concatenate([np.zeros(1, np.int32), np.cumsum(marks, dtype=np.int32)]) for marks in (learned, begins))
     supervised, turns = (np.diff(total[offsets]) for total in sums)
     return supervised, turns

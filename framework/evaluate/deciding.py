@@ -19,9 +19,9 @@ def with_deciding(
 
     And the metrics without those that find nothing in these references, unless no other compares with them.
     """
-    asking = [each for each in evaluators.values() if isinstance(each, AsksPrompts)]
-    own = [prompt for each in asking for prompt in each.own_prompts(data.format)]
-    prompts = own or data.prompts if asking else []
+    asking = [evaluator for evaluator in evaluators.values() if isinstance(evaluator, AsksPrompts)]
+    own_prompts = [prompt for evaluator in asking for prompt in evaluator.own_prompts(data.format)]
+    prompts = own_prompts or data.prompts if asking else []
     references = [prompt.reference for prompt in prompts if prompt.reference is not None]
     metrics = applying(judging, metrics, references)
     name, why = deciding(judging, metrics, references)
@@ -35,8 +35,8 @@ def applying(judging: Judging, metrics: Mapping[str, AnyMetric], references: Seq
         for name, choice in judging.metrics.items()
         if name != judging.primary and name in metrics and not choice.config.applies(references)
     }
-    rest = {name: metric for name, metric in metrics.items() if name not in idle}
-    return rest if any(metric.needs_reference for metric in rest.values()) else dict(metrics)
+    active_metrics = {name: metric for name, metric in metrics.items() if name not in idle}
+    return active_metrics if any(metric.needs_reference for metric in active_metrics.values()) else dict(metrics)
 
 
 def deciding(judging: Judging, metrics: Mapping[str, AnyMetric], references: Sequence[str]) -> tuple[str, str]:
@@ -55,10 +55,10 @@ def deciding(judging: Judging, metrics: Mapping[str, AnyMetric], references: Seq
     reasons = {name: judging.metrics[name].config.unsuited(references) for name in contents}
     name = next((name for name in contents if not reasons[name]), "")
     if not name:
-        first = contents[0]
-        return first, f"the first of {', '.join(contents)}, but none suits: {reasons[first]}. Add another metric"
+        fallback = contents[0]
+        return fallback, f"the first of {', '.join(contents)}, but none suits: {reasons[fallback]}. Add another metric"
     earlier: dict[str, list[str]] = {}
-    for other in contents[: contents.index(name)]:
-        earlier.setdefault(reasons[other], []).append(other)
+    for candidate in contents[: contents.index(name)]:
+        earlier.setdefault(reasons[candidate], []).append(candidate)
     passed_over = [f"not {' or '.join(names)}, since {reason}" for reason, names in earlier.items()]
     return name, "; ".join(passed_over) or "the first metric that compares answers with references"

@@ -102,10 +102,10 @@ class Measuring:
         if losses:  # those of a method may have another `eval_loss`, of the rows that should become likelier
             measures |= self.plan.method.create().measures(self.model, self.data.validation_groups)
         for name, validation_set in self.plan.set_losses.items() if losses else ():
-            if (part := _of_set(measures[EVAL_LOSS], validation_set)) is not None:
+            if (part := _set_loss(measures[EVAL_LOSS], validation_set)) is not None:
                 measures[name] = part
-        for number, (name, evaluator) in enumerate(self.evaluators.items(), start=len(losses) + 1):
-            with Guard(f"evaluator={name}"), self.session.progress.part(name, number, parts, "measure"):
+        for index, (name, evaluator) in enumerate(self.evaluators.items(), start=len(losses) + 1):
+            with Guard(f"evaluator={name}"), self.session.progress.part(name, index, parts, "measure"):
                 if isinstance(evaluator, LooksInStages):
                     looks = 1 if self.base_key and not once else evaluator.looks(self.model, data, self.metrics)
                     looked = partial(self._looks, name, evaluator, data, before)
@@ -123,24 +123,28 @@ class Measuring:
 
     def _looks(self, name: str, evaluator: LooksInStages, data: Data, before: EvalResult | None) -> EvalResult:
         """Look at the trained model until that decides something, and at the base beside it."""
-        number, base, looks = 1, before, evaluator.looks(self.model, data, self.metrics)
+        look, base, looks = 1, before, evaluator.looks(self.model, data, self.metrics)
         after = evaluator.look(1, self.model, data, self.metrics)
-        while number < looks and not evaluator.decided(self._results(base, after), self.plan.verdict.confidence):
-            number += 1
-            after = evaluator.look(number, self.model, data, self.metrics, after)
+        while look < looks and not evaluator.decided(self._results(base, after), self.plan.verdict.confidence):
+            look += 1
+            after = evaluator.look(look, self.model, data, self.metrics, after)
             if base and self.base_key and not self.start_key:  # else it is gone, and was asked everything
-                more = partial(self._base_look, number, evaluator, base)
-                base = self.session.shared.get_or_make(f"{name}, look {number}", self.base_key, more)
+                base_look = partial(self._base_look, look, evaluator, base)
+                base = self.session.shared.get_or_make(f"{name}, look {look}", self.base_key, base_look)
         if before is None or base is None:
             return after
-        measures = {name: one for name, one in base.measures.items() if one is not before.measures.get(name)}
-        asked = {sample.prompt for sample in before.samples}
-        return replace(after, base=measures, base_samples=[one for one in base.samples if one.prompt not in asked])
+        measures = {
+            name: measure for name, measure in base.measures.items() if measure is not before.measures.get(name)
+        }
+        prompts = {sample.prompt for sample in before.samples}
+        return replace(
+            after, base=measures, base_samples=[sample for sample in base.samples if sample.prompt not in prompts]
+        )
 
-    def _base_look(self, number: int, evaluator: LooksInStages, seen: EvalResult) -> EvalResult:
+    def _base_look(self, look: int, evaluator: LooksInStages, previous: EvalResult) -> EvalResult:
         """Look once more at the base: without `data.scored`, which is of the trained model."""
         with self.model.as_base():
-            return evaluator.look(number, self.model, self.data, self.metrics, seen)
+            return evaluator.look(look, self.model, self.data, self.metrics, previous)
 
     def _results(self, before: EvalResult | None, after: EvalResult) -> Results:
         """Compare what there is so far, as the report will."""
@@ -157,7 +161,10 @@ class Measuring:
 
         None if these are what the verdict judges by.
         """
-        plan, asking = self.plan, [each for each in self.evaluators.values() if isinstance(each, AsksPrompts)]
+        plan, asking = (
+            self.plan,
+            [evaluator for evaluator in self.evaluators.values() if isinstance(evaluator, AsksPrompts)],
+        )
         # Rows that choose and judge at once are measured once.
         if not (plan.sweep and self.data.selection and self.data.result.judged_apart):
             return []
@@ -166,7 +173,7 @@ class Measuring:
         if self.objective in plan.metric:
             return [*self.evaluators.values()]
         named = (name for name, choice in plan.evaluator.items() if self.objective in choice.config.measures())
-        return [each for each in map(self.evaluators.__getitem__, named) if each in asking]
+        return [evaluator for evaluator in map(self.evaluators.__getitem__, named) if evaluator in asking]
 
     def _selection(self) -> dict[str, Measure]:
         """Measure what a sweep chooses by."""
@@ -186,30 +193,38 @@ class Measuring:
     def _compared(self, before: EvalResult | None, after: EvalResult) -> EvalResult:
         """Add `NAME_wins` of each metric that compares answers with the base's, before the metric's own measure."""
         earlier = {sample.prompt: sample for sample in before.samples} if before else {}
-        places = [place for place, sample in enumerate(after.samples) if sample.prompt in earlier]
+        indices = [index for index, sample in enumerate(after.samples) if sample.prompt in earlier]
         measures, notes = dict(after.measures), list(after.notes)
         for name, metric in self.metrics.items():
-            own = measures.get(name)
-            if not places or own is None or not isinstance(metric, ComparingMetric) or not metric.compares:
+            own_measure = measures.get(name)
+            if not indices or own_measure is None or not isinstance(metric, ComparingMetric) or not metric.compares:
                 continue
-            asked = [after.samples[place] for place in places]
+            samples = [after.samples[index] for index in indices]
             scores = metric.compare(
-                [_answered(earlier[one.prompt]) for one in asked], [_answered(one) for one in asked]
+                [_answered(earlier[sample.prompt]) for sample in samples], [_answered(sample) for sample in samples]
             )
             notes += [f"metric '{name}': {note}" for note in scores.notes]
-            found = dict(zip(places, scores.items, strict=True))
-            known = [item for item in scores.items if item is not None]
-            if known and len(own.items) == len(after.samples):
-                items = [found.get(place) for place in range(len(own.items))]
-                weights = [float(place in found) for place in range(len(own.items))] if len(found) < len(items) else []
+            item_by_index = dict(zip(indices, scores.items, strict=True))
+            scored_items = [item for item in scores.items if item is not None]
+            if scored_items and len(own_measure.items) == len(after.samples):
+                items = [item_by_index.get(index) for index in range(len(own_measure.items))]
+                weights = (
+                    [float(index in item_by_index) for index in range(len(own_measure.items))]
+                    if len(item_by_index) < len(items)
+                    else []
+                )
                 # Its own controls are of grades, not of comparisons.
-                bare = replace(own, content=[], constant="", constant_items=[], answers=0)
-                wins = replace(bare, value=fmean(known), items=items, weights=weights, unit="", compared=True)
+                bare = replace(own_measure, content=[], constant="", constant_items=[], answers=0)
+                wins = replace(bare, value=fmean(scored_items), items=items, weights=weights, unit="", compared=True)
                 measures = {
                     key: measure
                     # The first metric with content is the primary one, so what compares comes before its own metric.
-                    for each, one in measures.items()
-                    for key, measure in ([(f"{name}{WINS}", wins), (each, one)] if each == name else [(each, one)])
+                    for measure_name, existing in measures.items()
+                    for key, measure in (
+                        [(f"{name}{WINS}", wins), (measure_name, existing)]
+                        if measure_name == name
+                        else [(measure_name, existing)]
+                    )
                 }
         return replace(after, measures=measures, notes=notes)
 
@@ -229,12 +244,12 @@ def over_base(before: EvalResult, after: EvalResult) -> tuple[EvalResult, EvalRe
 def beside(before: EvalResult, after: EvalResult) -> EvalResult:
     """Return what was measured before of all that the trained model was asked, and of no more."""
     measures, samples = before.measures | after.base, [*before.samples, *after.base_samples]
-    for name, one in after.measures.items():
-        base, count = measures.get(name), len(one.items)
+    for name, measure in after.measures.items():
+        base, count = measures.get(name), len(measure.items)
         # Asked before it was known how many.
-        if base is not None and one.look_share < 1 and 0 < count < len(base.items):
+        if base is not None and measure.look_share < 1 and 0 < count < len(base.items):
             measures[name] = first_items(base, count)
-            if one.aspect is Aspect.task:
+            if measure.aspect is Aspect.task:
                 prompts = {sample.prompt for sample in after.samples}
                 samples = [sample for sample in samples if sample.prompt in prompts]
     return replace(before, measures=measures, samples=samples)
@@ -243,10 +258,10 @@ def beside(before: EvalResult, after: EvalResult) -> EvalResult:
 def first_items(measure: Measure, count: int) -> Measure:
     """Return the measure over its first items."""
     items, weights = measure.items[:count], measure.weights[:count]
-    known = any(item is not None and weight for item, weight in zip(items, weights or [1.0] * count, strict=True))
+    has_weight = any(item is not None and weight for item, weight in zip(items, weights or [1.0] * count, strict=True))
     return replace(
         measure,
-        value=mean(items, weights, exponential=measure.exponential) if known else measure.value,
+        value=mean(items, weights, exponential=measure.exponential) if has_weight else measure.value,
         items=items,
         weights=weights,
         where=measure.where[:count],
@@ -288,13 +303,13 @@ def _damaged(loss: Measure) -> FrameworkError:
     )
 
 
-def _of_set(loss: Measure, name: str) -> Measure | None:
+def _set_loss(loss: Measure, name: str) -> Measure | None:
     """Return the validation loss of the rows of a set; None if none is left."""
-    places = [place for place, where in enumerate(loss.where) if set_of(where) == name]
-    items, weights = ([loss.items[place] for place in places], [loss.weights[place] for place in places])
+    indices = [index for index, where in enumerate(loss.where) if set_of(where) == name]
+    items, weights = ([loss.items[index] for index in indices], [loss.weights[index] for index in indices])
     if not sum(weights):
         return None
     total = sum(item * weight for item, weight in zip(items, weights, strict=True) if item is not None)
-    clusters = [loss.clusters[place] for place in places] if loss.clusters else []
-    where = [loss.where[place] for place in places]
+    clusters = [loss.clusters[index] for index in indices] if loss.clusters else []
+    where = [loss.where[index] for index in indices]
     return replace(loss, value=total / sum(weights), items=items, weights=weights, where=where, clusters=clusters)

@@ -49,37 +49,42 @@ def align(measures: Mapping[int, Measure]) -> tuple[dict[int, Measure], dict[int
     Items are the same if they come from the same place in the data and weigh the same: a loss over other tokens is
     another measure. An item that occurs twice is one cluster.
     """
-    keys = {number: _keys(measure) for number, measure in measures.items()}
+    keys = {trial: _keys(measure) for trial, measure in measures.items()}
     reasons: dict[int, str] = {}
-    for number, measure in measures.items():
-        lacking = sum(item is None and asked > 0 for item, (_, asked) in zip(measure.items, keys[number], strict=True))
-        if not keys[number]:
-            reasons[number] = "its items are not stored"
+    for trial, measure in measures.items():
+        lacking = sum(item is None and weight > 0 for item, (_, weight) in zip(measure.items, keys[trial], strict=True))
+        if not keys[trial]:
+            reasons[trial] = "its items are not stored"
         elif any(item is not None and not math.isfinite(item) for item in measure.items):
-            reasons[number] = "a value of it is not a finite number"
-        elif lacking > MOST_MISSING * len(keys[number]):
-            reasons[number] = f"{lacking} of its {len(keys[number])} items have no score"
-    sets = {number: Counter(each) for number, each in keys.items() if number not in reasons}
+            reasons[trial] = "a value of it is not a finite number"
+        elif lacking > MOST_MISSING * len(keys[trial]):
+            reasons[trial] = f"{lacking} of its {len(keys[trial])} items have no score"
+    sets = {trial: Counter(trial_keys) for trial, trial_keys in keys.items() if trial not in reasons}
     if not sets:
         return {}, reasons, []
     # Those that most trials were asked; of trials that look in stages, some were asked only the first of them.
-    common = max(sets.values(), key=lambda one: sum(one <= other or other <= one for other in sets.values()))
-    for number, own in sets.items():
-        if not (own <= common or common <= own):
-            reasons[number] = "it was measured on other items"
-    kept = [number for number in measures if number not in reasons]
-    shared = reduce(and_, (sets[number] for number in kept))
+    common = max(
+        sets.values(),
+        key=lambda candidate: sum(
+            candidate <= trial_items or trial_items <= candidate for trial_items in sets.values()
+        ),
+    )
+    for trial, trial_items in sets.items():
+        if not (trial_items <= common or common <= trial_items):
+            reasons[trial] = "it was measured on other items"
+    trials = [trial for trial in measures if trial not in reasons]
+    shared = reduce(and_, (sets[trial] for trial in trials))
     without = {
         key
-        for number in kept
-        for key, item in zip(keys[number], measures[number].items, strict=True)
+        for trial in trials
+        for key, item in zip(keys[trial], measures[trial].items, strict=True)
         if item is None and key in shared and key[1]
     }
-    asked = Counter({key: times for key, times in shared.items() if key[1] and key not in without})
+    counts = Counter({key: times for key, times in shared.items() if key[1] and key not in without})
     lost = count(len(without), "item")
     notes = [f"{lost} without a score in some trial {'is' if len(without) == 1 else 'are'} left out"] if without else []
-    found = {number: _only(measures[number], keys[number], asked) for number in kept}
-    return (found, reasons, notes) if asked else ({}, reasons, notes)
+    aligned = {trial: _only(measures[trial], keys[trial], counts) for trial in trials}
+    return (aligned, reasons, notes) if counts else ({}, reasons, notes)
 
 
 def _keys(measure: Measure) -> list[Key]:
@@ -87,23 +92,25 @@ def _keys(measure: Measure) -> list[Key]:
     return list(zip(measure.where or range(len(measure.items)), weights, strict=True))
 
 
-def _only(measure: Measure, keys: Sequence[Key], asked: Counter[Key]) -> Measure:
+def _only(measure: Measure, keys: Sequence[Key], counts: Counter[Key]) -> Measure:
     """Return a measure over some of its items, in the order of their keys, one that occurs twice as a cluster."""
-    seen: Counter[Key] = Counter()
-    places = []
-    for place, key in enumerate(keys):
-        seen[key] += 1
-        if seen[key] <= asked[key]:
-            places.append(place)
-    places.sort(key=lambda place: str(keys[place]))
-    items = [measure.items[place] for place in places]
-    weights = [measure.weights[place] for place in places] if measure.weights else []
-    clusters = [measure.clusters[place] for place in places] if measure.clusters else []
-    if len({keys[place] for place in places}) < len(places):
-        first: dict[object, int] = {}
-        numbers = clusters or range(len(places))
+    occurrences: Counter[Key] = Counter()
+    indices = []
+    for index, key in enumerate(keys):
+        occurrences[key] += 1
+        if occurrences[key] <= counts[key]:
+            indices.append(index)
+    indices.sort(key=lambda index: str(keys[index]))
+    items = [measure.items[index] for index in indices]
+    weights = [measure.weights[index] for index in indices] if measure.weights else []
+    clusters = [measure.clusters[index] for index in indices] if measure.clusters else []
+    if len({keys[index] for index in indices}) < len(indices):
+        first_clusters: dict[object, int] = {}
+        numbers = clusters or range(len(indices))
         # Items of one key get the cluster of the first of them.
-        clusters = [first.setdefault(keys[place], own) for place, own in zip(places, numbers, strict=True)]
+        clusters = [
+            first_clusters.setdefault(keys[index], cluster) for index, cluster in zip(indices, numbers, strict=True)
+        ]
     value = mean(items, weights, exponential=measure.exponential)
     bare = replace(measure, content=[], constant="", constant_items=[], answers=0)
     return replace(
@@ -112,7 +119,7 @@ def _only(measure: Measure, keys: Sequence[Key], asked: Counter[Key]) -> Measure
         items=items,
         weights=weights,
         clusters=clusters,
-        where=[str(keys[place][0]) for place in places],
+        where=[str(keys[index][0]) for index in indices],
     )
 
 
@@ -143,113 +150,113 @@ def rank(points: Sequence[Sequence[Measure]], config: VerdictConfig) -> Ranking:
     level = 1 - config.confidence
     scored = [_mean_of(seeds) for seeds in points]
     counts = [len(seeds) for seeds in points]
-    known, spread = replace(scored[0], unit=scored[0].unit or scale_of(scored)), _spread(points)
-    leader = max(range(len(points)), key=lambda place: (1 if known.higher_is_better else -1) * scored[place].value)
+    measure, spread = replace(scored[0], unit=scored[0].unit or scale_of(scored)), _spread(points)
+    leader = max(range(len(points)), key=lambda index: (1 if measure.higher_is_better else -1) * scored[index].value)
     sums, weights = _units(scored)
-    joint = _joint(known, sums, weights, config, pairs=True)
+    joint = _joint(measure, sums, weights, config, pairs=True)
 
     def leads(level: float) -> dict[int, Lead]:
         """Compare the leader with each other point."""
-        reach = {place: spread.reach(1 - level, counts[place], counts[leader]) for place in range(len(points))}
+        reach = {index: spread.reach(1 - level, counts[index], counts[leader]) for index in range(len(points))}
         return {
-            place: lead(scored[leader], one, config, level=level, reach=reach[place])
-            for place, one in enumerate(scored)
-            if place != leader
+            index: lead(scored[leader], rival, config, level=level, reach=reach[index])
+            for index, rival in enumerate(scored)
+            if index != leader
         }
 
     plain, corrected = leads(level), leads(joint)
-    clear = bool(plain) and all(one.clear for one in plain.values())
-    bounds = _bounds(known, sums, weights, _joint(known, sums, weights, config, pairs=False), spread, counts)
-    found, first = [], 0
-    for place, seeds in enumerate(points):
-        own = corrected.get(place)
+    clear = bool(plain) and all(gap.clear for gap in plain.values())
+    bounds = _bounds(measure, sums, weights, _joint(measure, sums, weights, config, pairs=False), spread, counts)
+    ranked_points, first_trial = [], 0
+    for index, seeds in enumerate(points):
+        gap = corrected.get(index)
         standing = Standing.best if clear or not plain else Standing.tied
-        if own is not None:
-            standing = Standing.worse if clear or own.clear else Standing.tied
-        found.append(
+        if gap is not None:
+            standing = Standing.worse if clear or gap.clear else Standing.tied
+        ranked_points.append(
             Point(
-                trials=[*range(first, first + len(seeds))],
-                value=scored[place].value,
-                low=bounds[place][0],
-                high=bounds[place][1],
+                trials=[*range(first_trial, first_trial + len(seeds))],
+                value=scored[index].value,
+                low=bounds[index][0],
+                high=bounds[index][1],
                 standing=standing,
-                behind_low=own.low if own else None,
-                behind_high=own.high if own else None,
+                behind_low=gap.low if gap else None,
+                behind_high=gap.high if gap else None,
                 spread=stdev(map(_level_of, seeds)) if len(seeds) > 1 else None,
             )
         )
-        first += len(seeds)
+        first_trial += len(seeds)
     return Ranking(
         measure="",
-        unit=known.unit,
-        higher_is_better=known.higher_is_better,
-        item=known.item,
-        items=len(known.items),
-        clusters=len(set(known.clusters)),
+        unit=measure.unit,
+        higher_is_better=measure.higher_is_better,
+        item=measure.item,
+        items=len(measure.items),
+        clusters=len(set(measure.clusters)),
         confidence=config.confidence,
-        points=found,
-        leader=found[leader].trials[0],
+        points=ranked_points,
+        leader=ranked_points[leader].trials[0],
         clear=clear,
         # Without a winner, the point that was picked may be behind another one, and any may have been picked.
-        lead_low=_least(one.low for one in (plain if clear else corrected).values()),
-        lead_high=_least(one.high for one in corrected.values()),
+        lead_low=_least(gap.low for gap in (plain if clear else corrected).values()),
+        lead_high=_least(gap.high for gap in corrected.values()),
         spread=spread.deviation if spread.freedom else None,
         freedom=spread.freedom,
-        margin=config.margin * (1.0 if _has_limit(known) and not known.unit else abs(scored[leader].value)),
+        margin=config.margin * (1.0 if _has_limit(measure) and not measure.unit else abs(scored[leader].value)),
     )
 
 
-def lead(ahead: Measure, other: Measure, config: VerdictConfig, *, level: float, reach: float = 0.0) -> Lead:
+def lead(ahead: Measure, behind: Measure, config: VerdictConfig, *, level: float, reach: float = 0.0) -> Lead:
     """Return by how much one measure is better than another over the same items, with an interval at a level.
 
     `reach` is how far the seeds move the difference at this level.
     """
     resamples = max(config.resamples, min(math.ceil(PATTERNS / level), MOST_PATTERNS))
     settings = replace(config, confidence=1 - level, resamples=resamples)
-    change = decided(change_of(other, ahead, settings, (), 1), level)
+    change = decided(change_of(behind, ahead, settings, (), 1), level)
     up = ahead.higher_is_better
-    middle = (ahead.value - other.value) * (1 if up else -1)
+    middle = (ahead.value - behind.value) * (1 if up else -1)
     bounds = (change.low, change.high) if up else (_negative(change.high), _negative(change.low))
     low, high = _widened(*bounds, middle, reach)
     clear = change.outcome is Outcome.better and low is not None and low > 0
-    return Lead([], [], "", len(ahead.items), [ahead.value, other.value], low, high, clear)
+    return Lead([], [], "", len(ahead.items), [ahead.value, behind.value], low, high, clear)
 
 
-def difference(ahead: Sequence[Measure], other: Sequence[Measure], config: VerdictConfig, *, level: float) -> Lead:
+def difference(ahead: Sequence[Measure], behind: Sequence[Measure], config: VerdictConfig, *, level: float) -> Lead:
     """Return by how much the seeds of one point are better than those of another."""
-    reach = _spread([ahead, other]).reach(1 - level, len(ahead), len(other))
-    return lead(_mean_of(ahead), _mean_of(other), config, level=level, reach=reach)
+    reach = _spread([ahead, behind]).reach(1 - level, len(ahead), len(behind))
+    return lead(_mean_of(ahead), _mean_of(behind), config, level=level, reach=reach)
 
 
 def compare_recipes(
-    one: Sequence[Mapping[str, Measure]], other: Sequence[Mapping[str, Measure]], config: VerdictConfig
+    before: Sequence[Mapping[str, Measure]], after: Sequence[Mapping[str, Measure]], config: VerdictConfig
 ) -> dict[str, Change]:
     """Compare two recipes, each by what its seeds measured, in each measure whose items both have.
 
     In a change, `before` is of the first one. Its interval and its p-value allow for all measures together; if there
     are several seeds, it has no p-value.
     """
-    places = range(len(one) + len(other))
-    names = dict.fromkeys(name for measures in (*one, *other) for name in measures)
+    indices = range(len(before) + len(after))
+    names = dict.fromkeys(name for measures in (*before, *after) for name in measures)
     sides: dict[str, tuple[list[Measure], list[Measure]]] = {}
     for name in names:
-        found = {place: seed[name] for place, seed in enumerate((*one, *other)) if name in seed}
-        aligned, _, _ = align(found)
-        if [*aligned] == [*places]:
+        measures = {index: seed[name] for index, seed in enumerate((*before, *after)) if name in seed}
+        aligned, _, _ = align(measures)
+        if [*aligned] == [*indices]:
             seeds = [*aligned.values()]
-            sides[name] = seeds[: len(one)], seeds[len(one) :]
+            sides[name] = seeds[: len(before)], seeds[len(before) :]
     systems = {
-        side: {name: _mean_of(seeds[number]) for name, seeds in sides.items()} for number, side in enumerate(("A", "B"))
+        side: {name: _mean_of(seeds[index]) for name, seeds in sides.items()} for index, side in enumerate(("A", "B"))
     }
-    changes = {each.measure: each.change for each in compare_systems(systems, config)}
+    changes = {comparison.measure: comparison.change for comparison in compare_systems(systems, config)}
     confidence = 1 - (1 - config.confidence) / max(len(changes), 1)
     for name, change in changes.items():
-        reach = _spread(sides[name]).reach(confidence, len(one), len(other))
+        reach = _spread(sides[name]).reach(confidence, len(before), len(after))
         if reach and change.before is not None and change.after is not None:
             low, high = _widened(change.low, change.high, change.after - change.before, reach)
             lost = low is None or high is None or low <= 0 <= high
-            told = change.outcome in {Outcome.better, Outcome.worse}
-            outcome = Outcome.undecided if lost and told else change.outcome
+            is_decided = change.outcome in {Outcome.better, Outcome.worse}
+            outcome = Outcome.undecided if lost and is_decided else change.outcome
             # The test knows nothing of seeds.
             changes[name] = replace(change, low=low, high=high, outcome=outcome, p_value=None)
     return changes
@@ -258,8 +265,8 @@ def compare_recipes(
 def _widened(low: float | None, high: float | None, middle: float, reach: float) -> tuple[float | None, float | None]:
     """Return the bounds of an interval around a value to which another source of error is added."""
     ends = ((low, -1), (high, 1))
-    one, two = (None if end is None else middle + side * math.hypot(end - middle, reach) for end, side in ends)
-    return one, two
+    lower, upper = (None if end is None else middle + side * math.hypot(end - middle, reach) for end, side in ends)
+    return lower, upper
 
 
 def _negative(bound: float | None) -> float | None:
@@ -268,8 +275,8 @@ def _negative(bound: float | None) -> float | None:
 
 def _least(bounds: Iterable[float | None]) -> float | None:
     """Return the least bound; None if one is not known, or there is none."""
-    found = [*bounds]
-    return None if None in found else min((bound for bound in found if bound is not None), default=None)
+    values = [*bounds]
+    return None if None in values else min((bound for bound in values if bound is not None), default=None)
 
 
 def _level_of(measure: Measure) -> float:
@@ -281,7 +288,7 @@ def _mean_of(seeds: Sequence[Measure]) -> Measure:
     """Average seeds item by item."""
     if len(seeds) == 1:
         return seeds[0]
-    by_item = zip(*(one.items for one in seeds), strict=True)
+    by_item = zip(*(seed.items for seed in seeds), strict=True)
     items: list[float | None] = [fmean(value for value in values if value is not None) for values in by_item]
     value = mean(items, seeds[0].weights, exponential=seeds[0].exponential)
     return replace(seeds[0], items=items, value=value)
@@ -298,35 +305,35 @@ def _units(scored: Sequence[Measure]) -> tuple[NDArray[np.float64], NDArray[np.f
     """Return the weighted sums of the scores of every point, cluster by cluster, and the weights of the clusters."""
     import numpy as np  # noqa: PLC0415 - which --help need not load
 
-    known = scored[0]
-    weights = np.array(known.weights or [1.0] * len(known.items))
-    _, numbers = np.unique(known.clusters or [*range(len(known.items))], return_inverse=True)
-    items = np.array([one.items for one in scored], dtype=np.float64)
+    measure = scored[0]
+    weights = np.array(measure.weights or [1.0] * len(measure.items))
+    _, numbers = np.unique(measure.clusters or [*range(len(measure.items))], return_inverse=True)
+    items = np.array([point.items for point in scored], dtype=np.float64)
     rows = [np.bincount(numbers, weights=row * weights) for row in (*items, np.ones_like(weights))]
     added = np.array(rows, dtype=np.float64)
     return added[:-1], added[-1]
 
 
 def _joint(
-    known: Measure, sums: NDArray[np.float64], weights: NDArray[np.float64], config: VerdictConfig, *, pairs: bool
+    measure: Measure, sums: NDArray[np.float64], weights: NDArray[np.float64], config: VerdictConfig, *, pairs: bool
 ) -> float:
     """Return the level of one comparison at which all pairs, or all values, have that of the config together."""
     from framework.evaluate.verdict.paired import joint_level  # noqa: PLC0415 - numpy, which --help need not load
 
     level, systems = 1 - config.confidence, len(sums)
-    if not _has_limit(known):
+    if not _has_limit(measure):
         # A few large losses, which many trials share, would make these look more similar than they are.
         return level / max(1, systems * (systems - 1) // 2 if pairs else systems)
     return joint_level(sums, weights, level=level, resamples=config.resamples, pairs=pairs)
 
 
-def _has_limit(known: Measure) -> bool:
+def _has_limit(measure: Measure) -> bool:
     """Whether scores have a limit, as those of answers."""
-    return known.kind in {MeasureKind.content, MeasureKind.form} and not known.exponential
+    return measure.kind in {MeasureKind.content, MeasureKind.form} and not measure.exponential
 
 
 def _bounds(
-    known: Measure,
+    measure: Measure,
     sums: NDArray[np.float64],
     weights: NDArray[np.float64],
     level: float,
@@ -338,8 +345,8 @@ def _bounds(
 
     from framework.evaluate.verdict.paired import UNSEEN, of_means  # noqa: PLC0415 - as above
 
-    content = _has_limit(known)
-    share = content and not known.unit and bool(np.all((sums >= 0) & (sums <= weights)))
+    content = _has_limit(measure)
+    share = content and not measure.unit and bool(np.all((sums >= 0) & (sums <= weights)))
     # What was not seen lies at most at the other end of the scale.
     largest = 0.5 if share else UNSEEN if content else 0.0
     means = sums.sum(axis=1) / weights.sum()
@@ -347,13 +354,13 @@ def _bounds(
     if len(weights) == 1:
         return [(None, None)] * len(sums)
     around = of_means(sums - middle * weights, np.broadcast_to(weights, sums.shape), 1 - level, largest)
-    found = []
+    intervals = []
     for value, low, high, seeds in zip(means.tolist(), *(middle + bound for bound in around), counts, strict=True):
         reach = spread.reach(1 - level, seeds)
         ends = value - math.hypot(value - low, reach), value + math.hypot(high - value, reach)
         if share:
             ends = max(ends[0], 0.0), min(ends[1], 1.0)
-        if known.exponential:
+        if measure.exponential:
             ends = math.exp(ends[0]), math.exp(min(ends[1], MAX_NATS))
-        found.append(ends)
-    return found
+        intervals.append(ends)
+    return intervals

@@ -71,25 +71,29 @@ def overrides_of(words: Sequence[str]) -> list[str]:
 
 def _problems(loader: ConfigLoader, error: Exception, words: Sequence[str]) -> list[Problem]:
     overrides = OverridesParser.create(loader).parse_overrides(list(words))
-    wrong = (Problem(text, where=str(each.input_line)) for each in overrides if (text := _wrong_choice(loader, each)))
-    if first := next(wrong, None):
-        return [first]
+    wrong = (
+        Problem(text, where=str(override.input_line))
+        for override in overrides
+        if (text := _wrong_choice(loader, override))
+    )
+    if problem := next(wrong, None):
+        return [problem]
     try:
         defaults = defaults_list(loader, words).defaults
     except FrameworkError:
         raise
     except REFUSALS as refused:
         return [_in_defaults(loader, refused, overrides)]
-    if found := list(_refused(value_sources(loader, defaults, words))):
-        return found
-    deleted = next((str(each.input_line) for each in overrides if each.is_delete()), "")
+    if problems := list(_refused(value_sources(loader, defaults, words))):
+        return problems
+    deleted = next((str(override.input_line) for override in overrides if override.is_delete()), "")
     if deleted and "deletion" in explain(error):
         text = "a setting cannot be deleted: set another value, or null if that is valid"
         return [Problem(text, where=deleted)]
     cause = error.__cause__ or error.__context__
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
         names = [str(name) for name in cause.parent_node or ()]
-        where = (str(each.input_line) for each in overrides if each.key_or_group.startswith(cause.full_key))
+        where = (str(override.input_line) for override in overrides if override.key_or_group.startswith(cause.full_key))
         return [Problem(unknown_key(cause.full_key, names), where=next(where, ""))]
     return [Problem(explain(error))]
 
@@ -99,7 +103,7 @@ def _wrong_choice(loader: ConfigLoader, override: Override) -> str:
     group, value = override.key_or_group, override.value()
     if group == EXPERIMENT and not override.is_add():
         return unknown("config group", group, [*GROUPS, "+experiment"])
-    is_names = all(isinstance(each, str) and each for each in (value if isinstance(value, list) else [value]))
+    is_names = all(isinstance(name, str) and name for name in (value if isinstance(value, list) else [value]))
     if group == EXPERIMENT and not (value and is_names):
         return "name an experiment, or leave this out"
     if override.is_sweep_override() or (group not in GROUPS and not loader.repository.group_exists(group)):
@@ -121,28 +125,32 @@ def _wrong_choice(loader: ConfigLoader, override: Override) -> str:
 
 def _in_defaults(loader: ConfigLoader, error: Exception, overrides: Sequence[Override]) -> Problem:
     """Say why Hydra gives no defaults list: an entry is written in the wrong way, or an option does not exist."""
-    chosen = [(each.key_or_group, name, str(each.input_line)) for each in overrides for name in _options(each.value())]
+    chosen = [
+        (override.key_or_group, name, str(override.input_line))
+        for override in overrides
+        for name in _options(override.value())
+    ]
     if isinstance(error, RecursionError):
         paths = [f"{group}/{option}" for group, option, _ in chosen if loader.repository.group_exists(group)]
-        circle = next((place for path in paths if (place := _circle(loader, (path,)))), "")
+        circle = next((where for path in paths if (where := _circle(loader, (path,)))), "")
         return Problem("the defaults lists of these files lead back to this entry: remove it", where=circle)
     reason = explain(error)
     built_on = []
     paths = [f"{group}/{option}" for group, option, _ in chosen if loader.repository.group_exists(group)]
     for path in paths:  # grows while it is read, by the files that a file is built on
         folder = path.rpartition("/")[0]
-        for entry, place in entries(loader, path):
+        for entry, where in entries(loader, path):
             if reason.startswith(RESOLVED) and "${" in str(getattr(entry, "value", None) or getattr(entry, "path", "")):
-                return Problem(f"defaults: {reason.removeprefix(RESOLVED)}", where=place)
+                return Problem(f"defaults: {reason.removeprefix(RESOLVED)}", where=where)
             if isinstance(entry, GroupDefault):
-                built_on += [(str(entry.group).lstrip("/"), name, place) for name in _options(entry.value)]
+                built_on += [(str(entry.group).lstrip("/"), name, where) for name in _options(entry.value)]
                 if folder == EXPERIMENT and (text := _wrong_entry(entry)):
-                    return Problem(text, where=place)
+                    return Problem(text, where=where)
             elif isinstance(entry, ConfigDefault) and entry.path:
                 base = str(entry.path) if entry.path.startswith("/") else f"{folder}/{entry.path}"
                 base = base.lstrip("/")
                 if base not in paths:
-                    built_on.append((*base.rpartition("/")[::2], place))
+                    built_on.append((*base.rpartition("/")[::2], where))
                     paths.append(base)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.strip("/").rpartition("/")
@@ -152,19 +160,19 @@ def _in_defaults(loader: ConfigLoader, error: Exception, overrides: Sequence[Ove
             from framework.util.requirements import pip_command  # noqa: PLC0415 - urllib.request brings http and ssl
 
             text = f"hydra/launcher={option} needs hydra-{extra}-launcher: {pip_command([f'{DISTRIBUTION}[{extra}]'])}"
-        places = (place for *choice, place in [*chosen, *built_on] if choice == [group, option])
+        places = (where for *choice, where in [*chosen, *built_on] if choice == [group, option])
         return Problem(text, where=next(places, ""))
     file = next((word for group, _, word in chosen if group == EXPERIMENT), "")
     if isinstance(error, AssertionError):  # what Hydra raises for the order, without a message
         return Problem("in a defaults list, the entries with 'override' have to come after all others", where=file)
-    word = next((str(each.input_line) for each in overrides if each.key_or_group in reason.split()), file)
+    word = next((str(override.input_line) for override in overrides if override.key_or_group in reason.split()), file)
     return Problem(reason, where=word)
 
 
 def _circle(loader: ConfigLoader, chain: tuple[str, ...]) -> str:
     """Return the place of the entry by which a file, the last of a chain, is built on one that is built on it."""
     folder = chain[-1].rpartition("/")[0]
-    for entry, place in entries(loader, chain[-1]):
+    for entry, where in entries(loader, chain[-1]):
         if isinstance(entry, GroupDefault):
             following = [f"{str(entry.group).lstrip('/')}/{name}" for name in _options(entry.value)]
         elif isinstance(entry, ConfigDefault) and entry.path != "_self_":
@@ -174,14 +182,14 @@ def _circle(loader: ConfigLoader, chain: tuple[str, ...]) -> str:
             following = []
         for path in following:
             if path in chain:
-                return place
-            if found := _circle(loader, (*chain, path)):
-                return found
+                return where
+            if circle := _circle(loader, (*chain, path)):
+                return circle
     return ""
 
 
 def _options(value: object) -> list[str]:
-    return [str(each) for each in value] if isinstance(value, list) else [str(value)]
+    return [str(name) for name in value] if isinstance(value, list) else [str(value)]
 
 
 def _wrong_entry(entry: GroupDefault) -> str:
@@ -196,10 +204,10 @@ def _wrong_entry(entry: GroupDefault) -> str:
     return ""
 
 
-def _refused(known: ValueSources) -> Iterator[Problem]:
+def _refused(sources: ValueSources) -> Iterator[Problem]:
     """Give what OmegaConf refuses of all that was set."""
     config = OmegaConf.structured(RunConfig)
-    for package, node in known.schemas.items():
+    for package, node in sources.schemas.items():
         group, _, name = package.partition(".")
         schema = OmegaConf.get_type(node)
         if group == HYDRA:
@@ -208,16 +216,16 @@ def _refused(known: ValueSources) -> Iterator[Problem]:
             OmegaConf.update(config, package, node)
         elif group:
             text = f"the option '{option_name(schema)}' cannot be used at '{package}'"
-            yield Problem(text, where=known.choices.get(package, ""))
+            yield Problem(text, where=sources.choices.get(package, ""))
     OmegaConf.set_struct(config, True)  # noqa: FBT003 - positional only; Hydra closes a config too
     OmegaConf.set_struct(config[HYDRA], False)  # noqa: FBT003 - there files may add callbacks
-    for setting in known.settings:
+    for setting in sources.settings:
         group, _, below = setting.key.partition(".")
         if setting.fault or group == EXPERIMENT:
             yield Problem(setting.fault or GLOBAL, where=setting.where)
         elif setting.key == HYDRA and not isinstance(setting.value, dict):  # OmegaConf would replace all of them
             yield Problem(f"{HYDRA}={as_text(setting.value)} must be a group of settings", where=setting.where)
-        elif setting.preset == group and not {group, f"{group}.{below.partition('.')[0]}"} & known.schemas.keys():
+        elif setting.preset == group and not {group, f"{group}.{below.partition('.')[0]}"} & sources.schemas.keys():
             yield Problem(no_option(group).text, where=setting.where.rpartition(":")[0])
         else:
             try:
@@ -253,9 +261,9 @@ def _reason(config: DictConfig, setting: SourcedValue, error: Exception) -> str:
             )
         schema = OmegaConf.get_type(error.parent_node)
         names = [field.name for field in fields(schema)] if is_schema(schema) else map(str, error.parent_node)
-        place = error.full_key if former_setting(key, setting.value) is None else key
-        given = setting.value if place == key else None
-        return unknown_key(place, [*names], option_name(schema), instead(schema), given)
+        faulty_key = error.full_key if former_setting(key, setting.value) is None else key
+        raw_value = setting.value if faulty_key == key else None
+        return unknown_key(faulty_key, [*names], option_name(schema), instead(schema), raw_value)
     if key in GROUPS:
         entry = f"'- override /{key}: {value}'"
         return f"{key}={value} does not choose an option here: in a file, write {entry} in its defaults"

@@ -73,11 +73,11 @@ class PlanContext:
         name = self.plan.trainer.component.name
         # Of a trainer that builds on another one, both may tell: what comes from its own plugin is right.
         registered = self.session.plugins.registrations("trainer").get(name)
-        own = registered.plugin if registered else ""
-        found = sorted(answers, key=lambda answer: answer[0].partition(":")[0] != own)
-        if not found:
+        plugin = registered.plugin if registered else ""
+        reports = sorted(answers, key=lambda answer: answer[0].partition(":")[0] != plugin)
+        if not reports:
             raise FrameworkError(f"trainer={name} does not report how it uses memory")
-        object.__setattr__(self, "settings", found[0][1])
+        object.__setattr__(self, "settings", reports[0][1])
 
     def changed(self, settings: Mapping[str, Any]) -> PlanContext:
         """Return the context of the plan with settings changed.
@@ -124,11 +124,11 @@ class PlanContext:
         On a CPU, whose memory is that of the largest pass, the band goes down to that of average rows: where lengths
         vary, the longest may never meet.
         """
-        made = estimate(self.shape, self.settings)
+        result = estimate(self.shape, self.settings)
         if self.known is None or self.used:
-            return made
+            return result
         average = dataclasses.replace(self.settings, length=round(self.settings.length * self.mean / self.longest))
-        return dataclasses.replace(made, low=min(made.low, estimate(self.shape, average).low))
+        return dataclasses.replace(result, low=min(result.low, estimate(self.shape, average).low))
 
     def least(self) -> int:
         """Return what it takes at the least, in bytes.
@@ -150,45 +150,45 @@ def changes(context: PlanContext) -> Iterator[tuple[SuggestedChange, MemoryReduc
 
     Of those that save something the first is taken, in the order of their price; then all are checked again.
     """
-    left = sorted(_reductions(context), key=lambda reduction: reduction.price)
+    remaining = sorted(_reductions(context), key=lambda reduction: reduction.price)
     estimate = context.estimate()
     fit_status = FitStatus.tight
     while fit_status is not FitStatus.fits:
-        for reduction in left:
+        for reduction in remaining:
             try:
-                other = context.changed(reduction.settings)
+                candidate = context.changed(reduction.settings)
             except FrameworkError:  # what was taken before left nothing to change
                 continue
-            needs = other.estimate()
+            needs = candidate.estimate()
             # Only the largest phase counts: what does not help now may help after another change, and stays.
             if needs.high < estimate.high:
                 break
         else:
             return
-        fit_status = other.fit_status(needs)
+        fit_status = candidate.fit_status(needs)
         change = SuggestedChange(
             as_overrides(reduction.settings), estimate.reserved - needs.reserved, reduction.costs, fit_status
         )
-        yield change, reduction, other
-        left.remove(reduction)
-        context, estimate = other, needs
+        yield change, reduction, candidate
+        remaining.remove(reduction)
+        context, estimate = candidate, needs
 
 
 def remedies(context: PlanContext, estimate: Estimate) -> tuple[list[SuggestedChange], SuggestedChange | None]:
     """Return the changes that make a run fit, and where all of them do not, a smaller model that would."""
-    applied, last, fit_status = [], context, context.fit_status(estimate)
+    applied, final_context, fit_status = [], context, context.fit_status(estimate)
     if fit_status is FitStatus.fits:
         return [], None
-    for change, _, last in changes(context):  # noqa: B007 - the run with all of them
+    for change, _, final_context in changes(context):  # noqa: B007 - the run with all of them
         applied.append(change)
         fit_status = change.fit_status
-    return applied, smaller_model(last) if fit_status is FitStatus.too_large else None
+    return applied, smaller_model(final_context) if fit_status is FitStatus.too_large else None
 
 
 def _reductions(context: PlanContext) -> Iterator[MemoryReduction]:
     """Give what every plugin knows, and shorter rows: first without the longest in a hundred."""
-    known, length = context.known, context.longest
-    if known and (common := STEP * math.ceil(known.p99 / STEP)) < length:
+    rows, length = context.known, context.longest
+    if rows and (common := STEP * math.ceil(rows.p99 / STEP)) < length:
         yield MemoryReduction({"trainer.max_seq_length": common}, "the longest row in a hundred", price=2)
         length = common
     plugins = context.session.plugins
@@ -211,11 +211,11 @@ def apply(context: PlanContext) -> tuple[PlanContext, list[str]]:
     """
     if context.fit_status(context.estimate()) is FitStatus.fits:
         return context, []
-    taken: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for _, reduction, _ in changes(context):
         if context.known or reduction.price == 0:
-            taken |= reduction.settings
-    return context.changed(taken), as_overrides(taken)
+            settings |= reduction.settings
+    return context.changed(settings), as_overrides(settings)
 
 
 def remedy(forecast: Forecast) -> str:
@@ -224,11 +224,11 @@ def remedy(forecast: Forecast) -> str:
     if not forecast.changes:
         return f"Use {smaller}, shorter rows or quantization=nf4"
     # A later change of the same key replaces the earlier one: rows are halved more than once.
-    last = {word.partition("=")[0]: word for change in forecast.changes for word in change.overrides}
-    taken = " ".join(last.values())
+    word_by_key = {word.partition("=")[0]: word for change in forecast.changes for word in change.overrides}
+    overrides = " ".join(word_by_key.values())
     if forecast.changes[-1].fit_status is FitStatus.too_large:
-        return f"It does not fit even with all of these: {taken}. Use {smaller}"
-    return f"These make it fit, the cheapest first: {taken}. plan.apply=true applies them"
+        return f"It does not fit even with all of these: {overrides}. Use {smaller}"
+    return f"These make it fit, the cheapest first: {overrides}. plan.apply=true applies them"
 
 
 def smaller_model(context: PlanContext) -> SuggestedChange | None:
@@ -245,11 +245,11 @@ def smaller_model(context: PlanContext) -> SuggestedChange | None:
         if shape.total >= context.shape.total:
             continue
         try:
-            other = dataclasses.replace(context, shape=shape)
+            candidate = dataclasses.replace(context, shape=shape)
         except FrameworkError:  # the trainer does not take such a model; it is not the one of this run
             continue
-        estimate = other.estimate()
-        if other.fit_status(estimate) is FitStatus.fits:
+        estimate = candidate.estimate()
+        if candidate.fit_status(estimate) is FitStatus.fits:
             candidates.append((shape.family == context.shape.family, shape.total, name, estimate.reserved))
     if not candidates:
         return None
@@ -294,19 +294,19 @@ def changed(plan: Plan, settings: Mapping[str, Any]) -> Plan:
         group, *names = key.split(".")
         if group not in GROUPS:
             raise FrameworkError(unknown("config group", group, GROUPS))
-        one = _one(getattr(plan, group), key, value)
-        whole: dict[str, Any] = {group: one}
-        section: Any = _section(one)
+        selection = _changed_option(getattr(plan, group), key, value)
+        replacements: dict[str, Any] = {group: selection}
+        section: Any = _section(selection)
         if GROUPS[group].several:
-            whole = {group: {**getattr(plan, group), names[0]: one}}
+            replacements = {group: {**getattr(plan, group), names[0]: selection}}
             section = {**plan.config[group], names[0]: section}
-        others = (word for word in plan.overrides if not _sets(word, key))
-        whole |= {"config": {**plan.config, group: section}, "overrides": (*others, f"{key}={quoted(value)}")}
-        plan = dataclasses.replace(plan, **whole)
+        words = (word for word in plan.overrides if not _sets(word, key))
+        replacements |= {"config": {**plan.config, group: section}, "overrides": (*words, f"{key}={quoted(value)}")}
+        plan = dataclasses.replace(plan, **replacements)
     return plan
 
 
-def _one(chosen: Selection | Mapping[str, Selection], key: str, value: Any) -> Selection:
+def _changed_option(chosen: Selection | Mapping[str, Selection], key: str, value: Any) -> Selection:
     """Return the option that a key is about, changed, of what is chosen in its group."""
     group, *names = key.split(".")
     if isinstance(chosen, Mapping):
@@ -328,15 +328,15 @@ def _replaced(config: Any, names: Sequence[str], value: Any, key: str) -> Any:
     """Return the settings of an option with the field changed to which the names lead."""
     name, *below = names
     schema: Any = type(config)
-    known = {field.name: field for field in fields(schema)} if dataclasses.is_dataclass(config) else {}
-    if name not in known:
-        raise FrameworkError(unknown_key(key, known, option_name(schema)))
+    fields_by_name = {field.name: field for field in fields(schema)} if dataclasses.is_dataclass(config) else {}
+    if name not in fields_by_name:
+        raise FrameworkError(unknown_key(key, fields_by_name, option_name(schema)))
     if below:
         value = _replaced(getattr(config, name), below, value, key)
-    elif not _holds(known[name].type, value):
-        raise FrameworkError(out_of_range(key, value, known[name].type))
-    elif known[name].type.choices and isinstance(value, str):
-        value = known[name].type.base[value]
+    elif not _holds(fields_by_name[name].type, value):
+        raise FrameworkError(out_of_range(key, value, fields_by_name[name].type))
+    elif fields_by_name[name].type.choices and isinstance(value, str):
+        value = fields_by_name[name].type.base[value]
     return dataclasses.replace(config, **{name: value})
 
 

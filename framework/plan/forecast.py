@@ -136,11 +136,11 @@ class Planner:
                 about = work(context, self._estimated)
                 doing = dataclasses.replace(about, estimated=True, evaluation_seconds=None)
         exports = self._exports(context.shape)
-        held = max((need.memory for need in exports.values()), default=0)
+        export_memory = max((need.memory for need in exports.values()), default=0)
         disk = self._disk(trained_parameters(context.shape, settings) * trained_bytes(settings), exports, settings)
         moved = traffic(context.shape, settings) if Stage.train in self.plan.intended_stages else None
         advice = self.advice(doing if advised else None)
-        return Forecast(memory, "", changes, self._applied, doing, disk, advice, smaller, held, moved, pace)
+        return Forecast(memory, "", changes, self._applied, doing, disk, advice, smaller, export_memory, moved, pace)
 
     def check_fits(self, forecast: Forecast) -> None:
         """Refuse a training for which there is not enough memory, whatever luck it has.
@@ -169,10 +169,10 @@ class Planner:
             return
         computed = trained.computed_tokens or trained.tokens
         length = rows.tokens / rows.rows / self.plan.cost.rows
-        done = flops(context.shape, context.settings, computed, trained.supervised_tokens, length)
-        done *= _passes(self.plan.cost)
-        if done >= ENOUGH_WORK:
-            known.remember_speed(speed_key(context), done / trained.seconds)
+        operations = flops(context.shape, context.settings, computed, trained.supervised_tokens, length)
+        operations *= _passes(self.plan.cost)
+        if operations >= ENOUGH_WORK:
+            known.remember_speed(speed_key(context), operations / trained.seconds)
         if not self.plan.cost.rollout_tokens:  # of prompts, the tokens that were trained say nothing
             known.remember_rows(self.rows_file, dataclasses.replace(rows, computed=computed / trained.tokens))
 
@@ -196,10 +196,10 @@ class Planner:
     def advice(self, work: Work | None) -> list[str]:
         """Return the advice of the core and of every plugin, one sentence each."""
         plan, trains = self.plan, Stage.train in self.plan.intended_stages
-        own = rules_of_thumb(plan.data.config, plan.training, plan.warmup, work) if trains else ()
+        rules = rules_of_thumb(plan.data.config, plan.training, plan.warmup, work) if trains else ()
         notice = gpus.size_notice(plan.config["plan"]["gpu"] or "")
         return [
-            *own,
+            *rules,
             *([notice] if notice else []),
             *(text for _, text in self.session.plugins.ask("framework_advice", str, plan=self.plan, work=work)),
         ]
@@ -240,10 +240,10 @@ def work(context: PlanContext, rows: KnownRows) -> Work:
     cost = context.plan.cost
     steps = training.max_steps or math.ceil(training.num_train_epochs * cost.iterations * an_epoch)
     epochs = steps / an_epoch
-    drawn = rows.rows * cost.rollout_tokens  # at most: an answer may end sooner
-    computed = rows.tokens * rows.computed + drawn
-    length = rows.tokens / rows.rows / (1 if drawn else cost.rows) + cost.rollout_tokens / cost.rows
-    operations = epochs * flops(context.shape, settings, computed, rows.supervised_tokens + drawn, length)
+    rollout_tokens = rows.rows * cost.rollout_tokens  # at most: an answer may end sooner
+    computed = rows.tokens * rows.computed + rollout_tokens
+    length = rows.tokens / rows.rows / (1 if rollout_tokens else cost.rows) + cost.rollout_tokens / cost.rows
+    operations = epochs * flops(context.shape, settings, computed, rows.supervised_tokens + rollout_tokens, length)
     operations *= _passes(cost)
     past = known.speeds(speed_key(context))
     seconds: tuple[float, float] | None = None
@@ -251,8 +251,8 @@ def work(context: PlanContext, rows: KnownRows) -> Work:
     if past:
         seconds = operations / (max(past) * MARGIN), operations / (min(past) / MARGIN)
     elif step := _least_step_seconds(context, rows, computed / an_epoch, length):
-        each = steps * step * _passes(dataclasses.replace(cost, rollout_tokens=0))
-        seconds = each * speed.FASTEST, each * speed.SLOWEST
+        base_seconds = steps * step * _passes(dataclasses.replace(cost, rollout_tokens=0))
+        seconds = base_seconds * speed.FASTEST, base_seconds * speed.SLOWEST
         drawing = math.ceil(steps / cost.iterations) * _drawing_seconds(context)
     evaluating = _evaluation_seconds(context, rows)
     return Work(
@@ -292,14 +292,14 @@ def _least_step_seconds(context: PlanContext, rows: KnownRows, tokens: float, le
     """Return what a step takes at the least; None if nothing is published that would say it."""
     plan, settings = context.plan, context.settings
     card = gpus.card(context.device) if context.used else None
-    drawn, several = plan.cost.rollout_tokens, plan.cost.rows > 1
+    rollout_tokens, several = plan.cost.rollout_tokens, plan.cost.rows > 1
     # Nothing is published of products in fp32, of groups, or of a draw before the training.
-    if card is None or settings.wide or settings.processes > 1 or (drawn and not several):
+    if card is None or settings.wide or settings.processes > 1 or (rollout_tokens and not several):
         return None
     share = plan.batch / rows.rows  # of an epoch
     return speed.step_seconds(
         context.shape, settings, card, rows=plan.batch * plan.cost.rows, tokens=tokens,
-        learned=rows.supervised_tokens * share + plan.batch * drawn, length=length,
+        learned=rows.supervised_tokens * share + plan.batch * rollout_tokens, length=length,
     )  # fmt: skip
 
 
@@ -334,8 +334,8 @@ def _evaluation_seconds(context: PlanContext, rows: KnownRows) -> float | None:
 def rates(factor: Callable[[int], float], peak: float, steps: int) -> list[float]:
     """Return the learning rates of at most `DRAWN_RATES` steps of a training, from the first to the last."""
     points = min(steps, DRAWN_RATES)
-    drawn = [round(point * (steps - 1) / max(1, points - 1)) for point in range(points)]
-    return [peak * factor(step) for step in drawn]
+    shown_steps = [round(point * (steps - 1) / max(1, points - 1)) for point in range(points)]
+    return [peak * factor(step) for step in shown_steps]
 
 
 def _passes(cost: PassCost) -> float:
@@ -359,8 +359,8 @@ def rules_of_thumb(
     data: DataConfig, training: TrainerConfig, warmup_steps: Callable[[int], int], work: Work | None
 ) -> Iterator[str]:
     """Give the advice of the core: rules of thumb of the field, each with its reason. It refuses nothing."""
-    own = ("validation_path", "validation_sets")
-    if not data.validation_split and not any(getattr(data, name, None) for name in own):
+    names = ("validation_path", "validation_sets")
+    if not data.validation_split and not any(getattr(data, name, None) for name in names):
         yield "data.validation_split=0 holds out no rows: overfitting will go unnoticed. Set data.validation_split=0.1"
     if work is None:
         return
@@ -376,11 +376,11 @@ def rules_of_thumb(
         )
     warmup = warmup_steps(work.steps)
     if warmup > WARM_UP * work.steps:
-        few = max(1, round(0.05 * work.steps))
+        suggestion = max(1, round(0.05 * work.steps))
         below = "the training ends before it reaches the learning rate that you set"
         if warmup < work.steps:
             below = "much of the training would run below the learning rate that you set"
         if training.warmup_ratio is not None:
             yield f"trainer.warmup_ratio={training.warmup_ratio:g}: {below}. Set trainer.warmup_ratio=0.05"
             return
-        yield f"trainer.warmup_steps={warmup} of {work.steps} steps: {below}. Set trainer.warmup_steps={few}"
+        yield f"trainer.warmup_steps={warmup} of {work.steps} steps: {below}. Set trainer.warmup_steps={suggestion}"

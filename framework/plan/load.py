@@ -169,20 +169,20 @@ def _absolute(word: str, folder: Path) -> str:
         value = OverridesParser.create().parse_override(word).value()
     except HydraException:  # whoever composes reports it
         return word
-    found = _below(value, folder, always=override_key(word) == "run_dir")
-    return word if found == value else f"{word.partition('=')[0]}={quoted(found)}"
+    absolute = _below(value, folder, always=override_key(word) == "run_dir")
+    return word if absolute == value else f"{word.partition('=')[0]}={quoted(absolute)}"
 
 
 def _below(value: Any, folder: Path, *, always: bool) -> Any:
     if isinstance(value, list):
-        return [_below(each, folder, always=always) for each in value]
+        return [_below(item, folder, always=always) for item in value]
     if isinstance(value, dict):
-        return {name: _below(each, folder, always=always) for name, each in value.items()}
+        return {name: _below(item, folder, always=always) for name, item in value.items()}
     if not isinstance(value, str) or not value or is_url(value):
         return value
-    place = folder / Path(value).expanduser()
-    known = Path(str(place).partition("*")[0])  # of a glob, the folder
-    return str(place) if always or known.exists() else value
+    path = folder / Path(value).expanduser()
+    root = Path(str(path).partition("*")[0])  # of a glob, the folder
+    return str(path) if always or root.exists() else value
 
 
 def _words(run: SavedRun, environment: Environment | None) -> list[str]:
@@ -202,18 +202,18 @@ def _restore(config: DictConfig, run: SavedRun, overridden: set[str]) -> None:
     for name in {"seed", "checkpoint"} - overridden:
         config[name] = run.config.get(name, config[name])
     for name in ONE_OPTION:
-        held = run.config.get(name)
-        if not isinstance(held, Mapping):
+        settings = run.config.get(name)
+        if not isinstance(settings, Mapping):
             raise FrameworkError(f"{run.folder / PLAN} has no settings of {name}: restore the file")
-        saved = dict(_saved_settings(name, held, config[name], overridden))
+        saved = dict(_saved_settings(name, settings, config[name], overridden))
         config[name] = OmegaConf.merge(config[name], saved)
 
 
 def _saved_settings(
     group: str, saved: Mapping[str, Any], now: DictConfig, overridden: set[str]
 ) -> Iterator[tuple[str, Any]]:
-    known = list(now)  # `in` of a config passes over what has no value yet
+    names = list(now)  # `in` of a config passes over what has no value yet
     for name, value in saved.items():
         anew = {group, f"{group}.{name}"} & overridden
-        if name in known and not anew and HIDDEN not in str(value):
+        if name in names and not anew and HIDDEN not in str(value):
             yield name, value

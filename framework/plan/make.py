@@ -75,12 +75,14 @@ def make_plan(
         raise refusal(errors, overrides) from None
     if any(problem.unreadable for problem in errors):
         raise refusal(errors, overrides)
-    more = [Problem.of_sentence(text) for text in _own_problems(plan, plugins)]
-    more += _asked(plugins, "framework_check_plan", plan=plan)
-    more += _unavailable(plan.selections, [problem.text for problem in more], alone=plan.stages == (Stage.plan,))
+    plan_problems = [Problem.of_sentence(text) for text in _own_problems(plan, plugins)]
+    plan_problems += _hook_problems(plugins, "framework_check_plan", plan=plan)
+    plan_problems += _unavailable(
+        plan.selections, [problem.text for problem in plan_problems], plan_only=plan.stages == (Stage.plan,)
+    )
     # A plugin's sentence about a key that is wrong already says no more than the first one.
     reported = {key for problem in errors for key in problem.keys}
-    if errors := [*errors, *(problem for problem in more if not reported & set(problem.keys))]:
+    if errors := [*errors, *(problem for problem in plan_problems if not reported & set(problem.keys))]:
         raise refusal(errors, overrides)
     return plan
 
@@ -91,7 +93,7 @@ def check_model(plan: Plan, config: Mapping[str, Any]) -> None:
     Raises:
         FrameworkError: lists every problem.
     """
-    errors = _asked(current().plugins, "framework_check_model", plan=plan, config=config)
+    errors = _hook_problems(current().plugins, "framework_check_model", plan=plan, config=config)
     if errors:
         raise refusal(errors, plan.overrides)
 
@@ -140,9 +142,9 @@ def _take_settings_of_start(config: DictConfig, overrides: tuple[str, ...], plug
         return
     with suppress(FrameworkError):  # the plugin's check of the plan says why it cannot be read
         start = adapter.start(weights=False)
-        defaults, given = chosen.component.schema(), {override_key(word) for word in overrides}
+        defaults, override_keys = chosen.component.schema(), {override_key(word) for word in overrides}
         for name, value in start.settings.items() if not start.merged else ():
-            if f"adapter.{name}" not in given and getattr(chosen.config, name) == getattr(defaults, name):
+            if f"adapter.{name}" not in override_keys and getattr(chosen.config, name) == getattr(defaults, name):
                 config.adapter[name] = value
 
 
@@ -182,12 +184,12 @@ def _run_dir(config: DictConfig, trial_dir: Path | None) -> Path:
     return (trial_dir or folder).absolute()
 
 
-def _asked(plugins: Plugins, hook: str, **arguments: Any) -> list[Problem]:
+def _hook_problems(plugins: Plugins, hook: str, **arguments: Any) -> list[Problem]:
     """Ask a hook of every plugin for problems."""
     return [Problem.of_sentence(text) for _, text in plugins.ask(hook, str, **arguments)]
 
 
-def _unavailable(selections: Mapping[str, Selection], reported: list[str], *, alone: bool) -> Iterator[Problem]:
+def _unavailable(selections: Mapping[str, Selection], reported: list[str], *, plan_only: bool) -> Iterator[Problem]:
     """Name the options whose code is missing, and those that lack a library, with what installs it.
 
     A model may be on this machine already, an exporter can do with a part of its extra, and a trainer may work with
@@ -196,13 +198,13 @@ def _unavailable(selections: Mapping[str, Selection], reported: list[str], *, al
     Args:
         selections: by their places.
         reported: sentences that plugins gave; what they name is not named again.
-        alone: whether only the plan is asked for, which can be made if nothing can be trained.
+        plan_only: whether only the plan is asked for, which can be made if nothing can be trained.
     """
     for name, choice in selections.items():
         if reason := missing_factory(choice.component):
             reported.append(reason)
             yield Problem(reason, (name,))
-    skipped = {"model", "exporter", *(("quantization", "trainer", "optimizer", "launch") if alone else ())}
+    skipped = {"model", "exporter", *(("quantization", "trainer", "optimizer", "launch") if plan_only else ())}
     needed: dict[str, tuple[str, ...]] = {}
     for name, choice in selections.items():
         group = name.partition(".")[0]
@@ -234,9 +236,9 @@ def _objective_problems(method: Selection, loss: Selection) -> Iterator[str]:
     if method.config.own_objective:
         if not loss.config.plain:
             yield f"{chosen} has no effect with {by}, which brings its own objective: leave it out"
-    elif other := [role.name for role in loss.config.roles if role not in method.config.roles]:
+    elif missing_roles := [role.name for role in loss.config.roles if role not in method.config.roles]:
         yield (
-            f"{chosen} reads the {' and '.join(other)} rows of a group, and {by} has none: choose another "
+            f"{chosen} reads the {' and '.join(missing_roles)} rows of a group, and {by} has none: choose another "
             "loss, or a method with such rows"
         )
 
@@ -260,12 +262,16 @@ def _gate_problems(
     if not named or {*stages} <= {Stage.plan, Stage.data}:
         return
     if Stage.report not in stages:
-        names = ",".join(each.value for each in named)
+        names = ",".join(option.value for option in named)
         yield f"verdict.fail_on=[{names}] needs the verdict, which the report stage makes: add report to stages"
     aspects = {aspect for choice in evaluators.values() for aspect in choice.config.aspects()}
     for name in named:
         if (aspect := HARMS.get(name)) and aspect not in aspects:
-            able = [each.name for each in plugins.components("evaluator").values() if aspect in each.schema().aspects()]
+            able = [
+                component.name
+                for component in plugins.components("evaluator").values()
+                if aspect in component.schema().aspects()
+            ]
             yield (
                 f"verdict.fail_on=[{name.value}] would never fail: no evaluator of this run measures it. Add one of "
                 f"{', '.join(able)} to evaluator"

@@ -55,9 +55,11 @@ def pass_seconds(
     gradient too, and with checkpointing it is made twice.
     """
     again = 1 if settings.checkpointing else 0
-    some = replace(settings, rows=1, length=max(1, round(tokens)), masked=False, activation_bytes=0.0, process=0.0)
-    kept = sum(sum(terms.layer(shape, block, some)) * count for block, count in shape.counts.items())
-    moved = STORED[settings.weights] * shape.active_parameters * (2 + again) + kept * (4 + again)
+    pass_settings = replace(
+        settings, rows=1, length=max(1, round(tokens)), masked=False, activation_bytes=0.0, process=0.0
+    )
+    saved_bytes = sum(sum(terms.layer(shape, block, pass_settings)) * count for block, count in shape.counts.items())
+    moved = STORED[settings.weights] * shape.active_parameters * (2 + again) + saved_bytes * (4 + again)
     moved += LOGIT_BYTES * learned * shape.vocab + 3 * 2 * shape.vocab * shape.hidden
     moved += 2 * terms.trained_bytes(settings) * trained_parameters(shape, settings)  # gradients are added up
     device = flops(shape, settings, tokens, learned, length) / card.operations + moved / card.bandwidth
@@ -97,13 +99,13 @@ def step_seconds(
         length: of a row.
     """
     passes = math.ceil(rows / rows_of_a_pass(settings, tokens / rows))
-    each = pass_seconds(shape, settings, card, tokens / passes, learned / passes, length)
-    return passes * each + optimizer_seconds(shape, settings, card)
+    pass_time = pass_seconds(shape, settings, card, tokens / passes, learned / passes, length)
+    return passes * pass_time + optimizer_seconds(shape, settings, card)
 
 
 def _launch_seconds(shape: Shape, settings: MemorySettings) -> float:
     """Return what it takes to start the kernels of a forward pass."""
     adapted = 0 if settings.full else sum(
-        count * sum(each.name in settings.targets for each in block.linears) for block, count in shape.counts.items()
+        count * sum(part.name in settings.targets for part in block.linears) for block, count in shape.counts.items()
     )  # fmt: skip
     return LAUNCH_SECONDS * (LAYER_KERNELS * shape.layers + ADAPTED_KERNELS * adapted)

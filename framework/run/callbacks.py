@@ -26,7 +26,7 @@ class Callbacks:
     """
 
     def __init__(self, chosen: Mapping[str, Selection]) -> None:
-        self._all: dict[str, Callback] = {f"callback.{name}": one.create() for name, one in chosen.items()}
+        self._all: dict[str, Callback] = {f"callback.{name}": choice.create() for name, choice in chosen.items()}
 
     def on_step(self, step: Step) -> StepControl:
         """Ask all, and return what they want together. They do not see the steps of an earlier process again.
@@ -35,18 +35,18 @@ class Callbacks:
             FrameworkError: one raises, or returns something else than a `StepControl` that can be obeyed.
         """
         rate, keep, stop = 1.0, False, ""
-        for place, callback in () if step.repeated else self._all.items():
-            where = f"{place}, step {step.step}"
+        for name, callback in () if step.repeated else self._all.items():
+            where = f"{name}, step {step.step}"
             with Guard(f"{where}: on_step fails"):
-                asked: Any = callback.on_step(step)
-            if asked is None:
+                control: Any = callback.on_step(step)
+            if control is None:
                 continue
-            if not isinstance(asked, StepControl):
-                raise FrameworkError(f"{where}: on_step returns {type(asked).__name__}, not a StepControl or None")
-            if not (isinstance(asked.rate, int | float) and 0 < asked.rate <= sys.float_info.max):
-                raise FrameworkError(f"{where}: rate={asked.rate} must be a number above 0")
-            rate, keep = rate * asked.rate, keep or asked.keep
-            stop = stop or (f"step {step.step}, {place}: {asked.stop}" if asked.stop else "")
+            if not isinstance(control, StepControl):
+                raise FrameworkError(f"{where}: on_step returns {type(control).__name__}, not a StepControl or None")
+            if not (isinstance(control.rate, int | float) and 0 < control.rate <= sys.float_info.max):
+                raise FrameworkError(f"{where}: rate={control.rate} must be a number above 0")
+            rate, keep = rate * control.rate, keep or control.keep
+            stop = stop or (f"step {step.step}, {name}: {control.stop}" if control.stop else "")
         return StepControl(rate, keep, stop)
 
     def state(self) -> Mapping[str, Any]:
@@ -55,7 +55,7 @@ class Callbacks:
         Raises:
             FrameworkError: one raises, or has a state that is not made from plain values.
         """
-        return {place: _state(place, callback) for place, callback in self._all.items()}
+        return {name: _state(name, callback) for name, callback in self._all.items()}
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Give each what it had, and look whether it has that now.
@@ -63,22 +63,22 @@ class Callbacks:
         Raises:
             FrameworkError: it has not, or raises.
         """
-        for place, callback in self._all.items():
-            if place not in saved:
-                raise FrameworkError(f"{place}: the checkpoint has no state of it")
-            with Guard(f"{place}: restore fails"):
-                callback.restore(saved[place])
-            if (now := _state(place, callback)) != saved[place]:
-                raise FrameworkError(f"{place}: the state after restore is {now}, and {saved[place]} was saved")
+        for name, callback in self._all.items():
+            if name not in saved:
+                raise FrameworkError(f"{name}: the checkpoint has no state of it")
+            with Guard(f"{name}: restore fails"):
+                callback.restore(saved[name])
+            if (now := _state(name, callback)) != saved[name]:
+                raise FrameworkError(f"{name}: the state after restore is {now}, and {saved[name]} was saved")
 
 
-def _state(place: str, callback: Callback) -> Any:
-    with Guard(f"{place}: state fails"):
-        found = callback.state()
+def _state(name: str, callback: Callback) -> Any:
+    with Guard(f"{name}: state fails"):
+        state = callback.state()
     with Caught():
-        plain = json.loads(json.dumps(found))
-        if isinstance(found, Mapping) and plain == dict(found):
+        plain = json.loads(json.dumps(state))
+        if isinstance(state, Mapping) and plain == dict(state):
             return plain
     raise FrameworkError(
-        f"{place}: its state has to map texts to numbers, texts, lists and such mappings, not to be {short_repr(found)}"
+        f"{name}: its state has to map texts to numbers, texts, lists and such mappings, not to be {short_repr(state)}"
     )

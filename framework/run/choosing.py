@@ -95,18 +95,18 @@ def generator_of(model: Model) -> Generator:
 
 
 def _streamed(model: Model, prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Answer]]:
-    most = params.max_new_tokens
+    max_new_tokens = params.max_new_tokens
 
     def answer(prompt: Prompt, seed: int) -> Answer:
         pieces = model.stream(
-            prompt, max_new_tokens=most, temperature=params.temperature, top_p=params.top_p, seed=seed
+            prompt, max_new_tokens=max_new_tokens, temperature=params.temperature, top_p=params.top_p, seed=seed
         )
         ids = tuple(model.tokenize(text := "".join(pieces)))
-        return Answer(text, len(ids), stopped=len(ids) < most, ids=ids)
+        return Answer(text, len(ids), stopped=len(ids) < max_new_tokens, ids=ids)
 
     return [
-        [answer(prompt, _seed(params.seed, place, k)) for k in range(params.n)]
-        for place, prompt in enumerate(prompts, params.first)
+        [answer(prompt, _seed(params.seed, index, k)) for k in range(params.n)]
+        for index, prompt in enumerate(prompts, params.first)
     ]
 
 
@@ -134,13 +134,13 @@ class Choosing:
         Raises:
             FrameworkError: a reward fails, or no prompt has answers with different rewards.
         """
-        known = self.answers()
+        result = self.answers()
         rows: list[TokenRow] = []
-        for prompt, one in zip(self.data.train_prompts, known.prompts, strict=True):
-            if (place := one.control if control else one.chosen) is not None:
-                rows += self._encoded(prompt, {place: one.answers[place].text})
+        for prompt, drawn_prompt in zip(self.data.train_prompts, result.prompts, strict=True):
+            if (index := drawn_prompt.control if control else drawn_prompt.chosen) is not None:
+                rows += self._encoded(prompt, {index: drawn_prompt.answers[index].text})
         if not rows:
-            raise self._nothing(known)
+            raise self._no_choice_error(result)
         return rows
 
     def answers(self) -> Drawn:
@@ -154,19 +154,19 @@ class Choosing:
         key = key_of(self.data.result.fingerprint, self.plan.affecting(Affects.training), code=[self.method, *rewards])
         file = self.plan.run_dir / ANSWERS_FILE
         try:
-            known = records.load(Drawn, file)
+            result = records.load(Drawn, file)
         except (OSError, ValueError):
-            known = Drawn("")
-        if known.key != key:
-            known = self._draw(key, self.data.train_prompts, reward)
-            records.save(known, file)
+            result = Drawn("")
+        if result.key != key:
+            result = self._draw(key, self.data.train_prompts, reward)
+            records.save(result, file)
             self._drawn.unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # the trainer may have something there
                 self._drawn.parent.rmdir()
-            for issue in known.issues:
+            for issue in result.issues:
                 self.tell(issue)
-        self.issues = known.issues
-        return known
+        self.issues = result.issues
+        return result
 
     def _groups(self, prompts: Sequence[Prompt]) -> list[list[Answer]]:
         """Draw the answers to all prompts, but for those that an earlier start of this run has drawn."""
@@ -179,75 +179,79 @@ class Choosing:
         places = range(0, len(prompts), PROMPTS_AT_ONCE)
         with (
             current().progress.counting(len(prompts), "prompt", "drawing answers") as counter,
-            self._drawn.open("w", encoding="utf-8") as kept,
+            self._drawn.open("w", encoding="utf-8") as file,
         ):
-            kept.write(f"{key}\n")
+            file.write(f"{key}\n")
             for start in places:
                 if start >= len(groups):
-                    drawn = self.method.draw(
+                    new_groups = self.method.draw(
                         prompts[start : start + PROMPTS_AT_ONCE], generate, _seed(self.plan.seed, start)
                     )
-                    groups += [[*map(_kept, answers)] for answers in drawn]
-                some = groups[start : start + PROMPTS_AT_ONCE]
-                kept.write(json.dumps([[asdict(answer) for answer in answers] for answers in some]) + "\n")
-                kept.flush()
-                counter.move(start + len(some))
+                    groups += [[*map(_without_prompt_row, answers)] for answers in new_groups]
+                batch = groups[start : start + PROMPTS_AT_ONCE]
+                file.write(json.dumps([[asdict(answer) for answer in answers] for answers in batch]) + "\n")
+                file.flush()
+                counter.move(start + len(batch))
         return groups
 
     def _draw(self, key: str, prompts: Sequence[Prompt], reward: RunRewards) -> Drawn:
         groups = self._groups(prompts)
         flat = [(prompt, answer) for prompt, answers in zip(prompts, groups, strict=True) for answer in answers]
         rewards = reward([prompt for prompt, _ in flat], [answer for _, answer in flat])
-        limit, place, made = self.plan.training.max_seq_length, 0, []
+        limit, index, drawn_prompts = self.plan.training.max_seq_length, 0, []
         for prompt, answers in zip(prompts, groups, strict=True):
-            kept = []
+            drawn_answers = []
             rows = self._encoded(prompt, dict(enumerate(answer.text for answer in answers)))
             for answer, row in zip(answers, rows, strict=True):
                 usable = (
                     answer.stopped and bool(answer.text.strip()) and not row.problem and len(row.input_ids) <= limit
                 )
-                items = {name: values[place] for name, values in rewards.items.items()}
-                kept.append(
-                    DrawnAnswer(answer.text, answer.tokens, answer.stopped, rewards.total[place], items, usable)
+                items = {name: values[index] for name, values in rewards.items.items()}
+                drawn_answers.append(
+                    DrawnAnswer(answer.text, answer.tokens, answer.stopped, rewards.total[index], items, usable)
                 )
-                place += 1
-            made.append(self._chosen(prompt, kept))
-        found = [
-            one for one in drawn([*zip(prompts, groups, strict=True)], rewards) if one.severity is not Severity.note
+                index += 1
+            drawn_prompts.append(self._chosen(prompt, drawn_answers))
+        findings = [
+            finding
+            for finding in drawn([*zip(prompts, groups, strict=True)], rewards)
+            if finding.severity is not Severity.note
         ]
-        advised = [(one.text, one.advice[:1].upper() + one.advice[1:]) for one in found]
-        return Drawn(key, made, [TrainingIssue("rewards", 0, *each, Action.warn) for each in advised])
+        advised = [(finding.text, finding.advice[:1].upper() + finding.advice[1:]) for finding in findings]
+        return Drawn(key, drawn_prompts, [TrainingIssue("rewards", 0, *texts, Action.warn) for texts in advised])
 
     def _chosen(self, prompt: Prompt, answers: list[DrawnAnswer]) -> DrawnPrompt:
         """Choose among the answers that can be learned, and at random; none if all have the same reward."""
         shown = DrawnPrompt(prompt.where, prompt.messages[-1].content, answers)
-        places = [place for place, one in enumerate(answers) if one.usable and one.reward is not None]
-        rewards = [one for place in places if (one := answers[place].reward) is not None]
+        indices = [index for index, answer in enumerate(answers) if answer.usable and answer.reward is not None]
+        rewards = [reward for index in indices if (reward := answers[index].reward) is not None]
         if len({*rewards}) < 2:  # noqa: PLR2004 - equal ones leave nothing to choose
             return shown
         best = self.method.choose(rewards)
         if best is None:
             return shown
-        by_chance = random.Random(f"{self.plan.seed} {prompt.where}").choice(places)  # noqa: S311 - a choice, not a secret
-        return replace(shown, chosen=places[best], control=by_chance)
+        by_chance = random.Random(f"{self.plan.seed} {prompt.where}").choice(indices)  # noqa: S311 - a choice, not a secret
+        return replace(shown, chosen=indices[best], control=by_chance)
 
     def _encoded(self, prompt: Prompt, texts: Mapping[int, str]) -> list[TokenRow]:
         """Tokenize answers to a prompt, by their numbers, as the rows of a training; each has a place of its own."""
-        examples = [with_reference(replace(prompt, reference=text), number) for number, text in texts.items()]
-        places = (f"{prompt.where}, answer {number + 1}" for number in texts)
-        return self.model.encode([replace(each, where=where) for each, where in zip(examples, places, strict=True)])
+        examples = [with_reference(replace(prompt, reference=text), index) for index, text in texts.items()]
+        places = (f"{prompt.where}, answer {index + 1}" for index in texts)
+        return self.model.encode(
+            [replace(example, where=where) for example, where in zip(examples, places, strict=True)]
+        )
 
-    def _nothing(self, known: Drawn) -> FrameworkError:
-        answers = [answer for one in known.prompts for answer in one.answers]
+    def _no_choice_error(self, result: Drawn) -> FrameworkError:
+        answers = [answer for prompt in result.prompts for answer in prompt.answers]
         cut = sum(not answer.stopped for answer in answers)
         return FrameworkError(
-            f"no prompt of {len(known.prompts)} has two answers that can be learned with different rewards; "
+            f"no prompt of {len(result.prompts)} has two answers that can be learned with different rewards; "
             f"{cut} of {len(answers)} answers were cut off. Ask easier or harder prompts, draw more or longer answers "
             f"(method.num_generations, method.max_completion_length), or look at {self.plan.run_dir / ANSWERS_FILE}"
         )
 
 
-def _kept(answer: Answer) -> Answer:
+def _without_prompt_row(answer: Answer) -> Answer:
     """Return an answer without the row of its prompt; its tokens are those that rewards see."""
     ids = tuple(answer.written) if isinstance(answer, Sampled) else answer.ids
     return Answer(answer.text, answer.tokens, stopped=answer.stopped, ids=ids)
@@ -257,9 +261,9 @@ def _read(file: Path, key: str) -> list[list[Answer]]:
     """Return the answers that were drawn with the same settings, up to a line that was cut."""
     groups: list[list[Answer]] = []
     with contextlib.suppress(OSError, ValueError):
-        first, *lines = file.read_text(encoding="utf-8").splitlines()
-        for line in lines if first == key else ():
-            groups += [[_answer(**each) for each in answers] for answers in json.loads(line)]
+        header, *lines = file.read_text(encoding="utf-8").splitlines()
+        for line in lines if header == key else ():
+            groups += [[_answer(**fields) for fields in answers] for answers in json.loads(line)]
     return groups
 
 
@@ -267,7 +271,7 @@ def _answer(*, ids: Sequence[int], **values: Any) -> Answer:
     return Answer(ids=tuple(ids), **values)
 
 
-class _Silent:
+class _NoEvents:
     """Receives the events of the control, which nobody follows."""
 
     def send(self, event: Event) -> None:
@@ -294,44 +298,44 @@ def with_control(
     folder = plan.run_dir / CONTROL
     model.start_over()
     controller = TrainingController(
-        _Silent(), measuring, before, interruption, rows=lambda: choosing.rows(control=True)
+        _NoEvents(), measuring, before, interruption, rows=lambda: choosing.rows(control=True)
     )
     controller.train(folder, plan.run_dir / SCRATCH, remote_trainer)
-    asked = _measures(measuring, after)
+    control_measures = _measures(measuring, after)
     if isinstance(model, KeepsCheckpoints):
         model.forget_checkpoints()
     model.start_over()
     model.restore(plan.checkpoint)
     measures, base = dict(after.measures), dict(after.base)
     for name in plan.metric:
-        if name in after.measures and name in asked:
-            measures[f"{name}{VS_RANDOM}"] = _bare(after.measures[name])
-            base[f"{name}{VS_RANDOM}"] = _bare(asked[name])
+        if name in after.measures and name in control_measures:
+            measures[f"{name}{VS_RANDOM}"] = _without_controls(after.measures[name])
+            base[f"{name}{VS_RANDOM}"] = _without_controls(control_measures[name])
     return replace(after, measures=measures, base=base)
 
 
-def _bare(measure: Measure) -> Measure:
+def _without_controls(measure: Measure) -> Measure:
     """Leave out what a gain over the base is compared with."""
     return replace(measure, content=[], constant="", constant_items=[], answers=0)
 
 
 def _measures(measuring: Measuring, after: EvalResult) -> dict[str, Measure]:
     """Ask the control the prompts that the trained model was asked."""
-    found: dict[str, Measure] = {}
+    measures: dict[str, Measure] = {}
     names = [name for name in measuring.plan.metric if name in after.measures]
     for evaluator in measuring.evaluators.values():
         if not isinstance(evaluator, AsksPrompts):
             continue
-        asked = measuring.model, measuring.data, measuring.metrics
-        result = evaluator.evaluate(*asked)
+        arguments = measuring.model, measuring.data, measuring.metrics
+        result = evaluator.evaluate(*arguments)
         if isinstance(evaluator, LooksInStages):
-            for number in range(2, evaluator.looks(*asked) + 1):
+            for look in range(2, evaluator.looks(*arguments) + 1):
                 if all(
                     len(result.measures[n].items) >= len(after.measures[n].items) for n in names if n in result.measures
                 ):
                     break
-                result = evaluator.look(number, *asked, result)
-        found |= {
+                result = evaluator.look(look, *arguments, result)
+        measures |= {
             n: first_items(result.measures[n], len(after.measures[n].items)) for n in names if n in result.measures
         }
-    return found
+    return measures

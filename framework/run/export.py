@@ -62,10 +62,10 @@ def export(
     rerun: set[str] = set()
     errors: list[BaseException] = []
     counts = current().progress
-    for number, name in enumerate(in_order(exporters), start=1):
+    for index, name in enumerate(in_order(exporters), start=1):
         exporter = exporters[name]
         needed = {*exporter.after} if isinstance(exporter, OrderedExporter) else set()
-        if lost := [each for each in exports.failed if each in needed]:
+        if lost := [dependency for dependency in exports.failed if dependency in needed]:
             exports.failed[name] = f"not made, because {' and '.join(lost)} failed"
             continue
         # What it made of another's artifacts is out of date when those are new, whatever its own settings are.
@@ -77,7 +77,7 @@ def export(
         yield exports.result()  # is saved: should this exporter fail, what the others made is not lost
         now = replace(context, artifacts=exports.artifacts)
         failed = Caught(DoesNotFitError, PrunedError)  # how a trial of a sweep ends
-        with failed, counts.part(name, number, len(exporters), "exporter"):
+        with failed, counts.part(name, index, len(exporters), "exporter"):
             exports.add(name, artifacts(name, exporter.export(model, now)))
         if failed.error:  # is raised at the end: an exporter's error must not cost the report
             errors.append(failed.error)
@@ -101,22 +101,22 @@ def artifacts(name: str, result: object) -> list[Artifact]:
     Raises:
         FrameworkError: it is something else than artifacts.
     """
-    made: list[Artifact] = []
+    artifact_list: list[Artifact] = []
     for item in result if isinstance(result, Iterable) and not isinstance(result, str) else [result]:
         if not isinstance(item, Artifact):
             raise FrameworkError(
                 f"exporter {name} returned {item!r:.60}: return a list with an Artifact(kind, path, bytes) for each "
                 "file or folder that it wrote"
             )
-        made.append(item)
-    return made
+        artifact_list.append(item)
+    return artifact_list
 
 
 def in_order(exporters: Mapping[str, Exporter]) -> list[str]:
     """Return the names of exporters, those that others come after first; else the order they were chosen in."""
     sorter = TopologicalSorter(
         {
-            name: [other for other in exporters if other in exporter.after]
+            name: [dependency for dependency in exporters if dependency in exporter.after]
             if isinstance(exporter, OrderedExporter)
             else []
             for name, exporter in exporters.items()
@@ -151,8 +151,8 @@ class Exports:
 
     def _is_usable(self, before: ExportResult | None, name: str, artifacts: Sequence[Artifact]) -> bool:
         assert before is not None  # noqa: S101 - it has exporters
-        whole = all(size(self._run_dir / artifact.path) == artifact.bytes for artifact in artifacts)
-        return whole and before.origins[name].weights == self._weights
+        is_complete = all(size(self._run_dir / artifact.path) == artifact.bytes for artifact in artifacts)
+        return is_complete and before.origins[name].weights == self._weights
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
@@ -161,11 +161,11 @@ class Exports:
 
     def _earlier(self) -> dict[str, list[Artifact]]:
         """Return what earlier exports made that is there still, by exporter."""
-        there = self._run_dir
+        run_dir = self._run_dir
         return {
             name: artifacts
             for name, artifacts in self._before.items()
-            if all((there / each.path).exists() for each in artifacts)
+            if all((run_dir / artifact.path).exists() for artifact in artifacts)
         }
 
     def reuse_if_unchanged(self, name: str) -> bool:
@@ -173,7 +173,9 @@ class Exports:
         earlier = self._before.get(name)
         if earlier is None or self._known[name].settings != self._keys[name]:
             return False
-        self.add(name, [replace(each, notes=list(dict.fromkeys([*each.notes, KEPT_NOTE]))) for each in earlier])
+        self.add(
+            name, [replace(artifact, notes=list(dict.fromkeys([*artifact.notes, KEPT_NOTE]))) for artifact in earlier]
+        )
         return True
 
     def add(self, name: str, artifacts: Sequence[Artifact]) -> None:
@@ -191,7 +193,7 @@ class Exports:
         return ExportResult([self._measured(artifact) for artifact in self.artifacts], origins, failed)
 
     def _measured(self, artifact: Artifact) -> Artifact:
-        written_into = any(other.path.startswith(f"{artifact.path}/") for other in self.artifacts)
+        written_into = any(child.path.startswith(f"{artifact.path}/") for child in self.artifacts)
         return replace(artifact, bytes=size(self._run_dir / artifact.path)) if written_into else artifact
 
 
@@ -204,11 +206,11 @@ def _by_exporter(before: ExportResult | None) -> Iterator[tuple[str, list[Artifa
             yield name, artifacts
 
 
-def size(place: Path) -> int:
+def size(path: Path) -> int:
     """Return the bytes of a file, or of all files below a folder; -1 if there is neither."""
-    if not place.exists():
+    if not path.exists():
         return -1
-    files = place.rglob("*") if place.is_dir() else [place]
+    files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
 
 

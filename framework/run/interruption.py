@@ -50,14 +50,14 @@ class Handlers:
     def __init__(self) -> None:
         self._before: dict[int, Any] = {}
 
-    def replace(self, number: int, handler: Callable[[int, FrameType | None], None]) -> None:
+    def replace(self, signum: int, handler: Callable[[int, FrameType | None], None]) -> None:
         """Set the handler of a signal."""
-        self._before[number] = signal.signal(number, handler)
+        self._before[signum] = signal.signal(signum, handler)
 
-    def restore(self, number: int) -> None:
+    def restore(self, signum: int) -> None:
         """Set the handler of before, unless this is a child, which has it."""
-        if number in self._before:
-            signal.signal(number, self._before.pop(number))
+        if signum in self._before:
+            signal.signal(signum, self._before.pop(signum))
 
     def block(self) -> None:
         """Let signals wait during a fork: one that comes before the child has its handlers would be lost."""
@@ -71,8 +71,8 @@ class Handlers:
 
     def restore_in_child(self) -> None:
         """Set all handlers of before, in a child."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
         self.unblock()
         self._before.clear()
 
@@ -90,17 +90,17 @@ def handle_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator
 
     A child that this process forks has the handlers of before: otherwise no signal would stop it.
     """
-    mine = list[signal.Signals]()
+    replaced_signals = list[signal.Signals]()
     if threading.current_thread() is threading.main_thread():  # Python lets no other thread set them
-        for number in SIGNALS:
-            if signal.getsignal(number) in DEFAULT_HANDLERS:
-                HANDLERS.replace(number, handler)
-                mine.append(number)
+        for signum in SIGNALS:
+            if signal.getsignal(signum) in DEFAULT_HANDLERS:
+                HANDLERS.replace(signum, handler)
+                replaced_signals.append(signum)
     try:
         yield
     finally:
-        for number in mine:
-            HANDLERS.restore(number)
+        for signum in replaced_signals:
+            HANDLERS.restore(signum)
 
 
 @contextmanager
@@ -156,22 +156,22 @@ class Interruption:
         if isinstance(error, Interrupted):
             self._say_goodbye(error)
 
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
+    def _handle(self, signum: int, _frame: FrameType | None) -> None:
         """Note a signal; stop the work here, unless the training asks."""
-        if number == HANGUP:
+        if signum == HANGUP:
             _leave_terminal()
         if self._error is not None:
-            if number == signal.SIGINT:
+            if signum == signal.SIGINT:
                 self._end_at_once(self._error)
             return
-        self._error = Interrupted(number)
+        self._error = Interrupted(signum)
         self._timer = threading.Timer(self._grace_seconds, self._give_up, [self._error])
         # Or a run that ends in time would wait for it.
         self._timer.daemon = True
         self._timer.start()
         if not self._is_asked:
             raise self._error
-        again = "; Ctrl-C again ends the run at once" if number == signal.SIGINT else ""
+        again = "; Ctrl-C again ends the run at once" if signum == signal.SIGINT else ""
         _print(f"\nending after this step, within {self._grace_seconds:g} s{again}\n")
 
     def asked(self) -> Interrupted | None:
@@ -215,8 +215,8 @@ class Interruption:
         elif RunFolder(self._run_dir).status().get("state") == FINISHED:
             text = f"{error}. The run itself is finished; export again with: {export_command(self._run_dir)}"
         else:
-            kept = f" Kept: {', '.join(stages)}." if (stages := self._completed()) else ""
-            text = f"{error}.{kept} Continue with: {resume_command(self._resumed)}"
+            note = f" Kept: {', '.join(stages)}." if (stages := self._completed()) else ""
+            text = f"{error}.{note} Continue with: {resume_command(self._resumed)}"
             if error.number != signal.SIGINT and (job := requeue()):
                 text += f"\nSlurm has put job {job} back into the queue"
         print(text, file=sys.stderr, flush=True)
@@ -224,13 +224,13 @@ class Interruption:
     def _completed(self) -> list[str]:
         """Name what is not repeated; a training that took the signal itself has saved a checkpoint."""
         folder, training = self._run_dir, Stage.train.value
-        done = [name for name in RunFolder(folder).status().get("seconds", {}) if name != Stage.plan.value]
-        if training in done:
-            return done
+        stages = [name for name in RunFolder(folder).status().get("seconds", {}) if name != Stage.plan.value]
+        if training in stages:
+            return stages
         if self._training_knows:
-            return [*done, f"{training} up to this step"]
+            return [*stages, f"{training} up to this step"]
         saved = any(".part" not in state.name for state in folder.glob(f"{TRAINING_STATE}/*"))
-        return [*done, f"{training} up to its last checkpoint"] if saved else done
+        return [*stages, f"{training} up to its last checkpoint"] if saved else stages
 
 
 def _leave_terminal() -> None:
@@ -267,7 +267,7 @@ def requeue() -> str:
 def _scontrol(*words: str) -> str | None:
     """Return what scontrol prints; None if it fails."""
     try:
-        done = subprocess.run(  # noqa: S603 - fixed words, and a number from Slurm
+        process = subprocess.run(  # noqa: S603 - fixed words, and a number from Slurm
             ["scontrol", *words],  # noqa: S607 - wherever Slurm is installed
             capture_output=True,
             text=True,
@@ -276,7 +276,7 @@ def _scontrol(*words: str) -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout
+    return process.stdout
 
 
 def export_command(run_dir: Path) -> str:

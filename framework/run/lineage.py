@@ -18,5 +18,5 @@ def lineage(start: Start) -> list[Ancestor]:
     except FrameworkError:  # of another version, or damaged: the adapter itself is whole
         trained = None
     run = str(folder) if trained else ""
-    first = Ancestor(redact(start.place), redact(run), start.sha256, redact(start.base), start.merged)
-    return [first, *(trained.lineage if trained else [])]
+    ancestor = Ancestor(redact(start.place), redact(run), start.sha256, redact(start.base), start.merged)
+    return [ancestor, *(trained.lineage if trained else [])]

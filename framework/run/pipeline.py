@@ -148,11 +148,13 @@ def _model_line(source: ModelSource, *, needed: bool) -> str:
 def _decides_line(judging: Judging, references: Callable[[], Sequence[str]]) -> str:
     """Say which metric will decide about the gain, and why, by the first rows; empty if they are not there yet."""
     try:
-        found = references()
-        name, why = deciding(judging, {each: choice.create() for each, choice in judging.metrics.items()}, found)
+        reference_texts = references()
+        name, why = deciding(
+            judging, {metric: choice.create() for metric, choice in judging.metrics.items()}, reference_texts
+        )
     except FrameworkError:
         return ""
-    judged = "" if judging.primary else f", judging by {count(len(found), 'reference')}"
+    judged = "" if judging.primary else f", judging by {count(len(reference_texts), 'reference')}"
     return f"{name}: {why}{judged}" if name else ""
 
 
@@ -195,9 +197,9 @@ def _run_stages(
         events.send(ForecastUpdated(expected))
         planner.check_fits(expected)
         # Read before `save` replaces it: it says which rows an earlier baseline was measured on.
-        known = RunFolder(plan.run_dir).load_result(Stage.data, DataResult)
-        if plan.only_exports and known:  # what the weights were trained on stays, whatever the data are now
-            data = dataclasses.replace(data, result=known)
+        earlier_data = RunFolder(plan.run_dir).load_result(Stage.data, DataResult)
+        if plan.only_exports and earlier_data:  # what the weights were trained on stays, whatever the data are now
+            data = dataclasses.replace(data, result=earlier_data)
         measuring = Measuring(plan, model, data, evaluators, metrics, session)
         completed = CompletedStages(measuring)
         folder = WritableRunFolder.create(plan, completed.stages)  # from here on there is something on disk
@@ -214,7 +216,7 @@ def _run_stages(
         choosing = Choosing(measuring, lambda issue: events.send(IssueFound(issue)))
     before = None
     # The base's answers to other rows are nothing to compare with.
-    if known is not None and known.fingerprint == data.result.fingerprint:
+    if earlier_data is not None and earlier_data.fingerprint == data.result.fingerprint:
         before = folder.load_result(Stage.baseline, EvalResult)
     if Stage.baseline in plan.stages:
         with stages.run(Stage.baseline):

@@ -73,10 +73,10 @@ def pickle_plan(plan: Plan) -> PickledPlan:
         FrameworkError: something in it cannot be pickled.
     """
     launch, files = plan.launch.component.name, list(plan.config["plugins"])
-    own = {Path(file).stem for file in files}  # what a file of a plugin registers comes with the file
-    first = [module for module in first_modules(plan.selections) if module.partition(".")[0] not in own]
+    plugin_modules = {Path(file).stem for file in files}  # what a file of a plugin registers comes with the file
+    modules = [module for module in first_modules(plan.selections) if module.partition(".")[0] not in plugin_modules]
     try:
-        return PickledPlan(launch, list(sys.path), first, files, pickle.dumps(plan))
+        return PickledPlan(launch, list(sys.path), modules, files, pickle.dumps(plan))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise FrameworkError(NOT_CARRIED.format(launch, summarize_error(error))) from error
 
@@ -102,17 +102,17 @@ def stale(selections: Mapping[str, Selection]) -> str:
     option.
     """
     chosen = [selection.component for selection in selections.values()]
-    for place, component in zip(selections, chosen, strict=True):
+    for key, component in zip(selections, chosen, strict=True):
         # What Unsloth patches at import stays patched, and it must come before transformers (decision 0010).
         if too_late := imported_too_late(component.import_order):
-            first, group = component.import_order[0], place.partition(".")[0]
+            library, group = component.import_order[0], key.partition(".")[0]
             when = f"before {_and(too_late)}, which this process has imported already"
-            return f"{group}={component.name} needs {first} imported {when}"
+            return f"{group}={component.name} needs {library} imported {when}"
     for name in GROUPS:
         for component in current().plugins.components(name).values():
-            first, *others = component.import_order or ("",)
-            if first in sys.modules and component not in chosen:
-                return f"this process has imported {first}, which changes {_and(others)} for {name}={component.name}"
+            library, *patched = component.import_order or ("",)
+            if library in sys.modules and component not in chosen:
+                return f"this process has imported {library}, which changes {_and(patched)} for {name}={component.name}"
     return ""
 
 
@@ -123,5 +123,5 @@ def first_modules(selections: Mapping[str, Selection]) -> list[str]:
 
 
 def _and(names: list[str]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
+    *leading, last = names
+    return f"{', '.join(leading)} and {last}" if leading else last

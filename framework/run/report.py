@@ -53,8 +53,8 @@ def make_report(
     verdict = score = None
     if after is not None:
         results = Results(before, after, trained, changes)
-        concerns = [one for _, one in plugins.ask("framework_concerns", Concern, plan=plan, results=results)]
-        found = leak.text if leak else ""
+        concerns = [concern for _, concern in plugins.ask("framework_concerns", Concern, plan=plan, results=results)]
+        leak_text = leak.text if leak else ""
         over: Mapping[str, Change] = {}
         if before is not None and before.base:  # the training started from a trained adapter, and so does its verdict
             over = compare(
@@ -65,18 +65,26 @@ def make_report(
             changes,
             concerns,
             plan.verdict,
-            leak=found,
+            leak=leak_text,
             template=_is_template(after.samples),
             chosen=_chosen(plan.objective_by(decides), data, after) if plan.sweep else "",
-            same=_same(pair(before, after)),
+            equal_answers=_same(pair(before, after)),
             over_base=over,
         )
         score = verdict.score
         if before and after.selection:  # a sweep chooses by other prompts than those that the verdict judges by
-            first, last = (
-                dataclasses.replace(each, measures=each.measures | each.selection) for each in (before, after)
+            before_selection, after_selection = (
+                dataclasses.replace(evaluation, measures=evaluation.measures | evaluation.selection)
+                for evaluation in (before, after)
             )
-            chosen_by = compare(first, last, plan.verdict, candidates=candidates, decides=decides, rewards=plan.reward)
+            chosen_by = compare(
+                before_selection,
+                after_selection,
+                plan.verdict,
+                candidates=candidates,
+                decides=decides,
+                rewards=plan.reward,
+            )
             score = judge(chosen_by, concerns, plan.verdict).score
     rate = 1 / trained.seconds if trained and trained.seconds else None
     return Report(
@@ -125,8 +133,8 @@ def _chosen(objective: str, data: DataResult | None, after: EvalResult) -> str:
 
 def _same(pairs: Sequence[tuple[Sample | None, Sample]]) -> tuple[int, int]:
     """Return how many answers are the base's, and how many there are."""
-    both = [(before.answer, after.answer) for before, after in pairs if before is not None]
-    return sum(before == after for before, after in both), len(both)
+    answers = [(before.answer, after.answer) for before, after in pairs if before is not None]
+    return sum(before == after for before, after in answers), len(answers)
 
 
 def _is_template(samples: Sequence[Sample]) -> bool:

@@ -96,22 +96,25 @@ class CompletedStages:
             return Completed()
 
     def _find(self) -> tuple[Stage, ...]:
-        plan, known, folder = self._plan, self._known, RunFolder(self._plan.run_dir)
-        found = [
+        plan, completed, folder = self._plan, self._known, RunFolder(self._plan.run_dir)
+        stages = [
             stage
             for stage, key in self._keys.items()
-            if key and stage in plan.stages and known.keys.get(stage.value) == key and folder.file(stage.value).exists()
+            if key
+            and stage in plan.stages
+            and completed.keys.get(stage.value) == key
+            and folder.file(stage.value).exists()
         ]
-        if Stage.train in found and (plan.external_checkpoint or fingerprint(self._weights) != known.weights):
+        if Stage.train in stages and (plan.external_checkpoint or fingerprint(self._weights) != completed.weights):
             print(f"{self._weights} has changed since it was trained: the training starts again", file=sys.stderr)
-            found.remove(Stage.train)
-        if Stage.train not in found:
-            found = [stage for stage in found if stage is not Stage.evaluate]
-        self._known = replace(known, keys={stage.value: self._keys[stage] for stage in found})
-        if found:
-            names = ", ".join(stage.value for stage in found)
+            stages.remove(Stage.train)
+        if Stage.train not in stages:
+            stages = [stage for stage in stages if stage is not Stage.evaluate]
+        self._known = replace(completed, keys={stage.value: self._keys[stage] for stage in stages})
+        if stages:
+            names = ", ".join(stage.value for stage in stages)
             print(f"kept, because an earlier start of this run completed it: {names}", file=sys.stderr)
-        return tuple(found)
+        return tuple(stages)
 
     def training(self) -> CompletedTraining | None:
         """Return the training of this run, if it is complete."""
@@ -126,21 +129,23 @@ class CompletedStages:
         """Return how long the stages took that are kept."""
         return {stage.value: self._known.seconds.get(stage.value, 0.0) for stage in self.stages}
 
-    def note(self, stage: Stage, seconds: Mapping[str, float], done: CompletedTraining | None = None) -> None:
+    def note(self, stage: Stage, seconds: Mapping[str, float], training: CompletedTraining | None = None) -> None:
         """Note that a stage is complete and its result saved.
 
         Args:
             stage: which one.
             seconds: how long each stage took.
-            done: the training, if that is the stage.
+            training: the training, if that is the stage.
         """
         if Stage.train not in self._plan.stages or stage in self.stages:
             return
-        known = self._known
-        if done:
-            known = replace(known, weights=done.weights, steps=list(done.steps), facts=dict(done.facts))
-        keys = {**known.keys, stage.value: self._keys[stage]}
-        self._known = replace(known, keys=keys, seconds={**known.seconds, stage.value: seconds[stage.value]})
+        completed = self._known
+        if training:
+            completed = replace(
+                completed, weights=training.weights, steps=list(training.steps), facts=dict(training.facts)
+            )
+        keys = {**completed.keys, stage.value: self._keys[stage]}
+        self._known = replace(completed, keys=keys, seconds={**completed.seconds, stage.value: seconds[stage.value]})
         records.save(self._known, self._file)
 
     @property
@@ -158,12 +163,12 @@ class TrainingReuse:
 
     Args:
         measuring: of this trial, whose model is not trained yet.
-        own: what an earlier start of this run has trained.
+        own_training: what an earlier start of this run has trained.
     """
 
-    def __init__(self, measuring: Measuring, own: CompletedTraining | None = None) -> None:
+    def __init__(self, measuring: Measuring, own_training: CompletedTraining | None = None) -> None:
         self._measuring = measuring
-        self._own = own
+        self._own = own_training
         self._plan = plan = measuring.plan
         shared = measuring.session.shared
         model, data = measuring.model, measuring.data.result
@@ -173,15 +178,15 @@ class TrainingReuse:
         self._key = key_of(base, data.fingerprint, settings) if base and shared.is_open else ""
         # One entry of the shared cache, since it keeps one value for each kind: a dict of all trainings.
         self._known: dict[str, CompletedTraining] = shared.get_or_make("trained", "by settings", dict)
-        self._done = own or self._find()
+        self._done = own_training or self._find()
 
     def _find(self) -> CompletedTraining | None:
-        done = self._known.get(self._key)
+        training = self._known.get(self._key)
         # A trial that is run again into its own folder replaces the weights that it would copy.
-        if done is None or done.folder == self._plan.run_dir:
+        if training is None or training.folder == self._plan.run_dir:
             return None
         # The files count, not what was noted of them: they may have been removed or replaced since.
-        return done if fingerprint(done.folder / CHECKPOINT) == done.weights else None
+        return training if fingerprint(training.folder / CHECKPOINT) == training.weights else None
 
     def train(self, controller: TrainingController, scratch: Path, remote_trainer: RemoteTrainer | None) -> TrainResult:
         """Train, or copy the weights of the trial that did and send its steps.
@@ -216,14 +221,16 @@ class TrainingReuse:
     def _remember(self, trained: TrainResult, steps: Sequence[Step]) -> CompletedTraining:
         """Return a training as it is kept for later trials, and for a later start of this run."""
         plan = self._plan
-        done = CompletedTraining(plan.run_dir, fingerprint(plan.checkpoint), trained, tuple(steps), dict(self.facts))
+        training = CompletedTraining(
+            plan.run_dir, fingerprint(plan.checkpoint), trained, tuple(steps), dict(self.facts)
+        )
         if not self._key:
-            return done
+            return training
         while len(self._known) >= MAX_TRAININGS:
             # A dict keeps the order of insertion: this is the oldest.
             del self._known[next(iter(self._known))]
-        self._known[self._key] = done
-        return done
+        self._known[self._key] = training
+        return training
 
     @property
     def facts(self) -> Mapping[str, str]:

@@ -171,12 +171,12 @@ def naming_full_disk(run_dir: Path, resumed: Path) -> Iterator[None]:
             if refused := of_the_cache(error):
                 raise refused from error
             raise
-        place = Path(str(error.filename or run_dir)) if isinstance(error, OSError) else run_dir
+        path = Path(str(error.filename or run_dir)) if isinstance(error, OSError) else run_dir
         again = "start the run again, or set run_dir=FOLDER on another disk"
-        if place.absolute().is_relative_to(cache_dir().absolute()):
+        if path.absolute().is_relative_to(cache_dir().absolute()):
             again = "start the run again, or set FRAMEWORK_CACHE=FOLDER on another disk"
         elif (run_dir / OVERRIDES).exists():
             again = f"continue with: {resume_command(resumed)}"
         raise FrameworkError(
-            f"{place} cannot be written: {reason} ({describe_room(place)})\nMake room there, then {again}"
+            f"{path} cannot be written: {reason} ({describe_room(path)})\nMake room there, then {again}"
         ) from error

@@ -72,11 +72,13 @@ class TrainingController:
         # Each validation has prompts answered, so only the evaluators that name the metric are asked. A metric of
         # `metric=` is named by none of them: then all are tried once.
         matching = [
-            each for name, each in evaluators.items() if self.best.name in plan.evaluator[name].config.measures()
+            evaluator
+            for name, evaluator in evaluators.items()
+            if self.best.name in plan.evaluator[name].config.measures()
         ]
         self.asking: Sequence[Evaluator] = matching or list(evaluators.values())
         monitors = self.plugins.ask(MONITORS_HOOK, TrainingMonitor, plan=plan)  # type: ignore[type-abstract] # its protocol
-        self.monitors = {f"{plugin}:{number}": monitor for number, (plugin, monitor) in enumerate(monitors)}
+        self.monitors = {f"{plugin}:{index}": monitor for index, (plugin, monitor) in enumerate(monitors)}
         self.callbacks = Callbacks(plan.callback)
         self.answers: EvalResult | None = None
         self.had = base is not None and self.best.name in base.measures
@@ -118,8 +120,8 @@ class TrainingController:
             FrameworkError: no evaluator gives the metric.
         """
         name, training = self.best.name, self.plan.training
-        own = self.plan.method.config.measures()  # which the model measures itself, as it does its loss
-        by_loss = name in {EVAL_LOSS, *self.plan.set_losses, *own}
+        method_measures = self.plan.method.config.measures()  # which the model measures itself, as it does its loss
+        by_loss = name in {EVAL_LOSS, *self.plan.set_losses, *method_measures}
         if by_loss or not (training.keep_best or training.early_stopping_patience):
             return {}
         notes = []
@@ -147,8 +149,8 @@ class TrainingController:
         self.events.send(TrainingStep(step))
         issues = self._check(step)
         if self.answers is not None:
-            known, action = [*self.issues, *issues], self.plan.health.truncated_answers
-            issues += truncation_issues(action, self.answers, self.base, step.step, known, step.eval_loss)
+            all_issues, action = [*self.issues, *issues], self.plan.health.truncated_answers
+            issues += truncation_issues(action, self.answers, self.base, step.step, all_issues, step.eval_loss)
             # Answers belong to one validation; the steps until the next one would report them again.
             self.answers = None
         for issue in issues:
@@ -159,33 +161,33 @@ class TrainingController:
         # Before `_stop`, which asks how many validations ago the best was.
         keep = self.best.improves(step) and self.plan.training.keep_best
         self._stop(issues)
-        asked = self.callbacks.on_step(step)
-        self.stopped = self.stopped or asked.stop
+        control = self.callbacks.on_step(step)
+        self.stopped = self.stopped or control.stop
         lowers = any(issue.action is Action.lower for issue in issues)
-        rate = (self.plan.health.lower_to if lowers else 1.0) * asked.rate
-        return StepControl(rate, keep or asked.keep, self.stopped)
+        rate = (self.plan.health.lower_to if lowers else 1.0) * control.rate
+        return StepControl(rate, keep or control.keep, self.stopped)
 
     def _check(self, step: Step) -> list[TrainingIssue]:
         """Return what the monitors find; one that raises is named and left out, unless it raises a `FrameworkError`."""
         issues: list[TrainingIssue] = []
         # A copy: one that raises is taken out on the way.
         for plugin, monitor in list(self.monitors.items()):
-            seen: list[Any] = []
+            results: list[Any] = []
             failed = Caught(FrameworkError)  # it may refuse the run; only a fault of its code is passed over
             with failed:
-                seen = list(monitor.check(step))
+                results = list(monitor.check(step))
             if failed.error:
                 self.plugins.skip_plugin(plugin, MONITORS_HOOK, failed.error)
                 del self.monitors[plugin]
                 continue
-            strange = [each for each in seen if not isinstance(each, TrainingIssue)]
-            if strange:
+            foreign = [result for result in results if not isinstance(result, TrainingIssue)]
+            if foreign:
                 self.plugins.skip_plugin(
-                    plugin, MONITORS_HOOK, f"check gives {type(strange[0]).__name__}, not a TrainingIssue"
+                    plugin, MONITORS_HOOK, f"check gives {type(foreign[0]).__name__}, not a TrainingIssue"
                 )
                 del self.monitors[plugin]
             else:
-                issues += seen
+                issues += results
         return issues
 
     def replay(self, trained: TrainResult, steps: Sequence[Step]) -> None:
@@ -212,10 +214,10 @@ class TrainingController:
         """Note why the training ends here, if it does."""
         ending = [issue for issue in issues if issue.action is Action.stop]
         if ending and not self.stopped:
-            first = ending[0]
-            self.stopped = f"step {first.step}, {first.kind}: {first.text}"
+            issue = ending[0]
+            self.stopped = f"step {issue.step}, {issue.kind}: {issue.text}"
             # Weights that are not numbers are not saved; with `keep_best` those of an earlier validation are.
-            if first.kind == NAN and not (self.plan.training.keep_best and self.best.step is not None):
+            if issue.kind == NAN and not (self.plan.training.keep_best and self.best.step is not None):
                 message = f"{self.stopped}, and no earlier weights were set aside, so nothing is saved."
-                raise FrameworkError(f"{message}\n{first.recommendation}")
+                raise FrameworkError(f"{message}\n{issue.recommendation}")
         self.stopped = self.stopped or self.best.stop_reason

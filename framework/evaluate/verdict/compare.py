@@ -49,10 +49,10 @@ def compare(
         decides: the metric that decides about the gain, if the config names none; empty for the first one with content.
         rewards: metrics that the training raised directly, of which none decides.
     """
-    first, last = (result.measures if result else NOTHING for result in (before, after))
-    names = [*last, *(name for name in first if name not in last)]
-    primary = primary_measure(last or first, config, decides, rewards)
-    sides = {name: (first.get(name), last.get(name)) for name in names}
+    before_measures, after_measures = (result.measures if result else NOTHING for result in (before, after))
+    names = [*after_measures, *(name for name in before_measures if name not in after_measures)]
+    primary = primary_measure(after_measures or before_measures, config, decides, rewards)
+    sides = {name: (before_measures.get(name), after_measures.get(name)) for name in names}
     counts = {name: (candidates or {}).get(name, 1) for name in names}
     changes = {name: change_of(*sides[name], config, leaked, counts[name]) for name in names}
     if primary in changes:
@@ -77,7 +77,7 @@ def compare(
     outcomes = {change.outcome for change in changes.values() if is_preference(change)}
     if Outcome.better not in outcomes or Outcome.worse in outcomes:
         return changes
-    return {name: replace(one, outcome=None) if _is_expected(one) else one for name, one in changes.items()}
+    return {name: replace(change, outcome=None) if _is_expected(change) else change for name, change in changes.items()}
 
 
 def is_preference(change: Change) -> bool:
@@ -99,7 +99,7 @@ def primary_measure(
     """Return the name of the measure that decides about the gain; empty if none can."""
     if config.primary is not None:
         return config.primary
-    measures = {name: one for name, one in measures.items() if not name.endswith(VS_RANDOM)}
+    measures = {name: measure for name, measure in measures.items() if not name.endswith(VS_RANDOM)}
     contents = [
         name
         for name, measure in measures.items()
@@ -113,9 +113,9 @@ def holm(values: Sequence[float]) -> list[float]:
     """Return p-values adjusted by Holm (1979, Scandinavian Journal of Statistics 6, 65-70), in their order."""
     order = sorted(range(len(values)), key=values.__getitem__)
     adjusted, largest = [0.0] * len(values), 0.0
-    for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, (len(values) - rank) * values[place]))
-        adjusted[place] = largest
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(values) - rank) * values[index]))
+        adjusted[index] = largest
     return adjusted
 
 
@@ -158,14 +158,14 @@ def pairs_of(before: Measure, after: Measure, leaked: Collection[str]) -> Pairs 
     weights = after.weights or [1.0] * count
     earlier = before.weights or [1.0] * count
     where = after.where or [""] * count
-    asked = [number for number in range(count) if weights[number] and earlier[number]]
-    kept = [number for number in asked if where[number] not in leaked]
+    candidates = [index for index in range(count) if weights[index] and earlier[index]]
+    indices = [index for index in candidates if where[index] not in leaked]
     return Pairs(
-        [before.items[number] for number in kept],
-        [after.items[number] for number in kept],
-        [weights[number] for number in kept],
-        [after.clusters[number] for number in kept] if after.clusters else [],
-        len(asked) - len(kept),
+        [before.items[index] for index in indices],
+        [after.items[index] for index in indices],
+        [weights[index] for index in indices],
+        [after.clusters[index] for index in indices] if after.clusters else [],
+        len(candidates) - len(indices),
     )
 
 
@@ -175,18 +175,18 @@ def change_of(
     """Return a change with its interval and its p-value, and an outcome if nothing can be tested."""
     if before is None and after is not None and after.compared:
         before = replace(after, value=0.5, items=[0.5] * len(after.items))
-    known = after or before
-    assert known is not None  # noqa: S101 - the name comes from one of them
+    measure = after or before
+    assert measure is not None  # noqa: S101 - the name comes from one of them
     values = before.value if before else None, after.value if after else None
-    unit = known.unit or scale_of([one for one in (before, after) if one])
-    known = replace(known, unit=unit)
-    plain = Change(*values, known.higher_is_better, known.aspect, unit=unit, kind=known.kind, item=known.item)
+    unit = measure.unit or scale_of([side for side in (before, after) if side])
+    measure = replace(measure, unit=unit)
+    plain = Change(*values, measure.higher_is_better, measure.aspect, unit=unit, kind=measure.kind, item=measure.item)
     pairs = pairs_of(before, after, leaked) if before and after else None
     if pairs is None:
         return plain
     plain = replace(
         plain, pairs=len(pairs.before), missing=pairs.missing, not_finite=pairs.not_finite, leaked=pairs.leaked,
-        candidates=candidates, early=known.early,
+        candidates=candidates, early=measure.early,
     )  # fmt: skip
     if not pairs.before:
         return replace(plain, outcome=Outcome.unknown if pairs.leaked else None)
@@ -196,14 +196,14 @@ def change_of(
         return replace(plain, outcome=Outcome.worse if broken else Outcome.unknown)
     if pairs.missing == len(pairs.before):
         return replace(plain, outcome=Outcome.unknown)
-    return _measured(plain, known, pairs, config)
+    return _measured(plain, measure, pairs, config)
 
 
 def scale_of(measures: Sequence[Measure]) -> str:
     """Return the unit of a metric that names none: empty for a share, which every score of all measures has to be."""
-    known = measures[0]
-    is_score = known.kind in {MeasureKind.content, MeasureKind.form} and not known.exponential
-    scores = (item for one in measures for item in one.items if item is not None and math.isfinite(item))
+    first_measure = measures[0]
+    is_score = first_measure.kind in {MeasureKind.content, MeasureKind.form} and not first_measure.exponential
+    scores = (item for measure in measures for item in measure.items if item is not None and math.isfinite(item))
     return OWN_SCALE if is_score and any(not 0 <= score <= 1 for score in scores) else ""
 
 
@@ -223,13 +223,13 @@ def _controlled(
     if before is None or after is None or change.p_value is None or change.kind is not MeasureKind.content:
         return change
 
-    def against(items: Items, own: Items, ways: int = 1) -> Change:
-        one, two = (
+    def against(items: Items, after_items: Items, ways: int = 1) -> Change:
+        base, tuned = (
             replace(after, items=values, value=mean(values, after.weights, exponential=after.exponential))
-            for values in (items, own)
+            for values in (items, after_items)
         )
         level = (1 - config.confidence) / ways
-        return decided(change_of(one, two, replace(config, confidence=1 - level), leaked, candidates), level)
+        return decided(change_of(base, tuned, replace(config, confidence=1 - level), leaked, candidates), level)
 
     controls = {}
     size = len(after.items)
@@ -256,31 +256,36 @@ def _controlled(
             outcome = control.outcome if name == "form" else Outcome.no_worse
             return replace(change, outcome=outcome, held_back=name)
     certain = [change, *controls.values()]
-    bounds = [bound for one in certain if (bound := one.low if change.higher_is_better else one.high) is not None]
+    bounds = [
+        bound
+        for comparison in certain
+        if (bound := comparison.low if change.higher_is_better else comparison.high) is not None
+    ]
     return replace(change, beyond=min(bounds, key=abs) if controls and bounds else None)
 
 
-def _measured(plain: Change, known: Measure, pairs: Pairs, config: VerdictConfig) -> Change:
+def _measured(plain: Change, measure: Measure, pairs: Pairs, config: VerdictConfig) -> Change:
     """Add the values, the interval and the p-value."""
-    confidence = 1 - (1 - known.this_look(config.confidence)) / plain.candidates  # the best of several: Bonferroni
+    confidence = 1 - (1 - measure.this_look(config.confidence)) / plain.candidates  # the best of several: Bonferroni
     tested = [
-        _tested(before, after, pairs, known, confidence, config.resamples) for before, after in _completed(pairs, known)
+        _tested(before, after, pairs, measure, confidence, config.resamples)
+        for before, after in _completed(pairs, measure)
     ]
-    low, high = min(one.low for one in tested), max(one.high for one in tested)
-    p_value = min(1.0, plain.candidates * max(one.p_value for one in tested))
-    if known.look_share < 1:
-        p_value = 1 - (1 - p_value) ** (1 / known.look_share)  # as `this_look`
-    if len({one.rises for one in tested}) > 1:  # what is missing decides which way it goes
+    low, high = min(test.low for test in tested), max(test.high for test in tested)
+    p_value = min(1.0, plain.candidates * max(test.p_value for test in tested))
+    if measure.look_share < 1:
+        p_value = 1 - (1 - p_value) ** (1 / measure.look_share)  # as `this_look`
+    if len({test.rises for test in tested}) > 1:  # what is missing decides which way it goes
         p_value = 1.0
-    before, after = _values(pairs, plain, known)
-    if known.exponential:
+    before, after = _values(pairs, plain, measure)
+    if measure.exponential:
         low, high = (before * math.expm1(min(bound, 700.0)) for bound in (low, high))
-    share = _is_share(known, pairs)
+    share = _is_share(measure, pairs)
     if share:
         low, high = max(low, -1.0), min(high, 1.0)
     margin = config.margin * (1.0 if share else abs(before))
     clusters = len(set(pairs.clusters))
-    if pairs.is_share and not clusters and not known.exponential:
+    if pairs.is_share and not clusters and not measure.exponential:
         least = least_difference(len(pairs.before), confidence)
     else:
         z = NormalDist().inv_cdf((1 + confidence) / 2)
@@ -294,7 +299,7 @@ def _measured(plain: Change, known: Measure, pairs: Pairs, config: VerdictConfig
     )  # fmt: skip
 
 
-def _completed(pairs: Pairs, known: Measure) -> list[tuple[list[float], list[float]]]:
+def _completed(pairs: Pairs, measure: Measure) -> list[tuple[list[float], list[float]]]:
     """Return the items with a number for each that is missing: once as bad for the training as it can be, once as good.
 
     Without a missing item that is one and the same.
@@ -303,7 +308,7 @@ def _completed(pairs: Pairs, known: Measure) -> list[tuple[list[float], list[flo
     lowest, highest = min(scores), max(scores)
     if not pairs.missing:
         return [([*map(float, scores[: len(pairs.before)])], [*map(float, scores[len(pairs.before) :])])]
-    if _is_share(known, pairs):
+    if _is_share(measure, pairs):
         lowest, highest = 0.0, 1.0
     else:  # the scale itself is not known, and what has no score may lie beyond what was seen
         lowest, highest = lowest - (highest - lowest), highest + (highest - lowest)
@@ -327,7 +332,7 @@ class Tested:
 
 
 def _tested(
-    before: list[float], after: list[float], pairs: Pairs, known: Measure, confidence: float, resamples: int
+    before: list[float], after: list[float], pairs: Pairs, measure: Measure, confidence: float, resamples: int
 ) -> Tested:
     import numpy as np  # noqa: PLC0415 - which --help need not load
 
@@ -341,15 +346,15 @@ def _tested(
         sign_flip,
     )
 
-    one, two, weights = (np.array(part, dtype=np.float64) for part in (before, after, pairs.weights))
+    before_array, after_array, weights = (np.array(part, dtype=np.float64) for part in (before, after, pairs.weights))
     level = 1 - confidence
-    sums, weights = _by_cluster(weights * (two - one), weights, pairs.clusters)
+    sums, weights = _by_cluster(weights * (after_array - before_array), weights, pairs.clusters)
     # Scores of answers have a limit, though it may not be known; a perplexity has none.
-    has_limit = known.kind is MeasureKind.content and not known.exponential
-    largest = 1.0 if _is_share(known, pairs) else math.inf if has_limit else 0.0
-    if pairs.is_share and not pairs.clusters and not known.exponential:
-        better, worse = (two > one).sum(), (two < one).sum()
-        low, high = map(float, of_shares(better, worse, len(one), confidence))
+    has_limit = measure.kind is MeasureKind.content and not measure.exponential
+    largest = 1.0 if _is_share(measure, pairs) else math.inf if has_limit else 0.0
+    if pairs.is_share and not pairs.clusters and not measure.exponential:
+        better, worse = (after_array > before_array).sum(), (after_array < before_array).sum()
+        low, high = map(float, of_shares(better, worse, len(before_array), confidence))
         p_value = float(mcnemar(better, worse))
     else:
         low, high = (float(bound[0]) for bound in of_means(sums[None], weights[None], confidence, largest))
@@ -360,12 +365,18 @@ def _tested(
     if p_value <= level and low <= 0 <= high:
         # Of `count` items, a share of -ln(level) / count may lose all that a score can, and none of them be among these
         # (the rule of three). If that undoes the gain, the interval decides, which allows for what was not seen.
-        unseen = -math.log(level) * largest * weights.sum() / len(one)
+        unseen = -math.log(level) * largest * weights.sum() / len(before_array)
         if largest and (math.isinf(largest) or abs(sums.sum()) > unseen):  # the test says how far the mean is from 0
             bound = flip_bound(sums, weights, level=level, resamples=resamples)
-            if pairs.is_share and not pairs.clusters and min((two > one).sum(), (two < one).sum()) == 0:
+            if (
+                pairs.is_share
+                and not pairs.clusters
+                and min((after_array > before_array).sum(), (after_array < before_array).sum()) == 0
+            ):
                 # Each swap of changes that all go one way has the mean of the others: it bounds nothing.
-                bound = math.copysign(least_share(int((two != one).sum()), len(one), confidence), bound)
+                bound = math.copysign(
+                    least_share(int((after_array != before_array).sum()), len(before_array), confidence), bound
+                )
             low, high = (bound, high) if bound > 0 else (low, bound)
         else:  # a few rows that rise far may have been missed: the test supposes that as many fall far
             p_value = _least_level(sums, weights, largest)
@@ -376,12 +387,12 @@ def _least_level(sums: NDArray[np.float64], weights: NDArray[np.float64], larges
     """Return the least level at which the interval of a mean leaves out 0."""
     from framework.evaluate.verdict.paired import of_means  # noqa: PLC0415 - as above
 
-    least, most = 0.0, 1.0
-    while most - least > LEVEL_STEP:
-        level = (least + most) / 2
+    lower, upper = 0.0, 1.0
+    while upper - lower > LEVEL_STEP:
+        level = (lower + upper) / 2
         low, high = of_means(sums[None], weights[None], 1 - level, largest)
-        least, most = (level, most) if low[0] <= 0 <= high[0] else (least, level)
-    return most
+        lower, upper = (level, upper) if low[0] <= 0 <= high[0] else (lower, level)
+    return upper
 
 
 def _by_cluster(
@@ -398,29 +409,29 @@ def _by_cluster(
     return next(added), next(added)
 
 
-def _is_share(known: Measure, pairs: Pairs) -> bool:
+def _is_share(measure: Measure, pairs: Pairs) -> bool:
     """Whether the scores lie between 0 and 1 by what they are."""
     scores = [value for value in (*pairs.before, *pairs.after) if value is not None]
     return (
-        known.kind in {MeasureKind.content, MeasureKind.form}
-        and not (known.unit or known.exponential)
+        measure.kind in {MeasureKind.content, MeasureKind.form}
+        and not (measure.unit or measure.exponential)
         and 0 <= min(scores) <= max(scores) <= 1
     )
 
 
-def _values(pairs: Pairs, change: Change, known: Measure) -> tuple[float, float]:
+def _values(pairs: Pairs, change: Change, measure: Measure) -> tuple[float, float]:
     """Return the measure before and after over the items that both have; as it was measured where those are all."""
     if not (pairs.missing or pairs.leaked) and change.before is not None and change.after is not None:
         return change.before, change.after
-    both = [
-        (one, two, weight)
-        for one, two, weight in zip(pairs.before, pairs.after, pairs.weights, strict=True)
-        if one is not None and two is not None
+    triples = [
+        (base, tuned, weight)
+        for base, tuned, weight in zip(pairs.before, pairs.after, pairs.weights, strict=True)
+        if base is not None and tuned is not None
     ]
-    first, last, weights = zip(*both, strict=True)
+    base_scores, tuned_scores, weights = zip(*triples, strict=True)
     return (
-        mean(first, weights, exponential=known.exponential),
-        mean(last, weights, exponential=known.exponential),
+        mean(base_scores, weights, exponential=measure.exponential),
+        mean(tuned_scores, weights, exponential=measure.exponential),
     )
 
 

@@ -23,11 +23,11 @@ def named_by(report: Report, fail_on: Sequence[FailOn]) -> tuple[list[str], list
     absent = [name.value for name in fail_on if verdict is None or ASPECTS[name] not in measured]
     if verdict is None:
         return [], absent
-    said = {
+    failures = {
         FailOn.worse: verdict.tone is Tone.lost
         or any(change.aspect is Aspect.task and change.outcome is Outcome.worse for change in changes),
         FailOn.undecided: verdict.gained in {None, Outcome.unknown},
         FailOn.forgot: verdict.forgot is True,
         FailOn.copied: verdict.copied is True,
     }
-    return [name.value for name in fail_on if said[name] and name.value not in absent], absent
+    return [name.value for name in fail_on if failures[name] and name.value not in absent], absent

@@ -32,7 +32,7 @@ SHOWN_CHARACTERS = 40
 
 
 @dataclass(frozen=True)
-class Said:
+class Statement:
     """What the primary measure comes to: for the first sentence, for the line after `gained:`, and in which tone."""
 
     head: str
@@ -49,7 +49,7 @@ def judge(
     leak: str = "",
     template: bool = False,
     chosen: str = "",
-    same: tuple[int, int] = (0, 0),
+    equal_answers: tuple[int, int] = (0, 0),
     over_base: Mapping[str, Change] | None = None,
 ) -> Verdict:
     """Sum up what was measured.
@@ -61,7 +61,7 @@ def judge(
         leak: what an audit found of prompts that training answers; empty if nothing.
         template: whether all prompts follow one template, the only one that a gain is shown for.
         chosen: what is to know of a trial that a sweep chose; empty if none did.
-        same: how many answers are those of before, word for word, and how many there are.
+        equal_answers: how many answers are those of before, word for word, and how many there are.
         over_base: each measure of the base and after, if `changes` are from a trained adapter that the training started
             from.
     """
@@ -72,14 +72,14 @@ def judge(
     gain = _gain(changes[primary]) if primary else None
     score = None if gain is None else max(-1.0, gain - sum(concern.harm for concern in concerns))
     start = "the adapter that it started from" if over_base else "the base"
-    said = _said(changes, primary, gained, config, start)
+    statement = _primary_statement(changes, primary, gained, config, start)
     losses = list(_losses(changes, concerns, gained, primary))
-    unchanged = _unchanged(changes, gained, same, continued=bool(over_base))
-    preferences = [_moved(name, one) for name, one in _preferences(changes, Outcome.better).items()]
-    summary, tone = _first(said, losses, unchanged, preferences[:1])
+    unchanged = _unchanged(changes, gained, equal_answers, continued=bool(over_base))
+    preferences = [_moved(name, change) for name, change in _preferences(changes, Outcome.better).items()]
+    summary, tone = _first_sentence(statement, losses, unchanged, preferences[:1])
     lines = [
-        (f"gained: {said.text}", said.tone),
-        *_over_base(over_base or {}, primary, config),
+        (f"gained: {statement.text}", statement.tone),
+        *_over_base_line(over_base or {}, primary, config),
         *_task_lines(changes, primary, gained, leak=leak, chosen=chosen),
         *_harm_lines(concerns, measured),
     ]
@@ -93,7 +93,7 @@ def judge(
         lines=[line for line, _ in lines],
         more=[
             *_details(changes, primary, config, start, template=template),
-            *_more(changes, concerns),
+            *_measure_lines(changes, concerns),
             *_scored(score),
         ],
         primary=primary,
@@ -154,17 +154,19 @@ def _scored(score: float | None) -> Iterator[str]:
 # --- the first sentence ----------------------------------------------------------------------------------------------
 
 
-def _first(said: Said, losses: Sequence[str], unchanged: str, preferences: Sequence[str]) -> tuple[str, Tone]:
+def _first_sentence(
+    statement: Statement, losses: Sequence[str], unchanged: str, preferences: Sequence[str]
+) -> tuple[str, Tone]:
     """Return the first sentence and its tone: what was lost comes first, then a training without any effect."""
     if not losses:
-        also = "".join(f"; {one}" for one in preferences if said.tone is not Tone.good)
-        text = f"{said.head}: {said.short or said.text}{also}."
-        return (f"{unchanged}.", Tone.flagged) if unchanged else (text, said.tone)
+        also = "".join(f"; {preference}" for preference in preferences if statement.tone is not Tone.good)
+        text = f"{statement.head}: {statement.short or statement.text}{also}."
+        return (f"{unchanged}.", Tone.flagged) if unchanged else (text, statement.tone)
     lost = ", ".join(losses[:-1]) + (", and " if losses[1:] else "") + losses[-1]
-    if said.tone is Tone.good:
-        return f"{said.head}, but with losses: {said.short}; {lost}.", Tone.flagged
-    rest = f"; {said.short}" if said.short else ""
-    return f"Worse: {lost}{rest}.", Tone.lost
+    if statement.tone is Tone.good:
+        return f"{statement.head}, but with losses: {statement.short}; {lost}.", Tone.flagged
+    suffix = f"; {statement.short}" if statement.short else ""
+    return f"Worse: {lost}{suffix}.", Tone.lost
 
 
 def _losses(
@@ -186,11 +188,11 @@ def _losses(
             if not ends.after
             else f"only {ends.after:.0%} of the answers end by themselves"
         )
-    said = primary in changes and changes[primary].held_back  # that content was lost, which others would repeat
+    held_back = primary in changes and changes[primary].held_back  # that content was lost, which others would repeat
     content = (
         name
         for name, change in of_task.items()
-        if change.kind is MeasureKind.content and not (change.not_finite or (said and change.held_back))
+        if change.kind is MeasureKind.content and not (change.not_finite or (held_back and change.held_back))
     )
     yield from (_lost(name, of_task[name]) for name in content)
     for aspect, text in LOST.items():
@@ -219,12 +221,14 @@ def _not_finite(name: str, change: Change) -> str:
     return f"{name} is no longer a finite number for {change.not_finite} of {count(change.pairs, 'item')}"
 
 
-def _unchanged(changes: Mapping[str, Change], gained: Outcome | None, same: tuple[int, int], *, continued: bool) -> str:
+def _unchanged(
+    changes: Mapping[str, Change], gained: Outcome | None, equal_answers: tuple[int, int], *, continued: bool
+) -> str:
     """Say that the training changed nothing, if it did not: the tokens are as likely as before, the answers equal.
 
     Without a measure of the change, all answers have to be equal, and the validation loss the same.
     """
-    equal, total = same
+    equal, total = equal_answers
     if gained in {Outcome.better, Outcome.worse} or not total or any(map(_has_moved, changes.values())):
         return ""
     answers = (
@@ -256,19 +260,24 @@ def _has_moved(change: Change) -> bool:
 # --- gained ----------------------------------------------------------------------------------------------------------
 
 
-def _over_base(changes: Mapping[str, Change], primary: str, config: VerdictConfig) -> Iterator[tuple[str, Tone]]:
+def _over_base_line(changes: Mapping[str, Change], primary: str, config: VerdictConfig) -> Iterator[tuple[str, Tone]]:
     """Say what all trainings together gained, if this one started from a trained adapter."""
     if primary in changes:
-        said = _said(changes, primary, _gained(changes, primary), config, "the base")
-        yield f"over the base: {said.text}; above, before is the adapter that this training started from", said.tone
+        statement = _primary_statement(changes, primary, _gained(changes, primary), config, "the base")
+        yield (
+            f"over the base: {statement.text}; above, before is the adapter that this training started from",
+            statement.tone,
+        )
 
 
-def _said(
+def _primary_statement(
     changes: Mapping[str, Change], primary: str, gained: Outcome | None, config: VerdictConfig, start: str
-) -> Said:
+) -> Statement:
     """Say what was gained; `start` is what the changes begin with."""
     if gained is None:
-        return Said("Not compared", "unknown, because the base was not measured", short="the base was not measured")
+        return Statement(
+            "Not compared", "unknown, because the base was not measured", short="the base was not measured"
+        )
     if not primary and config.primary:
         return _unknown(f"verdict.primary={config.primary} was not measured")
     if not primary:
@@ -277,85 +286,87 @@ def _said(
             "metric=[exact_match], or metric=[judge]"
         )
     name, change = primary, changes[primary]
-    asked = count(change.pairs, change.item)
+    items = count(change.pairs, change.item)
     if change.outcome is None:
         return _unknown(f"{name} has no result for each prompt, so nothing can be tested")
     if not change.pairs:
         return _unknown(f"all {change.leaked} {change.item}s are answered by training rows")
     if change.not_finite and change.outcome is Outcome.worse:
         text = _not_finite(name, change)
-        return Said("Worse", f"no, it got worse. {text}", Tone.lost, text)
+        return Statement("Worse", f"no, it got worse. {text}", Tone.lost, text)
     if change.not_finite:
-        return _unknown(f"{name} of {start} is not finite for {change.not_finite} of {asked}")
+        return _unknown(f"{name} of {start} is not finite for {change.not_finite} of {items}")
     if change.missing == change.pairs:
-        return _unknown(f"none of {asked} has a score of {name} before and after")
-    return _compared(name, change, asked, f"{config.confidence:.0%} confidence", start)
+        return _unknown(f"none of {items} has a score of {name} before and after")
+    return _compared(name, change, items, f"{config.confidence:.0%} confidence", start)
 
 
-def _unknown(why: str) -> Said:
-    return Said("Cannot tell", f"cannot tell. {why}", short=why)
+def _unknown(why: str) -> Statement:
+    return Statement("Cannot tell", f"cannot tell. {why}", short=why)
 
 
-def _compared(name: str, change: Change, asked: str, sure: str, start: str) -> Said:
+def _compared(name: str, change: Change, items: str, sure: str, start: str) -> Statement:
     """Say what the numbers of the primary measure come to."""
-    moved, of_all = _moved(name, change), _moved(name, change, asked)
-    least, most = _sides(change)
+    moved, of_all = _moved(name, change), _moved(name, change, items)
+    lower, upper = _sides(change)
     if change.held_back:
         return _held_back(change, moved, of_all, name, sure)
     if change.outcome in {Outcome.better, Outcome.worse}:
         form = " (form, not content)" if change.kind is not MeasureKind.content else ""
-        text = f"{of_all}, by at least {_points(abs(least if least > 0 else most), change, name)} ({sure})"
+        text = f"{of_all}, by at least {_points(abs(lower if lower > 0 else upper), change, name)} ({sure})"
         if change.early:
             text, moved = _shift(name, change, sure), _shift(name, change)
         if change.outcome is Outcome.better:
-            return Said(f"Better{form}", f"yes{form}. {text}", Tone.good, moved)
-        return Said(f"Worse{form}", f"no, it got worse{form}. {text}", Tone.lost, moved)
-    kept = f"a loss of more than {_points(change.margin, change, name)} is ruled out ({sure})"
-    lost_at_most = f"a loss of up to {_points(max(-least, 0.0), change, name)} is not ruled out ({sure})"
+            return Statement(f"Better{form}", f"yes{form}. {text}", Tone.good, moved)
+        return Statement(f"Worse{form}", f"no, it got worse{form}. {text}", Tone.lost, moved)
+    loss_bound = f"a loss of more than {_points(change.margin, change, name)} is ruled out ({sure})"
+    lost_at_most = f"a loss of up to {_points(max(-lower, 0.0), change, name)} is not ruled out ({sure})"
     loss_ruled_out = change.outcome is Outcome.no_worse
-    between = _between(least, most, change, name, sure)
+    between = _between(lower, upper, change, name, sure)
     if at_best(change):
-        right = f"{start} answers {asked} right already"
+        right = f"{start} answers {items} right already"
         if change.before == change.after == change.constant:
             text = (
-                f"{name} is {number(change.after, name, change.unit)} for each of {asked} before and after, and for "
+                f"{name} is {number(change.after, name, change.unit)} for each of {items} before and after, and for "
                 "one answer to all of them: it shows no difference between answers"
             )
-            return Said("No gain can be seen", f"cannot be seen. {text}", short=text)
+            return Statement("No gain can be seen", f"cannot be seen. {text}", short=text)
         if change.before != change.after and not loss_ruled_out:
-            return Said("Lost, or chance", f"lost, or chance. {of_all}; {lost_at_most}", Tone.flagged, (
+            return Statement("Lost, or chance", f"lost, or chance. {of_all}; {lost_at_most}", Tone.flagged, (
                 f"{moved}; {lost_at_most}"
             ))  # fmt: skip
         text = f"{right}, so they cannot show a gain"
         text = f"{text}: ask harder ones" if loss_ruled_out else f"{text}, and {lost_at_most}"
         if change.before != change.after:
             text = f"{moved}; {text}"
-        return Said("No gain can be seen", f"cannot be seen. {text}{f'; {kept}' if loss_ruled_out else ''}", short=text)
+        return Statement(
+            "No gain can be seen", f"cannot be seen. {text}{f'; {loss_bound}' if loss_ruled_out else ''}", short=text
+        )
     if at_worst(change) and change.before == change.after and change.higher_is_better and change.least is not None:
-        right = f"none of {asked} is answered right, before or after"
-        text = f"no. {name} is 0%: {right}; a gain of more than {_points(most, change, name)} is ruled out ({sure})"
-        return Said("No gain", text, Tone.neutral, right)
-    if change.margin is not None and most <= change.margin:
-        ruled_out = f"a gain of more than {_points(most, change, name)} is ruled out ({sure})"
+        right = f"none of {items} is answered right, before or after"
+        text = f"no. {name} is 0%: {right}; a gain of more than {_points(upper, change, name)} is ruled out ({sure})"
+        return Statement("No gain", text, Tone.neutral, right)
+    if change.margin is not None and upper <= change.margin:
+        ruled_out = f"a gain of more than {_points(upper, change, name)} is ruled out ({sure})"
         if loss_ruled_out:
             either = f"a gain or a loss of more than {_points(change.margin, change, name)} is ruled out ({sure})"
-            return Said("Neither better nor worse", f"no. {of_all}; {either}", Tone.neutral, moved)
-        return Said("No gain", f"no. {of_all}; {ruled_out}", Tone.neutral, moved)
+            return Statement("Neither better nor worse", f"no. {of_all}; {either}", Tone.neutral, moved)
+        return Statement("No gain", f"no. {of_all}; {ruled_out}", Tone.neutral, moved)
     if loss_ruled_out:
         text = f"{of_all}, {between}"
-        return Said("No gain shown", f"not shown. {text}; {kept}", Tone.neutral, f"{moved}, {between}")
+        return Statement("No gain shown", f"not shown. {text}; {loss_bound}", Tone.neutral, f"{moved}, {between}")
     if change.clusters and change.clusters < FEWEST_GROUPS:
-        few = (
+        reason = (
             f"these {change.item}s are {count(change.clusters, 'group')} of similar ones, and no difference can show "
             f"with fewer than {FEWEST_GROUPS}"
         )
-        return Said(
-            "Too few groups to tell", f"too few groups to tell. {of_all}; {few}", Tone.neutral, f"{moved}; {few}"
+        return Statement(
+            "Too few groups to tell", f"too few groups to tell. {of_all}; {reason}", Tone.neutral, f"{moved}; {reason}"
         )
-    power = f"with {asked}, only a difference of about {_points(change.least, change, name)} or more is likely to show"
+    power = f"with {items}, only a difference of about {_points(change.least, change, name)} or more is likely to show"
     if change.least is None:
-        power = f"{asked} {'is' if change.pairs == 1 else 'are'} too few to show any difference"
-    return Said(
+        power = f"{items} {'is' if change.pairs == 1 else 'are'} too few to show any difference"
+    return Statement(
         f"Too few {change.item}s to tell",
         f"not shown. {of_all}, {between}; {power}",
         Tone.neutral,
@@ -363,7 +374,7 @@ def _compared(name: str, change: Change, asked: str, sure: str, start: str) -> S
     )
 
 
-def _held_back(change: Change, moved: str, of_all: str, name: str, sure: str) -> Said:
+def _held_back(change: Change, moved: str, of_all: str, name: str, sure: str) -> Statement:
     """Say why a difference is not a gain, or why it is a loss."""
     scores = number(change.constant, name, change.unit)
     constant = f'the same answer to all prompts, "{_quoted(change.constant_answer)}", scores {scores}'
@@ -371,22 +382,22 @@ def _held_back(change: Change, moved: str, of_all: str, name: str, sure: str) ->
         head = "No better than one answer to everything"
         if change.held_back == "dealt":
             head, constant = "No better than answers to other prompts", f"its answers to other prompts score {scores}"
-        return Said(head, f"not shown. {of_all}, but {constant}", Tone.flagged, f"{moved}, but {constant}")
+        return Statement(head, f"not shown. {of_all}, but {constant}", Tone.flagged, f"{moved}, but {constant}")
     before, after = (number(value, name, change.unit) for value in (change.content_before, change.content_after))
     if change.outcome is Outcome.worse:
         lost = "the answers lost content" + (" and gained only form" if _rose(change) else "")
         text = f"but if only the content of an answer counts, it {_went(change)} from {before} to {after}"
-        return Said("Worse", f"no, {lost}. {of_all}, {text}", Tone.lost, f"{lost}: {moved}, {text}")
+        return Statement("Worse", f"no, {lost}. {of_all}, {text}", Tone.lost, f"{lost}: {moved}, {text}")
     text = f"but if only the content of an answer counts, it was {before} before and is {after} after"
     form, head = "in form only", "Better in form only"
-    least, most = _bounds(change.content_low, change.content_high, change)
-    if before != after and most > (change.margin or 0.0):  # a gain is not shown, and not ruled out
+    lower, upper = _bounds(change.content_low, change.content_high, change)
+    if before != after and upper > (change.margin or 0.0):  # a gain is not shown, and not ruled out
         form, head = "in form; in content not shown", "Better in form; no gain in content shown"
-        text += f", {_between(least, most, change, name, sure)}"
+        text += f", {_between(lower, upper, change, name, sure)}"
     short = f"{moved}, {text}"
     if change.constant is not None and _as_good(change.constant, change):
         text += f"; {constant} too"
-    return Said(head, f"{form}. {of_all}, {text}", Tone.flagged, short)
+    return Statement(head, f"{form}. {of_all}, {text}", Tone.flagged, short)
 
 
 def _rose(change: Change) -> bool:
@@ -410,8 +421,8 @@ def _sides(change: Change) -> tuple[float, float]:
 
 
 def _bounds(low: float | None, high: float | None, change: Change) -> tuple[float, float]:
-    least, most = -math.inf if low is None else low, math.inf if high is None else high
-    return (least, most) if change.higher_is_better else (-most, -least)
+    lower, upper = -math.inf if low is None else low, math.inf if high is None else high
+    return (lower, upper) if change.higher_is_better else (-upper, -lower)
 
 
 def at_best(change: Change) -> bool:
@@ -420,10 +431,10 @@ def at_best(change: Change) -> bool:
     return share and change.before == (1.0 if change.higher_is_better else 0.0)
 
 
-def _moved(name: str, change: Change, asked: str = "") -> str:
+def _moved(name: str, change: Change, items: str = "") -> str:
     """Say how a measure changed: `exact_match rose from 0% to 93% on 60 prompts`."""
     before, after = (number(value, name, change.unit) for value in (change.before, change.after))
-    of_all = f" on {asked}" if asked else ""
+    of_all = f" on {items}" if items else ""
     if name.endswith(WINS):  # of which there is none before
         judge_name = name.removesuffix(WINS)
         return f"{judge_name} prefers {after} of the trained model's answers{of_all} to the base's (even: 50%)"
@@ -438,25 +449,25 @@ def _moved(name: str, change: Change, asked: str = "") -> str:
 
 def _shift(name: str, change: Change, sure: str = "") -> str:
     """Say how a measure changed significantly: by its interval first if it is from an early look, as it is biased."""
-    least, most = sorted(map(abs, _sides(change)))
-    if not change.early or not math.isfinite(most):
+    lower, upper = sorted(map(abs, _sides(change)))
+    if not change.early or not math.isfinite(upper):
         return _moved(name, change)
     before, after = (number(value, name, change.unit) for value in (change.before, change.after))
     verb = "rose" if (change.after or 0.0) > (change.before or 0.0) else "fell"
-    amount = f"by {_points(least, change, name).split()[0]} to {_points(most, change, name)}"
+    amount = f"by {_points(lower, change, name).split()[0]} to {_points(upper, change, name)}"
     return (
         f"{name} {verb} {amount}{f' ({sure})' if sure else ''}; {before} to {after} is the estimate of an early look "
         f"at {count(change.pairs, change.item)}"
     )
 
 
-def _between(least: float, most: float, change: Change, name: str, sure: str) -> str:
+def _between(lower: float, upper: float, change: Change, name: str, sure: str) -> str:
     """Write the interval of a gain, `between -3 and +12 points`."""
-    if not math.isfinite(most - least):
+    if not math.isfinite(upper - lower):
         return f"by an unknown amount ({sure})"
     if change.after is not None and is_share(change.after, name, change.unit):
-        return f"between {100 * least:+.0f} and {100 * most:+.0f} points ({sure})"
-    return f"between {least:+.3g} and {most:+.3g}{f' {change.unit}' if change.unit else ''} ({sure})"
+        return f"between {100 * lower:+.0f} and {100 * upper:+.0f} points ({sure})"
+    return f"between {lower:+.3g} and {upper:+.3g}{f' {change.unit}' if change.unit else ''} ({sure})"
 
 
 def _points(value: float | None, change: Change, name: str) -> str:
@@ -493,16 +504,16 @@ def _task_lines(
     if deciding and deciding.answers == 1 and deciding.pairs > 1:
         yield f"constant: the model gives the same answer to all {deciding.pairs} prompts", Tone.flagged
     if leak:
-        left = f"; {deciding.leaked} of {deciding.leaked + deciding.pairs} are left out here" if deciding else ""
-        yield f"leaked: {leak}{left}", Tone.flagged
+        note = f"; {deciding.leaked} of {deciding.leaked + deciding.pairs} are left out here" if deciding else ""
+        yield f"leaked: {leak}{note}", Tone.flagged
     if chosen:
         yield f"chosen: {chosen}", Tone.flagged
     if deciding and deciding.missing:
-        missing = (
+        text = (
             f"missing: {deciding.missing} of {count(deciding.pairs, 'answer')} have no score before or after: the "
             "verdict holds whether they are counted as the best or as the worst"
         )
-        yield missing, Tone.flagged
+        yield text, Tone.flagged
 
 
 def _harm_lines(concerns: Sequence[Concern], measured: set[Aspect]) -> Iterator[tuple[str, Tone]]:
@@ -512,8 +523,8 @@ def _harm_lines(concerns: Sequence[Concern], measured: set[Aspect]) -> Iterator[
         for concern in about:
             if concern.flagged:
                 yield f"{word}: yes. {_short(concern)}", Tone.lost
-        rest = [concern for concern in about if not concern.flagged]
-        if len(rest) < len(about):
+        unflagged = [concern for concern in about if not concern.flagged]
+        if len(unflagged) < len(about):
             continue
         if unknown := [concern for concern in about if concern.unknown]:
             # What its plugin sums up says by itself what is known.
@@ -521,8 +532,11 @@ def _harm_lines(concerns: Sequence[Concern], measured: set[Aspect]) -> Iterator[
             yield f"{word}: {text}", Tone.flagged if any(concern.harm for concern in unknown) else Tone.neutral
         elif about:
             # Something is certain, but not more than is allowed.
-            some = any(concern.harm >= HARM for concern in about)
-            yield f"{word}: {'within the limit' if some else 'no'}. {'; '.join(map(_short, rest))}", Tone.neutral
+            has_harm = any(concern.harm >= HARM for concern in about)
+            yield (
+                f"{word}: {'within the limit' if has_harm else 'no'}. {'; '.join(map(_short, unflagged))}",
+                Tone.neutral,
+            )
         elif aspect in measured:
             yield f"{word}: measured, but not judged", Tone.neutral
     flagged = [concern for concern in concerns if concern.flagged]
@@ -547,7 +561,7 @@ def _details(
     parts = [
         f"{_moved(primary, change, count(change.pairs, change.item))}{groups}",
         *([f"{bounds} at {config.confidence:.0%} confidence"] if bounds else []),
-        _p(change.p_value),
+        _p_text(change.p_value),
     ]
     yield ", ".join(parts)
     if change.constant is not None and not change.held_back:
@@ -579,7 +593,7 @@ def _details(
         )
 
 
-def _p(value: float) -> str:
+def _p_text(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"  # noqa: PLR2004 - as is the custom
 
 
@@ -591,10 +605,10 @@ def _named(changes: Mapping[str, Change], outcome: Outcome, kind: MeasureKind, p
     ]
 
 
-def _more(changes: Mapping[str, Change], concerns: Sequence[Concern]) -> Iterator[str]:
+def _measure_lines(changes: Mapping[str, Change], concerns: Sequence[Concern]) -> Iterator[str]:
     """Say what the other measures of the task come to, and the numbers behind each concern."""
     for kind in (MeasureKind.content, MeasureKind.form, MeasureKind.loss):
-        rest = {
+        changes_of_kind = {
             name: change
             for name, change in changes.items()
             if change.aspect is Aspect.task and change.kind is kind and not change.primary
@@ -602,7 +616,7 @@ def _more(changes: Mapping[str, Change], concerns: Sequence[Concern]) -> Iterato
         words = [
             f"{outcome.value} in {', '.join(names)}"
             for outcome in Outcome
-            if (names := [name for name, change in rest.items() if change.outcome is outcome])
+            if (names := [name for name, change in changes_of_kind.items() if change.outcome is outcome])
         ]
         if words:
             yield f"{kind.value}: {'; '.join(words)}"

@@ -59,14 +59,14 @@ def mcnemar(better: NDArray[np.int64], worse: NDArray[np.int64]) -> Floats:
         better: pairs in which after is 1 and before is 0.
         worse: pairs in which it is the other way round. Pairs without a difference tell nothing and do not count.
     """
-    differing, most = np.atleast_1d(better + worse), np.atleast_1d(np.maximum(better, worse))
+    differing, larger = np.atleast_1d(better + worse), np.atleast_1d(np.maximum(better, worse))
     values = np.ones(differing.shape)
     for count in np.unique(differing[differing > 0]).tolist():
         logs = [math.lgamma(count + 1) - math.lgamma(k + 1) - math.lgamma(count - k + 1) for k in range(count + 1)]
         # In logarithms: binomial coefficients of a thousand pairs exceed a float.
         at_least = np.cumsum(np.exp(np.array(logs[::-1]) - count * math.log(2)))[::-1]
-        here = differing == count
-        values[here] = np.minimum(1.0, 2 * at_least[most[here]])
+        mask = differing == count
+        values[mask] = np.minimum(1.0, 2 * at_least[larger[mask]])
     return values.reshape(np.shape(better + worse))
 
 
@@ -101,24 +101,24 @@ def flip_against_tail(sums: Floats, weights: Floats, *, resamples: int, level: f
     against the mean reach further than the others, divided by the root of the effective number of units. If both tails
     have the same length, that unit is 0. The shapes are those of `of_means`.
     """
-    whole, weight = sums.sum(axis=-1, keepdims=True), weights.sum(axis=-1, keepdims=True)
+    total, weight = sums.sum(axis=-1, keepdims=True), weights.sum(axis=-1, keepdims=True)
     squares = (weights**2).sum(axis=-1, keepdims=True)
-    direction = np.where(whole < 0, -1.0, 1.0)
-    rest = direction * (sums - whole / weight * weights)
+    direction = np.where(total < 0, -1.0, 1.0)
+    residuals = direction * (sums - total / weight * weights)
     # A heavy unit near the mean must not hide a tail of the differences themselves, so these are compared too.
     typical = np.sqrt(squares / sums.shape[-1])
-    reach = np.maximum(_longer(rest), typical * _longer(rest / weights))
+    reach = np.maximum(_longer(residuals), typical * _longer(residuals / weights))
     # The rarer what the test is to rule out, the further beyond the seen units it lies. By simulation, as `TAIL`.
     tail = TAIL * max(1.0, math.log(level) / math.log(TAIL_LEVEL)) ** 2
-    more = -tail * direction * reach * np.sqrt(squares) / weight
+    extra_unit = -tail * direction * reach * np.sqrt(squares) / weight
     plain = sign_flip(sums, resamples=resamples)
-    return np.maximum(plain, sign_flip(np.concatenate([sums, more], axis=-1), resamples=resamples))
+    return np.maximum(plain, sign_flip(np.concatenate([sums, extra_unit], axis=-1), resamples=resamples))
 
 
-def _longer(rest: Floats) -> Floats:
+def _longer(residuals: Floats) -> Floats:
     """Return by how much the tail below 0 is longer than the one above it."""
-    more = -rest.min(axis=-1, keepdims=True) - rest.max(axis=-1, keepdims=True)
-    return np.where(more > TIE * np.abs(rest).max(axis=-1, keepdims=True), more, 0.0)
+    excess = -residuals.min(axis=-1, keepdims=True) - residuals.max(axis=-1, keepdims=True)
+    return np.where(excess > TIE * np.abs(residuals).max(axis=-1, keepdims=True), excess, 0.0)
 
 
 def _flips(units: int, resamples: int, *, at_once: int) -> Iterator[NDArray[np.int64] | NDArray[np.int8]]:
@@ -142,10 +142,10 @@ def flip_bound(sums: Floats, weights: Floats, *, level: float, resamples: int) -
     differing = sums != 0
     if differing.sum() <= MOST_UNITS:
         # A unit without a difference may be swapped together with any other; so the units are those of the test of 0.
-        rest = weights[~differing].sum() / differing.sum()
-        sums, weights = sums[differing], weights[differing] + rest
-    both = _put_together(np.stack([sums, weights]))
-    units, (values, sizes) = both.shape[-1], both
+        tied_weight = weights[~differing].sum() / differing.sum()
+        sums, weights = sums[differing], weights[differing] + tied_weight
+    stacked = _put_together(np.stack([sums, weights]))
+    units, (values, sizes) = stacked.shape[-1], stacked
     direction = np.sign(values.sum())
     means = []
     for bits in _flips(units, resamples, at_once=units):
@@ -156,8 +156,8 @@ def flip_bound(sums: Floats, weights: Floats, *, level: float, resamples: int) -
         means.append(np.min([_mean_or_least(*part) for part in parts], axis=0))
     sorted_means = np.sort(np.concatenate(means))
     total = len(sorted_means)
-    most = level * total if units <= EXACT else level * (total + 1) - 1
-    return float(direction * sorted_means[math.floor(most + TIE)])
+    rank = level * total if units <= EXACT else level * (total + 1) - 1
+    return float(direction * sorted_means[math.floor(rank + TIE)])
 
 
 def joint_level(sums: Floats, weights: Floats, *, level: float, resamples: int, pairs: bool = True) -> float:
@@ -175,21 +175,21 @@ def joint_level(sums: Floats, weights: Floats, *, level: float, resamples: int, 
         pairs: each system with each other; otherwise each alone with its own mean.
     """
     systems, units = sums.shape
-    rest = sums - (sums.sum(axis=1) / weights.sum())[:, None] * weights
+    residuals = sums - (sums.sum(axis=1) / weights.sum())[:, None] * weights
     scale = TIE * float(np.abs(sums).sum())
     random = np.random.default_rng(SEED)
     step = max(1, AT_ONCE // max(systems, units))
     largest = []
     for start in range(0, resamples, step):
-        drawn = random.standard_normal((min(step, resamples - start), units)) @ rest.T
-        most = np.zeros(len(drawn))
-        for one in range(systems if pairs else 1):
+        draws = random.standard_normal((min(step, resamples - start), units)) @ residuals.T
+        maxima = np.zeros(len(draws))
+        for system in range(systems if pairs else 1):
             # The differences from one to those after it; or the sums themselves.
-            sizes = np.sqrt(((rest[one + 1 :] - rest[one] if pairs else rest) ** 2).sum(axis=1))
-            values = drawn[:, one + 1 :] - drawn[:, one, None] if pairs else drawn
+            sizes = np.sqrt(((residuals[system + 1 :] - residuals[system] if pairs else residuals) ** 2).sum(axis=1))
+            values = draws[:, system + 1 :] - draws[:, system, None] if pairs else draws
             if (differs := sizes > scale).any():
-                np.maximum(most, np.abs(values[:, differs] / sizes[differs]).max(axis=1), out=most)
-        largest.append(most)
+                np.maximum(maxima, np.abs(values[:, differs] / sizes[differs]).max(axis=1), out=maxima)
+        largest.append(maxima)
     reached = float(np.quantile(np.concatenate(largest), 1 - level))
     comparisons = max(1, systems * (systems - 1) // 2 if pairs else systems)
     return float(min(level, max(level / comparisons, 2 * NormalDist().cdf(-reached))))
@@ -201,15 +201,15 @@ def least_share(changed: int, count: int, confidence: float) -> float:
     It is exact (Clopper & Pearson 1934, Biometrika 26, 404-413): the share at which as many or more are seen in half of
     the remaining cases.
     """
-    tail, least, most = (1 - confidence) / 2, 0.0, changed / count
-    seen = np.arange(changed, count + 1)
-    logs = np.array([math.lgamma(number + 1) for number in range(count + 1)])
-    ways = logs[count] - logs[seen] - logs[count - seen]
-    while most - least > TIE:
-        share = (least + most) / 2
-        as_many = np.exp(ways + seen * math.log(share) + (count - seen) * math.log1p(-share)).sum()
-        least, most = (least, share) if as_many > tail else (share, most)
-    return least
+    tail, lower, upper = (1 - confidence) / 2, 0.0, changed / count
+    counts = np.arange(changed, count + 1)
+    logs = np.array([math.lgamma(k + 1) for k in range(count + 1)])
+    ways = logs[count] - logs[counts] - logs[count - counts]
+    while upper - lower > TIE:
+        share = (lower + upper) / 2
+        as_many = np.exp(ways + counts * math.log(share) + (count - counts) * math.log1p(-share)).sum()
+        lower, upper = (lower, share) if as_many > tail else (share, upper)
+    return lower
 
 
 def _mean_or_least(total: Floats, weight: Floats) -> Floats:
@@ -245,11 +245,11 @@ def of_shares(better: Numbers, worse: Numbers, count: int, confidence: float) ->
     low, high = (np.array(bound) for bound in _with_pseudo_pairs(better - worse, better + worse, 1.0, count, quantile))
     one_way = (np.minimum(better, worse) == 0) & (better != worse)
     for changed in map(int, np.unique((better - worse)[one_way])):
-        same = count - abs(changed)  # whose share has a lower bound too
-        least, most = least_share(abs(changed), count, confidence), 1 - least_share(same, count, confidence)
-        first, last = (least, most) if changed > 0 else (-most, -least)
-        here = one_way & (better - worse == changed)
-        low, high = np.where(here, np.minimum(low, first), low), np.where(here, np.maximum(high, last), high)
+        complement = count - abs(changed)  # whose share has a lower bound too
+        lower, upper = least_share(abs(changed), count, confidence), 1 - least_share(complement, count, confidence)
+        low_bound, high_bound = (lower, upper) if changed > 0 else (-upper, -lower)
+        mask = one_way & (better - worse == changed)
+        low, high = np.where(mask, np.minimum(low, low_bound), low), np.where(mask, np.maximum(high, high_bound), high)
     return low, high
 
 
@@ -274,19 +274,19 @@ def of_means(sums: Floats, weights: Floats, confidence: float, largest: float) -
             is none.
     """
     count = sums.shape[-1]
-    whole = weights.sum(axis=-1)
-    mean = sums.sum(axis=-1) / whole
+    total_weight = weights.sum(axis=-1)
+    mean = sums.sum(axis=-1) / total_weight
     if count == 1:
         return np.full_like(mean, -np.inf), np.full_like(mean, np.inf)
     # A few heavy units decide a weighted mean: it has as many degrees of freedom as equal weights of that scatter.
-    effective = np.maximum(whole**2 / (weights**2).sum(axis=-1), 1.0 + 1e-9)
-    rest = sums - mean[..., None] * weights
-    square = (rest**2).sum(axis=-1)
-    error = np.sqrt(square * count / (count - 1)) / whole
+    effective = np.maximum(total_weight**2 / (weights**2).sum(axis=-1), 1.0 + 1e-9)
+    residuals = sums - mean[..., None] * weights
+    square = (residuals**2).sum(axis=-1)
+    error = np.sqrt(square * count / (count - 1)) / total_weight
     quantile = student(confidence, np.maximum(effective - 1, 1.0))
     low, high = mean - quantile * error, mean + quantile * error
     if count > 2 and not largest:  # noqa: PLR2004 - the skew takes three
-        cubes = (rest**3).sum(axis=-1) * count**2 / ((count - 1) * (count - 2))
+        cubes = (residuals**3).sum(axis=-1) * count**2 / ((count - 1) * (count - 2))
         deviation = np.sqrt(square / (count - 1))
         skew = np.divide(cubes / count, deviation**3, out=np.zeros_like(mean), where=deviation > 0)
         shift, scale = skew / (6 * count), error * math.sqrt(count)
@@ -304,9 +304,9 @@ def of_means(sums: Floats, weights: Floats, confidence: float, largest: float) -
 
 def _unskewed(value: Floats, skew: Floats) -> Floats:
     """Solve t + skew t^2 / 3 + skew^2 t^3 / 27 = value, Hall's cubic, for t."""
-    none = np.abs(skew) < 1e-6  # noqa: PLR2004 - then the solution is the value itself
-    some = np.where(none, 1.0, skew)
-    return np.where(none, value, (np.cbrt(1 + some * value) - 1) * 3 / some)
+    is_symmetric = np.abs(skew) < 1e-6  # noqa: PLR2004 - then the solution is the value itself
+    safe_skew = np.where(is_symmetric, 1.0, skew)
+    return np.where(is_symmetric, value, (np.cbrt(1 + safe_skew * value) - 1) * 3 / safe_skew)
 
 
 def student(confidence: float, freedom: Floats) -> Floats:

@@ -57,40 +57,47 @@ def compare_systems(
     """
     pairs = [(against, name) for name in systems if name != against] if against else [*combinations(systems, 2)]
     names = dict.fromkeys(name for measures in systems.values() for name in measures)
-    asked = [
-        (name, one, other) for name in names for one, other in pairs if name in systems[one] and name in systems[other]
+    comparisons = [
+        (name, before, after)
+        for name in names
+        for before, after in pairs
+        if name in systems[before] and name in systems[after]
     ]
-    sides = [(systems[one][name], systems[other][name]) for name, one, other in asked]
-    total = sum(_testable(*both) for both in sides) or 1
+    sides = [(systems[before][name], systems[after][name]) for name, before, after in comparisons]
+    total = sum(_testable(*sides_of_pair) for sides_of_pair in sides) or 1
     level = 1 - config.confidence
-    each = replace(
+    settings = replace(
         config, confidence=1 - level / total, resamples=max(config.resamples, math.ceil(PATTERNS * total / level))
     )
     changes = [
-        change_of(*both, each, (), (candidates or {}).get(name, 1))
-        for both, (name, _, _) in zip(sides, asked, strict=True)
+        change_of(*sides_of_pair, settings, (), (candidates or {}).get(name, 1))
+        for sides_of_pair, (name, _, _) in zip(sides, comparisons, strict=True)
     ]
-    tested = [number for number, both in enumerate(sides) if changes[number].p_value is not None and _testable(*both)]
-    alone = [changes[number].p_value or 0.0 for number in tested]
+    tested = [
+        index
+        for index, sides_of_pair in enumerate(sides)
+        if changes[index].p_value is not None and _testable(*sides_of_pair)
+    ]
+    p_values = [changes[index].p_value or 0.0 for index in tested]
     # What could not be tested counts as one of them, with a p-value of 1.
-    adjusted = holm([*alone, *[1.0] * (total - len(tested))])
-    for number, p_value, value in zip(tested, alone, adjusted, strict=False):
-        change, both = changes[number], pairs_of(*sides[number], ())
-        exact = both is not None and both.is_share and not both.clusters
+    adjusted = holm([*p_values, *[1.0] * (total - len(tested))])
+    for index, p_value, value in zip(tested, p_values, adjusted, strict=False):
+        change, items = changes[index], pairs_of(*sides[index], ())
+        exact = items is not None and items.is_share and not items.clusters
         # The interval decides beside the test, except for the exact one, and the interval is Bonferroni's.
         holms = exact or not _holds_zero(change)
-        changes[number] = replace(change, p_value=value if holms else min(1.0, total * p_value))
-    by_itself = dict(zip(tested, alone, strict=True))
+        changes[index] = replace(change, p_value=value if holms else min(1.0, total * p_value))
+    by_itself = dict(zip(tested, p_values, strict=True))
     return [
-        Comparison(*asked[number], _settled(change, level), by_itself.get(number))
-        for number, change in enumerate(changes)
+        Comparison(*comparisons[index], _settled(change, level), by_itself.get(index))
+        for index, change in enumerate(changes)
     ]
 
 
-def _testable(one: Measure, other: Measure) -> bool:
+def _testable(before: Measure, after: Measure) -> bool:
     """Whether a difference is better or worse, and the items are known."""
-    judged = other.aspect is not Aspect.copying and other.kind is not MeasureKind.change
-    return judged and bool(other.items) and len(one.items) == len(other.items)
+    judged = after.aspect is not Aspect.copying and after.kind is not MeasureKind.change
+    return judged and bool(after.items) and len(before.items) == len(after.items)
 
 
 def _holds_zero(change: Change) -> bool:
@@ -98,8 +105,8 @@ def _holds_zero(change: Change) -> bool:
 
 
 def _settled(change: Change, level: float) -> Change:
-    known = change.p_value is not None and change.low is not None and change.outcome is None
-    if not known or (change.p_value or 0.0) > level or not _holds_zero(change):
+    is_tested = change.p_value is not None and change.low is not None and change.outcome is None
+    if not is_tested or (change.p_value or 0.0) > level or not _holds_zero(change):
         return decided(change, level)
     # Holm's method finds more than intervals of one confidence show: then the interval ends at 0.
     rises = (change.after or 0.0) > (change.before or 0.0)

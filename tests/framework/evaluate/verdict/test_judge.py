@@ -272,7 +272,7 @@ def test_a_training_that_changed_nothing_is_told_so(distance: float, same: int, 
     far = Measure(distance, [distance] * 8, aspect=Aspect.general, kind=MeasureKind.change, unit="nats")
     pair = one(0, 0)
     changes = compare(EvalResult({"a": pair[0]}), EvalResult({"a": pair[1], "far": far}), CONFIG)
-    verdict = judge(changes, (), CONFIG, same=(same, 60))
+    verdict = judge(changes, (), CONFIG, equal_answers=(same, 60))
     text = "The training changed nothing: 58 of 60 answers are as before, and so are the probabilities of tokens at "
     assert (verdict.summary == f"{text}general answers (0.003 nats per token from the base).") is nothing
 
@@ -285,7 +285,7 @@ def test_a_training_that_moved_a_loss_or_a_score_has_changed_something(losses: t
         for score, loss in zip(one(right, 60), losses, strict=True)
     )
     changes = compare(EvalResult(before), EvalResult({**after, "far": far}), CONFIG)
-    assert "changed nothing" not in judge(changes, (), CONFIG, same=(58, 60)).summary
+    assert "changed nothing" not in judge(changes, (), CONFIG, equal_answers=(58, 60)).summary
 
 
 def test_what_is_known_of_a_concern_is_its_sentence_and_the_rest_is_a_detail() -> None:
@@ -401,12 +401,12 @@ def test_a_second_training_is_judged_against_its_start_and_then_against_the_base
     later = replace(loss, value=1 - 1e-6, items=[(item or 0) - 1e-6 for item in loss.items])
     changes = compare(EvalResult({"a": start, "eval_loss": loss}), EvalResult({"a": after, "eval_loss": later}), CONFIG)
     over = compare(EvalResult({"a": one(0, 0)[0]}), EvalResult({"a": after}), CONFIG)
-    verdict = judge(changes, (), CONFIG, same=(60, 60), over_base=over)
+    verdict = judge(changes, (), CONFIG, equal_answers=(60, 60), over_base=over)
     assert verdict.summary == (
         "The training changed nothing: 60 of 60 answers are as before, and so is the validation loss (1)."
     )
     assert verdict.lines[1].startswith("over the base: yes. a rose from 0% to 90% on 60 prompts, by at least ")
-    assert "changed nothing" not in judge(changes, (), CONFIG, same=(59, 60), over_base=over).summary
+    assert "changed nothing" not in judge(changes, (), CONFIG, equal_answers=(59, 60), over_base=over).summary
     best = compare(EvalResult({"a": one(60, 0)[0]}), EvalResult({"a": one(60, 0)[0]}), CONFIG)
     said = "the adapter that it started from answers 60 prompts right already"
     assert said in judge(best, (), CONFIG, over_base=over).summary
