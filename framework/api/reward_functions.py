@@ -85,7 +85,9 @@ class FunctionReward:
                 f"annotate completions: {hint}"
             ) from error
 
-    def _arguments(self, prompts: Sequence[Prompt], answers: Sequence[Answer], context: RewardContext) -> dict[str, Any]:
+    def _arguments(
+        self, prompts: Sequence[Prompt], answers: Sequence[Answer], context: RewardContext
+    ) -> dict[str, Any]:
         """Return all keywords that TRL passes; rows with a reference have it as `reference` too."""
         fields = dict.fromkeys(name for prompt in prompts for name in prompt.columns if name not in NOT_PASSED)
         arguments: dict[str, Any] = {}

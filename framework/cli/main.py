@@ -104,7 +104,7 @@ def main() -> None:
                 load_plugins(session, words)
                 with ExitStack() as stack:
                     # A command has no loggers; of a run they show its counts.
-                    session.progress.send = _shown(stack)
+                    session.progress.send = _progress_display(stack)
                     code = run_command(words[0], words[1:])
                 sys.stdout.flush()  # what a closed pipe does not take is to be known here, not at exit
                 sys.exit(code)
@@ -134,10 +134,10 @@ def main() -> None:
             sys.exit(FAILED)
         finally:
             for stream in (sys.stdout, sys.stderr):
-                _let_go(stream)
+                _flush(stream)
 
 
-def _let_go(stream: TextIO) -> None:
+def _flush(stream: TextIO) -> None:
     """Give up what cannot be written, on a full disk say: at exit, Python would end with a code of its own."""
     try:
         stream.flush()
@@ -163,22 +163,22 @@ def check_working_folder() -> None:
     Raises:
         FrameworkError: it is one of these.
     """
-    here: Path | None = None
+    cwd: Path | None = None
     try:
-        here = Path.cwd()
+        cwd = Path.cwd()
     except FileNotFoundError as error:
         raise FrameworkError(
             "the working folder no longer exists: change to another folder, and start again"
         ) from error
     except PermissionError:
         pass  # as below
-    if here is None or not os.access(here, os.R_OK | os.X_OK):
+    if cwd is None or not os.access(cwd, os.R_OK | os.X_OK):
         raise FrameworkError(
-            f"the working folder{f' {here}' if here else ''} cannot be read by this user: change to another folder"
+            f"the working folder{f' {cwd}' if cwd else ''} cannot be read by this user: change to another folder"
         )
 
 
-def _shown(stack: ExitStack) -> Callable[[Progress], None]:
+def _progress_display(stack: ExitStack) -> Callable[[Progress], None]:
     """Return what shows the counts of a command until the stack is closed; for a run, its loggers do that."""
 
     def show(progress: Progress) -> None:
@@ -271,12 +271,12 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], s
     if report and run_dir is None and config.verdict.fail_on:
         from framework.evaluate.verdict import named_by  # noqa: PLC0415 - statistics, which most calls do without
 
-        said, absent = named_by(report, config.verdict.fail_on)
-        if said:
-            _show(FrameworkError(f"verdict.fail_on=[{','.join(said)}]: {headline(report)}"))
+        outcomes, absent = named_by(report, config.verdict.fail_on)
+        if outcomes:
+            _show(FrameworkError(f"verdict.fail_on=[{','.join(outcomes)}]: {headline(report)}"))
         if absent:
             _show(FrameworkError(f"verdict.fail_on=[{','.join(absent)}]: not measured, so the verdict cannot say it"))
-        if said or absent:
+        if outcomes or absent:
             sys.exit(BAD_VERDICT)
     return report.objective.value if report else None
 
@@ -335,9 +335,9 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
     Raises:
         FrameworkError: there is no command of that name.
     """
-    known = current().plugins.commands()
-    if name not in known:
-        raise FrameworkError(described(name) or unknown("command", name, known))
-    component = known[name]
+    commands = current().plugins.commands()
+    if name not in commands:
+        raise FrameworkError(described(name) or unknown("command", name, commands))
+    component = commands[name]
     code: int = component.load()(component.schema()).main(arguments)
     return code

@@ -146,8 +146,8 @@ def origin(registration: Registration) -> str:
     if registration.package.endswith(".py"):
         return display_path(Path(registration.package))
     # The core registers its commands without a distribution.
-    own = registration.component.factory.startswith("framework.")
-    return registration.package or (f"{DISTRIBUTION} {VERSION}" if own else registration.plugin)
+    is_ours = registration.component.factory.startswith("framework.")
+    return registration.package or (f"{DISTRIBUTION} {VERSION}" if is_ours else registration.plugin)
 
 
 def presets(group: Group, loader: ConfigLoader) -> dict[str, Preset]:
@@ -188,14 +188,16 @@ def experiment_settings(loader: ConfigLoader, name: str) -> tuple[dict[str, str]
     choices: dict[str, str] = {}
     files: set[str] = {file for file, _, _ in source_lines(loader, f"{EXPERIMENT}/{name}")}
     _chosen_by(loader, name, choices, files)
-    known = read_value_sources(loader, [f"+{EXPERIMENT}={name}"])
-    return choices, {each.key: each.value for each in known.settings if each.where.rpartition(":")[0] in files}
+    sources = read_value_sources(loader, [f"+{EXPERIMENT}={name}"])
+    return choices, {
+        setting.key: setting.value for setting in sources.settings if setting.where.rpartition(":")[0] in files
+    }
 
 
 def _chosen_by(loader: ConfigLoader, name: str, choices: dict[str, str], files: set[str]) -> None:
     """Add what an experiment chooses after what those choose that it is built on; note their files too."""
-    for entry, place in entries(loader, f"{EXPERIMENT}/{name}"):
-        files.add(place.rpartition(":")[0])
+    for entry, where in entries(loader, f"{EXPERIMENT}/{name}"):
+        files.add(where.rpartition(":")[0])
         if isinstance(entry, GroupDefault):
             choices[str(entry.group).lstrip("/")] = as_text(entry.value)
         elif isinstance(entry, ConfigDefault) and not entry.is_self():

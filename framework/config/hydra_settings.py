@@ -57,10 +57,10 @@ def hydra_problems(config: DictConfig, loader: ConfigLoader, mode: RunMode) -> I
             yield Problem(
                 f"hydra.{name}={value}: write the settings there, not a reference to them", (f"hydra.{name}",)
             )
-    own = loader.repository.load_config(CONFIG_NAME).config.hydra
+    defaults = loader.repository.load_config(CONFIG_NAME).config.hydra
     for key, instead in INSTEAD.items():
         value = OmegaConf.select(DictConfig({"hydra": settings}), key)
-        if value not in (None, []) and value != OmegaConf.select(DictConfig({"hydra": own}), key):
+        if value not in (None, []) and value != OmegaConf.select(DictConfig({"hydra": defaults}), key):
             yield Problem(f"{key}={as_text(value)}: {instead}", (key,))
     for key in ("hydra.sweep.subdir", "hydra.job.name"):
         _, section, setting = key.split(".")
@@ -78,22 +78,22 @@ def hydra_problems(config: DictConfig, loader: ConfigLoader, mode: RunMode) -> I
             text = f"hydra.job.{name}: a config cannot set environment variables; set them where you start the run"
             yield Problem(text, (f"hydra.job.{name}",))
     for name in _INSTANTIATED:
-        made = (
+        entries = (
             settings[name].items()
             if name == "callbacks" and isinstance(settings[name], dict)
             else [("", settings[name])]
         )
-        for key, value in made:
-            place = f"hydra.{name}.{key}".rstrip(".")
+        for key, value in entries:
+            full_key = f"hydra.{name}.{key}".rstrip(".")
             if not isinstance(value, dict | list) and not _becomes_node(value):
-                yield Problem(f"{place}={as_text(value)} must be named values", (place,))
+                yield Problem(f"{full_key}={as_text(value)} must be named values", (full_key,))
     if not isinstance(verbose := settings["verbose"], bool | str) and not (
         isinstance(verbose, list) and all(isinstance(logger, str) for logger in verbose)
     ):
         text = f"hydra.verbose={as_text(verbose)} must be true, false, or the names of loggers"
         yield Problem(text, ("hydra.verbose",))
     sections = [name for name in (*_INSTANTIATED, *_LOGGING) if not _becomes_node(settings[name])]
-    named = [found for name in sections for found in _named(settings[name], f"hydra.{name}", plain)]
+    named = [pair for name in sections for pair in _named(settings[name], f"hydra.{name}", plain)]
     foreign = {as_text(value) for _, value in named}
     # Only if something names code: all configs of all packages are read for it.
     for container in _of_packages(loader) if foreign else ():
@@ -111,29 +111,29 @@ def _becomes_node(value: Any) -> bool:
     if not isinstance(value, str) or not value.startswith("${"):
         return False
     depth = 0
-    for place, letter in enumerate(value):
+    for index, letter in enumerate(value):
         depth += {"{": 1, "}": -1}.get(letter, 0)
         if letter == "}" and depth == 0:
-            return place == len(value) - 1
+            return index == len(value) - 1
     return False
 
 
-def _named(value: Any, place: str, plain: Any) -> Iterator[tuple[str, Any]]:
-    """Give the keys below `place` whose values name code, and interpolations that could."""
+def _named(value: Any, path: str, plain: Any) -> Iterator[tuple[str, Any]]:
+    """Give the keys below `path` whose values name code, and interpolations that could."""
     if isinstance(value, dict):
         for key, part in value.items():
             if key in CODE:
-                yield f"{place}.{key}", part
+                yield f"{path}.{key}", part
             else:
-                yield from _named(part, f"{place}.{key}", plain)
+                yield from _named(part, f"{path}.{key}", plain)
     elif isinstance(value, list):
-        for number, part in enumerate(value):
-            yield from _named(part, f"{place}[{number}]", plain)
+        for index, part in enumerate(value):
+            yield from _named(part, f"{path}[{index}]", plain)
     elif isinstance(value, str):
         # Logging imports what `ext://` names, which an interpolation may put together.
-        logged = "_logging" in place and ("${" in value or value.startswith(("ext://", "cfg://")))
+        logged = "_logging" in path and ("${" in value or value.startswith(("ext://", "cfg://")))
         if logged or (_becomes_node(value) and not _is_plain(value, plain)):
-            yield place, value
+            yield path, value
 
 
 def _is_plain(value: Any, plain: Any) -> bool:

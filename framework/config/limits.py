@@ -156,8 +156,8 @@ def _check_defaults(node: yaml.Node, name: str) -> None:
                 f"{name}:{entry.start_mark.line + 1}: 'defaults' is a list, whose entries are written '- NAME' or "
                 "'- override /GROUP: OPTION'"
             )
-        for option in (each.value for each in names):
-            if [each.value for each in names].count(option) > 1:
+        for option in (scalar.value for scalar in names):
+            if [scalar.value for scalar in names].count(option) > 1:
                 raise FrameworkError(f"{name}:{entry.start_mark.line + 1}: names {option} twice: give it once")
 
 
