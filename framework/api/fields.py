@@ -255,7 +255,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 @functools.cache
 def _docs(schema: type) -> dict[str, str]:
-    """Return the sentence that is under each field, out of the source; none if there is no source to read."""
+    """Return the docstring below each field, read from the source; empty if the source is not available."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(schema)))
     except (OSError, TypeError, SyntaxError):

@@ -102,7 +102,7 @@ class RunRewards:
 
 
 def _episode_rewards(answers: Sequence[Answer]) -> dict[str, list[float | None]]:
-    """Return what the environments of answers say these are worth, by the names of their classes."""
+    """Return the rewards that environments give for their answers, by the name of the environment's class."""
     rewards = [answer.episode.rewards if isinstance(answer, Sampled) and answer.episode else {} for answer in answers]
     names = dict.fromkeys(name for scores in rewards for name in scores)
     return {name: [scores.get(name) for scores in rewards] for name in names}
@@ -136,13 +136,13 @@ def score(
     error = failed.error
     if isinstance(error, TookTooLongError):
         # Of those that take too long together, one takes more than its share.
-        location = _failing(name, reward, prompts, answers, context, max_seconds / len(answers))
+        location = _failing_prompt(name, reward, prompts, answers, context, max_seconds / len(answers))
         raise FrameworkError(
             f"reward={name} takes longer than reward.{name}.max_seconds={max_seconds:g} for the answers to {location}: "
             "raise the limit, or let it give up on an answer that takes long, and return None for it"
         ) from error
     assert error is not None  # noqa: S101 - nothing was returned
-    location = _failing(name, reward, prompts, answers, context, max_seconds)
+    location = _failing_prompt(name, reward, prompts, answers, context, max_seconds)
     raise FrameworkError(f"reward={name} fails for the answers to {location}: {describe_error(error)}") from error
 
 
@@ -156,10 +156,10 @@ def _call(
     """Call a reward, and read what it returns: that may compute, wait or fail only now."""
     if isinstance(reward, Reward):
         return _as_numbers(name, reward.rewards(prompts, answers, context), prompts)
-    return _as_numbers(name, _by_metric(reward, prompts, answers), prompts)
+    return _as_numbers(name, _metric_scores(reward, prompts, answers), prompts)
 
 
-def _by_metric(metric: AnyMetric, prompts: Sequence[Prompt], answers: Sequence[Answer]) -> list[Any]:
+def _metric_scores(metric: AnyMetric, prompts: Sequence[Prompt], answers: Sequence[Answer]) -> list[Any]:
     """Return the score of each answer, with the other sign if lower is better; None without a needed reference."""
     sign = 1 if metric.higher_is_better else -1
     indices = [n for n, prompt in enumerate(prompts) if prompt.reference is not None or not metric.needs_reference]
@@ -192,7 +192,7 @@ def _answered(prompt: Prompt, answer: Answer) -> Answered:
     )
 
 
-def _failing(
+def _failing_prompt(
     name: str,
     reward: AnyReward,
     prompts: Sequence[Prompt],

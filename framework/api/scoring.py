@@ -299,7 +299,7 @@ def may_match(metric: EarlyMetric, begun: str, reference: str) -> bool:
 
 
 def _scatter(values: Sequence[T], indices: Sequence[int], total: int, fill: T) -> list[T]:
-    """Put values in the places of those answers that were given to the metric."""
+    """Spread values over all answers by index; an answer that the metric did not get has `fill`."""
     by_index = dict(zip(indices, values, strict=True))
     return [by_index.get(index, fill) for index in range(total)]
 

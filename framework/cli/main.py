@@ -138,7 +138,7 @@ def main() -> None:
 
 
 def _flush(stream: TextIO) -> None:
-    """Give up what cannot be written, on a full disk say: at exit, Python would end with a code of its own."""
+    """Flush a stream and drop output that cannot be written, as on a full disk: Python would exit with its own code."""
     try:
         stream.flush()
     except OSError:
@@ -146,7 +146,7 @@ def _flush(stream: TextIO) -> None:
 
 
 def _limit(error: BaseException) -> FrameworkError | None:
-    """Put what the system refuses into words; None for a failure of the program."""
+    """Return a refusal of the system as an error that the user can read; None for a failure of the program."""
     if isinstance(error, OSError) and not error.filename and (reason := write_failure(error)):
         return FrameworkError(f"the output cannot be written: {reason}")
     if isinstance(error, BrokenExecutor):  # of a sweep whose trials run in processes of a launcher
@@ -179,7 +179,7 @@ def check_working_folder() -> None:
 
 
 def _progress_display(stack: ExitStack) -> Callable[[Progress], None]:
-    """Return what shows the counts of a command until the stack is closed; for a run, its loggers do that."""
+    """Return a function that displays the progress of a command until the stack is closed; a run has loggers for it."""
 
     def show(progress: Progress) -> None:
         from framework.api.text.bars import Counts  # noqa: PLC0415 - rich's bars, which most commands do without

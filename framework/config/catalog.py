@@ -183,25 +183,25 @@ def _experiment(loader: ConfigLoader, name: str) -> Experiment:
 def experiment_settings(loader: ConfigLoader, name: str) -> tuple[dict[str, str], dict[str, Any]]:
     """Return what an experiment chooses, options by groups, and what it sets, values by keys.
 
-    Both hold what the experiments add that it is built on.
+    Both include what the experiments that it is built on choose and set.
     """
     choices: dict[str, str] = {}
     files: set[str] = {file for file, _, _ in source_lines(loader, f"{EXPERIMENT}/{name}")}
-    _chosen_by(loader, name, choices, files)
+    _collect_choices(loader, name, choices, files)
     sources = read_value_sources(loader, [f"+{EXPERIMENT}={name}"])
     return choices, {
         setting.key: setting.value for setting in sources.settings if setting.where.rpartition(":")[0] in files
     }
 
 
-def _chosen_by(loader: ConfigLoader, name: str, choices: dict[str, str], files: set[str]) -> None:
-    """Add what an experiment chooses after what those choose that it is built on; note their files too."""
+def _collect_choices(loader: ConfigLoader, name: str, choices: dict[str, str], files: set[str]) -> None:
+    """Add the choices of an experiment to `choices`, after those of its bases, and the files of all to `files`."""
     for entry, where in entries(loader, f"{EXPERIMENT}/{name}"):
         files.add(where.rpartition(":")[0])
         if isinstance(entry, GroupDefault):
             choices[str(entry.group).lstrip("/")] = as_text(entry.value)
         elif isinstance(entry, ConfigDefault) and not entry.is_self():
-            _chosen_by(loader, str(entry.path).rpartition("/")[2], choices, files)
+            _collect_choices(loader, str(entry.path).rpartition("/")[2], choices, files)
 
 
 def _summary(lines: Sequence[str]) -> str:

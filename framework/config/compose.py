@@ -98,7 +98,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _plugin_folders(session: Session) -> Iterator[tuple[str, list[Path]]]:
-    """Give the config folders of plugins: each as Hydra writes it, and where it lies. What is none is left out."""
+    """Give the config folders of plugins: each as Hydra writes it, and its paths. A package that fails is left out."""
     for plugin, path in session.plugins.ask("framework_config_paths", str):
         scheme, _, location = path.rpartition("://")
         spec, failed = None, Caught()
@@ -195,7 +195,7 @@ class PluginConfigPaths(SearchPathPlugin):
 def register(session: Session) -> Mapping[str, Template[DictConfig]]:
     """Make every component an option of Hydra, `group/name`, and return their schemas.
 
-    They are made once, and again when a plugin came or went.
+    They are cached until a plugin is added or removed.
     """
     plugins = session.plugins.implementations(COMPONENTS)
     if session.schemas[0] == plugins:

@@ -93,11 +93,11 @@ def hydra_problems(config: DictConfig, loader: ConfigLoader, mode: RunMode) -> I
         text = f"hydra.verbose={as_text(verbose)} must be true, false, or the names of loggers"
         yield Problem(text, ("hydra.verbose",))
     sections = [name for name in (*_INSTANTIATED, *_LOGGING) if not _becomes_node(settings[name])]
-    named = [pair for name in sections for pair in _named(settings[name], f"hydra.{name}", plain)]
+    named = [pair for name in sections for pair in _code_settings(settings[name], f"hydra.{name}", plain)]
     foreign = {as_text(value) for _, value in named}
     # Only if something names code: all configs of all packages are read for it.
     for container in _of_packages(loader) if foreign else ():
-        foreign -= {as_text(value) for _, value in _named(container, _LOGGING[0], container)}
+        foreign -= {as_text(value) for _, value in _code_settings(container, _LOGGING[0], container)}
         if not foreign:
             return
     for key, value in named:
@@ -118,17 +118,17 @@ def _becomes_node(value: Any) -> bool:
     return False
 
 
-def _named(value: Any, path: str, plain: Any) -> Iterator[tuple[str, Any]]:
-    """Give the keys below `path` whose values name code, and interpolations that could."""
+def _code_settings(value: Any, path: str, plain: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the settings below `path` whose values name code, and interpolations that could."""
     if isinstance(value, dict):
         for key, part in value.items():
             if key in CODE:
                 yield f"{path}.{key}", part
             else:
-                yield from _named(part, f"{path}.{key}", plain)
+                yield from _code_settings(part, f"{path}.{key}", plain)
     elif isinstance(value, list):
         for index, part in enumerate(value):
-            yield from _named(part, f"{path}[{index}]", plain)
+            yield from _code_settings(part, f"{path}[{index}]", plain)
     elif isinstance(value, str):
         # Logging imports what `ext://` names, which an interpolation may put together.
         logged = "_logging" in path and ("${" in value or value.startswith(("ext://", "cfg://")))
@@ -137,8 +137,8 @@ def _named(value: Any, path: str, plain: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _is_plain(value: Any, plain: Any) -> bool:
-    """Whether a value is not a mapping whenever it is read: no resolver makes it, on the way to it either."""
-    for _ in range(9):  # a circle is none
+    """Whether a value cannot become a mapping when it is read: no resolver produces it or a value that it refers to."""
+    for _ in range(9):  # a cycle of references is not a plain value
         if not _becomes_node(value) or _TEXT.fullmatch(value):
             return not isinstance(value, dict | list)
         if not (path := _PATH.fullmatch(value)):

@@ -1,6 +1,6 @@
-"""How large what a user writes may be: to read more, Hydra, ANTLR and PyYAML would take minutes.
+"""Limits on what a user writes: Hydra, ANTLR and PyYAML would take minutes to read more.
 
-It may be a bomb, endlessly deep, or not text: a config comes from somebody else, or from a program.
+A config may come from somebody else or from a program: it may be a YAML bomb, endlessly deep, or not text.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ class ValueSources:
 
     @property
     def _by_precedence(self) -> list[SourcedValue]:
-        """The settings, those that win first: they are merged in their order."""
+        """The settings from the one that wins to the one that is merged first."""
         return [*reversed(self.settings)]
 
     def of_user(self, key: str) -> bool:
@@ -298,7 +298,7 @@ def read_value_sources(loader: ConfigLoader, words: Sequence[str]) -> ValueSourc
 
 
 def defaults_list(loader: ConfigLoader, words: Sequence[str]) -> DefaultsList:
-    """Return what Hydra puts together, in its order."""
+    """Return the configs that Hydra merges, in its order."""
     return loader.compute_defaults_list(CONFIG_NAME, list(words), RunMode.RUN)
 
 

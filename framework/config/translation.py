@@ -350,7 +350,7 @@ def _registered(translation: Translation, value: Any, settings: Mapping[str, Any
 
 
 def _ignore(*_: Any) -> None:
-    """Settings that others read."""
+    """Do nothing: the function of another setting reads this one."""
 
 
 SPECIAL: dict[str, Callable[..., None]] = {

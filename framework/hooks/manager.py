@@ -40,16 +40,16 @@ from framework.util.versions import DISTRIBUTION
 T = TypeVar("T")
 
 WHOLE_PLUGIN = "the plugin"
+"""`SkippedPlugin.what` if nothing of a plugin is used."""
 METRICS, REWARDS = "metric", "reward"
 """Each option of the first group is one of the second too."""
-"""`SkippedPlugin.what` if nothing of a plugin is used."""
 DEFAULT_PLUGINS = {
     "core": "framework.cli.commands",
     "core.data": "framework.data.checks",
     "core.monitor": "framework.monitor.checks",
     "journal": "framework.rundir.status",
 }
-"""The core's own plugins by name: modules, as text, because they are in rooms above this one. only `journal` can be
+"""The core's own plugins by name: modules, as text, because they are in rooms above this one. Only `journal` can be
 switched off."""
 
 
@@ -204,7 +204,7 @@ class Plugins:
         return dict(self._registered[name])
 
     def _options(self, group: str, by_group: Mapping[str, list[tuple[str, Component]]]) -> list[tuple[str, Component]]:
-        """Return the components of a group, each with its plugin; in that of rewards, each metric is one."""
+        """Return the components of a group, each with its plugin; in the group of rewards, metrics are included."""
         metrics = self.registrations(METRICS).values() if group == REWARDS else ()
         return [
             *by_group[group],
@@ -212,9 +212,9 @@ class Plugins:
         ]
 
     def _collected(self) -> dict[str, list[tuple[str, Component]]]:
-        """Return the components of all plugins by group, each with its plugin; what is none is left out.
+        """Return the components of all plugins by group, each with its plugin; invalid ones are left out.
 
-        The plugins are asked once, and again when the implementations of the hook are others: a plugin came or went.
+        The result is cached until a plugin is added or removed.
         """
         implementations = self.implementations(COMPONENTS)
         if self._components[0] == implementations:
@@ -232,7 +232,7 @@ class Plugins:
         return by_group
 
     def _is_foreign(self, plugin: str) -> bool:
-        """Whether a plugin comes from elsewhere; what contradicts ours is then the one to blame."""
+        """Whether a plugin is from another distribution; in a conflict with ours, the message blames that one."""
         return self.package(plugin).partition(" ")[0] not in {"", DISTRIBUTION}
 
     def _duplicate_message(self, option: str, first_plugin: str, second_plugin: str) -> str:

@@ -1,4 +1,4 @@
-"""The same for the parts of a training: losses, optimizers, schedules, samplers and callbacks."""
+"""Decorators for the parts of a training: losses, optimizers, schedules, samplers and callbacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with the hooks and the components of a plugin, with hook and line, before pluggy refuses the module."""
+"""Checks of the hooks and components of a plugin, which name hook and line before pluggy refuses the module."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def nearest_hook(name: str) -> str:
 
 
 def _required_parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Return the parameters that have to be given."""
+    """Return the parameters without a default, by name."""
     several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     parameters = inspect.signature(function).parameters
     return {

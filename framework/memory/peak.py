@@ -181,7 +181,9 @@ def _evaluation(shape: Shape, settings: MemorySettings) -> float:
 
 
 def _allocator_blocks(shape: Shape, settings: MemorySettings, regrown: float) -> float:
-    """Return what the allocator holds at the end, besides the resident, if varied rows let its blocks grow so often.
+    """Return the bytes of the allocator's blocks besides what is resident.
+
+    `regrown` is how often blocks grow where rows vary in length.
 
     Blocks that one phase freed rarely fit the tensors of another: those of a layer are too small for the logits, and
     are held beside them. The other way round logits' blocks serve a layer's scores if they are as large.

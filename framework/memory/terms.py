@@ -232,7 +232,7 @@ def mlp_backward(shape: Shape, settings: MemorySettings) -> float:
 
 
 def largest_layer(shape: Shape, settings: MemorySettings) -> float:
-    """Return what the layer keeps that keeps most."""
+    """Return the bytes that a layer keeps for its backward pass, of the layer that keeps most."""
     return max(sum(layer(shape, block, settings)) for block in shape.counts)
 
 
@@ -385,7 +385,7 @@ def buckets(shape: Shape, settings: MemorySettings) -> float:
 
 
 def evaluated_weights(shape: Shape, settings: MemorySettings) -> float:
-    """Return the base weights on the GPU that has most of them, of those that one process evaluates a model on."""
+    """Return the bytes of base weights on the fullest GPU, if one process evaluates with the layers split over GPUs."""
     parts = base_weights(shape, settings)
     total = sum(parts.values())
     linear_bytes = sum(parts.get(name, 0.0) for name in ("linear layers", "quantization constants"))

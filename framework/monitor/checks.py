@@ -1,4 +1,4 @@
-"""What cannot be meant among the settings of `health` and of the early stopping, and what the data have to hold."""
+"""Checks of the settings of `health` and of early stopping, and of the data that early stopping needs."""
 
 from __future__ import annotations
 

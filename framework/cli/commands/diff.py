@@ -285,7 +285,7 @@ def _print_tables(
         if unknown and name in {"versions", "commits"}:
             console.print(f"{name}: unknown, {_lack(unknown)} no {ENVIRONMENT}", highlight=False)
         elif not part:
-            console.print(f"no difference in {name}{_doubt(name, runs)}", highlight=False)
+            console.print(f"no difference in {name}{_caveat(name, runs)}", highlight=False)
         else:
             console.print(_table(name, _rows(part)))
     console.print()
@@ -337,7 +337,7 @@ def _lack(sides: Sequence[str]) -> str:
     return f"{' and '.join(sides)} {'have' if len(sides) > 1 else 'has'}"
 
 
-def _doubt(name: str, runs: Iterable[SavedRun]) -> str:
+def _caveat(name: str, runs: Iterable[SavedRun]) -> str:
     if name != "commits":
         return ""
     environments = [environment for environment in _both(runs, Environment, ENVIRONMENT) if environment]
