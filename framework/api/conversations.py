@@ -108,11 +108,11 @@ def with_thoughts(example: Example, thoughts: Thoughts) -> Example:
     if thoughts is Thoughts.keep or example.text is not None:
         return example
     parts = example.messages, example.rejected
-    messages, rejected = (tuple(_moved(turn, thoughts) for turn in turns) for turns in parts)
+    messages, rejected = (tuple(_move_thought(turn, thoughts) for turn in turns) for turns in parts)
     return replace(example, messages=messages, rejected=rejected)
 
 
-def _moved(turn: Message, thoughts: Thoughts) -> Message:
+def _move_thought(turn: Message, thoughts: Thoughts) -> Message:
     if turn.role != "assistant":
         return turn
     tagged, content = split_thought(turn.content)

@@ -43,13 +43,13 @@ def environment_factory(place: str) -> Callable[[], Any]:
     if not module or not name:
         raise FrameworkError(f"{SETTING}={place} names no class: give ./file.py:Class, or package.module:Class")
     with Guard(f"{SETTING}={place} cannot be loaded"):
-        factory: Callable[[], Any] = operator.attrgetter(name)(_imported(module))
+        factory: Callable[[], Any] = operator.attrgetter(name)(_import_module(module))
     if not callable(factory) or (inspect.isclass(factory) and not callable(getattr(factory, RESET, None))):
         raise FrameworkError(f"{SETTING}={place} is not a class with a method `{RESET}`, which begins each answer")
     return factory
 
 
-def _imported(source: str) -> ModuleType:
+def _import_module(source: str) -> ModuleType:
     if not source.endswith(".py"):
         return importlib.import_module(source)
     file = Path(source).expanduser().resolve()

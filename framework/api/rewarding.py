@@ -200,7 +200,7 @@ def _failing_prompt(
     context: RewardContext,
     max_seconds: float,
 ) -> str:
-    """Return the place of the first prompt whose answer alone makes the reward fail, else that of the first one."""
+    """Return the place of the first prompt whose answer alone makes the reward fail, else those of all prompts."""
     for prompt, answer in zip(prompts, answers, strict=True):
         failed = Caught()
         with failed:

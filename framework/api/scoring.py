@@ -162,7 +162,7 @@ def measure(
         if result is not None:
             result = dataclasses.replace(result, where=where, clusters=numbers)
             measures[name] = _with_controls(name, metric, result, answers, earlier, reader)
-    return measures, [*notes, *_unscored(metrics, answers)]
+    return measures, [*notes, *_missing_references(metrics, answers)]
 
 
 def clusters(answers: Sequence[Answered], passages: frozenset[int] = frozenset()) -> list[int]:
@@ -195,7 +195,7 @@ def kind_of(metric: AnyMetric) -> MeasureKind:
     return MeasureKind.content if metric.needs_reference else MeasureKind.form
 
 
-def _unscored(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> list[str]:
+def _missing_references(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> list[str]:
     """Say that some answers have no reference if others have one and a metric needs it."""
     without = sum(answer.reference is None for answer in answers)
     names = [name for name, metric in metrics.items() if metric.needs_reference]
@@ -231,7 +231,7 @@ def _with_controls(
     earlier: Measure | None,
     reader: Reader,
 ) -> Measure:
-    """Add what a gain is to be compared with: the answers without their form, and the best constant answer.
+    """Add the controls of a gain: the scores of the answers without their form, and of the best constant answer.
 
     Of a metric that looks at more than texts this is not known: it may be a judge, which costs a request an answer.
     """

@@ -236,13 +236,13 @@ def check_options(words: Sequence[str]) -> None:
     for word in parsed.overrides:
         if Path(word).suffix in {".yaml", ".yml"} and "=" not in word:
             raise FrameworkError(describe_file(Path(word)))
-        if "=" not in word and (word in commands or described(word)):
+        if "=" not in word and (word in commands or advice_for(word)):
             message = f"'{word}' comes after an override: put the command first, `{this_program()} {word} …`"
-            raise FrameworkError(message if word in commands else described(word))
+            raise FrameworkError(message if word in commands else advice_for(word))
     for word in remaining:
         if "=" in word:
             raise FrameworkError(f"'{word}' comes after an option: put options such as -m before the first override")
-        raise FrameworkError(described(word) or unknown("option", word, parser.option_names))
+        raise FrameworkError(advice_for(word) or unknown("option", word, parser.option_names))
 
 
 def describe_file(path: Path) -> str:
@@ -272,7 +272,7 @@ def describe_file(path: Path) -> str:
     return "\n".join(lines)
 
 
-def described(word: str) -> str:
+def advice_for(word: str) -> str:
     """Say what to type instead of a word that names a group, the experiments, or a run; empty for any other word."""
     if word in {"train", "run", "start", "finetune", "fine-tune"}:
         return (

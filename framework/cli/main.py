@@ -29,9 +29,9 @@ from framework.api.run_folder import RunFolder, is_resumed
 from framework.api.schema import CommandConfig
 from framework.api.text.results import headline, visible
 from framework.cli.arguments import (
+    advice_for,
     chooses_preset,
     complete_overrides,
-    described,
     is_command,
     load_plugins,
     readable,
@@ -337,7 +337,7 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
     """
     commands = current().plugins.commands()
     if name not in commands:
-        raise FrameworkError(described(name) or unknown("command", name, commands))
+        raise FrameworkError(advice_for(name) or unknown("command", name, commands))
     component = commands[name]
     code: int = component.load()(component.schema()).main(arguments)
     return code

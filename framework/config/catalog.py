@@ -161,7 +161,7 @@ def presets(group: Group, loader: ConfigLoader) -> dict[str, Preset]:
 def _preset(loader: ConfigLoader, group: Group, name: str) -> Preset:
     try:
         lines = [(file, line) for file, _, line in source_lines(loader, f"{group.name}/{name}")]
-        bases = tuple(dict.fromkeys(_built_on(loader, group, name, ())))
+        bases = tuple(dict.fromkeys(_base_options(loader, group, name, ())))
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         return Preset(name, f"cannot be read: {summarize_error(error)}", (), "")
     return Preset(name, _summary([line for _, line in lines]), bases, lines[0][0] if lines else "")
@@ -210,15 +210,15 @@ def _summary(lines: Sequence[str]) -> str:
     return next((comment for comment in comments if comment and not comment.startswith(NO_SUMMARY)), "")
 
 
-def _built_on(loader: ConfigLoader, group: Group, name: str, above: tuple[str, ...]) -> Iterator[str]:
-    """Give the options at the end of the defaults lists of a preset and of those that it is built on."""
+def _base_options(loader: ConfigLoader, group: Group, name: str, above: tuple[str, ...]) -> Iterator[str]:
+    """Yield the options that a preset is built on, directly or by other presets."""
     if name in current().plugins.registrations(group):
         yield name
     elif name not in above:  # presets may be built on each other in a circle
         loaded = loader.repository.load_config(f"{group.name}/{name}")
         for base in (loaded.defaults_list or []) if loaded else []:
             if isinstance(base, ConfigDefault) and not base.is_self():
-                yield from _built_on(loader, group, str(base.path).rpartition("/")[2], (*above, name))
+                yield from _base_options(loader, group, str(base.path).rpartition("/")[2], (*above, name))
 
 
 def preset_settings(group: Group, config: DictConfig) -> Iterator[Setting]:

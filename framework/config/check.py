@@ -65,7 +65,7 @@ def problems(config: DictConfig) -> Iterator[Problem]:
 def code_problems(config: DictConfig, overrides: Sequence[str]) -> Iterator[Problem]:
     """Give the settings by which a file of the user names code: a config from somebody else would run it."""
     typed = {override_key(word) for word in overrides}
-    values = {key: value for key, value in _naming_code(config, "") if key not in typed}
+    values = {key: value for key, value in _code_settings(config, "") if key not in typed}
     if not values:
         return
     with config_loader() as loader:
@@ -76,8 +76,8 @@ def code_problems(config: DictConfig, overrides: Sequence[str]) -> Iterator[Prob
             yield Problem(f"{text}: remove it from the file, and type it", (key,))
 
 
-def _naming_code(node: DictConfig, path: str) -> Iterator[tuple[str, Any]]:
-    """Give the values below a node that name code, by their keys; `path` is its place, with a dot at the end."""
+def _code_settings(node: DictConfig, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield the keys and values below a node that name code; `path` is the key of the node, with a dot at the end."""
     schema = OmegaConf.get_type(node)
     field_by_name = {field.name: field for field in fields(schema)} if is_schema(schema) else {}
     for key in node:
@@ -90,13 +90,13 @@ def _naming_code(node: DictConfig, path: str) -> Iterator[tuple[str, Any]]:
         except OmegaConfBaseException:  # an interpolation that leads nowhere, which `problems` reports
             continue
         if isinstance(value, DictConfig):
-            yield from _naming_code(value, f"{path}{key}.")
+            yield from _code_settings(value, f"{path}{key}.")
         if code and code.when(plain):
             yield f"{path}{key}", plain
 
 
 def problems_below(node: DictConfig, path: str) -> Iterator[Problem]:
-    """Give what is wrong with the keys and values of a node; `path` is its place, with a dot at the end."""
+    """Yield the problems of the keys and values of a node; `path` is the key of the node, with a dot at the end."""
     schema = OmegaConf.get_type(node)
     field_by_name = {field.name: field for field in fields(schema)} if is_schema(schema) else None
     present = list(node)  # `in` of a config passes over what has no value yet

@@ -232,7 +232,7 @@ def _template(schema: type) -> Template[DictConfig]:
 
 
 def _open_dicts(schema: type, node: Any) -> None:
-    """Let a field that is a dict take keys without a plus, `format.columns.output=answer`; Hydra closes them else."""
+    """Let a field that is a dict take new keys without a plus, `format.columns.output=answer`, as Hydra does not."""
     for field in dataclasses.fields(schema):
         if field.default_factory is dict:
             OmegaConf.set_struct(node[field.name], False)  # noqa: FBT003 - positional only

@@ -96,7 +96,7 @@ def hydra_problems(config: DictConfig, loader: ConfigLoader, mode: RunMode) -> I
     named = [pair for name in sections for pair in _code_settings(settings[name], f"hydra.{name}", plain)]
     foreign = {as_text(value) for _, value in named}
     # Only if something names code: all configs of all packages are read for it.
-    for container in _of_packages(loader) if foreign else ():
+    for container in _package_configs(loader) if foreign else ():
         foreign -= {as_text(value) for _, value in _code_settings(container, _LOGGING[0], container)}
         if not foreign:
             return
@@ -151,27 +151,27 @@ def _is_plain(value: Any, plain: Any) -> bool:
     return False
 
 
-def _of_packages(loader: ConfigLoader) -> Iterator[Any]:
-    """Give what is in the configs of installed packages, ours first: in code, then in files."""
-    yield from _of_store(ConfigStore.instance().repo)
+def _package_configs(loader: ConfigLoader) -> Iterator[Any]:
+    """Yield the configs of installed packages as plain values: those of the ConfigStore, then those of files."""
+    yield from _store_configs(ConfigStore.instance().repo)
     for source in loader.get_sources():
         # What the user adds is searched by `user`, or is not searched yet: `hydra.searchpath` is read with each config.
         packaged = source.provider not in {"user", "main"} and source.scheme() in {"pkg", "file"}
         if packaged or (source.provider == "main" and source.path == str(conf_dir())):
-            yield from _of_source(source, "")
+            yield from _source_configs(source, "")
 
 
-def _of_store(node: Any) -> Iterator[Any]:
+def _store_configs(node: Any) -> Iterator[Any]:
     if isinstance(node, dict):
         for part in node.values():
-            yield from _of_store(part)
+            yield from _store_configs(part)
     elif isinstance(node, ConfigNode) and isinstance(node.node, Container):
         yield OmegaConf.to_container(node.node, resolve=False)
 
 
-def _of_source(source: ConfigSource, group: str) -> Iterator[Any]:
+def _source_configs(source: ConfigSource, group: str) -> Iterator[Any]:
     for name in source.list(group, ObjectType.CONFIG):
         loaded = source.load_config(f"{group}/{name}".lstrip("/"))
         yield OmegaConf.to_container(loaded.config, resolve=False)
     for name in source.list(group, ObjectType.GROUP):
-        yield from _of_source(source, f"{group}/{name}".lstrip("/"))
+        yield from _source_configs(source, f"{group}/{name}".lstrip("/"))

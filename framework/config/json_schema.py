@@ -62,7 +62,7 @@ def preset(group: Group, options: Mapping[str, type]) -> Schema:
         "title": f"A preset of {group.name}",
         "description": f"{_doc(group.base)} A preset is built on one of {names}.",
         "type": "object",
-        "properties": {"defaults": {"$ref": "#/$defs/defaults"}, **_merged(options)},
+        "properties": {"defaults": {"$ref": "#/$defs/defaults"}, **_merge(options)},
         "additionalProperties": False,
         "$defs": DEFINITIONS,
     }
@@ -86,7 +86,7 @@ def experiment(options: Mapping[str, Mapping[str, type]]) -> Schema:
 
 def _group(group: Group, options: Mapping[str, type]) -> Schema:
     """Return the settings of a group; those of several options are below the name of each, or of a preset."""
-    settings = _settings(_merged(options))
+    settings = _settings(_merge(options))
     if group.several:
         properties = {name: _option(name, schema) for name, schema in options.items()}
         settings = {"type": "object", "properties": properties, "additionalProperties": settings}
@@ -94,14 +94,14 @@ def _group(group: Group, options: Mapping[str, type]) -> Schema:
 
 
 def _option(name: str, schema: type) -> Schema:
-    return {"description": _doc(schema), **_settings(_merged({name: schema}))}
+    return {"description": _doc(schema), **_settings(_merge({name: schema}))}
 
 
 def _settings(properties: Schema) -> Schema:
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
-def _merged(options: Mapping[str, type]) -> Schema:
+def _merge(options: Mapping[str, type]) -> Schema:
     """Return the properties of all options; one that several have takes what any of them takes."""
     by_name: dict[str, dict[str, Field]] = {}
     for name, schema in options.items():
@@ -134,7 +134,7 @@ def alternatives(declared: Type) -> list[Schema]:
         kind: Schema = {"enum": declared.choices}
     elif dataclasses.is_dataclass(declared.base):
         nested: Any = declared.base
-        kind = _settings(_merged({"": nested}))
+        kind = _settings(_merge({"": nested}))
     else:
         kind = dict(KINDS.get(declared.base, {}))
     if declared.items:

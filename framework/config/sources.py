@@ -128,7 +128,7 @@ def value_sources(loader: ConfigLoader, defaults: Sequence[ResultDefault], words
             for chosen, where in _entries(loaded, default.config_path):
                 if isinstance(chosen, GroupDefault):
                     sources.choices[str(chosen.group).lstrip("/")] = where
-            read = _of_file(loaded.path, default.config_path, package, loaded.config)
+            read = _file_values(loaded.path, default.config_path, package, loaded.config)
             settings = [dataclasses.replace(setting, of_user=loaded.provider == "user") for setting in read]
             unused = current().unused if default.config_path.startswith(f"{EXPERIMENT}/") else ()
             sources.settings += [
@@ -147,7 +147,7 @@ def value_sources(loader: ConfigLoader, defaults: Sequence[ResultDefault], words
     return sources
 
 
-def _of_file(folder: str, config_path: str, package: str, config: DictConfig) -> Iterator[SourcedValue]:
+def _file_values(folder: str, config_path: str, package: str, config: DictConfig) -> Iterator[SourcedValue]:
     """Give the values that a YAML file sets, with their lines."""
     text, name = _source(folder, config_path)
     tree = yaml.compose(text, Loader=yaml.SafeLoader)

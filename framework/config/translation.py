@@ -116,7 +116,7 @@ def translate(tool: str, settings: Mapping[str, Any], folder: Path) -> Translati
 
 
 def _equivalent(name: str, value: Any) -> Equivalent | None:
-    """Return what a setting is here: by the tables, or by a setting of ours with the same name."""
+    """Return the equivalent of a setting, from the tables or as a setting of ours with the same name."""
     equivalent = OPTIONS.get((name, value)) if isinstance(value, str) else None
     if equivalent := equivalent or equivalent_of(name, value):
         return equivalent

@@ -58,13 +58,13 @@ def _load(plugins: Plugins, file: Path, path: str) -> None:
     module = importlib.util.module_from_spec(spec)
     # Before it is executed, as the import system does: dataclasses and pickle look their module up there.
     sys.modules[file.stem] = module
-    with _removing(file.stem, path):
+    with _forget_on_failure(file.stem, path):
         spec.loader.exec_module(module)
     _register(plugins, module, file, path)
 
 
 @contextmanager
-def _removing(name: str, path: str) -> Iterator[None]:
+def _forget_on_failure(name: str, path: str) -> Iterator[None]:
     """Forget a module that fails, and name its file."""
     failed = Caught()
     with failed:
@@ -75,7 +75,7 @@ def _removing(name: str, path: str) -> Iterator[None]:
 
 
 def _register(plugins: Plugins, module: ModuleType, file: Path, path: str) -> None:
-    with _removing(file.stem, path):
+    with _forget_on_failure(file.stem, path):
         plugins.add(module, name=file.stem, package=str(file))
     if not has_hooks(plugins, module):
         raise FrameworkError(

@@ -145,7 +145,7 @@ class Plugins:
             self.skip_plugin(entry.name, WHOLE_PLUGIN, failed.error)
 
     def _skip_second(self, entry: EntryPoint) -> None:
-        """Say that a plugin cannot have a name that is taken. To switch the name off would switch the other off too."""
+        """Say that a plugin cannot have a name that is taken. DISABLE would switch off both."""
         reason = f"{self.package(entry.name) or 'the framework itself'} already has a plugin of that name"
         skipped = SkippedPlugin(entry.name, WHOLE_PLUGIN, reason, _package_of(entry))
         way_out = f"Rename its entry point, '{entry.name} = {entry.value}', or uninstall it"
@@ -181,7 +181,7 @@ class Plugins:
             FrameworkError: one name is registered twice.
         """
         name = group if isinstance(group, str) else group.name
-        by_group = self._collected()
+        by_group = self._components_by_group()
         if name in self._registered:
             return dict(self._registered[name])
         registrations: dict[str, Registration] = {}
@@ -211,7 +211,7 @@ class Plugins:
             *((registration.plugin, as_reward(registration.component)) for registration in metrics),
         ]
 
-    def _collected(self) -> dict[str, list[tuple[str, Component]]]:
+    def _components_by_group(self) -> dict[str, list[tuple[str, Component]]]:
         """Return the components of all plugins by group, each with its plugin; invalid ones are left out.
 
         The result is cached until a plugin is added or removed.

@@ -211,9 +211,9 @@ def _block(text: Mapping[str, Any], family: str, layer: int, kind: str, count: i
 
 def _mixer(text: Mapping[str, Any], family: str, layer: int, kind: str, count: int) -> Block:
     if kind == LINEAR:
-        return _delta(text)
+        return _delta_net(text)
     if kind == SPACE:
-        return _space(text)
+        return _state_space(text)
     hidden, heads = text["hidden_size"], text["num_attention_heads"]
     if kind == CONVOLUTION:
         width = text.get("conv_L_cache") or 3
@@ -247,7 +247,7 @@ def _own_settings(text: Mapping[str, Any], layer: int, kind: str) -> dict[str, A
     return {"head_dim": text["global_head_dim"]} | ({"num_key_value_heads": heads} if heads else {})
 
 
-def _delta(text: Mapping[str, Any]) -> Block:
+def _delta_net(text: Mapping[str, Any]) -> Block:
     """Return DeltaNet's layer: K features of keys, V of values, and a head of keys for several of values.
 
     Derived: it keeps 2K + V before and after the convolution, queries and keys of each head of values, a chunk's
@@ -272,7 +272,7 @@ def _delta(text: Mapping[str, Any]) -> Block:
     )
 
 
-def _space(text: Mapping[str, Any]) -> Block:
+def _state_space(text: Mapping[str, Any]) -> Block:
     """Return Mamba 2's layer. Derived: its kernel keeps what it was given, and what it gave.
 
     Counted for a head of p features, s states and chunks of c tokens, without the kernel: 5.3s + 3c + 9.75p + 2ps/c in
@@ -368,7 +368,7 @@ def _expert_size(text: Mapping[str, Any]) -> int:
 
 
 def _has_experts(text: Mapping[str, Any], layer: int, kind: str) -> bool:
-    """Whether a layer has experts, by the ways in which families say that some have none."""
+    """Whether a layer has experts; families use different settings to name the layers without."""
     if listed := text.get("mlp_layer_types"):
         return bool(listed[layer] == "sparse")
     first_sparse = text.get("first_k_dense_replace") or text.get("num_dense_layers") or 0

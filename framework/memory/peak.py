@@ -173,7 +173,7 @@ def saved_activations(shape: Shape, settings: MemorySettings) -> float:
 
 
 def _evaluation(shape: Shape, settings: MemorySettings) -> float:
-    """Return what a pass of the validation loss adds: one layer, and the loss, neither of them kept."""
+    """Return the bytes that a pass of the validation loss adds: one layer at a time, and the loss."""
     length = settings.evaluated_length or settings.length
     evaluated = dataclasses.replace(settings, rows=settings.evaluated_rows, length=length)
     passing = terms.FORWARD_SCORES * terms.scores(shape, evaluated) + terms.mask(evaluated)

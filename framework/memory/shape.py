@@ -93,7 +93,7 @@ class Shape:
         kind = str(text.get("model_type") or config.get("model_type") or "unknown")
         try:
             count = layer_count(text)
-            if unknown := _unknown(config, text, count):
+            if unknown := _unsupported(config, text, count):
                 raise FrameworkError(f"config.json of model_type {kind} {unknown}")
             kinds = read_blocks(text, kind, count)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:  # of any file at all
@@ -210,8 +210,8 @@ class Shape:
         )
 
 
-def _unknown(config: Mapping[str, Any], text: Mapping[str, Any], count: int) -> str:
-    """Say what keeps a config from being a decoder that is known; empty if nothing does."""
+def _unsupported(config: Mapping[str, Any], text: Mapping[str, Any], count: int) -> str:
+    """Return why a config is not a decoder that the estimate supports; empty if it is."""
     invalid = [name for name in NEEDED if not isinstance(text.get(name), int)]
     invalid += [name for name in OPTIONAL if not isinstance(text.get(name) or 0, int)]
     invalid += [] if count else ["num_hidden_layers"]

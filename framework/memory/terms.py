@@ -125,8 +125,8 @@ def layer(shape: Shape, block: Block, settings: MemorySettings) -> tuple[float, 
     if not (settings.full and settings.wide_states) or settings.autocast:
         attention, mlp = attention + norm * tokens * hidden, mlp + norm * tokens * hidden
     if not settings.full:
-        attention += tokens * _adapted(block.mixer, settings)
-        mlp += tokens * _adapted(block.mlp, settings)
+        attention += tokens * _adapter_activations(block.mixer, settings)
+        mlp += tokens * _adapter_activations(block.mlp, settings)
     if copies_frozen(settings):
         attention += 2.0 * sum(linear.inputs * linear.outputs for linear in block.mixer)
         mlp += 2.0 * (
@@ -150,7 +150,7 @@ def _product_bytes(settings: MemorySettings) -> int:
     return 4 if settings.wide or (settings.upcast and settings.wide_states) else 2
 
 
-def _adapted(linears: tuple[Linear, ...], settings: MemorySettings) -> float:
+def _adapter_activations(linears: tuple[Linear, ...], settings: MemorySettings) -> float:
     """Return the bytes that the adapters of some layers keep for a token, and for a pass of copied weights.
 
     Layers that read the same share it, and attention keeps what it gave. With dropout each has its own input, in 16
@@ -297,7 +297,7 @@ def _learned_states(shape: Shape, settings: MemorySettings) -> float:
 
 
 def _chunk(shape: Shape, settings: MemorySettings) -> float:
-    """Return the bytes of the logits at a time, and of what is made of them."""
+    """Return the bytes of one chunk of logits, and of what the loss computes from it."""
     if settings.loss is Loss.chunked:
         return settings.chunk
     return min(settings.chunk, 10.0 * settings.tokens * shape.vocab)

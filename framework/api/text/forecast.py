@@ -88,7 +88,7 @@ def _memory(memory: Memory) -> Iterator[Fact]:
 
 
 def _traffic(traffic: Traffic) -> Fact:
-    """Say how the weights lie in a group, and what each process receives."""
+    """Say how a group divides the weights, and how much each process receives."""
     parts = [(traffic.shards, "shard", traffic.in_pass, "pass"), (traffic.replicas, "replica", traffic.in_step, "step")]
     several = [(quantity, kind, size, unit) for quantity, kind, size, unit in parts if quantity > 1]
     layout = " of ".join(count(quantity, kind) for quantity, kind, *_ in reversed(several))
@@ -150,7 +150,7 @@ def _disk(disk: Disk) -> Fact:
 
 
 def _exports(needed: int) -> Fact:
-    """Say what merging and comparing take; the model is in memory then too, but not the states of the training."""
+    """Say how much memory merging and comparing need; the model is loaded then, but no optimizer states."""
     free = host.memory().available
     text = f"{_gib(needed)} of this machine's memory to merge and compare, {_gib(free)} free"
     return Fact("exports", f"{text}: that is not enough" if needed > free else text, amiss=needed > free)

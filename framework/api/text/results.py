@@ -69,7 +69,7 @@ def data_facts(data: DataResult) -> Iterator[Fact]:
     if data.notes:
         yield Fact("files", data.notes[0], tuple(data.notes[1:]), amiss=True)
     if data.unread_fields:
-        yield Fact("not read", _unread(data.unread_fields))
+        yield Fact("not read", _unread_fields(data.unread_fields))
     if data.rejected_answers:
         answers = f"the rejected {_plural(data.rejected_answers, 'answer')} of {count(data.rejected_answers, 'row')}"
         yield Fact("preference", f"{answers} left out: method=sft learns the chosen ones, method=dpo both")
@@ -126,14 +126,14 @@ def _format(data: DataResult) -> Fact:
     if len(data.formats) == 1 and runs:
         return Fact("format", f"{runs[0].format}: {count(sum(data.formats.values()), 'row')} with {_all_fields(runs)}")
     totals = ", ".join(f"{name}: {count(rows, 'row')}" for name, rows in data.formats.items())
-    shown = [f"{_stretch(run)}: {run.format}, {_fields(run.fields)}" for run in runs[:SHOWN_RUNS]]
+    shown = [f"{_row_range(run)}: {run.format}, {_fields(run.fields)}" for run in runs[:SHOWN_RUNS]]
     hidden = sum(data.formats.values()) - sum(run.rows for run in runs[:SHOWN_RUNS])
     tail = [f"and {count(hidden, 'more row')}"] if hidden else []
     return Fact("format", totals or "none", (*shown, *tail), amiss=len(data.formats) > 1)
 
 
-def _unread(fields: Mapping[str, int]) -> str:
-    """Name the fields that change nothing, those that as many rows have together: `id, lang in 20 rows`."""
+def _unread_fields(fields: Mapping[str, int]) -> str:
+    """Name the fields that nothing reads, grouped by the number of rows that have them: `id, lang in 20 rows`."""
     rows_by_names: dict[int, list[str]] = {}
     for name, rows in sorted(fields.items(), key=lambda item: -item[1]):
         rows_by_names.setdefault(rows, []).append(name)
@@ -161,7 +161,7 @@ def _cut(fields: str) -> str:
     return visible(fields if len(fields) <= FIELDS_CHARACTERS else f"{fields[:FIELDS_CHARACTERS].rstrip(', ')}…", "⏎")
 
 
-def _stretch(run: FormatRun) -> str:
+def _row_range(run: FormatRun) -> str:
     """Name the rows of a run, `orders.jsonl:1 … 20`."""
     if run.first == run.last:
         return run.first

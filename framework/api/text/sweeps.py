@@ -89,8 +89,8 @@ def _trials(numbers: Sequence[int]) -> str:
     return f"trials {', '.join(shown)} and {tail}"
 
 
-def _of(ranking: Ranking) -> str:
-    """Say over what trials are compared: `exact_match of 32 prompts`."""
+def _basis(ranking: Ranking) -> str:
+    """Name the measure and the items by which trials are compared: `exact_match of 32 prompts`."""
     clusters = f" in {count(ranking.clusters, 'cluster')}" if ranking.clusters else ""
     return f"{ranking.measure} of {count(ranking.items, ranking.item)}{clusters}"
 
@@ -105,18 +105,18 @@ def _winner(ranking: Ranking) -> Fact:
     if ranking.clear:
         ahead = _interval(ranking.lead_low, ranking.lead_high, leader.value, ranking)
         return Fact(
-            "winner", f"{_trials(leader.trials)}: {_of(ranking)} is better than for any other trial, {ahead} {sure}"
+            "winner", f"{_trials(leader.trials)}: {_basis(ranking)} is better than for any other trial, {ahead} {sure}"
         )
     if len({point.value for point in ranking.points}) == 1:
         value = number(leader.value, ranking.measure, ranking.unit)
-        return Fact("winner", f"none: {_of(ranking)} is {value} for all {len(ranking.points)}")
+        return Fact("winner", f"none: {_basis(ranking)} is {value} for all {len(ranking.points)}")
     tied = [point for point in ranking.points if point.standing is not Standing.worse]
     numbers = [trial for point in tied for trial in point.trials]
-    return Fact("winner", f"none: no significant difference in {_of(ranking)} between {_trials(numbers)}, {sure}")
+    return Fact("winner", f"none: no significant difference in {_basis(ranking)} between {_trials(numbers)}, {sure}")
 
 
 def _worse(ranking: Ranking) -> Iterator[Fact]:
-    """Name what is worse than the best, corrected for all pairs, by at least how much."""
+    """Name the trials that are worse than the best, corrected for all pairs of trials."""
     worse = [point for point in ranking.points if point.standing is Standing.worse]
     if ranking.clear or not worse:
         return
@@ -135,7 +135,7 @@ def _value(ranking: Ranking, best: int) -> Iterator[Fact]:
     low, high = (number(bound, ranking.measure, ranking.unit) for bound in (point.low, point.high))
     several = f", corrected for the choice among {len(ranking.points)}" if len(ranking.points) > 1 else ""
     mean = f" in the mean of {len(point.trials)} seeds" if len(point.trials) > 1 else ""
-    yield Fact("value", f"{_of(ranking)} is {value}{mean}, between {low} and {high}{several}")
+    yield Fact("value", f"{_basis(ranking)} is {value}{mean}, between {low} and {high}{several}")
 
 
 def _seeds(ranking: Ranking) -> Fact:

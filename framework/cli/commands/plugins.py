@@ -147,7 +147,7 @@ class Overview:
             gap = "\n" if index else ""
             how, summary = ("+experiment=…", "Choices and values for a task.")
             if name in ALL_GROUPS:
-                how, summary = _chosen(ALL_GROUPS[name], "…"), _first_sentence(ALL_GROUPS[name])
+                how, summary = _choice_text(ALL_GROUPS[name], "…"), _first_sentence(ALL_GROUPS[name])
             console.print(Text.assemble(gap, (how, "bold"), "  ", summary))
             _print_columns(console, widths, rows)
         lines = [
@@ -190,7 +190,7 @@ class Detail:
 
     def show(self, console: Console) -> None:
         """Print what it is, and a row for each setting: its name, valid values, default and meaning."""
-        console.print(Text(_chosen(self.group, self.name), "bold"))
+        console.print(Text(_choice_text(self.group, self.name), "bold"))
         for line in _about(self.about):
             console.print(Padding(Text(line), (0, 0, 0, MARGIN)))
         if isinstance(self.about, Option):
@@ -202,7 +202,7 @@ class Detail:
         console.print(f"\nSettings, changed with {prefix}.NAME=VALUE:")
         name_width = min(max(len(setting.name) for setting in self.settings), console.width // 2)
         _print_columns(
-            console, (name_width, console.width - 2 * MARGIN - name_width), [*map(_described, self.settings)]
+            console, (name_width, console.width - 2 * MARGIN - name_width), [*map(_setting_row, self.settings)]
         )
 
 
@@ -232,7 +232,7 @@ class ExperimentDetail:
         _print_section(console, "It sets", as_overrides(as_plain(self.values)))
 
 
-def _chosen(group: Group, option: str) -> str:
+def _choice_text(group: Group, option: str) -> str:
     """Write how an option is chosen."""
     if group is COMMANDS:
         return f"python -m framework {option}"
@@ -254,7 +254,7 @@ def _rows(option_by_name: Mapping[str, Option], preset_by_name: Mapping[str, Pre
         yield Text(name), Text(preset.summary), Text(origin)
 
 
-def _described(setting: Setting) -> Row:
+def _setting_row(setting: Setting) -> Row:
     default = "has to be set" if setting.required else f"default {as_text(setting.value)}"
     return Text(setting.name), Text.assemble((f"{setting.field.valid}; {default}\n", "dim"), setting.field.doc)
 
@@ -272,7 +272,7 @@ def _about(about: Option | Preset) -> Iterator[str]:
 
 
 def _preset_lines(group: Group, name: str, about: Option | Preset, shown_settings: Sequence[Setting]) -> Iterator[str]:
-    """Give the lines of a preset. Of a preset the names of the settings begin with the key of its option."""
+    """Yield the lines of a preset. The settings of a preset have names that begin with the key of its option."""
     base = name if isinstance(about, Option) else about.options[0] if about.options else name
     option = options(group)[base].component
     defaults = {setting.name: setting.value for setting in settings(option.schema)}
@@ -308,7 +308,7 @@ def _preset_lines(group: Group, name: str, about: Option | Preset, shown_setting
 def _installs(group: Group, option_by_name: Mapping[str, Option]) -> Iterator[str]:
     for name, option in option_by_name.items():
         if option.install:
-            yield f"{_chosen(group, name)}: {option.install}"
+            yield f"{_choice_text(group, name)}: {option.install}"
 
 
 def _switched_off() -> Iterator[str]:

@@ -86,7 +86,7 @@ class RemoveCommand:
             )
         if any(rule is not None and not 0 <= rule <= MOST for rule in rules):
             raise FrameworkError(f"--older-than and --keep take a number from 0 to {MOST:,}")
-        candidates = [_read_candidate(word) for word in parsed.runs] or list(_selected(parsed.older_than, parsed.keep))
+        candidates = [_read_candidate(word) for word in parsed.runs] or list(_select(parsed.older_than, parsed.keep))
         candidates = list(dict.fromkeys(candidates))
         if not candidates:
             print("nothing to remove")
@@ -145,7 +145,7 @@ def _read_candidate(word: str) -> Candidate:
     return candidate
 
 
-def _selected(older_than: float | None, keep: int | None) -> Iterator[Candidate]:
+def _select(older_than: float | None, keep: int | None) -> Iterator[Candidate]:
     """Give the runs and sweeps below `outputs/` that the rules select, oldest first; those that run are kept."""
     every = [_candidate(folder, runs) for folder, runs in folders(Path(OUTPUTS).absolute()).items()]
     dated = sorted((candidate for candidate in every if candidate.started), key=attrgetter("started"))

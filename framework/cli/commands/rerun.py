@@ -65,7 +65,7 @@ class RerunCommand:
             _check_config(run, environment, now.config, now.options, keys)
             if not _covered("adapter.start", keys):
                 _check_start(run, plan.start(weights=True))
-        for line in _other_surroundings(environment, plugin_origins(plan.selections.values(), session.plugins)):
+        for line in _environment_changes(environment, plugin_origins(plan.selections.values(), session.plugins)):
             print(line, file=sys.stderr)
         if plan.config["data"] == run.config["data"] and not any(_covered(name, {"data"}) for name in keys):
             plan = dataclasses.replace(plan, expected_rows=_expected_rows(run, environment, required=not anyway))
@@ -173,8 +173,8 @@ def _covered(name: str, keys: set[str]) -> bool:
     return any(name == key or name.startswith(f"{key}.") for key in keys)
 
 
-def _other_surroundings(environment: Environment | None, plugins: Mapping[str, str]) -> Iterator[str]:
-    """Give a line for each package, plugin and commit that differs from then."""
+def _environment_changes(environment: Environment | None, plugins: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line for each package, plugin and commit that differs from the environment of the run."""
     if environment is None:
         return
     now = {name: version for name in environment.packages if (version := installed(name))}
