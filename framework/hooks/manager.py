@@ -145,7 +145,7 @@ class Plugins:
             self.skip_plugin(entry.name, WHOLE_PLUGIN, failed.error)
 
     def _skip_second(self, entry: EntryPoint) -> None:
-        """Say that a plugin cannot have a name that is taken. DISABLE would switch off both."""
+        """Say that a plugin cannot have a name that is taken; switching that name off would switch off both."""
         reason = f"{self.package(entry.name) or 'the framework itself'} already has a plugin of that name"
         skipped = SkippedPlugin(entry.name, WHOLE_PLUGIN, reason, _package_of(entry))
         way_out = f"Rename its entry point, '{entry.name} = {entry.value}', or uninstall it"
