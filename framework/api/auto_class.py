@@ -16,8 +16,8 @@ def auto_class(transformers: Any, config: Mapping[str, Any]) -> Any:
         config: the content of config.json, or of a config object: `config.to_dict()`.
     """
     tables, kind = transformers.models.auto.modeling_auto, config.get("model_type")
-    own = "AutoModelForCausalLM" in (config.get("auto_map") or {})
-    causal = own or kind in tables.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    custom = "AutoModelForCausalLM" in (config.get("auto_map") or {})
+    causal = custom or kind in tables.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     if not causal and kind in tables.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES:
         return transformers.AutoModelForMultimodalLM
     return transformers.AutoModelForCausalLM
@@ -35,7 +35,9 @@ def published_class(transformers: Any, config: Mapping[str, Any]) -> Any:
     """
     tables = transformers.models.auto.modeling_auto
     names = tables.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES.get(config.get("model_type"))
-    whole = {names} if isinstance(names, str) else {*(names or ())}
-    if whole & {*(config.get("architectures") or ())} and "AutoModelForCausalLM" not in (config.get("auto_map") or {}):
+    classes = {names} if isinstance(names, str) else {*(names or ())}
+    if classes & {*(config.get("architectures") or ())} and "AutoModelForCausalLM" not in (
+        config.get("auto_map") or {}
+    ):
         return transformers.AutoModelForMultimodalLM
     return auto_class(transformers, config)

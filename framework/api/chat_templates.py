@@ -142,8 +142,8 @@ def chat_template_problem(value: str) -> str:
     """Return why `model.chat_template` is neither a name nor a file; empty if it is one."""
     if value in CHAT_TEMPLATES or Path(value).is_file():
         return ""
-    known = ", ".join(CHAT_TEMPLATES)
-    return f"model.chat_template={value}: there is no such file, and the named chat templates are {known}"
+    names = ", ".join(CHAT_TEMPLATES)
+    return f"model.chat_template={value}: there is no such file, and the named chat templates are {names}"
 
 
 def read_chat_template(value: str) -> ChatTemplate:
@@ -154,8 +154,8 @@ def read_chat_template(value: str) -> ChatTemplate:
     """
     if value in CHAT_TEMPLATES:
         return CHAT_TEMPLATES[value]
-    if missing := chat_template_problem(value):
-        raise FrameworkError(missing)
+    if problem := chat_template_problem(value):
+        raise FrameworkError(problem)
     try:
         return ChatTemplate(Path(value).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

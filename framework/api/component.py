@@ -79,7 +79,11 @@ def groups_of(schema: object) -> list[Group]:
     A base that another one subclasses counts only without that: a reward is a metric, and no option of `metric=`.
     """
     groups = [group for group in ALL_GROUPS.values() if isinstance(schema, type) and issubclass(schema, group.base)]
-    return [one for one in groups if not any(one is not each and issubclass(each.base, one.base) for each in groups)]
+    return [
+        group
+        for group in groups
+        if not any(group is not derived and issubclass(derived.base, group.base) for derived in groups)
+    ]
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,8 @@ def check_answered(example: Example) -> None:
     if example.text is not None:
         return
     if not messages or messages[-1].role != "assistant":
-        last = f"ends with '{messages[-1].role}'" if messages else "has no turns"
-        raise FrameworkError(f"a conversation has to end with an assistant's turn, and this one {last}{SKIP}")
+        end = f"ends with '{messages[-1].role}'" if messages else "has no turns"
+        raise FrameworkError(f"a conversation has to end with an assistant's turn, and this one {end}{SKIP}")
     if not any(turn.learned for turn in messages if turn.role == "assistant"):
         raise FrameworkError(
             "no assistant's turn is learned: each has weight 0, or is in the prompt, which has to end with the user's"
@@ -75,13 +75,13 @@ def for_each_answer(example: Example) -> Iterator[Example]:
         return
     context = [replace(turn, learned=turn.role != "assistant") for turn in example.messages]
     cluster = example.cluster or example.where
-    for number, place in enumerate(learned, start=1):
+    for ordinal, index in enumerate(learned, start=1):
         yield Example(
-            (*context[:place], example.messages[place]),
+            (*context[:index], example.messages[index]),
             example.format,
-            f"{example.where}{ANSWER}{number}",
+            f"{example.where}{ANSWER}{ordinal}",
             example.tools,
-            example.rejected if place == len(example.messages) - 1 else (),
+            example.rejected if index == len(example.messages) - 1 else (),
             cluster=cluster,
             facts=example.facts,
             columns=example.columns,
@@ -90,14 +90,14 @@ def for_each_answer(example: Example) -> Iterator[Example]:
 
 def conversation(where: str) -> str:
     """Return the place of the conversation whose answer a row is; for any other row, its own place."""
-    name, _, number = where.rpartition(ANSWER)
-    return name if number.isdecimal() else where
+    name, _, suffix = where.rpartition(ANSWER)
+    return name if suffix.isdecimal() else where
 
 
 def split_thought(text: str) -> tuple[str, str]:
     """Return the thought that an answer begins with, and the rest; a thought that never ends is the answer."""
-    found = _TAGGED.match(text)
-    return (found[1].strip(), text[found.end() :]) if found else ("", text)
+    match = _TAGGED.match(text)
+    return (match[1].strip(), text[match.end() :]) if match else ("", text)
 
 
 def with_thoughts(example: Example, thoughts: Thoughts) -> Example:
@@ -108,11 +108,11 @@ def with_thoughts(example: Example, thoughts: Thoughts) -> Example:
     if thoughts is Thoughts.keep or example.text is not None:
         return example
     parts = example.messages, example.rejected
-    messages, rejected = (tuple(_moved(turn, thoughts) for turn in turns) for turns in parts)
+    messages, rejected = (tuple(_move_thought(turn, thoughts) for turn in turns) for turns in parts)
     return replace(example, messages=messages, rejected=rejected)
 
 
-def _moved(turn: Message, thoughts: Thoughts) -> Message:
+def _move_thought(turn: Message, thoughts: Thoughts) -> Message:
     if turn.role != "assistant":
         return turn
     tagged, content = split_thought(turn.content)
@@ -128,19 +128,19 @@ def without_thought(pieces: Iterable[str]) -> Iterator[str]:
     While it may still be a thought an empty piece comes for each one, so that the caller sees progress. A
     thought that never ends is the answer.
     """
-    pieces, held = iter(pieces), ""
+    pieces, buffer = iter(pieces), ""
     for piece in pieces:
-        held += piece
-        if not _may_be_thought(held):
-            yield held
+        buffer += piece
+        if not _may_be_thought(buffer):
+            yield buffer
             break
-        if rest := held.partition(END_THOUGHT)[2].lstrip():
-            yield rest
+        if answer := buffer.partition(END_THOUGHT)[2].lstrip():
+            yield answer
             break
         yield ""
     else:
-        if held and END_THOUGHT not in held:
-            yield held
+        if buffer and END_THOUGHT not in buffer:
+            yield buffer
         return
     yield from pieces
 

@@ -43,32 +43,32 @@ def environment_factory(place: str) -> Callable[[], Any]:
     if not module or not name:
         raise FrameworkError(f"{SETTING}={place} names no class: give ./file.py:Class, or package.module:Class")
     with Guard(f"{SETTING}={place} cannot be loaded"):
-        factory: Callable[[], Any] = operator.attrgetter(name)(_imported(module))
+        factory: Callable[[], Any] = operator.attrgetter(name)(_import_module(module))
     if not callable(factory) or (inspect.isclass(factory) and not callable(getattr(factory, RESET, None))):
         raise FrameworkError(f"{SETTING}={place} is not a class with a method `{RESET}`, which begins each answer")
     return factory
 
 
-def _imported(module: str) -> ModuleType:
-    if not module.endswith(".py"):
-        return importlib.import_module(module)
-    file = Path(module).expanduser().resolve()
+def _import_module(source: str) -> ModuleType:
+    if not source.endswith(".py"):
+        return importlib.import_module(source)
+    file = Path(source).expanduser().resolve()
     if not file.is_file():
-        raise FrameworkError(f"{SETTING}: there is no file {module}")
-    known = sys.modules.get(file.stem)  # of plugins=[…], too
-    if known is not None and Path(getattr(known, "__file__", None) or "").resolve() == file:
-        return known
+        raise FrameworkError(f"{SETTING}: there is no file {source}")
+    module = sys.modules.get(file.stem)  # of plugins=[…], too
+    if module is not None and Path(getattr(module, "__file__", None) or "").resolve() == file:
+        return module
     spec = importlib.util.spec_from_file_location(file.stem, file)
-    if spec is None or spec.loader is None or known is not None:
-        raise FrameworkError(f"{SETTING}: '{file.stem}' is the name of another module: rename the file {module}")
-    made = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = made
+    if spec is None or spec.loader is None or module is not None:
+        raise FrameworkError(f"{SETTING}: '{file.stem}' is the name of another module: rename the file {source}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = module
     try:
-        spec.loader.exec_module(made)
+        spec.loader.exec_module(module)
     except BaseException:
         sys.modules.pop(file.stem, None)
         raise
-    return made
+    return module
 
 
 def tools_of(environment: Any) -> Mapping[str, Callable[..., Any]]:

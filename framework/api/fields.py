@@ -192,7 +192,7 @@ class Field:
         return self.type.holds(OmegaConf.to_container(typed) if OmegaConf.is_config(typed) else typed)
 
     def _node(self) -> DictConfig:
-        node: DictConfig = OmegaConf.structured(_alone(self.schema, self.name))
+        node: DictConfig = OmegaConf.structured(_one_field_schema(self.schema, self.name))
         return node
 
 
@@ -212,25 +212,27 @@ def parse(hint: Any) -> Type:
     affects = ~Affects.nothing
     while get_origin(hint) in {Annotated, Union, types.UnionType}:
         if get_origin(hint) is Annotated:
-            hint, *more = get_args(hint)
-            bounds += tuple(bound for bound in _flat(more) if isinstance(bound, annotated_types.BaseMetadata))
-            for mark in more:
+            hint, *metadata = get_args(hint)
+            bounds += tuple(bound for bound in _flat(metadata) if isinstance(bound, annotated_types.BaseMetadata))
+            for mark in metadata:
                 affects &= mark if isinstance(mark, Affects) else ~Affects.nothing
                 word = mark.word if isinstance(mark, OrWord) else word
                 code = mark if isinstance(mark, NamesCode) else code
         else:
             optional = optional or types.NoneType in get_args(hint)
-            rest = [part for part in get_args(hint) if part is not types.NoneType and not (word and part is str)]
-            hint = rest[0] if len(rest) == 1 else Any
+            alternatives = [
+                part for part in get_args(hint) if part is not types.NoneType and not (word and part is str)
+            ]
+            hint = alternatives[0] if len(alternatives) == 1 else Any
     base = get_origin(hint) or hint
     items = parse(get_args(hint)[-1]) if base in {list, dict} and get_args(hint) else None
     return Type(base, optional, bounds, items, affects, word, code)
 
 
 @functools.cache
-def _alone(schema: type, name: str) -> type:
+def _one_field_schema(schema: type, name: str) -> type:
     """Return a dataclass with one field of a schema: a config of all fields takes several times as long to make."""
-    field = next(each for each in dataclasses.fields(schema) if each.name == name)
+    field = next(candidate for candidate in dataclasses.fields(schema) if candidate.name == name)
     hint = get_type_hints(schema, include_extras=True)[name]
     if field.default_factory is not dataclasses.MISSING:
         return dataclasses.make_dataclass(
@@ -253,7 +255,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 @functools.cache
 def _docs(schema: type) -> dict[str, str]:
-    """Return the sentence that is under each field, out of the source; none if there is no source to read."""
+    """Return the docstring below each field, read from the source; empty if the source is not available."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(schema)))
     except (OSError, TypeError, SyntaxError):
@@ -291,7 +293,7 @@ def _within(value: Any, bound: annotated_types.BaseMetadata) -> bool:
 def _range(bounds: Iterable[annotated_types.BaseMetadata]) -> str:
     """Write the bounds as text: `above 0`, `from 0 to below 1`."""
     low: dict[str, str] = {}
-    more = []
+    phrases = []
     for bound in bounds:
         match bound:
             case annotated_types.Gt(gt):
@@ -303,15 +305,17 @@ def _range(bounds: Iterable[annotated_types.BaseMetadata]) -> str:
             case annotated_types.Le(le):
                 low["le"] = f"{le}"
             case annotated_types.MultipleOf(step):
-                more.append(f"in steps of {step}")
+                phrases.append(f"in steps of {step}")
             case annotated_types.MinLen(length):
-                more.append("that is not empty" if length == 1 else f"of at least {length}")
+                phrases.append("that is not empty" if length == 1 else f"of at least {length}")
             case annotated_types.MaxLen(length):
-                exact = f"of at least {length}" in more
-                more = [f"of {length}" if exact and each == f"of at least {length}" else each for each in more]
-                more += [] if exact else [f"of at most {length}"]
+                exact = f"of at least {length}" in phrases
+                phrases = [
+                    f"of {length}" if exact and phrase == f"of at least {length}" else phrase for phrase in phrases
+                ]
+                phrases += [] if exact else [f"of at most {length}"]
             case annotated_types.Predicate(function):
-                more.append((function.__doc__ or function.__name__).strip().splitlines()[0].rstrip("."))
+                phrases.append((function.__doc__ or function.__name__).strip().splitlines()[0].rstrip("."))
     words = {
         ("gt",): "above {gt}",
         ("ge",): "of at least {ge}",
@@ -323,7 +327,7 @@ def _range(bounds: Iterable[annotated_types.BaseMetadata]) -> str:
         ("ge", "le"): "from {ge} to {le}",
     }
     key = tuple(name for name in ("gt", "ge", "lt", "le") if name in low)
-    return ", ".join([*([words[key].format(**low)] if key else []), *more])
+    return ", ".join([*([words[key].format(**low)] if key else []), *phrases])
 
 
 def as_text(value: Any, text: Callable[[str], str] = str) -> str:

@@ -41,50 +41,50 @@ def current_settings(former: Mapping[str, Any]) -> dict[str, Any]:
     """
     optimizer, schedule = former.get("optim"), former.get("lr_scheduler_type")
     arguments, of_schedule = ({**value} if isinstance(value := former.get(name), Mapping) else {} for name in NAMED)
-    known = str(optimizer or "adam")
-    found: dict[str, Any] = {} if optimizer is None else {"optimizer": optimizer}
+    optimizer_name = str(optimizer or "adam")
+    settings: dict[str, Any] = {} if optimizer is None else {"optimizer": optimizer}
     betas = {name: former[name] for name in BETAS if name in former}
     betas |= {"beta3": arguments.pop("beta3")} if "beta3" in arguments else {}
-    if betas and ("adam" in known or "ademamix" in known or "lion" in known):
-        three = "beta3" in betas or "ademamix" in known
-        found["optimizer.betas"] = [*({**BETAS, **betas}.values())][: 3 if three else 2]
-    if "adam_epsilon" in former and ("adam" in known or "ademamix" in known):
-        found["optimizer.eps"] = former["adam_epsilon"]
-    found |= {f"optimizer.{name}": value for name, value in arguments.items()}
+    if betas and ("adam" in optimizer_name or "ademamix" in optimizer_name or "lion" in optimizer_name):
+        three = "beta3" in betas or "ademamix" in optimizer_name
+        settings["optimizer.betas"] = [*({**BETAS, **betas}.values())][: 3 if three else 2]
+    if "adam_epsilon" in former and ("adam" in optimizer_name or "ademamix" in optimizer_name):
+        settings["optimizer.eps"] = former["adam_epsilon"]
+    settings |= {f"optimizer.{name}": value for name, value in arguments.items()}
     if schedule is not None:
-        found["schedule"] = SCHEDULES.get(schedule, schedule)
-    found |= {f"schedule.{RATES.get(name, name)}": value for name, value in of_schedule.items()}
+        settings["schedule"] = SCHEDULES.get(schedule, schedule)
+    settings |= {f"schedule.{RATES.get(name, name)}": value for name, value in of_schedule.items()}
     if former.get("min_learning_rate") is not None:
-        found["schedule.min_learning_rate"] = former["min_learning_rate"]
+        settings["schedule.min_learning_rate"] = former["min_learning_rate"]
     if "group_by_prefix" in former:
-        found["sampler.group_by_prefix"] = former["group_by_prefix"]
-    return found
+        settings["sampler.group_by_prefix"] = former["group_by_prefix"]
+    return settings
 
 
 def renewed_words(words: Sequence[str]) -> list[str]:
     """Return the overrides of an earlier run with today's names."""
-    kept, former = list[str](), dict[str, Any]()
+    overrides, former = list[str](), dict[str, Any]()
     for word in words:
         key, _, text = word.partition("=")
-        group, _, rest = override_key(key).partition(".")
-        name, _, below = rest.partition(".")
+        group, _, path = override_key(key).partition(".")
+        name, _, below = path.partition(".")
         try:
             parsed = OverridesParser.create().parse_override(word) if group == "trainer" and name in FORMER else None
         except HydraException:  # whoever composes reports it
             parsed = None
         if parsed is None:
-            kept.append(word)
+            overrides.append(word)
         elif parsed.is_sweep_override():
-            kept += [f"{now}={text}" for now in former_setting(override_key(key), text) or ()]
+            overrides += [f"{now}={text}" for now in former_setting(override_key(key), text) or ()]
         else:
             value: Any = {below: parsed.value()} if below else parsed.value()
             former[name] = {**former.get(name, {}), **value} if isinstance(value, dict) else value
-    return [*kept, *as_overrides(current_settings(former))]
+    return [*overrides, *as_overrides(current_settings(former))]
 
 
 def renewed_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the saved config of an earlier run as it would be saved today, and its options in groups that it lacks."""
-    trainer = {**held} if isinstance(held := config.get("trainer"), Mapping) else {}
+    trainer = {**section} if isinstance(section := config.get("trainer"), Mapping) else {}
     now = current_settings({name: trainer.pop(name) for name in FORMER if name in trainer})
     options = {group: str(now.pop(group, option)) for group, option in YOUNGER_GROUPS.items() if group not in config}
     data = config.get("data")
@@ -92,11 +92,11 @@ def renewed_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
         config = {**config, "data": {"seed": config["seed"], **data}}
     if not options:
         return {**config}, {}
-    new = {
+    sections = {
         group: {key.partition(".")[2]: value for key, value in now.items() if key.startswith(f"{group}.")}
         for group in options
     }
-    return {**config, "trainer": trainer, **new}, options
+    return {**config, "trainer": trainer, **sections}, options
 
 
 def former_setting(key: str, value: Any) -> dict[str, Any] | None:
@@ -106,8 +106,8 @@ def former_setting(key: str, value: Any) -> dict[str, Any] | None:
         key: `trainer.optim`, or `trainer.optim_args.momentum`.
         value: what it is set to.
     """
-    group, _, rest = key.partition(".")
-    name, _, below = rest.partition(".")
+    group, _, path = key.partition(".")
+    name, _, below = path.partition(".")
     if group != "trainer" or name not in FORMER:
         return None
     return current_settings({name: {below: value} if below else value})

@@ -157,20 +157,20 @@ class Plan:
         names = (field.name for field in fields(RunConfig) if field.name != "plugins")
         values = {name: getattr(self, RENAMED.get(name, name)) for name in names}
         values["plugins"] = self.config["plugins"]
-        found = affecting(RunConfig, values, what)
-        for place, choice in self.selections.items():
-            if place.partition(".")[0] not in found:
+        settings = affecting(RunConfig, values, what)
+        for key, choice in self.selections.items():
+            if key.partition(".")[0] not in settings:
                 continue
             if code := foreign_hash(choice.component.schema.__module__):
-                found[f"{CODE_OF} {place}={choice.component.name}"] = code
+                settings[f"{CODE_OF} {key}={choice.component.name}"] = code
             for setting in fields(choice.component.schema):  # such as `./tools.py:Shop`
                 value = getattr(choice.config, setting.name) if setting.type.code else None
                 file = Path(value.rpartition(":")[0] if isinstance(value, str) else "").expanduser()
                 if file.suffix == ".py" and file.is_file():
-                    found[f"{CODE_OF} {place}.{setting.name}={value}"] = file_sha256(file)
+                    settings[f"{CODE_OF} {key}.{setting.name}={value}"] = file_sha256(file)
         if what & (Affects.training | Affects.resume) and (start := self.start(weights=True)):
-            found[START_HASH] = start.sha256
-        return found
+            settings[START_HASH] = start.sha256
+        return settings
 
     def start(self, *, weights: bool) -> Start | None:
         """Return the trained adapter that this training starts from; None if there is none, or nothing is trained.
@@ -210,27 +210,27 @@ class Plan:
             FrameworkError: the schedule raises, or gives something else than a number of at least 0.
         """
         schedule, warmup, rate = self.schedule.create(), self.warmup(steps), self.training.learning_rate
-        place = f"schedule={self.schedule.component.name}"
+        option = f"schedule={self.schedule.component.name}"
 
         def factor(step: int) -> float:
-            with Guard(lambda: f"{place} fails for step {step} of {steps}"):
-                found: Any = schedule.factor(step, steps, warmup, rate)
-            if not isinstance(found, int | float) or not 0 <= found <= sys.float_info.max:
-                given = short_repr(found)
-                raise FrameworkError(f"{place} gives {given} for step {step} of {steps}, not a number of at least 0")
-            return found
+            with Guard(lambda: f"{option} fails for step {step} of {steps}"):
+                multiplier: Any = schedule.factor(step, steps, warmup, rate)
+            if not isinstance(multiplier, int | float) or not 0 <= multiplier <= sys.float_info.max:
+                text = short_repr(multiplier)
+                raise FrameworkError(f"{option} gives {text} for step {step} of {steps}, not a number of at least 0")
+            return multiplier
 
         def check() -> None:
-            known = [*range(0, steps, max(1, steps // CHECKED_FACTORS)), steps]
-            first = {step: factor(step) for step in known}
-            for step in reversed(known):
-                if (again := factor(step)) != first[step]:
+            probes = [*range(0, steps, max(1, steps // CHECKED_FACTORS)), steps]
+            factors = {step: factor(step) for step in probes}
+            for step in reversed(probes):
+                if (again := factor(step)) != factors[step]:
                     raise FrameworkError(
-                        f"{place} gives {first[step]!r} and then {again!r} for step {step} of {steps}: it has to "
+                        f"{option} gives {factors[step]!r} and then {again!r} for step {step} of {steps}: it has to "
                         "depend on nothing but its arguments, or an interrupted training does not resume"
                     )
 
-        try_out(place, check)  # not in the middle of the training
+        try_out(option, check)  # not in the middle of the training
         return factor
 
     @property
@@ -240,14 +240,16 @@ class Plan:
         for group in GROUPS:
             part = getattr(self, group)
             selections |= (
-                {group: part} if isinstance(part, Selection) else {f"{group}.{key}": one for key, one in part.items()}
+                {group: part}
+                if isinstance(part, Selection)
+                else {f"{group}.{key}": selection for key, selection in part.items()}
             )
         return selections
 
     @property
     def options(self) -> dict[str, str]:
         """The option selected at each place; the config alone does not say `lora` or `dora`."""
-        return {place: selection.component.name for place, selection in self.selections.items()}
+        return {key: selection.component.name for key, selection in self.selections.items()}
 
     @property
     def measured(self) -> tuple[str, ...]:
@@ -290,8 +292,8 @@ class Plan:
         """Return the name of the objective: for `verdict.primary` what decides, or else the validation loss."""
         if self.objective != PRIMARY:
             return self.objective
-        known = {*self.metric, *self.measured, *self.set_losses}
-        return next((name for name in (decides, decides.removesuffix(WINS)) if name in known), EVAL_LOSS)
+        names = {*self.metric, *self.measured, *self.set_losses}
+        return next((name for name in (decides, decides.removesuffix(WINS)) if name in names), EVAL_LOSS)
 
     @property
     def is_new_run(self) -> bool:
@@ -314,5 +316,5 @@ class Plan:
     def batch(self) -> int:
         """Rows of an optimizer step: those of a pass, times the passes, times the processes that train together."""
         group = self.launch.config.group()
-        own = self.training.per_device_train_batch_size * self.training.gradient_accumulation_steps
-        return own * (group.processes if group else 1)
+        per_process = self.training.per_device_train_batch_size * self.training.gradient_accumulation_steps
+        return per_process * (group.processes if group else 1)

@@ -118,8 +118,8 @@ def outer_member() -> Member | None:
     """Return the place of a process that an outer torchrun starts as one of a group; None for any other process."""
     if WORKER in os.environ or not {*OUTER_VARIABLES} <= {*os.environ}:
         return None
-    numbers = [os.environ[name] for name in PLACE]
-    if not all(number.isdecimal() for number in numbers):
+    values = [os.environ[name] for name in PLACE]
+    if not all(value.isdecimal() for value in values):
         return None
-    rank, world, local_rank = map(int, numbers)
+    rank, world, local_rank = map(int, values)
     return Member(rank, world, local_rank)

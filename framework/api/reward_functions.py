@@ -43,10 +43,16 @@ class FunctionReward:
     def __init__(self, function: Callable[..., Any], config: RewardConfig, *, options: str = "") -> None:
         self.function, self.config, self.options = function, config, options
         parameters = inspect.signature(function).parameters.values()
-        self.takes_all = any(each.kind is each.VAR_KEYWORD for each in parameters)
-        named = [each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
-        self.names = [each.name for each in named if each.name != options]
-        self.needs = [each.name for each in named if each.default is each.empty and each.name != options]
+        self.takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+        named = [
+            parameter
+            for parameter in parameters
+            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        ]
+        self.names = [parameter.name for parameter in named if parameter.name != options]
+        self.needs = [
+            parameter.name for parameter in named if parameter.default is parameter.empty and parameter.name != options
+        ]
         self.needs_environments = ENVIRONMENTS in self.needs
         kind: Any = type(function)  # of an object that is called, as TRL has some
         hint = str(hints_of(function if inspect.isfunction(function) else kind.__call__).get("completions", "")).lower()
@@ -57,43 +63,45 @@ class FunctionReward:
         self, prompts: Sequence[Prompt], answers: Sequence[Answer], context: RewardContext
     ) -> Sequence[float | None]:
         """Call the function with what it takes."""
-        passed = self._passed(prompts, answers, context)
-        if missing := [name for name in self.needs if name not in passed]:
-            fields = [name for name in passed if name not in PASSED]
+        arguments = self._arguments(prompts, answers, context)
+        if unmet := [name for name in self.needs if name not in arguments]:
+            fields = [name for name in arguments if name not in PASSED]
             raise FrameworkError(
-                f"it reads '{missing[0]}' of each row, and the rows have {', '.join(fields) or 'no such fields'}: "
+                f"it reads '{unmet[0]}' of each row, and the rows have {', '.join(fields) or 'no such fields'}: "
                 "add the field to the rows, or rename the parameter"
             )
-        values = passed if self.takes_all else {name: passed[name] for name in self.names if name in passed}
+        values = arguments if self.takes_all else {name: arguments[name] for name in self.names if name in arguments}
         if self.options:
             values[self.options] = self.config
         try:
-            given = self.function(**values)
-            return _awaited(given, self.config.max_seconds) if inspect.isawaitable(given) else given  # type: ignore[no-any-return] # checked later
+            result = self.function(**values)
+            return _wait_for(result, self.config.max_seconds) if inspect.isawaitable(result) else result  # type: ignore[no-any-return] # checked later
         except (TypeError, AttributeError, LookupError) as error:
             # The likeliest mistake is the form of the answers, which shows as one of these.
-            form = "a text" if isinstance(passed["completions"][0], str) else "a list with one message"
-            other = "list[list[dict]]" if form == "a text" else "list[str]"
+            form = "a text" if isinstance(arguments["completions"][0], str) else "a list with one message"
+            hint = "list[list[dict]]" if form == "a text" else "list[str]"
             raise FrameworkError(
                 f"{summarize_error(error)}{error_location(error)}; each answer is {form}: if it reads the other form, "
-                f"annotate completions: {other}"
+                f"annotate completions: {hint}"
             ) from error
 
-    def _passed(self, prompts: Sequence[Prompt], answers: Sequence[Answer], context: RewardContext) -> dict[str, Any]:
+    def _arguments(
+        self, prompts: Sequence[Prompt], answers: Sequence[Answer], context: RewardContext
+    ) -> dict[str, Any]:
         """Return all keywords that TRL passes; rows with a reference have it as `reference` too."""
         fields = dict.fromkeys(name for prompt in prompts for name in prompt.columns if name not in NOT_PASSED)
-        passed: dict[str, Any] = {}
+        arguments: dict[str, Any] = {}
         if any(prompt.reference is not None for prompt in prompts):
-            passed["reference"] = [prompt.reference for prompt in prompts]
-        passed |= {name: [prompt.columns.get(name) for prompt in prompts] for name in fields}
+            arguments["reference"] = [prompt.reference for prompt in prompts]
+        arguments |= {name: [prompt.columns.get(name) for prompt in prompts] for name in fields}
         # By TRL's rule: the answer to a text is a text, that to messages a list of messages.
         texts = self.form == "text" or (not self.form and isinstance(prompts[0].columns.get("prompt"), str))
-        passed["prompts"] = [question(prompt) if texts else _messages(prompt) for prompt in prompts]
-        passed["completions"] = [answer.text if texts else _turns(answer) for answer in answers]
-        passed["completion_ids"] = [_ids(answer) for answer in answers]
+        arguments["prompts"] = [question(prompt) if texts else _messages(prompt) for prompt in prompts]
+        arguments["completions"] = [answer.text if texts else _turns(answer) for answer in answers]
+        arguments["completion_ids"] = [_ids(answer) for answer in answers]
         episodes = [answer.episode for answer in answers if isinstance(answer, Sampled) and answer.episode]
         if episodes:
-            passed[ENVIRONMENTS] = [each.environment for each in episodes]
+            arguments[ENVIRONMENTS] = [episode.environment for episode in episodes]
 
         def log_extra(column: str, values: Sequence[Any]) -> None:
             context.columns.setdefault(column, []).extend(values)
@@ -101,8 +109,8 @@ class FunctionReward:
         def log_metric(name: str, value: float) -> None:
             context.metrics.setdefault(name, []).append(float(value))
 
-        passed |= {"trainer_state": TrainerState(context), "log_extra": log_extra, "log_metric": log_metric}
-        return passed
+        arguments |= {"trainer_state": TrainerState(context), "log_extra": log_extra, "log_metric": log_metric}
+        return arguments
 
 
 def _messages(prompt: Prompt) -> list[Mapping[str, Any]]:
@@ -120,13 +128,13 @@ def _ids(answer: Answer) -> list[int]:
     return answer.written if isinstance(answer, Sampled) else list(answer.ids)
 
 
-def _awaited(given: Any, max_seconds: float) -> Any:
+def _wait_for(awaitable: Any, max_seconds: float) -> Any:
     import asyncio  # noqa: PLC0415 - for few rewards; it takes longer than all of this module
 
     async def wait() -> Any:
         try:
             async with asyncio.timeout(max_seconds) as limit:  # which closes what the function has open
-                return await given
+                return await awaitable
         except TimeoutError:
             if limit.expired():
                 raise TookTooLongError from None

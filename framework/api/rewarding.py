@@ -74,8 +74,8 @@ class RunRewards:
         """
         context = RewardContext(step, total_steps)
         items = {name: self.score(name, prompts, answers, context) for name in self.rewards}
-        own = _own(answers)
-        items, all_weights = {**items, **own}, {**self.weights, **dict.fromkeys(own, 1.0)}
+        from_episodes = _episode_rewards(answers)
+        items, all_weights = {**items, **from_episodes}, {**self.weights, **dict.fromkeys(from_episodes, 1.0)}
         rows = list(zip(*items.values(), strict=True)) or [()] * len(answers)
         weights = [all_weights[name] for name in items]
         metrics = {name: math.fsum(values) / len(values) for name, values in context.metrics.items() if values}
@@ -83,8 +83,10 @@ class RunRewards:
 
     def of_texts(self) -> RunRewards:
         """Return those that need nothing but texts: no environment in which an answer was made."""
-        some = {name: one for name, one in self.rewards.items() if not getattr(one, "needs_environments", False)}
-        return RunRewards(some, {name: self.weights[name] for name in some}, self.max_seconds)
+        rewards = {
+            name: reward for name, reward in self.rewards.items() if not getattr(reward, "needs_environments", False)
+        }
+        return RunRewards(rewards, {name: self.weights[name] for name in rewards}, self.max_seconds)
 
     def score(
         self,
@@ -99,17 +101,17 @@ class RunRewards:
         return score(name, self.rewards[name], prompts, answers, context, limit)
 
 
-def _own(answers: Sequence[Answer]) -> dict[str, list[float | None]]:
-    """Return what the environments of answers say these are worth, by the names of their classes."""
-    given = [answer.episode.rewards if isinstance(answer, Sampled) and answer.episode else {} for answer in answers]
-    names = dict.fromkeys(name for each in given for name in each)
-    return {name: [each.get(name) for each in given] for name in names}
+def _episode_rewards(answers: Sequence[Answer]) -> dict[str, list[float | None]]:
+    """Return the rewards that environments give for their answers, by the name of the environment's class."""
+    rewards = [answer.episode.rewards if isinstance(answer, Sampled) and answer.episode else {} for answer in answers]
+    names = dict.fromkeys(name for scores in rewards for name in scores)
+    return {name: [scores.get(name) for scores in rewards] for name in names}
 
 
 def weighted_sum(row: Sequence[float | None], weights: Sequence[float]) -> float | None:
     """Return the sum of the rewards that are known; None if none is."""
-    known = [weight * item for weight, item in zip(weights, row, strict=True) if item is not None]
-    return math.fsum(known) if known else None
+    terms = [weight * item for weight, item in zip(weights, row, strict=True) if item is not None]
+    return math.fsum(terms) if terms else None
 
 
 def score(
@@ -134,14 +136,14 @@ def score(
     error = failed.error
     if isinstance(error, TookTooLongError):
         # Of those that take too long together, one takes more than its share.
-        place = _failing(name, reward, prompts, answers, context, max_seconds / len(answers))
+        location = _failing_prompt(name, reward, prompts, answers, context, max_seconds / len(answers))
         raise FrameworkError(
-            f"reward={name} takes longer than reward.{name}.max_seconds={max_seconds:g} for the answers to {place}: "
+            f"reward={name} takes longer than reward.{name}.max_seconds={max_seconds:g} for the answers to {location}: "
             "raise the limit, or let it give up on an answer that takes long, and return None for it"
         ) from error
     assert error is not None  # noqa: S101 - nothing was returned
-    place = _failing(name, reward, prompts, answers, context, max_seconds)
-    raise FrameworkError(f"reward={name} fails for the answers to {place}: {describe_error(error)}") from error
+    location = _failing_prompt(name, reward, prompts, answers, context, max_seconds)
+    raise FrameworkError(f"reward={name} fails for the answers to {location}: {describe_error(error)}") from error
 
 
 class UnusableRewardError(FrameworkError):
@@ -153,28 +155,28 @@ def _call(
 ) -> list[float | None]:
     """Call a reward, and read what it returns: that may compute, wait or fail only now."""
     if isinstance(reward, Reward):
-        return _checked(name, reward.rewards(prompts, answers, context), prompts)
-    return _checked(name, _by_metric(reward, prompts, answers), prompts)
+        return _as_numbers(name, reward.rewards(prompts, answers, context), prompts)
+    return _as_numbers(name, _metric_scores(reward, prompts, answers), prompts)
 
 
-def _by_metric(metric: AnyMetric, prompts: Sequence[Prompt], answers: Sequence[Answer]) -> list[Any]:
+def _metric_scores(metric: AnyMetric, prompts: Sequence[Prompt], answers: Sequence[Answer]) -> list[Any]:
     """Return the score of each answer, with the other sign if lower is better; None without a needed reference."""
     sign = 1 if metric.higher_is_better else -1
-    asked = [n for n, prompt in enumerate(prompts) if prompt.reference is not None or not metric.needs_reference]
-    found: Sequence[Any] = []
+    indices = [n for n, prompt in enumerate(prompts) if prompt.reference is not None or not metric.needs_reference]
+    values: Sequence[Any] = []
     if isinstance(metric, AnswerMetric):
-        given = [_answered(prompts[n], answers[n]) for n in asked]
-        scores = metric.score_all(given) if given else None
-        found = scores.items if scores else []
-        if scores and scores.notes and all(item is None for item in found):
+        inputs = [_answered(prompts[n], answers[n]) for n in indices]
+        scores = metric.score_all(inputs) if inputs else None
+        values = scores.items if scores else []
+        if scores and scores.notes and all(item is None for item in values):
             raise FrameworkError(scores.notes[0])
     else:
-        found = [metric.score(answers[n].text, prompts[n].reference) for n in asked]
-    signed = [item if item is None or isinstance(item, str) else sign * item for item in found]
-    if len(signed) != len(asked):
+        values = [metric.score(answers[n].text, prompts[n].reference) for n in indices]
+    signed = [item if item is None or isinstance(item, str) else sign * item for item in values]
+    if len(signed) != len(indices):
         return signed
-    known = dict(zip(asked, signed, strict=True))
-    return [known.get(n) for n in range(len(prompts))]
+    by_index = dict(zip(indices, signed, strict=True))
+    return [by_index.get(n) for n in range(len(prompts))]
 
 
 def _answered(prompt: Prompt, answer: Answer) -> Answered:
@@ -190,7 +192,7 @@ def _answered(prompt: Prompt, answer: Answer) -> Answered:
     )
 
 
-def _failing(
+def _failing_prompt(
     name: str,
     reward: AnyReward,
     prompts: Sequence[Prompt],
@@ -198,7 +200,7 @@ def _failing(
     context: RewardContext,
     max_seconds: float,
 ) -> str:
-    """Return the place of the first prompt whose answer alone makes the reward fail, else that of the first one."""
+    """Return the place of the first prompt whose answer alone makes the reward fail, else those of all prompts."""
     for prompt, answer in zip(prompts, answers, strict=True):
         failed = Caught()
         with failed:
@@ -234,17 +236,17 @@ def place_of(prompt: Prompt) -> str:
     return prompt.where or repr(question(prompt)[:SHOWN_CHARACTERS])
 
 
-def _checked(name: str, given: Any, prompts: Sequence[Prompt]) -> list[float | None]:
-    many = isinstance(given, Iterable) and not isinstance(given, NO_LISTS) and getattr(given, "ndim", 1) != 0
-    if not many:
+def _as_numbers(name: str, result: Any, prompts: Sequence[Prompt]) -> list[float | None]:
+    is_list = isinstance(result, Iterable) and not isinstance(result, NO_LISTS) and getattr(result, "ndim", 1) != 0
+    if not is_list:
         raise UnusableRewardError(
-            f"reward={name} returned {short_repr(given)} for {count(len(prompts), 'answer')}: return a list with a "
+            f"reward={name} returned {short_repr(result)} for {count(len(prompts), 'answer')}: return a list with a "
             "number for each"
         )
-    items = list(itertools.islice(given, len(prompts) + 1))  # it may have no end
+    items = list(itertools.islice(result, len(prompts) + 1))  # it may have no end
     if len(items) != len(prompts):
-        sized = len(given) if isinstance(given, Sized) else len(items)
-        endless = len(items) > len(prompts) and not isinstance(given, Sized)
+        sized = len(result) if isinstance(result, Sized) else len(items)
+        endless = len(items) > len(prompts) and not isinstance(result, Sized)
         returned = f"more than {count(len(prompts), 'reward')}" if endless else count(sized, "reward")
         raise UnusableRewardError(
             f"reward={name} returned {returned} for {count(len(prompts), 'answer')}: return one for each, and None for "

@@ -130,10 +130,10 @@ def check_weights(folder: Path) -> None:
     except FrameworkError:  # of another version, or damaged
         trained = None
     for name, digest in trained.files.items() if trained and folder.name == CHECKPOINT else ():
-        found = file_sha256(file) if (file := folder / name).is_file() else "missing"
-        if found != digest:
+        actual = file_sha256(file) if (file := folder / name).is_file() else "missing"
+        if actual != digest:
             raise FrameworkError(
-                f"{file} is not what its training wrote: the SHA-256 was {digest[:12]} then, and is {found[:12]} now. "
+                f"{file} is not what its training wrote: the SHA-256 was {digest[:12]} then, and is {actual[:12]} now. "
                 f"Restore it from a backup, or train again; to use it as it is, copy {folder} to another place"
             )
 

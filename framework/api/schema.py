@@ -443,10 +443,10 @@ class RolloutConfig:
 
     def problems(self) -> Iterator[str]:
         """Say which settings do not go together, a sentence each."""
-        least, most = self.importance_sampling_clip_min, self.importance_sampling_clip_max
-        if least is not None and most is not None and least >= most:
-            yield f"rollout.importance_sampling_clip_min={least:g} has to be below clip_max={most:g}"
-        if self.importance_sampling_mode.value.endswith("truncate") and least is most is None:
+        low, high = self.importance_sampling_clip_min, self.importance_sampling_clip_max
+        if low is not None and high is not None and low >= high:
+            yield f"rollout.importance_sampling_clip_min={low:g} has to be below clip_max={high:g}"
+        if self.importance_sampling_mode.value.endswith("truncate") and low is high is None:
             yield (
                 f"rollout.importance_sampling_mode={self.importance_sampling_mode.value} without limits truncates "
                 "nothing: set rollout.importance_sampling_clip_max=3"

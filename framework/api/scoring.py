@@ -75,7 +75,7 @@ def answered(
 ) -> list[Answered]:
     """Put prompts and answers together; the model reads the references if a metric needs their log-probabilities."""
     needs_log_probs = any(isinstance(metric, AnswerMetric) and metric.needs_log_probs for metric in metrics.values())
-    known = _log_probs(model, prompts) if needs_log_probs else {}
+    log_probs = _log_probs(model, prompts) if needs_log_probs else {}
     return [
         Answered(
             question(prompt),
@@ -83,16 +83,16 @@ def answered(
             prompt.reference,
             answer.tokens,
             answer.stopped,
-            known.get(number),
+            log_probs.get(index),
             prompt.where,
             prompt.cluster,
         )
-        for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True))
+        for index, (prompt, answer) in enumerate(zip(prompts, answers, strict=True))
     ]
 
 
 def _log_probs(model: Model, prompts: Sequence[Prompt]) -> dict[int, tuple[float, ...]]:
-    return {number: tuple(scored.log_probs) for number, (_, scored) in references(model, prompts).items()}
+    return {index: tuple(scored.log_probs) for index, (_, scored) in references(model, prompts).items()}
 
 
 def references(model: Model, prompts: Sequence[Prompt]) -> dict[int, tuple[TokenRow, Scored]]:
@@ -101,11 +101,11 @@ def references(model: Model, prompts: Sequence[Prompt]) -> dict[int, tuple[Token
     Returns:
         By the number of the prompt, the row in which the reference is learned, and what the model gives of it.
     """
-    asked = [number for number, prompt in enumerate(prompts) if prompt.reference is not None]
-    rows = model.encode([with_reference(prompts[number], number) for number in asked])
-    pairs = [(number, row) for number, row in zip(asked, rows, strict=True) if row.supervised]
+    indices = [index for index, prompt in enumerate(prompts) if prompt.reference is not None]
+    rows = model.encode([with_reference(prompts[index], index) for index in indices])
+    pairs = [(index, row) for index, row in zip(indices, rows, strict=True) if row.supervised]
     scored = model.score([row for _, row in pairs]) if pairs else []
-    return {number: (row, score) for (number, row), score in zip(pairs, scored, strict=True)}
+    return {index: (row, score) for (index, row), score in zip(pairs, scored, strict=True)}
 
 
 def with_reference(prompt: Prompt, number: int) -> Example:
@@ -144,25 +144,25 @@ def measure(
     if not answers:
         return measures, notes
     numbers = clusters(answers, passages)
-    reader = Reader(text for text in (*more, *(one.reference for one in answers)) if text is not None)
-    where = [one.where for one in answers] if any(one.where for one in answers) else []
+    reader = Reader(text for text in (*more, *(answer.reference for answer in answers)) if text is not None)
+    where = [answer.where for answer in answers] if any(answer.where for answer in answers) else []
     for name, metric in metrics.items():
-        asked = [
-            number for number, one in enumerate(answers) if one.reference is not None or not metric.needs_reference
+        indices = [
+            index for index, answer in enumerate(answers) if answer.reference is not None or not metric.needs_reference
         ]
-        if not asked:
+        if not indices:
             notes.append(f"metric '{name}' needs references, but none of the prompts has one")
             continue
         earlier = (known or {}).get(name)
         start = len(earlier.items) if earlier else 0
-        new = [number for number in asked if number >= start]
-        scores = score(name, metric, [answers[number] for number in new]) if new else Scores([])
+        new_indices = [index for index in indices if index >= start]
+        scores = score(name, metric, [answers[index] for index in new_indices]) if new_indices else Scores([])
         notes += scores.notes
-        result = _measure(metric, scores, new, len(answers), earlier)
+        result = _measure(metric, scores, new_indices, len(answers), earlier)
         if result is not None:
             result = dataclasses.replace(result, where=where, clusters=numbers)
             measures[name] = _with_controls(name, metric, result, answers, earlier, reader)
-    return measures, [*notes, *_unscored(metrics, answers)]
+    return measures, [*notes, *_missing_references(metrics, answers)]
 
 
 def clusters(answers: Sequence[Answered], passages: frozenset[int] = frozenset()) -> list[int]:
@@ -175,10 +175,10 @@ def clusters(answers: Sequence[Answered], passages: frozenset[int] = frozenset()
     from framework.util.minhash import join  # noqa: PLC0415 - as above
     from framework.util.prompt_clusters import clusters as by_wording  # noqa: PLC0415 - as above
 
-    numbers = by_wording([one.question for one in answers], [one.reference for one in answers], passages)
+    numbers = by_wording([answer.question for answer in answers], [answer.reference for answer in answers], passages)
     # Reversed, so that the first answer of each cluster is the one that stays in the dict.
-    first = {one.cluster: number for number, one in reversed([*enumerate(answers)]) if one.cluster}
-    pairs = [(first[one.cluster], number) for number, one in enumerate(answers) if one.cluster]
+    first_index = {answer.cluster: index for index, answer in reversed([*enumerate(answers)]) if answer.cluster}
+    pairs = [(first_index[answer.cluster], index) for index, answer in enumerate(answers) if answer.cluster]
     if pairs:
         numbers = join(numbers, *np.array(pairs).T)
     labels: list[int] = numbers.tolist()
@@ -195,9 +195,9 @@ def kind_of(metric: AnyMetric) -> MeasureKind:
     return MeasureKind.content if metric.needs_reference else MeasureKind.form
 
 
-def _unscored(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> list[str]:
+def _missing_references(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> list[str]:
     """Say that some answers have no reference if others have one and a metric needs it."""
-    without = sum(one.reference is None for one in answers)
+    without = sum(answer.reference is None for answer in answers)
     names = [name for name, metric in metrics.items() if metric.needs_reference]
     if not names or without in {0, len(answers)}:
         return []
@@ -205,10 +205,10 @@ def _unscored(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> 
 
 
 def _measure(
-    metric: AnyMetric, scores: Scores, asked: Sequence[int], total: int, earlier: Measure | None
+    metric: AnyMetric, scores: Scores, indices: Sequence[int], total: int, earlier: Measure | None
 ) -> Measure | None:
-    items = _placed(scores.items, asked, total, None)
-    weights = _placed(scores.weights or [1.0] * len(asked), asked, total, 0.0)
+    items = _scatter(scores.items, indices, total, None)
+    weights = _scatter(scores.weights or [1.0] * len(indices), indices, total, 0.0)
     if earlier:
         start = len(earlier.items)
         items, weights = [*earlier.items, *items[start:]], [*(earlier.weights or [1.0] * start), *weights[start:]]
@@ -231,54 +231,63 @@ def _with_controls(
     earlier: Measure | None,
     reader: Reader,
 ) -> Measure:
-    """Add what a gain is to be compared with: the answers without their form, and the best constant answer.
+    """Add the controls of a gain: the scores of the answers without their form, and of the best constant answer.
 
     Of a metric that looks at more than texts this is not known: it may be a judge, which costs a request an answer.
     """
     if isinstance(metric, AnswerMetric) or not metric.needs_reference or measure.kind is not MeasureKind.content:
         return measure
-    asked = [number for number, one in enumerate(answers) if one.reference is not None]
+    indices = [index for index, answer in enumerate(answers) if answer.reference is not None]
     sign = 1 if metric.higher_is_better else -1
 
-    def scored(numbers: Sequence[int], texts: Sequence[tuple[str, str]]) -> list[float | None]:
-        given = [
-            dataclasses.replace(answers[number], answer=answer, reference=reference)
-            for number, (answer, reference) in zip(numbers, texts, strict=True)
+    def scored(indices: Sequence[int], texts: Sequence[tuple[str, str]]) -> list[float | None]:
+        variants = [
+            dataclasses.replace(answers[index], answer=answer, reference=reference)
+            for index, (answer, reference) in zip(indices, texts, strict=True)
         ]
-        return _placed(score(name, metric, given).items, numbers, len(answers), None)
+        return _scatter(score(name, metric, variants).items, indices, len(answers), None)
 
-    known = (earlier.content or earlier.items) if earlier else []
-    new = [number for number in asked if number >= len(known)]
+    earlier_content = (earlier.content or earlier.items) if earlier else []
+    new_indices = [index for index in indices if index >= len(earlier_content)]
     bare = scored(
-        new,
-        [reader.read(one.question, one.answer, one.reference or "") for one in map(answers.__getitem__, new)],
+        new_indices,
+        [
+            reader.read(answer.question, answer.answer, answer.reference or "")
+            for answer in map(answers.__getitem__, new_indices)
+        ],
     )
     content = [
-        item if item is None or other is None else max(item, other, key=lambda one: sign * one)
-        for item, other in zip(measure.items, [*known, *bare[len(known) :]], strict=True)
+        item if item is None or bare_item is None else max(item, bare_item, key=lambda value: sign * value)
+        for item, bare_item in zip(measure.items, [*earlier_content, *bare[len(earlier_content) :]], strict=True)
     ]
-    references = [answers[number].reference or "" for number in asked]
+    references = [answers[index].reference or "" for index in indices]
     constants = {
-        text: scored(asked, [(text, reference) for reference in references])
+        text: scored(indices, [(text, reference) for reference in references])
         for text, _ in Counter(references).most_common(CONSTANTS)
     }
     # If each of them scores the same everywhere, the metric does not look at the reference.
-    if any(len({items[number] for number in asked}) > 1 for items in constants.values()):
-        own = [answers[number].answer for number in asked]
-        (most, times), *_ = Counter(own).most_common(1)
+    if any(len({items[index] for index in indices}) > 1 for items in constants.values()):
+        texts = [answers[index].answer for index in indices]
+        (mode, times), *_ = Counter(texts).most_common(1)
         if times > 1:
-            constants[most] = scored(asked, [(most, reference) for reference in references])
-        order = random.Random(0).sample(range(len(own)), len(own))  # noqa: S311 - no secret
-        other = dict(zip(order, [*order[1:], order[0]], strict=True))
-        constants[DEALT] = scored(asked, [(own[other[place]], text) for place, text in enumerate(references)])
-    whole = {text: items for text, items in constants.items() if all(items[number] is not None for number in asked)}
-    constant = max(whole, key=lambda text: sign * mean(whole[text], measure.weights, exponential=False), default="")
+            constants[mode] = scored(indices, [(mode, reference) for reference in references])
+        order = random.Random(0).sample(range(len(texts)), len(texts))  # noqa: S311 - no secret
+        partner = dict(zip(order, [*order[1:], order[0]], strict=True))
+        constants[DEALT] = scored(
+            indices, [(texts[partner[position]], text) for position, text in enumerate(references)]
+        )
+    candidates = {
+        text: items for text, items in constants.items() if all(items[index] is not None for index in indices)
+    }
+    constant = max(
+        candidates, key=lambda text: sign * mean(candidates[text], measure.weights, exponential=False), default=""
+    )
     return dataclasses.replace(
         measure,
         content=content if content != measure.items else [],
         constant=constant,
-        constant_items=whole.get(constant, []),
-        answers=len({answers[number].answer.strip() for number in asked}),
+        constant_items=candidates.get(constant, []),
+        answers=len({answers[index].answer.strip() for index in indices}),
     )
 
 
@@ -289,18 +298,18 @@ def may_match(metric: EarlyMetric, begun: str, reference: str) -> bool:
     return wordless or metric.may_match(begun, reference) or metric.may_match(plain, plain_text(reference))
 
 
-def _placed(values: Sequence[T], numbers: Sequence[int], total: int, rest: T) -> list[T]:
-    """Put values in the places of those answers that were given to the metric."""
-    known = dict(zip(numbers, values, strict=True))
-    return [known.get(number, rest) for number in range(total)]
+def _scatter(values: Sequence[T], indices: Sequence[int], total: int, fill: T) -> list[T]:
+    """Spread values over all answers by index; an answer that the metric did not get has `fill`."""
+    by_index = dict(zip(indices, values, strict=True))
+    return [by_index.get(index, fill) for index in range(total)]
 
 
 def mean(items: Sequence[float | None], weights: Sequence[float], *, exponential: bool) -> float:
     """Return the weighted mean of the items that are not None, or e to that mean. At least one must count."""
     pairs = zip(items, weights or [1.0] * len(items), strict=True)
-    known = [(item, weight) for item, weight in pairs if item is not None]
+    terms = [(item, weight) for item, weight in pairs if item is not None]
     # `fsum`: a mean must not depend on the order of the answers.
-    average = math.fsum(item * weight for item, weight in known) / math.fsum(weight for _, weight in known)
+    average = math.fsum(item * weight for item, weight in terms) / math.fsum(weight for _, weight in terms)
     return math.exp(min(average, LARGEST_LOG)) if exponential else average
 
 
@@ -311,7 +320,7 @@ def score(name: str, metric: AnyMetric, answers: Sequence[Answered]) -> Scores:
         A score for each answer, None if there is none, and notes that name the metric and the answer that it failed on.
     """
     if isinstance(metric, AnswerMetric):
-        return _all_at_once(name, metric, answers)
+        return _score_all(name, metric, answers)
     items: list[float | None] = []
     failures: list[str] = []
     for answer in answers:
@@ -319,18 +328,18 @@ def score(name: str, metric: AnyMetric, answers: Sequence[Answered]) -> Scores:
         with failed:
             items.append(_number(metric.score(answer.answer, answer.reference)))
         if failed.error:  # third-party code; it is named and the run continues
-            place = f"metric '{name}' cannot score the answer {answer.answer[:SHOWN_CHARACTERS]!r}"
+            message = f"metric '{name}' cannot score the answer {answer.answer[:SHOWN_CHARACTERS]!r}"
             if isinstance(failed.error, NotANumberError):
-                raise FrameworkError(f"{place}: {failed.error}") from failed.error
+                raise FrameworkError(f"{message}: {failed.error}") from failed.error
             items.append(None)
-            failures.append(f"{place}: {describe_error(failed.error)}")
+            failures.append(f"{message}: {describe_error(failed.error)}")
     if not failures:
         return Scores(items)
-    more = f" ({len(failures)} of {len(answers)} answers have no score)" if len(answers) > 1 else ""
-    return Scores(items, notes=[f"{failures[0]}{more}"])
+    suffix = f" ({len(failures)} of {len(answers)} answers have no score)" if len(answers) > 1 else ""
+    return Scores(items, notes=[f"{failures[0]}{suffix}"])
 
 
-def _all_at_once(name: str, metric: AnswerMetric, answers: Sequence[Answered]) -> Scores:
+def _score_all(name: str, metric: AnswerMetric, answers: Sequence[Answered]) -> Scores:
     failed = Caught()
     with failed:
         scores = metric.score_all(answers)
@@ -342,9 +351,9 @@ def _all_at_once(name: str, metric: AnswerMetric, answers: Sequence[Answered]) -
     assert failed.error is not None  # noqa: S101 - nothing was returned
     if isinstance(failed.error, NotANumberError):
         raise FrameworkError(f"metric '{name}': {failed.error}") from failed.error
-    some = f"the {len(answers)} answers, the first {answers[0].answer[:SHOWN_CHARACTERS]!r}"
+    subject = f"the {len(answers)} answers, the first {answers[0].answer[:SHOWN_CHARACTERS]!r}"
     reason = describe_error(failed.error)
-    return Scores([None] * len(answers), notes=[f"metric '{name}' cannot score {some}: {reason}"])
+    return Scores([None] * len(answers), notes=[f"metric '{name}' cannot score {subject}: {reason}"])
 
 
 def _check_length(values: Sequence[object], answers: Sequence[Answered]) -> None:
@@ -377,14 +386,16 @@ def _weight(weight: object) -> float:
 def samples(answers: Sequence[Answered], measures: Mapping[str, Measure]) -> list[Sample]:
     """Return each answer with its scores, in the unit of the number that is reported."""
     return [
-        Sample(one.question, one.answer, one.reference, one.stopped, _scores(measures, number), one.tokens)
-        for number, one in enumerate(answers)
+        Sample(
+            answer.question, answer.answer, answer.reference, answer.stopped, _scores(measures, index), answer.tokens
+        )
+        for index, answer in enumerate(answers)
     ]
 
 
-def _scores(measures: Mapping[str, Measure], number: int) -> dict[str, float]:
+def _scores(measures: Mapping[str, Measure], index: int) -> dict[str, float]:
     return {
         name: math.exp(min(item, LARGEST_LOG)) if part.exponential else item
         for name, part in measures.items()
-        if (item := part.items[number]) is not None
+        if (item := part.items[index]) is not None
     }

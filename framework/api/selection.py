@@ -64,5 +64,5 @@ def as_plain(value: Any, what: Affects | None = None) -> Any:
 
 def affecting(schema: type, values: Mapping[str, Any], what: Affects) -> dict[str, Any]:
     """Return the values of a schema's fields that affect something; below a field, only what it can affect itself."""
-    known = {field.name: field.affects & what for field in fields(schema)}
-    return {name: as_plain(values[name], left) for name, left in known.items() if left}
+    effects = {field.name: field.affects & what for field in fields(schema)}
+    return {name: as_plain(values[name], effect) for name, effect in effects.items() if effect}

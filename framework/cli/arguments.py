@@ -106,8 +106,8 @@ def complete(words: list[str]) -> list[str]:
     if not earlier and not keys & {"experiment", "model", "data"}:
         earlier = [QUICKSTART]
     # Right before the first override: the command line's parser takes overrides only in one piece.
-    first = next((place for place, word in enumerate(words) if re.match(r"[^-].*=|~", word)), 0)
-    return [*words[:first], *earlier, *words[first:]]
+    index = next((index for index, word in enumerate(words) if re.match(r"[^-].*=|~", word)), 0)
+    return [*words[:index], *earlier, *words[index:]]
 
 
 def without_replaced(earlier: Sequence[str], words: Sequence[str]) -> list[str]:
@@ -122,18 +122,18 @@ def without_replaced(earlier: Sequence[str], words: Sequence[str]) -> list[str]:
         for word in words
         if override_key(word) in GROUPS and GROUPS[override_key(word)].several
     }
-    kept: list[str] = []
-    left: list[str] = []
+    remaining: list[str] = []
+    dropped: list[str] = []
     for word in earlier:
         group, _, below = override_key(word).partition(".")
         is_known = group in chosen and chosen[group] <= plugins.components(group).keys()
-        is_left = is_known and bool(below) and below.partition(".")[0] not in chosen[group]
-        (left if is_left else kept).append(word)
-    if left:
-        option = {override_key(word).partition(".")[0] for word in left}
+        is_dropped = is_known and bool(below) and below.partition(".")[0] not in chosen[group]
+        (dropped if is_dropped else remaining).append(word)
+    if dropped:
+        option = {override_key(word).partition(".")[0] for word in dropped}
         choices = " and ".join(word for word in words if override_key(word) in option)
-        print(f"{choices} leaves out of the run's settings: {', '.join(map(hide, left))}", file=sys.stderr)
-    return kept
+        print(f"{choices} leaves out of the run's settings: {', '.join(map(hide, dropped))}", file=sys.stderr)
+    return remaining
 
 
 def take_config_dir(session: Session, words: Sequence[str]) -> list[str]:
@@ -144,10 +144,10 @@ def take_config_dir(session: Session, words: Sequence[str]) -> list[str]:
     """
     parser = CommandParser("", usage=USAGE, add_help=False)
     parser.add_argument("--config-dir", "-cd", action="append", default=[])
-    known, rest = parser.parse_known_args(words)
-    for folder in known.config_dir:
+    parsed, remaining = parser.parse_known_args(words)
+    for folder in parsed.config_dir:
         add_folder(session, folder)
-    return rest
+    return remaining
 
 
 def restore_folders(session: Session, words: Sequence[str]) -> None:
@@ -198,10 +198,13 @@ def reject_duplicate_overrides(words: Sequence[str]) -> None:
     Raises:
         FrameworkError: both words.
     """
-    seen: dict[str, str] = {}
+    word_by_key: dict[str, str] = {}
     for word in words:
-        if re.match(r"[^-].*=", word, re.DOTALL) and (first := seen.setdefault(override_key(word), word)) is not word:
-            raise FrameworkError(f"{first} and {word} set the same key: give it once")
+        if (
+            re.match(r"[^-].*=", word, re.DOTALL)
+            and (previous := word_by_key.setdefault(override_key(word), word)) is not word
+        ):
+            raise FrameworkError(f"{previous} and {word} set the same key: give it once")
         key, _, value = word.partition("=")
         is_list = key in GROUPS and re.fullmatch(r"\[[^\[\]]*\]", value)
         names = [name.strip() for name in value[1:-1].split(",")] if is_list else []
@@ -219,27 +222,27 @@ def check_options(words: Sequence[str]) -> None:
     for word in words:
         if "=" in word and (refusal := _refusal(word)):
             raise FrameworkError(f"{word}: {refusal}")
-    known, rest = parser.parse_known_args(list(words))
-    if known.package:
-        raise FrameworkError(f"--package={known.package} is not used here: the config has one place")
-    if known.config_path or known.config_name:
+    parsed, remaining = parser.parse_known_args(list(words))
+    if parsed.package:
+        raise FrameworkError(f"--package={parsed.package} is not used here: the config has one place")
+    if parsed.config_path or parsed.config_name:
         raise FrameworkError(
-            f"{known.config_path or known.config_name}: --config-path and --config-name are not used here: "
+            f"{parsed.config_path or parsed.config_name}: --config-path and --config-name are not used here: "
             "--config-dir FOLDER adds a folder of options, and +experiment=NAME chooses an experiment in it"
         )
-    if known.shell_completion:
+    if parsed.shell_completion:
         raise FrameworkError("--shell-completion comes first, with install=bash or uninstall=bash after it")
     commands = current().plugins.commands()
-    for word in known.overrides:
+    for word in parsed.overrides:
         if Path(word).suffix in {".yaml", ".yml"} and "=" not in word:
             raise FrameworkError(describe_file(Path(word)))
-        if "=" not in word and (word in commands or described(word)):
-            first = f"'{word}' comes after an override: put the command first, `{this_program()} {word} …`"
-            raise FrameworkError(first if word in commands else described(word))
-    for word in rest:
+        if "=" not in word and (word in commands or advice_for(word)):
+            message = f"'{word}' comes after an override: put the command first, `{this_program()} {word} …`"
+            raise FrameworkError(message if word in commands else advice_for(word))
+    for word in remaining:
         if "=" in word:
             raise FrameworkError(f"'{word}' comes after an option: put options such as -m before the first override")
-        raise FrameworkError(described(word) or unknown("option", word, parser.option_names))
+        raise FrameworkError(advice_for(word) or unknown("option", word, parser.option_names))
 
 
 def describe_file(path: Path) -> str:
@@ -269,7 +272,7 @@ def describe_file(path: Path) -> str:
     return "\n".join(lines)
 
 
-def described(word: str) -> str:
+def advice_for(word: str) -> str:
     """Say what to type instead of a word that names a group, the experiments, or a run; empty for any other word."""
     if word in {"train", "run", "start", "finetune", "fine-tune"}:
         return (
@@ -280,20 +283,20 @@ def described(word: str) -> str:
     name = word.removesuffix("s") if word.removesuffix("s") == EXPERIMENT else word
     if name != EXPERIMENT and name not in GROUPS:
         return ""
-    what = "a command; choose an experiment with +experiment=NAME" if name == EXPERIMENT else "a command but a group"
+    subject = "a command; choose an experiment with +experiment=NAME" if name == EXPERIMENT else "a command but a group"
     if name == EXPERIMENT:
-        command, one, them = f"{this_program()} experiments", "NAME", "them"
+        command, argument, listing = f"{this_program()} experiments", "NAME", "them"
     else:
-        command, one, them = f"{this_program()} plugins {name}", "OPTION", "its options"
-    return f"'{word}' is not {what}. `{command}` lists {them}, `{command} {one}` describes one"
+        command, argument, listing = f"{this_program()} plugins {name}", "OPTION", "its options"
+    return f"'{word}' is not {subject}. `{command}` lists {listing}, `{command} {argument}` describes one"
 
 
 def _refusal(word: str) -> str:
     """Say why a setting of Hydra is refused; empty if it is not."""
     name = override_key(word)
-    first = name.partition(".")[2].partition(".")[0]
-    if word.startswith(("+hydra.", "++hydra.")) and first not in HydraConf.__dataclass_fields__:
-        return unknown("setting of Hydra", first, HydraConf.__dataclass_fields__)
+    section = name.partition(".")[2].partition(".")[0]
+    if word.startswith(("+hydra.", "++hydra.")) and section not in HydraConf.__dataclass_fields__:
+        return unknown("setting of Hydra", section, HydraConf.__dataclass_fields__)
     return INSTEAD.get(name, "")
 
 

@@ -29,9 +29,9 @@ from framework.api.run_folder import RunFolder, is_resumed
 from framework.api.schema import CommandConfig
 from framework.api.text.results import headline, visible
 from framework.cli.arguments import (
+    advice_for,
     chooses_preset,
     complete_overrides,
-    described,
     is_command,
     load_plugins,
     readable,
@@ -104,7 +104,7 @@ def main() -> None:
                 load_plugins(session, words)
                 with ExitStack() as stack:
                     # A command has no loggers; of a run they show its counts.
-                    session.progress.send = _shown(stack)
+                    session.progress.send = _progress_display(stack)
                     code = run_command(words[0], words[1:])
                 sys.stdout.flush()  # what a closed pipe does not take is to be known here, not at exit
                 sys.exit(code)
@@ -134,11 +134,11 @@ def main() -> None:
             sys.exit(FAILED)
         finally:
             for stream in (sys.stdout, sys.stderr):
-                _let_go(stream)
+                _flush(stream)
 
 
-def _let_go(stream: TextIO) -> None:
-    """Give up what cannot be written, on a full disk say: at exit, Python would end with a code of its own."""
+def _flush(stream: TextIO) -> None:
+    """Flush a stream and drop output that cannot be written, as on a full disk: Python would exit with its own code."""
     try:
         stream.flush()
     except OSError:
@@ -146,7 +146,7 @@ def _let_go(stream: TextIO) -> None:
 
 
 def _limit(error: BaseException) -> FrameworkError | None:
-    """Put what the system refuses into words; None for a failure of the program."""
+    """Return a refusal of the system as an error that the user can read; None for a failure of the program."""
     if isinstance(error, OSError) and not error.filename and (reason := write_failure(error)):
         return FrameworkError(f"the output cannot be written: {reason}")
     if isinstance(error, BrokenExecutor):  # of a sweep whose trials run in processes of a launcher
@@ -163,23 +163,23 @@ def check_working_folder() -> None:
     Raises:
         FrameworkError: it is one of these.
     """
-    here: Path | None = None
+    cwd: Path | None = None
     try:
-        here = Path.cwd()
+        cwd = Path.cwd()
     except FileNotFoundError as error:
         raise FrameworkError(
             "the working folder no longer exists: change to another folder, and start again"
         ) from error
     except PermissionError:
         pass  # as below
-    if here is None or not os.access(here, os.R_OK | os.X_OK):
+    if cwd is None or not os.access(cwd, os.R_OK | os.X_OK):
         raise FrameworkError(
-            f"the working folder{f' {here}' if here else ''} cannot be read by this user: change to another folder"
+            f"the working folder{f' {cwd}' if cwd else ''} cannot be read by this user: change to another folder"
         )
 
 
-def _shown(stack: ExitStack) -> Callable[[Progress], None]:
-    """Return what shows the counts of a command until the stack is closed; for a run, its loggers do that."""
+def _progress_display(stack: ExitStack) -> Callable[[Progress], None]:
+    """Return a function that displays the progress of a command until the stack is closed; a run has loggers for it."""
 
     def show(progress: Progress) -> None:
         from framework.api.text.bars import Counts  # noqa: PLC0415 - rich's bars, which most commands do without
@@ -271,12 +271,12 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], s
     if report and run_dir is None and config.verdict.fail_on:
         from framework.evaluate.verdict import named_by  # noqa: PLC0415 - statistics, which most calls do without
 
-        said, absent = named_by(report, config.verdict.fail_on)
-        if said:
-            _show(FrameworkError(f"verdict.fail_on=[{','.join(said)}]: {headline(report)}"))
+        outcomes, absent = named_by(report, config.verdict.fail_on)
+        if outcomes:
+            _show(FrameworkError(f"verdict.fail_on=[{','.join(outcomes)}]: {headline(report)}"))
         if absent:
             _show(FrameworkError(f"verdict.fail_on=[{','.join(absent)}]: not measured, so the verdict cannot say it"))
-        if said or absent:
+        if outcomes or absent:
             sys.exit(BAD_VERDICT)
     return report.objective.value if report else None
 
@@ -335,9 +335,9 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
     Raises:
         FrameworkError: there is no command of that name.
     """
-    known = current().plugins.commands()
-    if name not in known:
-        raise FrameworkError(described(name) or unknown("command", name, known))
-    component = known[name]
+    commands = current().plugins.commands()
+    if name not in commands:
+        raise FrameworkError(advice_for(name) or unknown("command", name, commands))
+    component = commands[name]
     code: int = component.load()(component.schema()).main(arguments)
     return code

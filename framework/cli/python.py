@@ -109,9 +109,9 @@ class TrainedModel:
         if not isinstance(prompts, Iterable) or isinstance(prompts, bytes | Mapping):
             raise FrameworkError(f"answer({short_repr(prompts)}): give a list of prompts, such as ['Where is it?']")
         prompts = list(prompts)
-        for each in prompts:
-            if not isinstance(each, str):
-                raise FrameworkError(f"answer([{short_repr(each)}]): a prompt is a text, such as 'Where is it?'")
+        for prompt in prompts:
+            if not isinstance(prompt, str):
+                raise FrameworkError(f"answer([{short_repr(prompt)}]): a prompt is a text, such as 'Where is it?'")
         if not isinstance(max_new_tokens, int) or isinstance(max_new_tokens, bool) or max_new_tokens < 1:
             raise FrameworkError(f"answer(max_new_tokens={short_repr(max_new_tokens)}): give a whole number above 0")
         if not isinstance(system_prompt, str | None):
@@ -121,10 +121,10 @@ class TrainedModel:
             raise FrameworkError(
                 "the system prompt of the training holds a secret and was not saved: give system_prompt"
             )
-        first = (Message("system", system),) if system else ()
-        asked = [Prompt((*first, Message("user", text))) for text in prompts]
+        system_turns = (Message("system", system),) if system else ()
+        conversations = [Prompt((*system_turns, Message("user", text))) for text in prompts]
         with self._asking:  # other threads may ask, too
-            answers = self._model.generate(asked, max_new_tokens=max_new_tokens, batch_size=8)
+            answers = self._model.generate(conversations, max_new_tokens=max_new_tokens, batch_size=8)
         return [answer.text for answer in answers]
 
     def as_base(self) -> AbstractContextManager[None]:
@@ -172,12 +172,12 @@ def words_of(overrides: Sequence[str] | Mapping[str, Any]) -> list[str]:
         raise FrameworkError(f"{overrides!r}: give a list of overrides, [{overrides!r}], or a mapping")
     if isinstance(overrides, Mapping):
         _check_values("the settings", overrides)
-        known: dict[str, str] = {}
+        word_by_key: dict[str, str] = {}
         words = []
         for key, value in _flat(overrides):
             (word,) = as_overrides({key: value})
-            if (first := known.setdefault(override_key(key), word)) is not word:
-                raise FrameworkError(f"{first} and {word} set the same key: give it once")
+            if (previous := word_by_key.setdefault(override_key(key), word)) is not word:
+                raise FrameworkError(f"{previous} and {word} set the same key: give it once")
             words.append(word)
     elif isinstance(overrides, Iterable) and not isinstance(overrides, bytes | bytearray):
         words = list(overrides)
@@ -191,22 +191,22 @@ def words_of(overrides: Sequence[str] | Mapping[str, Any]) -> list[str]:
     return readable(words)
 
 
-def _check_values(place: str, value: object, around: tuple[int, ...] = ()) -> None:
+def _check_values(name: str, value: object, around: tuple[int, ...] = ()) -> None:
     """Refuse what cannot be typed on a command line."""
     if id(value) in around:
-        raise FrameworkError(f"{place} holds itself: give plain values")
+        raise FrameworkError(f"{name} holds itself: give plain values")
     if isinstance(value, Mapping):
         for key, part in value.items():
             if not isinstance(key, str):
-                raise FrameworkError(f"{place}: the key {short_repr(key)} is not a text such as 'trainer.max_steps'")
+                raise FrameworkError(f"{name}: the key {short_repr(key)} is not a text such as 'trainer.max_steps'")
             _check_values(key, part, (*around, id(value)))
     elif isinstance(value, list | tuple):
         for part in value:
-            _check_values(place, part, (*around, id(value)))
+            _check_values(name, part, (*around, id(value)))
     elif not isinstance(value, PLAIN):
         kind = type(value).__name__
         raise FrameworkError(
-            f"{place}={short_repr(value)} is of the type {kind}: give a number, a text, a path, True or False, None, a "
+            f"{name}={short_repr(value)} is of the type {kind}: give a number, a text, a path, True or False, None, a "
             "list, or a mapping"
         )
 

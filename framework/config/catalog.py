@@ -146,8 +146,8 @@ def origin(registration: Registration) -> str:
     if registration.package.endswith(".py"):
         return display_path(Path(registration.package))
     # The core registers its commands without a distribution.
-    own = registration.component.factory.startswith("framework.")
-    return registration.package or (f"{DISTRIBUTION} {VERSION}" if own else registration.plugin)
+    is_ours = registration.component.factory.startswith("framework.")
+    return registration.package or (f"{DISTRIBUTION} {VERSION}" if is_ours else registration.plugin)
 
 
 def presets(group: Group, loader: ConfigLoader) -> dict[str, Preset]:
@@ -161,7 +161,7 @@ def presets(group: Group, loader: ConfigLoader) -> dict[str, Preset]:
 def _preset(loader: ConfigLoader, group: Group, name: str) -> Preset:
     try:
         lines = [(file, line) for file, _, line in source_lines(loader, f"{group.name}/{name}")]
-        bases = tuple(dict.fromkeys(_built_on(loader, group, name, ())))
+        bases = tuple(dict.fromkeys(_base_options(loader, group, name, ())))
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         return Preset(name, f"cannot be read: {summarize_error(error)}", (), "")
     return Preset(name, _summary([line for _, line in lines]), bases, lines[0][0] if lines else "")
@@ -183,23 +183,25 @@ def _experiment(loader: ConfigLoader, name: str) -> Experiment:
 def experiment_settings(loader: ConfigLoader, name: str) -> tuple[dict[str, str], dict[str, Any]]:
     """Return what an experiment chooses, options by groups, and what it sets, values by keys.
 
-    Both hold what the experiments add that it is built on.
+    Both include what the experiments that it is built on choose and set.
     """
     choices: dict[str, str] = {}
     files: set[str] = {file for file, _, _ in source_lines(loader, f"{EXPERIMENT}/{name}")}
-    _chosen_by(loader, name, choices, files)
-    known = read_value_sources(loader, [f"+{EXPERIMENT}={name}"])
-    return choices, {each.key: each.value for each in known.settings if each.where.rpartition(":")[0] in files}
+    _collect_choices(loader, name, choices, files)
+    sources = read_value_sources(loader, [f"+{EXPERIMENT}={name}"])
+    return choices, {
+        setting.key: setting.value for setting in sources.settings if setting.where.rpartition(":")[0] in files
+    }
 
 
-def _chosen_by(loader: ConfigLoader, name: str, choices: dict[str, str], files: set[str]) -> None:
-    """Add what an experiment chooses after what those choose that it is built on; note their files too."""
-    for entry, place in entries(loader, f"{EXPERIMENT}/{name}"):
-        files.add(place.rpartition(":")[0])
+def _collect_choices(loader: ConfigLoader, name: str, choices: dict[str, str], files: set[str]) -> None:
+    """Add the choices of an experiment to `choices`, after those of its bases, and the files of all to `files`."""
+    for entry, where in entries(loader, f"{EXPERIMENT}/{name}"):
+        files.add(where.rpartition(":")[0])
         if isinstance(entry, GroupDefault):
             choices[str(entry.group).lstrip("/")] = as_text(entry.value)
         elif isinstance(entry, ConfigDefault) and not entry.is_self():
-            _chosen_by(loader, str(entry.path).rpartition("/")[2], choices, files)
+            _collect_choices(loader, str(entry.path).rpartition("/")[2], choices, files)
 
 
 def _summary(lines: Sequence[str]) -> str:
@@ -208,15 +210,15 @@ def _summary(lines: Sequence[str]) -> str:
     return next((comment for comment in comments if comment and not comment.startswith(NO_SUMMARY)), "")
 
 
-def _built_on(loader: ConfigLoader, group: Group, name: str, above: tuple[str, ...]) -> Iterator[str]:
-    """Give the options at the end of the defaults lists of a preset and of those that it is built on."""
+def _base_options(loader: ConfigLoader, group: Group, name: str, above: tuple[str, ...]) -> Iterator[str]:
+    """Yield the options that a preset is built on, directly or by other presets."""
     if name in current().plugins.registrations(group):
         yield name
     elif name not in above:  # presets may be built on each other in a circle
         loaded = loader.repository.load_config(f"{group.name}/{name}")
         for base in (loaded.defaults_list or []) if loaded else []:
             if isinstance(base, ConfigDefault) and not base.is_self():
-                yield from _built_on(loader, group, str(base.path).rpartition("/")[2], (*above, name))
+                yield from _base_options(loader, group, str(base.path).rpartition("/")[2], (*above, name))
 
 
 def preset_settings(group: Group, config: DictConfig) -> Iterator[Setting]:

@@ -59,10 +59,10 @@ def add_folder(session: Session, folder: str) -> None:
 
 def user_folders(session: Session) -> list[Path]:
     """Return the config folders of the user: `./conf` if there is one, and those of `--config-dir`."""
-    here = Path.cwd() / "conf"
+    folder = Path.cwd() / "conf"
     # In a checkout ./conf is the framework's own, which is searched already.
-    own = [here] if here.is_dir() and here.resolve() != conf_dir().resolve() else []
-    return list(dict.fromkeys([*own, *session.config_dirs]))
+    local_folders = [folder] if folder.is_dir() and folder.resolve() != conf_dir().resolve() else []
+    return list(dict.fromkeys([*local_folders, *session.config_dirs]))
 
 
 def announce_folders(session: Session) -> None:
@@ -71,25 +71,25 @@ def announce_folders(session: Session) -> None:
     Raises:
         FrameworkError: a file would never be read: an option that is there already has its name, or it ends in .yml.
     """
-    taken = {file.relative_to(conf_dir()): file for file in _files(conf_dir())}
-    own = user_folders(session)
+    file_by_name = {file.relative_to(conf_dir()): file for file in _files(conf_dir())}
+    user_dirs = user_folders(session)
     # Only the folders of the user: what is in an installed package, its user cannot rename.
-    for file in (misnamed for folder in own for misnamed in sorted(folder.rglob("*.yml"))):
+    for file in (misnamed for folder in user_dirs for misnamed in sorted(folder.rglob("*.yml"))):
         raise FrameworkError(f"{file}: Hydra reads only .yaml files: rename it to {file.stem}.yaml")
-    plugins = (place for _, places in _plugin_folders(session) for place in places)
-    for folder in (*plugins, *own):
+    plugin_dirs = (root for _, roots in _plugin_folders(session) for root in roots)
+    for folder in (*plugin_dirs, *user_dirs):
         adds = []
         for file in _files(folder):
             name = file.relative_to(folder)
             group, option = name.parent.as_posix(), name.stem
-            known = session.plugins.registrations(group) if group in GROUPS else {}
-            if name in taken or option in known:
-                other = taken.get(name) or f"the {group} '{option}' of {known[option].package}"
-                raise FrameworkError(f"{file}: {other} has the same name and is found first: rename the file")
-            taken[name] = file
+            option_by_name = session.plugins.registrations(group) if group in GROUPS else {}
+            if name in file_by_name or option in option_by_name:
+                owner = file_by_name.get(name) or f"the {group} '{option}' of {option_by_name[option].package}"
+                raise FrameworkError(f"{file}: {owner} has the same name and is found first: rename the file")
+            file_by_name[name] = file
             if group != ".":  # one at the top is not an option; the defaults list of another may name it
                 adds.append(f"{group}={option}" if group in GROUPS else f"+{group}={option}")
-        if adds and folder in own:
+        if adds and folder in user_dirs:
             print(f"options of {_short(folder)}: {', '.join(adds)}", file=sys.stderr)
 
 
@@ -98,20 +98,20 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _plugin_folders(session: Session) -> Iterator[tuple[str, list[Path]]]:
-    """Give the config folders of plugins: each as Hydra writes it, and where it lies. What is none is left out."""
+    """Give the config folders of plugins: each as Hydra writes it, and its paths. A package that fails is left out."""
     for plugin, path in session.plugins.ask("framework_config_paths", str):
-        scheme, _, place = path.rpartition("://")
+        scheme, _, location = path.rpartition("://")
         spec, failed = None, Caught()
         with failed:  # the packages above it are imported
             # A namespace package has several folders, and no file.
-            spec = importlib.util.find_spec(place.replace("/", ".")) if scheme == "pkg" else None
+            spec = importlib.util.find_spec(location.replace("/", ".")) if scheme == "pkg" else None
         if failed.error:
             session.plugins.skip_plugin(plugin, "framework_config_paths", failed.error)
             continue
         if scheme == "pkg":
             yield path, [Path(root) for root in (spec.submodule_search_locations or [])] if spec else []
         else:
-            yield path, [Path(place)]
+            yield path, [Path(location)]
 
 
 def _short(path: Path) -> str:
@@ -147,11 +147,11 @@ class ComponentSource(ConfigSource):
 
     def load_config(self, config_path: str) -> ConfigResult:
         """Return the schema of an option; it is below the option's name in a group of several."""
-        place = config_path.removesuffix(".yaml")
-        group, _, name = place.partition("/")
+        key = config_path.removesuffix(".yaml")
+        group, _, name = key.partition("/")
         package = f"{group}.{name}" if name and GROUPS[group].several else None
         # Hydra merges into what it is given.
-        node = register(current())[place].copy()
+        node = register(current())[key].copy()
         return ConfigResult(self.provider, self.full_path(), node, header={"package": package})
 
     def available(self) -> bool:
@@ -171,7 +171,7 @@ class ComponentSource(ConfigSource):
         group = config_path.strip("/")
         if not group:
             return sorted(GROUPS) if results_filter is not ObjectType.CONFIG else []
-        options = [place.partition("/")[2] for place in register(current()) if place.startswith(f"{group}/")]
+        options = [key.partition("/")[2] for key in register(current()) if key.startswith(f"{group}/")]
         return sorted(options) if results_filter is not ObjectType.GROUP else []
 
 
@@ -195,7 +195,7 @@ class PluginConfigPaths(SearchPathPlugin):
 def register(session: Session) -> Mapping[str, Template[DictConfig]]:
     """Make every component an option of Hydra, `group/name`, and return their schemas.
 
-    They are made once, and again when a plugin came or went.
+    They are cached until a plugin is added or removed.
     """
     plugins = session.plugins.implementations(COMPONENTS)
     if session.schemas[0] == plugins:
@@ -232,7 +232,7 @@ def _template(schema: type) -> Template[DictConfig]:
 
 
 def _open_dicts(schema: type, node: Any) -> None:
-    """Let a field that is a dict take keys without a plus, `format.columns.output=answer`; Hydra closes them else."""
+    """Let a field that is a dict take new keys without a plus, `format.columns.output=answer`, as Hydra does not."""
     for field in dataclasses.fields(schema):
         if field.default_factory is dict:
             OmegaConf.set_struct(node[field.name], False)  # noqa: FBT003 - positional only

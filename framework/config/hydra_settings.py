@@ -57,10 +57,10 @@ def hydra_problems(config: DictConfig, loader: ConfigLoader, mode: RunMode) -> I
             yield Problem(
                 f"hydra.{name}={value}: write the settings there, not a reference to them", (f"hydra.{name}",)
             )
-    own = loader.repository.load_config(CONFIG_NAME).config.hydra
+    defaults = loader.repository.load_config(CONFIG_NAME).config.hydra
     for key, instead in INSTEAD.items():
         value = OmegaConf.select(DictConfig({"hydra": settings}), key)
-        if value not in (None, []) and value != OmegaConf.select(DictConfig({"hydra": own}), key):
+        if value not in (None, []) and value != OmegaConf.select(DictConfig({"hydra": defaults}), key):
             yield Problem(f"{key}={as_text(value)}: {instead}", (key,))
     for key in ("hydra.sweep.subdir", "hydra.job.name"):
         _, section, setting = key.split(".")
@@ -78,26 +78,26 @@ def hydra_problems(config: DictConfig, loader: ConfigLoader, mode: RunMode) -> I
             text = f"hydra.job.{name}: a config cannot set environment variables; set them where you start the run"
             yield Problem(text, (f"hydra.job.{name}",))
     for name in _INSTANTIATED:
-        made = (
+        entries = (
             settings[name].items()
             if name == "callbacks" and isinstance(settings[name], dict)
             else [("", settings[name])]
         )
-        for key, value in made:
-            place = f"hydra.{name}.{key}".rstrip(".")
+        for key, value in entries:
+            full_key = f"hydra.{name}.{key}".rstrip(".")
             if not isinstance(value, dict | list) and not _becomes_node(value):
-                yield Problem(f"{place}={as_text(value)} must be named values", (place,))
+                yield Problem(f"{full_key}={as_text(value)} must be named values", (full_key,))
     if not isinstance(verbose := settings["verbose"], bool | str) and not (
         isinstance(verbose, list) and all(isinstance(logger, str) for logger in verbose)
     ):
         text = f"hydra.verbose={as_text(verbose)} must be true, false, or the names of loggers"
         yield Problem(text, ("hydra.verbose",))
     sections = [name for name in (*_INSTANTIATED, *_LOGGING) if not _becomes_node(settings[name])]
-    named = [found for name in sections for found in _named(settings[name], f"hydra.{name}", plain)]
+    named = [pair for name in sections for pair in _code_settings(settings[name], f"hydra.{name}", plain)]
     foreign = {as_text(value) for _, value in named}
     # Only if something names code: all configs of all packages are read for it.
-    for container in _of_packages(loader) if foreign else ():
-        foreign -= {as_text(value) for _, value in _named(container, _LOGGING[0], container)}
+    for container in _package_configs(loader) if foreign else ():
+        foreign -= {as_text(value) for _, value in _code_settings(container, _LOGGING[0], container)}
         if not foreign:
             return
     for key, value in named:
@@ -111,34 +111,34 @@ def _becomes_node(value: Any) -> bool:
     if not isinstance(value, str) or not value.startswith("${"):
         return False
     depth = 0
-    for place, letter in enumerate(value):
+    for index, letter in enumerate(value):
         depth += {"{": 1, "}": -1}.get(letter, 0)
         if letter == "}" and depth == 0:
-            return place == len(value) - 1
+            return index == len(value) - 1
     return False
 
 
-def _named(value: Any, place: str, plain: Any) -> Iterator[tuple[str, Any]]:
-    """Give the keys below `place` whose values name code, and interpolations that could."""
+def _code_settings(value: Any, path: str, plain: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the settings below `path` whose values name code, and interpolations that could."""
     if isinstance(value, dict):
         for key, part in value.items():
             if key in CODE:
-                yield f"{place}.{key}", part
+                yield f"{path}.{key}", part
             else:
-                yield from _named(part, f"{place}.{key}", plain)
+                yield from _code_settings(part, f"{path}.{key}", plain)
     elif isinstance(value, list):
-        for number, part in enumerate(value):
-            yield from _named(part, f"{place}[{number}]", plain)
+        for index, part in enumerate(value):
+            yield from _code_settings(part, f"{path}[{index}]", plain)
     elif isinstance(value, str):
         # Logging imports what `ext://` names, which an interpolation may put together.
-        logged = "_logging" in place and ("${" in value or value.startswith(("ext://", "cfg://")))
+        logged = "_logging" in path and ("${" in value or value.startswith(("ext://", "cfg://")))
         if logged or (_becomes_node(value) and not _is_plain(value, plain)):
-            yield place, value
+            yield path, value
 
 
 def _is_plain(value: Any, plain: Any) -> bool:
-    """Whether a value is not a mapping whenever it is read: no resolver makes it, on the way to it either."""
-    for _ in range(9):  # a circle is none
+    """Whether a value cannot become a mapping when it is read: no resolver produces it or a value that it refers to."""
+    for _ in range(9):  # a cycle of references is not a plain value
         if not _becomes_node(value) or _TEXT.fullmatch(value):
             return not isinstance(value, dict | list)
         if not (path := _PATH.fullmatch(value)):
@@ -151,27 +151,27 @@ def _is_plain(value: Any, plain: Any) -> bool:
     return False
 
 
-def _of_packages(loader: ConfigLoader) -> Iterator[Any]:
-    """Give what is in the configs of installed packages, ours first: in code, then in files."""
-    yield from _of_store(ConfigStore.instance().repo)
+def _package_configs(loader: ConfigLoader) -> Iterator[Any]:
+    """Yield the configs of installed packages as plain values: those of the ConfigStore, then those of files."""
+    yield from _store_configs(ConfigStore.instance().repo)
     for source in loader.get_sources():
         # What the user adds is searched by `user`, or is not searched yet: `hydra.searchpath` is read with each config.
         packaged = source.provider not in {"user", "main"} and source.scheme() in {"pkg", "file"}
         if packaged or (source.provider == "main" and source.path == str(conf_dir())):
-            yield from _of_source(source, "")
+            yield from _source_configs(source, "")
 
 
-def _of_store(node: Any) -> Iterator[Any]:
+def _store_configs(node: Any) -> Iterator[Any]:
     if isinstance(node, dict):
         for part in node.values():
-            yield from _of_store(part)
+            yield from _store_configs(part)
     elif isinstance(node, ConfigNode) and isinstance(node.node, Container):
         yield OmegaConf.to_container(node.node, resolve=False)
 
 
-def _of_source(source: ConfigSource, group: str) -> Iterator[Any]:
+def _source_configs(source: ConfigSource, group: str) -> Iterator[Any]:
     for name in source.list(group, ObjectType.CONFIG):
         loaded = source.load_config(f"{group}/{name}".lstrip("/"))
         yield OmegaConf.to_container(loaded.config, resolve=False)
     for name in source.list(group, ObjectType.GROUP):
-        yield from _of_source(source, f"{group}/{name}".lstrip("/"))
+        yield from _source_configs(source, f"{group}/{name}".lstrip("/"))

@@ -62,7 +62,7 @@ def preset(group: Group, options: Mapping[str, type]) -> Schema:
         "title": f"A preset of {group.name}",
         "description": f"{_doc(group.base)} A preset is built on one of {names}.",
         "type": "object",
-        "properties": {"defaults": {"$ref": "#/$defs/defaults"}, **_merged(options)},
+        "properties": {"defaults": {"$ref": "#/$defs/defaults"}, **_merge(options)},
         "additionalProperties": False,
         "$defs": DEFINITIONS,
     }
@@ -70,15 +70,15 @@ def preset(group: Group, options: Mapping[str, type]) -> Schema:
 
 def experiment(options: Mapping[str, Mapping[str, type]]) -> Schema:
     """Return the schema of an experiment: the settings of a run, and those of each group below its name."""
-    own = {field.name: property_of([field]) for field in fields(RunConfig) if field.name not in GROUPS}
-    groups = {name: _group(GROUPS[name], known) for name, known in options.items()}
+    run_settings = {field.name: property_of([field]) for field in fields(RunConfig) if field.name not in GROUPS}
+    groups = {name: _group(GROUPS[name], group_options) for name, group_options in options.items()}
     hydra = {"description": "Settings of Hydra itself.", "type": "object"}
     return {
         "$schema": DRAFT,
         "title": "An experiment",
         "description": "Chooses options in its defaults list, and changes their settings.",
         "type": "object",
-        "properties": {"defaults": {"$ref": "#/$defs/defaults"}, "hydra": hydra, **own, **groups},
+        "properties": {"defaults": {"$ref": "#/$defs/defaults"}, "hydra": hydra, **run_settings, **groups},
         "additionalProperties": False,
         "$defs": DEFINITIONS,
     }
@@ -86,41 +86,44 @@ def experiment(options: Mapping[str, Mapping[str, type]]) -> Schema:
 
 def _group(group: Group, options: Mapping[str, type]) -> Schema:
     """Return the settings of a group; those of several options are below the name of each, or of a preset."""
-    settings = _settings(_merged(options))
+    settings = _settings(_merge(options))
     if group.several:
-        each = {name: _option(name, schema) for name, schema in options.items()}
-        settings = {"type": "object", "properties": each, "additionalProperties": settings}
+        properties = {name: _option(name, schema) for name, schema in options.items()}
+        settings = {"type": "object", "properties": properties, "additionalProperties": settings}
     return {"description": _doc(group.base), **settings}
 
 
 def _option(name: str, schema: type) -> Schema:
-    return {"description": _doc(schema), **_settings(_merged({name: schema}))}
+    return {"description": _doc(schema), **_settings(_merge({name: schema}))}
 
 
 def _settings(properties: Schema) -> Schema:
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
-def _merged(options: Mapping[str, type]) -> Schema:
+def _merge(options: Mapping[str, type]) -> Schema:
     """Return the properties of all options; one that several have takes what any of them takes."""
     by_name: dict[str, dict[str, Field]] = {}
     for name, schema in options.items():
         for field in fields(schema):
             by_name.setdefault(field.name, {})[name] = field
-    return {name: property_of(list(same.values()), list(same)) for name, same in by_name.items()}
+    return {
+        name: property_of(list(field_by_option.values()), list(field_by_option))
+        for name, field_by_option in by_name.items()
+    }
 
 
-def property_of(same: list[Field], owners: Iterable[str] = ()) -> Schema:
+def property_of(variants: list[Field], owners: Iterable[str] = ()) -> Schema:
     """Return the schema of a setting, of which several options may have one each: what it means and what it may be."""
-    docs = {doc: owner for owner, doc in zip(owners, (field.doc for field in same), strict=False)}
-    texts = [f"{owner}: {doc}" for doc, owner in docs.items()] if len(docs) > 1 else [same[0].doc]
+    docs = {doc: owner for owner, doc in zip(owners, (field.doc for field in variants), strict=False)}
+    texts = [f"{owner}: {doc}" for doc, owner in docs.items()] if len(docs) > 1 else [variants[0].doc]
     valid: list[Schema] = []
-    for field in same:
+    for field in variants:
         valid += [part for part in alternatives(field.type) if part not in valid]
     about: Schema = {"description": "\n".join(texts)}
     about |= valid[0] if len(valid) == 1 else {"anyOf": valid}
-    defaults = [as_plain(field.default) for field in same]
-    if not same[0].required and all(default == defaults[0] for default in defaults):
+    defaults = [as_plain(field.default) for field in variants]
+    if not variants[0].required and all(default == defaults[0] for default in defaults):
         about["default"] = defaults[0]
     return about
 
@@ -131,7 +134,7 @@ def alternatives(declared: Type) -> list[Schema]:
         kind: Schema = {"enum": declared.choices}
     elif dataclasses.is_dataclass(declared.base):
         nested: Any = declared.base
-        kind = _settings(_merged({"": nested}))
+        kind = _settings(_merge({"": nested}))
     else:
         kind = dict(KINDS.get(declared.base, {}))
     if declared.items:

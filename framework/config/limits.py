@@ -1,6 +1,6 @@
-"""How large what a user writes may be: to read more, Hydra, ANTLR and PyYAML would take minutes.
+"""Limits on what a user writes: Hydra, ANTLR and PyYAML would take minutes to read more.
 
-It may be a bomb, endlessly deep, or not text: a config comes from somebody else, or from a program.
+A config may come from somebody else or from a program: it may be a YAML bomb, endlessly deep, or not text.
 """
 
 from __future__ import annotations
@@ -156,8 +156,8 @@ def _check_defaults(node: yaml.Node, name: str) -> None:
                 f"{name}:{entry.start_mark.line + 1}: 'defaults' is a list, whose entries are written '- NAME' or "
                 "'- override /GROUP: OPTION'"
             )
-        for option in (each.value for each in names):
-            if [each.value for each in names].count(option) > 1:
+        for option in (scalar.value for scalar in names):
+            if [scalar.value for scalar in names].count(option) > 1:
                 raise FrameworkError(f"{name}:{entry.start_mark.line + 1}: names {option} twice: give it once")
 
 

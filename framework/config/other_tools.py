@@ -45,8 +45,8 @@ class Equivalent:
         if value is False and not self.takes_value:
             return f"{subject} is {self.here} here if it is on: leave it out"
         why = f" ({self.why})" if self.why else ""
-        key, _, rest = self.here.partition("=")
-        if rest != "{}":
+        key, _, template = self.here.partition("=")
+        if template != "{}":
             return f"{subject} is {self.typed(value)} here{why}"
         typed = f": type {self.typed(value)}" if value is not None else ""
         return f"{subject} is called {key} here{typed}{why}"
@@ -60,17 +60,17 @@ class Equivalent:
         return [word.replace("{}", quoted(value)) for word in self.here.split()]
 
 
-def _all(*rows: tuple[tuple[str, ...], dict[str, str]]) -> dict[str, Equivalent]:
-    found: dict[str, Equivalent] = {}
+def _equivalents(*rows: tuple[tuple[str, ...], dict[str, str]]) -> dict[str, Equivalent]:
+    equivalents: dict[str, Equivalent] = {}
     for tools, names in rows:
         for name, text in names.items():
-            here, _, why = text.partition(" # ")
-            others = found[name].tools if name in found else ()
-            found[name] = Equivalent((*others, *tools), here.strip(), why.strip())
-    return found
+            replacement, _, why = text.partition(" # ")
+            earlier_tools = equivalents[name].tools if name in equivalents else ()
+            equivalents[name] = Equivalent((*earlier_tools, *tools), replacement.strip(), why.strip())
+    return equivalents
 
 
-NAMES = _all(
+NAMES = _equivalents(
     ((AXOLOTL, FACTORY, TRL), {
         "learning_rate": "trainer.learning_rate={}", "max_steps": "trainer.max_steps={}",
         "gradient_accumulation_steps": "trainer.gradient_accumulation_steps={}",
@@ -276,8 +276,8 @@ def equivalent_of(name: str, value: Any) -> Equivalent | None:
     text = VALUES.get(name, {}).get(str(value).lower())
     if equivalent is None or text is None:
         return equivalent
-    here, _, why = text.partition(" # ")
-    return Equivalent(equivalent.tools, here.strip(), why.strip() or ("" if here else "the default"))
+    replacement, _, why = text.partition(" # ")
+    return Equivalent(equivalent.tools, replacement.strip(), why.strip() or ("" if replacement else "the default"))
 
 
 def settings_below(name: str) -> list[str]:

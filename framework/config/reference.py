@@ -46,7 +46,7 @@ max_steps: 100
 """
 BAR = r"\|"  # does not end a cell
 COLUMNS = ("setting", "type", "valid", "default", "meaning")
-Known = Mapping[str, Mapping[str, Option]]
+OptionsByGroup = Mapping[str, Mapping[str, Option]]
 
 
 def generate(package: str | None = None) -> dict[str, str]:
@@ -56,22 +56,25 @@ def generate(package: str | None = None) -> dict[str, str]:
         FrameworkError: no option comes from `package`.
     """
     every = {group.name: options(group) for group in GROUPS.values()}
-    known = {
+    options_by_group = {
         group: {name: option for name, option in options_of.items() if package in (None, distribution(option))}
         for group, options_of in every.items()
     }
-    if package is not None and not any(known.values()):
+    if package is not None and not any(options_by_group.values()):
         packages = {distribution(option) for options_of in every.values() for option in options_of.values()}
         raise FrameworkError(unknown("package", package, packages))
     types = {
         group: {name: option.component.schema for name, option in options_of.items()}
-        for group, options_of in known.items()
+        for group, options_of in options_by_group.items()
     }
     schemas = {
         group: json_schema.preset(GROUPS[group], options_of) for group, options_of in types.items() if options_of
     }
     schemas[EXPERIMENT] = json_schema.experiment(types)
-    return {PAGE: page(known, package), **{f"{SCHEMAS}/{name}.json": _json(schema) for name, schema in schemas.items()}}
+    return {
+        PAGE: page(options_by_group, package),
+        **{f"{SCHEMAS}/{name}.json": _json(schema) for name, schema in schemas.items()},
+    }
 
 
 def distribution(option: Option) -> str:
@@ -88,12 +91,12 @@ def write(folder: Path, package: str | None = None) -> list[Path]:
     return list(files)
 
 
-def page(known: Known, package: str | None) -> str:
+def page(options_by_group: OptionsByGroup, package: str | None) -> str:
     """Return the Markdown page."""
     command = f"python -m framework reference FOLDER{f' --package {package}' if package else ''}"
-    own = [setting for setting in settings(RunConfig) if re.split(r"\W", setting.name)[0] not in GROUPS]
-    blocks = [HEAD.replace("{command}", command), "## The run\n", _table(own)]
-    for name, group_options in known.items():
+    run_settings = [setting for setting in settings(RunConfig) if re.split(r"\W", setting.name)[0] not in GROUPS]
+    blocks = [HEAD.replace("{command}", command), "## The run\n", _table(run_settings)]
+    for name, group_options in options_by_group.items():
         if group_options:
             blocks += _group(GROUPS[name], group_options)
     return "\n".join(blocks)
@@ -112,15 +115,15 @@ def _group(group: Group, group_options: Mapping[str, Option]) -> Iterator[str]:
         yield f"{escape(_line(option.doc))}\n"
         needs = " and ".join(f"`{extra}`" for extra in option.component.extras)
         yield f"From the plugin `{option.plugin}` of {distribution(option)}{f'; needs {needs}' if needs else ''}.\n"
-        own = [setting for setting in settings(option.component.schema) if not _same(setting, shared)]
-        if own:
-            yield _table(own)
+        own_settings = [setting for setting in settings(option.component.schema) if not _same(setting, shared)]
+        if own_settings:
+            yield _table(own_settings)
 
 
 def _same(setting: Setting, shared: Mapping[str, Setting]) -> bool:
     """Whether a setting is the base's own, its default and its meaning included."""
-    other = shared.get(setting.name)
-    return other is not None and setting.plain == other.plain
+    base_setting = shared.get(setting.name)
+    return base_setting is not None and setting.plain == base_setting.plain
 
 
 def _table(rows: Iterable[Setting]) -> str:
@@ -136,7 +139,7 @@ def _table(rows: Iterable[Setting]) -> str:
 def escape(text: str) -> str:
     """Keep what is in angle brackets from being taken for HTML; code, between backticks, stays as it is."""
     parts = text.split("`")
-    return "`".join(part if number % 2 else part.replace("<", r"\<") for number, part in enumerate(parts))
+    return "`".join(part if index % 2 else part.replace("<", r"\<") for index, part in enumerate(parts))
 
 
 def _line(text: str | None) -> str:

@@ -88,43 +88,51 @@ class ValueSources:
         if key in self.choices:
             return self.choices[key]
         # A value set at the key or above it, as in `trainer={lr: 1}`, else below it, else what chose the option.
-        same = (each.where for each in self._last if f"{key}.".startswith((f"{each.key}.", f"{each.key}[")))
-        below = (each.where for each in self._last if each.key.startswith(f"{key}."))
+        at_or_above = (
+            setting.where
+            for setting in self._by_precedence
+            if f"{key}.".startswith((f"{setting.key}.", f"{setting.key}["))
+        )
+        below = (setting.where for setting in self._by_precedence if setting.key.startswith(f"{key}."))
         group, _, option = key.partition(".")
         is_option = group in GROUPS and GROUPS[group].several and option and "." not in option
         chosen = self.choices.get(group, "") if is_option else ""
-        return next(same, next(below, chosen))
+        return next(at_or_above, next(below, chosen))
 
     @property
-    def _last(self) -> list[SourcedValue]:
-        """The settings, those that win first: they are merged in their order."""
+    def _by_precedence(self) -> list[SourcedValue]:
+        """The settings from the one that wins to the one that is merged first."""
         return [*reversed(self.settings)]
 
     def of_user(self, key: str) -> bool:
         """Whether a file of the user set a key; a key that nothing is known to set may be one of these."""
-        found = (each for each in self._last if f"{key}.".startswith(f"{each.key}.") or each.key.startswith(f"{key}."))
-        setting = next(found, None)
+        matches = (
+            candidate
+            for candidate in self._by_precedence
+            if f"{key}.".startswith(f"{candidate.key}.") or candidate.key.startswith(f"{key}.")
+        )
+        setting = next(matches, None)
         return setting is None or setting.of_user
 
 
 # Hydra forgets where a value came from, so the files are read a second time, in its order (decision 0004).
 def value_sources(loader: ConfigLoader, defaults: Sequence[ResultDefault], words: Sequence[str]) -> ValueSources:
     """Read what a defaults list and the arguments of a command line set."""
-    known = ValueSources()
+    sources = ValueSources()
     for default in defaults:
         package = default.package or ""
         loaded = loader.repository.load_config(default.config_path) if default.config_path else None
         if loaded is not None and loaded.path.startswith(STRUCTURED):
-            known.schemas[package] = loaded.config
+            sources.schemas[package] = loaded.config
         elif loaded is not None and default.config_path and loaded.provider != "hydra":  # its own set what no run sets
-            for chosen, place in _entries(loaded, default.config_path):
+            for chosen, where in _entries(loaded, default.config_path):
                 if isinstance(chosen, GroupDefault):
-                    known.choices[str(chosen.group).lstrip("/")] = place
-            read = _of_file(loaded.path, default.config_path, package, loaded.config)
-            own = [dataclasses.replace(each, of_user=loaded.provider == "user") for each in read]
+                    sources.choices[str(chosen.group).lstrip("/")] = where
+            read = _file_values(loaded.path, default.config_path, package, loaded.config)
+            settings = [dataclasses.replace(setting, of_user=loaded.provider == "user") for setting in read]
             unused = current().unused if default.config_path.startswith(f"{EXPERIMENT}/") else ()
-            known.settings += [
-                each for each in own if not f"{each.key}.".startswith(tuple(f"{key}." for key in unused))
+            sources.settings += [
+                setting for setting in settings if not f"{setting.key}.".startswith(tuple(f"{key}." for key in unused))
             ]
     # Last, as Hydra merges them last: `where` takes the latest.
     for override in OverridesParser.create(loader).parse_overrides(list(words)):
@@ -133,13 +141,13 @@ def value_sources(loader: ConfigLoader, defaults: Sequence[ResultDefault], words
         if override.is_sweep_override() or override.is_delete():
             continue
         if loader.repository.group_exists(key) and not isinstance(override.value(), dict):
-            known.choices[override.package or key] = word
+            sources.choices[override.package or key] = word
         else:
-            known.settings.append(SourcedValue(key, override.value(), word))
-    return known
+            sources.settings.append(SourcedValue(key, override.value(), word))
+    return sources
 
 
-def _of_file(folder: str, config_path: str, package: str, config: DictConfig) -> Iterator[SourcedValue]:
+def _file_values(folder: str, config_path: str, package: str, config: DictConfig) -> Iterator[SourcedValue]:
     """Give the values that a YAML file sets, with their lines."""
     text, name = _source(folder, config_path)
     tree = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -148,8 +156,8 @@ def _of_file(folder: str, config_path: str, package: str, config: DictConfig) ->
         preset = config_path.partition("/")[0]
         for key, value in _pairs(tree):
             if key.value != "defaults":
-                for each in _leaves(package, key, value, plain, name):
-                    yield dataclasses.replace(each, preset=preset if preset in GROUPS else "")
+                for setting in _leaves(package, key, value, plain, name):
+                    yield dataclasses.replace(setting, preset=preset if preset in GROUPS else "")
     elif tree is not None:  # it holds more than comments
         fault = "a config file has to hold keys and values; this one holds a list or a text"
         yield SourcedValue("", None, f"{name}:{tree.start_mark.line + 1}", fault)
@@ -171,8 +179,8 @@ def _leaves(
     below = f"{path}.{key.value}" if path else str(key.value)
     value = values.get(key.value)
     if "." in key.value:
-        first = key.value.partition(".")[0]
-        fault = f"'{key.value}' is one key with a dot in it: write '{first}:', and the rest indented below it"
+        prefix = key.value.partition(".")[0]
+        fault = f"'{key.value}' is one key with a dot in it: write '{prefix}:', and the rest indented below it"
         yield SourcedValue(below, value, where, fault)
     elif isinstance(node, yaml.MappingNode) and node.value and isinstance(value, dict):
         for inner, part in _pairs(node):
@@ -200,12 +208,12 @@ def _entries(loaded: ConfigResult, config_path: str) -> Iterator[tuple[InputDefa
 
 def _source(folder: str, config_path: str) -> tuple[str, str]:
     """Return the text of a file of the search path, and its name as a user would type it."""
-    scheme, _, place = folder.partition("://")
+    scheme, _, root = folder.partition("://")
     if scheme == "pkg":
-        module, _, below = place.partition("/")
+        module, _, below = root.partition("/")
         resource = files(module.replace("/", ".")).joinpath(below, f"{config_path}.yaml")
         return resource.read_text(encoding="utf-8"), display_path(Path(str(resource)))
-    file = Path(place) / f"{config_path}.yaml"
+    file = Path(root) / f"{config_path}.yaml"
     return file.read_text(encoding="utf-8"), display_path(file)
 
 
@@ -214,8 +222,8 @@ def source_lines(loader: ConfigLoader, config_path: str) -> Iterator[tuple[str, 
     loaded = loader.repository.load_config(config_path)
     if loaded is not None and not loaded.path.startswith(STRUCTURED):
         text, name = _source(loaded.path, config_path)
-        for number, line in enumerate(text.splitlines(), start=1):
-            yield name, number, line
+        for line_number, line in enumerate(text.splitlines(), start=1):
+            yield name, line_number, line
 
 
 def refusal(problems: Sequence[Problem], overrides: Sequence[str]) -> FrameworkError:
@@ -231,13 +239,13 @@ def listed(problems: Sequence[Problem], where: Callable[[str], str]) -> str:
     alike: dict[str, list[Problem]] = {}
     for problem in problems:
         alike.setdefault(problem.text, []).append(problem)
-    distinct = [_together(each) for each in alike.values()]
+    distinct = [_merge(duplicates) for duplicates in alike.values()]
     lines = [*dict.fromkeys(line(problem, where) for problem in distinct[:SHOWN_PROBLEMS])]
-    more = len(distinct) - SHOWN_PROBLEMS
-    return "\n".join([*lines, *([f"and {more:,} more problems"] if more > 0 else [])])
+    remaining = len(distinct) - SHOWN_PROBLEMS
+    return "\n".join([*lines, *([f"and {remaining:,} more problems"] if remaining > 0 else [])])
 
 
-def _together(alike: Sequence[Problem]) -> Problem:
+def _merge(alike: Sequence[Problem]) -> Problem:
     """Return problems with one text as one: `exporter.gguf` is unknown, whichever of its settings are given."""
     keys = dict.fromkeys(key for problem in alike for key in problem.keys)
     places = dict.fromkeys(problem.where for problem in alike if problem.where)
@@ -246,15 +254,15 @@ def _together(alike: Sequence[Problem]) -> Problem:
 
 def line(problem: Problem, where: Callable[[str], str]) -> str:
     """Write a problem with the place that set each of its keys, as `where` gives it."""
-    places = {key: place for key in problem.keys if (place := where(key))}
-    distinct = [problem.where] if problem.where else list(dict.fromkeys(places.values()))
+    locations = {key: location for key in problem.keys if (location := where(key))}
+    distinct = [problem.where] if problem.where else list(dict.fromkeys(locations.values()))
     if not distinct or (len(distinct) == 1 and problem.text.startswith((distinct[0], f"cannot read '{distinct[0]}"))):
         return problem.text  # which shows the word itself
     if len(distinct) == 1:
         return f"{distinct[0]}: {problem.text}"
-    if all(place in problem.text for place in distinct):  # arguments, which it quotes
+    if all(location in problem.text for location in distinct):  # arguments, which it quotes
         return problem.text
-    return f"{problem.text} ({'; '.join(f'{key}: {place}' for key, place in places.items())})"
+    return f"{problem.text} ({'; '.join(f'{key}: {location}' for key, location in locations.items())})"
 
 
 def explain(error: Exception) -> str:
@@ -276,8 +284,8 @@ def explain(error: Exception) -> str:
         key = f"{cause.full_key}: " if cause.full_key else ""
         return f"{key}{str(cause).strip().splitlines()[0]}"
     # Of OmegaConf only the first line is a sentence, the others name its own types.
-    whole = isinstance(error, ConfigCompositionException | InstantiationException)
-    lines = str(error).split("\n") if whole else str(error).split("\n")[:1]
+    is_multiline = isinstance(error, ConfigCompositionException | InstantiationException)
+    lines = str(error).split("\n") if is_multiline else str(error).split("\n")[:1]
     return " ".join(" ".join(lines).split()) or type(error).__name__
 
 
@@ -290,7 +298,7 @@ def read_value_sources(loader: ConfigLoader, words: Sequence[str]) -> ValueSourc
 
 
 def defaults_list(loader: ConfigLoader, words: Sequence[str]) -> DefaultsList:
-    """Return what Hydra puts together, in its order."""
+    """Return the configs that Hydra merges, in its order."""
     return loader.compute_defaults_list(CONFIG_NAME, list(words), RunMode.RUN)
 
 
@@ -301,15 +309,15 @@ def overruled(words: Sequence[str]) -> Iterator[str]:
     `trainer=patient` beside an experiment means the preset whole.
     """
     with config_loader() as loader:
-        known = read_value_sources(loader, words)
-    for group, word in known.choices.items():
+        sources = read_value_sources(loader, words)
+    for group, word in sources.choices.items():
         if group not in GROUPS or word not in words:
             continue
-        own = {setting.key: setting for setting in known.settings if setting.preset == group}
-        for name, setting in own.items():
-            last = next(each for each in reversed(known.settings) if each.key == name)
-            if last.value != setting.value and last.where not in words:
+        preset_values = {setting.key: setting for setting in sources.settings if setting.preset == group}
+        for name, setting in preset_values.items():
+            winner = next(candidate for candidate in reversed(sources.settings) if candidate.key == name)
+            if winner.value != setting.value and winner.where not in words:
                 yield (
-                    f"{word}: {last.where} sets {name}={as_text(last.value)}, which overrides "
+                    f"{word}: {winner.where} sets {name}={as_text(winner.value)}, which overrides "
                     f"{as_text(setting.value)} of the preset: to use that, add {name}={as_text(setting.value)}"
                 )

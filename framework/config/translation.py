@@ -65,7 +65,7 @@ class Translation:
 
     def words(self) -> list[str]:
         """Return the overrides in the order of the groups, the option of each before its settings."""
-        order = {name: number for number, name in enumerate(GROUPS)}
+        order = {name: index for index, name in enumerate(GROUPS)}
         return sorted(
             self.overrides.values(), key=lambda word: order.get(override_key(word).partition(".")[0], len(order))
         )
@@ -116,20 +116,20 @@ def translate(tool: str, settings: Mapping[str, Any], folder: Path) -> Translati
 
 
 def _equivalent(name: str, value: Any) -> Equivalent | None:
-    """Return what a setting is here: by the tables, or by a setting of ours with the same name."""
-    known = OPTIONS.get((name, value)) if isinstance(value, str) else None
-    if known := known or equivalent_of(name, value):
-        return known
+    """Return the equivalent of a setting, from the tables or as a setting of ours with the same name."""
+    equivalent = OPTIONS.get((name, value)) if isinstance(value, str) else None
+    if equivalent := equivalent or equivalent_of(name, value):
+        return equivalent
     for group in ("trainer", "method", "adapter"):
         schemas = [component.schema for component in current().plugins.components(group).values()]
-        if any(name == each.name for schema in schemas for each in fields(schema)):
+        if any(name == setting.name for schema in schemas for setting in fields(schema)):
             return Equivalent((), f"{group}.{name}={{}}")
     return None
 
 
 def _add(translation: Translation, name: str, value: Any, equivalent: Equivalent) -> None:
-    _, _, given = equivalent.here.partition("=")
-    if not equivalent.here or (given and "FILE" in given) or ("=" not in equivalent.here):
+    _, _, template = equivalent.here.partition("=")
+    if not equivalent.here or (template and "FILE" in template) or ("=" not in equivalent.here):
         why = f"{equivalent.here}: {equivalent.why}" if equivalent.here else equivalent.why
         translation.remarks[name] = why if why != "the default" else f"{as_text(value)} is the default"
         return
@@ -182,11 +182,11 @@ def _steps(key: str) -> Callable[..., None]:
 
 def _trackers(translation: Translation, value: Any, *_: Any) -> None:
     names = value if isinstance(value, list) else [value]
-    known = [name for name in map(str, names) if name in current().plugins.components("logger")]
-    if known:
-        translation.add("report_to", f"logger=[{','.join(['console', *known])}]")
+    loggers = [name for name in map(str, names) if name in current().plugins.components("logger")]
+    if loggers:
+        translation.add("report_to", f"logger=[{','.join(['console', *loggers])}]")
     for name in names:
-        if name not in {*known, "none", "all"}:
+        if name not in {*loggers, "none", "all"}:
             translation.remarks["report_to"] = (
                 f"{name} is not available; {', '.join(current().plugins.components('logger'))} are"
             )
@@ -216,22 +216,27 @@ def _template(translation: Translation, value: Any, settings: Mapping[str, Any],
 def _datasets(translation: Translation, value: Any, _settings: Mapping[str, Any], folder: Path) -> None:
     """Translate the data sets of Axolotl and TRL: the first is the run's, others are named with the line to mix in."""
     entries = [
-        each if isinstance(each, dict) else {"path": each} for each in (value if isinstance(value, list) else [value])
+        entry if isinstance(entry, dict) else {"path": entry}
+        for entry in (value if isinstance(value, list) else [value])
     ]
-    first, *others = entries
-    path = str(first.get("path") or "")
-    files = first.get("data_files")
+    dataset, *mixed_in = entries
+    path = str(dataset.get("path") or "")
+    files = dataset.get("data_files")
     source = str(files[0] if isinstance(files, list) and files else files or path)
-    _source(translation, source, folder, is_file=bool(files or first.get("ds_type")))
+    _source(translation, source, folder, is_file=bool(files or dataset.get("ds_type")))
     if translation.overrides.get("data") == "data=hub":
         names = {"name": "data.name", "split": "data.split", "revision": "data.revision"}
-        translation.add("datasets", *(f"{key}={quoted(first[name])}" for name, key in names.items() if first.get(name)))
-    _row_type(translation, first.get("type"), first)
-    if unread := [str(key) for key in first if key not in DATA_KEYS and not str(key).startswith("field_")]:
+        translation.add(
+            "datasets", *(f"{key}={quoted(dataset[name])}" for name, key in names.items() if dataset.get(name))
+        )
+    _row_type(translation, dataset.get("type"), dataset)
+    if unread := [str(key) for key in dataset if key not in DATA_KEYS and not str(key).startswith("field_")]:
         translation.remarks["datasets"] = f"{', '.join(unread)}: {NOT_KNOWN}"
-    for number, entry in enumerate(others, 1):
-        other = str(entry.get("path"))
-        translation.remarks[f"datasets[{number}]"] = _mixed("local_file" if _is_file(other, folder) else "hub", other)
+    for index, entry in enumerate(mixed_in, 1):
+        other_path = str(entry.get("path"))
+        translation.remarks[f"datasets[{index}]"] = _mixed(
+            "local_file" if _is_file(other_path, folder) else "hub", other_path
+        )
 
 
 def _mixed(option: str, path: str) -> str:
@@ -277,16 +282,16 @@ def _row_type(translation: Translation, kind: Any, entry: Mapping[str, Any]) -> 
 def _source(translation: Translation, path: str, folder: Path, *, is_file: bool = False) -> None:
     """Add the overrides of where rows come from."""
     if is_file or _is_file(path, folder):
-        place = path if Path(path).exists() or not (folder / path).exists() else str(folder / path)
-        translation.add("datasets", "data=local_file", f"data.path={quoted(place)}")
+        location = path if Path(path).exists() or not (folder / path).exists() else str(folder / path)
+        translation.add("datasets", "data=local_file", f"data.path={quoted(location)}")
     else:
         translation.add("datasets", "data=hub", f"data.path={quoted(path)}")
 
 
 def _is_file(path: str, folder: Path) -> bool:
-    known = Path(path).expanduser().exists() or (folder / path).exists()
+    exists = Path(path).expanduser().exists() or (folder / path).exists()
     return (
-        known
+        exists
         or bool(re.search(r"\.(jsonl?|csv|tsv|parquet|arrow|txt)(\.gz|\.zst)?$", path))
         or path[:1] in ("/", ".", "~")
     )
@@ -299,9 +304,9 @@ def _hub_name(translation: Translation, value: Any, _settings: Mapping[str, Any]
 def _registered(translation: Translation, value: Any, settings: Mapping[str, Any], folder: Path) -> None:
     """Translate the names of data sets of LLaMA-Factory by dataset_info.json."""
     names = [name.strip() for name in value.split(",")] if isinstance(value, str) else [str(name) for name in value]
-    given = str(settings.get("dataset_dir") or "data")
-    places = [place / "dataset_info.json" for place in (Path(given), folder / given, folder)]
-    table = next((place for place in places if place.is_file()), None)
+    dataset_dir = str(settings.get("dataset_dir") or "data")
+    candidates = [parent / "dataset_info.json" for parent in (Path(dataset_dir), folder / dataset_dir, folder)]
+    table = next((candidate for candidate in candidates if candidate.is_file()), None)
     entries: Any = {}
     if table:
         check_file(table)
@@ -312,14 +317,16 @@ def _registered(translation: Translation, value: Any, settings: Mapping[str, Any
     entry = entries.get(names[0]) if isinstance(entries, dict) else None
     if not isinstance(entry, dict):
         where = (
-            f"{table} has no data set of this name" if table else f"there is no {places[0]} here, which says what it is"
+            f"{table} has no data set of this name"
+            if table
+            else f"there is no {candidates[0]} here, which says what it is"
         )
         translation.remarks["dataset"] = (
             f"{names[0]}: {where}. Choose data=local_file data.path=FILE or data=hub data.path=OWNER/NAME"
         )
     elif file := entry.get("file_name"):
-        place = Path(table.parent if table else folder, str(file))
-        translation.add("dataset", "data=local_file", f"data.path={quoted(str(place))}")
+        path = Path(table.parent if table else folder, str(file))
+        translation.add("dataset", "data=local_file", f"data.path={quoted(str(path))}")
     elif hub := entry.get("hf_hub_url"):
         words = {"data.name": entry.get("subset"), "data.split": entry.get("split")}
         translation.add(
@@ -342,16 +349,16 @@ def _registered(translation: Translation, value: Any, settings: Mapping[str, Any
         translation.remarks[f"dataset {name}"] = _mixed("local_file", "FILE")
 
 
-def _nothing(*_: Any) -> None:
-    """Settings that others read."""
+def _ignore(*_: Any) -> None:
+    """Do nothing: the function of another setting reads this one."""
 
 
 SPECIAL: dict[str, Callable[..., None]] = {
     "adam_beta1": _betas, "adam_beta2": _betas,
     "additional_target": _parts("adapter.modules_to_save"), "bf16": _dtype("bf16"), "fp16": _dtype("fp16"),
-    "chat_template": _template, "dataset": _registered, "dataset_dir": _nothing, "dataset_name": _hub_name,
-    "datasets": _datasets, "eval_steps": _steps("trainer.eval_steps"), "eval_strategy": _nothing,
+    "chat_template": _template, "dataset": _registered, "dataset_dir": _ignore, "dataset_name": _hub_name,
+    "datasets": _datasets, "eval_steps": _steps("trainer.eval_steps"), "eval_strategy": _ignore,
     "lora_target": _targets, "lora_target_modules": _targets, "report_to": _trackers,
-    "save_steps": _steps("trainer.save_steps"), "save_strategy": _nothing, "template": _template,
+    "save_steps": _steps("trainer.save_steps"), "save_strategy": _ignore, "template": _template,
 }  # fmt: skip
 """Settings whose override depends on more than one value."""

@@ -37,21 +37,21 @@ def unused(session: Session, words: Sequence[str]) -> frozenset[str]:
         with config_loader() as loader:
             parsed = OverridesParser.create(loader).parse_overrides(list(words))
             # What a trial sweeps over differs from trial to trial.
-            fixed = [str(each.input_line) for each in parsed if not each.is_sweep_override()]
-            known = value_sources(loader, defaults_list(loader, fixed).defaults, fixed)
+            fixed = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
+            sources = value_sources(loader, defaults_list(loader, fixed).defaults, fixed)
     except REFUSALS:  # composing says what is wrong
         return frozenset()
-    found = set()
-    for setting in known.settings:
+    candidates = set()
+    for setting in sources.settings:
         group, _, below = setting.key.partition(".")
         option, file = f"{group}.{below.partition('.')[0]}", setting.where.rpartition(":")[0]
-        chosen_by = known.choices.get(group, "")
+        chosen_by = sources.choices.get(group, "")
         # A choice in the same file is not a switch: the file contradicts itself, which is refused.
         is_later = not chosen_by.startswith(f"{file}:") and (_is_experiment(chosen_by) or group in keys)
-        if group in SEVERAL and option not in known.schemas and _is_experiment(setting.where) and is_later:
-            found.add(option)
+        if group in SEVERAL and option not in sources.schemas and _is_experiment(setting.where) and is_later:
+            candidates.add(option)
     options = {f"{group}.{name}" for group in SEVERAL for name in session.plugins.components(group)}
-    return frozenset(found & options)
+    return frozenset(candidates & options)
 
 
 def _is_experiment(where: str) -> bool:

@@ -144,10 +144,10 @@ class FunctionFormatter(DecoratedFunction):
                     f"format {kind} needs the field '{name}'; the row has {', '.join(map(str, fields)) or 'none'}"
                 )
         try:
-            made = self.call(row=fields)
-            if isinstance(made, Example):
-                return dataclasses.replace(made, format=kind)
-            turns = [turn if isinstance(turn, Message) else Message(*turn) for turn in made]
+            result = self.call(row=fields)
+            if isinstance(result, Example):
+                return dataclasses.replace(result, format=kind)
+            turns = [turn if isinstance(turn, Message) else Message(*turn) for turn in result]
         except KeyError as error:
             raise FrameworkError(
                 f"format {kind} needs the field {error}; the row has {', '.join(map(str, fields))}"

@@ -39,9 +39,9 @@ def load_file(plugins: Plugins, path: str) -> None:
 def export_plugin_paths(plugins: Plugins) -> None:
     """Let workers of launchers import the files that were read: they have to know the classes of a config by name."""
     folders = [str(Path(path).expanduser().resolve().parent) for path in sorted(plugins.files)]
-    more = [folder for folder in dict.fromkeys(folders) if folder not in sys.path]
+    new_folders = [folder for folder in dict.fromkeys(folders) if folder not in sys.path]
     # At the end: a file of the user must not hide a library.
-    sys.path += more
+    sys.path += new_folders
     inherited = os.environ.get("PYTHONPATH")
     if folders:
         # Processes that a launcher spawns unpickle the config before any code of ours runs there.
@@ -58,13 +58,13 @@ def _load(plugins: Plugins, file: Path, path: str) -> None:
     module = importlib.util.module_from_spec(spec)
     # Before it is executed, as the import system does: dataclasses and pickle look their module up there.
     sys.modules[file.stem] = module
-    with _removing(file.stem, path):
+    with _forget_on_failure(file.stem, path):
         spec.loader.exec_module(module)
     _register(plugins, module, file, path)
 
 
 @contextmanager
-def _removing(name: str, path: str) -> Iterator[None]:
+def _forget_on_failure(name: str, path: str) -> Iterator[None]:
     """Forget a module that fails, and name its file."""
     failed = Caught()
     with failed:
@@ -75,7 +75,7 @@ def _removing(name: str, path: str) -> Iterator[None]:
 
 
 def _register(plugins: Plugins, module: ModuleType, file: Path, path: str) -> None:
-    with _removing(file.stem, path):
+    with _forget_on_failure(file.stem, path):
         plugins.add(module, name=file.stem, package=str(file))
     if not has_hooks(plugins, module):
         raise FrameworkError(
@@ -91,9 +91,9 @@ def _check_file(file: Path, path: str) -> None:
         raise FrameworkError(
             "plugins=[null] names no file: name Python files, plugins=[./mine.py], or give plugins=[] for none"
         )
-    near = sorted(other.name for other in file.parent.glob("*.py")) if file.parent.is_dir() else []
-    beside = f". Beside it: {', '.join(near[:5])}" if near else ""
-    raise FrameworkError(f"plugins={path}: there is no such Python file{beside}")
+    near = sorted(sibling.name for sibling in file.parent.glob("*.py")) if file.parent.is_dir() else []
+    hint = f". Beside it: {', '.join(near[:5])}" if near else ""
+    raise FrameworkError(f"plugins={path}: there is no such Python file{hint}")
 
 
 def _check_name(plugins: Plugins, file: Path, path: str) -> None:
@@ -101,9 +101,10 @@ def _check_name(plugins: Plugins, file: Path, path: str) -> None:
     free = name.isidentifier() and not keyword.iskeyword(name)
     if not free or plugins.manager.has_plugin(name) or _is_module(name, file):
         plain = re.sub(r"\W", "_", name)
-        other = plain if plain != name and plain.isidentifier() else f"my_{plain}"
+        suggestion = plain if plain != name and plain.isidentifier() else f"my_{plain}"
         raise FrameworkError(
-            f"plugins={path}: '{name}' is not available as a module name: rename the file, for example to {other}.py"
+            f"plugins={path}: '{name}' is not available as a module name: rename the file, for example to "
+            f"{suggestion}.py"
         )
 
 
@@ -117,12 +118,14 @@ def _is_module(name: str, file: Path) -> bool:
     specs = [PathFinder.find_spec(name, elsewhere)]
     # Finders of editable installs know modules that no folder of `sys.path` has.
     specs += [finder.find_spec(name, None) for finder in sys.meta_path if hasattr(finder, "find_spec")]
-    return any(_is_other(spec, file) for spec in specs if spec is not None)
+    return any(_is_elsewhere(spec, file) for spec in specs if spec is not None)
 
 
-def _is_other(spec: ModuleSpec, file: Path) -> bool:
+def _is_elsewhere(spec: ModuleSpec, file: Path) -> bool:
     if spec.origin is None:  # a folder without an __init__.py; one that nobody installed is not a module
-        return any(Path(place).parent.name.endswith("-packages") for place in spec.submodule_search_locations or [])
+        return any(
+            Path(location).parent.name.endswith("-packages") for location in spec.submodule_search_locations or []
+        )
     return Path(spec.origin).resolve() != file
 
 

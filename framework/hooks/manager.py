@@ -40,16 +40,16 @@ from framework.util.versions import DISTRIBUTION
 T = TypeVar("T")
 
 WHOLE_PLUGIN = "the plugin"
+"""`SkippedPlugin.what` if nothing of a plugin is used."""
 METRICS, REWARDS = "metric", "reward"
 """Each option of the first group is one of the second too."""
-"""`SkippedPlugin.what` if nothing of a plugin is used."""
 DEFAULT_PLUGINS = {
     "core": "framework.cli.commands",
     "core.data": "framework.data.checks",
     "core.monitor": "framework.monitor.checks",
     "journal": "framework.rundir.status",
 }
-"""The core's own plugins by name: modules, as text, because they are in rooms above this one. only `journal` can be
+"""The core's own plugins by name: modules, as text, because they are in rooms above this one. Only `journal` can be
 switched off."""
 
 
@@ -145,34 +145,34 @@ class Plugins:
             self.skip_plugin(entry.name, WHOLE_PLUGIN, failed.error)
 
     def _skip_second(self, entry: EntryPoint) -> None:
-        """Say that a plugin cannot have a name that is taken. To switch the name off would switch the other off too."""
+        """Say that a plugin cannot have a name that is taken; switching that name off would switch off both."""
         reason = f"{self.package(entry.name) or 'the framework itself'} already has a plugin of that name"
-        left = SkippedPlugin(entry.name, WHOLE_PLUGIN, reason, _package_of(entry))
+        skipped = SkippedPlugin(entry.name, WHOLE_PLUGIN, reason, _package_of(entry))
         way_out = f"Rename its entry point, '{entry.name} = {entry.value}', or uninstall it"
-        self._note((entry.name, left.package), left, way_out)
+        self._note((entry.name, skipped.package), skipped, way_out)
 
-    def skip_plugin(self, plugin: str, what: str, error: BaseException | str) -> None:
+    def skip_plugin(self, plugin: str, part: str, error: BaseException | str) -> None:
         """Mark a part of a plugin as not used, and report it once."""
         name = plugin.partition(":")[0]
         reason = error if isinstance(error, str) else describe_error(error)
-        self._note((name, what), SkippedPlugin(name, what, reason, self.package(name)), self._way_out(name))
+        self._note((name, part), SkippedPlugin(name, part, reason, self.package(name)), self._way_out(name))
 
-    def _note(self, key: tuple[str, str], left: SkippedPlugin, way_out: str) -> None:
+    def _note(self, key: tuple[str, str], skipped: SkippedPlugin, way_out: str) -> None:
         # Hooks are asked many times in a run.
         if key in self._skipped:
             return
-        self._skipped[key] = left
+        self._skipped[key] = skipped
         self._registered.clear()
-        origin = f" of {left.package}" if left.package else ""
-        part = "" if left.what == WHOLE_PLUGIN else f": {left.what}"
-        text = f"plugin '{left.plugin}'{origin}{part} is skipped: {left.reason.removesuffix('.')}. {way_out}"
+        origin = f" of {skipped.package}" if skipped.package else ""
+        part = "" if skipped.what == WHOLE_PLUGIN else f": {skipped.what}"
+        text = f"plugin '{skipped.plugin}'{origin}{part} is skipped: {skipped.reason.removesuffix('.')}. {way_out}"
         print(text, file=sys.stderr)
 
-    def _way_out(self, plugin: str, it: str = "it") -> str:
+    def _way_out(self, plugin: str, pronoun: str = "it") -> str:
         """Say how to do without a plugin: a file is named on the command line."""
         if Path(self.package(plugin)).is_absolute():
-            return f"Leave {it} out of plugins=[…]"
-        return f"Switch {it} off: {DISABLE}={plugin}"
+            return f"Leave {pronoun} out of plugins=[…]"
+        return f"Switch {pronoun} off: {DISABLE}={plugin}"
 
     def registrations(self, group: Group | str) -> dict[str, Registration]:
         """Return the options of a group by name, in the order of the names, each with its plugin.
@@ -181,20 +181,20 @@ class Plugins:
             FrameworkError: one name is registered twice.
         """
         name = group if isinstance(group, str) else group.name
-        by_group = self._collected()
+        by_group = self._components_by_group()
         if name in self._registered:
             return dict(self._registered[name])
         registrations: dict[str, Registration] = {}
         schemas: dict[type, str] = {}
         # Ours come first, so that of two with one name the message blames the other.
-        for plugin, component in sorted(self._options(name, by_group), key=lambda pair: self._is_strange(pair[0])):
+        for plugin, component in sorted(self._options(name, by_group), key=lambda pair: self._is_foreign(pair[0])):
             option, owner = label(component), plugin.partition(":")[0]
             if component.name in registrations:
-                raise FrameworkError(self._taken(option, registrations[component.name].plugin, owner))
+                raise FrameworkError(self._duplicate_message(option, registrations[component.name].plugin, owner))
             # The class of a config's settings is all that says which option it is.
             if component.schema in schemas:
-                other = schemas[component.schema]
-                reason = f"{other} has the same schema: subclass it, because the class identifies the option"
+                earlier_option = schemas[component.schema]
+                reason = f"{earlier_option} has the same schema: subclass it, because the class identifies the option"
                 self.skip_plugin(plugin, option, reason)
                 continue
             schemas[component.schema] = f"{option} of {self._named(owner)}"
@@ -204,14 +204,17 @@ class Plugins:
         return dict(self._registered[name])
 
     def _options(self, group: str, by_group: Mapping[str, list[tuple[str, Component]]]) -> list[tuple[str, Component]]:
-        """Return the components of a group, each with its plugin; in that of rewards, each metric is one."""
+        """Return the components of a group, each with its plugin; in the group of rewards, metrics are included."""
         metrics = self.registrations(METRICS).values() if group == REWARDS else ()
-        return [*by_group[group], *((one.plugin, as_reward(one.component)) for one in metrics)]
+        return [
+            *by_group[group],
+            *((registration.plugin, as_reward(registration.component)) for registration in metrics),
+        ]
 
-    def _collected(self) -> dict[str, list[tuple[str, Component]]]:
-        """Return the components of all plugins by group, each with its plugin; what is none is left out.
+    def _components_by_group(self) -> dict[str, list[tuple[str, Component]]]:
+        """Return the components of all plugins by group, each with its plugin; invalid ones are left out.
 
-        The plugins are asked once, and again when the implementations of the hook are others: a plugin came or went.
+        The result is cached until a plugin is added or removed.
         """
         implementations = self.implementations(COMPONENTS)
         if self._components[0] == implementations:
@@ -228,16 +231,16 @@ class Plugins:
         self._registered.clear()
         return by_group
 
-    def _is_strange(self, plugin: str) -> bool:
-        """Whether a plugin comes from elsewhere; what contradicts ours is then the one to blame."""
+    def _is_foreign(self, plugin: str) -> bool:
+        """Whether a plugin is from another distribution; in a conflict with ours, the message blames that one."""
         return self.package(plugin).partition(" ")[0] not in {"", DISTRIBUTION}
 
-    def _taken(self, option: str, first: str, second: str) -> str:
-        if first == second:
-            twice = f"{option} is registered twice by the plugin {self._named(first)}"
-            return f"{twice}: rename one of them. {self._way_out(first)}"
-        named = " and ".join(map(self._named, sorted([first, second])))
-        return f"{option} is registered by two plugins, {named}. {self._way_out(second, 'one')}"
+    def _duplicate_message(self, option: str, first_plugin: str, second_plugin: str) -> str:
+        if first_plugin == second_plugin:
+            twice = f"{option} is registered twice by the plugin {self._named(first_plugin)}"
+            return f"{twice}: rename one of them. {self._way_out(first_plugin)}"
+        named = " and ".join(map(self._named, sorted([first_plugin, second_plugin])))
+        return f"{option} is registered by two plugins, {named}. {self._way_out(second_plugin, 'one')}"
 
     def _named(self, plugin: str) -> str:
         return f"'{plugin}' ({self.package(plugin)})" if self.package(plugin) else f"'{plugin}'"
@@ -254,7 +257,13 @@ class Plugins:
         """Return the option of a config group whose settings are of this class; None if there is none."""
         groups = [group for group in GROUPS.values() if isinstance(schema, type) and issubclass(schema, group.base)]
         return next(
-            (each for group in groups for each in self.components(group).values() if each.schema is schema), None
+            (
+                component
+                for group in groups
+                for component in self.components(group).values()
+                if component.schema is schema
+            ),
+            None,
         )
 
     def selection_of(self, node: DictConfig) -> Selection:
@@ -311,8 +320,8 @@ class Plugins:
                 if isinstance(item, expect):
                     yield implementation.plugin_name, item
                     continue
-                wanted = "text" if expect is str else expect.__name__
-                self.skip_plugin(implementation.plugin_name, hook, f"it gives {type(item).__name__}, not {wanted}")
+                expected = "text" if expect is str else expect.__name__
+                self.skip_plugin(implementation.plugin_name, hook, f"it gives {type(item).__name__}, not {expected}")
 
     def notify(self, hook: str, **arguments: Any) -> None:
         """Call a hook of every plugin for its effect; a plugin that raises is reported, and the run continues."""

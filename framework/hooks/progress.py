@@ -34,10 +34,10 @@ class Reporter:
         self._part = Progress("", "", 0, None, 0.0)
 
     @contextmanager
-    def part(self, name: str, number: int, count: int, kind: str) -> Iterator[None]:
+    def part(self, name: str, position: int, count: int, kind: str) -> Iterator[None]:
         """Inside, what is counted belongs to a part: the measure `name`, the second of four."""
         before = self._part
-        self._part = replace(before, task=name, part=number, parts=count, kind=kind)
+        self._part = replace(before, task=name, part=position, parts=count, kind=kind)
         try:
             yield
         finally:
@@ -64,8 +64,8 @@ class Reporter:
 class Counter:
     """A running count. Use it only in the thread that made it."""
 
-    def __init__(self, send: Callable[[Progress], None] | None, first: Progress) -> None:
-        self._send, self._now = send, first
+    def __init__(self, send: Callable[[Progress], None] | None, progress: Progress) -> None:
+        self._send, self._now = send, progress
         # `time.time` jumps when the clock is set.
         self._started = self._sent = self._moved = time.monotonic()
 

@@ -31,13 +31,13 @@ class FunctionRewardConfig(RewardConfig):
 
 def as_reward(metric: Component) -> Component:
     """Return the option of `reward=` that a metric is: with its settings and a weight, made by its factory."""
-    kept = vars(metric.schema).get(OF_METRIC)
-    if kept is None:  # once: the class tells which option a config is
-        kept = make_dataclass(f"{metric.schema.__name__}_{OF_METRIC}", [], bases=(RewardConfig, metric.schema))
-        kept.__module__, kept.__doc__ = metric.schema.__module__, metric.schema.__doc__
-        kept.__qualname__ = f"{metric.schema.__qualname__}.{OF_METRIC}"  # where pickle finds it
-        setattr(metric.schema, OF_METRIC, kept)
-    return dataclasses.replace(metric, schema=kept)
+    schema = vars(metric.schema).get(OF_METRIC)
+    if schema is None:  # once: the class tells which option a config is
+        schema = make_dataclass(f"{metric.schema.__name__}_{OF_METRIC}", [], bases=(RewardConfig, metric.schema))
+        schema.__module__, schema.__doc__ = metric.schema.__module__, metric.schema.__doc__
+        schema.__qualname__ = f"{metric.schema.__qualname__}.{OF_METRIC}"  # where pickle finds it
+        setattr(metric.schema, OF_METRIC, schema)
+    return dataclasses.replace(metric, schema=schema)
 
 
 def reward(function: Function, /) -> Function:
@@ -51,8 +51,8 @@ def reward(function: Function, /) -> Function:
     Raises:
         TypeError: it is not a plain function.
     """
-    given: object = function
-    if not inspect.isfunction(given):
+    target: object = function
+    if not inspect.isfunction(target):
         raise TypeError(f"{function!r} is not a function: decorate what `def` makes, above other decorators")
     hints = hints_of(function)
     options = [name for name, hint in hints.items() if _is_config(hint)]

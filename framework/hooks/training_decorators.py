@@ -1,4 +1,4 @@
-"""The same for the parts of a training: losses, optimizers, schedules, samplers and callbacks."""
+"""Decorators for the parts of a training: losses, optimizers, schedules, samplers and callbacks."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def optimizer(function: Function | None = None, /, *, state_bytes: float | None 
     Raises:
         TypeError: it is not a plain function, has other parameters, or no docstring; `state_bytes` is not a number.
     """
-    known = isinstance(state_bytes, int | float) and not isinstance(state_bytes, bool)
-    if state_bytes is not None and not (known and 0 <= state_bytes <= sys.float_info.max):
+    is_number = isinstance(state_bytes, int | float) and not isinstance(state_bytes, bool)
+    if state_bytes is not None and not (is_number and 0 <= state_bytes <= sys.float_info.max):
         raise TypeError(f"@optimizer takes bytes for each parameter: state_bytes=8, not {short_repr(state_bytes)}")
 
     def decorate(function: Function) -> Function:
@@ -96,15 +96,15 @@ def loss(
         TypeError: it is not a plain function, has other parameters, or no docstring; `facts` or `arrays` are not lists
             of names.
     """
-    for name, given in (("facts", facts), ("arrays", arrays)):
-        if isinstance(given, str) or not all(isinstance(each, str) for each in given):
-            raise TypeError(f"@loss takes names as a tuple: {name}=('weight',), not {name}={given!r}")
-    known = {"facts": tuple(facts), "arrays": tuple(dict.fromkeys([*arrays, *([ids] if ids else [])]))}
+    for name, names in (("facts", facts), ("arrays", arrays)):
+        if isinstance(names, str) or not all(isinstance(item, str) for item in names):
+            raise TypeError(f"@loss takes names as a tuple: {name}=('weight',), not {name}={names!r}")
+    requirements = {"facts": tuple(facts), "arrays": tuple(dict.fromkeys([*arrays, *([ids] if ids else [])]))}
     flags = {"linear": linear, "needs_reference": needs_reference, "whole_step": whole_step}
 
     def decorate(function: Function) -> Function:
         _, schema = signature(function, ("scores",), LossConfig)
-        for name, value in {**flags, **known}.items():
+        for name, value in {**flags, **requirements}.items():
             setattr(schema, name, value)
         return mark(function, schema, functools.partial(FunctionLoss, ids_of=ids))
 
@@ -166,8 +166,8 @@ class FunctionOptimizer(DecoratedFunction):
 
     def state_bytes(self, weights: Sequence[TrainedWeight], *, on_gpu: bool) -> float | None:  # noqa: ARG002 - the same
         """Return what the decorator says of each parameter, for all."""
-        each = self.bytes_each
-        return None if each is None else each * sum(math.prod(weight.shape) for weight in weights)
+        bytes_each = self.bytes_each
+        return None if bytes_each is None else bytes_each * sum(math.prod(weight.shape) for weight in weights)
 
     def create(self, groups: Sequence[ParameterGroup], rate: float, warmup: int) -> Any:
         """Call the function with what it takes."""

@@ -1,4 +1,4 @@
-"""What is wrong with the hooks and the components of a plugin, with hook and line, before pluggy refuses the module."""
+"""Checks of the hooks and components of a plugin, which name hook and line before pluggy refuses the module."""
 
 from __future__ import annotations
 
@@ -37,17 +37,19 @@ def wrong_hooks(module: object, plugins: pluggy.PluginManager) -> Iterator[str]:
             yield f"hook {name} is marked as a wrapper, but hooks are called one by one: write only @hookimpl {where}"
         if is_async(function):
             yield f"hook {name} is async, and nothing would await it: write def, not async def {where}"
-        valid, taken = _needed(HOOKS[name]), _needed(function)
-        if any(each.name not in valid or each.kind is each.KEYWORD_ONLY for each in taken.values()):
-            takes = [", ".join(map(_written, each.values())) for each in (valid, taken)]
+        valid, parameters = _required_parameters(HOOKS[name]), _required_parameters(function)
+        if any(
+            parameter.name not in valid or parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters.values()
+        ):
+            takes = [", ".join(map(_parameter_text, signature.values())) for signature in (valid, parameters)]
             yield f"hook {name} takes ({takes[0]}), this one takes ({takes[1]}) {where}"
 
 
 def unknown_hook(name: str) -> str:
     """Say that there is no such hook, and which may be meant."""
-    meant = nearest_hook(name)
-    what = ", which registers the options of every group" if meant == COMPONENTS else ""
-    return f"unknown hook '{name}'. " + (f"Did you mean '{meant}'{what}?" if meant else f"Valid: {', '.join(HOOKS)}")
+    hook = nearest_hook(name)
+    purpose = ", which registers the options of every group" if hook == COMPONENTS else ""
+    return f"unknown hook '{name}'. " + (f"Did you mean '{hook}'{purpose}?" if hook else f"Valid: {', '.join(HOOKS)}")
 
 
 def nearest_hook(name: str) -> str:
@@ -59,14 +61,18 @@ def nearest_hook(name: str) -> str:
     return hooks[close[0]] if close else ""
 
 
-def _needed(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Return the parameters that have to be given."""
+def _required_parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Return the parameters without a default, by name."""
     several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     parameters = inspect.signature(function).parameters
-    return {name: each for name, each in parameters.items() if each.default is each.empty and each.kind not in several}
+    return {
+        name: parameter
+        for name, parameter in parameters.items()
+        if parameter.default is parameter.empty and parameter.kind not in several
+    }
 
 
-def _written(parameter: inspect.Parameter) -> str:
+def _parameter_text(parameter: inspect.Parameter) -> str:
     return f"{parameter.name}, by name only" if parameter.kind is parameter.KEYWORD_ONLY else parameter.name
 
 
@@ -140,9 +146,9 @@ def missing_factory(component: Component) -> str:
         exists = source is None or re.search(rf"\b{name}\b|import \*|__getattr__", source) is not None
     if exists:
         return ""
-    close = nearest(name, [each for each in names if not each.startswith("_")])
-    meant = f". Did you mean '{close[0]}'?" if close else ""
-    return f"{wrong}: '{module}' has no '{name}'{meant}"
+    close = nearest(name, [candidate for candidate in names if not candidate.startswith("_")])
+    hint = f". Did you mean '{close[0]}'?" if close else ""
+    return f"{wrong}: '{module}' has no '{name}'{hint}"
 
 
 def label(component: object) -> str:
@@ -152,8 +158,8 @@ def label(component: object) -> str:
 
 
 def _is_order(value: object) -> bool:
-    whole = isinstance(value, tuple) and all(_matches(r"[A-Za-z_]\w*", name) for name in value)
-    return whole and len(value) != 1  # type: ignore[arg-type]
+    are_names = isinstance(value, tuple) and all(_matches(r"[A-Za-z_]\w*", name) for name in value)
+    return are_names and len(value) != 1  # type: ignore[arg-type]
 
 
 def _matches(pattern: str, text: object) -> bool:

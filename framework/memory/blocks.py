@@ -116,11 +116,11 @@ class Block:
 
     def __add__(self, other: Block) -> Block:
         """Put two parts of a layer together, a mixer and an MLP."""
-        return Block(*(mine + its for mine, its in zip(self._values, other._values, strict=True)))
+        return Block(*(a + b for a, b in zip(self._values, other._values, strict=True)))
 
     @property
     def _values(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, each.name) for each in fields(self))
+        return tuple(getattr(self, field.name) for field in fields(self))
 
     @property
     def linears(self) -> tuple[Linear, ...]:
@@ -169,15 +169,15 @@ def layer_count(text: Mapping[str, Any]) -> int:
 def problem(text: Mapping[str, Any], count: int) -> str:
     """Say what the layers of a config.json have that is not known, as a predicate; empty if all is."""
     kinds = layer_kinds(text)
-    other = sorted(set(kinds) - KNOWN)
+    unknown_kinds = sorted(set(kinds) - KNOWN)
     space, experts = SPACE in kinds or EXPERTS in kinds, _expert_count(text)
     inner = text.get("block_ff_dim") or text.get("intermediate_size")
-    own = {name for settings in (text.get("per_layer_config") or {}).values() for name in settings}
+    layer_settings = {name for settings in (text.get("per_layer_config") or {}).values() for name in settings}
     holds = {
-        f"has layers with their own {', '.join(sorted(own - OWN))}": bool(own - OWN),
+        f"has layers with their own {', '.join(sorted(layer_settings - OWN))}": bool(layer_settings - OWN),
         "has experts under names of its own": not experts
         and any("expert" in name and value and isinstance(value, int) for name, value in text.items()),
-        f"has layers of the kind {', '.join(other)}": bool(other),
+        f"has layers of the kind {', '.join(unknown_kinds)}": bool(unknown_kinds),
         f"lists {len(kinds)} kinds of layers for {count} layers": bool(kinds) and len(kinds) != count,
         "has linear attention of another kind": LINEAR in kinds and not text.get("linear_num_value_heads"),
         "has state-space layers beside attention": any(name.startswith("mamba_") and value for name, value in
@@ -202,18 +202,18 @@ def read_blocks(text: Mapping[str, Any], family: str, count: int) -> tuple[Block
 def _block(text: Mapping[str, Any], family: str, layer: int, kind: str, count: int) -> Block:
     hidden, features = text["hidden_size"], text.get("hidden_size_per_layer_input") or 0
     mixer = Block() if kind in {EXPERTS, DENSE} else _mixer(text, family, layer, kind, count)
-    alone = "hybrid_override_pattern" in text or "layers_block_type" in text
-    mlp = Block() if alone and mixer.mixer else _feed_forward(text, family, layer, kind, count)
+    single_part = "hybrid_override_pattern" in text or "layers_block_type" in text
+    mlp = Block() if single_part and mixer.mixer else _feed_forward(text, family, layer, kind, count)
     gate = (Linear("per_layer_input_gate", hidden, features), Linear("per_layer_projection", features, hidden))
-    own = Block(mlp=gate, inner=features, kept=hidden, carried=features) if features else Block()
-    return mixer + mlp + own + Block(rest=(1 if alone else 2) * hidden)
+    embedding = Block(mlp=gate, inner=features, kept=hidden, carried=features) if features else Block()
+    return mixer + mlp + embedding + Block(rest=(1 if single_part else 2) * hidden)
 
 
 def _mixer(text: Mapping[str, Any], family: str, layer: int, kind: str, count: int) -> Block:
     if kind == LINEAR:
-        return _delta(text)
+        return _delta_net(text)
     if kind == SPACE:
-        return _space(text)
+        return _state_space(text)
     hidden, heads = text["hidden_size"], text["num_attention_heads"]
     if kind == CONVOLUTION:
         width = text.get("conv_L_cache") or 3
@@ -222,16 +222,16 @@ def _mixer(text: Mapping[str, Any], family: str, layer: int, kind: str, count: i
         return Block(linears, rest=hidden * width, kept=6 * hidden, state=hidden * width)
     if text.get("kv_lora_rank"):
         return _latent(text)
-    own = {**text, **_own_settings(text, layer, kind)}
-    size = own.get("head_dim") or hidden // heads
-    q, kv = heads * size, (own.get("num_key_value_heads") or heads) * size
+    settings = {**text, **_own_settings(text, layer, kind)}
+    size = settings.get("head_dim") or hidden // heads
+    q, kv = heads * size, (settings.get("num_key_value_heads") or heads) * size
     gated = family in GATED_ATTENTION
     shared = layer >= count - (text.get("num_kv_shared_layers") or 0)
     # Gemma 4's global layers may take their keys for their values too, and its last ones take both from others.
-    same = bool(text.get("attention_k_eq_v")) and kind == FULL
-    left_out = {"k", "v"} if shared else {"v"} if same else set[str]()
+    shares_values = bool(text.get("attention_k_eq_v")) and kind == FULL
+    left_out = {"k", "v"} if shared else {"v"} if shares_values else set[str]()
     output = "out_proj" if "conv_L_cache" in text else "o"  # of LFM2, as its convolutions have it
-    inner = [each for each in _attention(hidden, q, kv)[1:-1] if each.name not in left_out]
+    inner = [linear for linear in _attention(hidden, q, kv)[1:-1] if linear.name not in left_out]
     mixer = (Linear("q", hidden, 2 * q if gated else q), *inner, Linear(output, q, hidden))
     return Block(mixer, q=q, kv=kv, kept=2 * q if gated else 0)
 
@@ -247,7 +247,7 @@ def _own_settings(text: Mapping[str, Any], layer: int, kind: str) -> dict[str, A
     return {"head_dim": text["global_head_dim"]} | ({"num_key_value_heads": heads} if heads else {})
 
 
-def _delta(text: Mapping[str, Any]) -> Block:
+def _delta_net(text: Mapping[str, Any]) -> Block:
     """Return DeltaNet's layer: K features of keys, V of values, and a head of keys for several of values.
 
     Derived: it keeps 2K + V before and after the convolution, queries and keys of each head of values, a chunk's
@@ -272,7 +272,7 @@ def _delta(text: Mapping[str, Any]) -> Block:
     )
 
 
-def _space(text: Mapping[str, Any]) -> Block:
+def _state_space(text: Mapping[str, Any]) -> Block:
     """Return Mamba 2's layer. Derived: its kernel keeps what it was given, and what it gave.
 
     Counted for a head of p features, s states and chunks of c tokens, without the kernel: 5.3s + 3c + 9.75p + 2ps/c in
@@ -284,13 +284,13 @@ def _space(text: Mapping[str, Any]) -> Block:
     states = text.get("ssm_state_size") or text.get("mamba_d_state") or 128
     mixed = inner + 2 * (text.get("mamba_n_groups") or text.get("n_groups") or 1) * states
     kernel = text.get("mamba_d_conv") or text.get("conv_kernel") or 4
-    given, chunk = inner + mixed + heads, text.get("mamba_chunk_size") or text.get("chunk_size") or 256
+    projected, chunk = inner + mixed + heads, text.get("mamba_chunk_size") or text.get("chunk_size") or 256
     return Block(
-        (Linear("in_proj", hidden, given), Linear("out_proj", inner, hidden)),
+        (Linear("in_proj", hidden, projected), Linear("out_proj", inner, hidden)),
         rest=mixed * (kernel + 1) + inner,
         kernel="mamba_ssm",
         unfused=round(heads * (5.3 * states + 3 * chunk) + inner * (9.75 + 2 * states / chunk)),
-        kept=given + 2 * inner,
+        kept=projected + 2 * inner,
         state=inner * states,
     )
 
@@ -318,18 +318,18 @@ def _latent(text: Mapping[str, Any]) -> Block:
 
 def _feed_forward(text: Mapping[str, Any], family: str, layer: int, kind: str, count: int) -> Block:
     hidden, gated = text["hidden_size"], family not in UNGATED
-    number = _expert_count(text) if kind != DENSE and _has_experts(text, layer, kind) else 0
-    both = bool(text.get("enable_moe_block"))  # Gemma 4 adds its experts to a dense MLP
-    dense = _dense_size(text, family, layer, count) if not number or both else _shared_size(text)
-    made = Block(mlp=_mlp(hidden, dense, gated=gated) if dense else (), inner=dense)
-    if not number:
-        return made
+    experts = _expert_count(text) if kind != DENSE and _has_experts(text, layer, kind) else 0
+    keeps_dense = bool(text.get("enable_moe_block"))  # Gemma 4 adds its experts to a dense MLP
+    dense = _dense_size(text, family, layer, count) if not experts or keeps_dense else _shared_size(text)
+    block = Block(mlp=_mlp(hidden, dense, gated=gated) if dense else (), inner=dense)
+    if not experts:
+        return block
     size, used = _expert_size(text), _experts_used(text)
-    first = Linear("gate_up_proj", hidden, 2 * size) if gated else Linear("up_proj", hidden, size)
-    expert = (first, Linear("down_proj", size, hidden))
+    up = Linear("gate_up_proj", hidden, 2 * size) if gated else Linear("up_proj", hidden, size)
+    expert = (up, Linear("down_proj", size, hidden))
     if text.get("shared_expert_intermediate_size"):  # Qwen's shared expert has a gate
-        made += Block(mlp=(Linear("shared_expert_gate", hidden, 1),))
-    return made + Block(inner=used * size, rest=number * hidden, expert=expert, experts=number, routed=used)
+        block += Block(mlp=(Linear("shared_expert_gate", hidden, 1),))
+    return block + Block(inner=used * size, rest=experts * hidden, expert=expert, experts=experts, routed=used)
 
 
 def _dense_size(text: Mapping[str, Any], family: str, layer: int, count: int) -> int:
@@ -348,9 +348,9 @@ def _shared_size(text: Mapping[str, Any]) -> int:
     names = (
         "shared_expert_intermediate_size", "shared_intermediate_size", "moe_shared_expert_intermediate_size"
     )  # fmt: skip
-    given = next((text[name] for name in names if text.get(name)), 0)
+    size = next((text[name] for name in names if text.get(name)), 0)
     shared = text.get("n_shared_experts") or 0
-    return int(given * (shared or 1) if given else shared * _expert_size(text))
+    return int(size * (shared or 1) if size else shared * _expert_size(text))
 
 
 def _expert_count(text: Mapping[str, Any]) -> int:
@@ -368,13 +368,13 @@ def _expert_size(text: Mapping[str, Any]) -> int:
 
 
 def _has_experts(text: Mapping[str, Any], layer: int, kind: str) -> bool:
-    """Whether a layer has experts, by the ways in which families say that some have none."""
+    """Whether a layer has experts; families use different settings to name the layers without."""
     if listed := text.get("mlp_layer_types"):
         return bool(listed[layer] == "sparse")
-    first = text.get("first_k_dense_replace") or text.get("num_dense_layers") or 0
+    first_sparse = text.get("first_k_dense_replace") or text.get("num_dense_layers") or 0
     step = text.get("decoder_sparse_step") or 1
     only = "hybrid_override_pattern" in text or "layers_block_type" in text
-    among = layer >= first and layer not in (text.get("mlp_only_layers") or ()) and (layer + 1) % step == 0
+    among = layer >= first_sparse and layer not in (text.get("mlp_only_layers") or ()) and (layer + 1) % step == 0
     return among and (not only or kind == EXPERTS)
 
 

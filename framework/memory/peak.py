@@ -55,17 +55,18 @@ def estimate(shape: Shape, settings: MemorySettings) -> Estimate:
     resident = sum(parts.values())
     allocated = resident + max(phases.values())
     # torch keeps the blocks that it freed, and a GPU is full when they do not fit, not when tensors do not.
-    whole = resident + terms.gathered(shape, settings)
-    fewest, usual, most = (
-        max(allocated, whole + _held(shape, settings, regrown)) for regrown in (1.0, terms.REGROWN, terms.MOST_REGROWN)
+    baseline = resident + terms.gathered(shape, settings)
+    lowest, usual, highest = (
+        max(allocated, baseline + _allocator_blocks(shape, settings, regrown))
+        for regrown in (1.0, terms.REGROWN, terms.MOST_REGROWN)
     )
     return Estimate(
         parts={name: round(size) for name, size in parts.items()},
         phases={name: round(size) for name, size in phases.items()},
         allocated=round(allocated),
         reserved=round(usual),
-        low=round(usual * BELOW_PROCESS if settings.process else max(resident, fewest * BELOW)),
-        high=round(usual * ABOVE_PROCESS if settings.process else most * ABOVE),
+        low=round(usual * BELOW_PROCESS if settings.process else max(resident, lowest * BELOW)),
+        high=round(usual * ABOVE_PROCESS if settings.process else highest * ABOVE),
     )
 
 
@@ -102,45 +103,48 @@ def _phases(shape: Shape, settings: MemorySettings) -> dict[str, float]:
     activations = saved_activations(shape, settings)
     scored = terms.kept_scores(shape, settings)
     cast = 0.0 if settings.sharded else terms.cast_weights(shape, settings)  # pieces come in the dtype of products
-    whole, patched = terms.gathered(shape, settings), terms.patched(shape, settings)
+    gathered, patched = terms.gathered(shape, settings), terms.patched(shape, settings)
     copied = terms.trained_parameters(shape, settings) * terms.trained_bytes(settings) / settings.pieces
     norm = terms.magnitude_norm(shape, settings)
     phases = {
         "forward": activations
         + max(terms.loss_forward(shape, settings), norm and norm + terms.raised_input(shape, settings))
         + cast
-        + whole
+        + gathered
         + patched / 2,
         "loss": activations
         + terms.loss_backward(shape, settings)
         + (0 if settings.checkpointing else cast - terms.head_copy(shape, settings))
-        + whole
+        + gathered
         + patched,
         "optimizer step": copied * settings.copies,
     }
     passing = terms.mlp_backward(shape, settings)
     # The last norm's backward pass is over, and where the head is the embedding, its gradient waits for the other one.
-    left = activations - (terms.last_norm(shape, settings) if passing else 0)
-    left += terms.head_gradient(shape, settings) * shape.tied
+    saved = activations - (terms.last_norm(shape, settings) if passing else 0)
+    saved += terms.head_gradient(shape, settings) * shape.tied
     # The MLP's backward pass frees what the last layer's MLP keeps before the gradients of the scores are made.
     mlp = min(terms.layer(shape, block, settings)[1] for block in shape.counts)
     gradients = max(passing, terms.scores_backward(shape, settings) - terms.kept_scores(shape, settings) - mlp)
     if not settings.checkpointing and gradients:
-        phases["backward"] = left + gradients + cast - terms.head_copy(shape, settings) + whole + patched
+        phases["backward"] = saved + gradients + cast - terms.head_copy(shape, settings) + gathered + patched
     if settings.checkpointing:
         # The MLP is finished before attention's backward pass begins.
         layers = [terms.layer(shape, block, settings) for block in shape.counts]
-        both, attention = max(map(sum, layers)), max(first for first, _ in layers)
+        layer_peak, attention = max(map(sum, layers)), max(attention for attention, _ in layers)
         # An input is raised, and DoRA's norm taken, when the gradients of the MLP are not there.
-        beside, whole_weight = terms.raised_input(shape, settings) + norm, terms.dequantized(shape, settings)
+        input_copy, whole_weight = terms.raised_input(shape, settings) + norm, terms.dequantized(shape, settings)
         attending = attention + terms.scores_backward(shape, settings) + whole_weight
-        again = max(both + scored + (max(passing, beside) if passing else beside + whole_weight), attending + beside)
-        held = terms.held_logits(shape, settings)
+        again = max(
+            layer_peak + scored + (max(passing, input_copy) if passing else input_copy + whole_weight),
+            attending + input_copy,
+        )
+        retained = terms.held_logits(shape, settings)
         # The product of the adapter's two matrices, and the gradient by it, are as large as the experts.
-        held += 2 * max(terms.adapted_experts(block, settings) for block in shape.counts)
-        phases["backward"] = left + held + again + whole + patched
+        retained += 2 * max(terms.adapted_experts(block, settings) for block in shape.counts)
+        phases["backward"] = saved + retained + again + gathered + patched
     if settings.evaluated_rows:
-        phases["evaluation"] = _evaluation(shape, settings) + whole
+        phases["evaluation"] = _evaluation(shape, settings) + gathered
     if settings.file:
         # While the file is mapped, gradients and states are not there yet, but are counted as resident.
         later = sum(_parts(shape, settings).get(name, 0) for name in ("gradients", "optimizer"))
@@ -148,12 +152,12 @@ def _phases(shape: Shape, settings: MemorySettings) -> dict[str, float]:
     if settings.answer_rows:
         phases["answers"] = terms.kv_cache(shape, settings) + terms.dequantized(shape, settings) + settings.merged
     if settings.sharded and settings.evaluated_on:  # by one process, while the others have freed their pieces
-        other = terms.evaluated_weights(shape, settings) - sum(_parts(shape, settings).values())
+        difference = terms.evaluated_weights(shape, settings) - sum(_parts(shape, settings).values())
         if settings.evaluated_rows:
-            phases["evaluation"] = max(phases["evaluation"], _evaluation(shape, settings) + other)
+            phases["evaluation"] = max(phases["evaluation"], _evaluation(shape, settings) + difference)
         if settings.answer_rows:
             share = math.ceil(shape.layers / settings.evaluated_on) / shape.layers
-            phases["answers"] += other - (1 - share) * terms.kv_cache(shape, settings)
+            phases["answers"] += difference - (1 - share) * terms.kv_cache(shape, settings)
     return phases
 
 
@@ -169,15 +173,17 @@ def saved_activations(shape: Shape, settings: MemorySettings) -> float:
 
 
 def _evaluation(shape: Shape, settings: MemorySettings) -> float:
-    """Return what a pass of the validation loss adds: one layer, and the loss, neither of them kept."""
+    """Return the bytes that a pass of the validation loss adds: one layer at a time, and the loss."""
     length = settings.evaluated_length or settings.length
-    alone = dataclasses.replace(settings, rows=settings.evaluated_rows, length=length)
-    passing = terms.FORWARD_SCORES * terms.scores(shape, alone) + terms.mask(alone)
-    return terms.passing(shape, alone) + passing + terms.loss_forward(shape, alone)
+    evaluated = dataclasses.replace(settings, rows=settings.evaluated_rows, length=length)
+    passing = terms.FORWARD_SCORES * terms.scores(shape, evaluated) + terms.mask(evaluated)
+    return terms.passing(shape, evaluated) + passing + terms.loss_forward(shape, evaluated)
 
 
-def _held(shape: Shape, settings: MemorySettings, regrown: float) -> float:
-    """Return what the allocator holds at the end, besides the resident, if varied rows let its blocks grow so often.
+def _allocator_blocks(shape: Shape, settings: MemorySettings, regrown: float) -> float:
+    """Return the bytes of the allocator's blocks besides what is resident.
+
+    `regrown` is how often blocks grow where rows vary in length.
 
     Blocks that one phase freed rarely fit the tensors of another: those of a layer are too small for the logits, and
     are held beside them. The other way round logits' blocks serve a layer's scores if they are as large.

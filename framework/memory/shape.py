@@ -93,7 +93,7 @@ class Shape:
         kind = str(text.get("model_type") or config.get("model_type") or "unknown")
         try:
             count = layer_count(text)
-            if unknown := _unknown(config, text, count):
+            if unknown := _unsupported(config, text, count):
                 raise FrameworkError(f"config.json of model_type {kind} {unknown}")
             kinds = read_blocks(text, kind, count)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:  # of any file at all
@@ -122,8 +122,8 @@ class Shape:
         if set(kinds) == {shape.plain}:
             shape = dataclasses.replace(shape, kinds=())
         # Some files hold the output head although it is the embedding, or parts that are not loaded.
-        more = (0, shape.vocab * hidden if shape.tied else 0, towers - shape.other)
-        missed = min(abs(stored - shape.total - each) for each in more) if stored else 0
+        offsets = (0, shape.vocab * hidden if shape.tied else 0, towers - shape.other)
+        missed = min(abs(stored - shape.total - offset) for offset in offsets) if stored else 0
         if missed > UNEXPLAINED * stored:
             raise FrameworkError(
                 f"config.json of model_type {kind} describes {shape.total:,} parameters to this estimate, which does "
@@ -164,11 +164,13 @@ class Shape:
     @functools.cached_property
     def linears(self) -> dict[str, tuple[int, int]]:
         """The linear layers by name: inputs and outputs, the largest ones if layers have one of the same name."""
-        found: dict[str, tuple[int, int]] = {}
+        sizes_by_name: dict[str, tuple[int, int]] = {}
         for block in self.counts:
             for name, inputs, outputs in block.linears:
-                found[name] = max(found.get(name, (0, 0)), (inputs, outputs), key=lambda sizes: sizes[0] * sizes[1])
-        return found
+                sizes_by_name[name] = max(
+                    sizes_by_name.get(name, (0, 0)), (inputs, outputs), key=lambda sizes: sizes[0] * sizes[1]
+                )
+        return sizes_by_name
 
     @functools.cached_property
     def linear_parameters(self) -> int:
@@ -196,9 +198,9 @@ class Shape:
     @functools.cached_property
     def total(self) -> int:
         """All parameters; if the number is not known, norms are counted and biases left out (below 0.1%)."""
-        rest = sum(block.rest * count for block, count in self.counts.items()) + self.hidden
+        vectors = sum(block.rest * count for block, count in self.counts.items()) + self.hidden
         experts = self.expert_parameters + self.embedded
-        return self.parameters or self.linear_parameters + experts + self.embedding_parameters + rest + self.other
+        return self.parameters or self.linear_parameters + experts + self.embedding_parameters + vectors + self.other
 
     def lora_parameters(self, rank: int, targets: tuple[str, ...]) -> int:
         """Return the parameters of LoRA: rank x (inputs + outputs) of each adapted layer (arXiv 2106.09685)."""
@@ -208,13 +210,13 @@ class Shape:
         )
 
 
-def _unknown(config: Mapping[str, Any], text: Mapping[str, Any], count: int) -> str:
-    """Say what keeps a config from being a decoder that is known; empty if nothing does."""
-    missing = [name for name in NEEDED if not isinstance(text.get(name), int)]
-    missing += [name for name in OPTIONAL if not isinstance(text.get(name) or 0, int)]
-    missing += [] if count else ["num_hidden_layers"]
-    if missing:
-        return f"has no {', '.join(missing)}"
+def _unsupported(config: Mapping[str, Any], text: Mapping[str, Any], count: int) -> str:
+    """Return why a config is not a decoder that the estimate supports; empty if it is."""
+    invalid = [name for name in NEEDED if not isinstance(text.get(name), int)]
+    invalid += [name for name in OPTIONAL if not isinstance(text.get(name) or 0, int)]
+    invalid += [] if count else ["num_hidden_layers"]
+    if invalid:
+        return f"has no {', '.join(invalid)}"
     if reason := problem(text, count):
         return f"{reason}, which this estimate does not cover"
     quantized = config.get("quantization_config") or {}

@@ -16,10 +16,10 @@ def devices_of_layers(sizes: Sequence[float], rest: float, devices: int) -> list
         rest: the bytes of all else.
         devices: how many there are.
     """
-    *inner, last = sizes
-    first, share = rest + last, (rest + sum(sizes)) / devices
-    start, filled = 0, first
-    if first >= share and devices > 1:
+    *inner, last_size = sizes
+    load, share = rest + last_size, (rest + sum(sizes)) / devices
+    start, filled = 0, load
+    if load >= share and devices > 1:
         start, filled, share = 1, 0.0, sum(inner) / (devices - 1)
     places = []
     for size in inner:

@@ -38,23 +38,23 @@ def base_weights(shape: Shape, settings: MemorySettings) -> dict[str, float]:
     linear, experts = shape.linear_parameters + shape.other, shape.expert_parameters
     if settings.packed_experts:
         linear, experts = linear + experts, 0
-    rest = shape.total - linear - experts
+    embeddings = shape.total - linear - experts
     if settings.weights is Weights.nf4:
         double = 1 / NF4_BLOCK + 4 / (NF4_BLOCK * CONSTANTS_BLOCK)
         constant = double if settings.double_quant else 4 / NF4_BLOCK
         parts = {"linear layers": linear * 0.5, "quantization constants": linear * constant}
     elif settings.weights is Weights.int8:
-        rows = sum(count * sum(each.outputs for each in block.linears) for block, count in shape.counts.items())
+        rows = sum(count * sum(matrix.outputs for matrix in block.linears) for block, count in shape.counts.items())
         parts = {"linear layers": linear * 1.0, "quantization constants": rows * 4.0}
     else:
         width = 4 if settings.weights is Weights.fp32 else 2
         parts = {"linear layers": linear * width}
-        return parts | _whole(experts, width) | {"embeddings, head, norms": rest * width}
+        return parts | _expert_weights(experts, width) | {"embeddings, head, norms": embeddings * width}
     width = 4 if settings.upcast else 2
-    return parts | _whole(experts, width) | {"embeddings, head, norms": rest * width}
+    return parts | _expert_weights(experts, width) | {"embeddings, head, norms": embeddings * width}
 
 
-def _whole(experts: int, width: int) -> dict[str, float]:
+def _expert_weights(experts: int, width: int) -> dict[str, float]:
     return {"experts": float(experts * width)} if experts else {}
 
 
@@ -65,8 +65,8 @@ def trained_parameters(shape: Shape, settings: MemorySettings) -> int:
     adapter = settings.trained or shape.lora_parameters(settings.rank, settings.targets)
     if settings.trained or not settings.magnitudes:
         return adapter
-    adapted = ((each, count) for block, count in shape.counts.items() for each in block.linears)
-    return adapter + sum(each.outputs * count for each, count in adapted if each.name in settings.targets)
+    adapted = ((linear, count) for block, count in shape.counts.items() for linear in block.linears)
+    return adapter + sum(linear.outputs * count for linear, count in adapted if linear.name in settings.targets)
 
 
 def trained_bytes(settings: MemorySettings) -> int:
@@ -89,8 +89,8 @@ def checkpoints(shape: Shape, settings: MemorySettings) -> float:
     What comes into each layer beside them (Gemma's embeddings for each layer) is made once, for all.
     """
     carried = sum(block.carried * count for block, count in shape.counts.items())
-    kept = (2 if settings.offloaded else shape.layers) * shape.hidden + carried
-    return kept * settings.tokens * settings.state_width
+    features = (2 if settings.offloaded else shape.layers) * shape.hidden + carried
+    return features * settings.tokens * settings.state_width
 
 
 def layer(shape: Shape, block: Block, settings: MemorySettings) -> tuple[float, float]:
@@ -125,11 +125,13 @@ def layer(shape: Shape, block: Block, settings: MemorySettings) -> tuple[float, 
     if not (settings.full and settings.wide_states) or settings.autocast:
         attention, mlp = attention + norm * tokens * hidden, mlp + norm * tokens * hidden
     if not settings.full:
-        attention += tokens * _adapted(block.mixer, settings)
-        mlp += tokens * _adapted(block.mlp, settings)
+        attention += tokens * _adapter_activations(block.mixer, settings)
+        mlp += tokens * _adapter_activations(block.mlp, settings)
     if copies_frozen(settings):
-        attention += 2.0 * sum(each.inputs * each.outputs for each in block.mixer)
-        mlp += 2.0 * (sum(each.inputs * each.outputs for each in block.mlp) + block.experts * block.expert_parameters)
+        attention += 2.0 * sum(linear.inputs * linear.outputs for linear in block.mixer)
+        mlp += 2.0 * (
+            sum(linear.inputs * linear.outputs for linear in block.mlp) + block.experts * block.expert_parameters
+        )
     return attention, mlp + adapted_experts(block, settings)
 
 
@@ -148,7 +150,7 @@ def _product_bytes(settings: MemorySettings) -> int:
     return 4 if settings.wide or (settings.upcast and settings.wide_states) else 2
 
 
-def _adapted(linears: tuple[Linear, ...], settings: MemorySettings) -> float:
+def _adapter_activations(linears: tuple[Linear, ...], settings: MemorySettings) -> float:
     """Return the bytes that the adapters of some layers keep for a token, and for a pass of copied weights.
 
     Layers that read the same share it, and attention keeps what it gave. With dropout each has its own input, in 16
@@ -156,16 +158,16 @@ def _adapted(linears: tuple[Linear, ...], settings: MemorySettings) -> float:
     results: the base's and the adapter's. With dropout it computes the base's itself, and keeps the weight that it does
     that with.
     """
-    adapted = [each for each in linears if each.name in settings.targets]
-    inputs = sum(each.inputs for each in adapted)
+    adapted = [linear for linear in linears if linear.name in settings.targets]
+    inputs = sum(linear.inputs for linear in adapted)
     raises_none = _product_bytes(settings) == 4 and not settings.autocast  # noqa: PLR2004 - they are fp32 already
     if not _copies_inputs(settings) or (raises_none and not settings.dropout and not settings.magnitudes):
-        inputs = sum({each.inputs for each in adapted if each.name != "o"})
-    kept: float = (2 if settings.autocast else 4) * inputs + settings.dropout * inputs
+        inputs = sum({linear.inputs for linear in adapted if linear.name != "o"})
+    saved: float = (2 if settings.autocast else 4) * inputs + settings.dropout * inputs
     if settings.magnitudes:
-        kept += 4 * sum(each.outputs for each in adapted)
-        kept += settings.dropout * 2 * sum(each.inputs * each.outputs for each in adapted) / settings.tokens
-    return float(kept)
+        saved += 4 * sum(linear.outputs for linear in adapted)
+        saved += settings.dropout * 2 * sum(linear.inputs * linear.outputs for linear in adapted) / settings.tokens
+    return float(saved)
 
 
 def _copies_inputs(settings: MemorySettings) -> bool:
@@ -206,8 +208,8 @@ def last_norm(shape: Shape, settings: MemorySettings) -> float:
 
 def adapted_experts(block: Block, settings: MemorySettings) -> float:
     """Return a layer's experts with their adapter added, which peft makes whole for each pass (derived)."""
-    whole = block.experts * block.expert_parameters * settings.compute_bytes
-    return float(whole) if settings.adapted_experts else 0.0
+    size = block.experts * block.expert_parameters * settings.compute_bytes
+    return float(size) if settings.adapted_experts else 0.0
 
 
 def mlp_backward(shape: Shape, settings: MemorySettings) -> float:
@@ -230,14 +232,14 @@ def mlp_backward(shape: Shape, settings: MemorySettings) -> float:
 
 
 def largest_layer(shape: Shape, settings: MemorySettings) -> float:
-    """Return what the layer keeps that keeps most."""
+    """Return the bytes that a layer keeps for its backward pass, of the layer that keeps most."""
     return max(sum(layer(shape, block, settings)) for block in shape.counts)
 
 
 def passing(shape: Shape, settings: MemorySettings) -> float:
     """Return what a layer needs if nothing is kept: e T (2h + 3i), its input, and gate, up and product."""
-    most = max(3 * block.inner + block.kept + block.routed * shape.hidden for block in shape.counts)
-    return float(settings.compute_bytes * settings.tokens * (2 * shape.hidden + most))
+    width = max(3 * block.inner + block.kept + block.routed * shape.hidden for block in shape.counts)
+    return float(settings.compute_bytes * settings.tokens * (2 * shape.hidden + width))
 
 
 def scores(shape: Shape, settings: MemorySettings) -> float:
@@ -295,7 +297,7 @@ def _learned_states(shape: Shape, settings: MemorySettings) -> float:
 
 
 def _chunk(shape: Shape, settings: MemorySettings) -> float:
-    """Return the bytes of the logits at a time, and of what is made of them."""
+    """Return the bytes of one chunk of logits, and of what the loss computes from it."""
     if settings.loss is Loss.chunked:
         return settings.chunk
     return min(settings.chunk, 10.0 * settings.tokens * shape.vocab)
@@ -378,26 +380,26 @@ def sent_bytes(settings: MemorySettings) -> int:
 
 def buckets(shape: Shape, settings: MemorySettings) -> float:
     """Return the buckets in which DDP sends gradients: as large as the gradients."""
-    alone = settings.processes == 1 or settings.sharded
-    return 0.0 if alone else float(trained_parameters(shape, settings) * trained_bytes(settings))
+    is_single = settings.processes == 1 or settings.sharded
+    return 0.0 if is_single else float(trained_parameters(shape, settings) * trained_bytes(settings))
 
 
 def evaluated_weights(shape: Shape, settings: MemorySettings) -> float:
-    """Return the base weights on the GPU that has most of them, of those that one process evaluates a model on."""
+    """Return the bytes of base weights on the fullest GPU, if one process evaluates with the layers split over GPUs."""
     parts = base_weights(shape, settings)
     total = sum(parts.values())
-    few = sum(parts.get(name, 0.0) for name in ("linear layers", "quantization constants"))
+    linear_bytes = sum(parts.get(name, 0.0) for name in ("linear layers", "quantization constants"))
     packed = shape.expert_parameters * settings.packed_experts
-    linear = few / (shape.linear_parameters + shape.other + packed)
+    linear = linear_bytes / (shape.linear_parameters + shape.other + packed)
     expert = linear if packed else parts.get("experts", 0.0) / max(1, shape.expert_parameters)
     sizes = [
         block.linear_parameters * linear + block.experts * block.expert_parameters * expert for block in shape.blocks
     ]
-    held = [0.0] * settings.evaluated_on
-    held[0] = total - sum(sizes)
-    for device, size in zip(devices_of_layers(sizes, held[0], len(held)), sizes, strict=True):
-        held[device] += size
-    return max(held)
+    device_bytes = [0.0] * settings.evaluated_on
+    device_bytes[0] = total - sum(sizes)
+    for device, size in zip(devices_of_layers(sizes, device_bytes[0], len(device_bytes)), sizes, strict=True):
+        device_bytes[device] += size
+    return max(device_bytes)
 
 
 def dequantized(shape: Shape, settings: MemorySettings) -> float:

@@ -1,4 +1,4 @@
-"""What cannot be meant among the settings of `health` and of the early stopping, and what the data have to hold."""
+"""Checks of the settings of `health` and of early stopping, and of the data that early stopping needs."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def framework_check_plan(plan: Plan) -> Iterator[str]:
     name, training = plan.training.early_stopping_metric, plan.training
     if name in {EVAL_LOSS, *plan.set_losses}:
         return
-    place = f"trainer.early_stopping_metric={name}"
+    setting = f"trainer.early_stopping_metric={name}"
     if name in plan.metric or name in plan.measured:
         if not plan.evaluator:
-            yield f"{place} needs an evaluator, but none is chosen: set evaluator=[prompts]"
+            yield f"{setting} needs an evaluator, but none is chosen: set evaluator=[prompts]"
         elif not training.keep_best and training.early_stopping_patience is None:
-            yield f"{place} has no effect: set trainer.keep_best=true or trainer.early_stopping_patience=2"
+            yield f"{setting} has no effect: set trainer.keep_best=true or trainer.early_stopping_patience=2"
     elif name in current().plugins.components("metric"):
-        yield f"{place} is not one of the run's metrics: set metric=[{','.join([*plan.metric, name])}]"
+        yield f"{setting} is not one of the run's metrics: set metric=[{','.join([*plan.metric, name])}]"
     else:
-        yield f"{place}: {unknown('metric', name, {EVAL_LOSS, *plan.set_losses, *plan.metric, *plan.measured})}"
+        yield f"{setting}: {unknown('metric', name, {EVAL_LOSS, *plan.set_losses, *plan.metric, *plan.measured})}"
 
 
 def check_answers(method: str, trainer: str, data: Data) -> None:
@@ -83,10 +83,10 @@ def check_validation(data: Data, share: float, metrics: Iterable[str]) -> None:
     """
     if data.validation:
         return
-    more = "set data.validation_split=0.1"
+    advice = "set data.validation_split=0.1"
     if share and data.result.train_rows > 1:
-        more = "all rows ask nearly the same, so training would answer any that are held out; give others"
+        advice = "all rows ask nearly the same, so training would answer any that are held out; give others"
     elif share:
-        more = "a single row cannot be split; give more rows"
-    other = f"objective={'|'.join([*metrics, 'train_loss'])}"
-    raise FrameworkError(f"objective=eval_loss needs validation rows, but there are none: {more}, or {other}")
+        advice = "a single row cannot be split; give more rows"
+    alternative = f"objective={'|'.join([*metrics, 'train_loss'])}"
+    raise FrameworkError(f"objective=eval_loss needs validation rows, but there are none: {advice}, or {alternative}")

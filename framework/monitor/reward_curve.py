@@ -19,8 +19,8 @@ def rises(steps: Iterable[Step], confidence: float) -> dict[str, RewardRise]:
     curves: dict[str, list[float]] = {}
     for step in steps:
         for name, value in step.loss_metrics.items():
-            if found := MEAN.fullmatch(name):
-                curves.setdefault(found[1], []).append(value)
+            if match := MEAN.fullmatch(name):
+                curves.setdefault(match[1], []).append(value)
     return {
         name: RewardRise(fmean(curve[: len(curve) // 3]), fmean(curve[-(len(curve) // 3) :]), _rose(curve, confidence))
         for name, curve in curves.items()
@@ -31,5 +31,5 @@ def rises(steps: Iterable[Step], confidence: float) -> dict[str, RewardRise]:
 def _rose(curve: Sequence[float], confidence: float) -> bool:
     """Test for a trend by the signs of all differences (Mann and Kendall), which no single step decides."""
     n = len(curve)
-    signs = sum((later > one) - (later < one) for place, one in enumerate(curve) for later in curve[place + 1 :])
+    signs = sum((later > value) - (later < value) for index, value in enumerate(curve) for later in curve[index + 1 :])
     return (signs - 1) / math.sqrt(n * (n - 1) * (2 * n + 5) / 18) > NormalDist().inv_cdf(confidence)

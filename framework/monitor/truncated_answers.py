@@ -48,22 +48,22 @@ def truncation_issues(
         issues: what else went wrong in the training.
         eval_loss: the validation loss of the trained model, if `after` does not have it.
     """
-    asked = len(after.samples)
+    total = len(after.samples)
     count = count_truncated(after.samples)
-    if action is Action.ignore or count < LEAST_COUNT or count < LEAST_SHARE * asked:
+    if action is Action.ignore or count < LEAST_COUNT or count < LEAST_SHARE * total:
         return []
-    text = f"{count} of {asked} answers did not end by themselves"
+    text = f"{count} of {total} answers did not end by themselves"
     advice = MORE_STEPS
     if before is not None and before.samples:
         base = count_truncated(before.samples)
         text += f", and {base} of {len(before.samples)} of the base model"
-        if base * asked < count * len(before.samples):
+        if base * total < count * len(before.samples):
             advice = LOST_END
     was = before.metrics.get(EVAL_LOSS) if before else None
     now = after.metrics.get(EVAL_LOSS, eval_loss)
     if was is not None and now is not None and not now <= was:  # NaN too
         text += f"; the validation loss went from {was:.3g} to {now:.3g}"
         advice = LOWER_RATE
-    if other := [issue.kind for issue in issues if issue.kind != KIND]:
-        advice = f"First follow the advice about {other[-1]}: more steps with these settings would not help"
+    if kinds := [issue.kind for issue in issues if issue.kind != KIND]:
+        advice = f"First follow the advice about {kinds[-1]}: more steps with these settings would not help"
     return [TrainingIssue(KIND, step, text, advice, action)]

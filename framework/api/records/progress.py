@@ -47,14 +47,14 @@ class Progress:
         counted = f"{self.unit} {self.done:,} of {self.total:,}" if self.total else ""
         if self.total is None and self.unit and self.done:
             counted = f"{self.unit} {self.done:,}"
-        what = ": ".join(text for text in (self.task, counted) if text)
-        return ", ".join(text for text in (what, self.detail, self.place) if text)
+        title = ": ".join(text for text in (self.task, counted) if text)
+        return ", ".join(text for text in (title, self.detail, self.place) if text)
 
     @property
     def timed_line(self) -> str:
         """The line with the time that is left: `prompts: prompt 7 of 60, measure 2 of 4  0:32 left`."""
-        left = self.seconds_left
-        return self.line if left is None else f"{self.line}  {clock(left)} left"
+        remaining = self.seconds_left
+        return self.line if remaining is None else f"{self.line}  {clock(remaining)} left"
 
     @property
     def seconds_left(self) -> float | None:
@@ -69,12 +69,12 @@ class Progress:
         if not self.done or not self.total:
             return None
         until = self.seconds if self.seconds_done is None else self.seconds_done
-        left = until / self.done * (self.total - self.done) - (self.seconds - until)
-        return left if left >= 0 else None
+        remaining = until / self.done * (self.total - self.done) - (self.seconds - until)
+        return remaining if remaining >= 0 else None
 
 
 def clock(seconds: float) -> str:
     """Write a duration: `0:32`, `1:02:03`."""
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, remainder = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    return f"{hours}:{minutes:02d}:{remainder:02d}" if hours else f"{minutes}:{remainder:02d}"

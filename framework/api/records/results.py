@@ -170,7 +170,7 @@ class Step:
     def __post_init__(self) -> None:
         # From JSON, or from a checkpoint.
         object.__setattr__(
-            self, "samples", [Sample(**each) if isinstance(each, dict) else each for each in self.samples]
+            self, "samples", [Sample(**sample) if isinstance(sample, dict) else sample for sample in self.samples]
         )
 
 

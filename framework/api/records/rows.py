@@ -281,7 +281,7 @@ class Sampled(Answer):
     def written(self) -> list[int]:
         """All tokens after the prompt: its own, the stop token included, and the output of tools."""
         labels = self.row.labels
-        begin = next((place for place, label in enumerate(labels) if label != IGNORE), len(labels))
+        begin = next((index for index, label in enumerate(labels) if label != IGNORE), len(labels))
         return self.row.input_ids[begin:]
 
 

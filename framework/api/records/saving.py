@@ -44,20 +44,20 @@ def without_secrets(value: Any) -> Any:
         safe = redact(value)
         return value if safe == value else safe
     if is_dataclass(value) and not isinstance(value, type):
-        values = {each.name: getattr(value, each.name) for each in fields(value) if each.metadata != VERBATIM}
+        values = {field.name: getattr(value, field.name) for field in fields(value) if field.metadata != VERBATIM}
         changed = {name: new for name, old in values.items() if (new := without_secrets(old)) is not old}
         return replace(value, **changed) if changed else value
     if isinstance(value, Mapping):
         pairs = {without_secrets(key): without_secrets(part) for key, part in value.items()}
-        kept = all(pairs.get(key, pairs) is part for key, part in value.items())
-        return value if kept else pairs
+        unchanged = all(pairs.get(key, pairs) is part for key, part in value.items())
+        return value if unchanged else pairs
     if type(value) in {list, tuple}:
-        texts = [each for each in value if isinstance(each, str)]
-        if len(texts) == len(value) > MANY and (whole := "\n".join(texts)) == redact(whole):
+        texts = [part for part in value if isinstance(part, str)]
+        if len(texts) == len(value) > MANY and (joined := "\n".join(texts)) == redact(joined):
             return value
-        parts = [without_secrets(each) for each in value]
-        kept = all(new is old for new, old in zip(parts, value, strict=True))
-        return value if kept else type(value)(parts)
+        parts = [without_secrets(part) for part in value]
+        unchanged = all(new is old for new, old in zip(parts, value, strict=True))
+        return value if unchanged else type(value)(parts)
     return value
 
 
@@ -93,7 +93,7 @@ def _converter() -> JsonConverter:
 def _former_names(kind: Any) -> dict[str, str]:
     """Return the names of the fields of a record by their former names."""
     fields_of = fields(kind) if isinstance(kind, type) and is_dataclass(kind) else ()
-    return {each.metadata[FORMER_NAME]: each.name for each in fields_of if FORMER_NAME in each.metadata}
+    return {field.metadata[FORMER_NAME]: field.name for field in fields_of if FORMER_NAME in field.metadata}
 
 
 def _renaming(kind: Any, converter: JsonConverter) -> Callable[[dict[str, Any], Any], Any]:

@@ -64,10 +64,12 @@ class Bars:
         line = escape(str(redact(progress.line)))
         if self._count is None:
             self._count = self.display.add_task(line, total=progress.total, text="", time=None)
-        left = progress.seconds_left
-        remaining = Remaining(progress.seconds if left is None else left, is_left=left is not None)
-        done = progress.done if progress.share is None else progress.share * (progress.total or 0)
-        self.display.update(self._count, completed=done, total=progress.total, description=line, time=remaining)
+        seconds_left = progress.seconds_left
+        remaining = Remaining(
+            progress.seconds if seconds_left is None else seconds_left, is_left=seconds_left is not None
+        )
+        completed = progress.done if progress.share is None else progress.share * (progress.total or 0)
+        self.display.update(self._count, completed=completed, total=progress.total, description=line, time=remaining)
 
     def _end_count(self) -> None:
         if self._count is not None:

@@ -31,8 +31,10 @@ def forecast_facts(forecast: Forecast) -> Iterator[Fact]:
         )
         enough = forecast.changes[-1].fit_status
         ends = {FitStatus.too_large: "it still does not fit", FitStatus.tight: "it is tight"}.get(enough, "it fits")
-        order, these, them = (", added up in this order", "all of them", "them") if lines[1:] else ("", "this", "it")
-        text = f"{count(len(lines), 'change')}{order}: {ends} with {these}. plan.apply=true makes {them}"
+        order, subject, pronoun = (
+            (", added up in this order", "all of them", "them") if lines[1:] else ("", "this", "it")
+        )
+        text = f"{count(len(lines), 'change')}{order}: {ends} with {subject}. plan.apply=true makes {pronoun}"
         name = "changes" if enough is FitStatus.too_large else "would fit with"
         yield Fact(name, text, lines, amiss=True)
     if forecast.smaller:
@@ -70,13 +72,13 @@ def _memory(memory: Memory) -> Iterator[Fact]:
         f"{_gib(memory.available)} free: {fit_status}",
         amiss=memory.fit_status is not FitStatus.fits,
     )
-    whole = memory.allocated
-    parts = [f"{name} {_gib(size)}" for name, size in memory.parts.items() if size > SHOWN_SHARE * whole]
+    total = memory.allocated
+    parts = [f"{name} {_gib(size)}" for name, size in memory.parts.items() if size > SHOWN_SHARE * total]
     phase = max(memory.phases, key=lambda name: memory.phases[name])
     answers = 0 if phase == "answers" else memory.phases.get("answers", 0)
-    beside = f", and {_gib(answers)} while answers are made" if answers > SHOWN_SHARE * whole else ""
+    answers_text = f", and {_gib(answers)} while answers are made" if answers > SHOWN_SHARE * total else ""
     step = f"at most {_gib(memory.phases[phase])} in a step ({phase}, {memory.tokens:,} tokens)"
-    yield Fact("made up of", f"{', '.join(parts)}; {step}{beside}")
+    yield Fact("made up of", f"{', '.join(parts)}; {step}{answers_text}")
     if memory.attention:
         yield Fact("attention", memory.attention)
     if memory.evaluated_on > 1:
@@ -86,21 +88,21 @@ def _memory(memory: Memory) -> Iterator[Fact]:
 
 
 def _traffic(traffic: Traffic) -> Fact:
-    """Say how the weights lie in a group, and what each process receives."""
+    """Say how a group divides the weights, and how much each process receives."""
     parts = [(traffic.shards, "shard", traffic.in_pass, "pass"), (traffic.replicas, "replica", traffic.in_step, "step")]
-    several = [(number, kind, size, unit) for number, kind, size, unit in parts if number > 1]
-    layout = " of ".join(count(number, kind) for number, kind, *_ in reversed(several))
+    several = [(quantity, kind, size, unit) for quantity, kind, size, unit in parts if quantity > 1]
+    layout = " of ".join(count(quantity, kind) for quantity, kind, *_ in reversed(several))
     received = " and ".join(f"{_gib(size)} in a {unit} from other {kind}s" for _, kind, size, unit in several)
     return Fact("group", f"{layout}; each process receives {received}")
 
 
 def _speed(speed: Speed) -> Fact:
     """Say how fast the training is, and how long rows take."""
-    low, high = (f"{float(f'{each:.2g}'):,.0f}" for each in (speed.low, speed.high))
+    low, high = (f"{float(f'{rate:.2g}'):,.0f}" for rate in (speed.low, speed.high))
     source = "from published speeds" if speed.from_published else "judging by earlier runs on this machine"
-    least, most = (roughly(THOUSAND * speed.row_tokens / each) for each in (speed.high, speed.low))
+    shortest, longest = (roughly(THOUSAND * speed.row_tokens / rate) for rate in (speed.high, speed.low))
     rows = f"a thousand rows of {'about ' * speed.estimated}{count(speed.row_tokens, 'token')}"
-    return Fact("speed", f"about {low} to {high} tokens a second, {source}: {rows} take {least} to {most}")
+    return Fact("speed", f"about {low} to {high} tokens a second, {source}: {rows} take {shortest} to {longest}")
 
 
 def _work(work: Work) -> Fact:
@@ -122,22 +124,22 @@ def _times(work: Work) -> str:
     if work.seconds_low is None or work.seconds_high is None:
         return answers
     low, high = roughly(work.seconds_low), roughly(work.seconds_high)
-    told = f"about {low} to {high}, from published speeds"
+    duration = f"about {low} to {high}, from published speeds"
     if not work.from_published:
-        told = f"{low} to {high}, judging by earlier runs on this machine"
+        duration = f"{low} to {high}, judging by earlier runs on this machine"
     price = ""
     if work.price_per_hour:
-        costs = [each / HOUR * work.price_per_hour for each in (work.seconds_low, work.seconds_high + evaluated)]
+        costs = [seconds / HOUR * work.price_per_hour for seconds in (work.seconds_low, work.seconds_high + evaluated)]
         price = f"; at {work.price_per_hour:g} an hour that costs {costs[0]:.2g} to {costs[1]:.2g}"
-    return f"; the training takes {told}{answers}{price}"
+    return f"; the training takes {duration}{answers}{price}"
 
 
 def _rates(rates: Sequence[float]) -> Fact:
     """Draw the learning rate from the first step to the last."""
     peak = max(rates) or 1.0
-    drawn = "".join(BARS[round(rate / peak * (len(BARS) - 1))] for rate in rates)
+    curve = "".join(BARS[round(rate / peak * (len(BARS) - 1))] for rate in rates)
     return Fact(
-        "learning rate", f"{drawn} {rates[0]:.2g} in the first step, at most {peak:.2g}, {rates[-1]:.2g} in the last"
+        "learning rate", f"{curve} {rates[0]:.2g} in the first step, at most {peak:.2g}, {rates[-1]:.2g} in the last"
     )
 
 
@@ -148,7 +150,7 @@ def _disk(disk: Disk) -> Fact:
 
 
 def _exports(needed: int) -> Fact:
-    """Say what merging and comparing take; the model is in memory then too, but not the states of the training."""
+    """Say how much memory merging and comparing need; the model is loaded then, but no optimizer states."""
     free = host.memory().available
     text = f"{_gib(needed)} of this machine's memory to merge and compare, {_gib(free)} free"
     return Fact("exports", f"{text}: that is not enough" if needed > free else text, amiss=needed > free)

@@ -35,8 +35,8 @@ def override_key(word: str) -> str:
 
 def short_keys(keys: Sequence[str]) -> list[str]:
     """Shorten keys to their last part if that is unique, for tables and axes."""
-    last = [key.rpartition(".")[2] for key in keys]
-    return [short if last.count(short) == 1 else key for short, key in zip(last, keys, strict=True)]
+    names = [key.rpartition(".")[2] for key in keys]
+    return [name if names.count(name) == 1 else key for name, key in zip(names, keys, strict=True)]
 
 
 def brief(value: str) -> str:

@@ -27,16 +27,16 @@ class Lines:
 
     def __init__(self) -> None:
         self.said = time.monotonic()
-        self._place = ("", 0)
+        self._milestone = ("", 0)
 
     def is_due(self, progress: Progress, pause: float = PAUSE) -> bool:
         """Whether a line is printed now, which is noted."""
         share = progress.done / (progress.total or 1) if progress.share is None else progress.share
-        place, now = (progress.task, int(10 * share)), time.monotonic()
-        wait = pause if place != self._place else max(pause, LONGEST_PAUSE)
+        milestone, now = (progress.task, int(10 * share)), time.monotonic()
+        wait = pause if milestone != self._milestone else max(pause, LONGEST_PAUSE)
         if progress.done == progress.total or now - self.said < wait:
             return False
-        self.said, self._place = now, place
+        self.said, self._milestone = now, milestone
         return True
 
 

@@ -53,8 +53,8 @@ class Fact:
 
 def ancestor_text(ancestor: Ancestor) -> str:
     """Name an adapter that a training started from."""
-    beside = ", kept as it is beside a new adapter" if ancestor.merged else ""
-    return f"{ancestor.place}, SHA-256 {ancestor.sha256[:12]}, trained on {model_name(ancestor.base)}{beside}"
+    suffix = ", kept as it is beside a new adapter" if ancestor.merged else ""
+    return f"{ancestor.place}, SHA-256 {ancestor.sha256[:12]}, trained on {model_name(ancestor.base)}{suffix}"
 
 
 def data_facts(data: DataResult) -> Iterator[Fact]:
@@ -69,7 +69,7 @@ def data_facts(data: DataResult) -> Iterator[Fact]:
     if data.notes:
         yield Fact("files", data.notes[0], tuple(data.notes[1:]), amiss=True)
     if data.unread_fields:
-        yield Fact("not read", _unread(data.unread_fields))
+        yield Fact("not read", _unread_fields(data.unread_fields))
     if data.rejected_answers:
         answers = f"the rejected {_plural(data.rejected_answers, 'answer')} of {count(data.rejected_answers, 'row')}"
         yield Fact("preference", f"{answers} left out: method=sft learns the chosen ones, method=dpo both")
@@ -84,8 +84,10 @@ def data_facts(data: DataResult) -> Iterator[Fact]:
         advice = "method=pretrain lays several into one block, and judges by their perplexity"
         yield Fact("plain text", f"each text is a row of its own; {advice}")
     if data.conversations:
-        made = f"{count(data.conversations, 'conversation')} into {count(data.conversation_rows, 'row')}, one for each"
-        yield Fact("answers", f"{made} answer (data.learn=each)")
+        summary = (
+            f"{count(data.conversations, 'conversation')} into {count(data.conversation_rows, 'row')}, one for each"
+        )
+        yield Fact("answers", f"{summary} answer (data.learn=each)")
     if data.mixed:
         parts = ", ".join(_mixed_in(part, data.block_rows or data.train_rows) for part in data.mixed)
         yield Fact("mixed in", parts, amiss=any(part.rows < part.requested for part in data.mixed))
@@ -94,8 +96,8 @@ def data_facts(data: DataResult) -> Iterator[Fact]:
             visible(line if len(line) <= PROBLEM_CHARACTERS else f"{line[:PROBLEM_CHARACTERS]}…", "⏎")
             for line in data.bad_examples
         ]
-        more = _examples(lines, data.bad_rows)
-        yield Fact("bad rows", f"{count(data.bad_rows, 'row')} left out (data.on_bad_row=skip)", more, amiss=True)
+        examples = _examples(lines, data.bad_rows)
+        yield Fact("bad rows", f"{count(data.bad_rows, 'row')} left out (data.on_bad_row=skip)", examples, amiss=True)
     learned = share(data.supervised_tokens, data.tokens)
     yield Fact("tokens", f"{data.tokens:,}, of which {data.supervised_tokens:,} ({learned}) are learned")
     yield _proof(data.proof)
@@ -124,29 +126,31 @@ def _format(data: DataResult) -> Fact:
     if len(data.formats) == 1 and runs:
         return Fact("format", f"{runs[0].format}: {count(sum(data.formats.values()), 'row')} with {_all_fields(runs)}")
     totals = ", ".join(f"{name}: {count(rows, 'row')}" for name, rows in data.formats.items())
-    shown = [f"{_stretch(run)}: {run.format}, {_fields(run.fields)}" for run in runs[:SHOWN_RUNS]]
-    rest = sum(data.formats.values()) - sum(run.rows for run in runs[:SHOWN_RUNS])
-    more = [f"and {count(rest, 'more row')}"] if rest else []
-    return Fact("format", totals or "none", (*shown, *more), amiss=len(data.formats) > 1)
+    shown = [f"{_row_range(run)}: {run.format}, {_fields(run.fields)}" for run in runs[:SHOWN_RUNS]]
+    hidden = sum(data.formats.values()) - sum(run.rows for run in runs[:SHOWN_RUNS])
+    tail = [f"and {count(hidden, 'more row')}"] if hidden else []
+    return Fact("format", totals or "none", (*shown, *tail), amiss=len(data.formats) > 1)
 
 
-def _unread(fields: Mapping[str, int]) -> str:
-    """Name the fields that change nothing, those that as many rows have together: `id, lang in 20 rows`."""
+def _unread_fields(fields: Mapping[str, int]) -> str:
+    """Name the fields that nothing reads, grouped by the number of rows that have them: `id, lang in 20 rows`."""
     rows_by_names: dict[int, list[str]] = {}
     for name, rows in sorted(fields.items(), key=lambda item: -item[1]):
         rows_by_names.setdefault(rows, []).append(name)
     parts = [f"{_cut(', '.join(names))} in {count(rows, 'row')}" for rows, names in rows_by_names.items()]
-    more = f"; and {count(len(parts) - SHOWN_EXAMPLES, 'more group')}" if len(parts) > SHOWN_EXAMPLES else ""
-    return "; ".join(parts[:SHOWN_EXAMPLES]) + more
+    tail = f"; and {count(len(parts) - SHOWN_EXAMPLES, 'more group')}" if len(parts) > SHOWN_EXAMPLES else ""
+    return "; ".join(parts[:SHOWN_EXAMPLES]) + tail
 
 
 def _all_fields(runs: Sequence[FormatRun]) -> str:
     """Name the fields that all rows have, and those that some have."""
-    each = [run.fields.split(", ") for run in runs]
-    names = list(dict.fromkeys(name for fields in each for name in fields))
-    everywhere = [name for name in names if all(name in fields for fields in each)]
-    some = [name for name in names if name not in everywhere]
-    return _fields(", ".join(everywhere)) + (f"; some also {_cut(', '.join(some))}" if some else "")
+    field_lists = [run.fields.split(", ") for run in runs]
+    names = list(dict.fromkeys(name for fields in field_lists for name in fields))
+    common_names = [name for name in names if all(name in fields for fields in field_lists)]
+    optional_names = [name for name in names if name not in common_names]
+    return _fields(", ".join(common_names)) + (
+        f"; some also {_cut(', '.join(optional_names))}" if optional_names else ""
+    )
 
 
 def _fields(fields: str) -> str:
@@ -157,48 +161,48 @@ def _cut(fields: str) -> str:
     return visible(fields if len(fields) <= FIELDS_CHARACTERS else f"{fields[:FIELDS_CHARACTERS].rstrip(', ')}…", "⏎")
 
 
-def _stretch(run: FormatRun) -> str:
+def _row_range(run: FormatRun) -> str:
     """Name the rows of a run, `orders.jsonl:1 … 20`."""
     if run.first == run.last:
         return run.first
-    (first, _, _), (last, _, number) = run.first.rpartition(":"), run.last.rpartition(":")
-    return f"{run.first} … {number if first == last else run.last}"
+    (first_file, _, _), (last_file, _, last_line) = run.first.rpartition(":"), run.last.rpartition(":")
+    return f"{run.first} … {last_line if first_file == last_file else run.last}"
 
 
 def _proof(proof: Proof) -> Fact:
     if proof.failed:
-        more = [
+        examples = [
             f"{visible(problem.examples[0], '⏎')}: {visible(problem.problem, '⏎')}"
             + (f" (the same in {problem.rows:,} rows)" if problem.rows > 1 else "")
             for problem in proof.problems
         ]
         text = f"{proof.failed:,} of {count(proof.rows, 'row')} not proven (data.proof=warn)"
-        return Fact("proof", text, _examples(more, len(more)), amiss=True)
+        return Fact("proof", text, _examples(examples, len(examples)), amiss=True)
     if proof.plain == proof.rows:
-        first = "its first token" if proof.lowest_share == 1 else "the token after its BOS token"
-        return Fact("proof", f"every row ({proof.rows:,}) is plain text, learned from {first} to its last token")
-    what, rest = "row", ""
+        start = "its first token" if proof.lowest_share == 1 else "the token after its BOS token"
+        return Fact("proof", f"every row ({proof.rows:,}) is plain text, learned from {start} to its last token")
+    unit, tail = "row", ""
     if proof.plain:
         verb = "is" if proof.plain == 1 else "are"
-        what, rest = "conversation", f"; {count(proof.plain, 'more row')} {verb} plain text, learned as a whole"
+        unit, tail = "conversation", f"; {count(proof.plain, 'more row')} {verb} plain text, learned as a whole"
     conversations = proof.rows - proof.plain - proof.prompts
     if proof.prompts:
-        rest += (
+        tail += (
             f"; {count(proof.prompts, 'row')} {'is a prompt' if proof.prompts == 1 else 'are prompts'} as inference "
         )
-        rest += "renders it" if proof.prompts == 1 else "renders them"
+        tail += "renders it" if proof.prompts == 1 else "renders them"
         if not conversations:
-            return Fact("proof", rest.removeprefix("; "))
+            return Fact("proof", tail.removeprefix("; "))
     lowest, mean = f"{proof.lowest_share:.0%}", f"{proof.mean_share:.0%}"
-    learned = f"{mean} of each {what} is learned" if lowest == mean else f"on average, {mean} of a {what} is learned"
+    learned = f"{mean} of each {unit} is learned" if lowest == mean else f"on average, {mean} of a {unit} is learned"
     if proof.whole:
         text = f"the last answer of every conversation ({conversations:,}) begins after the prompt as "
         text += "inference renders it and ends with a stop token; all turns are learned, questions too"
-        return Fact("proof", f"{text} (data.learn=everything){rest}")
+        return Fact("proof", f"{text} (data.learn=everything){tail}")
     return Fact(
         "proof",
-        f"every {what} ({conversations:,}) begins with the prompt as inference renders it, every answer "
-        f"({proof.turns:,}) ends with a stop token that is learned; {learned}{rest}",
+        f"every {unit} ({conversations:,}) begins with the prompt as inference renders it, every answer "
+        f"({proof.turns:,}) ends with a stop token that is learned; {learned}{tail}",
     )
 
 
@@ -233,8 +237,8 @@ def _mixed_in(part: MixedIn, rows: int) -> str:
 
 
 def _examples(lines: Sequence[str], total: int) -> tuple[str, ...]:
-    rest = total - min(len(lines), SHOWN_EXAMPLES)
-    return (*lines[:SHOWN_EXAMPLES], *([f"and {rest:,} more"] if rest else []))
+    hidden = total - min(len(lines), SHOWN_EXAMPLES)
+    return (*lines[:SHOWN_EXAMPLES], *([f"and {hidden:,} more"] if hidden else []))
 
 
 def share(part: int, whole: int) -> str:
@@ -247,8 +251,8 @@ def count(number: float, noun: str) -> str:
     return f"{f'{number:,}' if isinstance(number, int) else f'{number:.4g}'} {_plural(number, noun)}"
 
 
-def _plural(number: float, noun: str) -> str:
-    return noun if number == 1 else f"{noun}s"
+def _plural(quantity: float, noun: str) -> str:
+    return noun if quantity == 1 else f"{noun}s"
 
 
 def visible(text: str, newline: str = "⏎\n") -> str:

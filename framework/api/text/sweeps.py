@@ -30,7 +30,7 @@ def settings_text(trials: Sequence[Trial]) -> list[str]:
     keys = list(dict.fromkeys(override_key(word) for trial in trials for word in trial.overrides))
     shown = dict(zip(keys, short_keys(keys), strict=True))
     words = [[word.partition("=") for word in trial.overrides] for trial in trials]
-    return [", ".join(f"{shown[override_key(key)]}={brief(value)}" for key, _, value in own) for own in words]
+    return [", ".join(f"{shown[override_key(key)]}={brief(value)}" for key, _, value in parts) for parts in words]
 
 
 def winner_text(sweep: Sweep) -> str:
@@ -41,8 +41,8 @@ def winner_text(sweep: Sweep) -> str:
     ranking, name = sweep.ranking, sweep.objective or "objective"
     if ranking is None or len(ranking.points) == 1:
         return f"trial {best.number}, {name} {number(best.value, name)}"
-    point = next(one for one in ranking.points if best.number in one.trials)
-    tied = sum(one.standing is not Standing.worse for one in ranking.points)
+    point = next(point for point in ranking.points if best.number in point.trials)
+    tied = sum(point.standing is not Standing.worse for point in ranking.points)
     standing = "better than each other trial" if tied == 1 else f"one of {tied} that may be the best"
     return f"{_trials(point.trials)}, {name} {number(point.value, name, ranking.unit)}, {standing}"
 
@@ -58,8 +58,8 @@ def sweep_facts(sweep: Sweep) -> Iterator[Fact]:
     elif ranking and len(ranking.points) > 1:
         yield _winner(ranking)
         yield from _worse(ranking)
-    own = f" ({', '.join(best.overrides)})" if best.overrides else ""
-    yield Fact("best", f"trial {best.number}{own}{f', {sweep.why}' if sweep.why else ''}")
+    overrides = f" ({', '.join(best.overrides)})" if best.overrides else ""
+    yield Fact("best", f"trial {best.number}{overrides}{f', {sweep.why}' if sweep.why else ''}")
     if ranking:
         yield from _value(ranking, best.number)
         yield _seeds(ranking)
@@ -74,8 +74,8 @@ def sweep_facts(sweep: Sweep) -> Iterator[Fact]:
         )
     if by_chance := _by_chance(sweep):
         yield Fact("by chance", by_chance)
-    if others := _disagreement(sweep):
-        yield Fact("other measures", others)
+    if disagreement := _disagreement(sweep):
+        yield Fact("other measures", disagreement)
     if ranking and ranking.notes:
         yield Fact("left out", "; ".join(ranking.notes), amiss=True)
 
@@ -84,13 +84,13 @@ def _trials(numbers: Sequence[int]) -> str:
     """Write `trial 3`, or `trials 3, 4 and 5`."""
     if len(numbers) == 1:
         return f"trial {numbers[0]}"
-    shown = [str(one) for one in numbers[:SHOWN_TRIALS]]
-    last = f"{len(numbers) - SHOWN_TRIALS} more" if len(numbers) > SHOWN_TRIALS else shown.pop()
-    return f"trials {', '.join(shown)} and {last}"
+    shown = [str(trial) for trial in numbers[:SHOWN_TRIALS]]
+    tail = f"{len(numbers) - SHOWN_TRIALS} more" if len(numbers) > SHOWN_TRIALS else shown.pop()
+    return f"trials {', '.join(shown)} and {tail}"
 
 
-def _of(ranking: Ranking) -> str:
-    """Say over what trials are compared: `exact_match of 32 prompts`."""
+def _basis(ranking: Ranking) -> str:
+    """Name the measure and the items by which trials are compared: `exact_match of 32 prompts`."""
     clusters = f" in {count(ranking.clusters, 'cluster')}" if ranking.clusters else ""
     return f"{ranking.measure} of {count(ranking.items, ranking.item)}{clusters}"
 
@@ -105,29 +105,29 @@ def _winner(ranking: Ranking) -> Fact:
     if ranking.clear:
         ahead = _interval(ranking.lead_low, ranking.lead_high, leader.value, ranking)
         return Fact(
-            "winner", f"{_trials(leader.trials)}: {_of(ranking)} is better than for any other trial, {ahead} {sure}"
+            "winner", f"{_trials(leader.trials)}: {_basis(ranking)} is better than for any other trial, {ahead} {sure}"
         )
     if len({point.value for point in ranking.points}) == 1:
         value = number(leader.value, ranking.measure, ranking.unit)
-        return Fact("winner", f"none: {_of(ranking)} is {value} for all {len(ranking.points)}")
+        return Fact("winner", f"none: {_basis(ranking)} is {value} for all {len(ranking.points)}")
     tied = [point for point in ranking.points if point.standing is not Standing.worse]
-    numbers = [number for point in tied for number in point.trials]
-    return Fact("winner", f"none: no significant difference in {_of(ranking)} between {_trials(numbers)}, {sure}")
+    numbers = [trial for point in tied for trial in point.trials]
+    return Fact("winner", f"none: no significant difference in {_basis(ranking)} between {_trials(numbers)}, {sure}")
 
 
 def _worse(ranking: Ranking) -> Iterator[Fact]:
-    """Name what is worse than the best, corrected for all pairs, by at least how much."""
+    """Name the trials that are worse than the best, corrected for all pairs of trials."""
     worse = [point for point in ranking.points if point.standing is Standing.worse]
     if ranking.clear or not worse:
         return
-    numbers = [number for point in worse for number in point.trials]
+    numbers = [trial for point in worse for trial in point.trials]
     yield Fact(
         "worse", f"{_trials(numbers)}, than {_trials(_leader(ranking).trials)}; corrected for all pairs of trials"
     )
 
 
 def _value(ranking: Ranking, best: int) -> Iterator[Fact]:
-    point = next(one for one in ranking.points if best in one.trials)
+    point = next(point for point in ranking.points if best in point.trials)
     value = number(point.value, ranking.measure, ranking.unit)
     if point.low is None or point.high is None:
         yield Fact("value", f"{value}; {count(ranking.items, ranking.item)} cannot give an interval")
@@ -135,25 +135,27 @@ def _value(ranking: Ranking, best: int) -> Iterator[Fact]:
     low, high = (number(bound, ranking.measure, ranking.unit) for bound in (point.low, point.high))
     several = f", corrected for the choice among {len(ranking.points)}" if len(ranking.points) > 1 else ""
     mean = f" in the mean of {len(point.trials)} seeds" if len(point.trials) > 1 else ""
-    yield Fact("value", f"{_of(ranking)} is {value}{mean}, between {low} and {high}{several}")
+    yield Fact("value", f"{_basis(ranking)} is {value}{mean}, between {low} and {high}{several}")
 
 
 def _seeds(ranking: Ranking) -> Fact:
     if ranking.spread is None:
         return Fact("seeds", f"one for each trial: no interval contains the difference between seeds; {ONE_MORE_SEED}")
     spread = amount_text(ranking.spread, ranking)
-    most = max(len(point.trials) for point in ranking.points)
-    return Fact("seeds", f"up to {most} of one setting: their standard deviation is {spread}, and is in every interval")
+    seeds = max(len(point.trials) for point in ranking.points)
+    return Fact(
+        "seeds", f"up to {seeds} of one setting: their standard deviation is {spread}, and is in every interval"
+    )
 
 
 def _confirmed(lead: Lead, item: str) -> Fact:
-    first, second = (number(value, lead.measure) for value in lead.values)
+    leader_value, other_value = (number(value, lead.measure) for value in lead.values)
     ahead = _interval(lead.low, lead.high, lead.values[0], lead)
-    told = (
-        f"on {count(lead.items, item)} by which no trial was chosen, {lead.measure} is {first} for "
-        f"{_trials(lead.ahead)} and {second} for {_trials(lead.other)}, a difference of {ahead}"
+    text = (
+        f"on {count(lead.items, item)} by which no trial was chosen, {lead.measure} is {leader_value} for "
+        f"{_trials(lead.ahead)} and {other_value} for {_trials(lead.other)}, a difference of {ahead}"
     )
-    return Fact("confirmed", told) if lead.clear else Fact("not confirmed", told)
+    return Fact("confirmed", text) if lead.clear else Fact("not confirmed", text)
 
 
 def _interval(low: float | None, high: float | None, value: float, measured: Ranking | Lead) -> str:
@@ -193,12 +195,14 @@ def _disagreement(sweep: Sweep) -> str:
     if best is None:
         return ""
     parts = []
-    for name, what, sign in (("score", SCORE, 1), ("eval_loss", EVAL_LOSS, -1)):
-        own = getattr(best, name)
-        known = [(sign * value, trial) for trial in sweep.trials if (value := getattr(trial, name)) is not None]
-        if own is None or sweep.objective == what or not known:
+    for name, label, sign in (("score", SCORE, 1), ("eval_loss", EVAL_LOSS, -1)):
+        best_value = getattr(best, name)
+        candidates = [(sign * value, trial) for trial in sweep.trials if (value := getattr(trial, name)) is not None]
+        if best_value is None or sweep.objective == label or not candidates:
             continue
-        value, other = max(known, key=lambda pair: pair[0])
-        if value > sign * own:
-            parts.append(f"{what} is best in trial {other.number}, {sign * value:.3g}; trial {best.number}: {own:.3g}")
+        value, rival = max(candidates, key=lambda pair: pair[0])
+        if value > sign * best_value:
+            parts.append(
+                f"{label} is best in trial {rival.number}, {sign * value:.3g}; trial {best.number}: {best_value:.3g}"
+            )
     return f"{'; '.join(parts)}. To choose by another measure, set objective=NAME" if parts else ""

@@ -66,84 +66,87 @@ class AuditRewardsCommand:
         )
         parser.add_argument("--prompts", type=int, default=16, help="prompts that the model answers")
         parser.add_argument("--json", action="store_true", help="print JSON")
-        given = parser.read(arguments)
-        for option, number, least in (("answers", given.answers, 0), ("prompts", given.prompts, 1)):
-            if number < least:
-                raise FrameworkError(f"--{option}={number} must be a number of at least {least}")
-        words = complete_overrides(given.overrides)
+        options = parser.read(arguments)
+        for option, value, minimum in (("answers", options.answers, 0), ("prompts", options.prompts, 1)):
+            if value < minimum:
+                raise FrameworkError(f"--{option}={value} must be a number of at least {minimum}")
+        words = complete_overrides(options.overrides)
         words += [] if any(word.startswith("method=") for word in words) else [METHOD]
-        with contextlib.redirect_stdout(sys.stderr) if given.json else contextlib.nullcontext():
-            found, lines, shown = _audit(words, given.prompts, given.answers)
-        if given.json:
-            result = {"rewards": [asdict(line) for line in lines], "findings": [asdict(one) for one in found]}
+        with contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext():
+            findings, lines, shown = _audit(words, options.prompts, options.answers)
+        if options.json:
+            result = {
+                "rewards": [asdict(line) for line in lines],
+                "findings": [asdict(finding) for finding in findings],
+            }
             print(json.dumps(result, indent=1, ensure_ascii=False))
         else:
-            _show(Console(highlight=False, emoji=False, markup=False), found, lines, shown)
-        return FOUND if any(one.severity is Severity.serious for one in found) else 0
+            _show(Console(highlight=False, emoji=False, markup=False), findings, lines, shown)
+        return FOUND if any(finding.severity is Severity.serious for finding in findings) else 0
 
 
 Shown = list[tuple[Prompt, Answer, float | None]]
 
 
-def _audit(words: Sequence[str], prompts: int, answers: int) -> tuple[list[Finding], list[Line], Shown]:
+def _audit(words: Sequence[str], prompt_count: int, answer_count: int) -> tuple[list[Finding], list[Line], Shown]:
     plan = load_plan(words)
     if not plan.reward:
         raise FrameworkError("audit-rewards needs rewards to audit: give reward=[NAME,…]")
     # Nothing else is needed of the run.
-    nothing: dict[str, Selection] = {}
+    empty: dict[str, Selection] = {}
     plan = dataclasses.replace(
-        plan, stages=(Stage.plan, Stage.data), audit=nothing, evaluator=nothing, exporter=nothing, logger=nothing
+        plan, stages=(Stage.plan, Stage.data), audit=empty, evaluator=empty, exporter=empty, logger=empty
     )
     source: ModelSource = plan.model.create()
     source.check()
     backend: Backend = plan.trainer.create()
     with backend.open(plan) as model:
         data = load_data(plan, model)
-        found = [one for one in data.result.findings if one.name.startswith("reward_")]
-        some, reward = spread(data.train_prompts, prompts), rewarding.rewarder(plan.reward).of_texts()
-        if answers < 1 or not some or not reward.rewards:
-            return found, [], []
+        findings = [finding for finding in data.result.findings if finding.name.startswith("reward_")]
+        sample, reward = spread(data.train_prompts, prompt_count), rewarding.rewarder(plan.reward).of_texts()
+        if answer_count < 1 or not sample or not reward.rewards:
+            return findings, [], []
         config = plan.method.config
-        params = dataclasses.replace(config.sampling(plan.seed), n=answers)
+        params = dataclasses.replace(config.sampling(plan.seed), n=answer_count)
         with model.as_base():
             generate = rewarding.limited(generator_of(model), config)
-            groups = generate(some, params)
-    flat = [(prompt, answer) for prompt, group in zip(some, groups, strict=True) for answer in group]
-    asked, said = [prompt for prompt, _ in flat], [answer for _, answer in flat]
-    rewards = reward(asked, said)
-    found += drawn([*zip(some, groups, strict=True)], rewards)
-    lines = [*_lines(reward, rewards, asked, said)]
-    return found, lines, [(*pair, total) for pair, total in zip(flat, rewards.total, strict=True)]
+            groups = generate(sample, params)
+    flat = [(prompt, answer) for prompt, group in zip(sample, groups, strict=True) for answer in group]
+    prompts, answers = [prompt for prompt, _ in flat], [answer for _, answer in flat]
+    rewards = reward(prompts, answers)
+    findings += drawn([*zip(sample, groups, strict=True)], rewards)
+    lines = [*_lines(reward, rewards, prompts, answers)]
+    return findings, lines, [(*pair, total) for pair, total in zip(flat, rewards.total, strict=True)]
 
 
 def _lines(
     reward: rewarding.RunRewards, rewards: Rewards, prompts: Sequence[Prompt], answers: Sequence[Answer]
 ) -> Iterator[Line]:
     for name, items in rewards.items.items():
-        known = [item for item in items if item is not None]
+        numbers = [item for item in items if item is not None]
         begun = time.perf_counter()
         reward.score(name, prompts[:1], answers[:1], RewardContext())
         took = 1000 * (time.perf_counter() - begun)
-        lowest, mean, highest = (min(known), fmean(known), max(known)) if known else (None, None, None)
-        share = len(known) / len(items)
+        lowest, mean, highest = (min(numbers), fmean(numbers), max(numbers)) if numbers else (None, None, None)
+        share = len(numbers) / len(items)
         yield Line(name, reward.weights[name], share, lowest, mean, highest, round(took, 1))
 
 
-def _show(console: Console, found: Sequence[Finding], lines: Sequence[Line], shown: Shown) -> None:
+def _show(console: Console, findings: Sequence[Finding], lines: Sequence[Line], shown: Shown) -> None:
     if lines:
         table = Table("reward", "weight", "has a number", "lowest", "mean", "highest", "ms an answer", box=None)
         for line in lines:
-            numbers = ("-" if each is None else f"{each:.3g}" for each in (line.lowest, line.mean, line.highest))
+            numbers = ("-" if value is None else f"{value:.3g}" for value in (line.lowest, line.mean, line.highest))
             table.add_row(line.reward, f"{line.weight:g}", f"{line.known:.0%}", *numbers, f"{line.milliseconds:g}")
         console.print(table)
-        known = sorted((one for one in shown if one[2] is not None), key=lambda one: one[2] or 0.0)
-        for word, some in (("highest", known[-2:][::-1]), ("lowest", known[:2])):
-            for prompt, answer, total in some:
+        scored = sorted((row for row in shown if row[2] is not None), key=lambda row: row[2] or 0.0)
+        for word, rows in (("highest", scored[-2:][::-1]), ("lowest", scored[:2])):
+            for prompt, answer, total in rows:
                 text = visible(answer.text[:SHOWN_CHARACTERS], "⏎")
                 console.print(f"{word} {total:.3g}: {prompt.where}: {text}", soft_wrap=True)
-    for one in found:
-        places = f" ({', '.join(one.examples)})" if one.examples else ""
-        advice = f"{one.advice[:1].upper()}{one.advice[1:]}"
-        console.print(f"{one.severity}: {one.name}: {one.text}{places}. {advice}", soft_wrap=True)
-    if not found:
+    for finding in findings:
+        places = f" ({', '.join(finding.examples)})" if finding.examples else ""
+        advice = f"{finding.advice[:1].upper()}{finding.advice[1:]}"
+        console.print(f"{finding.severity}: {finding.name}: {finding.text}{places}. {advice}", soft_wrap=True)
+    if not findings:
         console.print("the audit found nothing")

@@ -51,13 +51,13 @@ class Result:
     @property
     def better(self) -> str:
         """The side whose number is better; empty if that is not significant, unknown, or not visible as printed."""
-        one, other = self.values
+        value_a, value_b = self.values
         if self.change is not None and self.change.outcome is not None:
             return {Outcome.better: SIDES[1], Outcome.worse: SIDES[0]}.get(self.change.outcome, "")
         # Of other items, such as other validation rows, neither number is the better one.
         if self.higher_is_better is None or None in self.values or self.shown[0] == self.shown[1] or all(self.items):
             return ""
-        return SIDES[(one > other) != self.higher_is_better]
+        return SIDES[(value_a > value_b) != self.higher_is_better]
 
     @property
     def shown(self) -> tuple[str, str]:
@@ -122,7 +122,10 @@ def _config(runs: tuple[SavedRun, SavedRun]) -> dict[str, Pair]:
     flats = [flat(run.config) | _start(run) for run in runs]
     if all(environments):
         # `plan.json` has the settings of an option, not its name.
-        flats = [one | each.options | run.options for one, each, run in zip(flats, environments, runs, strict=True)]
+        flats = [
+            settings | environment.options | run.options
+            for settings, environment, run in zip(flats, environments, runs, strict=True)
+        ]
     differing = differences(flats[0], flats[1])
     differing.pop("run_dir", None)
     return differing
@@ -149,20 +152,23 @@ def _versions(runs: tuple[SavedRun, SavedRun]) -> dict[str, Pair]:
     environments = _both(runs, Environment, ENVIRONMENT)
     if not all(environments):
         return {}
-    known = [
-        {"python": each.python, "platform": each.platform, **each.packages}
-        | {f"plugin {name}": origin for name, origin in each.plugins.items()}
-        for each in environments
+    versions = [
+        {"python": environment.python, "platform": environment.platform, **environment.packages}
+        | {f"plugin {name}": origin for name, origin in environment.plugins.items()}
+        for environment in environments
     ]
-    return differences(known[0], known[1])
+    return differences(versions[0], versions[1])
 
 
 def _commits(runs: tuple[SavedRun, SavedRun]) -> dict[str, Pair]:
     environments = _both(runs, Environment, ENVIRONMENT)
     if not all(environments):
         return {}
-    known = [{"working folder": _commit(e.commit), "framework": _commit(e.framework_commit)} for e in environments]
-    return differences(known[0], known[1])
+    commits = [
+        {"working folder": _commit(environment.commit), "framework": _commit(environment.framework_commit)}
+        for environment in environments
+    ]
+    return differences(commits[0], commits[1])
 
 
 def _commit(value: Commit | None) -> str | None:
@@ -170,19 +176,20 @@ def _commit(value: Commit | None) -> str | None:
 
 
 def _data(runs: tuple[SavedRun, SavedRun]) -> dict[str, Pair]:
-    one, other = _both(runs, DataResult, "data.json")
+    data_a, data_b = _both(runs, DataResult, "data.json")
     names = ("fingerprint", "train_rows", "validation_rows", "prompts", "tokens", "supervised_tokens")
-    values = [{name: getattr(each, name) for name in names} if each else {} for each in (one, other)]
+    values = [{name: getattr(data, name) for name in names} if data else {} for data in (data_a, data_b)]
     return differences(values[0], values[1])
 
 
 def _hardware(runs: tuple[SavedRun, SavedRun]) -> dict[str, Pair]:
     """Compare what the backends picked; the reasons, in brackets, hold measurements that are never the same."""
-    one, other = _both(runs, Report, "report.json")
+    report_a, report_b = _both(runs, Report, "report.json")
     picked = [
-        {name: text.partition(" (")[0] for name, text in each.hardware.items()} if each else {} for each in (one, other)
+        {name: text.partition(" (")[0] for name, text in report.hardware.items()} if report else {}
+        for report in (report_a, report_b)
     ]
-    return differences(picked[0], picked[1]) if one and other else {}
+    return differences(picked[0], picked[1]) if report_a and report_b else {}
 
 
 def _changes(sides: Sequence[Sequence[SavedRun]]) -> dict[str, Change]:
@@ -207,43 +214,44 @@ def _results(runs: tuple[SavedRun, SavedRun], sides: Sequence[Sequence[SavedRun]
     for name in names:
         up = ups.get(name, False if name == "eval_loss" else None)
         results[f"{name} before"] = Result(_values(before, name), None)
-        one, other = (len(part.measures[name].items) if part and name in part.measures else 0 for part in after)
-        results[f"{name} after"] = Result(_values(after, name), up, change=changes.get(name), items=(one, other))
+        count_a, count_b = (len(part.measures[name].items) if part and name in part.measures else 0 for part in after)
+        results[f"{name} after"] = Result(_values(after, name), up, change=changes.get(name), items=(count_a, count_b))
     results["train loss"] = Result(_fields(trained, "train_loss"), higher_is_better=False)
     results["steps"] = Result(_fields(trained, "steps"), None)
     steps = _fields(trained, "steps")  # of trainings of another length neither is the quicker one
     results["seconds of training"] = Result(_fields(trained, "seconds"), False if steps[0] == steps[1] else None)
-    rates = [each.tokens / each.seconds if each and each.seconds else None for each in trained]
+    rates = [result.tokens / result.seconds if result and result.seconds else None for result in trained]
     results["tokens/s"] = Result((rates[0], rates[1]), higher_is_better=True)
     results["peak memory"] = Result(_fields(trained, "peak_memory_bytes"), higher_is_better=False, unit="bytes")
     return {name: result for name, result in results.items() if result.values != (None, None)}
 
 
 def _values(parts: Sequence[EvalResult | None], name: str) -> Pair:
-    one, other = (part.metrics.get(name) if part else None for part in parts)
-    return one, other
+    value_a, value_b = (part.metrics.get(name) if part else None for part in parts)
+    return value_a, value_b
 
 
 def _fields(parts: Sequence[TrainResult | None], name: str) -> Pair:
-    one, other = (getattr(part, name) if part else None for part in parts)
-    return one, other
+    value_a, value_b = (getattr(part, name) if part else None for part in parts)
+    return value_a, value_b
 
 
 def _print_json(
     runs: Sequence[SavedRun], parts: Mapping[str, Mapping[str, Pair]], results: Mapping[str, Result]
 ) -> None:
-    whole: dict[str, Any] = {
+    document: dict[str, Any] = {
         "runs": {
             side: {"folder": str(run.folder), "state": _state(run)[0], "stage": _state(run)[1]}
             for side, run in zip(SIDES, runs, strict=True)
         }
     }
     for name, part in parts.items():
-        whole[name] = {key: _sides(pair) for key, pair in part.items()}
-    whole["results"] = {
-        name: {**_sides(each.values), "better": each.better or None} | _tested(each) for name, each in results.items()
+        document[name] = {key: _sides(pair) for key, pair in part.items()}
+    document["results"] = {
+        name: {**_sides(result.values), "better": result.better or None} | _tested(result)
+        for name, result in results.items()
     }
-    print(json.dumps(whole, indent=1, ensure_ascii=False))
+    print(json.dumps(document, indent=1, ensure_ascii=False))
 
 
 def _tested(result: Result) -> dict[str, Any]:
@@ -277,14 +285,14 @@ def _print_tables(
         if unknown and name in {"versions", "commits"}:
             console.print(f"{name}: unknown, {_lack(unknown)} no {ENVIRONMENT}", highlight=False)
         elif not part:
-            console.print(f"no difference in {name}{_doubt(name, runs)}", highlight=False)
+            console.print(f"no difference in {name}{_caveat(name, runs)}", highlight=False)
         else:
             console.print(_table(name, _rows(part)))
     console.print()
     if results:
-        rows = {key: (*each.shown, _interval(key, each), each.better) for key, each in results.items()}
+        rows = {key: (*result.shown, _interval(key, result), result.better) for key, result in results.items()}
         console.print(_table("results", rows, "B - A", "better"))
-        if any(each.change for each in results.values()):
+        if any(result.change for result in results.values()):
             console.print(
                 "B - A: intervals over the items that both have, which hold together; neither is better if its "
                 "interval contains 0",
@@ -306,15 +314,17 @@ def _interval(key: str, result: Result) -> str:
 def _rows(part: Mapping[str, Pair]) -> dict[str, Sequence[str]]:
     """Write both values of each key; the settings of an option that only one run has are one row."""
     # An option's settings, exporter.gguf.threads for example, with the side on which they are absent.
-    alone = {key: (_option(key), pair.index(ABSENT)) for key, pair in part.items() if ABSENT in pair and _option(key)}
-    numbers = Counter(alone.values())
+    one_sided = {
+        key: (_option(key), pair.index(ABSENT)) for key, pair in part.items() if ABSENT in pair and _option(key)
+    }
+    numbers = Counter(one_sided.values())
     rows: dict[str, Sequence[str]] = {}
     for key, pair in part.items():
-        number = numbers[alone[key]] if key in alone else 0
-        if number < FOLDED:
+        count = numbers[one_sided[key]] if key in one_sided else 0
+        if count < FOLDED:
             rows[key] = tuple(map(_text, pair))
         else:
-            rows[f"{_option(key)}.*"] = tuple("–" if value is ABSENT else f"{number} settings" for value in pair)
+            rows[f"{_option(key)}.*"] = tuple("–" if value is ABSENT else f"{count} settings" for value in pair)
     return rows
 
 
@@ -327,11 +337,11 @@ def _lack(sides: Sequence[str]) -> str:
     return f"{' and '.join(sides)} {'have' if len(sides) > 1 else 'has'}"
 
 
-def _doubt(name: str, runs: Iterable[SavedRun]) -> str:
+def _caveat(name: str, runs: Iterable[SavedRun]) -> str:
     if name != "commits":
         return ""
-    environments = [each for each in _both(runs, Environment, ENVIRONMENT) if each]
-    commits = [commit for each in environments for commit in (each.commit, each.framework_commit)]
+    environments = [environment for environment in _both(runs, Environment, ENVIRONMENT) if environment]
+    commits = [commit for environment in environments for commit in (environment.commit, environment.framework_commit)]
     dirty = any(commit and commit.dirty for commit in commits)
     return ", but there were uncommitted changes" if dirty else ""
 
@@ -347,9 +357,9 @@ def _progress(run: SavedRun) -> str:
     return f"[dim]({status.state}{far}{error})[/]"
 
 
-def _table(title: str, rows: Mapping[str, Sequence[str]], *more: str) -> Table:
+def _table(title: str, rows: Mapping[str, Sequence[str]], *headings: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("", *SIDES, *more):
+    for heading in ("", *SIDES, *headings):
         table.add_column(heading, overflow="fold")
     for key, cells in rows.items():
         table.add_row(escape(visible(key, "⏎")), *map(escape, cells))

@@ -55,30 +55,30 @@ class Line:
 
     model: str
     method: str
-    made: Estimate
+    memory: Estimate
 
     @property
     def trained(self) -> int:
         """Bytes of what is trained, with gradients and optimizer."""
-        return sum(self.made.parts.get(name, 0) for name in ("adapter", "gradients", "optimizer"))
+        return sum(self.memory.parts.get(name, 0) for name in ("adapter", "gradients", "optimizer"))
 
     @property
     def gpu(self) -> str:
         """The smallest known GPU with enough memory for it."""
         ordered = sorted(CARDS, key=lambda name: CARDS[name].memory)
-        return next((name for name in ordered if named(name).usable >= self.made.high), "-")
+        return next((name for name in ordered if named(name).usable >= self.memory.high), "-")
 
     def plain(self) -> dict[str, str | float]:
         """Return it as JSON can have it."""
-        made = self.made
+        memory = self.memory
         sizes = {
-            "weights": made.resident - self.trained,
+            "weights": memory.resident - self.trained,
             "trained": self.trained,
-            "step": max(made.phases.values()),
-            "allocated": made.allocated,
-            "reserved": made.reserved,
-            "low": made.low,
-            "high": made.high,
+            "step": max(memory.phases.values()),
+            "allocated": memory.allocated,
+            "reserved": memory.reserved,
+            "low": memory.low,
+            "high": memory.high,
         }
         return {"model": self.model, "method": self.method} | {
             f"{name}_gib": round(size / GIB, 2) for name, size in sizes.items()
@@ -98,15 +98,15 @@ class PlanTableCommand:
             "gpu", nargs="?", metavar="GPU", help="a GPU, rtx3060, or a size, 24GiB: show what fits it instead"
         )
         parser.add_argument("--json", action="store_true", help="print JSON")
-        given = parser.read(arguments)
-        if given.gpu is not None:
-            _show_fitting(given.gpu, json_too=given.json)
+        options = parser.read(arguments)
+        if options.gpu is not None:
+            _show_fitting(options.gpu, json_too=options.json)
             return 0
-        found = list(lines())
-        if given.json:
-            print(json.dumps([line.plain() for line in found], indent=1))
+        rows = list(lines())
+        if options.json:
+            print(json.dumps([line.plain() for line in rows], indent=1))
         else:
-            Console(highlight=False).print(_table(found))
+            Console(highlight=False).print(_table(rows))
         return 0
 
 
@@ -129,32 +129,32 @@ def fitting(gpu: str) -> list[Fitting]:
     words = ["data=local_file", "data.path=rows.jsonl", f"plan.gpu={gpu}", "stages=[plan]", *SETTINGS]
     plan = load_plan(["model=local", "model.path=preset", *words])
     ways = {way: changed(plan, settings) for way, settings in WAYS.items()}
-    found = []
+    rows = []
     for name, shape in preset_shapes(session.plugins):
         longest = {}
-        for way, one in ways.items():
+        for way, variant in ways.items():
             longest[way] = 0
             for length in LENGTHS:
-                context = PlanContext(changed(one, {"trainer.max_seq_length": length}), shape, card, None, session)
+                context = PlanContext(changed(variant, {"trainer.max_seq_length": length}), shape, card, None, session)
                 if context.fit_status(context.estimate()) is not FitStatus.fits:
                     break
                 longest[way] = length
-        found.append(Fitting(name, round(shape.total / 1e9, 1), longest))
-    return sorted(found, key=lambda each: -each.billions)
+        rows.append(Fitting(name, round(shape.total / 1e9, 1), longest))
+    return sorted(rows, key=lambda row: -row.billions)
 
 
 def _show_fitting(gpu: str, *, json_too: bool) -> None:
-    found = fitting(gpu)
+    rows = fitting(gpu)
     if json_too:
-        print(json.dumps([asdict(each) for each in found], indent=1))
+        print(json.dumps([asdict(row) for row in rows], indent=1))
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("model")
     for heading in ("billions", *WAYS):
         table.add_column(heading, justify="right", no_wrap=True)
-    for each in found:
-        lengths = [f"{length:,}" if length else "-" for length in each.longest.values()]
-        table.add_row(each.model, f"{each.billions:.1f}", *lengths)
+    for row in rows:
+        lengths = [f"{length:,}" if length else "-" for length in row.longest.values()]
+        table.add_row(row.model, f"{row.billions:.1f}", *lengths)
     console = Console(highlight=False, markup=False)
     card = named(gpu)
     console.print(
@@ -175,19 +175,19 @@ def lines() -> Iterator[Line]:
             yield Line(model, method, estimate(shape, settings))
 
 
-def _table(found: Sequence[Line]) -> Table:
+def _table(rows: Sequence[Line]) -> Table:
     table = Table(title=TITLE, title_justify="left", box=None, pad_edge=False)
     for heading in ("model", "method", "weights", "trained", "step", "reserved", "low", "high", "fits"):
         table.add_column(heading, justify="left" if heading in {"model", "method", "fits"} else "right", no_wrap=True)
-    for line in found:
-        made = line.made
+    for line in rows:
+        memory = line.memory
         sizes = [
-            made.resident - line.trained,
+            memory.resident - line.trained,
             line.trained,
-            max(made.phases.values()),
-            made.reserved,
-            made.low,
-            made.high,
+            max(memory.phases.values()),
+            memory.reserved,
+            memory.low,
+            memory.high,
         ]
         table.add_row(line.model, line.method, *(f"{size / GIB:.1f}" for size in sizes), line.gpu)
     return table

@@ -73,11 +73,11 @@ class PluginsCommand:
         chosen = [group for group in ALL_GROUPS.values() if parsed.group in (None, group.name)]
         with config_loader() as loader:
             groups = {group.name: (options(group), presets(group, loader)) for group in chosen}
-            known = experiments(loader) if parsed.group in (None, EXPERIMENT) else {}
+            experiment_by_name = experiments(loader) if parsed.group in (None, EXPERIMENT) else {}
         if parsed.option is None:
-            shown: Overview | Detail | ExperimentDetail = Overview(groups, known)
+            shown: Overview | Detail | ExperimentDetail = Overview(groups, experiment_by_name)
         elif parsed.group == EXPERIMENT:
-            shown = ExperimentDetail(parsed.option, known)
+            shown = ExperimentDetail(parsed.option, experiment_by_name)
         else:
             shown = Detail(chosen[0], parsed.option, groups[chosen[0].name])
         if parsed.yaml:
@@ -112,9 +112,9 @@ class ExperimentsCommand:
 class Overview:
     """The options and presets of groups, the experiments, and what is not used."""
 
-    def __init__(self, groups: Mapping[str, Choices], known: Mapping[str, Experiment]) -> None:
+    def __init__(self, groups: Mapping[str, Choices], experiment_by_name: Mapping[str, Experiment]) -> None:
         self.groups = groups
-        self.experiments = known
+        self.experiments = experiment_by_name
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON has it."""
@@ -122,10 +122,10 @@ class Overview:
             "groups": {
                 name: {
                     "several": ALL_GROUPS[name].several,
-                    "options": {option.component.name: option.plain for option in known.values()},
+                    "options": {option.component.name: option.plain for option in option_by_name.values()},
                     "presets": {preset.name: preset.plain for preset in preset_by_name.values()},
                 }
-                for name, (known, preset_by_name) in self.groups.items()
+                for name, (option_by_name, preset_by_name) in self.groups.items()
             },
             "experiments": {name: experiment.plain for name, experiment in self.experiments.items()},
             "skipped": [vars(part) for part in current().plugins.skipped_plugins()],
@@ -136,19 +136,25 @@ class Overview:
         """Print a block for each group with a row for each option: its name, what it is, where it comes from."""
         blocks = {name: list(_rows(*choices)) for name, choices in self.groups.items()}
         if self.experiments:
-            blocks[EXPERIMENT] = [(Text(name), Text(each.summary), Text("")) for name, each in self.experiments.items()]
+            blocks[EXPERIMENT] = [
+                (Text(name), Text(experiment.summary), Text("")) for name, experiment in self.experiments.items()
+            ]
         every = [row for rows in blocks.values() for row in rows]
-        left, right = (max((len(row[column]) for row in every), default=0) for column in (0, 2))
-        right = min(right, console.width // 4)
-        widths = (left, max(console.width - MARGIN - left - 2 * MARGIN - right, 1), right)
-        for number, (name, rows) in enumerate(blocks.items()):
-            gap = "\n" if number else ""
-            how, what = ("+experiment=…", "Choices and values for a task.")
+        name_width, origin_width = (max((len(row[column]) for row in every), default=0) for column in (0, 2))
+        origin_width = min(origin_width, console.width // 4)
+        widths = (name_width, max(console.width - MARGIN - name_width - 2 * MARGIN - origin_width, 1), origin_width)
+        for index, (name, rows) in enumerate(blocks.items()):
+            gap = "\n" if index else ""
+            how, summary = ("+experiment=…", "Choices and values for a task.")
             if name in ALL_GROUPS:
-                how, what = _chosen(ALL_GROUPS[name], "…"), _first_sentence(ALL_GROUPS[name])
-            console.print(Text.assemble(gap, (how, "bold"), "  ", what))
+                how, summary = _choice_text(ALL_GROUPS[name], "…"), _first_sentence(ALL_GROUPS[name])
+            console.print(Text.assemble(gap, (how, "bold"), "  ", summary))
             _print_columns(console, widths, rows)
-        lines = [line for group, (known, _) in self.groups.items() for line in _installs(ALL_GROUPS[group], known)]
+        lines = [
+            line
+            for group, (option_by_name, _) in self.groups.items()
+            for line in _installs(ALL_GROUPS[group], option_by_name)
+        ]
         _print_section(console, "To install what is missing", lines)
         broken = [
             f"{part.plugin} ({part.package}), {part.what}: {part.reason}"
@@ -162,11 +168,11 @@ class Detail:
     """The settings of one option or preset."""
 
     def __init__(self, group: Group, name: str, choices: Choices) -> None:
-        known, preset_by_name = choices
-        if name not in {*known, *preset_by_name}:
-            raise FrameworkError(unknown(group.name, name, [*known, *preset_by_name]))
+        option_by_name, preset_by_name = choices
+        if name not in {*option_by_name, *preset_by_name}:
+            raise FrameworkError(unknown(group.name, name, [*option_by_name, *preset_by_name]))
         self.group, self.name = group, name
-        self.about: Option | Preset = known[name] if name in known else preset_by_name[name]
+        self.about: Option | Preset = option_by_name[name] if name in option_by_name else preset_by_name[name]
         if isinstance(self.about, Option):
             self.settings = list(settings(self.about.component.schema))
         else:
@@ -184,7 +190,7 @@ class Detail:
 
     def show(self, console: Console) -> None:
         """Print what it is, and a row for each setting: its name, valid values, default and meaning."""
-        console.print(Text(_chosen(self.group, self.name), "bold"))
+        console.print(Text(_choice_text(self.group, self.name), "bold"))
         for line in _about(self.about):
             console.print(Padding(Text(line), (0, 0, 0, MARGIN)))
         if isinstance(self.about, Option):
@@ -194,24 +200,26 @@ class Detail:
         several = self.group.several and isinstance(self.about, Option)
         prefix = f"{self.group.name}.{self.name}" if several else self.group.name
         console.print(f"\nSettings, changed with {prefix}.NAME=VALUE:")
-        left = min(max(len(setting.name) for setting in self.settings), console.width // 2)
-        _print_columns(console, (left, console.width - 2 * MARGIN - left), [*map(_described, self.settings)])
+        name_width = min(max(len(setting.name) for setting in self.settings), console.width // 2)
+        _print_columns(
+            console, (name_width, console.width - 2 * MARGIN - name_width), [*map(_setting_row, self.settings)]
+        )
 
 
 class ExperimentDetail:
     """What one experiment chooses and sets."""
 
-    def __init__(self, name: str, known: Mapping[str, Experiment]) -> None:
-        if name not in known:
-            raise FrameworkError(unknown(EXPERIMENT, name, known))
-        self.experiment = known[name]
+    def __init__(self, name: str, experiment_by_name: Mapping[str, Experiment]) -> None:
+        if name not in experiment_by_name:
+            raise FrameworkError(unknown(EXPERIMENT, name, experiment_by_name))
+        self.experiment = experiment_by_name[name]
         with config_loader() as loader:
             self.choices, self.values = experiment_settings(loader, name)
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON has it."""
-        more = {"choices": self.choices, "settings": as_plain(self.values)}
-        return {"name": self.experiment.name, **self.experiment.plain, **more}
+        contents = {"choices": self.choices, "settings": as_plain(self.values)}
+        return {"name": self.experiment.name, **self.experiment.plain, **contents}
 
     def show(self, console: Console) -> None:
         """Print what it is for, how it is started, and what it chooses and sets."""
@@ -224,7 +232,7 @@ class ExperimentDetail:
         _print_section(console, "It sets", as_overrides(as_plain(self.values)))
 
 
-def _chosen(group: Group, option: str) -> str:
+def _choice_text(group: Group, option: str) -> str:
     """Write how an option is chosen."""
     if group is COMMANDS:
         return f"python -m framework {option}"
@@ -237,8 +245,8 @@ def _first_sentence(group: Group) -> str:
     return (group.base.__doc__ or "").strip().partition(". ")[0].rstrip(".") + "."
 
 
-def _rows(known: Mapping[str, Option], preset_by_name: Mapping[str, Preset]) -> Iterator[Row]:
-    for name, option in known.items():
+def _rows(option_by_name: Mapping[str, Option], preset_by_name: Mapping[str, Preset]) -> Iterator[Row]:
+    for name, option in option_by_name.items():
         lacks = (f"\nnot installed: {', '.join(option.missing)}", "yellow") if option.missing else ""
         yield Text(name), Text.assemble(option.component.summary, lacks), Text(option.package)
     for name, preset in preset_by_name.items():
@@ -246,7 +254,7 @@ def _rows(known: Mapping[str, Option], preset_by_name: Mapping[str, Preset]) -> 
         yield Text(name), Text(preset.summary), Text(origin)
 
 
-def _described(setting: Setting) -> Row:
+def _setting_row(setting: Setting) -> Row:
     default = "has to be set" if setting.required else f"default {as_text(setting.value)}"
     return Text(setting.name), Text.assemble((f"{setting.field.valid}; {default}\n", "dim"), setting.field.doc)
 
@@ -263,8 +271,8 @@ def _about(about: Option | Preset) -> Iterator[str]:
         yield f"Needs {' and '.join(about.component.extras)}; {state}"
 
 
-def _preset_lines(group: Group, name: str, about: Option | Preset, known: Sequence[Setting]) -> Iterator[str]:
-    """Give the lines of a preset. Of a preset the names of the settings begin with the key of its option."""
+def _preset_lines(group: Group, name: str, about: Option | Preset, shown_settings: Sequence[Setting]) -> Iterator[str]:
+    """Yield the lines of a preset. The settings of a preset have names that begin with the key of its option."""
     base = name if isinstance(about, Option) else about.options[0] if about.options else name
     option = options(group)[base].component
     defaults = {setting.name: setting.value for setting in settings(option.schema)}
@@ -278,12 +286,12 @@ def _preset_lines(group: Group, name: str, about: Option | Preset, known: Sequen
     yield f"  - {base}@_here_" if group.several else f"  - {base}"
     prefix = f"{base}." if group.several and isinstance(about, Preset) else ""
     above: list[str] = []
-    for setting in known:
+    for setting in shown_settings:
         kind = setting.field.type
         if "[]" in setting.name or (kind.items is None and dataclasses.is_dataclass(kind.base)):
             continue  # what is below it is listed itself
-        *parents, last = setting.name.removeprefix(prefix).split(".")
-        sets = setting.required or setting.value != defaults.get(".".join([*parents, last]))
+        *parents, leaf = setting.name.removeprefix(prefix).split(".")
+        sets = setting.required or setting.value != defaults.get(".".join([*parents, leaf]))
         mark = "" if sets else "#"
         yield ""
         for depth, parent in enumerate(parents):
@@ -294,13 +302,13 @@ def _preset_lines(group: Group, name: str, about: Option | Preset, known: Sequen
         for line in textwrap.wrap(f"{setting.field.doc} ({setting.field.valid})", WIDEST - 2 - len(indent)):
             yield f"{indent if sets else ''}# {line}"
         value = "???" if setting.required else yaml.safe_dump(setting.value, default_flow_style=True, width=WIDEST * 9)
-        yield f"{mark}{indent}{last}: {value.removesuffix(END_OF_YAML).strip()}"
+        yield f"{mark}{indent}{leaf}: {value.removesuffix(END_OF_YAML).strip()}"
 
 
-def _installs(group: Group, known: Mapping[str, Option]) -> Iterator[str]:
-    for name, option in known.items():
+def _installs(group: Group, option_by_name: Mapping[str, Option]) -> Iterator[str]:
+    for name, option in option_by_name.items():
         if option.install:
-            yield f"{_chosen(group, name)}: {option.install}"
+            yield f"{_choice_text(group, name)}: {option.install}"
 
 
 def _switched_off() -> Iterator[str]:

@@ -32,7 +32,7 @@ MOST = 100_000
 
 
 @dataclass(frozen=True)
-class Found:
+class Candidate:
     """A run or a sweep.
 
     Attributes:
@@ -48,7 +48,7 @@ class Found:
     @property
     def size(self) -> int:
         """Bytes of its files; what a link points to is not removed, and does not count."""
-        files = (Path(place, name) for place, _, names in os.walk(self.folder) for name in names)
+        files = (Path(parent, name) for parent, _, names in os.walk(self.folder) for name in names)
         return sum(file.lstat().st_size for file in files)
 
     @property
@@ -86,35 +86,35 @@ class RemoveCommand:
             )
         if any(rule is not None and not 0 <= rule <= MOST for rule in rules):
             raise FrameworkError(f"--older-than and --keep take a number from 0 to {MOST:,}")
-        found = [_named(word) for word in parsed.runs] or list(_selected(parsed.older_than, parsed.keep))
-        found = list(dict.fromkeys(found))
-        if not found:
+        candidates = [_read_candidate(word) for word in parsed.runs] or list(_select(parsed.older_than, parsed.keep))
+        candidates = list(dict.fromkeys(candidates))
+        if not candidates:
             print("nothing to remove")
             return 0
-        for each in found:
-            print(each.line())
-        total = f"{count(len(found), 'folder')}, {_megabytes(sum(each.size for each in found))}"
-        if not parsed.yes and not _agreed(total):
+        for candidate in candidates:
+            print(candidate.line())
+        total = f"{count(len(candidates), 'folder')}, {_megabytes(sum(candidate.size for candidate in candidates))}"
+        if not parsed.yes and not _confirm(total):
             print("nothing was removed")
             return 0
-        for each in found:
-            _remove(each)
+        for candidate in candidates:
+            _remove(candidate)
         print(f"removed {total}")
         return 0
 
 
-def _agreed(total: str) -> bool:
+def _confirm(total: str) -> bool:
     if not sys.stdin.isatty():
         raise FrameworkError(f"{total} would be removed, and there is no terminal to ask: add --yes")
     return input(f"Remove {total}? [y/N] ").strip().lower() in {"y", "yes"}
 
 
-def _found(folder: Path, runs: Sequence[Path]) -> Found:
-    times = [time for run in runs if (time := _time(started(run)))]
-    return Found(folder, tuple(runs), max(times, default=None))
+def _candidate(folder: Path, runs: Sequence[Path]) -> Candidate:
+    times = [time for run in runs if (time := _read_time(started(run)))]
+    return Candidate(folder, tuple(runs), max(times, default=None))
 
 
-def _time(text: str) -> datetime | None:
+def _read_time(text: str) -> datetime | None:
     """Read a time; None if there is none, or it is damaged or without a zone, so that no rule selects the run."""
     with suppress(ValueError):
         time = datetime.fromisoformat(text)
@@ -122,7 +122,7 @@ def _time(text: str) -> datetime | None:
     return None
 
 
-def _named(word: str) -> Found:
+def _read_candidate(word: str) -> Candidate:
     """Return a run or a sweep that is named.
 
     Raises:
@@ -137,44 +137,44 @@ def _named(word: str) -> Found:
         raise FrameworkError(f"{word} is a trial of a sweep: remove the sweep, {display_path(folder.parent)}")
     if not (folder / MULTIRUN).exists() and not ((folder / OVERRIDES).exists() and (folder / STATUS).exists()):
         inside = len(folders(folder))
-        held = f"it holds {count(inside, 'run')}; name them" if inside else "no run wrote it"
-        raise FrameworkError(f"{word} is not the folder of a run or a sweep: {held}")
-    found = _found(folder, folders(folder).get(folder, []))
-    if by := found.holder:
+        reason = f"it holds {count(inside, 'run')}; name them" if inside else "no run wrote it"
+        raise FrameworkError(f"{word} is not the folder of a run or a sweep: {reason}")
+    candidate = _candidate(folder, folders(folder).get(folder, []))
+    if by := candidate.holder:
         raise lock.locked(folder, by, REMEDY)
-    return found
+    return candidate
 
 
-def _selected(older_than: float | None, keep: int | None) -> Iterator[Found]:
+def _select(older_than: float | None, keep: int | None) -> Iterator[Candidate]:
     """Give the runs and sweeps below `outputs/` that the rules select, oldest first; those that run are kept."""
-    every = [_found(folder, runs) for folder, runs in folders(Path(OUTPUTS).absolute()).items()]
-    dated = sorted((each for each in every if each.started), key=attrgetter("started"))
+    every = [_candidate(folder, runs) for folder, runs in folders(Path(OUTPUTS).absolute()).items()]
+    dated = sorted((candidate for candidate in every if candidate.started), key=attrgetter("started"))
     limit = datetime.now().astimezone() - timedelta(days=older_than or 0)
-    for each in dated[: len(dated) - (keep or 0)] if keep is None or keep < len(dated) else []:
-        if each.folder.is_symlink() or (each.started and each.started > limit):
+    for candidate in dated[: len(dated) - (keep or 0)] if keep is None or keep < len(dated) else []:
+        if candidate.folder.is_symlink() or (candidate.started and candidate.started > limit):
             continue
-        if by := each.holder:
-            print(f"{display_path(each.folder)} is kept: locked by {by}")
+        if by := candidate.holder:
+            print(f"{display_path(candidate.folder)} is kept: locked by {by}")
         else:
-            yield each
+            yield candidate
 
 
-def _remove(found: Found) -> None:
+def _remove(candidate: Candidate) -> None:
     """Remove a folder while its lock is held, so that no run starts in it, and folders that are empty then.
 
     Raises:
         FrameworkError: a run has started in it meanwhile, or the system refuses.
     """
     try:
-        with lock.folder(found.folder, REMEDY):
-            shutil.rmtree(found.folder)
+        with lock.folder(candidate.folder, REMEDY):
+            shutil.rmtree(candidate.folder)
         outputs = Path(OUTPUTS).absolute()
-        for parent in found.folder.parents:
+        for parent in candidate.folder.parents:
             if parent == outputs or any(parent.iterdir()):
                 break
             parent.rmdir()
     except OSError as error:
-        raise FrameworkError(f"{found.folder} cannot be removed: {error.strerror or error}") from error
+        raise FrameworkError(f"{candidate.folder} cannot be removed: {error.strerror or error}") from error
 
 
 def _megabytes(size: int) -> str:

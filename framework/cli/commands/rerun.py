@@ -65,7 +65,7 @@ class RerunCommand:
             _check_config(run, environment, now.config, now.options, keys)
             if not _covered("adapter.start", keys):
                 _check_start(run, plan.start(weights=True))
-        for line in _other_surroundings(environment, plugin_origins(plan.selections.values(), session.plugins)):
+        for line in _environment_changes(environment, plugin_origins(plan.selections.values(), session.plugins)):
             print(line, file=sys.stderr)
         if plan.config["data"] == run.config["data"] and not any(_covered(name, {"data"}) for name in keys):
             plan = dataclasses.replace(plan, expected_rows=_expected_rows(run, environment, required=not anyway))
@@ -73,8 +73,8 @@ class RerunCommand:
         with locked(plan.run_dir) if plan.launch.config.writes() else nullcontext():
             report = launcher.launch(plan)
         if report is not None:
-            both = " ".join(display_run(folder, shell) for folder in (run.folder, plan.run_dir))
-            print(f"compare: python -m framework diff {both}")
+            run_dirs = " ".join(display_run(folder, shell) for folder in (run.folder, plan.run_dir))
+            print(f"compare: python -m framework diff {run_dirs}")
         return 0
 
 
@@ -114,10 +114,10 @@ def _add_folders(session: Session, environment: Environment | None, *, anyway: b
         if Path(folder).is_dir():
             add_folder(session, folder)
             continue
-        missing = f"the run took options from --config-dir={folder}, which does not exist here"
+        problem = f"the run took options from --config-dir={folder}, which does not exist here"
         if not anyway:
-            raise FrameworkError(f"{missing}: put it back, or add {ANYWAY} to continue without it")
-        print(f"{missing}: continuing without them", file=sys.stderr)
+            raise FrameworkError(f"{problem}: put it back, or add {ANYWAY} to continue without it")
+        print(f"{problem}: continuing without them", file=sys.stderr)
 
 
 def _check_config(
@@ -146,8 +146,10 @@ def _check_config(
         )
         lines = [f"  {name}: {quoted(old)} then, {quoted(new)} now" for name, (old, new) in changed_settings.items()]
         # A setting that one of the two versions does not have cannot be given its former value.
-        known = (f"{name}={quoted(old)}" for name, (old, new) in changed_settings.items() if ABSENT not in (old, new))
-        example = next(known, "")
+        examples = (
+            f"{name}={quoted(old)}" for name, (old, new) in changed_settings.items() if ABSENT not in (old, new)
+        )
+        example = next(examples, "")
         give = f"Give the values to use, for example {example}, or continue" if example else "Continue"
         raise FrameworkError("\n".join([head, *lines, f"{give} with {ANYWAY}"]))
 
@@ -171,11 +173,11 @@ def _covered(name: str, keys: set[str]) -> bool:
     return any(name == key or name.startswith(f"{key}.") for key in keys)
 
 
-def _other_surroundings(environment: Environment | None, plugins: Mapping[str, str]) -> Iterator[str]:
-    """Give a line for each package, plugin and commit that differs from then."""
+def _environment_changes(environment: Environment | None, plugins: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line for each package, plugin and commit that differs from the environment of the run."""
     if environment is None:
         return
-    now = {name: number for name in environment.packages if (number := installed(name))}
+    now = {name: version for name in environment.packages if (version := installed(name))}
     before, after = {"python": environment.python, **environment.packages}, {"python": platform.python_version(), **now}
     for name, (old, new) in differences(before, after).items():
         yield f"{name}: {old} then, {new} now"
@@ -186,12 +188,12 @@ def _other_surroundings(environment: Environment | None, plugins: Mapping[str, s
     root = Path(__file__).resolve().parents[3]
     if environment.framework_commit != environment.commit:
         folders["the framework"] = (environment.framework_commit, root)
-    for what, (old_commit, folder) in folders.items():
+    for label, (old_commit, folder) in folders.items():
         new_commit = commit(folder)
         if old_commit and old_commit != new_commit:
-            yield f"commit of {what}: {_commit(old_commit)} then, {_commit(new_commit)} now"
+            yield f"commit of {label}: {_commit(old_commit)} then, {_commit(new_commit)} now"
         elif old_commit and old_commit.dirty:
-            yield f"{what} had uncommitted changes, which cannot be compared"
+            yield f"{label} had uncommitted changes, which cannot be compared"
 
 
 def _commit(value: Commit | None) -> str:

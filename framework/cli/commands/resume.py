@@ -58,31 +58,33 @@ class ResumeCommand:
             nargs="?",
             help="the folder of the run or the sweep, or the URL of a run; default: list what can be resumed",
         )
-        given = parser.read(arguments).folder
-        if given is None:
+        location = parser.read(arguments).folder
+        if location is None:
             for line in _resumable(Path.cwd()):
                 print(line)
             return 0
-        folder = fetch(given, required=True) if is_url(given) else Path(given).expanduser().absolute()
+        folder = fetch(location, required=True) if is_url(location) else Path(location).expanduser().absolute()
         session = current()
         is_run = (folder / OVERRIDES).exists() and not (folder / MULTIRUN).exists()
-        words = _run(session, folder, given if is_url(given) else str(folder)) if is_run else _sweep(session, folder)
+        words = (
+            _run(session, folder, location if is_url(location) else str(folder)) if is_run else _sweep(session, folder)
+        )
         load_surroundings(session, words)
         start(session, words)
         return 0
 
 
-def _resumable(place: Path) -> Iterator[str]:
+def _resumable(parent: Path) -> Iterator[str]:
     """Give a line for each run and each sweep below a folder that is not finished and that no process works on."""
-    found = False
-    for folder, runs in folders(place / OUTPUTS).items():
+    is_listed = False
+    for folder, runs in folders(parent / OUTPUTS).items():
         states = [state for run in runs if (state := state_of(run, folder)) not in {FINISHED, PRUNED}]
         if not states or lock.holder(folder / lock.NAME):
             continue
-        found = True
-        what = states[0] if runs == [folder] else f"{len(states)} of {len(runs)} trials are not complete"
-        yield f"{resume_command(folder)}    # {what}"
-    if not found:
+        is_listed = True
+        summary = states[0] if runs == [folder] else f"{len(states)} of {len(runs)} trials are not complete"
+        yield f"{resume_command(folder)}    # {summary}"
+    if not is_listed:
         yield "nothing to resume: no run below outputs/ was interrupted"
 
 
@@ -98,19 +100,19 @@ def _run(session: Session, folder: Path, typed: str) -> list[str]:
     if RunFolder(folder).status().get("state") == FINISHED:
         raise FrameworkError(f"{typed} is finished: there is nothing to resume; use rerun to run it again")
     _enter(session, folder / ENVIRONMENT)
-    place = QuotedString(typed, Quote.single).with_quotes()
-    return [*(word for word in run.overrides if override_key(word) != "run_dir"), f"run_dir={place}"]
+    run_dir = QuotedString(typed, Quote.single).with_quotes()
+    return [*(word for word in run.overrides if override_key(word) != "run_dir"), f"run_dir={run_dir}"]
 
 
 def _sweep(session: Session, folder: Path) -> list[str]:
     """Return the overrides that resume a sweep, after a change to the folder where it was started."""
     overrides = _read(folder)
     _enter(session, next(iter(sorted(folder.glob(f"*/{ENVIRONMENT}"))), None))
-    place = QuotedString(str(folder), Quote.single).with_quotes()
+    sweep_dir = QuotedString(str(folder), Quote.single).with_quotes()
     # The folder and the switch are set again below; a key may be given only once.
     saved = [*overrides.hydra, *renewed_words(overrides.task)]
     sweep_words = [word for word in saved if override_key(word) not in OWN_KEYS | REMOVED]
-    return ["-m", *sweep_words, f"hydra.sweep.dir={place}", f"{RESUME}=true"]
+    return ["-m", *sweep_words, f"hydra.sweep.dir={sweep_dir}", f"{RESUME}=true"]
 
 
 def _read(folder: Path) -> DictConfig:
@@ -121,8 +123,8 @@ def _read(folder: Path) -> DictConfig:
     """
     file = folder / MULTIRUN
     if not file.is_file():
-        held = f"it has neither a run's {OVERRIDES} nor a sweep's {MULTIRUN}: nothing was started here"
-        raise FrameworkError(f"{folder}: {held if folder.is_dir() else 'there is no such folder'}")
+        reason = f"it has neither a run's {OVERRIDES} nor a sweep's {MULTIRUN}: nothing was started here"
+        raise FrameworkError(f"{folder}: {reason if folder.is_dir() else 'there is no such folder'}")
     check_file(file)
     try:
         words: DictConfig = OmegaConf.load(file).hydra.overrides
@@ -153,5 +155,5 @@ def _enter(session: Session, file: Path | None) -> None:
     if Path(environment.folder).resolve() != Path.cwd().resolve():
         print(f"runs in {environment.folder}, where it was started", file=sys.stderr)
         os.chdir(environment.folder)
-    for place in environment.config_dirs:
-        add_folder(session, place)
+    for folder in environment.config_dirs:
+        add_folder(session, folder)

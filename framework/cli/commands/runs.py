@@ -66,10 +66,10 @@ class RunsCommand:
         )
         parser.add_argument("--json", action="store_true", help="print JSON")
         parsed = parser.read(arguments)
-        place = fetch_runs(parsed.folder) if is_url(parsed.folder) else Path(parsed.folder)
-        if not place.is_dir() and parsed.folder != OUTPUTS and not is_url(parsed.folder):
-            raise FrameworkError(f"{place}: there is no such folder")
-        rows = [_row(home, runs) for home, runs in folders(place.absolute()).items()]
+        folder = fetch_runs(parsed.folder) if is_url(parsed.folder) else Path(parsed.folder)
+        if not folder.is_dir() and parsed.folder != OUTPUTS and not is_url(parsed.folder):
+            raise FrameworkError(f"{folder}: there is no such folder")
+        rows = [_row(home, runs) for home, runs in folders(folder.absolute()).items()]
         rows.sort(key=lambda row: row.started, reverse=True)
         if parsed.json:
             print(json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False))

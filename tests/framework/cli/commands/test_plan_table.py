@@ -23,7 +23,7 @@ def test_the_table_has_the_methods_for_three_sizes(capsys: pytest.CaptureFixture
 
 def test_the_sizes_are_those_that_people_know() -> None:
     gib = 2**30
-    seven = [line.made.reserved / gib for line in lines() if line.model == "7B"]
+    seven = [line.memory.reserved / gib for line in lines() if line.model == "7B"]
     assert seven == sorted(seven, reverse=True)
     assert 100 < seven[0] < 140  # 16 bytes a parameter, and more
     assert seven[-1] < 8
