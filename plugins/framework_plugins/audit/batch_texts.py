@@ -88,7 +88,7 @@ class BatchTexts:
 
     def that(self, condition: Callable[[str], bool]) -> Numbers:
         """Return the rows with a text that a condition holds for, in order."""
-        return self._rows(number for number, text in enumerate(self.texts) if condition(text))
+        return self._rows(index for index, text in enumerate(self.texts) if condition(text))
 
     def _rows(self, texts: Iterable[int]) -> Numbers:
         chosen = np.zeros(len(self.texts), dtype=bool)

@@ -54,16 +54,16 @@ def problems(plan: Plan, config: StandardConfig) -> Iterator[str]:
 
 
 def _reads(source: Path, file: Path) -> bool:
-    whole = file.resolve()
-    return source.exists() and (source.resolve() == whole or (source.is_dir() and source.resolve() in whole.parents))
+    target = file.resolve()
+    return source.exists() and (source.resolve() == target or (source.is_dir() and source.resolve() in target.parents))
 
 
 def training_rows(data: AuditData) -> AuditData:
     """Return the rows with those in training that were split off for validation: they are in the same files."""
-    whole = copy.copy(data)
-    whole.part = data.part.copy()
-    whole.part[data.own & (data.part == RowPart.validation)] = RowPart.train
-    return whole
+    result = copy.copy(data)
+    result.part = data.part.copy()
+    result.part[data.own & (data.part == RowPart.validation)] = RowPart.train
+    return result
 
 
 def write(data: AuditData, drafts: Iterable[FindingDraft], file: str) -> Finding:
@@ -78,63 +78,63 @@ def write(data: AuditData, drafts: Iterable[FindingDraft], file: str) -> Finding
         FrameworkError: the file cannot be written, or two rows of the source have one name.
     """
     reasons = _reasons(data, drafts)
-    place = Path(file).expanduser()
+    path = Path(file).expanduser()
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        left, gone = _write(data.plan, _by_place(data, reasons), place)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        clean_count, removed_count = _write(data.plan, _by_place(data, reasons), path)
     except OSError as error:
         raise FrameworkError(f"{SETTING}={file} cannot be written: {summarize_error(error)}") from error
-    text = f"{left} of {left + gone} rows are left in {place}"
-    text += f"; {removed_file(place)} lists the other {gone}, with place and reason" if gone else ""
-    advice = f"train on them with data=local_file data.path={place}"
+    text = f"{clean_count} of {clean_count + removed_count} rows are left in {path}"
+    text += f"; {removed_file(path)} lists the other {removed_count}, with place and reason" if removed_count else ""
+    advice = f"train on them with data=local_file data.path={path}"
     if data.plan.data.config.text_encoding() != UTF8:
         advice += f" data.encoding={UTF8}"
-    return Finding("cleaned", Severity.note, gone, text, advice, [])
+    return Finding("cleaned", Severity.note, removed_count, text, advice, [])
 
 
 def _reasons(data: AuditData, drafts: Iterable[FindingDraft]) -> Mapping[int, Sequence[str]]:
     """Gather why rows go. Of a leak the training row goes: what is held out is to stay as it is."""
     reasons = defaultdict[int, list[str]](list)
-    for number in np.flatnonzero(data.own & (data.part == RowPart.left_out)).tolist():
-        reasons[number].append(NOTHING_LEARNED)
+    for row in np.flatnonzero(data.own & (data.part == RowPart.left_out)).tolist():
+        reasons[row].append(NOTHING_LEARNED)
     for draft in drafts:
         if draft.check in REMOVED:
             numbers = draft.numbers if draft.leaks is None else draft.leaks
-            for number in numbers[data.own[numbers]].tolist():
-                reasons[number].append(draft.check.value)
+            for row in numbers[data.own[numbers]].tolist():
+                reasons[row].append(draft.check.value)
     return reasons
 
 
 def _by_place(data: AuditData, reasons: Mapping[int, Sequence[str]]) -> dict[str, Sequence[str]]:
     """Return why each row goes, by where it is; nothing for those that are left."""
-    known: dict[str, Sequence[str]] = {}
+    by_place: dict[str, Sequence[str]] = {}
     for texts in data.batches():
-        for number, where in enumerate(texts.where, start=texts.start):
-            if data.own[number]:
-                if where in known:
+        for row, where in enumerate(texts.where, start=texts.start):
+            if data.own[row]:
+                if where in by_place:
                     raise FrameworkError(f"{SETTING}: two rows of the source are called {where}")
-                known[where] = reasons.get(number, ())
-    return known
+                by_place[where] = reasons.get(row, ())
+    return by_place
 
 
-def _write(plan: Plan, known: Mapping[str, Sequence[str]], file: Path) -> tuple[int, int]:
+def _write(plan: Plan, reasons: Mapping[str, Sequence[str]], file: Path) -> tuple[int, int]:
     """Read the source once more and write each row to one of two files; return how many went into each."""
     source: Source = plan.data.create()
-    places = file, removed_file(file)
+    paths = file, removed_file(file)
     # Both are renamed at the end: a list that does not belong to its rows would be worse than none.
-    halves = [place.with_name(f"{place.name}.part") for place in places]
+    part_files = [path.with_name(f"{path.name}.part") for path in paths]
     counts = [0, 0]
-    with halves[0].open("wb") as left, halves[1].open("wb") as gone:
+    with part_files[0].open("wb") as clean_stream, part_files[1].open("wb") as removed_stream:
         for row in itertools.islice(source.load().train, plan.data.config.max_rows):
             # The store has only rows that could be read.
-            why = known.get(row.where, (BAD_ROW,))
+            why = reasons.get(row.where, (BAD_ROW,))
             counts[bool(why)] += 1
             if why:
-                gone.write(_line({"where": row.where, "why": list(why)}))
+                removed_stream.write(_line({"where": row.where, "why": list(why)}))
             else:
-                left.write(_line(dict(row.fields)))
-    for half, place in zip(halves, places, strict=True):
-        half.replace(place)
+                clean_stream.write(_line(dict(row.fields)))
+    for part_file, path in zip(part_files, paths, strict=True):
+        part_file.replace(path)
     return counts[0], counts[1]
 
 

@@ -28,13 +28,13 @@ def findings(survey: Survey) -> Iterator[FindingDraft]:
 
 
 def _empty(survey: Survey) -> Iterator[FindingDraft]:
-    for check, what, advice in (
+    for check, fault, advice in (
         (Check.empty_answers, "an empty answer", "fill or remove them: they teach the model to answer nothing"),
         (Check.empty_questions, "an empty question", "fill or remove them: they teach answers to nothing"),
     ):
         rows = survey.found(check)
         if len(rows):
-            text = f"{of(len(rows), len(survey.train), 'training rows')} {are(len(rows), 'has', 'have')} {what}"
+            text = f"{of(len(rows), len(survey.train), 'training rows')} {are(len(rows), 'has', 'have')} {fault}"
             yield FindingDraft(check, Severity.warning, rows, text, advice, labels=_labels(survey, check))
 
 
@@ -57,14 +57,14 @@ def _one_word(survey: Survey) -> Iterator[FindingDraft]:
 
 def _broken_json(survey: Survey) -> Iterator[FindingDraft]:
     rows = survey.found(Check.broken_json)
-    whole, total = (int(counts[survey.train].sum()) for counts in (survey.json_answers, survey.answers))
-    if len(rows) and whole > TASK_SHARE * total:
+    valid, total = (int(counts[survey.train].sum()) for counts in (survey.json_answers, survey.answers))
+    if len(rows) and valid > TASK_SHARE * total:
         yield FindingDraft(
             Check.broken_json,
             Severity.warning,
             rows,
             f"{of(len(rows), len(survey.train), 'training rows')} {are(len(rows), 'has', 'have')} an answer that is "
-            f"not valid JSON, while {whole / total:.0%} of the answers are",
+            f"not valid JSON, while {valid / total:.0%} of the answers are",
             "repair or remove them: the model learns to write invalid JSON too",
             labels=_labels(survey, Check.broken_json),
         )
@@ -72,10 +72,10 @@ def _broken_json(survey: Survey) -> Iterator[FindingDraft]:
 
 def _hits(survey: Survey) -> Iterator[FindingDraft]:
     total = int(survey.used.sum())
-    for check, (severity, what, advice) in _TEXTS.items():
+    for check, (severity, fault, advice) in _TEXTS.items():
         rows = survey.found(check)
         if len(rows):
-            text = f"{of(len(rows), total)} {are(len(rows), 'holds', 'hold')} {what}"
+            text = f"{of(len(rows), total)} {are(len(rows), 'holds', 'hold')} {fault}"
             yield FindingDraft(
                 check, _downgraded(check, rows, total, severity), rows, text, advice, labels=_labels(survey, check)
             )
@@ -84,7 +84,7 @@ def _hits(survey: Survey) -> Iterator[FindingDraft]:
 def _labels(survey: Survey, check: Check) -> tuple[tuple[int, str], ...]:
     """Say what was found in the first rows where their excerpts do not show it, or are not to be shown."""
     kinds = survey.kinds.get(check, {}).items()
-    return tuple((row, f"{kind}{place}") for row, (kind, place) in kinds if place or check in _NOT_QUOTED)
+    return tuple((row, f"{kind}{location}") for row, (kind, location) in kinds if location or check in _NOT_QUOTED)
 
 
 def _downgraded(check: Check, rows: Numbers, total: int, severity: Severity) -> Severity:

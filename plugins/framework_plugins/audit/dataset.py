@@ -33,20 +33,22 @@ def findings(survey: Survey) -> Iterator[FindingDraft]:
 
 def _homogeneous(survey: Survey) -> Iterator[FindingDraft]:
     sample = survey.sample
-    whole = [f"{question} {answer}" for question, answer in zip(sample.questions, sample.answers, strict=True)]
+    texts = [f"{question} {answer}" for question, answer in zip(sample.questions, sample.answers, strict=True)]
     # Of the sample: a template is seen in a thousand rows.
-    template = _biggest(group_similar(lambda: [whole], len(whole), similarity=TEMPLATE_SIMILARITY))
+    template = _biggest(group_similar(lambda: [texts], len(texts), similarity=TEMPLATE_SIMILARITY))
     close = _biggest(survey.data.near_duplicates[survey.train])
-    one, two = (_distinct(sample.answers, length) for length in (1, 2))
+    distinct_words, distinct_pairs = (_distinct(sample.answers, length) for length in (1, 2))
     limit = survey.config.homogeneous
-    spread = f"{one:.0%} of the words in the answers are distinct, {two:.0%} of the pairs of words"
+    spread = (
+        f"{distinct_words:.0%} of the words in the answers are distinct, {distinct_pairs:.0%} of the pairs of words"
+    )
     if len(close) > limit * len(survey.train):
         share, rows = len(close) / len(survey.train), survey.train[close]
         text, severity = f"{share:.0%} of the rows differ from each other in only a few words", Severity.warning
-    elif len(template) > limit * len(whole):
-        share, rows = len(template) / len(whole), sample.numbers[template]
+    elif len(template) > limit * len(texts):
+        share, rows = len(template) / len(texts), sample.numbers[template]
         text, severity = f"{share:.0%} of the rows follow one template filled with different words", Severity.note
-    elif two < survey.config.distinct:
+    elif distinct_pairs < survey.config.distinct:
         share, rows = 1.0, survey.train
         text, severity = "the answers repeat the same phrases", Severity.note
     else:
@@ -75,17 +77,17 @@ def _distinct(texts: Sequence[str], length: int) -> float:
 
 def _unshuffled(survey: Survey) -> Iterator[FindingDraft]:
     sample = survey.sample
-    whole = [f"{question} {answer}" for question, answer in zip(sample.questions, sample.answers, strict=True)]
-    common = common_features(lambda: [whole], len(whole))
-    vectors = features(whole, common)
+    texts = [f"{question} {answer}" for question, answer in zip(sample.questions, sample.answers, strict=True)]
+    common = common_features(lambda: [texts], len(texts))
+    vectors = features(texts, common)
     # The same rows in another order, so that only their distance differs.
     far = np.random.default_rng(0).permutation(sample.second)
     near = similarities(vectors, sample.first, sample.second)
     distant = similarities(vectors, sample.first, far)
     error = np.sqrt((near.var() + distant.var()) / len(near))
-    more = near.mean() - distant.mean()
+    difference = near.mean() - distant.mean()
     # By four standard errors, since many small differences in a large file would be certain, and mean nothing.
-    if near.mean() < SORTED_FACTOR * distant.mean() or more < max(SORTED_DIFFERENCE, 4 * error):
+    if near.mean() < SORTED_FACTOR * distant.mean() or difference < max(SORTED_DIFFERENCE, 4 * error):
         return
     first_only = survey.data.plan.data.config.max_rows
     yield FindingDraft(
@@ -122,15 +124,15 @@ def _languages(survey: Survey) -> Iterator[FindingDraft]:
     sample = survey.sample
     pairs = zip(sample.questions, sample.answers, strict=True)
     detected = np.array([languages(f"{question}\n{answer}") for question, answer in pairs])
-    known = detected[detected != ""]
-    names, counts = np.unique(known, return_counts=True)
+    labels = detected[detected != ""]
+    names, counts = np.unique(labels, return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    many = [number for number in order if counts[number] > survey.config.languages * len(known)]
-    if len(many) < 2:  # noqa: PLR2004 - one language is not a mix
+    indexes = [index for index in order if counts[index] > survey.config.languages * len(labels)]
+    if len(indexes) < 2:  # noqa: PLR2004 - one language is not a mix
         return
-    main, others = names[order[0]], names[many[1:]]
-    rows = sample.numbers[np.isin(detected, others)]
-    shares = ", ".join(f"{names[number]} {counts[number] / len(known):.0%}" for number in many)
+    main, minor_languages = names[order[0]], names[indexes[1:]]
+    rows = sample.numbers[np.isin(detected, minor_languages)]
+    shares = ", ".join(f"{names[index]} {counts[index] / len(labels):.0%}" for index in indexes)
     yield FindingDraft(
         Check.languages,
         Severity.note,

@@ -52,10 +52,10 @@ def hash_prompts(survey: Survey) -> Numbers:
 def _repeats(survey: Survey, prompts: Numbers) -> tuple[Numbers, Numbers]:
     """Return the training rows that equal an earlier one, and for each row a number that equal ones have in common."""
     # Mixed, or a prompt that equals its answer would be 0 in every row.
-    both = (prompts * MIX) ^ survey.answered[survey.train] ^ survey.beside[survey.train]
+    hashes = (prompts * MIX) ^ survey.answered[survey.train] ^ survey.beside[survey.train]
     groups = np.full(len(survey.data), -1, dtype=np.int64)
-    groups[survey.train] = both
-    return survey.train[_repeated(both)], groups
+    groups[survey.train] = hashes
+    return survey.train[_repeated(hashes)], groups
 
 
 def _systems(survey: Survey) -> NDArray[np.int64]:
@@ -63,11 +63,11 @@ def _systems(survey: Survey) -> NDArray[np.int64]:
     hashes = np.zeros(len(survey.train), dtype=np.int64)
     questions = survey.questions[survey.train]
     # Only where it can matter: the whole conversation has to be read for it.
-    for place in np.flatnonzero(_shared(questions) & survey.framed[survey.train]):
-        example = survey.data.example(int(survey.train[place]))
+    for index in np.flatnonzero(_shared(questions) & survey.framed[survey.train]):
+        example = survey.data.example(int(survey.train[index]))
         system = [message.content for message in example.messages[:-1] if message.role == "system"]
         text = json.dumps([system, list(example.tools)], sort_keys=True, default=str).encode()
-        hashes[place] = np.frombuffer(hashlib.blake2b(text, digest_size=8).digest(), np.int64)[0]
+        hashes[index] = np.frombuffer(hashlib.blake2b(text, digest_size=8).digest(), np.int64)[0]
     return hashes
 
 
@@ -120,9 +120,9 @@ def _contradictions(survey: Survey, prompts: NDArray[np.int64]) -> Iterator[Find
     if not conflicts:
         return
     rows, closed = np.sort(np.concatenate(conflicts)), sum(_is_closed(survey, group) for group in conflicts)
-    more = sum(map(len, several)) / sum(map(len, sampled))
+    scale = sum(map(len, several)) / sum(map(len, sampled))
     counts = [
-        _rounded(count * more, exact=len(sampled) == len(several)) for count in (len(rows), len(conflicts), closed)
+        _rounded(count * scale, exact=len(sampled) == len(several)) for count in (len(rows), len(conflicts), closed)
     ]
     about = "" if len(sampled) == len(several) else "about "
     yield FindingDraft(
@@ -175,10 +175,8 @@ def _contradicting(survey: Survey, several: list[Numbers]) -> list[Numbers]:
     texts: dict[int, str] = {}
     for batch in survey.data.batches() if compared else ():
         low, high = np.searchsorted(selected, [batch.start, batch.start + len(batch.answer)])
-        texts |= {
-            int(number): batch.answer[int(number) - batch.start][:MAX_SAMPLE_CHARS] for number in selected[low:high]
-        }
-    answers = [list(dict.fromkeys(_without_full_stop(texts[int(number)]) for number in rows)) for rows in compared]
+        texts |= {int(row): batch.answer[int(row) - batch.start][:MAX_SAMPLE_CHARS] for row in selected[low:high]}
+    answers = [list(dict.fromkeys(_without_full_stop(texts[int(row)]) for row in rows)) for rows in compared]
     return [rows for rows, different in zip(several, answers, strict=True) if _differ(different)]
 
 
@@ -192,8 +190,8 @@ def _differ(answers: list[str]) -> bool:
     if all(len(answer.split()) <= SHORT_ANSWER_WORDS for answer in answers):
         return True
     vectors = features(answers)
-    others = np.arange(1, len(answers))
-    return bool((similarities(vectors, np.zeros_like(others), others) < SIMILARITY).any())
+    indexes = np.arange(1, len(answers))
+    return bool((similarities(vectors, np.zeros_like(indexes), indexes) < SIMILARITY).any())
 
 
 def _leaked(survey: Survey) -> Iterator[FindingDraft]:
@@ -204,19 +202,19 @@ def _leaked(survey: Survey) -> Iterator[FindingDraft]:
     trained = np.zeros(len(groups), dtype=bool)
     trained[groups[part == RowPart.train]] = True
     answered = _answered_in_training(survey)
-    leaks, counts, most = [], [], 0.0
-    for which, name in ((RowPart.validation, "validation rows"), (RowPart.prompts, "prompts of the evaluation")):
-        rows = np.flatnonzero(part == which)
+    leaks, counts, highest_share = [], [], 0.0
+    for row_part, name in ((RowPart.validation, "validation rows"), (RowPart.prompts, "prompts of the evaluation")):
+        rows = np.flatnonzero(part == row_part)
         leaked = rows[trained[groups[rows]] | np.isin(rows, list(answered))]
         if len(leaked):
             leaks.append(leaked)
             counts.append(of(len(leaked), len(rows), name))
-            most = max(most, len(leaked) / len(rows))
+            highest_share = max(highest_share, len(leaked) / len(rows))
     if leaks:
         rows = np.sort(np.concatenate(leaks))
         yield FindingDraft(
             Check.leaked,
-            Severity.serious if most > SERIOUS_LEAK_SHARE else Severity.warning,
+            Severity.serious if highest_share > SERIOUS_LEAK_SHARE else Severity.warning,
             rows,
             f"{' and '.join(counts)} {are(len(rows), 'asks', 'ask')} the same as a training row, or nearly the same",
             "remove them from one side, or let data.validation_split choose, which keeps such rows together: "
@@ -230,8 +228,8 @@ def _leaked(survey: Survey) -> Iterator[FindingDraft]:
 def _leaking(survey: Survey, rows: Numbers, groups: Numbers, answered: dict[int, list[int]]) -> Numbers:
     """Return the training rows that ask what some rows ask, or answer it in other words."""
     alike = survey.train[np.isin(groups[survey.train], groups[rows])]
-    others = [number for row in rows.tolist() for number in answered.get(row, ())]
-    return np.unique(np.concatenate([alike, np.array(others, np.int64)]))
+    paraphrases = [train_row for row in rows.tolist() for train_row in answered.get(row, ())]
+    return np.unique(np.concatenate([alike, np.array(paraphrases, np.int64)]))
 
 
 def _answered_in_training(survey: Survey) -> dict[int, list[int]]:
@@ -243,32 +241,32 @@ def _answered_in_training(survey: Survey) -> dict[int, list[int]]:
     pairs = _same_answers(survey)
     if not pairs:
         return {}
-    wanted = np.unique(np.array(pairs).ravel())
+    candidates = np.unique(np.array(pairs).ravel())
     texts: dict[int, set[str]] = {}
     for batch in survey.data.batches():
-        low, high = np.searchsorted(wanted, [batch.start, batch.start + len(batch.question)])
-        texts |= {int(row): _words(batch.question[int(row) - batch.start]) for row in wanted[low:high]}
-    known = set[str]().union(*texts.values())
+        low, high = np.searchsorted(candidates, [batch.start, batch.start + len(batch.question)])
+        texts |= {int(row): _words(batch.question[int(row) - batch.start]) for row in candidates[low:high]}
+    vocabulary = set[str]().union(*texts.values())
     counts = Counter[str]()
     for batch in survey.data.batches():
-        for place in np.flatnonzero(survey.trained[batch.start : batch.start + len(batch.question)]):
-            counts.update(_words(batch.question[int(place)]) & known)
+        for index in np.flatnonzero(survey.trained[batch.start : batch.start + len(batch.question)]):
+            counts.update(_words(batch.question[int(index)]) & vocabulary)
     # Of a few rows, 5% would be less than one.
     limit = max(MAX_ROWS_OF_AN_ANSWER, UNCOMMON_SHARE * len(survey.train))
     uncommon = {word for word, count in counts.items() if count <= limit}
-    found: dict[int, list[int]] = {}
-    for row, first in pairs:
-        if _shared_words(texts[row] & uncommon, texts[first] & uncommon):
-            found.setdefault(row, []).append(first)
-    return found
+    matches: dict[int, list[int]] = {}
+    for row, train_row in pairs:
+        if _shared_words(texts[row] & uncommon, texts[train_row] & uncommon):
+            matches.setdefault(row, []).append(train_row)
+    return matches
 
 
-def _shared_words(one: set[str], other: set[str]) -> bool:
+def _shared_words(terms_a: set[str], terms_b: set[str]) -> bool:
     """Whether two questions share half of their uncommon words and pairs, or nearly all words in any order."""
-    words = [{word for word in each if " " not in word} for each in (one, other)]
+    words = [{word for word in terms if " " not in word} for terms in (terms_a, terms_b)]
     shared, either = words[0] & words[1], words[0] | words[1]
-    return bool(one & other) and (
-        len(one & other) >= SHARED_WORDS_SHARE * len(one | other)
+    return bool(terms_a & terms_b) and (
+        len(terms_a & terms_b) >= SHARED_WORDS_SHARE * len(terms_a | terms_b)
         or (len(shared) > 1 and len(shared) >= REORDERED_SHARE * len(either))
     )
 
@@ -278,12 +276,18 @@ def _same_answers(survey: Survey) -> list[tuple[int, int]]:
     trained = survey.train[survey.words[survey.train] > 0]
     values, starts, counts = np.unique(np.sort(survey.answered[trained]), return_index=True, return_counts=True)
     order = trained[np.argsort(survey.answered[trained], kind="stable")]
-    asked = np.flatnonzero(np.isin(survey.data.part, (RowPart.validation, RowPart.prompts)) & ~survey.data.plain)
-    places = np.searchsorted(values, survey.answered[asked])
+    eval_rows = np.flatnonzero(np.isin(survey.data.part, (RowPart.validation, RowPart.prompts)) & ~survey.data.plain)
+    positions = np.searchsorted(values, survey.answered[eval_rows])
     pairs = []
-    for row, place in zip(asked.tolist(), places.tolist(), strict=True):
-        if place < len(values) and values[place] == survey.answered[row] and counts[place] <= MAX_ROWS_OF_AN_ANSWER:
-            pairs += [(row, int(first)) for first in order[starts[place] : starts[place] + counts[place]]]
+    for row, position in zip(eval_rows.tolist(), positions.tolist(), strict=True):
+        if (
+            position < len(values)
+            and values[position] == survey.answered[row]
+            and counts[position] <= MAX_ROWS_OF_AN_ANSWER
+        ):
+            pairs += [
+                (row, int(train_row)) for train_row in order[starts[position] : starts[position] + counts[position]]
+            ]
     return pairs
 
 
@@ -300,17 +304,17 @@ def _sources(
     trained, labels = groups[survey.train], []
     for row in rows[:SHOWN_ROWS].tolist():
         alike = trained == groups[row]
-        first, what = (
+        train_row, relation = (
             (int(survey.train[np.argmax(alike)]), "asks the same question as")
             if alike.any()
             else (answered[row][0], "paraphrases the question of")
         )
-        labels.append((row, f"{what} {survey.data.where(first)}"))
+        labels.append((row, f"{relation} {survey.data.where(train_row)}"))
     return tuple(labels)
 
 
-def _earlier(survey: Survey, rows: Numbers, groups: Numbers, what: str) -> tuple[tuple[int, str], ...]:
+def _earlier(survey: Survey, rows: Numbers, groups: Numbers, relation: str) -> tuple[tuple[int, str], ...]:
     """Say of the first rows which training row of their group they go back to."""
     trained = groups[survey.train]
     pairs = [(int(row), int(survey.train[np.argmax(trained == groups[row])])) for row in rows[:SHOWN_ROWS]]
-    return tuple((row, f"{what} {survey.data.where(first)}") for row, first in pairs)
+    return tuple((row, f"{relation} {survey.data.where(train_row)}") for row, train_row in pairs)

@@ -45,19 +45,21 @@ class FindingDraft:
 
     def finding(self, data: AuditData, *, fatal: bool) -> Finding:
         """Name the first rows."""
-        labels, first = dict(self.labels), [] if self.whole else self.numbers[:SHOWN_ROWS].tolist()
-        examples = [f"{data.where(row)}: {labels[row]}" if row in labels else data.examples([row])[0] for row in first]
+        labels, shown_rows = dict(self.labels), [] if self.whole else self.numbers[:SHOWN_ROWS].tolist()
+        examples = [
+            f"{data.where(row)}: {labels[row]}" if row in labels else data.examples([row])[0] for row in shown_rows
+        ]
         rows = len(self.numbers) if self.rows is None else self.rows
         where = [data.where(row) for row in self.numbers.tolist()] if self.named else []
         return Finding(self.check.value, self.severity, rows, self.text, self.advice, examples, fatal, where)
 
 
-def of(count: int, total: int, what: str = "rows") -> str:
+def of(count: int, total: int, noun: str = "rows") -> str:
     """Say how many of how many: `12 of 300 rows (4%)`, `1 of 300 rows`."""
     share = f" ({count / total:.0%})" if total and count / total >= 0.01 and count > 1 else ""  # noqa: PLR2004 - a percent
-    return f"{count} of {total} {what}{share}"
+    return f"{count} of {total} {noun}{share}"
 
 
-def are(count: int, one: str = "is", many: str = "are") -> str:
+def are(count: int, singular: str = "is", plural: str = "are") -> str:
     """Return the verb that fits a number."""
-    return one if count == 1 else many
+    return singular if count == 1 else plural

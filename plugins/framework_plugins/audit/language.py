@@ -67,5 +67,5 @@ def languages(text: str) -> str:
     words = set(_WORD.findall(text))
     # Different words, not how often: one that a text repeats says nothing more.
     hits = sorted(((len(words & common), name) for name, common in COMMON_WORD_SETS.items()), reverse=True)
-    (most, name), (next_most, _) = hits[0], hits[1]
-    return name if most >= MIN_COMMON_WORDS and most > next_most else ""
+    (top_count, name), (second_count, _) = hits[0], hits[1]
+    return name if top_count >= MIN_COMMON_WORDS and top_count > second_count else ""

@@ -82,13 +82,13 @@ def _lines(text: str, marks: Sequence[str]) -> set[tuple[int, int]]:
     """Return where the lines with a mark begin and end."""
     lines = set()
     for mark in marks:
-        place = text.find(mark)
-        while place >= 0:
-            end = text.find("\n", place)
+        position = text.find(mark)
+        while position >= 0:
+            end = text.find("\n", position)
             end = len(text) if end < 0 else end
-            lines.add((text.rfind("\n", 0, place) + 1, end))
+            lines.add((text.rfind("\n", 0, position) + 1, end))
             # On in the next line: this one is searched whole.
-            place = text.find(mark, end)
+            position = text.find(mark, end)
     return lines
 
 

@@ -51,7 +51,9 @@ def _identical(survey: Survey, pairs: Numbers) -> Iterator[FindingDraft]:
 def _length_bias(survey: Survey, pairs: Numbers) -> Iterator[FindingDraft]:
     chosen, rejected = survey.words[pairs], survey.rejected_words[pairs]
     longer, shorter = pairs[chosen > rejected], pairs[chosen < rejected]
-    rows, kind, other = max((longer, "longer", "shorter"), (shorter, "shorter", "longer"), key=lambda one: len(one[0]))
+    rows, kind, opposite = max(
+        (longer, "longer", "shorter"), (shorter, "shorter", "longer"), key=lambda side: len(side[0])
+    )
     different = len(longer) + len(shorter)
     if different < MIN_PAIRS or len(rows) <= survey.config.length_bias * different:
         return
@@ -64,15 +66,15 @@ def _length_bias(survey: Survey, pairs: Numbers) -> Iterator[FindingDraft]:
         f"the chosen answer is the {kind} one in {of(len(rows), len(pairs), 'preference pairs')}; all chosen answers "
         f"together have {ratio:.2g} times the words of the rejected ones",
         f"a model learns to write {kind} answers from such pairs, whatever else they teach: add pairs whose chosen "
-        f"answer is {other}, and compare lengths with metric=[length]",
+        f"answer is {opposite}, and compare lengths with metric=[length]",
         whole=True,
     )
 
 
 def _one_sided(survey: Survey, labelled: Numbers) -> Iterator[FindingDraft]:
-    wanted = survey.label[labelled] == 1
-    common, rare = ("wanted", "unwanted") if 2 * wanted.sum() > len(labelled) else ("unwanted", "wanted")
-    rows = labelled[wanted == (rare == "wanted")]
+    is_wanted = survey.label[labelled] == 1
+    common, rare = ("wanted", "unwanted") if 2 * is_wanted.sum() > len(labelled) else ("unwanted", "wanted")
+    rows = labelled[is_wanted == (rare == "wanted")]
     if not len(rows):
         instead = ", or learn these answers with method=sft" if common == "wanted" else ""
         yield FindingDraft(
@@ -102,13 +104,13 @@ def _contradictory(survey: Survey) -> Iterator[FindingDraft]:
     pairs = (rejected != 0) & (chosen != rejected)
     turned = pairs & np.isin(_joined(prompts, chosen, rejected), _joined(prompts, rejected, chosen)[pairs])
     answers = _joined(prompts, chosen, np.zeros_like(chosen))
-    both = (label >= 0) & np.isin(answers, np.intersect1d(answers[label == 1], answers[label == 0]))
-    found = [
-        f"{of(int(rows.sum()), int(among.sum()), what)} {are(int(rows.sum()), one, many)}"
-        for rows, among, what, one, many in (
+    conflicting = (label >= 0) & np.isin(answers, np.intersect1d(answers[label == 1], answers[label == 0]))
+    sentences = [
+        f"{of(int(rows.sum()), int(among.sum()), noun)} {are(int(rows.sum()), singular, plural)}"
+        for rows, among, noun, singular, plural in (
             (turned, rejected != 0, "preference pairs", "occurs in both orders", "occur in both orders"),
             (
-                both,
+                conflicting,
                 label >= 0,
                 "labelled rows",
                 "has an answer that is wanted in one row and unwanted in another",
@@ -117,13 +119,15 @@ def _contradictory(survey: Survey) -> Iterator[FindingDraft]:
         )
         if rows.any()
     ]
-    if found:
+    if sentences:
         advice = "decide which row is right, and remove the other"
-        yield FindingDraft(Check.contradictory_labels, Severity.warning, train[turned | both], "; ".join(found), advice)
+        yield FindingDraft(
+            Check.contradictory_labels, Severity.warning, train[turned | conflicting], "; ".join(sentences), advice
+        )
 
 
-def _joined(prompts: Numbers, one: Numbers, other: Numbers) -> NDArray[np.int64]:
-    return (prompts * MIX ^ one) * MIX ^ other
+def _joined(prompts: Numbers, answers_a: Numbers, answers_b: Numbers) -> NDArray[np.int64]:
+    return (prompts * MIX ^ answers_a) * MIX ^ answers_b
 
 
 def _ranks(survey: Survey) -> Iterator[FindingDraft]:

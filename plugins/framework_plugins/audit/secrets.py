@@ -16,11 +16,11 @@ _MIN_DIFFERENT_CHARACTERS = 5
 
 def _is_real(match: re.Match[str]) -> bool:
     """Whether it is more than what stands for a token in a manual."""
-    rest = _COUNTING_DIGITS.sub("", match[0])
+    token = _COUNTING_DIGITS.sub("", match[0])
     return (
         not _PLACEHOLDER.search(match[0])
-        and len(set(rest)) > _MIN_DIFFERENT_CHARACTERS
-        and 2 * len(rest) > len(match[0])
+        and len(set(token)) > _MIN_DIFFERENT_CHARACTERS
+        and 2 * len(token) > len(match[0])
     )
 
 

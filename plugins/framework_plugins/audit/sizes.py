@@ -109,10 +109,10 @@ def _too_few(survey: Survey) -> Iterator[FindingDraft]:
     passes = training.num_train_epochs
     if training.max_steps is not None:
         passes = training.max_steps * survey.data.plan.batch / rows
-    few = rows < config.few_rows and passes >= config.few_rows_epochs
+    small_set = rows < config.few_rows and passes >= config.few_rows_epochs
     times, twice = MORE_ROWS_MORE_EPOCHS
-    some = rows < times * config.few_rows and passes > twice * config.few_rows_epochs
-    if few or some:
+    medium_set = rows < times * config.few_rows and passes > twice * config.few_rows_epochs
+    if small_set or medium_set:
         setting = "num_train_epochs" if training.max_steps is None else "max_steps"
         yield FindingDraft(
             Check.too_few_rows,

@@ -21,9 +21,9 @@ class Standard:
     def audit(self, data: AuditData) -> Iterable[Finding]:
         named = replace(self.config, clean="clean.jsonl")
         helps = self.config.clean is None and not any(clean.problems(data.plan, named))
-        more = f"; {clean.SETTING}={named.clean} writes the rows without them" if helps else ""
+        hint = f"; {clean.SETTING}={named.clean} writes the rows without them" if helps else ""
         return [
-            replace(draft, advice=f"{draft.advice}{more * (draft.check in clean.REMOVED)}").finding(
+            replace(draft, advice=f"{draft.advice}{hint * (draft.check in clean.REMOVED)}").finding(
                 data, fatal=draft.check in self.config.fatal
             )
             for draft in self.drafts(data)

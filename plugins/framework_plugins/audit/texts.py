@@ -40,8 +40,8 @@ class Sample:
             places = np.arange(max(len(train) - 1, 0))
         else:
             places = np.unique(np.linspace(0, len(train) - 2, size // 2).astype(np.int64))
-        both = np.concatenate([places, places + 1]) if len(train) > 1 else np.arange(len(train))
-        chosen = np.sort(both)
+        indexes = np.concatenate([places, places + 1]) if len(train) > 1 else np.arange(len(train))
+        chosen = np.sort(indexes)
         chosen = chosen[np.concatenate([[True], chosen[1:] != chosen[:-1]])] if len(chosen) else chosen
         return cls(train[chosen], np.searchsorted(chosen, places), np.searchsorted(chosen, places + 1))
 
@@ -99,13 +99,13 @@ class Survey:
         """A hash of what belongs to an answer: the rejected one, and its label; 0 if there is neither."""
         return self.rejected * MIX + self.label + 1
 
-    def note(self, check: Check, rows: Numbers, among: NDArray[np.bool_], kind: str, place: str = "") -> None:
+    def note(self, check: Check, rows: Numbers, among: NDArray[np.bool_], kind: str, location: str = "") -> None:
         """Keep the rows in which a check found something, those of `among`; the batches come in order."""
         rows = rows[among[rows]]
         if len(rows):
             self.hits.setdefault(check, []).append(rows)
             kinds = self.kinds.get(check, {})
-            kinds |= {int(row): (kind, place) for row in rows[:SHOWN_ROWS] if int(row) not in kinds}
+            kinds |= {int(row): (kind, location) for row in rows[:SHOWN_ROWS] if int(row) not in kinds}
             self.kinds[check] = dict(sorted(kinds.items())[:SHOWN_ROWS])
 
     def found(self, check: Check) -> Numbers:
@@ -151,15 +151,15 @@ def make_survey(data: AuditData, config: StandardConfig) -> Survey:
 def _measure_preference(result: Survey, texts: Texts) -> None:
     """Look at the rejected answers that the method learns from, at the labels that it reads, and at ranks."""
     method = result.data.plan.method.config
-    for number, (answer, facts) in enumerate(zip(texts.rejected, texts.facts, strict=True), start=texts.start):
+    for row, (answer, facts) in enumerate(zip(texts.rejected, texts.facts, strict=True), start=texts.start):
         if answer and Role.rejected in method.roles:
             plain = " ".join(answer.lower().split())
-            result.rejected[number] = hash(plain) or 1
-            result.rejected_words[number] = 0 if is_blank(plain) else plain.count(" ") + 1
+            result.rejected[row] = hash(plain) or 1
+            result.rejected_words[row] = 0 if is_blank(plain) else plain.count(" ") + 1
         if facts:
             if method.own_objective:  # with another one, all answers are learned
-                result.label[number] = facts.get("desirable", -1)
-            result.ranked[number], result.tied[number] = facts.get("answers", 0), facts.get("tied", 0)
+                result.label[row] = facts.get("desirable", -1)
+            result.ranked[row], result.tied[row] = facts.get("answers", 0), facts.get("tied", 0)
 
 
 def _measure_batch(result: Survey, texts: Texts) -> None:
@@ -208,9 +208,9 @@ def _measure_earlier(result: Survey, earlier: BatchTexts, start: int) -> None:
 
 def _sample(sample: Sample, texts: Texts) -> None:
     low, high = np.searchsorted(sample.numbers, [texts.start, texts.start + len(texts.answer)])
-    for number in sample.numbers[low:high] - texts.start:
-        sample.questions.append(texts.question[int(number)][:MAX_SAMPLE_CHARS])
-        sample.answers.append(texts.answer[int(number)][:MAX_SAMPLE_CHARS])
+    for index in sample.numbers[low:high] - texts.start:
+        sample.questions.append(texts.question[int(index)][:MAX_SAMPLE_CHARS])
+        sample.answers.append(texts.answer[int(index)][:MAX_SAMPLE_CHARS])
 
 
 def _search(result: Survey, texts: Texts, earlier: BatchTexts, searched: Sequence[Pattern]) -> None:
@@ -220,5 +220,7 @@ def _search(result: Survey, texts: Texts, earlier: BatchTexts, searched: Sequenc
     learned = Role.rejected in result.data.plan.method.config.roles
     rejected = BatchTexts.rejected(texts.rejected if learned else [])
     for pattern in searched:
-        for some in (answers, earlier) if pattern.answers else (questions, answers, around, rejected):
-            result.note(pattern.check, some.having(pattern) + texts.start, result.used, pattern.kind, some.place)
+        for batch_texts in (answers, earlier) if pattern.answers else (questions, answers, around, rejected):
+            result.note(
+                pattern.check, batch_texts.having(pattern) + texts.start, result.used, pattern.kind, batch_texts.place
+            )

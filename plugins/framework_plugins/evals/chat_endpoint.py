@@ -51,12 +51,12 @@ class ChatEndpoint:
     """A model behind an endpoint. `name` is its address without what may be secret; use it as a context manager."""
 
     def __init__(
-        self, base_url: str, model: str, *, key: str, timeout: float, retries: int, more: Mapping[str, Any]
+        self, base_url: str, model: str, *, key: str, timeout: float, retries: int, request_fields: Mapping[str, Any]
     ) -> None:
         parts = urlsplit(base_url)
         self.name = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         self.url = base_url.removesuffix("/").removesuffix(PATH) + PATH
-        self.fields: dict[str, Any] = {"model": model, "temperature": 0, **more}
+        self.fields: dict[str, Any] = {"model": model, "temperature": 0, **request_fields}
         self.timeout, self.retries = timeout, retries
         self._key = key
         self._over = threading.Event()

@@ -88,17 +88,17 @@ def _prompt_problems(plan: Plan, key: str, settings: config.PromptsConfig) -> It
         return
     option = f"{key}.prompts=[…]" if settings.file is None else f"{key}.file={settings.file}"
     try:
-        own = own_prompts(settings, plan.format)
+        prompts = own_prompts(settings, plan.format)
     except FrameworkError as error:
         yield f"{option}: {error}"
         return
-    if own and plan.objective in _metrics_without_references(plan, own):
+    if prompts and plan.objective in _metrics_without_references(plan, prompts):
         yield f"objective={plan.objective} needs references, and none of the prompts in {option} has one"
 
 
-def _metrics_without_references(plan: Plan, own: list[Prompt]) -> list[str]:
+def _metrics_without_references(plan: Plan, prompts: list[Prompt]) -> list[str]:
     """Return the metrics that can score none of the user's prompts."""
-    if any(prompt.reference is not None for prompt in own):
+    if any(prompt.reference is not None for prompt in prompts):
         return []
     return [name for name, choice in plan.metric.items() if _needs_reference(choice.config)]
 
@@ -114,26 +114,28 @@ def advice(plan: Plan, work: Work | None) -> Iterator[str]:
     for name, choice in plan.evaluator.items():
         if not isinstance(choice.config, config.PromptsConfig):
             continue
-        own = own_prompts(choice.config, plan.format)
-        if own and (idle := _metrics_without_references(plan, own)):
+        prompts = own_prompts(choice.config, plan.format)
+        if prompts and (idle := _metrics_without_references(plan, prompts)):
             yield (
-                f"evaluator.{name}: none of the {len(own)} prompts has a reference, so {', '.join(idle)} will score "
+                f"evaluator.{name}: none of the {len(prompts)} prompts has a reference, so {', '.join(idle)} will score "
                 "nothing. Add references to the prompts, or choose among json_valid, regex, length, stopped and judge"
             )
         if work is not None and Stage.train in plan.stages:
-            yield from _answering_advice(plan, f"evaluator.{name}", choice.config, len(own), work)
+            yield from _answering_advice(plan, f"evaluator.{name}", choice.config, len(prompts), work)
 
 
-def _answering_advice(plan: Plan, key: str, settings: config.PromptsConfig, own: int, work: Work) -> Iterator[str]:
+def _answering_advice(
+    plan: Plan, key: str, settings: config.PromptsConfig, prompt_count: int, work: Work
+) -> Iterator[str]:
     """Say that answers are more tokens than the training."""
     times = len({Stage.baseline, Stage.evaluate} & set(plan.stages))
-    count = own or settings.count
+    count = prompt_count or settings.count
     answer_tokens = times * count * settings.max_new_tokens
     if answer_tokens <= work.tokens * work.epochs or count <= MIN_PROMPTS:
         return
-    if not own and count > work.rows:  # prompts are held-out rows as a rule, and of few rows few are held out
+    if not prompt_count and count > work.rows:  # prompts are held-out rows as a rule, and of few rows few are held out
         return
-    subject = f"{key} asks {own} prompts" if own else f"{key}.count={count}"
-    recommendation = f"Give {MIN_PROMPTS} of them" if own else f"Set {key}.count={MIN_PROMPTS}"
+    subject = f"{key} asks {prompt_count} prompts" if prompt_count else f"{key}.count={count}"
+    recommendation = f"Give {MIN_PROMPTS} of them" if prompt_count else f"Set {key}.count={MIN_PROMPTS}"
     trained = f"{work.tokens * work.epochs:,.0f} are trained on"
     yield f"{subject}: up to {answer_tokens:,} tokens are generated, and {trained}. {recommendation}"

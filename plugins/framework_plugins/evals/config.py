@@ -192,8 +192,8 @@ class ExactMatchConfig(MetricConfig):
         if calls := _calls(references):
             return calls
         words = sorted(len(WORD.findall(text)) for text in references)[len(references) // 2]
-        few = 2 * len({text.strip() for text in references}) <= len(references)
-        return "" if few or words <= SHORT or _mostly_json(references) else (
+        has_few_texts = 2 * len({text.strip() for text in references}) <= len(references)
+        return "" if has_few_texts or words <= SHORT or _mostly_json(references) else (
             f"half of the references have {words} words or more, and an answer hardly ever repeats that word for word"
         )  # fmt: skip
 

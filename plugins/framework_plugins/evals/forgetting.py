@@ -31,8 +31,8 @@ class Forgetting:
         measures: dict[str, Measure] = {}
         notes: list[str] = []
         if settings.questions:
-            asked = [row for subject in SUBJECTS for row in rows(f"questions/{subject}")[: settings.questions]]
-            measures |= questions(likelihood, asked)
+            question_rows = [row for subject in SUBJECTS for row in rows(f"questions/{subject}")[: settings.questions]]
+            measures |= questions(likelihood, question_rows)
         if settings.instructions:
             measures["general_answers"] = _answers(likelihood, rows("instructions")[: settings.instructions])
         if settings.texts:
@@ -50,9 +50,9 @@ class Forgetting:
             Example(
                 (Message("user", row["instruction"]), Message("assistant", row["answer"])),
                 "chatml",
-                f"general:{number}",
+                f"general:{index}",
             )
-            for number, row in enumerate(rows("instructions")[: self.config.instructions])
+            for index, row in enumerate(rows("instructions")[: self.config.instructions])
         ]
         learned = [row for row in model.encode(examples) if row.supervised]
         if not learned:
@@ -69,16 +69,16 @@ class Forgetting:
         )
 
 
-def questions(likelihood: Likelihood, asked: Sequence[dict[str, Any]]) -> dict[str, Measure]:
+def questions(likelihood: Likelihood, question_rows: Sequence[dict[str, Any]]) -> dict[str, Measure]:
     """Return how often the right choice is the likeliest as it continues the question, and how likely it is on average.
 
     The second decides, and has the items: of the same questions it varies so much less that it takes a tenth of them.
     """
-    pairs = [likelihood.pair(row["text"], f" {choice}") for row in asked for choice in row["choices"]]
+    pairs = [likelihood.pair(row["text"], f" {choice}") for row in question_rows for choice in row["choices"]]
     scores = iter(score for score, _ in likelihood.score(pairs))
     right: list[bool] = []
     probable: list[float] = []
-    for row in asked:
+    for row in question_rows:
         choices = list(itertools.islice(scores, len(row["choices"])))
         best = max(choices)
         right.append(choices.index(best) == row["answer"])

@@ -58,9 +58,13 @@ def _concern(name: str, plan: Plan, findings: list[Finding]) -> Concern:
     unknown = [finding for finding in findings if finding.unknown]
     reported = bad or unknown or findings
     # One is enough for a sentence, and questions come first, since a reader knows what they are.
-    said = reported[0] if bad or unknown else max(findings, key=lambda finding: finding.harm)
+    headline = reported[0] if bad or unknown else max(findings, key=lambda finding: finding.harm)
     summary = "not ruled out. " if unknown and not bad else ""
-    summary += f"{said.summary} ({plan.verdict.confidence:.0%} confidence){said.limit}" if said.summary else said.text
+    summary += (
+        f"{headline.summary} ({plan.verdict.confidence:.0%} confidence){headline.limit}"
+        if headline.summary
+        else headline.text
+    )
     return Concern(
         name=name,
         aspect=Aspect.general,
@@ -77,18 +81,18 @@ def recommendation(plan: Plan) -> str:
     """Say what keeps a model from forgetting."""
     rate = f"lower trainer.learning_rate={plan.training.learning_rate:g}"
     mix = "data.mix=[{data: hub, path: OWNER/NAME, weight: 0.2}]"
-    more = "mix more general data in" if plan.data.config.mix else "mix general data in"
-    return f"To keep what it knew, {rate}, train for fewer steps, or {more}: {mix} (docs/how-to/evaluate.md)"
+    remedy = "mix more general data in" if plan.data.config.mix else "mix general data in"
+    return f"To keep what it knew, {rate}, train for fewer steps, or {remedy}: {mix} (docs/how-to/evaluate.md)"
 
 
 def _questions(changes: dict[str, Change], settings: ForgettingConfig) -> Iterator[Finding]:
     """Decide by the probability of the right choice, beside the share of right answers, which a reader knows."""
-    known, probability = changes.get(ACCURACY), changes.get(PROBABILITY)
-    decides, words, plain = probability or known, "general questions right", ""  # an older folder has no probability
-    if probability and known and known.before is not None and known.after is not None:
-        words += f" {known.before:.0%} to {known.after:.0%}, probability of the right choice"
-        plain = f"{known.before:.0%} of {known.pairs or probability.pairs} general questions were right before, "
-        plain += f"{known.after:.0%} are after; the probability of the right choice fell by"
+    accuracy, probability = changes.get(ACCURACY), changes.get(PROBABILITY)
+    decides, words, plain = probability or accuracy, "general questions right", ""  # an older folder has no probability
+    if probability and accuracy and accuracy.before is not None and accuracy.after is not None:
+        words += f" {accuracy.before:.0%} to {accuracy.after:.0%}, probability of the right choice"
+        plain = f"{accuracy.before:.0%} of {accuracy.pairs or probability.pairs} general questions were right before, "
+        plain += f"{accuracy.after:.0%} are after; the probability of the right choice fell by"
     if decides:
         yield from _share_finding(decides, words, settings.max_accuracy_loss, "max_accuracy_loss", ".0%", plain)
 
@@ -112,18 +116,18 @@ def _share_finding(
     if change.low is None or change.high is None:
         yield Finding(f"{text}, untested", too_much=False, unknown=True, harm=0.0)
         return
-    least, most = max(0.0, -change.high), max(0.0, -change.low)
+    low_loss, high_loss = max(0.0, -change.high), max(0.0, -change.low)
     too_much = change.outcome is Outcome.worse and change.before - change.after > margin
-    low, high = math.floor(100 * least), math.ceil(100 * most)  # a bound above a limit of 10 is not 10
-    lost = f"{low} to {count(high, 'point')}" if least >= POINT else f"at most {count(high, 'point')}"
-    unknown = not too_much and most > margin
-    beside = (
+    low, high = math.floor(100 * low_loss), math.ceil(100 * high_loss)  # a bound above a limit of 10 is not 10
+    lost = f"{low} to {count(high, 'point')}" if low_loss >= POINT else f"at most {count(high, 'point')}"
+    unknown = not too_much and high_loss > margin
+    caveat = (
         f"; a loss above {setting}={margin:g} is not ruled out; more questions would narrow this" if unknown else ""
     )
     bounds = f"at least {count(low, 'point')}" if too_much else lost
     summary = f"{plain} {bounds}" if plain else f"{text}, {bounds} lost"
     limit = f"; the limit is {100 * margin:g} points" if unknown else ""
-    yield Finding(f"{text}, {lost} lost{beside}", too_much, unknown, min(1.0, least), summary, limit)
+    yield Finding(f"{text}, {lost} lost{caveat}", too_much, unknown, min(1.0, low_loss), summary, limit)
 
 
 def _perplexity(changes: dict[str, Change], settings: ForgettingConfig, name: str, words: str) -> Iterator[Finding]:
@@ -137,15 +141,15 @@ def _perplexity(changes: dict[str, Change], settings: ForgettingConfig, name: st
         broken = not math.isfinite(ratio)
         yield Finding(f"{text}, untested)", broken, not broken, float(broken))
         return
-    least, most = (1 + bound / change.before for bound in (change.low, change.high))
+    low_ratio, high_ratio = (1 + bound / change.before for bound in (change.low, change.high))
     too_much = change.outcome is Outcome.worse and ratio > limit
-    unknown = not too_much and most > limit
-    beside = f"; max_perplexity_ratio={limit:g}" if unknown else ""
-    harm = 1 - 1 / least if least > 1 else 0.0
+    unknown = not too_much and high_ratio > limit
+    caveat = f"; max_perplexity_ratio={limit:g}" if unknown else ""
+    harm = 1 - 1 / low_ratio if low_ratio > 1 else 0.0
     summary = f"{words} are {_times(ratio)} as surprising to the model as before, "
-    summary += f"at least {_times(least)}" if too_much else f"at most {_times(most)}"
+    summary += f"at least {_times(low_ratio)}" if too_much else f"at most {_times(high_ratio)}"
     allowed = f"; the limit is {limit:g} times" if unknown else ""
-    yield Finding(f"{text}, at most {_factor(most)}{beside})", too_much, unknown, harm, summary, allowed)
+    yield Finding(f"{text}, at most {_factor(high_ratio)}{caveat})", too_much, unknown, harm, summary, allowed)
 
 
 def _style(name: str, changes: dict[str, Change], settings: ForgettingConfig) -> Iterator[Concern]:
@@ -184,17 +188,17 @@ def _divergence(name: str, plan: Plan, changes: dict[str, Change], settings: For
     too_much = not least <= settings.max_divergence  # NaN is too much, too
     limit = f"max_divergence={settings.max_divergence:g}"
     if too_much:
-        more = f", more than {limit}"
+        comparison = f", more than {limit}"
     elif max(distance, high or 0.0) > settings.max_divergence:
-        more = f"; more than {limit} is not ruled out"
+        comparison = f"; more than {limit} is not ruled out"
     else:
-        more = f", within {limit}"
+        comparison = f", within {limit}"
     harm = 1 - math.exp(-(least - settings.max_divergence)) if too_much else 0.0
     advice = recommendation(plan) if too_much else ""
     far = "changed: it answers general questions very differently from its base, "
     far += f"{distance:.2g} nats per token; the limit is {settings.max_divergence:g}"
     summary = far if too_much else ""
-    yield Concern(f"{name}_divergence", Aspect.task, f"{text}{more}", advice, too_much, harm, summary=summary)
+    yield Concern(f"{name}_divergence", Aspect.task, f"{text}{comparison}", advice, too_much, harm, summary=summary)
 
 
 def _tasks(changes: dict[str, Change], settings: LmEvalConfig) -> Iterator[Finding]:

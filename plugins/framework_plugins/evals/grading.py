@@ -70,15 +70,15 @@ def grading_prompt(config: JudgeConfig, answer: Answered) -> str:
     return PLACEHOLDER.sub(lambda match: values[match[1]], template)
 
 
-def comparison_prompt(first: Answered, second: Answered) -> str:
+def comparison_prompt(answer_a: Answered, answer_b: Answered) -> str:
     """Return what the judge is asked about two answers to one prompt."""
     values = {
-        "question": first.question,
-        "first": first.answer,
-        "second": second.answer,
-        "reference": first.reference or "",
+        "question": answer_a.question,
+        "first": answer_a.answer,
+        "second": answer_b.answer,
+        "reference": answer_a.reference or "",
     }
-    template = PAIR_PROMPT if first.reference is None else PAIR_PROMPT_WITH_REFERENCE
+    template = PAIR_PROMPT if answer_a.reference is None else PAIR_PROMPT_WITH_REFERENCE
     return PLACEHOLDER.sub(lambda match: values[match[1]], template)
 
 
@@ -97,7 +97,7 @@ def parse_grade(reply: str, lowest: float, highest: float) -> float | None:
     # "8/10" and "8 out of 10" are one number.
     text = re.sub(rf"(?<=\d)\s*(?:/|out of)\s*{best}(?![\d.]*\d)", "", text)
     for part in (text, text[text.rfind("\n") + 1 :]):
-        numbers = {float(number) for number in NUMBER.findall(part)}
-        if len(numbers) == 1 and lowest <= (number := numbers.pop()) <= highest:
-            return number
+        numbers = {float(match) for match in NUMBER.findall(part)}
+        if len(numbers) == 1 and lowest <= (grade := numbers.pop()) <= highest:
+            return grade
     return None

@@ -26,9 +26,9 @@ def read_schema(source: object) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        beside = sorted(item.name for item in path.parent.glob("*.json")) if path.parent.is_dir() else []
-        more = f". Beside it: {', '.join(beside[:5])}" if beside else ""
-        raise FrameworkError(f"{path} cannot be read ({error.strerror or summarize_error(error)}){more}") from error
+        siblings = sorted(item.name for item in path.parent.glob("*.json")) if path.parent.is_dir() else []
+        hint = f". Beside it: {', '.join(siblings[:5])}" if siblings else ""
+        raise FrameworkError(f"{path} cannot be read ({error.strerror or summarize_error(error)}){hint}") from error
     except json.JSONDecodeError as error:
         raise FrameworkError(f"{path}:{error.lineno}: not valid JSON: {error.msg} at column {error.colno}") from error
     except ValueError as error:

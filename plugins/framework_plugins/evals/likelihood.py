@@ -43,10 +43,10 @@ class Likelihood:
 
     def pair(self, context: str, continuation: str) -> Pair:
         """Cut a text that is not empty, and what follows it; spaces at its end belong to the continuation."""
-        whole = self.encode(context + continuation)
+        ids = self.encode(context + continuation)
         # As lm-eval does: most tokenizers have the space at the beginning of a word's token.
         before = self.encode(context.rstrip())
-        return before, whole[len(before) :]
+        return before, ids[len(before) :]
 
     def score(self, pairs: Sequence[Pair]) -> list[tuple[float, bool]]:
         """Return the log-likelihood in nats of each continuation, and whether it is what the model would say."""
@@ -60,15 +60,15 @@ class Likelihood:
         """Return the log-likelihood in nats of whole texts, cut into windows if the model cannot read so much."""
         windows: list[Pair] = []
         owners: list[int] = []
-        for number, text in enumerate(texts):
+        for index, text in enumerate(texts):
             ids = [self.form.prefix, *self.encode(text)]
             for start in range(1, len(ids), self.longest):
                 end = min(start + self.longest, len(ids))
                 windows.append((ids[max(0, end - self.longest - 1) : start], ids[start:end]))
-                owners.append(number)
+                owners.append(index)
         totals = [0.0] * len(texts)
-        for number, (likelihood, _) in zip(owners, self.score(windows), strict=True):
-            totals[number] += likelihood
+        for index, (likelihood, _) in zip(owners, self.score(windows), strict=True):
+            totals[index] += likelihood
         return totals
 
     def _row(self, context: list[int], continuation: list[int]) -> TokenRow:

@@ -70,10 +70,10 @@ class Prompts:
         size, may_answer = sizes[number - 1], len(prompts)
         if seen and len(seen.samples) > may_answer:  # a base that was asked when `count` was higher
             return seen
-        levels = shares([min(one, may_answer) for one in sizes])
-        more = [prompt.reference for prompt in (*prompts, *data.prompts[may_answer : sizes[-1]])]
+        levels = shares([min(look_size, may_answer) for look_size in sizes])
+        references = [prompt.reference for prompt in (*prompts, *data.prompts[may_answer : sizes[-1]])]
         result = self.answered(
-            model, prompts[:size], metrics, levels[min(size, may_answer)], may_answer, seen, more, data.passages
+            model, prompts[:size], metrics, levels[min(size, may_answer)], may_answer, seen, references, data.passages
         )
         name = data.result.decides
         if name not in result.measures or sizes[-1] <= may_answer:
@@ -81,11 +81,11 @@ class Prompts:
         metric, measure = metrics[name], result.measures[name]
         assert isinstance(metric, Metric)  # noqa: S101 - or there were no more looks
         if size > may_answer:
-            known = seen.measures.get(name) if seen else None
-            known = known if known and len(known.items) > may_answer else measure
+            earlier = seen.measures.get(name) if seen else None
+            earlier = earlier if earlier and len(earlier.items) > may_answer else measure
             by_prompt = {sample.prompt: sample for sample in result.samples}
             samples = [by_prompt[scoring.question(prompt)] for prompt in prompts]
-            measure = self._read(name, metric, model, data.prompts[:size], known, samples, more, data.passages)
+            measure = self._read(name, metric, model, data.prompts[:size], earlier, samples, references, data.passages)
         measure = replace(measure, look_share=shares(sizes)[size], early=size < sizes[-1])
         return replace(result, measures={**result.measures, name: measure})
 
@@ -95,24 +95,28 @@ class Prompts:
         prompts: Sequence[Prompt],
         metrics: Mapping[str, AnyMetric],
         look_share: float,
-        most: int,
-        seen: EvalResult | None,
-        more: Sequence[str | None],
+        limit: int,
+        previous: EvalResult | None,
+        references: Sequence[str | None],
         passages: frozenset[int],
     ) -> EvalResult:
         """Answer prompts and score the answers, except for those of an earlier look, which are the first."""
-        known = {one.prompt: Answer(one.answer, one.tokens, one.stopped) for one in seen.samples} if seen else {}
-        missing = [prompt for prompt in prompts if scoring.question(prompt) not in known]
-        if seen and not missing:
-            return seen
-        new = iter(self._generate(model, missing))
-        answers = [known.get(scoring.question(prompt)) or next(new) for prompt in prompts]
+        earlier_answers = (
+            {sample.prompt: Answer(sample.answer, sample.tokens, sample.stopped) for sample in previous.samples}
+            if previous
+            else {}
+        )
+        unanswered = [prompt for prompt in prompts if scoring.question(prompt) not in earlier_answers]
+        if previous and not unanswered:
+            return previous
+        generated = iter(self._generate(model, unanswered))
+        answers = [earlier_answers.get(scoring.question(prompt)) or next(generated) for prompt in prompts]
         answered = scoring.answered(model, prompts, answers, metrics)
-        scored = seen.measures if seen else {}
-        measures, notes = scoring.measure(_with_stopped(metrics), answered, scored, more, passages)
-        early = len(prompts) < most
-        measures = {name: replace(one, look_share=look_share, early=early) for name, one in measures.items()}
-        earlier = [note for note in seen.notes if scoring.WITHOUT_REFERENCE not in note] if seen else []
+        scored = previous.measures if previous else {}
+        measures, notes = scoring.measure(_with_stopped(metrics), answered, scored, references, passages)
+        early = len(prompts) < limit
+        measures = {name: replace(measure, look_share=look_share, early=early) for name, measure in measures.items()}
+        earlier = [note for note in previous.notes if scoring.WITHOUT_REFERENCE not in note] if previous else []
         return EvalResult(measures, scoring.samples(answered, measures), [*earlier, *notes])
 
     def _read(
@@ -121,7 +125,7 @@ class Prompts:
         metric: Metric,
         model: Model,
         prompts: Sequence[Prompt],
-        known: Measure,
+        earlier: Measure,
         samples: Sequence[Sample],
         references: Sequence[str | None],
         passages: frozenset[int],
@@ -133,37 +137,51 @@ class Prompts:
             metric: the one that decides.
             model: as it is.
             prompts: all that are asked.
-            known: the measure of the first of them.
+            earlier: the measure of the first of them.
             samples: those that were answered.
             references: of all prompts that may be asked.
             passages: of the training rows.
         """
         assert isinstance(metric, EarlyMetric)  # noqa: S101 - as above
-        checked, more = prompts[: min(CHECKED, len(samples))], prompts[len(known.items) :]
-        read = read_answers(model, [*checked, *more], metric, self.config.max_new_tokens)
+        checked, remaining = prompts[: min(CHECKED, len(samples))], prompts[len(earlier.items) :]
+        read = read_answers(model, [*checked, *remaining], metric, self.config.max_new_tokens)
         texts: list[str | None] = read[len(checked) :]
         # In a sentence the reference may come later, so an answer that begins in another way has to be generated too.
-        if known.content or _differing(metric, checked, read, known) > 1:
-            texts = [None] * len(more)
-        missing = [one for one, text in zip(more, texts, strict=True) if text is None and one.reference is not None]
-        generated = iter(self._generate(model, missing) if missing else ())
+        if earlier.content or _differing(metric, checked, read, earlier) > 1:
+            texts = [None] * len(remaining)
+        pending = [
+            prompt
+            for prompt, text in zip(remaining, texts, strict=True)
+            if text is None and prompt.reference is not None
+        ]
+        generated = iter(self._generate(model, pending) if pending else ())
         answers = [sample.answer for sample in samples]
-        answers += [""] * (len(known.items) - len(samples))  # these are scored
-        for prompt, begun in zip(more, texts, strict=True):
+        answers += [""] * (len(earlier.items) - len(samples))  # these are scored
+        for prompt, begun in zip(remaining, texts, strict=True):
             text = begun or ""  # its end may not be known, and changes no score
             answers.append(next(generated).text if begun is None and prompt.reference is not None else text)
-        asked = [
-            Answered(scoring.question(one), text, one.reference, 0, stopped=True, where=one.where, cluster=one.cluster)
-            for one, text in zip(prompts, answers, strict=True)
+        answered = [
+            Answered(
+                scoring.question(prompt),
+                text,
+                prompt.reference,
+                0,
+                stopped=True,
+                where=prompt.where,
+                cluster=prompt.cluster,
+            )
+            for prompt, text in zip(prompts, answers, strict=True)
         ]
-        measures, _ = scoring.measure({name: metric}, asked, {name: known}, references, passages)
-        new = {text.strip() for text in answers[len(known.items) :]}
-        others = [text for text in new if not any(one.answer.strip().startswith(text) for one in samples)]
-        return replace(measures[name], answers=known.answers + len(others))
+        measures, _ = scoring.measure({name: metric}, answered, {name: earlier}, references, passages)
+        extra_texts = {text.strip() for text in answers[len(earlier.items) :]}
+        new_texts = [
+            text for text in extra_texts if not any(sample.answer.strip().startswith(text) for sample in samples)
+        ]
+        return replace(measures[name], answers=earlier.answers + len(new_texts))
 
     def decided(self, results: Results, confidence: float) -> bool:  # noqa: ARG002 - the changes are judged at it
         """Whether the model is better or worse, or by another measure than the one that more prompts help."""
-        name, change = next(((name, one) for name, one in results.changes.items() if one.primary), ("", None))
+        name, change = next(((name, change) for name, change in results.changes.items() if change.primary), ("", None))
         measure = results.after.measures.get(name)
         if change is None or measure is None or measure.look_share == 1:
             return True
@@ -183,8 +201,8 @@ class Prompts:
         if isinstance(metric, ComparingMetric) and metric.compares:  # it does so after the last look
             return [may_answer]
         early = isinstance(metric, Metric) and isinstance(metric, EarlyMetric)
-        most = max(may_answer, min(len(data.prompts), self.config.most)) if early else may_answer
-        return look_sizes(most, may_answer, may_answer if data.trial else self.config.first)
+        limit = max(may_answer, min(len(data.prompts), self.config.most)) if early else may_answer
+        return look_sizes(limit, may_answer, may_answer if data.trial else self.config.first)
 
     def _prompts(self, data: Data) -> Sequence[Prompt]:
         """Return the user's own prompts, of which both evaluations ask the same; else the data's.
@@ -200,16 +218,16 @@ class Prompts:
         return self._own
 
 
-def look_sizes(most: int, may_answer: int, first: int) -> list[int]:
+def look_sizes(limit: int, may_answer: int, first_size: int) -> list[int]:
     """Return how many prompts each look asks, at least twice as many each time.
 
     Args:
-        most: prompts that are asked at most.
+        limit: prompts that are asked at most.
         may_answer: how many of them may be answered.
-        first: how many are enough to begin with.
+        first_size: how many are enough to begin with.
     """
-    sizes = [most]
-    for size in sorted({first, may_answer, *LOOKS}, reverse=True):
+    sizes = [limit]
+    for size in sorted({first_size, may_answer, *LOOKS}, reverse=True):
         if 2 * size <= sizes[0]:
             sizes.insert(0, size)
     return sizes
@@ -221,9 +239,9 @@ def shares(sizes: Sequence[int]) -> dict[int, float]:
     return {size: size / sum(different) for size in different}
 
 
-def _differing(metric: Metric, prompts: Sequence[Prompt], read: Sequence[str | None], known: Measure) -> int:
+def _differing(metric: Metric, prompts: Sequence[Prompt], read: Sequence[str | None], measure: Measure) -> int:
     """Return for how many prompts the answer that was read and the one that was generated have another score."""
-    pairs = zip(prompts, read, known.items, strict=False)
+    pairs = zip(prompts, read, measure.items, strict=False)
     return sum(text is not None and _score(metric, text, prompt) != item for prompt, text, item in pairs)
 
 

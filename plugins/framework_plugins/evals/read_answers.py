@@ -16,31 +16,31 @@ PARTIAL = "\ufffd"
 """The replacement character: decoding gives it for a character whose tokens are not all there."""
 
 
-def read_answers(model: Model, prompts: Sequence[Prompt], metric: EarlyMetric, most: int) -> list[str | None]:
+def read_answers(model: Model, prompts: Sequence[Prompt], metric: EarlyMetric, max_tokens: int) -> list[str | None]:
     """Return of each answer enough for the metric: all of it or its beginning; None if it has to be generated.
 
     Args:
         model: as it is.
         prompts: what is asked; one without a reference has to be generated.
         metric: what scores the answers.
-        most: tokens of the longest answer.
+        max_tokens: tokens of the longest answer.
     """
     answers: list[str | None] = [None] * len(prompts)
-    for number, (row, scored) in scoring.references(model, prompts).items():
-        begun, ends = _begun(model, row, scored, most)
-        if ends or not scoring.may_match(metric, begun.rstrip(PARTIAL), prompts[number].reference or ""):
-            answers[number] = begun
+    for index, (row, scored) in scoring.references(model, prompts).items():
+        begun, ends = _begun(model, row, scored, max_tokens)
+        if ends or not scoring.may_match(metric, begun.rstrip(PARTIAL), prompts[index].reference or ""):
+            answers[index] = begun
     return answers
 
 
-def _begun(model: Model, row: TokenRow, scored: Scored, most: int) -> tuple[str, bool]:
+def _begun(model: Model, row: TokenRow, scored: Scored, max_tokens: int) -> tuple[str, bool]:
     """Return the answer up to the first token that is not the reference's, and whether it ends there."""
     true = [label for label in row.labels[1:] if label != IGNORE]
-    said: list[int] = []
-    for label, token in zip(true[:most], scored.top, strict=False):
+    token_ids: list[int] = []
+    for label, token in zip(true[:max_tokens], scored.top, strict=False):
         if token in model.stop_ids:
-            return model.decode(said), True
-        said.append(token)
+            return model.decode(token_ids), True
+        token_ids.append(token)
         if token != label:
-            return model.decode(said), len(said) == most
-    return model.decode(said), len(said) == most
+            return model.decode(token_ids), len(token_ids) == max_tokens
+    return model.decode(token_ids), len(token_ids) == max_tokens

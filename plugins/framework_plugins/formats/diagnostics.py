@@ -68,8 +68,8 @@ def token(_: Plan | None) -> DiagnosticResult:
         fix = "hf auth login, or set HF_TOKEN"
         return DiagnosticResult(State.off, "no token: gated and private models and data sets are refused", fix=fix)
     names = [name for name in TOKEN_VARIABLES if os.environ.get(name, "").strip()]
-    place = names[0] if names else display_path(Path(constants.HF_TOKEN_PATH))
-    return DiagnosticResult(State.ok, f"one is set, in {place}")
+    location = names[0] if names else display_path(Path(constants.HF_TOKEN_PATH))
+    return DiagnosticResult(State.ok, f"one is set, in {location}")
 
 
 def local_files(plan: Plan | None) -> DiagnosticResult | None:

@@ -58,10 +58,10 @@ LEAST_SHARE = 0.3
 
 def rendered(text: str) -> str:
     """Return what shows that a chat template rendered a text; empty if nothing does."""
-    found = TEMPLATE_MARKS.search(text) if "<" in text or "[" in text or "]" in text else None
-    if found is None and (asked := RENDERED_QUESTION.search(text)) and RENDERED_ANSWER.search(text, asked.end()):
-        found = asked
-    return found[0].strip() if found else ""
+    match = TEMPLATE_MARKS.search(text) if "<" in text or "[" in text or "]" in text else None
+    if match is None and (question := RENDERED_QUESTION.search(text)) and RENDERED_ANSWER.search(text, question.end()):
+        match = question
+    return match[0].strip() if match else ""
 
 
 def half(text: str, *, answer: bool) -> str:
@@ -76,8 +76,8 @@ def half(text: str, *, answer: bool) -> str:
         return next((mark for mark in TURN_ENDS if end.endswith(mark) and end != mark), "")
     start = TEXT_START.match(text)
     at = start.end() if start else 0
-    if text[at : at + 1] in ("<", "[", "]") and (found := TEMPLATE_MARKS.match(text, at)):
-        return found[0]
+    if text[at : at + 1] in ("<", "[", "]") and (match := TEMPLATE_MARKS.match(text, at)):
+        return match[0]
     opened = OPEN_ANSWER.search(text[-40:]) if text.rstrip().endswith(":") else None
     if opened and (RENDERED_QUESTION.search(text) or ASKS.match(text, at)):
         return opened[0].strip()
@@ -86,11 +86,11 @@ def half(text: str, *, answer: bool) -> str:
 
 def speakers(text: str) -> tuple[str, str] | None:
     """Return how the lines of both speakers of a dialogue begin; None if the text does not begin with one of them."""
-    first = text.lstrip()
-    begins = ASKS.match(first) or ANSWERS.match(first)
+    dialogue = text.lstrip()
+    begins = ASKS.match(dialogue) or ANSWERS.match(dialogue)
     if begins is None:
         return None
-    asks, answers = ASKS.search(first), ANSWERS.search(first)
+    asks, answers = ASKS.search(dialogue), ANSWERS.search(dialogue)
     return (asks[0].strip(), answers[0].strip()) if asks and answers else None
 
 
@@ -102,10 +102,11 @@ def marked_turns(text: str) -> list[tuple[str, str]]:
     if not text.lstrip("\n").startswith("Human:") or "\n\nAssistant:" not in text:
         return []
     parts = HUMAN_ASSISTANT.split(text)[1:]
-    said = [
-        ("user" if who == "Human" else "assistant", what) for who, what in zip(parts[::2], parts[1::2], strict=True)
+    turns = [
+        ("user" if speaker == "Human" else "assistant", content)
+        for speaker, content in zip(parts[::2], parts[1::2], strict=True)
     ]
-    return said[:-1] if said[-1][0] == "assistant" and not said[-1][1].strip() else said
+    return turns[:-1] if turns[-1][0] == "assistant" and not turns[-1][1].strip() else turns
 
 
 def lines_problem(lines: Sequence[str], file: str) -> str:
@@ -127,10 +128,10 @@ def lines_problem(lines: Sequence[str], file: str) -> str:
             f'before it: write one conversation a line, {{"messages": [{turns}]}}; '
             "data.sample_by=document learns the whole chat as plain text"
         )
-    asked, answered = ([found for line in lines if (found := regex.match(line))] for regex in (ASKS, ANSWERS))
-    if min(len(asked), len(answered)) >= TOLD_LINES and _are_most(len(asked) + len(answered), lines, TOLD_LINES):
+    questions, answers = ([match for line in lines if (match := regex.match(line))] for regex in (ASKS, ANSWERS))
+    if min(len(questions), len(answers)) >= TOLD_LINES and _are_most(len(questions) + len(answers), lines, TOLD_LINES):
         return (
-            f"the lines are a dialogue ({asked[0][0].strip()!r} and {answered[0][0].strip()!r}), and each would be a "
+            f"the lines are a dialogue ({questions[0][0].strip()!r} and {answers[0][0].strip()!r}), and each would be a "
             f"row without the line before it: write each question with its answer as a row, "
             '{"prompt": …, "completion": …}; data.sample_by=document format=text learns the file as plain text'
         )

@@ -86,13 +86,13 @@ class LocalFile:
         """
         longest = 8 * self.config.max_row_characters + EXTRA_ROW_BYTES
         encoding = codec(self.config.encoding, "data.encoding")
-        found = self._find()
-        if encoding != UTF8 and not any(file.is_text for part in found for file in part):
+        parts = self._find()
+        if encoding != UTF8 and not any(file.is_text for part in parts for file in part):
             raise FrameworkError(
-                f"data.encoding={self.config.encoding} does nothing: there is no text file, only {found[0][0].kind}; "
+                f"data.encoding={self.config.encoding} does nothing: there is no text file, only {parts[0][0].kind}; "
                 "leave it out"
             )
-        return [[replace(file, longest=longest, encoding=encoding) for file in part] for part in found]
+        return [[replace(file, longest=longest, encoding=encoding) for file in part] for part in parts]
 
     def _find(self) -> list[list[DataFile]]:
         """Return the files to train on, to validate on, and with prompts."""
@@ -116,25 +116,25 @@ class LocalFile:
                 f"data.validation_path={config.validation_path} and data.validation_sets both say what is held out: "
                 "make that file one of the sets"
             )
-        found: dict[str, list[DataFile]] = {}
+        sets: dict[str, list[DataFile]] = {}
         owners: dict[Path, str] = {}
         for name, path in config.validation_sets.items():
             if not re.fullmatch(r"\w+", name):
                 raise FrameworkError(f"data.validation_sets.{name}: a name has letters, digits and underscores only")
-            found[name] = find(path, f"data.validation_sets.{name}")
-            for file in found[name]:
+            sets[name] = find(path, f"data.validation_sets.{name}")
+            for file in sets[name]:
                 if (owner := owners.setdefault(file.path.resolve(), name)) != name:
                     raise FrameworkError(
                         f"data.validation_sets.{name}={path}: {file.path} is in the set {owner} too: leave it out of "
                         "one"
                     )
-        return found
+        return sets
 
-    def _training(self, others: set[Path]) -> list[DataFile]:
+    def _training(self, reserved_paths: set[Path]) -> list[DataFile]:
         files = find(self.config.path, "data.path")
         if len(files) == 1 and files[0].path == Path(self.config.path).expanduser():
             return files
-        remaining = [file for file in files if file.path.resolve() not in others]
+        remaining = [file for file in files if file.path.resolve() not in reserved_paths]
         if not remaining:
             raise FrameworkError(
                 f"data.path={self.config.path}: validation_path and prompts_path take all of its files"
@@ -147,12 +147,12 @@ class LocalFile:
         if not self._left_out:
             return ()
         names = ", ".join(file.name for file in self._left_out[:MAX_NAMED_FILES])
-        more = f" and {len(self._left_out) - MAX_NAMED_FILES} more" if len(self._left_out) > MAX_NAMED_FILES else ""
-        first, folder = self._left_out[0].path, Path(self.config.path)
-        one = len(self._left_out) == 1
+        suffix = f" and {len(self._left_out) - MAX_NAMED_FILES} more" if len(self._left_out) > MAX_NAMED_FILES else ""
+        first_path, folder = self._left_out[0].path, Path(self.config.path)
+        single = len(self._left_out) == 1
         note = (
-            f"{names}{more} {'belongs' if one else 'belong'} to another split and {'is' if one else 'are'} not used: "
-            f"data.validation_path={first} holds {'it' if one else 'the first'} out; a glob such as "
+            f"{names}{suffix} {'belongs' if single else 'belong'} to another split and {'is' if single else 'are'} not used: "
+            f"data.validation_path={first_path} holds {'it' if single else 'the first'} out; a glob such as "
             f"\"data.path='{folder / '**/*'}'\" trains on all"
         )
         return (note,)

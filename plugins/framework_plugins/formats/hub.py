@@ -74,8 +74,8 @@ class Hub:
         for setting in ("split", "validation_split_name") if config.streaming else ():
             split: str = getattr(config, setting) or ""
             if set(split) & {"[", "+"}:
-                first = FIRST_ROWS.fullmatch(split)
-                instead = f"data.{setting}={first['split']} data.max_rows={first['rows']}" if first else "a whole split"
+                match = FIRST_ROWS.fullmatch(split)
+                instead = f"data.{setting}={match['split']} data.max_rows={match['rows']}" if match else "a whole split"
                 raise FrameworkError(
                     f"data.{setting}={split} cannot be streamed: take {instead}, or data.streaming=false"
                 )
@@ -110,21 +110,21 @@ class HubRows(Iterable[Row]):
         Raises:
             FrameworkError: the connection broke, or the data are damaged; the held out split has no rows.
         """
-        place = self.path if self.setting == "data.split" else f"{self.path}:{self.split}"
+        source = self.path if self.setting == "data.split" else f"{self.path}:{self.split}"
         unsure = None if self.rows.features is None else values.unsure_columns(self.rows.features.arrow_schema)
-        number = 0
+        index = 0
         try:
             for batch in self.rows.iter(batch_size=BATCH_ROWS):
                 for cells in zip(*batch.values(), strict=True):
                     row = dict(zip(batch, cells, strict=True))
                     fields, problem = values.plain_row(row, batch if unsure is None else unsure)
-                    yield Row(fields, f"{place}[{number}]", problem)
-                    number += 1
+                    yield Row(fields, f"{source}[{index}]", problem)
+                    index += 1
         except (*UNREACHABLE, OSError, ValueError, DatasetsError, ImportError) as error:
             raise FrameworkError(
-                f"{place}[{number}]: reading cannot continue here ({summarize_error(error)})"
+                f"{source}[{index}]: reading cannot continue here ({summarize_error(error)})"
             ) from error
-        if not number and self.setting != "data.split":
+        if not index and self.setting != "data.split":
             raise FrameworkError(f"{self.setting}={self.split}: the split has no rows")
 
 

@@ -53,14 +53,14 @@ def _unread(option: str, columns: Iterable[str]) -> Iterable[str]:
         name for name, part in components("format").items() if part.factory.startswith("framework_plugins.formats.")
     }
     if option == "auto" and ours == set(components("format")):
-        known = sorted({name for names in READS.values() for name in names})
+        fields = sorted({name for names in READS.values() for name in names})
     elif option in ours - {"auto"}:
-        known = sorted(READS[option])
+        fields = sorted(READS[option])
     else:
         return  # what a format of another plugin reads is its own business
     for name in columns:
-        if name not in known:
-            yield f"format.columns.{name}: {unknown(f'field of format={option}', name, known)}"
+        if name not in fields:
+            yield f"format.columns.{name}: {unknown(f'field of format={option}', name, fields)}"
 
 
 @hookimpl

@@ -55,33 +55,35 @@ class BenchGpuCommand:
         for name in parsed.part or ():
             if name not in parts:
                 raise FrameworkError(unknown("part", name, parts))
-        wanted = [parts[name] for name in parsed.part or parts]
+        selection = [parts[name] for name in parsed.part or parts]
         file = parsed.results or Path("bench-gpu-dry.json" if parsed.dry else "bench-gpu.json")
         _check_writable(file)
-        found = probe(Path(sys.executable))
-        card = Card() if parsed.dry else chosen(found, NAME, DRY)
-        fitting = [part for part in wanted if parsed.dry or card.memory >= MARGIN * part.limit * GIB]
+        machine = probe(Path(sys.executable))
+        card = Card() if parsed.dry else chosen(machine, NAME, DRY)
+        fitting = [part for part in selection if parsed.dry or card.memory >= MARGIN * part.limit * GIB]
         if not fitting:
-            least = min(part.limit for part in wanted)
+            least = min(part.limit for part in selection)
             raise FrameworkError(f"{NAME}: {card.about} is too small: the chosen parts need at least {least} GiB")
-        known = _continued(file, card, found, dry=parsed.dry)
+        results = _continued(file, card, machine, dry=parsed.dry)
         if parsed.again:
-            kept = {name: part for name, part in known.parts.items() if name not in {each.name for each in wanted}}
-            known = replace(known, parts=kept)
-        _Session(fitting, card, found, known, file, parsed.folder, parsed.seconds, dry=parsed.dry).run()
+            remaining = {
+                name: part for name, part in results.parts.items() if name not in {part.name for part in selection}
+            }
+            results = replace(results, parts=remaining)
+        _Session(fitting, card, machine, results, file, parsed.folder, parsed.seconds, dry=parsed.dry).run()
         return 0
 
 
 def _check_writable(file: Path) -> None:
     """Refuse a file that cannot be written, before anything is measured."""
-    known = file.exists()
+    exists = file.exists()
     try:
         file.open("ab").close()
     except OSError as error:
         raise FrameworkError(
             f"--results={file} cannot be written: {error.strerror or error}: name another file"
         ) from error
-    if not known:
+    if not exists:
         file.unlink()
 
 
@@ -116,21 +118,21 @@ def _positive(text: str) -> float:
 
 def _report(files: Iterable[Path], target: Path | None) -> int:
     """Print the table of the files and write the page; a file that cannot be read is named, and left out."""
-    known, refused = [], []
+    results, refused = [], []
     for file in files:
         try:
-            known.append(load_results(file))
+            results.append(load_results(file))
         except FrameworkError as error:
             refused.append(str(error))
             _say(f"left out: {error}")
-    if refused and not known:
+    if refused and not results:
         raise FrameworkError(f"{NAME} --report: none of the files can be read")
-    real = [each for each in known if not each.dry]
+    real = [result for result in results if not result.dry]
     if target is not None:
-        if dry := len(known) - len(real):
+        if dry := len(results) - len(real):
             _say(f"left out of the page: {count(dry, 'dry run')}, since they say nothing about a GPU")
         _write_page(page(real), target)
-    print(table(known) if known else page([]))  # noqa: T201 - the answer
+    print(table(results) if results else page([]))  # noqa: T201 - the answer
     return INCOMPLETE if refused else 0
 
 
@@ -139,8 +141,8 @@ BEGIN, END = "<!-- bench-gpu -->", "<!-- /bench-gpu -->"
 
 
 def _write_page(text: str, target: Path) -> None:
-    before, begin, rest = (target.read_text(encoding="utf-8") if target.exists() else "").partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, tail = (target.read_text(encoding="utf-8") if target.exists() else "").partition(BEGIN)
+    _, end, after = tail.partition(END)
     content = f"{before}{BEGIN}\n{text}\n{END}{after}" if begin and end else f"# Training on GPUs\n\n{text}\n"
     try:
         target.write_text(content, encoding="utf-8")
@@ -148,41 +150,43 @@ def _write_page(text: str, target: Path) -> None:
         raise FrameworkError(f"--page={target} cannot be written: {error.strerror}") from error
 
 
-def _continued(file: Path, card: Card, found: Probe, *, dry: bool) -> GpuResults:
+def _continued(file: Path, card: Card, machine: Probe, *, dry: bool) -> GpuResults:
     """Return the results to add to: those of the file, or none.
 
     Raises:
         FrameworkError: the file cannot be added to.
     """
-    new = GpuResults(FORMAT, __version__, dry, card, "" if dry else found.driver, found.system, found.python)
+    empty_results = GpuResults(
+        FORMAT, __version__, dry, card, "" if dry else machine.driver, machine.system, machine.python
+    )
     if not file.exists():
-        return new
-    known = load_results(file)
+        return empty_results
+    results = load_results(file)
     for name in ("framework", "dry", "card", "driver"):
-        before, now = getattr(known, name), getattr(new, name)
+        before, now = getattr(results, name), getattr(empty_results, name)
         if before != now:
-            told = [each.about if isinstance(each, Card) else each for each in (before, now)]
+            sides = [side.about if isinstance(side, Card) else side for side in (before, now)]
             raise FrameworkError(
-                f"{display_path(file)} has results with {name} {told[0]}, and this is {told[1]}: --results=FILE starts "
+                f"{display_path(file)} has results with {name} {sides[0]}, and this is {sides[1]}: --results=FILE starts "
                 "another file"
             )
-    return replace(known, parts={name: _to_try_again(part) for name, part in known.parts.items()})
+    return replace(results, parts={name: _to_try_again(part) for name, part in results.parts.items()})
 
 
 def _to_try_again(part: PartResult) -> PartResult:
     """Forget the contenders that could not be installed: there may be a network now."""
-    missing = {who: why for who, why in part.missing.items() if not why.startswith(NO_ENVIRONMENT)}
-    return replace(part, missing=missing)
+    reasons = {who: why for who, why in part.missing.items() if not why.startswith(NO_ENVIRONMENT)}
+    return replace(part, missing=reasons)
 
 
 class _Session:
     """All parts that were asked for, one after the other. The file is written after each training."""
 
     def __init__(
-        self, parts: Sequence[BenchPart], card: Card, found: Probe, known: GpuResults, file: Path, folder: Path,
+        self, parts: Sequence[BenchPart], card: Card, machine: Probe, results: GpuResults, file: Path, folder: Path,
         seconds: float, *, dry: bool,
     ) -> None:  # fmt: skip
-        self.parts, self.card, self.found, self.known = parts, card, found, known
+        self.parts, self.card, self.found, self.known = parts, card, machine, results
         self.file, self.folder, self.seconds, self.dry = file, folder.absolute(), seconds, dry
 
     def run(self) -> None:
@@ -206,11 +210,11 @@ class _Session:
             _say(f"interrupted: {file} has the results so far; the same command continues")
             raise
         print(page([self.known]))  # noqa: T201 - the answer
-        left = [part.name for part in self.parts if not _is_complete(self.known.parts.get(part.name))]
-        if left:
-            _say(f"not complete: {', '.join(left)}; the same command continues")
-        rest = f"environments and weights are in {self.folder}: remove it if no other run follows"
-        _say(f"results: {file}; {'a dry run says nothing about a GPU' if self.dry else rest}")
+        pending = [part.name for part in self.parts if not _is_complete(self.known.parts.get(part.name))]
+        if pending:
+            _say(f"not complete: {', '.join(pending)}; the same command continues")
+        hint = f"environments and weights are in {self.folder}: remove it if no other run follows"
+        _say(f"results: {file}; {'a dry run says nothing about a GPU' if self.dry else hint}")
 
     def _full(self) -> str:
         return (
@@ -225,20 +229,20 @@ class _Session:
             FrameworkError: the disk is too small.
         """
         shapes = list(dict.fromkeys(part.shape for part in todo if not self._base(part).joinpath("done").exists()))
-        peers = [] if self.dry else [each for each in (TRL, UNSLOTH) if not (self.folder / each.name).exists()]
+        peers = [] if self.dry else [peer for peer in (TRL, UNSLOTH) if not (self.folder / peer.name).exists()]
         weights = 0.0 if self.dry else sum(WEIGHTS_GIB[shape] for shape in shapes)
-        disk = 0.0 if self.dry else weights + sum(each.gib for each in peers) + SCRATCH_GIB
+        disk = 0.0 if self.dry else weights + sum(peer.gib for peer in peers) + SCRATCH_GIB
         seconds = len(todo) * self.seconds + weights * PER_GIB_SECONDS + len(peers) * INSTALL_SECONDS
         _say(f"{NAME}: {count(len(todo), 'part')} on {self.card.about}, at most about {_duration(seconds)}")
         if peers:
-            download = sum(each.download_gb for each in peers)
-            named = " and ".join(f"{each.name} ({each.gib:.0f} GiB)" for each in peers)
+            download = sum(peer.download_gb for peer in peers)
+            named = " and ".join(f"{peer.name} ({peer.gib:.0f} GiB)" for peer in peers)
             _say(f"  environments made in {self.folder}: {named}; about {download:.0f} GB to download")
         if weights:
             _say(f"  random weights made there: {weights:.0f} GiB")
         _say(f"  on disk: {disk:.0f} GiB, {describe_room(self.folder)}" if disk else f"  folder: {self.folder}")
         _say(f"  results: {display_path(self.file)}, after each training; if interrupted, the same command continues")
-        free = shutil.disk_usage(next(each for each in (self.folder, *self.folder.parents) if each.exists())).free
+        free = shutil.disk_usage(next(folder for folder in (self.folder, *self.folder.parents) if folder.exists())).free
         if disk * GIB > free:
             raise FrameworkError(
                 f"{NAME} needs {disk:.0f} GiB in {self.folder}, and {free / GIB:.0f} GiB are free: set --folder=FOLDER "
@@ -250,14 +254,14 @@ class _Session:
         ours = Environment(Path(sys.executable), self.found.versions)
         if self.dry:
             lacking = Environment(None, missing="a dry run makes no environments, and this one has no Unsloth")
-            made = {"framework": ours, "trl": ours, "unsloth": ours if find_spec("unsloth") else lacking}
+            environments = {"framework": ours, "trl": ours, "unsloth": ours if find_spec("unsloth") else lacking}
         else:
             torch = self.found.versions.get("torch", "")
-            peers = {each.name: environment(each, self.folder, torch, _say) for each in (TRL, UNSLOTH)}
-            made = {"framework": ours, **peers}
-        versions = {name: each.versions for name, each in made.items() if each.python}
+            peers = {peer.name: environment(peer, self.folder, torch, _say) for peer in (TRL, UNSLOTH)}
+            environments = {"framework": ours, **peers}
+        versions = {name: env.versions for name, env in environments.items() if env.python}
         self.known = replace(self.known, versions=versions)
-        return made
+        return environments
 
     def _base(self, part: BenchPart) -> Path:
         return self.folder / (f"{part.shape}-dry" if part.dry else part.shape)
@@ -275,42 +279,42 @@ class _Session:
             _call(process, "write_rows", part, base, folder)
         rows = [json.loads(line) for line in (folder / "train_tokens.jsonl").read_text(encoding="utf-8").splitlines()]
         tokens = sum(len(row["input_ids"]) for row in rows)
-        made = self.known.parts.get(part.name) or PartResult(part.limit, len(rows), tokens, part.steps)
+        result = self.known.parts.get(part.name) or PartResult(part.limit, len(rows), tokens, part.steps)
         bench = Bench(part, base, folder, self.card, environments, time.monotonic() + self.seconds)
         for who in CONTENDERS:
-            if who in made.results or who in made.missing:
+            if who in result.results or who in result.missing:
                 continue
             try:
                 measured = bench.train(who)
             except MissingError as error:
-                made = replace(made, missing=made.missing | {who: str(error)})
+                result = replace(result, missing=result.missing | {who: str(error)})
                 _say(f"  {who}: left out, {error}")
             except NoTimeError:
                 _say(f"  {who}: no time left in this part")
                 break
             else:
-                made = replace(made, results=made.results | {who: measured})
+                result = replace(result, results=result.results | {who: measured})
                 _say(f"  {who}: {measured.tokens_per_second:,.0f} tokens/s")
-            self._keep(part, made)
-        made = self._with_losses(bench, made)
-        self._keep(part, made)
-        if _is_complete(made):
+            self._keep(part, result)
+        result = self._with_losses(bench, result)
+        self._keep(part, result)
+        if _is_complete(result):
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _with_losses(self, bench: Bench, made: PartResult) -> PartResult:
+    def _with_losses(self, bench: Bench, result: PartResult) -> PartResult:
         """Return the part with the losses of held-out rows, of the adapters that are there."""
-        todo = {who: bench.adapter(who) for who, each in made.results.items() if each.held_out_loss is None}
+        todo = {who: bench.adapter(who) for who, measured in result.results.items() if measured.held_out_loss is None}
         adapters = {who: folder for who, folder in todo.items() if folder.is_dir()}
         if not adapters:
-            return made
+            return result
         try:
             losses = bench.held_out(adapters)
         except (MissingError, NoTimeError) as error:
-            return replace(made, missing=made.missing | {contenders.HELD_OUT_LOSS: str(error)})
-        return replace(made, results=contenders.with_losses(made.results, losses))
+            return replace(result, missing=result.missing | {contenders.HELD_OUT_LOSS: str(error)})
+        return replace(result, results=contenders.with_losses(result.results, losses))
 
-    def _keep(self, part: BenchPart, made: PartResult) -> None:
-        self.known = replace(self.known, parts=self.known.parts | {part.name: made})
+    def _keep(self, part: BenchPart, result: PartResult) -> None:
+        self.known = replace(self.known, parts=self.known.parts | {part.name: result})
         save_results(self.known, self.file)
 
 

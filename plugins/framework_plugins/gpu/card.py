@@ -69,36 +69,36 @@ def probe(python: Path) -> Probe:
         FrameworkError: it does not answer.
     """
     try:
-        done = subprocess.run(  # noqa: S603 - our own script
+        process = subprocess.run(  # noqa: S603 - our own script
             [str(python), str(PEERS / "probe.py")], capture_output=True, text=True, timeout=SECONDS, check=True
         )
-        return Probe(**json.loads(done.stdout.splitlines()[-1]))
+        return Probe(**json.loads(process.stdout.splitlines()[-1]))
     except (OSError, subprocess.SubprocessError, ValueError, IndexError, TypeError) as error:
         raise FrameworkError(f"{python} cannot be asked for its GPU: {summarize_error(error)}") from error
 
 
-def chosen(found: Probe, command: str, otherwise: str) -> Card:
+def chosen(machine: Probe, command: str, otherwise: str) -> Card:
     """Return the GPU to use, the first of several equal ones. `otherwise` says what can be done without one.
 
     Raises:
         FrameworkError: there is none, its driver is too old, or different GPUs are visible.
     """
-    torch = f"torch {found.versions.get('torch', '')}".strip()
-    if found.cuda is None and not found.cards:
-        problem = found.problem or f"{torch} is built without CUDA"
+    torch = f"torch {machine.versions.get('torch', '')}".strip()
+    if machine.cuda is None and not machine.cards:
+        problem = machine.problem or f"{torch} is built without CUDA"
         raise FrameworkError(f"{command} needs a CUDA GPU, and {problem}. On a machine with a GPU, install a torch "
                              f"that is built for CUDA. {otherwise}")  # fmt: skip
-    if not found.cards and TOO_OLD in found.problem:
-        raise FrameworkError(f"{command}: the driver {found.driver} is too old for {torch}, which is built for CUDA "
-                             f"{found.cuda}. Update the driver, or install a torch for an older CUDA")  # fmt: skip
-    if not found.cards:
+    if not machine.cards and TOO_OLD in machine.problem:
+        raise FrameworkError(f"{command}: the driver {machine.driver} is too old for {torch}, which is built for CUDA "
+                             f"{machine.cuda}. Update the driver, or install a torch for an older CUDA")  # fmt: skip
+    if not machine.cards:
         hidden = f" with {VISIBLE}={os.environ[VISIBLE]}" if VISIBLE in os.environ else ""
-        driver = f"driver {found.driver}" if found.driver else "no NVIDIA driver"
+        driver = f"driver {machine.driver}" if machine.driver else "no NVIDIA driver"
         raise FrameworkError(f"{command} needs a CUDA GPU, and {torch} sees none{hidden} ({driver}"
-                             f"{'; ' if found.problem else ''}{found.problem}). {otherwise}")  # fmt: skip
-    cards = [Card(str(each["name"]), int(each["memory"]), str(each["capability"])) for each in found.cards]
+                             f"{'; ' if machine.problem else ''}{machine.problem}). {otherwise}")  # fmt: skip
+    cards = [Card(str(device["name"]), int(device["memory"]), str(device["capability"])) for device in machine.cards]
     if len({(card.name, card.capability) for card in cards}) > 1:
-        named = ", ".join(f"{number}: {card.about}" for number, card in enumerate(cards))
+        named = ", ".join(f"{index}: {card.about}" for index, card in enumerate(cards))
         raise FrameworkError(
             f"{command} uses one GPU, and different ones are visible ({named}): put {VISIBLE}=0 before the command"
         )

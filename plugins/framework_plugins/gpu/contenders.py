@@ -102,10 +102,10 @@ class Bench:
         return self.folder / f"contender-{CONTENDERS.index(who)}"
 
     def _python(self, environment: str) -> Path:
-        found = self.environments[environment]
-        if found.python is None:
-            raise MissingError(anonymous(found.missing))
-        return found.python
+        installation = self.environments[environment]
+        if installation.python is None:
+            raise MissingError(anonymous(installation.missing))
+        return installation.python
 
     def _tokens(self) -> list[int]:
         lines = (self.folder / "train_tokens.jsonl").read_text(encoding="utf-8").splitlines()
@@ -136,8 +136,8 @@ class Bench:
         if result["tokens"] != tokens:
             raise MissingError(f"it trained on {result['tokens']:,} tokens, and the others on {tokens:,}")
         memory, facts = forecast["memory"] or {"low": 0, "high": 0}, report["hardware"]
-        told = ("packing", "attention", "passes", "gradient checkpointing", "out of memory")
-        notes = [f"{name} {facts[name]}" for name in told if name in facts]
+        fact_names = ("packing", "attention", "passes", "gradient checkpointing", "out of memory")
+        notes = [f"{name} {facts[name]}" for name in fact_names if name in facts]
         return Measured(
             result["seconds"], rate(tokens, result["seconds"]), trained["peak_memory_bytes"] if self.card.name else 0,
             result["gpu_reserved"], memory["low"] if self.card.name else 0, memory["high"] if self.card.name else 0,
@@ -168,10 +168,10 @@ class Bench:
         steps = max(1, round(sum(self._tokens()) / PACKED / self.part.steps))
         flash = ["flash_attention_2"] if "flash-attn" in installed else []
         hub = [HUB_KERNEL] if "kernels" in installed else []
-        known = ["sdpa"] if self.part.dry else [*flash, *hub, "flex_attention", "sdpa"]
+        kernels = ["sdpa"] if self.part.dry else [*flash, *hub, "flex_attention", "sdpa"]
         liger = not self.part.dry and "liger-kernel" in installed
         problems = []
-        for attention in known:
+        for attention in kernels:
             try:
                 return self._peer(TRL_PACKED, "trl", (1, steps), packing=PACKED, attention=attention, liger=liger)
             except MissingError as error:
@@ -180,8 +180,8 @@ class Bench:
 
     def _run(self, command: Sequence[str | Path], log: Path, *, expand: bool) -> None:
         """Run a training; if its time is up, or this process is interrupted, it is killed."""
-        left = self.until - time.monotonic()
-        if left < LEAST_SECONDS:
+        remaining = self.until - time.monotonic()
+        if remaining < LEAST_SECONDS:
             raise NoTimeError
         env = os.environ | OFFLINE
         if self.card.name:
@@ -196,9 +196,11 @@ class Bench:
                 cwd=self.folder, start_new_session=True,
             )  # fmt: skip
             try:
-                code = process.wait(left)
+                code = process.wait(remaining)
             except subprocess.TimeoutExpired as error:
-                raise MissingError(f"it did not end within {left:.0f} s, when the time of the part was over") from error
+                raise MissingError(
+                    f"it did not end within {remaining:.0f} s, when the time of the part was over"
+                ) from error
             finally:
                 if process.poll() is None:
                     _kill(process)
@@ -234,5 +236,5 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 def with_losses(results: Mapping[str, Measured], losses: Mapping[str, float]) -> dict[str, Measured]:
     """Return the results with the losses of held-out rows."""
     finite = {who: loss for who, loss in losses.items() if math.isfinite(loss)}
-    return {who: dataclasses.replace(each, held_out_loss=finite.get(who, each.held_out_loss))
-            for who, each in results.items()}  # fmt: skip
+    return {who: dataclasses.replace(measured, held_out_loss=finite.get(who, measured.held_out_loss))
+            for who, measured in results.items()}  # fmt: skip

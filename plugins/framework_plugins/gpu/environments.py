@@ -79,17 +79,19 @@ def environment(peer: PeerEnvironment, folder: Path, torch: str, say: Callable[[
     target = folder / peer.name
     python = target / "bin" / "python"
     # An extra of framework comes from where framework came from.
-    wanted = shlex.split(" ".join(pip_command([each]).removeprefix("pip install ") for each in peer.requirements))
+    requirements = shlex.split(
+        " ".join(pip_command([requirement]).removeprefix("pip install ") for requirement in peer.requirements)
+    )
     # The same torch, if the peer admits it; an index has 2.13.0, and not 2.13.0+cu130.
-    same = f"torch=={torch.partition('+')[0]}"
-    mark = json.dumps([wanted, same, peer.optional])
+    torch_requirement = f"torch=={torch.partition('+')[0]}"
+    mark = json.dumps([requirements, torch_requirement, peer.optional])
     if not (python.exists() and (target / MADE).exists() and (target / MADE).read_text(encoding="utf-8") == mark):
         say(f"installing {peer.name} into {target} …")
         shutil.rmtree(target, ignore_errors=True)
         try:
             _make(target)
-            if not _tried([python, *PIP, *wanted, same]):
-                _run([python, *PIP, *wanted])
+            if not _tried([python, *PIP, *requirements, torch_requirement]):
+                _run([python, *PIP, *requirements])
         except _FailedError as error:
             shutil.rmtree(target, ignore_errors=True)
             return Environment(None, missing=f"{NO_ENVIRONMENT}: {error}")
@@ -100,13 +102,13 @@ def environment(peer: PeerEnvironment, folder: Path, torch: str, say: Callable[[
             _tried([python, "-c", code], KERNEL_SECONDS)
         write_atomically(target / MADE, mark)
     try:
-        found = probe(python)
+        machine = probe(python)
     except FrameworkError as error:
         return Environment(None, missing=f"{NO_ENVIRONMENT}: {error}")
-    if not found.cards:
-        torch = f"torch {found.versions.get('torch', '')} for CUDA {found.cuda}"
-        return Environment(None, missing=f"{NO_ENVIRONMENT}: {torch} sees no GPU there {found.problem}".strip())
-    return Environment(python, found.versions)
+    if not machine.cards:
+        torch = f"torch {machine.versions.get('torch', '')} for CUDA {machine.cuda}"
+        return Environment(None, missing=f"{NO_ENVIRONMENT}: {torch} sees no GPU there {machine.problem}".strip())
+    return Environment(python, machine.versions)
 
 
 def _make(target: Path) -> None:
@@ -134,15 +136,15 @@ def _tried(command: Sequence[str | Path], seconds: float = SECONDS) -> bool:
 
 def _run(command: Sequence[str | Path], seconds: float = SECONDS) -> None:
     try:
-        done = subprocess.run(  # noqa: S603 - our own words
+        process = subprocess.run(  # noqa: S603 - our own words
             list(map(str, command)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             encoding="utf-8", errors="replace", timeout=seconds, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise _FailedError(f"it took more than {seconds:,.0f} s") from error
-    if done.returncode:
-        if FULL in done.stdout:
+    if process.returncode:
+        if FULL in process.stdout:
             raise DiskFullError
-        lines = [line for line in done.stdout.splitlines() if line.strip()]
+        lines = [line for line in process.stdout.splitlines() if line.strip()]
         errors = [line for line in lines if "ERROR" in line]
-        raise _FailedError((errors or lines or [f"exit code {done.returncode}"])[-1].strip()[:300])
+        raise _FailedError((errors or lines or [f"exit code {process.returncode}"])[-1].strip()[:300])

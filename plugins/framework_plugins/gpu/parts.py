@@ -61,5 +61,5 @@ class BenchPart:
 
 def all_parts(*, dry: bool = False) -> dict[str, BenchPart]:
     """Return all parts by name, the quickest first."""
-    made = [BenchPart(*size, rows, DRY_STEPS if dry else steps, dry) for size in SIZES for rows, steps in ROWS.items()]
-    return {part.name: part for part in made}
+    parts = [BenchPart(*size, rows, DRY_STEPS if dry else steps, dry) for size in SIZES for rows, steps in ROWS.items()]
+    return {part.name: part for part in parts}

@@ -45,14 +45,14 @@ def write_base(shape: str, target: Path, *, dry: bool) -> None:
     generator = torch.Generator().manual_seed(SEED)
     where: dict[str, str] = {}
     shard: dict[str, torch.Tensor] = {}
-    for number, (name, weight) in enumerate(named.items(), start=1):
-        made = (
+    for position, (name, weight) in enumerate(named.items(), start=1):
+        values = (
             torch.ones(weight.shape)
             if weight.dim() == 1
             else torch.empty(weight.shape).normal_(std=0.02, generator=generator)
         )
-        shard[name] = made.to(torch.bfloat16)
-        if sum(each.nbytes for each in shard.values()) > SHARD or number == len(named):
+        shard[name] = values.to(torch.bfloat16)
+        if sum(tensor.nbytes for tensor in shard.values()) > SHARD or position == len(named):
             file = f"model-{len(set(where.values())):05}.safetensors"
             save_file(shard, target / file, metadata={"format": "pt"})
             where |= dict.fromkeys(shard, file)
@@ -69,19 +69,19 @@ def conversations(kind: str, count: int, *, dry: bool) -> list[dict[str, Any]]:
     def words(tokens: float) -> str:
         return " ".join(draw.choice(LETTERS) for _ in range(max(3, round(scale * tokens))))
 
-    def alpaca(middle: float, spread: float, most: int) -> float:
-        return min(most, draw.lognormvariate(math.log(middle), spread))
+    def alpaca(middle: float, spread: float, limit: int) -> float:
+        return min(limit, draw.lognormvariate(math.log(middle), spread))
 
     system = [{"role": "system", "content": words(500)}]
     rows = []
     for _ in range(count):
         if kind == "long":
-            before, asked, answered = [], words(1000), words(1000)
+            before, question, answer = [], words(1000), words(1000)
         elif kind == "shared":
-            before, asked, answered = system, words(30), words(60)
+            before, question, answer = system, words(30), words(60)
         else:
-            before, asked, answered = [], words(alpaca(25, 0.6, 200)), words(alpaca(60, 0.9, 600))
-        talk = [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
+            before, question, answer = [], words(alpaca(25, 0.6, 200)), words(alpaca(60, 0.9, 600))
+        talk = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
         rows.append({"messages": [*before, *talk]})
     return rows
 
@@ -90,17 +90,17 @@ def write_rows(part: BenchPart, model: Path, folder: Path) -> None:
     """Write the conversations of a part, and their token ids and labels: the last turn is learned."""
     tokenizer = AutoTokenizer.from_pretrained(model)
     rows = conversations(part.rows, part.steps * BATCH + HELD_OUT, dry=part.dry)
-    for name, some in (("train", rows[:-HELD_OUT]), ("held", rows[-HELD_OUT:])):
-        _write(folder / f"{name}.jsonl", some)
-        _write(folder / f"{name}_tokens.jsonl", [_tokens(tokenizer, row["messages"]) for row in some])
+    for name, split_rows in (("train", rows[:-HELD_OUT]), ("held", rows[-HELD_OUT:])):
+        _write(folder / f"{name}.jsonl", split_rows)
+        _write(folder / f"{name}_tokens.jsonl", [_tokens(tokenizer, row["messages"]) for row in split_rows])
 
 
 def _tokens(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> dict[str, list[int]]:
-    asked = tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True, return_dict=False)
+    prompt_ids = tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True, return_dict=False)
     ids = tokenizer.apply_chat_template(messages, return_dict=False)
-    if ids[: len(asked)] != asked:
+    if ids[: len(prompt_ids)] != prompt_ids:
         raise ValueError("the conversation does not begin with its prompt")
-    return {"input_ids": ids, "labels": [-100] * len(asked) + ids[len(asked) :]}
+    return {"input_ids": ids, "labels": [-100] * len(prompt_ids) + ids[len(prompt_ids) :]}
 
 
 def _write(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:

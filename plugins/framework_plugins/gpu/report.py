@@ -16,23 +16,23 @@ FEW = 0.03
 """Losses of the first step may lie this far apart, as a share: the contenders draw the rows in different orders."""
 
 
-def page(known: Sequence[GpuResults]) -> str:
+def page(results: Sequence[GpuResults]) -> str:
     """Return the page in Markdown: the table of all, and a section for each."""
-    if not known:
+    if not results:
         return NONE_YET
-    return "\n".join([table(known), *(line for each in known for line in ("", *_section(each)))])
+    return "\n".join([table(results), *(line for result in results for line in ("", *_section(result)))])
 
 
-def table(known: Sequence[GpuResults]) -> str:
+def table(results: Sequence[GpuResults]) -> str:
     """Return the tokens per second of all contenders, a line for each part of each GPU."""
     lines = [
         f"| GPU | part | {' | '.join(CONTENDERS)} |",
         f"|---|---|{'---:|' * len(CONTENDERS)}",
     ]
-    for each in known:
-        for name, part in each.parts.items():
+    for result in results:
+        for name, part in result.parts.items():
             rates = (_rate(part.results.get(who)) for who in CONTENDERS)
-            lines.append(f"| {each.card.about} | {name} | {' | '.join(rates)} |")
+            lines.append(f"| {result.card.about} | {name} | {' | '.join(rates)} |")
     return "\n".join(lines)
 
 
@@ -51,26 +51,26 @@ def _section(results: GpuResults) -> Iterator[str]:
     yield "| part | who | tokens/s | peak GiB | plan GiB | first loss | held-out loss | how |"
     yield "|---|---|---:|---:|---|---:|---:|---|"
     for name, part in results.parts.items():
-        for who, each in part.results.items():
-            yield f"| {name} | {who} | {_numbers(each)} | {each.notes.replace('|', '/')} |"
+        for who, measured in part.results.items():
+            yield f"| {name} | {who} | {_numbers(measured)} | {measured.notes.replace('|', '/')} |"
     for name, part in results.parts.items():
         yield ""
         yield f"`{name}`, {part.rows:,} rows, {part.tokens:,} tokens, {count(part.steps, 'step')}:"
         yield ""
-        told = () if results.dry else goals(part, name)
-        yield from (f"- {line}" for line in (*told, *_losses(part.results), *_left_out(part)))
-    left = [name for name in all_parts() if name not in results.parts]
-    if left:
+        goal_lines = () if results.dry else goals(part, name)
+        yield from (f"- {line}" for line in (*goal_lines, *_losses(part.results), *_left_out(part)))
+    pending = [name for name in all_parts() if name not in results.parts]
+    if pending:
         yield ""
-        yield f"Parts that did not run: {', '.join(left)}."
+        yield f"Parts that did not run: {', '.join(pending)}."
 
 
-def _numbers(each: Measured) -> str:
-    peak = f"{each.peak_reserved / GIB:.1f}" if each.peak_reserved else ""
-    planned = f"{each.plan_low / GIB:.1f}-{each.plan_high / GIB:.1f}" if each.plan_high else ""
-    first = f"{each.first_losses[0]:.3f}" if each.first_losses else ""
-    held = "" if each.held_out_loss is None else f"{each.held_out_loss:.3f}"
-    return f"{each.tokens_per_second:,.0f} | {peak} | {planned} | {first} | {held}"
+def _numbers(measured: Measured) -> str:
+    peak = f"{measured.peak_reserved / GIB:.1f}" if measured.peak_reserved else ""
+    planned = f"{measured.plan_low / GIB:.1f}-{measured.plan_high / GIB:.1f}" if measured.plan_high else ""
+    first_loss = f"{measured.first_losses[0]:.3f}" if measured.first_losses else ""
+    held_out_loss = "" if measured.held_out_loss is None else f"{measured.held_out_loss:.3f}"
+    return f"{measured.tokens_per_second:,.0f} | {peak} | {planned} | {first_loss} | {held_out_loss}"
 
 
 def _left_out(part: PartResult) -> Iterator[str]:
@@ -83,7 +83,7 @@ def _left_out(part: PartResult) -> Iterator[str]:
 def goals(part: PartResult, name: str) -> Iterator[str]:
     """Say which goals a part reaches, and which it misses."""
     results = part.results
-    rates = {who: each.tokens_per_second for who, each in results.items()}
+    rates = {who: measured.tokens_per_second for who, measured in results.items()}
 
     def best(names: Sequence[str]) -> float | None:
         return max((rates[who] for who in names if who in rates), default=None)
@@ -104,12 +104,12 @@ def goals(part: PartResult, name: str) -> Iterator[str]:
 
 def _losses(results: Mapping[str, Measured]) -> Iterator[str]:
     """Say how far the first losses lie apart, and name a contender whose loss is another one."""
-    first = {who: each.first_losses[0] for who, each in results.items() if each.first_losses}
-    if len(first) > 1:
-        middle = sorted(first.values())[len(first) // 2]
-        far = {who: loss for who, loss in first.items() if not abs(loss - middle) <= FEW * abs(middle)}
-        told = ", ".join(f"{who} {loss:.3f}" for who, loss in far.items())
-        yield f"first losses: {f'{told}, and the middle one is {middle:.3f}' if far else f'within {FEW:.0%}'}"
+    first_losses = {who: measured.first_losses[0] for who, measured in results.items() if measured.first_losses}
+    if len(first_losses) > 1:
+        middle = sorted(first_losses.values())[len(first_losses) // 2]
+        far = {who: loss for who, loss in first_losses.items() if not abs(loss - middle) <= FEW * abs(middle)}
+        outliers = ", ".join(f"{who} {loss:.3f}" for who, loss in far.items())
+        yield f"first losses: {f'{outliers}, and the middle one is {middle:.3f}' if far else f'within {FEW:.0%}'}"
 
 
 def _goal(goal: str, reached: float, least: float) -> str:

@@ -139,13 +139,13 @@ def load_results(file: Path) -> GpuResults:
         raise FrameworkError(f"{file} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise FrameworkError(f"{file} is not JSON: {error}. bench-gpu writes such files") from error
-    found = plain.get("format") if isinstance(plain, dict) else None
-    if not isinstance(found, int):
+    file_format = plain.get("format") if isinstance(plain, dict) else None
+    if not isinstance(file_format, int):
         raise FrameworkError(f"{file} is not a file of bench-gpu: it has no `format`")
-    if found != FORMAT:
+    if file_format != FORMAT:
         version = plain.get("framework", "another version")
         raise FrameworkError(
-            f"{file} has format {found}, of framework {version}; this version, {__version__}, reads format {FORMAT}"
+            f"{file} has format {file_format}, of framework {version}; this version, {__version__}, reads format {FORMAT}"
         )
     try:
         results = load_record(GpuResults, file)
@@ -154,13 +154,13 @@ def load_results(file: Path) -> GpuResults:
             f"{file} is not a file of bench-gpu: its fields are not those of format {FORMAT}"
         ) from error
     for name, part in results.parts.items():
-        for who, each in part.results.items():
-            whole = each.step_seconds and min(each.step_seconds) > 0
-            if not whole or not math.isclose(
-                each.tokens_per_second, rate(part.tokens, each.step_seconds), rel_tol=1e-9
+        for who, measured in part.results.items():
+            is_timed = measured.step_seconds and min(measured.step_seconds) > 0
+            if not is_timed or not math.isclose(
+                measured.tokens_per_second, rate(part.tokens, measured.step_seconds), rel_tol=1e-9
             ):
                 raise FrameworkError(
-                    f"{file} was edited: {name}, {who}: {each.tokens_per_second:,.1f} tokens/s do not follow from its "
+                    f"{file} was edited: {name}, {who}: {measured.tokens_per_second:,.1f} tokens/s do not follow from its "
                     "tokens and seconds"
                 )
     if results.checksum != checksum(results):
@@ -186,7 +186,7 @@ def _schema(kind: Any) -> dict[str, Any]:
     if kind in simple:
         return {"type": simple[kind]}
     if origin is types.UnionType:
-        return {"anyOf": [_schema(each) for each in arguments]}
+        return {"anyOf": [_schema(member) for member in arguments]}
     if origin is list:
         return {"type": "array", "items": _schema(arguments[0])}
     if origin is dict:
@@ -194,7 +194,7 @@ def _schema(kind: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(kind)
     return {
         "type": "object",
-        "properties": {name: _schema(each) for name, each in hints.items()},
+        "properties": {name: _schema(hint) for name, hint in hints.items()},
         "required": list(hints),
         "additionalProperties": False,
     }

@@ -42,12 +42,12 @@ class TestGpuCommand:
         parsed = parser.read(arguments)
         if find_spec("pytest") is None:
             raise FrameworkError(f"{NAME} needs pytest: {pip_command(['framework-finetune[test-gpu]'])}")
-        found = probe(Path(sys.executable))
-        card = Card() if parsed.cpu else chosen(found, NAME, CPU)
+        machine = probe(Path(sys.executable))
+        card = Card() if parsed.cpu else chosen(machine, NAME, CPU)
         spec = find_spec("framework_gpu_tests")
         folder = next(iter((spec.submodule_search_locations if spec else None) or ()), "")
         print(f"{NAME}: about twenty tests on {card.name or 'the CPU'}, about three minutes", file=sys.stderr)  # noqa: T201
-        lines = [json.dumps(dataclasses.asdict(found) | {"framework": __version__}, indent=1), ""]
+        lines = [json.dumps(dataclasses.asdict(machine) | {"framework": __version__}, indent=1), ""]
         code, printed = _tested(Path(folder), "not gpu" if parsed.cpu else "gpu")
         if code == 0:
             return 0
@@ -57,20 +57,20 @@ class TestGpuCommand:
         except OSError as error:
             reason = write_failure(error) or error.strerror
             raise FrameworkError(f"--file={parsed.file} cannot be written: {reason}") from error
-        what = "pytest found no test" if code == NO_TESTS else "a test failed"
+        cause = "pytest found no test" if code == NO_TESTS else "a test failed"
         print(  # noqa: T201 - what to do next
-            f"\n{what}: {display_path(parsed.file)} has the versions, the GPU and the output, without names of folders "
+            f"\n{cause}: {display_path(parsed.file)} has the versions, the GPU and the output, without names of folders "
             "or of this machine. Look through it, and send it with an issue",
             file=sys.stderr,
         )
         return FAILED
 
 
-def _tested(folder: Path, marked: str, *more: str) -> tuple[int, list[str]]:
+def _tested(folder: Path, marked: str, *options: str) -> tuple[int, list[str]]:
     """Run the tests with a marker; return pytest's exit code and what it printed, which is shown meanwhile."""
     command = [
         sys.executable, "-m", "pytest", str(folder), "-c", str(folder / "installed.ini"), "-m", marked, "--tb=short",
-        "-p", "no:cacheprovider", "--durations=5", "--color=no", *more,
+        "-p", "no:cacheprovider", "--durations=5", "--color=no", *options,
     ]  # fmt: skip
     env = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
     # Plugins of other people's pytest have no part in this.

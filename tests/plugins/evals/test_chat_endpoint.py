@@ -139,7 +139,7 @@ def test_ctrl_c_ends_it_soon() -> None:
 
     raise_in_main = threading.Event()
     with JudgeStandIn(grade) as server:
-        endpoint = chat_endpoint.ChatEndpoint(server.url, "tiny", key="", timeout=30, retries=5, more={})
+        endpoint = chat_endpoint.ChatEndpoint(server.url, "tiny", key="", timeout=30, retries=5, request_fields={})
         with pytest.raises(KeyboardInterrupt), endpoint:
             endpoint.ask_all(_interrupted(raise_in_main), 2)
     assert len(server.requests) <= 2

@@ -24,51 +24,51 @@ def ask_the_rest(folders: Sequence[Path]) -> tuple[dict[Path, EvalResult], list[
         for folder in folders
         if (result := read_run(folder).record(EvalResult, f"{Stage.evaluate.value}.json")) is not None
     }
-    most = max(results.values(), key=lambda result: len(result.samples), default=None)
-    found, notes = dict[Path, EvalResult](), list[str]()
+    largest = max(results.values(), key=lambda result: len(result.samples), default=None)
+    updates, notes = dict[Path, EvalResult](), list[str]()
     for folder, result in results.items():
-        if most is None or len(result.samples) == len(most.samples):
+        if largest is None or len(result.samples) == len(largest.samples):
             continue
-        pairs = zip(result.samples, most.samples, strict=False)
+        pairs = zip(result.samples, largest.samples, strict=False)
         reason = ""
-        if any(_asked(one) != _asked(other) for one, other in pairs):
+        if any(_asked(sample) != _asked(full_sample) for sample, full_sample in pairs):
             reason = "it was asked other prompts"
-        elif any(sample.prompt.startswith(("system: ", "user: ")) for sample in most.samples):
+        elif any(sample.prompt.startswith(("system: ", "user: ")) for sample in largest.samples):
             reason = "prompts of several turns are not saved as turns"
         else:
             try:
-                found[folder] = _asked_more(folder, result, most)
+                updates[folder] = _asked_more(folder, result, largest)
             except FrameworkError as error:
                 reason = str(error)
         if reason:
             notes.append(f"{display_path(folder)} was not asked more: {reason}")
-    return found, notes
+    return updates, notes
 
 
 def _asked(sample: Sample) -> tuple[str, str | None]:
     return sample.prompt, sample.reference
 
 
-def _asked_more(folder: Path, result: EvalResult, most: EvalResult) -> EvalResult:
-    run, settings = read_run(folder.absolute()), {each.name for each in fields(PromptsConfig)}
-    config = next((held for held in run.config["evaluator"].values() if {*held} == settings), None)
+def _asked_more(folder: Path, result: EvalResult, largest: EvalResult) -> EvalResult:
+    run, setting_names = read_run(folder.absolute()), {field.name for field in fields(PromptsConfig)}
+    config = next((options for options in run.config["evaluator"].values() if {*options} == setting_names), None)
     if config is None:
         raise FrameworkError("it has no evaluator=[prompts]")
-    known = components("metric")
+    available = components("metric")
     metrics = {
-        name: Selection(known[name], known[name].schema(**held)).create()
-        for name, held in run.config["metric"].items()
-        if name in known
+        name: Selection(available[name], available[name].schema(**options)).create()
+        for name, options in run.config["metric"].items()
+        if name in available
     }
-    prompts = [Prompt((Message("user", sample.prompt),), sample.reference) for sample in most.samples]
+    prompts = [Prompt((Message("user", sample.prompt),), sample.reference) for sample in largest.samples]
     with chdir(Path.cwd()), restored(run) as (_, model):  # which changes the folder
-        more = Prompts(PromptsConfig(**config)).answered(
+        answered = Prompts(PromptsConfig(**config)).answered(
             model, prompts, metrics, 1.0, len(prompts), result, [], frozenset()
         )
     measures = {
         # That it looked several times stays true, and which prompts are similar is known by the run that asked them.
-        name: replace(one, look_share=earlier.look_share, clusters=most.measures.get(name, one).clusters)
-        for name, one in more.measures.items()
+        name: replace(measure, look_share=earlier.look_share, clusters=largest.measures.get(name, measure).clusters)
+        for name, measure in answered.measures.items()
         if (earlier := result.measures.get(name)) is not None
     }
-    return replace(result, measures=result.measures | measures, samples=more.samples)
+    return replace(result, measures=result.measures | measures, samples=answered.samples)

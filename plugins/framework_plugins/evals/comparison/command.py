@@ -76,43 +76,45 @@ class CompareCommand:
         )  # fmt: skip
         parser.add_argument("--html", type=Path, metavar="FILE", help="also write a page")
         parser.add_argument("--json", action="store_true", help="print JSON")
-        given = parser.read(arguments)
-        _check(given.evaluations, given.html)
-        texts = given.cluster != NO_CLUSTERS
-        field = "" if given.cluster == NO_CLUSTERS else given.cluster
-        asked, notes = dict[Path, EvalResult](), list[str]()
-        if given.ask:
+        options = parser.read(arguments)
+        _check(options.evaluations, options.html)
+        texts = options.cluster != NO_CLUSTERS
+        field = "" if options.cluster == NO_CLUSTERS else options.cluster
+        updates, notes = dict[Path, EvalResult](), list[str]()
+        if options.ask:
             from framework_plugins.evals.comparison.ask import ask_the_rest  # noqa: PLC0415 - it opens models
 
-            asked, notes = ask_the_rest([place for place in given.evaluations if (place / RUN_FILE).exists()])
+            updates, notes = ask_the_rest([path for path in options.evaluations if (path / RUN_FILE).exists()])
         evaluations = [
-            run.read(place, asked[place]) if place in asked else read(place, field, texts=texts)
-            for place in given.evaluations
+            run.read(path, updates[path]) if path in updates else read(path, field, texts=texts)
+            for path in options.evaluations
         ]
         evaluations[0].notes += notes
         choices = Choices(
-            given.metric, given.higher_is_better, given.lower_is_better, given.cluster, given.common,
-            given.missing_as_wrong, given.all_pairs, given.confidence, given.margin,
+            options.metric, options.higher_is_better, options.lower_is_better, options.cluster, options.common,
+            options.missing_as_wrong, options.all_pairs, options.confidence, options.margin,
         )  # fmt: skip
-        found = compared(evaluations, choices)
-        bad = failing(found, given.fail_on)
-        if given.html:
+        result = compared(evaluations, choices)
+        failures = failing(result, options.fail_on)
+        if options.html:
             from framework_plugins.evals.comparison.page import render  # noqa: PLC0415 - Jinja, for a page only
 
             try:
-                write_atomically(given.html, render(found, bad))
+                write_atomically(options.html, render(result, failures))
             except OSError as error:
-                raise FrameworkError(f"--html {given.html} cannot be written: {error.strerror or error}") from error
-        if given.json:
-            print(json.dumps(as_json(found, bad), indent=1, ensure_ascii=False))  # noqa: T201
+                raise FrameworkError(f"--html {options.html} cannot be written: {error.strerror or error}") from error
+        if options.json:
+            print(json.dumps(as_json(result, failures), indent=1, ensure_ascii=False))  # noqa: T201
         else:
-            show(found, Console(highlight=False, emoji=False, markup=False))
-            for one in bad:
-                name = visible(one.measure, " ")
-                print(f"--fail-on {given.fail_on}: {one.other} in {name}, {bounds(one.change)} from {one.one}")  # noqa: T201
-            if given.html:
-                print(f"page: {display_path(given.html)}")  # noqa: T201
-        return BAD_VERDICT if bad else 0
+            show(result, Console(highlight=False, emoji=False, markup=False))
+            for comparison in failures:
+                name = visible(comparison.measure, " ")
+                print(
+                    f"--fail-on {options.fail_on}: {comparison.other} in {name}, {bounds(comparison.change)} from {comparison.one}"
+                )  # noqa: T201
+            if options.html:
+                print(f"page: {display_path(options.html)}")  # noqa: T201
+        return BAD_VERDICT if failures else 0
 
 
 def _share(text: str) -> float:
@@ -131,17 +133,17 @@ def _confidence(text: str) -> float:
     return value
 
 
-def _check(places: Sequence[Path], page: Path | None) -> None:
+def _check(paths: Sequence[Path], page: Path | None) -> None:
     """Refuse what can be refused before anything is read."""
-    if len(places) < 2:  # noqa: PLR2004 - a comparison
-        raise FrameworkError(f"{count(len(places), 'evaluation')}: two or more are compared, each {ACCEPTED}")
-    for number, place in enumerate(places):
-        if not place.exists():
-            raise FrameworkError(f"{place}: there is no such file or folder")
-        if place.resolve() in [other.resolve() for other in places[:number]]:
-            raise FrameworkError(f"{place} is named twice: an evaluation does not differ from itself")
+    if len(paths) < 2:  # noqa: PLR2004 - a comparison
+        raise FrameworkError(f"{count(len(paths), 'evaluation')}: two or more are compared, each {ACCEPTED}")
+    for index, path in enumerate(paths):
+        if not path.exists():
+            raise FrameworkError(f"{path}: there is no such file or folder")
+        if path.resolve() in [earlier_path.resolve() for earlier_path in paths[:index]]:
+            raise FrameworkError(f"{path} is named twice: an evaluation does not differ from itself")
     if page:
-        if page.resolve() in (place.resolve() for place in places):
+        if page.resolve() in (path.resolve() for path in paths):
             raise FrameworkError(f"--html {page} would replace the evaluation {page}: name another file")
         if page.is_dir():
             raise FrameworkError(f"--html {page} is a folder: name a file")
@@ -149,43 +151,43 @@ def _check(places: Sequence[Path], page: Path | None) -> None:
             raise FrameworkError(f"--html {page}: there is no folder {page.parent}")
 
 
-def read(place: Path, cluster: str, *, texts: bool) -> Evaluation:
+def read(path: Path, cluster: str, *, texts: bool) -> Evaluation:
     """Read an evaluation, whichever tool wrote it.
 
     Args:
-        place: a file or a folder.
+        path: a file or a folder.
         cluster: the field of items that names what they share; empty if there is none.
         texts: whether the texts of the items are kept.
 
     Raises:
         FrameworkError: none wrote it, or it is damaged.
     """
-    if place.is_dir():
-        if (place / RUN_FILE).exists():
-            return run.read(place)
-        if logs := lm_eval_log.logs_in(place):
-            with refusing_other_shapes(place, "logs of lm-eval"):
-                return lm_eval_log.read(place, logs, cluster, texts=texts)
-        if logs := inspect_log.logs_in(place):
-            with refusing_other_shapes(place, "logs of inspect"):
-                return inspect_log.read(place, logs, cluster, texts=texts)
-        without = lm_eval_log.has_results(place)
+    if path.is_dir():
+        if (path / RUN_FILE).exists():
+            return run.read(path)
+        if logs := lm_eval_log.logs_in(path):
+            with refusing_other_shapes(path, "logs of lm-eval"):
+                return lm_eval_log.read(path, logs, cluster, texts=texts)
+        if logs := inspect_log.logs_in(path):
+            with refusing_other_shapes(path, "logs of inspect"):
+                return inspect_log.read(path, logs, cluster, texts=texts)
+        without = lm_eval_log.has_results(path)
         hint = ". lm-eval's results are there without samples: evaluate with --log_samples" if without else ""
-        raise FrameworkError(f"{display_path(place)} is not {ACCEPTED}{hint}")
-    if place.suffix == ".eval" or (place.suffix == ".json" and inspect_log.is_log(place)):
-        with refusing_other_shapes(place, "a log of inspect"):
-            return inspect_log.read(place, [place], cluster, texts=texts)
-    if place.suffix != ".jsonl":
-        without = place.suffix == ".json" and place.name.startswith("results_")
+        raise FrameworkError(f"{display_path(path)} is not {ACCEPTED}{hint}")
+    if path.suffix == ".eval" or (path.suffix == ".json" and inspect_log.is_log(path)):
+        with refusing_other_shapes(path, "a log of inspect"):
+            return inspect_log.read(path, [path], cluster, texts=texts)
+    if path.suffix != ".jsonl":
+        without = path.suffix == ".json" and path.name.startswith("results_")
         hint = (
             ". lm-eval's results have no items: name the folder of an evaluation with --log_samples" if without else ""
         )
-        raise FrameworkError(f"{display_path(place)} is not {ACCEPTED}{hint}")
-    _, first = next(json_lines(place), (0, None))
-    if first is None:
-        raise FrameworkError(f"{display_path(place)} is empty")
-    if "doc_id" in first and "scores" not in first:
-        with refusing_other_shapes(place, "a log of lm-eval"):
-            return lm_eval_log.read(place, [place], cluster, texts=texts)
-    with refusing_other_shapes(place, "items with scores"):
-        return items_file.read(place, cluster, texts=texts)
+        raise FrameworkError(f"{display_path(path)} is not {ACCEPTED}{hint}")
+    _, row = next(json_lines(path), (0, None))
+    if row is None:
+        raise FrameworkError(f"{display_path(path)} is empty")
+    if "doc_id" in row and "scores" not in row:
+        with refusing_other_shapes(path, "a log of lm-eval"):
+            return lm_eval_log.read(path, [path], cluster, texts=texts)
+    with refusing_other_shapes(path, "items with scores"):
+        return items_file.read(path, cluster, texts=texts)

@@ -109,10 +109,10 @@ def direction(metric: str) -> bool | None:
 
 def measured(values: Sequence[float | None], *, higher_is_better: bool | None) -> Measure:
     """Make a measure of scores; those between 0 and 1 are shares, and any others may be of any size."""
-    known = [value for value in values if value is not None]
-    share = all(0 <= value <= 1 for value in known) if higher_is_better else {*known} <= {0.0, 1.0}
+    scores = [value for value in values if value is not None]
+    share = all(0 <= value <= 1 for value in scores) if higher_is_better else {*scores} <= {0.0, 1.0}
     return Measure(
-        sum(known) / len(known) if known else math.nan,
+        sum(scores) / len(scores) if scores else math.nan,
         list(values),
         higher_is_better=bool(higher_is_better),
         kind=MeasureKind.content if share else MeasureKind.loss,
@@ -141,7 +141,7 @@ def content(*parts: Any) -> str:
 
 
 @contextmanager
-def refusing_other_shapes(place: Path, what: str) -> Iterator[None]:
+def refusing_other_shapes(file: Path, description: str) -> Iterator[None]:
     """Refuse a file in which a value has another type than its tool writes.
 
     Raises:
@@ -151,7 +151,7 @@ def refusing_other_shapes(place: Path, what: str) -> Iterator[None]:
         yield
     except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
         raise FrameworkError(
-            f"{display_path(place)} does not have the form of {what} ({summarize_error(error)}): was it edited?"
+            f"{display_path(file)} does not have the form of {description} ({summarize_error(error)}): was it edited?"
         ) from error
 
 
@@ -178,21 +178,21 @@ def json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises:
         FrameworkError: the file cannot be read, or a line of it is not an object, or is too long.
     """
-    place = display_path(file)
+    path = display_path(file)
     try:
         with file.open("rb") as lines:
-            number = 0
+            line_number = 0
             while line := lines.readline(LONGEST_LINE + 1):
-                number += 1
+                line_number += 1
                 if len(line) > LONGEST_LINE:
                     raise FrameworkError(
-                        f"{place}:{number}: the line has more than {LONGEST_LINE >> 20} MiB. A JSONL file has one item "
+                        f"{path}:{line_number}: the line has more than {LONGEST_LINE >> 20} MiB. A JSONL file has one item "
                         "a line: was the file cut, or is it another one?"
                     )
                 if line.strip():
-                    yield number, _object(line, f"{place}:{number}")
+                    yield line_number, _object(line, f"{path}:{line_number}")
     except OSError as error:
-        raise FrameworkError(f"{place} cannot be read: {error.strerror}") from error
+        raise FrameworkError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _object(line: bytes, where: str) -> dict[str, Any]:
@@ -219,16 +219,18 @@ def cluster_of(values: Mapping[str, Any], name: str, where: str) -> str:
     if not name:
         return ""
     if values.get(name) is None:
-        known = ", ".join(sorted(values)[:12]) or "none"
-        raise FrameworkError(f"{where}: the item has no field '{name}', which --cluster names. Its fields: {known}")
+        field_names = ", ".join(sorted(values)[:12]) or "none"
+        raise FrameworkError(
+            f"{where}: the item has no field '{name}', which --cluster names. Its fields: {field_names}"
+        )
     return str(values[name])
 
 
-def twice(where: str, what: str, first: str = "") -> FrameworkError:
+def twice(where: str, subject: str, location: str = "") -> FrameworkError:
     """Refuse an item that is there two times."""
-    again = f", first in {first}" if first else ""
+    again = f", first in {location}" if location else ""
     return FrameworkError(
-        f"{where}: {what} is there twice{again}. Each item may have one score: was the log written two times?"
+        f"{where}: {subject} is there twice{again}. Each item may have one score: was the log written two times?"
     )
 
 
@@ -244,6 +246,6 @@ def number_of(value: Any, where: str = "") -> float | None:
         return None
     if not -LARGEST <= value <= LARGEST:
         shown = short_repr(value)
-        place = where or "a score"
-        raise FrameworkError(f"{place}: {shown} is too large for a score: the largest is {LARGEST:g}")
+        location = where or "a score"
+        raise FrameworkError(f"{location}: {shown} is too large for a score: the largest is {LARGEST:g}")
     return float(value)

@@ -74,28 +74,28 @@ def is_log(file: Path) -> bool:
     return file.suffix == ".json" and '"version"' in head and '"status"' in head
 
 
-def read(place: Path, files: Sequence[Path], cluster: str, *, texts: bool) -> Evaluation:
+def read(path: Path, files: Sequence[Path], cluster: str, *, texts: bool) -> Evaluation:
     """Read the logs of one system, one for each task.
 
     Raises:
         FrameworkError: a log has not ended or has another version, or a sample is there twice.
     """
-    found = Evaluation(display_path(place), "inspect")
+    evaluation = Evaluation(display_path(path), "inspect")
     logs = [(file, *(_archive(file) if file.suffix == ".eval" else _json(file))) for file in files]
     names = [str(header["eval"]["task"]) for _, header, _ in logs]
     for name in names:
         if names.count(name) > 1:
             raise FrameworkError(
-                f"{display_path(place)} has {names.count(name)} logs of the task {name}: name one of the files"
+                f"{display_path(path)} has {names.count(name)} logs of the task {name}: name one of the files"
             )
-    kept = Texts()
+    text_store = Texts()
     for name, (file, header, samples) in zip(names, logs, strict=True):
         prefix = f"{name}." if len(names) > 1 else ""
-        found.versions[f"task {name}"] = str(header["eval"].get("task_version", ""))
-        scores = _scores(file, name, samples, cluster, found, kept if texts else Texts(0))
+        evaluation.versions[f"task {name}"] = str(header["eval"].get("task_version", ""))
+        scores = _scores(file, name, samples, cluster, evaluation, text_store if texts else Texts(0))
         for measure, items in scores.items():
-            _add(found, prefix + measure, measure, items, header)
-    return found
+            _add(evaluation, prefix + measure, measure, items, header)
+    return evaluation
 
 
 def _archive(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -130,57 +130,57 @@ def _json(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return _checked(file, log), log.get("samples") or []
 
 
-def _decoded(text: bytes, place: str) -> Any:
+def _decoded(text: bytes, location: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise FrameworkError(f"{place} is not valid JSON ({error}): was it copied in part?") from error
+        raise FrameworkError(f"{location} is not valid JSON ({error}): was it copied in part?") from error
 
 
 def _checked(file: Path, header: Any) -> dict[str, Any]:
-    place = display_path(file)
+    path = display_path(file)
     if not isinstance(header, dict) or not isinstance(header.get("eval"), dict) or "task" not in header["eval"]:
-        raise FrameworkError(f"{place} is not a log of inspect: it has no 'eval' with a 'task'")
+        raise FrameworkError(f"{path} is not a log of inspect: it has no 'eval' with a 'task'")
     if header.get("version") != VERSION:
         raise FrameworkError(
-            f"{place} has version {header.get('version')} of inspect's log format, and version {VERSION} is read: "
+            f"{path} has version {header.get('version')} of inspect's log format, and version {VERSION} is read: "
             "convert it with a newer inspect, `inspect log convert`"
         )
     status = header.get("status")
     if status == "started":
-        raise FrameworkError(f"{place}: the evaluation has not ended")
+        raise FrameworkError(f"{path}: the evaluation has not ended")
     if status != "success":
-        said = header.get("error")
-        reason = str(said.get("message") if isinstance(said, dict) else said or status).strip().partition("\n")[0]
+        error = header.get("error")
+        reason = str(error.get("message") if isinstance(error, dict) else error or status).strip().partition("\n")[0]
         raise FrameworkError(
-            f"{place}: the evaluation failed, status {short_repr(status)} ({reason}), so its samples are not all that "
+            f"{path}: the evaluation failed, status {short_repr(status)} ({reason}), so its samples are not all that "
             "were to be asked: evaluate again, `inspect eval-retry`"
         )
     return header
 
 
 def _scores(
-    file: Path, task: str, samples: Sequence[Mapping[str, Any]], cluster: str, found: Evaluation, kept: Texts
+    file: Path, task: str, samples: Sequence[Mapping[str, Any]], cluster: str, evaluation: Evaluation, text_store: Texts
 ) -> dict[str, dict[str, list[float | None]]]:
     """Return the scores by measure and sample, one for each epoch, and add the samples to those that are known."""
     scores: dict[str, dict[str, list[float | None]]] = defaultdict(lambda: defaultdict(list))
-    seen = dict[tuple[str, int], None]()
+    sample_epochs = dict[tuple[str, int], None]()
     words = dict[str, str]()
-    for number, sample in enumerate(samples, start=1):
-        where = f"{display_path(file)}: sample {number}"
+    for index, sample in enumerate(samples, start=1):
+        where = f"{display_path(file)}: sample {index}"
         if not isinstance(sample, dict) or "id" not in sample or "input" not in sample:
             raise FrameworkError(f"{where} has no 'id' and 'input'")
         key, epoch = f"{task}/{sample['id']}", int(sample.get("epoch") or 1)
-        if (key, epoch) in seen:
+        if (key, epoch) in sample_epochs:
             raise twice(where, f"epoch {epoch} of the sample {sample['id']}")
-        seen[key, epoch] = None
-        asked = [*_input(sample["input"]), *texts_in(sample.get("choices"))]
+        sample_epochs[key, epoch] = None
+        prompt_texts = [*_input(sample["input"]), *texts_in(sample.get("choices"))]
         target = "\n".join(texts_in(sample.get("target")))
-        if key not in found.items:
+        if key not in evaluation.items:
             group = cluster_of(sample.get("metadata") or {}, cluster, where)
-            text = kept.kept("\n".join(asked)) if kept.left > 0 else ""
-            shared = [part[:SHARED_CHARACTERS] for part in (*asked, target)]
-            found.items[key] = Item(content(shared), text, target, group)
+            text = text_store.kept("\n".join(prompt_texts)) if text_store.left > 0 else ""
+            shared = [part[:SHARED_CHARACTERS] for part in (*prompt_texts, target)]
+            evaluation.items[key] = Item(content(shared), text, target, group)
         for measure, value in _values(sample.get("scores") or {}):
             grade = _grade(value)
             if grade is None and isinstance(value, str):
@@ -188,8 +188,8 @@ def _scores(
             scores[measure][key].append(grade)
     for measure, value in words.items():
         del scores[measure]
-        found.notes.append(f"not compared: {measure}; its scores are texts, such as {value[:20]!r}")
-    keys = dict.fromkeys(key for key, _ in seen)
+        evaluation.notes.append(f"not compared: {measure}; its scores are texts, such as {value[:20]!r}")
+    keys = dict.fromkeys(key for key, _ in sample_epochs)
     # A sample that failed has no score.
     return {measure: {key: items.get(key, []) for key in keys} for measure, items in scores.items()}
 
@@ -200,11 +200,13 @@ def _input(value: Any) -> Iterator[str]:
         yield readable(value)
         return
     for message in value if isinstance(value, list) else ():
-        said = message.get("content") if isinstance(message, dict) else None
-        if isinstance(said, str):
-            yield said
-        elif isinstance(said, list):
-            yield from (part["text"] for part in said if isinstance(part, dict) and isinstance(part.get("text"), str))
+        message_content = message.get("content") if isinstance(message, dict) else None
+        if isinstance(message_content, str):
+            yield message_content
+        elif isinstance(message_content, list):
+            yield from (
+                part["text"] for part in message_content if isinstance(part, dict) and isinstance(part.get("text"), str)
+            )
 
 
 def _values(scores: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -229,32 +231,36 @@ def _grade(value: Any) -> float | None:
 
 
 def _add(
-    found: Evaluation, name: str, measure: str, items: Mapping[str, Sequence[float | None]], header: Mapping[str, Any]
+    evaluation: Evaluation,
+    name: str,
+    measure: str,
+    items: Mapping[str, Sequence[float | None]],
+    header: Mapping[str, Any],
 ) -> None:
-    values = [_mean(each) for each in items.values()]
-    known = [value for value in values if value is not None]
-    if not known:
-        found.notes.append(f"not compared: {name}; no sample has a score")
+    values = [_mean(epochs) for epochs in items.values()]
+    scores = [value for value in values if value is not None]
+    if not scores:
+        evaluation.notes.append(f"not compared: {name}; no sample has a score")
         return
     printed, error, metric = _printed(measure, header)
     # A grade such as C, and an accuracy, are right or wrong.
     up = True if metric == "accuracy" else direction(measure)
-    middle = sum(known) / len(known)
+    middle = sum(scores) / len(scores)
     if printed is None:
-        error = own_error(known)
+        error = own_error(scores)
     elif abs(printed - middle) > 1e-6 * max(1.0, abs(middle)):
-        found.notes.append(
+        evaluation.notes.append(
             f"{name}: inspect prints {printed:.3f}, and the mean of the items is {middle:.3f}: some samples have no "
             "score, or the epochs are reduced to something else than their mean"
         )
-    own = figure(middle if printed is None else printed, error, 3)
-    found.measures[name] = Scores(measured(values, higher_is_better=up), [*items], up, own, error)
+    text = figure(middle if printed is None else printed, error, 3)
+    evaluation.measures[name] = Scores(measured(values, higher_is_better=up), [*items], up, text, error)
 
 
 def _mean(epochs: Sequence[float | None]) -> float | None:
     """Return the mean of the epochs with a score: they ask one question, so they are one item."""
-    known = [value for value in epochs if value is not None]
-    return sum(known) / len(known) if known else None
+    scores = [value for value in epochs if value is not None]
+    return sum(scores) / len(scores) if scores else None
 
 
 def _printed(measure: str, header: Mapping[str, Any]) -> tuple[float | None, float | None, str]:

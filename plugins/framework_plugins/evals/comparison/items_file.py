@@ -40,38 +40,38 @@ def read(file: Path, cluster: str, *, texts: bool) -> Evaluation:
     Raises:
         FrameworkError: a line has another shape, or an item is there twice.
     """
-    found = Evaluation(display_path(file), "JSONL")
-    kept, lines = Texts(), dict[str, int]()
+    evaluation = Evaluation(display_path(file), "JSONL")
+    text_store, lines = Texts(), dict[str, int]()
     scores: dict[str, dict[str, float | None]] = defaultdict(dict)
-    for number, row in json_lines(file):
-        where = f"{display_path(file)}:{number}"
+    for line_number, row in json_lines(file):
+        where = f"{display_path(file)}:{line_number}"
         name, values = row.get("id"), row.get("scores")
         if not isinstance(name, str | int) or isinstance(name, bool) or not isinstance(values, dict):
             raise FrameworkError(f"{where}: a line looks like {SHAPE}")
         key = str(name)
         if key in lines:
             raise twice(where, f"the item {key}", f"line {lines[key]}")
-        lines[key] = number
+        lines[key] = line_number
         for metric, value in values.items():
             scores[metric][key] = _number(value, metric, where)
         prompt = row.get("prompt")
         group = (
             cluster_of(row, cluster, where) if cluster else "" if row.get("cluster") is None else str(row["cluster"])
         )
-        text = kept.kept(readable(prompt)) if texts and isinstance(prompt, str) else ""
-        found.items[key] = Item(content(prompt) if prompt is not None else "", text, cluster=group)
+        text = text_store.kept(readable(prompt)) if texts and isinstance(prompt, str) else ""
+        evaluation.items[key] = Item(content(prompt) if prompt is not None else "", text, cluster=group)
     for metric, items in scores.items():
         up = direction(metric)
         values = [*items.values()]
-        known = [value for value in values if value is not None]
-        error = own_error(known)
-        printed = figure(sum(known) / len(known), error) if known else ""
-        found.measures[metric] = Scores(measured(values, higher_is_better=up), [*items], up, printed, error)
-    return found
+        numbers = [value for value in values if value is not None]
+        error = own_error(numbers)
+        printed = figure(sum(numbers) / len(numbers), error) if numbers else ""
+        evaluation.measures[metric] = Scores(measured(values, higher_is_better=up), [*items], up, printed, error)
+    return evaluation
 
 
 def _number(value: Any, metric: str, where: str) -> float | None:
     if value is not None and not isinstance(value, bool | int | float):
-        given = short_repr(value)
-        raise FrameworkError(f"{where}: the score of {metric} is {given}; a number, true, false or null is expected")
+        shown = short_repr(value)
+        raise FrameworkError(f"{where}: the score of {metric} is {shown}; a number, true, false or null is expected")
     return number_of(value, f"{where}: {metric}")

@@ -55,35 +55,37 @@ def _below(folder: Path, pattern: str) -> Iterator[Path]:
     return (file for depth in range(DEEPEST + 1) for file in folder.glob("*/" * depth + pattern))
 
 
-def read(place: Path, files: Sequence[Path], cluster: str, *, texts: bool) -> Evaluation:
+def read(path: Path, files: Sequence[Path], cluster: str, *, texts: bool) -> Evaluation:
     """Read the samples of one evaluation, a file for each task.
 
     Raises:
         FrameworkError: the files are of several evaluations, a line has another shape, or a sample is there twice.
     """
-    tasks = _by_task(place, files)
-    found = Evaluation(display_path(place), "lm-eval")
+    tasks = _by_task(path, files)
+    evaluation = Evaluation(display_path(path), "lm-eval")
     results = _results({_date(file): file for file in files if _date(file)})
     samples: dict[str, list[dict[str, Any]]] = {}
     keys: dict[tuple[str, str, str], list[str]] = defaultdict(list)
-    kept = Texts()
+    text_store = Texts()
     for task, file in tasks.items():
-        rows = _rows(file, task, cluster, found, kept if texts else Texts(0))
+        rows = _rows(file, task, cluster, evaluation, text_store if texts else Texts(0))
         # A row for each filter; of each filter the documents in one order.
-        samples[task] = [{"filter": chosen, **scores} for chosen, of_it in rows.items() for _, scores in of_it]
-        for chosen, of_it in rows.items():
-            for key, scores in of_it:
+        samples[task] = [
+            {"filter": filter_name, **scores} for filter_name, documents in rows.items() for _, scores in documents
+        ]
+        for filter_name, documents in rows.items():
+            for key, scores in documents:
                 for metric in scores:
-                    keys[task, chosen, metric].append(key)
+                    keys[task, filter_name, metric].append(key)
     printed = bool(results)
     results = results or _without_figures(samples)
     results = _of_tasks(results, samples)
-    found.versions = {f"task {task}": str(results.get("versions", {}).get(task, "")) for task in tasks}
-    _add_measures(found, results, keys, printed=printed)
-    return found
+    evaluation.versions = {f"task {task}": str(results.get("versions", {}).get(task, "")) for task in tasks}
+    _add_measures(evaluation, results, keys, printed=printed)
+    return evaluation
 
 
-def _by_task(place: Path, files: Sequence[Path]) -> dict[str, Path]:
+def _by_task(path: Path, files: Sequence[Path]) -> dict[str, Path]:
     tasks: dict[str, Path] = {}
     for file in files:
         name = SAMPLES.fullmatch(file.name)
@@ -92,7 +94,7 @@ def _by_task(place: Path, files: Sequence[Path]) -> dict[str, Path]:
         task = name["task"] if name else of_task if of_task != file.stem else "task"
         if task in tasks:
             raise FrameworkError(
-                f"{display_path(place)} has two logs of the task {task}, {tasks[task].name} and {file.name}: name one "
+                f"{display_path(path)} has two logs of the task {task}, {tasks[task].name} and {file.name}: name one "
                 "of the files, or the folder of one evaluation"
             )
         tasks[task] = file
@@ -106,33 +108,33 @@ def _date(file: Path) -> str:
 
 def _results(files: Mapping[str, Path]) -> dict[str, Any]:
     """Return the figures of all tasks, as lm-eval wrote them beside the samples; empty if they are not there."""
-    whole: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for date, file in files.items():
-        for each in file.parent.glob(f"*_{date}.json"):
+        for results_file in file.parent.glob(f"*_{date}.json"):
             try:
-                values = json.loads(each.read_text(encoding="utf-8"))
+                values = json.loads(results_file.read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
-                raise FrameworkError(f"{display_path(each)} cannot be read: {error}") from error
+                raise FrameworkError(f"{display_path(results_file)} cannot be read: {error}") from error
             for part in ("results", "higher_is_better", "group_subtasks", "versions"):
-                whole.setdefault(part, {}).update(values.get(part) or {})
-    return whole
+                results.setdefault(part, {}).update(values.get(part) or {})
+    return results
 
 
 def _rows(
-    file: Path, task: str, cluster: str, found: Evaluation, kept: Texts
+    file: Path, task: str, cluster: str, evaluation: Evaluation, text_store: Texts
 ) -> dict[str, list[tuple[str, dict[str, Any]]]]:
     """Return the scores of each document by filter, and add the documents to those that are known."""
     rows: dict[str, dict[str, tuple[int, dict[str, Any]]]] = defaultdict(dict)
-    for number, row in json_lines(file):
-        where = f"{display_path(file)}:{number}"
+    for line_number, row in json_lines(file):
+        where = f"{display_path(file)}:{line_number}"
         if "doc_id" not in row or "doc" not in row:
             raise FrameworkError(
                 f"{where}: not a sample of lm-eval, which has 'doc_id' and 'doc'. Logs of --log_samples are read, of "
                 "lm-eval 0.4 and later"
             )
-        key, chosen = f"{task}/{row['doc_id']}", str(row.get("filter", "none"))
-        if key in rows[chosen]:
-            raise twice(where, f"the document {row['doc_id']} of {task}", f"line {rows[chosen][key][0]}")
+        key, filter_name = f"{task}/{row['doc_id']}", str(row.get("filter", "none"))
+        if key in rows[filter_name]:
+            raise twice(where, f"the document {row['doc_id']} of {task}", f"line {rows[filter_name][key][0]}")
         names = row.get("metrics") or [name for name in row if name not in NOT_METRICS]
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise FrameworkError(f"{where}: 'metrics' is not a list of names, as lm-eval writes it")
@@ -140,22 +142,22 @@ def _rows(
         for name, value in scores.items():
             for part in value if isinstance(value, list) else [value]:
                 number_of(part, f"{where}: {name}")
-        rows[chosen][key] = number, scores
-        if key not in found.items:
+        rows[filter_name][key] = line_number, scores
+        if key not in evaluation.items:
             doc = row["doc"]
             fields = doc if isinstance(doc, dict) else {}
-            text = kept.kept("\n".join(texts_in(doc))) if kept.left > 0 else ""
+            text = text_store.kept("\n".join(texts_in(doc))) if text_store.left > 0 else ""
             group = cluster_of(fields, cluster, where)
-            found.items[key] = Item(content(doc, str(row.get("target"))), text, str(row.get("target")), group)
+            evaluation.items[key] = Item(content(doc, str(row.get("target"))), text, str(row.get("target")), group)
     return {
-        chosen: [(key, scores) for key, (_, scores) in sorted(of_it.items(), key=lambda each: _order(each[0]))]
-        for chosen, of_it in rows.items()
+        filter_name: [(key, scores) for key, (_, scores) in sorted(documents.items(), key=lambda pair: _order(pair[0]))]
+        for filter_name, documents in rows.items()
     }
 
 
 def _order(key: str) -> tuple[int, str]:
-    number = key.rpartition("/")[2]
-    return (int(number), "") if number.isdigit() else (0, number)
+    doc_id = key.rpartition("/")[2]
+    return (int(doc_id), "") if doc_id.isdigit() else (0, doc_id)
 
 
 def _without_figures(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
@@ -169,7 +171,7 @@ def _without_figures(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict
                     values[f"{name},{row['filter']}"].append(float(value))
         # Of a perplexity, lm-eval keeps log-likelihoods.
         figures[task] = {
-            name: sum(each) / len(each) for name, each in values.items() if not name.startswith("perplexity,")
+            name: sum(scores) / len(scores) for name, scores in values.items() if not name.startswith("perplexity,")
         }
     return {"results": figures, "higher_is_better": {}, "group_subtasks": {}}
 
@@ -177,49 +179,52 @@ def _without_figures(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict
 def _of_tasks(results: Mapping[str, Any], samples: Mapping[str, Any]) -> dict[str, Any]:
     """Return the figures of the tasks with samples, and of the groups of which all tasks have them."""
     groups = results.get("group_subtasks") or {}
-    whole = {name for name in groups if {*subtasks(results, name)} <= samples.keys()}
-    kept = {name: figures for name, figures in results["results"].items() if name in samples or name in whole}
-    members = {name: groups[name] for name in whole}
-    return {**results, "results": kept, "group_subtasks": members, "samples": samples}
+    complete_groups = {name for name in groups if {*subtasks(results, name)} <= samples.keys()}
+    task_figures = {
+        name: figures for name, figures in results["results"].items() if name in samples or name in complete_groups
+    }
+    members = {name: groups[name] for name in complete_groups}
+    return {**results, "results": task_figures, "group_subtasks": members, "samples": samples}
 
 
 def _add_measures(
-    found: Evaluation, results: Mapping[str, Any], keys: Mapping[tuple[str, str, str], list[str]], *, printed: bool
+    evaluation: Evaluation, results: Mapping[str, Any], keys: Mapping[tuple[str, str, str], list[str]], *, printed: bool
 ) -> None:
     parts = {
-        measure_name(task, metric, chosen): (task, metric, chosen)
+        measure_name(task, metric, filter_name): (task, metric, filter_name)
         for task, figures in results["results"].items()
-        for metric, comma, chosen in (key.partition(",") for key in figures)
+        for metric, comma, filter_name in (key.partition(",") for key in figures)
         if comma
     }
-    whole: list[str] = []
-    for name, measure in measures(results, Aspect.task, found.notes):
-        task, metric, chosen = parts[name]
+    unpaired: list[str] = []
+    for name, measure in measures(results, Aspect.task, evaluation.notes):
+        task, metric, filter_name = parts[name]
         members = list(subtasks(results, task))
-        places = [key for member in members for key in keys.get((member, chosen, metric), [])]
+        places = [key for member in members for key in keys.get((member, filter_name, metric), [])]
         if len(measure.items) == len(places) > 0:
-            known = (results["higher_is_better"].get(task) or {}).get(metric)
-            up = direction(metric) if known is None else bool(known)
-            own = figure(measure.value, measure.stderr) if printed else ""
+            higher = (results["higher_is_better"].get(task) or {}).get(metric)
+            up = direction(metric) if higher is None else bool(higher)
+            text = figure(measure.value, measure.stderr) if printed else ""
             directed = replace(measure, higher_is_better=bool(up), item="item")
-            found.measures[name] = Scores(directed, places, up, own, measure.stderr)
+            evaluation.measures[name] = Scores(directed, places, up, text, measure.stderr)
         elif places:
-            whole.append(name)
-    for name, scores in found.measures.items():
-        found.measures[name] = replace(scores, part_of=_group_of(parts[name], results, found))
-    if whole:
-        found.notes.append(
-            f"not compared: {', '.join(whole)}; lm-eval's figure is not a mean over items, so nothing can be paired"
+            unpaired.append(name)
+    for name, scores in evaluation.measures.items():
+        evaluation.measures[name] = replace(scores, part_of=_group_of(parts[name], results, evaluation))
+    if unpaired:
+        evaluation.notes.append(
+            f"not compared: {', '.join(unpaired)}; lm-eval's figure is not a mean over items, so nothing can be paired"
         )
 
 
-def _group_of(part: tuple[str, str, str], results: Mapping[str, Any], found: Evaluation) -> str:
+def _group_of(part: tuple[str, str, str], results: Mapping[str, Any], evaluation: Evaluation) -> str:
     """Return the largest group of tasks that has the same measure over these tasks and more; empty if none has."""
-    task, metric, chosen = part
+    task, metric, filter_name = part
     members = {*subtasks(results, task)}
     larger = {
         group: leaves
         for group in results.get("group_subtasks") or {}
-        if measure_name(group, metric, chosen) in found.measures and members < (leaves := {*subtasks(results, group)})
+        if measure_name(group, metric, filter_name) in evaluation.measures
+        and members < (leaves := {*subtasks(results, group)})
     }
     return max(larger, key=lambda group: len(larger[group]), default="")

@@ -20,7 +20,7 @@ LEFT, RIGHT = 10.0, 310.0
 """Ends of the scale of an interval, in the units of its drawing."""
 
 
-def render(found: Compared, failing: Sequence[Comparison]) -> str:
+def render(result: Compared, failing: Sequence[Comparison]) -> str:
     """Return the page."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["visible"] = lambda text: visible(text, " ")
@@ -30,23 +30,23 @@ def render(found: Compared, failing: Sequence[Comparison]) -> str:
     policy = f"default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'sha256-{digest}'"
     page: str = environment.from_string(source).render(
         policy=Markup(policy),  # noqa: S704 - a hash
-        systems=found.systems,
-        lines=headline(found),
-        heading=heading(found),
-        measures=[(about(each), list(_rows(found, each))) for each in found.measures],
-        why=why(found),
-        notes=found.notes,
-        failing=[f"{one.other} − {one.one} in {one.measure}" for one in failing],
+        systems=result.systems,
+        lines=headline(result),
+        heading=heading(result),
+        measures=[(about(figures), list(_rows(result, figures))) for figures in result.measures],
+        why=why(result),
+        notes=result.notes,
+        failing=[f"{comparison.other} − {comparison.one} in {comparison.measure}" for comparison in failing],
         middle=(LEFT + RIGHT) / 2,
     )
     return page
 
 
-def _rows(found: Compared, figures: Figures) -> Iterator[tuple[Row, tuple[float, float, float] | None]]:
+def _rows(result: Compared, figures: Figures) -> Iterator[tuple[Row, tuple[float, float, float] | None]]:
     """Give the lines of a measure, each with the places of its interval and of its difference."""
-    changes = [one.change for one in found.comparisons if one.measure == figures.name]
+    changes = [comparison.change for comparison in result.comparisons if comparison.measure == figures.name]
     reach = max((abs(bound) for change in changes for bound in (change.low, change.high) if bound), default=1.0)
-    for row in rows(found, figures):
+    for row in rows(result, figures):
         change = row.change
         if change is None or change.low is None or change.high is None or None in {change.before, change.after}:
             yield row, None

@@ -73,7 +73,7 @@ class Compared:
 
 def letters(total: int) -> list[str]:
     """Return a name for each system: A to Z, then A2 and so on."""
-    return [chr(65 + place % 26) + (str(place // 26 + 1) if place >= 26 else "") for place in range(total)]  # noqa: PLR2004 - letters
+    return [chr(65 + index % 26) + (str(index // 26 + 1) if index >= 26 else "") for index in range(total)]  # noqa: PLR2004 - letters
 
 
 def compared(evaluations: Sequence[Evaluation], choices: Choices) -> Compared:
@@ -94,25 +94,27 @@ def compared(evaluations: Sequence[Evaluation], choices: Choices) -> Compared:
         except FrameworkError as error:
             refused.append(error)
     if refused:
-        rest = " ".join(f"--metric {name}" for name in [*paired][:SHOWN])
-        raise FrameworkError(f"{refused[0]}\nTo compare the rest: {rest}") if rest else refused[0]
+        hint = " ".join(f"--metric {name}" for name in [*paired][:SHOWN])
+        raise FrameworkError(f"{refused[0]}\nTo compare the rest: {hint}") if hint else refused[0]
     measures = {name: sides for name, sides in paired.items() if _can_show(name, sides, notes)}
     if not measures:
         text, names = notes.popitem()
         raise FrameworkError(f"{', '.join(names)}: {text}")
     config = VerdictConfig(confidence=choices.confidence)
     config = config if choices.margin is None else replace(config, margin=choices.margin)
-    found = compare_systems(
+    comparisons = compare_systems(
         {letter: {name: sides[letter] for name, sides in measures.items()} for letter in systems},
         config,
         against="" if choices.all_pairs else "A",
-        candidates={name: max(one.measures[name].candidates for one in systems.values()) for name in measures},
+        candidates={
+            name: max(evaluation.measures[name].candidates for evaluation in systems.values()) for name in measures
+        },
     )
     return Compared(
         systems,
         [_figures(name, systems, sides) for name, sides in measures.items()],
-        found,
-        _unpaired(systems, {name: len(sides["A"].items) for name, sides in measures.items()}, found),
+        comparisons,
+        _unpaired(systems, {name: len(sides["A"].items) for name, sides in measures.items()}, comparisons),
         [f"{', '.join(names)}: {text}" if names else text for text, names in notes.items()],
         choices,
     )
@@ -120,43 +122,47 @@ def compared(evaluations: Sequence[Evaluation], choices: Choices) -> Compared:
 
 def _notes(systems: Mapping[str, Evaluation]) -> Notes:
     """Return what the evaluations say, each once, with the letters of those that say it."""
-    told = {
-        note: [letter for letter, one in systems.items() if note in one.notes]
-        for each in systems.values()
-        for note in each.notes
+    letters_by_note = {
+        note: [letter for letter, evaluation in systems.items() if note in evaluation.notes]
+        for source in systems.values()
+        for note in source.notes
     }
-    return {note if len(said) == len(systems) else f"{', '.join(said)}: {note}": [] for note, said in told.items()}
+    return {
+        note if len(names) == len(systems) else f"{', '.join(names)}: {note}": []
+        for note, names in letters_by_note.items()
+    }
 
 
 def _check_versions(systems: Mapping[str, Evaluation]) -> None:
-    first = systems["A"]
-    for letter, other in systems.items():
-        for name in first.versions.keys() & other.versions.keys():
-            ours, theirs = first.versions[name], other.versions[name]
-            if ours and theirs and ours != theirs and first.tool == other.tool:
+    baseline = systems["A"]
+    for letter, evaluation in systems.items():
+        for name in baseline.versions.keys() & evaluation.versions.keys():
+            ours, theirs = baseline.versions[name], evaluation.versions[name]
+            if ours and theirs and ours != theirs and baseline.tool == evaluation.tool:
                 raise FrameworkError(
-                    f"{name} has version {ours} in A ({first.place}) and {theirs} in {letter} ({other.place}), so the "
+                    f"{name} has version {ours} in A ({baseline.place}) and {theirs} in {letter} ({evaluation.place}), so the "
                     "figures are not of one thing: evaluate both with one version"
                 )
 
 
 def _names(systems: Mapping[str, Evaluation], choices: Choices, notes: Notes) -> list[str]:
     """Return the measures that are compared: those that all systems have, or those that were named."""
-    sides = [one.measures for one in systems.values()]
+    sides = [evaluation.measures for evaluation in systems.values()]
     everywhere = [name for name in sides[0] if all(name in side for side in sides)]
     for name in choices.metrics:
         if name not in everywhere:
-            lacking = [letter for letter, one in systems.items() if name not in one.measures]
-            known = dict.fromkeys(everywhere or [each for side in sides for each in side])
-            raise FrameworkError(f"--metric {name} is not in {', '.join(lacking)}: {unknown('metric', name, known)}")
+            lacking = [letter for letter, evaluation in systems.items() if name not in evaluation.measures]
+            options = dict.fromkeys(everywhere or [measure for side in sides for measure in side])
+            raise FrameworkError(f"--metric {name} is not in {', '.join(lacking)}: {unknown('metric', name, options)}")
     if not everywhere:
         have = "; ".join(
-            f"{letter} has {', '.join([*one.measures][:SHOWN]) or 'none'}" for letter, one in systems.items()
+            f"{letter} has {', '.join([*evaluation.measures][:SHOWN]) or 'none'}"
+            for letter, evaluation in systems.items()
         )
         raise FrameworkError(f"no measure is in all of them: {have}")
-    rest = [name for side in sides for name in side if name not in everywhere]
-    if rest and not choices.metrics:
-        notes[f"not compared: {', '.join(dict.fromkeys(rest))}; not in all of them"] = []
+    unshared = [name for side in sides for name in side if name not in everywhere]
+    if unshared and not choices.metrics:
+        notes[f"not compared: {', '.join(dict.fromkeys(unshared))}; not in all of them"] = []
     if choices.metrics:
         return [*dict.fromkeys(choices.metrics)]
     parts = {name: group for name in everywhere if (group := sides[0][name].part_of)}
@@ -168,43 +174,45 @@ def _names(systems: Mapping[str, Evaluation], choices: Choices, notes: Notes) ->
 
 
 def _directions(systems: Mapping[str, Evaluation], names: Sequence[str], choices: Choices) -> dict[str, bool]:
-    for option, given in (("--higher-is-better", choices.higher), ("--lower-is-better", choices.lower)):
-        for name in given:
+    for option, listed in (("--higher-is-better", choices.higher), ("--lower-is-better", choices.lower)):
+        for name in listed:
             if name not in names:
                 raise FrameworkError(f"{option}: {unknown('metric', name, names)}")
-    found: dict[str, bool] = {}
+    directions: dict[str, bool] = {}
     for name in names:
-        told = {one.measures[name].higher_is_better for one in systems.values()} - {None}
-        chosen = {up for up, those in ((True, choices.higher), (False, choices.lower)) if name in those}
-        ways = chosen or told
+        declared = {evaluation.measures[name].higher_is_better for evaluation in systems.values()} - {None}
+        chosen = {up for up, listed in ((True, choices.higher), (False, choices.lower)) if name in listed}
+        ways = chosen or declared
         if len(ways) != 1:
-            what = "nothing says" if not ways else "the evaluations do not agree"
+            reason = "nothing says" if not ways else "the evaluations do not agree"
             raise FrameworkError(
-                f"{name}: {what} whether a higher value is better. Add --higher-is-better {name} or "
+                f"{name}: {reason} whether a higher value is better. Add --higher-is-better {name} or "
                 f"--lower-is-better {name}, or choose other measures with --metric"
             )
-        found[name] = ways == {True}
-    return found
+        directions[name] = ways == {True}
+    return directions
 
 
 def _paired(
     systems: Mapping[str, Evaluation], name: str, *, up: bool, choices: Choices, notes: Notes
 ) -> dict[str, Measure]:
     """Return the measure of each system over the same items in the same order."""
-    first = systems["A"]
-    sides = {letter: {*one.measures[name].keys} for letter, one in systems.items()}
-    everything, everywhere = set.union(*sides.values()), set.intersection(*sides.values())
+    baseline = systems["A"]
+    sides = {letter: {*evaluation.measures[name].keys} for letter, evaluation in systems.items()}
+    all_keys, common_keys = set.union(*sides.values()), set.intersection(*sides.values())
     looked = _looked(systems, name)
-    if len(everywhere) < len(everything) and not (choices.common or choices.missing_as_wrong or looked):
+    if len(common_keys) < len(all_keys) and not (choices.common or choices.missing_as_wrong or looked):
         letter = next(letter for letter, theirs in sides.items() if theirs != sides["A"])
-        raise _other_items(name, first.measures[name].keys, letter, sides[letter], first.place, systems[letter].place)
+        raise _other_items(
+            name, baseline.measures[name].keys, letter, sides[letter], baseline.place, systems[letter].place
+        )
     # In an order that is not that of the files: which one comes first must not matter.
-    keys = sorted(everything if choices.missing_as_wrong else everywhere)
-    left_out = len(everything) - len(keys)
+    keys = sorted(all_keys if choices.missing_as_wrong else common_keys)
+    left_out = len(all_keys) - len(keys)
     if left_out and looked and not choices.common:
-        asked = ", ".join(f"{len(theirs)} of {letter}" for letter, theirs in sides.items())
+        counts = ", ".join(f"{len(theirs)} of {letter}" for letter, theirs in sides.items())
         text = (
-            f"a run asks no more prompts once they decide its verdict: {asked} were asked. The {len(keys)} that all "
+            f"a run asks no more prompts once they decide its verdict: {counts} were asked. The {len(keys)} that all "
             "were asked are compared, and the rest is left out; --ask asks it too"
         )
         notes.setdefault(text, []).append(name)
@@ -212,36 +220,39 @@ def _paired(
         text = f"{left_out} of the items are not in all of them, and are left out (--missing-as-wrong counts them)"
         notes.setdefault(text, []).append(name)
     for letter in systems:
-        _check_content(name, sorted(everywhere), systems, letter)
+        _check_content(name, sorted(common_keys), systems, letter)
     _check_scales(name, systems, up=up, share=choices.missing_as_wrong)
-    if len({one.tool for one in systems.values()}) > 1:
+    if len({evaluation.tool for evaluation in systems.values()}) > 1:
         notes["the items of different tools are paired by their names only: their prompts are not compared"] = []
-    elif not all(one.items[key].content for one in systems.values() for key in everywhere):
+    elif not all(evaluation.items[key].content for evaluation in systems.values() for key in common_keys):
         text = "the items are paired by their names only, because the files do not say what was asked"
         notes.setdefault(text, []).append(name)
     clusters = _clusters(systems, name, keys, choices, notes)
     absent = 0.0 if choices.missing_as_wrong else None
-    return {letter: _ordered(one.measures[name], keys, clusters, absent, up=up) for letter, one in systems.items()}
+    return {
+        letter: _ordered(evaluation.measures[name], keys, clusters, absent, up=up)
+        for letter, evaluation in systems.items()
+    }
 
 
 def _check_scales(name: str, systems: Mapping[str, Evaluation], *, up: bool, share: bool) -> None:
     """Refuse scores of 0 to 1 beside scores of 0 to 100, and any other scale if what is missing counts as wrong."""
     ranges = dict[str, tuple[float, float, set[float]]]()
-    for letter, one in systems.items():
-        scores = [item for item in one.measures[name].measure.items if item is not None]
+    for letter, evaluation in systems.items():
+        scores = [item for item in evaluation.measures[name].measure.items if item is not None]
         ranges[letter] = (min(scores, default=0.0), max(scores, default=0.0), {*scores})
         if share and not (up and 0 <= ranges[letter][0] <= ranges[letter][1] <= 1):
             raise FrameworkError(
                 f"--missing-as-wrong: {name} has scores from {ranges[letter][0]:.4g} to {ranges[letter][1]:.4g} in "
-                f"{letter} ({one.place}), so what is wrong is not known. It needs scores from 0 to 1 of which a higher "
+                f"{letter} ({evaluation.place}), so what is wrong is not known. It needs scores from 0 to 1 of which a higher "
                 "one is better: use --common"
             )
     small, *_, large = sorted(ranges, key=lambda letter: ranges[letter][1])
-    (low, high, values), (least, most, others) = ranges[small], ranges[large]
-    percents = low >= 0 and 0 < high <= 1 and least >= 0 and PERCENTS < most <= 100  # noqa: PLR2004 - percents
-    if percents and (up or (values <= {0.0, 1.0} and others <= {0.0, 100.0})):
+    (low, high, values), (other_low, other_high, other_values) = ranges[small], ranges[large]
+    percents = low >= 0 and 0 < high <= 1 and other_low >= 0 and PERCENTS < other_high <= 100  # noqa: PLR2004 - percents
+    if percents and (up or (values <= {0.0, 1.0} and other_values <= {0.0, 100.0})):
         raise FrameworkError(
-            f"{name}: the scores are at most {high:.4g} in {small} ({systems[small].place}) and {most:.4g} in {large} "
+            f"{name}: the scores are at most {high:.4g} in {small} ({systems[small].place}) and {other_high:.4g} in {large} "
             f"({systems[large].place}), as if these were shares and those percents: divide the scores of {large} by "
             "100, or those of both if all are percents"
         )
@@ -249,11 +260,11 @@ def _check_scales(name: str, systems: Mapping[str, Evaluation], *, up: bool, sha
 
 def _looked(systems: Mapping[str, Evaluation], name: str) -> bool:
     """Whether these are runs that asked in stages, so that some were asked only the first of the same prompts."""
-    measures = [one.measures[name] for one in systems.values()]
-    nested = sorted((one.keys for one in measures), key=len)
-    return all(one.tool == "run" for one in systems.values()) and (
-        any(one.measure.look_share < 1 for one in measures)
-        and all({*few} <= {*more} for few, more in itertools.pairwise(nested))
+    measures = [evaluation.measures[name] for evaluation in systems.values()]
+    nested = sorted((scores.keys for scores in measures), key=len)
+    return all(evaluation.tool == "run" for evaluation in systems.values()) and (
+        any(scores.measure.look_share < 1 for scores in measures)
+        and all({*smaller} <= {*larger} for smaller, larger in itertools.pairwise(nested))
     )
 
 
@@ -272,37 +283,37 @@ def _can_show(name: str, sides: Mapping[str, Measure], notes: Notes) -> bool:
 
 
 def _other_items(
-    name: str, keys: Sequence[str], letter: str, theirs: set[str], place: str, other: str
+    name: str, keys: Sequence[str], letter: str, theirs: set[str], path: str, other_path: str
 ) -> FrameworkError:
-    missing = [key for key in keys if key not in theirs]
-    more = sorted(theirs - {*keys})
+    absent = [key for key in keys if key not in theirs]
+    surplus = sorted(theirs - {*keys})
     parts = []
-    if missing:
+    if absent:
         parts.append(
-            f"{len(missing)} of the {count(len(keys), 'item')} in A ({place}) are not in {letter} ({other}), "
-            f"first {missing[0]}"
+            f"{len(absent)} of the {count(len(keys), 'item')} in A ({path}) are not in {letter} ({other_path}), "
+            f"first {absent[0]}"
         )
-    if more:
-        parts.append(f"{len(more)} in {letter} ({other}) are not in A, first {more[0]}")
-    both = len(keys) - len(missing)
-    common = f"--common compares the {both} that all have, --missing-as-wrong counts the others as wrong"
-    helps = common if both > 1 else "they are evaluations of other things"
+    if surplus:
+        parts.append(f"{len(surplus)} in {letter} ({other_path}) are not in A, first {surplus[0]}")
+    common_count = len(keys) - len(absent)
+    common = f"--common compares the {common_count} that all have, --missing-as-wrong counts the others as wrong"
+    helps = common if common_count > 1 else "they are evaluations of other things"
     return FrameworkError(f"{name}: {'; '.join(parts)}: {helps}")
 
 
 def _check_content(name: str, keys: Sequence[str], systems: Mapping[str, Evaluation], letter: str) -> None:
-    first, other = systems["A"], systems[letter]
-    if first.tool != other.tool:
+    baseline, evaluation = systems["A"], systems[letter]
+    if baseline.tool != evaluation.tool:
         return
     differing = [
         key
         for key in keys
-        if (ours := first.items[key].content) and (theirs := other.items[key].content) and ours != theirs
+        if (ours := baseline.items[key].content) and (theirs := evaluation.items[key].content) and ours != theirs
     ]
     if differing:
         raise FrameworkError(
             f"{name}: {len(differing)} of {count(len(keys), 'item')} have one name and different contents in A "
-            f"({first.place}) and {letter} ({other.place}), first {differing[0]}: the prompts or the data are not the "
+            f"({baseline.place}) and {letter} ({evaluation.place}), first {differing[0]}: the prompts or the data are not the "
             "same, so they cannot be paired"
         )
 
@@ -313,33 +324,33 @@ def _clusters(
     """Return a number for each item, the same for items that are dependent in any evaluation; empty if none are."""
     if choices.cluster == NO_CLUSTERS:
         return []
-    if choices.cluster and any(one.clustered for one in systems.values()):
+    if choices.cluster and any(evaluation.clustered for evaluation in systems.values()):
         raise FrameworkError(
             f"--cluster {choices.cluster}: a run knows which of its prompts are dependent, by format.cluster; only "
             f"--cluster {NO_CLUSTERS} is possible"
         )
     named: dict[str, dict[str, Hashable]] = {}
-    for letter, one in systems.items():
-        scores = one.measures[name]
-        if one.clustered:
+    for letter, evaluation in systems.items():
+        scores = evaluation.measures[name]
+        if evaluation.clustered:
             named[letter] = dict(zip(scores.keys, scores.measure.clusters or scores.keys, strict=True))
-        elif any(item.cluster for item in one.items.values()):
-            named[letter] = {key: item.cluster or (key,) for key, item in one.items.items()}
-    items = {key: item for one in systems.values() for key, item in one.items.items() if item.text}
+        elif any(item.cluster for item in evaluation.items.values()):
+            named[letter] = {key: item.cluster or (key,) for key, item in evaluation.items.items()}
+    items = {key: item for evaluation in systems.values() for key, item in evaluation.items.items() if item.text}
     texts = [items[key] for key in keys if key in items]
     labelings = [*named.values()]
     if len(texts) == len(keys) <= MOST_CLUSTERED:
-        asked = [Answered(item.text, "", item.reference or None, 0, stopped=True) for item in texts]
-        labelings.append(dict(zip(keys, scoring.clusters(asked) or keys, strict=True)))
+        answered = [Answered(item.text, "", item.reference or None, 0, stopped=True) for item in texts]
+        labelings.append(dict(zip(keys, scoring.clusters(answered) or keys, strict=True)))
     elif not labelings:
         why = "too many to compare their texts" if texts else "their texts are not known"
         notes.setdefault(
             f"all items count as independent, {why}: --cluster FIELD names what some of them share", []
         ).append(name)
     labels = _joined(keys, labelings)
-    together, apart = _joined(keys, [*named.values()]), [_joined(keys, [one]) for one in named.values()]
-    if any(one != together for one in apart):
-        if together not in apart and not any(one.clustered for one in systems.values()):
+    combined, partitions = _joined(keys, [*named.values()]), [_joined(keys, [labeling]) for labeling in named.values()]
+    if any(partition != combined for partition in partitions):
+        if combined not in partitions and not any(evaluation.clustered for evaluation in systems.values()):
             raise FrameworkError(
                 f"{name}: {', '.join(named)} have different clusters, and those of none contain the others: write the "
                 f"same 'cluster' into all files, or into one only, or add --cluster {NO_CLUSTERS}"
@@ -353,33 +364,35 @@ def _joined(keys: Sequence[str], labelings: Sequence[Mapping[str, Hashable]]) ->
     """Return a number for each item, that of the first one that it is linked to by any of the labelings."""
     parents = [*range(len(keys))]
 
-    def root(place: int) -> int:
-        while parents[place] != place:
-            parents[place] = place = parents[parents[place]]
-        return place
+    def root(index: int) -> int:
+        while parents[index] != index:
+            parents[index] = index = parents[parents[index]]
+        return index
 
     for labeling in labelings:
-        first: dict[Hashable, int] = {}
-        for place, key in enumerate(keys):
-            one, other = root(place), root(first.setdefault(labeling.get(key, (key,)), place))
-            parents[max(one, other)] = min(one, other)
-    return [root(place) for place in parents]
+        first_index: dict[Hashable, int] = {}
+        for index, key in enumerate(keys):
+            root_a, root_b = root(index), root(first_index.setdefault(labeling.get(key, (key,)), index))
+            parents[max(root_a, root_b)] = min(root_a, root_b)
+    return [root(index) for index in parents]
 
 
 def _ordered(scores: Scores, keys: Sequence[str], clusters: list[int], absent: float | None, *, up: bool) -> Measure:
     """Return a measure over these items in this order; `absent` is the score of what has none."""
     measure = scores.measure
-    places = {key: place for place, key in enumerate(scores.keys)}
-    scored = {key: measure.items[place] for key, place in places.items()}
+    indexes = {key: index for index, key in enumerate(scores.keys)}
+    scored = {key: measure.items[index] for key, index in indexes.items()}
     items = [absent if (item := scored.get(key)) is None else item for key in keys]
     if scores.higher_is_better is None:
         measure = measured(items, higher_is_better=up)
-    weights = [measure.weights[places[key]] if key in places else 1.0 for key in keys] if measure.weights else []
-    known = [place for place, item in enumerate(items) if item is not None and (not weights or weights[place])]
+    weights = [measure.weights[indexes[key]] if key in indexes else 1.0 for key in keys] if measure.weights else []
+    scored_indexes = [index for index, item in enumerate(items) if item is not None and (not weights or weights[index])]
     value = math.nan
-    if known:
-        values = [items[place] or 0.0 for place in known]
-        value = Items(values, [weights[place] for place in known] if weights else [], measure.exponential).figure
+    if scored_indexes:
+        values = [items[index] or 0.0 for index in scored_indexes]
+        value = Items(
+            values, [weights[index] for index in scored_indexes] if weights else [], measure.exponential
+        ).figure
     return replace(
         measure, value=value, items=items, weights=weights, clusters=clusters, higher_is_better=up,
         where=[], content=[], constant_items=[],
@@ -387,19 +400,21 @@ def _ordered(scores: Scores, keys: Sequence[str], clusters: list[int], absent: f
 
 
 def _figures(name: str, systems: Mapping[str, Evaluation], measures: Mapping[str, Measure]) -> Figures:
-    first = measures["A"]
+    baseline = measures["A"]
     # What a tool prints is of all its items, which may be others than those that are compared.
     scored = [None not in pair for pair in zip(*(measure.items for measure in measures.values()), strict=True)]
     printed, values = dict[str, str](), dict[str, float]()
     for letter, measure in measures.items():
         tool = systems[letter].measures[name]
-        same = all(scored) and _is_whole(tool, len(scored))
-        kept = [item for item, both in zip(measure.items, scored, strict=True) if both and item is not None]
-        plain = bool(kept) and not measure.weights and not measure.exponential
-        values[letter] = measure.value if same or not plain else sum(kept) / len(kept)
-        printed[letter] = tool.printed if same else figure(values[letter], own_error(kept)) if plain else ""
-    missing = {letter: measure.items.count(None) for letter, measure in measures.items()}
-    return Figures(name, len(first.items), len({*first.clusters}), printed, values, missing, first.higher_is_better)
+        is_same = all(scored) and _is_whole(tool, len(scored))
+        scores = [item for item, is_scored in zip(measure.items, scored, strict=True) if is_scored and item is not None]
+        plain = bool(scores) and not measure.weights and not measure.exponential
+        values[letter] = measure.value if is_same or not plain else sum(scores) / len(scores)
+        printed[letter] = tool.printed if is_same else figure(values[letter], own_error(scores)) if plain else ""
+    missing_counts = {letter: measure.items.count(None) for letter, measure in measures.items()}
+    return Figures(
+        name, len(baseline.items), len({*baseline.clusters}), printed, values, missing_counts, baseline.higher_is_better
+    )
 
 
 def _is_whole(scores: Scores, items: int) -> bool:
@@ -408,30 +423,34 @@ def _is_whole(scores: Scores, items: int) -> bool:
 
 
 def _unpaired(
-    systems: Mapping[str, Evaluation], items: Mapping[str, int], found: Sequence[Comparison]
+    systems: Mapping[str, Evaluation], items: Mapping[str, int], comparisons: Sequence[Comparison]
 ) -> dict[tuple[str, str, str], float]:
     """Return the p-values of the z-test that takes the tools' own figures for those of independent samples."""
     values = {}
-    for one in found:
-        sides = [systems[letter].measures[one.measure] for letter in (one.one, one.other)]
+    for comparison in comparisons:
+        sides = [systems[letter].measures[comparison.measure] for letter in (comparison.one, comparison.other)]
         errors = [side.error for side in sides]
-        whole = all(_is_whole(side, items[one.measure]) for side in sides)
-        if None in errors or not whole or any(side.measure.exponential for side in sides):
+        is_complete = all(_is_whole(side, items[comparison.measure]) for side in sides)
+        if None in errors or not is_complete or any(side.measure.exponential for side in sides):
             continue
         spread = math.hypot(*(error or 0.0 for error in errors))
         if spread:
             z = (sides[1].measure.value - sides[0].measure.value) / spread
-            values[one.measure, one.one, one.other] = 2 * NormalDist().cdf(-abs(z))
+            values[comparison.measure, comparison.one, comparison.other] = 2 * NormalDist().cdf(-abs(z))
     return values
 
 
-def failing(found: Compared, fail_on: str) -> list[Comparison]:
+def failing(result: Compared, fail_on: str) -> list[Comparison]:
     """Return the comparisons that `--fail-on` names.
 
     `worse`: significantly worse; with a margin only if a loss of more than the margin is not ruled out. `undecided`:
     whatever does not rule out a loss of more than the margin.
     """
-    return [one for one in found.comparisons if fail_on and _fails(one.change, fail_on, found.choices.margin)]
+    return [
+        comparison
+        for comparison in result.comparisons
+        if fail_on and _fails(comparison.change, fail_on, result.choices.margin)
+    ]
 
 
 def _fails(change: Change, fail_on: str, margin: float | None) -> bool:

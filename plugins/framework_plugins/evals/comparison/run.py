@@ -24,7 +24,7 @@ def read(folder: Path, newer: EvalResult | None = None) -> Evaluation:
             f"python -m framework resume {display_path(folder)}"
         )
     report = run.record(Report, "report.json")
-    found = Evaluation(display_path(folder), "run", clustered=True)
+    evaluation = Evaluation(display_path(folder), "run", clustered=True)
     left_out = []
     for name, measure in result.measures.items():
         if not measure.items or measure.aspect is Aspect.copying or measure.kind is MeasureKind.change:
@@ -32,16 +32,18 @@ def read(folder: Path, newer: EvalResult | None = None) -> Evaluation:
             continue
         # The answers to the task's prompts are saved; of other items, the place of their row may be known.
         answered = measure.aspect is Aspect.task and measure.kind is not MeasureKind.loss
-        keys = [f"{'prompt' if answered else name} {place + 1}" for place in range(len(measure.items))]
-        contents = [place and content(place) for place in measure.where or [""] * len(keys)]
+        keys = [f"{'prompt' if answered else name} {index + 1}" for index in range(len(measure.items))]
+        contents = [row_name and content(row_name) for row_name in measure.where or [""] * len(keys)]
         if answered and result.samples:  # prompts whose references were read have no sample
-            said = [content(sample.prompt, sample.reference) for sample in result.samples[: len(keys)]]
-            contents = said + [""] * (len(keys) - len(said))
-        found.items |= {
-            key: Item(each) for key, each in zip(keys, contents, strict=True) if each or key not in found.items
+            sample_contents = [content(sample.prompt, sample.reference) for sample in result.samples[: len(keys)]]
+            contents = sample_contents + [""] * (len(keys) - len(sample_contents))
+        evaluation.items |= {
+            key: Item(item_content)
+            for key, item_content in zip(keys, contents, strict=True)
+            if item_content or key not in evaluation.items
         }
         change = report.metrics.get(name) if report else None
-        found.measures[name] = Scores(
+        evaluation.measures[name] = Scores(
             measure,
             keys,
             measure.higher_is_better,
@@ -50,5 +52,5 @@ def read(folder: Path, newer: EvalResult | None = None) -> Evaluation:
             candidates=change.candidates if change else 1,
         )
     if left_out:
-        found.notes.append(f"not compared: {', '.join(left_out)}; neither better nor worse, or without items")
-    return found
+        evaluation.notes.append(f"not compared: {', '.join(left_out)}; neither better nor worse, or without items")
+    return evaluation

@@ -36,19 +36,23 @@ class Row:
     change: Change | None = None
 
 
-def rows(found: Compared, figures: Figures) -> Iterator[Row]:
+def rows(result: Compared, figures: Figures) -> Iterator[Row]:
     """Give the lines of one measure: a system each, and one more for each comparison beyond the first."""
     for letter, printed in figures.printed.items():
-        pairs = [one for one in found.comparisons if (one.measure, one.other) == (figures.name, letter)]
+        pairs = [
+            comparison
+            for comparison in result.comparisons
+            if (comparison.measure, comparison.other) == (figures.name, letter)
+        ]
         shown = printed or number(figures.values[letter], figures.name)
         if not pairs:
             yield Row(letter, shown)
-        for one in pairs:
-            change = one.change
+        for comparison in pairs:
+            change = comparison.change
             yield Row(
-                letter if one is pairs[0] else "",
-                shown if one is pairs[0] else "",
-                f"{letter} − {one.one}",
+                letter if comparison is pairs[0] else "",
+                shown if comparison is pairs[0] else "",
+                f"{letter} − {comparison.one}",
                 bounds(change),
                 "" if change.p_value is None else p_text(change.p_value),
                 _told(change),
@@ -103,128 +107,144 @@ def _size(value: float, change: Change) -> str:
     return f"{100 * value:.3g} points" if _is_share(change) else f"{value:.3g}"
 
 
-def headline(found: Compared) -> list[str]:
+def headline(result: Compared) -> list[str]:
     """Say in a sentence for each pair of systems what differs."""
     lines = []
-    for pair in dict.fromkeys((one.one, one.other) for one in found.comparisons):
-        said: dict[str, list[str]] = {}
-        for one in sorted(found.comparisons, key=lambda one: [*Outcome].index(one.change.outcome or Outcome.unknown)):
-            if (one.one, one.other) == pair and one.change.outcome:
-                said.setdefault(outcome(one.change), []).append(one.measure)
-        words = [f"{text} in {', '.join(names)}" for text, names in said.items()]
+    for pair in dict.fromkeys((comparison.one, comparison.other) for comparison in result.comparisons):
+        measures_by_outcome: dict[str, list[str]] = {}
+        for comparison in sorted(
+            result.comparisons, key=lambda comparison: [*Outcome].index(comparison.change.outcome or Outcome.unknown)
+        ):
+            if (comparison.one, comparison.other) == pair and comparison.change.outcome:
+                measures_by_outcome.setdefault(outcome(comparison.change), []).append(comparison.measure)
+        words = [f"{text} in {', '.join(names)}" for text, names in measures_by_outcome.items()]
         lines.append(f"{pair[1]} against {pair[0]}: {'; '.join(words) or 'nothing could be compared'}.")
     return lines
 
 
-def why(found: Compared) -> str:
+def why(result: Compared) -> str:
     """Say why these figures differ from those that the tools print."""
     parts = ["each item is compared with itself"]
-    grouped = [one for one in found.measures if one.clusters]
+    grouped = [figures for figures in result.measures if figures.clusters]
     if grouped:
         parts.append(
             f"similar items count as one cluster ({grouped[0].items} items of {grouped[0].name} are "
             f"{count(grouped[0].clusters, 'cluster')})"
         )
-    total = sum(one.p_value is not None for one in found.comparisons)
+    total = sum(comparison.p_value is not None for comparison in result.comparisons)
     if total > 1:
         parts.append(f"p and the intervals allow for {total} comparisons")
     line = f"Here {', '.join(parts[:-1])}{', and ' if parts[1:] else ''}{parts[-1]}."
-    if found.unpaired:
-        (name, _, other), value = min(found.unpaired.items(), key=lambda each: each[1])
+    if result.unpaired:
+        (name, _, letter), value = min(result.unpaired.items(), key=lambda pair: pair[1])
         p = f"= {value:.2g}" if value >= LEAST_P else f"< {LEAST_P}"
         line = (
             f"Each ± is the standard error of one system by itself, and an unpaired test of them gives p {p} for "
-            f"{visible(name, ' ')} of {other}. {line}"
+            f"{visible(name, ' ')} of {letter}. {line}"
         )
     return line
 
 
-def show(found: Compared, console: Console) -> None:
+def show(result: Compared, console: Console) -> None:
     """Print the tables."""
-    for letter, one in found.systems.items():
+    for letter, evaluation in result.systems.items():
         console.print(
-            Text.assemble((f"{letter}  ", "bold"), f"{visible(one.place, ' ')}  ", (one.tool, "dim")), soft_wrap=True
+            Text.assemble((f"{letter}  ", "bold"), f"{visible(evaluation.place, ' ')}  ", (evaluation.tool, "dim")),
+            soft_wrap=True,
         )
     console.print()
-    for line in headline(found):
+    for line in headline(result):
         console.print(visible(line, " "))
-    for figures in found.measures:
+    for figures in result.measures:
         console.print()
-        console.print(_table(found, figures))
+        console.print(_table(result, figures))
     console.print()
-    console.print(Text(why(found), "dim"))
-    for note in found.notes:
+    console.print(Text(why(result), "dim"))
+    for note in result.notes:
         console.print(Text(visible(note, " "), "dim"))
 
 
 def about(figures: Figures) -> str:
     """Say what a measure is over."""
     groups = f" in {count(figures.clusters, 'cluster')}" if figures.clusters else ""
-    missing = "".join(f", {letter}: {number} without a score" for letter, number in figures.missing.items() if number)
+    suffix = "".join(
+        f", {letter}: {absent_count} without a score"
+        for letter, absent_count in figures.missing.items()
+        if absent_count
+    )
     way = "" if figures.higher_is_better else ", lower is better"
-    return f"{figures.name}: {count(figures.items, 'item')}{groups}{way}{missing}"
+    return f"{figures.name}: {count(figures.items, 'item')}{groups}{way}{suffix}"
 
 
-def heading(found: Compared) -> str:
+def heading(result: Compared) -> str:
     """Return the heading of the differences."""
-    return f"difference ({found.choices.confidence:.0%})"
+    return f"difference ({result.choices.confidence:.0%})"
 
 
-def _table(found: Compared, figures: Figures) -> Table:
+def _table(result: Compared, figures: Figures) -> Table:
     table = Table(
         title=visible(about(figures), " "), title_justify="left", title_style="bold", box=None, pad_edge=False,
         padding=(0, 2, 0, 0),
     )  # fmt: skip
-    for name in ("", "printed", "", heading(found), "p", ""):
+    for name in ("", "printed", "", heading(result), "p", ""):
         table.add_column(name)
-    for row in rows(found, figures):
+    for row in rows(result, figures):
         style = {"good": "green", "lost": "red"}.get(row.tone, "")
         table.add_row(row.system, row.printed, row.pair, row.difference, row.p_value, Text(row.outcome, style))
     return table
 
 
-def as_json(found: Compared, failing: list[Comparison]) -> dict[str, Any]:
+def as_json(result: Compared, failing: list[Comparison]) -> dict[str, Any]:
     """Return what `--json` prints; `compare.schema.json` describes it."""
     return {
         "schema_version": SCHEMA_VERSION,
-        "confidence": found.choices.confidence,
-        "systems": {letter: {"place": one.place, "tool": one.tool} for letter, one in found.systems.items()},
+        "confidence": result.choices.confidence,
+        "systems": {
+            letter: {"place": evaluation.place, "tool": evaluation.tool}
+            for letter, evaluation in result.systems.items()
+        },
         "measures": [
             {
-                "name": each.name,
-                "higher_is_better": each.higher_is_better,
-                "items": each.items,
-                "clusters": each.clusters,
+                "name": figures.name,
+                "higher_is_better": figures.higher_is_better,
+                "items": figures.items,
+                "clusters": figures.clusters,
                 "systems": {
                     letter: {
-                        "value": _finite(each.values[letter]),
-                        "printed": each.printed[letter],
-                        "missing": each.missing[letter],
+                        "value": _finite(figures.values[letter]),
+                        "printed": figures.printed[letter],
+                        "missing": figures.missing[letter],
                     }
-                    for letter in found.systems
+                    for letter in result.systems
                 },
-                "comparisons": [_comparison(found, one) for one in found.comparisons if one.measure == each.name],
+                "comparisons": [
+                    _comparison(result, comparison)
+                    for comparison in result.comparisons
+                    if comparison.measure == figures.name
+                ],
             }
-            for each in found.measures
+            for figures in result.measures
         ],
-        "failing": [{"measure": one.measure, "one": one.one, "other": one.other} for one in failing],
-        "why": why(found),
-        "notes": list(found.notes),
+        "failing": [
+            {"measure": comparison.measure, "one": comparison.one, "other": comparison.other} for comparison in failing
+        ],
+        "why": why(result),
+        "notes": list(result.notes),
     }
 
 
-def _comparison(found: Compared, one: Comparison) -> dict[str, Any]:
-    change = one.change
+def _comparison(result: Compared, comparison: Comparison) -> dict[str, Any]:
+    change = comparison.change
     difference = None if None in {change.before, change.after} else (change.after or 0.0) - (change.before or 0.0)
     return {
-        "one": one.one,
-        "other": one.other,
+        "one": comparison.one,
+        "other": comparison.other,
         "difference": _finite(difference),
         "low": change.low,
         "high": change.high,
         "p_value": change.p_value,
-        "p_value_alone": one.p_value,
-        "p_value_unpaired": found.unpaired.get((one.measure, one.one, one.other)),
+        "p_value_alone": comparison.p_value,
+        "p_value_unpaired": result.unpaired.get((comparison.measure, comparison.one, comparison.other)),
         "outcome": change.outcome.value if change.outcome else None,
         "margin": _finite(change.margin),
         "least": _finite(change.least),

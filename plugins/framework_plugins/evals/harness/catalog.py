@@ -75,8 +75,8 @@ class Catalog:
         expanded: list[str] = []
         for name in names:
             if set(name) & {"*", "?", "["}:
-                known = fnmatch.filter(self.local, name) or fnmatch.filter(self.installed, name)
-                expanded += sorted(known) or [name]
+                matches = fnmatch.filter(self.local, name) or fnmatch.filter(self.installed, name)
+                expanded += sorted(matches) or [name]
             else:
                 expanded.append(name)
         return list(dict.fromkeys(expanded))
@@ -105,14 +105,16 @@ class Catalog:
         """Give the tasks of a group; a member is a name, a name with other settings, or a group or task of its own."""
         for member in members:
             settings = {"task": member} if isinstance(member, str) else member
-            known = settings.get("group", settings["task"])
-            if known in self.local or known in self.installed:
+            member_name = settings.get("group", settings["task"])
+            if member_name in self.local or member_name in self.installed:
                 changed = {key: value for key, value in settings.items() if key not in {"task", "group"}}
-                yield from (Task(task.name, task.file, {**task.settings, **changed}) for task in self.tasks(known))
+                yield from (
+                    Task(task.name, task.file, {**task.settings, **changed}) for task in self.tasks(member_name)
+                )
             elif isinstance(settings["task"], list):
-                yield from self._group(f"{name}::{known}", file, settings["task"])
+                yield from self._group(f"{name}::{member_name}", file, settings["task"])
             else:
-                yield Task(f"{name}::{known}", file, settings)
+                yield Task(f"{name}::{member_name}", file, settings)
 
 
 def lm_eval_tasks() -> Path | None:
@@ -121,7 +123,7 @@ def lm_eval_tasks() -> Path | None:
     return Path(spec.origin).parent / "tasks" if spec and spec.origin else None
 
 
-def read_task_file(file: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+def read_task_file(file: Path, parents: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Read a task's file with those that it includes.
 
     Raises:
@@ -132,12 +134,14 @@ def read_task_file(file: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         settings = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a safe loader
     except yaml.YAMLError as error:
         raise ValueError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(settings, dict) or file in seen:
-        raise ValueError(f"{file} includes itself" if file in seen else f"{file} is not a mapping of names to values")
+    if not isinstance(settings, dict) or file in parents:
+        raise ValueError(
+            f"{file} includes itself" if file in parents else f"{file} is not a mapping of names to values"
+        )
     included = settings.pop("include", [])
     merged: dict[str, Any] = {}
-    for other in included if isinstance(included, list) else [included]:
-        merged |= read_task_file((file.parent / other).resolve(), (*seen, file))
+    for include in included if isinstance(included, list) else [included]:
+        merged |= read_task_file((file.parent / include).resolve(), (*parents, file))
     return merged | settings
 
 
@@ -145,12 +149,12 @@ def read_task_file(file: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
 def _installed_index(home: Path) -> Index:
     """Return lm-eval's own index, which is made once for each version; nothing in the folder changes otherwise."""
     file = cache_dir() / "lm_eval" / f"{key_of(str(home), version(PACKAGE))}.json"
-    known = read_json(file)
-    if not known:
+    index = read_json(file)
+    if not index:
         with PythonProcess() as process:  # it imports lm-eval, and with it torch
-            known = process.call("framework_plugins.evals.harness.index:index")
-        write_json(file, known)
-    return {name: tuple(home / file for file in files) for name, files in known.items()}
+            index = process.call("framework_plugins.evals.harness.index:index")
+        write_json(file, index)
+    return {name: tuple(home / file for file in files) for name, files in index.items()}
 
 
 @functools.cache
@@ -168,6 +172,6 @@ def _index_folder(folder: Path) -> Index:
 
 def _names_in(settings: Mapping[str, Any]) -> list[str]:
     """Return the names that a file of tasks can be asked for by: its task or group, and its tags."""
-    own = settings.get("task") if "class" in settings else settings.get("group", settings.get("task"))
+    task_name = settings.get("task") if "class" in settings else settings.get("group", settings.get("task"))
     tags = settings.get("tag") or []
-    return [name for name in [own, *([tags] if isinstance(tags, str) else tags)] if isinstance(name, str)]
+    return [name for name in [task_name, *([tags] if isinstance(tags, str) else tags)] if isinstance(name, str)]

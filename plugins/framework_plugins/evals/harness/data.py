@@ -17,11 +17,11 @@ def data_root(tasks: Sequence[Task]) -> Path:
 
     lm-eval takes them from the working folder. If they are not there, the folder of the task's own file is meant.
     """
-    here = Path.cwd()
+    working_folder = Path.cwd()
     for task in tasks:
-        if any(not (here / name).exists() for name in relative_files(task)):
+        if any(not (working_folder / name).exists() for name in relative_files(task)):
             return task.file.resolve().parent
-    return here
+    return working_folder
 
 
 def relative_files(task: Task) -> Iterator[str]:

@@ -53,7 +53,7 @@ class LmEval:
     def evaluate(self, model: Model, data: Data, metrics: Mapping[str, Metric]) -> EvalResult:  # noqa: ARG002 - the protocol's signature
         """Run the tasks; the metrics are their own."""
         settings = self.config
-        way = RunSettings(
+        run_settings = RunSettings(
             limit=settings.limit,
             chat=settings.apply_chat_template,
             multiturn=settings.fewshot_as_multiturn,
@@ -61,7 +61,7 @@ class LmEval:
             resamples=settings.bootstrap_iters,
         )
         answering = HarnessModel(model, settings.batch_size)
-        return result(self._tasks.run(answering, way), settings.aspect, answering, settings.samples)
+        return result(self._tasks.run(answering, run_settings), settings.aspect, answering, settings.samples)
 
 
 def _is_cached(path: str) -> bool:

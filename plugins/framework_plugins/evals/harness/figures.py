@@ -97,7 +97,7 @@ def _aggregations(rows: Sequence[Sequence[Any]]) -> Iterator[Items]:
         numbers = [float(value) for value in values]
         yield Items(numbers, [])
         yield Items(numbers, [1 / len(task) for task in rows for _ in task])  # each task of a group counts the same
-        yield Items([-number for number in numbers], [], exponential=True)  # log-likelihoods
+        yield Items([-value for value in numbers], [], exponential=True)  # log-likelihoods
     elif values and all(map(_is_weighted, values)):
         sizes = [float(size) for _, size in values]
         rates = [-float(likelihood) / size for likelihood, size in values]

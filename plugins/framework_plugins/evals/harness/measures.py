@@ -20,9 +20,9 @@ def result(results: Results, aspect: Aspect, model: HarnessModel, samples: int) 
         samples: how many answers of each task are kept.
     """
     notes: list[str] = []
-    found = dict(measures(results, aspect, notes))
+    measures_by_name = dict(measures(results, aspect, notes))
     answers = [sample for task, rows in results["samples"].items() for sample in _samples(task, rows, model, samples)]
-    return EvalResult(found, answers, notes)
+    return EvalResult(measures_by_name, answers, notes)
 
 
 def _samples(task: str, rows: Sequence[Results], model: HarnessModel, count: int) -> Iterator[Sample]:

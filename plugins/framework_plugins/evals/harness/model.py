@@ -75,47 +75,47 @@ class HarnessModel(TemplateLM):
         Raises:
             FrameworkError: a task samples its answers.
         """
-        alike: dict[tuple[int, tuple[str, ...]], list[int]] = defaultdict(list)
-        for number, request in enumerate(requests):
+        groups: dict[tuple[int, tuple[str, ...]], list[int]] = defaultdict(list)
+        for index, request in enumerate(requests):
             settings = normalize_gen_kwargs(request.args[1], DEFAULT_MAX_NEW_TOKENS)
             if settings["do_sample"]:
                 raise FrameworkError(
                     f"task '{request.task_name}' samples its answers (do_sample), but here they are greedy: "
                     "set do_sample: false and temperature: 0 in a copy of it"
                 )
-            alike[settings["max_gen_toks"], tuple(settings["until"])].append(number)
+            groups[settings["max_gen_toks"], tuple(settings["until"])].append(index)
         texts = [""] * len(requests)
-        for (most, until), numbers in alike.items():
-            contexts = [requests[number].args[0] for number in numbers]
-            for number, text in zip(numbers, self._answers(contexts, most, until), strict=True):
-                texts[number] = text
+        for (max_tokens, until), indexes in groups.items():
+            contexts = [requests[index].args[0] for index in indexes]
+            for index, text in zip(indexes, self._answers(contexts, max_tokens, until), strict=True):
+                texts[index] = text
         return texts
 
-    def _answers(self, contexts: Sequence[str], most: int, until: Sequence[str]) -> list[str]:
+    def _answers(self, contexts: Sequence[str], max_tokens: int, until: Sequence[str]) -> list[str]:
         """Answer in rounds: what has ended in one is left out of the next."""
-        room = max(1, self.max_length - most)
+        room = max(1, self.max_length - max_tokens)
         starts = [self.tok_encode(context)[-room:] or [self.eot_token_id] for context in contexts]
         answers: list[Answer] = [Answer("", 0, stopped=False)] * len(contexts)
         remaining, length = list(range(len(contexts))), 0
-        while remaining and length < most:
-            count = min(max(FIRST_ROUND_TOKENS, length), most - length)
+        while remaining and length < max_tokens:
+            count = min(max(FIRST_ROUND_TOKENS, length), max_tokens - length)
             length += count
-            rows = [[*starts[number], *answers[number].ids] for number in remaining]
-            more = self.model.complete(rows, max_new_tokens=count, batch_size=self.answers_at_once)
-            for number, answer in zip(remaining, more, strict=True):
-                answers[number] = self._joined(answers[number], answer, until)
-            going_on = zip(remaining, more, strict=True)
-            remaining = [number for number, answer in going_on if answer.ids and not answers[number].stopped]
+            rows = [[*starts[index], *answers[index].ids] for index in remaining]
+            continuations = self.model.complete(rows, max_new_tokens=count, batch_size=self.answers_at_once)
+            for index, answer in zip(remaining, continuations, strict=True):
+                answers[index] = self._joined(answers[index], answer, until)
+            going_on = zip(remaining, continuations, strict=True)
+            remaining = [index for index, answer in going_on if answer.ids and not answers[index].stopped]
         for context, answer in zip(contexts, answers, strict=True):
             self.generated[context, answer.text] = answer
         return [answer.text for answer in answers]
 
-    def _joined(self, before: Answer, more: Answer, until: Sequence[str]) -> Answer:
+    def _joined(self, before: Answer, continuation: Answer, until: Sequence[str]) -> Answer:
         """Put two parts of an answer together, and cut it at the task's stop texts."""
-        ids = (*before.ids, *more.ids)
-        whole = self.model.decode(ids)
-        text = postprocess_generated_text(whole, list(until), None)
-        return Answer(text, len(ids), stopped=more.stopped or text != whole, ids=ids)
+        ids = (*before.ids, *continuation.ids)
+        full_text = self.model.decode(ids)
+        text = postprocess_generated_text(full_text, list(until), None)
+        return Answer(text, len(ids), stopped=continuation.stopped or text != full_text, ids=ids)
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:  # noqa: FBT001, FBT002 - lm-eval's signature
         """Write turns as the chat template does; an answer that has begun is put at the end as it is.
@@ -127,7 +127,7 @@ class HarnessModel(TemplateLM):
         try:
             return self.model.render(Prompt(tuple(turns))) + beginning
         except FrameworkError:
-            others = tuple(turn for turn in turns if turn.role != "system")
-            if len(others) == len(turns):
+            other_turns = tuple(turn for turn in turns if turn.role != "system")
+            if len(other_turns) == len(turns):
                 raise
-            return self.model.render(Prompt(others)) + beginning
+            return self.model.render(Prompt(other_turns)) + beginning

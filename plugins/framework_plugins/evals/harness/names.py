@@ -76,42 +76,42 @@ def _as_list(value: str | list[str]) -> list[str]:
 
 def problems(option: str, tasks: Sequence[str], include_path: str | None) -> Iterator[str]:
     """Say what is wrong with the settings of an option `evaluator.OPTION`."""
-    place = f"evaluator.{option}"
+    key = f"evaluator.{option}"
     if not all(folder.is_dir() for folder in task_folders(include_path)):
-        yield f"{place}.include_path={include_path} is not a folder with YAML task files"
+        yield f"{key}.include_path={include_path} is not a folder with YAML task files"
         return
     catalog = Catalog(task_folders(include_path))
     for name in catalog.expand(tasks):
         try:
             members = catalog.tasks(name)
         except KeyError:
-            yield f"{place}.tasks: {_unknown(name, catalog)}"
+            yield f"{key}.tasks: {_unknown(name, catalog)}"
         except (OSError, ValueError) as error:
-            yield f"{place}.tasks: '{name}' cannot be read: {error}"
+            yield f"{key}.tasks: '{name}' cannot be read: {error}"
         else:
             for task in members:
-                yield from _task_problems(f"{place}.tasks", task)
+                yield from _task_problems(f"{key}.tasks", task)
 
 
-def _task_problems(place: str, task: Task) -> Iterator[str]:
+def _task_problems(key: str, task: Task) -> Iterator[str]:
     if absent := missing_files(task):
         where = f"in the working folder or in {task.file.parent}" if data_root([task]) != Path.cwd() else "there"
-        yield f"{place}: the data of '{task.name}' are missing: no {', '.join(absent)} {where} ({task.file})"
+        yield f"{key}: the data of '{task.name}' are missing: no {', '.join(absent)} {where} ({task.file})"
     settings = task.settings.get("generation_kwargs") or {}
     if settings.get("do_sample") and task.settings.get("output_type", "generate_until") == "generate_until":
         yield (
-            f"{place}: '{task.name}' samples its answers, but here they are greedy: set do_sample: false in a "
+            f"{key}: '{task.name}' samples its answers, but here they are greedy: set do_sample: false in a "
             f"copy of {task.file}"
         )
 
 
 def _unknown(name: str, catalog: Catalog) -> str:
     """Say that nothing has a name, with the nearest ones."""
-    own = [known for known in catalog.local if catalog.local[known][0].parent != GENERAL_SUITE]
+    local_names = [task for task in catalog.local if catalog.local[task][0].parent != GENERAL_SUITE]
     close = nearest(name, catalog.local, count=MAX_SUGGESTIONS) or nearest(
         name, catalog.installed, count=MAX_SUGGESTIONS
     )
     hint = f" Did you mean {' or '.join(repr(word) for word in close)}?" if close else ""
-    here = f" In include_path: {', '.join(sorted(own)) or 'none'}." if len(catalog.folders) > 1 else ""
+    local_hint = f" In include_path: {', '.join(sorted(local_names)) or 'none'}." if len(catalog.folders) > 1 else ""
     ls = "`lm_eval ls tasks` lists those of lm-eval" if lm_eval_tasks() else "lm-eval is not installed"
-    return f"unknown task '{name}'.{hint}{here} `general` is built in; {ls}."
+    return f"unknown task '{name}'.{hint}{local_hint} `general` is built in; {ls}."

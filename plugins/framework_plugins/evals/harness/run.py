@@ -62,7 +62,7 @@ class LoadedTasks:
         Raises:
             FrameworkError: one of them cannot be loaded.
         """
-        whole: dict[str, Any] = {"tasks": {}, "groups": {}, "group_map": {}}
+        registry: dict[str, Any] = {"tasks": {}, "groups": {}, "group_map": {}}
         for name in self.names:
             try:
                 with quiet_lm_eval(), contextlib.chdir(data_root(self.catalog.tasks(name))):
@@ -71,14 +71,14 @@ class LoadedTasks:
                 raise FrameworkError(
                     f"lm_eval task '{name}' cannot be loaded: {summarize_error(error)}{error_location(error)}"
                 ) from error
-            for part in whole:
-                whole[part] |= loaded.get(part, {})
-        for task in whole["tasks"].values():
+            for part in registry:
+                registry[part] |= loaded.get(part, {})
+        for task in registry["tasks"].values():
             if task.get_config("num_fewshot") is None:
                 task.set_config(key="num_fewshot", value=self.num_fewshot or 0)
             elif self.num_fewshot is not None and task.get_config("num_fewshot") != 0:  # 0 means that it uses none
                 task.set_config(key="num_fewshot", value=self.num_fewshot)
-        return whole
+        return registry
 
     @functools.cached_property
     def _manager(self) -> TaskManager:
@@ -91,7 +91,7 @@ class LoadedTasks:
         with quiet_lm_eval():
             return TaskManager(include_path=list(folders), include_defaults=False)
 
-    def run(self, model: HarnessModel, way: RunSettings) -> Mapping[str, Any]:
+    def run(self, model: HarnessModel, settings: RunSettings) -> Mapping[str, Any]:
         """Ask a model.
 
         Returns:
@@ -108,11 +108,11 @@ class LoadedTasks:
                 results: Mapping[str, Any] = evaluate(
                     lm=model,
                     task_dict=loaded,
-                    limit=way.limit,
-                    bootstrap_iters=way.resamples,
-                    system_instruction=way.system_prompt,
-                    apply_chat_template=way.chat,
-                    fewshot_as_multiturn=way.chat and way.multiturn,
+                    limit=settings.limit,
+                    bootstrap_iters=settings.resamples,
+                    system_instruction=settings.system_prompt,
+                    apply_chat_template=settings.chat,
+                    fewshot_as_multiturn=settings.chat and settings.multiturn,
                 )
         except FrameworkError:
             raise

@@ -46,27 +46,27 @@ def memorization_concern(config: MemorizationConfig, results: Results, confidenc
         text = next((f"not measured, because {why}" for _, begin, why in notes if begin), "")
         return Concern(NAME, Aspect.copying, text, "", flagged=False, unknown=True, summary=text) if text else None
     before = _same_rows(results.before, after)
-    alone = "verbatim_heldout" not in after
+    without_held_out = "verbatim_heldout" not in after
     excesses = [excess_of(kind, before, after, confidence) for kind in KINDS]
-    most = max(excesses, key=lambda one: one.low)
-    allowed = config.excess_alone if alone else config.excess
-    flagged, highest = most.low > allowed, max(one.high for one in excesses)
+    strongest = max(excesses, key=lambda estimate: estimate.low)
+    allowed = config.excess_alone if without_held_out else config.excess
+    flagged, highest = strongest.low > allowed, max(estimate.high for estimate in excesses)
     unknown = not (flagged or highest <= allowed)  # NaN is not ruled out
     sentences = [*_word_for_word(config, before, after)]
-    if most.low > 0:
+    if strongest.low > 0:
         sentences += [
             *_partial(after),
-            _certainty(most, confidence),
+            _certainty(strongest, confidence),
             f"most of all {', '.join(_worst_rows(before, after))}",
         ]
     else:
         beyond = f"at most {_bound(highest)} of the rows are recited beyond the task ({confidence:.0%} confidence)"
         limit = f"; more than excess={allowed:g} is not ruled out; more rows would narrow this" if unknown else ""
         sentences += [beyond + limit]
-    harm = max(0.0, most.low)  # as much as is certain
+    harm = max(0.0, strongest.low)  # as much as is certain
     counts = [len(after[f"verbatim_{part}"].items) for part in ("train", "heldout") if f"verbatim_{part}" in after]
-    more = "more held-out rows" if counts[-1] < counts[0] else "more rows"
-    summary = _summary(most.low, highest, allowed, confidence, more if unknown else "")
+    remedy = "more held-out rows" if counts[-1] < counts[0] else "more rows"
+    summary = _summary(strongest.low, highest, allowed, confidence, remedy if unknown else "")
     return Concern(NAME, Aspect.copying, "; ".join(sentences), RECOMMENDATION, flagged, harm, unknown, summary)
 
 
@@ -75,8 +75,8 @@ def _bound(high: float) -> str:
     return f"{math.ceil(100 * max(high, 0.0))}%" if math.isfinite(high) else f"{high:.0%}"
 
 
-def _summary(low: float, high: float, allowed: float, confidence: float, more: str) -> str:
-    """Say in a sentence how many rows are recited, as far as that is known; `more` is what would show the rest."""
+def _summary(low: float, high: float, allowed: float, confidence: float, remedy: str) -> str:
+    """Say in a sentence how many rows are recited, as far as that is known; `remedy` is what would show the rest."""
     sure, part = (
         f"({confidence:.0%} confidence)",
         "of the training rows are recited beyond what learning the task explains",
@@ -86,7 +86,7 @@ def _summary(low: float, high: float, allowed: float, confidence: float, more: s
     if low > 0:
         return f"{low:.0%} to {_bound(high)} {part} {sure}; the limit is {allowed:.0%}"
     beyond = f"at most {_bound(high)} {part} {sure}"
-    return f"{beyond}; {more} are needed to rule out more than {allowed:.0%}" if more else beyond
+    return f"{beyond}; {remedy} are needed to rule out more than {allowed:.0%}" if remedy else beyond
 
 
 def more_rows_help(config: MemorizationConfig, results: Results, confidence: float) -> bool:
@@ -96,7 +96,9 @@ def more_rows_help(config: MemorizationConfig, results: Results, confidence: flo
         return True
     before = _same_rows(results.before, after)
     excesses = [excess_of(kind, before, after, confidence, times=MANY) for kind in KINDS]
-    return any(one.low > config.excess for one in excesses) or all(one.high <= config.excess for one in excesses)
+    return any(estimate.low > config.excess for estimate in excesses) or all(
+        estimate.high <= config.excess for estimate in excesses
+    )
 
 
 def excess_of(kind: str, before: Measures, after: Measures, confidence: float, times: int = 1) -> Excess:
@@ -152,17 +154,17 @@ def _partial(after: Measures) -> Iterator[str]:
         yield f"{text} {after[f'{name}_train'].value:.0%}{held_out}"
 
 
-def _certainty(most: Excess, confidence: float) -> str:
-    beyond = f"that is {most.value:.0%} beyond what learning the task explains"
-    return f"{beyond}, at least {most.low:.0%} ({confidence:.0%} sure)"
+def _certainty(estimate: Excess, confidence: float) -> str:
+    beyond = f"that is {estimate.value:.0%} beyond what learning the task explains"
+    return f"{beyond}, at least {estimate.low:.0%} ({confidence:.0%} sure)"
 
 
 def _worst_rows(before: Measures, after: Measures) -> list[str]:
     """Return the places of the rows of which the longest stretches are new."""
     runs, measure = _beyond_base(before, after, "common_run_train"), after["common_run_train"]
     tokens = [share * length for share, length in zip(runs, measure.weights, strict=True)]
-    order = sorted(range(len(tokens)), key=lambda number: tokens[number], reverse=True)
-    return [measure.where[number] for number in order[:MAX_NAMED_ROWS] if tokens[number] > 0]
+    order = sorted(range(len(tokens)), key=lambda index: tokens[index], reverse=True)
+    return [measure.where[index] for index in order[:MAX_NAMED_ROWS] if tokens[index] > 0]
 
 
 def _recited(measures: Measures, part: str = "train") -> str:

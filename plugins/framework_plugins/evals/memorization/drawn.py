@@ -37,7 +37,7 @@ class SampledRows:
 def sample_rows(rows: Sequence[TokenRow], config: MemorizationConfig) -> SampledRows:
     """Choose rows, the same each time."""
     numbers = sample_numbers(len(rows), config)
-    candidates = [answer_row(rows[number], config.max_new_tokens) for number in numbers]
+    candidates = [answer_row(rows[index], config.max_new_tokens) for index in numbers]
     long = [row.supervised >= config.min_tokens for row in candidates]
     chosen = [*compress(candidates, long)]
     return SampledRows(chosen, len(candidates), len(candidates) - len(chosen), numbers=[*compress(numbers, long)])
@@ -47,27 +47,27 @@ def sample_numbers(total: int, config: MemorizationConfig) -> list[int]:
     """Return numbers below `total`, one by chance from each of as many equal stretches, shuffled."""
     random = Random(config.seed)  # noqa: S311 - a sample, not a secret
     count = min(CANDIDATES_PER_ROW * config.rows, total)
-    bounds = [total * number // count for number in range(count + 1)] if count else []
+    bounds = [total * index // count for index in range(count + 1)] if count else []
     numbers = [random.randrange(start, end) for start, end in pairwise(bounds)]
     random.shuffle(numbers)
     return numbers
 
 
-def with_unique_words(drawn: SampledRows, model: Model) -> SampledRows:
+def with_unique_words(sample: SampledRows, model: Model) -> SampledRows:
     """Keep the rows of which nothing but having seen them tells the answer.
 
     That is so of a word which is neither in the prompt nor in the answer of another row. Copying from the prompt
     into a form that all answers have is a task, however well it is done.
     """
-    answers = [_words(model, row, learned=True) for row in drawn.rows]
+    answers = [_words(model, row, learned=True) for row in sample.rows]
     counts = Counter(word for answer in answers for word in answer)
-    own = [
-        (row, number)
-        for row, number, answer in zip(drawn.rows, drawn.numbers, answers, strict=True)
+    unique_rows = [
+        (row, index)
+        for row, index, answer in zip(sample.rows, sample.numbers, answers, strict=True)
         if any(counts[word] == 1 for word in answer - _words(model, row, learned=False))
     ]
-    rows, numbers = [row for row, _ in own], [number for _, number in own]
-    return SampledRows(rows, drawn.looked_at, drawn.short, len(drawn.rows) - len(own), numbers)
+    rows, numbers = [row for row, _ in unique_rows], [index for _, index in unique_rows]
+    return SampledRows(rows, sample.looked_at, sample.short, len(sample.rows) - len(unique_rows), numbers)
 
 
 def _words(model: Model, row: TokenRow, *, learned: bool) -> set[str]:

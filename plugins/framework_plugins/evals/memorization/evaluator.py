@@ -63,68 +63,76 @@ class Memorization:
         seen: EvalResult | None = None,
     ) -> EvalResult:
         """Read the rows of look `number` that are not in `seen`; `recital.py` says why nothing has to be generated."""
-        asked = self._asked(model, data)
-        if not asked.sizes:
-            return EvalResult({}, notes=asked.notes)
-        parts = {part: rows[: asked.sizes[number - 1]] for part, rows in asked.rows.items()}
-        known = {part: _known(seen, part, rows) for part, rows in parts.items()}
-        if asked.scored:
-            known[HELD_OUT] = [*map(recital, parts[HELD_OUT], asked.scored)]
-        missing = [row for part, rows in parts.items() for row in rows[len(known[part]) :]]
-        read = map(recital, missing, model.score(missing) if missing else [])
-        recitals = {part: [*known[part], *islice(read, len(rows) - len(known[part]))] for part, rows in parts.items()}
+        selection = self._asked(model, data)
+        if not selection.sizes:
+            return EvalResult({}, notes=selection.notes)
+        parts = {part: rows[: selection.sizes[number - 1]] for part, rows in selection.rows.items()}
+        earlier = {part: _known(seen, part, rows) for part, rows in parts.items()}
+        if selection.scored:
+            earlier[HELD_OUT] = [*map(recital, parts[HELD_OUT], selection.scored)]
+        unread_rows = [row for part, rows in parts.items() for row in rows[len(earlier[part]) :]]
+        read = map(recital, unread_rows, model.score(unread_rows) if unread_rows else [])
+        recitals = {
+            part: [*earlier[part], *islice(read, len(rows) - len(earlier[part]))] for part, rows in parts.items()
+        }
         measures = dict[str, Measure]()
         for part, rows in parts.items():
-            measures |= _measures(part, rows, recitals[part], 1 / len(asked.sizes), asked.clusters[part][: len(rows)])
+            measures |= _measures(
+                part, rows, recitals[part], 1 / len(selection.sizes), selection.clusters[part][: len(rows)]
+            )
         if HELD_OUT in parts:
             shares = [measures[f"verbatim_{part}"].value for part in parts]
             # It has no items: the rows of two groups are not pairs. The concern has the interval.
             measures["verbatim_excess"] = Measure(shares[0] - shares[1], aspect=Aspect.copying)
-        return EvalResult(measures, notes=asked.notes)
+        return EvalResult(measures, notes=selection.notes)
 
     def decided(self, results: Results, confidence: float) -> bool:
         """Whether copying is certain, or ruled out, or more training rows would not show it either."""
         concern = memorization_concern(self.config, results, confidence)
         if concern is None or not concern.unknown:
             return True
-        few = len(results.after.measures[f"verbatim_{TRAIN}"].items) <= LOOKS[0]  # which may mislead
-        return not few and not more_rows_help(self.config, results, confidence)
+        small_sample = len(results.after.measures[f"verbatim_{TRAIN}"].items) <= LOOKS[0]  # which may mislead
+        return not small_sample and not more_rows_help(self.config, results, confidence)
 
     def _asked(self, model: Model, data: Data) -> Asked:
         """Choose the rows, the same each time."""
         train, held_out = sample_rows(data.train, self.config), sample_rows(data.validation, self.config)
-        few = len(held_out.rows) < MIN_HELD_OUT_ROWS
-        if few:
+        too_few = len(held_out.rows) < MIN_HELD_OUT_ROWS
+        if too_few:
             train = with_unique_words(train, model)
         rows = {TRAIN: train.rows[: self.config.rows]}
-        if not few:
+        if not too_few:
             rows[HELD_OUT] = held_out.rows[: self.config.rows]
-        most = max(map(len, rows.values())) if rows[TRAIN] else 0
-        sizes = [*(size for size in LOOKS if 2 * size <= most), *([most] if most else [])]
+        row_count = max(map(len, rows.values())) if rows[TRAIN] else 0
+        sizes = [*(size for size in LOOKS if 2 * size <= row_count), *([row_count] if row_count else [])]
         scored = [
-            scored_part(data.validation[number], row, data.scored[number])
-            for number, row in zip(held_out.numbers, rows.get(HELD_OUT, ()), strict=False)
+            scored_part(data.validation[index], row, data.scored[index])
+            for index, row in zip(held_out.numbers, rows.get(HELD_OUT, ()), strict=False)
             if data.scored
         ]
         clusters = {
-            part: [given[number] for number in drawn.numbers[: len(rows[part])]] if given else []
-            for part, drawn, given in (
+            part: [labels[index] for index in sample.numbers[: len(rows[part])]] if labels else []
+            for part, sample, labels in (
                 (TRAIN, train, data.train_clusters),
                 (HELD_OUT, held_out, data.clusters),
             )
             if part in rows
         }
-        return Asked(rows, sizes, list(_notes(train, held_out, self.config.min_tokens, few=few)), scored, clusters)
+        return Asked(
+            rows, sizes, list(_notes(train, held_out, self.config.min_tokens, too_few=too_few)), scored, clusters
+        )
 
 
-def _known(seen: EvalResult | None, part: str, rows: Sequence[TokenRow]) -> list[Recital]:
+def _known(previous: EvalResult | None, part: str, rows: Sequence[TokenRow]) -> list[Recital]:
     """Return what an earlier look has of these rows; nothing if it was at others."""
-    probable, run = (seen.measures.get(f"{name}_{part}") if seen else None for name in ("verbatim", "common_run"))
+    probable, run = (
+        previous.measures.get(f"{name}_{part}") if previous else None for name in ("verbatim", "common_run")
+    )
     if probable is None or run is None:
         return []
-    known = list(zip(probable.where, probable.items, run.items, strict=True))[: len(rows)]
-    same = all(where == row.where for (where, _, _), row in zip(known, rows, strict=False))
-    return [Recital(one or 0.0, two or 0.0) for _, one, two in known] if same else []
+    values = list(zip(probable.where, probable.items, run.items, strict=True))[: len(rows)]
+    is_same = all(where == row.where for (where, _, _), row in zip(values, rows, strict=False))
+    return [Recital(probability or 0.0, length or 0.0) for _, probability, length in values] if is_same else []
 
 
 def _measures(
@@ -133,8 +141,8 @@ def _measures(
     """Return what was recited of rows; the longest run weighs by the tokens of its answer."""
     tokens = [float(row.supervised) for row in rows]
     figures: dict[str, tuple[list[float], list[float]]] = {
-        "verbatim": ([one.probable for one in recitals], []),
-        "common_run": ([one.run for one in recitals], tokens),
+        "verbatim": ([result.probable for result in recitals], []),
+        "common_run": ([result.run for result in recitals], tokens),
     }
     where = [row.where for row in rows]
     return {
@@ -146,7 +154,7 @@ def _measures(
     }  # fmt: skip
 
 
-def _notes(train: SampledRows, held_out: SampledRows, fewest: int, *, few: bool) -> Iterator[str]:
+def _notes(train: SampledRows, held_out: SampledRows, fewest: int, *, too_few: bool) -> Iterator[str]:
     if not train.rows:
         reasons = [
             f"{count} of {train.looked_at} training rows {reason}"
@@ -158,13 +166,13 @@ def _notes(train: SampledRows, held_out: SampledRows, fewest: int, *, few: bool)
         ]
         yield f"{NOT_MEASURED}{' and '.join(reasons) or 'there are no training rows'}"
         return
-    for name, drawn in (("training", train), ("held-out", held_out)):
-        if drawn.short:
+    for name, sample in (("training", train), ("held-out", held_out)):
+        if sample.short:
             yield (
-                f"memorization: {drawn.short} of {drawn.looked_at} {name} rows are left out: "
+                f"memorization: {sample.short} of {sample.looked_at} {name} rows are left out: "
                 f"their answers have fewer than {fewest} tokens"
             )
-    if few:
+    if too_few:
         yield (
             f"memorization: fewer than {MIN_HELD_OUT_ROWS} held-out rows, so the comparison is with the base model "
             f"only, on rows whose answers hold a word that neither the prompt nor another answer has "

@@ -43,11 +43,15 @@ def excess(
         held_out_clusters: that of each held-out row.
         times: how many times the training rows and their clusters count, as if there were more of them.
     """
-    extra = 1 if held_out else 2
+    pseudo_count = 1 if held_out else 2
     parts = [(train, train_clusters), *([(held_out, held_out_clusters)] if held_out else [])]
-    means, variances = map(list, zip(*(_with(extra, values, clusters) for values, clusters in parts), strict=True))
+    means, variances = map(
+        list, zip(*(_with(pseudo_count, values, clusters) for values, clusters in parts), strict=True)
+    )
     variances[0] /= times
-    value, middle = (one[0] - sum(one[1:]) for one in ([fmean(values) for values, _ in parts], means))
+    value, middle = (
+        group_means[0] - sum(group_means[1:]) for group_means in ([fmean(values) for values, _ in parts], means)
+    )
     fewest = min((len({*clusters}) for _, clusters in parts[times > 1 :] if clusters), default=0)
     if fewest == 1:
         return Excess(value, -1.0, 1.0)
@@ -55,15 +59,15 @@ def excess(
     return Excess(value, max(middle - half, -1.0), min(middle + half, 1.0))
 
 
-def _with(extra: int, values: Sequence[float], clusters: Sequence[int]) -> tuple[float, float]:
-    """Return the mean of the values with `extra` zeros and ones, and its variance."""
-    count = len(values) + 2 * extra
-    mean = (sum(values) + extra) / count
+def _with(pseudo_count: int, values: Sequence[float], clusters: Sequence[int]) -> tuple[float, float]:
+    """Return the mean of the values with `pseudo_count` zeros and ones, and its variance."""
+    count = len(values) + 2 * pseudo_count
+    mean = (sum(values) + pseudo_count) / count
     sums: dict[int, float] = {}
     for cluster, value in zip(clusters or range(len(values)), values, strict=True):
         sums[cluster] = sums.get(cluster, 0.0) + value - mean
     squares = sum(off**2 for off in sums.values()) * (len(sums) / (len(sums) - 1) if clusters and len(sums) > 1 else 1)
-    return mean, (squares + extra * (mean**2 + (1 - mean) ** 2)) / count**2
+    return mean, (squares + pseudo_count * (mean**2 + (1 - mean) ** 2)) / count**2
 
 
 def _quantile(share: float, freedom: int) -> float:

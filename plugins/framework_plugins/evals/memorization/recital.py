@@ -37,18 +37,18 @@ def recital(row: TokenRow, scored: Scored) -> Recital:
     return Recital(exp(sum(scored.log_probs)), run / len(true))
 
 
-def answer_row(row: TokenRow, most: int) -> TokenRow:
-    """Cut a row after the first `most` tokens of its last answer, the only ones that stay learned.
+def answer_row(row: TokenRow, max_tokens: int) -> TokenRow:
+    """Cut a row after the first `max_tokens` tokens of its last answer, the only ones that stay learned.
 
     Plain text has no prompt: its first half stands for one, and the second half for the answer.
     """
-    end = max((place + 1 for place, label in enumerate(row.labels) if label != IGNORE), default=0)
+    end = max((index + 1 for index, label in enumerate(row.labels) if label != IGNORE), default=0)
     start = end
     while start and row.labels[start - 1] != IGNORE:
         start -= 1
     if start <= 1:  # at most a token that begins every text is before it
         start = (end + 1) // 2
-    end = min(end, start + most)
+    end = min(end, start + max_tokens)
     return TokenRow(row.input_ids[:end], [IGNORE] * start + row.input_ids[start:end], row.where)
 
 
@@ -56,6 +56,6 @@ def scored_part(row: TokenRow, part: TokenRow, scored: Scored) -> Scored:
     """Return what belongs to an answer in what a model gave of its whole row: no later token changes an earlier one."""
     end = len(part.input_ids)
     # A learned first token is not scored.
-    last = sum(label != IGNORE for label in row.labels[1:end])
-    first = last - part.supervised
-    return Scored(scored.log_probs[first:last], scored.top[first:last])
+    stop = sum(label != IGNORE for label in row.labels[1:end])
+    start = stop - part.supervised
+    return Scored(scored.log_probs[start:stop], scored.top[start:stop])

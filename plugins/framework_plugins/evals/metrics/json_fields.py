@@ -29,10 +29,10 @@ class JsonFields:
         expected = _first_json(reference or "")
         if expected is NO_JSON:
             return float(answer.strip() == (reference or "").strip())
-        found = _first_json(answer)
+        answer_json = _first_json(answer)
         values = [*_leaf_values(expected, ())] or [((), expected)]
-        known = {} if found is NO_JSON else dict([*_leaf_values(found, ())] or [((), found)])
-        return sum(bool(known.get(place, NO_JSON) == value) for place, value in values) / len(values)
+        answer_values = {} if answer_json is NO_JSON else dict([*_leaf_values(answer_json, ())] or [((), answer_json)])
+        return sum(bool(answer_values.get(path, NO_JSON) == value) for path, value in values) / len(values)
 
 
 def _first_json(text: str) -> Any:
@@ -45,13 +45,13 @@ def _first_json(text: str) -> Any:
     return NO_JSON
 
 
-def _leaf_values(value: Any, place: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def _leaf_values(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Give each value that holds no others with its place; as JSON writes it, so that 1 is not true."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            yield from _leaf_values(inner, (*place, name))
+            yield from _leaf_values(inner, (*path, name))
     elif isinstance(value, list):
-        for number, inner in enumerate(value):
-            yield from _leaf_values(inner, (*place, number))
+        for index, inner in enumerate(value):
+            yield from _leaf_values(inner, (*path, index))
     else:
-        yield place, json.dumps(value)
+        yield path, json.dumps(value)

@@ -33,10 +33,10 @@ class Judge(AnswerMetric):
     def score_all(self, answers: Sequence[Answered]) -> Scores:
         """Ask about each answer once: what was graded before keeps its grade."""
         texts = [grading.grading_prompt(self.config, answer) for answer in answers]
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        new_texts = [text for text in dict.fromkeys(texts) if text not in self._known]
         reasons: dict[str, str] = {}
         with judge_endpoint(self.config) as endpoint:
-            replies = dict(zip(new, endpoint.ask_all(new, self.config.concurrency), strict=True))
+            replies = dict(zip(new_texts, endpoint.ask_all(new_texts, self.config.concurrency), strict=True))
         strange = {}
         for text, reply in replies.items():
             if isinstance(reply, NoReplyError):
@@ -56,26 +56,28 @@ class Judge(AnswerMetric):
             tie, 0.5 if the two contradict each other; None if one of the two replies is missing or not a letter.
         """
         orders = [
-            (grading.comparison_prompt(one, two), grading.comparison_prompt(two, one))
-            for one, two in zip(before, after, strict=True)
+            (grading.comparison_prompt(base, tuned), grading.comparison_prompt(tuned, base))
+            for base, tuned in zip(before, after, strict=True)
         ]
-        differ = [one.answer.strip() != two.answer.strip() for one, two in zip(before, after, strict=True)]
+        differ = [base.answer.strip() != tuned.answer.strip() for base, tuned in zip(before, after, strict=True)]
         texts = list(dict.fromkeys(text for pair, ask in zip(orders, differ, strict=True) if ask for text in pair))
         with judge_endpoint(self.config) as endpoint:
             replies = dict(zip(texts, endpoint.ask_all(texts, self.config.concurrency), strict=True))
-        found = {
+        preferences = {
             text: None if isinstance(reply, NoReplyError) else grading.parse_preference(reply)
             for text, reply in replies.items()
         }
         items: list[float | None] = []
         biased = 0
-        for (there, back), ask in zip(orders, differ, strict=True):
-            second, first = (found.get(there), found.get(back)) if ask else (0.5, 0.5)
-            biased += ask and second is not None and second == first and second != 0.5  # noqa: PLR2004 - a tie
-            items.append(None if second is None or first is None else (second + 1 - first) / 2)
+        for (forward, reverse), ask in zip(orders, differ, strict=True):
+            forward_score, reverse_score = (preferences.get(forward), preferences.get(reverse)) if ask else (0.5, 0.5)
+            biased += ask and forward_score is not None and forward_score == reverse_score and forward_score != 0.5  # noqa: PLR2004 - a tie
+            items.append(
+                None if forward_score is None or reverse_score is None else (forward_score + 1 - reverse_score) / 2
+            )
         notes = []
-        if missing := sum(item is None for item in items):
-            notes.append(f"{self.config.model} compared no answers: {_unscored(missing, len(items))}")
+        if failures := sum(item is None for item in items):
+            notes.append(f"{self.config.model} compared no answers: {_unscored(failures, len(items))}")
         if biased:
             notes.append(
                 f"{biased} of {len(items)} pairs count as a tie: the judge prefers the same place in both orders"
@@ -91,11 +93,11 @@ class Judge(AnswerMetric):
         self, name: str, texts: Sequence[str], strange: dict[str, str], answers: Sequence[Answered]
     ) -> Iterator[str]:
         """Show the first reply that is not a grade, and say how many there are."""
-        without = [number for number, text in enumerate(texts) if text in strange]
+        without = [index for index, text in enumerate(texts) if text in strange]
         if without:
-            first = without[0]
+            example = without[0]
             scale = f"from {self.config.lowest:g} to {self.config.highest:g}"
-            reply, answer = strange[texts[first]][:MAX_SHOWN_CHARS], answers[first].answer[:MAX_SHOWN_CHARS]
+            reply, answer = strange[texts[example]][:MAX_SHOWN_CHARS], answers[example].answer[:MAX_SHOWN_CHARS]
             yield (
                 f"{self.config.model} at {name} did not reply with one number {scale}, but {reply!r} to the answer "
                 f"{answer!r}: {_unscored(len(without), len(texts))}"
@@ -106,7 +108,12 @@ def judge_endpoint(config: JudgeConfig) -> ChatEndpoint:
     """Return the endpoint of a judge, with the key that the environment holds."""
     key = os.environ.get(config.key_env, "").strip() if config.key_env else ""
     return ChatEndpoint(
-        config.base_url, config.model, key=key, timeout=config.timeout, retries=config.retries, more=config.request
+        config.base_url,
+        config.model,
+        key=key,
+        timeout=config.timeout,
+        retries=config.retries,
+        request_fields=config.request,
     )
 
 

@@ -27,5 +27,7 @@ class Perplexity(AnswerMetric):
 
     def score_all(self, answers: Sequence[Answered]) -> Scores:
         """Take the mean for each reference, which counts by its tokens."""
-        known = [answer.reference_log_probs for answer in answers]
-        return Scores([-fmean(part) if part else None for part in known], [float(len(part or ())) for part in known])
+        log_probs = [answer.reference_log_probs for answer in answers]
+        return Scores(
+            [-fmean(part) if part else None for part in log_probs], [float(len(part or ())) for part in log_probs]
+        )

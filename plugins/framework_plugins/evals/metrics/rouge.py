@@ -16,8 +16,8 @@ class Rouge:
 
     def __init__(self, config: RougeConfig) -> None:
         self.kind = config.kind.value
-        own = config.words is RougeWords.unicode
-        tokenizer = AnyScript() if own else DefaultTokenizer(config.stemmer)
+        any_script = config.words is RougeWords.unicode
+        tokenizer = AnyScript() if any_script else DefaultTokenizer(config.stemmer)
         self._scorer = RougeScorer([self.kind], tokenizer=tokenizer)
 
     def score(self, answer: str, reference: str | None) -> float:

@@ -50,7 +50,7 @@ def _json_calls(text: str) -> Iterator[str]:
             continue
         with suppress(ValueError, RecursionError):
             value, stop = DECODER.raw_decode(text, start.start())
-            calls = [_call(each) for each in (value if isinstance(value, list) else [value])]
+            calls = [_call(candidate) for candidate in (value if isinstance(value, list) else [value])]
             if calls and all(calls):
                 yield from calls
                 end = stop
@@ -75,7 +75,7 @@ def _python_calls(text: str) -> Iterator[str]:
         lines = [line.value for line in ast.parse(text).body if isinstance(line, ast.Expr)]
         for call in (call for line in lines for call in (line.elts if isinstance(line, ast.List) else [line])):
             if isinstance(call, ast.Call) and not call.args:
-                arguments = {str(each.arg): ast.literal_eval(each.value) for each in call.keywords}
+                arguments = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
                 yield _spelled(ast.unparse(call.func), arguments)
 
 

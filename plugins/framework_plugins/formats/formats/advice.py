@@ -99,10 +99,10 @@ def _texts(fields: Fields) -> str:
         value = fields.get(name)
         if isinstance(value, list) and value and all(isinstance(text, str) for text in value):
             return f"'{name}' does not say who speaks: write its turns as {{role: user, content: …}}"
-        first = turns.first_turn(fields, name)
-        if first is not None and who_and_what(first, any_role=True) is None and name != "data":
+        turn = turns.first_turn(fields, name)
+        if turn is not None and who_and_what(turn, any_role=True) is None and name != "data":
             return (
-                f"'{name}' is a list of objects with {', '.join(map(str, first))}: write its turns as "
+                f"'{name}' is a list of objects with {', '.join(map(str, turn))}: write its turns as "
                 "{role: user, content: …}"
             )
     chat = next((name for name, value in nested_values(fields) if _is_chat(value)), None)
@@ -127,10 +127,10 @@ def _typed(fields: Fields) -> str:
         return f"'{talk}' ends with a question, and no field answers it: write the answer beside it" if talk else ""
     if fields.get("chosen") is None or "rejected" in fields:
         return f"type {' or '.join(lines)}"
-    beside = (str(name) for name, value in fields.items() if isinstance(value, str) and name != "chosen")
-    other = next((name for name in beside if name.lower() not in QUESTION_FIELDS and not _is_detail(name)), "")
-    typed = f"type {quoted('format.columns', {'rejected': other})}"
-    worse = typed if other else "write the worse answer into 'rejected'"
+    text_fields = (str(name) for name, value in fields.items() if isinstance(value, str) and name != "chosen")
+    rejected = next((name for name in text_fields if name.lower() not in QUESTION_FIELDS and not _is_detail(name)), "")
+    typed = f"type {quoted('format.columns', {'rejected': rejected})}"
+    worse = typed if rejected else "write the worse answer into 'rejected'"
     return f"to learn from pairs, {worse}; to learn 'chosen' only, type method=sft {lines[0]}"
 
 
@@ -176,9 +176,9 @@ def _columns(fields: Fields) -> Iterator[Mapping[str, str]]:
         yield {"messages": talks[0]}
     elif asking and answering:
         about = next((name for name in CONTEXT_FIELDS if name in texts and name not in (asking[0], *answering)), None)
-        beside = {"input": about} if about else {}
+        context = {"input": about} if about else {}
         for ask in asking[:1] if len(answering) > 1 else asking:
-            yield from ({"instruction": ask, **beside, "output": answer} for answer in answering)
+            yield from ({"instruction": ask, **context, "output": answer} for answer in answering)
     elif pair := _deduced(fields, texts, asking, answering):
         yield dict(zip(("instruction", "output"), pair, strict=True))
     elif not answering and {*asking} <= {*TEXT_FIELDS}:
@@ -187,11 +187,11 @@ def _columns(fields: Fields) -> Iterator[Mapping[str, str]]:
 
 def _deduced(fields: Fields, texts: list[str], asking: list[str], answering: list[str]) -> tuple[str, str] | None:
     """Return what asks and what answers of two texts of which the name of one says it."""
-    left = [path for path in texts if not _is_detail(path)]
-    if len(left) != TWO or len({*asking, *answering}) != 1 or _choices(fields):
+    candidates = [path for path in texts if not _is_detail(path)]
+    if len(candidates) != TWO or len({*asking, *answering}) != 1 or _choices(fields):
         return None
-    first, second = left
-    if _ranked(left, WEAK_ASKS) and not answering:
+    first, second = candidates
+    if _ranked(candidates, WEAK_ASKS) and not answering:
         return None
     return (first, second) if first in asking or second in answering else (second, first)
 
@@ -206,9 +206,9 @@ def _rank(path: str, words: tuple[str, ...]) -> int:
     if _is_detail(path):
         return UNKNOWN
     for part in reversed(path.split(".")):
-        said = [word.lower() for word in WORDS.findall(part)]
-        if not ROLE_WORDS.isdisjoint(said):
-            return min((words.index(word) for word in said if word in words), default=UNKNOWN)
+        name_words = [word.lower() for word in WORDS.findall(part)]
+        if not ROLE_WORDS.isdisjoint(name_words):
+            return min((words.index(word) for word in name_words if word in words), default=UNKNOWN)
     plain = _last(path)
     return words.index(plain) if plain in words else UNKNOWN
 
@@ -220,8 +220,8 @@ def _last(path: str) -> str:
 
 def _is_detail(path: str) -> bool:
     """Whether the name of a field says something about the row: its last word does, or one does and none asks."""
-    said = [word.lower() for word in WORDS.findall(_last(path))]
-    return not DETAILS.isdisjoint(said[-1:]) or (not DETAILS.isdisjoint(said) and ROLE_WORDS.isdisjoint(said))
+    words = [word.lower() for word in WORDS.findall(_last(path))]
+    return not DETAILS.isdisjoint(words[-1:]) or (not DETAILS.isdisjoint(words) and ROLE_WORDS.isdisjoint(words))
 
 
 def _is_choice(path: str) -> bool:
@@ -253,12 +253,12 @@ def _speaker(turn: Fields) -> str:
 
 
 def _whole(fields: Fields) -> str:
-    found = (
+    dialogues = (
         (name, pair)
         for name, value in fields.items()
         if isinstance(value, str) and (pair := dialogue_text.speakers(value)) is not None
     )
-    name = next((name for name, _ in found), None)
+    name = next((name for name, _ in dialogues), None)
     return "" if name is None else f"'{name}' is a whole dialogue as text: {FORMATTER_ADVICE}"
 
 
@@ -266,11 +266,11 @@ def _several(fields: Fields) -> str:
     if not (candidates := _candidates(fields)):
         return ""
     spoken = len(candidates) > 1 and turns.first_turn(fields, candidates[0])
-    kept = "the better one in 'chosen' and the other in 'rejected'"
-    kept = kept if spoken else f"the question in 'prompt', {kept}"
-    each = " and ".join(f"'{name}'" for name in candidates)
-    held = f"{each} are" if len(candidates) > 1 else f"{each} is a list of"
-    return f"{held} answers to the same question: write a file whose rows have {kept}"
+    layout = "the better one in 'chosen' and the other in 'rejected'"
+    layout = layout if spoken else f"the question in 'prompt', {layout}"
+    names = " and ".join(f"'{name}'" for name in candidates)
+    subject = f"{names} are" if len(candidates) > 1 else f"{names} is a list of"
+    return f"{subject} answers to the same question: write a file whose rows have {layout}"
 
 
 def _choices(fields: Fields) -> str:
@@ -301,16 +301,16 @@ def _pair(fields: Fields) -> str:
     texts = [path for path, value in nested_values(fields) if isinstance(value, str) and not _is_detail(path)]
     if not texts or "rejected" in fields or texts == ["text"]:
         return ""
-    first = texts[0]
+    field = texts[0]
     if len(texts) >= TWO:
-        some = f", among {count(len(texts), 'text')}: {', '.join(texts[:SHOWN_COLUMNS])}" if len(texts) > TWO else ""
-        line = quoted("format.columns", {"instruction": first, "output": texts[1]})
-        return f"if '{first}' asks and '{texts[1]}' answers, type {line}{some}"
+        suffix = f", among {count(len(texts), 'text')}: {', '.join(texts[:SHOWN_COLUMNS])}" if len(texts) > TWO else ""
+        line = quoted("format.columns", {"instruction": field, "output": texts[1]})
+        return f"if '{field}' asks and '{texts[1]}' answers, type {line}{suffix}"
     if _ranked(texts, ANSWERS):
-        return f"'{first}' answers, and no field asks: write the question beside it"
+        return f"'{field}' answers, and no field asks: write the question beside it"
     if _ranked(texts, ASKS):
-        return f"'{first}' asks, and no field answers: write the answer beside it, or let method=grpo draw answers"
-    return f"only '{first}' has text: {quoted('format.columns', {'text': first})} learns it as plain text"
+        return f"'{field}' asks, and no field answers: write the answer beside it, or let method=grpo draw answers"
+    return f"only '{field}' has text: {quoted('format.columns', {'text': field})} learns it as plain text"
 
 
 def _candidates(fields: Fields) -> list[str]:
@@ -320,8 +320,8 @@ def _candidates(fields: Fields) -> list[str]:
         numbered = NUMBERED.fullmatch(str(name))
         if numbered and numbered["what"].lower().rpartition("_")[2] in ANSWER_NAMES and isinstance(value, str | list):
             similar.setdefault(numbered["what"], []).append(str(name))
-    found = next((names for names in similar.values() if len(names) > 1), [])
-    return found or [str(name) for name, value in fields.items() if _is_answers(value)][:1]
+    group = next((names for names in similar.values() if len(names) > 1), [])
+    return group or [str(name) for name, value in fields.items() if _is_answers(value)][:1]
 
 
 def _is_answers(value: object) -> bool:
@@ -329,6 +329,8 @@ def _is_answers(value: object) -> bool:
     return (
         isinstance(value, list)
         and bool(value)
-        and all(is_object(each) and any(isinstance(each.get(name), str) for name in ANSWER_FIELDS) for each in value)
-        and not any(name in each for each in value for name in QUESTION_FIELDS)
+        and all(
+            is_object(answer) and any(isinstance(answer.get(name), str) for name in ANSWER_FIELDS) for answer in value
+        )
+        and not any(name in answer for answer in value for name in QUESTION_FIELDS)
     )

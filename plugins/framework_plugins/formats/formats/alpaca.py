@@ -46,9 +46,9 @@ def question(fields: Fields) -> tuple[Message, ...]:
     Raises:
         FrameworkError: a field is missing or no text.
     """
-    instruction, more = text(fields, "instruction"), optional(fields, "input")
-    if more and not more.isspace():
-        instruction = f"{instruction}\n\n{more}"
+    instruction, context = text(fields, "instruction"), optional(fields, "input")
+    if context and not context.isspace():
+        instruction = f"{instruction}\n\n{context}"
     return (*system(fields), *_history(fields), Message("user", instruction))
 
 
@@ -59,8 +59,8 @@ def _history(fields: Fields) -> Iterator[Message]:
     history = parse_json(value, "history") if isinstance(value, str) and value.startswith("[") else value
     if not isinstance(history, list):
         raise FrameworkError(f"needs a list of [question, answer] in 'history', found {json_type(history)}")
-    for number, exchange in enumerate(history, start=1):
+    for index, exchange in enumerate(history, start=1):
         if not (isinstance(exchange, list) and len(exchange) == EXCHANGE and all(isinstance(s, str) for s in exchange)):
-            raise FrameworkError(f"needs a list of [question, answer] in 'history'; number {number} is not one")
+            raise FrameworkError(f"needs a list of [question, answer] in 'history'; number {index} is not one")
         yield Message("user", exchange[0])
         yield Message("assistant", exchange[1])

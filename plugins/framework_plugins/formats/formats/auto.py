@@ -49,9 +49,9 @@ class Auto:
         Raises:
             FrameworkError: none or several fit.
         """
-        found = self._found(fields)
-        if found is not None:
-            return found
+        match = self._found(fields)
+        if match is not None:
+            return match
         fitting, settings = self.fitting(fields), {}
         have = f"a row with the fields {names(fields) or '(none)'}"
         if fitting:
@@ -85,7 +85,7 @@ class Auto:
     def _reason(self, fields: Fields) -> str:
         """Say what the format that comes closest lacks; empty if none comes close."""
         near = {
-            name: sum(any(one in fields for one in group) for group in groups) / len(groups)
+            name: sum(any(field in fields for field in group) for group in groups) / len(groups)
             for name, groups in NEEDS.items()
             if name in self.formats
         }
@@ -110,7 +110,7 @@ class Auto:
 
     def example(self, fields: Fields) -> Example:
         """Let the format that fits do it."""
-        name, known = self.recognise(fields)
-        example = self.formats[name].example(known)
+        name, format_fields = self.recognise(fields)
+        example = self.formats[name].example(format_fields)
         check_misread(name, shapes.plain_names(fields) or fields, example)
         return example

@@ -54,17 +54,17 @@ def _check_turns(name: str, example: Example) -> None:
         if turn.role not in ("user", "assistant") or not text:
             continue
         answer = turn.role == "assistant"
-        what = "an answer" if answer else "a question"
+        kind = "an answer" if answer else "a question"
         if mark := dialogue_text.half(text, answer=answer):
             raise FrameworkError(
-                f"has {what} that {'ends' if answer or mark.endswith(':') else 'begins'} with {mark!r}, as rendered "
+                f"has {kind} that {'ends' if answer or mark.endswith(':') else 'begins'} with {mark!r}, as rendered "
                 f"text does, and the model's own template is put around it: write what was said without it; "
                 f"format={name} learns it as it is"
             )
-        if (found := dialogue_text.MEDIA_ADDRESS.search(text)) or (
-            not answer and "<" in text and (found := dialogue_text.IMAGE_MARK.search(text))
+        if (match := dialogue_text.MEDIA_ADDRESS.search(text)) or (
+            not answer and "<" in text and (match := dialogue_text.IMAGE_MARK.search(text))
         ):
             raise FrameworkError(
-                f"has {found[0].strip()[:20]!r} in {what}, a picture or sound that no model reads here: "
+                f"has {match[0].strip()[:20]!r} in {kind}, a picture or sound that no model reads here: "
                 f"data.on_bad_row=skip leaves such rows out; format={name} learns it as text"
             )

@@ -70,27 +70,27 @@ def as_pair(fields: Fields) -> Pair:
         return fields, {}
     shared = {name: fields[name] for name in SHARED_FIELDS if fields.get(name) is not None}
     if _openai(fields):
-        asked = fields["input"]
+        request = fields["input"]
         pair = {"chosen": fields["preferred_output"], "rejected": fields["non_preferred_output"]}
-        tools = {"tools": asked["tools"]} if asked.get("tools") else {}
-        return {**shared, "prompt": asked["messages"], **pair, **tools}, {}
+        tools = {"tools": request["tools"]} if request.get("tools") else {}
+        return {**shared, "prompt": request["messages"], **pair, **tools}, {}
     if (judged := _judged(fields)) is not None:
         question = {"prompt": fields.get(judged.question)} if judged.question else {}
         better = _better(fields, judged)
-        one, other = judged.answers if better == 0 else judged.answers[::-1]
-        return {**shared, **question, "chosen": fields[one], "rejected": fields[other]}, {}
+        chosen_field, rejected_field = judged.answers if better == 0 else judged.answers[::-1]
+        return {**shared, **question, "chosen": fields[chosen_field], "rejected": fields[rejected_field]}, {}
     if (name := _ranked(fields)) is not None:
         chosen, rejected, facts = _best_and_worst(fields[name], name)
-        asked = {key: fields[key] for key in ("prompt", "instruction", "question", "query", "input") if key in fields}
-        return {**shared, **asked, "chosen": chosen, "rejected": rejected}, facts
+        request = {key: fields[key] for key in ("prompt", "instruction", "question", "query", "input") if key in fields}
+        return {**shared, **request, "chosen": chosen, "rejected": rejected}, facts
     return fields, {}
 
 
 def _openai(fields: Fields) -> bool:
     """Whether a row is what OpenAI takes for its preference fine-tuning."""
-    asked = fields.get("input")
+    request = fields.get("input")
     answers = fields.get("preferred_output"), fields.get("non_preferred_output")
-    return isinstance(asked, Mapping) and "messages" in asked and all(answers)
+    return isinstance(request, Mapping) and "messages" in request and all(answers)
 
 
 def _judged(fields: Fields) -> Judged | None:
@@ -104,24 +104,24 @@ def _judged(fields: Fields) -> Judged | None:
 
 def _better(fields: Fields, judged: Judged) -> int:
     """Return the place of the better answer."""
-    said: dict[str, int] = {}
-    for name, places in judged.judges.items():
+    verdicts: dict[str, int] = {}
+    for name, choices in judged.judges.items():
         if (value := fields.get(name)) is None:
             continue
-        place = places.get(str(value).strip().lower().removesuffix(".0"))
-        if place is None:
+        index = choices.get(str(value).strip().lower().removesuffix(".0"))
+        if index is None:
             raise FrameworkError(
                 f"has {short_repr(value)} in '{name}', which calls neither answer the better one "
-                f"(valid: {', '.join(places)}): {SKIP}"
+                f"(valid: {', '.join(choices)}): {SKIP}"
             )
-        said[name] = place
-    if len({*said.values()}) > 1:
-        one, other = said
+        verdicts[name] = index
+    if len({*verdicts.values()}) > 1:
+        left, right = verdicts
         raise FrameworkError(
-            f"has two labels that disagree, '{one}' is {fields[one]} and '{other}' is {fields[other]}: say which "
-            f'decides, "format.columns={{{other}: null}}" or "format.columns={{{one}: null}}"'
+            f"has two labels that disagree, '{left}' is {fields[left]} and '{right}' is {fields[right]}: say which "
+            f'decides, "format.columns={{{right}: null}}" or "format.columns={{{left}: null}}"'
         )
-    return next(iter(said.values()))
+    return next(iter(verdicts.values()))
 
 
 def _ranked(fields: Fields) -> str | None:

@@ -28,20 +28,25 @@ class Preference(Format):
         fields, facts = pairs.as_pair(fields)
         question = _question(fields)
         chosen, rejected = (_conversation(fields, name, question) for name in ("chosen", "rejected"))
-        same = _common_turns(chosen, rejected)
-        if not chosen[same].role == rejected[same].role == rejected[-1].role == "assistant":
+        prefix_length = _common_turns(chosen, rejected)
+        if not chosen[prefix_length].role == rejected[prefix_length].role == rejected[-1].role == "assistant":
             raise FrameworkError(
                 "needs two answers to one question: 'chosen' and 'rejected' differ before the assistant's turn"
             )
-        learned = (*turns.as_context(chosen[:same]), *chosen[same:])
-        return Example(learned, self.name, tools=tools.read_schemas(fields), rejected=rejected[same:], facts=facts)
+        learned = (*turns.as_context(chosen[:prefix_length]), *chosen[prefix_length:])
+        return Example(
+            learned, self.name, tools=tools.read_schemas(fields), rejected=rejected[prefix_length:], facts=facts
+        )
 
 
 def _common_turns(chosen: Messages, rejected: Messages) -> int:
     """Return how many turns both begin with; each keeps one at least."""
     # The last turns are the answers, even if they are equal.
-    pairs = list(zip(chosen, rejected, strict=False))[: min(len(chosen), len(rejected)) - 1]
-    return next((number for number, (one, other) in enumerate(pairs) if one != other), len(pairs))
+    turn_pairs = list(zip(chosen, rejected, strict=False))[: min(len(chosen), len(rejected)) - 1]
+    return next(
+        (index for index, (chosen_turn, rejected_turn) in enumerate(turn_pairs) if chosen_turn != rejected_turn),
+        len(turn_pairs),
+    )
 
 
 def _question(fields: Fields) -> Messages:
@@ -86,12 +91,12 @@ def _check_question(fields: Fields, question: Messages, answer: Messages, name: 
     Raises:
         FrameworkError: it is not.
     """
-    asked = {_words(turn) for turn in answer if turn.role == "user"}
-    if any(turn.role == "user" for turn in question) and _words(question[-1]) not in asked:
-        beside = next(field for field in ("prompt", "instruction", *QUESTIONS) if fields.get(field) is not None)
+    questions = {_words(turn) for turn in answer if turn.role == "user"}
+    if any(turn.role == "user" for turn in question) and _words(question[-1]) not in questions:
+        question_field = next(field for field in ("prompt", "instruction", *QUESTIONS) if fields.get(field) is not None)
         raise FrameworkError(
-            f"has another question in '{beside}' ({short_repr(question[-1].content)}) than in '{name}', and only one "
-            f'of both can be learned: repair the row, or leave the field out, "format.columns={{{beside}: null}}"'
+            f"has another question in '{question_field}' ({short_repr(question[-1].content)}) than in '{name}', and only one "
+            f'of both can be learned: repair the row, or leave the field out, "format.columns={{{question_field}: null}}"'
         )
 
 
@@ -101,9 +106,9 @@ def _words(turn: Message) -> str:
 
 def _with_system(context: Messages, answer: Messages, name: str) -> Messages:
     """Take an answer that holds its question; a system prompt may be beside it."""
-    system, own_system = (tuple(turn for turn in part if turn.role == "system") for part in (context, answer))
+    system, answer_system = (tuple(turn for turn in part if turn.role == "system") for part in (context, answer))
     question = tuple(turn for turn in context if turn.role != "system")
-    rest = tuple(turn for turn in answer if turn.role != "system")
-    if len(question) > 1 and rest[: len(question)] != question:
+    dialogue = tuple(turn for turn in answer if turn.role != "system")
+    if len(question) > 1 and dialogue[: len(question)] != question:
         raise FrameworkError(f"needs the turns of the question at the beginning of '{name}', or the answer alone")
-    return answer if own_system else (*system, *answer)
+    return answer if answer_system else (*system, *answer)

@@ -36,14 +36,14 @@ def read_turns(fields: Fields, name: str, role: str) -> tuple[Message, ...]:
     value = turns.unpacked_turns(fields, name)
     if isinstance(value, list) and value:
         return turns.read(value, name, turns.any_turn)
-    said = text(fields, name)
-    return (marked_messages(said) if role == "user" else ()) or (Message(role, said),)
+    content = text(fields, name)
+    return (marked_messages(content) if role == "user" else ()) or (Message(role, content),)
 
 
 def _continued(fields: Fields) -> tuple[Message, ...]:
     """Return the turns of a completion that continues a prompt in the old form of Anthropic, which opens the answer."""
     prompt, completion = fields.get("prompt"), fields.get("completion")
-    if not isinstance(prompt, str) or not isinstance(completion, str) or not (asked := marked_messages(prompt)):
+    if not isinstance(prompt, str) or not isinstance(completion, str) or not (prompt_turns := marked_messages(prompt)):
         return ()
     opened = prompt if prompt.rstrip().endswith("\n\nAssistant:") else f"{prompt}\n\nAssistant:"
-    return marked_messages(f"{opened.rstrip()} {completion.lstrip(' ')}")[len(asked) :]
+    return marked_messages(f"{opened.rstrip()} {completion.lstrip(' ')}")[len(prompt_turns) :]

@@ -67,11 +67,11 @@ def recognize_shape(fields: Fields) -> Shape | None:
         FrameworkError: the row has a known shape, and something in it cannot be learned.
     """
     for look in (_gemini, _xlam, _renamed, _listed, _pair):
-        found = look(fields)
-        if found is not None:
-            form, known = found
-            extra = {name: fields[name] for name in EXTRA_FIELDS if fields.get(name) is not None}
-            return "unpaired" if is_labelled(extra) else form, {**extra, **known}
+        shape = look(fields)
+        if shape is not None:
+            form, main_fields = shape
+            side_fields = {name: fields[name] for name in EXTRA_FIELDS if fields.get(name) is not None}
+            return "unpaired" if is_labelled(side_fields) else form, {**side_fields, **main_fields}
     return None
 
 
@@ -101,8 +101,8 @@ def _listed(fields: Fields) -> Shape | None:
         fields.get(name) is not None for name in (*ANSWER_FIELDS, "chosen", "rejected", "summary")
     ):
         return None
-    first = turns.first_turn(fields, names[0]) or {}
-    form = "chatml" if turns.has_content(first) else "sharegpt" if turns.has_value(first) else ""
+    turn = turns.first_turn(fields, names[0]) or {}
+    form = "chatml" if turns.has_content(turn) else "sharegpt" if turns.has_value(turn) else ""
     return (form, {"conversations": fields[names[0]]}) if form else None
 
 
@@ -111,37 +111,41 @@ def who_and_what(turn: Fields, *, any_role: bool = False) -> tuple[str, str] | N
 
     `any_role`: whoever speaks counts, not only a known role.
     """
-    what = next((key for key in WHAT_KEYS if isinstance(turn.get(key), str | list)), None)
-    what = what or ("content" if "content" in turn and turn.get("tool_calls") else None)
-    who = next((key for key in WHO_KEYS if key != what and turn.get(key)), None)
-    if what is None or who is None:
+    content_key = next((key for key in WHAT_KEYS if isinstance(turn.get(key), str | list)), None)
+    content_key = content_key or ("content" if "content" in turn and turn.get("tool_calls") else None)
+    speaker_key = next((key for key in WHO_KEYS if key != content_key and turn.get(key)), None)
+    if content_key is None or speaker_key is None:
         return None
-    known = isinstance(turn[who], str) and turn[who].lower() in turns.ROLES
-    return (who, what) if known or any_role else None
+    has_known_role = isinstance(turn[speaker_key], str) and turn[speaker_key].lower() in turns.ROLES
+    return (speaker_key, content_key) if has_known_role or any_role else None
 
 
 def _renamed(fields: Fields) -> Shape | None:
     """Turns by other names: author and content (Vertex), role and text, LangChain's type, the rest below `data`."""
     for name in (*DIALOGUE_FIELDS, *TURN_LIST_FIELDS):
-        first = turns.first_turn(fields, name)
-        if first is None or turns.has_content(first) or turns.has_value(first):
+        turn = turns.first_turn(fields, name)
+        if turn is None or turns.has_content(turn) or turns.has_value(turn):
             continue
-        said = [
+        flat_turns = [
             {**turn, **turn["data"], "type": turn.get("type")} if is_object(turn.get("data")) else turn
             for turn in turns.unpacked(fields[name])
             if is_object(turn)
         ]
-        keys = {who_and_what(turn) for turn in said}
+        keys = {who_and_what(turn) for turn in flat_turns}
         if len(keys) != 1 or (pair := keys.pop()) is None:
             continue
-        who, what = pair
+        speaker_key, content_key = pair
         messages = [
-            {"role": turn[who], "content": turn[what],
-             **{key: value for key, value in turn.items() if key not in (who, what, "data", "type")}}
-            for turn in said
+            {"role": turn[speaker_key], "content": turn[content_key],
+             **{key: value for key, value in turn.items() if key not in (speaker_key, content_key, "data", "type")}}
+            for turn in flat_turns
         ]  # fmt: skip
         about = fields.get("context")
-        before = [{"role": "system", "content": about}] if who == "author" and isinstance(about, str) and about else []
+        before = (
+            [{"role": "system", "content": about}]
+            if speaker_key == "author" and isinstance(about, str) and about
+            else []
+        )
         return "chatml", {"messages": [*before, *messages]}
     return None
 
@@ -157,23 +161,23 @@ def _gemini(fields: Fields) -> Shape | None:
         return None
     if fields.get("tools"):
         raise FrameworkError("has Gemini's 'contents' with 'tools', which are not read: write 'messages' with tools")
-    said = [
+    messages = [
         {"role": "assistant" if turn.get("role") == "model" else turn.get("role", "user"), "content": _parts(turn)}
         for turn in contents
     ]
     system = fields.get("systemInstruction") or fields.get("system_instruction")
     if system:
-        said.insert(0, {"role": "system", "content": _parts(system) if isinstance(system, Mapping) else system})
-    return "chatml", {"messages": said}
+        messages.insert(0, {"role": "system", "content": _parts(system) if isinstance(system, Mapping) else system})
+    return "chatml", {"messages": messages}
 
 
 def _parts(turn: Fields) -> str:
     parts: Any = turn.get("parts")
     listed: list[Any] = parts if isinstance(parts, list) else [parts]
-    others = [part for part in listed if not is_object(part) or not isinstance(part.get("text"), str)]
-    if others:
-        found = ", ".join(map(str, others[0])) if is_object(others[0]) else json_type(others[0])
-        raise FrameworkError(f"needs parts with text in Gemini's 'contents', found {found}: {FORMATTER_ADVICE}")
+    non_text = [part for part in listed if not is_object(part) or not isinstance(part.get("text"), str)]
+    if non_text:
+        description = ", ".join(map(str, non_text[0])) if is_object(non_text[0]) else json_type(non_text[0])
+        raise FrameworkError(f"needs parts with text in Gemini's 'contents', found {description}: {FORMATTER_ADVICE}")
     return "".join(part["text"] for part in listed)
 
 
@@ -188,8 +192,11 @@ def _xlam(fields: Fields) -> Shape | None:
         return None
     if not isinstance(schemas, list) or not all(map(is_object, schemas)):
         return None
-    said = [{"role": "user", "content": fields["query"]}, {"role": "assistant", "content": None, "tool_calls": calls}]
-    return "chatml", {"messages": said, "tools": [_with_schema(schema) for schema in schemas]}
+    messages = [
+        {"role": "user", "content": fields["query"]},
+        {"role": "assistant", "content": None, "tool_calls": calls},
+    ]
+    return "chatml", {"messages": messages, "tools": [_with_schema(schema) for schema in schemas]}
 
 
 def _with_schema(tool: Fields) -> Fields:
@@ -208,8 +215,8 @@ def _is_required(parameter: Mapping[str, Any]) -> bool:
 def _property(parameter: Mapping[str, Any]) -> Mapping[str, Any]:
     # xLAM writes `List[str], optional`.
     kind = re.split(r"[\[,\s]", str(parameter.get("type", "")))[0].lower()
-    known = XLAM_TYPES.get(kind, kind if kind in SCHEMA_TYPES else "")
+    schema_type = XLAM_TYPES.get(kind, kind if kind in SCHEMA_TYPES else "")
     return {
         **{name: value for name, value in parameter.items() if name != "type"},
-        **({"type": known} if known else {}),
+        **({"type": schema_type} if schema_type else {}),
     }

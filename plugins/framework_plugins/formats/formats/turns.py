@@ -153,10 +153,10 @@ def read(values: Iterable[Any], name: str, turn: Callable[[Fields], Message]) ->
         FrameworkError: one cannot be read; names it by its number.
     """
     messages: list[Message] = []
-    number, thought = 0, None
+    turn_number, thought = 0, None
     try:
         for value in values:
-            number += 1
+            turn_number += 1
             if not is_object(value):
                 raise FrameworkError(f"needs an object, found {json_type(value)}")  # noqa: TRY301 - told with the number, like those of `turn`
             message = turn(value)
@@ -168,7 +168,7 @@ def read(values: Iterable[Any], name: str, turn: Callable[[Fields], Message]) ->
         if thought is not None:
             raise FrameworkError("is a thought (channel 'analysis'), and no answer follows")  # noqa: TRY301 - as above
     except FrameworkError as error:
-        raise FrameworkError(f"(turn {number} of '{name}') {error}") from error
+        raise FrameworkError(f"(turn {turn_number} of '{name}') {error}") from error
     return tuple(messages)
 
 
@@ -318,4 +318,4 @@ def any_turn(turn: Fields) -> Message:
 
 def marked_messages(value: str) -> tuple[Message, ...]:
     """Return the turns of text in the old form of Anthropic; empty if it is not such."""
-    return tuple(Message(role, said) for role, said in marked_turns(value))
+    return tuple(Message(role, utterance) for role, utterance in marked_turns(value))

@@ -97,21 +97,21 @@ def is_pair(fields: Fields) -> bool:
     return fields.get("chosen") is not None and fields.get("rejected") is not None
 
 
-def missing(fields: Fields, name: str, what: str = "the row") -> FrameworkError:
+def missing(fields: Fields, name: str, owner: str = "the row") -> FrameworkError:
     """Return the error for a field that is not there, or is null."""
     if name in fields:
         return FrameworkError(f"needs text in '{name}', found {json_type(fields[name])}: {SKIP}")
-    return FrameworkError(f"needs the field '{name}'; {what} has {names(fields) or 'no fields'}")
+    return FrameworkError(f"needs the field '{name}'; {owner} has {names(fields) or 'no fields'}")
 
 
 def names(fields: Fields) -> str:
     """Name the fields of a row, of many the first of them."""
     shown = [str(name) for name in itertools.islice(fields, MAX_NAMED_FIELDS)]
-    more = len(fields) - len(shown)
-    return ", ".join(shown) + (f" and {more:,} others" if more else "")
+    remaining = len(fields) - len(shown)
+    return ", ".join(shown) + (f" and {remaining:,} others" if remaining else "")
 
 
-def text(fields: Fields, name: str, what: str = "the row") -> str:
+def text(fields: Fields, name: str, owner: str = "the row") -> str:
     """Return a field that must be text.
 
     Raises:
@@ -121,7 +121,7 @@ def text(fields: Fields, name: str, what: str = "the row") -> str:
     if isinstance(value, str):
         return value
     if name not in fields:
-        raise missing(fields, name, what)
+        raise missing(fields, name, owner)
     raise FrameworkError(f"needs text in '{name}', found {json_type(value)}")
 
 
@@ -162,26 +162,26 @@ def label_facts(fields: Fields, wanted: Sequence[str] = (), unwanted: Sequence[s
     Raises:
         FrameworkError: the label does not say whether the answer is wanted, or two labels disagree.
     """
-    own = {_word(label): True for label in wanted} | {_word(label): False for label in unwanted}
-    known = own or LABELS
-    said: dict[bool, str] = {}
+    custom = {_word(label): True for label in wanted} | {_word(label): False for label in unwanted}
+    labels = custom or LABELS
+    verdicts: dict[bool, str] = {}
     for name in LABEL_FIELDS:
         if not (word := _word(fields.get(name))):
             continue
-        if word not in known:
+        if word not in labels:
             label = _plain(str(fields[name]).strip())
             raise FrameworkError(
                 f"has {short_repr(fields[name])} in '{name}', which does not say whether the answer is wanted: type "
                 f'format=unpaired with "format.wanted=[{label}]" or "format.unwanted=[{label}]", or leave the field '
                 f'out, "format.columns={{{name}: null}}"'
             )
-        said[known[word]] = name
-    if len(said) > 1:
+        verdicts[labels[word]] = name
+    if len(verdicts) > 1:
         raise FrameworkError(
-            f"has two labels that disagree, '{said[True]}' is {short_repr(fields[said[True]])} and '{said[False]}' is "
-            f'{short_repr(fields[said[False]])}: leave one out, "format.columns={{{said[False]}: null}}"'
+            f"has two labels that disagree, '{verdicts[True]}' is {short_repr(fields[verdicts[True]])} and '{verdicts[False]}' is "
+            f'{short_repr(fields[verdicts[False]])}: leave one out, "format.columns={{{verdicts[False]}: null}}"'
         )
-    return {DESIRABLE: float(next(iter(said)))} if said else {}
+    return {DESIRABLE: float(next(iter(verdicts)))} if verdicts else {}
 
 
 def _word(label: object) -> str:
@@ -206,15 +206,15 @@ def short_repr(value: object) -> str:
     return text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]}…"
 
 
-def check_media(fields: Fields, what: str) -> None:
+def check_media(fields: Fields, advice: str) -> None:
     """Look for pictures, sound and films beside the text of a row or a turn.
 
     Raises:
-        FrameworkError: there are some; `what` says what to do.
+        FrameworkError: there are some; `advice` says what to do.
     """
     name = next((name for name in MEDIA_FIELDS if fields.get(name)), None)
     if name is not None:
-        raise FrameworkError(f"has '{name}', which no model reads here: {what}")
+        raise FrameworkError(f"has '{name}', which no model reads here: {advice}")
 
 
 def parse_json(value: str, name: str) -> Any:
@@ -226,5 +226,5 @@ def parse_json(value: str, name: str) -> Any:
     try:
         return json.loads(value)
     except (ValueError, RecursionError) as error:
-        place = f": {error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise FrameworkError(f"needs JSON in '{name}'{place}") from error
+        position = f": {error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise FrameworkError(f"needs JSON in '{name}'{position}") from error

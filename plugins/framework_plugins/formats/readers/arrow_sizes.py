@@ -27,18 +27,20 @@ def check(source: Any, start: int, look: Check) -> None:
         start: where its messages begin.
         look: refuses a batch.
     """
-    number = 0
+    batch_number = 0
     try:
         source.seek(start)
         for message in pa.ipc.MessageReader.open_stream(source):
             described = memoryview(message.metadata)
             if (batch := _batch(described)) is not None and message.body is not None:
-                number += 1
+                batch_number += 1
                 body = memoryview(message.body)
                 (rows,) = (
-                    struct.unpack_from("<q", described, place) if (place := _field(described, batch, LENGTH)) else (0,)
+                    struct.unpack_from("<q", described, position)
+                    if (position := _field(described, batch, LENGTH))
+                    else (0,)
                 )
-                look(f"batch {number}", sum(_unpacked(described, batch, body)), len(body), rows)
+                look(f"batch {batch_number}", sum(_unpacked(described, batch, body)), len(body), rows)
     except (pa.ArrowException, struct.error, OSError, ValueError):  # reading says what is wrong
         pass
     source.seek(0)
@@ -64,26 +66,26 @@ def _unpacked(message: memoryview, batch: int, body: memoryview) -> Iterator[int
     if buffers is None:
         return
     (count,) = struct.unpack_from("<I", message, buffers)
-    for number in range(count):
-        offset, length = struct.unpack_from("<qq", message, buffers + 4 + 16 * number)
+    for index in range(count):
+        offset, length = struct.unpack_from("<qq", message, buffers + 4 + 16 * index)
         if length > 8:  # noqa: PLR2004 - the length itself takes 8
             (unpacked,) = struct.unpack_from("<q", body, offset)
             yield length if unpacked < 0 else unpacked  # -1: not compressed
 
 
-def _field(message: memoryview, table: int, number: int) -> int:
+def _field(message: memoryview, table: int, field_number: int) -> int:
     """Return where a field of a table is; 0 if the table does not have it."""
     (back,) = struct.unpack_from("<i", message, table)
     (size,) = struct.unpack_from("<H", message, table - back)
-    if 4 + 2 * number >= size:
+    if 4 + 2 * field_number >= size:
         return 0
-    (offset,) = struct.unpack_from("<H", message, table - back + 4 + 2 * number)
+    (offset,) = struct.unpack_from("<H", message, table - back + 4 + 2 * field_number)
     return table + offset if offset else 0
 
 
-def _table(message: memoryview, table: int, number: int) -> int | None:
+def _table(message: memoryview, table: int, field_number: int) -> int | None:
     """Return where the table or the list is that a field refers to."""
-    if not (place := _field(message, table, number)):
+    if not (position := _field(message, table, field_number)):
         return None
-    (offset,) = struct.unpack_from("<I", message, place)
-    return int(place + offset)
+    (offset,) = struct.unpack_from("<I", message, position)
+    return int(position + offset)

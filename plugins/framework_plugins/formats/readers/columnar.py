@@ -55,11 +55,11 @@ def rows_at_once(file: DataFile, metadata: Any, source: Any) -> int:
         FrameworkError: one is larger than rows may be.
     """
     at_once = BATCH_ROWS
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
+    for index in range(metadata.num_row_groups):
+        group = metadata.row_group(index)
         rows = max(group.num_rows, 1)
         for column in map(group.column, range(group.num_columns)):
-            where = f"row group {number + 1}, column '{column.path_in_schema}'"
+            where = f"row group {index + 1}, column '{column.path_in_schema}'"
             packed, unpacked = column.total_compressed_size, column.total_uncompressed_size
             _check_sizes(file, where, unpacked, packed, rows)
             if column.num_values > rows * file.longest:
@@ -82,7 +82,7 @@ def _page_sizes(source: Any, offset: int) -> tuple[int, int]:
     source.seek(offset)
     numbers = re.match(rb"\x15([\x80-\xff]*[^\x80-\xff])" * 3, source.read(PAGE_HEADER_BYTES), re.DOTALL)
     sizes = numbers.groups()[1:] if numbers else (b"\0", b"\0")
-    unpacked, packed = (sum((byte & 0x7F) << 7 * place for place, byte in enumerate(size)) >> 1 for size in sizes)
+    unpacked, packed = (sum((byte & 0x7F) << 7 * index for index, byte in enumerate(size)) >> 1 for size in sizes)
     return unpacked, packed
 
 
@@ -113,7 +113,7 @@ def _arrow_batches(file: DataFile, opened: OpenFile) -> Iterator[Any]:
         return
     with source, pa.ipc.open_file(source) as reader:
         _check_columns(file, reader.schema)
-        yield from (reader.get_batch(number) for number in range(reader.num_record_batches))
+        yield from (reader.get_batch(index) for index in range(reader.num_record_batches))
 
 
 def _check_columns(file: DataFile, schema: Any) -> None:
@@ -122,31 +122,31 @@ def _check_columns(file: DataFile, schema: Any) -> None:
 
 
 def _rows(file: DataFile, batches: Iterator[Any]) -> Iterator[Row]:
-    number = 0
+    row_number = 0
     try:
         for batch in batches:
             batch.validate(full=True)  # offsets of a damaged or forged file lead to memory that is not its own
             unsure = values.unsure_columns(batch.schema)
-            for some in slices(batch, BATCH_ROWS):
-                if some.num_rows == 1 and some.nbytes > file.longest:
-                    raise file.too_long("the row", f"row {number + 1}")
-                for cells in some.to_pylist():
-                    number += 1
+            for part in slices(batch, BATCH_ROWS):
+                if part.num_rows == 1 and part.nbytes > file.longest:
+                    raise file.too_long("the row", f"row {row_number + 1}")
+                for cells in part.to_pylist():
+                    row_number += 1
                     fields, problem = values.plain_row(cells, unsure)
-                    yield Row(fields, file.where(f"row {number}"), problem)
+                    yield Row(fields, file.where(f"row {row_number}"), problem)
     except FrameworkError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:  # pyarrow raises all three for damage
-        place = f"row {number + 1}" if number else ""
-        first, *_ = (*str(error).strip().splitlines(), "no message")
-        raise file.error(f"not a valid {file.kind} file ({first})", place) from error
+        position = f"row {row_number + 1}" if row_number else ""
+        message, *_ = (*str(error).strip().splitlines(), "no message")
+        raise file.error(f"not a valid {file.kind} file ({message})", position) from error
 
 
 def slices(batch: Any, rows: int) -> Iterator[Any]:
     """Give a batch in parts of at most `rows` rows, of fewer if they are large."""
     for start in range(0, batch.num_rows, rows):
-        some = batch.slice(start, rows)
-        if some.num_rows > 1 and some.nbytes > SLICE_BYTES:
-            yield from slices(some, some.num_rows // 2)
+        part = batch.slice(start, rows)
+        if part.num_rows > 1 and part.nbytes > SLICE_BYTES:
+            yield from slices(part, part.num_rows // 2)
         else:
-            yield some
+            yield part

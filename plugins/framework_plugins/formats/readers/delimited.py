@@ -37,7 +37,7 @@ def read(file: DataFile) -> Iterator[Row]:
             elif len(cells) == len(columns):
                 yield Row(dict(zip(columns, cells, strict=True)), file.where(line))
             else:
-                cell, column = ("" if len(some) == 1 else "s" for some in (cells, columns))
+                cell, column = ("" if len(sequence) == 1 else "s" for sequence in (cells, columns))
                 problem = f"{len(cells)} cell{cell} under {len(columns)} column{column}"
                 yield Row({}, file.where(line), problem)
 
@@ -94,8 +94,8 @@ def _delimiter(file: DataFile) -> str:
 
 
 def _text(file: DataFile, opened: OpenFile) -> Iterator[str]:
-    for number, line in opened.lines():
+    for line_number, line in opened.lines():
         try:
             yield line.decode()
         except UnicodeDecodeError as error:
-            raise file.error(not_utf8(error), number, encoding_of(error)) from error
+            raise file.error(not_utf8(error), line_number, encoding_of(error)) from error

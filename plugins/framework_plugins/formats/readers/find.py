@@ -62,22 +62,24 @@ class DataFile:
         """Whether it is unpacked text, which has an encoding."""
         return self.kind in TEXT_SUFFIXES
 
-    def where(self, place: int | str) -> str:
+    def where(self, position: int | str) -> str:
         """Say where a row is."""
-        return f"{self.name}:{place}"
+        return f"{self.name}:{position}"
 
-    def error(self, problem: str, place: int | str = "", settings: Mapping[str, str] | None = None) -> FrameworkError:
+    def error(
+        self, problem: str, position: int | str = "", settings: Mapping[str, str] | None = None
+    ) -> FrameworkError:
         """Return the error that says why and where reading cannot continue; `settings` would fix it."""
-        where = f"{self.path}:{place}: " if place else f"{self.path}: "
+        where = f"{self.path}:{position}: " if position else f"{self.path}: "
         return FrameworkError(f"{where}{problem}", settings=settings)
 
-    def too_long(self, what: str, place: int | str) -> FrameworkError:
+    def too_long(self, subject: str, position: int | str) -> FrameworkError:
         """Return the error for a line or a value that is longer than a row may be."""
         packed = " unpacked" if self.packing else ""
         return self.error(
-            f"{what} is longer than {self.longest:,} bytes{packed}: cut the row into several, or raise "
+            f"{subject} is longer than {self.longest:,} bytes{packed}: cut the row into several, or raise "
             "data.max_row_characters",
-            place,
+            position,
         )
 
 
@@ -88,16 +90,16 @@ def find(path: str, setting: str) -> list[DataFile]:
         FrameworkError: there is none, or none of a known kind, or a folder may not be read.
     """
     _refuse_address(path, setting)
-    place = Path(path).expanduser()
+    location = Path(path).expanduser()
     try:
-        if place.is_dir():
-            files = _in_folder(place, setting)
-        elif place.exists():
-            files = [_single(place)]
+        if location.is_dir():
+            files = _in_folder(location, setting)
+        elif location.exists():
+            files = [_single(location)]
         elif glob.has_magic(path):
-            files = _matching(str(place), setting)
+            files = _matching(str(location), setting)
         else:
-            _missing(place)
+            _missing(location)
     except OSError as error:
         raise FrameworkError(f"{setting}={path}: {_os_error_text(error)}") from error
     return files
@@ -116,10 +118,10 @@ def held_out(files: Sequence[DataFile]) -> list[DataFile]:
 def _split(file: DataFile) -> str:
     for part in reversed(Path(file.name).parts):
         words = {word.lower() for word in NOT_LETTERS.split(part)}
-        train, other = not words.isdisjoint(TRAIN_WORDS), not words.isdisjoint(HELD_OUT_WORDS)
+        is_train, is_held_out = not words.isdisjoint(TRAIN_WORDS), not words.isdisjoint(HELD_OUT_WORDS)
         # `train_test_split.json` says both, so it says nothing.
-        if train != other:
-            return "train" if train else "held out"
+        if is_train != is_held_out:
+            return "train" if is_train else "held out"
     return ""
 
 
@@ -173,40 +175,40 @@ def _single(path: Path) -> DataFile:
 
 def _refuse_address(path: str, setting: str) -> None:
     """Refuse what is not a path: rows are read from this machine, more than once."""
-    if not (found := ADDRESS.match(path)):
+    if not (match := ADDRESS.match(path)):
         return
-    scheme, rest = found.groups()
+    scheme, location = match.groups()
     instead = "download the file, and give its path"
     if scheme.lower() == "file":
-        instead = f"write it as a path, {setting}=/{rest.partition('/')[2]}"
-    elif hub := HUB.match(rest):
+        instead = f"write it as a path, {setting}=/{location.partition('/')[2]}"
+    elif hub := HUB.match(location):
         instead = f"set data=hub data.path={hub[1]}"
     raise FrameworkError(f"{setting}={path} is an address, which data=local_file does not read: {instead}")
 
 
 def _conversion_advice(paths: Sequence[Path]) -> str:
     """Say what to do with the first file of which that is known."""
-    known = (OTHER_KINDS[path.suffix.lower()] for path in paths if path.suffix.lower() in OTHER_KINDS)
-    advice = next(known, "")
+    conversions = (OTHER_KINDS[path.suffix.lower()] for path in paths if path.suffix.lower() in OTHER_KINDS)
+    advice = next(conversions, "")
     return f"; {advice}" if advice else ""
 
 
 def _missing(path: Path) -> NoReturn:
     if path.is_symlink():
         raise FrameworkError(f"{path} is a link to {path.readlink()}, which does not exist")
-    around = sorted(item.name for item in path.parent.iterdir()) if path.parent.is_dir() else []
-    similar = [name for name in around if kind_of(Path(name))]
-    beside = f" Beside it: {', '.join(similar[:MAX_NAMED_FILES])}." if similar else ""
-    raise FrameworkError(f"there is no data file {path}.{beside}")
+    siblings = sorted(item.name for item in path.parent.iterdir()) if path.parent.is_dir() else []
+    similar = [name for name in siblings if kind_of(Path(name))]
+    hint = f" Beside it: {', '.join(similar[:MAX_NAMED_FILES])}." if similar else ""
+    raise FrameworkError(f"there is no data file {path}.{hint}")
 
 
 def _in_folder(folder: Path, setting: str) -> list[DataFile]:
     """All data files below a folder; of plain text only if there is nothing else, for it may be a README."""
     if (folder / SPLITS_FILE).is_file():
         splits = sorted(item.name for item in folder.iterdir() if item.is_dir())
-        first = "train" if "train" in splits else splits[0] if splits else ""
-        others = f" (there are {', '.join(splits)})" if len(splits) > 1 else ""
-        raise FrameworkError(f"{folder} holds splits: choose one of them, {setting}={folder / first}{others}")
+        split = "train" if "train" in splits else splits[0] if splits else ""
+        hint = f" (there are {', '.join(splits)})" if len(splits) > 1 else ""
+        raise FrameworkError(f"{folder} holds splits: choose one of them, {setting}={folder / split}{hint}")
     paths = sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
     files = _known((path for path in paths if path.name not in DATASETS_FILES), folder)
     files = [file for file in files if file.kind != ".txt"] or files
@@ -219,10 +221,10 @@ def _walk(folder: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> NoReturn:
         raise error
 
-    for place, folders, files in os.walk(folder, onerror=refuse):
+    for directory, folders, files in os.walk(folder, onerror=refuse):
         # In place: `os.walk` then does not enter them. `.cache` and `.git` hold no rows of the user.
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(place, name) for name in files if not name.startswith("."))
+        yield from (Path(directory, name) for name in files if not name.startswith("."))
 
 
 def _matching(pattern: str, setting: str) -> list[DataFile]:
@@ -235,8 +237,8 @@ def _matching(pattern: str, setting: str) -> list[DataFile]:
 
 def _root(pattern: str) -> Path:
     parts = Path(pattern).parts
-    fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
-    return Path(*parts[:fixed])
+    fixed_count = next(index for index, part in enumerate(parts) if glob.has_magic(part))
+    return Path(*parts[:fixed_count])
 
 
 def _known(paths: Iterator[Path] | list[Path], root: Path) -> list[DataFile]:
@@ -262,8 +264,8 @@ def _real(path: Path) -> Path:
     return path
 
 
-def _nothing_found(what: str, paths: list[Path]) -> FrameworkError:
+def _nothing_found(subject: str, paths: list[Path]) -> FrameworkError:
     names = [path.name for path in paths]
-    more = f" and {len(names) - MAX_NAMED_FILES} more" if len(names) > MAX_NAMED_FILES else ""
-    content = f"no data file, only {', '.join(names[:MAX_NAMED_FILES])}{more}" if names else "no file"
-    return FrameworkError(f"{what} {content}{_conversion_advice(paths)}. Data files are {VALID_KINDS}.")
+    suffix = f" and {len(names) - MAX_NAMED_FILES} more" if len(names) > MAX_NAMED_FILES else ""
+    content = f"no data file, only {', '.join(names[:MAX_NAMED_FILES])}{suffix}" if names else "no file"
+    return FrameworkError(f"{subject} {content}{_conversion_advice(paths)}. Data files are {VALID_KINDS}.")

@@ -42,11 +42,11 @@ def _reader(file: DataFile) -> Callable[[DataFile], Iterator[Row]]:
         opened.start()
         # At most a megabyte of a line: the file may be one line of many gigabytes.
         pieces = iter(lambda: opened.stream.readline(HEAD_BYTES), b"")
-        first, second = itertools.islice(itertools.chain(filter(bytes.strip, pieces), (b"", b"")), 2)
-    start = first.lstrip()
+        first_line, second_line = itertools.islice(itertools.chain(filter(bytes.strip, pieces), (b"", b"")), 2)
+    start = first_line.lstrip()
     if start.startswith(b"["):
-        return _lines if _is_list_of_turns(file, start, second) else _array
-    if not start.startswith(b"{") or not _is_object(file, start, second):
+        return _lines if _is_list_of_turns(file, start, second_line) else _array
+    if not start.startswith(b"{") or not _is_object(file, start, second_line):
         return _lines
     return _objects if _has_several(file) else _object
 
@@ -64,15 +64,15 @@ def _has_several(file: DataFile) -> bool:
     return head[end:].lstrip().startswith("{")
 
 
-def _is_list_of_turns(file: DataFile, first: bytes, second: bytes) -> bool:
+def _is_list_of_turns(file: DataFile, first_line: bytes, second_line: bytes) -> bool:
     """Whether each line is a list, not the file; a file with one line is, if its name says so."""
-    if not second.lstrip().startswith(b"[") and (second or file.kind == ".json"):
+    if not second_line.lstrip().startswith(b"[") and (second_line or file.kind == ".json"):
         return False
     try:
-        value = json.loads(first)
+        value = json.loads(first_line)
     except (ValueError, RecursionError):
         return False
-    return bool(second) or _is_dialogue(value)
+    return bool(second_line) or _is_dialogue(value)
 
 
 def _is_dialogue(value: Any) -> bool:
@@ -82,19 +82,19 @@ def _is_dialogue(value: Any) -> bool:
     )
 
 
-def _is_object(file: DataFile, first: bytes, second: bytes) -> bool:
+def _is_object(file: DataFile, first_line: bytes, second_line: bytes) -> bool:
     """Whether the first line begins an object that is the whole file, and no row."""
-    if len(first) >= HEAD_BYTES and not first.endswith(b"\n"):
-        return file.kind == ".json" and LIST_OF_OBJECTS.match(first) is not None
+    if len(first_line) >= HEAD_BYTES and not first_line.endswith(b"\n"):
+        return file.kind == ".json" and LIST_OF_OBJECTS.match(first_line) is not None
     try:
-        value = json.loads(first)
+        value = json.loads(first_line)
     except json.JSONDecodeError as error:
         # An error at the very end says that the value is not complete, not that it is wrong.
-        continues = error.pos >= len(first.rstrip())
-        return continues and (first.rstrip()[-1:] in b"{[,:" or not second.lstrip().startswith(b"{"))
+        continues = error.pos >= len(first_line.rstrip())
+        return continues and (first_line.rstrip()[-1:] in b"{[,:" or not second_line.lstrip().startswith(b"{"))
     except (ValueError, RecursionError):
         return False
-    if file.kind != ".json" or second or not isinstance(value, dict) or not value or _has_turns(value):
+    if file.kind != ".json" or second_line or not isinstance(value, dict) or not value or _has_turns(value):
         return False
     nested = all(isinstance(inner, dict) for inner in value.values())
     return nested or bool(_lists_of_rows(value)) or _is_table(value) or _is_pairs(value)
@@ -114,8 +114,8 @@ def _is_table(value: Mapping[str, Any]) -> bool:
 
 def _is_pairs(value: Mapping[str, Any]) -> bool:
     """Whether the keys of an object are questions and its values are answers: names of fields do not end like that."""
-    asked = all(name.rstrip().endswith(("?", ".", "!", ":")) for name in value)
-    return asked and all(isinstance(inner, str) for inner in value.values())
+    are_questions = all(name.rstrip().endswith(("?", ".", "!", ":")) for name in value)
+    return are_questions and all(isinstance(inner, str) for inner in value.values())
 
 
 def _lists_of_rows(value: Mapping[str, Any]) -> list[str]:
@@ -129,20 +129,22 @@ def _is_row(value: Any) -> bool:
 def _lines(file: DataFile) -> Iterator[Row]:
     decoder = Decoder()
     with OpenFile(file) as opened:
-        for number, line in opened.lines():
+        for line_number, line in opened.lines():
             if line.strip():
-                yield from _line(file, number, line, decoder)
+                yield from _line(file, line_number, line, decoder)
 
 
-def _line(file: DataFile, number: int, line: bytes, decoder: Decoder) -> Iterator[Row]:
-    where = file.where(number)
+def _line(file: DataFile, line_number: int, line: bytes, decoder: Decoder) -> Iterator[Row]:
+    where = file.where(line_number)
     try:
         text = line.rstrip(b"\r\n").decode()
         value = decoder.whole(text)
     except UnicodeDecodeError as error:
         yield Row({}, where, not_utf8(error))
     except json.JSONDecodeError as error:
-        several = list(_side_by_side(file, number, text, decoder)) if text[error.pos : error.pos + 1] == "{" else []
+        several = (
+            list(_side_by_side(file, line_number, text, decoder)) if text[error.pos : error.pos + 1] == "{" else []
+        )
         problem = f"not valid JSON: {error.msg} at column {error.colno}"
         if text[error.pos :].strip() == ",":
             command = f"sed 's/,[[:space:]]*$//' {shlex.quote(str(file.path))} > fixed.jsonl"
@@ -154,7 +156,7 @@ def _line(file: DataFile, number: int, line: bytes, decoder: Decoder) -> Iterato
         yield _row(file, where, value, decoder.problem)
 
 
-def _side_by_side(file: DataFile, number: int, text: str, decoder: Decoder) -> Iterator[Row]:
+def _side_by_side(file: DataFile, line_number: int, text: str, decoder: Decoder) -> Iterator[Row]:
     """Read a line that holds objects and nothing between them but white space; none if it holds something else."""
     rows, at = list[Row](), 0
     while at < len(text):
@@ -164,27 +166,27 @@ def _side_by_side(file: DataFile, number: int, text: str, decoder: Decoder) -> I
             return
         if not isinstance(value, dict):
             return
-        rows.append(_row(file, file.where(f"{number}, object {len(rows) + 1}"), value, decoder.problem))
+        rows.append(_row(file, file.where(f"{line_number}, object {len(rows) + 1}"), value, decoder.problem))
         at += len(text) - at - len(text[at:].lstrip())
     yield from rows
 
 
 def _objects(file: DataFile) -> Iterator[Row]:
     """Read objects that go over several lines each."""
-    number = 0
+    item_number = 0
     with OpenFile(file) as opened:
         stream = JsonStream(opened)
         while stream.peek():
-            number += 1
+            item_number += 1
             value = stream.value()
-            yield _row(file, file.where(f"item {number}"), value, stream.decoder.problem)
+            yield _row(file, file.where(f"item {item_number}"), value, stream.decoder.problem)
 
 
 def _array(file: DataFile) -> Iterator[Row]:
     with OpenFile(file) as opened:
         stream = JsonStream(opened)
-        for number, value in enumerate(stream.items(), start=1):
-            yield _row(file, file.where(f"item {number}"), value, stream.decoder.problem)
+        for item_number, value in enumerate(stream.items(), start=1):
+            yield _row(file, file.where(f"item {item_number}"), value, stream.decoder.problem)
         stream.end()
 
 
@@ -199,16 +201,16 @@ def _object(file: DataFile) -> Iterator[Row]:
             if stream.peek() != "[":
                 stream.value()
                 continue
-            for number, value in enumerate(stream.items(), start=1):
-                people |= number == 1 and name == MESSAGES and _is_row(value)
-                if number == 1 and _is_row(value) and name != MESSAGES:
+            for item_number, value in enumerate(stream.items(), start=1):
+                people |= item_number == 1 and name == MESSAGES and _is_row(value)
+                if item_number == 1 and _is_row(value) and name != MESSAGES:
                     list_name = _only(file, list_name, name)
                 if list_name == name:
-                    yield _row(file, file.where(f"item {number}"), value, stream.decoder.problem)
+                    yield _row(file, file.where(f"item {item_number}"), value, stream.decoder.problem)
         stream.end()
     if not list_name:
-        more = f" and {len(names) - SHOWN_FIELDS} more" if len(names) > SHOWN_FIELDS else ""
-        shown = ", ".join(names[:SHOWN_FIELDS]) + more
+        suffix = f" and {len(names) - SHOWN_FIELDS} more" if len(names) > SHOWN_FIELDS else ""
+        shown = ", ".join(names[:SHOWN_FIELDS]) + suffix
         problem = f"the file is one object, and none of its fields ({shown or 'none'}) is a list of rows: "
         if people:
             raise file.error(f"{problem}'{MESSAGES}' is {CHAT_ADVICE}")
@@ -235,11 +237,11 @@ def _as_lines(file: DataFile, names: list[str], kinds: set[str]) -> str:
 
 def _only(file: DataFile, earlier: str, name: str) -> str:
     if earlier:
-        first = "train" if "train" in (earlier, name) else earlier
-        command = f"import json; [print(json.dumps(row)) for row in json.load(open({str(file.path)!r}))[{first!r}]]"
+        choice = "train" if "train" in (earlier, name) else earlier
+        command = f"import json; [print(json.dumps(row)) for row in json.load(open({str(file.path)!r}))[{choice!r}]]"
         raise file.error(
             f"the file has two lists of objects, '{earlier}' and '{name}': write each into a file of its own, "
-            f'python -c "{command}" > {first}.jsonl'
+            f'python -c "{command}" > {choice}.jsonl'
         )
     return name
 
@@ -248,9 +250,9 @@ def _row(file: DataFile, where: str, value: Any, problem: str) -> Row:
     if _is_dialogue(value):
         value = {"messages": value}
     if not isinstance(value, dict):
-        found = json_type(value)
+        description = json_type(value)
         if isinstance(value, str) and value.lstrip().startswith("{"):
             command = f"import json; [print(json.loads(line)) for line in open({str(file.path)!r})]"
-            found = f'text that holds one, written by json.dumps twice: python -c "{command}" > fixed.jsonl'
-        return Row({}, where, f"a row is a JSON object with named fields, and this one is {found}")
+            description = f'text that holds one, written by json.dumps twice: python -c "{command}" > fixed.jsonl'
+        return Row({}, where, f"a row is a JSON object with named fields, and this one is {description}")
     return Row({}, where, problem) if problem else Row(value, where)

@@ -168,15 +168,15 @@ class JsonStream:
         lines = consumed.count("\n")
         self._opened.line += lines
         self._column = len(consumed) - consumed.rfind("\n") - 1 if lines else self._column + len(consumed)
-        rest = self._text[self._at :]
-        if len(rest) > self._opened.file.longest:
+        remaining = self._text[self._at :]
+        if len(remaining) > self._opened.file.longest:
             raise self._opened.file.too_long("a value", self._opened.line + 1)
-        chunk = self._opened.stream.read(max(CHUNK_BYTES, len(rest)))
+        chunk = self._opened.stream.read(max(CHUNK_BYTES, len(remaining)))
         self._ended = not chunk
         try:
-            self._text, self._at = rest + self._utf8.decode(chunk, final=self._ended), 0
+            self._text, self._at = remaining + self._utf8.decode(chunk, final=self._ended), 0
         except UnicodeDecodeError as error:
-            line = self._opened.line + rest.count("\n") + error.object[: error.start].count(b"\n") + 1
+            line = self._opened.line + remaining.count("\n") + error.object[: error.start].count(b"\n") + 1
             raise self._opened.file.error(not_utf8(error), line) from error
 
     def _refusal(self, problem: str, at: int) -> FrameworkError:

@@ -124,11 +124,11 @@ class OpenFile:
         """
         self.start()
         longest = self.file.longest
-        for number, line in enumerate(iter(functools.partial(self.stream.readline, longest + 1), b""), start=1):
-            self.line = number
+        for line_number, line in enumerate(iter(functools.partial(self.stream.readline, longest + 1), b""), start=1):
+            self.line = line_number
             if len(line) > longest:
-                raise self.file.too_long("the line", number)
-            yield number, line
+                raise self.file.too_long("the line", line_number)
+            yield line_number, line
 
     def start(self) -> None:
         """Pass over a byte order mark."""
@@ -140,23 +140,23 @@ class OpenFile:
         if not self.file.packing:
             return self.stream
         # Unbuffered: to close a file whose buffer a full disk refuses would raise again.
-        whole: IO[bytes] = self._stack.enter_context(tempfile.TemporaryFile(buffering=0))  # noqa: SIM115 - closed with the rest
-        most = max(MIN_UNPACKED_BYTES, MAX_UNPACKED_RATIO * self.file.path.stat().st_size)
+        unpacked: IO[bytes] = self._stack.enter_context(tempfile.TemporaryFile(buffering=0))  # noqa: SIM115 - closed with the rest
+        limit = max(MIN_UNPACKED_BYTES, MAX_UNPACKED_RATIO * self.file.path.stat().st_size)
         while chunk := self.stream.read(CHUNK_BYTES):
-            if whole.tell() + len(chunk) > most:
+            if unpacked.tell() + len(chunk) > limit:
                 raise self.file.error(
-                    f"the file unpacks to more than {most:,} bytes, which no packed {self.file.kind} does"
+                    f"the file unpacks to more than {limit:,} bytes, which no packed {self.file.kind} does"
                 )
             try:
                 while chunk:
-                    chunk = chunk[whole.write(chunk) :]
+                    chunk = chunk[unpacked.write(chunk) :]
             except OSError as error:
                 folder = tempfile.gettempdir()
                 raise self.file.error(
                     f"the file cannot be unpacked into {folder} ({error.strerror}); set TMPDIR=FOLDER on another disk"
                 ) from error
-        whole.seek(0)
-        return cast("BinaryIO", whole)
+        unpacked.seek(0)
+        return cast("BinaryIO", unpacked)
 
 
 def _unpacked(raw: io.BufferedReader, packing: str) -> io.BufferedReader:

@@ -27,33 +27,33 @@ def read(file: DataFile, sample_by: SampleBy) -> Iterator[Row]:
         samples = _samples(opened, sample_by)
         if sample_by is SampleBy.line:
             head = list(itertools.islice(samples, HEAD_LINES))
-            first = [line.decode(errors="replace") for _, line in head]
-            if problem := lines_problem(first, shlex.quote(str(file.path))):
+            lines = [line.decode(errors="replace") for _, line in head]
+            if problem := lines_problem(lines, shlex.quote(str(file.path))):
                 raise file.error(problem, 1)
             samples = itertools.chain(head, samples)
-        for number, text in samples:
+        for line_number, text in samples:
             try:
-                yield Row({"text": text.decode().replace("\r\n", "\n")}, file.where(number))
+                yield Row({"text": text.decode().replace("\r\n", "\n")}, file.where(line_number))
             except UnicodeDecodeError as error:
-                line = number + text[: error.start].count(b"\n")
+                line = line_number + text[: error.start].count(b"\n")
                 yield Row({}, file.where(line), not_utf8(error))
 
 
 def _samples(opened: OpenFile, sample_by: SampleBy) -> Iterator[tuple[int, bytes]]:
     """Give each sample with the number of its first line, without the white space around it at line ends."""
     if sample_by is SampleBy.line:
-        yield from ((number, line.rstrip(b"\r\n")) for number, line in opened.lines() if line.strip())
+        yield from ((line_number, line.rstrip(b"\r\n")) for line_number, line in opened.lines() if line.strip())
         return
-    first, lines, size = 0, list[bytes](), 0
-    for number, line in opened.lines():
+    start, lines, size = 0, list[bytes](), 0
+    for line_number, line in opened.lines():
         if line.strip() or (sample_by is SampleBy.document and lines):
-            first = first if lines else number
+            start = start if lines else line_number
             lines.append(line)
             size += len(line)
             if size > opened.file.longest:
-                raise opened.file.too_long(f"the {sample_by.value} that begins here", first)
+                raise opened.file.too_long(f"the {sample_by.value} that begins here", start)
         elif lines:
-            yield first, b"".join(lines).rstrip()
+            yield start, b"".join(lines).rstrip()
             lines, size = [], 0
     if lines:
-        yield first, b"".join(lines).rstrip()
+        yield start, b"".join(lines).rstrip()

@@ -107,17 +107,17 @@ def clock() -> Any:
     return Clock()
 
 
-def write(made: Any, job: Task, tokens: int) -> None:
+def write(timer: Any, job: Task, tokens: int) -> None:
     """Write what was measured; the peaks on the GPU in bytes, 0 if there is none."""
     import torch
 
-    times = [*made.begins, made.end]
+    times = [*timer.begins, timer.end]
     seconds = [after - before for before, after in pairwise(times)]
     on_gpu = torch.cuda.is_available()
     result = {
-        "first_step": made.begins[0],
+        "first_step": timer.begins[0],
         "seconds": seconds,
-        "losses": made.losses,
+        "losses": timer.losses,
         "tokens": tokens,
         "gpu_bytes": torch.cuda.max_memory_allocated() if on_gpu else 0,
         "gpu_reserved": torch.cuda.max_memory_reserved() if on_gpu else 0,

@@ -24,10 +24,10 @@ def driver() -> str:
         return ""
     query = [tool, "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
+        process = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
         return ""
-    return done.stdout.strip().partition("\n")[0]
+    return process.stdout.strip().partition("\n")[0]
 
 
 found = {
