@@ -117,8 +117,9 @@ def advice(plan: Plan, work: Work | None) -> Iterator[str]:
         prompts = own_prompts(choice.config, plan.format)
         if prompts and (idle := _metrics_without_references(plan, prompts)):
             yield (
-                f"evaluator.{name}: none of the {len(prompts)} prompts has a reference, so {', '.join(idle)} will score "
-                "nothing. Add references to the prompts, or choose among json_valid, regex, length, stopped and judge"
+                f"evaluator.{name}: none of the {len(prompts)} prompts has a reference, so {', '.join(idle)} will "
+                "score nothing. Add references to the prompts, or choose among json_valid, regex, length, stopped and "
+                "judge"
             )
         if work is not None and Stage.train in plan.stages:
             yield from _answering_advice(plan, f"evaluator.{name}", choice.config, len(prompts), work)

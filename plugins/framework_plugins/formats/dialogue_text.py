@@ -131,8 +131,8 @@ def lines_problem(lines: Sequence[str], file: str) -> str:
     questions, answers = ([match for line in lines if (match := regex.match(line))] for regex in (ASKS, ANSWERS))
     if min(len(questions), len(answers)) >= TOLD_LINES and _are_most(len(questions) + len(answers), lines, TOLD_LINES):
         return (
-            f"the lines are a dialogue ({questions[0][0].strip()!r} and {answers[0][0].strip()!r}), and each would be a "
-            f"row without the line before it: write each question with its answer as a row, "
+            f"the lines are a dialogue ({questions[0][0].strip()!r} and {answers[0][0].strip()!r}), and each would be "
+            f"a row without the line before it: write each question with its answer as a row, "
             '{"prompt": …, "completion": …}; data.sample_by=document format=text learns the file as plain text'
         )
     return ""

@@ -151,8 +151,8 @@ class LocalFile:
         first_path, folder = self._left_out[0].path, Path(self.config.path)
         single = len(self._left_out) == 1
         note = (
-            f"{names}{suffix} {'belongs' if single else 'belong'} to another split and {'is' if single else 'are'} not used: "
-            f"data.validation_path={first_path} holds {'it' if single else 'the first'} out; a glob such as "
+            f"{names}{suffix} {'belongs' if single else 'belong'} to another split and {'is' if single else 'are'} not "
+            f"used: data.validation_path={first_path} holds {'it' if single else 'the first'} out; a glob such as "
             f"\"data.path='{folder / '**/*'}'\" trains on all"
         )
         return (note,)

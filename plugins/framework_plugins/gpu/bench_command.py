@@ -167,8 +167,8 @@ def _continued(file: Path, card: Card, machine: Probe, *, dry: bool) -> GpuResul
         if before != now:
             sides = [side.about if isinstance(side, Card) else side for side in (before, now)]
             raise FrameworkError(
-                f"{display_path(file)} has results with {name} {sides[0]}, and this is {sides[1]}: --results=FILE starts "
-                "another file"
+                f"{display_path(file)} has results with {name} {sides[0]}, and this is {sides[1]}: --results=FILE "
+                "starts another file"
             )
     return replace(results, parts={name: _to_try_again(part) for name, part in results.parts.items()})
 
@@ -186,12 +186,12 @@ class _Session:
         self, parts: Sequence[BenchPart], card: Card, machine: Probe, results: GpuResults, file: Path, folder: Path,
         seconds: float, *, dry: bool,
     ) -> None:  # fmt: skip
-        self.parts, self.card, self.found, self.known = parts, card, machine, results
+        self.parts, self.card, self.machine, self.results = parts, card, machine, results
         self.file, self.folder, self.seconds, self.dry = file, folder.absolute(), seconds, dry
 
     def run(self) -> None:
         """Run what is missing, and print the table."""
-        todo = [part for part in self.parts if not _is_complete(self.known.parts.get(part.name))]
+        todo = [part for part in self.parts if not _is_complete(self.results.parts.get(part.name))]
         file = display_path(self.file)
         try:
             if todo:
@@ -209,8 +209,8 @@ class _Session:
         except KeyboardInterrupt:
             _say(f"interrupted: {file} has the results so far; the same command continues")
             raise
-        print(page([self.known]))  # noqa: T201 - the answer
-        pending = [part.name for part in self.parts if not _is_complete(self.known.parts.get(part.name))]
+        print(page([self.results]))  # noqa: T201 - the answer
+        pending = [part.name for part in self.parts if not _is_complete(self.results.parts.get(part.name))]
         if pending:
             _say(f"not complete: {', '.join(pending)}; the same command continues")
         hint = f"environments and weights are in {self.folder}: remove it if no other run follows"
@@ -251,16 +251,16 @@ class _Session:
 
     def _environments(self) -> dict[str, Environment]:
         """Make or find the environments, and note what they hold."""
-        ours = Environment(Path(sys.executable), self.found.versions)
+        ours = Environment(Path(sys.executable), self.machine.versions)
         if self.dry:
             lacking = Environment(None, missing="a dry run makes no environments, and this one has no Unsloth")
             environments = {"framework": ours, "trl": ours, "unsloth": ours if find_spec("unsloth") else lacking}
         else:
-            torch = self.found.versions.get("torch", "")
+            torch = self.machine.versions.get("torch", "")
             peers = {peer.name: environment(peer, self.folder, torch, _say) for peer in (TRL, UNSLOTH)}
             environments = {"framework": ours, **peers}
         versions = {name: env.versions for name, env in environments.items() if env.python}
-        self.known = replace(self.known, versions=versions)
+        self.results = replace(self.results, versions=versions)
         return environments
 
     def _base(self, part: BenchPart) -> Path:
@@ -279,7 +279,7 @@ class _Session:
             _call(process, "write_rows", part, base, folder)
         rows = [json.loads(line) for line in (folder / "train_tokens.jsonl").read_text(encoding="utf-8").splitlines()]
         tokens = sum(len(row["input_ids"]) for row in rows)
-        result = self.known.parts.get(part.name) or PartResult(part.limit, len(rows), tokens, part.steps)
+        result = self.results.parts.get(part.name) or PartResult(part.limit, len(rows), tokens, part.steps)
         bench = Bench(part, base, folder, self.card, environments, time.monotonic() + self.seconds)
         for who in CONTENDERS:
             if who in result.results or who in result.missing:
@@ -314,8 +314,8 @@ class _Session:
         return replace(result, results=contenders.with_losses(result.results, losses))
 
     def _keep(self, part: BenchPart, result: PartResult) -> None:
-        self.known = replace(self.known, parts=self.known.parts | {part.name: result})
-        save_results(self.known, self.file)
+        self.results = replace(self.results, parts=self.results.parts | {part.name: result})
+        save_results(self.results, self.file)
 
 
 def _call(process: PythonProcess, name: str, *arguments: object, **options: bool) -> None:

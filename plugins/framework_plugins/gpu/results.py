@@ -145,7 +145,8 @@ def load_results(file: Path) -> GpuResults:
     if file_format != FORMAT:
         version = plain.get("framework", "another version")
         raise FrameworkError(
-            f"{file} has format {file_format}, of framework {version}; this version, {__version__}, reads format {FORMAT}"
+            f"{file} has format {file_format}, of framework {version}; this version, {__version__}, reads "
+            f"format {FORMAT}"
         )
     try:
         results = load_record(GpuResults, file)
@@ -160,8 +161,8 @@ def load_results(file: Path) -> GpuResults:
                 measured.tokens_per_second, rate(part.tokens, measured.step_seconds), rel_tol=1e-9
             ):
                 raise FrameworkError(
-                    f"{file} was edited: {name}, {who}: {measured.tokens_per_second:,.1f} tokens/s do not follow from its "
-                    "tokens and seconds"
+                    f"{file} was edited: {name}, {who}: {measured.tokens_per_second:,.1f} tokens/s do not follow from "
+                    "its tokens and seconds"
                 )
     if results.checksum != checksum(results):
         raise FrameworkError(f"{file} was edited: its checksum is {results.checksum}, and its content has another one")

@@ -59,8 +59,8 @@ class TestGpuCommand:
             raise FrameworkError(f"--file={parsed.file} cannot be written: {reason}") from error
         cause = "pytest found no test" if code == NO_TESTS else "a test failed"
         print(  # noqa: T201 - what to do next
-            f"\n{cause}: {display_path(parsed.file)} has the versions, the GPU and the output, without names of folders "
-            "or of this machine. Look through it, and send it with an issue",
+            f"\n{cause}: {display_path(parsed.file)} has the versions, the GPU and the output, without names of "
+            "folders or of this machine. Look through it, and send it with an issue",
             file=sys.stderr,
         )
         return FAILED

@@ -109,9 +109,8 @@ class CompareCommand:
             show(result, Console(highlight=False, emoji=False, markup=False))
             for comparison in failures:
                 name = visible(comparison.measure, " ")
-                print(
-                    f"--fail-on {options.fail_on}: {comparison.other} in {name}, {bounds(comparison.change)} from {comparison.one}"
-                )  # noqa: T201
+                difference = f"{bounds(comparison.change)} from {comparison.one}"
+                print(f"--fail-on {options.fail_on}: {comparison.other} in {name}, {difference}")  # noqa: T201
             if options.html:
                 print(f"page: {display_path(options.html)}")  # noqa: T201
         return BAD_VERDICT if failures else 0

@@ -186,8 +186,8 @@ def json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 line_number += 1
                 if len(line) > LONGEST_LINE:
                     raise FrameworkError(
-                        f"{path}:{line_number}: the line has more than {LONGEST_LINE >> 20} MiB. A JSONL file has one item "
-                        "a line: was the file cut, or is it another one?"
+                        f"{path}:{line_number}: the line has more than {LONGEST_LINE >> 20} MiB. A JSONL file has one "
+                        "item a line: was the file cut, or is it another one?"
                     )
                 if line.strip():
                     yield line_number, _object(line, f"{path}:{line_number}")

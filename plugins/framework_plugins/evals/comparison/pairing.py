@@ -140,8 +140,8 @@ def _check_versions(systems: Mapping[str, Evaluation]) -> None:
             ours, theirs = baseline.versions[name], evaluation.versions[name]
             if ours and theirs and ours != theirs and baseline.tool == evaluation.tool:
                 raise FrameworkError(
-                    f"{name} has version {ours} in A ({baseline.place}) and {theirs} in {letter} ({evaluation.place}), so the "
-                    "figures are not of one thing: evaluate both with one version"
+                    f"{name} has version {ours} in A ({baseline.place}) and {theirs} in {letter} ({evaluation.place}), "
+                    "so the figures are not of one thing: evaluate both with one version"
                 )
 
 
@@ -244,17 +244,17 @@ def _check_scales(name: str, systems: Mapping[str, Evaluation], *, up: bool, sha
         if share and not (up and 0 <= ranges[letter][0] <= ranges[letter][1] <= 1):
             raise FrameworkError(
                 f"--missing-as-wrong: {name} has scores from {ranges[letter][0]:.4g} to {ranges[letter][1]:.4g} in "
-                f"{letter} ({evaluation.place}), so what is wrong is not known. It needs scores from 0 to 1 of which a higher "
-                "one is better: use --common"
+                f"{letter} ({evaluation.place}), so what is wrong is not known. It needs scores from 0 to 1 of which a "
+                "higher one is better: use --common"
             )
     small, *_, large = sorted(ranges, key=lambda letter: ranges[letter][1])
     (low, high, values), (other_low, other_high, other_values) = ranges[small], ranges[large]
     percents = low >= 0 and 0 < high <= 1 and other_low >= 0 and PERCENTS < other_high <= 100  # noqa: PLR2004 - percents
     if percents and (up or (values <= {0.0, 1.0} and other_values <= {0.0, 100.0})):
         raise FrameworkError(
-            f"{name}: the scores are at most {high:.4g} in {small} ({systems[small].place}) and {other_high:.4g} in {large} "
-            f"({systems[large].place}), as if these were shares and those percents: divide the scores of {large} by "
-            "100, or those of both if all are percents"
+            f"{name}: the scores are at most {high:.4g} in {small} ({systems[small].place}) and {other_high:.4g} in "
+            f"{large} ({systems[large].place}), as if these were shares and those percents: divide the scores of "
+            f"{large} by 100, or those of both if all are percents"
         )
 
 
@@ -313,8 +313,8 @@ def _check_content(name: str, keys: Sequence[str], systems: Mapping[str, Evaluat
     if differing:
         raise FrameworkError(
             f"{name}: {len(differing)} of {count(len(keys), 'item')} have one name and different contents in A "
-            f"({baseline.place}) and {letter} ({evaluation.place}), first {differing[0]}: the prompts or the data are not the "
-            "same, so they cannot be paired"
+            f"({baseline.place}) and {letter} ({evaluation.place}), first {differing[0]}: the prompts or the data are "
+            "not the same, so they cannot be paired"
         )
 
 

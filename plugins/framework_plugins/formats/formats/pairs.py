@@ -81,8 +81,10 @@ def as_pair(fields: Fields) -> Pair:
         return {**shared, **question, "chosen": fields[chosen_field], "rejected": fields[rejected_field]}, {}
     if (name := _ranked(fields)) is not None:
         chosen, rejected, facts = _best_and_worst(fields[name], name)
-        request = {key: fields[key] for key in ("prompt", "instruction", "question", "query", "input") if key in fields}
-        return {**shared, **request, "chosen": chosen, "rejected": rejected}, facts
+        question = {
+            key: fields[key] for key in ("prompt", "instruction", "question", "query", "input") if key in fields
+        }
+        return {**shared, **question, "chosen": chosen, "rejected": rejected}, facts
     return fields, {}
 
 

@@ -93,10 +93,10 @@ def _check_question(fields: Fields, question: Messages, answer: Messages, name: 
     """
     questions = {_words(turn) for turn in answer if turn.role == "user"}
     if any(turn.role == "user" for turn in question) and _words(question[-1]) not in questions:
-        question_field = next(field for field in ("prompt", "instruction", *QUESTIONS) if fields.get(field) is not None)
+        source = next(field for field in ("prompt", "instruction", *QUESTIONS) if fields.get(field) is not None)
         raise FrameworkError(
-            f"has another question in '{question_field}' ({short_repr(question[-1].content)}) than in '{name}', and only one "
-            f'of both can be learned: repair the row, or leave the field out, "format.columns={{{question_field}: null}}"'
+            f"has another question in '{source}' ({short_repr(question[-1].content)}) than in '{name}', and only one "
+            f'of both can be learned: repair the row, or leave the field out, "format.columns={{{source}: null}}"'
         )
 
 

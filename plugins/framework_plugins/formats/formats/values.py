@@ -177,9 +177,10 @@ def label_facts(fields: Fields, wanted: Sequence[str] = (), unwanted: Sequence[s
             )
         verdicts[labels[word]] = name
     if len(verdicts) > 1:
+        positive, negative = verdicts[True], verdicts[False]
         raise FrameworkError(
-            f"has two labels that disagree, '{verdicts[True]}' is {short_repr(fields[verdicts[True]])} and '{verdicts[False]}' is "
-            f'{short_repr(fields[verdicts[False]])}: leave one out, "format.columns={{{verdicts[False]}: null}}"'
+            f"has two labels that disagree, '{positive}' is {short_repr(fields[positive])} and '{negative}' is "
+            f'{short_repr(fields[negative])}: leave one out, "format.columns={{{negative}: null}}"'
         )
     return {DESIRABLE: float(next(iter(verdicts)))} if verdicts else {}
 

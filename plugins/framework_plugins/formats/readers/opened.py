@@ -1,7 +1,7 @@
 """A file opened for reading, unpacked on the way. What a library says of a damaged one becomes a message with the line.
 
-with Opened(file) as opened:
-    for number, line in opened.lines():
+with OpenFile(file) as opened:
+    for line_number, line in opened.lines():
         ...
 """
 

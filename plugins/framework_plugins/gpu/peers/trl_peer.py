@@ -14,7 +14,7 @@ rows = [
     {"input_ids": row["input_ids"], "completion_mask": [int(label != -100) for label in row["labels"]]}
     for row in job.read()
 ]
-made = clock()
+timer = clock()
 dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[job.dtype]
 quantized = None
 if job.four_bits:
@@ -44,8 +44,8 @@ trainer = SFTTrainer(
     train_dataset=Dataset.from_list(rows),
     processing_class=AutoTokenizer.from_pretrained(job.model),
     peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
-    callbacks=[made],
+    callbacks=[timer],
 )
 trainer.train()
 trainer.save_model(f"{job.folder}/adapter")
-write(made, job, int(trainer.state.num_input_tokens_seen) or sum(len(row["input_ids"]) for row in rows))
+write(timer, job, int(trainer.state.num_input_tokens_seen) or sum(len(row["input_ids"]) for row in rows))

@@ -24,7 +24,7 @@ model = FastLanguageModel.get_peft_model(
     use_gradient_checkpointing="unsloth" if job.checkpointing else False,
     random_state=job.seed,
 )
-made = clock()
+timer = clock()
 
 
 def collate(batch: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
@@ -51,8 +51,8 @@ trainer = SFTTrainer(
     # Rows that come labelled need none on a GPU, and with one of ours Unsloth pads: without it is as its notebooks are.
     data_collator=None if torch.cuda.is_available() else collate,
     processing_class=tokenizer,
-    callbacks=[made],
+    callbacks=[timer],
 )
 trainer.train()
 model.save_pretrained(f"{job.folder}/adapter")
-write(made, job, sum(len(row["input_ids"]) for row in rows))
+write(timer, job, sum(len(row["input_ids"]) for row in rows))
