@@ -97,7 +97,7 @@ def test_the_walkthrough_runs_from_the_hub_to_an_adapter(
     [
         (["model.path=acme/absent"], "no such folder here and no such model on the Hub"),
         (["model.path=acme/gated"], "the model is gated. Accept its terms"),
-        (["model.revision=v9"], "has no revision model.revision=v9"),
+        (["model.revision=v9"], "has no revision v9"),
     ],
 )
 def test_what_the_hub_does_not_give_is_reported_in_words(

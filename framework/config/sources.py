@@ -29,6 +29,7 @@ from yaml import YAMLError
 
 from framework.api.component import GROUPS
 from framework.api.fields import as_text
+from framework.api.text import count
 from framework.config.compose import COMPONENT, CONFIG_NAME, EXPERIMENT, config_loader
 from framework.config.problem import Problem
 from framework.hooks.session import current
@@ -242,7 +243,7 @@ def listed(problems: Sequence[Problem], where: Callable[[str], str]) -> str:
     distinct = [_merge(duplicates) for duplicates in alike.values()]
     lines = [*dict.fromkeys(line(problem, where) for problem in distinct[:SHOWN_PROBLEMS])]
     remaining = len(distinct) - SHOWN_PROBLEMS
-    return "\n".join([*lines, *([f"and {remaining:,} more problems"] if remaining > 0 else [])])
+    return "\n".join([*lines, *([f"and {count(remaining, 'more problem')}"] if remaining > 0 else [])])
 
 
 def _merge(alike: Sequence[Problem]) -> Problem:

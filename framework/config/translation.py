@@ -172,10 +172,10 @@ def _steps(key: str) -> Callable[..., None]:
     def add(translation: Translation, value: Any, settings: Mapping[str, Any], _folder: Path) -> None:
         name = key.rpartition(".")[2]
         strategy = str(settings.get(name.replace("steps", "strategy"), "steps")).lower()
-        if isinstance(value, float) and value < 1:
+        if isinstance(value, float) and not value.is_integer():
             translation.remarks[name] = f"{key} is a number of steps, not a share of them"
         elif strategy == "steps":
-            translation.add(name, f"{key}={value}")
+            translation.add(name, f"{key}={int(value) if isinstance(value, float) else value}")
 
     return add
 
@@ -186,7 +186,9 @@ def _trackers(translation: Translation, value: Any, *_: Any) -> None:
     if loggers:
         translation.add("report_to", f"logger=[{','.join(['console', *loggers])}]")
     for name in names:
-        if name not in {*loggers, "none", "all"}:
+        if name == "all":
+            translation.remarks["report_to"] = "no tracker is chosen by all: name them, as in logger=[console,wandb]"
+        elif name not in {*loggers, "none"}:
             translation.remarks["report_to"] = (
                 f"{name} is not available; {', '.join(current().plugins.components('logger'))} are"
             )

@@ -260,7 +260,7 @@ def _without_prompt_row(answer: Answer) -> Answer:
 def _read(file: Path, key: str) -> list[list[Answer]]:
     """Return the answers that were drawn with the same settings, up to a line that was cut."""
     groups: list[list[Answer]] = []
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, TypeError):  # TypeError: of a version with other fields
         header, *lines = file.read_text(encoding="utf-8").splitlines()
         for line in lines if header == key else ():
             groups += [[_answer(**fields) for fields in answers] for answers in json.loads(line)]

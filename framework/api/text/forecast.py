@@ -158,9 +158,9 @@ def _exports(needed: int) -> Fact:
 
 def roughly(seconds: float) -> str:
     """Return a time to ten minutes, as for an estimate; below an hour to a minute, above a day to an hour."""
-    if seconds < MINUTE:
+    if round(seconds) < MINUTE:
         return f"{seconds:.0f} s"
-    if seconds < HOUR:
+    if round(seconds / MINUTE) < HOUR / MINUTE:
         return f"{seconds / MINUTE:.0f} min"
     if seconds >= DAY:
         return f"{seconds / HOUR:.0f} h"

@@ -318,6 +318,13 @@ def _compared(name: str, change: Change, items: str, sure: str, start: str) -> S
             text, moved = _shift(name, change, sure), _shift(name, change)
         if change.outcome is Outcome.better:
             return Statement(f"Better{form}", f"yes{form}. {text}", Tone.good, moved)
+        if _bounds(change.content_low, change.content_high, change)[0] > 0:
+            before, after = (
+                number(value, name, change.unit) for value in (change.content_before, change.content_after)
+            )
+            content = f"but if only the content of an answer counts, it {_went(change)} from {before} to {after}"
+            head = "Better in content, worse in form"
+            return Statement(head, f"no, it got worse in form. {text}, {content}", Tone.flagged, f"{moved}, {content}")
         return Statement(f"Worse{form}", f"no, it got worse{form}. {text}", Tone.lost, moved)
     loss_bound = f"a loss of more than {_points(change.margin, change, name)} is ruled out ({sure})"
     lost_at_most = f"a loss of up to {_points(max(-lower, 0.0), change, name)} is not ruled out ({sure})"

@@ -149,7 +149,7 @@ def check_disk_space(folder: Path, needed: int) -> None:
     Raises:
         FrameworkError: the disk has less than `needed` bytes free.
     """
-    existing_parent = next(path for path in folder.parents if path.exists())
+    existing_parent = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(existing_parent).free
     if needed > free:
         raise FrameworkError(

@@ -70,6 +70,7 @@ template: llama3
 eval_strategy: steps
 eval_steps: 500
 report_to: [wandb, comet_ml]
+save_steps: 200.0
 """
 TRL_GRPO = """
 model_name_or_path: Qwen/Qwen2-0.5B
@@ -80,6 +81,7 @@ adam_beta2: 0.95
 eval_strategy: epoch
 eval_steps: 10
 save_steps: 0.1
+report_to: all
 use_dora: true
 use_peft: true
 optim: galore_adamw
@@ -117,7 +119,7 @@ optim: galore_adamw
                 "model=local", "model.path=meta-llama/Meta-Llama-3-8B-Instruct", "quantization=nf4", "adapter=lora",
                 "adapter.target_modules=[q_proj,v_proj]", "data=local_file", "data.path={}/data/pairs.json",
                 "format.columns={{chosen:better}}", "method=dpo", "method.loss_type=[sigmoid]", "method.beta=0.2",
-                "trainer.eval_steps=500", "logger=[console,wandb]",
+                "trainer.eval_steps=500", "logger=[console,wandb]", "trainer.save_steps=200",
             ],
             {"dataset others", "template", "report_to"},
         ),
@@ -128,7 +130,7 @@ optim: galore_adamw
                 "model=local", "model.path=Qwen/Qwen2-0.5B", "adapter=dora", "data=hub", "data.path=owner/prompts",
                 "data.split=train", "method.num_generations=4", "optimizer.betas=[0.9,0.95]",
             ],
-            {"save_steps", "optim"},
+            {"save_steps", "optim", "report_to"},
         ),
     ],
 )  # fmt: skip

@@ -96,6 +96,7 @@ def test_of_many_problems_the_first_are_reported_and_the_others_counted() -> Non
     lines = told(*(f"+trainer.key{number}=1" for number in range(24)))
     assert len(lines) == 21
     assert lines[-1].startswith("and 4 more problems")
+    assert told(*(f"+trainer.key{number}=1" for number in range(21)))[-1] == "and 1 more problem"
     lines = told(*(f"trainer.key{number}=1" for number in range(24)))
     assert len(lines) == 21
 

@@ -272,7 +272,7 @@ def ask_hub(
             "hf auth login, or set HF_TOKEN"
         ) from error
     except RevisionNotFoundError as error:
-        raise FrameworkError(f"{setting}: the Hub has no revision model.revision={revision} of it") from error
+        raise FrameworkError(f"{setting}: the Hub has no revision {revision} of it") from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise FrameworkError(
             f"{setting}: no such folder here and no such {kind} on the Hub (a private one needs HF_TOKEN). "
@@ -287,7 +287,7 @@ def ask_hub(
         ) from error
     except EntryNotFoundError as error:
         raise FrameworkError(
-            f"{setting}: the repository has no config.json, so it holds no model for transformers"
+            f"{setting}: the repository has no {arguments.get('filename', 'config.json')}, so it holds no {kind}"
         ) from error
     except (HTTP_ERROR, OSError) as error:
         if (error_number := getattr(error, "errno", None)) in UNWRITABLE_ERRORS:

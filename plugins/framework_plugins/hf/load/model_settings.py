@@ -136,8 +136,8 @@ def config_problem(config: Mapping[str, Any]) -> str:
 def _expert_problem(text: Mapping[str, Any]) -> str:
     """Say that a token would go through more experts than there are; empty if it does not."""
     count, used = (next((name for name in names if text.get(name)), "") for names in (EXPERT_COUNTS, EXPERTS_USED))
-    if not count or not used or text[used] <= text[count]:
-        return ""
+    if not (isinstance(text.get(used), int) and isinstance(text.get(count), int)) or text[used] <= text[count]:
+        return ""  # a list has a number for each layer
     return (
         f"has {used}={text[used]} and {count}={text[count]}, so a token would go through more experts than there are: "
         f"{RESTORE_FILE}"

@@ -64,7 +64,7 @@ def problems(plan: Plan, config: LoraAdapterConfig) -> Iterator[str]:
     if config.merge_first:
         combined = {**content, "use_dora": content.get("use_dora") or option == "dora"}
         obstacles = [description for name, description in NOT_A_SUM.items() if combined.get(name)]
-        obstacles += ["biases"] if combined.get("bias", "none") != "none" or config.bias is not Bias.none else []
+        obstacles += ["biases"] if (combined.get("bias") or "none") != "none" or config.bias is not Bias.none else []
         if obstacles:
             yield (
                 f"adapter.merge_first=true adds a new adapter to that of {setting}, and a sum cannot have "

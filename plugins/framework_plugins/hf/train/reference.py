@@ -108,7 +108,9 @@ class StartScores:
                 rows = [row.tobytes() for row in content["rows"]]
         except (
             OSError,
+            EOFError,
             ValueError,
+            TypeError,
             KeyError,
             zipfile.BadZipFile,
         ) as error:  # from a machine without power

@@ -109,8 +109,12 @@ def test_published_speeds_are_named_and_a_price_is_worked_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(12.4, "12 s"), (150, "2 min"), (9100, "2 h 30 min"), (7300, "2 h"), (200_000, "56 h")]
-)
+    ("seconds", "text"),
+    [
+        (12.4, "12 s"), (59.6, "1 min"), (150, "2 min"), (3599, "1 h"), (9100, "2 h 30 min"), (7300, "2 h"),
+        (200_000, "56 h"),
+    ],
+)  # fmt: skip
 def test_times_are_reported_as_people_say_them(seconds: float, text: str) -> None:
     assert roughly(seconds) == text
 

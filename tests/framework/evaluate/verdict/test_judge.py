@@ -209,6 +209,18 @@ def test_one_row_without_a_finite_loss_has_a_line_of_its_own() -> None:
     assert verdict.summary.endswith(f"; {broken}.")
 
 
+def test_a_form_that_is_lost_while_content_is_won_is_both() -> None:
+    before, after = one(24, 0)
+    verdict = judged(exact_match=(before, replace(after, content=one(57, 0)[0].items)))
+    assert verdict.summary == (
+        "Better in content, worse in form: exact_match fell from 40% to 0%, but if only the content of an answer "
+        "counts, it rose from 40% to 95%."
+    )
+    assert (verdict.gained, verdict.tone) == (Outcome.worse, Tone.flagged)
+    still = judged(exact_match=(before, replace(after, content=before.items)))
+    assert still.summary.startswith("Worse: exact_match fell")
+
+
 def test_form_and_constant_answers_are_no_gain() -> None:
     """A base that says `Positive.`, and a trained model that says `positive` to everything."""
     before, after = one(0, 48)

@@ -57,6 +57,7 @@ def test_the_config_of_each_family_makes_sense(family: str) -> None:
 
 def test_names_and_numbers_that_only_look_alike_are_left_alone() -> None:
     config = {
+        "num_experts": [4, 8], "num_experts_per_tok": 2,
         "time_step_limit": [0.0, math.inf], "num_inference_steps": 68, "token_dropout": True, "dropout": None,
         "attn_implementation": "flash_attention_2", "id2label": {"0": math.nan}, "quantization_config": {"eps": 7},
         "sliding_window": None, "intermediate_size": [8, 16], "norm_topk_prob": True,

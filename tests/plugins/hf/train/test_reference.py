@@ -119,8 +119,9 @@ def test_kept_scores_of_something_else_are_refused(base: Path, pairs_file: Path,
     for name, what in (("template", "another chat template"), ("base", "another base")):
         identity = content["identity"].tobytes().replace(f'"{name}": "'.encode(), f'"{name}": "0'.encode())
         refused(f"{file} are of {what}.*remove the file", identity=np.frombuffer(identity, np.uint8))
-    file.write_bytes(b"half")
-    assert "0 from the cache" in trained(base, pairs_file, tmp_path / "three")[1]
+    for damaged in (b"half", b""):
+        file.write_bytes(damaged)
+        assert "0 from the cache" in trained(base, pairs_file, tmp_path / f"damaged{len(damaged)}")[1]
 
 
 @contextmanager
