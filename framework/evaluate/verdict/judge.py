@@ -463,8 +463,8 @@ def _shift(name: str, change: Change, sure: str = "") -> str:
     verb = "rose" if (change.after or 0.0) > (change.before or 0.0) else "fell"
     amount = f"by {_points(lower, change, name).split()[0]} to {_points(upper, change, name)}"
     return (
-        f"{name} {verb} {amount}{f' ({sure})' if sure else ''}; {before} to {after} is the estimate of an early look "
-        f"at {count(change.pairs, change.item)}"
+        f"{name} {verb} {amount}{f' ({sure})' if sure else ''}; an early look at {count(change.pairs, change.item)} "
+        f"estimates {before} before and {after} after"
     )
 
 

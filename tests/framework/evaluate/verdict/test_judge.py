@@ -434,8 +434,8 @@ def test_a_second_training_is_judged_against_its_start_and_then_against_the_base
 def test_an_early_look_gives_its_interval_first(sides: tuple[int, int], head: str, moved: str) -> None:
     before, after = (replace(each, early=True) for each in one(*sides, 20))
     verdict = judged(exact_match=(before, after))
-    values = " to ".join(f"{side / 20:.0%}" for side in sides)
-    estimate = f"{values} is the estimate of an early look at 20 prompts"
+    base, tuned = (f"{side / 20:.0%}" for side in sides)
+    estimate = f"an early look at 20 prompts estimates {base} before and {tuned} after"
     assert verdict.summary == f"{head}: {moved}; {estimate}."
     assert verdict.lines[0].endswith(f"{moved} (95% confidence); {estimate}")
 
