@@ -59,7 +59,7 @@ from framework_plugins.hf.load.from_rows import begin_from_rows
 from framework_plugins.hf.load.hub import fetch_weights
 from framework_plugins.hf.load.loading import load, without_weights
 from framework_plugins.hf.load.model_settings import max_positions
-from framework_plugins.hf.load.published import ADAPTER_CONFIG_FILE, AdapterNames, adapter_names, republish
+from framework_plugins.hf.load.published import AdapterNames, adapter_names, republish
 from framework_plugins.hf.load.tokenizer import (
     add_tokens,
     load_tokenizer,
@@ -89,6 +89,7 @@ from framework_plugins.hf.train.resume.checkpoints import Checkpoints
 from framework_plugins.hf.train.step import CheckedObjective
 from framework_plugins.hf.train.trainer import SupervisedTrainer
 from framework_plugins.hf.train.training import Training, validate
+from framework_plugins.lib.weight_files import ADAPTER_CONFIG
 
 if TYPE_CHECKING:
     from framework_plugins.hf.generate.calls import CallParser
@@ -376,7 +377,7 @@ class HFModel:
 
     def published(self, checkpoint: Path) -> Path:
         """Return trained weights with the names of the class in config.json; a copy if they have others."""
-        if not (checkpoint / ADAPTER_CONFIG_FILE).is_file():
+        if not (checkpoint / ADAPTER_CONFIG).is_file():
             return checkpoint
         target = Path(tempfile.mkdtemp(prefix="adapter-"))
         weakref.finalize(self, shutil.rmtree, target, ignore_errors=True)  # exporters read it

@@ -19,6 +19,7 @@ from framework_plugins.hf.settings.config import (
     target_pattern,
 )
 from framework_plugins.hf.settings.library_fields import LoraArgs, non_default
+from framework_plugins.lib.weight_files import ADAPTER_CONFIG
 from framework_plugins.unsloth import versions
 from framework_plugins.unsloth.config import UnslothTrainerConfig
 
@@ -68,8 +69,6 @@ def _of_start(plan: Plan) -> list[str]:
     with suppress(FrameworkError):  # that it cannot be read, `hf` reports
         if plan.adapter.config.starts_from():
             start = adapter.start(weights=False)
-            from framework_plugins.hf.load.hub import ADAPTER_CONFIG  # noqa: PLC0415 - brings the Hub's library
-
             content = read_settings(start.folder / ADAPTER_CONFIG, f"adapter.start={start.place}")
             names = [
                 field.name

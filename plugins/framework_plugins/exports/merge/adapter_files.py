@@ -18,12 +18,10 @@ from peft.utils.other import get_pattern_key
 from framework import FrameworkError
 from framework.api import model_name, summarize_error
 from framework_plugins.exports.export_folder import read_json
-from framework_plugins.exports.merge.safetensors_io import StoredTensor, read_headers
 from framework_plugins.exports.merge.tensor_names import MetaModel
 from framework_plugins.exports.merge.weight_delta import LowRank, WeightDelta
+from framework_plugins.lib.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, StoredTensor, read_headers
 
-ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 TOKENIZER = "tokenizer.json"
 MERGEABLE_SETTINGS = frozenset(
     (

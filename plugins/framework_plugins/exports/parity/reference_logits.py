@@ -31,9 +31,9 @@ from framework.api.training import ModelSource
 from framework_plugins.exports.export_folder import MODEL_CONFIG, read_json
 from framework_plugins.exports.parity.check_rows import CheckRow
 from framework_plugins.exports.parity.weights import Product, merged_in_fp32, separate_shared, trained_products
+from framework_plugins.lib.weight_files import ADAPTER_CONFIG
 
 Logits = NDArray[np.float32]
-ADAPTER_CONFIG = "adapter_config.json"
 BYTES_PER_WEIGHT = {torch.float32: 4, torch.bfloat16: 2}
 DTYPES_16_BIT = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 LOADING_FACTOR = 1.2

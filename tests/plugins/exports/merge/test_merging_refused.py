@@ -102,7 +102,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda place: (place / "base" / "model.safetensors.index.json").write_text(
             '{"weight_map": {"x": "../secret.safetensors"}}'
         ),
-        "names '../secret.safetensors', which is not in the folder",
+        "names the file '../secret.safetensors', which is not in the folder",
     ),
     "missing tensors": (
         lose_tensors,
@@ -110,7 +110,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "an index of noise": (
         lambda place: (place / "base" / "model.safetensors.index.json").write_text("[]"),
-        "is not an index of safetensors files",
+        "is not an index of weights",
     ),
     "no weights of the adapter": (
         lambda place: (place / "adapter" / "adapter_model.safetensors").unlink(),
