@@ -58,7 +58,6 @@ from framework_plugins.hf.load.base_cache import base_key
 from framework_plugins.hf.load.from_rows import begin_from_rows
 from framework_plugins.hf.load.hub import fetch_weights
 from framework_plugins.hf.load.loading import load, without_weights
-from framework_plugins.hf.load.model_settings import max_positions
 from framework_plugins.hf.load.published import AdapterNames, adapter_names, republish
 from framework_plugins.hf.load.tokenizer import (
     add_tokens,
@@ -89,6 +88,7 @@ from framework_plugins.hf.train.resume.checkpoints import Checkpoints
 from framework_plugins.hf.train.step import CheckedObjective
 from framework_plugins.hf.train.trainer import SupervisedTrainer
 from framework_plugins.hf.train.training import Training, validate
+from framework_plugins.lib.model_settings import max_positions
 from framework_plugins.lib.weight_files import ADAPTER_CONFIG
 
 if TYPE_CHECKING:

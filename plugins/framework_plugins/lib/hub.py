@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: its refusals in words, with limits and signs of life while it is asked.
+"""The Hugging Face Hub: its refusals as messages, with limits and signs of life while it is asked.
 
 The libraries wait for each byte, but not for how many there are.
 """

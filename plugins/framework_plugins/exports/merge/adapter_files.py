@@ -16,10 +16,10 @@ from peft.tuners.lora.layer import ParamWrapper
 from peft.utils.other import get_pattern_key
 
 from framework import FrameworkError
-from framework.api import model_name, summarize_error
-from framework_plugins.exports.export_folder import read_json
+from framework.api import summarize_error
 from framework_plugins.exports.merge.tensor_names import MetaModel
 from framework_plugins.exports.merge.weight_delta import LowRank, WeightDelta
+from framework_plugins.lib.model_settings import read_adapter_config
 from framework_plugins.lib.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, StoredTensor, read_headers
 
 TOKENIZER = "tokenizer.json"
@@ -49,7 +49,7 @@ class AdapterFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.config = read_json(folder / ADAPTER_CONFIG)
+        self.config = read_adapter_config(folder)
         if not (folder / ADAPTER_WEIGHTS).is_file():
             raise FrameworkError(
                 f"{folder} has no {ADAPTER_WEIGHTS}: the weights are missing, or they are pickled, which is refused"
@@ -57,19 +57,6 @@ class AdapterFolder:
         self.tensors = read_headers([folder / ADAPTER_WEIGHTS])
         if problem := _problem(self.config):
             raise FrameworkError(f"{folder / ADAPTER_CONFIG}: {problem}")
-
-    def check_base(self, name: str) -> None:
-        """Make sure that the adapter was trained on the base of that name, as far as names tell.
-
-        Raises:
-            FrameworkError: it names another one.
-        """
-        trained_on = str(self.config.get("base_model_name_or_path") or "")
-        if trained_on and model_name(trained_on) != model_name(name):
-            raise FrameworkError(
-                f"the adapter in {self.folder} was trained on {trained_on}, and the base here is {name}: choose that "
-                f"base, or, if both are the same weights, write {name} into its {ADAPTER_CONFIG}"
-            )
 
     def weight_deltas(self, model: MetaModel) -> dict[str, WeightDelta]:
         """Return the delta of each weight, by its name in the model.

@@ -27,6 +27,7 @@ from framework_plugins.exports.merge import safetensors_io, tokenizer_and_config
 from framework_plugins.exports.merge.adapter_files import AdapterFolder
 from framework_plugins.exports.merge.tensor_names import Group, MetaModel, TensorMap
 from framework_plugins.exports.merge.weight_delta import TensorReader, WeightDelta, merged_chunks
+from framework_plugins.lib.model_settings import check_base
 from framework_plugins.lib.weight_files import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -154,7 +155,7 @@ def plan_merge(plan: Plan, checkpoint: Path) -> tuple[MergePlan, ModelPlace, boo
 
 def _plan_adapter(checkpoint: Path, location: ModelPlace, *, trust: bool) -> MergePlan:
     adapter = AdapterFolder(checkpoint)
-    adapter.check_base(location.name)
+    check_base(adapter.config, f"the adapter in {adapter.folder}", location.name)
     tensors, model, tensor_map = _read_model(location.folder, trust=trust)
     deltas = adapter.weight_deltas(model)
     rearranged: dict[str, Rearranged] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -19,7 +18,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from framework import FrameworkError, Plan, Stage
-from framework.api import atomic_folder, model_name, summarize_error
+from framework.api import atomic_folder, summarize_error
 from framework.api.training import ModelPlace
 from framework_plugins.hf.cpu_kernels import install
 from framework_plugins.hf.load.adapter_config import (
@@ -44,6 +43,7 @@ from framework_plugins.hf.load.weight_files import (
 )
 from framework_plugins.hf.machine.import_setup import without_bitsandbytes
 from framework_plugins.hf.machine.library_errors import refusing_errors
+from framework_plugins.lib.model_settings import check_base, read_adapter_config
 from framework_plugins.lib.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_headers
 
 
@@ -71,12 +71,7 @@ def check_adapter(
     Raises:
         FrameworkError: it is not.
     """
-    trained_on = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8")).get("base_model_name_or_path")
-    if trained_on and model_name(str(trained_on)) != model_name(location.name):
-        raise FrameworkError(
-            f"{setting} was trained on {trained_on}, and the base here is {location.name}: "
-            f"choose that base, or, if both are the same weights, write {location.name} into its {ADAPTER_CONFIG}"
-        )
+    check_base(read_adapter_config(folder, setting), setting, location.name)
     with refusing_errors(f"{setting}: peft cannot make an adapter from {ADAPTER_CONFIG}"):
         adapted = with_adapter(copy.deepcopy(empty), copy.deepcopy(config), location, cpu_kernels=False, empty=True)
     outside_names = _check_tensors(adapted, folder, names)

@@ -13,11 +13,11 @@ from framework import FrameworkError, Plan, Stage
 from framework.api import installed
 from framework.api.training import Adapter, Start
 from framework_plugins.hf.load.adapters import TASK
-from framework_plugins.hf.load.model_settings import ADAPTER_RANGES, config_problem, read_settings, value_problem
 from framework_plugins.hf.load.published import base_names
 from framework_plugins.hf.machine.library_errors import refusing_errors
 from framework_plugins.hf.settings.config import LoraAdapterConfig
 from framework_plugins.hf.settings.library_fields import LORA_REASONS, WITHIN_WEIGHTS
+from framework_plugins.lib.model_settings import config_problem, read_adapter_config, read_settings
 from framework_plugins.lib.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, check_inside, list_names
 
 METADATA_FIELDS = ("peft_version", "runtime_config")
@@ -113,12 +113,10 @@ def saved_config(folder: Path, setting: str, plan: Plan) -> PeftConfig:
     Raises:
         FrameworkError: it makes none of them, or none that changes layers, or has no such settings.
     """
-    content = read_settings(folder / ADAPTER_CONFIG, setting)
+    content = read_adapter_config(folder, setting)
     kind = content.get("peft_type")
     if not isinstance(kind, str) or kind not in PEFT_TYPE_TO_CONFIG_MAPPING:
         raise FrameworkError(f"{setting}: {ADAPTER_CONFIG} has peft_type={kind}: {VALID_KINDS}")
-    if problem := value_problem(content, ADAPTER_RANGES):
-        raise FrameworkError(f"{setting}: {ADAPTER_CONFIG} {problem}")
     for name, reason in UNUSABLE.items():
         if content.get(name):
             raise FrameworkError(f"{setting}: {ADAPTER_CONFIG} sets {name}: {reason}")

@@ -17,10 +17,10 @@ from huggingface_hub import hf_hub_download, snapshot_download, try_to_load_from
 
 from framework import FrameworkError
 from framework.api.training import ModelPlace, ModelSource
-from framework_plugins.hf.load.model_settings import config_problem, read_settings
 from framework_plugins.hf.load.preset_configs import CONFIGS
 from framework_plugins.hf.settings.config import LocalModelConfig
 from framework_plugins.lib.hub import UnreachableError, ask_hub
+from framework_plugins.lib.model_settings import config_problem, read_settings
 from framework_plugins.lib.weight_files import ADAPTER_CONFIG, FLOAT_DTYPES, check_inside, read_headers, weight_files
 
 # Weights come as safetensors only: a pickle runs code when it is loaded.

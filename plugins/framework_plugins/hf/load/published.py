@@ -365,7 +365,7 @@ def _tensors(adapted: PeftModel) -> dict[str, torch.Tensor]:
 def _lost_tensors(adapted: PeftModel, shapes: Shapes, keys: Mapping[str, str] | None) -> list[str]:
     """Let peft load the tensors of a file into an adapter without memory, and return the names of those that are lost.
 
-    The tensors of the adapter that the file does not fill are lost too: peft leaves them as initialized. What is no
+    The tensors of the adapter that the file does not fill are lost too: peft leaves them as initialized. What is not an
     adapter's, such as an embedding that peft saves beside one, is a weight of the base.
     """
     tensors = _tensors(adapted)

@@ -21,8 +21,8 @@ from framework import FrameworkError
 from framework.api import count
 from framework.api.training import ModelPlace
 from framework_plugins.hf.load.model_parts import SENSES, TOWER
-from framework_plugins.hf.load.model_settings import read_settings
 from framework_plugins.hf.machine.library_errors import refusing_errors
+from framework_plugins.lib.model_settings import read_settings
 from framework_plugins.lib.weight_files import (
     DOWNLOAD_AGAIN,
     FLOAT_DTYPES,

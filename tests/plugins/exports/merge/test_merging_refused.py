@@ -120,7 +120,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda place: (place / "adapter" / "adapter_config.json").unlink(),
         "holds no adapter (adapter_config.json) and no model (config.json)",
     ),
-    "settings of noise": (lambda place: cut(place / "adapter" / "adapter_config.json", 30), "cannot be read"),
+    "settings of noise": (lambda place: cut(place / "adapter" / "adapter_config.json", 30), "is not valid JSON"),
     "half an adapter": (drop_half, "holds only A of model.layers.0.self_attn.v_proj"),
     "numbers that are none": (poison, "would hold numbers that are not finite: it is damaged"),
     "layers that the base lacks": (rename_target, "w_proj.weight, which the base does not have"),
