@@ -45,7 +45,7 @@ from framework.api.training import (
 )
 from framework_plugins.hf.generate.generate import complete, shared_beginning, to_answer
 from framework_plugins.hf.generate.sample import Drawn, sample
-from framework_plugins.hf.generate.stream import sampler, stream
+from framework_plugins.hf.generate.stream import stream
 from framework_plugins.hf.generate.together import answer_together
 from framework_plugins.hf.load.adapt_model import as_base, begin, restore_adapter, save_weights
 from framework_plugins.hf.load.adapter_config import (
@@ -89,6 +89,7 @@ from framework_plugins.hf.train.step import CheckedObjective
 from framework_plugins.hf.train.trainer import SupervisedTrainer
 from framework_plugins.hf.train.training import Training, validate
 from framework_plugins.lib.model_settings import max_positions
+from framework_plugins.lib.sampling import make_sampler
 from framework_plugins.lib.weight_files import ADAPTER_CONFIG
 
 if TYPE_CHECKING:
@@ -387,7 +388,7 @@ class HFModel:
         self, prompt: Prompt, *, max_new_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None
     ) -> Iterator[str]:
         """Answer one prompt, and give the text as it comes; see `stream.stream`."""
-        ids, choose = self.tokenize(self.render(prompt)), sampler(temperature, top_p, seed)
+        ids, choose = self.tokenize(self.render(prompt)), make_sampler(temperature, top_p, seed)
         return stream(self._in_eval_mode(), self.tokenizer, ids, self.stop_ids, max_new_tokens, choose)
 
     def render(self, prompt: Prompt) -> str:
