@@ -140,3 +140,8 @@ def list_names(names: list[str]) -> str:
     """Write the first names, and how many others there are."""
     remainder = len(names) - NAMES_SHOWN
     return ", ".join(names[:NAMES_SHOWN]) + (f" and {remainder} others" if remainder > 0 else "")
+
+
+def shape_text(shape: Iterable[int]) -> str:
+    """Write a shape as text."""
+    return " x ".join(map(str, shape)) or "a single number"

@@ -20,7 +20,7 @@ from framework.api import summarize_error
 from framework_plugins.exports.merge.tensor_names import MetaModel
 from framework_plugins.exports.merge.weight_delta import LowRank, WeightDelta
 from framework_plugins.lib.model_settings import read_adapter_config
-from framework_plugins.lib.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, StoredTensor, read_headers
+from framework_plugins.lib.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, StoredTensor, read_headers, shape_text
 
 TOKENIZER = "tokenizer.json"
 MERGEABLE_SETTINGS = frozenset(
@@ -158,9 +158,9 @@ class AdapterFolder:
         for expected, tensor in _expected_shapes(model.shape(target), delta, shape, grows=grows):
             if tensor.shape != expected:
                 raise FrameworkError(
-                    f"{self.folder} does not belong to {model.folder}: {tensor.name} is {_shape_text(tensor.shape)}, "
-                    f"and {target} of the base is {_shape_text(model.shape(target))}, which needs "
-                    f"{_shape_text(expected)}"
+                    f"{self.folder} does not belong to {model.folder}: {tensor.name} is {shape_text(tensor.shape)}, "
+                    f"and {target} of the base is {shape_text(model.shape(target))}, which needs "
+                    f"{shape_text(expected)}"
                 )
         added = {*range(shape[0], 1 + max(delta.indices, default=0))}
         if delta.rows and (delta.low_rank or not added <= {*delta.indices} or (added and not grows)):
@@ -198,7 +198,3 @@ def _problem(config: Mapping[str, Any]) -> str:
     if (start := config.get("init_lora_weights", True)) not in MERGEABLE_INITS:
         return f"init_lora_weights={start} changed the base before training, so it is not the one on disk: keep both"
     return ""
-
-
-def _shape_text(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(length) for length in shape) or "a single number"

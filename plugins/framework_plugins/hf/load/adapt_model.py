@@ -39,12 +39,11 @@ from framework_plugins.hf.load.weight_files import (
     not_floats,
     refuse_mismatch,
     refuse_unusable,
-    shape_text,
 )
 from framework_plugins.hf.machine.import_setup import without_bitsandbytes
 from framework_plugins.hf.machine.library_errors import refusing_errors
 from framework_plugins.lib.model_settings import check_base, read_adapter_config
-from framework_plugins.lib.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_headers
+from framework_plugins.lib.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_headers, shape_text
 
 
 def check_adapter(

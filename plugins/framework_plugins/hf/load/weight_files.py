@@ -29,6 +29,7 @@ from framework_plugins.lib.weight_files import (
     StoredTensor,
     list_names,
     read_headers,
+    shape_text,
     weight_files,
 )
 
@@ -216,8 +217,3 @@ def _sentence(kind: str, tensors: Iterable[tuple[str, str]]) -> str:
     pairs = sorted(tensors)
     names = list_names([f"{name}{shapes}" for name, shapes in pairs])
     return f"{len(pairs)} tensor{'s are' if len(pairs) > 1 else ' is'} {kind} ({names})" if pairs else ""
-
-
-def shape_text(shape: Iterable[int]) -> str:
-    """Write a shape as text."""
-    return " x ".join(map(str, shape)) or "a single number"
