@@ -16,12 +16,13 @@ from datasets import disable_progress_bars, load_dataset, packaged_modules
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError, DatasetsError
 from huggingface_hub import HfApi
 from huggingface_hub.constants import ENDPOINT
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+from huggingface_hub.errors import OfflineModeIsEnabled
 
 from framework import FrameworkError
 from framework.api import RawData, Row, counting, reachable, summarize_error
 from framework_plugins.formats.config import HubConfig
 from framework_plugins.formats.readers import values
+from framework_plugins.lib.hub import HTTP_ERROR
 
 BATCH_ROWS = 256
 """Rows that are decoded at a time."""
@@ -31,8 +32,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 LOADER_FOLDER = Path(packaged_modules.__file__).parent
 """Named like the kinds of files they load: `datasets` would take one for a data set, and load the working folder."""
 FIRST_ROWS = re.compile(r"(?P<split>\w+)\[:(?P<rows>\d+)\]")
-UNREACHABLE = (ConnectionError, OfflineModeIsEnabled, *HfHubHTTPError.__bases__[:1])
-"""The last is the error of the HTTP client, which depends on the version of huggingface_hub."""
+UNREACHABLE = (ConnectionError, OfflineModeIsEnabled, HTTP_ERROR)
 
 
 class Hub:

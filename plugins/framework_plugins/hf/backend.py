@@ -35,7 +35,6 @@ from framework_plugins.hf.load.adapter_config import start_config, trained_confi
 from framework_plugins.hf.load.adapter_targets import TextLayers, check_names, choose_layers, token_rows
 from framework_plugins.hf.load.loading import check_quantized, without_weights
 from framework_plugins.hf.load.model_parts import fused_experts, is_linear, linear_layers
-from framework_plugins.hf.load.model_settings import attention_named
 from framework_plugins.hf.load.published import adapter_names, base_names
 from framework_plugins.hf.load.split_weights import device_map
 from framework_plugins.hf.load.start import NEW_ADAPTER
@@ -57,6 +56,7 @@ from framework_plugins.hf.settings.config import (
 )
 from framework_plugins.hf.train.options import group_places, trained_weights
 from framework_plugins.hf.train.resume.checkpoints import Checkpoints
+from framework_plugins.lib.model_settings import attention_named
 
 WEIGHT_STAGES = frozenset({Stage.baseline, Stage.train, Stage.evaluate, Stage.export})
 """Stages that load the weights."""

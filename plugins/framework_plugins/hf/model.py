@@ -45,7 +45,7 @@ from framework.api.training import (
 )
 from framework_plugins.hf.generate.generate import complete, shared_beginning, to_answer
 from framework_plugins.hf.generate.sample import Drawn, sample
-from framework_plugins.hf.generate.stream import sampler, stream
+from framework_plugins.hf.generate.stream import stream
 from framework_plugins.hf.generate.together import answer_together
 from framework_plugins.hf.load.adapt_model import as_base, begin, restore_adapter, save_weights
 from framework_plugins.hf.load.adapter_config import (
@@ -58,8 +58,7 @@ from framework_plugins.hf.load.base_cache import base_key
 from framework_plugins.hf.load.from_rows import begin_from_rows
 from framework_plugins.hf.load.hub import fetch_weights
 from framework_plugins.hf.load.loading import load, without_weights
-from framework_plugins.hf.load.model_settings import max_positions
-from framework_plugins.hf.load.published import ADAPTER_CONFIG_FILE, AdapterNames, adapter_names, republish
+from framework_plugins.hf.load.published import AdapterNames, adapter_names, republish
 from framework_plugins.hf.load.tokenizer import (
     add_tokens,
     load_tokenizer,
@@ -89,6 +88,9 @@ from framework_plugins.hf.train.resume.checkpoints import Checkpoints
 from framework_plugins.hf.train.step import CheckedObjective
 from framework_plugins.hf.train.trainer import SupervisedTrainer
 from framework_plugins.hf.train.training import Training, validate
+from framework_plugins.lib.model_settings import max_positions
+from framework_plugins.lib.sampling import make_sampler
+from framework_plugins.lib.weight_files import ADAPTER_CONFIG
 
 if TYPE_CHECKING:
     from framework_plugins.hf.generate.calls import CallParser
@@ -376,7 +378,7 @@ class HFModel:
 
     def published(self, checkpoint: Path) -> Path:
         """Return trained weights with the names of the class in config.json; a copy if they have others."""
-        if not (checkpoint / ADAPTER_CONFIG_FILE).is_file():
+        if not (checkpoint / ADAPTER_CONFIG).is_file():
             return checkpoint
         target = Path(tempfile.mkdtemp(prefix="adapter-"))
         weakref.finalize(self, shutil.rmtree, target, ignore_errors=True)  # exporters read it
@@ -386,7 +388,7 @@ class HFModel:
         self, prompt: Prompt, *, max_new_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None
     ) -> Iterator[str]:
         """Answer one prompt, and give the text as it comes; see `stream.stream`."""
-        ids, choose = self.tokenize(self.render(prompt)), sampler(temperature, top_p, seed)
+        ids, choose = self.tokenize(self.render(prompt)), make_sampler(temperature, top_p, seed)
         return stream(self._in_eval_mode(), self.tokenizer, ids, self.stop_ids, max_new_tokens, choose)
 
     def render(self, prompt: Prompt) -> str:

@@ -9,7 +9,6 @@ from dataclasses import fields
 from framework import FrameworkError, Plan, Stage
 from framework.api import gpu_count
 from framework.api.training import Engine, StartsFromAdapter
-from framework_plugins.hf.load.model_settings import read_settings
 from framework_plugins.hf.settings.config import (
     Device,
     Experts,
@@ -19,6 +18,7 @@ from framework_plugins.hf.settings.config import (
     target_pattern,
 )
 from framework_plugins.hf.settings.library_fields import LoraArgs, non_default
+from framework_plugins.lib.model_settings import read_adapter_config
 from framework_plugins.unsloth import versions
 from framework_plugins.unsloth.config import UnslothTrainerConfig
 
@@ -68,9 +68,7 @@ def _of_start(plan: Plan) -> list[str]:
     with suppress(FrameworkError):  # that it cannot be read, `hf` reports
         if plan.adapter.config.starts_from():
             start = adapter.start(weights=False)
-            from framework_plugins.hf.load.hub import ADAPTER_CONFIG  # noqa: PLC0415 - brings the Hub's library
-
-            content = read_settings(start.folder / ADAPTER_CONFIG, f"adapter.start={start.place}")
+            content = read_adapter_config(start.folder, f"adapter.start={start.place}")
             names = [
                 field.name
                 for field in fields(LoraArgs)

@@ -9,15 +9,14 @@ from framework import FrameworkError, Plan, Stage
 from framework.api import Artifact, ExportContext, Model
 from framework_plugins.exports.config import GgufAdapterExporterConfig
 from framework_plugins.exports.disk_and_memory import check_disk_space
-from framework_plugins.exports.export_folder import read_json
 from framework_plugins.exports.gguf import checks
 from framework_plugins.exports.gguf.convert.lora import check_plain
 from framework_plugins.exports.gguf.exporter import LOG, put_without_weights, scratch_folder
 from framework_plugins.exports.llama.process import run_in_process
-from framework_plugins.exports.merge import adapter_files
 from framework_plugins.exports.merge.adapter_files import AdapterFolder
-from framework_plugins.exports.merge.safetensors_io import read_headers
 from framework_plugins.exports.merge.tensor_names import MetaModel
+from framework_plugins.lib.model_settings import check_base, read_adapter_config
+from framework_plugins.lib.weight_files import ADAPTER_WEIGHTS, read_headers
 
 ALL_LINEAR = "all-linear"
 """What peft calls all linear layers but the output head."""
@@ -70,16 +69,16 @@ class GgufAdapterExporter:
         name = self.config.file_name or str(context.config["name"])
         if problem := checks.folder_problem(folder, name):
             raise FrameworkError(problem)
-        weights = context.checkpoint / "adapter_model.safetensors"
+        weights = context.checkpoint / ADAPTER_WEIGHTS
         if not weights.is_file():
             raise FrameworkError(
-                f"{context.checkpoint} holds no adapter_model.safetensors: only a LoRA training makes a GGUF adapter"
+                f"{context.checkpoint} holds no {ADAPTER_WEIGHTS}: only a LoRA training makes a GGUF adapter"
             )
         read_headers([weights])  # raises where the file is damaged
         location = context.plan.model.create().fetch(weights=False)
-        check_plain(read_json(context.checkpoint / adapter_files.ADAPTER_CONFIG))
+        check_plain(read_adapter_config(context.checkpoint))
         adapter = AdapterFolder(context.checkpoint)
-        adapter.check_base(location.name)
+        check_base(adapter.config, f"the adapter in {adapter.folder}", location.name)
         adapter.weight_deltas(MetaModel(location.folder, trust_remote_code=context.plan.model.config.trust_remote_code))
         check_disk_space(folder, weights.stat().st_size)
         with scratch_folder(context.run_dir) as scratch:

@@ -41,19 +41,19 @@ from framework_plugins.exports.llama.process import QUIET, LlamaProcess, run_in_
 from framework_plugins.exports.llama.quantizations import lower_names
 from framework_plugins.exports.merge import number_format, tokenizer_and_config
 from framework_plugins.exports.merge.merging import merge, rehearse
-from framework_plugins.exports.merge.safetensors_io import (
+from framework_plugins.exports.merge.safetensors_io import write_without_data
+from framework_plugins.exports.merge.tensor_names import MetaModel
+from framework_plugins.exports.parity import companion_check
+from framework_plugins.exports.parity.gate import Gate, reject_on_failure
+from framework_plugins.exports.parity.reference import EXACT_FORMATS
+from framework_plugins.lib.weight_files import (
     DTYPE_BITS,
     FLOAT_DTYPES,
     INDEX_FILE,
     SINGLE_FILE,
     read_headers,
     weight_files,
-    write_without_data,
 )
-from framework_plugins.exports.merge.tensor_names import MetaModel
-from framework_plugins.exports.parity import companion_check
-from framework_plugins.exports.parity.gate import Gate, reject_on_failure
-from framework_plugins.exports.parity.reference import EXACT_FORMATS
 
 SCRATCH_FOLDER = ".gguf.part"
 LOG, UNQUANTIZED = "gguf.log", "whole.gguf"

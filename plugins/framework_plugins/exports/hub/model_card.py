@@ -9,7 +9,6 @@ from typing import Any
 import transformers
 from huggingface_hub import hf_hub_download
 from huggingface_hub.constants import ENDPOINT
-from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.repocard import metadata_load
 from yaml import YAMLError
 
@@ -31,10 +30,9 @@ from framework_plugins.exports.config import ModelCardExporterConfig, is_repo_id
 from framework_plugins.exports.export_folder import README
 from framework_plugins.exports.hub.card import CardFolder, RunFacts, SampleAnswers, escaped, render_card
 from framework_plugins.exports.hub.usage_snippets import ChatSettings, usage_snippets
-from framework_plugins.exports.merge import adapter_files
+from framework_plugins.lib.hub import HTTP_ERROR
+from framework_plugins.lib.weight_files import ADAPTER_CONFIG
 
-HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
-"""All errors of the HTTP client, httpx or from huggingface_hub 2 on httpx2, and those of the Hub."""
 TOKENS = "trainable_token_indices"
 ADAPTER_SETTINGS = (
     "r", "lora_alpha", "lora_dropout", "target_modules", "modules_to_save", "use_dora", "use_rslora", "rank_pattern",
@@ -136,6 +134,6 @@ def _hub_datasets(plan: Plan) -> list[str]:
 
 def _adapter_settings(checkpoint: Path) -> Mapping[str, Any]:
     """Return how the adapter was trained, as it says itself; nothing if all weights were."""
-    file = checkpoint / adapter_files.ADAPTER_CONFIG
+    file = checkpoint / ADAPTER_CONFIG
     config = export_folder.read_json(file) if file.is_file() else {}
     return {name: config[name] for name in ADAPTER_SETTINGS if config.get(name) not in (None, False, {}, [])}

@@ -20,8 +20,8 @@ from framework.api import Artifact, ExportContext, Model, display_path, reachabl
 from framework_plugins.exports import export_folder
 from framework_plugins.exports.config import ModelCardExporterConfig, PushExporterConfig, is_repo_id
 from framework_plugins.exports.export_folder import README, RUN_CONFIG
-from framework_plugins.exports.hub.model_card import HTTP_ERROR
-from framework_plugins.exports.merge import adapter_files
+from framework_plugins.lib.hub import HTTP_ERROR
+from framework_plugins.lib.weight_files import ADAPTER_CONFIG
 
 PUSH_FILE = "push.json"
 BASE_KEY = "base_model_name_or_path"
@@ -119,7 +119,7 @@ def files_to_push(kinds: Sequence[str], context: ExportContext) -> dict[str, Pat
         for file in dict.fromkeys(file for artifact_path in paths for file in _artifact_files(artifact_path)):
             top = paths[0] if paths[0].is_dir() else paths[0].parent
             path = file.relative_to(top if len(kinds) == 1 else context.run_dir).as_posix()
-            files[path] = _with_hub_base(file, context.plan) if file.name == adapter_files.ADAPTER_CONFIG else file
+            files[path] = _with_hub_base(file, context.plan) if file.name == ADAPTER_CONFIG else file
             if file == top / README:
                 files.setdefault(README, file)
     return files

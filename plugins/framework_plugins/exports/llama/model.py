@@ -8,7 +8,7 @@ with Llama(Path("run-Q4_K_M.gguf")) as llama:
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -18,20 +18,12 @@ from numpy.typing import NDArray
 from framework import FrameworkError
 from framework.api import cpu_threads
 from framework_plugins.exports.llama.library import first_error, library
+from framework_plugins.lib.sampling import Sampler, greedy
 
 LOGITS_BYTES = 2**26
 """Bytes of logits that llama.cpp holds at a time; this limits the tokens of one pass."""
 MIN_BATCH, MAX_BATCH = 16, 512
 """Tokens of a pass, whatever the vocabulary."""
-
-
-Sampler = Callable[[NDArray[np.float32]], int]
-"""Chooses the next token by logits of shape (vocabulary,)."""
-
-
-def greedy(logits: NDArray[np.float32]) -> int:
-    """Choose greedily."""
-    return int(logits.argmax())
 
 
 class Completion(NamedTuple):

@@ -8,14 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from framework import FrameworkError
 from framework.api import ExportResult, Prompt, SavedRun, display_run, without_thought
 from framework_plugins.exports.config import GgufSpeakerConfig
-from framework_plugins.exports.llama.model import Llama, Sampler, greedy
+from framework_plugins.exports.llama.model import Llama
 from framework_plugins.exports.llama.template import Template
+from framework_plugins.lib.sampling import Sampler, make_sampler
 
 MAX_CONTEXT = 8192
 """Tokens of a conversation. Many models read more; the keys and values of all of them would take gigabytes."""
@@ -114,21 +112,3 @@ class GgufSpeaker:
         """Whether a text begins with a space that nobody wrote: so do the words of SentencePiece."""
         pieces = self._llama.metadata("tokenizer.ggml.model") == "llama"
         return pieces and self._llama.metadata("tokenizer.ggml.add_space_prefix") != "false"
-
-
-def make_sampler(temperature: float, top_p: float, seed: int | None) -> Sampler:
-    """Return what chooses the next token by logits of shape (vocabulary,)."""
-    if temperature == 0:
-        return greedy
-    dice = np.random.default_rng(seed)
-
-    def draw(logits: NDArray[np.float32]) -> int:
-        warm = logits.astype(np.float64) / temperature
-        shares = np.exp(warm - warm.max())
-        order = np.argsort(-shares, kind="stable")
-        likely = shares[order] / shares.sum()
-        # The likeliest stays however small top_p is: nothing is before it.
-        weights = np.where(likely.cumsum() - likely < top_p, likely, 0.0)
-        return int(dice.choice(order, p=weights / weights.sum()))
-
-    return draw

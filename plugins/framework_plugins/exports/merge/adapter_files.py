@@ -16,14 +16,12 @@ from peft.tuners.lora.layer import ParamWrapper
 from peft.utils.other import get_pattern_key
 
 from framework import FrameworkError
-from framework.api import model_name, summarize_error
-from framework_plugins.exports.export_folder import read_json
-from framework_plugins.exports.merge.safetensors_io import StoredTensor, read_headers
+from framework.api import summarize_error
 from framework_plugins.exports.merge.tensor_names import MetaModel
 from framework_plugins.exports.merge.weight_delta import LowRank, WeightDelta
+from framework_plugins.lib.model_settings import read_adapter_config
+from framework_plugins.lib.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, StoredTensor, read_headers, shape_text
 
-ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 TOKENIZER = "tokenizer.json"
 MERGEABLE_SETTINGS = frozenset(
     (
@@ -51,7 +49,7 @@ class AdapterFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.config = read_json(folder / ADAPTER_CONFIG)
+        self.config = read_adapter_config(folder)
         if not (folder / ADAPTER_WEIGHTS).is_file():
             raise FrameworkError(
                 f"{folder} has no {ADAPTER_WEIGHTS}: the weights are missing, or they are pickled, which is refused"
@@ -59,19 +57,6 @@ class AdapterFolder:
         self.tensors = read_headers([folder / ADAPTER_WEIGHTS])
         if problem := _problem(self.config):
             raise FrameworkError(f"{folder / ADAPTER_CONFIG}: {problem}")
-
-    def check_base(self, name: str) -> None:
-        """Make sure that the adapter was trained on the base of that name, as far as names tell.
-
-        Raises:
-            FrameworkError: it names another one.
-        """
-        trained_on = str(self.config.get("base_model_name_or_path") or "")
-        if trained_on and model_name(trained_on) != model_name(name):
-            raise FrameworkError(
-                f"the adapter in {self.folder} was trained on {trained_on}, and the base here is {name}: choose that "
-                f"base, or, if both are the same weights, write {name} into its {ADAPTER_CONFIG}"
-            )
 
     def weight_deltas(self, model: MetaModel) -> dict[str, WeightDelta]:
         """Return the delta of each weight, by its name in the model.
@@ -173,9 +158,9 @@ class AdapterFolder:
         for expected, tensor in _expected_shapes(model.shape(target), delta, shape, grows=grows):
             if tensor.shape != expected:
                 raise FrameworkError(
-                    f"{self.folder} does not belong to {model.folder}: {tensor.name} is {_shape_text(tensor.shape)}, "
-                    f"and {target} of the base is {_shape_text(model.shape(target))}, which needs "
-                    f"{_shape_text(expected)}"
+                    f"{self.folder} does not belong to {model.folder}: {tensor.name} is {shape_text(tensor.shape)}, "
+                    f"and {target} of the base is {shape_text(model.shape(target))}, which needs "
+                    f"{shape_text(expected)}"
                 )
         added = {*range(shape[0], 1 + max(delta.indices, default=0))}
         if delta.rows and (delta.low_rank or not added <= {*delta.indices} or (added and not grows)):
@@ -213,7 +198,3 @@ def _problem(config: Mapping[str, Any]) -> str:
     if (start := config.get("init_lora_weights", True)) not in MERGEABLE_INITS:
         return f"init_lora_weights={start} changed the base before training, so it is not the one on disk: keep both"
     return ""
-
-
-def _shape_text(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(length) for length in shape) or "a single number"

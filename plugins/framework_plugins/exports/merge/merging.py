@@ -23,17 +23,20 @@ from framework.api.training import ModelPlace, ModelSource
 from framework_plugins.exports.config import Dtype, parse_size
 from framework_plugins.exports.disk_and_memory import check_disk_space
 from framework_plugins.exports.export_folder import MODEL_CONFIG, TOKENIZER, new_folder, read_json
-from framework_plugins.exports.merge import adapter_files, safetensors_io, tokenizer_and_config
+from framework_plugins.exports.merge import safetensors_io, tokenizer_and_config
 from framework_plugins.exports.merge.adapter_files import AdapterFolder
-from framework_plugins.exports.merge.safetensors_io import (
+from framework_plugins.exports.merge.tensor_names import Group, MetaModel, TensorMap
+from framework_plugins.exports.merge.weight_delta import TensorReader, WeightDelta, merged_chunks
+from framework_plugins.lib.model_settings import check_base
+from framework_plugins.lib.weight_files import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
     FLOAT_DTYPES,
     SINGLE_FILE,
     StoredTensor,
     read_headers,
     weight_files,
 )
-from framework_plugins.exports.merge.tensor_names import Group, MetaModel, TensorMap
-from framework_plugins.exports.merge.weight_delta import TensorReader, WeightDelta, merged_chunks
 
 SAFETENSORS_DTYPES = {Dtype.bf16: "BF16", Dtype.fp16: "F16", Dtype.fp32: "F32"}
 CONFIG_NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
@@ -139,7 +142,7 @@ def plan_merge(plan: Plan, checkpoint: Path) -> tuple[MergePlan, ModelPlace, boo
         FrameworkError: as `merge` does, of the adapter and the files.
     """
     source: ModelSource = plan.model.create()
-    adapted = (checkpoint / adapter_files.ADAPTER_CONFIG).is_file()
+    adapted = (checkpoint / ADAPTER_CONFIG).is_file()
     location = source.fetch(weights=adapted)
     trust = plan.model.config.trust_remote_code
     merge_plan = (
@@ -152,7 +155,7 @@ def plan_merge(plan: Plan, checkpoint: Path) -> tuple[MergePlan, ModelPlace, boo
 
 def _plan_adapter(checkpoint: Path, location: ModelPlace, *, trust: bool) -> MergePlan:
     adapter = AdapterFolder(checkpoint)
-    adapter.check_base(location.name)
+    check_base(adapter.config, f"the adapter in {adapter.folder}", location.name)
     tensors, model, tensor_map = _read_model(location.folder, trust=trust)
     deltas = adapter.weight_deltas(model)
     rearranged: dict[str, Rearranged] = {}
@@ -208,9 +211,7 @@ def _delta_of_each_file(
 
 def _plan_full_model(checkpoint: Path, location: ModelPlace, *, trust: bool) -> MergePlan:
     if not (checkpoint / MODEL_CONFIG).is_file():
-        raise FrameworkError(
-            f"{checkpoint} holds no adapter ({adapter_files.ADAPTER_CONFIG}) and no model ({MODEL_CONFIG})"
-        )
+        raise FrameworkError(f"{checkpoint} holds no adapter ({ADAPTER_CONFIG}) and no model ({MODEL_CONFIG})")
     tensors, model, tensor_map = _read_model(checkpoint, trust=trust)
     if not (checkpoint / TOKENIZER).is_file():
         _check_same_model(checkpoint, location)
@@ -421,7 +422,7 @@ def _write(merge_plan: MergePlan, folder: Path, limit: int) -> None:
     base, adapter = TensorReader(), TensorReader()
 
     def read(tensor: StoredTensor) -> torch.Tensor:
-        return adapter(tensor) if tensor.file.name == adapter_files.ADAPTER_WEIGHTS else base(tensor)
+        return adapter(tensor) if tensor.file.name == ADAPTER_WEIGHTS else base(tensor)
 
     def chunks_of(tensor: StoredTensor) -> Iterator[torch.Tensor]:
         output = outputs[tensor.name]

@@ -19,11 +19,11 @@ from framework import Plan
 from framework.api import ExportContext
 from framework.api.training import ModelSource
 from framework_plugins.exports.config import Dtype
-from framework_plugins.exports.merge import adapter_files
 from framework_plugins.exports.merge.merging import SAFETENSORS_DTYPES, OutputTensor, plan_merge
 from framework_plugins.exports.merge.weight_delta import TensorReader, WeightDelta, merged_chunks
 from framework_plugins.exports.parity.gate import Gate
 from framework_plugins.exports.parity.reference_logits import stored_dtype
+from framework_plugins.lib.weight_files import ADAPTER_CONFIG
 
 MAX_ROUNDING_LOSS = 0.1
 """The largest share of the update that 16 bits may round away. Of the quickstart's fp16 rounds away 5%, bf16 38%; after
@@ -57,7 +57,7 @@ def choose_for_folder(context: ExportContext, gate: Gate | None) -> NumberFormat
         context: of the exporter.
         gate: knows what the model computes; None if it is switched off, and the base's own format is kept.
     """
-    if not (context.checkpoint / adapter_files.ADAPTER_CONFIG).is_file() or _base_dtype(context) == "float32":
+    if not (context.checkpoint / ADAPTER_CONFIG).is_file() or _base_dtype(context) == "float32":
         return NumberFormat(Dtype.auto)
     share = rounding_loss(context.plan, context.checkpoint, Dtype.fp16)
     if share > MAX_ROUNDING_LOSS:

@@ -12,7 +12,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from framework import FrameworkError
-from framework_plugins.exports.merge.safetensors_io import FLOAT_DTYPES, TORCH_DTYPES, StoredTensor, damaged_file
+from framework_plugins.exports.merge.safetensors_io import TORCH_DTYPES
+from framework_plugins.lib.weight_files import FLOAT_DTYPES, StoredTensor, damaged_file
 
 CHUNK_ELEMENTS = 2**22
 """16 MiB in fp32."""

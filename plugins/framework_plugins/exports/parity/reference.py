@@ -27,6 +27,7 @@ from framework_plugins.exports.parity.reference_logits import (
     trained_logits,
 )
 from framework_plugins.exports.parity.weights import Product, weights_problem
+from framework_plugins.lib.weight_files import ADAPTER_CONFIG
 
 TIE_NATS, BF16_REFERENCE_TIE_NATS = 0.02, 0.15
 """How near the likeliest tokens may be, in nats, for a rounding to swap them: of weights with ten bits or more behind
@@ -130,7 +131,7 @@ class TrainedModel:
     @property
     def folder(self) -> Path:
         """The folder with most of the trained weights: that of the base, or of a model trained whole."""
-        if not (self.context.checkpoint / "adapter_config.json").is_file():
+        if not (self.context.checkpoint / ADAPTER_CONFIG).is_file():
             return self.context.checkpoint
         return self._base_folder()
 

@@ -31,9 +31,10 @@ from framework.api.training import ModelSource
 from framework_plugins.exports.export_folder import MODEL_CONFIG, read_json
 from framework_plugins.exports.parity.check_rows import CheckRow
 from framework_plugins.exports.parity.weights import Product, merged_in_fp32, separate_shared, trained_products
+from framework_plugins.lib.model_settings import read_adapter_config
+from framework_plugins.lib.weight_files import ADAPTER_CONFIG
 
 Logits = NDArray[np.float32]
-ADAPTER_CONFIG = "adapter_config.json"
 BYTES_PER_WEIGHT = {torch.float32: 4, torch.bfloat16: 2}
 DTYPES_16_BIT = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 LOADING_FACTOR = 1.2
@@ -112,7 +113,7 @@ def _load_trained(plan: Plan, checkpoint: Path, placement: Placement) -> Any:
 @torch.no_grad()
 def _add_rows(base: Any, checkpoint: Path) -> None:
     """Give a base the rows of the tokens that an adapter adds, as its training did: each the mean of all others."""
-    trained = read_json(checkpoint / ADAPTER_CONFIG).get("trainable_token_indices") or []
+    trained = read_adapter_config(checkpoint).get("trainable_token_indices") or []
     ids = itertools.chain(*trained.values()) if isinstance(trained, dict) else trained
     rows, base_rows = 1 + max(ids, default=-1), len(base.get_input_embeddings().weight)
     if rows > base_rows:

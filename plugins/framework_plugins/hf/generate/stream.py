@@ -17,10 +17,10 @@ from framework import FrameworkError
 from framework.api import summarize_error, without_thought
 from framework_plugins.hf.generate.generate import keys_and_values, likeliest
 from framework_plugins.hf.machine.out_of_memory import is_out_of_memory
+from framework_plugins.lib.sampling import Sampler
 
 REPLACEMENT_CHARACTER = "\ufffd"
 """What a decoder gives for the bytes of a letter that is not whole."""
-Sampler = Callable[[torch.Tensor], int]
 
 
 def stream(
@@ -34,26 +34,6 @@ def stream(
     """Answer a tokenized prompt; a piece for each token, empty if there is nothing to show yet."""
     tokens = _tokens(model, list(ids), stop_ids, max_new_tokens, choose, int(tokenizer.pad_token_id))
     return without_thought(texts(lambda answer: str(tokenizer.decode(answer, skip_special_tokens=True)), tokens))
-
-
-def sampler(temperature: float, top_p: float, seed: int | None) -> Sampler:
-    """Return what chooses the next token by scores of shape (vocabulary,); the draws are the same on every device."""
-    if temperature == 0:
-        return lambda scores: int(scores.argmax())
-    dice = torch.Generator()
-    if seed is None:
-        dice.seed()
-    else:
-        dice.manual_seed(seed)
-
-    def draw(scores: torch.Tensor) -> int:
-        likely = torch.softmax(scores.float().cpu() / temperature, dim=-1).sort(descending=True)
-        before = likely.values.cumsum(0) - likely.values
-        # The likeliest stays however small top_p is: nothing is before it.
-        weights = likely.values.where(before < top_p, 0.0)
-        return int(likely.indices[torch.multinomial(weights, 1, generator=dice)])
-
-    return draw
 
 
 def texts(decode: Callable[[list[int]], str], tokens: Iterable[int]) -> Iterator[str]:
@@ -94,7 +74,7 @@ def _tokens(
             raise FrameworkError(
                 f"out of memory with a conversation of {len(ids)} tokens: begin another one. {summarize_error(error)}"
             ) from error
-        token = choose(scores)
+        token = choose(scores.float().cpu().numpy())
         if token in stop_ids:
             return
         yield token

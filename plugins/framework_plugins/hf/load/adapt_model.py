@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -19,7 +18,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from framework import FrameworkError, Plan, Stage
-from framework.api import atomic_folder, model_name, summarize_error
+from framework.api import atomic_folder, summarize_error
 from framework.api.training import ModelPlace
 from framework_plugins.hf.cpu_kernels import install
 from framework_plugins.hf.load.adapter_config import (
@@ -30,8 +29,6 @@ from framework_plugins.hf.load.adapter_targets import choose_layers, token_rows
 from framework_plugins.hf.load.frozen import begin_within_weights, freeze_beside, is_beside, save_as_one
 from framework_plugins.hf.load.model_parts import grow
 from framework_plugins.hf.load.published import (
-    ADAPTER_CONFIG_FILE,
-    ADAPTER_WEIGHTS_FILE,
     AdapterNames,
     base_names,
     load_tensors,
@@ -42,11 +39,11 @@ from framework_plugins.hf.load.weight_files import (
     not_floats,
     refuse_mismatch,
     refuse_unusable,
-    shape_text,
-    stored_tensors,
 )
 from framework_plugins.hf.machine.import_setup import without_bitsandbytes
 from framework_plugins.hf.machine.library_errors import refusing_errors
+from framework_plugins.lib.model_settings import check_base, read_adapter_config
+from framework_plugins.lib.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_headers, shape_text
 
 
 def check_adapter(
@@ -73,13 +70,8 @@ def check_adapter(
     Raises:
         FrameworkError: it is not.
     """
-    trained_on = json.loads((folder / ADAPTER_CONFIG_FILE).read_text(encoding="utf-8")).get("base_model_name_or_path")
-    if trained_on and model_name(str(trained_on)) != model_name(location.name):
-        raise FrameworkError(
-            f"{setting} was trained on {trained_on}, and the base here is {location.name}: "
-            f"choose that base, or, if both are the same weights, write {location.name} into its {ADAPTER_CONFIG_FILE}"
-        )
-    with refusing_errors(f"{setting}: peft cannot make an adapter from {ADAPTER_CONFIG_FILE}"):
+    check_base(read_adapter_config(folder, setting), setting, location.name)
+    with refusing_errors(f"{setting}: peft cannot make an adapter from {ADAPTER_CONFIG}"):
         adapted = with_adapter(copy.deepcopy(empty), copy.deepcopy(config), location, cpu_kernels=False, empty=True)
     outside_names = _check_tensors(adapted, folder, names)
     if trained and outside_names:
@@ -98,10 +90,10 @@ def _check_tensors(model: PeftModel, folder: Path, names: AdapterNames) -> list[
         FrameworkError: the file cannot be read, or some are missing, left over or of another shape.
     """
     needed = get_peft_model_state_dict(model, save_embedding_layers=False)
-    stored = stored_tensors([folder / ADAPTER_WEIGHTS_FILE])
-    if odd := not_floats(stored) | not_finite([folder / ADAPTER_WEIGHTS_FILE]):
-        refuse_unusable(str(folder / ADAPTER_WEIGHTS_FILE), odd)
-    shapes = {names.in_opened(key, needed) or key: shape for key, (shape, _) in stored.items()}
+    stored = read_headers([folder / ADAPTER_WEIGHTS])
+    if odd := not_floats(stored) | not_finite([folder / ADAPTER_WEIGHTS]):
+        refuse_unusable(str(folder / ADAPTER_WEIGHTS), odd)
+    shapes = {names.in_opened(key, needed) or key: tensor.shape for key, tensor in stored.items()}
     unexpected = sorted(shapes.keys() - needed.keys())
     model_state = model.state_dict() if unexpected else {}  # an embedding that was saved too is the model's
     outside_names = [name for name in unexpected if names.outside(name)]

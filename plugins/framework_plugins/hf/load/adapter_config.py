@@ -13,13 +13,12 @@ from framework import FrameworkError, Plan, Stage
 from framework.api import installed
 from framework.api.training import Adapter, Start
 from framework_plugins.hf.load.adapters import TASK
-from framework_plugins.hf.load.hub import check_inside
-from framework_plugins.hf.load.model_settings import ADAPTER_RANGES, config_problem, read_settings, value_problem
-from framework_plugins.hf.load.published import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, base_names
-from framework_plugins.hf.load.weight_files import NAMES_SHOWN
+from framework_plugins.hf.load.published import base_names
 from framework_plugins.hf.machine.library_errors import refusing_errors
 from framework_plugins.hf.settings.config import LoraAdapterConfig
 from framework_plugins.hf.settings.library_fields import LORA_REASONS, WITHIN_WEIGHTS
+from framework_plugins.lib.model_settings import config_problem, read_adapter_config, read_settings
+from framework_plugins.lib.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, check_inside, list_names
 
 METADATA_FIELDS = ("peft_version", "runtime_config")
 """Settings in a file that say nothing of the adapter."""
@@ -43,7 +42,7 @@ def trained_config(plan: Plan) -> PeftConfig | None:
     adapter: Adapter = plan.adapter.create()
     weights = plan.external_checkpoint
     if weights is None and Stage.train not in plan.stages and is_saved_otherwise(plan):
-        config_file = plan.checkpoint / ADAPTER_CONFIG_FILE
+        config_file = plan.checkpoint / ADAPTER_CONFIG
         if config_file.is_file():
             return saved_config(config_file.parent, f"run_dir={plan.run_dir}", plan)
     if weights is None:
@@ -60,10 +59,10 @@ def trained_config(plan: Plan) -> PeftConfig | None:
         )
     setting = f"checkpoint={plan.config['checkpoint']}"
     check_inside(weights, setting)
-    if (weights / ADAPTER_CONFIG_FILE).is_file():
+    if (weights / ADAPTER_CONFIG).is_file():
         return saved_config(weights, setting, plan)
-    if (weights / ADAPTER_WEIGHTS_FILE).is_file() or not (weights / "config.json").is_file():
-        lacks = ADAPTER_CONFIG_FILE if (weights / ADAPTER_WEIGHTS_FILE).is_file() else "config.json"
+    if (weights / ADAPTER_WEIGHTS).is_file() or not (weights / "config.json").is_file():
+        lacks = ADAPTER_CONFIG if (weights / ADAPTER_WEIGHTS).is_file() else "config.json"
         raise FrameworkError(f"{setting}: the folder lacks {lacks}, which describes the weights: save them again")
     if problem := config_problem(read_settings(weights / "config.json", setting)):
         raise FrameworkError(f"{setting}: config.json {problem}")
@@ -114,21 +113,19 @@ def saved_config(folder: Path, setting: str, plan: Plan) -> PeftConfig:
     Raises:
         FrameworkError: it makes none of them, or none that changes layers, or has no such settings.
     """
-    content = read_settings(folder / ADAPTER_CONFIG_FILE, setting)
+    content = read_adapter_config(folder, setting)
     kind = content.get("peft_type")
     if not isinstance(kind, str) or kind not in PEFT_TYPE_TO_CONFIG_MAPPING:
-        raise FrameworkError(f"{setting}: {ADAPTER_CONFIG_FILE} has peft_type={kind}: {VALID_KINDS}")
-    if problem := value_problem(content, ADAPTER_RANGES):
-        raise FrameworkError(f"{setting}: {ADAPTER_CONFIG_FILE} {problem}")
+        raise FrameworkError(f"{setting}: {ADAPTER_CONFIG} has peft_type={kind}: {VALID_KINDS}")
     for name, reason in UNUSABLE.items():
         if content.get(name):
-            raise FrameworkError(f"{setting}: {ADAPTER_CONFIG_FILE} sets {name}: {reason}")
+            raise FrameworkError(f"{setting}: {ADAPTER_CONFIG} sets {name}: {reason}")
     if (task := content.get("task_type")) not in (None, TASK):
         raise FrameworkError(
-            f"{setting}: {ADAPTER_CONFIG_FILE} has task_type={str(task)[:LONGEST_TASK]}: only adapters for {TASK} are "
+            f"{setting}: {ADAPTER_CONFIG} has task_type={str(task)[:LONGEST_TASK]}: only adapters for {TASK} are "
             "read, those of models that write text"
         )
-    with refusing_errors(f"{setting}: {ADAPTER_CONFIG_FILE} cannot be read", "save the adapter again"):
+    with refusing_errors(f"{setting}: {ADAPTER_CONFIG} cannot be read", "save the adapter again"):
         names = {field.name for field in dataclasses.fields(PEFT_TYPE_TO_CONFIG_MAPPING[kind])}
         strange = sorted(name for name, value in content.items() if value and name not in {*names, *METADATA_FIELDS})
         # What is off changes nothing; newer versions of peft write some settings that this one does not know.
@@ -140,9 +137,8 @@ def saved_config(folder: Path, setting: str, plan: Plan) -> PeftConfig:
             f"{setting}: peft_type={kind} puts tokens before the text and changes no layer: {VALID_KINDS}"
         )
     if strange:
-        suffix = f" and {len(strange) - NAMES_SHOWN} others" if len(strange) > NAMES_SHOWN else ""
         raise FrameworkError(
-            f"{setting}: {ADAPTER_CONFIG_FILE} sets {', '.join(strange[:NAMES_SHOWN])}{suffix}, "
+            f"{setting}: {ADAPTER_CONFIG} sets {list_names(strange)}, "
             f"which peft {installed('peft')} does not know: install the version that saved it"
         )
     return base_names(plan).opened_settings(saved) if isinstance(saved, LoraConfig) and _names_places(saved) else saved

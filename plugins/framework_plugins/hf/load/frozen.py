@@ -22,8 +22,9 @@ from torch.nn import functional
 
 from framework import FrameworkError
 from framework_plugins.hf.cpu_kernels import install
-from framework_plugins.hf.load.published import ADAPTER_WEIGHTS_FILE, AdapterNames, load_tensors
+from framework_plugins.hf.load.published import AdapterNames, load_tensors
 from framework_plugins.hf.machine.library_errors import refusing_errors
+from framework_plugins.lib.weight_files import ADAPTER_WEIGHTS
 
 TRAINED, FROZEN = "default", "frozen"
 """What peft calls the two."""
@@ -151,7 +152,7 @@ def save_as_one(model: PeftModel, folder: Path, state: dict[str, Any] | None) ->
     config.r, config.lora_alpha, config.rank_pattern, config.alpha_pattern = rank, rank, {}, {}
     config.use_rslora, config.init_lora_weights, config.inference_mode = False, True, True
     tensors = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
-    save_file(tensors, folder / ADAPTER_WEIGHTS_FILE, metadata={"format": "pt"})
+    save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     config.save_pretrained(str(folder))
     return tensors
 

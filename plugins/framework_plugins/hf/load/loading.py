@@ -22,13 +22,14 @@ from framework_plugins.hf.load import base_cache
 from framework_plugins.hf.load.adapt_model import train_rows, with_adapter
 from framework_plugins.hf.load.adapter_config import trained_config
 from framework_plugins.hf.load.model_parts import family_problem, freeze, outside_text, reads_tokens
-from framework_plugins.hf.load.model_settings import read_settings
-from framework_plugins.hf.load.weight_files import DOWNLOAD_AGAIN, check_loaded
+from framework_plugins.hf.load.weight_files import check_loaded
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.machine.library_errors import refusing_errors
 from framework_plugins.hf.packing.eligibility import ForwardPlan
 from framework_plugins.hf.packing.tree_states import use_tree_states
 from framework_plugins.hf.settings.config import Attention, HFTrainerConfig, Packing
+from framework_plugins.lib.model_settings import read_settings
+from framework_plugins.lib.weight_files import DOWNLOAD_AGAIN
 
 
 def attention_implementation(config: HFTrainerConfig) -> str | None:

@@ -43,10 +43,9 @@ from framework.api.training import ModelSource
 from framework_plugins.hf.load import model_parts
 from framework_plugins.hf.load.adapter_targets import token_rows
 from framework_plugins.hf.load.model_parts import grow
-from framework_plugins.hf.load.weight_files import NAMES_SHOWN
 from framework_plugins.hf.machine.import_setup import without_bitsandbytes
+from framework_plugins.lib.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, list_names
 
-ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
 PREFIX, LORA, ADAPTER = "base_model.model.", ".lora_", "default"
 """What peft writes before the name of a tensor, and after that of its layer, and what it calls an adapter."""
 Shapes = Mapping[str, tuple[int, ...]]
@@ -306,8 +305,7 @@ class AdapterNames:
         except REFUSALS as error:
             return f"peft cannot put it on {kind}: {summarize_error(error).rstrip('.')}"
         if lost:
-            suffix = f" and {len(lost) - NAMES_SHOWN} others" if len(lost) > NAMES_SHOWN else ""
-            return f"peft does not load {', '.join(lost[:NAMES_SHOWN])}{suffix} into {kind}"
+            return f"peft does not load {list_names(lost)} into {kind}"
         if parts is not None and AdaptedParts.of(adapted) != parts:
             return f"peft gives other ranks or alphas to its layers in {kind}"
         return ""
@@ -367,7 +365,7 @@ def _tensors(adapted: PeftModel) -> dict[str, torch.Tensor]:
 def _lost_tensors(adapted: PeftModel, shapes: Shapes, keys: Mapping[str, str] | None) -> list[str]:
     """Let peft load the tensors of a file into an adapter without memory, and return the names of those that are lost.
 
-    The tensors of the adapter that the file does not fill are lost too: peft leaves them as initialized. What is no
+    The tensors of the adapter that the file does not fill are lost too: peft leaves them as initialized. What is not an
     adapter's, such as an embedding that peft saves beside one, is a weight of the base.
     """
     tensors = _tensors(adapted)
@@ -421,7 +419,7 @@ def publish(folder: Path, names: AdapterNames, weights: Mapping[str, torch.Tenso
     Returns:
         What would be lost; empty if peft loads all as it is.
     """
-    config, file = PeftConfig.from_pretrained(str(folder)), folder / ADAPTER_WEIGHTS_FILE
+    config, file = PeftConfig.from_pretrained(str(folder)), folder / ADAPTER_WEIGHTS
     if not isinstance(config, LoraConfig):
         return ""
     stored = load_file(file)
@@ -437,10 +435,10 @@ def publish(folder: Path, names: AdapterNames, weights: Mapping[str, torch.Tenso
         settings.save_pretrained(str(folder))
         config, stored = PeftConfig.from_pretrained(str(folder)), load_file(file)
     if _state(config, {}) != _state(settings, {}):
-        return f"{ADAPTER_CONFIG_FILE} does not say what was trained"
+        return f"{ADAPTER_CONFIG} does not say what was trained"
     tensors = {name: stored[key] for name, key in keys.items()}
     wrong = [keys.get(name, name) for name, weight in weights.items() if not _same(tensors.get(name), weight)]
-    return f"{', '.join(wrong[:NAMES_SHOWN])} in {file.name} are not what was trained" if wrong else ""
+    return f"{list_names(wrong)} in {file.name} are not what was trained" if wrong else ""
 
 
 def _shapes(tensors: Mapping[str, torch.Tensor]) -> Shapes:
@@ -464,7 +462,7 @@ def republish(folder: Path, names: AdapterNames, target: Path) -> bool:
     Returns:
         Whether it was copied.
     """
-    config, file = PeftConfig.from_pretrained(str(folder)), folder / ADAPTER_WEIGHTS_FILE
+    config, file = PeftConfig.from_pretrained(str(folder)), folder / ADAPTER_WEIGHTS
     if not isinstance(config, LoraConfig) or not file.is_file():
         return False
     stored = load_file(file)
@@ -476,7 +474,7 @@ def republish(folder: Path, names: AdapterNames, target: Path) -> bool:
     if tensors.keys() != expected.keys():
         return False
     shutil.copytree(folder, target, dirs_exist_ok=True)
-    save_file(tensors, target / ADAPTER_WEIGHTS_FILE, metadata={"format": "pt"})
+    save_file(tensors, target / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     settings.save_pretrained(str(target))
     if problem := publish(target, names, tensors):
         raise FrameworkError(f"{folder}: {problem}")

@@ -14,12 +14,13 @@ from framework import FrameworkError, Plan
 from framework.api import CHECKPOINT, as_plain, as_text, summarize_error
 from framework.api.program import newest_run
 from framework.api.training import Start
-from framework_plugins.hf.load.hub import ADAPTER_CONFIG, SETTINGS_PATTERNS, WEIGHT_PATTERNS, ask_hub, check_inside
-from framework_plugins.hf.load.model_settings import ADAPTER_RANGES, read_settings, value_problem
+from framework_plugins.hf.load.hub import SETTINGS_PATTERNS, WEIGHT_PATTERNS
 from framework_plugins.hf.settings.config import ALL_LINEAR, Bias, LoraAdapterConfig
 from framework_plugins.hf.settings.library_fields import non_default
+from framework_plugins.lib.hub import ask_hub
+from framework_plugins.lib.model_settings import read_adapter_config
+from framework_plugins.lib.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, check_inside
 
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 NEW_ADAPTER = "or adapter.merge_first=true, which trains a new adapter beside it"
 NOT_A_SUM = {"modules_to_save": "whole modules", "trainable_token_indices": "rows of tokens", "use_dora": "magnitudes"}
 """Settings of an adapter that is more than something added to the weights of layers, and what it trains then."""
@@ -131,11 +132,9 @@ def _from_hub(repo: str, *, weights: bool) -> Path:
 
 def _content(folder: Path, setting: str) -> Mapping[str, Any]:
     """Return the settings in the file of an adapter."""
-    content = read_settings(folder / ADAPTER_CONFIG, setting)
+    content = read_adapter_config(folder, setting)
     if (kind := content.get("peft_type")) != "LORA":
         raise FrameworkError(f"{setting}: {ADAPTER_CONFIG} has peft_type={kind}, and only LORA is trained here")
-    if problem := value_problem(content, ADAPTER_RANGES):
-        raise FrameworkError(f"{setting}: {ADAPTER_CONFIG} {problem}")
     return content
 
 

@@ -12,8 +12,8 @@ from transformers import AutoTokenizer, GenerationConfig, PretrainedConfig, PreT
 
 from framework import FrameworkError
 from framework.api.training import CHAT_TEMPLATES, ChatTemplate, ModelConfig, ModelPlace, TextForm, read_chat_template
-from framework_plugins.hf.load.model_settings import MAX_STOP_TOKENS, read_settings
 from framework_plugins.hf.machine.library_errors import refusing_errors
+from framework_plugins.lib.model_settings import MAX_STOP_TOKENS, read_settings
 
 TEMPLATE, TEMPLATES = "chat_template.jinja", "additional_chat_templates"
 GENERATION_FILE, TOKENIZER_FILE, SPECIAL_TOKENS_FILE = (

@@ -9,34 +9,34 @@ the numbers are read too, as fast as the disk gives them; loading them afterward
 from __future__ import annotations
 
 import copy
-import json
-import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from transformers import PreTrainedModel
 
 from framework import FrameworkError
-from framework.api import count, summarize_error
+from framework.api import count
 from framework.api.training import ModelPlace
-from framework_plugins.hf.load.hub import check_inside
 from framework_plugins.hf.load.model_parts import SENSES, TOWER
-from framework_plugins.hf.load.model_settings import read_settings
 from framework_plugins.hf.machine.library_errors import refusing_errors
+from framework_plugins.lib.model_settings import read_settings
+from framework_plugins.lib.weight_files import (
+    DOWNLOAD_AGAIN,
+    FLOAT_DTYPES,
+    StoredTensor,
+    list_names,
+    read_headers,
+    shape_text,
+    weight_files,
+)
 
-SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-NAMES_SHOWN = 3
-"""Names of tensors that a message gives."""
 FOUR_BIT_SUFFIXES = (".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map", ".quant_state.bitsandbytes__")
 """What bitsandbytes saves beside a weight of four bits."""
 EIGHT_BIT_SUFFIX = ".SCB"
 """The same for eight bits."""
-FLOAT_TYPES = frozenset({"F64", "F32", "F16", "BF16"})
-"""Types of weights, by the names of safetensors; fp8 has scales beside it, and only a quantization knows them."""
-DOWNLOAD_AGAIN = "Download or convert the model again; if its config.json was edited, restore it"
 
 
 def check_files(location: ModelPlace, empty: PreTrainedModel, *, values: bool = False) -> None:
@@ -54,8 +54,8 @@ def check_files(location: ModelPlace, empty: PreTrainedModel, *, values: bool = 
         FrameworkError: a file is absent or damaged, or tensors are missing, left over, of another shape, or hold no
             numbers to compute with.
     """
-    files = _files(location)
-    stored = stored_tensors(files)
+    files = weight_files(location.folder, f"model {location.name}")
+    stored = read_headers(files)
     # Tables of whole numbers, such as the experts of each token in DeepSeek V4, are stored as such.
     buffers = {name for name, weight in empty.state_dict().items() if not weight.is_floating_point()}
     buffers |= {name for name, _ in empty.named_buffers()}
@@ -90,8 +90,8 @@ def check_files(location: ModelPlace, empty: PreTrainedModel, *, values: bool = 
             config=config,
             state_dict={
                 # transformers says which names do not fit: it renames, merges and ties weights (decision 0067).
-                name: torch.empty(shape, device="meta")
-                for name, (shape, _) in stored.items()
+                name: torch.empty(tensor.shape, device="meta")
+                for name, tensor in stored.items()
                 if name not in odd
             },
             device_map={"": "meta"},
@@ -103,9 +103,9 @@ def check_files(location: ModelPlace, empty: PreTrainedModel, *, values: bool = 
     check_loaded(location, empty, info, packed=packed)
 
 
-def not_floats(stored: Mapping[str, tuple[tuple[int, ...], str]]) -> dict[str, str]:
+def not_floats(stored: Mapping[str, StoredTensor]) -> dict[str, str]:
     """Return the tensors that are not stored as floating-point numbers, with a remark."""
-    return {name: f"stored as {dtype}" for name, (_, dtype) in stored.items() if dtype not in FLOAT_TYPES}
+    return {name: f"stored as {tensor.dtype}" for name, tensor in stored.items() if tensor.dtype not in FLOAT_DTYPES}
 
 
 def not_finite(files: Iterable[Path]) -> dict[str, str]:
@@ -115,7 +115,7 @@ def not_finite(files: Iterable[Path]) -> dict[str, str]:
         with safe_open(file, framework="pt") as stream:
             for name in stream.keys():  # noqa: SIM118
                 tensor_slice = stream.get_slice(name)
-                if tensor_slice.get_dtype() in FLOAT_TYPES and 0 not in tensor_slice.get_shape():
+                if tensor_slice.get_dtype() in FLOAT_DTYPES and 0 not in tensor_slice.get_shape():
                     minimum, maximum = torch.aminmax(stream.get_tensor(name))
                     if not (minimum.isfinite() and maximum.isfinite()):
                         remarks[name] = "holds NaN or infinity"
@@ -132,10 +132,10 @@ def refuse_unusable(name: str, odd: Mapping[str, str]) -> None:
     Raises:
         FrameworkError: always.
     """
-    listed = _list_names([f"{tensor} ({remark})" for tensor, remark in sorted(odd.items())])
+    listed = list_names([f"{tensor} ({remark})" for tensor, remark in sorted(odd.items())])
     raise FrameworkError(
         f"{name}: {count(len(odd), 'tensor')} of its weights cannot be used: {listed}\nWeights are finite numbers, "
-        f"{', '.join(sorted(FLOAT_TYPES))}: get the original ones, or restore the quantization_config that "
+        f"{', '.join(sorted(FLOAT_DTYPES))}: get the original ones, or restore the quantization_config that "
         "belongs to these"
     )
 
@@ -203,7 +203,7 @@ def refuse_mismatch(
 def is_downloaded(location: ModelPlace) -> bool:
     """Whether all files of the weights are on this machine; where one is damaged, it is."""
     try:
-        return bool(_files(location))
+        return bool(weight_files(location.folder, f"model {location.name}"))
     except FrameworkError:
         return not location.revision and any(location.folder.glob("*.safetensors"))
 
@@ -213,60 +213,7 @@ def _same_tensor(name: str, alias: str) -> bool:
     return name == alias or name.endswith(f".{alias}") or alias.endswith(f".{name}")
 
 
-def _files(location: ModelPlace) -> list[Path]:
-    folder = location.folder
-    if (folder / SINGLE).is_file():
-        return [folder / SINGLE]
-    if not (folder / INDEX).is_file():
-        raise FrameworkError(f"model {location.name} has no {SINGLE} and no {INDEX}: {DOWNLOAD_AGAIN}")
-    check_inside(folder, f"model {location.name}")
-    names = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
-    files = [folder / name for name in sorted(names)]
-    if absent := [file.name for file in files if not file.is_file()]:
-        raise FrameworkError(
-            f"model {location.name} lacks {_list_names(absent)}, which {INDEX} names. {DOWNLOAD_AGAIN}"
-        )
-    return files
-
-
-def stored_tensors(files: Iterable[Path]) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Return shape and type of each tensor by its name in the files.
-
-    Raises:
-        FrameworkError: a file cannot be read, or is damaged.
-    """
-    tensors: dict[str, tuple[tuple[int, ...], str]] = {}
-    for file in files:
-        try:
-            file.open("rb").close()  # safetensors says of each file that may not be read that there is none
-        except OSError as error:
-            fix = "make it readable for this user" if isinstance(error, PermissionError) else "save it again"
-            raise FrameworkError(f"{file} cannot be read: {os.strerror(error.errno or 0)}: {fix}") from error
-        try:
-            with safe_open(file, framework="pt") as stream:
-                slices = {name: stream.get_slice(name) for name in stream.keys()}  # noqa: SIM118
-                tensors |= {
-                    name: (tuple(tensor_slice.get_shape()), tensor_slice.get_dtype())
-                    for name, tensor_slice in slices.items()
-                }
-        except (SafetensorError, OSError, ValueError) as error:
-            raise FrameworkError(
-                f"{file} is not a complete safetensors file ({summarize_error(error)}): download or save it again"
-            ) from error
-    return tensors
-
-
 def _sentence(kind: str, tensors: Iterable[tuple[str, str]]) -> str:
     pairs = sorted(tensors)
-    names = _list_names([f"{name}{shapes}" for name, shapes in pairs])
+    names = list_names([f"{name}{shapes}" for name, shapes in pairs])
     return f"{len(pairs)} tensor{'s are' if len(pairs) > 1 else ' is'} {kind} ({names})" if pairs else ""
-
-
-def _list_names(names: list[str]) -> str:
-    remainder = len(names) - NAMES_SHOWN
-    return ", ".join(names[:NAMES_SHOWN]) + (f" and {remainder} others" if remainder > 0 else "")
-
-
-def shape_text(shape: Iterable[int]) -> str:
-    """Write a shape as text."""
-    return " x ".join(map(str, shape)) or "a single number"

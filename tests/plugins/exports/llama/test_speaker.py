@@ -6,11 +6,9 @@ import io
 import itertools
 import json
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from framework import FrameworkError, testing
@@ -21,7 +19,7 @@ from framework.cli.main import run_command
 from framework.rundir.folder import WritableRunFolder
 from framework.rundir.read import read_run
 from framework_plugins.exports.config import GgufSpeakerConfig
-from framework_plugins.exports.llama.speaker import GgufSpeaker, GgufSpeakers, make_sampler
+from framework_plugins.exports.llama.speaker import GgufSpeaker, GgufSpeakers
 from framework_plugins.quickstart.smollm2 import gguf_file
 from tests.support.forked_program import execute
 
@@ -73,17 +71,6 @@ def test_an_answer_may_be_left(speaker: GgufSpeaker) -> None:
     other = Prompt((Message("user", "Say yes."),))
     assert "".join(speaker.stream(other, max_new_tokens=2, seed=None)) != first
     assert "".join(speaker.stream(PROMPT, max_new_tokens=NEW, seed=None)) == first
-
-
-def test_tokens_are_drawn_as_often_as_temperature_and_top_p_have_it() -> None:
-    logits = np.array([1.0, 3.0, 2.0, -np.inf], np.float32)
-    draw = make_sampler(2.0, 1.0, 0)
-    seen = Counter(draw(logits) for _ in range(4000))
-    wanted = np.exp(logits / 2) / np.exp(logits / 2).sum()
-    assert all(abs(seen[token] / 4000 - wanted[token]) < 0.03 for token in range(4))
-    narrow = make_sampler(1.0, 0.5, 0)
-    assert {narrow(logits) for _ in range(100)} == {1}
-    assert make_sampler(0.0, 1.0, None)(logits) == 1
 
 
 def test_the_first_file_that_the_run_exported_is_taken(run: SavedRun) -> None:

@@ -102,7 +102,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda place: (place / "base" / "model.safetensors.index.json").write_text(
             '{"weight_map": {"x": "../secret.safetensors"}}'
         ),
-        "names '../secret.safetensors', which is not in the folder",
+        "names the file '../secret.safetensors', which is not in the folder",
     ),
     "missing tensors": (
         lose_tensors,
@@ -110,7 +110,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "an index of noise": (
         lambda place: (place / "base" / "model.safetensors.index.json").write_text("[]"),
-        "is not an index of safetensors files",
+        "is not an index of weights",
     ),
     "no weights of the adapter": (
         lambda place: (place / "adapter" / "adapter_model.safetensors").unlink(),
@@ -120,7 +120,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda place: (place / "adapter" / "adapter_config.json").unlink(),
         "holds no adapter (adapter_config.json) and no model (config.json)",
     ),
-    "settings of noise": (lambda place: cut(place / "adapter" / "adapter_config.json", 30), "cannot be read"),
+    "settings of noise": (lambda place: cut(place / "adapter" / "adapter_config.json", 30), "is not valid JSON"),
     "half an adapter": (drop_half, "holds only A of model.layers.0.self_attn.v_proj"),
     "numbers that are none": (poison, "would hold numbers that are not finite: it is damaged"),
     "layers that the base lacks": (rename_target, "w_proj.weight, which the base does not have"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from framework.api.conversations import split_thought, without_thought
 from framework.util.errors import FrameworkError
-from framework_plugins.hf.generate.stream import sampler, stream, texts
+from framework_plugins.hf.generate.stream import stream, texts
+from framework_plugins.lib.sampling import make_sampler
 from tests.support.examples import examples
 from tests.support.families import FAMILIES, family_tokenizer
 from tests.support.generation import generate
@@ -51,7 +51,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
 def streamed(model: tuple[Any, Any], text: str, *, stops: frozenset[int] = frozenset({1}), seed: int | None = None,
              temperature: float = 0.0, top_p: float = 1.0) -> Iterator[str]:  # fmt: skip
     ids = model[1](text, add_special_tokens=False)["input_ids"]
-    return stream(*model, ids, stops, NEW, sampler(temperature, top_p, seed))
+    return stream(*model, ids, stops, NEW, make_sampler(temperature, top_p, seed))
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
@@ -110,22 +110,6 @@ def test_one_seed_draws_one_answer_and_leaves_the_global_generator_alone(model: 
     assert drawn[0] == drawn[1] != drawn[2]
     assert len({"".join(streamed(model, PROMPTS[0], temperature=1.5)) for _ in range(4)}) > 1
     assert torch.equal(before, torch.get_rng_state())
-
-
-def test_tokens_are_drawn_as_often_as_the_temperature_has_it() -> None:
-    scores = torch.tensor([1.0, 3.0, 2.0, -torch.inf])
-    draw = sampler(2.0, 1.0, 0)
-    seen = Counter(draw(scores) for _ in range(4000))
-    wanted = torch.softmax(scores / 2, dim=0)
-    assert all(abs(seen[token] / 4000 - float(wanted[token])) < 0.03 for token in range(4))
-    assert sampler(0.0, 1.0, None)(scores) == 1
-
-
-@pytest.mark.parametrize(("top_p", "kept"), [(1.0, {0, 1, 2}), (0.9, {1, 2}), (0.5, {1}), (1e-9, {1})])
-def test_top_p_keeps_the_likeliest_tokens(top_p: float, kept: set[int]) -> None:
-    scores = torch.tensor([0.09, 0.6, 0.31]).log()
-    draw = sampler(1.0, top_p, 0)
-    assert {draw(scores) for _ in range(300)} == kept
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -19,11 +19,12 @@ from framework.config.compose import conf_dir
 from framework.memory import Shape
 from framework.util.errors import FrameworkError
 from framework.util.network import reachable
-from framework_plugins.hf.load import hub as hub_module
+from framework_plugins.hf.load import hub as local_model
 from framework_plugins.hf.load.hub import LocalModel
 from framework_plugins.hf.load.preset_configs import CONFIGS
 from framework_plugins.hf.load.start import find_start
 from framework_plugins.hf.settings.config import LocalModelConfig, LoraAdapterConfig
+from framework_plugins.lib import hub as hub_module
 from tests.support.hub import HubStandIn
 from tests.support.loopback import Handler, Loopback
 
@@ -146,9 +147,14 @@ def test_a_folder_with_a_config_alone_is_planned_for_and_has_no_weights(tmp_path
 def test_layers_that_predict_several_tokens_are_not_counted(tmp_path: Path, place: str) -> None:
     folder = large_model(tmp_path / "model")
     (folder / "config.json").write_text(json.dumps({"num_hidden_layers": 2}), encoding="utf-8")
-    weight = {"dtype": "BF16", "shape": [3, 5]}
-    header = json.dumps({"model.layers.1.mlp.weight": weight, **({place: weight} if place else {})}).encode()
-    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    names = ["model.layers.1.mlp.weight", place] if place else ["model.layers.1.mlp.weight"]
+    end = 30 * len(names)
+    weights = {
+        name: {"dtype": "BF16", "shape": [3, 5], "data_offsets": [30 * index, 30 * index + 30]}
+        for index, name in enumerate(names)
+    }
+    header = json.dumps(weights).encode()
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(end))
     assert LocalModel(LocalModelConfig(path=str(folder))).parameters() == 15
 
 
@@ -187,7 +193,7 @@ def test_the_sizes_are_those_of_the_models_config(path: str) -> None:
 def test_without_a_network_a_preset_has_its_sizes_and_no_other_model_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "reachable", lambda _: False)
     preset = LocalModel(LocalModelConfig(path="Qwen/Qwen3-8B", chat_template=None))
-    monkeypatch.setattr(hub_module, "hf_hub_download", _unreachable)
+    monkeypatch.setattr(local_model, "hf_hub_download", _unreachable)
     assert preset.config_json()["num_hidden_layers"] == 36
     for model in (preset, LocalModel(LocalModelConfig(path="acme/thing"))):
         with pytest.raises(FrameworkError, match="not on this machine, and the Hub cannot be reached"):

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from framework.api.run_folder import RunFolder
 from framework.run import pipeline
 from framework.util.errors import FrameworkError
-from framework_plugins.hf.load.weight_files import stored_tensors
+from framework_plugins.lib.weight_files import read_headers
 from tests.support.bases import FAMILIES, tiny_base
 from tests.support.tiny import tiny_llama
 from tests.support.training import make, opened
@@ -191,7 +191,7 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(llama: Path, monkeypa
 
     monkeypatch.setattr(Path, "open", forbidden)  # root may read all files
     with pytest.raises(FrameworkError, match=r"cannot be read: Permission denied: make it readable for this user$"):
-        stored_tensors([llama / WEIGHTS])
+        read_headers([llama / WEIGHTS])
 
 
 def test_a_base_whose_loss_is_not_a_number_is_refused_before_the_training(

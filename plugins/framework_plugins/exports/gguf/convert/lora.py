@@ -7,7 +7,6 @@ matrix is proven: what the converter makes of the product B A has to be the prod
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,8 @@ from framework import FrameworkError
 from framework_plugins.exports.gguf.convert import converter
 from framework_plugins.exports.gguf.convert.hparams import for_converter, read_hparams
 from framework_plugins.exports.gguf.convert.model import model_class
+from framework_plugins.lib.model_settings import read_adapter_config
+from framework_plugins.lib.weight_files import ADAPTER_WEIGHTS
 
 PREFIX = "base_model.model."
 """What precedes the name of a layer in a file of peft."""
@@ -58,9 +59,9 @@ def convert(adapter: str, base: str, target: str, dtype: str, tree: str | None =
     Raises:
         FrameworkError: it is not a plain LoRA adapter, or the layers are stored in a way that a LoRA cannot follow.
     """
-    settings = json.loads(Path(adapter, "adapter_config.json").read_text(encoding="utf-8"))
+    settings = read_adapter_config(Path(adapter))
     check_plain(settings)
-    weights = load_file(Path(adapter, "adapter_model.safetensors"))
+    weights = load_file(Path(adapter, ADAPTER_WEIGHTS))
     conversion, gguf = converter.load(tree)
     model = _converter(conversion, gguf, base, target)
     with torch.inference_mode():

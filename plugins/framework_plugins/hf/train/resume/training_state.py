@@ -22,12 +22,12 @@ from framework import FrameworkError
 from framework.api import Guard, Step, summarize_error
 from framework_plugins.hf.load.frozen import fixed_weights
 from framework_plugins.hf.load.sharded_weights import full_tensor, local_shard, shard_like, trained_weights
-from framework_plugins.hf.load.weight_files import shape_text
 from framework_plugins.hf.machine.optimizer_state import STATES, load_state, saved_state
 from framework_plugins.hf.machine.out_of_memory import RandomState, is_out_of_memory
 from framework_plugins.hf.train.progress import Progress
 from framework_plugins.hf.train.resume.checkpoints import STEP_FOLDER
 from framework_plugins.hf.train.trainer import SupervisedTrainer
+from framework_plugins.lib.weight_files import shape_text
 
 LIKE_WEIGHTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg", "grad_avg", "sum")
 """States of torch's optimizers and of Adafactor, each of the shape of its weight; others have shapes of their own."""

@@ -17,7 +17,9 @@ from typing import Any
 from annotated_types import Ge, Gt, Le, Lt
 
 from framework import FrameworkError
+from framework.api import model_name
 from framework.api.training import Type
+from framework_plugins.lib.weight_files import ADAPTER_CONFIG
 
 LARGEST_FILE = 16 * 2**20
 """Bytes of a file of settings; the largest ones, with lists of all layers, have below one million."""
@@ -110,6 +112,33 @@ def read_settings(file: Path, label: str) -> Mapping[str, Any]:
             f"{label}: {file.name} holds a {type(settings).__name__} instead of settings: {RESTORE_FILE}"
         )
     return settings
+
+
+def read_adapter_config(folder: Path, label: str = "") -> Mapping[str, Any]:
+    """Read the settings of the adapter in a folder, which `label` names in a message; empty: the folder itself.
+
+    Raises:
+        FrameworkError: as `read_settings`, or a number makes no sense.
+    """
+    label = label or str(folder)
+    settings = read_settings(folder / ADAPTER_CONFIG, label)
+    if problem := value_problem(settings, ADAPTER_RANGES):
+        raise FrameworkError(f"{label}: {ADAPTER_CONFIG} {problem}")
+    return settings
+
+
+def check_base(settings: Mapping[str, Any], label: str, base: str) -> None:
+    """Make sure that an adapter with these settings was trained on the base of that name, as far as names tell.
+
+    Raises:
+        FrameworkError: it names another one.
+    """
+    trained_on = str(settings.get("base_model_name_or_path") or "")
+    if trained_on and model_name(trained_on) != model_name(base):
+        raise FrameworkError(
+            f"{label} was trained on {trained_on}, and the base here is {base}: choose that base, or, if both are the "
+            f"same weights, write {base} into its {ADAPTER_CONFIG}"
+        )
 
 
 def config_problem(config: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""hf/load/model_settings.py: numbers out of their range and names of other code, wherever they are in a config.json."""
+"""lib/model_settings.py: numbers out of their range and names of other code, wherever they are in a config.json."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from transformers import AutoConfig
 
-from framework_plugins.hf.load.model_settings import ADAPTER_RANGES, config_problem, max_positions, value_problem
+from framework_plugins.lib.model_settings import ADAPTER_RANGES, config_problem, max_positions, value_problem
 from tests.support.bases import FAMILIES
 
 WRONG: list[tuple[dict[str, Any], str]] = [

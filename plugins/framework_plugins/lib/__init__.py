@@ -1,0 +1,1 @@
+"""What several first-party plugins share. It knows no plugin, and registers nothing."""
