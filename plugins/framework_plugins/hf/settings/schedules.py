@@ -263,7 +263,8 @@ def problems(plan: Plan) -> Iterator[Problem]:
     warms_up = training.warmup_steps or training.warmup_ratio
     if warms_up and not config.warms_up and not plan.optimizer.config.own_schedule:
         key = "trainer.warmup_steps" if training.warmup_steps else "trainer.warmup_ratio"
-        yield Problem(f"{key}={warms_up:g}: {setting} has no warm-up: set schedule=constant_with_warmup", (key,))
+        value = training.warmup_steps or f"{warms_up:g}"
+        yield Problem(f"{key}={value}: {setting} has no warm-up: set schedule=constant_with_warmup", (key,))
 
 
 def advice(plan: Plan, steps: int) -> Iterator[str]:
