@@ -62,6 +62,7 @@ from framework.api.fields import (
     fields,
 )
 from framework.api.plan import CHECKPOINT, CODE_OF, EVAL_LOSS, LOSSES, PRIMARY, SCORE, VS_RANDOM, WINS
+from framework.api.problem import Problem
 from framework.api.protocols import (
     AnswerMetric,
     AnyMetric,
@@ -335,6 +336,7 @@ __all__ = [
     "Overflow",
     "Piece",
     "Point",
+    "Problem",
     "ProcessError",
     "Progress",
     "ProgressMade",

@@ -17,6 +17,7 @@ from annotated_types import Ge, Gt, Interval, Len, Predicate
 from omegaconf import MISSING
 
 from framework.api.fields import NamesCode
+from framework.api.problem import Problem
 from framework.api.process_group import ProcessGroup
 from framework.util.affects import Affects
 
@@ -441,15 +442,19 @@ class RolloutConfig:
     """End the run if the log-probabilities of a draw differ by more than this from those that the training computes, in
     nats a token on average: then the answers are those of other weights."""
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Say which settings do not go together, a sentence each."""
         low, high = self.importance_sampling_clip_min, self.importance_sampling_clip_max
         if low is not None and high is not None and low >= high:
-            yield f"rollout.importance_sampling_clip_min={low:g} has to be below clip_max={high:g}"
+            yield Problem(
+                f"rollout.importance_sampling_clip_min={low:g} has to be below clip_max={high:g}",
+                ("rollout.importance_sampling_clip_min",),
+            )
         if self.importance_sampling_mode.value.endswith("truncate") and low is high is None:
-            yield (
+            yield Problem(
                 f"rollout.importance_sampling_mode={self.importance_sampling_mode.value} without limits truncates "
-                "nothing: set rollout.importance_sampling_clip_max=3"
+                "nothing: set rollout.importance_sampling_clip_max=3",
+                ("rollout.importance_sampling_mode",),
             )
 
 

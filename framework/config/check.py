@@ -19,10 +19,10 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 from framework.api.component import GROUPS
 from framework.api.fields import Field, Type, as_text, fields
 from framework.api.former_settings import former_setting
+from framework.api.problem import Problem
 from framework.api.text.overrides import as_overrides, override_key, quoted
 from framework.config.compose import config_loader
 from framework.config.other_tools import equivalent_of, settings_below
-from framework.config.problem import Problem
 from framework.config.sources import read_value_sources, refusal
 from framework.hooks.session import current
 from framework.util.command import this_program
@@ -47,6 +47,10 @@ def check(config: DictConfig, overrides: Sequence[str] = ()) -> None:
     """
     if errors := list(problems(config)):
         raise refusal(errors, overrides)
+
+
+class UnreadableValue(Problem):
+    """A value of another type than its field: code that reads the config may fail."""
 
 
 def problems(config: DictConfig) -> Iterator[Problem]:
@@ -157,7 +161,7 @@ def _range(key: str, value: Any, kind: Type) -> Iterator[Problem]:
     if not fits:
         items = value if isinstance(value, list) and kind.items else []
         unreadable = not kind.has_form(value) or not all(kind.items and kind.items.has_form(item) for item in items)
-        yield Problem(out_of_range(key, value, kind), (key,), unreadable=unreadable)
+        yield (UnreadableValue if unreadable else Problem)(out_of_range(key, value, kind), (key,))
 
 
 def is_schema(schema: type | None) -> TypeGuard[type]:

@@ -19,9 +19,9 @@ from hydra.types import RunMode
 from omegaconf import Container, DictConfig, OmegaConf
 
 from framework.api.fields import as_text
+from framework.api.problem import Problem
 from framework.api.schema import plain_name
 from framework.config.compose import CONFIG_NAME, conf_dir
-from framework.config.problem import Problem
 
 INSTEAD = {
     "hydra.run.dir": "the folder of a run is set with run_dir=FOLDER",

@@ -29,9 +29,9 @@ from yaml import YAMLError
 
 from framework.api.component import GROUPS
 from framework.api.fields import as_text
+from framework.api.problem import Problem
 from framework.api.text import count
 from framework.config.compose import COMPONENT, CONFIG_NAME, EXPERIMENT, config_loader
-from framework.config.problem import Problem
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError, display_path, foreign_letter
 
@@ -249,14 +249,14 @@ def listed(problems: Sequence[Problem], where: Callable[[str], str]) -> str:
 def _merge(alike: Sequence[Problem]) -> Problem:
     """Return problems with one text as one: `exporter.gguf` is unknown, whichever of its settings are given."""
     keys = dict.fromkeys(key for problem in alike for key in problem.keys)
-    places = dict.fromkeys(problem.where for problem in alike if problem.where)
-    return dataclasses.replace(alike[0], keys=(*keys,), where=", ".join(places))
+    places = dict.fromkeys(problem.place for problem in alike if problem.place)
+    return dataclasses.replace(alike[0], keys=(*keys,), place=", ".join(places))
 
 
 def line(problem: Problem, where: Callable[[str], str]) -> str:
     """Write a problem with the place that set each of its keys, as `where` gives it."""
     locations = {key: location for key in problem.keys if (location := where(key))}
-    distinct = [problem.where] if problem.where else list(dict.fromkeys(locations.values()))
+    distinct = [problem.place] if problem.place else list(dict.fromkeys(locations.values()))
     if not distinct or (len(distinct) == 1 and problem.text.startswith((distinct[0], f"cannot read '{distinct[0]}"))):
         return problem.text  # which shows the word itself
     if len(distinct) == 1:

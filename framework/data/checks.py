@@ -6,14 +6,18 @@ from collections.abc import Iterable
 
 from framework.api.component import hookimpl
 from framework.api.plan import Plan
+from framework.api.problem import Problem
 
 
 @hookimpl
-def framework_check_plan(plan: Plan) -> Iterable[str]:
+def framework_check_plan(plan: Plan) -> Iterable[Problem]:
     """Check `data.mix`, `data.cut` and `format.columns`."""
     limit, longest = plan.data.config.cut, plan.training.max_seq_length
     if limit is not None and limit > longest:
-        yield f"data.cut={limit} is more than trainer.max_seq_length={longest}: set data.cut={longest} or less"
+        yield Problem(
+            f"data.cut={limit} is more than trainer.max_seq_length={longest}: set data.cut={longest} or less",
+            ("data.cut", "trainer.max_seq_length"),
+        )
     if plan.format.config.columns:
         from framework.data import columns  # noqa: PLC0415 - a run that renames nothing need not import it
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from framework.api.problem import Problem
 from framework.api.schema import FormatConfig
 from framework.data.conversation_checks import check_text
 from framework.util.errors import FrameworkError, unknown
@@ -26,13 +27,13 @@ ESCAPES = {r"\n": "\n", r"\t": "\t"}
 """Hydra and a shell leave them as they are typed."""
 
 
-def problems(columns: Mapping[str, str | None], setting: str = "format.columns") -> Iterator[str]:
+def problems(columns: Mapping[str, str | None], setting: str = "format.columns") -> Iterator[Problem]:
     """Say which values of `format.columns` cannot be read."""
     for name, value in columns.items():
         try:
             _origin(f"{setting}.{name}", value)
         except FrameworkError as error:
-            yield str(error)
+            yield Problem(str(error), (f"{setting}.{name}",))
 
 
 class Columns:

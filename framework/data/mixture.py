@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from framework.api.component import Component
 from framework.api.fields import fields
+from framework.api.problem import Problem
 from framework.api.records import RawData, Row
 from framework.api.selection import Selection
 from framework.data.columns import problems as problems_of_columns
@@ -58,17 +59,17 @@ class MixtureSource:
         return round((self.weight or 0) / (1 - weights) * (own_rows + counts))
 
 
-def problems(entries: Iterable[Mapping[str, Any]], form: Selection) -> Iterator[str]:
+def problems(entries: Iterable[Mapping[str, Any]], form: Selection) -> Iterator[Problem]:
     """Say what is wrong with `data.mix`, a sentence for each entry."""
     total = 0.0
     for index, entry in enumerate(entries):
         try:
             total += _part(index, entry, form).weight or 0
         except FrameworkError as error:
-            yield str(error)
+            yield Problem(str(error))
     if total >= 1:
         reason = "which leaves nothing for the run's own data"
-        yield f"data.mix: the weights add up to {total:g}, {reason}: their sum has to be below 1"
+        yield Problem(f"data.mix: the weights add up to {total:g}, {reason}: their sum has to be below 1")
 
 
 def parts(entries: Iterable[Mapping[str, Any]], form: Selection) -> list[MixtureSource]:
@@ -111,7 +112,7 @@ def _format(entry_name: str, entry: Mapping[str, Any], form: Selection) -> Selec
             "such as {instruction: question, output: answer}"
         )
     for problem in problems_of_columns(columns, f"{entry_name}.columns"):
-        raise FrameworkError(problem)
+        raise FrameworkError(problem.text)
     return Selection(form.component, dataclasses.replace(form.config, columns=dict(columns)))
 
 

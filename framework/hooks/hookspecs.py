@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from framework.api.component import Component
     from framework.api.diagnostic import Diagnostic
     from framework.api.plan import Plan
+    from framework.api.problem import Problem
     from framework.api.protocols import TrainingMonitor
     from framework.api.records import Concern, ExportNeed, MemoryReduction, Report, Results, Step, Sweep, Work
     from framework.api.schema import Stage
@@ -46,13 +47,18 @@ def framework_config_paths() -> Iterable[str]:  # type: ignore[empty-body]
 
 
 @hookspec
-def framework_check_plan(plan: Plan) -> Iterable[str]:  # type: ignore[empty-body]
-    """Problems of this plan, one sentence each. They are reported together, before anything is loaded."""
+def framework_check_plan(plan: Plan) -> Iterable[Problem | str]:  # type: ignore[empty-body]
+    """Problems of this plan, a sentence and the keys that it is about. A text alone is a problem without keys.
+
+    They are reported together, each with the places that set its keys, before anything is loaded.
+    """
 
 
 @hookspec
-def framework_check_model(plan: Plan, config: Mapping[str, Any]) -> Iterable[str]:  # type: ignore[empty-body]
-    """Problems of this plan with its model, one sentence each. `config` is the model's config.json, all that is known.
+def framework_check_model(  # type: ignore[empty-body]
+    plan: Plan, config: Mapping[str, Any]
+) -> Iterable[Problem | str]:
+    """Problems of this plan with its model. `config` is the model's config.json, all that is known.
 
     They are reported together, in the plan stage: before data are read and weights fetched.
     """

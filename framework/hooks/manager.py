@@ -288,7 +288,7 @@ class Plugins:
         """Return the commands by name."""
         return self.components(COMMANDS)
 
-    def ask(self, hook: str, expect: type[T], **arguments: Any) -> Iterator[tuple[str, T]]:
+    def ask(self, hook: str, *expect: type[T], **arguments: Any) -> Iterator[tuple[str, T]]:
         """Call a hook of every plugin and give what each returns, item by item, with the plugin's name.
 
         A text is one item. An item that is not what is expected is passed over, and so is a plugin that raises; both
@@ -297,7 +297,7 @@ class Plugins:
 
         Args:
             hook: its name.
-            expect: the class of each item.
+            expect: the classes that an item may have.
             **arguments: of the hook.
         """
         # One by one: pluggy stops a call of the whole hook at the first that raises, and does not say which it was.
@@ -320,7 +320,7 @@ class Plugins:
                 if isinstance(item, expect):
                     yield implementation.plugin_name, item
                     continue
-                expected = "text" if expect is str else expect.__name__
+                expected = " or ".join("text" if kind is str else kind.__name__ for kind in expect)
                 self.skip_plugin(implementation.plugin_name, hook, f"it gives {type(item).__name__}, not {expected}")
 
     def notify(self, hook: str, **arguments: Any) -> None:

@@ -7,31 +7,49 @@ from collections.abc import Iterable, Iterator
 from framework.api.component import hookimpl
 from framework.api.data import Data
 from framework.api.plan import EVAL_LOSS, Plan
+from framework.api.problem import Problem
 from framework.api.schema import Action, TrainerConfig
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError, unknown
 
 
 @hookimpl
-def framework_check_plan(plan: Plan) -> Iterator[str]:
+def framework_check_plan(plan: Plan) -> Iterator[Problem]:
     """Check the actions and what the early stopping goes by."""
     if plan.health.nan is Action.lower:
-        yield "health.nan=lower: weights that are NaN stay so at any learning rate. Set warn or stop"
+        yield Problem(
+            "health.nan=lower: weights that are NaN stay so at any learning rate. Set warn or stop", ("health.nan",)
+        )
     if plan.health.truncated_answers is Action.lower:
-        yield "health.truncated_answers=lower: a lower learning rate does not teach the stop token. Set warn or stop"
+        yield Problem(
+            "health.truncated_answers=lower: a lower learning rate does not teach the stop token. Set warn or stop",
+            ("health.truncated_answers",),
+        )
     name, training = plan.training.early_stopping_metric, plan.training
     if name in {EVAL_LOSS, *plan.set_losses}:
         return
     setting = f"trainer.early_stopping_metric={name}"
     if name in plan.metric or name in plan.measured:
         if not plan.evaluator:
-            yield f"{setting} needs an evaluator, but none is chosen: set evaluator=[prompts]"
+            yield Problem(
+                f"{setting} needs an evaluator, but none is chosen: set evaluator=[prompts]",
+                ("trainer.early_stopping_metric",),
+            )
         elif not training.keep_best and training.early_stopping_patience is None:
-            yield f"{setting} has no effect: set trainer.keep_best=true or trainer.early_stopping_patience=2"
+            yield Problem(
+                f"{setting} has no effect: set trainer.keep_best=true or trainer.early_stopping_patience=2",
+                ("trainer.early_stopping_metric",),
+            )
     elif name in current().plugins.components("metric"):
-        yield f"{setting} is not one of the run's metrics: set metric=[{','.join([*plan.metric, name])}]"
+        yield Problem(
+            f"{setting} is not one of the run's metrics: set metric=[{','.join([*plan.metric, name])}]",
+            ("trainer.early_stopping_metric",),
+        )
     else:
-        yield f"{setting}: {unknown('metric', name, {EVAL_LOSS, *plan.set_losses, *plan.metric, *plan.measured})}"
+        yield Problem(
+            f"{setting}: {unknown('metric', name, {EVAL_LOSS, *plan.set_losses, *plan.metric, *plan.measured})}",
+            ("trainer.early_stopping_metric",),
+        )
 
 
 def check_answers(method: str, trainer: str, data: Data) -> None:

@@ -21,11 +21,11 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from framework.api.component import GROUPS
 from framework.api.fields import Field, as_text, fields
 from framework.api.former_settings import former_setting
+from framework.api.problem import Problem
 from framework.api.schema import RunConfig
 from framework.config.check import instead, is_schema, no_option, option_name, out_of_range, unknown_key
 from framework.config.compose import EXPERIMENT, config_loader
 from framework.config.other_tools import option_elsewhere
-from framework.config.problem import Problem
 from framework.config.sources import (
     REFUSALS,
     SourcedValue,
@@ -72,7 +72,7 @@ def overrides_of(words: Sequence[str]) -> list[str]:
 def _problems(loader: ConfigLoader, error: Exception, words: Sequence[str]) -> list[Problem]:
     overrides = OverridesParser.create(loader).parse_overrides(list(words))
     wrong = (
-        Problem(text, where=str(override.input_line))
+        Problem(text, place=str(override.input_line))
         for override in overrides
         if (text := _wrong_choice(loader, override))
     )
@@ -89,12 +89,12 @@ def _problems(loader: ConfigLoader, error: Exception, words: Sequence[str]) -> l
     deleted = next((str(override.input_line) for override in overrides if override.is_delete()), "")
     if deleted and "deletion" in explain(error):
         text = "a setting cannot be deleted: set another value, or null if that is valid"
-        return [Problem(text, where=deleted)]
+        return [Problem(text, place=deleted)]
     cause = error.__cause__ or error.__context__
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
         names = [str(name) for name in cause.parent_node or ()]
         where = (str(override.input_line) for override in overrides if override.key_or_group.startswith(cause.full_key))
-        return [Problem(unknown_key(cause.full_key, names), where=next(where, ""))]
+        return [Problem(unknown_key(cause.full_key, names), place=next(where, ""))]
     return [Problem(explain(error))]
 
 
@@ -133,7 +133,7 @@ def _in_defaults(loader: ConfigLoader, error: Exception, overrides: Sequence[Ove
     if isinstance(error, RecursionError):
         paths = [f"{group}/{option}" for group, option, _ in chosen if loader.repository.group_exists(group)]
         circle = next((where for path in paths if (where := _circle(loader, (path,)))), "")
-        return Problem("the defaults lists of these files lead back to this entry: remove it", where=circle)
+        return Problem("the defaults lists of these files lead back to this entry: remove it", place=circle)
     reason = explain(error)
     built_on = []
     paths = [f"{group}/{option}" for group, option, _ in chosen if loader.repository.group_exists(group)]
@@ -141,11 +141,11 @@ def _in_defaults(loader: ConfigLoader, error: Exception, overrides: Sequence[Ove
         folder = path.rpartition("/")[0]
         for entry, where in entries(loader, path):
             if reason.startswith(RESOLVED) and "${" in str(getattr(entry, "value", None) or getattr(entry, "path", "")):
-                return Problem(f"defaults: {reason.removeprefix(RESOLVED)}", where=where)
+                return Problem(f"defaults: {reason.removeprefix(RESOLVED)}", place=where)
             if isinstance(entry, GroupDefault):
                 built_on += [(str(entry.group).lstrip("/"), name, where) for name in _options(entry.value)]
                 if folder == EXPERIMENT and (text := _wrong_entry(entry)):
-                    return Problem(text, where=where)
+                    return Problem(text, place=where)
             elif isinstance(entry, ConfigDefault) and entry.path:
                 base = str(entry.path) if entry.path.startswith("/") else f"{folder}/{entry.path}"
                 base = base.lstrip("/")
@@ -161,12 +161,12 @@ def _in_defaults(loader: ConfigLoader, error: Exception, overrides: Sequence[Ove
 
             text = f"hydra/launcher={option} needs hydra-{extra}-launcher: {pip_command([f'{DISTRIBUTION}[{extra}]'])}"
         places = (where for *choice, where in [*chosen, *built_on] if choice == [group, option])
-        return Problem(text, where=next(places, ""))
+        return Problem(text, place=next(places, ""))
     file = next((word for group, _, word in chosen if group == EXPERIMENT), "")
     if isinstance(error, AssertionError):  # what Hydra raises for the order, without a message
-        return Problem("in a defaults list, the entries with 'override' have to come after all others", where=file)
+        return Problem("in a defaults list, the entries with 'override' have to come after all others", place=file)
     word = next((str(override.input_line) for override in overrides if override.key_or_group in reason.split()), file)
-    return Problem(reason, where=word)
+    return Problem(reason, place=word)
 
 
 def _circle(loader: ConfigLoader, chain: tuple[str, ...]) -> str:
@@ -216,17 +216,17 @@ def _refused(sources: ValueSources) -> Iterator[Problem]:
             OmegaConf.update(config, package, node)
         elif group:
             text = f"the option '{option_name(schema)}' cannot be used at '{package}'"
-            yield Problem(text, where=sources.choices.get(package, ""))
+            yield Problem(text, place=sources.choices.get(package, ""))
     OmegaConf.set_struct(config, True)  # noqa: FBT003 - positional only; Hydra closes a config too
     OmegaConf.set_struct(config[HYDRA], False)  # noqa: FBT003 - there files may add callbacks
     for setting in sources.settings:
         group, _, below = setting.key.partition(".")
         if setting.fault or group == EXPERIMENT:
-            yield Problem(setting.fault or GLOBAL, where=setting.where)
+            yield Problem(setting.fault or GLOBAL, place=setting.where)
         elif setting.key == HYDRA and not isinstance(setting.value, dict):  # OmegaConf would replace all of them
-            yield Problem(f"{HYDRA}={as_text(setting.value)} must be a group of settings", where=setting.where)
+            yield Problem(f"{HYDRA}={as_text(setting.value)} must be a group of settings", place=setting.where)
         elif setting.preset == group and not {group, f"{group}.{below.partition('.')[0]}"} & sources.schemas.keys():
-            yield Problem(no_option(group).text, where=setting.where.rpartition(":")[0])
+            yield Problem(no_option(group).text, place=setting.where.rpartition(":")[0])
         else:
             try:
                 added, parent = setting.where.startswith("+"), setting.key.rpartition(".")[0]
@@ -235,9 +235,9 @@ def _refused(sources: ValueSources) -> Iterator[Problem]:
                     OmegaConf.update(config, parent, {}, merge=False, force_add=added)
                 OmegaConf.update(config, setting.key, setting.value, merge=True, force_add=added)
             except (OmegaConfBaseException, ValueError) as error:
-                yield Problem(_reason(config, setting, error), where=setting.where)
+                yield Problem(_reason(config, setting, error), place=setting.where)
             except AttributeError:  # OmegaConf meets a plain value where the key needs named ones
-                yield Problem(unknown_key(setting.key, []), where=setting.where)
+                yield Problem(unknown_key(setting.key, []), place=setting.where)
 
 
 def _field(config: DictConfig, key: str) -> Field | None:

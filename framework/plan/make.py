@@ -6,7 +6,7 @@ Past it there is no DictConfig, which would accept new keys and report a missing
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -16,14 +16,14 @@ from omegaconf import DictConfig, OmegaConf, SCMode
 
 from framework.api.component import GROUPS
 from framework.api.plan import EVAL_LOSS, LOSSES, PRIMARY, SCORE, WINS, Plan
+from framework.api.problem import Problem
 from framework.api.protocols import StartsFromAdapter
 from framework.api.records import Aspect
 from framework.api.schema import FailOn, PlanConfig, Stage
 from framework.api.selection import Selection, as_plain
 from framework.api.text.overrides import override_key
-from framework.config.check import code_problems, problems
+from framework.config.check import UnreadableValue, code_problems, problems
 from framework.config.compose import config_loader
-from framework.config.problem import Problem
 from framework.config.sources import read_value_sources, refusal
 from framework.hooks.local_file import is_loaded
 from framework.hooks.manager import Plugins
@@ -73,14 +73,12 @@ def make_plan(
         if not errors:
             raise
         raise refusal(errors, overrides) from None
-    if any(problem.unreadable for problem in errors):
+    if any(isinstance(problem, UnreadableValue) for problem in errors):
         raise refusal(errors, overrides)
-    plan_problems = [Problem.of_sentence(text) for text in _own_problems(plan, plugins)]
-    plan_problems += _hook_problems(plugins, "framework_check_plan", plan=plan)
-    plan_problems += _unavailable(
-        plan.selections, [problem.text for problem in plan_problems], plan_only=plan.stages == (Stage.plan,)
-    )
-    # A plugin's sentence about a key that is wrong already says no more than the first one.
+    plan_problems = [*_own_problems(plan, plugins), *_hook_problems(plugins, "framework_check_plan", plan=plan)]
+    lacking = {key for problem in plan_problems if problem.missing_library for key in problem.keys}
+    plan_problems += _unavailable(plan.selections, lacking, plan_only=plan.stages == (Stage.plan,))
+    # What a plugin says of a key that is wrong already says no more than the first problem.
     reported = {key for problem in errors for key in problem.keys}
     if errors := [*errors, *(problem for problem in plan_problems if not reported & set(problem.keys))]:
         raise refusal(errors, overrides)
@@ -185,11 +183,12 @@ def _run_dir(config: DictConfig, trial_dir: Path | None) -> Path:
 
 
 def _hook_problems(plugins: Plugins, hook: str, **arguments: Any) -> list[Problem]:
-    """Ask a hook of every plugin for problems."""
-    return [Problem.of_sentence(text) for _, text in plugins.ask(hook, str, **arguments)]
+    """Ask a hook of every plugin for problems; a text is one without keys."""
+    items = (item for _, item in plugins.ask(hook, Problem, str, **arguments))
+    return [item if isinstance(item, Problem) else Problem(str(item)) for item in items]
 
 
-def _unavailable(selections: Mapping[str, Selection], reported: list[str], *, plan_only: bool) -> Iterator[Problem]:
+def _unavailable(selections: Mapping[str, Selection], lacking: Container[str], *, plan_only: bool) -> Iterator[Problem]:
     """Name the options whose code is missing, and those that lack a library, with what installs it.
 
     A model may be on this machine already, an exporter can do with a part of its extra, and a trainer may work with
@@ -197,73 +196,81 @@ def _unavailable(selections: Mapping[str, Selection], reported: list[str], *, pl
 
     Args:
         selections: by their places.
-        reported: sentences that plugins gave; what they name is not named again.
+        lacking: the places of options that lack a library as a plugin says.
         plan_only: whether only the plan is asked for, which can be made if nothing can be trained.
     """
     for name, choice in selections.items():
         if reason := missing_factory(choice.component):
-            reported.append(reason)
             yield Problem(reason, (name,))
     skipped = {"model", "exporter", *(("quantization", "trainer", "optimizer", "launch") if plan_only else ())}
-    needed: dict[str, tuple[str, ...]] = {}
-    for name, choice in selections.items():
-        group = name.partition(".")[0]
-        option = f"{group}={choice.component.name}"
-        if group not in skipped and not any(text.startswith(f"{option} needs ") for text in reported):
-            needed[option] = choice.component.extras
-    if not any(needed.values()):
+    extras_by_name = {
+        name: choice.component.extras
+        for name, choice in selections.items()
+        if name.partition(".")[0] not in skipped and name not in lacking
+    }
+    if not any(extras_by_name.values()):
         return
     from framework.util.requirements import missing, pip_command  # noqa: PLC0415 - urllib.request brings http and ssl
 
     absent: dict[str, list[str]] = {}
-    for option, extras in needed.items():
+    for name, extras in extras_by_name.items():
         with suppress(ValueError):  # no requirement at all: whoever imports the option says what is wrong
-            absent[option] = [extra for extra in extras if missing([extra])]
-            if option.startswith("trainer="):  # any version will do
-                absent[option] = [extra for extra in absent[option] if not all(map(installed, missing([extra])))]
-    options = [option for option, extras in absent.items() if extras]
-    if options:
-        lacking = tuple(dict.fromkeys(extra for extras in absent.values() for extra in extras))
+            absent[name] = [extra for extra in extras if missing([extra])]
+            if name == "trainer":  # any version will do
+                absent[name] = [extra for extra in absent[name] if not all(map(installed, missing([extra])))]
+    keys = tuple(name for name, extras in absent.items() if extras)
+    if keys:
+        needed = tuple(dict.fromkeys(extra for extras in absent.values() for extra in extras))
+        options = [*dict.fromkeys(f"{key.partition('.')[0]}={selections[key].component.name}" for key in keys)]
         verb = "needs" if len(options) == 1 else "need"
-        yield Problem.of_sentence(
-            f"{' and '.join(options)} {verb} {', '.join(missing(lacking))}: {pip_command(lacking)}"
-        )
+        text = f"{' and '.join(options)} {verb} {', '.join(missing(needed))}: {pip_command(needed)}"
+        yield Problem(text, keys, missing_library=True)
 
 
-def _objective_problems(method: Selection, loss: Selection) -> Iterator[str]:
+def _objective_problems(method: Selection, loss: Selection) -> Iterator[Problem]:
     """Say why a loss cannot be that of a method."""
     chosen, by = f"loss={loss.component.name}", f"method={method.component.name}"
     if method.config.own_objective:
         if not loss.config.plain:
-            yield f"{chosen} has no effect with {by}, which brings its own objective: leave it out"
+            yield Problem(
+                f"{chosen} has no effect with {by}, which brings its own objective: leave it out", ("loss", "method")
+            )
     elif missing_roles := [role.name for role in loss.config.roles if role not in method.config.roles]:
-        yield (
+        yield Problem(
             f"{chosen} reads the {' and '.join(missing_roles)} rows of a group, and {by} has none: choose another "
-            "loss, or a method with such rows"
+            "loss, or a method with such rows",
+            ("loss", "method"),
         )
 
 
-def _reward_problems(method: Selection, rewards: Mapping[str, Selection]) -> Iterator[str]:
+def _reward_problems(method: Selection, rewards: Mapping[str, Selection]) -> Iterator[Problem]:
     """Say that a method lacks rewards, or that nothing reads those that there are."""
     by = f"method={method.component.name}"
     if method.config.samples and not rewards and not method.config.has_own_reward():
-        yield f"{by} learns from the model's own answers and needs something that scores them: set reward=[exact_match]"
+        yield Problem(
+            f"{by} learns from the model's own answers and needs something that scores them: set reward=[exact_match]",
+            ("method",),
+        )
     elif rewards and not method.config.samples:
-        yield (
+        yield Problem(
             f"reward=[{','.join(rewards)}] has no effect with {by}, which learns from the answers of the rows: set "
-            "method=best_of_n, or leave reward out"
+            "method=best_of_n, or leave reward out",
+            ("reward", "method"),
         )
 
 
 def _gate_problems(
     named: Collection[FailOn], stages: Collection[Stage], evaluators: Mapping[str, Selection], plugins: Plugins
-) -> Iterator[str]:
+) -> Iterator[Problem]:
     """Say that `verdict.fail_on` names what a run of these stages cannot say."""
     if not named or {*stages} <= {Stage.plan, Stage.data}:
         return
     if Stage.report not in stages:
         names = ",".join(option.value for option in named)
-        yield f"verdict.fail_on=[{names}] needs the verdict, which the report stage makes: add report to stages"
+        yield Problem(
+            f"verdict.fail_on=[{names}] needs the verdict, which the report stage makes: add report to stages",
+            ("verdict.fail_on",),
+        )
     aspects = {aspect for choice in evaluators.values() for aspect in choice.config.aspects()}
     for name in named:
         if (aspect := HARMS.get(name)) and aspect not in aspects:
@@ -272,63 +279,74 @@ def _gate_problems(
                 for component in plugins.components("evaluator").values()
                 if aspect in component.schema().aspects()
             ]
-            yield (
+            yield Problem(
                 f"verdict.fail_on=[{name.value}] would never fail: no evaluator of this run measures it. Add one of "
-                f"{', '.join(able)} to evaluator"
+                f"{', '.join(able)} to evaluator",
+                ("verdict.fail_on",),
             )
 
 
-def _own_problems(plan: Plan, plugins: Plugins) -> Iterator[str]:
+def _own_problems(plan: Plan, plugins: Plugins) -> Iterator[Problem]:
     unread = [path for path in plan.config["plugins"] if not is_loaded(plugins, path)]
     if unread:
-        yield (
+        yield Problem(
             f"plugins=[{','.join(unread)}] cannot be set in a file, because plugins are loaded first: give them on the "
-            "command line"
+            "command line",
+            ("plugins",),
         )
     if gpu := plan.config["plan"]["gpu"]:
         try:
             gpus.named(gpu)
         except FrameworkError as error:
-            yield str(error)
+            yield Problem(str(error), ("plan.gpu",))
     steps, ratio = plan.training.warmup_steps, plan.training.warmup_ratio
     if steps is not None and ratio is not None:
-        yield (
+        yield Problem(
             f"trainer.warmup_ratio={ratio:g} and trainer.warmup_steps={steps} both say how long the warm-up is: set "
-            "one of them to null"
+            "one of them to null",
+            ("trainer.warmup_ratio", "trainer.warmup_steps"),
         )
     yield from _objective_problems(plan.method, plan.loss)
     yield from _reward_problems(plan.method, plan.reward)
     yield from _gate_problems(plan.verdict.fail_on, plan.intended_stages, plan.evaluator, plugins)
     if plan.external_checkpoint and Stage.train in plan.intended_stages:
-        yield (
+        yield Problem(
             f"checkpoint={plan.config['checkpoint']} is evaluated and exported, not trained: to train on from it, set "
-            f"adapter.start={plan.config['checkpoint']}; to evaluate and export it, stages=[evaluate,export,report]"
+            f"adapter.start={plan.config['checkpoint']}; to evaluate and export it, stages=[evaluate,export,report]",
+            ("checkpoint",),
         )
     if (folder := plan.external_checkpoint) and plan.stages != (Stage.report,) and not folder.is_dir():
-        yield f"checkpoint={plan.config['checkpoint']}: no such folder"
+        yield Problem(f"checkpoint={plan.config['checkpoint']}: no such folder", ("checkpoint",))
     for name, value in plan.model.config.chat_template_kwargs.items():
         if (shown := redact({name: value})) != {name: value}:
-            yield (
+            yield Problem(
                 f"model.chat_template_kwargs.{next(iter(shown))}={HIDDEN} is a secret: the model would learn it with "
-                "every row, and every export would contain it. Remove it"
+                "every row, and every export would contain it. Remove it",
+                (f"model.chat_template_kwargs.{next(iter(shown))}",),
             )
     for name, choice in plan.selections.items():
         for setting, value in choice.settings.items() if name.startswith(WRITERS) else ():
             default = getattr(choice.component.schema, setting, None)
             if setting in NAMES_OF_FILES and value != default and redact(value) != value:
-                yield (
+                yield Problem(
                     f"{name}.{setting}={HIDDEN} is a secret, and what the run writes would be named after it: choose "
-                    "another name"
+                    "another name",
+                    (f"{name}.{setting}",),
                 )
     measured = {*plan.metric, EVAL_LOSS, *plan.set_losses, *plan.measured}
     judging = measured | {f"{name}{WINS}" for name, choice in plan.metric.items() if choice.config.compares}
     if (primary := plan.verdict.primary) is not None and primary not in judging:
-        yield f"verdict.primary={primary}: {unknown('measure', primary, judging)}"
+        yield Problem(f"verdict.primary={primary}: {unknown('measure', primary, judging)}", ("verdict.primary",))
     names = {*measured, *LOSSES, SCORE, PRIMARY}
     if plan.objective not in names and plan.objective in plugins.components("metric"):
         chosen = ",".join([*plan.metric, plan.objective])
-        yield f"objective={plan.objective} is not one of the run's metrics: set metric=[{chosen}]"
+        yield Problem(
+            f"objective={plan.objective} is not one of the run's metrics: set metric=[{chosen}]", ("objective",)
+        )
     elif plan.objective not in names:
-        yield f"objective={plan.objective}: {unknown('metric', plan.objective, names)}"
+        yield Problem(f"objective={plan.objective}: {unknown('metric', plan.objective, names)}", ("objective",))
     elif plan.objective in plan.metric and not plan.evaluator:
-        yield f"objective={plan.objective} needs an evaluator, but none is chosen: set evaluator=[prompts]"
+        yield Problem(
+            f"objective={plan.objective} needs an evaluator, but none is chosen: set evaluator=[prompts]",
+            ("objective",),
+        )

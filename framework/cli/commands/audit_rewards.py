@@ -25,7 +25,7 @@ from framework.api.selection import Selection
 from framework.api.text import visible
 from framework.cli.arguments import complete_overrides
 from framework.cli.commands import AuditRewardsCommandConfig
-from framework.data.reward_audit import drawn, spread
+from framework.data import reward_audit
 from framework.data.stage import load_data
 from framework.plan.load import load_plan
 from framework.run.choosing import generator_of
@@ -101,9 +101,14 @@ def _audit(words: Sequence[str], prompt_count: int, answer_count: int) -> tuple[
     source.check()
     backend: Backend = plan.trainer.create()
     with backend.open(plan) as model:
-        data = load_data(plan, model)
-        findings = [finding for finding in data.result.findings if finding.name.startswith("reward_")]
-        sample, reward = spread(data.train_prompts, prompt_count), rewarding.rewarder(plan.reward).of_texts()
+        data = load_data(dataclasses.replace(plan, reward=empty), model)
+        step_answers, severities = round(plan.batch * plan.cost.rows), [*reversed(Severity)]
+        findings = reward_audit.findings(plan.reward, model.tokenize, data.train_prompts, step_answers)
+        findings.sort(key=lambda finding: severities.index(finding.severity))
+        sample, reward = (
+            reward_audit.spread(data.train_prompts, prompt_count),
+            rewarding.rewarder(plan.reward).of_texts(),
+        )
         if answer_count < 1 or not sample or not reward.rewards:
             return findings, [], []
         config = plan.method.config
@@ -114,7 +119,7 @@ def _audit(words: Sequence[str], prompt_count: int, answer_count: int) -> tuple[
     flat = [(prompt, answer) for prompt, group in zip(sample, groups, strict=True) for answer in group]
     prompts, answers = [prompt for prompt, _ in flat], [answer for _, answer in flat]
     rewards = reward(prompts, answers)
-    findings += drawn([*zip(sample, groups, strict=True)], rewards)
+    findings += reward_audit.drawn([*zip(sample, groups, strict=True)], rewards)
     lines = [*_lines(reward, rewards, prompts, answers)]
     return findings, lines, [(*pair, total) for pair, total in zip(flat, rewards.total, strict=True)]
 

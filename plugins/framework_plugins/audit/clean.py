@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from framework import FrameworkError, Plan
-from framework.api import AuditData, Finding, Learn, RowPart, Severity, Source, summarize_error
+from framework.api import AuditData, Finding, Learn, Problem, RowPart, Severity, Source, summarize_error
 from framework_plugins.audit.config import Check, StandardConfig
 from framework_plugins.audit.finding_draft import FindingDraft
 
@@ -37,20 +37,31 @@ def removed_file(file: Path) -> Path:
     return file.with_suffix(f".removed{file.suffix}")
 
 
-def problems(plan: Plan, config: StandardConfig) -> Iterator[str]:
+def problems(plan: Plan, config: StandardConfig) -> Iterator[Problem]:
     """Say why the rows cannot be written if the config says so."""
     if config.clean is None:
         return
     file = Path(config.clean).expanduser()
     if file.suffix != ".jsonl":
-        yield f"{SETTING}={config.clean} must end with .jsonl: rows are written as JSON, one a line"
+        yield Problem(
+            f"{SETTING}={config.clean} must end with .jsonl: rows are written as JSON, one a line",
+            ("audit.standard.clean",),
+        )
     if plan.data.config.cut is not None:
-        yield f"{SETTING} writes whole rows, which data.cut={plan.data.config.cut} splits: leave one of the two out"
+        yield Problem(
+            f"{SETTING} writes whole rows, which data.cut={plan.data.config.cut} splits: leave one of the two out",
+            ("data.cut",),
+        )
     if plan.data.config.learn is Learn.each:
-        yield f"{SETTING} writes whole conversations, which data.learn=each splits: set data.learn=last"
+        yield Problem(
+            f"{SETTING} writes whole conversations, which data.learn=each splits: set data.learn=last", ("data.learn",)
+        )
     for name, value in vars(plan.data.config).items():
         if isinstance(value, str) and _reads(Path(value).expanduser(), file):
-            yield f"{SETTING}={config.clean} would be read as part of data.{name}={value}: write it elsewhere"
+            yield Problem(
+                f"{SETTING}={config.clean} would be read as part of data.{name}={value}: write it elsewhere",
+                ("audit.standard.clean", f"data.{name}"),
+            )
 
 
 def _reads(source: Path, file: Path) -> bool:

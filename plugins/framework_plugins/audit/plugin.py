@@ -10,10 +10,11 @@ from framework_plugins.audit import config
 
 if TYPE_CHECKING:
     from framework import Plan
+    from framework.api import Problem
 
 
 @hookimpl
-def framework_check_plan(plan: Plan) -> Iterable[str]:
+def framework_check_plan(plan: Plan) -> Iterable[Problem]:
     """Look where the rows that are left are to be written."""
     for choice in plan.audit.values():
         if isinstance(choice.config, config.StandardConfig) and choice.config.clean is not None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 from framework import FrameworkError, Plan, Stage
-from framework.api import Prompt, Work
+from framework.api import Problem, Prompt, Work
 from framework_plugins.evals import config, grading
 from framework_plugins.evals.json_schema import make_validator, read_schema
 from framework_plugins.evals.metrics.regex import compile_pattern
@@ -24,25 +24,25 @@ MIN_PROMPTS = 10
 VARIABLE_NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
 
 
-def problems(plan: Plan) -> Iterator[str]:
+def problems(plan: Plan) -> Iterator[Problem]:
     """Give what is wrong, a sentence each."""
     for name, choice in plan.metric.items():
-        for setting, problem in metric_problems(choice.config):
-            yield f"metric.{name}.{setting}{problem}"
+        yield from _metric_problems(f"metric.{name}", choice.config)
     for name, choice in plan.evaluator.items():
         if isinstance(choice.config, config.PromptsConfig):
             yield from _prompt_problems(plan, f"evaluator.{name}", choice.config)
 
 
-def metric_problems(settings: object) -> Iterator[tuple[str, str]]:
-    """Give a setting of a metric, and what is wrong with its value."""
-    if isinstance(settings, config.RegexConfig) and (problem := _error_text(lambda: compile_pattern(settings))):
-        yield "pattern", f"={settings.pattern}: {problem}"
+def _metric_problems(option: str, settings: object) -> Iterator[Problem]:
+    """Say what is wrong with the values of a metric's settings."""
+    if isinstance(settings, config.RegexConfig) and (text := _error_text(lambda: compile_pattern(settings))):
+        yield Problem(f"{option}.pattern={settings.pattern}: {text}", (f"{option}.pattern",))
     elif isinstance(settings, config.JsonValidConfig) and settings.schema is not None:
-        if problem := _error_text(lambda: make_validator(read_schema(settings.schema))):
-            yield "schema", f"={settings.schema if isinstance(settings.schema, str) else '…'}: {problem}"
+        if text := _error_text(lambda: make_validator(read_schema(settings.schema))):
+            value = settings.schema if isinstance(settings.schema, str) else "…"
+            yield Problem(f"{option}.schema={value}: {text}", (f"{option}.schema",))
     elif isinstance(settings, config.JudgeConfig):
-        yield from _judge_problems(settings)
+        yield from _judge_problems(option, settings)
 
 
 def _error_text(make: Callable[[], object]) -> str:
@@ -54,46 +54,57 @@ def _error_text(make: Callable[[], object]) -> str:
     return ""
 
 
-def _judge_problems(settings: config.JudgeConfig) -> Iterator[tuple[str, str]]:
-    """Check the judge. If a value may be secret, neither it nor the override that set it (`key=`) is repeated."""
-    parts = urlsplit(settings.base_url)
+def _judge_problems(option: str, settings: config.JudgeConfig) -> Iterator[Problem]:
+    """Check the judge. If a value may be secret, it is not repeated, and no key is given: its place would repeat it."""
+    parts, address = urlsplit(settings.base_url), f"{option}.base_url"
     if parts.username or parts.password:
-        yield "base_url", ": a name or password in an address ends up in logs; give a key with key_env"
+        yield Problem(f"{address}: a name or password in an address ends up in logs; give a key with key_env")
     elif parts.scheme not in {"http", "https"} or not parts.hostname:
-        yield "base_url", f"={settings.base_url}: this is not an address such as http://localhost:11434/v1"
+        text = "this is not an address such as http://localhost:11434/v1"
+        yield Problem(f"{address}={settings.base_url}: {text}", (address,))
     if settings.lowest >= settings.highest:
-        yield "lowest", f"={settings.lowest:g} must be below highest={settings.highest:g}"
-    if settings.prompt is not None:
-        yield from (("prompt", f"=…: {problem}") for problem in grading.problems(settings.prompt))
+        text = f"{option}.lowest={settings.lowest:g} must be below highest={settings.highest:g}"
+        yield Problem(text, (f"{option}.lowest",))
+    for text in grading.problems(settings.prompt) if settings.prompt is not None else ():
+        yield Problem(f"{option}.prompt=…: {text}", (f"{option}.prompt",))
     if settings.key_env is not None:
-        yield from (("key_env", problem) for problem in _key_problems(settings.key_env))
+        yield from _key_problems(f"{option}.key_env", settings.key_env)
 
 
-def _key_problems(name: str) -> Iterator[str]:
-    """Look at the name of the variable; what does not look like one may be the key itself."""
+def _key_problems(key: str, name: str) -> Iterator[Problem]:
+    """Look at the name of the variable; what does not look like one may be the secret itself."""
     if not VARIABLE_NAME.fullmatch(name):
-        yield " must be the name of an environment variable, such as OPENAI_API_KEY, and not the key itself"
-    elif not (key := os.environ.get(name, "").strip()):
-        yield f"={name}: there is no such environment variable, or it is empty"
-    elif not (key.isascii() and key.isprintable()):
-        yield f"={name}: the key has a character that a request cannot contain"
+        example = "such as OPENAI_API_KEY, and not the key itself"
+        yield Problem(f"{key} must be the name of an environment variable, {example}")
+    elif not (secret := os.environ.get(name, "").strip()):
+        yield Problem(f"{key}={name}: there is no such environment variable, or it is empty", (key,))
+    elif not (secret.isascii() and secret.isprintable()):
+        yield Problem(f"{key}={name}: the key has a character that a request cannot contain", (key,))
 
 
-def _prompt_problems(plan: Plan, key: str, settings: config.PromptsConfig) -> Iterator[str]:
+def _prompt_problems(plan: Plan, key: str, settings: config.PromptsConfig) -> Iterator[Problem]:
     if settings.file is not None and settings.prompts:
-        yield f"{key}.file={settings.file}: prompts are given in {key}.prompts too; give one of the two"
+        yield Problem(
+            f"{key}.file={settings.file}: prompts are given in {key}.prompts too; give one of the two", (f"{key}.file",)
+        )
         return
     if settings.format is not None and settings.file is None and not settings.prompts:
-        yield f"{key}.format={settings.format} is for prompts of your own, and none are given: set {key}.file"
+        yield Problem(
+            f"{key}.format={settings.format} is for prompts of your own, and none are given: set {key}.file",
+            (f"{key}.format",),
+        )
         return
-    option = f"{key}.prompts=[…]" if settings.file is None else f"{key}.file={settings.file}"
+    source, value = (f"{key}.prompts", "[…]") if settings.file is None else (f"{key}.file", settings.file)
     try:
         prompts = own_prompts(settings, plan.format)
     except FrameworkError as error:
-        yield f"{option}: {error}"
+        yield Problem(f"{source}={value}: {error}", (source,))
         return
     if prompts and plan.objective in _metrics_without_references(plan, prompts):
-        yield f"objective={plan.objective} needs references, and none of the prompts in {option} has one"
+        yield Problem(
+            f"objective={plan.objective} needs references, and none of the prompts in {source}={value} has one",
+            ("objective", source),
+        )
 
 
 def _metrics_without_references(plan: Plan, prompts: list[Prompt]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from framework import Component, hookimpl
-from framework.api import Concern, Diagnostic, Results, Work, missing
+from framework.api import Concern, Diagnostic, Problem, Results, Work, missing
 from framework_plugins.evals import config
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def framework_components() -> Iterable[Component]:
 
 
 @hookimpl
-def framework_check_plan(plan: Plan) -> Iterable[str]:
+def framework_check_plan(plan: Plan) -> Iterable[Problem]:
     """Patterns, schemas, the judge, prompts of the user's own, tasks that nobody knows, settings that ask nothing."""
     if plan.metric or plan.evaluator:
         from framework_plugins.evals import checks  # noqa: PLC0415 - --help need not pay for it
@@ -52,9 +52,10 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
     for name, choice in plan.evaluator.items():
         settings = choice.config
         if isinstance(settings, config.MemorizationConfig) and settings.min_tokens > settings.max_new_tokens:
-            yield (
+            yield Problem(
                 f"evaluator.{name}.min_tokens={settings.min_tokens} is more than max_new_tokens="
-                f"{settings.max_new_tokens}: no row would be left to ask about. Set {settings.max_new_tokens} or less"
+                f"{settings.max_new_tokens}: no row would be left to ask about. Set {settings.max_new_tokens} or less",
+                (f"evaluator.{name}.min_tokens",),
             )
         if isinstance(settings, config.LmEvalConfig):
             from framework_plugins.evals.harness.names import problems  # noqa: PLC0415 - as above

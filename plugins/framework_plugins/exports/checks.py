@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from framework import FrameworkError, Plan, Stage
-from framework.api import CHECKPOINT, ExportResult, RunFolder, plain_name, unknown
+from framework.api import CHECKPOINT, ExportResult, Problem, RunFolder, plain_name, unknown
 from framework_plugins.exports import ollama as ollama_checks
 from framework_plugins.exports.config import (
     AdapterExporterConfig,
@@ -29,19 +29,19 @@ MARKING = (AdapterExporterConfig, MergedExporterConfig)
 """Exporters that leave the mark of an export in their folder."""
 
 
-def problems(plan: Plan) -> Iterator[str]:
+def problems(plan: Plan) -> Iterator[Problem]:
     """Say what keeps the exports of a plan from being made, a sentence each."""
     yield from _folders(plan)
     for name, choice in plan.exporter.items():
         yield from checks.problems(plan, name, choice)
         if isinstance(choice.config, ModelCardExporterConfig):
             for wrong in (dataset for dataset in choice.config.datasets if not is_repo_id(dataset)):
-                yield f"exporter.{name}.datasets: {wrong} is not a Hub id: write owner/name"
+                yield Problem(f"exporter.{name}.datasets: {wrong} is not a Hub id: write owner/name")
     yield from ollama_checks.problems(plan, {*_earlier_kinds(plan)})
     yield from _push(plan)
 
 
-def model_problems(plan: Plan, config: Mapping[str, Any]) -> Iterator[str]:
+def model_problems(plan: Plan, config: Mapping[str, Any]) -> Iterator[Problem]:
     """Refuse exports that cannot be made of a model, by its config.json."""
     yield from checks.model_problems(plan, config)
     saved = config.get("quantization_config") or (config.get("text_config") or {}).get("quantization_config")
@@ -50,24 +50,30 @@ def model_problems(plan: Plan, config: Mapping[str, Any]) -> Iterator[str]:
     kind = saved.get("quant_method") or "an unnamed method"
     for name, choice in plan.exporter.items():
         if isinstance(choice.config, MERGING):
-            yield (
+            yield Problem(
                 f"exporter.{name}: the weights of the model are quantized ({kind}), so nothing can be merged into "
                 "them: take the model in 16 bits, or keep the adapter separate, exporter=[adapter]"
             )
 
 
-def _folders(plan: Plan) -> Iterator[str]:
+def _folders(plan: Plan) -> Iterator[Problem]:
     folders: dict[str, str] = {}
     for name, choice in plan.exporter.items():
         folder = choice.config.folder_name()
         if folder is None:
             continue
         if not plain_name(folder) or folder == CHECKPOINT:
-            yield f"exporter.{name}.folder={folder} must be one plain name inside the run folder, such as {name}"
+            yield Problem(
+                f"exporter.{name}.folder={folder} must be one plain name inside the run folder, such as {name}",
+                (f"exporter.{name}.folder",),
+            )
         elif folder in folders:
-            yield f"exporter.{name}.folder={folder} is also that of exporter.{folders[folder]}: choose another name"
+            yield Problem(
+                f"exporter.{name}.folder={folder} is also that of exporter.{folders[folder]}: choose another name",
+                (f"exporter.{name}.folder",),
+            )
         elif isinstance(choice.config, MARKING) and (problem := folder_problem(plan.run_dir / folder)):
-            yield f"exporter.{name}.folder={folder}: {problem}"
+            yield Problem(f"exporter.{name}.folder={folder}: {problem}", (f"exporter.{name}.folder",))
         folders[folder] = name
 
 
@@ -82,7 +88,7 @@ def _earlier_kinds(plan: Plan) -> Iterator[str]:
     yield from dict.fromkeys(artifact.kind for artifact in earlier.artifacts) if earlier else ()
 
 
-def _push(plan: Plan) -> Iterator[str]:
+def _push(plan: Plan) -> Iterator[Problem]:
     for key, choice in plan.exporter.items():
         if not isinstance(choice.config, PushExporterConfig):
             continue
@@ -94,9 +100,9 @@ def _push(plan: Plan) -> Iterator[str]:
                 add = (
                     f" To export it too, set exporter=[{','.join([*plan.exporter, kind])}]." if kind in PUSHABLE else ""
                 )
-                yield f"exporter.{key}.what: {unknown('exporter of this run', kind, exported)}{add}"
+                yield Problem(f"exporter.{key}.what: {unknown('exporter of this run', kind, exported)}{add}")
         if not choice.config.dry_run and Stage.export in plan.intended_stages and get_token() is None:
-            yield (
+            yield Problem(
                 f"exporter.{key} needs a Hub token: log in with `hf auth login`, set HF_TOKEN, or preview the push "
                 f"with exporter.{key}.dry_run=true"
             )

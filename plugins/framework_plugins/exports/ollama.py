@@ -12,7 +12,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from framework import FrameworkError, Plan, Stage
-from framework.api import HIDDEN, Artifact, ExportContext, Model, redact, unknown, write_atomically
+from framework.api import HIDDEN, Artifact, ExportContext, Model, Problem, redact, unknown, write_atomically
 from framework.api.training import ModelSource
 from framework_plugins.exports.chat_template import system_prompt
 from framework_plugins.exports.config import GgufExporterConfig, OllamaExporterConfig
@@ -128,7 +128,7 @@ def _system_prompt(context: ExportContext) -> tuple[str, str]:
     return prompt, ""
 
 
-def problems(plan: Plan, earlier_kinds: Container[str]) -> Iterator[str]:
+def problems(plan: Plan, earlier_kinds: Container[str]) -> Iterator[Problem]:
     """Give the problems, a sentence each.
 
     Args:
@@ -145,18 +145,22 @@ def problems(plan: Plan, earlier_kinds: Container[str]) -> Iterator[str]:
         quantizations = [lower_name for maker in makers for lower_name in lower_names(maker.quantizations)]
         quantization = settings.quantization
         if not makers and GGUF not in earlier_kinds:
-            yield missing_gguf(name)
+            yield Problem(missing_gguf(name), ("exporter",))
         elif quantizations and quantization is not None and quantization.lower() not in quantizations:
-            yield (
+            yield Problem(
                 f"exporter.{name}.quantization={quantization}: "
-                f"{unknown('quantization of exporter.gguf', quantization, quantizations)}"
+                f"{unknown('quantization of exporter.gguf', quantization, quantizations)}",
+                (f"exporter.{name}.quantization",),
             )
         texts = {f"exporter.{name}.license": settings.license, "format.system_prompt": plan.format.config.system_prompt}
         for key, value in texts.items():
             if problem := quoting_problem(value or ""):
-                yield f"{key}: {problem}"
+                yield Problem(f"{key}: {problem}")
         if redact(settings.license) != settings.license:
-            yield f"exporter.{name}.license={HIDDEN} is a secret, and the Modelfile would contain it. Remove it"
+            yield Problem(
+                f"exporter.{name}.license={HIDDEN} is a secret, and the Modelfile would contain it. Remove it",
+                (f"exporter.{name}.license",),
+            )
 
 
 TRIPLE_QUOTES = '"""'

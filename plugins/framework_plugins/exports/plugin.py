@@ -11,6 +11,7 @@ from framework_plugins.exports import config
 
 if TYPE_CHECKING:
     from framework import Plan
+    from framework.api import Problem
     from framework.api.training import Shape
 
 GGUF = "framework-finetune[gguf]"
@@ -41,7 +42,7 @@ def framework_components() -> Iterable[Component]:
 
 
 @hookimpl
-def framework_check_plan(plan: Plan) -> Iterable[str]:
+def framework_check_plan(plan: Plan) -> Iterable[Problem]:
     """Refuse folders that are not the exporter's own, and exports that cannot be made."""
     from framework_plugins.exports import checks  # noqa: PLC0415 - --help need not pay for it
 
@@ -49,7 +50,7 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
 
 
 @hookimpl
-def framework_check_model(plan: Plan, config: Mapping[str, Any]) -> Iterable[str]:
+def framework_check_model(plan: Plan, config: Mapping[str, Any]) -> Iterable[Problem]:
     """Refuse a model that llama.cpp's converter does not know, and weights into which nothing can be merged."""
     from framework_plugins.exports import checks  # noqa: PLC0415 - --help need not pay for it
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from framework import Component, FrameworkError, hookimpl
-from framework.api import Diagnostic, components, unknown
+from framework.api import Diagnostic, Problem, components, unknown
 from framework_plugins.formats import config
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def framework_components() -> Iterable[Component]:
 
 
 @hookimpl
-def framework_check_plan(plan: Plan) -> Iterable[str]:
+def framework_check_plan(plan: Plan) -> Iterable[Problem]:
     """Refuse names in `format.columns` that the format never reads, a system prompt for plain text, an encoding."""
     if isinstance(plan.data.config, config.LocalFileConfig) and plan.data.config.encoding != "utf-8":
         from framework_plugins.formats.encodings import codec  # noqa: PLC0415 - for those who set one
@@ -38,15 +38,15 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
         try:
             codec(plan.data.config.encoding, "data.encoding")
         except FrameworkError as error:
-            yield str(error)
+            yield Problem(str(error), ("data.encoding",))
     settings, option = plan.format.config, plan.format.component.name
     if option == "text" and settings.system_prompt is not None:
-        yield "format.system_prompt does nothing with format=text: plain text has no turns"
+        yield Problem("format.system_prompt does nothing with format=text: plain text has no turns", ("format",))
     if settings.columns:
         yield from _unread(option, settings.columns)
 
 
-def _unread(option: str, columns: Iterable[str]) -> Iterable[str]:
+def _unread(option: str, columns: Iterable[str]) -> Iterable[Problem]:
     from framework_plugins.formats.formats.names import READS  # noqa: PLC0415 - for those who rename fields
 
     ours = {
@@ -60,7 +60,7 @@ def _unread(option: str, columns: Iterable[str]) -> Iterable[str]:
         return  # what a format of another plugin reads is its own business
     for name in columns:
         if name not in fields:
-            yield f"format.columns.{name}: {unknown(f'field of format={option}', name, fields)}"
+            yield Problem(f"format.columns.{name}: {unknown(f'field of format={option}', name, fields)}")
 
 
 @hookimpl

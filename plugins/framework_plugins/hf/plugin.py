@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from framework import Component, Stage, hookimpl
+from framework.api import Problem
 from framework.api.training import Engine, chat_template_problem
 from framework_plugins.hf.settings import checks, config, optimizers, rollouts, schedules
 from framework_plugins.hf.settings.config import LoraAdapterConfig
@@ -47,22 +48,24 @@ def framework_components() -> Iterable[Component]:
 
 
 @hookimpl
-def framework_check_plan(plan: Plan) -> Iterable[str]:
+def framework_check_plan(plan: Plan) -> Iterable[Problem]:
     """Refuse what cannot work together."""
     if (template := plan.model.config.chat_template) is not None and (problem := chat_template_problem(template)):
-        yield problem
+        yield Problem(problem, ("model.chat_template",))
     for name in sorted(config.RESERVED_TEMPLATE_ARGUMENTS & plan.model.config.chat_template_kwargs.keys()):
-        yield (
+        yield Problem(
             f"model.chat_template_kwargs.{name}={plan.model.config.chat_template_kwargs[name]} is not a switch of a "
-            f"chat template; the program sets {name} itself: leave it out"
+            f"chat template; the program sets {name} itself: leave it out",
+            (f"model.chat_template_kwargs.{name}",),
         )
     if plan.model.config.new_tokens and {Stage.plan, Stage.train} & {*plan.stages}:
         yield from checks.token_problems(plan)
     adapter, quantization = plan.adapter.config, plan.quantization.config
     if isinstance(adapter, config.FullConfig) and not isinstance(quantization, config.NoQuantizationConfig):
-        yield (
+        yield Problem(
             f"adapter=full trains all weights and quantization={plan.quantization.component.name} freezes them: "
-            "set quantization=none, or adapter=lora"
+            "set quantization=none, or adapter=lora",
+            ("adapter", "quantization"),
         )
     if isinstance(adapter, config.LoraAdapterConfig):
         yield from checks.problems(plan, adapter)
@@ -73,10 +76,11 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
     group = plan.launch.config.group()
     sharded = group is not None and group.engine is not Engine.ddp
     if plan.cost.more_forwards and sharded and (begins := _start_beside_base(adapter)):
-        yield (
+        yield Problem(
             f"launch={plan.launch.component.name} has the base, its adapter switched off, as the reference of "
             f"method={plan.method.component.name} with loss={plan.loss.component.name}, and {begins} starts the "
-            "training from something else: set launch=ddp or launch=single"
+            "training from something else: set launch=ddp or launch=single",
+            ("launch", "method", "loss", "adapter.start" if adapter.starts_from() else "adapter"),
         )
     yield from _sampling_problems(plan)
     yield from rollouts.problems(plan)
@@ -85,22 +89,26 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
         return
     yield from checks.environment_problems()
     if (trainer.device, trainer.dtype) == (config.Device.cpu, config.Dtype.fp16):
-        yield "trainer.dtype=fp16 does not train with trainer.device=cpu: set trainer.dtype=auto|fp32|bf16"
+        yield Problem(
+            "trainer.dtype=fp16 does not train with trainer.device=cpu: set trainer.dtype=auto|fp32|bf16",
+            ("trainer.dtype", "trainer.device"),
+        )
     yield from optimizers.problems(plan)
     yield from schedules.problems(plan)
     yield from checks.loader_problems(plan, trainer.args, trainer.dataloader_num_workers)
 
 
-def _sampling_problems(plan: Plan) -> Iterable[str]:
+def _sampling_problems(plan: Plan) -> Iterable[Problem]:
     """Refuse what a method that samples answers in each step cannot have."""
     method, name = plan.method.config, plan.method.component.name
     if not (method.samples and method.own_objective) or Stage.train not in plan.intended_stages:
         return  # others choose among answers that are drawn before the training
     group = plan.launch.config.group()
     if group and group.sharded:
-        yield (
+        yield Problem(
             f"method={name} draws answers in each process on its own, and launch={plan.launch.component.name} has all "
-            "of them compute each token together: set launch=ddp or launch=single"
+            "of them compute each token together: set launch=ddp or launch=single",
+            ("method", "launch"),
         )
 
 
@@ -113,14 +121,14 @@ def _start_beside_base(adapter: Any) -> str:
 
 
 @hookimpl
-def framework_check_model(plan: Plan, config: Mapping[str, Any]) -> Iterable[str]:
+def framework_check_model(plan: Plan, config: Mapping[str, Any]) -> Iterable[Problem]:
     """Refuse tokens that the model does not have, and a family that transformers does not know."""
     yield from checks.model_problems(plan, config)
     size = (config.get("text_config") or config).get("vocab_size")
     adapter = plan.adapter.config
     tokens = adapter.args.trainable_token_indices if isinstance(adapter, LoraAdapterConfig) else []
     if isinstance(size, int) and tokens and max(tokens) >= size:
-        yield (
+        yield Problem(
             f"adapter.args.trainable_token_indices: the model has no token {max(tokens)}; valid are 0 to {size - 1} "
             "(vocab_size in config.json)"
         )

@@ -10,6 +10,7 @@ from framework_plugins.launch import config
 
 if TYPE_CHECKING:
     from framework import Plan
+    from framework.api import Problem
 
 LAUNCHER = "framework_plugins.launch.place:launcher"
 
@@ -26,7 +27,7 @@ def framework_components() -> Iterable[Component]:
 
 
 @hookimpl
-def framework_check_plan(plan: Plan) -> Iterable[str]:
+def framework_check_plan(plan: Plan) -> Iterable[Problem]:
     """Refuse groups that cannot come together, and a process of a group in which it cannot take its place."""
     from framework_plugins.launch.checks import environment_problems, problems  # noqa: PLC0415 - --help need not pay for it
 

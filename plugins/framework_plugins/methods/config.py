@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt, Interval
 
-from framework.api import Affects, NamesCode
+from framework.api import Affects, NamesCode, Problem
 from framework.api.training import LossConfig, MethodConfig, PassCost, Rates, Role, SamplingParams
 from framework_plugins.methods.trl_fields import INSTEAD
 
@@ -100,7 +100,7 @@ class PreferenceConfig(MethodConfig):
     def divergence_weight(self) -> float:
         return self.beta
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Say which settings do not go together, a sentence each."""
         return iter(())
 
@@ -185,28 +185,36 @@ class DpoConfig(PairConfig):
         """Return what a pair takes: the reference reads both answers once."""
         return PassCost(rows=2, more_forwards=1)
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Say which settings do not go together, a sentence each."""
         kinds, weights = self.loss_type, self.loss_weights
         option = f"method.loss_type=[{','.join(kind.value for kind in kinds)}]"
         if not kinds or len({*kinds}) < len(kinds):
-            yield f"{option}: name each loss once, and at least one"
+            yield Problem(f"{option}: name each loss once, and at least one", ("method.loss_type",))
         fit = weights is None or (
             len(weights) == len(kinds) and any(weights) and all(0 <= w < math.inf for w in weights)
         )
         if not fit:
-            yield f"method.loss_weights={weights}: give a weight of 0 or more for each loss of {option}, not 0 for all"
+            yield Problem(
+                f"method.loss_weights={weights}: give a weight of 0 or more for each loss of {option}, not 0 for all",
+                ("method.loss_weights",),
+            )
         if self.f_divergence_type is not Divergence.reverse_kl and (blind := [*{*kinds} - {*OF_DIVERGENCE}]):
-            yield (
+            yield Problem(
                 f"method.f_divergence_type={self.f_divergence_type.value} has no effect with method.loss_type="
-                f"[{blind[0].value}]: leave it out, or choose {', '.join(kind.value for kind in OF_DIVERGENCE)}"
+                f"[{blind[0].value}]: leave it out, or choose {', '.join(kind.value for kind in OF_DIVERGENCE)}",
+                ("method.f_divergence_type", "method.loss_type"),
             )
         if DpoLoss.exo_pair in kinds and not self.label_smoothing:
-            yield f"{option}: exo_pair takes the logarithm of method.label_smoothing: set it above 0, such as 0.001"
+            yield Problem(
+                f"{option}: exo_pair takes the logarithm of method.label_smoothing: set it above 0, such as 0.001",
+                ("method.loss_type",),
+            )
         if self.label_smoothing and not {*SMOOTHED} & {*kinds}:
-            yield (
+            yield Problem(
                 f"method.label_smoothing={self.label_smoothing:g} has no effect with {option}: leave it out, or choose "
-                f"{', '.join(kind.value for kind in SMOOTHED)}"
+                f"{', '.join(kind.value for kind in SMOOTHED)}",
+                ("method.label_smoothing", "method.loss_type"),
             )
 
 
@@ -240,10 +248,13 @@ class KtoConfig(PreferenceConfig):
         """Return the name of what is measured of held-out answers."""
         return (BY_LABEL,)
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Say which settings do not go together, a sentence each."""
         if not self.desirable_weight and not self.undesirable_weight:
-            yield "method.desirable_weight=0 and method.undesirable_weight=0: nothing would be learned: set one above 0"
+            yield Problem(
+                "method.desirable_weight=0 and method.undesirable_weight=0: nothing would be learned: set one above 0",
+                ("method.desirable_weight", "method.undesirable_weight"),
+            )
 
 
 @dataclass
@@ -279,11 +290,14 @@ class CpoConfig(PairConfig):
     alpha: Annotated[float, Interval(ge=0, le=10), OF_LOSS] = 0.0
     """The shape of the reward, AlphaPO; 0: the log-probability."""
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Problem]:
         """Say which settings do not go together, a sentence each."""
         if self.label_smoothing and self.loss_type is not CpoLoss.sigmoid:
             kind = self.loss_type.value
-            yield f"method.label_smoothing={self.label_smoothing:g} has no effect with method.loss_type={kind}"
+            yield Problem(
+                f"method.label_smoothing={self.label_smoothing:g} has no effect with method.loss_type={kind}",
+                ("method.label_smoothing", "method.loss_type"),
+            )
 
 
 @dataclass

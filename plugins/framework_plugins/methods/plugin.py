@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from framework import Component, FrameworkError, Plan, Stage, hookimpl
-from framework.api import EVAL_LOSS, Concern, Guard, Results, Work
+from framework.api import EVAL_LOSS, Concern, Guard, Problem, Results, Work
 from framework.api.training import environments
 from framework_plugins.methods import config, reward_config
 
@@ -67,19 +67,21 @@ def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
 
 
 @hookimpl
-def framework_check_plan(plan: Plan) -> Iterable[str]:
+def framework_check_plan(plan: Plan) -> Iterable[Problem]:
     """Refuse settings of a method that do not go together."""
     method, training = plan.method.config, plan.training
     if plan.verdict.primary in plan.reward:
         alternatives = ", ".join(name for name in plan.metric if name not in plan.reward) or "metric=[...]"
-        yield (
+        yield Problem(
             f"verdict.primary={plan.verdict.primary} is the reward, which the training raises in any way that it can: "
-            f"judge by another metric: {alternatives}"
+            f"judge by another metric: {alternatives}",
+            ("verdict.primary",),
         )
     if isinstance(method, config.GrpoConfig) and plan.sweep and plan.objective == EVAL_LOSS:
-        yield (
+        yield Problem(
             "objective=eval_loss: method=grpo learns from no answers of the rows, so there is no validation loss to "
-            f"compare trials by: set objective={next(iter(plan.metric), 'score')}"
+            f"compare trials by: set objective={next(iter(plan.metric), 'score')}",
+            ("objective",),
         )
     if isinstance(method, config.GrpoConfig):
         yield from _environment_problems(plan, method)
@@ -88,22 +90,31 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
     yield from method.problems()
     rows = training.per_device_train_batch_size * training.gradient_accumulation_steps
     if isinstance(method, config.KtoConfig) and method.loss_type is config.KtoLoss.kto and rows == 1:
-        yield (
+        yield Problem(
             "method=kto compares each answer with those to other questions of its step, and a step has one row: set "
-            "trainer.gradient_accumulation_steps=8, or method.loss_type=apo_zero_unpaired"
+            "trainer.gradient_accumulation_steps=8, or method.loss_type=apo_zero_unpaired",
+            ("method",),
         )
 
 
-def _environment_problems(plan: Plan, settings: config.GrpoConfig) -> Iterable[str]:
+def _environment_problems(plan: Plan, settings: config.GrpoConfig) -> Iterable[Problem]:
     """Say why an environment cannot be used."""
     if settings.environment is None:
         if settings.max_tool_calling_iterations is not None:
-            yield "method.max_tool_calling_iterations has no effect without method.environment: leave it out"
+            yield Problem(
+                "method.max_tool_calling_iterations has no effect without method.environment: leave it out",
+                ("method.max_tool_calling_iterations",),
+            )
         return
     if plan.launch.config.group():
-        yield "method.environment draws its answers in one process: set launch=single"
+        yield Problem(
+            "method.environment draws its answers in one process: set launch=single", ("method.environment", "launch")
+        )
     if (rollout := plan.rollout.component.name) != "model":
-        yield f"method.environment calls its tools between the turns of rollout=model, and not of rollout={rollout}"
+        yield Problem(
+            f"method.environment calls its tools between the turns of rollout=model, and not of rollout={rollout}",
+            ("method.environment", "rollout"),
+        )
     if Stage.train not in plan.intended_stages:
         return
     option = f"method.environment={settings.environment}"
@@ -113,11 +124,12 @@ def _environment_problems(plan: Plan, settings: config.GrpoConfig) -> Iterable[s
             with Guard(f"{option} cannot be made"):
                 environment = environment()
     except FrameworkError as error:
-        yield str(error)
+        yield Problem(str(error), ("method.environment",))
         return
     if not plan.reward and not environments.scores_itself(environment):
         verb = "has" if inspect.isclass(environment) else f"returns a {type(environment).__name__}, which has"
-        yield (
+        yield Problem(
             f"{option} {verb} no method `get_reward`, so something else has to score its answers: add `get_reward`, or "
-            "set reward=[...]"
+            "set reward=[...]",
+            ("method.environment",),
         )

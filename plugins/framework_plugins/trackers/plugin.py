@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from framework import Component, hookimpl
-from framework.api import Diagnostic, missing, pip_command
+from framework.api import Diagnostic, Problem, missing, pip_command
 from framework_plugins.trackers import config
 
 DATABASE = ("sqlalchemy>=2", "alembic>=1.10")
@@ -39,7 +39,7 @@ def framework_components() -> Iterable[Component]:
 
 
 @hookimpl
-def framework_check_plan(plan: Plan) -> Iterator[str]:
+def framework_check_plan(plan: Plan) -> Iterator[Problem]:
     """Report a database that MLflow cannot open before anything is trained."""
     choice = plan.logger.get("mlflow")
     if choice is None or not isinstance(choice.config, config.MlflowConfig):
@@ -48,7 +48,7 @@ def framework_check_plan(plan: Plan) -> Iterator[str]:
     is_database = "://" in address and not address.startswith(("file:", "http:", "https:", "databricks:", "uc:"))
     if is_database and (lacking := missing(DATABASE)):
         names = ", ".join(lacking)
-        yield f"logger.mlflow.tracking_uri is a database: MLflow needs {names} for it: {pip_command(DATABASE)}"
+        yield Problem(f"logger.mlflow.tracking_uri is a database: MLflow needs {names} for it: {pip_command(DATABASE)}")
 
 
 @hookimpl

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import fields
 
 from framework import FrameworkError, Plan, Stage
-from framework.api import gpu_count
+from framework.api import Problem, gpu_count
 from framework.api.training import Engine, StartsFromAdapter
 from framework_plugins.hf.settings.config import (
     Device,
@@ -35,31 +35,39 @@ def plans_for_another_machine(plan: Plan) -> bool:
     return plan.stages == (Stage.plan,) and (plan.planning.gpu is not None or not versions.installed())
 
 
-def settings(plan: Plan) -> Iterator[str]:
+def settings(plan: Plan) -> Iterator[Problem]:
     """Yield the problems of the settings and the installed versions."""
     quantization, group = plan.quantization.config, plan.launch.config.group()
     if isinstance(quantization, NF4Config) and not quantization.double_quant:
-        yield f"quantization.double_quant=false: trainer=unsloth always quantizes the constants too: set it true, {HF}"
+        yield Problem(
+            f"quantization.double_quant=false: trainer=unsloth always quantizes the constants too: set it true, {HF}",
+            ("quantization.double_quant",),
+        )
     if group and group.engine is not Engine.ddp:
-        yield (
+        yield Problem(
             f"launch={plan.launch.component.name}: with several processes trainer=unsloth trains with launch=ddp only: "
-            f"set launch=ddp, {HF} on GPUs"
+            f"set launch=ddp, {HF} on GPUs",
+            ("launch",),
         )
     yield from _adapter(plan)
     elsewhere = plans_for_another_machine(plan)
     on_cpu = plan.trainer.config.device is Device.cpu or not (plan.planning.gpu if elsewhere else gpu_count())
     if not on_cpu and (plan.method.config.own_objective or not plan.loss.config.plain):
-        yield (
+        yield Problem(
             f"method={plan.method.component.name} with loss={plan.loss.component.name}: on a GPU Unsloth computes the "
-            f"mean loss of all learned tokens only: leave both out, {HF}"
+            f"mean loss of all learned tokens only: leave both out, {HF}",
+            ("method", "loss"),
         )
     if elsewhere:
         return
     if isinstance(quantization, Int8Config) and on_cpu:
-        yield f"quantization=int8: Unsloth does not quantize to 8 bits on a CPU: set quantization=none, {HF}"
+        yield Problem(
+            f"quantization=int8: Unsloth does not quantize to 8 bits on a CPU: set quantization=none, {HF}",
+            ("quantization",),
+        )
     yield from versions.problems()
     if not on_cpu and (problem := versions.other()):
-        yield problem
+        yield Problem(problem, ("trainer",))
 
 
 def _of_start(plan: Plan) -> list[str]:
@@ -82,24 +90,24 @@ TRAINED_MODULES = frozenset({"embed_tokens", "lm_head"})
 """What Unsloth trains whole; it refuses other modules when it makes the adapter."""
 
 
-def _adapter(plan: Plan) -> Iterator[str]:
+def _adapter(plan: Plan) -> Iterator[Problem]:
     """Give the settings of an adapter that are not handed on to Unsloth; `lora.py` has those that are."""
     config = plan.adapter.config
     if not isinstance(config, LoraAdapterConfig):
         return
-    unsupported = [
-        f"adapter.{name}" for name in ("layers_to_transform", "rank_pattern", "alpha_pattern") if getattr(config, name)
-    ]
-    unsupported += ["adapter.merge_first"] if config.merge_first else []
+    names = ["layers_to_transform", "rank_pattern", "alpha_pattern", "merge_first"]
+    unsupported = [f"adapter.{name}" for name in names if getattr(config, name)]
     unsupported += ["model.new_tokens"] if plan.model.config.new_tokens else []
     unsupported += ["adapter.target_modules with a regular expression"] if target_pattern(config.target_modules) else []
-    unsupported += ["adapter.experts=all"] if config.experts is Experts.all else []
     unsupported += [f"adapter.args.{name}" for name in non_default(config.args)]
-    unsupported += _of_start(plan)
-    for name in unsupported:
-        yield f"{name} is not supported by trainer=unsloth: leave it out, {HF}"
+    by_keys: list[tuple[str, tuple[str, ...]]] = [(text, ("trainer",)) for text in unsupported]
+    by_keys += [("adapter.experts=all", ("adapter.experts", "trainer"))] if config.experts is Experts.all else []
+    by_keys += [(text, ("adapter.start", "trainer")) for text in _of_start(plan)]
+    for text, keys in by_keys:
+        yield Problem(f"{text} is not supported by trainer=unsloth: leave it out, {HF}", keys)
     if other_modules := [name for name in config.modules_to_save if name not in TRAINED_MODULES]:
-        yield (
+        yield Problem(
             f"adapter.modules_to_save=[{','.join(other_modules)}]: Unsloth trains only "
-            f"{' and '.join(sorted(TRAINED_MODULES))}: set trainer=hf"
+            f"{' and '.join(sorted(TRAINED_MODULES))}: set trainer=hf",
+            ("adapter.modules_to_save",),
         )

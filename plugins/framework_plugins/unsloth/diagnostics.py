@@ -36,11 +36,8 @@ def unsloth(_: Plan | None) -> DiagnosticResult:
     version = versions.installed()
     if not version:
         return DiagnosticResult(State.missing, "not installed", fix=f"{pip_command([EXTRA])}, {ENVIRONMENT}")
-    problem = next(versions.problems(), "")
-    if problem:
-        return DiagnosticResult(
-            State.broken, problem.removeprefix("trainer=unsloth: "), version, fix=pip_command([EXTRA])
-        )
+    if problem := versions.conflict():
+        return DiagnosticResult(State.broken, problem, version, fix=pip_command([EXTRA]))
     try:
         from framework_plugins.unsloth.import_unsloth import DEVICE_TYPE  # noqa: PLC0415 - what is checked
     except FrameworkError as error:

@@ -10,7 +10,7 @@ from framework_plugins.unsloth.config import EXTRA, ORDER, UnslothTrainerConfig
 
 if TYPE_CHECKING:
     from framework import Plan
-    from framework.api import Diagnostic, Gpu, Work
+    from framework.api import Diagnostic, Gpu, Problem, Work
     from framework.api.training import MemorySettings, Shape
 
 
@@ -22,7 +22,7 @@ def framework_components() -> Iterable[Component]:
 
 
 @hookimpl
-def framework_check_plan(plan: Plan) -> Iterable[str]:
+def framework_check_plan(plan: Plan) -> Iterable[Problem]:
     """Refuse settings and versions with which it cannot work."""
     if isinstance(plan.trainer.config, UnslothTrainerConfig):
         from framework_plugins.unsloth import checks  # noqa: PLC0415 - runs of other trainers need not pay for it

@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, requires
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from framework.api import Problem, pip_command
 from framework.api import installed as installed_version
-from framework.api import pip_command
 from framework_plugins.unsloth.config import EXTRA
 
 TESTED = {"unsloth": "2026.10.9", "transformers": "5.17.0", "trl": "1.15.0", "peft": "0.21.2"}
@@ -22,18 +22,27 @@ def installed() -> str:
     return installed_version("unsloth") or ""
 
 
-def problems() -> Iterator[str]:
-    """Say what keeps the installed versions from working together."""
+def problems() -> Iterator[Problem]:
+    """Give what keeps the installed versions from working together."""
     if not installed():
         install = pip_command([EXTRA])
-        yield f"trainer=unsloth needs unsloth, which is not installed: {install}; or set trainer=hf"
-        return
+        yield Problem(
+            f"trainer=unsloth needs unsloth, which is not installed: {install}; or set trainer=hf",
+            ("trainer",),
+            missing_library=True,
+        )
+    elif text := conflict():
+        yield Problem(f"trainer=unsloth: {text}", ("trainer",))
+
+
+def conflict() -> str:
+    """Say which installed libraries Unsloth does not admit; empty if it admits all."""
     conflicts = list(refused())
-    if conflicts:
-        unsloth = installed()
-        text = "; ".join(f"{name} {specifier}, and {version} is installed" for name, version, specifier in conflicts)
-        words = shlex.join(f"{name}{specifier}" for name, _, specifier in conflicts)
-        yield f"trainer=unsloth: unsloth {unsloth} requires {text}. pip install {words}, or set trainer=hf"
+    if not conflicts:
+        return ""
+    text = "; ".join(f"{name} {specifier}, and {version} is installed" for name, version, specifier in conflicts)
+    words = shlex.join(f"{name}{specifier}" for name, _, specifier in conflicts)
+    return f"unsloth {installed()} requires {text}. pip install {words}, or set trainer=hf"
 
 
 def other() -> str:

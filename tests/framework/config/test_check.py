@@ -17,9 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 from framework import FrameworkError
 from framework.api.component import GROUPS, Component
 from framework.api.fields import as_text
+from framework.api.problem import Problem
 from framework.api.schema import RunConfig, Stage
 from framework.config.check import check, problems, unknown_key
-from framework.config.problem import Problem
 from framework.config.sources import line
 from framework.hooks.session import current
 from framework.testing import compose
@@ -107,8 +107,7 @@ def test_the_place_of_a_value_is_the_one_that_won(tmp_path: Path) -> None:
 def test_what_several_keys_do_together_is_reported_with_the_place_of_each() -> None:
     text = "adapter=full and quantization=nf4 do not go together: set quantization=none"
     places = {"adapter": "mine.yaml:3", "quantization": "quantization=nf4"}
-    problem = Problem.of_sentence(text)
-    assert problem.keys == ("adapter", "quantization")
+    problem = Problem(text, ("adapter", "quantization"))
     assert line(problem, lambda key: places[key]) == f"{text} (adapter: mine.yaml:3; quantization: quantization=nf4)"
     assert line(problem, lambda _: "") == text
 

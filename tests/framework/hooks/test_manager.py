@@ -170,6 +170,7 @@ def test_a_plugins_config_folder_is_on_the_search_path_and_its_problems_with_a_p
     (tmp_path / "acme_conf" / "experiment" / "unlucky.yaml").write_text(preset, encoding="utf-8")
     source = """
         from framework import hookimpl
+        from framework.api import Problem
 
         @hookimpl
         def framework_config_paths():
@@ -178,7 +179,7 @@ def test_a_plugins_config_folder_is_on_the_search_path_and_its_problems_with_a_p
         @hookimpl
         def framework_check_plan(plan):
             if plan.seed == 13:
-                yield f"seed={plan.seed} brings bad luck"
+                yield Problem(f"seed={plan.seed} brings bad luck", ("seed",))
             if plan.objective == "train_loss":
                 yield "objective=train_loss says little"
     """

@@ -5,12 +5,15 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
 
-from framework import FrameworkError, testing
+from framework import FrameworkError, hookimpl, testing
+from framework.api.problem import Problem
+from framework.hooks.session import current
 from framework.util import requirements
 from tests.support.project import project
 
@@ -97,6 +100,28 @@ def test_weights_in_four_bits_without_bitsandbytes_are_refused(without: set[str]
 def test_a_plan_alone_is_made_without_what_trains(without: set[str], tmp_path: Path) -> None:
     without |= {"bitsandbytes", "unsloth"}
     testing.plan(["quantization=nf4", "trainer=unsloth", "stages=[plan]"], run_dir=tmp_path / "run")
+
+
+class FourBits:
+    def __init__(self, *, missing: bool) -> None:
+        self.missing = missing
+
+    @hookimpl
+    def framework_check_plan(self) -> Iterable[Problem]:
+        yield Problem("four bits need a wheel", ("quantization",), missing_library=self.missing)
+
+
+def test_a_missing_library_that_a_plugin_reports_is_not_reported_again(without: set[str], tmp_path: Path) -> None:
+    without.add("bitsandbytes")
+    for missing in (True, False):
+        plugin = FourBits(missing=missing)
+        current().plugins.manager.register(plugin, name="four_bits")
+        try:
+            with pytest.raises(FrameworkError, match="four bits need a wheel") as caught:
+                testing.plan(["quantization=nf4"], run_dir=tmp_path / "run")
+        finally:
+            current().plugins.manager.unregister(plugin)
+        assert ("needs bitsandbytes" in str(caught.value)) is not missing
 
 
 TRAINER = """

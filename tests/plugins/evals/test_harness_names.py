@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 
 def told(**settings: Any) -> list[str]:
     config = LmEvalConfig(**settings)
-    return list(problems("lm_eval", config.tasks, config.include_path))
+    return [problem.text for problem in problems("lm_eval", config.tasks, config.include_path)]
 
 
 def test_tasks_that_are_there_are_fine(folder: Path) -> None:

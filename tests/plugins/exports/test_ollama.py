@@ -232,7 +232,7 @@ def test_a_quantization_that_will_not_be_made_is_refused(
     settings = OllamaExporterConfig(quantization=quantization)
     writer = Selection(Component("ollama", OllamaExporterConfig, "acme:Writer"), settings)
     chosen = dataclasses.replace(testing.plan([], run_dir=tmp_path), exporter={"gguf": maker, "ollama": writer})
-    assert list(problems(chosen, ())) == told
+    assert [problem.text for problem in problems(chosen, ())] == told
 
 
 def test_it_comes_after_what_makes_the_file() -> None:

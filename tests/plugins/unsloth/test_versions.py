@@ -41,7 +41,7 @@ def test_newer_libraries_are_named_with_both_versions_and_the_command(install: I
     install("unsloth_zoo", "2026.10.9", *ADMITS)
     install("transformers", "5.24.0")
     install("trl", "1.16.0")
-    assert list(versions.problems()) == [
+    assert [problem.text for problem in versions.problems()] == [
         "trainer=unsloth: unsloth 2026.10.9 requires transformers <=5.17.0,>=4.52.4, and 5.24.0 is installed; "
         "trl <=1.15.0,>=0.18.2, and 1.16.0 is installed. "
         "pip install 'transformers<=5.17.0,>=4.52.4' 'trl<=1.15.0,>=0.18.2', or set trainer=hf"
@@ -54,14 +54,15 @@ def test_a_version_that_is_left_out_is_reported_as_such(install: Install) -> Non
     install("transformers", "5.0.0")
     install("trl", "1.15.0")
     (problem,) = versions.problems()
-    assert "requires transformers !=5.0.0,<=5.17.0,>=4.52.4, and 5.0.0 is installed" in problem
+    assert "requires transformers !=5.0.0,<=5.17.0,>=4.52.4, and 5.0.0 is installed" in problem.text
 
 
 def test_what_is_not_installed_is_reported_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(versions, "installed", str)
     (problem,) = versions.problems()
-    assert problem.startswith("trainer=unsloth needs unsloth, which is not installed: pip install ")
-    assert "[unsloth]" in problem
+    assert problem.missing_library
+    assert problem.text.startswith("trainer=unsloth needs unsloth, which is not installed: pip install ")
+    assert "[unsloth]" in problem.text
 
 
 def test_versions_that_the_tests_did_not_run_are_named(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from framework import Component, Plan, hookimpl
+from framework.api import Problem
 from framework_plugin_template.config import WordLimitConfig
 
 
@@ -21,12 +22,13 @@ def framework_config_paths() -> Iterable[str]:
 
 
 @hookimpl
-def framework_check_plan(plan: Plan) -> Iterable[str]:
+def framework_check_plan(plan: Plan) -> Iterable[Problem]:
     """Settings that contradict each other. A range of one setting is in config.py."""
     for name, choice in plan.metric.items():
         config = choice.config
         if isinstance(config, WordLimitConfig) and config.least > config.limit:
-            yield (
+            yield Problem(
                 f"metric.{name}.least={config.least} is above metric.{name}.limit={config.limit}: no answer can score; "
-                "lower the first or raise the second"
+                "lower the first or raise the second",
+                (f"metric.{name}.least", f"metric.{name}.limit"),
             )

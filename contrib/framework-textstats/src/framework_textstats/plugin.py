@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from framework import Component, Plan, hookimpl
+from framework.api import Problem
 from framework_textstats.config import Language, Measure, ReadabilityConfig
 
 
@@ -22,7 +23,7 @@ def framework_config_paths() -> Iterable[str]:
 
 
 @hookimpl
-def framework_check_plan(plan: Plan) -> Iterable[str]:
+def framework_check_plan(plan: Plan) -> Iterable[Problem]:
     """Refuse what textstat would download a dictionary for in the middle of a run."""
     for name, choice in plan.metric.items():
         config = choice.config
@@ -32,8 +33,9 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
             from framework_textstats.readability import has_dictionary  # noqa: PLC0415 - imports textstat and nltk
 
             if not has_dictionary():
-                yield (
+                yield Problem(
                     f"metric.{name}.measure=flesch_reading_ease counts the syllables of English words in a dictionary "
                     "that is not here: run `python -m nltk.downloader cmudict`, or take metric."
-                    f"{name}.measure=lix"
+                    f"{name}.measure=lix",
+                    (f"metric.{name}.measure",),
                 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from framework.api import nearest
+from framework.api import Problem, nearest
 from framework_plugins.evals.harness.catalog import GENERAL_SUITE, Catalog, Task, lm_eval_tasks, read_task_file
 from framework_plugins.evals.harness.data import data_root, missing_files
 
@@ -74,32 +74,35 @@ def _as_list(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else value
 
 
-def problems(option: str, tasks: Sequence[str], include_path: str | None) -> Iterator[str]:
+def problems(option: str, tasks: Sequence[str], include_path: str | None) -> Iterator[Problem]:
     """Say what is wrong with the settings of an option `evaluator.OPTION`."""
     key = f"evaluator.{option}"
     if not all(folder.is_dir() for folder in task_folders(include_path)):
-        yield f"{key}.include_path={include_path} is not a folder with YAML task files"
+        yield Problem(
+            f"{key}.include_path={include_path} is not a folder with YAML task files",
+            (f"evaluator.{option}.include_path",),
+        )
         return
     catalog = Catalog(task_folders(include_path))
     for name in catalog.expand(tasks):
         try:
             members = catalog.tasks(name)
         except KeyError:
-            yield f"{key}.tasks: {_unknown(name, catalog)}"
+            yield Problem(f"{key}.tasks: {_unknown(name, catalog)}")
         except (OSError, ValueError) as error:
-            yield f"{key}.tasks: '{name}' cannot be read: {error}"
+            yield Problem(f"{key}.tasks: '{name}' cannot be read: {error}")
         else:
             for task in members:
                 yield from _task_problems(f"{key}.tasks", task)
 
 
-def _task_problems(key: str, task: Task) -> Iterator[str]:
+def _task_problems(key: str, task: Task) -> Iterator[Problem]:
     if absent := missing_files(task):
         where = f"in the working folder or in {task.file.parent}" if data_root([task]) != Path.cwd() else "there"
-        yield f"{key}: the data of '{task.name}' are missing: no {', '.join(absent)} {where} ({task.file})"
+        yield Problem(f"{key}: the data of '{task.name}' are missing: no {', '.join(absent)} {where} ({task.file})")
     settings = task.settings.get("generation_kwargs") or {}
     if settings.get("do_sample") and task.settings.get("output_type", "generate_until") == "generate_until":
-        yield (
+        yield Problem(
             f"{key}: '{task.name}' samples its answers, but here they are greedy: set do_sample: false in a "
             f"copy of {task.file}"
         )

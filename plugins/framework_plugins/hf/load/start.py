@@ -11,7 +11,7 @@ from typing import Any
 from huggingface_hub import snapshot_download
 
 from framework import FrameworkError, Plan
-from framework.api import CHECKPOINT, as_plain, as_text, summarize_error
+from framework.api import CHECKPOINT, Problem, as_plain, as_text, summarize_error
 from framework.api.program import newest_run
 from framework.api.training import Start
 from framework_plugins.hf.load.hub import SETTINGS_PATTERNS, WEIGHT_PATTERNS
@@ -45,11 +45,14 @@ def find_start(config: LoraAdapterConfig, *, weights: bool) -> Start:
     return Start(source, folder, base, _settings(content, setting), config.merge_first, file)
 
 
-def problems(plan: Plan, config: LoraAdapterConfig) -> Iterator[str]:
+def problems(plan: Plan, config: LoraAdapterConfig) -> Iterator[Problem]:
     """Say which settings of a plan do not fit the adapter that it starts from, a sentence each."""
     if config.start is None:
         if config.merge_first:
-            yield "adapter.merge_first=true needs the trained adapter: set adapter.start=RUN_DIR|FOLDER|HUB_ID"
+            yield Problem(
+                "adapter.merge_first=true needs the trained adapter: set adapter.start=RUN_DIR|FOLDER|HUB_ID",
+                ("adapter.merge_first",),
+            )
         return
     setting, option = f"adapter.start={config.start}", plan.adapter.component.name
     try:
@@ -57,33 +60,43 @@ def problems(plan: Plan, config: LoraAdapterConfig) -> Iterator[str]:
         content = _content(folder, setting)
         settings = _settings(content, setting)
     except FrameworkError as error:
-        yield str(error)
+        yield Problem(str(error), ("adapter.start",))
         return
     if folder.resolve().parent == plan.run_dir.resolve():
-        yield f"{setting} is in the folder of this run, which would replace it: set another run_dir"
+        yield Problem(
+            f"{setting} is in the folder of this run, which would replace it: set another run_dir", ("adapter.start",)
+        )
     kind = "dora" if content.get("use_dora") else "rslora" if content.get("use_rslora") else "lora"
     if config.merge_first:
         combined = {**content, "use_dora": content.get("use_dora") or option == "dora"}
         obstacles = [description for name, description in NOT_A_SUM.items() if combined.get(name)]
         obstacles += ["biases"] if (combined.get("bias") or "none") != "none" or config.bias is not Bias.none else []
         if obstacles:
-            yield (
+            yield Problem(
                 f"adapter.merge_first=true adds a new adapter to that of {setting}, and a sum cannot have "
                 f"{' and '.join(obstacles)}: merge it, stages=[export] checkpoint={config.start} exporter=[merged], "
-                "and train on the folder that this makes, model=local model.path=FOLDER"
+                "and train on the folder that this makes, model=local model.path=FOLDER",
+                ("adapter.merge_first", "adapter.start"),
             )
         return
     if kind != option:
-        yield f"adapter={option}, and the adapter of {setting} is {kind}: set adapter={kind}, {NEW_ADAPTER}"
+        yield Problem(
+            f"adapter={option}, and the adapter of {setting} is {kind}: set adapter={kind}, {NEW_ADAPTER}",
+            ("adapter", "adapter.start"),
+        )
     for name, saved in settings.items():
         configured = as_plain(getattr(config, name))
         if name != "target_modules" and configured != as_plain(saved):  # layers are compared, once the model is known
-            yield (
+            yield Problem(
                 f"adapter.{name}={as_text(configured)}, and the adapter of {setting} has {as_text(as_plain(saved))}: "
-                f"leave adapter.{name} out, {NEW_ADAPTER}"
+                f"leave adapter.{name} out, {NEW_ADAPTER}",
+                (f"adapter.{name}", "adapter.start"),
             )
     for name in non_default(config.args):
-        yield f"adapter.args.{name} is set, and the adapter of {setting} stays as it is: leave it out, {NEW_ADAPTER}"
+        yield Problem(
+            f"adapter.args.{name} is set, and the adapter of {setting} stays as it is: leave it out, {NEW_ADAPTER}",
+            ("adapter.start",),
+        )
 
 
 def _folder(source: str, *, weights: bool) -> Path:

@@ -20,7 +20,7 @@ from typing import Annotated, Any, ClassVar
 from annotated_types import Gt, Interval, Len
 
 from framework import Component, Plan
-from framework.api import installed
+from framework.api import Problem, installed
 from framework.api.training import ModelPart, OptimizerConfig, OptimizerFactory, ParameterGroup, TrainedWeight
 from framework_plugins.hf.settings.schedules import ConstantConfig
 
@@ -460,26 +460,33 @@ def components() -> Iterator[Component]:
         yield Component(name, schema, f"{__name__}:{optimizer.__name__}", extra=extra)
 
 
-def problems(plan: Plan) -> Iterator[str]:
+def problems(plan: Plan) -> Iterator[Problem]:
     """Say what of the optimizer contradicts itself or the rest of the plan, a sentence each."""
     config, training, setting = plan.optimizer.config, plan.training, f"optimizer={plan.optimizer.component.name}"
     for at, group in enumerate(config.groups):
         try:
             re.compile(group.match)
         except re.error as error:
-            yield f"optimizer.groups[{at}].match={group.match} is not a regular expression: {error}"
+            yield Problem(f"optimizer.groups[{at}].match={group.match} is not a regular expression: {error}")
     if isinstance(config, SgdConfig) and config.nesterov and not config.momentum:
-        yield "optimizer.nesterov=true needs a momentum: set optimizer.momentum=0.9"
+        yield Problem("optimizer.nesterov=true needs a momentum: set optimizer.momentum=0.9", ("optimizer.nesterov",))
     if config.own_schedule:
         if not isinstance(plan.schedule.config, ConstantConfig):
-            yield (
+            yield Problem(
                 f"{setting} replaces the schedule: set schedule=constant; trainer.warmup_steps is the optimizer's own "
-                "then"
+                "then",
+                ("optimizer",),
             )
         if training.warmup_ratio is not None:
-            yield f"trainer.warmup_ratio={training.warmup_ratio:g}: {setting} takes trainer.warmup_steps only"
+            yield Problem(
+                f"trainer.warmup_ratio={training.warmup_ratio:g}: {setting} takes trainer.warmup_steps only",
+                ("trainer.warmup_ratio",),
+            )
     if training.warmup_steps and isinstance(config, ScheduleFreeRAdamConfig):
-        yield f"trainer.warmup_steps={training.warmup_steps}: {setting} warms up by itself: set it to null"
+        yield Problem(
+            f"trainer.warmup_steps={training.warmup_steps}: {setting} warms up by itself: set it to null",
+            ("trainer.warmup_steps",),
+        )
 
 
 def advice(plan: Plan) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 from annotated_types import Interval
 
 from framework import Plan
-from framework.api import Gpu, host_memory
+from framework.api import Gpu, Problem, host_memory
 from framework.api.training import ImportanceSampling, RolloutConfig
 from framework_plugins.hf.settings.config import Dtype, HFTrainerConfig, LoraAdapterConfig, NoQuantizationConfig, Switch
 
@@ -58,34 +58,42 @@ class VllmRolloutConfig(RolloutConfig):
     """The share of the memory of the GPU that vLLM takes: for the base, and for the cache of answers."""
 
 
-def problems(plan: Plan) -> Iterator[str]:
+def problems(plan: Plan) -> Iterator[Problem]:
     """Say what of a generator does not go with the rest of a plan, a sentence each."""
     rollout, method, name = plan.rollout.config, plan.method, f"rollout={plan.rollout.component.name}"
     yield from rollout.problems()
     if isinstance(rollout, ModelRolloutConfig):
         return
     if not method.config.samples:
-        yield f"{name} has no effect with method={method.component.name}, which draws no answers: leave rollout out"
+        yield Problem(
+            f"{name} has no effect with method={method.component.name}, which draws no answers: leave rollout out",
+            ("rollout", "method"),
+        )
     elif not isinstance(plan.trainer.config, HFTrainerConfig):
-        yield f"{name} has no effect with trainer={plan.trainer.component.name}: leave rollout out, or set trainer=hf"
+        yield Problem(
+            f"{name} has no effect with trainer={plan.trainer.component.name}: leave rollout out, or set trainer=hf",
+            ("rollout", "trainer"),
+        )
     if not isinstance(rollout, ContinuousRolloutConfig | VllmRolloutConfig):
         return
     if (top_p := method.config.sampling(plan.seed).top_p) < 1:
-        yield (
+        yield Problem(
             f"{name} gives the log-probabilities of the tokens that method.top_p={top_p:g} leaves, and "
-            "the training computes those of all tokens: set method.top_p=1, or rollout=model"
+            "the training computes those of all tokens: set method.top_p=1, or rollout=model",
+            ("rollout", "method.top_p"),
         )
     if not isinstance(rollout, VllmRolloutConfig):
         return
     if type(plan.adapter.config) is not LoraAdapterConfig or not isinstance(
         plan.quantization.config, NoQuantizationConfig
     ):
-        yield (
+        yield Problem(
             f"{name} loads the base as it is and the adapter of each step beside it: set adapter=lora and "
-            "quantization=none, or rollout=model"
+            "quantization=none, or rollout=model",
+            ("rollout",),
         )
     if plan.launch.config.group():
-        yield f"{name} draws in one process: set launch=single, or rollout=model"
+        yield Problem(f"{name} draws in one process: set launch=single, or rollout=model", ("rollout",))
 
 
 def reserved(plan: Plan, gpu: Gpu | None) -> float:

@@ -17,7 +17,7 @@ from annotated_types import Gt, Interval
 from omegaconf import MISSING
 
 from framework import Component, Plan
-from framework.api import count
+from framework.api import Problem, count
 from framework.api.training import Schedule, ScheduleConfig
 
 HALF_WAVE = 0.5
@@ -244,20 +244,27 @@ def components() -> Iterator[Component]:
         yield Component(name, schema, f"{__name__}:{schedule.__name__}")
 
 
-def problems(plan: Plan) -> Iterator[str]:
+def problems(plan: Plan) -> Iterator[Problem]:
     """Say what of the schedule contradicts the rest of the plan, a sentence each."""
     config, training = plan.schedule.config, plan.training
     setting = f"schedule={plan.schedule.component.name}"
     if isinstance(config, EndingScheduleConfig):
         lowest, peak = config.min_learning_rate, training.learning_rate
         if lowest is not None and config.min_lr_ratio is not None:
-            yield "schedule.min_learning_rate and schedule.min_lr_ratio say the same: set one of them"
+            yield Problem(
+                "schedule.min_learning_rate and schedule.min_lr_ratio say the same: set one of them",
+                ("schedule.min_learning_rate", "schedule.min_lr_ratio"),
+            )
         if lowest is not None and lowest >= peak:
-            yield f"schedule.min_learning_rate={lowest:g} must be below trainer.learning_rate={peak:g}"
+            yield Problem(
+                f"schedule.min_learning_rate={lowest:g} must be below trainer.learning_rate={peak:g}",
+                ("schedule.min_learning_rate", "trainer.learning_rate"),
+            )
     warms_up = training.warmup_steps or training.warmup_ratio
     if warms_up and not config.warms_up and not plan.optimizer.config.own_schedule:
-        which = f"warmup_steps={training.warmup_steps}" if training.warmup_steps else f"warmup_ratio={warms_up:g}"
-        yield f"trainer.{which}: {setting} has no warm-up: set schedule=constant_with_warmup"
+        key = "trainer.warmup_steps" if training.warmup_steps else "trainer.warmup_ratio"
+        value = training.warmup_steps or f"{warms_up:g}"
+        yield Problem(f"{key}={value}: {setting} has no warm-up: set schedule=constant_with_warmup", (key,))
 
 
 def advice(plan: Plan, steps: int) -> Iterator[str]:
