@@ -162,7 +162,7 @@ class Reader:
         return plain_text(answer), plain_text(reference)
 
     def says(self, question: str, answer: str, reference: str) -> bool:
-        """Whether an answer says a reference that is no JSON, and none of the others."""
+        """Whether an answer says a reference that is not JSON, and no other reference."""
         named, code = Words.of(reference), _flat(reference)
         name = tuple(named.words)
         if not name:
