@@ -49,7 +49,7 @@ def named(name: str, method: str, raw: object) -> RawData:
 
 
 def naming(name: str) -> Guard:
-    """Return what names the source in an error of its code."""
+    """Return the prefix that names the source in an error of its code."""
     return Guard(f"data={name}: the source failed", GeneratorExit)  # a reader may stop before the last row
 
 

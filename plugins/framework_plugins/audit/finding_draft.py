@@ -55,7 +55,7 @@ class FindingDraft:
 
 
 def of(count: int, total: int, noun: str = "rows") -> str:
-    """Say how many of how many: `12 of 300 rows (4%)`, `1 of 300 rows`."""
+    """Write a count with its total: `12 of 300 rows (4%)`, `1 of 300 rows`."""
     share = f" ({count / total:.0%})" if total and count / total >= 0.01 and count > 1 else ""  # noqa: PLR2004 - a percent
     return f"{count} of {total} {noun}{share}"
 

@@ -156,7 +156,7 @@ def refusing_other_shapes(file: Path, description: str) -> Iterator[None]:
 
 
 def readable(text: str) -> str:
-    """Return a text without half surrogate pairs, which JSON may have and no text that is compared."""
+    """Return a text with its half surrogate pairs, which JSON allows, replaced."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 

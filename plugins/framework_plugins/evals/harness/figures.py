@@ -25,7 +25,7 @@ class Items:
 
     @property
     def figure(self) -> float:
-        """What they make up."""
+        """The figure that the values make up."""
         weights = self.weights or [1.0] * len(self.values)
         mean = sum(value * weight for value, weight in zip(self.values, weights, strict=True)) / sum(weights)
         return math.exp(min(mean, MAX_NATS)) if self.exponential else mean

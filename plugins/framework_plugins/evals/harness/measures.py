@@ -11,7 +11,7 @@ from framework_plugins.evals.harness.names import measure_name
 
 
 def result(results: Results, aspect: Aspect, model: HarnessModel, samples: int) -> EvalResult:
-    """Turn the results of lm-eval into those of an evaluation.
+    """Return the results of lm-eval as an `EvalResult`.
 
     Args:
         results: as `Tasks.run` gives them.

@@ -54,7 +54,7 @@ def sample_numbers(total: int, config: MemorizationConfig) -> list[int]:
 
 
 def with_unique_words(sample: SampledRows, model: Model) -> SampledRows:
-    """Keep the rows of which nothing but having seen them tells the answer.
+    """Keep the rows whose answer has a word that no prompt and no other answer has.
 
     That is so of a word which is neither in the prompt nor in the answer of another row. Copying from the prompt
     into a form that all answers have is a task, however well it is done.

@@ -135,7 +135,7 @@ def _hub_datasets(plan: Plan) -> list[str]:
 
 
 def _adapter_settings(checkpoint: Path) -> Mapping[str, Any]:
-    """Return how the adapter was trained, as it says itself; nothing if all weights were."""
+    """Return the adapter's settings from its file; empty if all weights were trained."""
     file = checkpoint / adapter_files.ADAPTER_CONFIG
     config = export_folder.read_json(file) if file.is_file() else {}
     return {name: config[name] for name in ADAPTER_SETTINGS if config.get(name) not in (None, False, {}, [])}

@@ -42,7 +42,7 @@ class Completion(NamedTuple):
 
 
 class Llama:
-    """A model in llama.cpp. Use it as a context manager: what it holds is not Python's to free.
+    """A model in llama.cpp. Use it as a context manager: Python does not free its memory.
 
     Args:
         file: a GGUF file.
@@ -108,7 +108,7 @@ class Llama:
         self.close()
 
     def close(self) -> None:
-        """Free the memory; twice is once."""
+        """Free the memory; a second call does nothing."""
         for free, attribute in ((self._api.llama_free, "_context"), (self._api.llama_model_free, "_model")):
             if getattr(self, attribute):
                 free(getattr(self, attribute))
@@ -127,7 +127,7 @@ class Llama:
         return self._types.string(template).decode() if template else ""
 
     def metadata(self, key: str) -> str | None:
-        """Return what the file says under a key, as text; None if it says nothing."""
+        """Return the value of a key in the file's metadata, as text; None if the file does not have it."""
         room = 2**12
         while True:
             buffer = self._types.new("char[]", room)

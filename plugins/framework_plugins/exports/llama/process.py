@@ -18,7 +18,7 @@ QUIET = {"TQDM_DISABLE": "1", "TOKENIZERS_PARALLELISM": "false", "GGML_NO_BACKTR
 
 
 def run_in_process(doing: str, function: str, log: Path, *, seconds: float | None = None, **arguments: Any) -> Any:
-    """Call `"package.module:function"` there, and return what it returns.
+    """Call `"package.module:function"` in another process, and return its result.
 
     Args:
         doing: what it does, for messages: "the conversion to GGUF".
@@ -90,7 +90,7 @@ class LlamaProcess:
         return str(self._ask("chat_template"))
 
     def metadata(self, key: str) -> str | None:
-        """Return what the file says under a key."""
+        """Return the value of a key in the file's metadata."""
         value: str | None = self._ask("metadata", key)
         return value
 
@@ -117,10 +117,10 @@ class LlamaProcess:
 
 def call_llama(opened: tuple[Path, int, bool, bool], name: str, *arguments: Any, **named: Any) -> Any:
     """Return an attribute of the file's `Llama`, or what a method of it returns; the process has one file open."""
-    member = getattr(_opened_llama(*opened), name)
+    member = getattr(_open_llama(*opened), name)
     return member(*arguments, **named) if callable(member) else member
 
 
 @functools.cache
-def _opened_llama(file: Path, n_ctx: int, vocabulary_only: bool, without_weights: bool) -> Llama:  # noqa: FBT001 - as a key
+def _open_llama(file: Path, n_ctx: int, vocabulary_only: bool, without_weights: bool) -> Llama:  # noqa: FBT001 - as a key
     return Llama(file, n_ctx=n_ctx, vocabulary_only=vocabulary_only, without_weights=without_weights)

@@ -36,7 +36,7 @@ class GgufSpeakers:
         Raises:
             FrameworkError: there is no such file, it has no chat template, or llama.cpp cannot open it.
         """
-        file = Path(word).expanduser() if word else _first_exported(run)
+        file = Path(word).expanduser() if word else _first_gguf(run)
         if not file.is_file():
             raise FrameworkError(f"--gguf {file}: there is no such file")
         with Llama(file, vocabulary_only=True) as vocabulary:
@@ -46,7 +46,7 @@ class GgufSpeakers:
             yield GgufSpeaker(llama, template, context)
 
 
-def _first_exported(run: SavedRun) -> Path:
+def _first_gguf(run: SavedRun) -> Path:
     """Return the first GGUF file that a run exported and that is still there."""
     exported = run.record(ExportResult, "export.json") or ExportResult([])
     for artifact in exported.artifacts:
@@ -75,7 +75,7 @@ def _template(llama: Llama, switches: dict[str, Any]) -> Template:
 
 
 class GgufSpeaker:
-    """A model in llama.cpp. What a conversation has in common with the one before is not computed again."""
+    """A model in llama.cpp. The common beginning of a conversation with the previous one is computed once."""
 
     name = "gguf"
 
@@ -97,7 +97,7 @@ class GgufSpeaker:
         return without_thought(self._texts(self._ids(prompt), max_new_tokens, make_sampler(temperature, top_p, seed)))
 
     def _texts(self, ids: list[int], limit: int, choose: Sampler) -> Iterator[str]:
-        """Give what each token adds to the text; letters come when they are whole."""
+        """Give the text that each token adds; a character comes once all of its bytes are there."""
         letters = codecs.getincrementaldecoder("utf-8")(errors="replace")
         at_start = self._leading_space
         for token, _ in zip(self._llama.generate(ids, choose), range(limit), strict=False):
@@ -117,7 +117,7 @@ class GgufSpeaker:
 
 
 def make_sampler(temperature: float, top_p: float, seed: int | None) -> Sampler:
-    """Return what chooses the next token by logits of shape (vocabulary,)."""
+    """Return the function that chooses the next token by logits of shape (vocabulary,)."""
     if temperature == 0:
         return greedy
     dice = np.random.default_rng(seed)

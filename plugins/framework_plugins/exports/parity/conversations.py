@@ -22,7 +22,7 @@ SERVER_TIMEOUT = 1800
 
 @dataclass(frozen=True)
 class ConversationResult:
-    """What came out of a comparison, as `record.ConversationsRecord` has it."""
+    """The result of a comparison, as in `record.ConversationsRecord`."""
 
     problem: str = ""
     tools: str = ""
@@ -31,7 +31,7 @@ class ConversationResult:
 
 @dataclass(frozen=True)
 class RenderedConversation:
-    """A conversation, and what the training made of it."""
+    """A conversation with its text in the training."""
 
     prompt: Prompt
     text: str

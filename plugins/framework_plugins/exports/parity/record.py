@@ -67,7 +67,7 @@ class ComparisonRecord:
     def of(
         cls, name: str, against: str, form: str, agreement: Agreement, problem: str, bounds: ParityConfig
     ) -> ComparisonRecord:
-        """Make one of what was found."""
+        """Make a record of an agreement."""
         counts = Counter(answer.value for answer in agreement.answers)
         return cls(
             name=name,
@@ -95,7 +95,7 @@ class ComparisonRecord:
 
 @dataclass(frozen=True)
 class ConversationsRecord:
-    """What llama.cpp made of conversations by the chat template in a file, or transformers of those of a folder.
+    """The comparison of conversations that llama.cpp or transformers renders with those of the training.
 
     Attributes:
         name: of the file, or the folder.

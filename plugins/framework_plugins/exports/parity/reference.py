@@ -63,7 +63,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Rounding:
-    """What rounding the weights of an export explains.
+    """The differences that rounding the weights of an export explains.
 
     Attributes:
         tie: how near the likeliest tokens may be for it to swap them, in nats.
@@ -94,7 +94,7 @@ class TrainedModel:
 
     @property
     def reference(self) -> Reference | None:
-        """What the trained model says; None if it does not fit into memory a second time."""
+        """The logits of the trained model; None if it does not fit into memory a second time."""
         if SHARED_KEY not in self.context.shared:
             self.context.shared[SHARED_KEY] = self._make_reference()
         reference: Reference | None = self.context.shared[SHARED_KEY]
@@ -169,7 +169,7 @@ class TrainedModel:
         return self._base_answers
 
     def rounding(self, reference: Reference, form: str) -> Rounding:
-        """Return what the coarsest rounding of either side explains, including that of 32 bits in memory."""
+        """Return the differences that the coarsest rounding of either side explains, including 32 bits in memory."""
         if form not in BF16_FORMATS:
             rounded = reference.placement.dtype is not torch.float32 and "float32" in (form, stored_dtype(self.folder))
             return Rounding(BF16_REFERENCE_TIE_NATS if rounded else TIE_NATS)

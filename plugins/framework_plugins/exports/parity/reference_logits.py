@@ -122,7 +122,7 @@ def _add_rows(base: Any, checkpoint: Path) -> None:
 
 
 def _merge_and_round(model: nn.Module) -> None:
-    """Merge what peft added, one layer at a time in fp32, and round all weights to bf16; they keep their dtype."""
+    """Merge the adapter, one layer at a time in fp32, and round all weights to bf16; they keep their dtype."""
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
             with merged_in_fp32(module) as weights:

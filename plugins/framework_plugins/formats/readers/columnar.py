@@ -87,7 +87,7 @@ def _page_sizes(source: Any, offset: int) -> tuple[int, int]:
 
 
 def _check_sizes(file: DataFile, where: str, unpacked: int, packed: int, rows: int) -> None:
-    """Refuse what becomes larger than rows may be: a file of a few kilobytes may unpack to any size.
+    """Refuse columns that unpack to more than rows may have: a file of a few kilobytes may unpack to any size.
 
     Raises:
         FrameworkError: the average row is longer than a row may be, or nothing but a trap is packed so well.

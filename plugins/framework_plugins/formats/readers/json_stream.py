@@ -66,7 +66,7 @@ def first_duplicate(names: Iterable[str]) -> str:
 
 
 def decoder_limit(error: ValueError | RecursionError) -> str:
-    """Say what Python's decoder refuses although it is JSON."""
+    """Return the limit of Python's decoder that a valid JSON text exceeds."""
     return "nested too deeply" if isinstance(error, RecursionError) else "a number with thousands of digits"
 
 
@@ -91,7 +91,7 @@ class JsonStream:
             self._fill()
 
     def take(self, signs: str) -> str:
-        """Pass over the next sign, which is to be one of `signs`, and return it.
+        """Pass over the next sign, one of `signs`, and return it.
 
         Raises:
             FrameworkError: it is another one.

@@ -15,7 +15,7 @@ TEXT_TYPES = (dt.timedelta, decimal.Decimal, uuid.UUID)
 
 
 class NotPlainError(Exception):
-    """A value that no text stands for."""
+    """A value that cannot be written as text."""
 
 
 def plain_value(value: Any) -> Any:

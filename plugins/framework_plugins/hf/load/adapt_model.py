@@ -59,7 +59,7 @@ def check_adapter(
     *,
     trained: bool,
 ) -> None:
-    """Make sure that an adapter that lies elsewhere is whole, and one of this base.
+    """Check that an adapter from elsewhere is complete and belongs to this base.
 
     Args:
         folder: where it is.
@@ -92,7 +92,7 @@ def check_adapter(
 
 
 def _check_tensors(model: PeftModel, folder: Path, names: AdapterNames) -> list[str]:
-    """Compare the tensors in a folder, by their headers, with those of an adapter; return those of other parts.
+    """Compare the tensors in a folder, by their headers, with an adapter's; return those of parts that read no text.
 
     Raises:
         FrameworkError: the file cannot be read, or some are missing, left over or of another shape.
@@ -161,7 +161,7 @@ def train_rows(model: Any, config: Any, ids: Sequence[int]) -> None:
 
 
 def _keep_whole_modules_in_fp32(adapted: PeftModel) -> None:
-    """Raise what `modules_to_save` trains to fp32, as adapters are; between them the states keep their format.
+    """Convert the modules of `modules_to_save` to fp32, as adapters are; the states between layers keep their dtype.
 
     peft leaves a copy in the format of the base, where an update below half a digit of 16 bits is lost.
     """

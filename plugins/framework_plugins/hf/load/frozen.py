@@ -56,7 +56,7 @@ def freeze_beside(model: PeftModel, config: LoraConfig, folder: Path, setting: s
     Raises:
         FrameworkError: it changes something else than linear layers.
     """
-    _add(model, config)
+    _add_frozen(model, config)
     install.refresh(model)
     with refusing_errors(f"{setting} does not fit this model"):
         load_tensors(model, folder, names, "cpu", FROZEN)
@@ -66,7 +66,7 @@ def freeze_beside(model: PeftModel, config: LoraConfig, folder: Path, setting: s
                 f"{setting} adapts the embedding, {name}, and adapter.merge_first=true adds adapters of linear layers "
                 "only: merge it into a folder, exporter=[merged], and train on that"
             )
-    _fix(model)
+    _freeze(model)
 
 
 def begin_within_weights(model: PeftModel, start: str) -> None:
@@ -78,7 +78,7 @@ def begin_within_weights(model: PeftModel, start: str) -> None:
     """
     config = copy.deepcopy(model.peft_config[TRAINED])
     config.modules_to_save = config.trainable_token_indices = None
-    _add(model, config)
+    _add_frozen(model, config)
     for name, layer in _layers(model):
         base: Any = layer.get_base_layer()
         weight = base.weight.data
@@ -91,16 +91,16 @@ def begin_within_weights(model: PeftModel, start: str) -> None:
             trained.weight.data = trained.weight.data.contiguous()
             frozen: Any = parts[FROZEN]
             frozen.weight.data = sign * trained.weight.data
-    _fix(model)
+    _freeze(model)
 
 
-def _add(model: PeftModel, config: LoraConfig) -> None:
+def _add_frozen(model: PeftModel, config: LoraConfig) -> None:
     config.lora_dropout, config.init_lora_weights = 0.0, True
     model.add_adapter(FROZEN, config)
 
 
-def _fix(model: PeftModel) -> None:
-    """Make buffers of the weights of the frozen adapter, and let both adapters be active."""
+def _freeze(model: PeftModel) -> None:
+    """Turn the weights of the frozen adapter into buffers, and activate both adapters."""
     for _, layer in _layers(model):
         for parts in (layer.lora_A, layer.lora_B):
             if FROZEN in parts:

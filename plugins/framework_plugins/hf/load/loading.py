@@ -104,7 +104,7 @@ def load(
     folder: Path,
     peft_config: Any,
 ) -> Any:
-    """Load weights, put what is trained on them, and return the model.
+    """Load weights, add the adapter, and return the model.
 
     Args:
         plan: names the quantization, the group and the seed.
@@ -138,7 +138,7 @@ def load(
     frozen = peft_config is not None and plan.share and not group
     model = base_cache.shared_base(
         base_cache.files_key(folder, settings) if frozen else "",
-        lambda: _read(ModelPlace(folder, location.name if folder == location.folder else str(folder)), settings),
+        lambda: _load(ModelPlace(folder, location.name if folder == location.folder else str(folder)), settings),
     )
     if forward_plan.branch_attention and config.attention is not Attention.flash_attention_2:
         install.use_branches(model)
@@ -154,7 +154,7 @@ def load(
         return with_adapter(model, peft_config, location, cpu_kernels=forward_plan.cpu_kernels)
 
 
-def _read(location: ModelPlace, settings: dict[str, Any]) -> Any:
+def _load(location: ModelPlace, settings: dict[str, Any]) -> Any:
     """Read weights, all of them: what is not in the files would be random numbers.
 
     Raises:
@@ -179,7 +179,7 @@ def _read(location: ModelPlace, settings: dict[str, Any]) -> Any:
 
 
 def _copy_from_mapped_file(model: Any) -> None:
-    """Copy what a quantization leaves as it is: a view of the mapped file would keep all that was read of it."""
+    """Copy the weights that a quantization leaves as they are: a view of the mapped file would keep all of it."""
     for weight in model.parameters():
         if weight.is_floating_point():
             weight.data = weight.data.clone()

@@ -201,7 +201,7 @@ def refuse_mismatch(
 
 
 def is_downloaded(location: ModelPlace) -> bool:
-    """Whether all files of the weights are on this machine; where one is damaged, it is."""
+    """Whether all files of the weights are on this machine; a damaged file counts."""
     try:
         return bool(_files(location))
     except FrameworkError:
@@ -209,7 +209,7 @@ def is_downloaded(location: ModelPlace) -> bool:
 
 
 def _same_tensor(name: str, alias: str) -> bool:
-    """Whether two names are of one tensor: files leave out the first part, or have one more."""
+    """Whether two names mean one tensor: files leave out the first part, or have one more."""
     return name == alias or name.endswith(f".{alias}") or alias.endswith(f".{name}")
 
 
