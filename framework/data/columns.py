@@ -60,7 +60,7 @@ class Columns:
         """Return a row with its fields renamed, and its cluster; empty if it has none.
 
         Raises:
-            FrameworkError: columns cannot be joined, or what the row belongs to is not valid text.
+            FrameworkError: columns cannot be joined, or the cluster of the row is not valid text.
         """
         value = MISSING if self._cluster is None else value_at(fields, self._cluster)
         cluster = "" if value in (None, MISSING) else str(value)

@@ -146,7 +146,7 @@ def prompts_of(store: Store, numbers: Numbers) -> Rows[Prompt]:
 
 
 def token_groups(store: Store, numbers: Numbers, limit: int) -> Rows[TokenGroup]:
-    """Return the groups, each row cut at `limit` tokens; those of a table of blocks have the rows of a block."""
+    """Return the groups, each row cut at `limit` tokens; a group of a table of blocks has the rows of a block."""
 
     def block(rows: Numbers) -> TokenGroup:
         groups = [store.token_group(int(index), limit) for index in rows[rows != blocks.NOTHING]]

@@ -80,7 +80,7 @@ class Reader:
         """Return the store, and whether an earlier run wrote it.
 
         Raises:
-            FrameworkError: the cache cannot be written, or what a source or a format raises.
+            FrameworkError: the cache cannot be written, or a source or a format raises an error.
         """
         encoding = self.model.encoding
         if not encoding:
@@ -373,7 +373,7 @@ def cut(
 
 
 def _whole_characters(ids: list[int], start: int, end: int, model: Model) -> int:
-    """Move a cut back to where a character ends; if there is no such place nearby, it stays."""
+    """Move a cut back to the end of a character if one ends nearby."""
     if end == len(ids):
         return end
     nearby = range(end, max(start, end - MOST_CUT_BACK - 1), -1)

@@ -388,7 +388,7 @@ def drawn(groups: Sequence[tuple[Prompt, Sequence[Answer]]], rewards: Rewards) -
 
 
 def contradictions(items: Mapping[str, Sequence[float | None]]) -> Iterator[Finding]:
-    """Find pairs of rewards of which one is high where the other is low."""
+    """Find pairs of rewards with a negative correlation."""
     for left, right in itertools.combinations(items, 2):
         correlation = _correlation(items[left], items[right])
         if correlation is not None and correlation < OPPOSED:
@@ -457,7 +457,7 @@ def _prompts_won(
 
     Args:
         kind: of the made answers.
-        judged: prompts, with what a good answer to each gets.
+        judged: prompts, with the reward of a good answer to each.
         share: the part of the way from the worst to a good answer that wins.
         beyond_plain: whether it is measured from the first form, so that only what a form adds counts.
     """
@@ -497,7 +497,7 @@ def _center(values: Sequence[float | None], sizes: Sequence[int]) -> list[float 
 
 
 def _correlation(left: Sequence[float | None], right: Sequence[float | None]) -> float | None:
-    """Return the correlation of the ranks, which a few extreme values do not decide; None of too few."""
+    """Return the correlation of the ranks, which a few extreme values do not decide; None for too few values."""
     pairs = [(a, b) for a, b in zip(left, right, strict=True) if a is not None and b is not None]
     left_ranks, right_ranks = map(_ranks, np.array(pairs, float).reshape(-1, 2).T)
     if len(pairs) < LEAST_PAIRS or left_ranks.std() <= TINY or right_ranks.std() <= TINY:

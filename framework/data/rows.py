@@ -176,7 +176,7 @@ def decisive(formatter: Formatter, fields: Mapping[str, Any], example: Example) 
 
 
 def turn_fields(fields: Mapping[str, Any], without: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the fields of the turns of a row that have a value, those of fields `without` left out."""
+    """Return the fields with a value in the turns of a row, except turns in the fields `without`."""
     lists = (turns for name, value in fields.items() if name not in without and (turns := _turns(value)))
     return tuple({
         str(name): None for turns in lists for turn in turns for name, value in turn.items() if not _is_empty(value)

@@ -13,7 +13,7 @@ from framework.util.guard import Guard
 
 
 def load(name: str, source: Source) -> RawData:
-    """Return what a source loads.
+    """Return the data of a source.
 
     Raises:
         FrameworkError: it raises something, or returns something else.

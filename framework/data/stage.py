@@ -289,7 +289,7 @@ def _prove(data: Selection, rows: Store) -> Proof:
 
 
 def _no_validation_findings(rows: Store) -> list[Finding]:
-    """Say why there is no validation row though some are wanted."""
+    """Return the finding that no row could be held out for validation."""
     own_rows = int(((rows.columns.part == RowPart.train) & (rows.columns.source == 0)).sum())
     alike = "they all ask nearly the same, so the training rows would answer the held-out ones"
     why = alike if own_rows > 1 else "a single row cannot be split"
@@ -434,7 +434,7 @@ def held_out_rows(groups: NDArray[np.int64], eligible: NDArray[np.bool_], share:
 
 
 def _clusters(rows: Store) -> NDArray[np.int64]:
-    """Return the cluster of each row: those that ask nearly the same, or belong to one text or by `format.cluster`."""
+    """Return the cluster of each row: rows with nearly the same question, of one text, or of one `format.cluster`."""
     # By questions only: a validation row whose question is trained on measures memory (decision 0014).
     groups = audit.groups(rows, "near_duplicate_questions")
     named = np.flatnonzero(rows.columns.cluster)

@@ -88,15 +88,15 @@ class RowColumns:
 
     Attributes:
         part: the `RowPart` of each row; none is left out yet.
-        source: 0 for the run's own data, 1 and up for what `data.mix` adds.
-        tokens: number of tokens, of a group those of its longest row.
+        source: 0 for the run's own data, 1 and up for the sources of `data.mix`.
+        tokens: number of tokens, in a group of its longest row.
         supervised: number of tokens that are learned; 0 of a group in which one of the answers has none.
         turns: number of runs of learned tokens, the assistants' turns.
-        proven: whether the row teaches what inference will do.
+        proven: whether the loss mask of the row is proven.
         system: whether the conversation has a system prompt.
         plain: whether it is plain text, which asks nothing.
-        asks: whether it is a prompt, of which nothing is learned.
-        cluster: a hash of what it belongs to by `format.cluster`; 0 if it belongs to nothing.
+        asks: whether it is a prompt, without learned tokens.
+        cluster: a hash of its `format.cluster`; 0 if it has none.
     """
 
     part: NDArray[np.int8]
@@ -241,7 +241,7 @@ class Store:
         return str(self._last[1].column(name)[offset].as_py())
 
     def texts(self) -> Iterator[Texts]:
-        """Read the texts of all rows in batches, without keeping what was read."""
+        """Read the texts of all rows in batches, without caching them."""
         with pa.OSFile(str(self.folder / TEXTS)) as file, pa.ipc.open_file(file) as reader:
             start = 0
             for index in range(reader.num_record_batches):

@@ -33,13 +33,13 @@ FIRST = 200
 def try_sources(data: Selection, form: Selection, method: Selection, overrides: Sequence[str] = ()) -> FirstRows:
     """Check the rows of the sources that can check them, and read the first ones.
 
-    What is wrong with them is reported together, as far as a setting fixes one fault so that the next one shows.
-    Returns what the first training rows of `data` are, without those that it mixes in.
+    All problems are reported together, as far as a setting fixes one so that the next one shows.
+    Returns the first training rows of `data`, without mixed-in ones.
 
     Args:
         data: the option of `data=`, which may mix others in.
         form: the option of `format=`.
-        method: the option of `method=`, which says what it cannot use.
+        method: the option of `method=`, which refuses rows that it cannot use.
         overrides: those of the run, for the command that fixes several faults.
 
     Raises:

@@ -17,7 +17,7 @@ def with_deciding(
 ) -> tuple[Data, dict[str, AnyMetric]]:
     """Return the data with the primary metric, by the references of the prompts.
 
-    And the metrics without those that find nothing in these references, unless no other compares with them.
+    And the metrics that suit these references, or all if none does.
     """
     asking = [evaluator for evaluator in evaluators.values() if isinstance(evaluator, AsksPrompts)]
     own_prompts = [prompt for evaluator in asking for prompt in evaluator.own_prompts(data.format)]
@@ -43,8 +43,8 @@ def deciding(judging: Judging, metrics: Mapping[str, AnyMetric], references: Seq
     """Return the name of the primary metric, and the reason; both empty if no metric can decide.
 
     Args:
-        judging: what may decide, with its settings.
-        metrics: those of the run, made.
+        judging: the metrics that may decide, with their settings.
+        metrics: the metrics of the run.
         references: of the prompts that will be asked.
     """
     if judging.primary is not None:

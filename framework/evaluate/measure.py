@@ -63,7 +63,7 @@ class Measuring:
     def before(self) -> EvalResult:
         """Measure the model before the training, or share the measures of another trial with the same start.
 
-        If that is a trained adapter, `base` has the measures of the base beside it.
+        If the training starts from a trained adapter, `base` has the measures of the base too.
         """
         take = self.session.shared.get_or_make
         with self.model.as_base():
@@ -80,7 +80,7 @@ class Measuring:
         Args:
             base: it is not trained yet.
             once: it cannot be asked again after the training.
-            before: what it gave then, with which evaluators that look in stages compare.
+            before: the results before the training, which evaluators that look in stages compare with.
 
         Raises:
             FrameworkError: it is not trained yet, and its loss is not a number.

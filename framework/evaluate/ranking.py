@@ -223,7 +223,7 @@ def lead(ahead: Measure, behind: Measure, config: VerdictConfig, *, level: float
 
 
 def difference(ahead: Sequence[Measure], behind: Sequence[Measure], config: VerdictConfig, *, level: float) -> Lead:
-    """Return by how much the seeds of one point are better than those of another."""
+    """Return the lead of the seeds of one point over the seeds of another."""
     reach = _pool_spread([ahead, behind]).reach(1 - level, len(ahead), len(behind))
     return lead(_average(ahead), _average(behind), config, level=level, reach=reach)
 

@@ -47,7 +47,7 @@ def compare(
         leaked: where rows are that training answers: they are left out.
         candidates: by measure, how many weights were compared on the same items before; 1 if it is not named.
         decides: the metric that decides about the gain, if the config names none; empty for the first one with content.
-        rewards: metrics that the training raised directly, of which none decides.
+        rewards: metrics that the training raised directly; none of them decides.
     """
     before_measures, after_measures = (result.measures if result else NOTHING for result in (before, after))
     names = [*after_measures, *(name for name in before_measures if name not in after_measures)]
@@ -131,12 +131,12 @@ class Pairs:
 
     @property
     def missing(self) -> int:
-        """Items of which one side has no score."""
+        """The number of items without a score on one side."""
         return sum(None in pair for pair in zip(self.before, self.after, strict=True))
 
     @property
     def not_finite(self) -> int:
-        """Items of which one side is not a finite number."""
+        """The number of items whose score is not finite on one side."""
         return sum(map(_not_finite, self.before, self.after))
 
     @property

@@ -56,12 +56,12 @@ def judge(
 
     Args:
         changes: each measure before and after.
-        concerns: what plugins checked.
+        concerns: the concerns of plugins.
         config: the settings of the verdict.
-        leak: what an audit found of prompts that training answers; empty if nothing.
+        leak: the finding of an audit about prompts that training answers; empty without one.
         template: whether all prompts follow one template, the only one that a gain is shown for.
-        chosen: what is to know of a trial that a sweep chose; empty if none did.
-        equal_answers: how many answers are those of before, word for word, and how many there are.
+        chosen: the note about a trial that a sweep chose; empty for others.
+        equal_answers: how many answers equal the earlier ones word for word, and how many there are.
         over_base: each measure of the base and after, if `changes` are from a trained adapter that the training started
             from.
     """

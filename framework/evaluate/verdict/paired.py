@@ -196,7 +196,7 @@ def joint_level(sums: Floats, weights: Floats, *, level: float, resamples: int, 
 
 
 def least_share(changed: int, count: int, confidence: float) -> float:
-    """Return the lower bound of a share of which `changed` of `count` were seen.
+    """Return the lower bound of a share, from `changed` of `count` observations.
 
     It is exact (Clopper & Pearson 1934, Biometrika 26, 404-413): the share at which as many or more are seen in half of
     the remaining cases.

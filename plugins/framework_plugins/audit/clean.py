@@ -71,7 +71,7 @@ def write(data: AuditData, drafts: Iterable[FindingDraft], file: str) -> Finding
 
     Args:
         data: the rows, as `training_rows` gives them.
-        drafts: what the audit found in them.
+        drafts: the findings of the audit.
         file: where the rows go.
 
     Raises:

@@ -35,7 +35,7 @@ class Pattern:
 
     Attributes:
         check: whose it is.
-        kind: a readable name of what matches.
+        kind: a readable name of a match.
         marks: one of them is in every match; of `small` patterns in lower case.
         regex: the pattern; it never matches across the end of a line.
         counts: a closer look at a match.

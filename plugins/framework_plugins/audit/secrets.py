@@ -37,7 +37,7 @@ def _has_digits(match: re.Match[str]) -> bool:
 
 
 def _is_person(match: re.Match[str]) -> bool:
-    """Whether an address may be somebody's: those of manuals and of git are not."""
+    """Whether an address may be a person's; addresses of manuals and of git are not."""
     before = match.string[match.start() - 1 : match.start()]
     # The pattern begins at the @, since one that began at the name would be tried at every letter.
     return bool(before) and (before.isalnum() or before in "._%+-") and not _IMPERSONAL.search(match[0])

@@ -70,7 +70,7 @@ class Survey:
         tied: how many of these tie with one of the pair.
         sample: some rows with their texts.
         hits: rows in which a check found something.
-        kinds: what it found in the first of them, and where, if not in the question or the last answer: (kind, place).
+        kinds: kind and place of the match in the first of them; the place is empty for question and last answer.
     """
 
     data: AuditData

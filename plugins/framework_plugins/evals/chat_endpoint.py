@@ -48,7 +48,7 @@ class NoReplyError(Exception):
 
 
 class ChatEndpoint:
-    """A model behind an endpoint. `name` is its address without what may be secret; use it as a context manager."""
+    """A model behind an endpoint. `name` is its address without secrets; use it as a context manager."""
 
     def __init__(
         self, base_url: str, model: str, *, key: str, timeout: float, retries: int, request_fields: Mapping[str, Any]
@@ -134,7 +134,7 @@ class ChatEndpoint:
         return self._content(reply)
 
     def _read(self, response: httpx.Response) -> Iterator[bytes]:
-        """Read what comes until the time is over: the library's own limit is for each piece."""
+        """Read the reply until the time is over: the library's own limit is for each piece."""
         end, size = time.monotonic() + self.timeout, 0
         for piece in response.iter_bytes():
             size += len(piece)

@@ -18,7 +18,7 @@ POINT = 0.01
 class Finding:
     """The result of one check: a text, whether it is flagged or unknown, and the least harm, 0 to 1.
 
-    `summary` says in a few words what is known, and `limit` what is allowed, if it is not known to be kept.
+    `summary` is the result in a few words, and `limit` the limit, if it may be exceeded.
     """
 
     text: str
@@ -86,7 +86,7 @@ def recommendation(plan: Plan) -> str:
 
 
 def _questions(changes: dict[str, Change], settings: ForgettingConfig) -> Iterator[Finding]:
-    """Decide by the probability of the right choice, beside the share of right answers, which a reader knows."""
+    """Decide by the probability of the right choice, and give the share of right answers too."""
     accuracy, probability = changes.get(ACCURACY), changes.get(PROBABILITY)
     decides, words, plain = probability or accuracy, "general questions right", ""  # an older folder has no probability
     if probability and accuracy and accuracy.before is not None and accuracy.after is not None:
@@ -104,7 +104,7 @@ def _share_finding(
 
     Args:
         change: of the share.
-        words: what it is.
+        words: the name of the texts in sentences.
         margin: the most that is allowed.
         setting: the name of that.
         digits: how shares are written.

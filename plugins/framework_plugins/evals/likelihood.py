@@ -49,7 +49,7 @@ class Likelihood:
         return before, ids[len(before) :]
 
     def score(self, pairs: Sequence[Pair]) -> list[tuple[float, bool]]:
-        """Return the log-likelihood in nats of each continuation, and whether it is what the model would say."""
+        """Return the log-likelihood in nats of each continuation, and whether the model would generate it."""
         scored = self.model.score([self._token_row(*pair) for pair in pairs])
         return [
             (sum(row.log_probs), row.top == continuation[-len(row.top) :])

@@ -100,7 +100,7 @@ class Prompts:
         references: Sequence[str | None],
         passages: frozenset[int],
     ) -> EvalResult:
-        """Answer prompts and score the answers, except for those of an earlier look, which are the first."""
+        """Answer prompts and score the answers; the first ones keep the answers of an earlier look."""
         earlier_answers = (
             {sample.prompt: Answer(sample.answer, sample.tokens, sample.stopped) for sample in previous.samples}
             if previous
@@ -130,7 +130,7 @@ class Prompts:
         references: Sequence[str | None],
         passages: frozenset[int],
     ) -> Measure:
-        """Measure more prompts than were answered: their references are read, and what that leaves open is generated.
+        """Measure more prompts than were answered: read their references, and generate answers if that does not decide.
 
         Args:
             name: of the metric.
@@ -205,7 +205,7 @@ class Prompts:
         return look_sizes(limit, may_answer, may_answer if data.trial else self.config.first)
 
     def _prompts(self, data: Data) -> Sequence[Prompt]:
-        """Return the user's own prompts, of which both evaluations ask the same; else the data's.
+        """Return the user's own prompts, the same in both evaluations; else the data's.
 
         Where something is chosen by the answers, they are those to validation rows: the own ones judge.
         """

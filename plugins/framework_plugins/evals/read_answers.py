@@ -21,8 +21,8 @@ def read_answers(model: Model, prompts: Sequence[Prompt], metric: EarlyMetric, m
 
     Args:
         model: as it is.
-        prompts: what is asked; one without a reference has to be generated.
-        metric: what scores the answers.
+        prompts: the prompts; the answer to one without a reference has to be generated.
+        metric: the metric that scores the answers.
         max_tokens: tokens of the longest answer.
     """
     answers: list[str | None] = [None] * len(prompts)

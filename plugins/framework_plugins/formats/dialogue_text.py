@@ -113,7 +113,7 @@ def lines_problem(lines: Sequence[str], file: str) -> str:
     """Say why the first lines of a file are not rows, and what to do; empty if they may be.
 
     Args:
-        lines: those that are not blank.
+        lines: the lines that are not blank.
         file: its path.
     """
     turns = '{"role": "user", "content": …}, {"role": "assistant", "content": …}'

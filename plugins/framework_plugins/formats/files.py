@@ -105,7 +105,7 @@ class LocalFile:
         return [self._find_training({file.path.resolve() for file in (*validation, *prompts)}), validation, prompts]
 
     def _validation_sets(self) -> dict[str, list[DataFile]]:
-        """Return the files of each validation set; what evaluates finds the rows of a set by its name in their places.
+        """Return the files of each validation set; evaluations find the rows of a set by its name in their places.
 
         Raises:
             FrameworkError: `validation_path` is given too, a name is not a plain word, or two sets have the same file.

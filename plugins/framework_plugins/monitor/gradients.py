@@ -47,7 +47,7 @@ class ExplodingGradient:
     not fall: each of the last ones is above each of the first ones after the warm-up.
 
     Args:
-        max_grad_norm: what they are clipped to.
+        max_grad_norm: the limit that they are clipped to.
         warmup: how many of all steps are the warm-up.
     """
 

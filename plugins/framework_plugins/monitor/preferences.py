@@ -18,7 +18,7 @@ class FallingLikelihood:
     The reward of an answer is beta times how much likelier it became, so both come from the same rows.
 
     Args:
-        beta: what the log-probabilities are multiplied by.
+        beta: the factor of the log-probabilities.
     """
 
     WINDOW = 10

@@ -58,7 +58,7 @@ class Checks:
     Attributes:
         name: of the loss.
         number: of its colour.
-        dots: place, height, and what they stand for.
+        dots: position, height and label.
         line: the points of the line that joins them; empty with fewer than two.
     """
 
@@ -79,7 +79,7 @@ class Panel:
         ticks: height and text of each line across.
         steps: place and text of each mark of the axis below.
         checks: validations, those of all rows first.
-        marks: problems: place, and what they are.
+        marks: problems: position and text.
     """
 
     name: str
@@ -197,7 +197,7 @@ class Overlay:
 
 
 def overlay(name: str, curves: Mapping[str, Sequence[tuple[int, float]]]) -> Overlay | None:
-    """Draw curves over each other, the last one on top; None without two of two points.
+    """Draw curves over each other, the last one on top; None without two curves of two points.
 
     A curve that rises far above where the curves first_step is cut there: one that diverges would flatten the others.
     """

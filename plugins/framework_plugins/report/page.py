@@ -188,7 +188,7 @@ def _compared_text(change: Change) -> str:
 
 
 def _training_rows(report: Report) -> Iterator[tuple[str, str]]:
-    """Return the rows about training and stages: duration, memory, what was exported and how it was compared."""
+    """Return the rows about training and stages: duration, memory, exported files and their comparison."""
     if train := report.train:
         yield "training", f"{train.steps:,} steps, {count(train.epochs, 'epoch')} in {duration(train.seconds)}"
         yield "loss", f"{train.train_loss:.4f} on average, {train.last_loss:.4f} at the end"

@@ -227,7 +227,7 @@ class Console(Logger):
         self.out.print()
 
     def _show_data(self, plan: Plan, data: DataResult, hardware: Mapping[str, str]) -> None:
-        """Show the data and what was picked for this machine; if the data are all that is asked for, rows too."""
+        """Show the data and the settings picked for this machine; with `stages=[data]` rows too."""
         from framework_plugins.trackers import console_data  # noqa: PLC0415 - a plan alone has nothing of it to show
 
         self._print_facts("data", console_data.facts(data))
@@ -283,7 +283,7 @@ class Console(Logger):
             self.bars = None
 
     def _show_evaluation(self, when: str, result: EvalResult) -> None:
-        """Show the means, and warn of what could not be measured, once."""
+        """Show the means, and warn once of missing measures."""
         measures = [(name, measure) for name, measure in result.measures.items() if measure.aspect is Aspect.task]
         means = ", ".join(f"{name} {number(measure.value, name, measure.unit)}" for name, measure in measures)
         if means:
@@ -398,7 +398,7 @@ def _set_options(choice: Selection) -> str:
 
 
 def _changed_options(choice: Selection) -> str:
-    """Return an option with those of its settings that are not the default."""
+    """Return an option with its settings that are not the default."""
     settings = vars(choice.config)
     changed = [field.name for field in fields(choice.component.schema) if settings[field.name] != field.default]
     return _override_words(choice, {name: settings[name] for name in changed})

@@ -27,8 +27,8 @@ def next_steps(
 
     Args:
         plan: the run that has ended.
-        artifacts: what it exported, now or earlier.
-        forecast: what it was expected to need, if that is known.
+        artifacts: its exported files, of now or earlier.
+        forecast: its expected needs, if they are known.
     """
     words = _reusable_overrides(plan)
     if set(plan.stages) <= DATA_STAGES:

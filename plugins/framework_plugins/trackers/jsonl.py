@@ -37,7 +37,7 @@ class Jsonl(Logger):
         self._before: list[str] = []
 
     def log(self, event: Event) -> None:
-        """Write the event, and with the first what was counted before: the folder is made after the data are read.
+        """Write the event, with the first one also the earlier progress: the folder is made after the data are read.
 
         A resumed run appends.
         """

@@ -20,8 +20,8 @@ class TrackerRun:
     Attributes:
         id: by which the tracker knows it.
         place: the project or the server that it is in.
-        settings: a hash over what makes a training the one that it is.
-        step: the last one of which something was logged; -1 if there is none.
+        settings: a hash over the settings that identify the training.
+        step: the last logged step; -1 if there is none.
         over: whether it has come to its end without an error.
     """
 

@@ -83,7 +83,7 @@ def step_values(step: Step) -> dict[str, float]:
 
 
 def settings(plan: Plan, data: DataResult, facts: Mapping[str, str]) -> dict[str, Any]:
-    """Return the resolved config, the options chosen, what the data stage counted, what was picked for this machine."""
+    """Return the resolved config, the chosen options, the result of the data stage, and the picked settings."""
     additions = {"data_result": as_plain(_remove_quotes(data)), "hardware": dict(facts)}
     config: dict[str, Any] = redact({**plan.config, **additions})
     # Names of options are not secrets, and `metric.token_f1` is not a name of one.

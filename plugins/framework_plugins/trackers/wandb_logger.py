@@ -154,7 +154,7 @@ class Wandb(Logger):
         self.last_step = max(self.last_step, self.has + 1)
 
     def _log_evaluation(self, prefix: str, result: EvalResult) -> None:
-        """Log the means, those of lm-eval with their standard errors, and where no report is to come the answers."""
+        """Log the means, with the standard errors of lm-eval, and the answers if no report follows."""
         if prefix == "after":
             self._advance_step()
         self._log({f"{prefix}/{name}": value for name, value in result.figures.items()})

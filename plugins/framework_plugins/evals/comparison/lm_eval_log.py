@@ -177,7 +177,7 @@ def _compute_figures(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict
 
 
 def _select_tasks(results: Mapping[str, Any], samples: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures of the tasks with samples, and of the groups of which all tasks have them."""
+    """Return the figures of the tasks with samples, and of groups whose tasks all have samples."""
     groups = results.get("group_subtasks") or {}
     complete_groups = {name for name in groups if {*subtasks(results, name)} <= samples.keys()}
     task_figures = {

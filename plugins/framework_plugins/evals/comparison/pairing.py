@@ -146,7 +146,7 @@ def _check_versions(systems: Mapping[str, Evaluation]) -> None:
 
 
 def _measure_names(systems: Mapping[str, Evaluation], choices: Choices, notes: Notes) -> list[str]:
-    """Return the measures that are compared: those that all systems have, or those that were named."""
+    """Return the measures to compare: those of all systems, or those that the user named."""
     sides = [evaluation.measures for evaluation in systems.values()]
     everywhere = [name for name in sides[0] if all(name in side for side in sides)]
     for name in choices.metrics:
@@ -425,7 +425,7 @@ def _is_complete(scores: Scores, items: int) -> bool:
 def _unpaired_p_values(
     systems: Mapping[str, Evaluation], items: Mapping[str, int], comparisons: Sequence[Comparison]
 ) -> dict[tuple[str, str, str], float]:
-    """Return the p-values of the z-test that takes the tools' own figures for those of independent samples."""
+    """Return the p-values of the z-test on the tools' own figures, as if the samples were independent."""
     values = {}
     for comparison in comparisons:
         sides = [systems[letter].measures[comparison.measure] for letter in (comparison.one, comparison.other)]

@@ -108,7 +108,7 @@ def _size(value: float, change: Change) -> str:
 
 
 def headline(result: Compared) -> list[str]:
-    """Say in a sentence for each pair of systems what differs."""
+    """Return a sentence about the differences for each pair of systems."""
     lines = []
     for pair in dict.fromkeys((comparison.one, comparison.other) for comparison in result.comparisons):
         measures_by_outcome: dict[str, list[str]] = {}

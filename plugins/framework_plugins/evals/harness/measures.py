@@ -15,7 +15,7 @@ def result(results: Results, aspect: Aspect, model: HarnessModel, samples: int) 
 
     Args:
         results: as `Tasks.run` gives them.
-        aspect: what the tasks measure.
+        aspect: the aspect of the tasks.
         model: who answered.
         samples: how many answers of each task are kept.
     """

@@ -62,7 +62,7 @@ class HarnessModel(TemplateLM):
         return self.likelihood.encode(string, add_special_tokens)
 
     def _loglikelihood_tokens(self, requests: Sequence[Pair], **_: Any) -> list[tuple[float, bool]]:
-        """Score continuations, and say whether they are what the model would say."""
+        """Return the score of each continuation, and whether the model would generate it."""
         return self.likelihood.score([(context, continuation) for _, context, continuation in requests])
 
     def loglikelihood_rolling(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[float]:  # noqa: ARG002, FBT001, FBT002 - lm-eval's signature

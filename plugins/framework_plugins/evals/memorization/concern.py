@@ -34,11 +34,11 @@ def memorization_concern(config: MemorizationConfig, results: Results, confidenc
 
     Args:
         config: of the evaluator.
-        results: what it measured of base and tuned model.
+        results: the measures of base and tuned model.
         confidence: how sure a flag has to be, such as 0.95.
 
     Returns:
-        What is not known if no training row can be asked; None if the evaluator was not asked at all.
+        An unknown concern if no training row can be asked; None without results.
     """
     after = results.after.measures
     if "verbatim_train" not in after:
@@ -76,7 +76,7 @@ def _bound(high: float) -> str:
 
 
 def _summary(low: float, high: float, allowed: float, confidence: float, remedy: str) -> str:
-    """Say in a sentence how many rows are recited, as far as that is known; `remedy` is what would show the rest."""
+    """Return how many rows are recited, as far as that is known; `remedy` names the way to learn more."""
     sure, part = (
         f"({confidence:.0%} confidence)",
         "of the training rows are recited beyond what learning the task explains",

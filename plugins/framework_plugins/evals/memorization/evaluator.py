@@ -41,7 +41,7 @@ class SelectedRows:
 
 
 class Memorization:
-    """Training rows beside held-out rows."""
+    """Compares how much the model recites of training rows and of held-out rows."""
 
     def __init__(self, config: MemorizationConfig) -> None:
         self.config = config

@@ -209,7 +209,7 @@ class GgufExporter:
         """Merge into a folder below `scratch` and return it; that of `exporter=merged` may be in another format.
 
         Raises:
-            FrameworkError: the disk has too little room for what is to come, or the weights cannot be merged.
+            FrameworkError: the disk has too little room for all files, or the weights cannot be merged.
         """
         DiskNeed.before_merging(context, self.quantizations, dtype).check(context.run_dir)
         merge(context.plan, context.checkpoint, scratch / "merged", dtype=dtype)

@@ -54,7 +54,7 @@ class Vocabulary:
 
     Attributes:
         tokenizer: its tokenizer.json, loaded.
-        template: the chat template as a file has it, which writes what it wrote in the run whatever a program gives to
+        template: the chat template for a file, which renders as in the run for any variables that a program gives to
             it; empty if there is none.
         special_tokens: special tokens as texts, by the names that templates have for them.
         eos_id: the id of the tokenizer's eos token.

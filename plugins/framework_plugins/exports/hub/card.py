@@ -88,7 +88,7 @@ class RunFacts:
         plan: the run.
         report: its results so far.
         base_id: Hub id of the base; empty if it has none.
-        base_name: what the base is called.
+        base_name: the name of the base.
         license: identifier of the license; empty if it is unknown.
         license_of_base: whether it is the base's.
         datasets: Hub ids of the data.
@@ -161,7 +161,7 @@ def _template() -> Template:
 
 
 def _front_matter(folder: CardFolder, facts: RunFacts) -> str:
-    """Return the front matter; what is not known is left out."""
+    """Return the front matter without unknown values."""
     names = [f"lora-{name}" for name in ("dora", "rslora") if facts.adapter.get(f"use_{name}")]
     tags = [*(kind.replace("_", "-") for kind in folder.kinds), facts.plan.method.component.name, *names]
     library = next((LIBRARY_NAMES[kind] for kind in folder.kinds if kind in LIBRARY_NAMES), None)
@@ -245,7 +245,7 @@ def _data_rows(facts: RunFacts, data: DataResult) -> Iterator[tuple[str, str]]:
 
 
 def _setting_rows(facts: RunFacts) -> Iterator[tuple[str, str]]:
-    """Give the settings of the training: of weights that were trained elsewhere, only those of the adapter."""
+    """Give the settings of the training; for weights trained elsewhere only the adapter's."""
     plan = facts.plan
     if not facts.trained_elsewhere:
         description = re.split("[:;.]", plan.method.component.schema.__doc__ or plan.method.component.name)[0]

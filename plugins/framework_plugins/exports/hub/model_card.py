@@ -92,7 +92,7 @@ class ModelCardExporter:
 
 
 def _sample_answers(context: ExportContext, count: int) -> list[SampleAnswers]:
-    """Return the first prompts that the run asked, with what the base and the trained model answered."""
+    """Return the first prompts of the run, with the answers of the base and the trained model."""
     folder = RunFolder(context.run_dir)
     before, after = (folder.load_result(stage, EvalResult) for stage in (Stage.baseline, Stage.evaluate))
     of_base = {sample.prompt: sample.answer for sample in before.samples} if before else {}

@@ -68,7 +68,7 @@ def usage_snippets(
 
     Args:
         artifacts: that lie there.
-        base: Hub id of the base, or what it is called.
+        base: Hub id or name of the base.
         name: of the run.
         chat: how the model is asked.
         kind: the class of transformers that loads the model.

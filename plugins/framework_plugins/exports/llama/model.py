@@ -215,7 +215,7 @@ class Llama:
     def generate(self, ids: Sequence[int], choose: Sampler = greedy) -> Iterator[int]:
         """Continue a sequence: yield the next token repeatedly, stop tokens too.
 
-        It ends where `n_ctx` does. What the sequence has in common with the one before is not computed again.
+        It ends at `n_ctx` tokens. The common beginning with the previous sequence is not computed again.
         """
         self._truncate_cache(self._cached_prefix(ids))
         pending = list(ids[len(self._cached_ids) :])
@@ -264,7 +264,7 @@ class Llama:
             self._cached_ids.clear()
 
     def _decode(self, ids: Sequence[int], *, every: bool) -> None:
-        """Compute a pass after what is in memory; logits of every token, or of the last."""
+        """Compute a pass after the tokens in memory; logits of every token, or of the last."""
         self._check_length(len(self._cached_ids) + len(ids))
         flags = [every] * len(ids)
         flags[-1] = True

@@ -21,11 +21,11 @@ def run_in_process(doing: str, function: str, log: Path, *, seconds: float | Non
     """Call `"package.module:function"` in another process, and return its result.
 
     Args:
-        doing: what it does, for messages: "the conversion to GGUF".
+        doing: the task, for messages: "the conversion to GGUF".
         function: the function.
-        log: what the process prints; it stays if something goes wrong.
+        log: the file with the output of the process; it stays after an error.
         seconds: after which the process is killed; by default never.
-        arguments: what the function takes.
+        arguments: the arguments of the function.
 
     Raises:
         FrameworkError: the function raised, took too long, or its process was killed.
@@ -116,7 +116,7 @@ class LlamaProcess:
 
 
 def call_llama(opened: tuple[Path, int, bool, bool], name: str, *arguments: Any, **named: Any) -> Any:
-    """Return an attribute of the file's `Llama`, or what a method of it returns; the process has one file open."""
+    """Return an attribute of the file's `Llama`, or the result of a method; the process has one file open."""
     member = getattr(_open_llama(*opened), name)
     return member(*arguments, **named) if callable(member) else member
 

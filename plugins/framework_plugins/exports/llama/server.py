@@ -42,7 +42,7 @@ def serve(file: str, requests: Sequence[Mapping[str, Any]], threads: int) -> tup
         threads: how many to compute with.
 
     Returns:
-        What the server gives to the model for each, and the ids that it puts before a text by itself.
+        The prompt that the server gives to the model for each, and the ids that it puts before a text by itself.
 
     Raises:
         RuntimeError: llama.cpp cannot open the file.

@@ -41,14 +41,14 @@ class Agreement:
         trained_loss: the sum of the trained model's losses at its own answers, in nats.
         export_loss: that of the export.
         predicted: how many tokens these are sums over.
-        stops: rows that the trained model ended, and of them those that the export would end there too.
-        answers: what became of each greedy answer of the trained model.
+        stops: the count of rows that the trained model ended, and of those that the export ends there too.
+        answers: the comparison of each greedy answer of the trained model.
         end_positions: how many were compared at the end of a long row; they are in none of the other numbers.
         end_same: of them, those with the same likeliest token.
         end_divergence: the sum of KL(trained || export) over them in nats.
         end_tokens: length of the long row; 0 if there is none.
         not_finite: positions at which a logit is NaN or infinite; they are in none of the other sums.
-        share: of what training changed, the share that the export has (`change_retained`); None if not measured.
+        share: the share of the training's change that the export has (`change_retained`); None if not measured.
         share_error: its standard error.
     """
 
@@ -184,7 +184,7 @@ def widest_tie(rows: Sequence[CheckRow], trained: Iterable[Logits], rounded: Ite
     Args:
         rows: what both were given.
         trained: logits of the trained weights, see `compare_logits`.
-        rounded: those of the same weights after the rounding.
+        rounded: the logits of the same weights after the rounding.
     """
     widest = 0.0
     for _, exact, coarse in zip(rows, trained, rounded, strict=True):
@@ -281,9 +281,9 @@ def exact_problem(agreement: Agreement, bounds: ParityConfig, rounding: Agreemen
     """Return why an export without quantization differs from the trained model; empty if it does not.
 
     Args:
-        agreement: what was found.
+        agreement: the result of the comparison.
         bounds: the settings.
-        rounding: what the rounding of the weights to bf16 explains; None if they are not rounded to it.
+        rounding: the differences that rounding the weights to bf16 explains; None if they are not rounded to it.
     """
     if problem := _not_finite(agreement):
         return problem

@@ -66,7 +66,7 @@ class Gate:
         config: the bounds.
         model: the trained model.
         context: of the exporter; the reference is kept in it for the next exporter.
-        remedy: what would help if an export fails: a text that is appended to the error.
+        remedy: the advice if an export fails, appended to the error.
     """
 
     def __init__(self, config: ParityConfig, model: Model, context: ExportContext, remedy: str = "") -> None:
@@ -139,10 +139,10 @@ class Gate:
 
         Args:
             folder: the weights, and the tokenizer.
-            name: what they are called if they are rejected.
+            name: the name of the weights if they are rejected.
 
         Raises:
-            ParityError: they are not what was trained.
+            ParityError: the weights differ from the trained ones.
         """
         if problem := self._trained_tokens.problem(folder):
             add_record(ConversationsRecord(name, problem, "", 0, "", against=AGAINST_FOLDER), self.context.run_dir)
@@ -204,7 +204,7 @@ class Gate:
         """Compare the tensors of a quantized GGUF file with those of its source file.
 
         Raises:
-            ParityError: one is not what was quantized.
+            ParityError: a tensor differs too much from its source.
         """
         problem = tensors_problem(file, source)
         add_record(ConversationsRecord(name, problem, "", 0, "", against=CONVERTED), self.context.run_dir)
@@ -325,7 +325,7 @@ class Gate:
         """Compare the greedy answer of llama.cpp with the row's; at the first difference the trained weights decide.
 
         The answers of the row come from the model in memory, which may compute in four bits: another token is right
-        if the trained weights prefer it. What follows such a place cannot be compared.
+        if the trained weights prefer it. Later tokens cannot be compared.
         """
         completion = llama.complete(row.prompt, max_new_tokens=len(row.answer) + 1)
         shared = next(
@@ -356,7 +356,7 @@ def reject_on_failure(path: Path, run_dir: Path, name: str) -> Iterator[None]:
     Args:
         path: the file or folder that is checked inside.
         run_dir: the run folder.
-        name: what it would have been called.
+        name: the name that the export would have.
 
     Raises:
         ParityError: the gate's, with where the files lie now.

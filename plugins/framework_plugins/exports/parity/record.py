@@ -21,7 +21,7 @@ class ComparisonRecord:
 
     Attributes:
         name: of the folder or the file.
-        against: what it was compared with: the trained weights, or those that they were merged into.
+        against: the other side of the comparison: the trained weights, or the merged ones.
         format: the number format of its weights, or its quantization.
         problem: why it did not pass; empty if it did.
         positions: how many were compared.
@@ -37,7 +37,7 @@ class ComparisonRecord:
         end_top1: share of them with the same likeliest token.
         end_kl: mean divergence of them, in nats.
         not_finite: positions with a logit that is NaN or infinite; the other numbers are about the rest.
-        share: of what training changed, the share that a quantized file has; None if it was not measured.
+        share: the share of the training's change that a quantized file has; None if it was not measured.
         share_error: its standard error.
         bounds: the settings of the comparison.
     """
@@ -104,7 +104,7 @@ class ConversationsRecord:
         tools: the same of one with tools, which does not reject the file.
         conversations: how many were compared.
         not_checked: why none was; empty if some were.
-        against: what they were compared with.
+        against: the other side of the comparison.
     """
 
     name: str

@@ -50,7 +50,7 @@ class Reference:
         stop_ids: the tokens that end an answer.
         logits: of each row, (tokens, vocabulary).
         largest: the size of the largest number that a layer gives.
-        weights: what the weights of a merge have to be.
+        weights: the expected weights of a merge.
     """
 
     rows: list[CheckRow]
@@ -151,7 +151,7 @@ class TrainedModel:
         return bool(self.context.plan.model.config.trust_remote_code)
 
     def logits_of(self, folder: Path, reference: Reference, problems: list[str]) -> Iterator[Any]:
-        """Give the logits of a model folder at all rows; at the end `problems` gets what is wrong with its weights."""
+        """Give the logits of a model folder at all rows; at the end `problems` gets the problem of its weights."""
 
         def at_end(model: torch.nn.Module) -> None:
             problems.append(weights_problem(model, reference.weights))

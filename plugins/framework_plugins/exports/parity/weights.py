@@ -125,7 +125,7 @@ def merged_in_fp32(module: BaseTunerLayer) -> Iterator[list[nn.Parameter]]:
 
 
 def _weights(model: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Give weights and buffers by name; what is tied has two names."""
+    """Give weights and buffers by name; tied ones have two names."""
     for name, weight in model.state_dict(keep_vars=True).items():
         if weight.is_floating_point():
             yield name, weight

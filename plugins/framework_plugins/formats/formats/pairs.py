@@ -30,7 +30,7 @@ class LabelledPair:
 
     Attributes:
         answers: the two fields.
-        question: the field beside them; empty if the answers hold it.
+        question: the field of the question; empty if the answers hold it.
         judges: the fields that say which is better: by the value as text, the place of the better one.
     """
 

@@ -61,7 +61,7 @@ def plain_names(fields: Fields) -> Fields | None:
 
 
 def recognize_shape(fields: Fields) -> Shape | None:
-    """Return the format that a row has by other names, and its fields; None if there is none, or no clear one.
+    """Return the format and the fields of a row with other field names; None if no format fits clearly.
 
     Raises:
         FrameworkError: the row has a known shape, and something in it cannot be learned.

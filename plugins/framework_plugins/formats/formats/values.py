@@ -60,7 +60,7 @@ class Format(ABC):
         """Turn a row into a conversation.
 
         Raises:
-            FrameworkError: names the format, the turn if there are several, the field, and what is there.
+            FrameworkError: names the format, the turn if there are several, the field, and its value.
         """
         try:
             return self.read(fields)
@@ -211,7 +211,7 @@ def check_media(fields: Fields, advice: str) -> None:
     """Look for pictures, sound and films beside the text of a row or a turn.
 
     Raises:
-        FrameworkError: there are some; `advice` says what to do.
+        FrameworkError: there are some; `advice` is the remedy.
     """
     name = next((name for name in MEDIA_FIELDS if fields.get(name)), None)
     if name is not None:

@@ -20,7 +20,7 @@ HEADER_TYPE, HEADER, LENGTH, BUFFERS, COMPRESSION, DICTIONARY_DATA = 1, 2, 0, 2,
 
 
 def check(source: Any, start: int, look: Check) -> None:
-    """Look at each batch that is compressed; what is damaged is left to the reader. The source is at its start then.
+    """Check each compressed batch; damaged ones are left to the reader. The source is at its start afterwards.
 
     Args:
         source: the file.

@@ -77,7 +77,7 @@ def rows_at_once(file: DataFile, metadata: Any, source: Any) -> int:
 def _page_sizes(source: Any, offset: int) -> tuple[int, int]:
     """Return the bytes of a page, unpacked and packed, by its header: its kind and both, in Thrift's compact protocol.
 
-    What is damaged is left to the reader.
+    Damaged pages are left to the reader.
     """
     source.seek(offset)
     numbers = re.match(rb"\x15([\x80-\xff]*[^\x80-\xff])" * 3, source.read(PAGE_HEADER_BYTES), re.DOTALL)

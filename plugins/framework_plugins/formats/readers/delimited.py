@@ -52,7 +52,7 @@ def _column_names(file: DataFile, line: int, cells: list[str] | str) -> list[str
 
 
 def _records(file: DataFile, opened: OpenFile) -> Iterator[tuple[int, list[str] | str]]:
-    """Give the first line of each record with its cells, or with what is wrong with it."""
+    """Give the first line of each record with its cells, or with its problem."""
     reader = csv.reader(_decoded_lines(file, opened), delimiter=_delimiter(file), strict=True)
     while True:
         line = reader.line_num + 1

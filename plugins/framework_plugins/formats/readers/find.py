@@ -106,7 +106,7 @@ def find(path: str, setting: str) -> list[DataFile]:
 
 
 def held_out(files: Sequence[DataFile]) -> list[DataFile]:
-    """Return the files of a folder that are named as those of a test or validation split, where others are to train on.
+    """Return the files of a folder named like a test or validation split, if other files are there to train on.
 
     As in a clone of a Hub data set, `data/train-00000-of-00001.parquet` beside `data/test-00000-of-00001.parquet`. The
     name of the file counts, and where it says nothing, those of its folders.
@@ -174,7 +174,7 @@ def _file_of(path: Path) -> DataFile:
 
 
 def _refuse_address(path: str, setting: str) -> None:
-    """Refuse what is not a path: rows are read from this machine, more than once."""
+    """Refuse an address: rows are read from this machine, more than once."""
     if not (match := ADDRESS.match(path)):
         return
     scheme, location = match.groups()

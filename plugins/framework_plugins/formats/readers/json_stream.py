@@ -25,7 +25,7 @@ SPACE = re.compile(r"[ \t\n\r]+")
 
 
 class Decoder:
-    """JSON text -> values. `problem` says what is wrong with a key of the last value; empty if nothing is."""
+    """JSON text -> values. `problem` is the problem of a key in the last value; empty if there is none."""
 
     def __init__(self) -> None:
         self.problem = ""
@@ -163,7 +163,7 @@ class JsonStream:
         return error.msg.startswith("Unterminated string") or error.pos >= len(self._text) - MAX_TOKEN_CHARS
 
     def _fill(self) -> None:
-        """Drop what was decoded, and at least double what was not."""
+        """Drop the decoded text, and at least double the rest."""
         consumed = self._text[: self._at]
         lines = consumed.count("\n")
         self._opened.line += lines

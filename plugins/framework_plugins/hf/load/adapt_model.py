@@ -63,7 +63,7 @@ def check_adapter(
 
     Args:
         folder: where it is.
-        setting: what names it.
+        setting: the setting that names it.
         config: the adapter.
         empty: the base, without memory for its weights; it is left as it is.
         location: the base, as an adapter names it.
@@ -127,7 +127,7 @@ def with_adapter(
     """Return a model with new adapter weights, which name `location` as their base.
 
     With `cpu_kernels` its layers are those of that room, where they give the same. With `empty` the weights take no
-    memory. The settings are changed to those that mean the same to peft for this model.
+    memory. The settings are changed so that peft adapts the same layers of this model.
 
     Raises:
         FrameworkError: the model has no experts to adapt, or peft cannot adapt them.
@@ -225,7 +225,7 @@ def as_base(model: Any, *, trained: bool) -> AbstractContextManager[None]:
     """Switch the adapter of a model off for a while; `trained`: all of its weights were trained.
 
     Raises:
-        FrameworkError: no adapter, and the weights are not those of the base any more.
+        FrameworkError: no adapter, and the weights of the base are trained.
     """
     if isinstance(model, PeftModel):
         context: AbstractContextManager[None] = model.disable_adapter()
@@ -258,7 +258,7 @@ def save_weights(
         tokenizer: written too if tokens were trained, since the base may not have them.
         names: of adapters of the base; None if the weights themselves are trained.
         state: the weights themselves, where the model does not hold them whole.
-        check: load what was written, and compare it.
+        check: load the written weights, and compare them.
 
     Raises:
         FrameworkError: peft does not load the adapter that was written as it was trained.
@@ -281,7 +281,7 @@ def save_weights(
 
 
 def begin(plan: Plan, model: Any, device: str) -> None:
-    """Let a new adapter begin as the plan says: where a trained one ended, beside it, or as a part of the weights.
+    """Initialize a new adapter as the plan says: from a trained one, besides a frozen one, or as a part of the weights.
 
     Raises:
         FrameworkError: the trained one does not fit this model.

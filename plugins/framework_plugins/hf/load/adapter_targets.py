@@ -31,7 +31,7 @@ def choose_layers(model: PreTrainedModel, config: PeftConfig) -> None:
     """Change the settings of a new adapter so that peft adapts the layers that they mean in this model.
 
     Raises:
-        FrameworkError: the model does not have what is asked for, or peft cannot adapt it.
+        FrameworkError: the model does not have such layers, or peft cannot adapt them.
     """
     left_out = model_parts.patterns(model_parts.outside_text(model))
     if isinstance(config, LoraConfig):
@@ -114,7 +114,7 @@ def _block_number(name: str) -> int:
 
 
 def _keep_names(model: PreTrainedModel, config: LoraConfig) -> None:
-    """Name each layer in full in the families whose names peft replaces, without those that it would replace."""
+    """Name each layer in full in the families whose names peft replaces, without the layers that it would replace."""
     replaced = replaced_names(model)
     if replaced is None or not isinstance(config.target_modules, str):
         return
@@ -128,7 +128,7 @@ def _keep_names(model: PreTrainedModel, config: LoraConfig) -> None:
 
 
 def replaced_names(model: PreTrainedModel) -> frozenset[str] | None:
-    """Return the names of linear layers that peft takes for experts and routers; None if it takes no names so."""
+    """Return the names of linear layers that peft replaces as experts and routers; None if it replaces none."""
     try:
         from peft.utils.transformers_weight_conversion import (  # noqa: PLC0415 - peft has it since 0.19
             convert_peft_config_for_transformers,
@@ -149,7 +149,7 @@ class TextLayers:
 
     Attributes:
         linear: the linear layers of the text part.
-        experts: those of experts, and the parameters of fused ones.
+        experts: the layers of experts, and the parameters of fused ones.
         routers: layers that choose experts.
         outside: the parts that read no text.
         refused: names of layers that `all-linear` means, and peft does not adapt in this family.

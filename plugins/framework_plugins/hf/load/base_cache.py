@@ -105,7 +105,7 @@ def base_key(plan: Plan, facts: Mapping[str, str], forward_plan: ForwardPlan, fo
 
     Args:
         plan: the run.
-        facts: what was picked for this machine.
+        facts: the settings picked for this machine.
         forward_plan: how rows go through the model.
         folder: the base.
         encoding: stands for tokenizer, template and masks.

@@ -44,7 +44,7 @@ class FixedLinear(nn.Module):
 
 # The base on disk is what all is compared with (decision 0093).
 def freeze_beside(model: PeftModel, config: LoraConfig, folder: Path, setting: str, names: AdapterNames) -> None:
-    """Put a trained adapter beside that of a model.
+    """Add a trained adapter, frozen, to a model that has one.
 
     Args:
         model: with a new adapter.
@@ -70,11 +70,11 @@ def freeze_beside(model: PeftModel, config: LoraConfig, folder: Path, setting: s
 
 
 def begin_within_weights(model: PeftModel, start: str) -> None:
-    """Let the adapter of a model begin as a part of the weights, and put the negative of it beside it.
+    """Initialize the adapter of a model as a part of the weights, and add its negative as a frozen adapter.
 
     Args:
         model: with a new adapter.
-        start: what peft calls the way to begin: pissa, pissa_niter_16, olora.
+        start: peft's name of the initialization: pissa, pissa_niter_16, olora.
     """
     config = copy.deepcopy(model.peft_config[TRAINED])
     config.modules_to_save = config.trainable_token_indices = None
@@ -109,7 +109,7 @@ def _freeze(model: PeftModel) -> None:
 
 
 def is_beside(model: Any) -> bool:
-    """Whether a model has a frozen adapter beside the one that is trained."""
+    """Whether a model has a frozen adapter besides the trained one."""
     return isinstance(model, PeftModel) and FROZEN in model.peft_config
 
 
@@ -129,7 +129,7 @@ def save_as_one(model: PeftModel, folder: Path, state: dict[str, Any] | None) ->
         state: the weights themselves, where the model does not hold them whole.
 
     Returns:
-        What was written, by name.
+        The written tensors by name.
     """
     weights = dict(get_peft_model_state_dict(model, state, TRAINED, save_embedding_layers=False))
     config, layers = copy.deepcopy(model.peft_config[TRAINED]), dict(_layers(model))

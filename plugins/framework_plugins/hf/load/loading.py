@@ -155,7 +155,7 @@ def load(
 
 
 def _load(location: ModelPlace, settings: dict[str, Any]) -> Any:
-    """Read weights, all of them: what is not in the files would be random numbers.
+    """Read all weights: those that are not in the files would be random numbers.
 
     Raises:
         FrameworkError: they are not all there.

@@ -115,7 +115,7 @@ def single_experts(layers: dict[str, nn.Module]) -> list[str]:
 
 
 def routers(model: PreTrainedModel, layers: dict[str, nn.Module]) -> list[str]:
-    """Return which of the linear layers choose experts: they have one output for each, and are beside them."""
+    """Return the linear layers that choose experts: siblings of the experts with one output for each."""
     counts = {name.rpartition(".")[0]: len(weight) for name, weight in fused_experts(model).items()}
     counts |= {
         name: len(part)

@@ -109,7 +109,7 @@ class AdapterNames:
     Args:
         config: of the base.
         kinds: the auto classes that open the model, and the class in config.json.
-        trust: whether code beside the weights may be run.
+        trust: whether code in the folder of the weights may be run.
     """
 
     def __init__(self, config: PretrainedConfig, kinds: tuple[Any, Any], *, trust: bool) -> None:
@@ -296,7 +296,7 @@ class AdapterNames:
         Args:
             config: the settings in the file.
             shapes: of the tensors, by their keys in the file.
-            parts: what it is to change.
+            parts: the parts that it changes.
             keys: in the file, by the names in the class; None: peft may put a tensor anywhere.
         """
         kind = type(self.published).__name__
@@ -365,7 +365,7 @@ def _tensors(adapted: PeftModel) -> dict[str, torch.Tensor]:
 
 
 def _lost_tensors(adapted: PeftModel, shapes: Shapes, keys: Mapping[str, str] | None) -> list[str]:
-    """Let peft load the tensors of a file into an adapter without memory, and return the names of those that are lost.
+    """Let peft load the tensors of a file into an adapter without memory, and return the names of the lost ones.
 
     The tensors of the adapter that the file does not fill are lost too: peft leaves them as initialized. What is no
     adapter's, such as an embedding that peft saves beside one, is a weight of the base.
@@ -416,10 +416,10 @@ def publish(folder: Path, names: AdapterNames, weights: Mapping[str, torch.Tenso
     Args:
         folder: with the names of the opened model.
         names: of the base.
-        weights: what the tensors in the file have to be, by their names in the opened model; empty: not compared.
+        weights: the expected tensors in the file, by their names in the opened model; empty: not compared.
 
     Returns:
-        What would be lost; empty if peft loads all as it is.
+        The tensors that would be lost; empty if peft loads all as it is.
     """
     config, file = PeftConfig.from_pretrained(str(folder)), folder / ADAPTER_WEIGHTS_FILE
     if not isinstance(config, LoraConfig):

@@ -118,7 +118,7 @@ def check_token_ids(location: ModelPlace, tokenizer: PreTrainedTokenizerBase, st
     Args:
         location: the folder of both.
         tokenizer: adds a token that its vocabulary lacks at the end, whatever the model has.
-        stops: what ends an answer.
+        stops: the tokens that end an answer.
         rows: of the model's embedding.
 
     Raises:

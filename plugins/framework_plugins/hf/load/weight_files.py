@@ -127,7 +127,7 @@ def refuse_unusable(name: str, odd: Mapping[str, str]) -> None:
 
     Args:
         name: of the model or the adapter.
-        odd: what each tensor is, by its name.
+        odd: a remark on each tensor, by its name.
 
     Raises:
         FrameworkError: always.
@@ -147,8 +147,8 @@ def check_loaded(
 
     Args:
         location: the folder.
-        model: what was loaded.
-        info: what transformers says about that.
+        model: the loaded model.
+        info: the loading info of transformers.
         packed: weights whose shape in the file is another than in the model.
 
     Raises:

@@ -28,7 +28,7 @@ class Turn:
 
     Attributes:
         prompt: the length of its prompt; -1 where the prompt is not the beginning of the row.
-        end: where ends what the turn says.
+        end: the end of the turn's content.
         limit: up to where the conversation that ends with this turn is written as in the row.
         complete: whether that is all of it.
         last: whether it is the last turn of the row.
@@ -110,7 +110,7 @@ class LossMask:
         Args:
             draft: its row, whose text is known.
             index: of the turn's message.
-            prompt: what inference would be given, or why there is no such text.
+            prompt: the prompt of inference, or the error if there is none.
             text_so_far: the conversation up to and including the turn, likewise.
         """
         is_last = index == len(draft.example.messages) - 1
@@ -192,7 +192,7 @@ class LossMask:
         return Span(first, stop + 1)
 
     def _belongs_to_turn(self, draft: Draft, turn: Turn, stop: int) -> bool:
-        """Whether a stop token belongs to a turn: written by it, appended, or the first of what is written after it."""
+        """Whether a stop token belongs to a turn: in its text, appended, or the first text after it."""
         if stop >= len(draft.encoding):  # appended to the last turn
             return turn.last
         start, end = draft.encoding.token_to_chars(stop)

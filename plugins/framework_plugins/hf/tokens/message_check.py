@@ -27,7 +27,7 @@ def answer_end(message: Message, text: str, start: int, stop: int) -> tuple[int,
     """Return the position after the content of an assistant's turn in `text[start:stop]`.
 
     Returns:
-        The end, and a problem where a part of the turn is missing; then the end is that of what was found.
+        The end, and a problem if a part of the turn is missing; the end is then that of the last part found.
     """
     end, part = start, ""
     for part, description in _parts(message, text[start:stop]):

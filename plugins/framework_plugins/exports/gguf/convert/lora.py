@@ -79,7 +79,7 @@ def convert(adapter: str, base: str, target: str, dtype: str, tree: str | None =
 
 
 def refused_layers(base: str, tree: str | None = None) -> list[str]:
-    """Return the names of linear layers, as in `target_modules`, of which a GGUF adapter cannot have a LoRA.
+    """Return the names of linear layers, as in `target_modules`, whose LoRA a GGUF adapter cannot hold.
 
     Args:
         base: the folder with config.json and the headers of the weights.

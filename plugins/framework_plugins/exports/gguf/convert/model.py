@@ -35,7 +35,7 @@ def convert(
         folder: config, safetensors and tokenizer, completed by `sentencepiece.complete`.
         target: the file to write.
         dtype: f32, f16 or bf16.
-        name: what `general.name` says.
+        name: the value of `general.name`.
         tree: the source tree of llama.cpp that converts; None: AutoRound's copy.
         rehearsal: leave out the weights: the file has their names and shapes, and a hole in their place.
         twin: leave out the vocabulary: the folder has no tokenizer, and the file is given token ids only.
