@@ -56,7 +56,9 @@ def read_prompts(
         auto = current().plugins.components("format")[AUTO]
         form = Selection(auto, auto.schema())
     form = chosen_format(name, form)
-    return _prompts_from_file(file, form) if file is not None else _inline_prompts(values, form, setting)
+    if file is not None:
+        return _prompts_from_file(file, form)
+    return _parse_prompts([_make_row(value, f"{setting}[{index}]") for index, value in enumerate(values)], form)
 
 
 def _prompts_from_file(path: str, form: Selection) -> list[Prompt]:
@@ -70,10 +72,6 @@ def _prompts_from_file(path: str, form: Selection) -> list[Prompt]:
     if not prompts:
         raise FrameworkError("there is no prompt in the file: it is empty")
     return prompts
-
-
-def _inline_prompts(values: Sequence[Any], form: Selection, setting: str) -> list[Prompt]:
-    return _parse_prompts([_make_row(value, f"{setting}[{index}]") for index, value in enumerate(values)], form)
 
 
 def _make_row(entry: Any, where: str) -> Row:

@@ -130,7 +130,7 @@ def _check_given(loss: Selection, rows: Store) -> None:
 
 
 def _own_prompts(chosen: Mapping[str, Selection], form: Selection) -> list[Prompt]:
-    """Return the prompts of the chosen evaluators, asked instead of the data's; none share a cluster."""
+    """Return the prompts of the chosen evaluators, which replace those of the data."""
     evaluators: list[Evaluator] = [choice.create() for choice in chosen.values()]
     return [
         prompt

@@ -73,7 +73,10 @@ class Writer:
                 lengths[index], supervised[index], turns[index] = _group_counts(group)
         columns: list[Any] = [np.full(len(groups), part), np.full(len(groups), source), lengths, supervised, turns]
         columns += [[not problem for problem in problems], [has_system(example) for example in examples]]
-        columns += [[example.text is not None for example in examples], [_is_prompt_row(group) for group in groups]]
+        columns += [
+            [example.text is not None for example in examples],
+            [all(role is Role.prompt for role in group.roles) for group in groups],
+        ]
         columns += [[_cluster(example) for example in examples]]
         _write(self._columns, columns, COLUMNS_SCHEMA)
 
@@ -141,10 +144,6 @@ def _flatten(
     ids = np.fromiter(itertools.chain.from_iterable(row.input_ids for row in rows), np.int32, offsets[-1])
     labels = np.fromiter(itertools.chain.from_iterable(row.labels for row in rows), np.int32, offsets[-1])
     return lengths, offsets, ids, labels != IGNORE
-
-
-def _is_prompt_row(group: TokenGroup) -> bool:
-    return all(role is Role.prompt for role in group.roles)
 
 
 def _cluster(example: Example) -> int:

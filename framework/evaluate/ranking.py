@@ -130,7 +130,7 @@ class _SeedSpread:
     deviation: float
     freedom: int
 
-    def reach(self, confidence: float, *seeds: int) -> float:
+    def half_width(self, confidence: float, *seeds: int) -> float:
         """Return the half-width of the seeds' interval of a mean over so many of them, or of a difference."""
         import numpy as np  # noqa: PLC0415 - which --help need not load
 
@@ -157,9 +157,9 @@ def rank(points: Sequence[Sequence[Measure]], config: VerdictConfig) -> Ranking:
 
     def leads(level: float) -> dict[int, Lead]:
         """Compare the leader with each other point."""
-        reach = {index: spread.reach(1 - level, counts[index], counts[leader]) for index in range(len(points))}
+        width = {index: spread.half_width(1 - level, counts[index], counts[leader]) for index in range(len(points))}
         return {
-            index: lead(scored[leader], rival, config, level=level, reach=reach[index])
+            index: lead(scored[leader], rival, config, level=level, width=width[index])
             for index, rival in enumerate(scored)
             if index != leader
         }
@@ -206,10 +206,10 @@ def rank(points: Sequence[Sequence[Measure]], config: VerdictConfig) -> Ranking:
     )
 
 
-def lead(ahead: Measure, behind: Measure, config: VerdictConfig, *, level: float, reach: float = 0.0) -> Lead:
+def lead(ahead: Measure, behind: Measure, config: VerdictConfig, *, level: float, width: float = 0.0) -> Lead:
     """Return by how much one measure is better than another over the same items, with an interval at a level.
 
-    `reach` is how far the seeds move the difference at this level.
+    `width` is how far the seeds move the difference at this level.
     """
     resamples = max(config.resamples, min(math.ceil(PATTERNS / level), MOST_PATTERNS))
     settings = replace(config, confidence=1 - level, resamples=resamples)
@@ -217,15 +217,15 @@ def lead(ahead: Measure, behind: Measure, config: VerdictConfig, *, level: float
     up = ahead.higher_is_better
     middle = (ahead.value - behind.value) * (1 if up else -1)
     bounds = (change.low, change.high) if up else (_negate(change.high), _negate(change.low))
-    low, high = _widen(*bounds, middle, reach)
+    low, high = _widen(*bounds, middle, width)
     clear = change.outcome is Outcome.better and low is not None and low > 0
     return Lead([], [], "", len(ahead.items), [ahead.value, behind.value], low, high, clear)
 
 
 def difference(ahead: Sequence[Measure], behind: Sequence[Measure], config: VerdictConfig, *, level: float) -> Lead:
     """Return the lead of the seeds of one point over the seeds of another."""
-    reach = _pool_spread([ahead, behind]).reach(1 - level, len(ahead), len(behind))
-    return lead(_average(ahead), _average(behind), config, level=level, reach=reach)
+    width = _pool_spread([ahead, behind]).half_width(1 - level, len(ahead), len(behind))
+    return lead(_average(ahead), _average(behind), config, level=level, width=width)
 
 
 def compare_recipes(
@@ -251,9 +251,9 @@ def compare_recipes(
     changes = {comparison.measure: comparison.change for comparison in compare_systems(systems, config)}
     confidence = 1 - (1 - config.confidence) / max(len(changes), 1)
     for name, change in changes.items():
-        reach = _pool_spread(sides[name]).reach(confidence, len(before), len(after))
-        if reach and change.before is not None and change.after is not None:
-            low, high = _widen(change.low, change.high, change.after - change.before, reach)
+        width = _pool_spread(sides[name]).half_width(confidence, len(before), len(after))
+        if width and change.before is not None and change.after is not None:
+            low, high = _widen(change.low, change.high, change.after - change.before, width)
             lost = low is None or high is None or low <= 0 <= high
             is_decided = change.outcome in {Outcome.better, Outcome.worse}
             outcome = Outcome.undecided if lost and is_decided else change.outcome
@@ -262,10 +262,10 @@ def compare_recipes(
     return changes
 
 
-def _widen(low: float | None, high: float | None, middle: float, reach: float) -> tuple[float | None, float | None]:
+def _widen(low: float | None, high: float | None, middle: float, width: float) -> tuple[float | None, float | None]:
     """Return the bounds of an interval around a value after another error is added."""
     ends = ((low, -1), (high, 1))
-    lower, upper = (None if end is None else middle + side * math.hypot(end - middle, reach) for end, side in ends)
+    lower, upper = (None if end is None else middle + side * math.hypot(end - middle, width) for end, side in ends)
     return lower, upper
 
 
@@ -356,8 +356,8 @@ def _intervals(
     around = of_means(sums - middle * weights, np.broadcast_to(weights, sums.shape), 1 - level, largest)
     intervals = []
     for value, low, high, seeds in zip(means.tolist(), *(middle + bound for bound in around), counts, strict=True):
-        reach = spread.reach(1 - level, seeds)
-        ends = value - math.hypot(value - low, reach), value + math.hypot(high - value, reach)
+        width = spread.half_width(1 - level, seeds)
+        ends = value - math.hypot(value - low, width), value + math.hypot(high - value, width)
         if share:
             ends = max(ends[0], 0.0), min(ends[1], 1.0)
         if measure.exponential:

@@ -110,7 +110,7 @@ def _letter(escape: re.Match[str]) -> str:
 
 
 def json_kind(answer: str) -> int:
-    """Tell what kind of JSON an answer is; numbers, words and calls do not count."""
+    """Return the kind of JSON in an answer; numbers, words and calls do not count."""
     text = answer.lstrip()
     if not text.startswith(("{", "[")):
         return BROKEN if '{"' in text and BEGIN_CALL not in text else NO_JSON

@@ -63,7 +63,7 @@ def _hash_systems(survey: Survey) -> NDArray[np.int64]:
     hashes = np.zeros(len(survey.train), dtype=np.int64)
     questions = survey.questions[survey.train]
     # Only where it can matter: the whole conversation has to be read for it.
-    for index in np.flatnonzero(_occurs_again(questions) & survey.framed[survey.train]):
+    for index in np.flatnonzero(_is_repeated(questions) & survey.framed[survey.train]):
         example = survey.data.example(int(survey.train[index]))
         system = [message.content for message in example.messages[:-1] if message.role == "system"]
         text = json.dumps([system, list(example.tools)], sort_keys=True, default=str).encode()
@@ -79,7 +79,7 @@ def _occurred_before(values: NDArray[np.int64]) -> NDArray[np.bool_]:
     return again
 
 
-def _occurs_again(values: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _is_repeated(values: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Tell which values occur more than once."""
     return _occurred_before(values) | _occurred_before(values[::-1])[::-1]
 
@@ -147,7 +147,7 @@ def _rows_by_prompt(survey: Survey, prompts: NDArray[np.int64]) -> list[Numbers]
     """Gather the training rows of each prompt that has more than one answer; an empty answer is none."""
     unwanted = survey.label[survey.train] == 0
     places = np.flatnonzero(~survey.data.plain[survey.train] & (survey.words[survey.train] > 0) & ~unwanted)
-    places = places[_occurs_again(prompts[places])]
+    places = places[_is_repeated(prompts[places])]
     if not len(places):
         return []
     places = places[np.argsort(prompts[places], kind="stable")]

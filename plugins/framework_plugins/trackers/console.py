@@ -310,7 +310,8 @@ class Console(Logger):
                 continue
             values = (number(value, name, change.unit) for value in (change.before, change.after))
             judgement = (difference(change, name), outcome(change)) if judged else ()
-            table.add_row(_heading(name, change), f"{change.pairs:,}" if change.pairs else "", *values, *judgement)
+            heading = f"{name} {'↑' if change.higher_is_better else '↓'}"
+            table.add_row(heading, f"{change.pairs:,}" if change.pairs else "", *values, *judgement)
         if table.row_count:
             self.out.print(table)
         if report.verdict:
@@ -458,7 +459,3 @@ def outcome(change: Change) -> Text:
     styles = {Outcome.better: good, Outcome.worse: "red"}
     style = "yellow" if change.held_back else styles.get(change.outcome or Outcome.unknown, "dim")
     return Text(outcome_text(change), style=style)
-
-
-def _heading(name: str, change: Change) -> str:
-    return f"{name} {'↑' if change.higher_is_better else '↓'}"

@@ -30,7 +30,8 @@ def next_steps(
         artifacts: its exported files, of now or earlier.
         forecast: its expected needs, if they are known.
     """
-    words = _reusable_overrides(plan)
+    # The command may be in logs, so secrets are placeholders.
+    words = [fill_in(word) for word in plan.overrides if override_key(word) != "run_dir"]
     if set(plan.stages) <= DATA_STAGES:
         dropped = {"stages", "plan.gpu"}
         next_words = _clean(plan, [fill_in(word) for word in plan.overrides if override_key(word) not in dropped])
@@ -78,8 +79,3 @@ def _clean(plan: Plan, words: list[str]) -> list[str]:
 
 def _has_record(plan: Plan, stage: Stage) -> bool:
     return (plan.run_dir / f"{stage.value}.json").exists()
-
-
-def _reusable_overrides(plan: Plan) -> list[str]:
-    """Return the overrides of a run for another one, with placeholders for secrets: the command may be in logs."""
-    return [fill_in(word) for word in plan.overrides if override_key(word) != "run_dir"]

@@ -145,7 +145,7 @@ class Mlflow(Logger):
     def _log_params(self, values: Mapping[str, Any]) -> None:
         """Write the config, as single settings to compare runs by and as a whole."""
         entries = [(name, value) for name, value in flattened(values) if not name.startswith("data_result.")]
-        params = [Param(_clean(name), _param(value)) for name, value in entries]
+        params = [Param(_clean(name), as_text(value)[:MAX_PARAM_CHARS]) for name, value in entries]
         for start in range(0, len(params), MAX_PARAMS):
             self._send(params=params[start : start + MAX_PARAMS])
         self._log_file(json.dumps(values, indent=1, ensure_ascii=False), "config.json")
@@ -230,7 +230,3 @@ def _reopen(client: MlflowClient, run_id: str) -> bool:
 def _clean(name: str) -> str:
     """Return a name with only the characters that MLflow allows."""
     return re.sub(r"[^\w\-. /:]", "_", name)[:250]
-
-
-def _param(value: Any) -> str:
-    return as_text(value)[:MAX_PARAM_CHARS]

@@ -57,7 +57,7 @@ JUDGED = (
 
 def has_pair(fields: Fields) -> bool:
     """Whether a row is a preference pair in any spelling."""
-    return is_pair(fields) or _is_openai(fields) or _find_pair(fields) is not None or _rank_list(fields) is not None
+    return is_pair(fields) or _is_openai(fields) or _find_pair(fields) is not None or _rank_field(fields) is not None
 
 
 def as_pair(fields: Fields) -> Pair:
@@ -79,7 +79,7 @@ def as_pair(fields: Fields) -> Pair:
         better = _better_index(fields, judged)
         chosen_field, rejected_field = judged.answers if better == 0 else judged.answers[::-1]
         return {**shared, **question, "chosen": fields[chosen_field], "rejected": fields[rejected_field]}, {}
-    if (name := _rank_list(fields)) is not None:
+    if (name := _rank_field(fields)) is not None:
         chosen, rejected, facts = _best_and_worst(fields[name], name)
         question = {
             key: fields[key] for key in ("prompt", "instruction", "question", "query", "input") if key in fields
@@ -126,7 +126,7 @@ def _better_index(fields: Fields, judged: LabelledPair) -> int:
     return next(iter(verdicts.values()))
 
 
-def _rank_list(fields: Fields) -> str | None:
+def _rank_field(fields: Fields) -> str | None:
     """Return the field with a list of answers that have ranks or scores; None if there is none."""
     return next((name for name in RANKED_FIELDS if _key_of_rank(fields.get(name)) is not None), None)
 

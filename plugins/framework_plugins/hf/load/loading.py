@@ -138,7 +138,7 @@ def load(
     frozen = peft_config is not None and plan.share and not group
     model = base_cache.shared_base(
         base_cache.files_key(folder, settings) if frozen else "",
-        lambda: _load(ModelPlace(folder, location.name if folder == location.folder else str(folder)), settings),
+        lambda: _read(ModelPlace(folder, location.name if folder == location.folder else str(folder)), settings),
     )
     if forward_plan.branch_attention and config.attention is not Attention.flash_attention_2:
         install.use_branches(model)
@@ -154,7 +154,7 @@ def load(
         return with_adapter(model, peft_config, location, cpu_kernels=forward_plan.cpu_kernels)
 
 
-def _load(location: ModelPlace, settings: dict[str, Any]) -> Any:
+def _read(location: ModelPlace, settings: dict[str, Any]) -> Any:
     """Read all weights: those that are not in the files would be random numbers.
 
     Raises:

@@ -137,7 +137,7 @@ class Chat:
     def _encode(self, examples: Sequence[Example]) -> list[TokenRow]:
         render = self._renderer.make_render()
         drafts = (self._make_draft(example, render) for example in examples)
-        return [row for portion in _portions(drafts, _text_length) for row in self._rows(portion)]
+        return [row for portion in _portions(drafts, lambda draft: len(draft.text)) for row in self._rows(portion)]
 
     def _advice_for(self, examples: Sequence[Example], problem: str) -> str:
         """Return a problem with the settings that solve it, found by trying; else with other advice."""
@@ -332,10 +332,6 @@ def _settings_advice(problem: str, solutions: Sequence[tuple[_Solution, int]], t
             f"{' or '.join(str(solved) for _, solved in solutions)} of the {tried} rows tried are exact",
         )
     return f"{cause}: set {words}, with {which} {exact}"
-
-
-def _text_length(draft: Draft) -> int:
-    return len(draft.text)
 
 
 def _tail_length(draft: Draft) -> int:
