@@ -131,7 +131,7 @@ class _SeedSpread:
     freedom: int
 
     def half_width(self, confidence: float, *seeds: int) -> float:
-        """Return the half-width of the seeds' interval of a mean over so many of them, or of a difference."""
+        """Return the half-width of the seeds' interval of a mean over `seeds` seeds, or of a difference."""
         import numpy as np  # noqa: PLC0415 - which --help need not load
 
         from framework.evaluate.verdict.paired import student  # noqa: PLC0415 - as above

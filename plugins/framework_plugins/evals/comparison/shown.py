@@ -78,7 +78,7 @@ def p_text(value: float) -> str:
 
 
 def outcome(change: Change) -> str:
-    """Return the outcome of a comparison in words; empty if nothing was tested."""
+    """Return the outcome of a comparison as text; empty if nothing was tested."""
     undecided = {Outcome.undecided, Outcome.no_worse}
     if change.outcome in undecided and change.before == change.after and change.p_value == 1:
         return "no difference on these items"

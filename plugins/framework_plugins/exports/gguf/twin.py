@@ -232,7 +232,7 @@ def _shrink_heads(text: Any) -> int:
 
 
 def _cut_layers(text: Any) -> None:
-    """Keep the first layers, so many that each kind of layer occurs and the last one is of the kind of the last."""
+    """Keep the first layers: each kind of layer occurs, and the last one is of the same kind as before."""
     every = text.num_hidden_layers
     lists = {name: value for name, value in text.to_dict().items() if isinstance(value, list) and len(value) == every}
     kinds = [repr([value[layer] for value in lists.values()]) for layer in range(every)]

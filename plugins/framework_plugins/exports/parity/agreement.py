@@ -117,7 +117,7 @@ class Agreement:
         )
 
     def change_retained_text(self) -> str:
-        """Return the share of the training's change that the export has, in words; empty if it was not measured."""
+        """Return the share of the training's change that the export has, as text; empty if it was not measured."""
         if self.share is None or self.share_error is None:
             return ""
         doubt = "" if self.share_error <= MAX_SHARE_ERROR else f" (±{2 * self.share_error:.0%}, too little to judge)"

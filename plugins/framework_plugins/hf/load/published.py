@@ -367,8 +367,8 @@ def _tensors(adapted: PeftModel) -> dict[str, torch.Tensor]:
 def _lost_tensors(adapted: PeftModel, shapes: Shapes, keys: Mapping[str, str] | None) -> list[str]:
     """Let peft load the tensors of a file into an adapter without memory, and return the names of the lost ones.
 
-    The tensors of the adapter that the file does not fill are lost too: peft leaves them as initialized. What is no
-    adapter's, such as an embedding that peft saves beside one, is a weight of the base.
+    The tensors of the adapter that the file does not fill are lost too: peft leaves them as initialized. Other tensors,
+    such as an embedding that peft saves with an adapter, are weights of the base.
     """
     tensors = _tensors(adapted)
     loaded = {
