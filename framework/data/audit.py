@@ -26,7 +26,7 @@ from framework.api.records import Example, Finding, Message, Prompt
 from framework.api.schema import Affects
 from framework.api.selection import Selection
 from framework.data import lengths, shared_prefix
-from framework.data.conversations import answered, around, asked, earlier, to_json
+from framework.data.conversations import ROW_TEXTS, answer_text, to_json
 from framework.data.store import Store
 from framework.hooks.session import current
 from framework.util import minhash, text_features
@@ -44,7 +44,7 @@ DAY = 24 * 3600
 
 
 class StoredRows(AuditData):
-    """The rows of a store, as `AuditData` describes them, and after them the prompts that evaluators bring along."""
+    """The rows of a store, as `AuditData` describes them, then the evaluators' own prompts."""
 
     def __init__(self, plan: Plan, store: Store, part: NDArray[np.int8], prompts: Sequence[Prompt] = ()) -> None:
         self.plan = plan
@@ -56,16 +56,16 @@ class StoredRows(AuditData):
         )
         self.own = np.append((columns.part == RowPart.train) & (columns.source == 0), zeros > 0)
         self._store = store
-        self._prompts = [_as_example(prompt) for prompt in prompts]
+        self._prompts = [_make_example(prompt) for prompt in prompts]
 
     @property
     def folder(self) -> Path:
-        """Where the rows lie."""
+        """The folder of the rows."""
         return self._store.folder
 
     @property
     def key(self) -> str:
-        """A hash over all that audits see of the rows besides their texts."""
+        """A hash over all properties of the rows that audits see, besides their texts."""
         prompts = [(prompt.where, to_json(prompt)) for prompt in self._prompts]
         return key_of(self.plan.affecting(Affects.audit), self.plan.batch, prompts, self.part.tobytes().hex())
 
@@ -73,17 +73,15 @@ class StoredRows(AuditData):
         return len(self.part)
 
     def batches(self) -> Iterator[Texts]:
-        """Read all rows as text, in batches: where each is, what it asks, what it answers."""
-        yield from _counted(self._store, "audit")
+        """Read all rows as text, in batches: place, question and answer of each."""
+        yield from _iterate_texts(self._store, "audit")
         if self._prompts:
             where, empty = [prompt.where for prompt in self._prompts], [""] * len(self._prompts)
-            question, answer, before, context = (
-                [make(prompt) for prompt in self._prompts] for make in (asked, answered, earlier, around)
-            )
+            question, answer, before, context = ([make(prompt) for prompt in self._prompts] for make in ROW_TEXTS[:4])
             yield Texts(len(self._store), where, empty, question, answer, before, context, empty, [{} for _ in empty])
 
     def example(self, number: int) -> Example:
-        """Read the whole conversation of a row; neighbours one after the other are read fast."""
+        """Read the whole conversation of a row; consecutive rows are read fast."""
         return self._store.example(number) if number < len(self._store) else self._prompts[number - len(self._store)]
 
     def where(self, number: int) -> str:
@@ -104,16 +102,16 @@ class StoredRows(AuditData):
 
     @functools.cached_property
     def near_duplicates(self) -> NDArray[np.int64]:
-        """The group of near-duplicates of each row, question and answer as one text: the number of its first row."""
+        """The group of near-duplicates of each row, by question and answer: the index of its first row."""
         prompt_rows = np.arange(len(self._store), len(self))  # only questions of training are compared with prompts
         return np.append(groups(self._store, "near_duplicates"), prompt_rows)
 
     @functools.cached_property
     def near_duplicate_questions(self) -> NDArray[np.int64]:
-        """The same for the questions only, where what most questions share does not count; plain text is compared."""
+        """The group of near-duplicate questions of each row, without the words that most questions share."""
         if not self._prompts:
             return groups(self._store, "near_duplicate_questions")
-        alike = _grouped_questions(self.batches, len(self), _scratch(self._store))
+        alike = _group_questions(self.batches, len(self), _scratch_folder(self._store))
         return minhash.join(alike, *shared_prefix.pairs(self._store))
 
     def examples(self, numbers: Iterable[int], count: int = 5) -> list[str]:
@@ -126,50 +124,50 @@ class StoredRows(AuditData):
     def _excerpt(self, index: int) -> str:
         example = self.example(index)
         if is_prompt(example):
-            return f"{example.where}: {_short(example.messages[-1].content)}"
+            return f"{example.where}: {_clip(example.messages[-1].content)}"
         question = "" if example.text is not None else example.messages[-2].content
-        parts = [_short(question), _short(answered(example))] if question else [_short(answered(example))]
+        parts = [_clip(question), _clip(answer_text(example))] if question else [_clip(answer_text(example))]
         return f"{example.where}: {' → '.join(parts)}"
 
 
-def _short(text: str) -> str:
-    """Return the beginning of a text on one line, without secrets and what cannot be shown."""
+def _clip(text: str) -> str:
+    """Return the beginning of a text on one line, without secrets and unprintable characters."""
     words = str(redact(" ".join(text[:LOOKED_AT].split())))
     shown = "".join(letter if letter.isprintable() else "�" for letter in words[:EXCERPT])
     return f"{shown}…" if len(words) > EXCERPT else shown
 
 
 def groups(store: Store, kind: str) -> NDArray[np.int64]:
-    """Return `near_duplicates` or `near_duplicate_questions`, the group of each row; worked out once for a store."""
+    """Return `near_duplicates` or `near_duplicate_questions`, the group of each row; computed once for a store."""
     file = store.folder / f"{kind}.npy"
     try:
         saved: NDArray[np.int64] = np.load(file)
     except (OSError, ValueError, EOFError):  # not there yet, or damaged
-        saved = _near_duplicates(store) if kind == "near_duplicates" else _near_duplicate_questions(store)
+        saved = _group_near_duplicates(store) if kind == "near_duplicates" else _group_near_duplicate_questions(store)
         _save(file, saved)
     return saved
 
 
-def _counted(store: Store, task: str) -> Iterator[Texts]:
-    """Read the texts of all rows, and count them."""
+def _iterate_texts(store: Store, task: str) -> Iterator[Texts]:
+    """Read the texts of all rows, and show the progress."""
     with current().progress.counting(len(store), "row", task) as counter:
         for texts in store.texts():
             yield texts
             counter.advance(len(texts.where))
 
 
-def _near_duplicates(store: Store) -> NDArray[np.int64]:
+def _group_near_duplicates(store: Store) -> NDArray[np.int64]:
     """Group rows whose questions and answers are nearly the same."""
 
     def questions_and_answers() -> Iterator[Sequence[str]]:
-        pairs = (zip(texts.question, texts.answer, strict=True) for texts in _counted(store, "near-duplicates"))
+        pairs = (zip(texts.question, texts.answer, strict=True) for texts in _iterate_texts(store, "near-duplicates"))
         return ([f"{question} {answer}" for question, answer in batch] for batch in pairs)
 
-    return _answer_by_answer(minhash.group(questions_and_answers, len(store), folder=_scratch(store)), store)
+    return _compare_by_answer(minhash.group(questions_and_answers, len(store), folder=_scratch_folder(store)), store)
 
 
-def _answer_by_answer(alike: NDArray[np.int64], store: Store) -> NDArray[np.int64]:
-    """Compare the answers of one conversation with those of others only, each with the one that has its place there.
+def _compare_by_answer(alike: NDArray[np.int64], store: Store) -> NDArray[np.int64]:
+    """Split the groups so that answers of one conversation match only the answers in the same turn of another one.
 
     Two rows of one conversation (`data.learn=each`) have most turns in common, and are not near-duplicates.
     """
@@ -188,16 +186,16 @@ def _answer_by_answer(alike: NDArray[np.int64], store: Store) -> NDArray[np.int6
     return split
 
 
-def _near_duplicate_questions(store: Store) -> NDArray[np.int64]:
-    """Group rows that ask nearly the same, or of which one asks what another has answered on its way."""
+def _group_near_duplicate_questions(store: Store) -> NDArray[np.int64]:
+    """Group rows whose questions are nearly the same, or of which one asks an earlier question of another."""
 
     def texts() -> Iterator[Texts]:
-        return _counted(store, "near-duplicate questions")
+        return _iterate_texts(store, "near-duplicate questions")
 
-    return minhash.join(_grouped_questions(texts, len(store), _scratch(store)), *shared_prefix.pairs(store))
+    return minhash.join(_group_questions(texts, len(store), _scratch_folder(store)), *shared_prefix.pairs(store))
 
 
-def _grouped_questions(batches: Callable[[], Iterator[Texts]], count: int, scratch: Path | None) -> NDArray[np.int64]:
+def _group_questions(batches: Callable[[], Iterator[Texts]], count: int, scratch: Path | None) -> NDArray[np.int64]:
     def questions() -> Iterator[Sequence[str]]:
         pairs = (zip(texts.question, texts.answer, strict=True) for texts in batches())
         return ([question or answer for question, answer in batch] for batch in pairs)
@@ -206,8 +204,8 @@ def _grouped_questions(batches: Callable[[], Iterator[Texts]], count: int, scrat
     return minhash.group(questions, count, common=common, folder=scratch)
 
 
-def _scratch(store: Store) -> Path | None:
-    """Return where files may lie meanwhile: the store, or the folder of temporary files if it may only be read."""
+def _scratch_folder(store: Store) -> Path | None:
+    """Return the folder for scratch files: the store, or None for the folder of temporary files if it is read-only."""
     for leftover in store.folder.glob(f"{minhash.SCRATCH}*"):  # by a run that was killed
         if time.time() - leftover.stat().st_mtime > DAY:
             shutil.rmtree(leftover, ignore_errors=True)
@@ -222,7 +220,7 @@ def _save(file: Path, numbers: NDArray[np.int64]) -> None:
 
 
 def findings(chosen: Mapping[str, Selection], data: StoredRows) -> list[Finding]:
-    """Ask the chosen audits; what they said of the same rows and settings is kept beside the rows.
+    """Return the findings of the chosen audits, cached with the rows for the same settings.
 
     Raises:
         FrameworkError: a finding is fatal.
@@ -255,16 +253,16 @@ def refuse_fatal(results: Sequence[Finding]) -> None:
         FrameworkError: one of them is fatal.
     """
     if fatal := [finding for finding in results if finding.fatal]:
-        raise FrameworkError("\n".join(_refused(finding) for finding in fatal))
+        raise FrameworkError("\n".join(_refusal_text(finding) for finding in fatal))
 
 
-def _as_example(prompt: Prompt) -> Example:
+def _make_example(prompt: Prompt) -> Example:
     """Return a prompt with its reference as the answer."""
     answer = Message("assistant", prompt.reference or "")
     return Example((*prompt.messages, answer), "prompt", prompt.where, prompt.tools, cluster=prompt.cluster)
 
 
-def _refused(finding: Finding) -> str:
+def _refusal_text(finding: Finding) -> str:
     examples = f" ({'; '.join(finding.examples[:3])})" if finding.examples else ""
     advice = f"{finding.advice[:1].upper()}{finding.advice[1:]}"
     return f"{finding.name}: {finding.text}{examples}. {advice}"

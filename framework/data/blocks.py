@@ -17,7 +17,7 @@ def fill_blocks(lengths: NDArray[np.integer], size: int) -> NDArray[np.int64]:
     """Return the places of the texts in each block, (blocks, most texts in one), with `NOTHING` after the last.
 
     Args:
-        lengths: tokens of each text, of which each counts as `size` at most.
+        lengths: tokens of each text; each counts as `size` at most.
         size: tokens of a block.
     """
     rooms: list[list[int]] = [[] for _ in range(size + 1)]  # by the room that is left, the blocks that have it

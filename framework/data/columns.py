@@ -28,10 +28,10 @@ ESCAPES = {r"\n": "\n", r"\t": "\t"}
 
 
 def problems(columns: Mapping[str, str | None], setting: str = "format.columns") -> Iterator[Problem]:
-    """Say which values of `format.columns` cannot be read."""
+    """Return the problems with the values of `format.columns`."""
     for name, value in columns.items():
         try:
-            _origin(f"{setting}.{name}", value)
+            _parse_origin(f"{setting}.{name}", value)
         except FrameworkError as error:
             yield Problem(str(error), (f"{setting}.{name}",))
 
@@ -43,7 +43,7 @@ class Columns:
     """
 
     def __init__(self, config: FormatConfig) -> None:
-        self._origins = {name: _origin(f"format.columns.{name}", value) for name, value in config.columns.items()}
+        self._origins = {name: _parse_origin(f"format.columns.{name}", value) for name, value in config.columns.items()}
         self._left_out = {name for name, value in config.columns.items() if value is None}
         self._cluster = config.cluster
         self._unseen = {
@@ -58,17 +58,17 @@ class Columns:
         self._first: Mapping[str, Any] | None = None
 
     def read(self, fields: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
-        """Return a row with its fields renamed, and what it belongs to; empty if it does not say so.
+        """Return a row with its fields renamed, and its cluster; empty if it has none.
 
         Raises:
-            FrameworkError: columns cannot be joined, or what the row belongs to is not valid text.
+            FrameworkError: columns cannot be joined, or the cluster of the row is not valid text.
         """
         value = MISSING if self._cluster is None else value_at(fields, self._cluster)
         cluster = "" if value in (None, MISSING) else str(value)
         check_text(f"the field '{self._cluster}'", cluster)
-        return self._renamed(fields), cluster
+        return self._rename_fields(fields), cluster
 
-    def _renamed(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _rename_fields(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
         if self._first is None:
             self._first = fields
         if self._unseen:
@@ -82,11 +82,11 @@ class Columns:
         used_names = {*present, *self._left_out, *columns}
         renamed = {name: value for name, value in fields.items() if name not in used_names}
         if self._nested:
-            renamed = _without_nested(renamed, fields, columns | self._left_out)
+            renamed = _replace_nested(renamed, fields, columns | self._left_out)
         return renamed | {name: origin.value(fields) for name, origin in present.items()}
 
     def check(self) -> None:
-        """Look whether each column was there. Rows may have the field that it would become; that is not an excuse.
+        """Check that each column occurred, also if the rows have the field that it would become.
 
         Raises:
             FrameworkError: no row has it.
@@ -98,8 +98,8 @@ class Columns:
             raise FrameworkError(f"{setting} is in no row: {unknown('column', column, valid)}")
 
 
-def _without_nested(renamed: Mapping[str, Any], fields: Mapping[str, Any], columns: set[str]) -> dict[str, Any]:
-    """Put what the columns leave of an object or a list in its place, by its path: nothing else reads it."""
+def _replace_nested(renamed: Mapping[str, Any], fields: Mapping[str, Any], columns: set[str]) -> dict[str, Any]:
+    """Replace an object or a list by its parts that no column takes, each under its path."""
     paths = [parts for column in columns if column not in fields and (parts := resolve(fields, column)) is not None]
     roots = {parts[0] for parts in paths}
     remaining = {name: value for name, value in renamed.items() if name not in roots}
@@ -110,7 +110,7 @@ def _without_nested(renamed: Mapping[str, Any], fields: Mapping[str, Any], colum
 
 @dataclass(frozen=True)
 class _Origin:
-    """What becomes a field: one column as it is, or columns joined by `parts`, each a text and the column after it."""
+    """The source of a field: one column, or columns joined by `parts`, each a text and the column after it."""
 
     setting: str
     columns: tuple[str, ...] = ()
@@ -136,7 +136,7 @@ class _Origin:
         raise FrameworkError(f"{self.setting} needs text or a number in the column '{column}', found {description}")
 
 
-def _origin(setting: str, value: str | None) -> _Origin:
+def _parse_origin(setting: str, value: str | None) -> _Origin:
     """Read a value of `format.columns`.
 
     Raises:
@@ -161,10 +161,10 @@ def _origin(setting: str, value: str | None) -> _Origin:
         raise FrameworkError(f"{setting}={value!r} has braces without the name of a column between them")
     if not columns:  # a column whose name has braces
         return _Origin(setting, ("".join(text for text, _ in parts),))
-    return _Origin(setting, columns, tuple((_unescaped(text), name) for text, name in parts))
+    return _Origin(setting, columns, tuple((_unescape(text), name) for text, name in parts))
 
 
-def _unescaped(text: str) -> str:
+def _unescape(text: str) -> str:
     for escape, character in ESCAPES.items():
         text = text.replace(escape, character)
     return text

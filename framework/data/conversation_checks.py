@@ -12,7 +12,7 @@ ROLES = ("system", "user", "assistant", "tool")
 
 
 def check_turns(example: Example) -> None:
-    """Check the turns of a conversation one by one; which may be the last one is the method's business.
+    """Check the turns of a conversation one by one; the method checks which may be the last.
 
     The order of the turns between the first and the last is the template's.
 
@@ -49,7 +49,7 @@ def _check_turn(turn: Message) -> None:
 
 
 def check_text(label: str, text: object) -> None:
-    """Check what is to become a part of a file.
+    """Check a text that becomes a part of a file.
 
     Raises:
         FrameworkError: it is not text, or cannot be written as UTF-8.

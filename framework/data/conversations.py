@@ -12,14 +12,14 @@ from framework.api.records.rows import SEPARATOR
 ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
-def asked(example: Example) -> str:
-    """Return what a row asks, as one text: all turns before the answer, the system prompt left out."""
+def question_text(example: Example) -> str:
+    """Return the question of a row as one text: all turns before the answer, without the system prompt."""
     turns = example.messages if is_prompt(example) else example.messages[:-1]
     return "\n".join(message.content for message in turns if message.role != "system")
 
 
-def answered(example: Example) -> str:
-    """Return what a row answers last, as one text; plain text is all answer, and a prompt has none."""
+def answer_text(example: Example) -> str:
+    """Return the last answer of a row as one text: all of a plain text, empty for a prompt."""
     if example.text is not None:
         return example.text
     if is_prompt(example):
@@ -31,25 +31,25 @@ def _turn_text(turn: Message) -> str:
     return turn.content or call_text(turn.tool_calls)
 
 
-def rejected(example: Example) -> str:
-    """Return what was not preferred, the last turn of it; an empty one is a space."""
+def rejected_text(example: Example) -> str:
+    """Return the last turn of the rejected answer; an empty one is a space."""
     return (_turn_text(example.rejected[-1]) or " ") if example.rejected else ""
 
 
-def facts(example: Example) -> str:
+def facts_text(example: Example) -> str:
     """Return the facts of a row as JSON; empty without any."""
     return ENCODER.encode(dict(example.facts)) if example.facts else ""
 
 
-def earlier(example: Example) -> str:
+def earlier_answers(example: Example) -> str:
     """Return the answers before the last that are learned, as one text; an empty one is a space."""
     turns = [turn for turn in example.messages[:-1] if turn.role == "assistant" and turn.learned]
     turns = [] if is_prompt(example) else turns
     return SEPARATOR.join(_turn_text(turn) or " " for turn in turns)
 
 
-def around(example: Example) -> str:
-    """Return what the model reads besides questions and answers, as one text."""
+def context_text(example: Example) -> str:
+    """Return all else that the model reads besides questions and answers, as one text."""
     system = [turn.content for turn in example.messages if turn.role == "system"]
     thoughts = [turn.reasoning_content for turn in example.messages if turn.reasoning_content]
     calls = [f"{call.name} {ENCODER.encode(call.arguments)}" for turn in example.messages for call in turn.tool_calls]
@@ -62,7 +62,7 @@ def has_system(example: Example) -> bool:
 
 
 def to_json(example: Example) -> str:
-    """Write a conversation as JSON; what is empty is left out."""
+    """Write a conversation as JSON without empty fields."""
     plain: dict[str, Any] = {"format": example.format, "messages": [_turn(message) for message in example.messages]}
     lists = {"tools": [dict(tool) for tool in example.tools], "rejected": [_turn(turn) for turn in example.rejected]}
     plain |= {name: value for name, value in lists.items() if value}
@@ -92,7 +92,7 @@ def _turn(message: Message) -> dict[str, Any]:
 
 
 def from_json(text: str, where: str) -> Example:
-    """Read what `to_json` wrote."""
+    """Read a conversation written by `to_json`."""
     plain = json.loads(text)
     messages, rejected = (tuple(_message(turn) for turn in plain.get(name, ())) for name in ("messages", "rejected"))
     tools, text = tuple(plain.get("tools", ())), plain.get("text")
@@ -103,3 +103,7 @@ def from_json(text: str, where: str) -> Example:
 def _message(turn: dict[str, Any]) -> Message:
     calls = tuple(ToolCall(**call) for call in turn.pop("tool_calls", ()))
     return Message(**turn, tool_calls=calls)
+
+
+ROW_TEXTS = (question_text, answer_text, earlier_answers, context_text, rejected_text, facts_text, to_json)
+"""The texts that a store keeps of each row, in the order of its columns."""

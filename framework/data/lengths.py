@@ -64,7 +64,7 @@ def suggest(p99: int, longest: int) -> int:
 
 
 def padding(lengths: Numbers, batch_size: int, seed: int) -> float:
-    """Return which share of the tokens in batches is padding, in an order drawn by `seed`."""
+    """Return the share of padding in batches, in an order drawn by `seed`."""
     shuffled = np.random.default_rng(seed).permutation(lengths)
     filled = np.zeros(math.ceil(len(shuffled) / batch_size) * batch_size, np.int64)
     filled[: len(shuffled)] = shuffled
@@ -76,7 +76,7 @@ def padding(lengths: Numbers, batch_size: int, seed: int) -> float:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What `data.overflow` leaves of some rows.
+    """The rows that `data.overflow` keeps.
 
     Attributes:
         numbers: the rows that are left.
@@ -136,17 +136,17 @@ def stored_rows(folder: Path, numbers: Iterable[Numbers], limit: int) -> list[Ro
 
 
 def stored_prompts(folder: Path, numbers: Numbers) -> Rows[Prompt]:
-    """Return what rows of the store in a folder ask."""
+    """Return the prompts of rows of the store in a folder."""
     return prompts_of(Store(folder), numbers)
 
 
 def prompts_of(store: Store, numbers: Numbers) -> Rows[Prompt]:
-    """Return what rows ask; plain text asks nothing."""
+    """Return the prompts of rows; plain text has none."""
     return Rows(numbers[~store.columns.plain[numbers]], lambda index: to_prompt(store.example(index)))
 
 
 def token_groups(store: Store, numbers: Numbers, limit: int) -> Rows[TokenGroup]:
-    """Return the groups, each row cut at `limit` tokens; those of a table of blocks have the rows of a block."""
+    """Return the groups, each row cut at `limit` tokens; a group of a table of blocks has the rows of a block."""
 
     def block(rows: Numbers) -> TokenGroup:
         groups = [store.token_group(int(index), limit) for index in rows[rows != blocks.NOTHING]]

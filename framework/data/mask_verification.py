@@ -21,7 +21,7 @@ SHOWN_ROWS = 10
 
 
 def prove(store: Store, learn: Learn) -> Proof:
-    """Sum up the proof of every row that is learned or validated on, and of prompts that the template refuses."""
+    """Return the proof of all rows for training and validation, and of prompts that the template refuses."""
     columns = store.columns
     # The answers of prompts are references, not learned.
     counted = (columns.part != RowPart.prompts) | (columns.tokens == 0)
@@ -43,7 +43,7 @@ def prove(store: Store, learn: Learn) -> Proof:
 
 
 def _problems(store: Store, failed: NDArray[np.bool_]) -> Iterator[ProofProblem]:
-    """Gather the problems by their sentence; read the texts only if there are any."""
+    """Return the problems, rows with the same one together; texts are read only if there are any."""
     rows_by_problem: dict[str, list[int]] = {}
     # The texts are as large as the data.
     for texts in store.texts() if failed.any() else ():
@@ -56,7 +56,7 @@ def _problems(store: Store, failed: NDArray[np.bool_]) -> Iterator[ProofProblem]
 
 def refusal(proof: Proof) -> FrameworkError:
     """Return the error that tells why rows are not proven, the first rows by name."""
-    lines = [f"{problem.examples[0]}: {problem.problem}{_others(problem)}" for problem in proof.problems[:SHOWN_ROWS]]
+    lines = [f"{problem.examples[0]}: {problem.problem}{_repeats(problem)}" for problem in proof.problems[:SHOWN_ROWS]]
     remaining = proof.failed - sum(problem.rows for problem in proof.problems[:SHOWN_ROWS])
     lines += [f"and {remaining} more rows"] if remaining else []
     usable = "To train on the valid part of such rows, set data.proof=warn"
@@ -65,11 +65,11 @@ def refusal(proof: Proof) -> FrameworkError:
     )
 
 
-def _others(problem: ProofProblem) -> str:
+def _repeats(problem: ProofProblem) -> str:
     return f" (the same in {problem.rows} rows)" if problem.rows > 1 else ""
 
 
 def usable(store: Store) -> NDArray[np.bool_]:
-    """Return which rows have something to learn, proven or not, or ask something."""
+    """Return which rows have learned tokens, proven or not, or are prompts."""
     columns = store.columns
     return (columns.supervised > 0) | (columns.asks & (columns.tokens > 0))

@@ -60,7 +60,7 @@ class MixtureSource:
 
 
 def problems(entries: Iterable[Mapping[str, Any]], form: Selection) -> Iterator[Problem]:
-    """Say what is wrong with `data.mix`, a sentence for each entry."""
+    """Return the problems of `data.mix`, a sentence for each entry."""
     total = 0.0
     for index, entry in enumerate(entries):
         try:
@@ -73,7 +73,7 @@ def problems(entries: Iterable[Mapping[str, Any]], form: Selection) -> Iterator[
 
 
 def parts(entries: Iterable[Mapping[str, Any]], form: Selection) -> list[MixtureSource]:
-    """Return what `data.mix` asks for, `form` being the format of the run.
+    """Return the sources of `data.mix`; `form` is the format of the run.
 
     Raises:
         FrameworkError: an entry is wrong.
@@ -98,7 +98,7 @@ def _part(index: int, entry: Mapping[str, Any], form: Selection) -> MixtureSourc
 
 
 def _format(entry_name: str, entry: Mapping[str, Any], form: Selection) -> Selection:
-    """Return the format of an entry: one of its own, or the run's, with columns of its own if it names some."""
+    """Return the format of an entry: its own one, or the run's with the entry's columns."""
     if entry.get("format") is not None:
         option = _option("format", str(entry["format"]), entry_name)
         run_settings = {name: getattr(form.config, name) for name in ("system_prompt", "strip", "thoughts")}
@@ -173,7 +173,7 @@ class SeededSampler:
         self._seed = seed
 
     def draw(self, count: int) -> Iterable[Row] | None:
-        """Return `count` more rows, in their order, or fewer if there are no more; None if there is none."""
+        """Return `count` more rows, in their order, or fewer at the end; None if no row is left."""
         if self.raw.streamed:
             start, self._next = self._next, self._next + count
             rows = list(itertools.islice(self.raw.train, start, min(self._next, self.max_rows or self._next)))

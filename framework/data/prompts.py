@@ -37,7 +37,7 @@ SHOWN_ROWS = 5
 def read_prompts(
     file: str | None, values: Sequence[Any], setting: str, *, form: Selection | None, name: str | None = None
 ) -> list[Prompt]:
-    """Read the prompts of a file or, without one, those that are given as texts or rows; none of neither.
+    """Read the prompts of a file or, without one, of texts or rows; empty without either.
 
     Args:
         file: a file of any kind that `data=local_file` reads.
@@ -56,7 +56,9 @@ def read_prompts(
         auto = current().plugins.components("format")[AUTO]
         form = Selection(auto, auto.schema())
     form = chosen_format(name, form)
-    return _prompts_from_file(file, form) if file is not None else _inline_prompts(values, form, setting)
+    if file is not None:
+        return _prompts_from_file(file, form)
+    return _parse_prompts([_make_row(value, f"{setting}[{index}]") for index, value in enumerate(values)], form)
 
 
 def _prompts_from_file(path: str, form: Selection) -> list[Prompt]:
@@ -66,17 +68,13 @@ def _prompts_from_file(path: str, form: Selection) -> list[Prompt]:
     if FILES_OPTION not in options:
         raise FrameworkError(unknown("data option", FILES_OPTION, options))
     raw: RawData = Selection(options[FILES_OPTION], options[FILES_OPTION].schema(path=path)).create().load()
-    prompts = _prompts(raw.train, form)
+    prompts = _parse_prompts(raw.train, form)
     if not prompts:
         raise FrameworkError("there is no prompt in the file: it is empty")
     return prompts
 
 
-def _inline_prompts(values: Sequence[Any], form: Selection, setting: str) -> list[Prompt]:
-    return _prompts([_row(value, f"{setting}[{index}]") for index, value in enumerate(values)], form)
-
-
-def _row(entry: Any, where: str) -> Row:
+def _make_row(entry: Any, where: str) -> Row:
     if isinstance(entry, str):
         return Row({"text": entry}, where)
     if isinstance(entry, Mapping):
@@ -85,7 +83,7 @@ def _row(entry: Any, where: str) -> Row:
 
 
 def chosen_format(name: str | None, form: Selection) -> Selection:
-    """Return the format that `name` stands for, with the run's system prompt; the run's own `form` without a name.
+    """Return the format `name` with the run's system prompt; the run's own `form` without a name.
 
     Raises:
         FrameworkError: there is no such format.
@@ -99,7 +97,7 @@ def chosen_format(name: str | None, form: Selection) -> Selection:
     return Selection(options[name], options[name].schema(**settings))
 
 
-def _prompts(rows: Iterable[Row], form: Selection) -> list[Prompt]:
+def _parse_prompts(rows: Iterable[Row], form: Selection) -> list[Prompt]:
     reader, prompts, problems = PromptReader(form), list[Prompt](), list[str]()
     for row in rows:
         try:
@@ -125,7 +123,7 @@ class PromptReader:
         )
 
     def prompt(self, row: Row) -> Prompt:
-        """Return what a row asks.
+        """Return the prompt of a row.
 
         Raises:
             FrameworkError: it cannot be read, or asks nothing.
@@ -137,7 +135,7 @@ class PromptReader:
         example = stripped(example) if self.settings.strip else example
         answered = bool(example.messages) and example.messages[-1].role == "assistant"
         turns = example.messages[:-1] if answered else example.messages
-        reference = (_reference(example.messages[-1]) if answered else "") or _named(fields)
+        reference = (_reference(example.messages[-1]) if answered else "") or _named_reference(fields)
         if not turns or turns[-1].role not in {"user", "tool"} or not turns[-1].content.strip():
             raise FrameworkError(
                 "it asks nothing: the last turn before the answer has to be the user's, with some text"
@@ -147,12 +145,12 @@ class PromptReader:
         return Prompt(turns, reference or None, example.tools, row.where, cluster, calls=calls)
 
     def _example(self, fields: Mapping[str, Any]) -> Example:
-        """Read a row by the first format that it fits, as it is or with an answer; the last says what is wrong."""
+        """Read a row, as it is or with an answer, by the first format that fits; the last one's error is raised."""
         for form in self.formats:
-            for candidate in _with_answer(fields):
+            for candidate in _answer_candidates(fields):
                 if form.matches(candidate):
-                    return _as_turns(self._read(form, candidate))
-        return _as_turns(self._read(self.formats[-1], fields))
+                    return _text_to_turn(self._read(form, candidate))
+        return _text_to_turn(self._read(self.formats[-1], fields))
 
     def _read(self, form: Formatter, fields: Mapping[str, Any]) -> Example:
         with Guard("the format cannot read the row"):
@@ -160,7 +158,7 @@ class PromptReader:
 
 
 class Questions:
-    """A format for a method that draws the answers itself: a row may have none, and ends with its question then.
+    """A format for a method that draws the answers itself: a row without an answer ends with its question.
 
     All but reading a row is the format's own.
     """
@@ -173,11 +171,11 @@ class Questions:
 
     def matches(self, fields: Mapping[str, Any]) -> bool:
         """Whether the format fits the row, or the row with an answer."""
-        return any(map(self._formatter.matches, _with_answer(fields)))
+        return any(map(self._formatter.matches, _answer_candidates(fields)))
 
     def example(self, fields: Mapping[str, Any]) -> Example:
-        """Read the row, or the row with an answer, which is taken off again."""
-        for candidate in _with_answer(fields):
+        """Read the row, or the row with an empty answer, which is removed again."""
+        for candidate in _answer_candidates(fields):
             if self._formatter.matches(candidate):
                 example = self._formatter.example(candidate)
                 return example if candidate is fields else dataclasses.replace(example, messages=example.messages[:-1])
@@ -190,16 +188,16 @@ def formatter_for(form: Selection, method: Selection) -> Formatter:
     return Questions(formatter) if method.config.samples else formatter
 
 
-def _with_answer(fields: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Give a row, and the row with the answer that its format asks for and a prompt need not have."""
+def _answer_candidates(fields: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Give a row, and the row with an empty answer in each field that its format requires."""
     yield fields
     for asks, answers in ANSWER_FIELDS.items():
         if fields.get(asks) is not None and fields.get(answers) is None:
             yield {**fields, answers: ""}
 
 
-def _named(fields: Mapping[str, Any]) -> str:
-    """Return the reference that a row names as such.
+def _named_reference(fields: Mapping[str, Any]) -> str:
+    """Return the field `reference` of a row.
 
     Raises:
         FrameworkError: it is not text.
@@ -211,20 +209,20 @@ def _named(fields: Mapping[str, Any]) -> str:
 
 
 def _reference(answer: Message) -> str:
-    """Return what an answer says, and then what it calls; empty if nothing can be seen of it."""
+    """Return the content and the calls of an answer; empty if nothing of it is visible."""
     text = "\n".join(part for part in (answer.content, call_text(answer.tool_calls)) if part)
     return text if text.strip() else ""
 
 
-def _as_turns(example: Example) -> Example:
-    """Let plain text be the user's turn."""
+def _text_to_turn(example: Example) -> Example:
+    """Turn plain text into a turn of the user."""
     if example.text is None:
         return example
     return Example((Message("user", example.text),), example.format)
 
 
 def to_prompt(example: Example) -> Prompt:
-    """Ask what is before the last answer. That answer is the reference, unless it is empty or its label unwanted."""
+    """Return the turns before the last answer, with that answer as the reference unless it is empty or unwanted."""
     attributes = example.tools, example.where, example.cluster, example.facts, example.columns
     if is_prompt(example):
         return Prompt(example.messages, None, *attributes)

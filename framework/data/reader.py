@@ -77,14 +77,14 @@ class Reader:
         self.notes = [note for raw in (self.raw, *self.others) for note in raw.notes]
 
     def store(self) -> tuple[Store, bool]:
-        """Return the store, and whether an earlier run had made it.
+        """Return the store, and whether an earlier run wrote it.
 
         Raises:
-            FrameworkError: the cache cannot be written, or what a source or a format raises.
+            FrameworkError: the cache cannot be written, or a source or a format raises an error.
         """
         encoding = self.model.encoding
         if not encoding:
-            return self._unshared(), False
+            return self._write_temporary(), False
         folder = cache_dir() / "data" / self._key(encoding)
         if (cached := store.opened(folder)) is not None:
             return cached, True
@@ -97,8 +97,8 @@ class Reader:
                 raise refused from error
             raise
 
-    def _unshared(self) -> Store:
-        """Write a store that goes with the last who uses it."""
+    def _write_temporary(self) -> Store:
+        """Write a temporary store, removed with its last user."""
         folder = Path(tempfile.mkdtemp())
         try:
             written = self._write(folder / "rows")
@@ -118,7 +118,7 @@ class Reader:
         sources = [self.source, *(part.source.create() for part in self.mixed)]
         # The code is hashed, so nobody has to remember to raise a version number (decision 0013).
         chosen = [choice.component.name for choice in formats]
-        places = [_places(raw) for raw in (self.raw, *self.others)]
+        places = [_row_places(raw) for raw in (self.raw, *self.others)]
         # A format that was edited must not find the rows that its earlier version made.
         code = (*sources, *makers, *members, self.method)
         options = ["columns"] if self.keeps_columns else []
@@ -160,7 +160,7 @@ class Reader:
         max_rows: int | None = None,
         max_examples: int | None = None,
     ) -> int:
-        """Read, format and encode rows; once one is bad and that is fatal, the rest is only looked at.
+        """Read, format and encode rows; after a fatal bad row the rest is only checked.
 
         Args:
             into: takes the rows.
@@ -177,7 +177,7 @@ class Reader:
         formatter = formatter_for(choice, self.plan.method)
         strict = part == RowPart.train and source == 0  # other rows may have other columns
         longest = self.plan.data.config.max_row_characters
-        rows = _counted(rows, max_rows)
+        rows = _limit_rows(rows, max_rows)
         asked_only = part == RowPart.prompts and not self.plan.method.config.samples
         check = check_answered if asked_only else self.method.check
         examples = read(
@@ -185,18 +185,18 @@ class Reader:
             keep_columns=self.keeps_columns,
         )  # fmt: skip
         if self.plan.data.config.learn is Learn.each and part != RowPart.prompts:
-            examples = _for_each_answer(examples, into.summary, max_examples)
+            examples = _split_by_answer(examples, into.summary, max_examples)
         count = 0
         for batch in batches(examples):
             if into.summary.bad_rows and self.plan.data.config.on_bad_row is OnBadRow.fail:
                 count += len(batch)
                 continue
-            pairs = list(self._encoded(batch, part, into.summary))
+            pairs = list(self._encode_batch(batch, part, into.summary))
             into.add([example for example, _ in pairs], [group for _, group in pairs], part, source)
             count += len(pairs)
         return count
 
-    def _encoded(
+    def _encode_batch(
         self, batch: Sequence[Example], part: RowPart, summary: ReadSummary
     ) -> Iterator[tuple[Example, TokenGroup]]:
         """Encode examples, each as the rows of its group; a plain text may become several groups."""
@@ -234,7 +234,7 @@ class Reader:
             yield from pairs
 
     def _conversations(self, example: Example) -> Sequence[tuple[Role, Example]]:
-        """Return what a method makes of an example.
+        """Return the conversations that a method makes of an example.
 
         Raises:
             FrameworkError: it makes nothing, or a row of a role that it does not declare.
@@ -260,7 +260,7 @@ def _single_conversation(example: Example) -> Sequence[tuple[Role, Example]]:
 
 
 def _group(conversations: Sequence[tuple[Role, Example]], rows: list[TokenRow]) -> TokenGroup:
-    """Return the group of an example's rows, with the facts of the first that has some, and the arrays of each.
+    """Return the group of an example's rows, with the first facts and the arrays of each row.
 
     Raises:
         FrameworkError: an array has another length than the learned tokens.
@@ -271,12 +271,13 @@ def _group(conversations: Sequence[tuple[Role, Example]], rows: list[TokenRow]) 
     if len(rows) == 1 and conversations[0][0] is Role.answer and not names and not facts:
         return rows[0]
     arrays = {
-        name: tuple(_array(name, example, row) for example, row in zip(examples, rows, strict=True)) for name in names
+        name: tuple(_make_array(name, example, row) for example, row in zip(examples, rows, strict=True))
+        for name in names
     }
     return GroupedRows(tuple(rows), tuple(role for role, _ in conversations), facts, arrays)
 
 
-def _array(name: str, example: Example, row: TokenRow) -> NDArray[Any]:
+def _make_array(name: str, example: Example, row: TokenRow) -> NDArray[Any]:
     """Return an array of a row as numbers: ids stay whole, anything else is single precision."""
     learned_count = len(row.learned)
     try:
@@ -296,8 +297,8 @@ def _array(name: str, example: Example, row: TokenRow) -> NDArray[Any]:
     return array
 
 
-def _counted(rows: Iterable[Row], max_rows: int | None) -> Iterator[Row]:
-    """Give the first rows, and count them; how many there are is known as far as the source has a length hint."""
+def _limit_rows(rows: Iterable[Row], max_rows: int | None) -> Iterator[Row]:
+    """Give the first `max_rows` rows, and show the progress, with a total if the source has a length hint."""
     hint = operator.length_hint(rows, -1)
     total = None if hint < 0 else hint if max_rows is None else min(hint, max_rows)
     with current().progress.counting(total, "row", "tokenizing") as counter:
@@ -306,7 +307,7 @@ def _counted(rows: Iterable[Row], max_rows: int | None) -> Iterator[Row]:
             counter.advance()
 
 
-def _for_each_answer(examples: Iterable[Example], summary: ReadSummary, max_examples: int | None) -> Iterator[Example]:
+def _split_by_answer(examples: Iterable[Example], summary: ReadSummary, max_examples: int | None) -> Iterator[Example]:
     """Give `max_examples` rows, one for each answer; all examples are read, so that `read` comes to its end."""
     remaining = max_examples
     for example in examples:
@@ -319,15 +320,15 @@ def _for_each_answer(examples: Iterable[Example], summary: ReadSummary, max_exam
         yield from conversations
 
 
-def _places(raw: RawData) -> list[str]:
-    """Return the names of rows for messages, as far as it is cheap: a store keeps where each of its rows is."""
+def _row_places(raw: RawData) -> list[str]:
+    """Return the places of rows for messages, as far as that is cheap: a store keeps the place of each row."""
     if raw.places or raw.streamed:
         return list(raw.places)
     return [row.where for part in (raw.train, raw.validation, raw.prompts) for row in itertools.islice(part, 1)]
 
 
 def batches(examples: Iterable[Example]) -> Iterator[list[Example]]:
-    """Give examples in batches that stay small whatever the length of a row."""
+    """Give examples in batches that stay small for rows of any length."""
     batch: list[Example] = []
     size = 0
     for example in examples:
@@ -372,7 +373,7 @@ def cut(
 
 
 def _whole_characters(ids: list[int], start: int, end: int, model: Model) -> int:
-    """Move a cut back to where a character ends; if there is no such place nearby, it stays."""
+    """Move a cut back to the end of a character if one ends nearby."""
     if end == len(ids):
         return end
     nearby = range(end, max(start, end - MOST_CUT_BACK - 1), -1)

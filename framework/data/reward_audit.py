@@ -83,7 +83,7 @@ CONSTANT_ADVICE = "nothing can be learned from it: see what it reads of an answe
 def findings(
     rewards: Mapping[str, Selection], tokenize: Callable[[str], list[int]], prompts: Sequence[Prompt], step_answers: int
 ) -> list[Finding]:
-    """Return what the rewards of a run show on made answers to its prompts; `step_answers` are those of a step.
+    """Return the findings about a run's rewards on made answers to its prompts; a step has `step_answers`.
 
     Raises:
         FrameworkError: a reward cannot be created, fails, or has no number for any answer.
@@ -100,7 +100,7 @@ def findings(
 
 
 def made_answers(prompt: Prompt, other_reference: str | None, references: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Give kind and text of each answer that is made for a prompt; `other_reference` is the reference of another one.
+    """Give kind and text of each made answer to a prompt; `other_reference` is the reference of another prompt.
 
     The first of each kind says the most.
     """
@@ -127,7 +127,7 @@ def made_answers(prompt: Prompt, other_reference: str | None, references: Sequen
 
 @dataclass
 class Probe:
-    """The rewards of the answers that are made for one prompt: for each the kind, and the number of each reward."""
+    """The rewards of the made answers to one prompt: for each the kind and the sum."""
 
     prompt: Prompt
     kinds: list[str] = field(default_factory=list)
@@ -148,12 +148,12 @@ class Probe:
 
     @property
     def low(self) -> float:
-        """What a bad answer gets; a long one may get still less."""
+        """The reward of a bad answer; a long one may get less."""
         return min([*self.of(EMPTY), *self.of(WRONG)] or self.total)
 
     @property
     def spread(self) -> float:
-        """How far the rewards lie apart."""
+        """The difference between the highest and the lowest reward."""
         return max(self.total) - min(self.total)
 
     def best(self, kind: str) -> float | None:
@@ -181,7 +181,7 @@ class RewardAudit:
         self.sizes: list[int] = []
 
     def made(self, prompts: Sequence[Prompt]) -> list[Finding]:
-        """Return what the rewards show on made answers to some of these prompts."""
+        """Return the findings about the rewards on made answers to some of these prompts."""
         sample = spread(prompts, AUDITED_SLOW if self.costly else AUDITED)
         if not sample:
             return []
@@ -190,15 +190,15 @@ class RewardAudit:
         probes, failures = self._probe(sample, references)
         if failures:
             return failures
-        return [*self._reward_findings(), *self._hacks(probes, references), *self._slow()]
+        return [*self._reward_findings(), *self._hack_findings(probes, references), *self._slow_findings()]
 
     def _probe(self, prompts: Sequence[Prompt], references: Sequence[str]) -> tuple[list[Probe], list[Finding]]:
-        """Score all made answers, those to one prompt after the other; or return what makes a reward fail."""
+        """Score all made answers, prompt by prompt; return the probes, or the findings about a reward that fails."""
         probes: list[Probe] = []
         for index, prompt in enumerate(prompts):
             if index >= AUDITED_SLOW and sum(self.seconds.values()) > SLOW * self.scored:
                 break
-            candidates = [*made_answers(prompt, _other(index, prompts), references)]
+            candidates = [*made_answers(prompt, _next_reference(index, prompts), references)]
             if self.costly:
                 candidates = [*{kind: (kind, text) for kind, text in reversed(candidates) if kind != ODD}.values()]
             probe = Probe(prompt)
@@ -238,7 +238,7 @@ class RewardAudit:
     def _failure(
         self, name: str, prompt: Prompt, candidates: Sequence[tuple[str, str]], error: FrameworkError
     ) -> Finding:
-        """Say which made answer a reward fails for."""
+        """Return the finding about the made answer that a reward fails for."""
         failing, share = "", self.reward.max_seconds[name] / len(candidates)
         for kind, text in candidates:
             try:
@@ -285,14 +285,14 @@ class RewardAudit:
             elif count >= NEARLY * len(scores):
                 text = f"reward={name} is {value:g} for {count} of {len(scores)} made answers to {prompts} prompts"
                 yield _finding("reward_constant", prompts, text, CONSTANT_ADVICE, Severity.warning)
-            elif not any(_centred(items, self.sizes)):
+            elif not any(_center(items, self.sizes)):
                 text = f"reward={name} is the same for all made answers to each of {prompts} prompts, good and bad"
                 advice = f"it reads the prompt only, so {CONSTANT_ADVICE}"
                 yield _finding("reward_no_signal", prompts, text, advice)
         yield from contradictions(self.items)
 
-    def _hacks(self, probes: Sequence[Probe], references: Sequence[str]) -> Iterator[Finding]:
-        """Find what wins besides good answers, and references that do not."""
+    def _hack_findings(self, probes: Sequence[Probe], references: Sequence[str]) -> Iterator[Finding]:
+        """Find bad answers with high rewards, and references with low ones."""
         varied_probes = [probe for probe in probes if probe.spread > TINY]
         if not varied_probes:
             return
@@ -301,17 +301,17 @@ class RewardAudit:
             text = f"all made answers to {len(blind)} of {len(probes)} prompts have the same reward"
             advice = "see what it reads of these rows"
             yield _finding("reward_no_signal", len(blind), text, advice, Severity.warning, blind)
-        chance = _chance([probe.prompt for probe in varied_probes])
+        chance = _chance_share([probe.prompt for probe in varied_probes])
         full = self._full_marks()
         for kind, (label, advice) in HACKS.items():
             judged = [
                 (probe, level)
                 for probe in varied_probes
-                if (level := _level(probe, full)) is not None and probe.of(kind)
+                if (level := _good_reward(probe, full)) is not None and probe.of(kind)
             ]
             least = max(LEAST_WON, chance + LEAST_WON) * len(judged)
-            won, _ = _won(kind, judged, 1 - NEAR)
-            paid, form = _won(kind, judged, HALF, beyond_plain=True) if kind == WRONG else ([], 0)
+            won, _ = _prompts_won(kind, judged, 1 - NEAR)
+            paid, form = _prompts_won(kind, judged, HALF, beyond_plain=True) if kind == WRONG else ([], 0)
             if judged and len(won) >= least:
                 text = f"{label} get as much as good ones for {len(won)} of {len(judged)} prompts"
                 yield _finding(f"reward_{kind}", len(won), text, advice, shown=won)
@@ -322,7 +322,7 @@ class RewardAudit:
                 )
                 severity = (
                     Severity.serious
-                    if len(_won(kind, judged, HALF + NEAR, beyond_plain=True)[0]) >= least
+                    if len(_prompts_won(kind, judged, HALF + NEAR, beyond_plain=True)[0]) >= least
                     else (Severity.warning)
                 )
                 yield _finding("reward_wrong", len(paid), f"{text}prompts", advice, severity, paid)
@@ -342,12 +342,12 @@ class RewardAudit:
             yield _finding("reward_reference", len(failing), text, advice, severity, failing)
 
     def _full_marks(self) -> float | None:
-        """Return the highest sum that there can be, if all rewards lie between 0 and 1."""
+        """Return the highest possible sum, if all rewards lie between 0 and 1."""
         scores = [item for items in self.items.values() for item in items if item is not None]
         weights = self.reward.weights.values()
         return sum(weights) if scores and min(scores) >= 0 and max(scores) <= 1 and min(weights) > 0 else None
 
-    def _slow(self) -> Iterator[Finding]:
+    def _slow_findings(self) -> Iterator[Finding]:
         seconds_by_name = {name: seconds / self.scored for name, seconds in self.seconds.items()} if self.scored else {}
         step = sum(seconds_by_name.values()) * self.step_answers
         if step > SLOW_STEP:
@@ -358,7 +358,7 @@ class RewardAudit:
 
 
 def drawn(groups: Sequence[tuple[Prompt, Sequence[Answer]]], rewards: Rewards) -> list[Finding]:
-    """Return what the rewards show on answers that the model gave; those of a prompt follow each other.
+    """Return the findings about the rewards on the model's answers; those to a prompt follow each other.
 
     Args:
         groups: prompts with their answers.
@@ -380,15 +380,15 @@ def drawn(groups: Sequence[tuple[Prompt, Sequence[Answer]]], rewards: Rewards) -
         results.append(_finding("reward_no_signal", len(blind), text, advice, severity, map(Probe, blind)))
     lengths = [float(answer.tokens) for _, answers in groups for answer in answers]
     sizes = [len(answers) for _, answers in groups]
-    if (paid := _correlation(_centred(rewards.total, sizes), _centred(lengths, sizes))) is not None and paid > PAID:
+    if (paid := _correlation(_center(rewards.total, sizes), _center(lengths, sizes))) is not None and paid > PAID:
         text = f"longer answers of the model get more: the correlation of reward and length is {paid:.2f}"
         results.append(_finding("reward_long", len(groups), text, HACKS[LONG][1], Severity.warning))
-    results += contradictions({name: _centred(items, sizes) for name, items in rewards.items.items()})
+    results += contradictions({name: _center(items, sizes) for name, items in rewards.items.items()})
     return results
 
 
 def contradictions(items: Mapping[str, Sequence[float | None]]) -> Iterator[Finding]:
-    """Find pairs of rewards of which one is high where the other is low."""
+    """Find pairs of rewards with a negative correlation."""
     for left, right in itertools.combinations(items, 2):
         correlation = _correlation(items[left], items[right])
         if correlation is not None and correlation < OPPOSED:
@@ -410,54 +410,54 @@ def _finding(
 
 
 def spread(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
-    """Return some prompts from all over them."""
+    """Return an even sample of the prompts."""
     indices = dict.fromkeys(np.linspace(0, len(prompts) - 1, min(len(prompts), count)).astype(int).tolist())
     return [prompts[index] for index in indices] if len(prompts) else []
 
 
-def _other(index: int, prompts: Sequence[Prompt]) -> str | None:
+def _next_reference(index: int, prompts: Sequence[Prompt]) -> str | None:
     """Return the next reference that is not the prompt's own."""
-    reference = _plain(prompts[index].reference or "")
+    reference = _normalize(prompts[index].reference or "")
     after = [*prompts[index + 1 :], *prompts[:index]]
     return next(
         (
             prompt.reference
             for prompt in after
-            if prompt.reference is not None and _plain(prompt.reference) != reference
+            if prompt.reference is not None and _normalize(prompt.reference) != reference
         ),
         None,
     )
 
 
-def _plain(text: str) -> str:
+def _normalize(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _chance(prompts: Sequence[Prompt]) -> float:
+def _chance_share(prompts: Sequence[Prompt]) -> float:
     """Return the share of prompts that have the most frequent reference."""
-    counts = Counter(_plain(prompt.reference) for prompt in prompts if prompt.reference is not None)
+    counts = Counter(_normalize(prompt.reference) for prompt in prompts if prompt.reference is not None)
     max_count = max(counts.values(), default=0)
     return max_count / len(prompts) if max_count > 1 else 0.0
 
 
-def _level(probe: Probe, full: float | None) -> float | None:
-    """Return what a good answer gets: the reference, or full marks; None if that is not known, or the worst sum."""
+def _good_reward(probe: Probe, full: float | None) -> float | None:
+    """Return the reward of a good answer: of the reference, or full marks; None if it is unknown or the worst sum."""
     level = probe.best(REFERENCE)
     if level is None:
         level = full
     return level if level is not None and level > probe.low + TINY else None
 
 
-def _won(
+def _prompts_won(
     kind: str, judged: Sequence[tuple[Probe, float]], share: float, *, beyond_plain: bool = False
 ) -> tuple[list[Probe], int]:
-    """Return the prompts that one form of a kind wins, for the form that wins most, and its number.
+    """Return the prompts where a made answer of a kind wins, by its most successful form, and the form's number.
 
     A list wins only in both orders, see `made_answers`.
 
     Args:
         kind: of the made answers.
-        judged: prompts, with what a good answer to each gets.
+        judged: prompts, with the reward of a good answer to each.
         share: the part of the way from the worst to a good answer that wins.
         beyond_plain: whether it is measured from the first form, so that only what a form adds counts.
     """
@@ -483,7 +483,7 @@ def _pays_length(probe: Probe) -> bool:
     return len(lengths) > 1 and lengths[-1] - lengths[0] > NEAR * probe.spread
 
 
-def _centred(values: Sequence[float | None], sizes: Sequence[int]) -> list[float | None]:
+def _center(values: Sequence[float | None], sizes: Sequence[int]) -> list[float | None]:
     """Return how far each value is from the mean of its group; None if all of a group are the same."""
     deviations: list[float | None] = []
     start = 0
@@ -497,7 +497,7 @@ def _centred(values: Sequence[float | None], sizes: Sequence[int]) -> list[float
 
 
 def _correlation(left: Sequence[float | None], right: Sequence[float | None]) -> float | None:
-    """Return the correlation of the ranks, which a few extreme values do not decide; None of too few."""
+    """Return the correlation of the ranks, which a few extreme values do not decide; None for too few values."""
     pairs = [(a, b) for a, b in zip(left, right, strict=True) if a is not None and b is not None]
     left_ranks, right_ranks = map(_ranks, np.array(pairs, float).reshape(-1, 2).T)
     if len(pairs) < LEAST_PAIRS or left_ranks.std() <= TINY or right_ranks.std() <= TINY:

@@ -43,7 +43,7 @@ KEPT_FIELDS = 200
 
 @dataclass
 class ReadSummary:
-    """What reading the rows showed besides the conversations.
+    """The counts and problems of reading the rows.
 
     `formats` counts the good rows of each format; `runs` has the first stretches of one format. `unread` counts the
     rows that have a value in a field, or in a field of a turn, which changes nothing, `rejected` those with a rejected
@@ -75,7 +75,7 @@ class ReadSummary:
     ratings: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def bad(self, row: Row, problem: str, settings: Mapping[str, Any] | None = None) -> None:
-        """Take note of a bad row, and of the settings that would read the first one."""
+        """Record a bad row, and the settings that would read the first one."""
         if not self.bad_rows:
             self.settings = dict(settings or {})
         self.bad_rows += 1
@@ -83,22 +83,22 @@ class ReadSummary:
             self.bad_examples.append(f"{row.where}: {problem}")
 
     def ran(self, run: FormatRun) -> None:
-        """Take note of a stretch of one format that is over."""
+        """Record a finished stretch of rows with one format."""
         self.formats[run.format] = self.formats.get(run.format, 0) + run.rows
         if len(self.runs) < KEPT_RUNS:
             self.runs.append(run)
 
     def refusal(self) -> FrameworkError:
-        """Return the error that names the first bad rows; what is wrong with several in a row is said once."""
+        """Return the error that names the first bad rows; consecutive rows with the same problem share a line."""
         remaining = self.bad_rows - len(self.bad_examples)
         line = f"and {remaining} more rows; data.on_bad_row=skip leaves bad rows out"
         if not self.formats:  # then no row would be left
             line = f"and {remaining} more rows, all of them"
-        text = "\n".join([*_by_problem(self.bad_examples), *([line] if remaining else [])])
+        text = "\n".join([*_problem_lines(self.bad_examples), *([line] if remaining else [])])
         return FrameworkError(text, settings=self.settings)
 
 
-def _by_problem(examples: Iterable[str]) -> Iterator[str]:
+def _problem_lines(examples: Iterable[str]) -> Iterator[str]:
     parts = (example.partition(": ") for example in examples)
     for problem, group in itertools.groupby(parts, key=lambda part: part[2]):
         places = [where for where, _, _ in group]
@@ -108,7 +108,7 @@ def _by_problem(examples: Iterable[str]) -> Iterator[str]:
 
 
 class FormatTracker:
-    """Follows the format from row to row, and which fields change nothing; memory does not grow with the rows.
+    """Records the format of each stretch of rows, and the fields that change nothing, in constant memory.
 
     `cluster_field` is the field that `format.cluster` names, which the core reads itself.
     """
@@ -123,7 +123,7 @@ class FormatTracker:
         self._rows = 0
 
     def good(self, where: str, fields: Mapping[str, Any], example: Example) -> None:
-        """Take note of a row and of what its format made of it."""
+        """Record a row and its example."""
         filled_names = tuple(name for name, value in fields.items() if not _is_empty(value))
         names = (example.format, filled_names, turn_fields(fields), *fields)
         # By names and not by values: taking fields out reads the row once for each.
@@ -162,12 +162,12 @@ def _is_empty(value: object) -> bool:
 
 
 def decisive(formatter: Formatter, fields: Mapping[str, Any], example: Example) -> tuple[str, list[str]]:
-    """Name the fields without any of which the row would not be read in its format, and those that change nothing.
+    """Return the fields without which the row would not be read in its format, and those that change nothing.
 
     The first are all of them if none is needed. The second are neither asked for by the format that reads the row nor
     missing in the conversation if they are taken out.
     """
-    without = {name: _example_without(formatter, fields, name) for name in fields}
+    without = {name: _read_without(formatter, fields, name) for name in fields}
     needed = [name for name, remainder in without.items() if remainder is None or remainder.format != example.format]
     requested = _requested_fields(formatter, fields, example.format)
     return ", ".join(map(str, needed or fields)), [
@@ -176,7 +176,7 @@ def decisive(formatter: Formatter, fields: Mapping[str, Any], example: Example) 
 
 
 def turn_fields(fields: Mapping[str, Any], without: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the fields of the turns of a row that have a value, those of fields `without` left out."""
+    """Return the fields with a value in the turns of a row, except turns in the fields `without`."""
     lists = (turns for name, value in fields.items() if name not in without and (turns := _turns(value)))
     return tuple({
         str(name): None for turns in lists for turn in turns for name, value in turn.items() if not _is_empty(value)
@@ -199,11 +199,11 @@ def unread_in_turns(
         name
         for name in names
         if name not in requested
-        and _example_without(formatter, {**fields, **_without_turn_field(noting, name)}, "") == example
+        and _read_without(formatter, {**fields, **_remove_turn_field(noting, name)}, "") == example
     ]
 
 
-def _without_turn_field(lists: Mapping[str, list[_RecordingRow]], name: str) -> dict[str, Any]:
+def _remove_turn_field(lists: Mapping[str, list[_RecordingRow]], name: str) -> dict[str, Any]:
     return {
         field_name: [{key: value for key, value in turn.items() if key != name} for turn in turns]
         for field_name, turns in lists.items()
@@ -211,7 +211,7 @@ def _without_turn_field(lists: Mapping[str, list[_RecordingRow]], name: str) -> 
 
 
 def _turns(value: object) -> list[dict[str, Any]] | None:
-    """Return a list of objects, which may be JSON text in a cell of a table; None for anything else."""
+    """Return a list of objects, also from JSON text in a cell of a table; None for other values."""
     if isinstance(value, str):
         # Before parsing: most cells are plain text.
         if not value.startswith("[{"):
@@ -223,7 +223,7 @@ def _turns(value: object) -> list[dict[str, Any]] | None:
     return value if isinstance(value, list) and value and all(isinstance(turn, dict) for turn in value) else None
 
 
-def _example_without(formatter: Formatter, fields: Mapping[str, Any], name: str) -> Example | None:
+def _read_without(formatter: Formatter, fields: Mapping[str, Any], name: str) -> Example | None:
     with Caught():  # without the field the row cannot be read
         return formatter.example({key: value for key, value in fields.items() if key != name})
     return None
@@ -255,7 +255,7 @@ class _RecordingRow(dict[str, Any]):
 
 
 def to_examples(rows: Iterable[Row], formatter: Formatter) -> list[Example]:
-    """Format every row; one message reports what is wrong with the first ten rows."""
+    """Format every row; one error names the problems of the first ten bad rows."""
     return list(read(rows, formatter, FormatConfig(), OnBadRow.fail, ReadSummary()))
 
 
@@ -296,13 +296,13 @@ def read(
                 example = with_system_prompt(raw_example, config.system_prompt)
                 example = with_thoughts(stripped(example) if config.strip else example, config.thoughts)
                 check_turns(example)
-                check(_placed(example, row.where, cluster, row.fields))
+                check(_place_example(example, row.where, cluster, row.fields))
                 _check_length(example, longest)
         except FrameworkError as error:
             summary.bad(row, str(error), error.settings)
         else:
             runs.good(row.where, fields, raw_example)
-            yield _placed(example, row.where, cluster, row.fields if keep_columns else {})
+            yield _place_example(example, row.where, cluster, row.fields if keep_columns else {})
     runs.close()
     if keep_columns:
         summary.unread.clear()
@@ -312,7 +312,7 @@ def read(
         raise summary.refusal()
 
 
-def _placed(example: Example, where: str, cluster: str, columns: Mapping[str, Any]) -> Example:
+def _place_example(example: Example, where: str, cluster: str, columns: Mapping[str, Any]) -> Example:
     # Not dataclasses.replace, which takes three times as long.
     return Example(
         example.messages, example.format, where, example.tools, example.rejected, example.text, cluster,
@@ -350,10 +350,10 @@ def with_system_prompt(example: Example, prompt: str | None) -> Example:
 
 
 def stripped(example: Example) -> Example:
-    """Take the white space off both ends of every turn; plain text stays as it is."""
-    messages, rejected = (tuple(map(_stripped, part)) for part in (example.messages, example.rejected))
+    """Strip every turn; plain text does not change."""
+    messages, rejected = (tuple(map(_strip_turn, part)) for part in (example.messages, example.rejected))
     return dataclasses.replace(example, messages=messages, rejected=rejected)
 
 
-def _stripped(turn: Message) -> Message:
+def _strip_turn(turn: Message) -> Message:
     return dataclasses.replace(turn, content=turn.content.strip()) if isinstance(turn.content, str) else turn

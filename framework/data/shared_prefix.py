@@ -41,12 +41,12 @@ def _prompts(store: Store) -> Iterator[tuple[int, int, bool]]:
     several = store.columns.turns > 1
     for texts in store.texts():
         for row, question in enumerate(texts.question, start=texts.start):
-            yield row, _key(question), False
+            yield row, _hash_text(question), False
             if several[row]:
-                yield from ((row, _key(prompt), True) for prompt in _earlier(store, row))
+                yield from ((row, _hash_text(prompt), True) for prompt in _earlier_prompts(store, row))
 
 
-def _earlier(store: Store, row: int) -> Iterator[str]:
+def _earlier_prompts(store: Store, row: int) -> Iterator[str]:
     contents: list[str] = []
     for turn in store.example(row).messages[:-1]:
         if turn.role == "assistant" and turn.learned:
@@ -55,6 +55,6 @@ def _earlier(store: Store, row: int) -> Iterator[str]:
             contents.append(turn.content)
 
 
-def _key(text: str) -> int:
+def _hash_text(text: str) -> int:
     """Return a hash that white space and capitals do not change; it holds within this process."""
     return hash(" ".join(text.casefold().split()))  # not kept, so it may differ between processes

@@ -13,7 +13,7 @@ from framework.util.guard import Guard
 
 
 def load(name: str, source: Source) -> RawData:
-    """Return what a source loads.
+    """Return the data of a source.
 
     Raises:
         FrameworkError: it raises something, or returns something else.
@@ -49,7 +49,7 @@ def named(name: str, method: str, raw: object) -> RawData:
 
 
 def naming(name: str) -> Guard:
-    """Return what names the source in an error of its code."""
+    """Return the prefix that names the source in an error of its code."""
     return Guard(f"data={name}: the source failed", GeneratorExit)  # a reader may stop before the last row
 
 

@@ -37,7 +37,7 @@ from framework.api.text import count
 from framework.data import audit, lengths, mask_verification, reward_audit
 from framework.data.audit import StoredRows
 from framework.data.blocks import NOTHING, fill_blocks
-from framework.data.conversations import answered, asked
+from framework.data.conversations import answer_text, question_text
 from framework.data.lengths import Fitted
 from framework.data.reader import PART, Reader
 from framework.data.store import Rows, Store
@@ -81,7 +81,7 @@ def load_data(plan: Plan, model: Model) -> Data:
     limit, overflow = plan.training.max_seq_length, plan.data.config.overflow
     reader = Reader(plan, model)
     if plan.expected_rows:
-        _compare(plan.expected_rows, reader.fingerprint)
+        _check_fingerprint(plan.expected_rows, reader.fingerprint)
     # A run that neither trains nor asks has no use for them.
     own_prompts = [] if set(plan.stages) <= {Stage.export, Stage.report} else _own_prompts(plan.evaluator, plan.format)
     rows, cached = reader.store()
@@ -130,7 +130,7 @@ def _check_given(loss: Selection, rows: Store) -> None:
 
 
 def _own_prompts(chosen: Mapping[str, Selection], form: Selection) -> list[Prompt]:
-    """Return the prompts that the chosen evaluators ask instead of the data's; each stands for itself."""
+    """Return the prompts of the chosen evaluators, which replace those of the data."""
     evaluators: list[Evaluator] = [choice.create() for choice in chosen.values()]
     return [
         prompt
@@ -140,7 +140,7 @@ def _own_prompts(chosen: Mapping[str, Selection], form: Selection) -> list[Promp
     ]
 
 
-def _compare(expected: ExpectedRows, fingerprint: str) -> None:
+def _check_fingerprint(expected: ExpectedRows, fingerprint: str) -> None:
     if fingerprint == expected.fingerprint:
         return
     change = f"fingerprint {expected.fingerprint[:12]} then, {fingerprint[:12]} now"
@@ -171,7 +171,7 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
     # Plain texts ask nothing, so none is held back to be asked.
     plain = bool(len(validation) and rows.columns.plain[validation].all())
     judged_elsewhere = not judged or plain or bool((rows.columns.part == RowPart.prompts).any())
-    chosen_by, judged_by = (validation, validation) if judged_elsewhere else _halved(rows, validation, config.seed)
+    chosen_by, judged_by = (validation, validation) if judged_elsewhere else _halve(rows, validation, config.seed)
     prompts, selection = (
         _prompts(rows, judged_by, config.seed),
         lengths.prompts_of(rows, spread_order(chosen_by, config.seed)),
@@ -203,15 +203,15 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
         overflow_validation_rows=held_out.long,
         fingerprint=reader.fingerprint,
         format_runs=rows.summary.runs,
-        mixed=_mixed(rows, fitted.numbers),
+        mixed=_count_mixed(rows, fitted.numbers),
         bad_rows=rows.summary.bad_rows,
         bad_examples=rows.summary.bad_examples,
         proof=proven,
         lengths=measured,
         findings=[
-            *(_held_out_nothing(rows) if config.validation_split and not len(held_out.numbers) else ()),
-            *_stopped_text(rows),
-            *_normalized(rows),
+            *(_no_validation_findings(rows) if config.validation_split and not len(held_out.numbers) else ()),
+            *_stop_in_text_findings(rows),
+            *_normalized_findings(rows),
             *_unread_ratings(rows),
             *_empty_references(rows, prompts.numbers),
         ],
@@ -237,16 +237,16 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
         answers[0], answers[1], prompts, result, plan.format, rows.folder, selection, clusters,
         train_groups=train_groups, validation_groups=validation_groups,
         train_prompts=lengths.prompts_of(rows, fitted.numbers) if plan.method.config.samples else (),
-        passages=_passages(rows, fitted.numbers),
+        passages=_common_passages(rows, fitted.numbers),
         train_clusters=train_clusters,
     )  # fmt: skip
     return data, part
 
 
-def _passages(rows: Store, trained: NDArray[np.int64]) -> frozenset[int]:
-    """Return what several training rows ask in the same words, by an even sample of them."""
+def _common_passages(rows: Store, trained: NDArray[np.int64]) -> frozenset[int]:
+    """Return the passages that several training questions share, by an even sample of them."""
     sample = trained[:: max(1, len(trained) // SAMPLED_QUESTIONS)]
-    texts = (asked(rows.example(int(index))) for index in sample if not rows.columns.plain[index])
+    texts = (question_text(rows.example(int(index))) for index in sample if not rows.columns.plain[index])
     return prompt_clusters.passages(text[:LONGEST_QUESTION] for text in texts)
 
 
@@ -265,7 +265,7 @@ def _check_answer_room(rows: Store, numbers: NDArray[np.int64], limit: int, answ
 
 
 def _check_positions(model: Model, rows: Store, numbers: NDArray[np.int64], limit: int, answer_tokens: int) -> None:
-    """Refuse rows that are longer than what the model can read."""
+    """Refuse rows that are longer than the model's context."""
     positions = model.positions if isinstance(model, LimitsLength) else None
     lengths_left = np.minimum(rows.columns.tokens[numbers] + answer_tokens, limit)
     if positions is None or not (long := lengths_left > positions).any():
@@ -288,8 +288,8 @@ def _prove(data: Selection, rows: Store) -> Proof:
     return proven
 
 
-def _held_out_nothing(rows: Store) -> list[Finding]:
-    """Say why there is no validation row though some are wanted."""
+def _no_validation_findings(rows: Store) -> list[Finding]:
+    """Return the finding that no row could be held out for validation."""
     own_rows = int(((rows.columns.part == RowPart.train) & (rows.columns.source == 0)).sum())
     alike = "they all ask nearly the same, so the training rows would answer the held-out ones"
     why = alike if own_rows > 1 else "a single row cannot be split"
@@ -298,7 +298,7 @@ def _held_out_nothing(rows: Store) -> list[Finding]:
     return [Finding("nothing_held_out", Severity.warning, own_rows, text, advice, [])]
 
 
-def _stopped_text(rows: Store) -> list[Finding]:
+def _stop_in_text_findings(rows: Store) -> list[Finding]:
     """Warn of plain texts that a chat template has rendered, by the stop tokens in them."""
     count = rows.summary.stopped
     if not count:
@@ -312,7 +312,7 @@ def _stopped_text(rows: Store) -> list[Finding]:
     return [Finding("stop_in_text", Severity.warning, count, text, advice, rows.summary.stopped_examples[:5])]
 
 
-def _normalized(rows: Store) -> list[Finding]:
+def _normalized_findings(rows: Store) -> list[Finding]:
     """Warn of answers that are learned with other characters than the data have."""
     changed = rows.summary.normalized
     if not changed:
@@ -328,7 +328,7 @@ def _normalized(rows: Store) -> list[Finding]:
 
 
 def _unread_ratings(rows: Store) -> list[Finding]:
-    """Warn of fields that say how good an answer is, that differ from row to row, and that nothing reads."""
+    """Warn of unread fields that rate the answers and differ from row to row."""
     findings = []
     for name, counts in rows.summary.ratings.items():
         if len(counts) > 1:
@@ -346,7 +346,7 @@ def _unread_ratings(rows: Store) -> list[Finding]:
 def _empty_references(rows: Store, numbers: NDArray[np.int64]) -> list[Finding]:
     """Warn of prompts whose answer in the data is empty: no metric compares with it."""
     checked = numbers[~rows.columns.asks[numbers]][:MEASURED_REFERENCES]
-    empty = [rows.where(int(index)) for index in checked if not answered(rows.example(int(index))).strip()]
+    empty = [rows.where(int(index)) for index in checked if not answer_text(rows.example(int(index))).strip()]
     if not empty:
         return []
     text = (
@@ -357,15 +357,15 @@ def _empty_references(rows: Store, numbers: NDArray[np.int64]) -> list[Finding]:
     return [Finding("empty_references", Severity.warning, len(empty), text, advice, empty[:5])]
 
 
-def _mixed(rows: Store, numbers: NDArray[np.int64]) -> list[MixedIn]:
-    """Count what is left in training of each source that was mixed in."""
+def _count_mixed(rows: Store, numbers: NDArray[np.int64]) -> list[MixedIn]:
+    """Count the training rows of each source that is mixed in."""
     sources = rows.columns.source[numbers]
     sources_mixed_in = enumerate(rows.summary.mixed, start=1)
     return [MixedIn(entry.name, entry.requested, int((sources == source).sum())) for source, entry in sources_mixed_in]
 
 
 def _system_prompt(rows: Store, trained: NDArray[np.int64]) -> str:
-    """Return the system prompt that most of some rows from all over them have; empty without one.
+    """Return the system prompt of most rows, by an even sample; empty if most have none.
 
     It is saved, so secrets in it are hidden.
     """
@@ -398,7 +398,7 @@ def split_parts(rows: Store, share: float, longest: int, seed: int) -> NDArray[n
 
 
 def held_out_rows(groups: NDArray[np.int64], eligible: NDArray[np.bool_], share: float, seed: int) -> NDArray[np.bool_]:
-    """Choose the rows of the validation by whole groups, so that it never asks what training answered.
+    """Choose the validation rows by whole groups, so that no validation question is in the training.
 
     Args:
         groups: the number of each row's group of near-duplicate prompts.
@@ -434,7 +434,7 @@ def held_out_rows(groups: NDArray[np.int64], eligible: NDArray[np.bool_], share:
 
 
 def _clusters(rows: Store) -> NDArray[np.int64]:
-    """Return the cluster of each row: those that ask nearly the same, or belong to one text or by `format.cluster`."""
+    """Return the cluster of each row: rows with nearly the same question, of one text, or of one `format.cluster`."""
     # By questions only: a validation row whose question is trained on measures memory (decision 0014).
     groups = audit.groups(rows, "near_duplicate_questions")
     named = np.flatnonzero(rows.columns.cluster)
@@ -449,8 +449,8 @@ def _clusters(rows: Store) -> NDArray[np.int64]:
     return minhash.join(groups, np.array(heads, np.int64), plain)
 
 
-def _halved(rows: Store, validation: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows that weights and settings are chosen by, and those that the verdict judges by.
+def _halve(rows: Store, validation: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows for choosing weights and settings, and those for the verdict.
 
     The held-out rows are halved, like ones on one side. Of a few rows both are all: half of them could show nothing,
     and the verdict counts the validations before it.
@@ -464,7 +464,7 @@ def _halved(rows: Store, validation: NDArray[np.int64], seed: int) -> tuple[NDAr
 
 
 def _prompts(rows: Store, judged_by: NDArray[np.int64], seed: int) -> Rows[Prompt]:
-    """Return what is asked before and after: the source's own prompts, else the rows that are held out to judge by.
+    """Return the prompts of the evaluation: the source's own, else the rows that are held out for the verdict.
 
     The first of them may decide, so of a longer file they come from all clusters and references, in their proportions.
     """
@@ -483,7 +483,7 @@ def _prompts(rows: Store, judged_by: NDArray[np.int64], seed: int) -> Rows[Promp
 
 
 def spread_order(numbers: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Put rows into an order of which every beginning comes from all over them: files are often sorted by topic.
+    """Order rows so that every beginning is an even sample: files are often sorted by topic.
 
     Steps of the golden ratio around a circle, from a place that `seed` chooses.
     """
@@ -545,18 +545,18 @@ def preview(groups: Sequence[TokenGroup], sources: NDArray[np.int16], model: Mod
     firsts = np.sort(np.unique(sources, return_index=True)[1][1:])
     numbers = dict.fromkeys([*range(min(SHOWN_ROWS, len(groups))), *firsts.tolist()])
     return [
-        ViewedRow(row.where if role is Role.answer else f"{row.where}, {role.name}", _learned_and_not(row, model))
+        ViewedRow(row.where if role is Role.answer else f"{row.where}, {role.name}", _pieces(row, model))
         for group in (groups[index] for index in numbers)
         for row, role in zip(group.rows, group.roles, strict=True)
     ]
 
 
-def _learned_and_not(row: TokenRow, model: Model) -> list[Piece]:
+def _pieces(row: TokenRow, model: Model) -> list[Piece]:
     pairs = zip(row.input_ids, row.labels, strict=True)
     runs = itertools.groupby(pairs, key=lambda pair: pair[1] != IGNORE)
-    return [Piece(_shortened(redact(model.decode([token for token, _ in run]))), learned) for learned, run in runs]
+    return [Piece(_shorten(redact(model.decode([token for token, _ in run]))), learned) for learned, run in runs]
 
 
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     half = SHOWN_CHARACTERS // 2
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:half]} … {text[-half:]}"

@@ -88,15 +88,15 @@ class RowColumns:
 
     Attributes:
         part: the `RowPart` of each row; none is left out yet.
-        source: 0 for the run's own data, 1 and up for what `data.mix` adds.
-        tokens: number of tokens, of a group those of its longest row.
+        source: 0 for the run's own data, 1 and up for the sources of `data.mix`.
+        tokens: number of tokens, in a group of its longest row.
         supervised: number of tokens that are learned; 0 of a group in which one of the answers has none.
         turns: number of runs of learned tokens, the assistants' turns.
-        proven: whether the row teaches what inference will do.
+        proven: whether the loss mask of the row is proven.
         system: whether the conversation has a system prompt.
         plain: whether it is plain text, which asks nothing.
-        asks: whether it is a prompt, of which nothing is learned.
-        cluster: a hash of what it belongs to by `format.cluster`; 0 if it belongs to nothing.
+        asks: whether it is a prompt, without learned tokens.
+        cluster: a hash of its `format.cluster`; 0 if it has none.
     """
 
     part: NDArray[np.int8]
@@ -112,7 +112,7 @@ class RowColumns:
 
 
 class Rows(Sequence[T], Generic[T]):
-    """Some rows of a store, in a given order, each made when it is asked for; or blocks of rows, from a table."""
+    """Some rows of a store in a given order, each read on access; or blocks of rows, from a table."""
 
     def __init__(self, numbers: NDArray[np.int64], make: Callable[[Any], T]) -> None:
         self.numbers = numbers
@@ -152,7 +152,7 @@ class Store:
         self._groups = pa.ipc.open_file(pa.memory_map(str(groups))) if groups.exists() else None
 
     def check(self) -> None:
-        """Look whether the files belong together.
+        """Check that the files belong together.
 
         Raises:
             ValueError: they do not.
@@ -168,7 +168,7 @@ class Store:
     def token_row(self, index: int) -> TokenRow:
         """Read the tokens of a row."""
         batch, offset = self._tokens_of(index)
-        ids, learned = (_list(batch.column(column), offset) for column in (0, 1))
+        ids, learned = (_list_values(batch.column(column), offset) for column in (0, 1))
         labels = np.where(learned, ids, IGNORE)
         return TokenRow(ids.tolist(), labels.tolist(), batch.column(2)[offset].as_py())
 
@@ -177,11 +177,11 @@ class Store:
         record = self._group(index)
         if record is None:
             row = self.token_row(index)
-            return row if limit is None or len(row.input_ids) <= limit else _cut(row, limit)
+            return row if limit is None or len(row.input_ids) <= limit else _cut_row(row, limit)
         where, rows = self.where(index), []
         for saved in record["rows"]:
             labels = [token if on else IGNORE for token, on in zip(saved["ids"], saved["learned"], strict=True)]
-            rows.append(_cut(TokenRow(saved["ids"], labels, where), limit))
+            rows.append(_cut_row(TokenRow(saved["ids"], labels, where), limit))
         arrays: dict[str, list[NDArray[Any]]] = {}
         for saved in record["arrays"]:
             flat = np.frombuffer(saved["values"], saved["kind"]).reshape(-1, saved["width"])
@@ -197,7 +197,7 @@ class Store:
     def _group(self, index: int) -> dict[str, Any] | None:
         if self._groups is None:
             return None
-        batch, offset = self._place(index)
+        batch, offset = self._batch_and_offset(index)
         record: dict[str, Any] | None = self._groups.get_batch(batch).column(0)[offset].as_py()
         return record
 
@@ -220,28 +220,28 @@ class Store:
         return from_json(self._text("example", index), self.where(index))
 
     def where(self, index: int) -> str:
-        """Read where a row is."""
+        """Read the place of a row."""
         batch, offset = self._tokens_of(index)
         return str(batch.column(2)[offset].as_py())
 
-    def _place(self, index: int) -> tuple[int, int]:
+    def _batch_and_offset(self, index: int) -> tuple[int, int]:
         """Return the batch of a row, and its number there."""
         # Batches differ in size, since they are limited by characters too.
         batch = int(np.searchsorted(self._ends, index, side="right"))
         return batch, index - (int(self._ends[batch - 1]) if batch else 0)
 
     def _tokens_of(self, index: int) -> tuple[Any, int]:
-        batch, offset = self._place(index)
+        batch, offset = self._batch_and_offset(index)
         return self._tokens.get_batch(batch), offset
 
     def _text(self, name: str, index: int) -> str:
-        batch, offset = self._place(index)
+        batch, offset = self._batch_and_offset(index)
         if self._last[0] != batch:  # a compressed batch is unpacked once for its neighbours
             self._last = (batch, self._texts.get_batch(batch))
         return str(self._last[1].column(name)[offset].as_py())
 
     def texts(self) -> Iterator[Texts]:
-        """Read the texts of all rows in batches, without keeping what was read."""
+        """Read the texts of all rows in batches, without caching them."""
         with pa.OSFile(str(self.folder / TEXTS)) as file, pa.ipc.open_file(file) as reader:
             start = 0
             for index in range(reader.num_record_batches):
@@ -267,15 +267,15 @@ class Store:
             remaining = sum(row.supervised for row in cut_group.rows) if all(row.supervised for row in answers) else 0
             return sum(row.supervised for row in rows.rows) - remaining
         batch, offset = self._tokens_of(index)
-        learned = _list(batch.column(1), offset)
+        learned = _list_values(batch.column(1), offset)
         return int(learned[limit:].sum())
 
 
-def _cut(row: TokenRow, limit: int | None) -> TokenRow:
+def _cut_row(row: TokenRow, limit: int | None) -> TokenRow:
     return TokenRow(row.input_ids[:limit], row.labels[:limit], row.where)
 
 
-def _list(column: Any, index: int) -> NDArray[Any]:
+def _list_values(column: Any, index: int) -> NDArray[Any]:
     # Through the offsets: `column[index].as_py()` would make a Python object of each token.
     start, stop = column.offsets[index].as_py(), column.offsets[index + 1].as_py()
     values: NDArray[Any] = column.values.slice(start, stop - start).to_numpy(zero_copy_only=False)
@@ -283,7 +283,7 @@ def _list(column: Any, index: int) -> NDArray[Any]:
 
 
 def opened(folder: Path) -> Store | None:
-    """Open a store if it is there, and note that it was used; a damaged one is removed."""
+    """Open a store if it exists, and update its time of use; a damaged one is removed."""
     if not folder.is_dir():
         return None
     try:

@@ -31,15 +31,15 @@ FIRST = 200
 
 
 def try_sources(data: Selection, form: Selection, method: Selection, overrides: Sequence[str] = ()) -> FirstRows:
-    """Ask the sources that can tell whether their rows are there, and try the first ones of them.
+    """Check the rows of the sources that can check them, and read the first ones.
 
-    What is wrong with them is reported together, as far as a setting fixes one fault so that the next one shows.
-    Returns what the first training rows of `data` are, without those that it mixes in.
+    All problems are reported together, as far as a setting fixes one so that the next one shows.
+    Returns the first training rows of `data`, without mixed-in ones.
 
     Args:
         data: the option of `data=`, which may mix others in.
         form: the option of `format=`.
-        method: the option of `method=`, which says what it cannot use.
+        method: the option of `method=`, which refuses rows that it cannot use.
         overrides: those of the run, for the command that fixes several faults.
 
     Raises:
@@ -59,7 +59,7 @@ def try_sources(data: Selection, form: Selection, method: Selection, overrides: 
             if not error.settings or error.settings.items() <= settings.items():
                 break
             settings |= error.settings
-            data, form = _with_settings(data, "data", error.settings), _with_settings(form, "format", error.settings)
+            data, form = _apply_settings(data, "data", error.settings), _apply_settings(form, "format", error.settings)
         else:
             if padded and problems:
                 problems.append(padded)
@@ -75,8 +75,8 @@ def try_sources(data: Selection, form: Selection, method: Selection, overrides: 
     raise FrameworkError("\n".join([*problems, f"all of them at once: {command}"])) from first_error
 
 
-def _with_settings(choice: Selection, group: str, settings: Mapping[str, Any]) -> Selection:
-    """Return an option with those of some settings that are of its group."""
+def _apply_settings(choice: Selection, group: str, settings: Mapping[str, Any]) -> Selection:
+    """Return an option with the settings of its group applied."""
     group_settings = {key.partition(".")[2]: value for key, value in settings.items() if key.partition(".")[0] == group}
     return (
         dataclasses.replace(choice, config=dataclasses.replace(choice.config, **group_settings))
@@ -86,7 +86,7 @@ def _with_settings(choice: Selection, group: str, settings: Mapping[str, Any]) -
 
 
 def _try(data: Selection, form: Selection, method: Selection) -> tuple[FirstRows, str]:
-    """Try the rows; return what the first are, and what is wrong with the white space of the answers."""
+    """Read the first rows; return their sizes, and the problem with white space in the answers."""
     check: Callable[[Example], None] = method.create().check
     trial = _Trial(data.config, method)
     raw, first_rows = trial.opened(data), FirstRows()
@@ -109,7 +109,7 @@ def _try(data: Selection, form: Selection, method: Selection) -> tuple[FirstRows
 def first_references(
     data: Selection, form: Selection, method: Selection, evaluators: Mapping[str, Selection]
 ) -> list[str]:
-    """Return the references of the first prompts that a run will ask, as far as they can be read at once.
+    """Return the references of the first prompts of a run, if they can be read at once.
 
     They are those of the evaluators' own prompts, of the data's, or of the rows that some are held out of.
 
@@ -166,7 +166,7 @@ class _Trial:
         """Read and format rows for a moment, and return whether one is good."""
         formatter = formatter_for(choice, self._method)
         end = time.monotonic() + SECONDS
-        counted, sample, total = _counted(itertools.islice(rows, max_rows), end), _Sample(), 0
+        counted, sample, total = _show_progress(itertools.islice(rows, max_rows), end), _ByteCounter(), 0
         summary, longest = self.summary, self._longest
         examples = read(
             sample.fields(counted), formatter, choice.config, OnBadRow.skip, summary, strict=strict, longest=longest,
@@ -200,14 +200,14 @@ def _is_padded(turn: Message) -> bool:
     return turn.role == "assistant" and turn.content[:1].isspace()
 
 
-class _Sample:
+class _ByteCounter:
     """Adds up the bytes of the first rows."""
 
     def __init__(self) -> None:
         self.first = FirstRows()
 
     def fields(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """Give rows, and add what their fields take in a file."""
+        """Give rows, and add the bytes of their fields in a file."""
         for index, row in enumerate(rows):
             if index < FIRST:
                 size = len(json.dumps(row.fields, ensure_ascii=False, default=str).encode(errors="replace")) + 1
@@ -215,7 +215,7 @@ class _Sample:
             yield row
 
     def example(self, example: Example) -> None:
-        """Add what a row has to learn from."""
+        """Add the learned text of a row."""
         totals = self.first
         if totals.rows == FIRST:
             return
@@ -231,8 +231,8 @@ class _Sample:
         )
 
 
-def _counted(rows: Iterable[Row], end: float) -> Iterator[Row]:
-    """Give rows, and count those that come after the moment."""
+def _show_progress(rows: Iterable[Row], end: float) -> Iterator[Row]:
+    """Give rows, and show the progress after the time `end`."""
     with ExitStack() as stack:
         counter: Counter | None = None
         for count, row in enumerate(rows, start=1):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from framework.api import records
 from framework.api.records import IGNORE, Example, TokenGroup, TokenRow
 from framework.api.schema import Role
-from framework.data.conversations import answered, around, asked, earlier, facts, has_system, rejected, to_json
+from framework.data.conversations import ROW_TEXTS, has_system
 from framework.data.rows import ReadSummary
 from framework.data.store import (
     COLUMNS,
@@ -59,29 +59,29 @@ class Writer:
         if not groups:
             return
         answers = [group.answer for group in groups]
-        lengths, offsets, ids, learned = _flat(answers)
+        lengths, offsets, ids, learned = _flatten(answers)
         places = [example.where for example in examples]
         lists = [pa.ListArray.from_arrays(pa.array(offsets), pa.array(values)) for values in (ids, learned)]
         _write(self._tokens, [*lists, places], TOKENS_SCHEMA)
         self._add_groups(groups)
-        texts = [
-            [make(example) for example in examples]
-            for make in (asked, answered, earlier, around, rejected, facts, to_json)
-        ]
+        texts = [[make(example) for example in examples] for make in ROW_TEXTS]
         problems = [problem_of(group) for group in groups]
         _write(self._texts, [places, problems, *texts], TEXTS_SCHEMA)
-        supervised, turns = _counts(lengths, offsets, learned)
+        supervised, turns = _count_learned(lengths, offsets, learned)
         for index, group in enumerate(groups):
             if len(group.rows) > 1:
                 lengths[index], supervised[index], turns[index] = _group_counts(group)
         columns: list[Any] = [np.full(len(groups), part), np.full(len(groups), source), lengths, supervised, turns]
         columns += [[not problem for problem in problems], [has_system(example) for example in examples]]
-        columns += [[example.text is not None for example in examples], [_asks(group) for group in groups]]
+        columns += [
+            [example.text is not None for example in examples],
+            [all(role is Role.prompt for role in group.roles) for group in groups],
+        ]
         columns += [[_cluster(example) for example in examples]]
         _write(self._columns, columns, COLUMNS_SCHEMA)
 
     def _add_groups(self, groups: Sequence[TokenGroup]) -> None:
-        """Write what groups have besides their answers; if they have nothing else, write no file."""
+        """Write the other rows of groups besides the answers; write no file if there are none."""
         records = [None if isinstance(group, TokenRow) else _group_record(group) for group in groups]
         if self._groups is None and any(records):
             self._groups = self._file(GROUPS, GROUPS_SCHEMA)
@@ -101,7 +101,7 @@ class Writer:
 
 
 def problem_of(group: TokenGroup) -> str:
-    """Return why a group does not teach what inference will do, by the first row of which that is not proven."""
+    """Return the problem of the first row in a group that is not proven; empty if all are."""
     for row, role in zip(group.rows, group.roles, strict=True):
         if row.problem:
             return row.problem if role is Role.answer else f"the {role.name} turns: {row.problem}"
@@ -126,8 +126,8 @@ def _group_counts(group: TokenGroup) -> tuple[int, int, int]:
 
     Without a learned token in one of its answers, nothing of a group is learned.
     """
-    flat = (_flat([row]) for row in group.rows)
-    row_counts = [_counts(lengths, offsets, learned) for lengths, offsets, _, learned in flat]
+    flat = (_flatten([row]) for row in group.rows)
+    row_counts = [_count_learned(lengths, offsets, learned) for lengths, offsets, _, learned in flat]
     is_learned = all(
         row.supervised for row, role in zip(group.rows, group.roles, strict=True) if role is not Role.prompt
     )
@@ -135,7 +135,7 @@ def _group_counts(group: TokenGroup) -> tuple[int, int, int]:
     return max(len(row.input_ids) for row in group.rows), supervised, turns
 
 
-def _flat(
+def _flatten(
     rows: Sequence[TokenRow],
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]:
     """Return the lengths of rows, where each begins in the joined ones, and their joined ids and learned bits."""
@@ -144,10 +144,6 @@ def _flat(
     ids = np.fromiter(itertools.chain.from_iterable(row.input_ids for row in rows), np.int32, offsets[-1])
     labels = np.fromiter(itertools.chain.from_iterable(row.labels for row in rows), np.int32, offsets[-1])
     return lengths, offsets, ids, labels != IGNORE
-
-
-def _asks(group: TokenGroup) -> bool:
-    return all(role is Role.prompt for role in group.roles)
 
 
 def _cluster(example: Example) -> int:
@@ -162,7 +158,7 @@ def _write(writer: Any, columns: Sequence[Any], schema: Any) -> None:
     writer.write_batch(pa.record_batch(arrays, schema=schema))
 
 
-def _counts(
+def _count_learned(
     lengths: NDArray[np.int32], offsets: NDArray[np.int32], learned: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Count the learned tokens of each row, and the runs of them; row `i` is `learned[offsets[i]:offsets[i + 1]]`."""
@@ -176,7 +172,7 @@ def _counts(
 
 
 def write(folder: Path, fill: Callable[[Writer], None]) -> Store:
-    """Write a store and put it at `folder`, whole or not at all; another run may be faster, then its store is taken."""
+    """Write a store atomically to `folder`; if another run was faster, its store is used."""
     with atomic_folder(folder) as half:
         writer = Writer(half)
         try:

@@ -15,9 +15,9 @@ from framework.api.scoring import kind_of
 def with_deciding(
     data: Data, judging: Judging, metrics: Mapping[str, AnyMetric], evaluators: Mapping[str, Evaluator]
 ) -> tuple[Data, dict[str, AnyMetric]]:
-    """Return the data with the metric that decides, by the references of the prompts that will be asked.
+    """Return the data with the primary metric, by the references of the prompts.
 
-    And the metrics without those that find nothing in these references, unless no other compares with them.
+    And the metrics that suit these references, or all if none does.
     """
     asking = [evaluator for evaluator in evaluators.values() if isinstance(evaluator, AsksPrompts)]
     own_prompts = [prompt for evaluator in asking for prompt in evaluator.own_prompts(data.format)]
@@ -29,7 +29,7 @@ def with_deciding(
 
 
 def applying(judging: Judging, metrics: Mapping[str, AnyMetric], references: Sequence[str]) -> dict[str, AnyMetric]:
-    """Return the metrics that find something to compare in the references: all of them if no metric does."""
+    """Return the metrics that suit the references: all of them if no metric does."""
     idle = {
         name
         for name, choice in judging.metrics.items()
@@ -40,11 +40,11 @@ def applying(judging: Judging, metrics: Mapping[str, AnyMetric], references: Seq
 
 
 def deciding(judging: Judging, metrics: Mapping[str, AnyMetric], references: Sequence[str]) -> tuple[str, str]:
-    """Return the name of the metric that decides, and why; both empty if no metric can, or there are no references.
+    """Return the name of the primary metric, and the reason; both empty if no metric can decide.
 
     Args:
-        judging: what may decide, with its settings.
-        metrics: those of the run, made.
+        judging: the metrics that may decide, with their settings.
+        metrics: the metrics of the run.
         references: of the prompts that will be asked.
     """
     if judging.primary is not None:

@@ -45,13 +45,13 @@ class Measuring:
 
     @property
     def base_key(self) -> str:
-        """A hash over all that the measures of the base depend on; empty if the model has none."""
+        """A hash over all inputs of the base's measures; empty if the model has none."""
         base = self.model.base_key if isinstance(self.model, SharesBase) else ""
         return key_of(base, self.data.result.fingerprint, self.plan.affecting(Affects.baseline)) if base else ""
 
     @property
     def objective(self) -> str:
-        """The name of what a sweep chooses by."""
+        """The name of the measure that a sweep chooses by."""
         return self.plan.objective_by(self.data.result.decides)
 
     @cached_property
@@ -61,9 +61,9 @@ class Measuring:
         return key_of(start.sha256, start.merged) if start else ""
 
     def before(self) -> EvalResult:
-        """Measure what the training starts from, or take the measures of another trial of the sweep with the same.
+        """Measure the model before the training, or share the measures of another trial with the same start.
 
-        If that is a trained adapter, `base` has the measures of the base beside it.
+        If the training starts from a trained adapter, `base` has the measures of the base too.
         """
         take = self.session.shared.get_or_make
         with self.model.as_base():
@@ -80,7 +80,7 @@ class Measuring:
         Args:
             base: it is not trained yet.
             once: it cannot be asked again after the training.
-            before: what it gave then, with which evaluators that look in stages compare.
+            before: the results before the training, which evaluators that look in stages compare with.
 
         Raises:
             FrameworkError: it is not trained yet, and its loss is not a number.
@@ -96,7 +96,7 @@ class Measuring:
                 data = replace(data, scored=self.model.score(data.validation))
                 measures[name] = _validation_loss(data)
             if base and not math.isfinite(measures[name].value):
-                raise _damaged(measures[name])
+                raise _damaged_base_error(measures[name])
         if losses and self.plan.method.config.texts:
             measures[TEXT_PERPLEXITY] = _perplexity(measures[EVAL_LOSS])
         if losses:  # those of a method may have another `eval_loss`, of the rows that should become likelier
@@ -108,7 +108,7 @@ class Measuring:
             with Guard(f"evaluator={name}"), self.session.progress.part(name, index, parts, "measure"):
                 if isinstance(evaluator, LooksInStages):
                     looks = 1 if self.base_key and not once else evaluator.looks(self.model, data, self.metrics)
-                    looked = partial(self._looks, name, evaluator, data, before)
+                    looked = partial(self._run_looks, name, evaluator, data, before)
                     result = evaluator.look(looks, self.model, data, self.metrics) if base else looked()
                 else:
                     result = evaluator.evaluate(self.model, data, self.metrics)
@@ -118,18 +118,18 @@ class Measuring:
             samples += result.samples
             notes += result.notes
         # The score compares with the base, any other objective is of the trained model only.
-        selection = self._selection() if self.objective == SCORE else {}
+        selection = self._measure_selection() if self.objective == SCORE else {}
         return EvalResult(measures, samples, notes, selection, of_base, base_samples)
 
-    def _looks(self, name: str, evaluator: LooksInStages, data: Data, before: EvalResult | None) -> EvalResult:
-        """Look at the trained model until that decides something, and at the base beside it."""
+    def _run_looks(self, name: str, evaluator: LooksInStages, data: Data, before: EvalResult | None) -> EvalResult:
+        """Evaluate the trained model look by look until a look decides, and the base along with it."""
         look, base, looks = 1, before, evaluator.looks(self.model, data, self.metrics)
         after = evaluator.look(1, self.model, data, self.metrics)
-        while look < looks and not evaluator.decided(self._results(base, after), self.plan.verdict.confidence):
+        while look < looks and not evaluator.decided(self._results_so_far(base, after), self.plan.verdict.confidence):
             look += 1
             after = evaluator.look(look, self.model, data, self.metrics, after)
             if base and self.base_key and not self.start_key:  # else it is gone, and was asked everything
-                base_look = partial(self._base_look, look, evaluator, base)
+                base_look = partial(self._look_at_base, look, evaluator, base)
                 base = self.session.shared.get_or_make(f"{name}, look {look}", self.base_key, base_look)
         if before is None or base is None:
             return after
@@ -141,13 +141,13 @@ class Measuring:
             after, base=measures, base_samples=[sample for sample in base.samples if sample.prompt not in prompts]
         )
 
-    def _base_look(self, look: int, evaluator: LooksInStages, previous: EvalResult) -> EvalResult:
-        """Look once more at the base: without `data.scored`, which is of the trained model."""
+    def _look_at_base(self, look: int, evaluator: LooksInStages, previous: EvalResult) -> EvalResult:
+        """Evaluate the base in one more look, without `data.scored`, which is of the trained model."""
         with self.model.as_base():
             return evaluator.look(look, self.model, self.data, self.metrics, previous)
 
-    def _results(self, before: EvalResult | None, after: EvalResult) -> Results:
-        """Compare what there is so far, as the report will."""
+    def _results_so_far(self, before: EvalResult | None, after: EvalResult) -> Results:
+        """Compare the measures so far, as the report does."""
         leaked = [where for finding in self.data.result.findings for where in finding.where]
         before = beside(before, after) if before else None
         changes = compare(
@@ -157,9 +157,9 @@ class Measuring:
 
     @property
     def selecting(self) -> Sequence[Evaluator]:
-        """The evaluators by whose answers a sweep chooses, and which it therefore asks about the validation rows too.
+        """The evaluators that a sweep chooses by; they evaluate the validation rows too.
 
-        None if these are what the verdict judges by.
+        Empty if the verdict judges by the same rows.
         """
         plan, asking = (
             self.plan,
@@ -175,8 +175,8 @@ class Measuring:
         named = (name for name, choice in plan.evaluator.items() if self.objective in choice.config.measures())
         return [evaluator for evaluator in map(self.evaluators.__getitem__, named) if evaluator in asking]
 
-    def _selection(self) -> dict[str, Measure]:
-        """Measure what a sweep chooses by."""
+    def _measure_selection(self) -> dict[str, Measure]:
+        """Return the measures that a sweep chooses by."""
         name, measures = self.objective, dict[str, Measure]()
         for evaluator in self.selecting:
             measures |= evaluator.evaluate(self.model, self.data.for_selection(), self.metrics).measures
@@ -185,12 +185,12 @@ class Measuring:
         return measures
 
     def trained(self, before: EvalResult | None) -> EvalResult:
-        """Measure the trained model, with what a sweep chooses by and what a judge finds beside the base's answers."""
+        """Measure the trained model, with the measures of a sweep and the comparisons with the base's answers."""
         after = self.now(before=before)
-        after = self._compared(beside(before, after) if before else None, after)
-        return after if after.selection else replace(after, selection=self._selection())
+        after = self._add_comparisons(beside(before, after) if before else None, after)
+        return after if after.selection else replace(after, selection=self._measure_selection())
 
-    def _compared(self, before: EvalResult | None, after: EvalResult) -> EvalResult:
+    def _add_comparisons(self, before: EvalResult | None, after: EvalResult) -> EvalResult:
         """Add `NAME_wins` of each metric that compares answers with the base's, before the metric's own measure."""
         earlier = {sample.prompt: sample for sample in before.samples} if before else {}
         indices = [index for index, sample in enumerate(after.samples) if sample.prompt in earlier]
@@ -201,7 +201,7 @@ class Measuring:
                 continue
             samples = [after.samples[index] for index in indices]
             scores = metric.compare(
-                [_answered(earlier[sample.prompt]) for sample in samples], [_answered(sample) for sample in samples]
+                [_answer_of(earlier[sample.prompt]) for sample in samples], [_answer_of(sample) for sample in samples]
             )
             notes += [f"metric '{name}': {note}" for note in scores.notes]
             item_by_index = dict(zip(indices, scores.items, strict=True))
@@ -230,11 +230,11 @@ class Measuring:
 
 
 def over_base(before: EvalResult, after: EvalResult) -> tuple[EvalResult, EvalResult]:
-    """Return what the base and the trained model gave of all that both were asked.
+    """Return the results of the base and the trained model for the items that both have.
 
     Args:
-        before: what the trained adapter gave that the training started from, with the measures of the base.
-        after: what the trained model gave.
+        before: the results of the adapter that the training started from, with the measures of the base.
+        after: the results of the trained model.
     """
     base = EvalResult(before.base, before.base_samples)
     after = replace(after, base={}, base_samples=[])
@@ -242,7 +242,7 @@ def over_base(before: EvalResult, after: EvalResult) -> tuple[EvalResult, EvalRe
 
 
 def beside(before: EvalResult, after: EvalResult) -> EvalResult:
-    """Return what was measured before of all that the trained model was asked, and of no more."""
+    """Return the results before the training, cut to the items that the trained model has."""
     measures, samples = before.measures | after.base, [*before.samples, *after.base_samples]
     for name, measure in after.measures.items():
         base, count = measures.get(name), len(measure.items)
@@ -271,7 +271,7 @@ def first_items(measure: Measure, count: int) -> Measure:
     )
 
 
-def _answered(sample: Sample) -> Answered:
+def _answer_of(sample: Sample) -> Answered:
     return Answered(sample.prompt, sample.answer, sample.reference, sample.tokens, sample.stopped)
 
 
@@ -288,13 +288,13 @@ def _validation_loss(data: Data) -> Measure:
 
 
 def _perplexity(loss: Measure) -> Measure:
-    """Return what decides of texts that are held out: e to the loss, over the same items."""
+    """Return the perplexity of held-out texts: e to the loss, over the same items."""
     value = math.exp(min(loss.value, MAX_NATS))
     return replace(loss, value=value, exponential=True, kind=MeasureKind.content, item="held-out text")
 
 
-def _damaged(loss: Measure) -> FrameworkError:
-    """Say that a base is damaged, given its validation loss."""
+def _damaged_base_error(loss: Measure) -> FrameworkError:
+    """Return the error for a damaged base, given its validation loss."""
     wrong = [where for where, item in zip(loss.where, loss.items, strict=True) if not math.isfinite(item or 0)]
     return FrameworkError(
         f"the base model has a loss of {loss.value} before any training, on {len(wrong)} of {len(loss.items)} "

@@ -44,7 +44,7 @@ Key = tuple[str | int, float]
 
 
 def align(measures: Mapping[int, Measure]) -> tuple[dict[int, Measure], dict[int, str], list[str]]:
-    """Return the measures of trials over the items that all of them have, why others are left out, and notes.
+    """Return the measures of trials over their common items, the reasons to leave trials out, and notes.
 
     Items are the same if they come from the same place in the data and weigh the same: a loss over other tokens is
     another measure. An item that occurs twice is one cluster.
@@ -83,7 +83,7 @@ def align(measures: Mapping[int, Measure]) -> tuple[dict[int, Measure], dict[int
     counts = Counter({key: times for key, times in shared.items() if key[1] and key not in without})
     lost = count(len(without), "item")
     notes = [f"{lost} without a score in some trial {'is' if len(without) == 1 else 'are'} left out"] if without else []
-    aligned = {trial: _only(measures[trial], keys[trial], counts) for trial in trials}
+    aligned = {trial: _select_items(measures[trial], keys[trial], counts) for trial in trials}
     return (aligned, reasons, notes) if counts else ({}, reasons, notes)
 
 
@@ -92,8 +92,8 @@ def _keys(measure: Measure) -> list[Key]:
     return list(zip(measure.where or range(len(measure.items)), weights, strict=True))
 
 
-def _only(measure: Measure, keys: Sequence[Key], counts: Counter[Key]) -> Measure:
-    """Return a measure over some of its items, in the order of their keys, one that occurs twice as a cluster."""
+def _select_items(measure: Measure, keys: Sequence[Key], counts: Counter[Key]) -> Measure:
+    """Return a measure over some of its items, in the order of their keys; items with the same key form a cluster."""
     occurrences: Counter[Key] = Counter()
     indices = []
     for index, key in enumerate(keys):
@@ -124,14 +124,14 @@ def _only(measure: Measure, keys: Sequence[Key], counts: Counter[Key]) -> Measur
 
 
 @dataclass(frozen=True)
-class _Spread:
+class _SeedSpread:
     """The standard deviation between seeds of one recipe, on the scale of the items; 0 if no point has two seeds."""
 
     deviation: float
     freedom: int
 
-    def reach(self, confidence: float, *seeds: int) -> float:
-        """Return how far the seeds move a mean over this many of them, or a difference of two such means."""
+    def half_width(self, confidence: float, *seeds: int) -> float:
+        """Return the half-width of the seeds' interval of a mean over `seeds` seeds, or of a difference."""
         import numpy as np  # noqa: PLC0415 - which --help need not load
 
         from framework.evaluate.verdict.paired import student  # noqa: PLC0415 - as above
@@ -148,25 +148,25 @@ def rank(points: Sequence[Sequence[Measure]], config: VerdictConfig) -> Ranking:
     In the ranking, trials have the numbers in which they are given, from 0.
     """
     level = 1 - config.confidence
-    scored = [_mean_of(seeds) for seeds in points]
+    scored = [_average(seeds) for seeds in points]
     counts = [len(seeds) for seeds in points]
-    measure, spread = replace(scored[0], unit=scored[0].unit or scale_of(scored)), _spread(points)
+    measure, spread = replace(scored[0], unit=scored[0].unit or scale_of(scored)), _pool_spread(points)
     leader = max(range(len(points)), key=lambda index: (1 if measure.higher_is_better else -1) * scored[index].value)
-    sums, weights = _units(scored)
-    joint = _joint(measure, sums, weights, config, pairs=True)
+    sums, weights = _cluster_sums(scored)
+    joint = _level(measure, sums, weights, config, pairs=True)
 
     def leads(level: float) -> dict[int, Lead]:
         """Compare the leader with each other point."""
-        reach = {index: spread.reach(1 - level, counts[index], counts[leader]) for index in range(len(points))}
+        width = {index: spread.half_width(1 - level, counts[index], counts[leader]) for index in range(len(points))}
         return {
-            index: lead(scored[leader], rival, config, level=level, reach=reach[index])
+            index: lead(scored[leader], rival, config, level=level, width=width[index])
             for index, rival in enumerate(scored)
             if index != leader
         }
 
     plain, corrected = leads(level), leads(joint)
     clear = bool(plain) and all(gap.clear for gap in plain.values())
-    bounds = _bounds(measure, sums, weights, _joint(measure, sums, weights, config, pairs=False), spread, counts)
+    bounds = _intervals(measure, sums, weights, _level(measure, sums, weights, config, pairs=False), spread, counts)
     ranked_points, first_trial = [], 0
     for index, seeds in enumerate(points):
         gap = corrected.get(index)
@@ -182,7 +182,7 @@ def rank(points: Sequence[Sequence[Measure]], config: VerdictConfig) -> Ranking:
                 standing=standing,
                 behind_low=gap.low if gap else None,
                 behind_high=gap.high if gap else None,
-                spread=stdev(map(_level_of, seeds)) if len(seeds) > 1 else None,
+                spread=stdev(map(_mean_level, seeds)) if len(seeds) > 1 else None,
             )
         )
         first_trial += len(seeds)
@@ -198,40 +198,40 @@ def rank(points: Sequence[Sequence[Measure]], config: VerdictConfig) -> Ranking:
         leader=ranked_points[leader].trials[0],
         clear=clear,
         # Without a winner, the point that was picked may be behind another one, and any may have been picked.
-        lead_low=_least(gap.low for gap in (plain if clear else corrected).values()),
-        lead_high=_least(gap.high for gap in corrected.values()),
+        lead_low=_least_bound(gap.low for gap in (plain if clear else corrected).values()),
+        lead_high=_least_bound(gap.high for gap in corrected.values()),
         spread=spread.deviation if spread.freedom else None,
         freedom=spread.freedom,
         margin=config.margin * (1.0 if _has_limit(measure) and not measure.unit else abs(scored[leader].value)),
     )
 
 
-def lead(ahead: Measure, behind: Measure, config: VerdictConfig, *, level: float, reach: float = 0.0) -> Lead:
+def lead(ahead: Measure, behind: Measure, config: VerdictConfig, *, level: float, width: float = 0.0) -> Lead:
     """Return by how much one measure is better than another over the same items, with an interval at a level.
 
-    `reach` is how far the seeds move the difference at this level.
+    `width` is how far the seeds move the difference at this level.
     """
     resamples = max(config.resamples, min(math.ceil(PATTERNS / level), MOST_PATTERNS))
     settings = replace(config, confidence=1 - level, resamples=resamples)
     change = decided(change_of(behind, ahead, settings, (), 1), level)
     up = ahead.higher_is_better
     middle = (ahead.value - behind.value) * (1 if up else -1)
-    bounds = (change.low, change.high) if up else (_negative(change.high), _negative(change.low))
-    low, high = _widened(*bounds, middle, reach)
+    bounds = (change.low, change.high) if up else (_negate(change.high), _negate(change.low))
+    low, high = _widen(*bounds, middle, width)
     clear = change.outcome is Outcome.better and low is not None and low > 0
     return Lead([], [], "", len(ahead.items), [ahead.value, behind.value], low, high, clear)
 
 
 def difference(ahead: Sequence[Measure], behind: Sequence[Measure], config: VerdictConfig, *, level: float) -> Lead:
-    """Return by how much the seeds of one point are better than those of another."""
-    reach = _spread([ahead, behind]).reach(1 - level, len(ahead), len(behind))
-    return lead(_mean_of(ahead), _mean_of(behind), config, level=level, reach=reach)
+    """Return the lead of the seeds of one point over the seeds of another."""
+    width = _pool_spread([ahead, behind]).half_width(1 - level, len(ahead), len(behind))
+    return lead(_average(ahead), _average(behind), config, level=level, width=width)
 
 
 def compare_recipes(
     before: Sequence[Mapping[str, Measure]], after: Sequence[Mapping[str, Measure]], config: VerdictConfig
 ) -> dict[str, Change]:
-    """Compare two recipes, each by what its seeds measured, in each measure whose items both have.
+    """Compare two recipes by the measures of their seeds, in each measure whose items both have.
 
     In a change, `before` is of the first one. Its interval and its p-value allow for all measures together; if there
     are several seeds, it has no p-value.
@@ -246,14 +246,14 @@ def compare_recipes(
             seeds = [*aligned.values()]
             sides[name] = seeds[: len(before)], seeds[len(before) :]
     systems = {
-        side: {name: _mean_of(seeds[index]) for name, seeds in sides.items()} for index, side in enumerate(("A", "B"))
+        side: {name: _average(seeds[index]) for name, seeds in sides.items()} for index, side in enumerate(("A", "B"))
     }
     changes = {comparison.measure: comparison.change for comparison in compare_systems(systems, config)}
     confidence = 1 - (1 - config.confidence) / max(len(changes), 1)
     for name, change in changes.items():
-        reach = _spread(sides[name]).reach(confidence, len(before), len(after))
-        if reach and change.before is not None and change.after is not None:
-            low, high = _widened(change.low, change.high, change.after - change.before, reach)
+        width = _pool_spread(sides[name]).half_width(confidence, len(before), len(after))
+        if width and change.before is not None and change.after is not None:
+            low, high = _widen(change.low, change.high, change.after - change.before, width)
             lost = low is None or high is None or low <= 0 <= high
             is_decided = change.outcome in {Outcome.better, Outcome.worse}
             outcome = Outcome.undecided if lost and is_decided else change.outcome
@@ -262,29 +262,29 @@ def compare_recipes(
     return changes
 
 
-def _widened(low: float | None, high: float | None, middle: float, reach: float) -> tuple[float | None, float | None]:
-    """Return the bounds of an interval around a value to which another source of error is added."""
+def _widen(low: float | None, high: float | None, middle: float, width: float) -> tuple[float | None, float | None]:
+    """Return the bounds of an interval around a value after another error is added."""
     ends = ((low, -1), (high, 1))
-    lower, upper = (None if end is None else middle + side * math.hypot(end - middle, reach) for end, side in ends)
+    lower, upper = (None if end is None else middle + side * math.hypot(end - middle, width) for end, side in ends)
     return lower, upper
 
 
-def _negative(bound: float | None) -> float | None:
+def _negate(bound: float | None) -> float | None:
     return None if bound is None else -bound
 
 
-def _least(bounds: Iterable[float | None]) -> float | None:
-    """Return the least bound; None if one is not known, or there is none."""
+def _least_bound(bounds: Iterable[float | None]) -> float | None:
+    """Return the least bound; None if one of them is None, or there are none."""
     values = [*bounds]
     return None if None in values else min((bound for bound in values if bound is not None), default=None)
 
 
-def _level_of(measure: Measure) -> float:
+def _mean_level(measure: Measure) -> float:
     """Return the mean of the items, which is the logarithm of a perplexity."""
     return mean(measure.items, measure.weights, exponential=False)
 
 
-def _mean_of(seeds: Sequence[Measure]) -> Measure:
+def _average(seeds: Sequence[Measure]) -> Measure:
     """Average seeds item by item."""
     if len(seeds) == 1:
         return seeds[0]
@@ -294,14 +294,14 @@ def _mean_of(seeds: Sequence[Measure]) -> Measure:
     return replace(seeds[0], items=items, value=value)
 
 
-def _spread(points: Sequence[Sequence[Measure]]) -> _Spread:
+def _pool_spread(points: Sequence[Sequence[Measure]]) -> _SeedSpread:
     """Pool the variance between seeds over the points."""
     freedom = sum(len(seeds) - 1 for seeds in points)
-    squares = sum((len(seeds) - 1) * variance(map(_level_of, seeds)) for seeds in points if len(seeds) > 1)
-    return _Spread(math.sqrt(squares / freedom) if freedom else 0.0, freedom)
+    squares = sum((len(seeds) - 1) * variance(map(_mean_level, seeds)) for seeds in points if len(seeds) > 1)
+    return _SeedSpread(math.sqrt(squares / freedom) if freedom else 0.0, freedom)
 
 
-def _units(scored: Sequence[Measure]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _cluster_sums(scored: Sequence[Measure]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the weighted sums of the scores of every point, cluster by cluster, and the weights of the clusters."""
     import numpy as np  # noqa: PLC0415 - which --help need not load
 
@@ -314,10 +314,10 @@ def _units(scored: Sequence[Measure]) -> tuple[NDArray[np.float64], NDArray[np.f
     return added[:-1], added[-1]
 
 
-def _joint(
+def _level(
     measure: Measure, sums: NDArray[np.float64], weights: NDArray[np.float64], config: VerdictConfig, *, pairs: bool
 ) -> float:
-    """Return the level of one comparison at which all pairs, or all values, have that of the config together."""
+    """Return the level of one comparison at which all pairs, or all values, together have the config's level."""
     from framework.evaluate.verdict.paired import joint_level  # noqa: PLC0415 - numpy, which --help need not load
 
     level, systems = 1 - config.confidence, len(sums)
@@ -328,16 +328,16 @@ def _joint(
 
 
 def _has_limit(measure: Measure) -> bool:
-    """Whether scores have a limit, as those of answers."""
+    """Whether the scores of a measure have a limit, as those of answers."""
     return measure.kind in {MeasureKind.content, MeasureKind.form} and not measure.exponential
 
 
-def _bounds(
+def _intervals(
     measure: Measure,
     sums: NDArray[np.float64],
     weights: NDArray[np.float64],
     level: float,
-    spread: _Spread,
+    spread: _SeedSpread,
     counts: Sequence[int],
 ) -> Sequence[tuple[float | None, float | None]]:
     """Return the interval of each value."""
@@ -356,8 +356,8 @@ def _bounds(
     around = of_means(sums - middle * weights, np.broadcast_to(weights, sums.shape), 1 - level, largest)
     intervals = []
     for value, low, high, seeds in zip(means.tolist(), *(middle + bound for bound in around), counts, strict=True):
-        reach = spread.reach(1 - level, seeds)
-        ends = value - math.hypot(value - low, reach), value + math.hypot(high - value, reach)
+        width = spread.half_width(1 - level, seeds)
+        ends = value - math.hypot(value - low, width), value + math.hypot(high - value, width)
         if share:
             ends = max(ends[0], 0.0), min(ends[1], 1.0)
         if measure.exponential:

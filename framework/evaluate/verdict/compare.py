@@ -38,7 +38,7 @@ def compare(
     decides: str = "",
     rewards: Collection[str] = (),
 ) -> dict[str, Change]:
-    """Return the change of each measure; one that only one side has is not compared.
+    """Return the change of each measure; a measure of one side only is not compared.
 
     Args:
         before: the base.
@@ -47,7 +47,7 @@ def compare(
         leaked: where rows are that training answers: they are left out.
         candidates: by measure, how many weights were compared on the same items before; 1 if it is not named.
         decides: the metric that decides about the gain, if the config names none; empty for the first one with content.
-        rewards: metrics that the training raised directly, of which none decides.
+        rewards: metrics that the training raised directly; none of them decides.
     """
     before_measures, after_measures = (result.measures if result else NOTHING for result in (before, after))
     names = [*after_measures, *(name for name in before_measures if name not in after_measures)]
@@ -71,7 +71,7 @@ def compare(
         for name, value in zip(family, adjusted, strict=True):
             changes[name] = replace(changes[name], p_value=value)
     changes = {
-        name: _controlled(decided(change, 1 - config.confidence), *sides[name], config, leaked, counts[name])
+        name: _hold_back(decided(change, 1 - config.confidence), *sides[name], config, leaked, counts[name])
         for name, change in changes.items()
     }
     outcomes = {change.outcome for change in changes.values() if is_preference(change)}
@@ -81,12 +81,12 @@ def compare(
 
 
 def is_preference(change: Change) -> bool:
-    """Whether a measure is of what a method of preferences teaches: a probability of given texts that should rise."""
+    """Whether a measure is a probability of given texts that a method of preferences raises."""
     return change.aspect is Aspect.task and change.kind is MeasureKind.loss and change.higher_is_better
 
 
 def _is_expected(change: Change) -> bool:
-    """Whether it is a loss that rose as little as it may while the preferences get better."""
+    """Whether a loss rose within the limit while the preferences got better."""
     is_loss = change.aspect is Aspect.task and change.kind is MeasureKind.loss and not change.higher_is_better
     if not is_loss or change.outcome is not Outcome.worse or change.before is None or change.after is None:
         return False
@@ -96,7 +96,7 @@ def _is_expected(change: Change) -> bool:
 def primary_measure(
     measures: Mapping[str, Measure], config: VerdictConfig, decides: str = "", rewards: Collection[str] = ()
 ) -> str:
-    """Return the name of the measure that decides about the gain; empty if none can."""
+    """Return the name of the primary measure; empty if no measure can decide."""
     if config.primary is not None:
         return config.primary
     measures = {name: measure for name, measure in measures.items() if not name.endswith(VS_RANDOM)}
@@ -131,12 +131,12 @@ class Pairs:
 
     @property
     def missing(self) -> int:
-        """Items of which one side has no score."""
+        """The number of items without a score on one side."""
         return sum(None in pair for pair in zip(self.before, self.after, strict=True))
 
     @property
     def not_finite(self) -> int:
-        """Items of which one side is not a finite number."""
+        """The number of items whose score is not finite on one side."""
         return sum(map(_not_finite, self.before, self.after))
 
     @property
@@ -151,7 +151,7 @@ def _not_finite(*values: float | None) -> bool:
 
 
 def pairs_of(before: Measure, after: Measure, leaked: Collection[str]) -> Pairs | None:
-    """Return the items that both were asked; None if they were asked other things."""
+    """Return the items that both measures have; None if they have different items."""
     count = len(after.items)
     if len(before.items) != count or not count:
         return None
@@ -172,7 +172,7 @@ def pairs_of(before: Measure, after: Measure, leaked: Collection[str]) -> Pairs 
 def change_of(
     before: Measure | None, after: Measure | None, config: VerdictConfig, leaked: Collection[str], candidates: int
 ) -> Change:
-    """Return a change with its interval and its p-value, and an outcome if nothing can be tested."""
+    """Return a change with its interval and p-value, or with an outcome if no test is possible."""
     if before is None and after is not None and after.compared:
         before = replace(after, value=0.5, items=[0.5] * len(after.items))
     measure = after or before
@@ -196,18 +196,18 @@ def change_of(
         return replace(plain, outcome=Outcome.worse if broken else Outcome.unknown)
     if pairs.missing == len(pairs.before):
         return replace(plain, outcome=Outcome.unknown)
-    return _measured(plain, measure, pairs, config)
+    return _add_interval(plain, measure, pairs, config)
 
 
 def scale_of(measures: Sequence[Measure]) -> str:
-    """Return the unit of a metric that names none: empty for a share, which every score of all measures has to be."""
+    """Return the unit of a metric that names none: empty if all scores are shares."""
     first_measure = measures[0]
     is_score = first_measure.kind in {MeasureKind.content, MeasureKind.form} and not first_measure.exponential
     scores = (item for measure in measures for item in measure.items if item is not None and math.isfinite(item))
     return OWN_SCALE if is_score and any(not 0 <= score <= 1 for score in scores) else ""
 
 
-def _controlled(
+def _hold_back(
     change: Change,
     before: Measure | None,
     after: Measure | None,
@@ -215,7 +215,7 @@ def _controlled(
     leaked: Collection[str],
     candidates: int,
 ) -> Change:
-    """Hold a gain back that is of form only, or that one answer to all questions would have shown too.
+    """Hold back a gain in form only, or one that a constant answer has too.
 
     A gain has to be significant over all three: the base, the base's content, and the best constant answer. A primary
     measure whose content is significantly worse is worse, at half of the level, since that is a second way to be it.
@@ -264,12 +264,12 @@ def _controlled(
     return replace(change, beyond=min(bounds, key=abs) if controls and bounds else None)
 
 
-def _measured(plain: Change, measure: Measure, pairs: Pairs, config: VerdictConfig) -> Change:
+def _add_interval(plain: Change, measure: Measure, pairs: Pairs, config: VerdictConfig) -> Change:
     """Add the values, the interval and the p-value."""
     confidence = 1 - (1 - measure.this_look(config.confidence)) / plain.candidates  # the best of several: Bonferroni
     tested = [
-        _tested(before, after, pairs, measure, confidence, config.resamples)
-        for before, after in _completed(pairs, measure)
+        _test(before, after, pairs, measure, confidence, config.resamples)
+        for before, after in _fill_missing(pairs, measure)
     ]
     low, high = min(test.low for test in tested), max(test.high for test in tested)
     p_value = min(1.0, plain.candidates * max(test.p_value for test in tested))
@@ -277,7 +277,7 @@ def _measured(plain: Change, measure: Measure, pairs: Pairs, config: VerdictConf
         p_value = 1 - (1 - p_value) ** (1 / measure.look_share)  # as `this_look`
     if len({test.rises for test in tested}) > 1:  # what is missing decides which way it goes
         p_value = 1.0
-    before, after = _values(pairs, plain, measure)
+    before, after = _means(pairs, plain, measure)
     if measure.exponential:
         low, high = (before * math.expm1(min(bound, 700.0)) for bound in (low, high))
     share = _is_share(measure, pairs)
@@ -299,10 +299,10 @@ def _measured(plain: Change, measure: Measure, pairs: Pairs, config: VerdictConf
     )  # fmt: skip
 
 
-def _completed(pairs: Pairs, measure: Measure) -> list[tuple[list[float], list[float]]]:
-    """Return the items with a number for each that is missing: once as bad for the training as it can be, once as good.
+def _fill_missing(pairs: Pairs, measure: Measure) -> list[tuple[list[float], list[float]]]:
+    """Return the items with missing scores filled in twice: in the worst and in the best way for the training.
 
-    Without a missing item that is one and the same.
+    Without a missing score there is one pair of lists.
     """
     scores = [value for value in (*pairs.before, *pairs.after) if value is not None]
     lowest, highest = min(scores), max(scores)
@@ -323,7 +323,7 @@ def _completed(pairs: Pairs, measure: Measure) -> list[tuple[list[float], list[f
 
 @dataclass(frozen=True)
 class Tested:
-    """The bounds of a difference, the p-value of none, and its direction."""
+    """The bounds of a difference, the p-value of no difference, and the direction."""
 
     low: float
     high: float
@@ -331,7 +331,7 @@ class Tested:
     rises: bool
 
 
-def _tested(
+def _test(
     before: list[float], after: list[float], pairs: Pairs, measure: Measure, confidence: float, resamples: int
 ) -> Tested:
     import numpy as np  # noqa: PLC0415 - which --help need not load
@@ -348,7 +348,7 @@ def _tested(
 
     before_array, after_array, weights = (np.array(part, dtype=np.float64) for part in (before, after, pairs.weights))
     level = 1 - confidence
-    sums, weights = _by_cluster(weights * (after_array - before_array), weights, pairs.clusters)
+    sums, weights = _sum_clusters(weights * (after_array - before_array), weights, pairs.clusters)
     # Scores of answers have a limit, though it may not be known; a perplexity has none.
     has_limit = measure.kind is MeasureKind.content and not measure.exponential
     largest = 1.0 if _is_share(measure, pairs) else math.inf if has_limit else 0.0
@@ -384,7 +384,7 @@ def _tested(
 
 
 def _least_level(sums: NDArray[np.float64], weights: NDArray[np.float64], largest: float) -> float:
-    """Return the least level at which the interval of a mean leaves out 0."""
+    """Return the least level at which the interval of a mean excludes 0."""
     from framework.evaluate.verdict.paired import of_means  # noqa: PLC0415 - as above
 
     lower, upper = 0.0, 1.0
@@ -395,10 +395,10 @@ def _least_level(sums: NDArray[np.float64], weights: NDArray[np.float64], larges
     return upper
 
 
-def _by_cluster(
+def _sum_clusters(
     sums: NDArray[np.float64], weights: NDArray[np.float64], clusters: list[int]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Add up what belongs to one cluster."""
+    """Return the sums and weights of the clusters."""
     import numpy as np  # noqa: PLC0415 - as above
 
     if not clusters:
@@ -410,7 +410,7 @@ def _by_cluster(
 
 
 def _is_share(measure: Measure, pairs: Pairs) -> bool:
-    """Whether the scores lie between 0 and 1 by what they are."""
+    """Whether the scores are shares, between 0 and 1 by definition."""
     scores = [value for value in (*pairs.before, *pairs.after) if value is not None]
     return (
         measure.kind in {MeasureKind.content, MeasureKind.form}
@@ -419,8 +419,8 @@ def _is_share(measure: Measure, pairs: Pairs) -> bool:
     )
 
 
-def _values(pairs: Pairs, change: Change, measure: Measure) -> tuple[float, float]:
-    """Return the measure before and after over the items that both have; as it was measured where those are all."""
+def _means(pairs: Pairs, change: Change, measure: Measure) -> tuple[float, float]:
+    """Return the measure before and after over the common items; the original values if these are all items."""
     if not (pairs.missing or pairs.leaked) and change.before is not None and change.after is not None:
         return change.before, change.after
     triples = [
@@ -436,7 +436,7 @@ def _values(pairs: Pairs, change: Change, measure: Measure) -> tuple[float, floa
 
 
 def decided(change: Change, level: float) -> Change:
-    """Say what a change comes to, if it was tested."""
+    """Return a change with its outcome, if it was tested."""
     if change.aspect is Aspect.copying or change.kind is MeasureKind.change:
         return replace(change, outcome=None, p_value=None, least=None, margin=None)  # neither is better or worse
     p_value = change.p_value

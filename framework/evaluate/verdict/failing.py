@@ -15,7 +15,7 @@ ASPECTS = {
 
 
 def named_by(report: Report, fail_on: Sequence[FailOn]) -> tuple[list[str], list[str]]:
-    """Return which of `fail_on` the verdict of a report says, and which of them nothing measured."""
+    """Return which words of `fail_on` a report's verdict meets, and which of them were not measured."""
     verdict, changes = report.verdict, report.metrics.values()
     measured = {change.aspect for change in changes if change.before is not None and change.after is not None}
     if any(change.after is not None and change.aspect is Aspect.copying for change in changes):

@@ -33,7 +33,7 @@ SHOWN_CHARACTERS = 40
 
 @dataclass(frozen=True)
 class Statement:
-    """What the primary measure comes to: for the first sentence, for the line after `gained:`, and in which tone."""
+    """The result of the primary measure: a head for the first sentence, the line after `gained:`, and the tone."""
 
     head: str
     text: str
@@ -52,30 +52,30 @@ def judge(
     equal_answers: tuple[int, int] = (0, 0),
     over_base: Mapping[str, Change] | None = None,
 ) -> Verdict:
-    """Sum up what was measured.
+    """Return the verdict on the measures.
 
     Args:
         changes: each measure before and after.
-        concerns: what plugins checked.
+        concerns: the concerns of plugins.
         config: the settings of the verdict.
-        leak: what an audit found of prompts that training answers; empty if nothing.
+        leak: the finding of an audit about prompts that training answers; empty without one.
         template: whether all prompts follow one template, the only one that a gain is shown for.
-        chosen: what is to know of a trial that a sweep chose; empty if none did.
-        equal_answers: how many answers are those of before, word for word, and how many there are.
+        chosen: the note about a trial that a sweep chose; empty for others.
+        equal_answers: how many answers equal the earlier ones word for word, and how many there are.
         over_base: each measure of the base and after, if `changes` are from a trained adapter that the training started
             from.
     """
     primary = next((name for name, change in changes.items() if change.primary), "")
-    gained = _gained(changes, primary)
+    gained = _primary_outcome(changes, primary)
     measured = {change.aspect for change in changes.values() if change.after is not None}
-    harms = {aspect: _harmed(aspect, concerns) for aspect in measured}
-    gain = _gain(changes[primary]) if primary else None
+    harms = {aspect: _has_harm(aspect, concerns) for aspect in measured}
+    gain = _certain_gain(changes[primary]) if primary else None
     score = None if gain is None else max(-1.0, gain - sum(concern.harm for concern in concerns))
     start = "the adapter that it started from" if over_base else "the base"
     statement = _primary_statement(changes, primary, gained, config, start)
     losses = list(_losses(changes, concerns, gained, primary))
-    unchanged = _unchanged(changes, gained, equal_answers, continued=bool(over_base))
-    preferences = [_moved(name, change) for name, change in _preferences(changes, Outcome.better).items()]
+    unchanged = _unchanged_text(changes, gained, equal_answers, continued=bool(over_base))
+    preferences = [_change_text(name, change) for name, change in _preference_changes(changes, Outcome.better).items()]
     summary, tone = _first_sentence(statement, losses, unchanged, preferences[:1])
     lines = [
         (f"gained: {statement.text}", statement.tone),
@@ -94,7 +94,7 @@ def judge(
         more=[
             *_details(changes, primary, config, start, template=template),
             *_measure_lines(changes, concerns),
-            *_scored(score),
+            *_score_line(score),
         ],
         primary=primary,
         unchanged=bool(unchanged),
@@ -104,7 +104,7 @@ def judge(
     )
 
 
-def _gained(changes: Mapping[str, Change], primary: str) -> Outcome | None:
+def _primary_outcome(changes: Mapping[str, Change], primary: str) -> Outcome | None:
     """Return the outcome of the primary measure; None if the base was not measured."""
     if not any(change.before is not None and change.after is not None for change in changes.values()):
         return None
@@ -112,15 +112,15 @@ def _gained(changes: Mapping[str, Change], primary: str) -> Outcome | None:
     return Outcome.unknown if outcome in {None, Outcome.undecided} else outcome
 
 
-def _harmed(aspect: Aspect, concerns: Sequence[Concern]) -> bool | None:
+def _has_harm(aspect: Aspect, concerns: Sequence[Concern]) -> bool | None:
     about = [concern for concern in concerns if concern.aspect is aspect]
     if any(concern.flagged for concern in about):
         return True
     return False if about and not any(concern.unknown for concern in about) else None
 
 
-def _gain(change: Change) -> float | None:
-    """Return the gain that is certain, -1 to 1: of a share its points, of anything else its share of the larger value.
+def _certain_gain(change: Change) -> float | None:
+    """Return the certain gain, -1 to 1: points of a share, or the change as a share of the larger value.
 
     It is the bound of the interval that lies nearer to 0, and 0 if the interval holds it: no jump where a difference
     becomes significant.
@@ -146,7 +146,7 @@ def _gain(change: Change) -> float | None:
     return max(-1.0, min(1.0, certain / size * (1 if change.higher_is_better else -1)))
 
 
-def _scored(score: float | None) -> Iterator[str]:
+def _score_line(score: float | None) -> Iterator[str]:
     if score is not None:
         yield f"score {score:.2f}, from -1 to 1: the gain that is certain, less the harm that is certain"
 
@@ -157,7 +157,7 @@ def _scored(score: float | None) -> Iterator[str]:
 def _first_sentence(
     statement: Statement, losses: Sequence[str], unchanged: str, preferences: Sequence[str]
 ) -> tuple[str, Tone]:
-    """Return the first sentence and its tone: what was lost comes first, then a training without any effect."""
+    """Return the first sentence and its tone: losses come first, then a training without any effect."""
     if not losses:
         also = "".join(f"; {preference}" for preference in preferences if statement.tone is not Tone.good)
         text = f"{statement.head}: {statement.short or statement.text}{also}."
@@ -172,11 +172,11 @@ def _first_sentence(
 def _losses(
     changes: Mapping[str, Change], concerns: Sequence[Concern], gained: Outcome | None, primary: str
 ) -> Iterator[str]:
-    """Give what was lost, a clause each, the worst first."""
+    """Give the losses, a clause each, the worst first."""
     worse = {name: change for name, change in changes.items() if change.outcome is Outcome.worse and name != primary}
     of_task = {name: change for name, change in worse.items() if change.aspect is Aspect.task}
     yield from (_not_finite(name, change) for name, change in of_task.items() if change.not_finite)
-    yield from (_moved(name, change) for name, change in _preferences(changes, Outcome.worse).items())
+    yield from (_change_text(name, change) for name, change in _preference_changes(changes, Outcome.worse).items())
     loss = of_task.get(EVAL_LOSS)
     if loss and not loss.not_finite:
         before, after = loss.before or 0.0, loss.after or 0.0
@@ -194,22 +194,22 @@ def _losses(
         for name, change in of_task.items()
         if change.kind is MeasureKind.content and not (change.not_finite or (held_back and change.held_back))
     )
-    yield from (_lost(name, of_task[name]) for name in content)
+    yield from (_loss_text(name, of_task[name]) for name in content)
     for aspect, text in LOST.items():
-        if _harmed(aspect, concerns):
+        if _has_harm(aspect, concerns):
             yield text
 
 
-def _lost(name: str, change: Change) -> str:
+def _loss_text(name: str, change: Change) -> str:
     """Say how a measure got worse; one that is worse in content may itself have risen."""
     if not change.held_back:
-        return _shift(name, change)
+        return _significant_text(name, change)
     before, after = (number(value, name, change.unit) for value in (change.content_before, change.content_after))
-    return f"{name} {_went(change)} from {before} to {after} if only the content of an answer counts"
+    return f"{name} {_verb(change)} from {before} to {after} if only the content of an answer counts"
 
 
-def _preferences(changes: Mapping[str, Change], outcome: Outcome) -> dict[str, Change]:
-    """Return the measures of preferences with an outcome, but for those that decide the gain."""
+def _preference_changes(changes: Mapping[str, Change], outcome: Outcome) -> dict[str, Change]:
+    """Return the measures of preferences with an outcome, except the primary measure."""
     return {
         name: change
         for name, change in changes.items()
@@ -221,10 +221,10 @@ def _not_finite(name: str, change: Change) -> str:
     return f"{name} is no longer a finite number for {change.not_finite} of {count(change.pairs, 'item')}"
 
 
-def _unchanged(
+def _unchanged_text(
     changes: Mapping[str, Change], gained: Outcome | None, equal_answers: tuple[int, int], *, continued: bool
 ) -> str:
-    """Say that the training changed nothing, if it did not: the tokens are as likely as before, the answers equal.
+    """Return the sentence for a training that changed neither answers nor probabilities; empty if it changed some.
 
     Without a measure of the change, all answers have to be equal, and the validation loss the same.
     """
@@ -261,9 +261,9 @@ def _has_moved(change: Change) -> bool:
 
 
 def _over_base_line(changes: Mapping[str, Change], primary: str, config: VerdictConfig) -> Iterator[tuple[str, Tone]]:
-    """Say what all trainings together gained, if this one started from a trained adapter."""
+    """Return the gain of all trainings together, if this one started from a trained adapter."""
     if primary in changes:
-        statement = _primary_statement(changes, primary, _gained(changes, primary), config, "the base")
+        statement = _primary_statement(changes, primary, _primary_outcome(changes, primary), config, "the base")
         yield (
             f"over the base: {statement.text}; above, before is the adapter that this training started from",
             statement.tone,
@@ -273,63 +273,63 @@ def _over_base_line(changes: Mapping[str, Change], primary: str, config: Verdict
 def _primary_statement(
     changes: Mapping[str, Change], primary: str, gained: Outcome | None, config: VerdictConfig, start: str
 ) -> Statement:
-    """Say what was gained; `start` is what the changes begin with."""
+    """Return the statement about the gain; `start` names the model before the training."""
     if gained is None:
         return Statement(
             "Not compared", "unknown, because the base was not measured", short="the base was not measured"
         )
     if not primary and config.primary:
-        return _unknown(f"verdict.primary={config.primary} was not measured")
+        return _unknown_statement(f"verdict.primary={config.primary} was not measured")
     if not primary:
-        return _unknown(
+        return _unknown_statement(
             "no metric compares the content of answers with what it should be: give prompts with answers and "
             "metric=[exact_match], or metric=[judge]"
         )
     name, change = primary, changes[primary]
     items = count(change.pairs, change.item)
     if change.outcome is None:
-        return _unknown(f"{name} has no result for each prompt, so nothing can be tested")
+        return _unknown_statement(f"{name} has no result for each prompt, so nothing can be tested")
     if not change.pairs:
-        return _unknown(f"all {change.leaked} {change.item}s are answered by training rows")
+        return _unknown_statement(f"all {change.leaked} {change.item}s are answered by training rows")
     if change.not_finite and change.outcome is Outcome.worse:
         text = _not_finite(name, change)
         return Statement("Worse", f"no, it got worse. {text}", Tone.lost, text)
     if change.not_finite:
-        return _unknown(f"{name} of {start} is not finite for {change.not_finite} of {items}")
+        return _unknown_statement(f"{name} of {start} is not finite for {change.not_finite} of {items}")
     if change.missing == change.pairs:
-        return _unknown(f"none of {items} has a score of {name} before and after")
-    return _compared(name, change, items, f"{config.confidence:.0%} confidence", start)
+        return _unknown_statement(f"none of {items} has a score of {name} before and after")
+    return _tested_statement(name, change, items, f"{config.confidence:.0%} confidence", start)
 
 
-def _unknown(why: str) -> Statement:
+def _unknown_statement(why: str) -> Statement:
     return Statement("Cannot tell", f"cannot tell. {why}", short=why)
 
 
-def _compared(name: str, change: Change, items: str, sure: str, start: str) -> Statement:
-    """Say what the numbers of the primary measure come to."""
-    moved, of_all = _moved(name, change), _moved(name, change, items)
-    lower, upper = _sides(change)
+def _tested_statement(name: str, change: Change, items: str, sure: str, start: str) -> Statement:
+    """Return the statement about a tested primary measure."""
+    moved, of_all = _change_text(name, change), _change_text(name, change, items)
+    lower, upper = _gain_bounds(change)
     if change.held_back:
-        return _held_back(change, moved, of_all, name, sure)
+        return _held_back_statement(change, moved, of_all, name, sure)
     if change.outcome in {Outcome.better, Outcome.worse}:
         form = " (form, not content)" if change.kind is not MeasureKind.content else ""
-        text = f"{of_all}, by at least {_points(abs(lower if lower > 0 else upper), change, name)} ({sure})"
+        text = f"{of_all}, by at least {_amount(abs(lower if lower > 0 else upper), change, name)} ({sure})"
         if change.early:
-            text, moved = _shift(name, change, sure), _shift(name, change)
+            text, moved = _significant_text(name, change, sure), _significant_text(name, change)
         if change.outcome is Outcome.better:
             return Statement(f"Better{form}", f"yes{form}. {text}", Tone.good, moved)
         if _bounds(change.content_low, change.content_high, change)[0] > 0:
             before, after = (
                 number(value, name, change.unit) for value in (change.content_before, change.content_after)
             )
-            content = f"but if only the content of an answer counts, it {_went(change)} from {before} to {after}"
+            content = f"but if only the content of an answer counts, it {_verb(change)} from {before} to {after}"
             head = "Better in content, worse in form"
             return Statement(head, f"no, it got worse in form. {text}, {content}", Tone.flagged, f"{moved}, {content}")
         return Statement(f"Worse{form}", f"no, it got worse{form}. {text}", Tone.lost, moved)
-    loss_bound = f"a loss of more than {_points(change.margin, change, name)} is ruled out ({sure})"
-    lost_at_most = f"a loss of up to {_points(max(-lower, 0.0), change, name)} is not ruled out ({sure})"
+    loss_bound = f"a loss of more than {_amount(change.margin, change, name)} is ruled out ({sure})"
+    lost_at_most = f"a loss of up to {_amount(max(-lower, 0.0), change, name)} is not ruled out ({sure})"
     loss_ruled_out = change.outcome is Outcome.no_worse
-    between = _between(lower, upper, change, name, sure)
+    between = _interval_text(lower, upper, change, name, sure)
     if at_best(change):
         right = f"{start} answers {items} right already"
         if change.before == change.after == change.constant:
@@ -351,12 +351,12 @@ def _compared(name: str, change: Change, items: str, sure: str, start: str) -> S
         )
     if at_worst(change) and change.before == change.after and change.higher_is_better and change.least is not None:
         right = f"none of {items} is answered right, before or after"
-        text = f"no. {name} is 0%: {right}; a gain of more than {_points(upper, change, name)} is ruled out ({sure})"
+        text = f"no. {name} is 0%: {right}; a gain of more than {_amount(upper, change, name)} is ruled out ({sure})"
         return Statement("No gain", text, Tone.neutral, right)
     if change.margin is not None and upper <= change.margin:
-        ruled_out = f"a gain of more than {_points(upper, change, name)} is ruled out ({sure})"
+        ruled_out = f"a gain of more than {_amount(upper, change, name)} is ruled out ({sure})"
         if loss_ruled_out:
-            either = f"a gain or a loss of more than {_points(change.margin, change, name)} is ruled out ({sure})"
+            either = f"a gain or a loss of more than {_amount(change.margin, change, name)} is ruled out ({sure})"
             return Statement("Neither better nor worse", f"no. {of_all}; {either}", Tone.neutral, moved)
         return Statement("No gain", f"no. {of_all}; {ruled_out}", Tone.neutral, moved)
     if loss_ruled_out:
@@ -370,7 +370,7 @@ def _compared(name: str, change: Change, items: str, sure: str, start: str) -> S
         return Statement(
             "Too few groups to tell", f"too few groups to tell. {of_all}; {reason}", Tone.neutral, f"{moved}; {reason}"
         )
-    power = f"with {items}, only a difference of about {_points(change.least, change, name)} or more is likely to show"
+    power = f"with {items}, only a difference of about {_amount(change.least, change, name)} or more is likely to show"
     if change.least is None:
         power = f"{items} {'is' if change.pairs == 1 else 'are'} too few to show any difference"
     return Statement(
@@ -381,10 +381,10 @@ def _compared(name: str, change: Change, items: str, sure: str, start: str) -> S
     )
 
 
-def _held_back(change: Change, moved: str, of_all: str, name: str, sure: str) -> Statement:
+def _held_back_statement(change: Change, moved: str, of_all: str, name: str, sure: str) -> Statement:
     """Say why a difference is not a gain, or why it is a loss."""
     scores = number(change.constant, name, change.unit)
-    constant = f'the same answer to all prompts, "{_quoted(change.constant_answer)}", scores {scores}'
+    constant = f'the same answer to all prompts, "{_quote(change.constant_answer)}", scores {scores}'
     if change.held_back in {"constant", "dealt"}:
         head = "No better than one answer to everything"
         if change.held_back == "dealt":
@@ -392,38 +392,38 @@ def _held_back(change: Change, moved: str, of_all: str, name: str, sure: str) ->
         return Statement(head, f"not shown. {of_all}, but {constant}", Tone.flagged, f"{moved}, but {constant}")
     before, after = (number(value, name, change.unit) for value in (change.content_before, change.content_after))
     if change.outcome is Outcome.worse:
-        lost = "the answers lost content" + (" and gained only form" if _rose(change) else "")
-        text = f"but if only the content of an answer counts, it {_went(change)} from {before} to {after}"
+        lost = "the answers lost content" + (" and gained only form" if _has_improved(change) else "")
+        text = f"but if only the content of an answer counts, it {_verb(change)} from {before} to {after}"
         return Statement("Worse", f"no, {lost}. {of_all}, {text}", Tone.lost, f"{lost}: {moved}, {text}")
     text = f"but if only the content of an answer counts, it was {before} before and is {after} after"
     form, head = "in form only", "Better in form only"
     lower, upper = _bounds(change.content_low, change.content_high, change)
     if before != after and upper > (change.margin or 0.0):  # a gain is not shown, and not ruled out
         form, head = "in form; in content not shown", "Better in form; no gain in content shown"
-        text += f", {_between(lower, upper, change, name, sure)}"
+        text += f", {_interval_text(lower, upper, change, name, sure)}"
     short = f"{moved}, {text}"
-    if change.constant is not None and _as_good(change.constant, change):
+    if change.constant is not None and _constant_is_as_good(change.constant, change):
         text += f"; {constant} too"
     return Statement(head, f"{form}. {of_all}, {text}", Tone.flagged, short)
 
 
-def _rose(change: Change) -> bool:
-    """Whether a measure itself got better, whatever its content did."""
+def _has_improved(change: Change) -> bool:
+    """Whether the measure itself got better, whether or not its content did."""
     return ((change.after or 0.0) - (change.before or 0.0)) * (1 if change.higher_is_better else -1) > 0
 
 
-def _went(change: Change) -> str:
+def _verb(change: Change) -> str:
     return "rose" if (change.content_after or 0.0) > (change.content_before or 0.0) else "fell"
 
 
-def _as_good(constant: float, change: Change) -> bool:
-    """Whether a constant answer scores what the trained model does, up to the margin."""
+def _constant_is_as_good(constant: float, change: Change) -> bool:
+    """Whether a constant answer scores as well as the trained model, up to the margin."""
     lead = ((change.after or 0.0) - constant) * (1 if change.higher_is_better else -1)
     return lead <= (change.margin or 0.0)
 
 
-def _sides(change: Change) -> tuple[float, float]:
-    """Return the bounds of the gain: at least and at most, whichever direction is better."""
+def _gain_bounds(change: Change) -> tuple[float, float]:
+    """Return the least and the greatest gain, positive if the measure got better."""
     return _bounds(change.low, change.high, change)
 
 
@@ -438,7 +438,7 @@ def at_best(change: Change) -> bool:
     return share and change.before == (1.0 if change.higher_is_better else 0.0)
 
 
-def _moved(name: str, change: Change, items: str = "") -> str:
+def _change_text(name: str, change: Change, items: str = "") -> str:
     """Say how a measure changed: `exact_match rose from 0% to 93% on 60 prompts`."""
     before, after = (number(value, name, change.unit) for value in (change.before, change.after))
     of_all = f" on {items}" if items else ""
@@ -454,21 +454,21 @@ def _moved(name: str, change: Change, items: str = "") -> str:
     return f"{name} {verb} from {before} to {after}{of_all}"
 
 
-def _shift(name: str, change: Change, sure: str = "") -> str:
+def _significant_text(name: str, change: Change, sure: str = "") -> str:
     """Say how a measure changed significantly: by its interval first if it is from an early look, as it is biased."""
-    lower, upper = sorted(map(abs, _sides(change)))
+    lower, upper = sorted(map(abs, _gain_bounds(change)))
     if not change.early or not math.isfinite(upper):
-        return _moved(name, change)
+        return _change_text(name, change)
     before, after = (number(value, name, change.unit) for value in (change.before, change.after))
     verb = "rose" if (change.after or 0.0) > (change.before or 0.0) else "fell"
-    amount = f"by {_points(lower, change, name).split()[0]} to {_points(upper, change, name)}"
+    amount = f"by {_amount(lower, change, name).split()[0]} to {_amount(upper, change, name)}"
     return (
         f"{name} {verb} {amount}{f' ({sure})' if sure else ''}; an early look at {count(change.pairs, change.item)} "
         f"estimates {before} before and {after} after"
     )
 
 
-def _between(lower: float, upper: float, change: Change, name: str, sure: str) -> str:
+def _interval_text(lower: float, upper: float, change: Change, name: str, sure: str) -> str:
     """Write the interval of a gain, `between -3 and +12 points`."""
     if not math.isfinite(upper - lower):
         return f"by an unknown amount ({sure})"
@@ -477,7 +477,7 @@ def _between(lower: float, upper: float, change: Change, name: str, sure: str) -
     return f"between {lower:+.3g} and {upper:+.3g}{f' {change.unit}' if change.unit else ''} ({sure})"
 
 
-def _points(value: float | None, change: Change, name: str) -> str:
+def _amount(value: float | None, change: Change, name: str) -> str:
     """Write a size of a difference in the unit of a measure."""
     if value is None:
         return "-"
@@ -487,7 +487,7 @@ def _points(value: float | None, change: Change, name: str) -> str:
     return f"{points} point{'' if points == '1' else 's'}"
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     text = visible(text, "⏎")
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
@@ -498,14 +498,14 @@ def _quoted(text: str) -> str:
 def _task_lines(
     changes: Mapping[str, Change], primary: str, gained: Outcome | None, *, leak: str, chosen: str
 ) -> Iterator[tuple[str, Tone]]:
-    """Give what else is to know of the task."""
+    """Give the other lines about the task."""
     for name, change in changes.items():
         if change.not_finite and change.outcome is Outcome.worse and name != primary and change.aspect is Aspect.task:
             yield f"broken: {_not_finite(name, change)}: the weights are damaged, or overflow there", Tone.lost
-    worse = _named(changes, Outcome.worse, MeasureKind.content, primary)
+    worse = _names_with(changes, Outcome.worse, MeasureKind.content, primary)
     if worse := [name for name in worse if not changes[name].not_finite]:
-        yield f"lost: {', '.join(_lost(name, changes[name]) for name in worse)}", Tone.lost
-    if gained is not Outcome.better and (form := _named(changes, Outcome.better, MeasureKind.form, primary)):
+        yield f"lost: {', '.join(_loss_text(name, changes[name]) for name in worse)}", Tone.lost
+    if gained is not Outcome.better and (form := _names_with(changes, Outcome.better, MeasureKind.form, primary)):
         yield f"better in form only: {', '.join(form)}", Tone.neutral
     deciding = changes.get(primary)
     if deciding and deciding.answers == 1 and deciding.pairs > 1:
@@ -524,12 +524,12 @@ def _task_lines(
 
 
 def _harm_lines(concerns: Sequence[Concern], measured: set[Aspect]) -> Iterator[tuple[str, Tone]]:
-    """Say what was forgotten and copied: shown, ruled out, or what is known; then, once, what helps."""
+    """Give the lines about forgetting and copying: shown, ruled out, or unknown; then the remedies, once each."""
     for aspect, word in HARMS.items():
         about = [concern for concern in concerns if concern.aspect is aspect]
         for concern in about:
             if concern.flagged:
-                yield f"{word}: yes. {_short(concern)}", Tone.lost
+                yield f"{word}: yes. {_summary(concern)}", Tone.lost
         unflagged = [concern for concern in about if not concern.flagged]
         if len(unflagged) < len(about):
             continue
@@ -541,18 +541,18 @@ def _harm_lines(concerns: Sequence[Concern], measured: set[Aspect]) -> Iterator[
             # Something is certain, but not more than is allowed.
             has_harm = any(concern.harm >= HARM for concern in about)
             yield (
-                f"{word}: {'within the limit' if has_harm else 'no'}. {'; '.join(map(_short, unflagged))}",
+                f"{word}: {'within the limit' if has_harm else 'no'}. {'; '.join(map(_summary, unflagged))}",
                 Tone.neutral,
             )
         elif aspect in measured:
             yield f"{word}: measured, but not judged", Tone.neutral
     flagged = [concern for concern in concerns if concern.flagged]
-    yield from ((_short(concern), Tone.flagged) for concern in flagged if concern.aspect is Aspect.task)
+    yield from ((_summary(concern), Tone.flagged) for concern in flagged if concern.aspect is Aspect.task)
     for advice in dict.fromkeys(concern.recommendation for concern in flagged if concern.recommendation):
         yield f"what helps: {advice}", Tone.neutral
 
 
-def _short(concern: Concern) -> str:
+def _summary(concern: Concern) -> str:
     return concern.summary or concern.text
 
 
@@ -566,7 +566,7 @@ def _details(
     groups = f" in {count(change.clusters, 'group')} of similar ones" if change.clusters else ""
     bounds = difference(change, primary)
     parts = [
-        f"{_moved(primary, change, count(change.pairs, change.item))}{groups}",
+        f"{_change_text(primary, change, count(change.pairs, change.item))}{groups}",
         *([f"{bounds} at {config.confidence:.0%} confidence"] if bounds else []),
         _p_text(change.p_value),
     ]
@@ -575,9 +575,9 @@ def _details(
         scores = number(change.constant, primary, change.unit)
         # That there is only one answer is a line of its own.
         gives = f"; the model gives {count(change.answers, 'different answer')}" if change.answers > 1 else ""
-        answer = _quoted(change.constant_answer)
+        answer = _quote(change.constant_answer)
         beyond = (
-            f"; the gain over it is at least {_points(abs(change.beyond), change, primary)}" if change.beyond else ""
+            f"; the gain over it is at least {_amount(abs(change.beyond), change, primary)}" if change.beyond else ""
         )
         best = f'the best answer that is the same for all prompts, "{answer}", scores'
         if change.constant_answer == DEALT:
@@ -604,7 +604,7 @@ def _p_text(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"  # noqa: PLR2004 - as is the custom
 
 
-def _named(changes: Mapping[str, Change], outcome: Outcome, kind: MeasureKind, primary: str) -> list[str]:
+def _names_with(changes: Mapping[str, Change], outcome: Outcome, kind: MeasureKind, primary: str) -> list[str]:
     return [
         name
         for name, change in changes.items()
@@ -613,7 +613,7 @@ def _named(changes: Mapping[str, Change], outcome: Outcome, kind: MeasureKind, p
 
 
 def _measure_lines(changes: Mapping[str, Change], concerns: Sequence[Concern]) -> Iterator[str]:
-    """Say what the other measures of the task come to, and the numbers behind each concern."""
+    """Give the results of the other measures of the task, and the numbers behind each concern."""
     for kind in (MeasureKind.content, MeasureKind.form, MeasureKind.loss):
         changes_of_kind = {
             name: change

@@ -80,12 +80,12 @@ def sign_flip(sums: Floats, *, resamples: int) -> Floats:
     rows = sums.reshape(-1, sums.shape[-1])
     if not rows.shape[-1]:
         return np.ones(sums.shape[:-1])
-    rows = _put_together(rows)
+    rows = _merge_units(rows)
     units = rows.shape[-1]
     observed = np.abs(rows.sum(axis=-1))
     limit = observed - TIE * np.abs(rows).sum(axis=-1)
     reached, total = np.zeros(len(rows)), 0
-    for bits in _flips(units, resamples, at_once=max(units, len(rows))):
+    for bits in _sign_patterns(units, resamples, at_once=max(units, len(rows))):
         reached += (np.abs((1.0 - 2.0 * bits) @ rows.T) >= limit).sum(axis=0)
         total += len(bits)
     # Of drawn patterns the observed one is counted too, or a p-value could be 0.
@@ -107,7 +107,7 @@ def flip_against_tail(sums: Floats, weights: Floats, *, resamples: int, level: f
     residuals = direction * (sums - total / weight * weights)
     # A heavy unit near the mean must not hide a tail of the differences themselves, so these are compared too.
     typical = np.sqrt(squares / sums.shape[-1])
-    reach = np.maximum(_longer(residuals), typical * _longer(residuals / weights))
+    reach = np.maximum(_tail_excess(residuals), typical * _tail_excess(residuals / weights))
     # The rarer what the test is to rule out, the further beyond the seen units it lies. By simulation, as `TAIL`.
     tail = TAIL * max(1.0, math.log(level) / math.log(TAIL_LEVEL)) ** 2
     extra_unit = -tail * direction * reach * np.sqrt(squares) / weight
@@ -115,14 +115,14 @@ def flip_against_tail(sums: Floats, weights: Floats, *, resamples: int, level: f
     return np.maximum(plain, sign_flip(np.concatenate([sums, extra_unit], axis=-1), resamples=resamples))
 
 
-def _longer(residuals: Floats) -> Floats:
+def _tail_excess(residuals: Floats) -> Floats:
     """Return by how much the tail below 0 is longer than the one above it."""
     excess = -residuals.min(axis=-1, keepdims=True) - residuals.max(axis=-1, keepdims=True)
     return np.where(excess > TIE * np.abs(residuals).max(axis=-1, keepdims=True), excess, 0.0)
 
 
-def _flips(units: int, resamples: int, *, at_once: int) -> Iterator[NDArray[np.int64] | NDArray[np.int8]]:
-    """Give patterns of signs, 1 where a unit is swapped, a part of them at a time."""
+def _sign_patterns(units: int, resamples: int, *, at_once: int) -> Iterator[NDArray[np.int64] | NDArray[np.int8]]:
+    """Give patterns of signs, 1 for a swapped unit, in batches."""
     random = np.random.default_rng(SEED)
     total = 2 ** (units - 1) if units <= EXACT else resamples  # the other half are mirror images
     step = max(1, AT_ONCE // at_once)
@@ -135,7 +135,7 @@ def _flips(units: int, resamples: int, *, at_once: int) -> Iterator[NDArray[np.i
 
 
 def flip_bound(sums: Floats, weights: Floats, *, level: float, resamples: int) -> float:
-    """Return the bound nearer to 0 of the mean, where `sign_flip` of `sums`, shape (units,), is at most `level`.
+    """Return the bound of the mean nearer to 0 at which `sign_flip` of `sums`, shape (units,), is at most `level`.
 
     It is the farthest mean from the observed one that the test does not reject, so it is never 0.
     """
@@ -144,11 +144,11 @@ def flip_bound(sums: Floats, weights: Floats, *, level: float, resamples: int) -
         # A unit without a difference may be swapped together with any other; so the units are those of the test of 0.
         tied_weight = weights[~differing].sum() / differing.sum()
         sums, weights = sums[differing], weights[differing] + tied_weight
-    stacked = _put_together(np.stack([sums, weights]))
+    stacked = _merge_units(np.stack([sums, weights]))
     units, (values, sizes) = stacked.shape[-1], stacked
     direction = np.sign(values.sum())
     means = []
-    for bits in _flips(units, resamples, at_once=units):
+    for bits in _sign_patterns(units, resamples, at_once=units):
         # A pattern reaches the observed sum of `value - mean * size` if the mean of what it swaps, or of the rest, is
         # not above `mean`.
         swapped, weight = bits @ (direction * values), bits @ sizes
@@ -196,7 +196,7 @@ def joint_level(sums: Floats, weights: Floats, *, level: float, resamples: int, 
 
 
 def least_share(changed: int, count: int, confidence: float) -> float:
-    """Return the lower bound of a share of which `changed` of `count` were seen.
+    """Return the lower bound of a share, from `changed` of `count` observations.
 
     It is exact (Clopper & Pearson 1934, Biometrika 26, 404-413): the share at which as many or more are seen in half of
     the remaining cases.
@@ -213,11 +213,11 @@ def least_share(changed: int, count: int, confidence: float) -> float:
 
 
 def _mean_or_least(total: Floats, weight: Floats) -> Floats:
-    """Return a mean; of nothing, what every mean is above."""
+    """Return a mean; minus infinity without values."""
     return np.divide(total, weight, out=np.full_like(total, -np.inf), where=weight > 0)
 
 
-def _put_together(rows: Floats) -> Floats:
+def _merge_units(rows: Floats) -> Floats:
     units = rows.shape[-1]
     differing = np.any(rows != 0, axis=0)
     if differing.sum() <= MOST_UNITS:
@@ -291,8 +291,8 @@ def of_means(sums: Floats, weights: Floats, confidence: float, largest: float) -
         skew = np.divide(cubes / count, deviation**3, out=np.zeros_like(mean), where=deviation > 0)
         shift, scale = skew / (6 * count), error * math.sqrt(count)
         reach = quantile / math.sqrt(count)
-        low = np.minimum(low, mean - scale * _unskewed(reach - shift, skew))
-        high = np.maximum(high, mean - scale * _unskewed(-reach - shift, skew))
+        low = np.minimum(low, mean - scale * _solve_hall(reach - shift, skew))
+        high = np.maximum(high, mean - scale * _solve_hall(-reach - shift, skew))
     per = weights.mean(axis=-1)
     size = largest * per if 0 < largest < UNSEEN else np.abs(sums).max(axis=-1)
     z = NormalDist().inv_cdf((1 + confidence) / 2)
@@ -302,7 +302,7 @@ def of_means(sums: Floats, weights: Floats, confidence: float, largest: float) -
     return np.where(rare, np.minimum(low, lower / per), low), np.where(rare, np.maximum(high, higher / per), high)
 
 
-def _unskewed(value: Floats, skew: Floats) -> Floats:
+def _solve_hall(value: Floats, skew: Floats) -> Floats:
     """Solve t + skew t^2 / 3 + skew^2 t^3 / 27 = value, Hall's cubic, for t."""
     is_symmetric = np.abs(skew) < 1e-6  # noqa: PLR2004 - then the solution is the value itself
     safe_skew = np.where(is_symmetric, 1.0, skew)

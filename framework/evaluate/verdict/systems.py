@@ -64,7 +64,7 @@ def compare_systems(
         if name in systems[before] and name in systems[after]
     ]
     sides = [(systems[before][name], systems[after][name]) for name, before, after in comparisons]
-    total = sum(_testable(*sides_of_pair) for sides_of_pair in sides) or 1
+    total = sum(_is_testable(*sides_of_pair) for sides_of_pair in sides) or 1
     level = 1 - config.confidence
     settings = replace(
         config, confidence=1 - level / total, resamples=max(config.resamples, math.ceil(PATTERNS * total / level))
@@ -76,7 +76,7 @@ def compare_systems(
     tested = [
         index
         for index, sides_of_pair in enumerate(sides)
-        if changes[index].p_value is not None and _testable(*sides_of_pair)
+        if changes[index].p_value is not None and _is_testable(*sides_of_pair)
     ]
     p_values = [changes[index].p_value or 0.0 for index in tested]
     # What could not be tested counts as one of them, with a p-value of 1.
@@ -89,12 +89,12 @@ def compare_systems(
         changes[index] = replace(change, p_value=value if holms else min(1.0, total * p_value))
     by_itself = dict(zip(tested, p_values, strict=True))
     return [
-        Comparison(*comparisons[index], _settled(change, level), by_itself.get(index))
+        Comparison(*comparisons[index], _decide(change, level), by_itself.get(index))
         for index, change in enumerate(changes)
     ]
 
 
-def _testable(before: Measure, after: Measure) -> bool:
+def _is_testable(before: Measure, after: Measure) -> bool:
     """Whether a difference is better or worse, and the items are known."""
     judged = after.aspect is not Aspect.copying and after.kind is not MeasureKind.change
     return judged and bool(after.items) and len(before.items) == len(after.items)
@@ -104,7 +104,7 @@ def _holds_zero(change: Change) -> bool:
     return change.low is None or change.high is None or change.low <= 0 <= change.high
 
 
-def _settled(change: Change, level: float) -> Change:
+def _decide(change: Change, level: float) -> Change:
     is_tested = change.p_value is not None and change.low is not None and change.outcome is None
     if not is_tested or (change.p_value or 0.0) > level or not _holds_zero(change):
         return decided(change, level)

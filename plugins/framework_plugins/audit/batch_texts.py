@@ -40,7 +40,7 @@ class BatchTexts:
 
     Attributes:
         texts: the texts, equal ones once where many rows share them.
-        rows: whose they are.
+        rows: the row of each text.
         which: numbers of the texts; as long as `rows`.
         place: a readable name of their place; empty for the question and the last answer.
     """
@@ -65,12 +65,12 @@ class BatchTexts:
 
     @classmethod
     def around(cls, texts: Sequence[str]) -> BatchTexts:
-        """Take what is around the answers; a system prompt that many rows share is searched once."""
+        """Take the texts around the answers; a system prompt that many rows share is searched once."""
         # A thousand rows often have one system prompt, which would be searched a thousand times.
         numbers: dict[str, int] = {}
         pairs = [(row, numbers.setdefault(text, len(numbers))) for row, text in enumerate(texts) if text]
         rows, which = np.array(pairs, np.int64).reshape(-1, 2).T
-        return cls([_unescaped(text) for text in numbers], rows, which, AROUND)
+        return cls([_unescape(text) for text in numbers], rows, which, AROUND)
 
     @classmethod
     def rejected(cls, texts: Sequence[str]) -> BatchTexts:
@@ -82,11 +82,11 @@ class BatchTexts:
     def joined(self) -> JoinedTexts:
         return JoinedTexts(self.texts)
 
-    def having(self, pattern: Pattern) -> Numbers:
+    def match(self, pattern: Pattern) -> Numbers:
         """Return the rows that a pattern occurs in, in order."""
         return self._rows(self.joined.rows(pattern)) if self.texts else self.rows
 
-    def that(self, condition: Callable[[str], bool]) -> Numbers:
+    def select(self, condition: Callable[[str], bool]) -> Numbers:
         """Return the rows with a text that a condition holds for, in order."""
         return self._rows(index for index, text in enumerate(self.texts) if condition(text))
 
@@ -96,7 +96,7 @@ class BatchTexts:
         return np.unique(self.rows[chosen[self.which]])
 
 
-def _unescaped(text: str) -> str:
+def _unescape(text: str) -> str:
     """Undo the escapes in lines of JSON, so that a word after one begins where it begins; the lines stay lines."""
     if "\\" not in text:
         return text
@@ -110,7 +110,7 @@ def _letter(escape: re.Match[str]) -> str:
 
 
 def json_kind(answer: str) -> int:
-    """Tell what kind of JSON an answer is; mere numbers and words are not meant, nor are calls."""
+    """Return the kind of JSON in an answer; numbers, words and calls do not count."""
     text = answer.lstrip()
     if not text.startswith(("{", "[")):
         return BROKEN if '{"' in text and BEGIN_CALL not in text else NO_JSON

@@ -38,7 +38,7 @@ def removed_file(file: Path) -> Path:
 
 
 def problems(plan: Plan, config: StandardConfig) -> Iterator[Problem]:
-    """Say why the rows cannot be written if the config says so."""
+    """Return the reasons why the rows cannot be written as the config asks."""
     if config.clean is None:
         return
     file = Path(config.clean).expanduser()
@@ -57,14 +57,14 @@ def problems(plan: Plan, config: StandardConfig) -> Iterator[Problem]:
             f"{SETTING} writes whole conversations, which data.learn=each splits: set data.learn=last", ("data.learn",)
         )
     for name, value in vars(plan.data.config).items():
-        if isinstance(value, str) and _reads(Path(value).expanduser(), file):
+        if isinstance(value, str) and _is_read_by(Path(value).expanduser(), file):
             yield Problem(
                 f"{SETTING}={config.clean} would be read as part of data.{name}={value}: write it elsewhere",
                 ("audit.standard.clean", f"data.{name}"),
             )
 
 
-def _reads(source: Path, file: Path) -> bool:
+def _is_read_by(source: Path, file: Path) -> bool:
     target = file.resolve()
     return source.exists() and (source.resolve() == target or (source.is_dir() and source.resolve() in target.parents))
 
@@ -78,11 +78,11 @@ def training_rows(data: AuditData) -> AuditData:
 
 
 def write(data: AuditData, drafts: Iterable[FindingDraft], file: str) -> Finding:
-    """Write the rows that are left of a run's own, and the list of the others.
+    """Write the remaining rows of the run's own data, and the list of the removed ones.
 
     Args:
         data: the rows, as `training_rows` gives them.
-        drafts: what the audit found in them.
+        drafts: the findings of the audit.
         file: where the rows go.
 
     Raises:
@@ -92,7 +92,7 @@ def write(data: AuditData, drafts: Iterable[FindingDraft], file: str) -> Finding
     path = Path(file).expanduser()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        clean_count, removed_count = _write(data.plan, _by_place(data, reasons), path)
+        clean_count, removed_count = _split_rows(data.plan, _reasons_by_place(data, reasons), path)
     except OSError as error:
         raise FrameworkError(f"{SETTING}={file} cannot be written: {summarize_error(error)}") from error
     text = f"{clean_count} of {clean_count + removed_count} rows are left in {path}"
@@ -104,7 +104,7 @@ def write(data: AuditData, drafts: Iterable[FindingDraft], file: str) -> Finding
 
 
 def _reasons(data: AuditData, drafts: Iterable[FindingDraft]) -> Mapping[int, Sequence[str]]:
-    """Gather why rows go. Of a leak the training row goes: what is held out is to stay as it is."""
+    """Return the reasons to remove rows. Of a leak the training row is removed: held-out rows stay."""
     reasons = defaultdict[int, list[str]](list)
     for row in np.flatnonzero(data.own & (data.part == RowPart.left_out)).tolist():
         reasons[row].append(NOTHING_LEARNED)
@@ -116,8 +116,8 @@ def _reasons(data: AuditData, drafts: Iterable[FindingDraft]) -> Mapping[int, Se
     return reasons
 
 
-def _by_place(data: AuditData, reasons: Mapping[int, Sequence[str]]) -> dict[str, Sequence[str]]:
-    """Return why each row goes, by where it is; nothing for those that are left."""
+def _reasons_by_place(data: AuditData, reasons: Mapping[int, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """Return the reasons to remove each row, by its place; empty for rows that stay."""
     by_place: dict[str, Sequence[str]] = {}
     for texts in data.batches():
         for row, where in enumerate(texts.where, start=texts.start):
@@ -128,7 +128,7 @@ def _by_place(data: AuditData, reasons: Mapping[int, Sequence[str]]) -> dict[str
     return by_place
 
 
-def _write(plan: Plan, reasons: Mapping[str, Sequence[str]], file: Path) -> tuple[int, int]:
+def _split_rows(plan: Plan, reasons: Mapping[str, Sequence[str]], file: Path) -> tuple[int, int]:
     """Read the source once more and write each row to one of two files; return how many went into each."""
     source: Source = plan.data.create()
     paths = file, removed_file(file)
@@ -141,15 +141,15 @@ def _write(plan: Plan, reasons: Mapping[str, Sequence[str]], file: Path) -> tupl
             why = reasons.get(row.where, (BAD_ROW,))
             counts[bool(why)] += 1
             if why:
-                removed_stream.write(_line({"where": row.where, "why": list(why)}))
+                removed_stream.write(_json_line({"where": row.where, "why": list(why)}))
             else:
-                clean_stream.write(_line(dict(row.fields)))
+                clean_stream.write(_json_line(dict(row.fields)))
     for part_file, path in zip(part_files, paths, strict=True):
         part_file.replace(path)
     return counts[0], counts[1]
 
 
-def _line(fields: Mapping[str, object]) -> bytes:
+def _json_line(fields: Mapping[str, object]) -> bytes:
     try:
         return f"{json.dumps(fields, ensure_ascii=False)}\n".encode()
     except UnicodeEncodeError:  # half of a surrogate pair, in a field that nothing reads

@@ -80,5 +80,5 @@ class StandardConfig(AuditConfig):
     """How many rows, drawn evenly, the checks of templates, languages and order read; other checks read every row."""
 
     def cleaned(self) -> str | None:
-        """The rows that are left."""
+        """The file with the remaining rows."""
         return self.clean

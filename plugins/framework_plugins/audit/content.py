@@ -21,13 +21,13 @@ MIN_ROWS = 10
 
 def findings(survey: Survey) -> Iterator[FindingDraft]:
     """Give the findings, before their examples are read."""
-    yield from _empty(survey)
-    yield from _one_word(survey)
+    yield from _empty_texts(survey)
+    yield from _one_word_answers(survey)
     yield from _broken_json(survey)
-    yield from _hits(survey)
+    yield from _pattern_findings(survey)
 
 
-def _empty(survey: Survey) -> Iterator[FindingDraft]:
+def _empty_texts(survey: Survey) -> Iterator[FindingDraft]:
     for check, fault, advice in (
         (Check.empty_answers, "an empty answer", "fill or remove them: they teach the model to answer nothing"),
         (Check.empty_questions, "an empty question", "fill or remove them: they teach answers to nothing"),
@@ -38,7 +38,7 @@ def _empty(survey: Survey) -> Iterator[FindingDraft]:
             yield FindingDraft(check, Severity.warning, rows, text, advice, labels=_labels(survey, check))
 
 
-def _one_word(survey: Survey) -> Iterator[FindingDraft]:
+def _one_word_answers(survey: Survey) -> Iterator[FindingDraft]:
     words = survey.words[survey.train]
     rows = survey.found(Check.one_word_answers)
     share = len(rows) / max(len(words), 1)
@@ -70,25 +70,25 @@ def _broken_json(survey: Survey) -> Iterator[FindingDraft]:
         )
 
 
-def _hits(survey: Survey) -> Iterator[FindingDraft]:
+def _pattern_findings(survey: Survey) -> Iterator[FindingDraft]:
     total = int(survey.used.sum())
     for check, (severity, fault, advice) in _TEXTS.items():
         rows = survey.found(check)
         if len(rows):
             text = f"{of(len(rows), total)} {are(len(rows), 'holds', 'hold')} {fault}"
             yield FindingDraft(
-                check, _downgraded(check, rows, total, severity), rows, text, advice, labels=_labels(survey, check)
+                check, _severity(check, rows, total, severity), rows, text, advice, labels=_labels(survey, check)
             )
 
 
 def _labels(survey: Survey, check: Check) -> tuple[tuple[int, str], ...]:
-    """Say what was found in the first rows where their excerpts do not show it, or are not to be shown."""
+    """Return labels for the first rows whose excerpt does not show the problem, or must not be shown."""
     kinds = survey.kinds.get(check, {}).items()
     return tuple((row, f"{kind}{location}") for row, (kind, location) in kinds if location or check in _NOT_QUOTED)
 
 
-def _downgraded(check: Check, rows: Numbers, total: int, severity: Severity) -> Severity:
-    """Take what most rows have for the task: refusals in data about refusing."""
+def _severity(check: Check, rows: Numbers, total: int, severity: Severity) -> Severity:
+    """Return the severity; a pattern that most rows have is the task, as refusals in data about refusing."""
     task = check in (Check.refusals, Check.markup) and len(rows) > TASK_SHARE * total
     return Severity.note if task else severity
 

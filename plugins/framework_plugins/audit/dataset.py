@@ -24,20 +24,20 @@ SORTED_FACTOR, SORTED_DIFFERENCE = 2.0, 0.02
 def findings(survey: Survey) -> Iterator[FindingDraft]:
     """Give the findings, before their examples are read."""
     if len(survey.train) >= MIN_ROWS:
-        yield from _homogeneous(survey)
+        yield from _similar_rows(survey)
         if survey.data.plan.data.config.learn is not Learn.each:  # neighbours are of one conversation
-            yield from _unshuffled(survey)
+            yield from _sorted_by_topic(survey)
         yield from _languages(survey)
     yield from _missing_system(survey)
 
 
-def _homogeneous(survey: Survey) -> Iterator[FindingDraft]:
+def _similar_rows(survey: Survey) -> Iterator[FindingDraft]:
     sample = survey.sample
     texts = [f"{question} {answer}" for question, answer in zip(sample.questions, sample.answers, strict=True)]
     # Of the sample: a template is seen in a thousand rows.
-    template = _biggest(group_similar(lambda: [texts], len(texts), similarity=TEMPLATE_SIMILARITY))
-    close = _biggest(survey.data.near_duplicates[survey.train])
-    distinct_words, distinct_pairs = (_distinct(sample.answers, length) for length in (1, 2))
+    template = _largest_group(group_similar(lambda: [texts], len(texts), similarity=TEMPLATE_SIMILARITY))
+    close = _largest_group(survey.data.near_duplicates[survey.train])
+    distinct_words, distinct_pairs = (_distinct_share(sample.answers, length) for length in (1, 2))
     limit = survey.config.homogeneous
     spread = (
         f"{distinct_words:.0%} of the words in the answers are distinct, {distinct_pairs:.0%} of the pairs of words"
@@ -63,19 +63,19 @@ def _homogeneous(survey: Survey) -> Iterator[FindingDraft]:
     )
 
 
-def _biggest(groups: NDArray[np.int64]) -> Numbers:
-    """Return the places of the biggest group."""
+def _largest_group(groups: NDArray[np.int64]) -> Numbers:
+    """Return the indices of the largest group."""
     return np.flatnonzero(groups == np.bincount(groups).argmax())
 
 
-def _distinct(texts: Sequence[str], length: int) -> float:
+def _distinct_share(texts: Sequence[str], length: int) -> float:
     """Return distinct-n: the share of different ones among all runs of `length` words."""
     words = [WORD.findall(text.lower()) for text in texts]
     runs = [run for text in words for run in zip(*(text[start:] for start in range(length)), strict=False)]
     return len(set(runs)) / len(runs) if runs else 1.0
 
 
-def _unshuffled(survey: Survey) -> Iterator[FindingDraft]:
+def _sorted_by_topic(survey: Survey) -> Iterator[FindingDraft]:
     sample = survey.sample
     texts = [f"{question} {answer}" for question, answer in zip(sample.questions, sample.answers, strict=True)]
     common = common_features(lambda: [texts], len(texts))

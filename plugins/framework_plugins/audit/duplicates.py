@@ -37,33 +37,33 @@ share; the same of two or more words without pairs, whose order may differ."""
 def findings(survey: Survey) -> Iterator[FindingDraft]:
     """Give the findings, before their examples are read."""
     prompts = hash_prompts(survey)
-    exact, groups = _repeats(survey, prompts)
+    exact, groups = _find_repeats(survey, prompts)
     yield from _duplicates(survey, exact, groups)
     yield from _near_duplicates(survey, exact)
     yield from _contradictions(survey, prompts)
-    yield from _leaked(survey)
+    yield from _leaks(survey)
 
 
 def hash_prompts(survey: Survey) -> Numbers:
     """Return a hash of the prompt of each training row: its question, with system prompt and tools if they matter."""
-    return survey.questions[survey.train] ^ _systems(survey)
+    return survey.questions[survey.train] ^ _hash_systems(survey)
 
 
-def _repeats(survey: Survey, prompts: Numbers) -> tuple[Numbers, Numbers]:
-    """Return the training rows that equal an earlier one, and for each row a number that equal ones have in common."""
+def _find_repeats(survey: Survey, prompts: Numbers) -> tuple[Numbers, Numbers]:
+    """Return the training rows that equal an earlier one, and a number for each row that equal rows share."""
     # Mixed, or a prompt that equals its answer would be 0 in every row.
     hashes = (prompts * MIX) ^ survey.answered[survey.train] ^ survey.beside[survey.train]
     groups = np.full(len(survey.data), -1, dtype=np.int64)
     groups[survey.train] = hashes
-    return survey.train[_repeated(hashes)], groups
+    return survey.train[_occurred_before(hashes)], groups
 
 
-def _systems(survey: Survey) -> NDArray[np.int64]:
+def _hash_systems(survey: Survey) -> NDArray[np.int64]:
     """Return a hash of system prompt and tools, for training rows whose question occurs more than once."""
     hashes = np.zeros(len(survey.train), dtype=np.int64)
     questions = survey.questions[survey.train]
     # Only where it can matter: the whole conversation has to be read for it.
-    for index in np.flatnonzero(_shared(questions) & survey.framed[survey.train]):
+    for index in np.flatnonzero(_is_repeated(questions) & survey.framed[survey.train]):
         example = survey.data.example(int(survey.train[index]))
         system = [message.content for message in example.messages[:-1] if message.role == "system"]
         text = json.dumps([system, list(example.tools)], sort_keys=True, default=str).encode()
@@ -71,7 +71,7 @@ def _systems(survey: Survey) -> NDArray[np.int64]:
     return hashes
 
 
-def _repeated(values: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _occurred_before(values: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Tell which values occurred before."""
     order = np.argsort(values, kind="stable")
     again = np.zeros(len(values), dtype=bool)
@@ -79,9 +79,9 @@ def _repeated(values: NDArray[np.int64]) -> NDArray[np.bool_]:
     return again
 
 
-def _shared(values: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _is_repeated(values: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Tell which values occur more than once."""
-    return _repeated(values) | _repeated(values[::-1])[::-1]
+    return _occurred_before(values) | _occurred_before(values[::-1])[::-1]
 
 
 def _duplicates(survey: Survey, exact: Numbers, groups: Numbers) -> Iterator[FindingDraft]:
@@ -93,13 +93,13 @@ def _duplicates(survey: Survey, exact: Numbers, groups: Numbers) -> Iterator[Fin
             exact,
             f"{of(count, total, 'training rows')} {are(count, 'repeats', 'repeat')} an earlier one word for word",
             "remove them: repeated rows count double and tend to be memorized word for word",
-            labels=_earlier(survey, exact, groups, "repeats"),
+            labels=_repeat_labels(survey, exact, groups, "repeats"),
         )
 
 
 def _near_duplicates(survey: Survey, exact: Numbers) -> Iterator[FindingDraft]:
     alike = survey.data.near_duplicates[survey.train] * MIX ^ survey.beside[survey.train]
-    again = survey.train[_repeated(alike)]
+    again = survey.train[_occurred_before(alike)]
     close = np.setdiff1d(again, exact, assume_unique=True)
     if len(close):
         count, total = len(close), len(survey.train)
@@ -109,20 +109,21 @@ def _near_duplicates(survey: Survey, exact: Numbers) -> Iterator[FindingDraft]:
             close,
             f"{of(count, total, 'training rows')} {are(count, 'differs', 'differ')} from another in only a few words",
             "keep one of each kind, or make sure that the difference is what the model should learn",
-            labels=_earlier(survey, close, survey.data.near_duplicates, "is nearly"),
+            labels=_repeat_labels(survey, close, survey.data.near_duplicates, "is nearly"),
         )
 
 
 def _contradictions(survey: Survey, prompts: NDArray[np.int64]) -> Iterator[FindingDraft]:
-    several = _several_answers(survey, prompts)
+    several = _rows_by_prompt(survey, prompts)
     sampled = several[:: -(-sum(map(len, several)) // COMPARED_ROWS) or 1]  # evenly, if there are too many
-    conflicts = _contradicting(survey, sampled)
+    conflicts = _find_contradictions(survey, sampled)
     if not conflicts:
         return
-    rows, closed = np.sort(np.concatenate(conflicts)), sum(_is_closed(survey, group) for group in conflicts)
+    rows, closed = np.sort(np.concatenate(conflicts)), sum(_has_one_answer(survey, group) for group in conflicts)
     scale = sum(map(len, several)) / sum(map(len, sampled))
     counts = [
-        _rounded(count * scale, exact=len(sampled) == len(several)) for count in (len(rows), len(conflicts), closed)
+        _round_estimate(count * scale, exact=len(sampled) == len(several))
+        for count in (len(rows), len(conflicts), closed)
     ]
     about = "" if len(sampled) == len(several) else "about "
     yield FindingDraft(
@@ -137,16 +138,16 @@ def _contradictions(survey: Survey, prompts: NDArray[np.int64]) -> Iterator[Find
     )
 
 
-def _rounded(count: float, *, exact: bool) -> int:
+def _round_estimate(count: float, *, exact: bool) -> int:
     """Round an estimate to two digits."""
     return round(count) if exact else int(float(f"{count:.1e}"))
 
 
-def _several_answers(survey: Survey, prompts: NDArray[np.int64]) -> list[Numbers]:
+def _rows_by_prompt(survey: Survey, prompts: NDArray[np.int64]) -> list[Numbers]:
     """Gather the training rows of each prompt that has more than one answer; an empty answer is none."""
     unwanted = survey.label[survey.train] == 0
     places = np.flatnonzero(~survey.data.plain[survey.train] & (survey.words[survey.train] > 0) & ~unwanted)
-    places = places[_shared(prompts[places])]
+    places = places[_is_repeated(prompts[places])]
     if not len(places):
         return []
     places = places[np.argsort(prompts[places], kind="stable")]
@@ -159,12 +160,12 @@ def _several_answers(survey: Survey, prompts: NDArray[np.int64]) -> list[Numbers
     return sorted(groups, key=lambda rows: int(rows[0]))  # not by their hashes, which differ from run to run
 
 
-def _is_closed(survey: Survey, rows: Numbers) -> bool:
+def _has_one_answer(survey: Survey, rows: Numbers) -> bool:
     """Whether a prompt has one right answer: all of them are labels, or JSON."""
     return bool((survey.words[rows] <= SHORT_ANSWER_WORDS).all() or (survey.json[rows] == JSON).all())
 
 
-def _contradicting(survey: Survey, several: list[Numbers]) -> list[Numbers]:
+def _find_contradictions(survey: Survey, several: list[Numbers]) -> list[Numbers]:
     """Keep the prompts whose answers differ in more than a few words, short ones in anything but their full stop.
 
     Of each the first rows with different answers are compared.
@@ -176,15 +177,15 @@ def _contradicting(survey: Survey, several: list[Numbers]) -> list[Numbers]:
     for batch in survey.data.batches() if compared else ():
         low, high = np.searchsorted(selected, [batch.start, batch.start + len(batch.answer)])
         texts |= {int(row): batch.answer[int(row) - batch.start][:MAX_SAMPLE_CHARS] for row in selected[low:high]}
-    answers = [list(dict.fromkeys(_without_full_stop(texts[int(row)]) for row in rows)) for rows in compared]
-    return [rows for rows, different in zip(several, answers, strict=True) if _differ(different)]
+    answers = [list(dict.fromkeys(_normalize_answer(texts[int(row)]) for row in rows)) for rows in compared]
+    return [rows for rows, different in zip(several, answers, strict=True) if _answers_differ(different)]
 
 
-def _without_full_stop(answer: str) -> str:
+def _normalize_answer(answer: str) -> str:
     return " ".join(answer.lower().split()).rstrip(".! ")
 
 
-def _differ(answers: list[str]) -> bool:
+def _answers_differ(answers: list[str]) -> bool:
     if len(answers) == 1:
         return False
     if all(len(answer.split()) <= SHORT_ANSWER_WORDS for answer in answers):
@@ -194,14 +195,14 @@ def _differ(answers: list[str]) -> bool:
     return bool((similarities(vectors, np.zeros_like(indexes), indexes) < SIMILARITY).any())
 
 
-def _leaked(survey: Survey) -> Iterator[FindingDraft]:
+def _leaks(survey: Survey) -> Iterator[FindingDraft]:
     part = survey.data.part
     if not np.isin(part, (RowPart.validation, RowPart.prompts)).any():
         return
     groups = survey.data.near_duplicate_questions
     trained = np.zeros(len(groups), dtype=bool)
     trained[groups[part == RowPart.train]] = True
-    answered = _answered_in_training(survey)
+    answered = _paraphrase_pairs(survey)
     leaks, counts, highest_share = [], [], 0.0
     for row_part, name in ((RowPart.validation, "validation rows"), (RowPart.prompts, "prompts of the evaluation")):
         rows = np.flatnonzero(part == row_part)
@@ -219,26 +220,26 @@ def _leaked(survey: Survey) -> Iterator[FindingDraft]:
             f"{' and '.join(counts)} {are(len(rows), 'asks', 'ask')} the same as a training row, or nearly the same",
             "remove them from one side, or let data.validation_split choose, which keeps such rows together: "
             "a score on them measures memory",
-            labels=_sources(survey, rows, groups, answered),
+            labels=_leak_labels(survey, rows, groups, answered),
             named=True,
-            leaks=_leaking(survey, rows, groups, answered),
+            leaks=_leaking_rows(survey, rows, groups, answered),
         )
 
 
-def _leaking(survey: Survey, rows: Numbers, groups: Numbers, answered: dict[int, list[int]]) -> Numbers:
-    """Return the training rows that ask what some rows ask, or answer it in other words."""
+def _leaking_rows(survey: Survey, rows: Numbers, groups: Numbers, answered: dict[int, list[int]]) -> Numbers:
+    """Return the training rows that ask the same as some rows, or answer a paraphrase of their question."""
     alike = survey.train[np.isin(groups[survey.train], groups[rows])]
     paraphrases = [train_row for row in rows.tolist() for train_row in answered.get(row, ())]
     return np.unique(np.concatenate([alike, np.array(paraphrases, np.int64)]))
 
 
-def _answered_in_training(survey: Survey) -> dict[int, list[int]]:
-    """Return the rows of an evaluation that ask in other words what training rows answer, with those rows.
+def _paraphrase_pairs(survey: Survey) -> dict[int, list[int]]:
+    """Return the rows of an evaluation that paraphrase the question of training rows, with those training rows.
 
     Both have one answer, which few training rows give, and their questions share half of their uncommon words and pairs
     of words: names, numbers, codes. A label is the answer of many rows, and sums with one result have other numbers.
     """
-    pairs = _same_answers(survey)
+    pairs = _pair_same_answers(survey)
     if not pairs:
         return {}
     candidates = np.unique(np.array(pairs).ravel())
@@ -256,12 +257,12 @@ def _answered_in_training(survey: Survey) -> dict[int, list[int]]:
     uncommon = {word for word, count in counts.items() if count <= limit}
     matches: dict[int, list[int]] = {}
     for row, train_row in pairs:
-        if _shared_words(texts[row] & uncommon, texts[train_row] & uncommon):
+        if _share_words(texts[row] & uncommon, texts[train_row] & uncommon):
             matches.setdefault(row, []).append(train_row)
     return matches
 
 
-def _shared_words(terms_a: set[str], terms_b: set[str]) -> bool:
+def _share_words(terms_a: set[str], terms_b: set[str]) -> bool:
     """Whether two questions share half of their uncommon words and pairs, or nearly all words in any order."""
     words = [{word for word in terms if " " not in word} for terms in (terms_a, terms_b)]
     shared, either = words[0] & words[1], words[0] | words[1]
@@ -271,8 +272,8 @@ def _shared_words(terms_a: set[str], terms_b: set[str]) -> bool:
     )
 
 
-def _same_answers(survey: Survey) -> list[tuple[int, int]]:
-    """Pair the rows of an evaluation with the training rows that have their answer, where those are few."""
+def _pair_same_answers(survey: Survey) -> list[tuple[int, int]]:
+    """Pair the rows of an evaluation with the training rows that have the same answer, if these are few."""
     trained = survey.train[survey.words[survey.train] > 0]
     values, starts, counts = np.unique(np.sort(survey.answered[trained]), return_index=True, return_counts=True)
     order = trained[np.argsort(survey.answered[trained], kind="stable")]
@@ -297,10 +298,10 @@ def _words(text: str) -> set[str]:
     return {*words, *(" ".join(pair) for pair in itertools.pairwise(words))}
 
 
-def _sources(
+def _leak_labels(
     survey: Survey, rows: Numbers, groups: Numbers, answered: dict[int, list[int]]
 ) -> tuple[tuple[int, str], ...]:
-    """Say of the first rows which training row answers them."""
+    """Label the first rows with the training row that answers each."""
     trained, labels = groups[survey.train], []
     for row in rows[:SHOWN_ROWS].tolist():
         alike = trained == groups[row]
@@ -313,8 +314,8 @@ def _sources(
     return tuple(labels)
 
 
-def _earlier(survey: Survey, rows: Numbers, groups: Numbers, relation: str) -> tuple[tuple[int, str], ...]:
-    """Say of the first rows which training row of their group they go back to."""
+def _repeat_labels(survey: Survey, rows: Numbers, groups: Numbers, relation: str) -> tuple[tuple[int, str], ...]:
+    """Label the first rows with the first training row of their group."""
     trained = groups[survey.train]
     pairs = [(int(row), int(survey.train[np.argmax(trained == groups[row])])) for row in rows[:SHOWN_ROWS]]
     return tuple((row, f"{relation} {survey.data.where(train_row)}") for row, train_row in pairs)

@@ -22,12 +22,12 @@ class FindingDraft:
     Attributes:
         check: its name.
         severity: how bad it is.
-        numbers: the rows, of those that were checked.
-        text: what was found, with the number, in one sentence.
-        advice: what to do.
+        numbers: the rows of the finding.
+        text: the finding with its number, in one sentence.
+        advice: the remedy.
         rows: how many rows it is about, if that is not the number of `numbers`.
-        labels: what is shown of a row instead of its text; (row, words), among the first rows.
-        whole: whether it is about the data as a whole, of which no row is an example.
+        labels: words to show instead of a row's text; (row, words), among the first rows.
+        whole: whether it is about the data as a whole, without example rows.
         named: whether the finding says where each of the rows is, for a verdict that leaves them out.
         leaks: of a leak, the training rows that answer what `numbers` ask.
     """
@@ -55,7 +55,7 @@ class FindingDraft:
 
 
 def of(count: int, total: int, noun: str = "rows") -> str:
-    """Say how many of how many: `12 of 300 rows (4%)`, `1 of 300 rows`."""
+    """Write a count with its total: `12 of 300 rows (4%)`, `1 of 300 rows`."""
     share = f" ({count / total:.0%})" if total and count / total >= 0.01 and count > 1 else ""  # noqa: PLR2004 - a percent
     return f"{count} of {total} {noun}{share}"
 

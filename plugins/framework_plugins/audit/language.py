@@ -55,7 +55,7 @@ _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`]*`|https?://\S+", re.DOTALL)
 
 
 def languages(text: str) -> str:
-    """Name the language of a text; empty if it is too short, or too mixed, to tell."""
+    """Return the name of a text's language; empty if the text is too short or too mixed to tell."""
     text = _CODE.sub(" ", text).lower()
     letters = len(_LETTER.findall(text))
     if not text.isascii():

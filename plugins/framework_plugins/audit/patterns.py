@@ -25,7 +25,7 @@ CODE = re.compile(r"""["`]|[(=,\[{]\s*'""")
 
 
 def always(match: re.Match[str]) -> bool:  # noqa: ARG001 - as other conditions
-    """Every match counts."""
+    """Accept every match."""
     return True
 
 
@@ -35,7 +35,7 @@ class Pattern:
 
     Attributes:
         check: whose it is.
-        kind: a readable name of what matches.
+        kind: a readable name of a match.
         marks: one of them is in every match; of `small` patterns in lower case.
         regex: the pattern; it never matches across the end of a line.
         counts: a closer look at a match.
@@ -55,7 +55,7 @@ class Pattern:
 
 
 class JoinedTexts:
-    """Many texts as one, and which row a place belongs to."""
+    """Many texts joined into one, with the row of each position."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         self.text = SEPARATOR.join(texts)

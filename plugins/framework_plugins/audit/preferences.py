@@ -26,16 +26,16 @@ def findings(survey: Survey) -> Iterator[FindingDraft]:
     pairs = survey.train[survey.rejected[survey.train] != 0]
     labelled = survey.train[survey.label[survey.train] >= 0]
     if len(pairs):
-        yield from _identical(survey, pairs)
+        yield from _identical_pairs(survey, pairs)
         yield from _length_bias(survey, pairs)
     if len(labelled):
-        yield from _one_sided(survey, labelled)
+        yield from _one_sided_labels(survey, labelled)
     if len(pairs) or len(labelled):
-        yield from _contradictory(survey)
-    yield from _ranks(survey)
+        yield from _contradictions(survey)
+    yield from _rank_finding(survey)
 
 
-def _identical(survey: Survey, pairs: Numbers) -> Iterator[FindingDraft]:
+def _identical_pairs(survey: Survey, pairs: Numbers) -> Iterator[FindingDraft]:
     rows = pairs[survey.rejected[pairs] == survey.answered[pairs]]
     if len(rows):
         yield FindingDraft(
@@ -71,7 +71,7 @@ def _length_bias(survey: Survey, pairs: Numbers) -> Iterator[FindingDraft]:
     )
 
 
-def _one_sided(survey: Survey, labelled: Numbers) -> Iterator[FindingDraft]:
+def _one_sided_labels(survey: Survey, labelled: Numbers) -> Iterator[FindingDraft]:
     is_wanted = survey.label[labelled] == 1
     common, rare = ("wanted", "unwanted") if 2 * is_wanted.sum() > len(labelled) else ("unwanted", "wanted")
     rows = labelled[is_wanted == (rare == "wanted")]
@@ -97,13 +97,13 @@ def _one_sided(survey: Survey, labelled: Numbers) -> Iterator[FindingDraft]:
         )
 
 
-def _contradictory(survey: Survey) -> Iterator[FindingDraft]:
+def _contradictions(survey: Survey) -> Iterator[FindingDraft]:
     """Find pairs that occur in both orders, and answers that are wanted in one row and unwanted in another."""
     train, prompts = survey.train, hash_prompts(survey)
     chosen, rejected, label = survey.answered[train], survey.rejected[train], survey.label[train]
     pairs = (rejected != 0) & (chosen != rejected)
-    turned = pairs & np.isin(_joined(prompts, chosen, rejected), _joined(prompts, rejected, chosen)[pairs])
-    answers = _joined(prompts, chosen, np.zeros_like(chosen))
+    turned = pairs & np.isin(_hash_pairs(prompts, chosen, rejected), _hash_pairs(prompts, rejected, chosen)[pairs])
+    answers = _hash_pairs(prompts, chosen, np.zeros_like(chosen))
     conflicting = (label >= 0) & np.isin(answers, np.intersect1d(answers[label == 1], answers[label == 0]))
     sentences = [
         f"{of(int(rows.sum()), int(among.sum()), noun)} {are(int(rows.sum()), singular, plural)}"
@@ -126,11 +126,11 @@ def _contradictory(survey: Survey) -> Iterator[FindingDraft]:
         )
 
 
-def _joined(prompts: Numbers, answers_a: Numbers, answers_b: Numbers) -> NDArray[np.int64]:
+def _hash_pairs(prompts: Numbers, answers_a: Numbers, answers_b: Numbers) -> NDArray[np.int64]:
     return (prompts * MIX ^ answers_a) * MIX ^ answers_b
 
 
-def _ranks(survey: Survey) -> Iterator[FindingDraft]:
+def _rank_finding(survey: Survey) -> Iterator[FindingDraft]:
     rows = survey.train[survey.ranked[survey.train] > 0]
     if not len(rows):
         return

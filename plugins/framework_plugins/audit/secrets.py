@@ -14,8 +14,8 @@ _MIN_DIFFERENT_CHARACTERS = 5
 """Different characters that a real token has at least."""
 
 
-def _is_real(match: re.Match[str]) -> bool:
-    """Whether it is more than what stands for a token in a manual."""
+def _is_token(match: re.Match[str]) -> bool:
+    """Whether a match is a token, and not a placeholder as in a manual."""
     token = _COUNTING_DIGITS.sub("", match[0])
     return (
         not _PLACEHOLDER.search(match[0])
@@ -33,11 +33,11 @@ def _is_password(match: re.Match[str]) -> bool:
 
 def _has_digits(match: re.Match[str]) -> bool:
     """Whether a value is drawn at random: words are not, nor are names that end in a number."""
-    return _is_real(match) and any(_RANDOM.match(part) for part in re.split(r"[_/+-]", match["value"]))
+    return _is_token(match) and any(_RANDOM.match(part) for part in re.split(r"[_/+-]", match["value"]))
 
 
 def _is_person(match: re.Match[str]) -> bool:
-    """Whether an address may be somebody's: those of manuals and of git are not."""
+    """Whether an address may be a person's; addresses of manuals and of git are not."""
     before = match.string[match.start() - 1 : match.start()]
     # The pattern begins at the @, since one that began at the name would be tried at every letter.
     return bool(before) and (before.isalnum() or before in "._%+-") and not _IMPERSONAL.search(match[0])
@@ -48,7 +48,7 @@ _IMPERSONAL = re.compile(r"(?i)@(?:[\w-]+\.)*(?:example\.\w+|\w+\.example|localh
 
 
 def _token(kind: str, marks: tuple[str, ...], regex: str) -> Pattern:
-    return Pattern(Check.secrets, kind, marks, re.compile(regex), _is_real)
+    return Pattern(Check.secrets, kind, marks, re.compile(regex), _is_token)
 
 
 PATTERNS = (

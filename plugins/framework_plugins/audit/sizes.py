@@ -27,15 +27,15 @@ MORE_ROWS_MORE_EPOCHS = 10, 2
 def findings(survey: Survey) -> Iterator[FindingDraft]:
     """Give the findings, before their examples are read."""
     if len(survey.train):
-        yield from _too_long(survey)
-        yield from _very_long(survey)
-        yield from _too_few(survey)
+        yield from _too_long_rows(survey)
+        yield from _very_long_answers(survey)
+        yield from _too_few_rows(survey)
         yield from _low_supervision(survey)
         yield from _padding(survey)
         yield from _exact_match(survey)
 
 
-def _too_long(survey: Survey) -> Iterator[FindingDraft]:
+def _too_long_rows(survey: Survey) -> Iterator[FindingDraft]:
     data, limit = survey.data, survey.data.plan.training.max_seq_length
     tokens = data.tokens[survey.train]
     rows = survey.train[tokens > limit]
@@ -59,18 +59,18 @@ def _limit_advice(survey: Survey, rows: Numbers) -> str:
     tokens, limit = survey.data.tokens[survey.train], survey.data.plan.training.max_seq_length
     suggested, longest = survey.data.suggested_length(tokens), int(tokens.max())
     if suggested <= limit:
-        return f"{_shorter(survey, rows)}: trainer.max_seq_length={suggested} fits 99% of the rows"
+        return f"{_shortening_advice(survey, rows)}: trainer.max_seq_length={suggested} fits 99% of the rows"
     fits = "" if suggested >= longest else ", which fits 99% of the rows"
-    return f"set trainer.max_seq_length={suggested}{fits}, or {_shorter(survey, rows)}"
+    return f"set trainer.max_seq_length={suggested}{fits}, or {_shortening_advice(survey, rows)}"
 
 
-def _shorter(survey: Survey, rows: Numbers) -> str:
+def _shortening_advice(survey: Survey, rows: Numbers) -> str:
     limit = survey.data.plan.training.max_seq_length
     return f"cut plain text into rows, data.cut={limit}" if survey.data.plain[rows].any() else "shorten them"
 
 
 def _truncation_text(rows: int, losing: int, lost: int, *, cut: bool) -> str:
-    """Say what becomes of rows that are too long: `losing` of them lose `lost` learned tokens."""
+    """Say whether too long rows are cut or left out: `losing` of them lose `lost` learned tokens."""
     if not losing:
         return f"and {are(rows)} cut, but no learned token is lost"
     subject = "" if losing == rows else f"{losing} of them "
@@ -78,13 +78,13 @@ def _truncation_text(rows: int, losing: int, lost: int, *, cut: bool) -> str:
     return text + (f", including the stop {are(losing, 'token', 'tokens')}" if cut else ": they are left out")
 
 
-def _answered(survey: Survey) -> Numbers:
+def _answered_rows(survey: Survey) -> Numbers:
     """Return the training rows with an answer."""
     return survey.train[~survey.data.asks[survey.train]]
 
 
-def _very_long(survey: Survey) -> Iterator[FindingDraft]:
-    answered = _answered(survey)
+def _very_long_answers(survey: Survey) -> Iterator[FindingDraft]:
+    answered = _answered_rows(survey)
     learned = survey.data.supervised[answered]
     if len(learned) < MIN_ROWS:
         return
@@ -103,7 +103,7 @@ def _very_long(survey: Survey) -> Iterator[FindingDraft]:
         )
 
 
-def _too_few(survey: Survey) -> Iterator[FindingDraft]:
+def _too_few_rows(survey: Survey) -> Iterator[FindingDraft]:
     training, rows = survey.data.plan.training, len(survey.train)
     config = survey.config
     passes = training.num_train_epochs
@@ -126,7 +126,7 @@ def _too_few(survey: Survey) -> Iterator[FindingDraft]:
 
 def _low_supervision(survey: Survey) -> Iterator[FindingDraft]:
     data = survey.data
-    tokens, learned = (int(column[_answered(survey)].sum()) for column in (data.tokens, data.supervised))
+    tokens, learned = (int(column[_answered_rows(survey)].sum()) for column in (data.tokens, data.supervised))
     share = learned / max(tokens, 1)
     if tokens and share < survey.config.low_supervision:
         yield FindingDraft(
@@ -159,7 +159,7 @@ def _padding(survey: Survey) -> Iterator[FindingDraft]:
 
 
 def _exact_match(survey: Survey) -> Iterator[FindingDraft]:
-    plan, learned = survey.data.plan, survey.data.supervised[_answered(survey)]
+    plan, learned = survey.data.plan, survey.data.supervised[_answered_rows(survey)]
     typical = int(np.median(learned)) if len(learned) else 0
     if list(plan.metric) == [EXACT] and plan.evaluator and typical >= FREE_TEXT_TOKENS:
         yield FindingDraft(

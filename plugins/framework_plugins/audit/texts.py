@@ -48,7 +48,7 @@ class Sample:
 
 @dataclass
 class Survey:
-    """All rows, as far as the checks need to know them. Arrays have an entry for each row.
+    """The properties of all rows that the checks need. Arrays have an entry for each row.
 
     Attributes:
         data: the rows.
@@ -70,7 +70,7 @@ class Survey:
         tied: how many of these tie with one of the pair.
         sample: some rows with their texts.
         hits: rows in which a check found something.
-        kinds: what it found in the first of them, and where, if not in the question or the last answer: (kind, place).
+        kinds: kind and place of the match in the first of them; the place is empty for question and last answer.
     """
 
     data: AuditData
@@ -96,11 +96,11 @@ class Survey:
 
     @property
     def beside(self) -> NDArray[np.int64]:
-        """A hash of what belongs to an answer: the rejected one, and its label; 0 if there is neither."""
+        """A hash of the rejected answer and the label of each row."""
         return self.rejected * MIX + self.label + 1
 
     def note(self, check: Check, rows: Numbers, among: NDArray[np.bool_], kind: str, location: str = "") -> None:
-        """Keep the rows in which a check found something, those of `among`; the batches come in order."""
+        """Keep the rows of `among` in which a check found something; the batches come in order."""
         rows = rows[among[rows]]
         if len(rows):
             self.hits.setdefault(check, []).append(rows)
@@ -115,7 +115,7 @@ class Survey:
 
 
 def make_survey(data: AuditData, config: StandardConfig) -> Survey:
-    """Go through all rows once."""
+    """Read all rows once and return their survey."""
     count, trained = len(data), data.part == RowPart.train
     result = Survey(
         data=data,
@@ -143,13 +143,13 @@ def make_survey(data: AuditData, config: StandardConfig) -> Survey:
         _measure_batch(result, texts)
         _measure_earlier(result, earlier, texts.start)
         _measure_preference(result, texts)
-        _sample(result.sample, texts)
+        _add_to_sample(result.sample, texts)
         _search(result, texts, earlier, searched)
     return result
 
 
 def _measure_preference(result: Survey, texts: Texts) -> None:
-    """Look at the rejected answers that the method learns from, at the labels that it reads, and at ranks."""
+    """Add the rejected answers, labels and ranks that the method reads."""
     method = result.data.plan.method.config
     for row, (answer, facts) in enumerate(zip(texts.rejected, texts.facts, strict=True), start=texts.start):
         if answer and Role.rejected in method.roles:
@@ -187,26 +187,26 @@ def _measure_batch(result: Survey, texts: Texts) -> None:
 
 
 def _measure_earlier(result: Survey, earlier: BatchTexts, start: int) -> None:
-    """Look at the answers before the last as at the last."""
+    """Check the answers before the last like the last ones."""
     if not earlier.texts:
         return
     kinds = np.array([json_kind(text) for text in earlier.texts])
     np.add.at(result.answers, earlier.rows + start, 1)
     np.add.at(result.json_answers, earlier.rows[kinds == JSON] + start, 1)
-    blank = earlier.that(is_blank)
+    blank = earlier.select(is_blank)
     for check, rows, kind in (
         (
             Check.empty_answers,
             [row for row in blank if is_silent(result.data.example(int(row) + start))],
             "an empty answer",
         ),
-        (Check.one_word_answers, earlier.that(lambda text: is_word(text.strip().lower())), "an answer of one word"),
+        (Check.one_word_answers, earlier.select(lambda text: is_word(text.strip().lower())), "an answer of one word"),
         (Check.broken_json, np.unique(earlier.rows[kinds == BROKEN]), "broken JSON"),
     ):
         result.note(check, np.array(rows, np.int64) + start, result.trained, kind, earlier.place)
 
 
-def _sample(sample: Sample, texts: Texts) -> None:
+def _add_to_sample(sample: Sample, texts: Texts) -> None:
     low, high = np.searchsorted(sample.numbers, [texts.start, texts.start + len(texts.answer)])
     for index in sample.numbers[low:high] - texts.start:
         sample.questions.append(texts.question[int(index)][:MAX_SAMPLE_CHARS])
@@ -222,5 +222,5 @@ def _search(result: Survey, texts: Texts, earlier: BatchTexts, searched: Sequenc
     for pattern in searched:
         for batch_texts in (answers, earlier) if pattern.answers else (questions, answers, around, rejected):
             result.note(
-                pattern.check, batch_texts.having(pattern) + texts.start, result.used, pattern.kind, batch_texts.place
+                pattern.check, batch_texts.match(pattern) + texts.start, result.used, pattern.kind, batch_texts.place
             )

@@ -62,7 +62,7 @@ class DiagnosticRun:
                 raise
         return [
             without_secrets(record)
-            for record in (*of_machine, *_ordered(of_others, diagnostics), *plugins(), *of_this_run)
+            for record in (*of_machine, *_sort_records(of_others, diagnostics), *plugins(), *of_this_run)
         ]
 
     def _shares_libraries(self, diagnostic: Diagnostic) -> bool:
@@ -136,7 +136,7 @@ def _package(function_path: str) -> str:
     return ".".join(function_path.partition(":")[0].split(".")[:2])
 
 
-def _ordered(records: Sequence[DiagnosticRecord], diagnostics: Sequence[Registered]) -> list[DiagnosticRecord]:
+def _sort_records(records: Sequence[DiagnosticRecord], diagnostics: Sequence[Registered]) -> list[DiagnosticRecord]:
     """Put records in the order in which they were given, those of one topic together."""
     topics = list(dict.fromkeys(diagnostic.topic for _, diagnostic in diagnostics))
     positions = {

@@ -40,7 +40,7 @@ def show(console: Console, records: Sequence[DiagnosticRecord], words: Sequence[
     for topic in topics:
         well = [record for record in records if record.topic == topic and record.state is State.ok]
         if well:
-            _paragraph(console, width, topic, _well(well))
+            _paragraph(console, width, topic, _working_text(well))
     if missing_names := [record.name for record in records if record.state is State.missing and not record.blocks]:
         text = f"not installed, not needed: {', '.join(missing_names)} (--json says how to install them)"
         console.print(Text(_wrapped(console, text, " " * MARGIN), COLOURS[State.missing]), soft_wrap=True)
@@ -58,7 +58,7 @@ def show(console: Console, records: Sequence[DiagnosticRecord], words: Sequence[
     _verdict(console, [record for record in records if record.blocks], words)
 
 
-def _well(records: Sequence[DiagnosticRecord]) -> str:
+def _working_text(records: Sequence[DiagnosticRecord]) -> str:
     """Return the versions, or the details of what has none; many libraries with a version only are counted."""
     plain = [record for record in records if record.version and not record.detail]
     if len(plain) == len(records) >= MIN_COUNTED:

@@ -40,7 +40,7 @@ LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class NoReplyError(Exception):
-    """Why there is no reply; `retry`: another try may have one, `fatal`: no other request would have one."""
+    """The reason for a missing reply; `retry`: another try may succeed, `fatal`: no other request would."""
 
     def __init__(self, reason: str, *, retry: bool = False, fatal: bool = False, wait: float = 0.0) -> None:
         super().__init__(reason)
@@ -48,7 +48,7 @@ class NoReplyError(Exception):
 
 
 class ChatEndpoint:
-    """A model behind an endpoint. `name` is its address without what may be secret; use it as a context manager."""
+    """A model behind an endpoint. `name` is its address without secrets; use it as a context manager."""
 
     def __init__(
         self, base_url: str, model: str, *, key: str, timeout: float, retries: int, request_fields: Mapping[str, Any]
@@ -74,7 +74,7 @@ class ChatEndpoint:
         self._client.close()
 
     def ask_all(self, texts: Sequence[str], concurrency: int) -> list[str | NoReplyError]:
-        """Send each text and return the replies in their order, or why there is none.
+        """Send each text and return the replies in their order, with an error in place of a missing one.
 
         Once it is clear that nobody replies, the rest is not sent.
         """
@@ -109,7 +109,7 @@ class ChatEndpoint:
         tries = 0
         while True:
             try:
-                return self._once(text)
+                return self._send(text)
             except NoReplyError as error:
                 if not error.retry or tries == self.retries or self._over.is_set():
                     raise
@@ -117,39 +117,39 @@ class ChatEndpoint:
                 self._over.wait(error.wait or BACKOFF_SECONDS * 2**tries)
                 tries += 1
 
-    def _once(self, text: str) -> str:
+    def _send(self, text: str) -> str:
         body = json.dumps({**self.fields, "messages": [{"role": "user", "content": text}]})
         try:
             with self._client.stream("POST", self.url, content=body) as response:
                 reply = b"".join(self._read(response))
         except httpx.ConnectTimeout as error:
-            raise NoReplyError(self._clean(summarize_error(error)), retry=True, fatal=True) from None
+            raise NoReplyError(self._one_line(summarize_error(error)), retry=True, fatal=True) from None
         except httpx.TimeoutException:
-            raise NoReplyError(self._late(), retry=True) from None
+            raise NoReplyError(self._timeout_text(), retry=True) from None
         except httpx.HTTPError as error:
             refused = isinstance(error, httpx.ConnectError)
-            raise NoReplyError(self._clean(summarize_error(error)), retry=True, fatal=refused) from None
+            raise NoReplyError(self._one_line(summarize_error(error)), retry=True, fatal=refused) from None
         if response.status_code != HTTPStatus.OK:
-            raise self._refused(response, reply)
+            raise self._status_error(response, reply)
         return self._content(reply)
 
     def _read(self, response: httpx.Response) -> Iterator[bytes]:
-        """Read what comes until the time is over: the library's own limit is for each piece."""
+        """Read the reply until the time is over: the library's own limit is for each piece."""
         end, size = time.monotonic() + self.timeout, 0
         for piece in response.iter_bytes():
             size += len(piece)
             if time.monotonic() > end:
-                raise NoReplyError(self._late(), retry=True)
+                raise NoReplyError(self._timeout_text(), retry=True)
             if size > MAX_REPLY_BYTES:
                 raise NoReplyError(f"the reply is longer than {MAX_REPLY_BYTES >> 20} MiB")
             yield piece
 
-    def _late(self) -> str:
+    def _timeout_text(self) -> str:
         return f"no reply within {self.timeout:g} s"
 
-    def _refused(self, response: httpx.Response, reply: bytes) -> NoReplyError:
+    def _status_error(self, response: httpx.Response, reply: bytes) -> NoReplyError:
         status = response.status_code
-        reason = f"HTTP {status} {response.reason_phrase}: {self._clean(reply.decode(errors='replace'))}"
+        reason = f"HTTP {status} {response.reason_phrase}: {self._one_line(reply.decode(errors='replace'))}"
         if response.is_redirect:
             reason = f"HTTP {status}: redirects are not followed; give the final address"
         return NoReplyError(
@@ -164,17 +164,17 @@ class ChatEndpoint:
             content: Any = json.loads(reply)["choices"][0]["message"]["content"]
         except (ValueError, LookupError, TypeError, RecursionError):
             raise NoReplyError(
-                f"the reply is not a chat completion: {self._clean(reply.decode(errors='replace'))}"
+                f"the reply is not a chat completion: {self._one_line(reply.decode(errors='replace'))}"
             ) from None
-        return self._hide(content) if isinstance(content, str) else ""
+        return self._redact(content) if isinstance(content, str) else ""
 
-    def _clean(self, text: str) -> str:
-        """Return what a server says on one short line."""
-        text = visible(" ".join(self._hide(text).split()))
+    def _one_line(self, text: str) -> str:
+        """Return a message of the server as one short line."""
+        text = visible(" ".join(self._redact(text).split()))
         return text if len(text) <= MAX_ERROR_CHARS else f"{text[:MAX_ERROR_CHARS]}…"
 
-    def _hide(self, text: str) -> str:
-        """Take the key out, which a server may send back, and other secrets."""
+    def _redact(self, text: str) -> str:
+        """Remove the key, which a server may send back, and other secrets."""
         redacted: str = redact(text.replace(self._key, HIDDEN) if self._key else text)
         return redacted
 

@@ -61,11 +61,11 @@ class PromptsConfig(EvaluatorConfig):
         return ("stopped",)
 
     def asks(self, prompts: int) -> int:
-        """Return how many: the first `count` of the data's prompts, none if the user gives their own."""
+        """Return the number of prompts from the data: `count`, 0 if the user gives their own."""
         return 0 if self.file is not None or self.prompts else min(self.count, prompts)
 
     def answer_tokens(self) -> int | None:
-        """Return the longest answer."""
+        """Return the most tokens of an answer."""
         return self.max_new_tokens
 
 
@@ -95,7 +95,7 @@ class MemorizationConfig(EvaluatorConfig):
         return (*names, "verbatim_excess")
 
     def aspects(self) -> tuple[Aspect, ...]:
-        """Return copying."""
+        """Return the aspect of copying."""
         return (Aspect.copying,)
 
 
@@ -134,7 +134,7 @@ class LmEvalConfig(EvaluatorConfig):
     """A general task whose score (0 to 1) falls significantly and by more than this is reported as forgetting."""
 
     def measures(self) -> tuple[str, ...]:
-        """Return what the tasks measure, as far as their files say so."""
+        """Return the measures that the files of the tasks name."""
         from framework_plugins.evals.harness.names import measures  # noqa: PLC0415 - --help need not pay for it
 
         return measures(self.tasks, self.include_path)
@@ -143,7 +143,7 @@ class LmEvalConfig(EvaluatorConfig):
         return self.batch_size
 
     def aspects(self) -> tuple[Aspect, ...]:
-        """Return what the tasks are about."""
+        """Return the aspects of the tasks."""
         return (self.aspect,)
 
 
@@ -176,7 +176,7 @@ class ForgettingConfig(EvaluatorConfig):
         return tuple(name for name, count in counts.items() if count)
 
     def aspects(self) -> tuple[Aspect, ...]:
-        """Return what the model knew before."""
+        """Return the aspect of forgetting."""
         return (Aspect.general,)
 
 
@@ -189,11 +189,11 @@ class ExactMatchConfig(MetricConfig):
 
     def unsuited(self, references: Sequence[str]) -> str:
         """Say that answers of several words are hardly ever given word for word, unless they are few or JSON."""
-        if calls := _calls(references):
+        if calls := _calls_problem(references):
             return calls
         words = sorted(len(WORD.findall(text)) for text in references)[len(references) // 2]
         has_few_texts = 2 * len({text.strip() for text in references}) <= len(references)
-        return "" if has_few_texts or words <= SHORT or _mostly_json(references) else (
+        return "" if has_few_texts or words <= SHORT or _are_mostly_json(references) else (
             f"half of the references have {words} words or more, and an answer hardly ever repeats that word for word"
         )  # fmt: skip
 
@@ -215,7 +215,7 @@ class JsonFieldsConfig(MetricConfig):
 
     def unsuited(self, references: Sequence[str]) -> str:
         """Say that the references hold no JSON to compare."""
-        return "" if _mostly_json(references) else "most references are not JSON"
+        return "" if _are_mostly_json(references) else "most references are not JSON"
 
 
 @dataclass
@@ -236,7 +236,7 @@ class TokenF1Config(MetricConfig):
 
     def unsuited(self, references: Sequence[str]) -> str:
         """Say that the references are calls."""
-        return _calls(references)
+        return _calls_problem(references)
 
 
 @dataclass
@@ -252,7 +252,7 @@ class ToolCallsConfig(MetricConfig):
 
     def unsuited(self, references: Sequence[str]) -> str:
         """Say that no reference is a call, or that few are and the others are long."""
-        return "" if _calls(references) else "most references are not calls of tools"
+        return "" if _calls_problem(references) else "most references are not calls of tools"
 
 
 class RougeKind(Enum):
@@ -370,7 +370,7 @@ class JudgeConfig(MetricConfig):
 
     @property
     def compares(self) -> bool:
-        """Whether `compare` is set."""
+        """Whether the judge compares answers with the base's."""
         return self.compare
 
 
@@ -379,7 +379,7 @@ def is_call(text: str) -> bool:
     return BEGIN_CALL in text or bool(CALL.match(text))
 
 
-def _calls(references: Sequence[str]) -> str:
+def _calls_problem(references: Sequence[str]) -> str:
     """Say that references are calls, if these are half of them or more, or the others are short; else empty."""
     texts = [text for text in references if not is_call(text)]
     calls = len(references) - len(texts)
@@ -388,7 +388,7 @@ def _calls(references: Sequence[str]) -> str:
     return f"{calls} of {len(references)} references are calls of tools, which metric=[tool_calls] compares"
 
 
-def _mostly_json(texts: Sequence[str]) -> bool:
+def _are_mostly_json(texts: Sequence[str]) -> bool:
     """Whether at least half of some texts are a JSON object or list."""
     return 2 * sum(map(_is_json, texts)) >= len(texts)
 

@@ -70,7 +70,7 @@ class Forgetting:
 
 
 def questions(likelihood: Likelihood, question_rows: Sequence[dict[str, Any]]) -> dict[str, Measure]:
-    """Return how often the right choice is the likeliest as it continues the question, and how likely it is on average.
+    """Return the share of questions whose right choice is the likeliest, and the mean probability of the right choice.
 
     The second decides, and has the items: of the same questions it varies so much less that it takes a tenth of them.
     """

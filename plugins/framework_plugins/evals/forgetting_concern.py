@@ -16,9 +16,9 @@ POINT = 0.01
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: the finding, whether it is flagged or cannot be ruled out, and the harm that is certain, 0 to 1.
+    """The result of one check: a text, whether it is flagged or unknown, and the least harm, 0 to 1.
 
-    `summary` says in a few words what is known, and `limit` what is allowed, if it is not known to be kept.
+    `summary` is the result in a few words, and `limit` the limit, if it may be exceeded.
     """
 
     text: str
@@ -30,14 +30,14 @@ class Finding:
 
 
 def concerns(plan: Plan, results: Results) -> Iterator[Concern]:
-    """Give a concern for each evaluator that asks what was known before, flagged or not."""
+    """Give a concern for each evaluator that measures forgetting, flagged or not."""
     for name, choice in plan.evaluator.items():
         settings = choice.config
         if isinstance(settings, ForgettingConfig):
             changes = _changes(results, settings.measures())
             texts = _perplexity(changes, settings, "general_perplexity", "general texts")
             findings = [*_questions(changes, settings), *texts]
-            yield from _style(name, changes, settings)
+            yield from _style_concern(name, changes, settings)
             yield from _divergence(name, plan, changes, settings)
         elif isinstance(settings, LmEvalConfig) and settings.aspect is Aspect.general:
             findings = list(_tasks(_changes(results, settings.measures()), settings))
@@ -78,7 +78,7 @@ def _concern(name: str, plan: Plan, findings: list[Finding]) -> Concern:
 
 
 def recommendation(plan: Plan) -> str:
-    """Say what keeps a model from forgetting."""
+    """Return the advice against forgetting."""
     rate = f"lower trainer.learning_rate={plan.training.learning_rate:g}"
     mix = "data.mix=[{data: hub, path: OWNER/NAME, weight: 0.2}]"
     remedy = "mix more general data in" if plan.data.config.mix else "mix general data in"
@@ -86,7 +86,7 @@ def recommendation(plan: Plan) -> str:
 
 
 def _questions(changes: dict[str, Change], settings: ForgettingConfig) -> Iterator[Finding]:
-    """Decide by the probability of the right choice, beside the share of right answers, which a reader knows."""
+    """Decide by the probability of the right choice, and give the share of right answers too."""
     accuracy, probability = changes.get(ACCURACY), changes.get(PROBABILITY)
     decides, words, plain = probability or accuracy, "general questions right", ""  # an older folder has no probability
     if probability and accuracy and accuracy.before is not None and accuracy.after is not None:
@@ -104,7 +104,7 @@ def _share_finding(
 
     Args:
         change: of the share.
-        words: what it is.
+        words: the name of the texts in sentences.
         margin: the most that is allowed.
         setting: the name of that.
         digits: how shares are written.
@@ -136,7 +136,7 @@ def _perplexity(changes: dict[str, Change], settings: ForgettingConfig, name: st
     if change is None or not change.before or change.after is None:
         return
     ratio, limit = change.after / change.before, settings.max_perplexity_ratio
-    text = f"perplexity of {words} {change.before:.3g} to {change.after:.3g} of {change.pairs} ({_times(ratio)}"
+    text = f"perplexity of {words} {change.before:.3g} to {change.after:.3g} of {change.pairs} ({_times_text(ratio)}"
     if change.low is None or change.high is None:
         broken = not math.isfinite(ratio)
         yield Finding(f"{text}, untested)", broken, not broken, float(broken))
@@ -146,13 +146,13 @@ def _perplexity(changes: dict[str, Change], settings: ForgettingConfig, name: st
     unknown = not too_much and high_ratio > limit
     caveat = f"; max_perplexity_ratio={limit:g}" if unknown else ""
     harm = 1 - 1 / low_ratio if low_ratio > 1 else 0.0
-    summary = f"{words} are {_times(ratio)} as surprising to the model as before, "
-    summary += f"at least {_times(low_ratio)}" if too_much else f"at most {_times(high_ratio)}"
+    summary = f"{words} are {_times_text(ratio)} as surprising to the model as before, "
+    summary += f"at least {_times_text(low_ratio)}" if too_much else f"at most {_times_text(high_ratio)}"
     allowed = f"; the limit is {limit:g} times" if unknown else ""
-    yield Finding(f"{text}, at most {_factor(high_ratio)}{caveat})", too_much, unknown, harm, summary, allowed)
+    yield Finding(f"{text}, at most {_factor_text(high_ratio)}{caveat})", too_much, unknown, harm, summary, allowed)
 
 
-def _style(name: str, changes: dict[str, Change], settings: ForgettingConfig) -> Iterator[Concern]:
+def _style_concern(name: str, changes: dict[str, Change], settings: ForgettingConfig) -> Iterator[Concern]:
     """Say that good answers to general instructions became much less likely.
 
     A model that learns a tone, or to answer in one word, answers everything so: that is a style, and no knowledge is
@@ -164,11 +164,11 @@ def _style(name: str, changes: dict[str, Change], settings: ForgettingConfig) ->
             yield Concern(f"{name}_style", Aspect.task, f"style: {finding.text}", "", flagged=True, summary=text)
 
 
-def _times(factor: float) -> str:
-    return f"{_factor(factor)} times"
+def _times_text(factor: float) -> str:
+    return f"{_factor_text(factor)} times"
 
 
-def _factor(factor: float) -> str:
+def _factor_text(factor: float) -> str:
     if factor < 10:  # noqa: PLR2004 - then no digit more tells
         return f"{factor:.2f}"
     return f"{factor:,.0f}" if factor < 1e6 else f"{factor:.2g}"  # noqa: PLR2004 - which a reader can still say

@@ -58,7 +58,7 @@ def needs_reference(config: JudgeConfig) -> bool:
 
 
 def grading_prompt(config: JudgeConfig, answer: Answered) -> str:
-    """Return what the judge is asked about an answer. What is in the answer is text, whatever it looks like."""
+    """Return the judge's prompt about an answer. An answer is quoted as text, whatever it contains."""
     template = config.prompt or (PROMPT if answer.reference is None else PROMPT_WITH_REFERENCE)
     values = {
         "question": answer.question,
@@ -71,7 +71,7 @@ def grading_prompt(config: JudgeConfig, answer: Answered) -> str:
 
 
 def comparison_prompt(answer_a: Answered, answer_b: Answered) -> str:
-    """Return what the judge is asked about two answers to one prompt."""
+    """Return the judge's prompt about two answers to one prompt."""
     values = {
         "question": answer_a.question,
         "first": answer_a.answer,
@@ -91,7 +91,7 @@ def parse_preference(reply: str) -> float | None:
 
 
 def parse_grade(reply: str, lowest: float, highest: float) -> float | None:
-    """Return the one number of a reply or of its last line; None if there is none, several, or one off the scale."""
+    """Return the number in a reply or in its last line; None without exactly one number on the scale."""
     text = split_thought(reply)[1].strip()
     best = re.escape(f"{highest:g}")
     # "8/10" and "8 out of 10" are one number.

@@ -13,10 +13,10 @@ from framework_plugins.evals.config import EXTRA
 
 
 def read_schema(source: object) -> Any:
-    """Return a schema: what a file holds, or a mapping as it is.
+    """Return a schema: the content of a file, or a mapping as it is.
 
     Raises:
-        FrameworkError: the file cannot be read or is not JSON, or what is given is neither.
+        FrameworkError: the file cannot be read or is not JSON, or the value is neither a path nor a mapping.
     """
     if isinstance(source, Mapping | bool):
         return source

@@ -42,15 +42,15 @@ class Likelihood:
         return [*begin, *ids]
 
     def pair(self, context: str, continuation: str) -> Pair:
-        """Cut a text that is not empty, and what follows it; spaces at its end belong to the continuation."""
+        """Return the tokens of a context and its continuation, which gets the spaces at the context's end."""
         ids = self.encode(context + continuation)
         # As lm-eval does: most tokenizers have the space at the beginning of a word's token.
         before = self.encode(context.rstrip())
         return before, ids[len(before) :]
 
     def score(self, pairs: Sequence[Pair]) -> list[tuple[float, bool]]:
-        """Return the log-likelihood in nats of each continuation, and whether it is what the model would say."""
-        scored = self.model.score([self._row(*pair) for pair in pairs])
+        """Return the log-likelihood in nats of each continuation, and whether the model would generate it."""
+        scored = self.model.score([self._token_row(*pair) for pair in pairs])
         return [
             (sum(row.log_probs), row.top == continuation[-len(row.top) :])
             for row, (_, continuation) in zip(scored, pairs, strict=True)
@@ -71,7 +71,7 @@ class Likelihood:
             totals[index] += likelihood
         return totals
 
-    def _row(self, context: list[int], continuation: list[int]) -> TokenRow:
+    def _token_row(self, context: list[int], continuation: list[int]) -> TokenRow:
         """Lay a pair out as a row.
 
         No token has a part in its own probability. The one before it replaces the last one, so that

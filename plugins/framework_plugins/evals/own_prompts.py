@@ -9,7 +9,7 @@ from framework_plugins.evals.config import PromptsConfig
 
 
 def own_prompts(config: PromptsConfig, form: Selection | None) -> list[Prompt]:
-    """Return the user's prompts; none if neither a file nor texts are given. `form` is the format of the run.
+    """Return the user's prompts; empty if neither a file nor texts are given. `form` is the format of the run.
 
     Raises:
         FrameworkError: the file cannot be read or holds no prompt, or a row is none.

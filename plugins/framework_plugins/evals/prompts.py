@@ -53,7 +53,7 @@ class Prompts:
 
     def looks(self, model: Model, data: Data, metrics: Mapping[str, AnyMetric]) -> int:  # noqa: ARG002 - the protocol's
         """Return how many looks there are."""
-        return len(self._sizes(data, metrics))
+        return len(self._look_sizes(data, metrics))
 
     def look(
         self,
@@ -64,7 +64,7 @@ class Prompts:
         seen: EvalResult | None = None,
     ) -> EvalResult:
         """Ask the prompts of look `number`: the first `count` are answered, of the others the references are read."""
-        sizes, prompts = self._sizes(data, metrics), self._prompts(data)
+        sizes, prompts = self._look_sizes(data, metrics), self._prompts(data)
         if not prompts:
             return EvalResult({}, [], [NOTHING])
         size, may_answer = sizes[number - 1], len(prompts)
@@ -100,7 +100,7 @@ class Prompts:
         references: Sequence[str | None],
         passages: frozenset[int],
     ) -> EvalResult:
-        """Answer prompts and score the answers, except for those of an earlier look, which are the first."""
+        """Answer prompts and score the answers; the first ones keep the answers of an earlier look."""
         earlier_answers = (
             {sample.prompt: Answer(sample.answer, sample.tokens, sample.stopped) for sample in previous.samples}
             if previous
@@ -113,7 +113,7 @@ class Prompts:
         answers = [earlier_answers.get(scoring.question(prompt)) or next(generated) for prompt in prompts]
         answered = scoring.answered(model, prompts, answers, metrics)
         scored = previous.measures if previous else {}
-        measures, notes = scoring.measure(_with_stopped(metrics), answered, scored, references, passages)
+        measures, notes = scoring.measure(_add_stopped(metrics), answered, scored, references, passages)
         early = len(prompts) < limit
         measures = {name: replace(measure, look_share=look_share, early=early) for name, measure in measures.items()}
         earlier = [note for note in previous.notes if scoring.WITHOUT_REFERENCE not in note] if previous else []
@@ -130,7 +130,7 @@ class Prompts:
         references: Sequence[str | None],
         passages: frozenset[int],
     ) -> Measure:
-        """Measure more prompts than were answered: their references are read, and what that leaves open is generated.
+        """Measure more prompts than were answered: read their references, and generate answers if that does not decide.
 
         Args:
             name: of the metric.
@@ -147,7 +147,7 @@ class Prompts:
         read = read_answers(model, [*checked, *remaining], metric, self.config.max_new_tokens)
         texts: list[str | None] = read[len(checked) :]
         # In a sentence the reference may come later, so an answer that begins in another way has to be generated too.
-        if earlier.content or _differing(metric, checked, read, earlier) > 1:
+        if earlier.content or _count_differences(metric, checked, read, earlier) > 1:
             texts = [None] * len(remaining)
         pending = [
             prompt
@@ -192,7 +192,7 @@ class Prompts:
     def _generate(self, model: Model, prompts: Sequence[Prompt]) -> list[Answer]:
         return model.generate(prompts, max_new_tokens=self.config.max_new_tokens, batch_size=self.config.batch_size)
 
-    def _sizes(self, data: Data, metrics: Mapping[str, AnyMetric]) -> list[int]:
+    def _look_sizes(self, data: Data, metrics: Mapping[str, AnyMetric]) -> list[int]:
         """Return how many prompts each look asks: all at once if they are the user's own, or if none can decide."""
         may_answer = len(self._prompts(data))
         metric = metrics.get(data.result.decides)
@@ -205,7 +205,7 @@ class Prompts:
         return look_sizes(limit, may_answer, may_answer if data.trial else self.config.first)
 
     def _prompts(self, data: Data) -> Sequence[Prompt]:
-        """Return the user's own prompts, of which both evaluations ask the same; else the data's.
+        """Return the user's own prompts, the same in both evaluations; else the data's.
 
         Where something is chosen by the answers, they are those to validation rows: the own ones judge.
         """
@@ -234,13 +234,13 @@ def look_sizes(limit: int, may_answer: int, first_size: int) -> list[int]:
 
 
 def shares(sizes: Sequence[int]) -> dict[int, float]:
-    """Return what share of the level each look may use: the last ones, which ask most, need most of it."""
+    """Return the share of the level that each look may use: the last ones, which ask most, need most of it."""
     different = set(sizes)
     return {size: size / sum(different) for size in different}
 
 
-def _differing(metric: Metric, prompts: Sequence[Prompt], read: Sequence[str | None], measure: Measure) -> int:
-    """Return for how many prompts the answer that was read and the one that was generated have another score."""
+def _count_differences(metric: Metric, prompts: Sequence[Prompt], read: Sequence[str | None], measure: Measure) -> int:
+    """Count the prompts whose read answer has another score than the generated one."""
     pairs = zip(prompts, read, measure.items, strict=False)
     return sum(text is not None and _score(metric, text, prompt) != item for prompt, text, item in pairs)
 
@@ -249,8 +249,8 @@ def _score(metric: Metric, answer: str, prompt: Prompt) -> float | None:
     return None if prompt.reference is None else metric.score(answer, prompt.reference)
 
 
-def _with_stopped(metrics: Mapping[str, AnyMetric]) -> dict[str, AnyMetric]:
-    """Add whether answers end by themselves: it costs nothing, and a model that never stops is of no use."""
+def _add_stopped(metrics: Mapping[str, AnyMetric]) -> dict[str, AnyMetric]:
+    """Add the metric `stopped`: it costs nothing, and a model that never stops is of no use."""
     all_metrics = dict(metrics)
     all_metrics.setdefault("stopped", Stopped(StoppedConfig()))
     return all_metrics

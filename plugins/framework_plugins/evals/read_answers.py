@@ -17,24 +17,24 @@ PARTIAL = "\ufffd"
 
 
 def read_answers(model: Model, prompts: Sequence[Prompt], metric: EarlyMetric, max_tokens: int) -> list[str | None]:
-    """Return of each answer enough for the metric: all of it or its beginning; None if it has to be generated.
+    """Return of each answer all that the metric needs, the whole or its beginning; None if it has to be generated.
 
     Args:
         model: as it is.
-        prompts: what is asked; one without a reference has to be generated.
-        metric: what scores the answers.
+        prompts: the prompts; the answer to one without a reference has to be generated.
+        metric: the metric that scores the answers.
         max_tokens: tokens of the longest answer.
     """
     answers: list[str | None] = [None] * len(prompts)
     for index, (row, scored) in scoring.references(model, prompts).items():
-        begun, ends = _begun(model, row, scored, max_tokens)
+        begun, ends = _answer_beginning(model, row, scored, max_tokens)
         if ends or not scoring.may_match(metric, begun.rstrip(PARTIAL), prompts[index].reference or ""):
             answers[index] = begun
     return answers
 
 
-def _begun(model: Model, row: TokenRow, scored: Scored, max_tokens: int) -> tuple[str, bool]:
-    """Return the answer up to the first token that is not the reference's, and whether it ends there."""
+def _answer_beginning(model: Model, row: TokenRow, scored: Scored, max_tokens: int) -> tuple[str, bool]:
+    """Return the answer up to its first token that differs from the reference, and whether it ends there."""
     true = [label for label in row.labels[1:] if label != IGNORE]
     token_ids: list[int] = []
     for label, token in zip(true[:max_tokens], scored.top, strict=False):

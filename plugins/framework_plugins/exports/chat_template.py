@@ -44,7 +44,7 @@ SAMPLE_CONVERSATIONS = (
 
 
 def with_switches(template: str, switches: Mapping[str, Any], *, always: bool) -> str:
-    """Return a template that renders by itself what it rendered with switches.
+    """Return a template that renders without switches as it did with them.
 
     Args:
         template: Jinja; empty if there is none. What was written into it before is replaced.
@@ -120,7 +120,7 @@ def write_switches(folder: Path, switches: Mapping[str, Any]) -> None:
 
 
 def write_template(folder: Path, template: str) -> None:
-    """Put a template into the file that all look at first, and take another one out of the others."""
+    """Write a template into the file that has precedence, and remove it from the others."""
     (folder / CHAT_TEMPLATE).write_text(template, encoding="utf-8")
     (folder / "chat_template.json").unlink(missing_ok=True)
     if (folder / TOKENIZER_CONFIG).is_file():

@@ -41,7 +41,7 @@ VOCABULARY_BYTES = 2**24
 
 
 def export_needs(plan: Plan, shape: Shape) -> Iterator[ExportNeed]:
-    """Give what each exporter needs, except those that write the trained weights again."""
+    """Give the needs of each exporter, except those that write the trained weights again."""
     full = plan.adapter.component.name == "full"
     for name, choice in plan.exporter.items():
         if need := _exporter_need(name, choice, shape, full=full):
@@ -67,7 +67,7 @@ def _exporter_need(name: str, choice: Selection, shape: Shape, *, full: bool) ->
 
 
 def _memory_need(shape: Shape, parity: ParityConfig, *, full: bool, models: int = 2) -> int:
-    """Return what merging takes, or comparing if that is more."""
+    """Return the memory that merging or comparing takes, the larger of both."""
     merged = merge_memory(shape, FP32_BYTES if full else BF16_BYTES)
     if not parity.check:
         return merged
@@ -93,7 +93,7 @@ def parity_memory(shape: Shape, width: int, models: int = 2) -> int:
 
 @dataclass(frozen=True)
 class DiskNeed:
-    """Bytes that will be on the disk at the same time, by what they are for."""
+    """Bytes that are on the disk at the same time, by purpose."""
 
     parts: Mapping[str, int]
 
@@ -122,7 +122,7 @@ class DiskNeed:
         return cls(_file_sizes(parameters, size, quantizations, in_blocks=hidden % K_QUANT_BLOCK == 0))
 
     def check(self, folder: Path) -> None:
-        """Compare with what is free.
+        """Compare with the free space of the disk.
 
         Raises:
             FrameworkError: less is free.
@@ -138,7 +138,7 @@ class DiskNeed:
 
 
 def _file_sizes(parameters: int, size: int, quantizations: Sequence[str], *, in_blocks: bool) -> dict[str, int]:
-    """Return the sizes of the file without loss, which has as many bytes as the weights, and of those made of it."""
+    """Return the sizes of the converted file, as large as the weights, and of the quantized files."""
     files = {name: gguf_bytes(parameters, name, in_blocks=in_blocks) + VOCABULARY_BYTES for name in quantizations}
     return {"converted": size + VOCABULARY_BYTES, **files}
 

@@ -55,7 +55,7 @@ def new_folder(folder: Path, config: Mapping[str, Any]) -> Iterator[Path]:
 
 
 def folder_problem(folder: Path) -> str:
-    """Say that a folder holds what no exporter made; empty if it may be written."""
+    """Return the problem with a folder that holds other files than an export; empty if it may be written."""
     if folder.is_dir() and (not any(folder.iterdir()) or (folder / RUN_CONFIG).is_file()):
         return ""
     if not folder.exists():

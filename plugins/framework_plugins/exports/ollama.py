@@ -43,7 +43,7 @@ class OllamaExporter:
         Raises:
             FrameworkError: there is no GGUF file, or the folder holds something else.
         """
-        file = self._file(context)
+        file = self._gguf_file(context)
         prompt, problem = _system_prompt(context)
         comments = [f"ollama create NAME -f {MODELFILE}, in this folder", *([problem] if problem else [])]
         comments.append("temperature and repeat_penalty are those of the answers in the report")
@@ -62,7 +62,7 @@ class OllamaExporter:
             self._write(render_modelfile(comments, instructions), context.run_dir, [problem] if problem else [], use)
         ]
 
-    def _file(self, context: ExportContext) -> Path:
+    def _gguf_file(self, context: ExportContext) -> Path:
         """Return the GGUF file: of this export, or of an earlier one of these weights."""
         files = [context.run_dir / artifact.path for artifact in context.artifacts if artifact.kind == GGUF]
         if not files:
@@ -121,7 +121,7 @@ def missing_gguf(name: str) -> str:
 
 
 def _system_prompt(context: ExportContext) -> tuple[str, str]:
-    """Return the system prompt that most training rows had, or why it is left out; empty if most had none."""
+    """Return the system prompt that most training rows had, or the reason to leave it out; empty if most had none."""
     prompt = system_prompt(context)
     if problem := "it holds a secret" if HIDDEN in prompt else quoting_problem(prompt):
         return "", f"The system prompt of the training is left out here ({problem}); give it with each request"
@@ -197,7 +197,7 @@ def quote(value: str) -> str:
         return value
     if '"' not in value:
         return f'"{value}"'
-    if _ends_early(value):
+    if _closes_quotes(value):
         raise QuotingError('a Modelfile cannot hold three quotes (""") at the end of a line: take them out')
     return f"{TRIPLE_QUOTES}{value}{TRIPLE_QUOTES}"
 
@@ -211,7 +211,7 @@ def quoting_problem(value: str) -> str:
     return ""
 
 
-def _ends_early(value: str) -> bool:
+def _closes_quotes(value: str) -> bool:
     """Whether Ollama would take a line within the value for its end."""
     opened = TRIPLE_QUOTES + value
     starts = [index for index, letter in enumerate(opened) if letter in "\r\n"]

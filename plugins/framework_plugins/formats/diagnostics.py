@@ -23,7 +23,7 @@ TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 def hub(plan: Plan | None) -> DiagnosticResult:
     """Ask the Hub for its first page, unless it is switched off; say too whether the data set is in the cache."""
-    cached = _cached(plan)
+    cached = _cache_note(plan)
     switched = [name for name in OFFLINE_VARIABLES if os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"}]
     if switched:
         detail = f"{' and '.join(switched)} switched it off: only the cache is used{cached}"
@@ -49,7 +49,7 @@ def _server_problem(url: str) -> str:
     return ""
 
 
-def _cached(plan: Plan | None) -> str:
+def _cache_note(plan: Plan | None) -> str:
     if plan is None or not isinstance(plan.data.config, HubConfig):
         return ""
     verb = "is" if is_cached(plan.data.config.path) else "is not"
@@ -57,13 +57,13 @@ def _cached(plan: Plan | None) -> str:
 
 
 def is_cached(path: str) -> bool:
-    """Whether a data set of the Hub was prepared on this machine once; whether its split was is not looked at."""
+    """Whether any split of a data set of the Hub was prepared on this machine."""
     folder = os.environ.get("HF_DATASETS_CACHE") or Path(constants.HF_HOME, "datasets")
     return Path(folder, path.replace("/", "___").lower()).is_dir() or Path(folder, path.replace("/", "___")).is_dir()
 
 
 def token(_: Plan | None) -> DiagnosticResult:
-    """Say where a token is, never what it is."""
+    """Say where the Hub's token is, without showing it."""
     if get_token() is None:
         fix = "hf auth login, or set HF_TOKEN"
         return DiagnosticResult(State.off, "no token: gated and private models and data sets are refused", fix=fix)

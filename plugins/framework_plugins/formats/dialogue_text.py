@@ -57,7 +57,7 @@ LEAST_SHARE = 0.3
 
 
 def rendered(text: str) -> str:
-    """Return what shows that a chat template rendered a text; empty if nothing does."""
+    """Return the mark in a text that a chat template wrote; empty if there is none."""
     match = TEMPLATE_MARKS.search(text) if "<" in text or "[" in text or "]" in text else None
     if match is None and (question := RENDERED_QUESTION.search(text)) and RENDERED_ANSWER.search(text, question.end()):
         match = question
@@ -65,7 +65,7 @@ def rendered(text: str) -> str:
 
 
 def half(text: str, *, answer: bool) -> str:
-    """Return what shows that a turn is a part of rendered text; empty if nothing does.
+    """Return the mark in a turn that shows it to be a part of rendered text; empty if there is none.
 
     Args:
         text: of the turn.
@@ -95,7 +95,7 @@ def speakers(text: str) -> tuple[str, str] | None:
 
 
 def marked_turns(text: str) -> list[tuple[str, str]]:
-    """Return who says what in text with `Human:` and `Assistant:` after empty lines, the old form of Anthropic.
+    """Return the turns in text with `Human:` and `Assistant:` after empty lines, the old form of Anthropic.
 
     Empty if the text is not such. An opening of the assistant's turn without an answer is left out.
     """
@@ -113,7 +113,7 @@ def lines_problem(lines: Sequence[str], file: str) -> str:
     """Say why the first lines of a file are not rows, and what to do; empty if they may be.
 
     Args:
-        lines: those that are not blank.
+        lines: the lines that are not blank.
         file: its path.
     """
     turns = '{"role": "user", "content": …}, {"role": "assistant", "content": …}'

@@ -42,7 +42,7 @@ def not_utf8(error: UnicodeDecodeError) -> str:
 
 
 def encoding_of(error: UnicodeDecodeError) -> dict[str, str]:
-    """Return the setting that may read a text which is not UTF-8; none if no usual encoding does."""
+    """Return the setting that may read a text which is not UTF-8; empty if no usual encoding reads it."""
     try:
         error.object.decode("cp1252")
     except UnicodeDecodeError:
@@ -56,7 +56,7 @@ class Recoded(io.RawIOBase):
     def __init__(self, source: BinaryIO, encoding: str, refusal: Callable[[str, int], FrameworkError]) -> None:
         self._source, self._encoding, self._refusal = source, encoding, refusal
         self._decoder = codecs.getincrementaldecoder(encoding)()
-        self._line, self._ready, self._ended, self._known = 1, b"", False, False
+        self._line, self._ready, self._ended, self._checked_utf8 = 1, b"", False, False
 
     def readable(self) -> bool:
         """Whether it can be read: a buffer asks."""
@@ -84,8 +84,8 @@ class Recoded(io.RawIOBase):
                     else "set data.encoding to another one"
                 )
                 raise self._refusal(f"not {self._encoding} ({reason}): {fix}", self._line + before) from error
-            if not self._known and not chunk.isascii():
-                self._known = True
+            if not self._checked_utf8 and not chunk.isascii():
+                self._checked_utf8 = True
                 if not self._encoding.startswith("utf") and _is_utf8(chunk):
                     problem = f"the text is UTF-8, not {self._encoding}: leave out data.encoding={self._encoding}"
                     raise self._refusal(problem, self._line)

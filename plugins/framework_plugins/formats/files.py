@@ -42,7 +42,7 @@ class LocalFile:
         Raises:
             FrameworkError: there are none, of an unknown kind, or all to train on are empty; one cannot be read.
         """
-        raw, parts = self._raw()
+        raw, parts = self._raw_data()
         if parts[0] and not any(noted.stamp[0] for noted in parts[0]):
             raise FrameworkError(f"data.path={self.config.path} is empty: give a file with rows")
         for noted in itertools.islice(itertools.chain.from_iterable(parts), MAX_PROBED_FILES):
@@ -52,10 +52,10 @@ class LocalFile:
 
     def load(self) -> RawData:
         """Find the files of the config and hash them; the rows are read when they are iterated over."""
-        raw, parts = self._raw()
-        return replace(raw, key=_key(parts, self.config.sample_by))
+        raw, parts = self._raw_data()
+        return replace(raw, key=_content_key(parts, self.config.sample_by))
 
-    def _raw(self) -> tuple[RawData, list[list[WatchedFile]]]:
+    def _raw_data(self) -> tuple[RawData, list[list[WatchedFile]]]:
         """Find the files of the config, and return their rows and the files of each part.
 
         Files of `path` that `validation_path` or `prompts_path` names too are left out of it, where `path` is a
@@ -63,8 +63,8 @@ class LocalFile:
         run says so.
         """
         config = self.config
-        named = with_unique_names(self._bounded())
-        sets = {file.path.resolve(): name for name, files in self._sets().items() for file in files}
+        named = with_unique_names(self._files_with_limits())
+        sets = {file.path.resolve(): name for name, files in self._validation_sets().items() for file in files}
         named[1] = [
             replace(file, name=f"{sets[file.path.resolve()]}/{file.name}") if sets else file for file in named[1]
         ]
@@ -78,8 +78,8 @@ class LocalFile:
         )
         return raw, [train, validation, prompts]
 
-    def _bounded(self) -> list[list[DataFile]]:
-        """Return the files with their encoding, and the bytes that a row may have: eight at most for a character.
+    def _files_with_limits(self) -> list[list[DataFile]]:
+        """Return the files with their encoding and the most bytes of a row, eight for a character.
 
         Raises:
             FrameworkError: there is no such encoding, or no text that has one.
@@ -101,11 +101,11 @@ class LocalFile:
             find(path, f"data.{setting}") if path is not None else []
             for path, setting in ((config.validation_path, "validation_path"), (config.prompts_path, "prompts_path"))
         )
-        validation = [*validation, *(file for files in self._sets().values() for file in files)]
-        return [self._training({file.path.resolve() for file in (*validation, *prompts)}), validation, prompts]
+        validation = [*validation, *(file for files in self._validation_sets().values() for file in files)]
+        return [self._find_training({file.path.resolve() for file in (*validation, *prompts)}), validation, prompts]
 
-    def _sets(self) -> dict[str, list[DataFile]]:
-        """Return the files of each validation set; what evaluates finds the rows of a set by its name in their places.
+    def _validation_sets(self) -> dict[str, list[DataFile]]:
+        """Return the files of each validation set; evaluations find the rows of a set by its name in their places.
 
         Raises:
             FrameworkError: `validation_path` is given too, a name is not a plain word, or two sets have the same file.
@@ -130,7 +130,7 @@ class LocalFile:
                     )
         return sets
 
-    def _training(self, reserved_paths: set[Path]) -> list[DataFile]:
+    def _find_training(self, reserved_paths: set[Path]) -> list[DataFile]:
         files = find(self.config.path, "data.path")
         if len(files) == 1 and files[0].path == Path(self.config.path).expanduser():
             return files
@@ -160,15 +160,15 @@ class LocalFile:
 
 @dataclass(frozen=True)
 class WatchedFile:
-    """A file, and what it was like when the run first saw it."""
+    """A file with its size, time and inode when the run first saw it."""
 
     file: DataFile
     stamp: Stamp
 
     @classmethod
     def all(cls, files: Iterable[DataFile]) -> list[WatchedFile]:
-        """Take note of files."""
-        return [cls(file, _stamp(file)) for file in files]
+        """Return each file with its stamp."""
+        return [cls(file, _read_stamp(file)) for file in files]
 
     def check(self) -> None:
         """Make sure that the file is still the same.
@@ -176,7 +176,7 @@ class WatchedFile:
         Raises:
             FrameworkError: it changed, or it is gone.
         """
-        if _stamp(self.file) != self.stamp:
+        if _read_stamp(self.file) != self.stamp:
             raise self.file.error("the file changed while it was read; wait until it is complete, then start again")
 
     def digest(self) -> str:
@@ -195,7 +195,7 @@ class WatchedFile:
             with shown, self.file.path.open("rb") as stream:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError as error:
-            raise _unreadable(self.file, error) from error
+            raise _read_error(self.file, error) from error
         self.check()
         return digest
 
@@ -242,22 +242,22 @@ class FileRows(Iterable[Row]):
         noted.check()
 
 
-def _stamp(file: DataFile) -> Stamp:
+def _read_stamp(file: DataFile) -> Stamp:
     try:
         status = file.path.stat()
     except OSError as error:
-        raise _unreadable(file, error) from error
+        raise _read_error(file, error) from error
     # The inode too: a file that was replaced may have the old one's size and time.
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
-def _unreadable(file: DataFile, error: OSError) -> FrameworkError:
+def _read_error(file: DataFile, error: OSError) -> FrameworkError:
     if isinstance(error, FileNotFoundError):
         return file.error("the file is gone; it was there when the run started")
     return file.error(f"the file cannot be read ({error.strerror or error})")
 
 
-def _key(parts: Sequence[Sequence[WatchedFile]], sample_by: SampleBy) -> str:
+def _content_key(parts: Sequence[Sequence[WatchedFile]], sample_by: SampleBy) -> str:
     """Return a hash over all that the rows depend on: the bytes, their order and kinds; not over names and places."""
     plain = [
         [[noted.file.kind, noted.file.packing, sample_by.value if noted.file.kind == ".txt" else "", noted.digest(),

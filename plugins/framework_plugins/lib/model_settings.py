@@ -174,8 +174,8 @@ def _expert_problem(text: Mapping[str, Any]) -> str:
 
 
 def value_problem(settings: Mapping[str, Any], ranges: Mapping[str, Type]) -> str:
-    """Say which value makes no sense, as the end of a sentence that begins with the file; empty if there is none."""
-    for path, value in _values(settings):
+    """Name an invalid value, as the end of a sentence that begins with the file; empty if there is none."""
+    for path, value in _nested_values(settings):
         name = path.rpartition(".")[2]
         if isinstance(value, float) and math.isnan(value):
             return f"has {path}=NaN, which is not a number: {RESTORE_FILE}"
@@ -184,43 +184,43 @@ def value_problem(settings: Mapping[str, Any], ranges: Mapping[str, Type]) -> st
             return f"has {path}={value[:CHARACTERS_SHOWN]}, {code}: {REMOVE_KERNELS}"
         for pattern, valid in ranges.items():
             if re.fullmatch(pattern, name) or re.fullmatch(pattern, path):
-                if not _holds(valid, value):
-                    return f"has {path}={_shortened(value)}, which must be {valid.valid}: {RESTORE_FILE}"
+                if not _is_valid(valid, value):
+                    return f"has {path}={_short_repr(value)}, which must be {valid.valid}: {RESTORE_FILE}"
                 break
     return ""
 
 
 def attention_named(config: Mapping[str, Any]) -> set[str]:
-    """Return the attention that a config.json asks for, of all its parts."""
-    return {value for path, value in _values(config) if "attn_implementation" in path and isinstance(value, str)}
+    """Return the attention implementations in a config.json, of all its parts."""
+    return {value for path, value in _nested_values(config) if "attn_implementation" in path and isinstance(value, str)}
 
 
 def max_positions(config: Mapping[str, Any]) -> int | None:
-    """Return how many tokens a model can read, a factor of its rotary positions included; None if it is not said."""
+    """Return how many tokens a model can read, with the factor of its rotary positions; None if it is unknown."""
     text = config.get("text_config") or config
     named = (text.get(name) for name in ("max_position_embeddings", "n_positions"))
     length = next((limit for limit in named if isinstance(limit, int)), None)
     if length is None:
         return None
     rotary = [text.get(name) or {} for name in ("rope_scaling", "rope_parameters")]
-    factors = (value for part in rotary for path, value in _values(part) if re.search(r"(^|\.)factor$", path))
+    factors = (value for part in rotary for path, value in _nested_values(part) if re.search(r"(^|\.)factor$", path))
     return int(length * max((factor for factor in factors if isinstance(factor, int | float)), default=1))
 
 
-def _holds(valid: Type, value: Any) -> bool:
+def _is_valid(valid: Type, value: Any) -> bool:
     is_integer = valid.base is int
     if type(value) is int or (type(value) is float and not is_integer):
         return abs(value) != math.inf and valid.holds(value)
     return not is_integer or value is None  # a name, or a switch; transformers checks it
 
 
-def _values(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Give each value with its path, `text_config.rope_parameters.rope_theta`; numbers in a list have that of it."""
+def _nested_values(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Give each value with its path, `text_config.rope_parameters.rope_theta`."""
     waiting: list[tuple[str, Any]] = [("", settings)]
     while waiting:
         path, value = waiting.pop()
         if isinstance(value, Mapping) and value.keys() == {"__float__"}:  # what transformers writes for NaN
-            value = _float(value["__float__"])
+            value = _to_float(value["__float__"])
         if isinstance(value, Mapping):
             inner = ((f"{path}.{name}".strip("."), child) for name, child in value.items())
             waiting += [
@@ -235,13 +235,13 @@ def _values(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield path, value
 
 
-def _float(tag: Any) -> Any:
+def _to_float(tag: Any) -> Any:
     try:
         return float(tag)
     except (TypeError, ValueError):
         return tag
 
 
-def _shortened(value: Any) -> str:
+def _short_repr(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= CHARACTERS_SHOWN else f"{text[:CHARACTERS_SHOWN]}…"

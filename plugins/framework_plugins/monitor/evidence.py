@@ -15,14 +15,14 @@ FALSE_ALARMS = 0.005
 
 
 class Symptom(NamedTuple):
-    """What a rule sees: a sentence, and a key of `RECOMMENDATIONS` if the advice is not the usual one of the kind."""
+    """The finding of a rule: a sentence, and a key of `RECOMMENDATIONS` if the advice is not the usual one."""
 
     text: str
     cause: str = ""
 
 
 def spent(look: int, tests: int = 1) -> float:
-    """Return the chance of a false alarm that each test of a look may have; over all looks they add up to the whole.
+    """Return the chance of a false alarm for each test of a look; all looks together add up to `FALSE_ALARMS`.
 
     Args:
         look: the number of the look, from 1.

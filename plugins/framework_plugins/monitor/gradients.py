@@ -26,7 +26,7 @@ class NotANumber:
         self.count = 0
 
     def check(self, step: Step) -> Symptom | None:
-        """Say what is not a number."""
+        """Return the symptom if loss or gradient is not a finite number."""
         if not math.isfinite(step.loss):
             return Symptom(f"the loss is {step.loss}")
         self.count = 0 if math.isfinite(step.grad_norm) else self.count + 1
@@ -39,7 +39,7 @@ class NotANumber:
 
 
 class ExplodingGradient:
-    """Gradient norms that are many times what they were, and above what they are clipped to.
+    """Gradient norms that are many times the earlier ones, and above the limit of clipping.
 
     A single one is not an explosion: clipping is made for it. It takes five in a row above all of those before. Of 35
     norms in any order, whatever their distribution, the last five are the highest once in 325,000 times; over the
@@ -47,7 +47,7 @@ class ExplodingGradient:
     not fall: each of the last ones is above each of the first ones after the warm-up.
 
     Args:
-        max_grad_norm: what they are clipped to.
+        max_grad_norm: the limit that they are clipped to.
         warmup: how many of all steps are the warm-up.
     """
 
@@ -69,7 +69,7 @@ class ExplodingGradient:
         """Say whether they explode."""
         if not math.isfinite(step.grad_norm):
             return None
-        if growth := self._slowly(step):
+        if growth := self._check_slow_growth(step):
             return growth
         self.norms.append(step.grad_norm)
         earlier = len(self.norms) - self.LAST_ENTRIES
@@ -81,8 +81,8 @@ class ExplodingGradient:
             return None
         return Symptom(f"the gradient norm is about {median(now):.3g}, and was {usual:.3g} before")
 
-    def _slowly(self, step: Step) -> Symptom | None:
-        """Say whether they have grown over the whole training, while the loss did not fall."""
+    def _check_slow_growth(self, step: Step) -> Symptom | None:
+        """Return the symptom if the norms have grown over the whole training, while the loss did not fall."""
         if step.step <= self.warmup(step.total_steps):
             return None
         if len(self.first) < self.SLOW_ENTRIES:

@@ -27,7 +27,7 @@ class Rule(Protocol):
     """One rule."""
 
     def check(self, step: Step) -> Symptom | None:
-        """Say what is seen; None if all is well."""
+        """Return the symptom; None if there is none."""
 
     def reset(self) -> None:
         """Forget the earlier entries: the problem was reported, or the learning rate has changed."""
@@ -69,7 +69,7 @@ class HealthMonitor:
         self.at = 0
 
     def check(self, step: Step) -> list[TrainingIssue]:
-        """Return what is wrong after this log entry, in the order of the settings.
+        """Return the problems after this log entry, in the order of the settings.
 
         An entry that is sent again, with the validation at the end of a training that was stopped, is checked only for
         the validation; and losses that are not numbers only for not being numbers.
@@ -84,7 +84,7 @@ class HealthMonitor:
             if self.reported[kind] < (1 if kind in REPORTED_ONCE else MAX_REPORTS) and (symptom := rule.check(step)):
                 self.reported[kind] += 1
                 advice = recommendation(symptom.cause or kind, self.plan, step.step)
-                issues.append(TrainingIssue(kind, step.step, symptom.text + self._done(action), advice, action))
+                issues.append(TrainingIssue(kind, step.step, symptom.text + self._reaction(action), advice, action))
         for issue in issues:
             # Or the same entries would be reported again after each of the next steps.
             self.rules[issue.kind][1].reset()
@@ -92,8 +92,8 @@ class HealthMonitor:
             self.reset()
         return issues
 
-    def _done(self, action: Action) -> str:
-        """Return what the run does about it, as the end of a sentence."""
+    def _reaction(self, action: Action) -> str:
+        """Return the reaction of the run, as the end of a sentence."""
         if action is Action.lower:
             return f"; from here on, the learning rate is {self.plan.health.lower_to:g} times what it would be"
         return "; the training stops" if action is Action.stop else ""

@@ -123,7 +123,7 @@ class RisingLoss:
             self.lowest = mean_of(recent)
             self.first = [self.lowest] if self.untrained else []
         if self.count < shortest:
-            return self._steady(recent) or self._apart(recent)
+            return self._check_early_rise(recent) or self._check_jump(recent)
         now = mean_of(recent)
         if self.count == shortest and self.untrained:
             # A loss that has not fallen yet is better known from more entries; that it falls is not their noise.
@@ -131,13 +131,13 @@ class RisingLoss:
             self.first.append(Mean(max(now.level, self.first[0].level), noise, shortest))
         if now.level < self.lowest.level:
             self.lowest, self.lowest_at = now, self.count
-        symptom = self._apart(list(self.losses)) if self.count <= max(self.WINDOWS) else None
-        return symptom or (None if self.count % self.STRIDE else self._risen())
+        symptom = self._check_jump(list(self.losses)) if self.count <= max(self.WINDOWS) else None
+        return symptom or (None if self.count % self.STRIDE else self._check_rise())
 
-    def _risen(self) -> Symptom | None:
-        """Say whether the last entries are above the first or the lowest, by more than the noise of both."""
+    def _check_rise(self) -> Symptom | None:
+        """Return the symptom if the last entries are above the first or the lowest, by more than the noise of both."""
         noise = deviations(spent(self.count // self.STRIDE, tests=3 * len(self.WINDOWS)))
-        if symptom := self._creeps(noise):
+        if symptom := self._check_slow_rise(noise):
             return symptom
         # Rows in an order, such as by length, raise a loss step by step.
         since = list(self.history)[-(self.count - self.lowest_at + min(self.WINDOWS)) :]
@@ -155,14 +155,14 @@ class RisingLoss:
                 if latest.level <= before.level:  # it has fallen since, in one jump
                     continue
                 if now.above(before, factor, noise) and level > was + LEARNED_LOSS:
-                    if before is self.lowest and not self._stays(before, noise):
+                    if before is self.lowest and not self._is_lasting(before, noise):
                         continue
                     text = f"the loss rose to {level:.3g} over {window} log entries, and was {was:.3g} before"
                     return Symptom(text, cause)
         return None
 
-    def _creeps(self, noise: float) -> Symptom | None:
-        """Say whether a loss that was flat rises step by step."""
+    def _check_slow_rise(self, noise: float) -> Symptom | None:
+        """Return the symptom if a loss that was flat rises step by step."""
         window = min(self.WINDOWS)
         losses = list(self.history)[-5 * window :]
         if len(losses) < 5 * window or not rises_steadily(losses[2 * window :]):
@@ -185,14 +185,14 @@ class RisingLoss:
             f"the loss rose step by step from {was:.3g} to {level:.3g} in {3 * window} log entries", HARDER_ROWS
         )
 
-    def _stays(self, lowest: Mean, noise: float) -> bool:
-        """Say whether the entries before the last ones were above the lowest too: a block of rows is not a rise."""
+    def _is_lasting(self, lowest: Mean, noise: float) -> bool:
+        """Whether the entries before the last ones were above the lowest too: a block of rows is not a rise."""
         window = min(self.WINDOWS)
         earlier = list(self.losses)[-2 * window : -window]
         return len(earlier) == window and mean_of(earlier).above(lowest, self.START_FACTOR, noise)
 
-    def _steady(self, losses: Sequence[float]) -> Symptom | None:
-        """Say whether the first entries rise one after the other."""
+    def _check_early_rise(self, losses: Sequence[float]) -> Symptom | None:
+        """Return the symptom if the first entries rise one after the other."""
         count = len(losses)
         if count < self.EARLY_ENTRIES:
             return None
@@ -200,21 +200,21 @@ class RisingLoss:
         squared_distance = sum((rank - index) ** 2 for index, rank in enumerate(loss_ranks))
         early, late = (median(losses[part]) for part in (slice(third), slice(-third, None)))
         correlation = 1 - 6 * squared_distance / (count * (count**2 - 1))
-        if correlation < self.MIN_CORRELATION or not self._far(early, late):
+        if correlation < self.MIN_CORRELATION or not self._is_far_above(early, late):
             return None
         return Symptom(f"the loss rose from {math.exp(early):.3g} to {math.exp(late):.3g} in {count} log entries")
 
-    def _apart(self, losses: Sequence[float]) -> Symptom | None:
-        """Say whether all entries after one are far above all until then: in any order of rows that is rare."""
+    def _check_jump(self, losses: Sequence[float]) -> Symptom | None:
+        """Return the symptom if all entries from one on are far above all earlier ones, which is rare by chance."""
         count = len(losses)
         for split in range(1, count - self.HIGH_ENTRIES + 1):
             highest, lowest = max(losses[:split]), min(losses[split:])
-            if self._far(highest, lowest) and math.comb(count, split) * FALSE_ALARMS >= 1:
+            if self._is_far_above(highest, lowest) and math.comb(count, split) * FALSE_ALARMS >= 1:
                 level, before = math.exp(median(losses[split:])), math.exp(median(losses[:split]))
                 return Symptom(f"the loss rose to {level:.3g} after {split} log entries, and was {before:.3g}")
         return None
 
-    def _far(self, before: float, now: float) -> bool:
+    def _is_far_above(self, before: float, now: float) -> bool:
         return now > before + math.log(self.EARLY_FACTOR) and math.exp(now) > math.exp(before) + LEARNED_LOSS
 
     def reset(self) -> None:
@@ -269,16 +269,16 @@ class Oscillation:
             if len(recent) < count or median(recent) < LEARNED_LOSS:
                 continue
             low, high = min(recent), max(recent)
-            if self._jumps(recent, chance):
+            if self._has_jumps(recent, chance):
                 return Symptom(f"the loss jumped from about {median(recent):.3g} to {high:.3g} again and again")
-            if self._waves(recent, chance):
+            if self._has_waves(recent, chance):
                 return Symptom(
                     f"the loss swung between {low:.3g} and {high:.3g} in {count} log entries and did not fall"
                 )
         return None
 
-    def _jumps(self, losses: Sequence[float], chance: float) -> bool:
-        """Say whether high losses come in a few runs, more so than in any order of rows (Wald and Wolfowitz)."""
+    def _has_jumps(self, losses: Sequence[float], chance: float) -> bool:
+        """Whether high losses come in fewer runs than by chance (Wald and Wolfowitz)."""
         ordered = sorted(max(loss, MIN_LOSS) for loss in losses)
         floor, low = (math.log(ordered[int(part * len(ordered))]) for part in (self.FLOOR, self.LOW))
         above = floor + max(math.log(self.JUMP_FACTOR), self.JUMP_SCATTER * (floor - low))
@@ -291,7 +291,7 @@ class Oscillation:
         jumps = sum(high[at] and not any(high[at - self.MIN_GAP : at]) for at in range(self.MIN_GAP, len(high)))
         return jumps >= self.MIN_JUMPS and few_runs(runs, sum(high), len(high)) < chance
 
-    def _waves(self, losses: Sequence[float], chance: float) -> bool:
+    def _has_waves(self, losses: Sequence[float], chance: float) -> bool:
         count, level = len(losses), median(losses)
         half = count // 2
         # Medians: a few hard rows in one half would hide that the loss falls, and its curve is a wave then.
@@ -307,13 +307,13 @@ class Oscillation:
         ratio = sum((earlier - later) ** 2 for earlier, later in pairwise(loss_ranks)) / (count * (count**2 - 1) / 12)
         if ratio > 2 - deviations(chance) * 2 / math.sqrt(count):
             return False
-        if self._continues(off) < self.CHANGE_DEVIATIONS / math.sqrt(count):
+        if self._change_correlation(off) < self.CHANGE_DEVIATIONS / math.sqrt(count):
             return False
         sides = [rank > half for rank in loss_ranks if abs(rank - half) > count / 4]
         return sum(earlier != later for earlier, later in pairwise(sides)) >= self.MIN_TURNS
 
     @staticmethod
-    def _continues(losses: Sequence[float]) -> float:
+    def _change_correlation(losses: Sequence[float]) -> float:
         """Return the correlation of one change with the next: -0.5 for noise, also in blocks; above 0 in waves."""
         changes = [after - before for before, after in pairwise(losses)]
         reach = 3 * MAD_TO_DEVIATION * median(abs(change) for change in changes)
@@ -389,7 +389,7 @@ class Plateau:
         )
 
     def _was_lower(self, level: float) -> bool:
-        """Say whether a part of the losses is below their level, by more than they scatter."""
+        """Whether a part of the losses is below their level, by more than they scatter."""
         noise = spread(self.losses[len(self.losses) // 2 :])
         return any(
             fmean(part) < (1 - self.MIN_FALL) * level - self.SIGMAS * noise / math.sqrt(len(part))
@@ -414,7 +414,7 @@ class Mean(NamedTuple):
     entries: int
 
     def above(self, reference: Mean, factor: float, deviations: float) -> bool:
-        """Say whether it is this many times another, and that many standard errors of the difference more."""
+        """Whether it is `factor` times the reference, and `deviations` standard errors of the difference above that."""
         error = max(self.noise, reference.noise) * math.sqrt(1 / self.entries + 1 / reference.entries)
         return self.level > reference.level + math.log(factor) + deviations * error
 
@@ -437,13 +437,13 @@ def trimmed(values: Sequence[float] | deque[float]) -> float:
 
 
 def ranks(values: Sequence[float]) -> list[float]:
-    """Return for each value how many are smaller, and half of the others that are equal."""
+    """Return the rank of each value: the count of smaller ones, and half of the others that are equal."""
     ordered = sorted(values)
     return [(bisect_left(ordered, value) + bisect_right(ordered, value) - 1) / 2 for value in values]
 
 
 def rises_steadily(values: Sequence[float]) -> bool:
-    """Say whether values rise along a line rather than in one jump: the line is nearer to them."""
+    """Whether values rise along a line rather than in one jump: the line is nearer to them."""
     total, squares = sum(values), sum(value**2 for value in values)
     if len(values) < FEWEST or slope(values) <= 0:
         return False

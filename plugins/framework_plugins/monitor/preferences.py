@@ -13,12 +13,12 @@ CHOSEN, LOG_PROBS, MARGIN = "rewards/chosen", "logps/chosen", "rewards/margins"
 
 
 class FallingLikelihood:
-    """Chosen answers whose log-probability fell by a share of what it was, while the margin of the rewards is above 0.
+    """Chosen answers whose log-probability fell by a share of its start, while the margin of the rewards is above 0.
 
     The reward of an answer is beta times how much likelier it became, so both come from the same rows.
 
     Args:
-        beta: what the log-probabilities are multiplied by.
+        beta: the factor of the log-probabilities.
     """
 
     WINDOW = 10

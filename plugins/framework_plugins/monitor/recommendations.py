@@ -40,7 +40,7 @@ ALL_CUT_ADVICE = (
 
 
 def recommendation(cause: str, plan: Plan, step: int) -> str:
-    """Return what to change, in one sentence or two, about a problem in this step: its kind, or its cause if known."""
+    """Return the advice, one sentence or two, against a problem in this step, by its kind or known cause."""
     return FIRST_STEP_NAN if cause == NAN and step == 1 else RECOMMENDATIONS[cause](plan)
 
 

@@ -51,11 +51,11 @@ class FallingReward:
         quantity = "reward" if name == REWARD else "margin of the rewards"
         if len(self.values) >= 3 * self.WINDOW - self.WINDOW * self.from_zero and len(self.values) % self.STRIDE == 0:
             self.looks += 1
-            if symptom := self._fell(quantity):
+            if symptom := self._check_fall(quantity):
                 return symptom
-        return self._stays(step) if self.from_zero else None
+        return self._check_margin(step) if self.from_zero else None
 
-    def _fell(self, quantity: str) -> Symptom | None:
+    def _check_fall(self, quantity: str) -> Symptom | None:
         opening, before, recent = (
             self.values[: self.WINDOW],
             self.values[-2 * self.WINDOW : -self.WINDOW],
@@ -73,8 +73,8 @@ class FallingReward:
             return None
         return Symptom(f"the {quantity} fell to {now:.3g} over {self.WINDOW} log entries, and began at {start:.3g}")
 
-    def _stays(self, step: Step) -> Symptom | None:
-        """Look at the second half of the entries, in the middle of a training and at its end."""
+    def _check_margin(self, step: Step) -> Symptom | None:
+        """Return the symptom if the margin stays at 0 in the second half of the entries, half-way and at the end."""
         at_end = step.step == step.total_steps
         half = self.values[len(self.values) // 2 :]
         if (not at_end and (self.halfway or 2 * step.step < step.total_steps)) or len(half) < self.LEAST:

@@ -52,11 +52,11 @@ class RisingEvalLoss:
         self.validations.append(step.eval_loss)
         self.steps.append(step.step)
         self.trained.append(median(self.losses))
-        return self._rise() if self._rises() else None
+        return self._symptom() if self._rises() else None
 
     def _rises(self) -> bool:
         logs = [math.log(max(loss, MIN_LOSS)) for loss in self.validations]
-        count, lowest = len(logs), self._lowest()
+        count, lowest = len(logs), self._lowest_index()
         after = logs[lowest:]
         if len(after) == 1 or self.validations[-1] < self.validations[lowest] + self.MIN_NATS:
             return False
@@ -75,8 +75,8 @@ class RisingEvalLoss:
                 return True
         return False
 
-    def _rise(self) -> Symptom:
-        lowest = self._lowest()
+    def _symptom(self) -> Symptom:
+        lowest = self._lowest_index()
         before, now = self.trained[lowest], self.trained[-1]
         text = (
             f"the validation loss rose from {self.validations[lowest]:.3g} at step {self.steps[lowest]} to "
@@ -85,8 +85,8 @@ class RisingEvalLoss:
         rose = now > before + self.SPREADS * spread(self.losses) and now > before + self.MIN_NATS
         return Symptom(text, RISES_WITH_TRAINING if rose else "")
 
-    def _lowest(self) -> int:
-        """Return the number of the lowest validation, the last of equal ones."""
+    def _lowest_index(self) -> int:
+        """Return the index of the lowest validation, the last of equal ones."""
         return min(range(len(self.validations)), key=lambda index: (self.validations[index], -index))
 
     def reset(self) -> None:

@@ -19,7 +19,7 @@ COLOURS = 6
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar of the histogram: its rectangle, and what it stands for."""
+    """A bar of the histogram: its rectangle and its label."""
 
     x: float
     y: float
@@ -58,7 +58,7 @@ class Checks:
     Attributes:
         name: of the loss.
         number: of its colour.
-        dots: place, height, and what they stand for.
+        dots: position, height and label.
         line: the points of the line that joins them; empty with fewer than two.
     """
 
@@ -79,7 +79,7 @@ class Panel:
         ticks: height and text of each line across.
         steps: place and text of each mark of the axis below.
         checks: validations, those of all rows first.
-        marks: problems: place, and what they are.
+        marks: problems: position and text.
     """
 
     name: str
@@ -147,7 +147,7 @@ def _panel(
     dots = [dot for series in finite_checks.values() for dot in series]
     if len(finite) < 2:  # noqa: PLR2004 - a line has two ends
         return None
-    points = _downsampled(finite)
+    points = _downsample(finite)
     # A reward, and a loss of one, may be below 0.
     lowest, highest = (extreme(0.0, *(value for _, value in [*points, *dots])) for extreme in (min, max))
     highest += lowest == highest
@@ -197,12 +197,12 @@ class Overlay:
 
 
 def overlay(name: str, curves: Mapping[str, Sequence[tuple[int, float]]]) -> Overlay | None:
-    """Draw curves over each other, the last one on top; None without two of two points.
+    """Draw curves over each other, the last one on top; None without two curves of two points.
 
     A curve that rises far above where the curves first_step is cut there: one that diverges would flatten the others.
     """
     finite = {title: [dot for dot in series if math.isfinite(dot[1])] for title, series in curves.items()}
-    finite = {title: _downsampled(series) for title, series in finite.items() if len(series) > 1}
+    finite = {title: _downsample(series) for title, series in finite.items() if len(series) > 1}
     if len(finite) < 2:  # noqa: PLR2004 - one lies over nothing
         return None
     values = [value for series in finite.values() for _, value in series]
@@ -237,7 +237,7 @@ def ticks(highest: float, limit: int) -> list[float]:
     return [float(f"{spacing * multiple:.6g}") for multiple in range(1, count + 1)]
 
 
-def _downsampled(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
+def _downsample(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
     """Average neighbours, so that no more than `POINTS` are left."""
     size = math.ceil(len(points) / MAX_POINTS)
     parts = [points[start : start + size] for start in range(0, len(points), size)]

@@ -79,7 +79,7 @@ def dot_plot(sweep: Sweep) -> Dots | None:
         return round(min(max((value - low) / width, 0.0), 1.0) * 96 + 2, 2)
 
     several = any(len(point.trials) > 1 for point in points)
-    named = [_without_seed(trial) if several else trial for trial in sweep.trials]
+    named = [_remove_seed(trial) if several else trial for trial in sweep.trials]
     labels = dict(zip(values, settings_text(named), strict=True))
     rows = [
         Dot(
@@ -101,7 +101,7 @@ def dot_plot(sweep: Sweep) -> Dots | None:
     return Dots(rows, number(low, name, unit), number(high, name, unit))
 
 
-def _without_seed(trial: Trial) -> Trial:
+def _remove_seed(trial: Trial) -> Trial:
     return replace(trial, overrides=[word for word in trial.overrides if override_key(word) != SEED])
 
 
@@ -118,7 +118,7 @@ def heat_map(sweep: Sweep, names: Sequence[str]) -> Heat | None:
         for point in sweep.ranking.points
         if set(two) <= (trial_settings := settings[point.trials[0]]).keys()
     }
-    down, across = (_in_order(list(dict.fromkeys(key[side] for key in cells))) for side in (0, 1))
+    down, across = (_sort_numbers(list(dict.fromkeys(key[side] for key in cells))) for side in (0, 1))
     is_small = all(1 < len(side) <= FEW for side in (down, across))
     if not is_small or 2 * len(cells) < len(down) * len(across):
         return None
@@ -138,6 +138,6 @@ def heat_map(sweep: Sweep, names: Sequence[str]) -> Heat | None:
     return Heat((two[0], two[1]), [brief(column) for column in across], rows)
 
 
-def _in_order(values: list[str]) -> list[str]:
+def _sort_numbers(values: list[str]) -> list[str]:
     numbers = as_numbers(values)
     return values if numbers is None else [value for _, value in sorted(zip(numbers, values, strict=True))]

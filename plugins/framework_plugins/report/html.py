@@ -57,7 +57,7 @@ class Html(Logger):
         self.waits = False
 
     def log(self, event: Event) -> None:
-        """Keep what the page shows, and write it when the run starts, while it trains and when it ends."""
+        """Keep the event for the page, and write the page at the start, during the training and at the end."""
         match event:
             case ForecastUpdated(forecast):
                 self.expected = forecast  # the last one knows most
@@ -72,9 +72,9 @@ class Html(Logger):
                     self.run.steps = logged_steps(plan)
                 self._write()
             case _ if self.run:
-                self._add(self.run, event)
+                self._add_event(self.run, event)
 
-    def _add(self, run: Run, event: Event) -> None:
+    def _add_event(self, run: Run, event: Event) -> None:
         match event:
             case TrainingStep(step):
                 run.steps.append(step)
@@ -89,12 +89,12 @@ class Html(Logger):
                 run.samples = list(samples)
                 self._write()
             case RunFailed(error):
-                run.ended, reason = _how_it_ended(error, run.plan)
+                run.ended, reason = _end_state(error, run.plan)
                 run.error = str(redact(reason))
                 self._write()
 
     def _write(self) -> None:
-        """Put the page in place, whole or not at all."""
+        """Write the page atomically."""
         from framework_plugins.report.page import render  # noqa: PLC0415 - as above
 
         if self.run and (self.run.report or not self.waits):
@@ -106,12 +106,12 @@ class Html(Logger):
 
 
 def logged_steps(plan: Plan) -> list[Step]:
-    """Return the steps of the training that an earlier call has made, if `logger=jsonl` wrote them."""
+    """Return the steps of an earlier call of this training, if `logger=jsonl` wrote them."""
     return read_steps(plan.run_dir / (plan.logger["jsonl"].config.file if "jsonl" in plan.logger else LOG_FILE))
 
 
 def read_steps(file: Path) -> list[Step]:
-    """Return the steps in a file of `logger=jsonl`; what cannot be read is left out."""
+    """Return the steps in a file of `logger=jsonl`, without lines that cannot be read."""
     steps: list[Step] = []
     with suppress(OSError, ValueError, TypeError, KeyError), file.open(encoding="utf-8") as lines:
         for entry in map(json.loads, lines):
@@ -123,8 +123,8 @@ def read_steps(file: Path) -> list[Step]:
     return steps
 
 
-def _how_it_ended(error: BaseException, plan: Plan) -> tuple[str, str]:
-    """Return in a word how a run ended, and why."""
+def _end_state(error: BaseException, plan: Plan) -> tuple[str, str]:
+    """Return the end of a run in a word, and the reason."""
     if isinstance(error, PrunedError):
         return "pruned by its sweep", str(error)
     if isinstance(error, KeyboardInterrupt):

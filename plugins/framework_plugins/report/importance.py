@@ -53,7 +53,7 @@ def share(setting: Sequence[str], values: Sequence[float]) -> float | None:
 
 
 def grouped(setting: Sequence[str]) -> list[str]:
-    """Return the group of each trial: its value, or of numbers that take many values, where among them it lies."""
+    """Return the group of each trial: its value, or its part of the range if there are many numbers."""
     numbers = as_numbers(setting)
     if numbers is None or len(set(numbers)) <= NUMBER_GROUPS:
         return list(setting)

@@ -69,7 +69,7 @@ UNFOLDED_ANSWERS = 3
 
 @dataclass
 class Run:
-    """What the page is made of. `report` and `samples` come at the end, `notes` say what could not be measured."""
+    """The contents of the page. `report` and `samples` come at the end, `notes` name missing measures."""
 
     plan: Plan
     data: DataResult
@@ -96,11 +96,11 @@ def render(run: Run, samples: int) -> str:
         report=report,
         results=list(_results(report)) if report else [],
         notes=[redact(note) for note in run.notes],
-        numbers=list(_numbers(report)) if report else [],
+        numbers=list(_training_rows(report)) if report else [],
         health=list(health_facts(report.train, plan.training)) if report and report.train else [],
         headline=headline(report) if report else "",
-        lines=list(_lines(report.verdict)) if report and report.verdict else [],
-        panels=charts.curves(run.steps, run.issues, _losses(report)),
+        lines=list(_verdict_lines(report.verdict)) if report and report.verdict else [],
+        panels=charts.curves(run.steps, run.issues, _validation_losses(report)),
         samples=worst_first(run.samples, report, samples),
         drawn=[*drawn_answers(run.steps)],
         first=UNFOLDED_ANSWERS,
@@ -114,7 +114,7 @@ def render(run: Run, samples: int) -> str:
         findings=run.data.findings,
         examples=MAX_EXAMPLES,
         rows=[(row.where, _pieces(row.pieces)) for row in run.data.view],
-        setup={"model": redact(plan.model_line), **_options(plan), **run.facts},
+        setup={"model": redact(plan.model_line), **_chosen_options(plan), **run.facts},
         command=shlex.join(["python", "-m", "framework", *map(hide, plan.overrides)]),
         settings=json.dumps(plan.config, indent=1, ensure_ascii=False),
     )
@@ -122,7 +122,7 @@ def render(run: Run, samples: int) -> str:
 
 
 def policy(style: str) -> Markup:
-    """Return what tells a browser that a page runs no script and loads nothing; its one style is known by its hash."""
+    """Return the content security policy of a page: no script, no loading, and one style, given by its hash."""
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     allowed = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     return Markup('<meta http-equiv="Content-Security-Policy" content="{}">').format(Markup(allowed))  # noqa: S704 - our own words
@@ -141,7 +141,7 @@ def template(name: str) -> Any:
 
 
 def _status(run: Run) -> str:
-    """Say in a few words how far the run is."""
+    """Return the state of the run in a few words."""
     if run.error:
         return run.ended
     if run.report:
@@ -160,7 +160,7 @@ def _results(report: Report) -> Iterator[dict[str, Any]]:
             "name": name,
             "before": number(change.before, name, change.unit),
             "after": number(change.after, name, change.unit),
-            "aim": _direction(change),
+            "aim": _direction_text(change),
             "difference": difference(change, name),
             "asked": _compared_text(change),
             "first": change.primary,
@@ -170,14 +170,14 @@ def _results(report: Report) -> Iterator[dict[str, Any]]:
         }
 
 
-def _direction(change: Change) -> str:
+def _direction_text(change: Change) -> str:
     if change.aspect is Aspect.copying:  # neither is better: rows of one pattern are recited where the task is learned
         return "how much is recited"
     return "higher is better" if change.higher_is_better else "lower is better"
 
 
 def _compared_text(change: Change) -> str:
-    """Write how many items were compared, and what is to know of them."""
+    """Write how many items were compared, with notes about them."""
     parts = [f"{change.pairs:,} compared"] if change.pairs else []
     parts += [f"{change.clusters:,} groups of similar ones"] if change.clusters else []
     parts += [f"{change.missing:,} without a score"] if change.missing else []
@@ -187,8 +187,8 @@ def _compared_text(change: Change) -> str:
     return ", ".join(parts)
 
 
-def _numbers(report: Report) -> Iterator[tuple[str, str]]:
-    """Return the rows about training and stages: duration, memory, what was exported and how it was compared."""
+def _training_rows(report: Report) -> Iterator[tuple[str, str]]:
+    """Return the rows about training and stages: duration, memory, exported files and their comparison."""
     if train := report.train:
         yield "training", f"{train.steps:,} steps, {count(train.epochs, 'epoch')} in {duration(train.seconds)}"
         yield "loss", f"{train.train_loss:.4f} on average, {train.last_loss:.4f} at the end"
@@ -229,27 +229,27 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {remainder} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"  # noqa: PLR2004
 
 
-def _lines(verdict: Verdict) -> Iterator[tuple[str, str]]:
-    """Give the sentences of a verdict with their tones, which a report of an earlier version has not."""
+def _verdict_lines(verdict: Verdict) -> Iterator[tuple[str, str]]:
+    """Give the sentences of a verdict with their tones; earlier versions wrote no tones."""
     tones = itertools.chain(verdict.tones, itertools.repeat(Tone.neutral))
     yield from ((line, tone.value) for line, tone in zip(verdict.lines, tones, strict=False))
 
 
-def _losses(report: Report | None) -> tuple[float | None, float | None]:
+def _validation_losses(report: Report | None) -> tuple[float | None, float | None]:
     """Return the validation loss before and after the training."""
     change = report.metrics.get(EVAL_LOSS) if report else None
     return (change.before, change.after) if change else (None, None)
 
 
 def worst_first(pairs: Sequence[tuple[Sample | None, Sample]], report: Report | None, limit: int) -> dict[str, Any]:
-    """Return the answers side by side, those that got worse first; what all prompts begin with is above them once."""
+    """Return the answers side by side, those that got worse first, with the common beginning of the prompts once."""
     primary = [(name, change) for name, change in report.metrics.items() if change.primary] if report else []
     pairs = sorted(pairs, key=lambda pair: _gain(pair[0], pair[1], *primary[0]) if primary else 0.0)[:limit]
     shared = shared_start([after.prompt for _, after in pairs])
     rows = [
         {
             "prompt": after.prompt[shared:].strip(),
-            "reference": None if after.reference is None else _missing(after),
+            "reference": None if after.reference is None else _reference_pieces(after),
             "before": before and answer_pieces(before),
             "after": answer_pieces(after),
         }
@@ -260,7 +260,7 @@ def worst_first(pairs: Sequence[tuple[Sample | None, Sample]], report: Report | 
 
 
 def drawn_answers(steps: Sequence[Step]) -> Iterator[dict[str, Any]]:
-    """Give some answers that the training learned from, of steps from all over it."""
+    """Return some answers that the training learned from, evenly from its steps."""
     sampled = [step for step in steps if step.samples]
     for step in sampled[:: -(-len(sampled) // DRAWN_STEPS)] if sampled else ():
         for sample in step.samples:
@@ -269,7 +269,7 @@ def drawn_answers(steps: Sequence[Step]) -> Iterator[dict[str, Any]]:
 
 
 def _gain(before: Sample | None, after: Sample, name: str, change: Change) -> float:
-    """Return by how much an answer got better in the deciding measure; 0 if that is not known."""
+    """Return by how much an answer improved in the primary measure; 0 if it is unknown."""
     if before is None or name not in before.scores or name not in after.scores:
         return 0.0
     return (after.scores[name] - before.scores[name]) * (1 if change.higher_is_better else -1)
@@ -286,8 +286,8 @@ def answer_pieces(sample: Sample) -> dict[str, Any]:
     return {"pieces": pieces, "right": right, "stopped": sample.stopped}
 
 
-def _missing(sample: Sample) -> list[tuple[str, bool]]:
-    """Return the reference in pieces, and whether the answer has them not."""
+def _reference_pieces(sample: Sample) -> list[tuple[str, bool]]:
+    """Return the reference in pieces, each with whether the answer lacks it."""
     return _differences(shorten((sample.reference or "").strip()), shorten(sample.answer))
 
 
@@ -319,7 +319,7 @@ def _pieces(pieces: Sequence[Piece]) -> list[tuple[str, bool]]:
     return [(visible(piece.text), piece.learned) for piece in pieces]
 
 
-def _options(plan: Plan) -> dict[str, str]:
+def _chosen_options(plan: Plan) -> dict[str, str]:
     """Name the chosen options."""
     single = {name: getattr(plan, name).component.name for name in ("quantization", "adapter", "data", "format")}
     if plan.method_line:
@@ -328,6 +328,6 @@ def _options(plan: Plan) -> dict[str, str]:
 
 
 def shorten(text: str) -> str:
-    """Shorten a text, and show what cannot be seen in it."""
+    """Shorten a text, and make its invisible characters visible."""
     half = MAX_TEXT_CHARS // 2
     return visible(text if len(text) <= MAX_TEXT_CHARS else f"{text[:half]} … {text[-half:]}", "\n")

@@ -38,7 +38,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Line:
-    """The line of a trial: its corners as SVG has them, its name, and how good it is, 1 the best and 0 the worst."""
+    """The line of a trial: its corners in SVG, its name, and its quality, 1 for the best and 0 for the worst."""
 
     corners: str
     title: str
@@ -55,12 +55,12 @@ def axes(names: Sequence[str], columns: Sequence[Sequence[str]]) -> list[tuple[A
     gap = WIDTH / max(1, len(names) - 1)
     pairs = []
     for index, (name, column) in enumerate(zip(names, columns, strict=True)):
-        heights, labels = _numeric(column) or _named(column)
+        heights, labels = _place_numbers(column) or _place_words(column)
         is_last = index == len(names) - 1 > 0
         # Between two axes are labels of the first, and before the last axis its own too.
         sides = "end" if is_last else "middle" if index else "start", "end" if is_last else "start"
         room = int(gap / (2 if is_last or index == len(names) - 2 else 1) / LETTER_WIDTH) - 1
-        pairs.append((Axis(round(index * gap, 1), name, _without_overlap(labels), *sides, max(3, room)), heights))
+        pairs.append((Axis(round(index * gap, 1), name, _remove_overlaps(labels), *sides, max(3, room)), heights))
     return pairs
 
 
@@ -73,7 +73,7 @@ def lines(placed: Sequence[tuple[Axis, Sequence[float]]], titles: Sequence[str],
     return sorted(result, key=lambda line: line.rank)
 
 
-def _numeric(column: Sequence[str]) -> tuple[list[float], list[tuple[float, str]]] | None:
+def _place_numbers(column: Sequence[str]) -> tuple[list[float], list[tuple[float, str]]] | None:
     """Place numbers from the bottom up; None if a value is not a finite number."""
     numbers = as_numbers(column)
     if numbers is None or not all(map(math.isfinite, numbers)):
@@ -87,14 +87,14 @@ def _numeric(column: Sequence[str]) -> tuple[list[float], list[tuple[float, str]
     return heights, labels[: 2 if span else 1]
 
 
-def _named(column: Sequence[str]) -> tuple[list[float], list[tuple[float, str]]]:
+def _place_words(column: Sequence[str]) -> tuple[list[float], list[tuple[float, str]]]:
     """Place words at equal distances, in the order in which they come."""
     order = list(dict.fromkeys(column))
     at = {word: _height(index / (len(order) - 1) if len(order) > 1 else 0.5) for index, word in enumerate(order)}
     return [at[word] for word in column], [(height, word) for word, height in at.items()]
 
 
-def _without_overlap(labels: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
+def _remove_overlaps(labels: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
     """Leave out labels that would overlap others; the first and the last of an axis are kept."""
     every = max(1, math.ceil(MIN_LABEL_DISTANCE * max(1, len(labels) - 1) / HEIGHT))
     if every == 1:

@@ -26,7 +26,7 @@ MIN_AXES = 2
 
 
 def write(folder: Path, sweep: Sweep) -> None:
-    """Put the page in place, whole or not at all."""
+    """Write the page atomically."""
     write_atomically(folder / SWEEP_FILE, render(sweep, folder), errors="replace")
 
 
@@ -42,9 +42,9 @@ def render(sweep: Sweep, folder: Path) -> str:
         folder=sweep.folder,
         objective=sweep.objective or "objective",
         aim="higher is better" if sweep.higher_is_better else "lower is better",
-        counts=_counts(sweep.trials),
+        counts=_count_states(sweep.trials),
         names=list(zip(names, short_keys(names), strict=True)),
-        rows=[_row(trial, names, sweep, folder) for trial in sweep.trials],
+        rows=[_trial_row(trial, names, sweep, folder) for trial in sweep.trials],
         headline=winner_text(sweep),
         facts=list(sweep_facts(sweep)),
         best=best,
@@ -82,13 +82,13 @@ def _curves(trials: Sequence[Trial], settings: Mapping[int, str], sweep: Sweep, 
     return charts.overlay("validation loss", checks) or charts.overlay("loss of the training", losses)
 
 
-def _counts(trials: Sequence[Trial]) -> str:
+def _count_states(trials: Sequence[Trial]) -> str:
     """Count the trials of each state: `5 finished, 1 failed`."""
     states = [trial.state for trial in trials]
     return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
 
 
-def _row(trial: Trial, names: Sequence[str], sweep: Sweep, folder: Path) -> dict[str, Any]:
+def _trial_row(trial: Trial, names: Sequence[str], sweep: Sweep, folder: Path) -> dict[str, Any]:
     value, seconds, memory, score = figures(trial)
     points = sweep.ranking.points if sweep.ranking else []
     return {

@@ -113,10 +113,10 @@ class Console(Logger):
             self._log_run(event)
 
     def _log_trial(self, event: Event) -> None:
-        """Show a trial in two lines, and what goes wrong in it: four of them fit a screen."""
+        """Show a trial in two lines, with its problems: four of them fit a screen."""
         match event:
             case StageStarted(stage):
-                self._begin(stage)
+                self._begin_stage(stage)
             case TrainingStep(step):
                 self._show_step(step, lines=False)
             case ProgressMade(_, progress):
@@ -148,7 +148,7 @@ class Console(Logger):
             case RunStarted(plan, data, hardware):
                 self._show_data(plan, data, hardware)
             case StageStarted(stage):
-                self._begin(stage)
+                self._begin_stage(stage)
                 self.lines.said = time.monotonic()
                 if stage in STAGE_TEXTS:
                     self.out.print(f"[dim]{STAGE_TEXTS[stage]} …[/]")
@@ -169,10 +169,10 @@ class Console(Logger):
             case RunFinished(Report() as report, samples):
                 self._show_report(report, samples)
             case RunFinished(None) if self.plan is not None:
-                self._show_made(self.plan)
+                self._show_files(self.plan)
 
     def _show_plan(self, plan: Plan) -> None:
-        """Show what will run."""
+        """Show the plan of the run."""
         training = plan.training
         length = count(training.max_steps, "step") if training.max_steps else count(training.num_train_epochs, "epoch")
         batch = f"{training.per_device_train_batch_size} x {training.gradient_accumulation_steps} rows a step"
@@ -186,9 +186,9 @@ class Console(Logger):
         warmup = f"{ratio:.3g} of the steps" if ratio is not None else plan.warmup(0)
         rows = {
             "model": plan.model_line,
-            "quantization": _choice(plan.quantization),
-            "adapter": _choice(plan.adapter),
-            "data": f"{_changed(plan.data)}, format {_changed(plan.format)}",
+            "quantization": _set_options(plan.quantization),
+            "adapter": _set_options(plan.adapter),
+            "data": f"{_changed_options(plan.data)}, format {_changed_options(plan.format)}",
             "training": f"{plan.trainer.component.name}: {length}, {batch}, {rate}, warm-up {warmup}",
             **({"method": plan.method_line} if plan.method_line else {}),
             **_rewards(plan),
@@ -198,10 +198,10 @@ class Console(Logger):
         }
         if plan.stages != (Stage.plan,) or plan.config["run_dir"] is not None:  # a plan leaves a folder if one is named
             rows["folder"] = display_run(plan.run_dir)
-        self._facts(plan.name, rows)
+        self._print_facts(plan.name, rows)
 
     def _show_forecast(self, forecast: Forecast) -> None:
-        """Show what the run will need, once: with the rows, or without, if there will be none."""
+        """Show the needs of the run once, after the data stage if there is one."""
         self.expected = forecast
         rows_known = forecast.memory is None or forecast.memory.rows_known
         only_plan = self.plan is not None and self.plan.stages == (Stage.plan,)
@@ -210,9 +210,9 @@ class Console(Logger):
         self.forecast_shown = True
         facts = list(forecast_facts(forecast))
         rows = {fact.name: Text(fact.text, "yellow" if fact.amiss else "") for fact in facts}
-        self._facts("needs", rows, {fact.name: fact.more for fact in facts})
+        self._print_facts("needs", rows, {fact.name: fact.more for fact in facts})
 
-    def _facts(
+    def _print_facts(
         self, title: str, rows: Mapping[str, str | Text], details: Mapping[str, Sequence[str]] | None = None
     ) -> None:
         """Print names and values in two columns; `details` has lines that go below a value."""
@@ -222,24 +222,24 @@ class Console(Logger):
         table.add_column(overflow="fold")
         for name, value in rows.items():
             below = (details or {}).get(name)
-            table.add_row(name, Group(shown(value), _indented(below)) if below else shown(value))
+            table.add_row(name, Group(shown(value), _bullet_list(below)) if below else shown(value))
         self.out.print(table)
         self.out.print()
 
     def _show_data(self, plan: Plan, data: DataResult, hardware: Mapping[str, str]) -> None:
-        """Show the data and what was picked for this machine; if the data are all that is asked for, rows too."""
+        """Show the data and the settings picked for this machine; with `stages=[data]` rows too."""
         from framework_plugins.trackers import console_data  # noqa: PLC0415 - a plan alone has nothing of it to show
 
-        self._facts("data", console_data.facts(data))
+        self._print_facts("data", console_data.facts(data))
         console_data.show_findings(self.out, data.findings, plan.audit)
         if set(plan.stages) <= DATA_STAGES:
             console_data.show_rows(self.out, data.view)
-            self._facts("", {"report": display_run(_first_file(plan.run_dir, plan, "data.json"))})
+            self._print_facts("", {"report": display_run(_first_file(plan.run_dir, plan, "data.json"))})
             self.out.print(Text(readiness(data), "bold"))
             return
-        self._facts("machine", hardware)
+        self._print_facts("machine", hardware)
 
-    def _begin(self, stage: Stage) -> None:
+    def _begin_stage(self, stage: Stage) -> None:
         self._stop_bars()
         self.stage = stage
 
@@ -257,18 +257,18 @@ class Console(Logger):
                     f"  step {step.step}/{step.total_steps}  {_numbers(step)}  {clock(_seconds_left(step))} left"
                 )
             return
-        self._drawn().move(step.step, step.total_steps, _numbers(step), _seconds_left(step))
+        self._stage_bars().move(step.step, step.total_steps, _numbers(step), _seconds_left(step))
 
     def _show_progress(self, progress: Progress, *, lines: bool = True) -> None:
         """Move the bar, or print a line now and then."""
         if is_animated(self.out):
-            self._drawn().count(progress)
+            self._stage_bars().count(progress)
         elif lines and progress.total is None and not progress.unit:  # nothing more is sent until it is over
             self.out.print(shown(Text(f"  {progress.line} …", style="dim")), soft_wrap=True)
         elif self.lines.is_due(progress) if lines else self.lines.is_due(progress, MAX_SILENCE_SECONDS):
             self.out.print(shown(f"  {progress.timed_line}"), soft_wrap=True)
 
-    def _drawn(self) -> Bars:
+    def _stage_bars(self) -> Bars:
         """Return the bars of the stage."""
         if self.bars is None:
             from framework.api.program import Bars  # noqa: PLC0415 - a quarter of the time that rich takes
@@ -283,7 +283,7 @@ class Console(Logger):
             self.bars = None
 
     def _show_evaluation(self, when: str, result: EvalResult) -> None:
-        """Show the means, and warn of what could not be measured, once."""
+        """Show the means, and warn once of missing measures."""
         measures = [(name, measure) for name, measure in result.measures.items() if measure.aspect is Aspect.task]
         means = ", ".join(f"{name} {number(measure.value, name, measure.unit)}" for name, measure in measures)
         if means:
@@ -294,7 +294,7 @@ class Console(Logger):
         self.noted.update(result.notes)
 
     def _show_report(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
-        """Show answers side by side, the numbers, and what to type next."""
+        """Show answers side by side, the numbers, and the next commands."""
         self._stop_bars()
         self._show_samples(samples[: self.config.samples])
         table = Table(title=Text(f"{report.name}: before and after", "bold"), title_justify="left")
@@ -310,7 +310,8 @@ class Console(Logger):
                 continue
             values = (number(value, name, change.unit) for value in (change.before, change.after))
             judgement = (difference(change, name), outcome(change)) if judged else ()
-            table.add_row(_name(name, change), f"{change.pairs:,}" if change.pairs else "", *values, *judgement)
+            heading = f"{name} {'↑' if change.higher_is_better else '↓'}"
+            table.add_row(heading, f"{change.pairs:,}" if change.pairs else "", *values, *judgement)
         if table.row_count:
             self.out.print(table)
         if report.verdict:
@@ -320,17 +321,17 @@ class Console(Logger):
         rows |= _artifacts(Path(report.run_dir), report.artifacts)
         rows |= {f"{name} failed": visible(error, "; ") for name, error in report.failed_exports.items()}
         rows["report"] = display_run(_first_file(Path(report.run_dir), self.plan, "report.json"))
-        self._facts("", rows)
+        self._print_facts("", rows)
         self._show_next()
 
-    def _show_made(self, plan: Plan) -> None:
-        """Show what stages without a report made, and what to type next."""
+    def _show_files(self, plan: Plan) -> None:
+        """Show the files of stages without a report, and the next commands."""
         self._stop_bars()
         rows = _artifacts(plan.run_dir, self.made) if Stage.export in plan.stages else {}
         if Stage.train in plan.stages:
             rows = {"weights": display_run(plan.checkpoint), **rows}
         if rows:
-            self._facts("", rows)
+            self._print_facts("", rows)
         self._show_next()
 
     def _show_samples(self, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
@@ -340,7 +341,7 @@ class Console(Logger):
             self.out.print(console_samples.side_by_side(samples))
 
     def _show_verdict(self, verdict: Verdict, summary: str) -> None:
-        """Print what the run was worth, the one sentence first."""
+        """Print the verdict, its first sentence on top."""
         if summary:
             self.out.print(shown(Text(summary, f"bold {COLOURS[verdict.tone]}")), soft_wrap=True)
         # A report of an earlier version has no tones.
@@ -364,13 +365,13 @@ class Console(Logger):
 
 
 def shown(value: str | Text) -> Text:
-    """Return what may be printed of a text: without secrets, and without letters that a terminal would obey."""
+    """Return a text without secrets and without the control characters of a terminal."""
     text = Text(value) if isinstance(value, str) else value
     safe = visible(redact(text.plain), "\n")
     return text if safe == text.plain else Text(safe, text.style)
 
 
-def _indented(lines: Sequence[str]) -> Table:
+def _bullet_list(lines: Sequence[str]) -> Table:
     """Return lines as a list in which the second line of a long entry is below the first."""
     table = Table.grid(padding=(0, 1))
     for line in lines:
@@ -383,8 +384,8 @@ def _first_file(run_dir: Path, plan: Plan | None, data: str) -> Path:
     return run_dir / ("report.html" if plan and "html" in plan.logger else data)
 
 
-def _choice(choice: Selection) -> str:
-    """Return an option with its own settings, those that are set; of settings in a section those that are changed."""
+def _set_options(choice: Selection) -> str:
+    """Return an option with its settings that are set; of a section, with those that are changed."""
     settings: dict[str, object] = {}
     for name, value in vars(choice.config).items():
         if is_dataclass(value) and not isinstance(value, type):
@@ -397,8 +398,8 @@ def _choice(choice: Selection) -> str:
     return _override_words(choice, settings)
 
 
-def _changed(choice: Selection) -> str:
-    """Return an option with those of its settings that are not the default."""
+def _changed_options(choice: Selection) -> str:
+    """Return an option with its settings that are not the default."""
     settings = vars(choice.config)
     changed = [field.name for field in fields(choice.component.schema) if settings[field.name] != field.default]
     return _override_words(choice, {name: settings[name] for name in changed})
@@ -414,7 +415,7 @@ def _override_words(choice: Selection, settings: Mapping[str, object]) -> str:
 
 
 def _artifacts(run_dir: Path, artifacts: Sequence[Artifact]) -> dict[str, str]:
-    """Return what was exported by its kind, a line for each file."""
+    """Return the exported files by kind, a line for each."""
     rows: dict[str, str] = {}
     for artifact in artifacts:
         line = f"{display_run(run_dir / artifact.path)} ({_size(artifact.bytes)})"
@@ -426,7 +427,7 @@ def _artifacts(run_dir: Path, artifacts: Sequence[Artifact]) -> dict[str, str]:
 
 
 def _rewards(plan: Plan) -> dict[str, str]:
-    """Say what a method learns to raise, if it does that."""
+    """Name the rewards that a method raises, if it has any."""
     weights = {name: choice.config.weight for name, choice in plan.reward.items()}
     terms = " + ".join(name if weight == 1 else f"{weight:g} {name}" for name, weight in weights.items())
     return {"rewards": terms} if terms else {}
@@ -452,13 +453,9 @@ def _seconds_left(step: Step) -> float:
 
 
 def outcome(change: Change) -> Text:
-    """Write what a change comes to."""
+    """Write the outcome of a change."""
     # What is only of form or of the loss is not a success by itself.
     good = "green" if change.primary or change.kind is MeasureKind.content else "dim"
     styles = {Outcome.better: good, Outcome.worse: "red"}
     style = "yellow" if change.held_back else styles.get(change.outcome or Outcome.unknown, "dim")
     return Text(outcome_text(change), style=style)
-
-
-def _name(name: str, change: Change) -> str:
-    return f"{name} {'↑' if change.higher_is_better else '↓'}"

@@ -56,7 +56,7 @@ def show_findings(out: Terminal, findings: Sequence[Finding], audits: Iterable[s
         out.print()
         return
     counts = {kind: sum(finding.severity is kind for finding in findings) for kind in STYLES}
-    summary = ", ".join(_several(kind, amount) for kind, amount in counts.items() if amount)
+    summary = ", ".join(_count_kind(kind, amount) for kind, amount in counts.items() if amount)
     table = Table(
         box=None, show_header=False, pad_edge=False, title=f"audit: {summary}", title_justify="left", title_style="bold"
     )
@@ -68,7 +68,7 @@ def show_findings(out: Terminal, findings: Sequence[Finding], audits: Iterable[s
     out.print()
 
 
-def _several(kind: Severity, amount: int) -> str:
+def _count_kind(kind: Severity, amount: int) -> str:
     return f"{amount} {kind.value}{'s' if amount > 1 and kind is not Severity.serious else ''}"
 
 

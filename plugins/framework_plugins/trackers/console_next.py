@@ -23,17 +23,18 @@ SOURCE_KEYS = {"data", *(f"data.{name}" for name in (
 def next_steps(
     plan: Plan, artifacts: Sequence[Artifact], forecast: Forecast | None = None
 ) -> Iterator[tuple[str, str]]:
-    """Give what can be done next, and the command for it.
+    """Give the next steps, each with its command.
 
     Args:
         plan: the run that has ended.
-        artifacts: what it exported, now or earlier.
-        forecast: what it was expected to need, if that is known.
+        artifacts: its exported files, of now or earlier.
+        forecast: its expected needs, if they are known.
     """
-    words = _words(plan)
+    # The command may be in logs, so secrets are placeholders.
+    words = [fill_in(word) for word in plan.overrides if override_key(word) != "run_dir"]
     if set(plan.stages) <= DATA_STAGES:
         dropped = {"stages", "plan.gpu"}
-        next_words = _cleaned(plan, [fill_in(word) for word in plan.overrides if override_key(word) not in dropped])
+        next_words = _clean(plan, [fill_in(word) for word in plan.overrides if override_key(word) not in dropped])
         changes = forecast.changes if forecast else []
         fits = bool(changes) and changes[-1].fit_status is not FitStatus.too_large
         if fits and not plan.planning.gpu and not plan.planning.apply:
@@ -49,7 +50,7 @@ def next_steps(
             yield f"with {artifact.kind}", artifact.use.format(path=path)
     if Stage.train in plan.stages and Stage.evaluate not in plan.stages:
         yield "measure it", f"{this_program()} run_dir={folder} stages=[baseline,evaluate,report]"
-    elif _has(plan, Stage.evaluate) and not _has(plan, Stage.report):
+    elif _has_record(plan, Stage.evaluate) and not _has_record(plan, Stage.report):
         yield "its report, with this", f"{this_program()} run_dir={folder} stages=[report]"
     if Stage.train in plan.stages and Stage.report in plan.stages:
         if not hasattr(plan.data.config, "path"):  # data that came with a plugin
@@ -65,8 +66,8 @@ def next_steps(
         yield "other rates", shlex.join([*shlex.split(this_program()), "-m", *overrides, rates])
 
 
-def _cleaned(plan: Plan, words: list[str]) -> list[str]:
-    """Return overrides with the rows that an audit has written in place of those that it read."""
+def _clean(plan: Plan, words: list[str]) -> list[str]:
+    """Return the overrides with the cleaned rows of an audit in place of the source."""
     files = {f"audit.{name}.clean": file for name, choice in plan.audit.items() if (file := choice.config.cleaned())}
     if Stage.data not in plan.stages or not files:
         return words
@@ -76,10 +77,5 @@ def _cleaned(plan: Plan, words: list[str]) -> list[str]:
     return [*remaining, "data=local_file", f"data.path={path}"]
 
 
-def _has(plan: Plan, stage: Stage) -> bool:
+def _has_record(plan: Plan, stage: Stage) -> bool:
     return (plan.run_dir / f"{stage.value}.json").exists()
-
-
-def _words(plan: Plan) -> list[str]:
-    """Return the overrides of a run for another one; the command may be in logs, so secrets are to be filled in."""
-    return [fill_in(word) for word in plan.overrides if override_key(word) != "run_dir"]

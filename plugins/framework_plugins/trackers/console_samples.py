@@ -23,23 +23,23 @@ def side_by_side(samples: Sequence[tuple[Sample | None, Sample]]) -> Table:
     for before, after in samples:
         right = after.reference is not None and after.answer.strip() == after.reference.strip()
         table.add_row(
-            _asked(after, shared, right=right),
-            _answer(before) if before else Text("-"),
-            _answer(after, style="green" if right else ""),
+            _prompt_cell(after, shared, right=right),
+            _answer_cell(before) if before else Text("-"),
+            _answer_cell(after, style="green" if right else ""),
         )
     return table
 
 
-def _asked(sample: Sample, shared: int, *, right: bool) -> Text:
-    """Return what was asked, with the reference below it if the answer is another one."""
+def _prompt_cell(sample: Sample, shared: int, *, right: bool) -> Text:
+    """Return the prompt, with the reference below it if the answer is wrong."""
     text = Text(_shorten(sample.prompt[shared:]))
     if sample.reference is not None and not right:
         text.append(f"\nexpected: {_shorten(sample.reference)}", style="dim")
     return text
 
 
-def _answer(sample: Sample, style: str = "") -> Text:
-    """Return an answer, and whether the limit of tokens cut it off."""
+def _answer_cell(sample: Sample, style: str = "") -> Text:
+    """Return the answer, marked if the limit of tokens cut it off."""
     text = Text(_shorten(sample.answer), style=style)
     return text if sample.stopped else text.append("\n(did not stop)", style="yellow")
 

@@ -35,7 +35,7 @@ def _library(distribution: str, module: str, extra: str) -> DiagnosticResult:
 
 
 def login(_: Plan | None) -> DiagnosticResult | None:
-    """Say where `logger.wandb.mode=auto` logs to and with what, never what that is; nothing if wandb is missing."""
+    """Say where `logger.wandb.mode=auto` logs to, and the source of its key; empty if wandb is missing."""
     if missing(["wandb"]):
         return None
     from framework_plugins.trackers import wandb_key  # noqa: PLC0415 - only this check needs wandb

@@ -37,13 +37,13 @@ class Jsonl(Logger):
         self._before: list[str] = []
 
     def log(self, event: Event) -> None:
-        """Write the event, and with the first what was counted before: the folder is made after the data are read.
+        """Write the event, with the first one also the earlier progress: the folder is made after the data are read.
 
         A resumed run appends.
         """
         match event:
             case RunStarted(plan, data, hardware):
-                self.file = open(plan.run_dir / self.config.file, "a", encoding="utf-8", opener=_no_link)  # noqa: SIM115 - `close` closes it
+                self.file = open(plan.run_dir / self.config.file, "a", encoding="utf-8", opener=_open_no_link)  # noqa: SIM115 - `close` closes it
                 self._write("started", data=as_plain(data), hardware=dict(hardware))
                 self.file.writelines(self._before)
                 self.file.flush()
@@ -79,6 +79,6 @@ class Jsonl(Logger):
             self.file = None
 
 
-def _no_link(path: str, flags: int) -> int:
+def _open_no_link(path: str, flags: int) -> int:
     """Open a file that is not a link: a run folder from elsewhere may hold one to a file of the user."""
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)

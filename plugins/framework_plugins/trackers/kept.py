@@ -20,8 +20,8 @@ class TrackerRun:
     Attributes:
         id: by which the tracker knows it.
         place: the project or the server that it is in.
-        settings: a hash over what makes a training the one that it is.
-        step: the last one of which something was logged; -1 if there is none.
+        settings: a hash over the settings that identify the training.
+        step: the last logged step; -1 if there is none.
         over: whether it has come to its end without an error.
     """
 
@@ -47,12 +47,12 @@ def load_tracker_run(plan: Plan, tracker: str, address: str) -> TrackerRun | Non
 
 
 def save_tracker_run(plan: Plan, tracker: str, run: TrackerRun) -> None:
-    """Note it, whole or not at all."""
+    """Save the tracker run atomically."""
     write_atomically(plan.run_dir / f"{tracker}.json", json.dumps(asdict(run)) + "\n")
 
 
 def settings_hash(plan: Plan) -> str:
-    """Return a hash over what makes a training the one that it is, and over its data."""
+    """Return a hash over the settings and the data that identify a training."""
     settings = plan.affecting(Affects.resume | Affects.data)
     return key_of(settings)[:16]
 

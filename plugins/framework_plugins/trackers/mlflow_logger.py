@@ -95,34 +95,34 @@ class Mlflow(Logger):
             case TrainingStep(step):
                 self._log_step(step)
             case IssueFound(issue):
-                self._batch(tags=[RunTag(f"issue.{issue.kind}", redact(issue.line))])
+                self._send(tags=[RunTag(f"issue.{issue.kind}", redact(issue.line))])
             case StageFinished(stage, EvalResult() as result):
                 prefix = "before" if stage is Stage.baseline else "after"
-                self._metrics({f"{prefix}/{name}": value for name, value in result.figures.items()})
+                self._log_metrics({f"{prefix}/{name}": value for name, value in result.figures.items()})
             case RunFinished(Report() as report, samples):
                 self._log_report(report, samples)
             case RunFailed(error):
                 self.status = "KILLED" if isinstance(error, KeyboardInterrupt | PrunedError) else "FAILED"
-                self._batch(tags=[RunTag("error", summarize_error(error))])
+                self._send(tags=[RunTag("error", summarize_error(error))])
 
     def _open(self, plan: Plan, data: DataResult, hardware: Mapping[str, str]) -> None:
         """Open the run, and write the config."""
         self.plan = plan
         address = tracking_address(self.config)
-        self._limit(address)
+        self._set_limits(address)
         client = MlflowClient(address)
         earlier = load_tracker_run(plan, NAME, str(redact(address)))
         if earlier and _reopen(client, earlier.id):
             self.client, self.run_id, self.has = client, earlier.id, earlier.step
             self.last_step = trained_steps(plan)
         else:
-            self.run_id = self._create(client, plan)
+            self.run_id = self._create_run(client, plan)
             self.client = client
-            self._params(settings(plan, data, hardware))
-        self._keep(over=False)
+            self._log_params(settings(plan, data, hardware))
+        self._save_state(over=False)
 
-    def _limit(self, address: str) -> None:
-        """Limit how long a server can delay the run; allow a folder as the store, which MLflow refuses otherwise."""
+    def _set_limits(self, address: str) -> None:
+        """Limit how long a server can delay the run; allow a folder as the store, which MLflow refuses by default."""
         if address.startswith("http"):
             os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(self.config.timeout)
             # MLflow retries seven times by default, with pauses that double: minutes for each log entry.
@@ -130,7 +130,7 @@ class Mlflow(Logger):
         elif address.startswith("file:"):
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
 
-    def _create(self, client: MlflowClient, plan: Plan) -> str:
+    def _create_run(self, client: MlflowClient, plan: Plan) -> str:
         """Begin a run and return its id."""
         name = str(redact(self.config.experiment))
         experiment = client.get_experiment_by_name(name)
@@ -142,71 +142,71 @@ class Mlflow(Logger):
         ).info.run_id
         return created
 
-    def _params(self, values: Mapping[str, Any]) -> None:
+    def _log_params(self, values: Mapping[str, Any]) -> None:
         """Write the config, as single settings to compare runs by and as a whole."""
         entries = [(name, value) for name, value in flattened(values) if not name.startswith("data_result.")]
-        params = [Param(_key(name), _param(value)) for name, value in entries]
+        params = [Param(_clean(name), as_text(value)[:MAX_PARAM_CHARS]) for name, value in entries]
         for start in range(0, len(params), MAX_PARAMS):
-            self._batch(params=params[start : start + MAX_PARAMS])
-        self._file(json.dumps(values, indent=1, ensure_ascii=False), "config.json")
+            self._send(params=params[start : start + MAX_PARAMS])
+        self._log_file(json.dumps(values, indent=1, ensure_ascii=False), "config.json")
 
-    def _batch(self, **values: Sequence[Any]) -> None:
+    def _send(self, **values: Sequence[Any]) -> None:
         if self.client is not None:
             self.client.log_batch(self.run_id, **values)
 
-    def _file(self, text: str, name: str) -> None:
+    def _log_file(self, text: str, name: str) -> None:
         if self.client is not None:
             self.client.log_text(self.run_id, text, name)
 
-    def _keep(self, *, over: bool) -> None:
-        """Note which run this is, and how far it is."""
+    def _save_state(self, *, over: bool) -> None:
+        """Save the id and the last step of the run."""
         if self.plan is not None:
             address = str(redact(tracking_address(self.config)))
             step = max(self.has, self.trained)
             save_tracker_run(self.plan, NAME, TrackerRun(self.run_id, address, settings_hash(self.plan), step, over))
 
-    def _metrics(self, values: Mapping[str, float]) -> None:
+    def _log_metrics(self, values: Mapping[str, float]) -> None:
         now = int(time.time() * 1000)
-        self._batch(metrics=[Metric(_key(name), value, now, self.last_step) for name, value in values.items()])
+        self._send(metrics=[Metric(_clean(name), value, now, self.last_step) for name, value in values.items()])
 
     def _log_step(self, step: Step) -> None:
         """Log a step, unless a resumed training sends it again: MLflow would store it twice."""
         self.last_step, self.learned[step.step] = step.step, step.samples
         if step.step > self.has:
-            self._metrics(step_values(step))
+            self._log_metrics(step_values(step))
             self.trained = step.step
-            self._keep(over=False)
+            self._save_state(over=False)
 
     def _log_report(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
         """Log answers, measures, verdict and the report."""
-        self._table("answers", answers(samples, self.config.answers))
-        self._table("measures", measures(report))
+        self._log_table("answers", answers(samples, self.config.answers))
+        self._log_table("measures", measures(report))
         values = results(report)
-        self._file(json.dumps(values, indent=1, ensure_ascii=False), "report.json")
+        self._log_file(json.dumps(values, indent=1, ensure_ascii=False), "report.json")
         if report.verdict:
-            self._batch(tags=[RunTag("verdict", "\n".join(values["verdict"]["lines"]))])
+            self._send(tags=[RunTag("verdict", "\n".join(values["verdict"]["lines"]))])
         if report.objective.value is not None:
-            self._metrics({"objective": report.objective.value})
+            self._log_metrics({"objective": report.objective.value})
 
-    def _table(self, name: str, table: Table) -> None:
+    def _log_table(self, name: str, table: Table) -> None:
         if table.rows:
             text = json.dumps({"columns": table.columns, "data": table.rows}, ensure_ascii=False)
-            self._file(text, f"{name}.json")
+            self._log_file(text, f"{name}.json")
             self.tables.append({"path": f"{name}.json", "type": "table"})
-            self._batch(tags=[RunTag(TABLES_TAG, json.dumps(self.tables))])
+            self._send(tags=[RunTag(TABLES_TAG, json.dumps(self.tables))])
 
     def close(self) -> None:
-        """Log what other loggers and the exporters made, and end the run."""
+        """Log the files of other loggers and the exporters, and end the run."""
         if self.client is None or self.plan is None:
             return
         client = self.client
-        self._table(LEARNED, learned_answers(self.learned, self.config.answers))
+        self._log_table(LEARNED, learned_answers(self.learned, self.config.answers))
         if text := page(self.plan):
-            self._file(text, "report.html")
+            self._log_file(text, "report.html")
         folder = weights(self.plan)
         if self.config.log_adapter and folder is not None and self.status == "FINISHED":
             client.log_artifacts(self.run_id, str(folder), folder.name)
-        self._keep(over=self.status == "FINISHED")
+        self._save_state(over=self.status == "FINISHED")
         self.client = None
         client.set_terminated(self.run_id, self.status)
         print(f"mlflow: logged to {redact(tracking_address(self.config))}, run {self.run_id}", file=sys.stderr)  # noqa: T201 - once a run
@@ -227,10 +227,6 @@ def _reopen(client: MlflowClient, run_id: str) -> bool:
     return True
 
 
-def _key(name: str) -> str:
-    """Return a name of which MLflow takes every letter."""
+def _clean(name: str) -> str:
+    """Return a name with only the characters that MLflow allows."""
     return re.sub(r"[^\w\-. /:]", "_", name)[:250]
-
-
-def _param(value: Any) -> str:
-    return as_text(value)[:MAX_PARAM_CHARS]

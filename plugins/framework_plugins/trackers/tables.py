@@ -61,7 +61,7 @@ def learned_answers(steps: Mapping[int, Sequence[Sample]], limit: int) -> Table:
 
 
 def measures(report: Report) -> Table:
-    """Return each measure before and after, the bounds of the difference, and what it comes to."""
+    """Return each measure before and after, the bounds of the difference, and the outcome."""
     columns = ["measure", "of", "items", "before", "after", "low", "high", "p", "outcome", "unit"]
     rows = [
         [
@@ -83,15 +83,15 @@ def step_values(step: Step) -> dict[str, float]:
 
 
 def settings(plan: Plan, data: DataResult, facts: Mapping[str, str]) -> dict[str, Any]:
-    """Return the resolved config, the options chosen, what the data stage counted, what was picked for this machine."""
-    additions = {"data_result": as_plain(_counts(data)), "hardware": dict(facts)}
+    """Return the resolved config, the chosen options, the result of the data stage, and the picked settings."""
+    additions = {"data_result": as_plain(_remove_quotes(data)), "hardware": dict(facts)}
     config: dict[str, Any] = redact({**plan.config, **additions})
     # Names of options are not secrets, and `metric.token_f1` is not a name of one.
     return {**config, "options": plan.options}
 
 
-def _counts(data: DataResult) -> DataResult:
-    """Leave out what quotes the rows: a server needs no examples of what is wrong with them, secrets among it."""
+def _remove_quotes(data: DataResult) -> DataResult:
+    """Return the result without quotes of rows, which may hold secrets."""
     findings = [dataclasses.replace(finding, examples=[]) for finding in data.findings]
     problems = [dataclasses.replace(problem, problem="") for problem in data.proof.problems]
     proof = dataclasses.replace(data.proof, problems=problems)
@@ -114,7 +114,7 @@ def flattened(value: Any, path: str = "", sign: str = ".") -> Iterator[tuple[str
 
 
 def page(plan: Plan) -> str:
-    """Return the report page that `logger=html` made of this run; empty if there is none."""
+    """Return the report page of `logger=html`; empty if there is none."""
     file = plan.run_dir / PAGE_FILE
     if "html" not in plan.logger or not file.is_file():
         return ""

@@ -126,7 +126,7 @@ class TensorBoard(Logger):
         self.writer.add_hparams(chosen, scores, run_name=".", global_step=self.last_step)
 
     def close(self) -> None:
-        """Write what was learned from and how it ended, and close the file."""
+        """Write the learned answers and the end of the run, and close the file."""
         if self.writer is None:
             return
         self._table(LEARNED, learned_answers(self.learned, self.config.answers))

@@ -17,7 +17,7 @@ KEY_VARIABLE, TOKEN_FILE_VARIABLE = "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"
 
 
 def quiet_settings() -> wandb.Settings:
-    """Return W&B's settings for this process, from its files and variables; from here on it asks nothing at a terminal.
+    """Return W&B's settings for this process, from its files and variables; W&B then asks nothing at a terminal.
 
     By default W&B asks when it finds no key or has to log in again. In silent mode it treats the terminal as not
     interactive, and raises.
@@ -30,13 +30,13 @@ def quiet_settings() -> wandb.Settings:
 
 
 def _lost_token() -> bool:
-    """Whether the file of a token is named that cannot be read."""
+    """Whether the variables name a token file that cannot be read."""
     file = os.environ.get(TOKEN_FILE_VARIABLE, "")
     return bool(file) and not (Path(file).is_file() and os.access(file, os.R_OK))
 
 
 def why_no_login(settings: wandb.Settings) -> str:
-    """Say why W&B has nothing to log in with; empty if it has. The server, which has the last word, is not asked."""
+    """Say why W&B has no credentials; empty if it has some. The server does not check them here."""
     if _lost_token():
         return f"the file of {TOKEN_FILE_VARIABLE} cannot be read"
     before = settings.mode
@@ -58,7 +58,7 @@ def how_to_log_in(settings: wandb.Settings) -> str:
 
 
 def login_source() -> str:
-    """Say what W&B logs in with, if it can."""
+    """Return the source of W&B's credentials."""
     if os.environ.get(KEY_VARIABLE):
         return f"a key in {KEY_VARIABLE}"
     return f"a token in {TOKEN_FILE_VARIABLE}" if os.environ.get(TOKEN_FILE_VARIABLE) else "a saved key"

@@ -99,12 +99,12 @@ class Wandb(Logger):
                 self.exit_code = 0 if isinstance(error, PrunedError) else 1  # its sweep gave it up: it has not failed
 
     def _open(self, plan: Plan, data: DataResult, hardware: Mapping[str, str]) -> None:
-        """Open the run: online where asked for or possible, else offline."""
+        """Open the run: online if asked for or possible, else offline."""
         self.plan = plan
         address = str(redact(f"{self.config.entity or ''}/{self.config.project}"))
         earlier = load_tracker_run(plan, NAME, address)
         self.kept = earlier or TrackerRun(uuid.uuid4().hex[:8], address, settings_hash(plan))
-        about = self._about(plan) | {"id": self.kept.id, "resume": "allow" if earlier else None}
+        about = self._run_properties(plan) | {"id": self.kept.id, "resume": "allow" if earlier else None}
         values = settings(plan, data, hardware)
         self.run, self.why_offline = open_run(self.config, about, plan.run_dir, values)
         if self.run is None:
@@ -112,9 +112,9 @@ class Wandb(Logger):
         self.has = max(self.kept.step, self.run.step - 1)
         if earlier and not plan.is_new_run:
             self.last_step = self.has + 1
-        self._keep(over=False)
+        self._save_state(over=False)
 
-    def _about(self, plan: Plan) -> dict[str, Any]:
+    def _run_properties(self, plan: Plan) -> dict[str, Any]:
         """Return the run's properties for W&B besides its config; W&B reads those that are None from its variables."""
         config = self.config
         about: dict[str, Any] = redact(
@@ -129,8 +129,8 @@ class Wandb(Logger):
         )
         return about
 
-    def _keep(self, *, over: bool) -> None:
-        """Note which run this is, and how far it is."""
+    def _save_state(self, *, over: bool) -> None:
+        """Save the id and the last step of the run."""
         if self.plan is not None and self.kept is not None:
             self.kept.step, self.kept.over = max(self.kept.step, self.logged), over
             save_tracker_run(self.plan, NAME, self.kept)
@@ -147,23 +147,23 @@ class Wandb(Logger):
             self.run.log(dict(values), step=self.last_step)
             if self.last_step > self.logged:
                 self.logged = self.last_step
-                self._keep(over=False)
+                self._save_state(over=False)
 
-    def _go_past(self) -> None:
-        """Go past all steps that W&B has from before."""
+    def _advance_step(self) -> None:
+        """Advance beyond all steps that W&B already has."""
         self.last_step = max(self.last_step, self.has + 1)
 
     def _log_evaluation(self, prefix: str, result: EvalResult) -> None:
-        """Log the means, those of lm-eval with their standard errors, and where no report is to come the answers."""
+        """Log the means, with the standard errors of lm-eval, and the answers if no report follows."""
         if prefix == "after":
-            self._go_past()
+            self._advance_step()
         self._log({f"{prefix}/{name}": value for name, value in result.figures.items()})
         if self.plan is not None and Stage.report not in self.plan.stages:
             self._log_table(f"{prefix}/answers", answers_of_one(result.samples, self.config.answers))
 
     def _log_report(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
         """Log the answers side by side, the measures with their verdict, and the report as the summary."""
-        self._go_past()
+        self._advance_step()
         self._log_table("answers", answers(samples, self.config.answers))
         self._log_table("measures", measures(report))
         if self.run is not None:
@@ -180,26 +180,26 @@ class Wandb(Logger):
             print_once(f"wandb: the server is gone, so tables and artifacts are left out ({summarize_error(error)})")
 
     def close(self) -> None:
-        """Log what other loggers and the exporters made, finish the run, and say how to upload what is here only."""
+        """Log the files of other loggers and exporters, finish the run, and print the command to upload the rest."""
         if self.run is None or self.plan is None:
             return
         try:
-            self._log_made(self.plan)
+            self._log_artifacts(self.plan)
         except Exception as error:  # noqa: BLE001 - the run is to be finished in any case
             print_once(f"wandb: the results at the end could not be logged ({summarize_error(error)})")
-        self._keep(over=not self.exit_code)
+        self._save_state(over=not self.exit_code)
         run, self.run = self.run, None
         folder = Path(run.settings.sync_dir)
         if why := finish_run(run, self.exit_code):
-            print_once(f"wandb did not accept everything ({why}); upload the rest with: {_sync([folder])}")
+            print_once(f"wandb did not accept everything ({why}); upload the rest with: {_sync_command([folder])}")
         elif run.settings.mode == "offline":
             parts = sorted(self.plan.run_dir.glob(f"wandb/offline-run-*-{run.id}*"))
-            print_once(f"wandb: logged offline ({self.why_offline}); upload it with: {_sync(parts)}")
+            print_once(f"wandb: logged offline ({self.why_offline}); upload it with: {_sync_command(parts)}")
         _redact_logs(folder)
 
-    def _log_made(self, plan: Plan) -> None:
-        """Log what was learned from, the report page and, if that is asked for, the weights."""
-        self._go_past()
+    def _log_artifacts(self, plan: Plan) -> None:
+        """Log the learned answers, the report page and, with `log_adapter`, the weights."""
+        self._advance_step()
         self._log_table(LEARNED, learned_answers(self.learned, self.config.answers))
         if text := page(plan):
             self._log({"report": wandb.Html(text, inject=False)})
@@ -223,8 +223,8 @@ class Wandb(Logger):
         self.run.log_artifact(artifact)
 
 
-def _sync(folders: Sequence[Path]) -> str:
-    """Return the command that uploads runs which are on this machine only; parts of one run go up together."""
+def _sync_command(folders: Sequence[Path]) -> str:
+    """Return the command that uploads the parts of a run that are on this machine only."""
     unsynced = [folder for folder in folders if not any(folder.glob("*.synced"))]
     return shlex.join(["wandb", "sync", *map(str, unsynced)])
 

@@ -36,7 +36,7 @@ class LoggingMode(NamedTuple):
 
 
 def logging_mode(config: WandbConfig) -> LoggingMode:
-    """Say how a run is logged.
+    """Return how a run is logged.
 
     W&B raises if it has no key, and tries for long if the server cannot be reached, so both are known before.
     """
@@ -56,7 +56,7 @@ def logging_mode(config: WandbConfig) -> LoggingMode:
 
 
 def open_run(config: WandbConfig, about: Mapping[str, Any], folder: Path, values: Mapping[str, Any]) -> tuple[Any, str]:
-    """Open a run and say why it is offline, if it is; no run where W&B is disabled.
+    """Open a run; return it, None if W&B is disabled, and the reason if it is offline.
 
     Args:
         config: the options.
@@ -71,15 +71,15 @@ def open_run(config: WandbConfig, about: Mapping[str, Any], folder: Path, values
         return None, why
     if connection.mode == "online":
         try:
-            return _init(config, about, folder, values, "online"), ""
+            return _init_run(config, about, folder, values, "online"), ""
         except Exception as error:  # noqa: BLE001 - whatever the server makes of it, the run is logged offline
             _end_service()
             why = f"{connection.address} refused the run"
             print_once(f"wandb cannot log online ({summarize_error(error)}); this run is logged offline")
-    return _init(config, about, folder, values, "offline"), why
+    return _init_run(config, about, folder, values, "offline"), why
 
 
-def _init(config: WandbConfig, about: Mapping[str, Any], folder: Path, values: Mapping[str, Any], mode: str) -> Any:
+def _init_run(config: WandbConfig, about: Mapping[str, Any], folder: Path, values: Mapping[str, Any], mode: str) -> Any:
     return wandb.init(
         **about,
         dir=folder,
@@ -114,7 +114,7 @@ def _switch_telemetry_off() -> None:
 
 
 def finish_run(run: Any, exit_code: int) -> str:
-    """Finish a run, and say why that did not work; empty if it did."""
+    """Finish a run; return the reason if that failed, else an empty text."""
     try:
         run.finish(exit_code=exit_code)
     except Exception as error:  # noqa: BLE001 - the server is gone, or W&B's own process is
@@ -124,5 +124,5 @@ def finish_run(run: Any, exit_code: int) -> str:
 
 
 def print_once(text: str) -> None:
-    """Tell something once a run; it is not part of the console's picture."""
+    """Print a text once a run, outside of the console's picture."""
     print(text, file=sys.stderr)  # noqa: T201 - as above

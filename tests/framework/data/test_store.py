@@ -94,13 +94,13 @@ def test_a_conversation_comes_back_from_json(text: str, thought: str, name: str)
 def test_a_call_is_the_answer_where_nothing_is_said() -> None:
     call = Message("assistant", "", (ToolCall("weather", {"city": "Lima"}),))
     text = '<tool_call>\n{"name": "weather", "arguments": {"city": "Lima"}}\n</tool_call>'
-    assert conversations.answered(Example((Message("user", "?"), call), "chatml")) == text
-    assert conversations.answered(Example((), "text", text="all of it")) == "all of it"
+    assert conversations.answer_text(Example((Message("user", "?"), call), "chatml")) == text
+    assert conversations.answer_text(Example((), "text", text="all of it")) == "all of it"
 
 
 def test_what_is_asked_leaves_the_system_prompt_and_the_last_turn_out() -> None:
     turns = [("system", "be brief"), ("user", "one"), ("assistant", "two"), ("user", "three"), ("assistant", "four")]
-    assert conversations.asked(Example(tuple(Message(*turn) for turn in turns), "chatml")) == "one\ntwo\nthree"
+    assert conversations.question_text(Example(tuple(Message(*turn) for turn in turns), "chatml")) == "one\ntwo\nthree"
 
 
 def test_earlier_answers_that_are_learned_stand_side_by_side_an_empty_one_too() -> None:
@@ -109,8 +109,8 @@ def test_earlier_answers_that_are_learned_stand_side_by_side_an_empty_one_too() 
         Message("assistant", "no", learned=False), Message("user", "three"), Message("assistant", "yes"),
         Message("user", "four"), Message("assistant", "last"),
     ]  # fmt: skip
-    assert conversations.earlier(Example(tuple(turns), "chatml")) == f" {SEPARATOR}yes"
-    assert conversations.earlier(Example((), "text", text="all of it")) == ""
+    assert conversations.earlier_answers(Example(tuple(turns), "chatml")) == f" {SEPARATOR}yes"
+    assert conversations.earlier_answers(Example((), "text", text="all of it")) == ""
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -140,8 +140,8 @@ def test_no_secret_out_of_a_system_prompt_is_shown(tmp_path: Path) -> None:
 def test_what_many_rows_share_is_searched_once() -> None:
     around = BatchTexts.around(["Be brief.", "", "Be kind.", "Be brief."])
     assert around.texts == ["Be brief.", "Be kind."]
-    assert around.that(lambda text: "brief" in text).tolist() == [0, 3]
-    assert BatchTexts.around(["", ""]).that(bool).tolist() == []
+    assert around.select(lambda text: "brief" in text).tolist() == [0, 3]
+    assert BatchTexts.around(["", ""]).select(bool).tolist() == []
 
 
 def test_a_call_is_neither_json_nor_a_word() -> None:

@@ -123,9 +123,9 @@ def test_what_ends_in_one_round_is_left_out_of_the_next(model: HFModel, monkeypa
     monkeypatch.setattr(model, "complete", counted)
     ours = HarnessModel(model, 4)
     contexts = ["Add the two numbers.", "Which number follows 3?", "You are"]
-    whole = ours._answers(contexts, 70, ())  # noqa: SLF001 - the rounds are seen from inside
+    whole = ours._generate_rounds(contexts, 70, ())  # noqa: SLF001 - the rounds are seen from inside
     letter = next(iter(whole[0].strip()))
     asked.clear()
-    stopped = ours._answers(contexts, 70, (letter,))  # noqa: SLF001
+    stopped = ours._generate_rounds(contexts, 70, (letter,))  # noqa: SLF001
     assert stopped == [text.split(letter)[0] for text in whole]
     assert asked == sorted(asked, reverse=True)

@@ -8,14 +8,14 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from framework import FrameworkError, Selection, Stage
-from framework.api import EvalResult, Message, Prompt, Sample, components, display_path
+from framework.api import EvalResult, Message, Prompt, components, display_path
 from framework.api.program import read_run, restored
 from framework_plugins.evals.config import PromptsConfig
 from framework_plugins.evals.prompts import Prompts
 
 
 def ask_the_rest(folders: Sequence[Path]) -> tuple[dict[Path, EvalResult], list[str]]:
-    """Return the evaluations of the runs that were asked more, by their folders, and why others were not.
+    """Ask runs the prompts that they left out; return their new evaluations by folder, and why others have none.
 
     Of a prompt, only the text of a single turn is saved. So a prompt of several turns is not asked.
     """
@@ -31,13 +31,13 @@ def ask_the_rest(folders: Sequence[Path]) -> tuple[dict[Path, EvalResult], list[
             continue
         pairs = zip(result.samples, largest.samples, strict=False)
         reason = ""
-        if any(_asked(sample) != _asked(full_sample) for sample, full_sample in pairs):
+        if any((first.prompt, first.reference) != (second.prompt, second.reference) for first, second in pairs):
             reason = "it was asked other prompts"
         elif any(sample.prompt.startswith(("system: ", "user: ")) for sample in largest.samples):
             reason = "prompts of several turns are not saved as turns"
         else:
             try:
-                updates[folder] = _asked_more(folder, result, largest)
+                updates[folder] = _ask_remaining(folder, result, largest)
             except FrameworkError as error:
                 reason = str(error)
         if reason:
@@ -45,11 +45,7 @@ def ask_the_rest(folders: Sequence[Path]) -> tuple[dict[Path, EvalResult], list[
     return updates, notes
 
 
-def _asked(sample: Sample) -> tuple[str, str | None]:
-    return sample.prompt, sample.reference
-
-
-def _asked_more(folder: Path, result: EvalResult, largest: EvalResult) -> EvalResult:
+def _ask_remaining(folder: Path, result: EvalResult, largest: EvalResult) -> EvalResult:
     run, setting_names = read_run(folder.absolute()), {field.name for field in fields(PromptsConfig)}
     config = next((options for options in run.config["evaluator"].values() if {*options} == setting_names), None)
     if config is None:

@@ -34,7 +34,7 @@ class CompareCommand:
         self.config = config
 
     def main(self, arguments: Sequence[str]) -> int:
-        """Print what differs; return 3 if it is what `--fail-on` names."""
+        """Print the comparison; return 3 if it has an outcome of `--fail-on`."""
         parser = CommandParser("compare", CompareCommandConfig.__doc__)
         parser.add_argument("evaluations", nargs="+", type=Path, metavar="EVALUATION", help=f"{ACCEPTED}; two or more")
         parser.add_argument(
@@ -133,7 +133,7 @@ def _confidence(text: str) -> float:
 
 
 def _check(paths: Sequence[Path], page: Path | None) -> None:
-    """Refuse what can be refused before anything is read."""
+    """Refuse invalid arguments before anything is read."""
     if len(paths) < 2:  # noqa: PLR2004 - a comparison
         raise FrameworkError(f"{count(len(paths), 'evaluation')}: two or more are compared, each {ACCEPTED}")
     for index, path in enumerate(paths):
@@ -155,7 +155,7 @@ def read(path: Path, cluster: str, *, texts: bool) -> Evaluation:
 
     Args:
         path: a file or a folder.
-        cluster: the field of items that names what they share; empty if there is none.
+        cluster: the field of items that names their cluster; empty if there is none.
         texts: whether the texts of the items are kept.
 
     Raises:

@@ -38,7 +38,7 @@ LOWER = {
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What was asked: a hash of it, empty if it is not known, and what else makes items dependent.
+    """An item: a hash of its content, empty if it is unknown, and the cluster of dependent items.
 
     `text` is empty if the evaluation does not say it, or if there is too much text to keep.
     """
@@ -71,12 +71,12 @@ class Evaluation:
     """An evaluation of one system.
 
     Attributes:
-        place: what the user named.
+        place: the path that the user gave.
         tool: which program made it.
         items: by name.
         measures: by name.
         versions: of tasks and the like; others make figures that cannot be compared.
-        notes: what is not compared, and why.
+        notes: the measures that are not compared, with the reason.
         clustered: whether the measures know which of their items are dependent.
     """
 
@@ -156,7 +156,7 @@ def refusing_other_shapes(file: Path, description: str) -> Iterator[None]:
 
 
 def readable(text: str) -> str:
-    """Return a text without half surrogate pairs, which JSON may have and no text that is compared."""
+    """Return a text with its half surrogate pairs, which JSON allows, replaced."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -235,7 +235,7 @@ def twice(where: str, subject: str, location: str = "") -> FrameworkError:
 
 
 def number_of(value: Any, where: str = "") -> float | None:
-    """Return a score as a number; None of null and NaN, which say that there is none.
+    """Return a score as a number; None for null and NaN.
 
     Raises:
         FrameworkError: it is infinite, or so large that no mean of such scores is a number.

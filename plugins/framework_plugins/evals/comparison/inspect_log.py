@@ -94,7 +94,7 @@ def read(path: Path, files: Sequence[Path], cluster: str, *, texts: bool) -> Eva
         evaluation.versions[f"task {name}"] = str(header["eval"].get("task_version", ""))
         scores = _scores(file, name, samples, cluster, evaluation, text_store if texts else Texts(0))
         for measure, items in scores.items():
-            _add(evaluation, prefix + measure, measure, items, header)
+            _add_measure(evaluation, prefix + measure, measure, items, header)
     return evaluation
 
 
@@ -105,7 +105,7 @@ def _archive(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             if HEADER not in names or SUMMARIES not in names:
                 reason = "the evaluation has not ended" if START in names else "inspect did not write it"
                 raise FrameworkError(f"{display_path(file)} has no {HEADER} and {SUMMARIES}: {reason}")
-            return _checked(file, _member(archive, HEADER, file)), _member(archive, SUMMARIES, file)
+            return _check_header(file, _member(archive, HEADER, file)), _member(archive, SUMMARIES, file)
     except (zipfile.BadZipFile, zstd.ZstdError, zlib.error, EOFError, NotImplementedError) as error:
         raise FrameworkError(f"{display_path(file)} is damaged ({error}): was it copied in part?") from error
     except OSError as error:
@@ -117,7 +117,7 @@ def _member(archive: zipfile.ZipFile, name: str, file: Path) -> Any:
         text = member.read(MOST_JSON + 1)
     if len(text) > MOST_JSON:
         raise FrameworkError(f"{display_path(file)}: {name} has more than {MOST_JSON >> 20} MiB")
-    return _decoded(text, f"{display_path(file)}: {name}")
+    return _parse_json(text, f"{display_path(file)}: {name}")
 
 
 def _json(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -126,18 +126,18 @@ def _json(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             f"{display_path(file)} has more than {MOST_JSON >> 20} MiB of JSON, which is read as a whole. An .eval log "
             "may have any size: inspect log convert --to eval --output-dir FOLDER FILE"
         )
-    log = _decoded(file.read_bytes(), display_path(file))
-    return _checked(file, log), log.get("samples") or []
+    log = _parse_json(file.read_bytes(), display_path(file))
+    return _check_header(file, log), log.get("samples") or []
 
 
-def _decoded(text: bytes, location: str) -> Any:
+def _parse_json(text: bytes, location: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise FrameworkError(f"{location} is not valid JSON ({error}): was it copied in part?") from error
 
 
-def _checked(file: Path, header: Any) -> dict[str, Any]:
+def _check_header(file: Path, header: Any) -> dict[str, Any]:
     path = display_path(file)
     if not isinstance(header, dict) or not isinstance(header.get("eval"), dict) or "task" not in header["eval"]:
         raise FrameworkError(f"{path} is not a log of inspect: it has no 'eval' with a 'task'")
@@ -230,7 +230,7 @@ def _grade(value: Any) -> float | None:
         return None
 
 
-def _add(
+def _add_measure(
     evaluation: Evaluation,
     name: str,
     measure: str,
@@ -242,7 +242,7 @@ def _add(
     if not scores:
         evaluation.notes.append(f"not compared: {name}; no sample has a score")
         return
-    printed, error, metric = _printed(measure, header)
+    printed, error, metric = _printed_mean(measure, header)
     # A grade such as C, and an accuracy, are right or wrong.
     up = True if metric == "accuracy" else direction(measure)
     middle = sum(scores) / len(scores)
@@ -263,7 +263,7 @@ def _mean(epochs: Sequence[float | None]) -> float | None:
     return sum(scores) / len(scores) if scores else None
 
 
-def _printed(measure: str, header: Mapping[str, Any]) -> tuple[float | None, float | None, str]:
+def _printed_mean(measure: str, header: Mapping[str, Any]) -> tuple[float | None, float | None, str]:
     """Return the mean that inspect prints, its standard error, and the name of the metric."""
     scorer, _, part = measure.partition(".")
     for score in (header.get("results") or {}).get("scores") or []:
@@ -271,9 +271,9 @@ def _printed(measure: str, header: Mapping[str, Any]) -> tuple[float | None, flo
             metrics = score.get("metrics") or {}
             for name in MEANS:
                 if name in metrics:
-                    return number_of(metrics[name].get("value")), _value(metrics.get("stderr")), name
+                    return number_of(metrics[name].get("value")), _metric_value(metrics.get("stderr")), name
     return None, None, ""
 
 
-def _value(metric: Any) -> float | None:
+def _metric_value(metric: Any) -> float | None:
     return number_of(metric.get("value")) if isinstance(metric, dict) else None

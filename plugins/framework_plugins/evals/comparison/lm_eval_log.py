@@ -43,15 +43,15 @@ DEEPEST = 2
 
 def logs_in(folder: Path) -> list[Path]:
     """Return the files with samples in a folder and below it."""
-    return sorted(file for file in _below(folder, "samples_*.jsonl") if SAMPLES.fullmatch(file.name))
+    return sorted(file for file in _search(folder, "samples_*.jsonl") if SAMPLES.fullmatch(file.name))
 
 
 def has_results(folder: Path) -> bool:
     """Whether lm-eval has written figures there."""
-    return any(_below(folder, "results_*.json"))
+    return any(_search(folder, "results_*.json"))
 
 
-def _below(folder: Path, pattern: str) -> Iterator[Path]:
+def _search(folder: Path, pattern: str) -> Iterator[Path]:
     return (file for depth in range(DEEPEST + 1) for file in folder.glob("*/" * depth + pattern))
 
 
@@ -61,7 +61,7 @@ def read(path: Path, files: Sequence[Path], cluster: str, *, texts: bool) -> Eva
     Raises:
         FrameworkError: the files are of several evaluations, a line has another shape, or a sample is there twice.
     """
-    tasks = _by_task(path, files)
+    tasks = _files_by_task(path, files)
     evaluation = Evaluation(display_path(path), "lm-eval")
     results = _results({_date(file): file for file in files if _date(file)})
     samples: dict[str, list[dict[str, Any]]] = {}
@@ -78,14 +78,14 @@ def read(path: Path, files: Sequence[Path], cluster: str, *, texts: bool) -> Eva
                 for metric in scores:
                     keys[task, filter_name, metric].append(key)
     printed = bool(results)
-    results = results or _without_figures(samples)
-    results = _of_tasks(results, samples)
+    results = results or _compute_figures(samples)
+    results = _select_tasks(results, samples)
     evaluation.versions = {f"task {task}": str(results.get("versions", {}).get(task, "")) for task in tasks}
     _add_measures(evaluation, results, keys, printed=printed)
     return evaluation
 
 
-def _by_task(path: Path, files: Sequence[Path]) -> dict[str, Path]:
+def _files_by_task(path: Path, files: Sequence[Path]) -> dict[str, Path]:
     tasks: dict[str, Path] = {}
     for file in files:
         name = SAMPLES.fullmatch(file.name)
@@ -160,7 +160,7 @@ def _order(key: str) -> tuple[int, str]:
     return (int(doc_id), "") if doc_id.isdigit() else (0, doc_id)
 
 
-def _without_figures(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+def _compute_figures(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """Return the means of single numbers, if the figures of lm-eval are not there."""
     figures: dict[str, dict[str, float]] = {}
     for task, rows in samples.items():
@@ -176,8 +176,8 @@ def _without_figures(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict
     return {"results": figures, "higher_is_better": {}, "group_subtasks": {}}
 
 
-def _of_tasks(results: Mapping[str, Any], samples: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures of the tasks with samples, and of the groups of which all tasks have them."""
+def _select_tasks(results: Mapping[str, Any], samples: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures of the tasks with samples, and of groups whose tasks all have samples."""
     groups = results.get("group_subtasks") or {}
     complete_groups = {name for name in groups if {*subtasks(results, name)} <= samples.keys()}
     task_figures = {

@@ -26,7 +26,7 @@ SHOWN = 8
 
 @dataclass(frozen=True)
 class Choices:
-    """What the user chose: the arguments of the command."""
+    """The arguments of the command."""
 
     metrics: Sequence[str] = ()
     higher: Sequence[str] = ()
@@ -45,7 +45,7 @@ Notes = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class Figures:
-    """One measure: what each system prints itself, by letter, and what is compared."""
+    """One measure: the figure that each system prints, by letter, and the items that are compared."""
 
     name: str
     items: int
@@ -58,7 +58,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Compared:
-    """What is shown: the systems by letter, the measures, each comparison, and what to know about them.
+    """The result of a comparison: the systems by letter, the measures, each comparison, and notes.
 
     `unpaired` has, by measure and pair, the p-value that the tools' own standard errors would give.
     """
@@ -85,18 +85,18 @@ def compared(evaluations: Sequence[Evaluation], choices: Choices) -> Compared:
     systems = dict(zip(letters(len(evaluations)), evaluations, strict=True))
     notes = _notes(systems)
     _check_versions(systems)
-    names = _names(systems, choices, notes)
+    names = _measure_names(systems, choices, notes)
     directions = _directions(systems, names, choices)
     paired, refused = dict[str, dict[str, Measure]](), list[FrameworkError]()
     for name in names:
         try:
-            paired[name] = _paired(systems, name, up=directions[name], choices=choices, notes=notes)
+            paired[name] = _pair_items(systems, name, up=directions[name], choices=choices, notes=notes)
         except FrameworkError as error:
             refused.append(error)
     if refused:
         hint = " ".join(f"--metric {name}" for name in [*paired][:SHOWN])
         raise FrameworkError(f"{refused[0]}\nTo compare the rest: {hint}") if hint else refused[0]
-    measures = {name: sides for name, sides in paired.items() if _can_show(name, sides, notes)}
+    measures = {name: sides for name, sides in paired.items() if _is_comparable(name, sides, notes)}
     if not measures:
         text, names = notes.popitem()
         raise FrameworkError(f"{', '.join(names)}: {text}")
@@ -114,14 +114,14 @@ def compared(evaluations: Sequence[Evaluation], choices: Choices) -> Compared:
         systems,
         [_figures(name, systems, sides) for name, sides in measures.items()],
         comparisons,
-        _unpaired(systems, {name: len(sides["A"].items) for name, sides in measures.items()}, comparisons),
+        _unpaired_p_values(systems, {name: len(sides["A"].items) for name, sides in measures.items()}, comparisons),
         [f"{', '.join(names)}: {text}" if names else text for text, names in notes.items()],
         choices,
     )
 
 
 def _notes(systems: Mapping[str, Evaluation]) -> Notes:
-    """Return what the evaluations say, each once, with the letters of those that say it."""
+    """Return the notes of the evaluations, each once, with the letters of the systems that have it."""
     letters_by_note = {
         note: [letter for letter, evaluation in systems.items() if note in evaluation.notes]
         for source in systems.values()
@@ -145,8 +145,8 @@ def _check_versions(systems: Mapping[str, Evaluation]) -> None:
                 )
 
 
-def _names(systems: Mapping[str, Evaluation], choices: Choices, notes: Notes) -> list[str]:
-    """Return the measures that are compared: those that all systems have, or those that were named."""
+def _measure_names(systems: Mapping[str, Evaluation], choices: Choices, notes: Notes) -> list[str]:
+    """Return the measures to compare: those of all systems, or those that the user named."""
     sides = [evaluation.measures for evaluation in systems.values()]
     everywhere = [name for name in sides[0] if all(name in side for side in sides)]
     for name in choices.metrics:
@@ -193,14 +193,14 @@ def _directions(systems: Mapping[str, Evaluation], names: Sequence[str], choices
     return directions
 
 
-def _paired(
+def _pair_items(
     systems: Mapping[str, Evaluation], name: str, *, up: bool, choices: Choices, notes: Notes
 ) -> dict[str, Measure]:
     """Return the measure of each system over the same items in the same order."""
     baseline = systems["A"]
     sides = {letter: {*evaluation.measures[name].keys} for letter, evaluation in systems.items()}
     all_keys, common_keys = set.union(*sides.values()), set.intersection(*sides.values())
-    looked = _looked(systems, name)
+    looked = _asked_in_stages(systems, name)
     if len(common_keys) < len(all_keys) and not (choices.common or choices.missing_as_wrong or looked):
         letter = next(letter for letter, theirs in sides.items() if theirs != sides["A"])
         raise _other_items(
@@ -230,7 +230,7 @@ def _paired(
     clusters = _clusters(systems, name, keys, choices, notes)
     absent = 0.0 if choices.missing_as_wrong else None
     return {
-        letter: _ordered(evaluation.measures[name], keys, clusters, absent, up=up)
+        letter: _align(evaluation.measures[name], keys, clusters, absent, up=up)
         for letter, evaluation in systems.items()
     }
 
@@ -258,7 +258,7 @@ def _check_scales(name: str, systems: Mapping[str, Evaluation], *, up: bool, sha
         )
 
 
-def _looked(systems: Mapping[str, Evaluation], name: str) -> bool:
+def _asked_in_stages(systems: Mapping[str, Evaluation], name: str) -> bool:
     """Whether these are runs that asked in stages, so that some were asked only the first of the same prompts."""
     measures = [evaluation.measures[name] for evaluation in systems.values()]
     nested = sorted((scores.keys for scores in measures), key=len)
@@ -268,7 +268,7 @@ def _looked(systems: Mapping[str, Evaluation], name: str) -> bool:
     )
 
 
-def _can_show(name: str, sides: Mapping[str, Measure], notes: Notes) -> bool:
+def _is_comparable(name: str, sides: Mapping[str, Measure], notes: Notes) -> bool:
     """Whether there are several items, and they count the same in all systems; those of a loss have their tokens."""
     items = len(sides["A"].items)
     if items < 2:  # noqa: PLR2004 - a variance takes two
@@ -347,8 +347,8 @@ def _clusters(
         notes.setdefault(
             f"all items count as independent, {why}: --cluster FIELD names what some of them share", []
         ).append(name)
-    labels = _joined(keys, labelings)
-    combined, partitions = _joined(keys, [*named.values()]), [_joined(keys, [labeling]) for labeling in named.values()]
+    labels = _link(keys, labelings)
+    combined, partitions = (_link(keys, [*named.values()]), [_link(keys, [labeling]) for labeling in named.values()])
     if any(partition != combined for partition in partitions):
         if combined not in partitions and not any(evaluation.clustered for evaluation in systems.values()):
             raise FrameworkError(
@@ -360,7 +360,7 @@ def _clusters(
     return labels if len({*labels}) < len(labels) else []
 
 
-def _joined(keys: Sequence[str], labelings: Sequence[Mapping[str, Hashable]]) -> list[int]:
+def _link(keys: Sequence[str], labelings: Sequence[Mapping[str, Hashable]]) -> list[int]:
     """Return a number for each item, that of the first one that it is linked to by any of the labelings."""
     parents = [*range(len(keys))]
 
@@ -377,8 +377,8 @@ def _joined(keys: Sequence[str], labelings: Sequence[Mapping[str, Hashable]]) ->
     return [root(index) for index in parents]
 
 
-def _ordered(scores: Scores, keys: Sequence[str], clusters: list[int], absent: float | None, *, up: bool) -> Measure:
-    """Return a measure over these items in this order; `absent` is the score of what has none."""
+def _align(scores: Scores, keys: Sequence[str], clusters: list[int], absent: float | None, *, up: bool) -> Measure:
+    """Return a measure over these items in this order; an item without a score gets `absent`."""
     measure = scores.measure
     indexes = {key: index for index, key in enumerate(scores.keys)}
     scored = {key: measure.items[index] for key, index in indexes.items()}
@@ -406,7 +406,7 @@ def _figures(name: str, systems: Mapping[str, Evaluation], measures: Mapping[str
     printed, values = dict[str, str](), dict[str, float]()
     for letter, measure in measures.items():
         tool = systems[letter].measures[name]
-        is_same = all(scored) and _is_whole(tool, len(scored))
+        is_same = all(scored) and _is_complete(tool, len(scored))
         scores = [item for item, is_scored in zip(measure.items, scored, strict=True) if is_scored and item is not None]
         plain = bool(scores) and not measure.weights and not measure.exponential
         values[letter] = measure.value if is_same or not plain else sum(scores) / len(scores)
@@ -417,20 +417,20 @@ def _figures(name: str, systems: Mapping[str, Evaluation], measures: Mapping[str
     )
 
 
-def _is_whole(scores: Scores, items: int) -> bool:
-    """Whether what is compared are the items of a measure, each with its score."""
+def _is_complete(scores: Scores, items: int) -> bool:
+    """Whether all items of a measure are compared, and each has a score."""
     return len(scores.keys) == items and None not in scores.measure.items
 
 
-def _unpaired(
+def _unpaired_p_values(
     systems: Mapping[str, Evaluation], items: Mapping[str, int], comparisons: Sequence[Comparison]
 ) -> dict[tuple[str, str, str], float]:
-    """Return the p-values of the z-test that takes the tools' own figures for those of independent samples."""
+    """Return the p-values of the z-test on the tools' own figures, as if the samples were independent."""
     values = {}
     for comparison in comparisons:
         sides = [systems[letter].measures[comparison.measure] for letter in (comparison.one, comparison.other)]
         errors = [side.error for side in sides]
-        is_complete = all(_is_whole(side, items[comparison.measure]) for side in sides)
+        is_complete = all(_is_complete(side, items[comparison.measure]) for side in sides)
         if None in errors or not is_complete or any(side.measure.exponential for side in sides):
             continue
         spread = math.hypot(*(error or 0.0 for error in errors))
@@ -449,11 +449,11 @@ def failing(result: Compared, fail_on: str) -> list[Comparison]:
     return [
         comparison
         for comparison in result.comparisons
-        if fail_on and _fails(comparison.change, fail_on, result.choices.margin)
+        if fail_on and _has_failed(comparison.change, fail_on, result.choices.margin)
     ]
 
 
-def _fails(change: Change, fail_on: str, margin: float | None) -> bool:
+def _has_failed(change: Change, fail_on: str, margin: float | None) -> bool:
     fall = change.high if not change.higher_is_better else None if change.low is None else -change.low
     ruled_out = fall is not None and fall <= (change.margin or 0.0)
     if fail_on == "undecided":

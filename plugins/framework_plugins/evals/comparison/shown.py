@@ -55,7 +55,7 @@ def rows(result: Compared, figures: Figures) -> Iterator[Row]:
                 f"{letter} − {comparison.one}",
                 bounds(change),
                 "" if change.p_value is None else p_text(change.p_value),
-                _told(change),
+                _outcome_cell(change),
                 TONES.get(change.outcome or Outcome.unknown, "neutral"),
                 change,
             )
@@ -78,15 +78,15 @@ def p_text(value: float) -> str:
 
 
 def outcome(change: Change) -> str:
-    """Say what a comparison comes to; empty if nothing was tested."""
+    """Return the outcome of a comparison as text; empty if nothing was tested."""
     undecided = {Outcome.undecided, Outcome.no_worse}
     if change.outcome in undecided and change.before == change.after and change.p_value == 1:
         return "no difference on these items"
     return change.outcome.value if change.outcome else ""
 
 
-def _told(change: Change) -> str:
-    """Say the same in the table, with the loss that is ruled out."""
+def _outcome_cell(change: Change) -> str:
+    """Return the outcome as the table shows it, with the loss that is ruled out."""
     text = outcome(change)
     if text == Outcome.no_worse.value and change.margin is not None:
         return f"no worse: a loss of {_size(change.margin, change)} is ruled out"
@@ -108,7 +108,7 @@ def _size(value: float, change: Change) -> str:
 
 
 def headline(result: Compared) -> list[str]:
-    """Say in a sentence for each pair of systems what differs."""
+    """Return a sentence about the differences for each pair of systems."""
     lines = []
     for pair in dict.fromkeys((comparison.one, comparison.other) for comparison in result.comparisons):
         measures_by_outcome: dict[str, list[str]] = {}
@@ -165,7 +165,7 @@ def show(result: Compared, console: Console) -> None:
 
 
 def about(figures: Figures) -> str:
-    """Say what a measure is over."""
+    """Return the caption of a measure: its name, items and clusters, and how many items have no score."""
     groups = f" in {count(figures.clusters, 'cluster')}" if figures.clusters else ""
     suffix = "".join(
         f", {letter}: {absent_count} without a score"
@@ -211,7 +211,7 @@ def as_json(result: Compared, failing: list[Comparison]) -> dict[str, Any]:
                 "clusters": figures.clusters,
                 "systems": {
                     letter: {
-                        "value": _finite(figures.values[letter]),
+                        "value": _finite_or_none(figures.values[letter]),
                         "printed": figures.printed[letter],
                         "missing": figures.missing[letter],
                     }
@@ -239,17 +239,17 @@ def _comparison(result: Compared, comparison: Comparison) -> dict[str, Any]:
     return {
         "one": comparison.one,
         "other": comparison.other,
-        "difference": _finite(difference),
+        "difference": _finite_or_none(difference),
         "low": change.low,
         "high": change.high,
         "p_value": change.p_value,
         "p_value_alone": comparison.p_value,
         "p_value_unpaired": result.unpaired.get((comparison.measure, comparison.one, comparison.other)),
         "outcome": change.outcome.value if change.outcome else None,
-        "margin": _finite(change.margin),
-        "least": _finite(change.least),
+        "margin": _finite_or_none(change.margin),
+        "least": _finite_or_none(change.least),
     }
 
 
-def _finite(value: float | None) -> float | None:
+def _finite_or_none(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None

@@ -35,7 +35,7 @@ _Loader.add_constructor("!function", lambda _, node: f"!function {node.value}")
 
 @dataclass(frozen=True)
 class Task:
-    """One task: its name, its file, and what the file and those that it includes say."""
+    """One task: its name, its file, and the settings in the file and its includes."""
 
     name: str
     file: Path
@@ -87,7 +87,7 @@ class Catalog:
         Raises:
             KeyError: nothing has this name.
             OSError: its file cannot be read.
-            ValueError: its file is not YAML that says what a task is.
+            ValueError: its file is not the YAML of a task.
         """
         if Path(name).suffix == ".yaml":
             return list(self._members(name, Path(name)))
@@ -124,7 +124,7 @@ def lm_eval_tasks() -> Path | None:
 
 
 def read_task_file(file: Path, parents: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Read a task's file with those that it includes.
+    """Read a task's file with its includes.
 
     Raises:
         OSError: one of them cannot be read.

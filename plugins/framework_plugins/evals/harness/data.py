@@ -30,7 +30,7 @@ def relative_files(task: Task) -> Iterator[str]:
 
 
 def data_files(task: Task) -> list[str]:
-    """Return the data files that a task names, patterns among them; none if its data are not files."""
+    """Return the data files and patterns that a task names; empty if its data are not files."""
     if task.settings.get("dataset_path") not in FILE_FORMATS:
         return []
     return list(_all_texts((task.settings.get("dataset_kwargs") or {}).get("data_files", [])))

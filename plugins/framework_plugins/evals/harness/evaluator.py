@@ -47,7 +47,7 @@ class LmEval:
                 )
 
     @functools.cached_property
-    def _tasks(self) -> LoadedTasks:
+    def _loaded_tasks(self) -> LoadedTasks:
         return LoadedTasks(self.names, self.catalog, self.config.num_fewshot)
 
     def evaluate(self, model: Model, data: Data, metrics: Mapping[str, Metric]) -> EvalResult:  # noqa: ARG002 - the protocol's signature
@@ -61,7 +61,7 @@ class LmEval:
             resamples=settings.bootstrap_iters,
         )
         answering = HarnessModel(model, settings.batch_size)
-        return result(self._tasks.run(answering, run_settings), settings.aspect, answering, settings.samples)
+        return result(self._loaded_tasks.run(answering, run_settings), settings.aspect, answering, settings.samples)
 
 
 def _is_cached(path: str) -> bool:

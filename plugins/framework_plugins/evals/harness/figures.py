@@ -25,19 +25,19 @@ class Items:
 
     @property
     def figure(self) -> float:
-        """What they make up."""
+        """The figure that the values make up."""
         weights = self.weights or [1.0] * len(self.values)
         mean = sum(value * weight for value, weight in zip(self.values, weights, strict=True)) / sum(weights)
         return math.exp(min(mean, MAX_NATS)) if self.exponential else mean
 
 
 def measures(results: Results, aspect: Aspect, notes: list[str]) -> Iterator[tuple[str, Measure]]:
-    """Give the measures by name; `notes` gets what is not a number.
+    """Give the measures by name; `notes` gets the figures that are not numbers.
 
     Args:
         results: `results`, `higher_is_better`, `group_subtasks` and `samples` as lm-eval returns them; of a
             sample, only `filter` and its metrics are read.
-        aspect: what the tasks measure.
+        aspect: the aspect of the tasks.
         notes: to add to.
     """
     for task, figures in results["results"].items():
@@ -69,7 +69,7 @@ def measures(results: Results, aspect: Aspect, notes: list[str]) -> Iterator[tup
 
 
 def _items(results: Results, task: str, metric: str, filter_name: str, value: float) -> Items | None:
-    """Return the values of a task's documents, of a group those of all its tasks, if they make the figure up."""
+    """Return the values of the documents of a task or of a group's tasks, if they make up the figure."""
     tasks = list(subtasks(results, task))
     rows = [
         [row[metric] for row in results["samples"].get(name, []) if row["filter"] == filter_name and metric in row]
@@ -91,7 +91,7 @@ def subtasks(results: Results, name: str) -> Iterator[str]:
 
 
 def _aggregations(rows: Sequence[Sequence[Any]]) -> Iterator[Items]:
-    """Give the ways in which lm-eval's own aggregations make a figure of what it keeps of each document."""
+    """Give lm-eval's aggregations of the values of documents to a figure."""
     values = [value for task in rows for value in task]
     if values and all(map(is_number, values)):
         numbers = [float(value) for value in values]

@@ -11,11 +11,11 @@ from framework_plugins.evals.harness.names import measure_name
 
 
 def result(results: Results, aspect: Aspect, model: HarnessModel, samples: int) -> EvalResult:
-    """Turn the results of lm-eval into those of an evaluation.
+    """Return the results of lm-eval as an `EvalResult`.
 
     Args:
         results: as `Tasks.run` gives them.
-        aspect: what the tasks measure.
+        aspect: the aspect of the tasks.
         model: who answered.
         samples: how many answers of each task are kept.
     """

@@ -44,7 +44,7 @@ class HarnessModel(TemplateLM):
 
     @property
     def eot_token_id(self) -> int:
-        """What is put before a text that has nothing before it."""
+        """The token before a text without context."""
         return self.model.text_form.prefix
 
     @property
@@ -62,7 +62,7 @@ class HarnessModel(TemplateLM):
         return self.likelihood.encode(string, add_special_tokens)
 
     def _loglikelihood_tokens(self, requests: Sequence[Pair], **_: Any) -> list[tuple[float, bool]]:
-        """Score continuations, and say whether they are what the model would say."""
+        """Return the score of each continuation, and whether the model would generate it."""
         return self.likelihood.score([(context, continuation) for _, context, continuation in requests])
 
     def loglikelihood_rolling(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[float]:  # noqa: ARG002, FBT001, FBT002 - lm-eval's signature
@@ -87,12 +87,12 @@ class HarnessModel(TemplateLM):
         texts = [""] * len(requests)
         for (max_tokens, until), indexes in groups.items():
             contexts = [requests[index].args[0] for index in indexes]
-            for index, text in zip(indexes, self._answers(contexts, max_tokens, until), strict=True):
+            for index, text in zip(indexes, self._generate_rounds(contexts, max_tokens, until), strict=True):
                 texts[index] = text
         return texts
 
-    def _answers(self, contexts: Sequence[str], max_tokens: int, until: Sequence[str]) -> list[str]:
-        """Answer in rounds: what has ended in one is left out of the next."""
+    def _generate_rounds(self, contexts: Sequence[str], max_tokens: int, until: Sequence[str]) -> list[str]:
+        """Generate answers in rounds; an answer that has ended is left out of the next round."""
         room = max(1, self.max_length - max_tokens)
         starts = [self.tok_encode(context)[-room:] or [self.eot_token_id] for context in contexts]
         answers: list[Answer] = [Answer("", 0, stopped=False)] * len(contexts)
@@ -103,14 +103,14 @@ class HarnessModel(TemplateLM):
             rows = [[*starts[index], *answers[index].ids] for index in remaining]
             continuations = self.model.complete(rows, max_new_tokens=count, batch_size=self.answers_at_once)
             for index, answer in zip(remaining, continuations, strict=True):
-                answers[index] = self._joined(answers[index], answer, until)
+                answers[index] = self._join_answers(answers[index], answer, until)
             going_on = zip(remaining, continuations, strict=True)
             remaining = [index for index, answer in going_on if answer.ids and not answers[index].stopped]
         for context, answer in zip(contexts, answers, strict=True):
             self.generated[context, answer.text] = answer
         return [answer.text for answer in answers]
 
-    def _joined(self, before: Answer, continuation: Answer, until: Sequence[str]) -> Answer:
+    def _join_answers(self, before: Answer, continuation: Answer, until: Sequence[str]) -> Answer:
         """Put two parts of an answer together, and cut it at the task's stop texts."""
         ids = (*before.ids, *continuation.ids)
         full_text = self.model.decode(ids)

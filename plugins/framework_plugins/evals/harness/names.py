@@ -43,15 +43,15 @@ def measures(tasks: Sequence[str], include_path: str | None) -> tuple[str, ...]:
             members = catalog.tasks(name)
         except (KeyError, OSError, ValueError):  # `problems` tells it
             continue
-        group = _read_group(catalog, name)
+        group = _group_settings(catalog, name)
         names |= dict.fromkeys([*_measure_names(name, group, "aggregate_metric_list")] if group else [])
         for task in members:
             names |= dict.fromkeys(_measure_names(task.name, task, "metric_list"))
     return tuple(names)
 
 
-def _read_group(catalog: Catalog, name: str) -> Task | None:
-    """Return what the file of a group says; None if the name is that of a task or a tag."""
+def _group_settings(catalog: Catalog, name: str) -> Task | None:
+    """Return the settings in the file of a group; None for a task or a tag."""
     files = catalog.local.get(name) or catalog.installed.get(name, ())
     settings = read_task_file(files[0]) if len(files) == 1 else {}
     return Task(name, files[0], settings) if settings.get("group") == name else None
@@ -88,7 +88,7 @@ def problems(option: str, tasks: Sequence[str], include_path: str | None) -> Ite
         try:
             members = catalog.tasks(name)
         except KeyError:
-            yield Problem(f"{key}.tasks: {_unknown(name, catalog)}")
+            yield Problem(f"{key}.tasks: {_unknown_task(name, catalog)}")
         except (OSError, ValueError) as error:
             yield Problem(f"{key}.tasks: '{name}' cannot be read: {error}")
         else:
@@ -108,8 +108,8 @@ def _task_problems(key: str, task: Task) -> Iterator[Problem]:
         )
 
 
-def _unknown(name: str, catalog: Catalog) -> str:
-    """Say that nothing has a name, with the nearest ones."""
+def _unknown_task(name: str, catalog: Catalog) -> str:
+    """Return the error text for an unknown task, with the nearest names."""
     local_names = [task for task in catalog.local if catalog.local[task][0].parent != GENERAL_SUITE]
     close = nearest(name, catalog.local, count=MAX_SUGGESTIONS) or nearest(
         name, catalog.installed, count=MAX_SUGGESTIONS

@@ -95,7 +95,7 @@ class LoadedTasks:
         """Ask a model.
 
         Returns:
-            what lm-eval returns: `results`, `groups`, `samples`, `higher_is_better` and the rest, by task.
+            The results of lm-eval: `results`, `groups`, `samples`, `higher_is_better` and the rest, by task.
 
         Raises:
             FrameworkError: a task cannot be run.

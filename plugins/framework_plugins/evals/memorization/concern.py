@@ -30,32 +30,32 @@ Measures = Mapping[str, Measure]
 
 
 def memorization_concern(config: MemorizationConfig, results: Results, confidence: float) -> Concern | None:
-    """Judge what was copied.
+    """Judge how much the model recites.
 
     Args:
         config: of the evaluator.
-        results: what it measured of base and tuned model.
+        results: the measures of base and tuned model.
         confidence: how sure a flag has to be, such as 0.95.
 
     Returns:
-        What is not known if no training row can be asked; None if the evaluator was not asked at all.
+        An unknown concern if no training row can be asked; None without results.
     """
     after = results.after.measures
     if "verbatim_train" not in after:
         notes = (note.partition(NOT_MEASURED) for note in results.after.notes)
         text = next((f"not measured, because {why}" for _, begin, why in notes if begin), "")
         return Concern(NAME, Aspect.copying, text, "", flagged=False, unknown=True, summary=text) if text else None
-    before = _same_rows(results.before, after)
+    before = _base_measures(results.before, after)
     without_held_out = "verbatim_heldout" not in after
     excesses = [excess_of(kind, before, after, confidence) for kind in KINDS]
     strongest = max(excesses, key=lambda estimate: estimate.low)
     allowed = config.excess_alone if without_held_out else config.excess
     flagged, highest = strongest.low > allowed, max(estimate.high for estimate in excesses)
     unknown = not (flagged or highest <= allowed)  # NaN is not ruled out
-    sentences = [*_word_for_word(config, before, after)]
+    sentences = [*_recital_sentences(config, before, after)]
     if strongest.low > 0:
         sentences += [
-            *_partial(after),
+            *_likelihood_sentences(after),
             _certainty(strongest, confidence),
             f"most of all {', '.join(_worst_rows(before, after))}",
         ]
@@ -76,7 +76,7 @@ def _bound(high: float) -> str:
 
 
 def _summary(low: float, high: float, allowed: float, confidence: float, remedy: str) -> str:
-    """Say in a sentence how many rows are recited, as far as that is known; `remedy` is what would show the rest."""
+    """Return how many rows are recited, as far as that is known; `remedy` names the way to learn more."""
     sure, part = (
         f"({confidence:.0%} confidence)",
         "of the training rows are recited beyond what learning the task explains",
@@ -90,11 +90,11 @@ def _summary(low: float, high: float, allowed: float, confidence: float, remedy:
 
 
 def more_rows_help(config: MemorizationConfig, results: Results, confidence: float) -> bool:
-    """Whether more training rows like these could show what was copied, if no more rows are held out."""
+    """Whether more training rows could decide about copying, with no more held-out rows."""
     after = results.after.measures
     if "verbatim_heldout" not in after or len(after["verbatim_heldout"].items) >= len(after["verbatim_train"].items):
         return True
-    before = _same_rows(results.before, after)
+    before = _base_measures(results.before, after)
     excesses = [excess_of(kind, before, after, confidence, times=MANY) for kind in KINDS]
     return any(estimate.low > config.excess for estimate in excesses) or all(
         estimate.high <= config.excess for estimate in excesses
@@ -102,18 +102,18 @@ def more_rows_help(config: MemorizationConfig, results: Results, confidence: flo
 
 
 def excess_of(kind: str, before: Measures, after: Measures, confidence: float, times: int = 1) -> Excess:
-    """Return how much more the tuned model gives of training rows than of held-out rows, beyond the base.
+    """Return how much more the tuned model recites of training rows than of held-out rows, less the base's share.
 
     `times`: multiplies the training rows, as if there were more of the same.
     """
     names = [f"{kind}_{part}" for part in ("train", "heldout")]
-    train, held_out = (_beyond_base(before, after, name) for name in names)
+    train, held_out = (_gains_over_base(before, after, name) for name in names)
     of_train, of_held_out = (after[name].clusters if name in after else [] for name in names)
     return excess(train, held_out, after[f"{kind}_train"].this_look(confidence), of_train, of_held_out, times)
 
 
-def _same_rows(before: EvalResult | None, after: Measures) -> Measures:
-    """Return what the base gave of the same rows; nothing if it was not asked, or about others."""
+def _base_measures(before: EvalResult | None, after: Measures) -> Measures:
+    """Return the base's measures of the same rows; empty if the base was measured on other rows or not at all."""
     measures = before.measures if before else {}
     return {
         name: measure
@@ -122,33 +122,33 @@ def _same_rows(before: EvalResult | None, after: Measures) -> Measures:
     }
 
 
-def _beyond_base(before: Measures, after: Measures, name: str) -> Sequence[float]:
-    """Return how much more of each row the tuned model gives than the base; nothing if none was asked."""
+def _gains_over_base(before: Measures, after: Measures, name: str) -> Sequence[float]:
+    """Return for each row how much more of it the tuned model recites than the base."""
     now = after[name].items if name in after else []
     then = before[name].items if name in before else [0.0] * len(now)
     return [max((late or 0.0) - (early or 0.0), 0.0) for late, early in zip(now, then, strict=True)]  # NaN stays
 
 
-def _word_for_word(config: MemorizationConfig, before: Measures, after: Measures) -> Iterator[str]:
-    """Say what is recited, of what, and by whom."""
+def _recital_sentences(config: MemorizationConfig, before: Measures, after: Measures) -> Iterator[str]:
+    """Say how many rows the trained model and the base recite."""
     cut = max(after["common_run_train"].weights) >= config.max_new_tokens
     end = f" for {config.max_new_tokens} tokens or to the end" if cut else ""
     rows = len(after["verbatim_train"].items)
-    text = f"{_recited(after)} of {rows} training rows are answered word for word"
+    text = f"{_recited_count(after)} of {rows} training rows are answered word for word"
     if "verbatim_heldout" in after:
-        held_out = f"{_recited(after, 'heldout')} of {len(after['verbatim_heldout'].items)} held-out rows"
+        held_out = f"{_recited_count(after, 'heldout')} of {len(after['verbatim_heldout'].items)} held-out rows"
         yield f"{text}{end}, and {held_out}, which were not trained on"
     else:
         yield f"{text}{end}, and too few rows are held out to compare with"
     if "verbatim_train" in before:
-        of_both = f" and {_recited(before, 'heldout')}" if "verbatim_heldout" in before else ""
-        yield f"by the base {_recited(before)}{of_both}"
+        of_both = f" and {_recited_count(before, 'heldout')}" if "verbatim_heldout" in before else ""
+        yield f"by the base {_recited_count(before)}{of_both}"
     else:
         yield "the base was not asked about them"
 
 
-def _partial(after: Measures) -> Iterator[str]:
-    """Say how likely the answers are, and how long the stretches that are given."""
+def _likelihood_sentences(after: Measures) -> Iterator[str]:
+    """Say how probable the answers are, and how long the longest recited stretches."""
     for name, text in (("verbatim", "the probability of an answer is"), ("common_run", "its longest stretch is")):
         held_out = f", and {after[f'{name}_heldout'].value:.0%} held out" if f"{name}_heldout" in after else ""
         yield f"{text} {after[f'{name}_train'].value:.0%}{held_out}"
@@ -160,13 +160,13 @@ def _certainty(estimate: Excess, confidence: float) -> str:
 
 
 def _worst_rows(before: Measures, after: Measures) -> list[str]:
-    """Return the places of the rows of which the longest stretches are new."""
-    runs, measure = _beyond_base(before, after, "common_run_train"), after["common_run_train"]
+    """Return the places of the rows whose recited stretch grew most over the base."""
+    runs, measure = _gains_over_base(before, after, "common_run_train"), after["common_run_train"]
     tokens = [share * length for share, length in zip(runs, measure.weights, strict=True)]
     order = sorted(range(len(tokens)), key=lambda index: tokens[index], reverse=True)
     return [measure.where[index] for index in order[:MAX_NAMED_ROWS] if tokens[index] > 0]
 
 
-def _recited(measures: Measures, part: str = "train") -> str:
+def _recited_count(measures: Measures, part: str = "train") -> str:
     """Return how many rows of a part are answered word for word, greedily; `none` for none."""
     return str(measures[f"common_run_{part}"].items.count(1.0) or "none")

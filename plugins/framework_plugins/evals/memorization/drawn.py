@@ -54,10 +54,9 @@ def sample_numbers(total: int, config: MemorizationConfig) -> list[int]:
 
 
 def with_unique_words(sample: SampledRows, model: Model) -> SampledRows:
-    """Keep the rows of which nothing but having seen them tells the answer.
+    """Keep the rows whose answer has a word that neither its prompt nor another answer has.
 
-    That is so of a word which is neither in the prompt nor in the answer of another row. Copying from the prompt
-    into a form that all answers have is a task, however well it is done.
+    Copying from the prompt into a form that all answers have is a task, however well it is done.
     """
     answers = [_words(model, row, learned=True) for row in sample.rows]
     counts = Counter(word for answer in answers for word in answer)

@@ -26,10 +26,10 @@ TRAIN, HELD_OUT = "train", "heldout"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The rows of each part, how many of them each look takes, and what is to be said about the choice.
+class SelectedRows:
+    """The rows of each part, the number of rows in each look, and notes about the choice.
 
-    `scored` has what the model gave of the held-out rows; empty if it was not asked. `clusters` has the cluster of each
+    `scored` holds the model's scores of the held-out rows, if it has any. `clusters` has the cluster of each
     row of a part; empty if all are different.
     """
 
@@ -41,7 +41,7 @@ class Asked:
 
 
 class Memorization:
-    """Training rows beside held-out rows."""
+    """Compares how much the model recites of training rows and of held-out rows."""
 
     def __init__(self, config: MemorizationConfig) -> None:
         self.config = config
@@ -52,7 +52,7 @@ class Memorization:
 
     def looks(self, model: Model, data: Data, metrics: Mapping[str, AnyMetric]) -> int:  # noqa: ARG002 - the protocol's
         """Return how many looks there are."""
-        return max(1, len(self._asked(model, data).sizes))
+        return max(1, len(self._select_rows(model, data).sizes))
 
     def look(
         self,
@@ -63,11 +63,11 @@ class Memorization:
         seen: EvalResult | None = None,
     ) -> EvalResult:
         """Read the rows of look `number` that are not in `seen`; `recital.py` says why nothing has to be generated."""
-        selection = self._asked(model, data)
+        selection = self._select_rows(model, data)
         if not selection.sizes:
             return EvalResult({}, notes=selection.notes)
         parts = {part: rows[: selection.sizes[number - 1]] for part, rows in selection.rows.items()}
-        earlier = {part: _known(seen, part, rows) for part, rows in parts.items()}
+        earlier = {part: _previous_recitals(seen, part, rows) for part, rows in parts.items()}
         if selection.scored:
             earlier[HELD_OUT] = [*map(recital, parts[HELD_OUT], selection.scored)]
         unread_rows = [row for part, rows in parts.items() for row in rows[len(earlier[part]) :]]
@@ -94,7 +94,7 @@ class Memorization:
         small_sample = len(results.after.measures[f"verbatim_{TRAIN}"].items) <= LOOKS[0]  # which may mislead
         return not small_sample and not more_rows_help(self.config, results, confidence)
 
-    def _asked(self, model: Model, data: Data) -> Asked:
+    def _select_rows(self, model: Model, data: Data) -> SelectedRows:
         """Choose the rows, the same each time."""
         train, held_out = sample_rows(data.train, self.config), sample_rows(data.validation, self.config)
         too_few = len(held_out.rows) < MIN_HELD_OUT_ROWS
@@ -118,13 +118,13 @@ class Memorization:
             )
             if part in rows
         }
-        return Asked(
+        return SelectedRows(
             rows, sizes, list(_notes(train, held_out, self.config.min_tokens, too_few=too_few)), scored, clusters
         )
 
 
-def _known(previous: EvalResult | None, part: str, rows: Sequence[TokenRow]) -> list[Recital]:
-    """Return what an earlier look has of these rows; nothing if it was at others."""
+def _previous_recitals(previous: EvalResult | None, part: str, rows: Sequence[TokenRow]) -> list[Recital]:
+    """Return the recitals of these rows from an earlier look; empty if it read other rows."""
     probable, run = (
         previous.measures.get(f"{name}_{part}") if previous else None for name in ("verbatim", "common_run")
     )
@@ -138,7 +138,7 @@ def _known(previous: EvalResult | None, part: str, rows: Sequence[TokenRow]) -> 
 def _measures(
     part: str, rows: Sequence[TokenRow], recitals: Sequence[Recital], share: float, clusters: list[int]
 ) -> dict[str, Measure]:
-    """Return what was recited of rows; the longest run weighs by the tokens of its answer."""
+    """Return the measures of recited rows; the longest run weighs by the tokens of its answer."""
     tokens = [float(row.supervised) for row in rows]
     figures: dict[str, tuple[list[float], list[float]]] = {
         "verbatim": ([result.probable for result in recitals], []),

@@ -46,7 +46,7 @@ def excess(
     pseudo_count = 1 if held_out else 2
     parts = [(train, train_clusters), *([(held_out, held_out_clusters)] if held_out else [])]
     means, variances = map(
-        list, zip(*(_with(pseudo_count, values, clusters) for values, clusters in parts), strict=True)
+        list, zip(*(_mean_and_variance(pseudo_count, values, clusters) for values, clusters in parts), strict=True)
     )
     variances[0] /= times
     value, middle = (
@@ -59,7 +59,7 @@ def excess(
     return Excess(value, max(middle - half, -1.0), min(middle + half, 1.0))
 
 
-def _with(pseudo_count: int, values: Sequence[float], clusters: Sequence[int]) -> tuple[float, float]:
+def _mean_and_variance(pseudo_count: int, values: Sequence[float], clusters: Sequence[int]) -> tuple[float, float]:
     """Return the mean of the values with `pseudo_count` zeros and ones, and its variance."""
     count = len(values) + 2 * pseudo_count
     mean = (sum(values) + pseudo_count) / count

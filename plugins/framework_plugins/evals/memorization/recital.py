@@ -19,7 +19,7 @@ from framework.api.training import IGNORE, TokenRow
 
 @dataclass(frozen=True)
 class Recital:
-    """What a model gives of a true answer.
+    """How much of a true answer a model recites.
 
     `probable` is the probability that it is sampled token for token, and `run` the longest run of tokens, as a share of
     the answer, that the greedy continuation of any prefix of the row has in common with it.
@@ -30,7 +30,7 @@ class Recital:
 
 
 def recital(row: TokenRow, scored: Scored) -> Recital:
-    """Compare the learned tokens of a row with what the model gives in their place."""
+    """Compare the learned tokens of a row with the model's likeliest tokens."""
     true = [label for label in row.labels if label != IGNORE]
     hits = [token == label for token, label in zip(scored.top, true, strict=True)]
     run = max((len(list(run)) for hit, run in groupby(hits) if hit), default=0)
@@ -53,7 +53,7 @@ def answer_row(row: TokenRow, max_tokens: int) -> TokenRow:
 
 
 def scored_part(row: TokenRow, part: TokenRow, scored: Scored) -> Scored:
-    """Return what belongs to an answer in what a model gave of its whole row: no later token changes an earlier one."""
+    """Return the scores of an answer from those of its whole row: no later token changes an earlier one."""
     end = len(part.input_ids)
     # A learned first token is not scored.
     stop = sum(label != IGNORE for label in row.labels[1:end])

@@ -16,11 +16,11 @@ class ExactMatch:
 
     def score(self, answer: str, reference: str | None) -> float:
         """Compare without the white space around."""
-        return float(self._compared(answer) == self._compared(reference or ""))
+        return float(self._normalize(answer) == self._normalize(reference or ""))
 
     def may_match(self, begun: str, reference: str) -> bool:
-        """Whether the reference begins so, too."""
-        return self._compared(reference).startswith(self._compared(begun))
+        """Whether the reference begins with the beginning of an answer."""
+        return self._normalize(reference).startswith(self._normalize(begun))
 
-    def _compared(self, text: str) -> str:
+    def _normalize(self, text: str) -> str:
         return text.strip().casefold() if self.config.ignore_case else text.strip()

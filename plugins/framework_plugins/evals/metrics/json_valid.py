@@ -19,7 +19,7 @@ class JsonValid:
         self._validator = None if config.schema is None else make_validator(read_schema(config.schema))
 
     def score(self, answer: str, reference: str | None) -> float:  # noqa: ARG002 - the protocol's signature
-        """Parse the answer and validate what it holds."""
+        """Return 1 if the answer is JSON that satisfies the schema."""
         try:
             value: Any = json.loads(answer, parse_constant=_refuse)
         except (ValueError, RecursionError):

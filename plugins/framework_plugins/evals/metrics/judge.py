@@ -28,25 +28,25 @@ class Judge(AnswerMetric):
         self.config = config
         self.needs_reference = grading.needs_reference(config)
         self.compares = config.compare
-        self._known: dict[str, float] = {}
+        self._grades: dict[str, float] = {}
 
     def score_all(self, answers: Sequence[Answered]) -> Scores:
-        """Ask about each answer once: what was graded before keeps its grade."""
+        """Ask about each answer once; an answer that has a grade keeps it."""
         texts = [grading.grading_prompt(self.config, answer) for answer in answers]
-        new_texts = [text for text in dict.fromkeys(texts) if text not in self._known]
+        new_texts = [text for text in dict.fromkeys(texts) if text not in self._grades]
         reasons: dict[str, str] = {}
         with judge_endpoint(self.config) as endpoint:
             replies = dict(zip(new_texts, endpoint.ask_all(new_texts, self.config.concurrency), strict=True))
-        strange = {}
+        bad = {}
         for text, reply in replies.items():
             if isinstance(reply, NoReplyError):
                 reasons[text] = str(reply)
             elif (grade := grading.parse_grade(reply, self.config.lowest, self.config.highest)) is None:
-                strange[text] = reply
+                bad[text] = reply
             else:
-                self._known[text] = grade
-        notes = [*self._silent(endpoint.name, texts, reasons), *self._strange(endpoint.name, texts, strange, answers)]
-        return Scores([self._known.get(text) for text in texts], notes=notes)
+                self._grades[text] = grade
+        notes = [*self._no_reply(endpoint.name, texts, reasons), *self._bad_reply(endpoint.name, texts, bad, answers)]
+        return Scores([self._grades.get(text) for text in texts], notes=notes)
 
     def compare(self, before: Sequence[Answered], after: Sequence[Answered]) -> Scores:
         """Ask about each pair of different answers in both orders; a judge that goes by the place makes a tie.
@@ -77,30 +77,30 @@ class Judge(AnswerMetric):
             )
         notes = []
         if failures := sum(item is None for item in items):
-            notes.append(f"{self.config.model} compared no answers: {_unscored(failures, len(items))}")
+            notes.append(f"{self.config.model} compared no answers: {_unscored_text(failures, len(items))}")
         if biased:
             notes.append(
                 f"{biased} of {len(items)} pairs count as a tie: the judge prefers the same place in both orders"
             )
         return Scores(items, notes=notes)
 
-    def _silent(self, name: str, texts: Sequence[str], reasons: dict[str, str]) -> Iterator[str]:
-        """Say for which reasons how many answers have no reply."""
+    def _no_reply(self, name: str, texts: Sequence[str], reasons: dict[str, str]) -> Iterator[str]:
+        """Say how many answers have no reply, for each reason."""
         for reason, count in Counter(reasons[text] for text in texts if text in reasons).items():
-            yield f"{self.config.model} at {name} did not reply ({reason}): {_unscored(count, len(texts))}"
+            yield f"{self.config.model} at {name} did not reply ({reason}): {_unscored_text(count, len(texts))}"
 
-    def _strange(
-        self, name: str, texts: Sequence[str], strange: dict[str, str], answers: Sequence[Answered]
+    def _bad_reply(
+        self, name: str, texts: Sequence[str], bad: dict[str, str], answers: Sequence[Answered]
     ) -> Iterator[str]:
         """Show the first reply that is not a grade, and say how many there are."""
-        without = [index for index, text in enumerate(texts) if text in strange]
+        without = [index for index, text in enumerate(texts) if text in bad]
         if without:
             example = without[0]
             scale = f"from {self.config.lowest:g} to {self.config.highest:g}"
-            reply, answer = strange[texts[example]][:MAX_SHOWN_CHARS], answers[example].answer[:MAX_SHOWN_CHARS]
+            reply, answer = bad[texts[example]][:MAX_SHOWN_CHARS], answers[example].answer[:MAX_SHOWN_CHARS]
             yield (
                 f"{self.config.model} at {name} did not reply with one number {scale}, but {reply!r} to the answer "
-                f"{answer!r}: {_unscored(len(without), len(texts))}"
+                f"{answer!r}: {_unscored_text(len(without), len(texts))}"
             )
 
 
@@ -117,5 +117,5 @@ def judge_endpoint(config: JudgeConfig) -> ChatEndpoint:
     )
 
 
-def _unscored(count: int, total: int) -> str:
+def _unscored_text(count: int, total: int) -> str:
     return f"{count} of {total} answers have no score"

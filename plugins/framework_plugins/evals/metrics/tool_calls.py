@@ -50,21 +50,21 @@ def _json_calls(text: str) -> Iterator[str]:
             continue
         with suppress(ValueError, RecursionError):
             value, stop = DECODER.raw_decode(text, start.start())
-            calls = [_call(candidate) for candidate in (value if isinstance(value, list) else [value])]
+            calls = [_spell_object(candidate) for candidate in (value if isinstance(value, list) else [value])]
             if calls and all(calls):
                 yield from calls
                 end = stop
 
 
-def _call(value: Any) -> str:
-    """Write a call in one spelling; empty if it is something else."""
+def _spell_object(value: Any) -> str:
+    """Write a call as an object in one spelling; empty if the value is not a call."""
     value = value.get("function", value) if isinstance(value, Mapping) else None
     if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
         return ""
     arguments = value.get("arguments", value.get("parameters"))
     with suppress(ValueError, RecursionError):
         arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
-    return _spelled(value["name"], arguments) if isinstance(arguments, Mapping) else ""
+    return _spell_call(value["name"], arguments) if isinstance(arguments, Mapping) else ""
 
 
 def _python_calls(text: str) -> Iterator[str]:
@@ -76,11 +76,11 @@ def _python_calls(text: str) -> Iterator[str]:
         for call in (call for line in lines for call in (line.elts if isinstance(line, ast.List) else [line])):
             if isinstance(call, ast.Call) and not call.args:
                 arguments = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
-                yield _spelled(ast.unparse(call.func), arguments)
+                yield _spell_call(ast.unparse(call.func), arguments)
 
 
-def _spelled(name: str, arguments: Mapping[str, Any]) -> str:
-    """Write a call with its arguments sorted; 1 and 1.0 are one number, true is none."""
+def _spell_call(name: str, arguments: Mapping[str, Any]) -> str:
+    """Write a call with its arguments sorted; 1 and 1.0 are one number, `true` is not a number."""
     plain = json.loads(json.dumps(arguments, default=str), parse_float=_number)
     return json.dumps([name, plain], sort_keys=True)
 

@@ -31,7 +31,7 @@ class GgufAdapterExporter:
         self.config = config
 
     def check(self, model: Model, plan: Plan) -> None:
-        """Let the converter store a LoRA beside each layer that is to have one.
+        """Check that the converter can store a LoRA for each adapted layer.
 
         Raises:
             FrameworkError: llama.cpp stores some in a way that a LoRA cannot follow.

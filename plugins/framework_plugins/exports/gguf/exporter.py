@@ -116,7 +116,7 @@ class GgufExporter:
         self.quantizations = lower_names(config.quantizations)
 
     def check(self, model: Model, plan: Plan) -> None:
-        """Rehearse the export without weights: what fails in it would fail after the training.
+        """Rehearse the export without weights, so that it fails before the training.
 
         The converter reads config, tokenizer and the headers of the weights, and llama.cpp opens what it writes. Then
         llama.cpp answers with a small random model of the architecture.
@@ -139,7 +139,7 @@ class GgufExporter:
                         dtype="f16", name="model", tree=self.config.llama_cpp_dir, rehearsal=True,
                     )  # fmt: skip
                     if self.config.parity.check:  # or nothing compares answers
-                        self._twin(process, folder, Path(scratch), longest, trust=trust)
+                        self._compare_twin(process, folder, Path(scratch), longest, trust=trust)
                 with LlamaProcess(target, without_weights=True) as llama:
                     if problem := companion_check.metadata_problem(llama, folder, longest, trust=trust):
                         raise FrameworkError(f"it would compute something else: {problem}")  # noqa: TRY301 - as the rest
@@ -149,8 +149,8 @@ class GgufExporter:
                     "exporter=[adapter] work without llama.cpp; exporter.gguf.llama_cpp_dir takes a newer converter"
                 ) from error
 
-    def _twin(self, process: PythonProcess, folder: Path, scratch: Path, longest: int, *, trust: bool) -> None:
-        """Compare the answers of a small random model in llama.cpp and transformers, and keep that for the next run.
+    def _compare_twin(self, process: PythonProcess, folder: Path, scratch: Path, longest: int, *, trust: bool) -> None:
+        """Compare the answers of a small random model in llama.cpp and transformers, and cache the result.
 
         Raises:
             FrameworkError: llama.cpp computes something else.
@@ -179,7 +179,7 @@ class GgufExporter:
             )
 
     def export(self, model: Model, context: ExportContext) -> list[Artifact]:
-        """Write the files; they appear under their names when all of them are made and checked.
+        """Write the files; they get their final names when all are written and checked.
 
         Raises:
             FrameworkError: the disk has too little room, the folder holds files of somebody else, weights are
@@ -191,7 +191,7 @@ class GgufExporter:
             raise FrameworkError(problem)
         with scratch_folder(context.run_dir) as scratch:
             number_type = number_format.choose_for_gguf(context, exact="f32" in self.quantizations)
-            merged = self._merged(context, scratch, number_type.dtype)
+            merged = self._merge(context, scratch, number_type.dtype)
             files = list(
                 self._quantized_files(merged, scratch, context, name, [number_type.note] if number_type.note else [])
             )
@@ -205,11 +205,11 @@ class GgufExporter:
             folder.mkdir(exist_ok=True)
             return [_publish(file, folder / checks.file_name(name, file.quantization)) for file in files]
 
-    def _merged(self, context: ExportContext, scratch: Path, dtype: Dtype) -> Path:
-        """Merge into a folder of the scratch and return it; that of `exporter=merged` may be in another format.
+    def _merge(self, context: ExportContext, scratch: Path, dtype: Dtype) -> Path:
+        """Merge into a folder below `scratch` and return it; that of `exporter=merged` may be in another format.
 
         Raises:
-            FrameworkError: the disk has too little room for what is to come, or the weights cannot be merged.
+            FrameworkError: the disk has too little room for all files, or the weights cannot be merged.
         """
         DiskNeed.before_merging(context, self.quantizations, dtype).check(context.run_dir)
         merge(context.plan, context.checkpoint, scratch / "merged", dtype=dtype)
@@ -293,7 +293,7 @@ def put_without_weights(plan: Plan, folder: Path) -> str:
 
 
 def _compare_merged(merged: Path, gate: Gate, run_dir: Path, name: str) -> None:
-    """Compare what is converted with the trained model.
+    """Compare the merged weights with the trained model.
 
     Raises:
         ParityError: it is not what was trained.
@@ -304,7 +304,7 @@ def _compare_merged(merged: Path, gate: Gate, run_dir: Path, name: str) -> None:
 
 
 def _compare_conversion(file: Path, form: str, gate: Gate, run_dir: Path, name: str) -> None:
-    """Compare what all files are quantized from with the trained model: their own bounds would hide a wrong tensor.
+    """Compare the converted file with the trained model: the bounds of quantized files would hide a wrong tensor.
 
     Raises:
         ParityError: it is not what was trained.
@@ -315,7 +315,7 @@ def _compare_conversion(file: Path, form: str, gate: Gate, run_dir: Path, name: 
 
 
 def _compare_file(output: CheckedFile, source: Path, gate: Gate, run_dir: Path, name: str) -> CheckedFile:
-    """Compare a file with the one that it is quantized from, and with the trained model.
+    """Compare a quantized file with its source file, and with the trained model.
 
     Raises:
         ParityError: it is not what was trained.

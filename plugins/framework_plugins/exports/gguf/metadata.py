@@ -50,11 +50,11 @@ SAMPLE_TEXTS = (
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a transformers folder says of its tokens.
+    """The tokens and the chat template of a transformers folder.
 
     Attributes:
         tokenizer: its tokenizer.json, loaded.
-        template: the chat template as a file has it, which writes what it wrote in the run whatever a program gives to
+        template: the chat template for a file, which renders as in the run for any variables that a program gives to
             it; empty if there is none.
         special_tokens: special tokens as texts, by the names that templates have for them.
         eos_id: the id of the tokenizer's eos token.
@@ -85,12 +85,12 @@ class Vocabulary:
             raise FrameworkError(
                 f"{folder} has no tokenizer.json, which llama.cpp's converter reads: the tokenizer has to be a fast one"
             )
-        tokenizer_config = _read_if_there(folder / TOKENIZER_CONFIG)
+        tokenizer_config = _read_optional(folder / TOKENIZER_CONFIG)
         tokenizer = Tokenizer.from_file(str(file))
         words = {name: _token_text(tokenizer_config.get(name)) for name in SPECIAL_TOKENS}
         words = {name: content for name, content in words.items() if content}
         eos_id = tokenizer.token_to_id(words["eos_token"]) if "eos_token" in words else None
-        listed = _read_if_there(folder / GENERATION_CONFIG).get("eos_token_id")
+        listed = _read_optional(folder / GENERATION_CONFIG).get("eos_token_id")
         stops = {*(listed if isinstance(listed, list) else [listed]), eos_id} - {None}
         settings = sentencepiece.gguf_settings(read_json(file))
         template = chat_template.with_switches(chat_template.read_template(folder), switches or {}, always=True)
@@ -105,7 +105,7 @@ class Vocabulary:
 
     @functools.cached_property
     def rendered(self) -> list[str]:
-        """Conversations as the template writes them, those left out that it refuses."""
+        """Conversations as the template writes them, without those that it refuses."""
         return _render_samples(self.template, self.special_tokens)
 
     @property
@@ -115,7 +115,7 @@ class Vocabulary:
         return bool(bos and self.rendered) and all(text.startswith(bos) for text in self.rendered)
 
     def metadata_overrides(self, file: Path) -> dict[str, int | bool]:
-        """Return the metadata that have to be other than in a converted file, for it to be used as it was trained.
+        """Return the metadata that the converted file needs to be used as in the training.
 
         It stops where the run does. Before a text llama.cpp puts the bos token only where the chat template writes it
         too, which it takes off then; else a conversation would have a token that the training never had. Behind a
@@ -136,7 +136,7 @@ class Vocabulary:
         return {**self.tokenizer_metadata, **added, **eos, **dict(zip(free, lost_stops, strict=False))}
 
     def check(self, file: Path) -> None:
-        """Compare with what a file says.
+        """Compare with the metadata of a file.
 
         Raises:
             FrameworkError: it stops elsewhere, has another chat template, or makes other tokens of a text.
@@ -175,7 +175,7 @@ def _render_samples(source: str, words: Mapping[str, Any]) -> list[str]:
     return texts
 
 
-def _read_if_there(file: Path) -> Mapping[str, Any]:
+def _read_optional(file: Path) -> Mapping[str, Any]:
     """Read a file that may be missing."""
     return read_json(file) if file.is_file() else {}
 
@@ -191,7 +191,7 @@ _REQUIRED_BY_PHI3 = "<|endoftext|>"
 
 
 def general_name(name: str, tokenizer: Mapping[str, Any]) -> str:
-    """Return a run's name as its files may hold it.
+    """Return a run's name without secrets, for its files.
 
     Args:
         name: of the run.
@@ -206,7 +206,7 @@ def general_name(name: str, tokenizer: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class TensorTypes:
-    """How many tensors of a file have which type. Vectors and the like, which no quantization touches, are left out.
+    """The count of tensors in a file by type, without vectors and others that no quantization changes.
 
     Attributes:
         types: number of tensors by the name of their type, the most frequent first.
@@ -224,7 +224,7 @@ class TensorTypes:
         return cls(dict(Counter(kind for kind, _ in kinds).most_common()), dict(narrow.most_common()))
 
     def note(self, quantization: str) -> str:
-        """Say what became of tensors whose width the quantization cannot pack; empty if there are none."""
+        """Return a note about tensors whose width the quantization cannot pack; empty without any."""
         if not QUANTIZATIONS[quantization].in_blocks or not self.narrow:
             return ""
         count, total = sum(self.narrow.values()), sum(self.types.values())

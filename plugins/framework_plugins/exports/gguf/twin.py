@@ -67,7 +67,7 @@ LAYER_NUMBERS = re.compile(r".*(layer|idx|indices).*")
 
 @dataclass(frozen=True)
 class Divergence:
-    """How far llama.cpp is from transformers.
+    """The distance between the answers of llama.cpp and transformers.
 
     Attributes:
         nats: the median divergence of a position; None if there is no such model.
@@ -81,7 +81,7 @@ class Divergence:
 
     @property
     def differs(self) -> bool:
-        """Whether llama.cpp computes something else, and not only with other roundings or nearly equal settings."""
+        """Whether the difference is larger than roundings or nearly equal settings explain."""
         return self.nats is not None and not self.nats <= max(BOUND, self.rounding)
 
 
@@ -152,8 +152,8 @@ def make_twin(folder: Path, longest: int, *, deep: bool, trust: bool) -> Any:
     text.per_layer_config = None  # what differs in some layers cannot be read from the settings of all
     _shrink(text, longest)
     if not deep:
-        _cut(text)
-    _differ(text, layers)
+        _cut_layers(text)
+    _set_layer_settings(text, layers)
     for name in config.sub_configs:
         if (part := getattr(config, name, None)) is not None and part is not text:
             for count in LAYER_COUNTS:
@@ -170,7 +170,7 @@ def make_twin(folder: Path, longest: int, *, deep: bool, trust: bool) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = kind.from_config(config, dtype=torch.float32, attn_implementation="eager", trust_remote_code=trust)
-        _draw(model)
+        _draw_weights(model)
     return model.eval()
 
 
@@ -195,7 +195,7 @@ def _shrink(text: Any, longest: int) -> None:
     for name, value in [*text.to_dict().items()]:
         if not isinstance(value, int) or isinstance(value, bool):
             continue
-        if (small := _small(name, value)) < value:
+        if (small := _limit_setting(name, value)) < value:
             setattr(text, name, small)
         if re.fullmatch(VOCABULARY_SIZE, name):  # the row has these ids
             setattr(text, name, VOCABULARY)
@@ -216,7 +216,7 @@ def _shrink(text: Any, longest: int) -> None:
 
 
 def _shrink_heads(text: Any) -> int:
-    """Leave few heads, shared as before, and return the width that goes with them."""
+    """Reduce the heads, shared as before, and return the width that goes with them."""
     heads, hidden = text.num_attention_heads, text.hidden_size
     name = next((name for name in SHARED_HEADS if getattr(text, name, None)), "")
     shared = getattr(text, name) if name else heads
@@ -231,8 +231,8 @@ def _shrink_heads(text: Any) -> int:
     return WIDTH if inner != WIDTH else WIDTH + 64
 
 
-def _cut(text: Any) -> None:
-    """Leave the first layers: those up to the first of the last kind, one more, and up to one of the last's kind."""
+def _cut_layers(text: Any) -> None:
+    """Keep the first layers: each kind of layer occurs, and the last one is of the same kind as before."""
     every = text.num_hidden_layers
     lists = {name: value for name, value in text.to_dict().items() if isinstance(value, list) and len(value) == every}
     kinds = [repr([value[layer] for value in lists.values()]) for layer in range(every)]
@@ -255,11 +255,11 @@ def _cut(text: Any) -> None:
         setattr(text, SHARING, min(getattr(text, SHARING), depth - kinds_end))
 
 
-def _differ(text: Any, layers: Mapping[str, Mapping[str, Any]]) -> None:
-    """Give the layers that are left what differs in them: few heads, and inner features of all layers."""
+def _set_layer_settings(text: Any, layers: Mapping[str, Mapping[str, Any]]) -> None:
+    """Set the settings that differ between the remaining layers: few heads, and inner features."""
     text.per_layer_config = {
         int(layer): {
-            name: min(value, getattr(text, name)) if name in SHARED_HEADS else _small(name, value)
+            name: min(value, getattr(text, name)) if name in SHARED_HEADS else _limit_setting(name, value)
             for name, value in settings.items()
         }
         for layer, settings in layers.items()
@@ -267,21 +267,21 @@ def _differ(text: Any, layers: Mapping[str, Mapping[str, Any]]) -> None:
     } or None
 
 
-def _small(name: str, value: Any) -> Any:
-    """Return the value of a setting that a twin has."""
+def _limit_setting(name: str, value: Any) -> Any:
+    """Return the value of a setting for the twin, at most the limit in `SMALL`."""
     if not isinstance(value, int) or isinstance(value, bool):
         return value
     return min((value, *(limit for pattern, limit in SMALL.items() if re.fullmatch(pattern, name))))
 
 
 def _move_tokens(config: Any) -> None:
-    """Give tokens with a meaning ids that the row does not have."""
+    """Give special tokens ids that the row does not have."""
     for index, (name, value) in enumerate([*config.to_dict().items()]):
         if TOKEN_ID.fullmatch(name) and value is not None:
             setattr(config, name, (VOCABULARY - 1 - index % RESERVED) if "image" in name or "audio" in name else 1)
 
 
-def _draw(model: Any) -> None:
+def _draw_weights(model: Any) -> None:
     """Give matrices numbers that make answers differ, and all others a little noise; embeddings stay small."""
     for module in model.modules():
         for weight in module.parameters(recurse=False):

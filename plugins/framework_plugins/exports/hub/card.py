@@ -57,7 +57,7 @@ _PATH = re.compile(r"(?:[A-Za-z]:)?[\\/](?:[^\\/]*[\\/])*")
 
 @dataclass(frozen=True)
 class CardFolder:
-    """What a card is of.
+    """The folder of a card.
 
     Attributes:
         kinds: of the artifacts that lie in the folder.
@@ -72,7 +72,7 @@ class CardFolder:
 
 @dataclass(frozen=True)
 class SampleAnswers:
-    """A prompt, what the base answered, None if it was not asked, what the trained model did, and the reference."""
+    """A prompt, the answers of the base, if it has one, and of the trained model, and the reference."""
 
     prompt: str
     before: str | None
@@ -88,7 +88,7 @@ class RunFacts:
         plan: the run.
         report: its results so far.
         base_id: Hub id of the base; empty if it has none.
-        base_name: what the base is called.
+        base_name: the name of the base.
         license: identifier of the license; empty if it is unknown.
         license_of_base: whether it is the base's.
         datasets: Hub ids of the data.
@@ -114,8 +114,8 @@ def render_card(folder: CardFolder, facts: RunFacts) -> str:
     text = _template().render(
         title=escaped(facts.plan.name),
         what=f"{_description(folder, facts)}.",
-        verdict=[*map(_sentence, facts.report.verdict.lines)] if facts.report.verdict else [],
-        more=[*map(_sentence, facts.report.verdict.more)] if facts.report.verdict else [],
+        verdict=[*map(_escape_line, facts.report.verdict.lines)] if facts.report.verdict else [],
+        more=[*map(_escape_line, facts.report.verdict.more)] if facts.report.verdict else [],
         first=[row for row in _result_rows(facts.report) if row["first"]],
         rest=[row for row in _result_rows(facts.report) if not row["first"]],
         asked=_evaluation_data(facts.report),
@@ -126,7 +126,7 @@ def render_card(folder: CardFolder, facts: RunFacts) -> str:
         data=[] if facts.trained_elsewhere or facts.report.data is None else list(_data_rows(facts, facts.report.data)),
         settings=list(_setting_rows(facts)),
         elsewhere="The weights were trained elsewhere; see `adapter_config.json`." if facts.trained_elsewhere else "",
-        cost=_cost(facts.report.train, facts.report.hardware) if facts.report.train else "",
+        cost=_cost_text(facts.report.train, facts.report.hardware) if facts.report.train else "",
         license=_license(facts),
         versions=_versions(facts.report.versions),
     )
@@ -134,13 +134,13 @@ def render_card(folder: CardFolder, facts: RunFacts) -> str:
     return str(redact(f"---\n{_front_matter(folder, facts)}\n---\n\n{body}\n"))
 
 
-def _sentence(line: str) -> str:
-    """Return a line of the verdict, which may quote an answer, without what would be HTML or a link."""
+def _escape_line(line: str) -> str:
+    """Return a line of the verdict, which may quote an answer, with HTML and links escaped."""
     return re.sub(r"[<\[]", r"\\\g<0>", line)
 
 
 def escaped(value: Any) -> str:
-    """Return a value without the folders of a path in it, with what Markdown and HTML would read escaped."""
+    """Return a value without the folders of a path, escaped for Markdown and HTML."""
     if isinstance(value, list | tuple):
         return ", ".join(map(escaped, value))
     text = str(value)
@@ -161,7 +161,7 @@ def _template() -> Template:
 
 
 def _front_matter(folder: CardFolder, facts: RunFacts) -> str:
-    """Return the front matter; what is not known is left out."""
+    """Return the front matter without unknown values."""
     names = [f"lora-{name}" for name in ("dora", "rslora") if facts.adapter.get(f"use_{name}")]
     tags = [*(kind.replace("_", "-") for kind in folder.kinds), facts.plan.method.component.name, *names]
     library = next((LIBRARY_NAMES[kind] for kind in folder.kinds if kind in LIBRARY_NAMES), None)
@@ -196,13 +196,13 @@ def _result_rows(report: Report) -> Iterator[Mapping[str, str]]:
 
 
 def _answer_blocks(answers: SampleAnswers) -> list[tuple[str, str]]:
-    """Return the texts as blocks of Markdown with what they are: whatever is in them ends no block."""
+    """Return the texts as named blocks of Markdown, which nothing inside of them can end."""
     texts = {"Prompt": answers.prompt, "Base": answers.before, "Fine-tuned": answers.after}
     texts["Reference"] = answers.reference
-    return [(name, _fenced(text)) for name, text in texts.items() if text is not None]
+    return [(name, _fence(text)) for name, text in texts.items() if text is not None]
 
 
-def _fenced(text: str) -> str:
+def _fence(text: str) -> str:
     text = visible(str(redact(text)), "\n").strip()
     text = (
         text
@@ -214,7 +214,7 @@ def _fenced(text: str) -> str:
 
 
 def _evaluation_data(report: Report) -> str:
-    """Say how many prompts were really asked, by the measure that was asked for first."""
+    """Return the number of prompts that were asked, by the first measure."""
     change = next((change for change in report.metrics.values() if change.primary and change.pairs), None)
     if change is not None:
         return f"the same {count(change.pairs + change.leaked, 'prompt')}"
@@ -245,7 +245,7 @@ def _data_rows(facts: RunFacts, data: DataResult) -> Iterator[tuple[str, str]]:
 
 
 def _setting_rows(facts: RunFacts) -> Iterator[tuple[str, str]]:
-    """Give the settings of the training: of weights that were trained elsewhere, only those of the adapter."""
+    """Give the settings of the training; for weights trained elsewhere only the adapter's."""
     plan = facts.plan
     if not facts.trained_elsewhere:
         description = re.split("[:;.]", plan.method.component.schema.__doc__ or plan.method.component.name)[0]
@@ -271,7 +271,7 @@ def _setting_rows(facts: RunFacts) -> Iterator[tuple[str, str]]:
         yield "seed", str(plan.seed)
 
 
-def _cost(trained: TrainResult, hardware: Mapping[str, str]) -> str:
+def _cost_text(trained: TrainResult, hardware: Mapping[str, str]) -> str:
     device = hardware.get("device", "")
     on = f" on {escaped(device)}" if device else ""
     of = share(trained.trainable_parameters, trained.total_parameters)

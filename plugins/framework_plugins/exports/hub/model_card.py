@@ -90,7 +90,7 @@ class ModelCardExporter:
 
 
 def _sample_answers(context: ExportContext, count: int) -> list[SampleAnswers]:
-    """Return the first prompts that the run asked, with what the base and the trained model answered."""
+    """Return the first prompts of the run, with the answers of the base and the trained model."""
     folder = RunFolder(context.run_dir)
     before, after = (folder.load_result(stage, EvalResult) for stage in (Stage.baseline, Stage.evaluate))
     of_base = {sample.prompt: sample.answer for sample in before.samples} if before else {}
@@ -133,7 +133,7 @@ def _hub_datasets(plan: Plan) -> list[str]:
 
 
 def _adapter_settings(checkpoint: Path) -> Mapping[str, Any]:
-    """Return how the adapter was trained, as it says itself; nothing if all weights were."""
+    """Return the adapter's settings from its file; empty if all weights were trained."""
     file = checkpoint / ADAPTER_CONFIG
     config = export_folder.read_json(file) if file.is_file() else {}
     return {name: config[name] for name in ADAPTER_SETTINGS if config.get(name) not in (None, False, {}, [])}

@@ -38,7 +38,7 @@ class PushExporter:
         self.config = config
 
     def export(self, model: Model, context: ExportContext) -> list[Artifact]:  # noqa: ARG002 - files are pushed
-        """Push, or show what would be pushed, and write `push.json`.
+        """Push, or list the files that would be pushed, and write `push.json`.
 
         Raises:
             FrameworkError: there is nothing to push, no token or no network, or the Hub refuses.
@@ -84,7 +84,7 @@ class PushExporter:
         return str(commit.commit_url)
 
     def _prepare(self, api: HfApi) -> None:
-        """Make the repository, or look at the one that is there.
+        """Create the repository, or check the existing one.
 
         Raises:
             FrameworkError: it is public, and nobody said that it may be.
@@ -102,7 +102,7 @@ class PushExporter:
 
 
 def files_to_push(kinds: Sequence[str], context: ExportContext) -> dict[str, Path | bytes]:
-    """Return what is pushed, by its path in the repository.
+    """Return the files to push, by their paths in the repository.
 
     One kind lies at the top; several keep their folders, and the card of the first is the repository's.
 
@@ -119,7 +119,7 @@ def files_to_push(kinds: Sequence[str], context: ExportContext) -> dict[str, Pat
         for file in dict.fromkeys(file for artifact_path in paths for file in _artifact_files(artifact_path)):
             top = paths[0] if paths[0].is_dir() else paths[0].parent
             path = file.relative_to(top if len(kinds) == 1 else context.run_dir).as_posix()
-            files[path] = _with_hub_base(file, context.plan) if file.name == ADAPTER_CONFIG else file
+            files[path] = _set_hub_base(file, context.plan) if file.name == ADAPTER_CONFIG else file
             if file == top / README:
                 files.setdefault(README, file)
     return files
@@ -135,7 +135,7 @@ def _artifact_files(path: Path) -> Iterator[Path]:
         yield path.parent / README
 
 
-def _with_hub_base(file: Path, plan: Plan) -> Path | bytes:
+def _set_hub_base(file: Path, plan: Plan) -> Path | bytes:
     """Return the settings of an adapter, with the base by its id on the Hub: a folder of this machine tells nobody.
 
     Raises:
@@ -159,14 +159,14 @@ def _size(content: Path | bytes) -> int:
 
 
 def _print_files(repo_id: str, sizes: Mapping[str, int]) -> None:
-    """Print what would be pushed: it was asked for."""
+    """Print the files that would be pushed."""
     lines = [f"  {path}  {size / MEGABYTE:,.2f} MB" for path, size in sizes.items()]
     total = sum(sizes.values()) / MEGABYTE
     print(f"would be pushed to {repo_id}, {total:,.2f} MB:", *lines, sep="\n")  # noqa: T201 - the answer to dry_run
 
 
 def _refusal_text(error: HfHubHTTPError) -> str:
-    """Put a refusal of the Hub into words."""
+    """Return the message for a refusal of the Hub."""
     match error.response.status_code:
         case 401:
             return f"the Hub does not accept the token: {LOGIN}"

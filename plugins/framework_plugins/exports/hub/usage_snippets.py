@@ -47,13 +47,13 @@ class UsageSnippet:
 
 @dataclass(frozen=True)
 class ChatSettings:
-    """How the model is asked: the system prompt of the data, and the switches of the chat template."""
+    """The system prompt of the data, and the switches of the chat template."""
 
     system_prompt: str
     switches: Mapping[str, Any]
 
     def code(self) -> str:
-        """Return the code that asks it something."""
+        """Return the code that asks the model a question."""
         turns = [{"role": "user", "content": "…"}]
         if self.system_prompt:
             turns = [{"role": "system", "content": self.system_prompt}, *turns]
@@ -64,11 +64,11 @@ class ChatSettings:
 def usage_snippets(
     artifacts: Sequence[Artifact], base: str, name: str, chat: ChatSettings, kind: str, *, new_tokens: bool
 ) -> Iterator[UsageSnippet]:
-    """Give the ways to use what lies in one folder.
+    """Return the ways to use the artifacts in one folder.
 
     Args:
         artifacts: that lie there.
-        base: Hub id of the base, or what it is called.
+        base: Hub id or name of the base.
         name: of the run.
         chat: how the model is asked.
         kind: the class of transformers that loads the model.

@@ -34,7 +34,7 @@ class Completion(NamedTuple):
 
 
 class Llama:
-    """A model in llama.cpp. Use it as a context manager: what it holds is not Python's to free.
+    """A model in llama.cpp. Use it as a context manager: Python does not free its memory.
 
     Args:
         file: a GGUF file.
@@ -100,7 +100,7 @@ class Llama:
         self.close()
 
     def close(self) -> None:
-        """Free the memory; twice is once."""
+        """Free the memory; a second call does nothing."""
         for free, attribute in ((self._api.llama_free, "_context"), (self._api.llama_model_free, "_model")):
             if getattr(self, attribute):
                 free(getattr(self, attribute))
@@ -119,7 +119,7 @@ class Llama:
         return self._types.string(template).decode() if template else ""
 
     def metadata(self, key: str) -> str | None:
-        """Return what the file says under a key, as text; None if it says nothing."""
+        """Return the value of a key in the file's metadata, as text; None if the file does not have it."""
         room = 2**12
         while True:
             buffer = self._types.new("char[]", room)
@@ -207,7 +207,7 @@ class Llama:
     def generate(self, ids: Sequence[int], choose: Sampler = greedy) -> Iterator[int]:
         """Continue a sequence: yield the next token repeatedly, stop tokens too.
 
-        It ends where `n_ctx` does. What the sequence has in common with the one before is not computed again.
+        It ends at `n_ctx` tokens. The common beginning with the previous sequence is not computed again.
         """
         self._truncate_cache(self._cached_prefix(ids))
         pending = list(ids[len(self._cached_ids) :])
@@ -256,7 +256,7 @@ class Llama:
             self._cached_ids.clear()
 
     def _decode(self, ids: Sequence[int], *, every: bool) -> None:
-        """Compute a pass after what is in memory; logits of every token, or of the last."""
+        """Compute a pass after the tokens in memory; logits of every token, or of the last."""
         self._check_length(len(self._cached_ids) + len(ids))
         flags = [every] * len(ids)
         flags[-1] = True

@@ -18,14 +18,14 @@ QUIET = {"TQDM_DISABLE": "1", "TOKENIZERS_PARALLELISM": "false", "GGML_NO_BACKTR
 
 
 def run_in_process(doing: str, function: str, log: Path, *, seconds: float | None = None, **arguments: Any) -> Any:
-    """Call `"package.module:function"` there, and return what it returns.
+    """Call `"package.module:function"` in another process, and return its result.
 
     Args:
-        doing: what it does, for messages: "the conversion to GGUF".
+        doing: the task, for messages: "the conversion to GGUF".
         function: the function.
-        log: what the process prints; it stays if something goes wrong.
+        log: the file with the output of the process; it stays after an error.
         seconds: after which the process is killed; by default never.
-        arguments: what the function takes.
+        arguments: the arguments of the function.
 
     Raises:
         FrameworkError: the function raised, took too long, or its process was killed.
@@ -90,7 +90,7 @@ class LlamaProcess:
         return str(self._ask("chat_template"))
 
     def metadata(self, key: str) -> str | None:
-        """Return what the file says under a key."""
+        """Return the value of a key in the file's metadata."""
         value: str | None = self._ask("metadata", key)
         return value
 
@@ -116,11 +116,11 @@ class LlamaProcess:
 
 
 def call_llama(opened: tuple[Path, int, bool, bool], name: str, *arguments: Any, **named: Any) -> Any:
-    """Return an attribute of the file's `Llama`, or what a method of it returns; the process has one file open."""
-    member = getattr(_opened_llama(*opened), name)
+    """Return an attribute of the file's `Llama`, or the result of a method; the process has one file open."""
+    member = getattr(_open_llama(*opened), name)
     return member(*arguments, **named) if callable(member) else member
 
 
 @functools.cache
-def _opened_llama(file: Path, n_ctx: int, vocabulary_only: bool, without_weights: bool) -> Llama:  # noqa: FBT001 - as a key
+def _open_llama(file: Path, n_ctx: int, vocabulary_only: bool, without_weights: bool) -> Llama:  # noqa: FBT001 - as a key
     return Llama(file, n_ctx=n_ctx, vocabulary_only=vocabulary_only, without_weights=without_weights)

@@ -67,8 +67,8 @@ def lower_names(names: Iterable[str]) -> list[str]:
 
 
 def unknown_names(names: Iterable[str]) -> list[str]:
-    """Say of each name that is not a quantization what it could have meant."""
-    return [_unknown(name) for name in lower_names(names) if name not in QUANTIZATIONS]
+    """Return the error text of each name that is not a quantization, with the nearest ones."""
+    return [_unknown_text(name) for name in lower_names(names) if name not in QUANTIZATIONS]
 
 
 NOT_MADE = {
@@ -78,8 +78,8 @@ NOT_MADE = {
 """Quantizations of llama.cpp that are left out, with the reason."""
 
 
-def _unknown(name: str) -> str:
-    """Name the quantizations that begin as it does, two at most: of `q4_k` there are several; else the nearest one."""
+def _unknown_text(name: str) -> str:
+    """Return the error text, with up to two quantizations that begin with the name, else the nearest one."""
     if reason := next((reason for pattern, reason in NOT_MADE.items() if pattern.fullmatch(name)), ""):
         return (
             f"quantization '{name}' {reason}: make it with llama.cpp's llama-quantize from an f16 or bf16 file. "

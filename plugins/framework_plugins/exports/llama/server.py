@@ -42,12 +42,12 @@ def serve(file: str, requests: Sequence[Mapping[str, Any]], threads: int) -> tup
         threads: how many to compute with.
 
     Returns:
-        What the server gives to the model for each, and the ids that it puts before a text by itself.
+        The prompt that the server gives to the model for each, and the ids that it puts before a text by itself.
 
     Raises:
         RuntimeError: llama.cpp cannot open the file.
     """
-    server = _started(file, threads)
+    server = _start_server(file, threads)
     connection = HTTPConnection(urlsplit(server.listening_address).netloc, timeout=TIMEOUT)  # asks no proxy
     try:
         served = [_serve_prompt(connection, request) for request in requests]
@@ -57,7 +57,7 @@ def serve(file: str, requests: Sequence[Mapping[str, Any]], threads: int) -> tup
 
 
 @functools.cache  # one that is deleted joins the thread that accepts connections, now and then for ever
-def _started(file: str, threads: int) -> Any:
+def _start_server(file: str, threads: int) -> Any:
     import xllamacpp  # noqa: PLC0415 - may be missing
 
     parameters = xllamacpp.CommonParams()

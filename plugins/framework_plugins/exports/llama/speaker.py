@@ -34,7 +34,7 @@ class GgufSpeakers:
         Raises:
             FrameworkError: there is no such file, it has no chat template, or llama.cpp cannot open it.
         """
-        file = Path(word).expanduser() if word else _first_exported(run)
+        file = Path(word).expanduser() if word else _first_gguf(run)
         if not file.is_file():
             raise FrameworkError(f"--gguf {file}: there is no such file")
         with Llama(file, vocabulary_only=True) as vocabulary:
@@ -44,7 +44,7 @@ class GgufSpeakers:
             yield GgufSpeaker(llama, template, context)
 
 
-def _first_exported(run: SavedRun) -> Path:
+def _first_gguf(run: SavedRun) -> Path:
     """Return the first GGUF file that a run exported and that is still there."""
     exported = run.record(ExportResult, "export.json") or ExportResult([])
     for artifact in exported.artifacts:
@@ -73,7 +73,7 @@ def _template(llama: Llama, switches: dict[str, Any]) -> Template:
 
 
 class GgufSpeaker:
-    """A model in llama.cpp. What a conversation has in common with the one before is not computed again."""
+    """A model in llama.cpp. The common beginning of a conversation with the previous one is computed once."""
 
     name = "gguf"
 
@@ -95,7 +95,7 @@ class GgufSpeaker:
         return without_thought(self._texts(self._ids(prompt), max_new_tokens, make_sampler(temperature, top_p, seed)))
 
     def _texts(self, ids: list[int], limit: int, choose: Sampler) -> Iterator[str]:
-        """Give what each token adds to the text; letters come when they are whole."""
+        """Give the text that each token adds; a character comes once all of its bytes are there."""
         letters = codecs.getincrementaldecoder("utf-8")(errors="replace")
         at_start = self._leading_space
         for token, _ in zip(self._llama.generate(ids, choose), range(limit), strict=False):

@@ -17,12 +17,12 @@ from framework.api import Message, summarize_error
 
 
 class GenerationTag(Extension):
-    """`{% generation %}` marks what the assistant says, for masks; what is in it is rendered as it is."""
+    """`{% generation %}` marks the assistant's text for masks; its content is rendered as it is."""
 
     tags = {"generation"}  # noqa: RUF012 - as Jinja has it
 
     def parse(self, parser: Parser) -> list[nodes.Node]:
-        """Return what is between the tags."""
+        """Return the nodes between the tags."""
         next(parser.stream)
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 

@@ -21,7 +21,7 @@ MAX_SHARE_ERROR = 0.1
 
 
 class AnswerMatch(Enum):
-    """What becomes of a greedy answer: the same text, another one from a near tie on, or another one."""
+    """The comparison of a greedy answer: the same text, different from a near tie on, or different."""
 
     same = "same"
     near = "near"
@@ -41,14 +41,14 @@ class Agreement:
         trained_loss: the sum of the trained model's losses at its own answers, in nats.
         export_loss: that of the export.
         predicted: how many tokens these are sums over.
-        stops: rows that the trained model ended, and of them those that the export would end there too.
-        answers: what became of each greedy answer of the trained model.
+        stops: the count of rows that the trained model ended, and of those that the export ends there too.
+        answers: the comparison of each greedy answer of the trained model.
         end_positions: how many were compared at the end of a long row; they are in none of the other numbers.
         end_same: of them, those with the same likeliest token.
         end_divergence: the sum of KL(trained || export) over them in nats.
         end_tokens: length of the long row; 0 if there is none.
         not_finite: positions at which a logit is NaN or infinite; they are in none of the other sums.
-        share: of what training changed, the share that the export has (`change_retained`); None if not measured.
+        share: the share of the training's change that the export has (`change_retained`); None if not measured.
         share_error: its standard error.
     """
 
@@ -77,7 +77,7 @@ class Agreement:
 
     @property
     def top1_beyond_ties(self) -> float:
-        """The same, where a tie counts as the same."""
+        """Share of positions with the same likeliest token, near ties excused."""
         return (self.same + self.ties) / max(1, self.positions)
 
     @property
@@ -102,11 +102,11 @@ class Agreement:
 
     @property
     def stops_kept(self) -> bool:
-        """Whether every answer that the trained model ends would end there too."""
+        """Whether the export ends every answer where the trained model does."""
         return all(self.stops)
 
     def text(self) -> str:
-        """Say it in a few words."""
+        """Return the result in a few words."""
         near = f" ({self.top1_beyond_ties:.2%} with ties below {self.tie:g} nats)" if self.ties else ""
         equal = sum(answer is AnswerMatch.same for answer in self.answers)
         share = "" if self.share is None else f"; {self.change_retained_text()}"
@@ -117,7 +117,7 @@ class Agreement:
         )
 
     def change_retained_text(self) -> str:
-        """Say how much of the change from the base the export has; empty if it was not measured."""
+        """Return the share of the training's change that the export has, as text; empty if it was not measured."""
         if self.share is None or self.share_error is None:
             return ""
         doubt = "" if self.share_error <= MAX_SHARE_ERROR else f" (±{2 * self.share_error:.0%}, too little to judge)"
@@ -176,7 +176,7 @@ def compare_with_each(
 
 
 def widest_tie(rows: Sequence[CheckRow], trained: Iterable[Logits], rounded: Iterable[Logits]) -> float:
-    """Return how far a rounding moves two tokens towards each other, in nats: the most at any position.
+    """Return by how many nats a rounding moves two tokens towards each other, at most at any position.
 
     Only positions count where the two likeliest tokens of the trained model are within one nat; a third token that
     becomes the likeliest counts by its distance.
@@ -184,7 +184,7 @@ def widest_tie(rows: Sequence[CheckRow], trained: Iterable[Logits], rounded: Ite
     Args:
         rows: what both were given.
         trained: logits of the trained weights, see `compare_logits`.
-        rounded: those of the same weights after the rounding.
+        rounded: the logits of the same weights after the rounding.
     """
     widest = 0.0
     for _, exact, coarse in zip(rows, trained, rounded, strict=True):
@@ -251,7 +251,7 @@ def _divergence(log_p: Logits, log_q: Logits) -> Logits:
 def _match_answer(
     row: CheckRow, trained_top: NDArray[np.intp], export_top: NDArray[np.intp], beyond_tie: NDArray[np.bool_]
 ) -> AnswerMatch:
-    """Follow both models through the answer, as far as both say it.
+    """Follow both models through the answer, as long as both agree.
 
     The answer comes from the model in memory, which may compute in four bits: where the trained weights themselves
     leave it, nothing further is compared.
@@ -278,12 +278,12 @@ ROUNDING_ALLOWANCE = 2
 
 
 def exact_problem(agreement: Agreement, bounds: ParityConfig, rounding: Agreement | None = None) -> str:
-    """Say why an export that holds the weights as they are, or rounded once, is not what was trained; else nothing.
+    """Return why an export without quantization differs from the trained model; empty if it does not.
 
     Args:
-        agreement: what was found.
+        agreement: the result of the comparison.
         bounds: the settings.
-        rounding: what the rounding of the weights to bf16 explains; None if they are not rounded to it.
+        rounding: the differences that rounding the weights to bf16 explains; None if they are not rounded to it.
     """
     if problem := _not_finite(agreement):
         return problem
@@ -298,28 +298,28 @@ def exact_problem(agreement: Agreement, bounds: ParityConfig, rounding: Agreemen
         return f"top-1 with ties is {agreement.top1_beyond_ties:.2%}, and parity.exact_top1={bounds.exact_top1:g}"
     kl, end_kl = (rounding.kl, rounding.end_kl) if rounding else (0.0, 0.0)
     if agreement.kl > bounds.exact_kl + ROUNDING_ALLOWANCE * kl:
-        return f"KL is {agreement.kl:.2g}, and parity.exact_kl={bounds.exact_kl:g}{_explained(kl)}"
+        return f"KL is {agreement.kl:.2g}, and parity.exact_kl={bounds.exact_kl:g}{_bf16_text(kl)}"
     if agreement.end_kl > bounds.exact_end_kl + ROUNDING_ALLOWANCE * end_kl:
         return (
             f"KL is {agreement.end_kl:.2g} at the end of {agreement.end_tokens:,} tokens, and parity.exact_end_kl="
-            f"{bounds.exact_end_kl:g}{_explained(end_kl)}: its positions (rope, sliding window) are not those of the "
+            f"{bounds.exact_end_kl:g}{_bf16_text(end_kl)}: its positions (rope, sliding window) are not those of the "
             "training"
         )
     return ""
 
 
-def _explained(rounding: float) -> str:
+def _bf16_text(rounding: float) -> str:
     return f", with {rounding:.2g} that rounding to bf16 explains" if rounding else ""
 
 
 def _not_finite(agreement: Agreement) -> str:
-    """Say that numbers are missing: no comparison with a bound notices NaN."""
+    """Return the problem of logits that are NaN, which no comparison with a bound notices."""
     every = agreement.positions + agreement.end_positions + agreement.not_finite
     return f"its logits are not finite at {agreement.not_finite:,} of {every:,} positions" * bool(agreement.not_finite)
 
 
 def quantized_problem(agreement: Agreement, bounds: ParityConfig) -> str:
-    """Say which bound a quantized file does not keep; else nothing."""
+    """Return the bound that a quantized file exceeds; empty if it keeps all."""
     if problem := _not_finite(agreement):
         return problem
     for value, limit, setting, low in (

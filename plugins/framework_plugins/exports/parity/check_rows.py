@@ -60,7 +60,7 @@ def answered_rows(model: Model, prompts: Sequence[Prompt], *, count: int, max_ne
 
     Args:
         model: the trained model.
-        prompts: those of the run.
+        prompts: the prompts of the run.
         count: how many of them.
         max_new_tokens: longest answer. If `generate` of transformers fails for the family, all answers are empty.
     """
@@ -116,7 +116,7 @@ FIRST_STATIONS, EARLIER_FACTOR = 5, 2
 
 
 def long_row(model: Model, tokens: int) -> CheckRow | None:
-    """Return a row of that many tokens; None if that leaves nothing to compare.
+    """Return a row of `tokens` tokens; None if that leaves nothing to compare.
 
     Args:
         model: writes the text as a question and tokenizes it.
@@ -145,7 +145,7 @@ def _entry(index: int) -> str:
 
 
 def _station(index: int) -> tuple[str, int, str, str]:
-    """Return a station's name, year, keeper and what the keeper does; they seem to follow no rule."""
+    """Return a station's name, year, keeper and the keeper's work; they seem to follow no rule."""
     around = index // len(STATION_NAMES)
     name = STATION_NAMES[index % len(STATION_NAMES)] + STATION_SIDES[around % len(STATION_SIDES)]
     year = 1840 + (37 * index * index + 11 * index) % 113

@@ -75,7 +75,7 @@ def folder_problem(
     *,
     trust: bool,
 ) -> str:
-    """Say what a program that opens the folder does differently from the training; empty if there is nothing.
+    """Return in what a program that opens the folder differs from the training; empty if nothing differs.
 
     Args:
         folder: a model folder.
@@ -136,7 +136,7 @@ class TrainedTokens:
 
     @classmethod
     def of(cls, plan: Plan, checkpoint: Path, base: Path, stop_ids: frozenset[int]) -> TrainedTokens:
-        """Return those of a run; trained weights from elsewhere may have a tokenizer of their own."""
+        """Read the tokenizer of a run; trained weights from elsewhere may have a tokenizer of their own."""
         folder = checkpoint if (checkpoint / TOKENIZER).is_file() else base
         settings = plan.model.config
         named = settings.chat_template
@@ -198,17 +198,17 @@ def metadata_problem(llama: Llama | LlamaProcess, trained: Path, longest: int, *
     kind = llama.metadata("general.architecture")
     rope = getattr(config, "rope_parameters", None) or {}
     window = _sliding_window(config)
-    turns_nothing = _named(llama, "rope.scaling.finetuned") == "false"  # then no position is too far
+    turns_nothing = _architecture_value(llama, "rope.scaling.finetuned") == "false"  # then no position is too far
     expected = {
         "context_length": None if turns_nothing else getattr(config, "max_position_embeddings", None),
-        WINDOW_KEY: window if longest > (window or 0) or _named(llama, WINDOW_KEY) else None,
+        WINDOW_KEY: window if longest > (window or 0) or _architecture_value(llama, WINDOW_KEY) else None,
         **{
             key: getattr(config, name)
             for name, key in NORM_KEYS.items()
-            if _named(llama, key) and hasattr(config, name)
+            if _architecture_value(llama, key) and hasattr(config, name)
         },
     }
-    scaling = _named(llama, "rope.scaling.type") or "none"
+    scaling = _architecture_value(llama, "rope.scaling.type") or "none"
     if scaling != "none" and rope.get("rope_type") == "default":
         return f"its {kind}.rope.scaling.type is {scaling}, and the training scales no positions"
     if rope.get("rope_type") in KEPT_THETA:
@@ -216,7 +216,7 @@ def metadata_problem(llama: Llama | LlamaProcess, trained: Path, longest: int, *
     if "factor" in rope and rope.get("rope_type") in {"linear", "yarn"}:
         expected["rope.scaling.factor"] = rope["factor"]
     for key, value in expected.items():
-        stored = _named(llama, key) or (DEFAULT_ROPE_THETA if key == "rope.freq_base" else None)
+        stored = _architecture_value(llama, key) or (DEFAULT_ROPE_THETA if key == "rope.freq_base" else None)
         if value is None:
             continue
         if stored is None or abs(float(stored) - value) > max(SIX_DECIMALS, FLOAT32_TOLERANCE * abs(value)):
@@ -227,18 +227,18 @@ def metadata_problem(llama: Llama | LlamaProcess, trained: Path, longest: int, *
 def lost_window(llama: Llama | LlamaProcess, trained: Path, *, trust: bool) -> str:
     """Say that a GGUF file has no sliding window if the trained model has one: llama.cpp has none for some families."""
     window = _sliding_window(AutoConfig.from_pretrained(trained, trust_remote_code=trust).get_text_config())
-    if window is None or _named(llama, WINDOW_KEY):
+    if window is None or _architecture_value(llama, WINDOW_KEY):
         return ""
     return f"llama.cpp reads this file without the sliding window of {window:,} tokens: answers to longer texts differ"
 
 
-def _named(llama: Llama | LlamaProcess, key: str) -> str | None:
-    """Return what a GGUF file says under a key of its architecture."""
+def _architecture_value(llama: Llama | LlamaProcess, key: str) -> str | None:
+    """Return the value of a key of the file's architecture."""
     return llama.metadata(f"{llama.metadata('general.architecture')}.{key}")
 
 
 def _sliding_window(config: Any) -> int | None:
-    """Return the sliding window where every layer has it or the file names one for some; None if none is used."""
+    """Return the sliding window of all layers, or of some if the file names it; None if there is none."""
     used = getattr(config, "use_sliding_window", True)
     window = getattr(config, "sliding_window", None)
     return window if used and isinstance(window, int) else None
@@ -248,7 +248,7 @@ def _differing_settings(
     file: str, exported: Mapping[str, Any], trained: Mapping[str, Any], free: frozenset[str]
 ) -> str:
     """Name the settings that differ, except those in `free`; empty if none does."""
-    ours, theirs = (dict(_flattened(settings, free)) for settings in (exported, trained))
+    ours, theirs = (dict(_flatten(settings, free)) for settings in (exported, trained))
     names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
     named = ", ".join(
         f"{name}={ours.get(name)!r:.60} instead of {theirs.get(name)!r:.60}" for name in names[:MAX_NAMED_SETTINGS]
@@ -257,14 +257,14 @@ def _differing_settings(
     return f"{file} says {named}{suffix}" if names else ""
 
 
-def _flattened(settings: Mapping[Any, Any], free: frozenset[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(settings: Mapping[Any, Any], free: frozenset[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in settings.items():
         if name in free:
             continue
         if isinstance(value, Mapping):
-            yield from _flattened(value, free, f"{prefix}{name}.")
+            yield from _flatten(value, free, f"{prefix}{name}.")
         elif isinstance(value, list) and any(isinstance(member, Mapping | list) for member in value):
-            yield from _flattened(dict(enumerate(value)), free, f"{prefix}{name}.")
+            yield from _flatten(dict(enumerate(value)), free, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 

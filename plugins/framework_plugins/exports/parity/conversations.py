@@ -22,7 +22,7 @@ SERVER_TIMEOUT = 1800
 
 @dataclass(frozen=True)
 class ConversationResult:
-    """What came out of a comparison, as `record.ConversationsRecord` has it."""
+    """The result of a comparison, as in `record.ConversationsRecord`."""
 
     problem: str = ""
     tools: str = ""
@@ -31,7 +31,7 @@ class ConversationResult:
 
 @dataclass(frozen=True)
 class RenderedConversation:
-    """A conversation, and what the training made of it."""
+    """A conversation with its text in the training."""
 
     prompt: Prompt
     text: str
@@ -52,7 +52,7 @@ class RenderedConversation:
         return {"messages": messages, **({"tools": list(self.prompt.tools)} if self.prompt.tools else {})}
 
     def problem(self, served: ServedPrompt, begin: str) -> str:
-        """Say in what the server differs; empty if it does not. `begin` is the text that it puts before each."""
+        """Return the difference of the server's text; empty if there is none. The server puts `begin` before each."""
         if served.refusal:
             return f"llama.cpp's chat template refuses the turns {self.roles}: {served.refusal}"
         expected = self.text if served.text.startswith(begin) else self.text.removeprefix(begin)
@@ -83,7 +83,7 @@ def render_conversations(model: Model, prompts: Sequence[Prompt]) -> Iterator[Re
 def compare_in_server(
     model: Model, file: Path, rendered: Sequence[RenderedConversation], log: Path
 ) -> ConversationResult:
-    """Have llama.cpp's server write all of them, and return in what the first one differs.
+    """Render all conversations in llama.cpp's server, and return the difference of the first that differs.
 
     A difference with tools is not a problem of the file: the server rebuilds schemas and numbers before any template
     sees them, 1.0 becomes 1 for example, and so does Ollama. A server that fails says nothing of the file either.

@@ -56,7 +56,7 @@ NOT_CHECKED = "not checked: the trained model does not fit into memory a second 
 
 
 class ParityError(FrameworkError):
-    """An export is not what was trained."""
+    """An export differs from the trained model."""
 
 
 class Gate:
@@ -66,7 +66,7 @@ class Gate:
         config: the bounds.
         model: the trained model.
         context: of the exporter; the reference is kept in it for the next exporter.
-        remedy: what would help if an export fails: a text that is appended to the error.
+        remedy: the advice if an export fails, appended to the error.
     """
 
     def __init__(self, config: ParityConfig, model: Model, context: ExportContext, remedy: str = "") -> None:
@@ -78,7 +78,7 @@ class Gate:
         self._merged: list[Any] = []
 
     def check_folder(self, folder: Path) -> str:
-        """Check a model folder for transformers: what it says beside its weights, and what these compute.
+        """Check a model folder for transformers: its other files, and the logits of its weights.
 
         Returns:
             What came out, as a text.
@@ -116,7 +116,7 @@ class Gate:
         """
         rendered = list(render_conversations(self.model, self.context.prompts[: self.config.prompts]))
         problem = companion_check.folder_problem(
-            folder, self.trained.folder, self._base, self._tokens, rendered, trust=self.trained.trust
+            folder, self.trained.folder, self._base, self._trained_tokens, rendered, trust=self.trained.trust
         )
         add_record(
             ConversationsRecord(name, problem, "", len(rendered), "", against=AGAINST_FOLDER), self.context.run_dir
@@ -130,21 +130,21 @@ class Gate:
         return source.fetch(weights=False).folder
 
     @functools.cached_property
-    def _tokens(self) -> companion_check.TrainedTokens:
+    def _trained_tokens(self) -> companion_check.TrainedTokens:
         context = self.context
         return companion_check.TrainedTokens.of(context.plan, context.checkpoint, self._base, self.model.stop_ids)
 
     def check_merged(self, folder: Path, name: str) -> None:
-        """Check the merged weights that files are made of, and keep what they say to compare the files with it.
+        """Check the merged weights, and keep their logits for the comparison with the files.
 
         Args:
             folder: the weights, and the tokenizer.
-            name: what they are called if they are rejected.
+            name: the name of the weights if they are rejected.
 
         Raises:
-            ParityError: they are not what was trained.
+            ParityError: the weights differ from the trained ones.
         """
-        if problem := self._tokens.problem(folder):
+        if problem := self._trained_tokens.problem(folder):
             add_record(ConversationsRecord(name, problem, "", 0, "", against=AGAINST_FOLDER), self.context.run_dir)
             raise _parity_error(name, TRAINED, problem, "its files were compared with those of the training")
         reference = self.trained.reference
@@ -201,10 +201,10 @@ class Gate:
         return "; ".join(filter(None, [agreement.text(), window]))
 
     def check_tensors(self, file: Path, source: Path, name: str) -> None:
-        """Check the tensors of a GGUF file beside those of the file that it is quantized from.
+        """Compare the tensors of a quantized GGUF file with those of its source file.
 
         Raises:
-            ParityError: one is not what was quantized.
+            ParityError: a tensor differs too much from its source.
         """
         problem = tensors_problem(file, source)
         add_record(ConversationsRecord(name, problem, "", 0, "", against=CONVERTED), self.context.run_dir)
@@ -301,7 +301,7 @@ class Gate:
             self._judge(name, MERGED, form, agreement, exact_problem(agreement, self.config, rounding.explains))
 
     def _judge(self, name: str, against: str, form: str, agreement: Agreement, problem: str) -> None:
-        """Write into `parity.json` what was found, and raise what it fails."""
+        """Write the result into `parity.json`, and raise a `ParityError` if it fails."""
         add_record(ComparisonRecord.of(name, against, form, agreement, problem, self.config), self.context.run_dir)
         if problem:
             raise _parity_error(name, against, problem, agreement.text() + self.remedy)
@@ -325,7 +325,7 @@ class Gate:
         """Compare the greedy answer of llama.cpp with the row's; at the first difference the trained weights decide.
 
         The answers of the row come from the model in memory, which may compute in four bits: another token is right
-        if the trained weights prefer it. What follows such a place cannot be compared.
+        if the trained weights prefer it. Later tokens cannot be compared.
         """
         completion = llama.complete(row.prompt, max_new_tokens=len(row.answer) + 1)
         shared = next(
@@ -343,7 +343,7 @@ class Gate:
         return AnswerMatch.same if gap == 0 else AnswerMatch.near if gap <= tie else AnswerMatch.differs
 
     def _fp16_hint(self, form: str, agreement: Agreement) -> str:
-        """Say what would keep more of the training if a folder in bf16 stays below the bound for other formats."""
+        """Return the advice to export in fp16 if a folder in bf16 stays below the bound for other formats."""
         if form in BF16_FORMATS and agreement.top1 < self.config.exact_top1:
             return ". bf16 keeps seven bits of base and adapter, exporter.merged.dtype=fp16 would keep ten"
         return ""
@@ -351,12 +351,12 @@ class Gate:
 
 @contextmanager
 def reject_on_failure(path: Path, run_dir: Path, name: str) -> Iterator[None]:
-    """Move what failed the gate to `rejected/` in the run folder, for inspection.
+    """Move a rejected export to `rejected/` in the run folder, for inspection.
 
     Args:
         path: the file or folder that is checked inside.
         run_dir: the run folder.
-        name: what it would have been called.
+        name: the name that the export would have.
 
     Raises:
         ParityError: the gate's, with where the files lie now.

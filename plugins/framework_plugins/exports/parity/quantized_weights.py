@@ -25,7 +25,7 @@ SCALE_TOLERANCE = 0.05
 
 
 def tensors_problem(file: Path, source: Path) -> str:
-    """Say which tensors of a file are not those of its source; empty if all are."""
+    """Name the tensors of a file that differ from its source; empty if none does."""
     before = {tensor.name: tensor for tensor in gguf.GGUFReader(source).tensors}
     after = {tensor.name: tensor for tensor in gguf.GGUFReader(file).tensors}
     if before.keys() != after.keys():

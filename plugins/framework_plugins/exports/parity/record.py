@@ -21,7 +21,7 @@ class ComparisonRecord:
 
     Attributes:
         name: of the folder or the file.
-        against: what it was compared with: the trained weights, or those that they were merged into.
+        against: the other side of the comparison: the trained weights, or the merged ones.
         format: the number format of its weights, or its quantization.
         problem: why it did not pass; empty if it did.
         positions: how many were compared.
@@ -37,7 +37,7 @@ class ComparisonRecord:
         end_top1: share of them with the same likeliest token.
         end_kl: mean divergence of them, in nats.
         not_finite: positions with a logit that is NaN or infinite; the other numbers are about the rest.
-        share: of what training changed, the share that a quantized file has; None if it was not measured.
+        share: the share of the training's change that a quantized file has; None if it was not measured.
         share_error: its standard error.
         bounds: the settings of the comparison.
     """
@@ -67,7 +67,7 @@ class ComparisonRecord:
     def of(
         cls, name: str, against: str, form: str, agreement: Agreement, problem: str, bounds: ParityConfig
     ) -> ComparisonRecord:
-        """Make one of what was found."""
+        """Make a record of an agreement."""
         counts = Counter(answer.value for answer in agreement.answers)
         return cls(
             name=name,
@@ -95,7 +95,7 @@ class ComparisonRecord:
 
 @dataclass(frozen=True)
 class ConversationsRecord:
-    """What llama.cpp made of conversations by the chat template in a file, or transformers of those of a folder.
+    """The comparison of conversations that llama.cpp or transformers renders with those of the training.
 
     Attributes:
         name: of the file, or the folder.
@@ -104,7 +104,7 @@ class ConversationsRecord:
         tools: the same of one with tools, which does not reject the file.
         conversations: how many were compared.
         not_checked: why none was; empty if some were.
-        against: what they were compared with.
+        against: the other side of the comparison.
     """
 
     name: str

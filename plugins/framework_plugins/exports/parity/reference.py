@@ -51,7 +51,7 @@ class Reference:
         stop_ids: the tokens that end an answer.
         logits: of each row, (tokens, vocabulary).
         largest: the size of the largest number that a layer gives.
-        weights: what the weights of a merge have to be.
+        weights: the expected weights of a merge.
     """
 
     rows: list[CheckRow]
@@ -64,7 +64,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Rounding:
-    """What rounding the weights of an export explains.
+    """The differences that rounding the weights of an export explains.
 
     Attributes:
         tie: how near the likeliest tokens may be for it to swap them, in nats.
@@ -95,7 +95,7 @@ class TrainedModel:
 
     @property
     def reference(self) -> Reference | None:
-        """What the trained model says; None if it does not fit into memory a second time."""
+        """The logits of the trained model; None if it does not fit into memory a second time."""
         if SHARED_KEY not in self.context.shared:
             self.context.shared[SHARED_KEY] = self._make_reference()
         reference: Reference | None = self.context.shared[SHARED_KEY]
@@ -152,7 +152,7 @@ class TrainedModel:
         return bool(self.context.plan.model.config.trust_remote_code)
 
     def logits_of(self, folder: Path, reference: Reference, problems: list[str]) -> Iterator[Any]:
-        """Give the logits of a model folder at all rows; at the end `problems` gets what is wrong with its weights."""
+        """Give the logits of a model folder at all rows; at the end `problems` gets the problem of its weights."""
 
         def at_end(model: torch.nn.Module) -> None:
             problems.append(weights_problem(model, reference.weights))
@@ -170,7 +170,7 @@ class TrainedModel:
         return self._base_answers
 
     def rounding(self, reference: Reference, form: str) -> Rounding:
-        """Return what the coarsest rounding of either side explains, including that of 32 bits in memory."""
+        """Return the differences that the coarsest rounding of either side explains, including 32 bits in memory."""
         if form not in BF16_FORMATS:
             rounded = reference.placement.dtype is not torch.float32 and "float32" in (form, stored_dtype(self.folder))
             return Rounding(BF16_REFERENCE_TIE_NATS if rounded else TIE_NATS)

@@ -56,7 +56,7 @@ def trained_logits(
 ) -> tuple[list[Logits], float, dict[str, Product]]:
     """Return the logits of the trained weights on their base in 16 bits, as peft puts them together.
 
-    And the size of the largest number that any layer gives on the way, and what the weights have to be in a merge.
+    And the size of the largest number that any layer gives on the way, and the expected weights of a merge.
     """
     largest, products = [0.0], dict[str, Product]()
     logits = list(
@@ -75,7 +75,7 @@ def trained_logits(
 def rounded_logits(
     plan: Plan, checkpoint: Path, rows: Sequence[CheckRow], placement: Placement, *, inputs: bool
 ) -> Iterator[Logits]:
-    """Give the logits of the trained weights, merged by peft in fp32 and rounded to bf16: what a right export gives.
+    """Give the logits of the trained weights, merged by peft in fp32 and rounded to bf16, as a correct export.
 
     Args:
         plan: names the base.
@@ -123,7 +123,7 @@ def _add_rows(base: Any, checkpoint: Path) -> None:
 
 
 def _merge_and_round(model: nn.Module) -> None:
-    """Merge what peft added, one layer at a time in fp32, and round all weights to bf16; they keep their dtype."""
+    """Merge the adapter, one layer at a time in fp32, and round all weights to bf16; they keep their dtype."""
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
             with merged_in_fp32(module) as weights:
@@ -218,7 +218,7 @@ def _logits(
     watch: Callable[[nn.Module, list[torch.Tensor]], None] | None = None,
     at_end: Callable[[nn.Module], None] | None = None,
 ) -> Iterator[Logits]:
-    """Give the logits of each row, of a long one those of its end.
+    """Give the logits of each row; for a long one only of its end.
 
     Several are asked together where that spares widening the weights for each; long ones are asked alone.
     """

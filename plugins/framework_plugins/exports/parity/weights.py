@@ -112,7 +112,7 @@ def weights_problem(model: nn.Module, trained: Mapping[str, Product]) -> str:
 
 @contextmanager
 def merged_in_fp32(module: BaseTunerLayer) -> Iterator[list[nn.Parameter]]:
-    """Merge what peft added to a layer, in fp32, and give its weights; they have their own format again afterwards."""
+    """Merge the adapter of a layer in fp32, and give its weights; they have their own format again afterwards."""
     is_wrapper = isinstance(module, ParamWrapper)  # of several around a module, each changes one of its parameters
     weights = [module.get_param()] if is_wrapper else list(module.get_base_layer().parameters(recurse=False))
     dtypes = [weight.dtype for weight in weights]
@@ -125,7 +125,7 @@ def merged_in_fp32(module: BaseTunerLayer) -> Iterator[list[nn.Parameter]]:
 
 
 def _weights(model: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Give weights and buffers by name; what is tied has two names."""
+    """Give weights and buffers by name; tied ones have two names."""
     for name, weight in model.state_dict(keep_vars=True).items():
         if weight.is_floating_point():
             yield name, weight

@@ -71,14 +71,14 @@ UNKNOWN = 1000
 
 
 def advice(fields: Fields) -> str:
-    """Say what to type, or to do, for a row that no format fits; empty if there is no advice."""
-    for look in (_trees, _texts, _several, _typed, _whole, _choices, _headless, _pair):
+    """Return the advice for a row that no format fits; empty if there is none."""
+    for look in (_tree, _missing_roles, _many_answers, _overrides, _dialogue, _choice, _missing_header, _pair):
         if text := look(fields):
             return text
     return ""
 
 
-def _trees(fields: Fields) -> str:
+def _tree(fields: Fields) -> str:
     if is_object(fields.get("mapping")):
         return (
             "'mapping' is a tree of messages, as ChatGPT exports it: write the path from its root to 'current_node' as "
@@ -93,8 +93,8 @@ def _trees(fields: Fields) -> str:
     return ""
 
 
-def _texts(fields: Fields) -> str:
-    """Turns without a role: texts, or messages of people by their names."""
+def _missing_roles(fields: Fields) -> str:
+    """Return the advice for turns without a role: texts, or messages with names of people."""
     for name in (*DIALOGUE_FIELDS, *TURN_LIST_FIELDS, "data"):
         value = fields.get(name)
         if isinstance(value, list) and value and all(isinstance(text, str) for text in value):
@@ -118,11 +118,11 @@ def _is_chat(value: Any) -> bool:
     return 2 * len(spoken) > len(value) and not any(who_and_what(item) for item in messages)
 
 
-def _typed(fields: Fields) -> str:
-    """Overrides that read the row, quoted for a shell."""
+def _overrides(fields: Fields) -> str:
+    """Return the overrides that would read the row, quoted for a shell."""
     lines = [quoted("format.columns", columns) for columns in readings(fields)][:MAX_OVERRIDES]
     if not lines:
-        open_ended = (path for path, value in nested_values(fields) if "." in path and _is_open(path, value))
+        open_ended = (path for path, value in nested_values(fields) if "." in path and _is_unanswered(path, value))
         talk = next(open_ended, "")
         return f"'{talk}' ends with a question, and no field answers it: write the answer beside it" if talk else ""
     if fields.get("chosen") is None or "rejected" in fields:
@@ -147,7 +147,7 @@ def _columns(fields: Fields) -> Iterator[Mapping[str, str]]:
     asks = [names[ask] for ask in QUESTION_FIELDS if ask in names]
     if (better, worse) == ("chosen", "rejected"):
         return
-    if worse and not better and asks and (answers := _ranked([*names.values()], ANSWERS)):
+    if worse and not better and asks and (answers := _rank_paths([*names.values()], ANSWERS)):
         yield {"prompt": asks[0], "chosen": answers[0], "rejected": worse}
         return
     if better and worse:
@@ -155,18 +155,18 @@ def _columns(fields: Fields) -> Iterator[Mapping[str, str]]:
         yield {"chosen": better, "rejected": worse, **question}
         return
     values = dict(nested_values(fields))
-    talks = [path for path, value in values.items() if turns.first_turn({path: value}, path) and _is_spoken(value)]
+    talks = [path for path, value in values.items() if turns.first_turn({path: value}, path) and _has_speakers(value)]
     beyond = tuple(f"{path}." for path in (*talks, *DIALOGUE_FIELDS, *TURN_LIST_FIELDS))
     texts = [
         path
         for path, value in values.items()
         if isinstance(value, str) and value not in NO_ANSWERS and not path.startswith(beyond) and not _is_choice(path)
     ]
-    asking, answering = _ranked(texts, ASKS), _ranked(texts, ANSWERS)
+    asking, answering = _rank_paths(texts, ASKS), _rank_paths(texts, ANSWERS)
     asking = [path for path in asking if path not in answering] or (
-        [] if asking else [path for path in _ranked(texts, WEAK_ASKS) if path not in answering]
+        [] if asking else [path for path in _rank_paths(texts, WEAK_ASKS) if path not in answering]
     )
-    answering = answering or [path for path in _ranked(texts, WEAK_ANSWERS) if path not in asking[:1]]
+    answering = answering or [path for path in _rank_paths(texts, WEAK_ANSWERS) if path not in asking[:1]]
     if isinstance(fields.get("chosen"), str):
         answering = ["chosen"]
     spoken = [path for path in talks if _is_answer(values[path])]
@@ -179,25 +179,25 @@ def _columns(fields: Fields) -> Iterator[Mapping[str, str]]:
         context = {"input": about} if about else {}
         for ask in asking[:1] if len(answering) > 1 else asking:
             yield from ({"instruction": ask, **context, "output": answer} for answer in answering)
-    elif pair := _deduced(fields, texts, asking, answering):
+    elif pair := _guess_pair(fields, texts, asking, answering):
         yield dict(zip(("instruction", "output"), pair, strict=True))
     elif not answering and {*asking} <= {*TEXT_FIELDS}:
         yield from ({"text": names[name]} for name in TEXT_FIELDS if names.get(name) in texts)
 
 
-def _deduced(fields: Fields, texts: list[str], asking: list[str], answering: list[str]) -> tuple[str, str] | None:
-    """Return what asks and what answers of two texts of which the name of one says it."""
+def _guess_pair(fields: Fields, texts: list[str], asking: list[str], answering: list[str]) -> tuple[str, str] | None:
+    """Return question and answer, the paths of two texts, if the name of one tells which it is."""
     candidates = [path for path in texts if not _is_detail(path)]
-    if len(candidates) != TWO or len({*asking, *answering}) != 1 or _choices(fields):
+    if len(candidates) != TWO or len({*asking, *answering}) != 1 or _choice(fields):
         return None
     first, second = candidates
-    if _ranked(candidates, WEAK_ASKS) and not answering:
+    if _rank_paths(candidates, WEAK_ASKS) and not answering:
         return None
     return (first, second) if first in asking or second in answering else (second, first)
 
 
-def _ranked(paths: list[str], words: tuple[str, ...]) -> list[str]:
-    """Return the paths that have one of the words, the clearest first: the last part that says something counts."""
+def _rank_paths(paths: list[str], words: tuple[str, ...]) -> list[str]:
+    """Return the paths that have one of the words, the clearest first; later parts of a path count more."""
     ranks = {path: rank for path in paths if (rank := _rank(path, words)) < UNKNOWN}
     return sorted(ranks, key=lambda path: (ranks[path], path.endswith(".0")))
 
@@ -209,32 +209,32 @@ def _rank(path: str, words: tuple[str, ...]) -> int:
         name_words = [word.lower() for word in WORDS.findall(part)]
         if not ROLE_WORDS.isdisjoint(name_words):
             return min((words.index(word) for word in name_words if word in words), default=UNKNOWN)
-    plain = _last(path)
+    plain = _last_name(path)
     return words.index(plain) if plain in words else UNKNOWN
 
 
-def _last(path: str) -> str:
+def _last_name(path: str) -> str:
     """Return the last name of a path, in small letters."""
     return next((part.lower() for part in reversed(path.split(".")) if not part.isdecimal()), "")
 
 
 def _is_detail(path: str) -> bool:
     """Whether the name of a field says something about the row: its last word does, or one does and none asks."""
-    words = [word.lower() for word in WORDS.findall(_last(path))]
+    words = [word.lower() for word in WORDS.findall(_last_name(path))]
     return not DETAILS.isdisjoint(words[-1:]) or (not DETAILS.isdisjoint(words) and ROLE_WORDS.isdisjoint(words))
 
 
 def _is_choice(path: str) -> bool:
-    """Whether a value is one of those that a question offers."""
+    """Whether a path is that of a choice that a question offers."""
     return path.lower().endswith(CHOICE_ENDS)
 
 
-def _is_open(path: str, value: Any) -> bool:
-    """Whether a value is turns that end without an answer."""
-    return bool(turns.first_turn({path: value}, path)) and _is_spoken(value) and not _ends_answered(value)
+def _is_unanswered(path: str, value: Any) -> bool:
+    """Whether a value is a list of turns that ends without an answer."""
+    return bool(turns.first_turn({path: value}, path)) and _has_speakers(value) and not _ends_answered(value)
 
 
-def _is_spoken(value: Any) -> bool:
+def _has_speakers(value: Any) -> bool:
     listed = turns.unpacked(value)
     return bool(listed) and all(turns.has_content(turn) or turns.has_value(turn) for turn in listed)
 
@@ -244,7 +244,7 @@ def _ends_answered(value: Any) -> bool:
 
 
 def _is_answer(value: Any) -> bool:
-    """Whether turns are an answer alone."""
+    """Whether all turns are the assistant's."""
     return all(_speaker(turn) == "assistant" for turn in turns.unpacked(value))
 
 
@@ -252,7 +252,7 @@ def _speaker(turn: Fields) -> str:
     return turns.ROLES.get(str(turn.get("role", turn.get("from", ""))).lower(), "")
 
 
-def _whole(fields: Fields) -> str:
+def _dialogue(fields: Fields) -> str:
     dialogues = (
         (name, pair)
         for name, value in fields.items()
@@ -262,8 +262,8 @@ def _whole(fields: Fields) -> str:
     return "" if name is None else f"'{name}' is a whole dialogue as text: {FORMATTER_ADVICE}"
 
 
-def _several(fields: Fields) -> str:
-    if not (candidates := _candidates(fields)):
+def _many_answers(fields: Fields) -> str:
+    if not (candidates := _answer_fields(fields)):
         return ""
     spoken = len(candidates) > 1 and turns.first_turn(fields, candidates[0])
     layout = "the better one in 'chosen' and the other in 'rejected'"
@@ -273,22 +273,22 @@ def _several(fields: Fields) -> str:
     return f"{subject} answers to the same question: write a file whose rows have {layout}"
 
 
-def _choices(fields: Fields) -> str:
+def _choice(fields: Fields) -> str:
     answer = next(
         (name for name in fields if str(name).lower() in CHOICE_FIELDS and not isinstance(fields[name], str)), None
     )
     if answer is None or fields[answer] is None:
         return ""
     text = f"'{answer}' is {json_type(fields[answer])}, not the text of an answer: {FORMATTER_ADVICE}"
-    asks = _ranked([name for name in fields if isinstance(fields[name], str)], ASKS)
+    asks = _rank_paths([name for name in fields if isinstance(fields[name], str)], ASKS)
     offered = any(f"{name}.0".endswith(CHOICE_ENDS) for name in fields)
-    if asks and _last(answer) in ANSWERS and isinstance(fields[answer], int | float) and not offered:
+    if asks and _last_name(answer) in ANSWERS and isinstance(fields[answer], int | float) and not offered:
         line = quoted("format.columns", {"instruction": asks[0], "output": f"{{{answer}}}"})
         text += f", or learn it as it is, {line}"
     return text
 
 
-def _headless(fields: Fields) -> str:
+def _missing_header(fields: Fields) -> str:
     if any(SENTENCE.search(str(name)) for name in fields):
         return (
             "the field names look like a row: write a first line with names into the file, such as instruction,output"
@@ -297,7 +297,7 @@ def _headless(fields: Fields) -> str:
 
 
 def _pair(fields: Fields) -> str:
-    """Fields whose names say nothing: the line, if one of them asks and another one answers."""
+    """Return the override for fields with unknown names, if one of them asks and another one answers."""
     texts = [path for path, value in nested_values(fields) if isinstance(value, str) and not _is_detail(path)]
     if not texts or "rejected" in fields or texts == ["text"]:
         return ""
@@ -306,25 +306,25 @@ def _pair(fields: Fields) -> str:
         suffix = f", among {count(len(texts), 'text')}: {', '.join(texts[:SHOWN_COLUMNS])}" if len(texts) > TWO else ""
         line = quoted("format.columns", {"instruction": field, "output": texts[1]})
         return f"if '{field}' asks and '{texts[1]}' answers, type {line}{suffix}"
-    if _ranked(texts, ANSWERS):
+    if _rank_paths(texts, ANSWERS):
         return f"'{field}' answers, and no field asks: write the question beside it"
-    if _ranked(texts, ASKS):
+    if _rank_paths(texts, ASKS):
         return f"'{field}' asks, and no field answers: write the answer beside it, or let method=grpo draw answers"
     return f"only '{field}' has text: {quoted('format.columns', {'text': field})} learns it as plain text"
 
 
-def _candidates(fields: Fields) -> list[str]:
-    """Name the fields that hold several answers to one question, of which a label or a score says which is better."""
+def _answer_fields(fields: Fields) -> list[str]:
+    """Return the fields that hold several answers to one question."""
     similar: dict[str, list[str]] = {}
     for name, value in fields.items():
         numbered = NUMBERED.fullmatch(str(name))
         if numbered and numbered["what"].lower().rpartition("_")[2] in ANSWER_NAMES and isinstance(value, str | list):
             similar.setdefault(numbered["what"], []).append(str(name))
     group = next((names for names in similar.values() if len(names) > 1), [])
-    return group or [str(name) for name, value in fields.items() if _is_answers(value)][:1]
+    return group or [str(name) for name, value in fields.items() if _is_answer_list(value)][:1]
 
 
-def _is_answers(value: object) -> bool:
+def _is_answer_list(value: object) -> bool:
     """Whether a value is a list of objects with an answer each, and no question."""
     return (
         isinstance(value, list)

@@ -33,11 +33,11 @@ class Auto:
             for name, formatter in self.formats.items()
             if isinstance(formatter, FallbackFormatter) and formatter.fallback
         }
-        self._asked = [(name, formatter.matches) for name, formatter in self.formats.items()]
+        self._matchers = [(name, formatter.matches) for name, formatter in self.formats.items()]
 
     def fitting(self, fields: Fields) -> list[str]:
         """Return the names of the formats that fit; a single one if the row is unambiguous."""
-        names = [name for name, matches in self._asked if matches(fields)]
+        names = [name for name, matches in self._matchers if matches(fields)]
         if len(names) > 1:
             return [name for name in names if name not in self._fallback] or names
         return names
@@ -49,7 +49,7 @@ class Auto:
         Raises:
             FrameworkError: none or several fit.
         """
-        match = self._found(fields)
+        match = self._match(fields)
         if match is not None:
             return match
         fitting, settings = self.fitting(fields), {}
@@ -71,7 +71,7 @@ class Auto:
             settings = {"format.columns": columns} if columns else {}
         raise FrameworkError(message, settings=settings)
 
-    def _found(self, fields: Fields) -> tuple[str, Fields] | None:
+    def _match(self, fields: Fields) -> tuple[str, Fields] | None:
         """Return the format that fits and the fields by its names; None if none or several fit."""
         fitting = self.fitting(fields)
         if fitting:
@@ -83,7 +83,7 @@ class Auto:
         return shape if shape is not None and shape[0] in self.formats else None
 
     def _reason(self, fields: Fields) -> str:
-        """Say what the format that comes closest lacks; empty if none comes close."""
+        """Name the fields that the closest format lacks; empty if none comes close."""
         near = {
             name: sum(any(field in fields for field in group) for group in groups) / len(groups)
             for name, groups in NEEDS.items()
@@ -104,12 +104,12 @@ class Auto:
     def matches(self, fields: Fields) -> bool:
         """Whether the row has one format, though something in it may be wrong."""
         try:
-            return self._found(fields) is not None
+            return self._match(fields) is not None
         except FrameworkError:
             return True
 
     def example(self, fields: Fields) -> Example:
-        """Let the format that fits do it."""
+        """Read the row by the format that fits."""
         name, format_fields = self.recognise(fields)
         example = self.formats[name].example(format_fields)
         check_misread(name, shapes.plain_names(fields) or fields, example)

@@ -17,10 +17,10 @@ def check_misread(name: str, fields: Fields, example: Example) -> None:
     Args:
         name: of the format.
         fields: the row as it came.
-        example: what the format makes of it.
+        example: the example that the format makes of the row.
 
     Raises:
-        FrameworkError: it does; says what to do, and the format that takes the row as it is.
+        FrameworkError: it does; the text has the remedy, and the format that takes the row as it is.
     """
     check_media(fields, f"format={name} learns the text only; data.on_bad_row=skip leaves such rows out")
     if example.text is None:

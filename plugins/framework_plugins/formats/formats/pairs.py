@@ -25,12 +25,12 @@ Pair = tuple[Fields, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
-class Judged:
+class LabelledPair:
     """Two answers in fields of their own.
 
     Attributes:
         answers: the two fields.
-        question: the field beside them; empty if the answers hold it.
+        question: the field of the question; empty if the answers hold it.
         judges: the fields that say which is better: by the value as text, the place of the better one.
     """
 
@@ -41,27 +41,27 @@ class Judged:
 
 _BY_NUMBER = {"0": 0, "1": 1}
 JUDGED = (
-    Judged(
+    LabelledPair(
         ("response_0", "response_1"), "prompt", dict.fromkeys(("better_response_id", "safer_response_id"), _BY_NUMBER)
     ),
-    Judged(
+    LabelledPair(
         ("response1", "response2"),
         "context",
         {"overall_preference": {str(number): int(number > 0) for number in (-3, -2, -1, 1, 2, 3)}},
     ),
-    Judged(("human_ref_A", "human_ref_B"), "history", {"labels": {"1": 0, "0": 1}}),
-    Judged(("conversation_a", "conversation_b"), "", {"winner": {"model_a": 0, "model_b": 1}}),
+    LabelledPair(("human_ref_A", "human_ref_B"), "history", {"labels": {"1": 0, "0": 1}}),
+    LabelledPair(("conversation_a", "conversation_b"), "", {"winner": {"model_a": 0, "model_b": 1}}),
 )
 """PKU-SafeRLHF, HelpSteer3, SHP and the Chatbot Arena."""
 
 
 def has_pair(fields: Fields) -> bool:
     """Whether a row is a preference pair in any spelling."""
-    return is_pair(fields) or _openai(fields) or _judged(fields) is not None or _ranked(fields) is not None
+    return is_pair(fields) or _is_openai(fields) or _find_pair(fields) is not None or _rank_field(fields) is not None
 
 
 def as_pair(fields: Fields) -> Pair:
-    """Return a pair by the names of `format=preference`; a row that is none, or has them already, as it is.
+    """Return a pair with the field names of `format=preference`; any other row unchanged.
 
     Raises:
         FrameworkError: no answer is better than another, or two fields disagree on it.
@@ -69,17 +69,17 @@ def as_pair(fields: Fields) -> Pair:
     if is_pair(fields):
         return fields, {}
     shared = {name: fields[name] for name in SHARED_FIELDS if fields.get(name) is not None}
-    if _openai(fields):
+    if _is_openai(fields):
         request = fields["input"]
         pair = {"chosen": fields["preferred_output"], "rejected": fields["non_preferred_output"]}
         tools = {"tools": request["tools"]} if request.get("tools") else {}
         return {**shared, "prompt": request["messages"], **pair, **tools}, {}
-    if (judged := _judged(fields)) is not None:
+    if (judged := _find_pair(fields)) is not None:
         question = {"prompt": fields.get(judged.question)} if judged.question else {}
-        better = _better(fields, judged)
+        better = _better_index(fields, judged)
         chosen_field, rejected_field = judged.answers if better == 0 else judged.answers[::-1]
         return {**shared, **question, "chosen": fields[chosen_field], "rejected": fields[rejected_field]}, {}
-    if (name := _ranked(fields)) is not None:
+    if (name := _rank_field(fields)) is not None:
         chosen, rejected, facts = _best_and_worst(fields[name], name)
         question = {
             key: fields[key] for key in ("prompt", "instruction", "question", "query", "input") if key in fields
@@ -88,14 +88,14 @@ def as_pair(fields: Fields) -> Pair:
     return fields, {}
 
 
-def _openai(fields: Fields) -> bool:
-    """Whether a row is what OpenAI takes for its preference fine-tuning."""
+def _is_openai(fields: Fields) -> bool:
+    """Whether a row has OpenAI's form for preference fine-tuning."""
     request = fields.get("input")
     answers = fields.get("preferred_output"), fields.get("non_preferred_output")
     return isinstance(request, Mapping) and "messages" in request and all(answers)
 
 
-def _judged(fields: Fields) -> Judged | None:
+def _find_pair(fields: Fields) -> LabelledPair | None:
     for judged in JUDGED:
         if all(fields.get(name) is not None for name in judged.answers) and any(
             fields.get(name) is not None for name in judged.judges
@@ -104,7 +104,7 @@ def _judged(fields: Fields) -> Judged | None:
     return None
 
 
-def _better(fields: Fields, judged: Judged) -> int:
+def _better_index(fields: Fields, judged: LabelledPair) -> int:
     """Return the place of the better answer."""
     verdicts: dict[str, int] = {}
     for name, choices in judged.judges.items():
@@ -126,7 +126,7 @@ def _better(fields: Fields, judged: Judged) -> int:
     return next(iter(verdicts.values()))
 
 
-def _ranked(fields: Fields) -> str | None:
+def _rank_field(fields: Fields) -> str | None:
     """Return the field with a list of answers that have ranks or scores; None if there is none."""
     return next((name for name in RANKED_FIELDS if _key_of_rank(fields.get(name)) is not None), None)
 
@@ -140,7 +140,7 @@ def _key_of_rank(answers: object) -> str | None:
 
 
 def _best_and_worst(answers: Sequence[Fields], name: str) -> tuple[Any, Any, Mapping[str, float]]:
-    """Return the best answer, the worst, and of more than two how many there are and how many tie with these.
+    """Return the best answer, the worst, and the facts `answers` and `tied` if there are more than two.
 
     Of answers that tie, the first is taken.
     """

@@ -24,11 +24,11 @@ class Preference(Format):
         return pairs.has_pair(fields)
 
     def read(self, fields: Fields) -> Example:
-        """Take question and chosen answer as the conversation, and what differs in the rejected one beside it."""
+        """Return question and chosen answer as the conversation, with the turns in which the rejected one differs."""
         fields, facts = pairs.as_pair(fields)
         question = _question(fields)
         chosen, rejected = (_conversation(fields, name, question) for name in ("chosen", "rejected"))
-        prefix_length = _common_turns(chosen, rejected)
+        prefix_length = _count_common_turns(chosen, rejected)
         if not chosen[prefix_length].role == rejected[prefix_length].role == rejected[-1].role == "assistant":
             raise FrameworkError(
                 "needs two answers to one question: 'chosen' and 'rejected' differ before the assistant's turn"
@@ -39,8 +39,8 @@ class Preference(Format):
         )
 
 
-def _common_turns(chosen: Messages, rejected: Messages) -> int:
-    """Return how many turns both begin with; each keeps one at least."""
+def _count_common_turns(chosen: Messages, rejected: Messages) -> int:
+    """Count the turns that both begin with, at most all but the last of each."""
     # The last turns are the answers, even if they are equal.
     turn_pairs = list(zip(chosen, rejected, strict=False))[: min(len(chosen), len(rejected)) - 1]
     return next(
@@ -50,7 +50,7 @@ def _common_turns(chosen: Messages, rejected: Messages) -> int:
 
 
 def _question(fields: Fields) -> Messages:
-    """Return the turns that are beside the answers; none if the answers hold them."""
+    """Return the turns of the question in fields of their own; empty if the answers hold them."""
     if fields.get("prompt") is not None:
         question = read_turns(fields, "prompt", "user")
     elif fields.get("instruction") is not None:
@@ -82,11 +82,11 @@ def _conversation(fields: Fields, name: str, question: Messages) -> Messages:
             raise missing(fields, "prompt")
         return (*question, *answer)
     _check_question(fields, question, answer, name)
-    return _with_system(question, answer, name)
+    return _add_system(question, answer, name)
 
 
 def _check_question(fields: Fields, question: Messages, answer: Messages, name: str) -> None:
-    """Look whether the question beside an answer is one of those that the answer's turns hold.
+    """Check that the question is among the turns of the answer.
 
     Raises:
         FrameworkError: it is not.
@@ -104,8 +104,8 @@ def _words(turn: Message) -> str:
     return " ".join(turn.content.split())
 
 
-def _with_system(context: Messages, answer: Messages, name: str) -> Messages:
-    """Take an answer that holds its question; a system prompt may be beside it."""
+def _add_system(context: Messages, answer: Messages, name: str) -> Messages:
+    """Return an answer that holds its question, after the system prompt of the row if it has none itself."""
     system, answer_system = (tuple(turn for turn in part if turn.role == "system") for part in (context, answer))
     question = tuple(turn for turn in context if turn.role != "system")
     dialogue = tuple(turn for turn in answer if turn.role != "system")

@@ -19,9 +19,9 @@ class PromptCompletion(Format):
         return has_both and not is_labelled(fields)
 
     def read(self, fields: Fields) -> Example:
-        """Take messages as they are; text becomes a user's and an assistant's turn. Only the completion is learned."""
+        """Return the conversation: text becomes a user's and an assistant's turn. Only the completion is learned."""
         prompt = read_turns(fields, "prompt", "user")
-        answer = _continued(fields) or read_turns(fields, "completion", "assistant")
+        answer = _continued_turns(fields) or read_turns(fields, "completion", "assistant")
         before = () if prompt[0].role == "system" else system(fields)
         messages = (*before, *turns.as_context(prompt), *answer)
         return Example(messages, self.name, tools=tools.read_schemas(fields), facts=label_facts(fields))
@@ -40,7 +40,7 @@ def read_turns(fields: Fields, name: str, role: str) -> tuple[Message, ...]:
     return (marked_messages(content) if role == "user" else ()) or (Message(role, content),)
 
 
-def _continued(fields: Fields) -> tuple[Message, ...]:
+def _continued_turns(fields: Fields) -> tuple[Message, ...]:
     """Return the turns of a completion that continues a prompt in the old form of Anthropic, which opens the answer."""
     prompt, completion = fields.get("prompt"), fields.get("completion")
     if not isinstance(prompt, str) or not isinstance(completion, str) or not (prompt_turns := marked_messages(prompt)):

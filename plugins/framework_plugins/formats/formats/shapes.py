@@ -61,12 +61,12 @@ def plain_names(fields: Fields) -> Fields | None:
 
 
 def recognize_shape(fields: Fields) -> Shape | None:
-    """Return the format that a row has by other names, and its fields; None if there is none, or no clear one.
+    """Return the format and the fields of a row with other field names; None if no format fits clearly.
 
     Raises:
         FrameworkError: the row has a known shape, and something in it cannot be learned.
     """
-    for look in (_gemini, _xlam, _renamed, _listed, _pair):
+    for look in (_gemini, _xlam, _renamed_turns, _turn_list, _question_and_answer):
         shape = look(fields)
         if shape is not None:
             form, main_fields = shape
@@ -75,8 +75,8 @@ def recognize_shape(fields: Fields) -> Shape | None:
     return None
 
 
-def _pair(fields: Fields) -> Shape | None:
-    """A question and an answer, perhaps with a context: question/answer, prompt/response, Dolly, Orca."""
+def _question_and_answer(fields: Fields) -> Shape | None:
+    """Recognize a question and an answer, perhaps with a context: question/answer, prompt/response, Dolly, Orca."""
     if any(fields.get(name) is not None for name in AMBIGUOUS_FIELDS):
         return None
     about = [name for name in CONTEXT_FIELDS if fields.get(name)]
@@ -94,8 +94,8 @@ def _pair(fields: Fields) -> Shape | None:
     return "prompt_completion", {"prompt": ask, "completion": answer}
 
 
-def _listed(fields: Fields) -> Shape | None:
-    """A list of turns by another name."""
+def _turn_list(fields: Fields) -> Shape | None:
+    """Recognize a list of turns in a field with another name."""
     names = [name for name in TURN_LIST_FIELDS if turns.first_turn(fields, name)]
     if len(names) != 1 or any(
         fields.get(name) is not None for name in (*ANSWER_FIELDS, "chosen", "rejected", "summary")
@@ -107,7 +107,7 @@ def _listed(fields: Fields) -> Shape | None:
 
 
 def who_and_what(turn: Fields, *, any_role: bool = False) -> tuple[str, str] | None:
-    """Return the keys of a turn that say who speaks and what, by names of their own; None if there are none.
+    """Return the keys of the speaker and of the content in a turn; None if there are none.
 
     `any_role`: whoever speaks counts, not only a known role.
     """
@@ -120,8 +120,8 @@ def who_and_what(turn: Fields, *, any_role: bool = False) -> tuple[str, str] | N
     return (speaker_key, content_key) if has_known_role or any_role else None
 
 
-def _renamed(fields: Fields) -> Shape | None:
-    """Turns by other names: author and content (Vertex), role and text, LangChain's type, the rest below `data`."""
+def _renamed_turns(fields: Fields) -> Shape | None:
+    """Recognize turns with other keys: author and content (Vertex), role and text, LangChain's type and `data`."""
     for name in (*DIALOGUE_FIELDS, *TURN_LIST_FIELDS):
         turn = turns.first_turn(fields, name)
         if turn is None or turns.has_content(turn) or turns.has_value(turn):
@@ -151,7 +151,7 @@ def _renamed(fields: Fields) -> Shape | None:
 
 
 def _gemini(fields: Fields) -> Shape | None:
-    """What Gemini takes for its tuning: contents of parts, the model's turns with the role model."""
+    """Recognize Gemini's form for tuning: contents of parts, the model's turns with the role model."""
     contents = fields.get("contents")
     if (
         not isinstance(contents, list)
@@ -182,7 +182,7 @@ def _parts(turn: Fields) -> str:
 
 
 def _xlam(fields: Fields) -> Shape | None:
-    """A question, the calls that answer it, and tools whose parameters are not JSON schema but names with types."""
+    """Recognize a question, its calls, and tools whose parameters are names with types instead of JSON Schema."""
     answers, tools = fields.get("answers"), fields.get("tools")
     if not isinstance(fields.get("query"), str) or not answers or not tools:
         return None
@@ -196,10 +196,10 @@ def _xlam(fields: Fields) -> Shape | None:
         {"role": "user", "content": fields["query"]},
         {"role": "assistant", "content": None, "tool_calls": calls},
     ]
-    return "chatml", {"messages": messages, "tools": [_with_schema(schema) for schema in schemas]}
+    return "chatml", {"messages": messages, "tools": [_add_schema(schema) for schema in schemas]}
 
 
-def _with_schema(tool: Fields) -> Fields:
+def _add_schema(tool: Fields) -> Fields:
     parameters = tool.get("parameters")
     if not isinstance(parameters, Mapping) or not all(map(is_object, parameters.values())):
         return tool  # JSON Schema has `type` beside the properties, whose value is text

@@ -63,12 +63,12 @@ def first_turn(fields: Fields, name: str) -> Fields | None:
 def unpacked(value: Any) -> Any:
     """Return the list of objects that a value holds as JSON text or as an object of lists, any other value as it is."""
     if isinstance(value, dict) and any(keys <= value.keys() for keys in TURN_KEYS):
-        return _turned(value)
-    objects = _objects(value) if isinstance(value, str) and JSON_LIST_START.match(value) else None
+        return _rows_of_columns(value)
+    objects = _parse_objects(value) if isinstance(value, str) and JSON_LIST_START.match(value) else None
     return value if objects is None else objects
 
 
-def _turned(columns: Mapping[str, Any]) -> Any:
+def _rows_of_columns(columns: Mapping[str, Any]) -> Any:
     """Return the turns of an object of lists, as `datasets` writes a list of objects; any other value as it is."""
     lists = {key: values for key, values in columns.items() if isinstance(values, list)}
     if len({len(values) for values in lists.values()}) != 1 or not any(keys <= lists.keys() for keys in TURN_KEYS):
@@ -77,7 +77,7 @@ def _turned(columns: Mapping[str, Any]) -> Any:
 
 
 @lru_cache(maxsize=4)  # several formats look at a row, in several fields, before one reads it
-def _objects(value: str) -> list[Any] | None:
+def _parse_objects(value: str) -> list[Any] | None:
     try:
         objects: list[Any] = json.loads(value)
     except (ValueError, RecursionError):
@@ -161,7 +161,7 @@ def read(values: Iterable[Any], name: str, turn: Callable[[Fields], Message]) ->
                 raise FrameworkError(f"needs an object, found {json_type(value)}")  # noqa: TRY301 - told with the number, like those of `turn`
             message = turn(value)
             if thought is not None:
-                message = _with_thought(message, thought)
+                message = _add_thought(message, thought)
             thought = message if len(value) > MIN_TURN_KEYS and _is_thought(value, message) else None
             if thought is None:
                 messages.append(message)
@@ -193,7 +193,7 @@ def _is_thought(turn: Fields, message: Message) -> bool:
     return bool(channel == "analysis")
 
 
-def _with_thought(message: Message, thought: Message) -> Message:
+def _add_thought(message: Message, thought: Message) -> Message:
     """Return an answer or a call with the thought before it."""
     if message.role != "assistant" or message.reasoning_content or message.learned is not thought.learned:
         raise FrameworkError(
@@ -287,7 +287,7 @@ def _role(turn: Fields, name: str, roles: Mapping[str, str]) -> str:
 
 
 def _is_learned(turn: Fields) -> bool:
-    """Whether the turn is to be learned: other trainers mark those that are not.
+    """Whether the turn is learned: other trainers mark those that are not.
 
     Raises:
         FrameworkError: a mark is neither 0 nor 1, in any spelling.
@@ -307,7 +307,7 @@ def _is_learned(turn: Fields) -> bool:
 
 
 def as_context(messages: Iterable[Message]) -> tuple[Message, ...]:
-    """Return turns of which none is learned."""
+    """Return the turns, none of them learned."""
     return tuple(replace(turn, learned=False) if turn.role == "assistant" else turn for turn in messages)
 
 
@@ -317,5 +317,5 @@ def any_turn(turn: Fields) -> Message:
 
 
 def marked_messages(value: str) -> tuple[Message, ...]:
-    """Return the turns of text in the old form of Anthropic; empty if it is not such."""
+    """Return the turns of text in the old form of Anthropic; empty for other text."""
     return tuple(Message(role, utterance) for role, utterance in marked_turns(value))

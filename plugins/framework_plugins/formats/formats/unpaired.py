@@ -29,13 +29,13 @@ class Unpaired(Format):
 
     def matches(self, fields: Fields) -> bool:
         """Has a label, and a question and an answer that another format reads."""
-        return is_labelled(fields) and self._reader(_without_label(fields)) is not None
+        return is_labelled(fields) and self._reader(_remove_label(fields)) is not None
 
     def read(self, fields: Fields) -> Example:
         """Let the other format read the question and the answer."""
         if not is_labelled(fields):
             raise missing(fields, "label")
-        plain = _without_label(fields)
+        plain = _remove_label(fields)
         reader = self._reader(plain)
         if reader is None and (shape := shapes.recognize_shape(plain)) is not None and shape[0] in self._readers:
             reader, plain = self._readers[shape[0]], shape[1]
@@ -50,5 +50,5 @@ class Unpaired(Format):
         return next((reader for reader in self._readers.values() if reader.matches(plain)), None)
 
 
-def _without_label(fields: Fields) -> Fields:
+def _remove_label(fields: Fields) -> Fields:
     return {name: value for name, value in fields.items() if name not in LABEL_FIELDS}

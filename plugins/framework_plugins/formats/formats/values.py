@@ -49,7 +49,7 @@ MEDIA_FIELDS = ("image", "images", "audio", "audios", "video", "videos")
 
 
 class Format(ABC):
-    """What the formats of this package share: the errors that their name is put before."""
+    """The base class of the formats: it puts their name before each error."""
 
     name: ClassVar[str]
 
@@ -60,7 +60,7 @@ class Format(ABC):
         """Turn a row into a conversation.
 
         Raises:
-            FrameworkError: names the format, the turn if there are several, the field, and what is there.
+            FrameworkError: names the format, the turn if there are several, the field, and its value.
         """
         try:
             return self.read(fields)
@@ -69,11 +69,11 @@ class Format(ABC):
 
     @abstractmethod
     def read(self, fields: Fields) -> Example:
-        """Do the work of `example`; errors lack the format's name."""
+        """Read the row as `example` does; errors lack the format's name."""
 
 
 def json_type(value: object) -> str:
-    """Name what is in place of something else, in the words of JSON."""
+    """Return the name of a value's type in the words of JSON."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -151,7 +151,7 @@ def system(fields: Fields) -> tuple[Message, ...]:
 
 def is_labelled(fields: Fields) -> bool:
     """Whether a row has a label that may say whether its answer is wanted."""
-    return any(_word(fields.get(name)) for name in LABEL_FIELDS)
+    return any(_spell(fields.get(name)) for name in LABEL_FIELDS)
 
 
 def label_facts(fields: Fields, wanted: Sequence[str] = (), unwanted: Sequence[str] = ()) -> dict[str, float]:
@@ -162,14 +162,14 @@ def label_facts(fields: Fields, wanted: Sequence[str] = (), unwanted: Sequence[s
     Raises:
         FrameworkError: the label does not say whether the answer is wanted, or two labels disagree.
     """
-    custom = {_word(label): True for label in wanted} | {_word(label): False for label in unwanted}
+    custom = {_spell(label): True for label in wanted} | {_spell(label): False for label in unwanted}
     labels = custom or LABELS
     verdicts: dict[bool, str] = {}
     for name in LABEL_FIELDS:
-        if not (word := _word(fields.get(name))):
+        if not (word := _spell(fields.get(name))):
             continue
         if word not in labels:
-            label = _plain(str(fields[name]).strip())
+            label = _quote_name(str(fields[name]).strip())
             raise FrameworkError(
                 f"has {short_repr(fields[name])} in '{name}', which does not say whether the answer is wanted: type "
                 f'format=unpaired with "format.wanted=[{label}]" or "format.unwanted=[{label}]", or leave the field '
@@ -185,18 +185,18 @@ def label_facts(fields: Fields, wanted: Sequence[str] = (), unwanted: Sequence[s
     return {DESIRABLE: float(next(iter(verdicts)))} if verdicts else {}
 
 
-def _word(label: object) -> str:
+def _spell(label: object) -> str:
     """Return a label in small letters; empty if there is none."""
     return "" if label is None else " ".join(str(label).replace("_", " ").lower().split())
 
 
 def quoted(setting: str, values: Mapping[str, str]) -> str:
     """Write a setting that is a mapping as a shell takes it."""
-    word = f"{setting}={{{', '.join(f'{name}: {_plain(value)}' for name, value in values.items())}}}"
+    word = f"{setting}={{{', '.join(f'{name}: {_quote_name(value)}' for name, value in values.items())}}}"
     return shlex.quote(word) if {*word} & {*'"$`\\!'} else f'"{word}"'
 
 
-def _plain(name: str) -> str:
+def _quote_name(name: str) -> str:
     return name if PLAIN_NAME.fullmatch(name) else "'" + name.replace("'", "\\'") + "'"
 
 
@@ -211,7 +211,7 @@ def check_media(fields: Fields, advice: str) -> None:
     """Look for pictures, sound and films beside the text of a row or a turn.
 
     Raises:
-        FrameworkError: there are some; `advice` says what to do.
+        FrameworkError: there are some; `advice` is the remedy.
     """
     name = next((name for name in MEDIA_FIELDS if fields.get(name)), None)
     if name is not None:

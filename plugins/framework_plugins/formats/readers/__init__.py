@@ -33,7 +33,7 @@ def read(file: DataFile, sample_by: SampleBy) -> Iterator[Row]:
 
 
 def rows_about(file: DataFile) -> int | None:
-    """Return about how many rows a file has; None if only reading it as rows would tell."""
+    """Return about how many rows a file has; None if it must be read to count them."""
     if file.packing or file.kind not in {*LINES, ".parquet"}:
         return None
     try:

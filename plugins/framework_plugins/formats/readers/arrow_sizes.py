@@ -20,7 +20,7 @@ HEADER_TYPE, HEADER, LENGTH, BUFFERS, COMPRESSION, DICTIONARY_DATA = 1, 2, 0, 2,
 
 
 def check(source: Any, start: int, look: Check) -> None:
-    """Look at each batch that is compressed; what is damaged is left to the reader. The source is at its start then.
+    """Check each compressed batch; damaged ones are left to the reader. The source is at its start afterwards.
 
     Args:
         source: the file.
@@ -40,14 +40,14 @@ def check(source: Any, start: int, look: Check) -> None:
                     if (position := _field(described, batch, LENGTH))
                     else (0,)
                 )
-                look(f"batch {batch_number}", sum(_unpacked(described, batch, body)), len(body), rows)
+                look(f"batch {batch_number}", sum(_unpacked_lengths(described, batch, body)), len(body), rows)
     except (pa.ArrowException, struct.error, OSError, ValueError):  # reading says what is wrong
         pass
     source.seek(0)
 
 
 def _batch(message: memoryview) -> int | None:
-    """Return where the description of a batch is whose buffers are compressed; None if the message has none."""
+    """Return the offset of a batch with compressed buffers; None if the message has none."""
     (root,) = struct.unpack_from("<I", message, 0)
     kind = _field(message, root, HEADER_TYPE)
     at = _table(message, root, HEADER)
@@ -60,7 +60,7 @@ def _batch(message: memoryview) -> int | None:
     return at if at is not None and _field(message, at, COMPRESSION) else None
 
 
-def _unpacked(message: memoryview, batch: int, body: memoryview) -> Iterator[int]:
+def _unpacked_lengths(message: memoryview, batch: int, body: memoryview) -> Iterator[int]:
     """Give the unpacked lengths of the buffers of a batch."""
     buffers = _table(message, batch, BUFFERS)
     if buffers is None:

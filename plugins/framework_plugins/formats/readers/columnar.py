@@ -77,7 +77,7 @@ def rows_at_once(file: DataFile, metadata: Any, source: Any) -> int:
 def _page_sizes(source: Any, offset: int) -> tuple[int, int]:
     """Return the bytes of a page, unpacked and packed, by its header: its kind and both, in Thrift's compact protocol.
 
-    What is damaged is left to the reader.
+    Damaged pages are left to the reader.
     """
     source.seek(offset)
     numbers = re.match(rb"\x15([\x80-\xff]*[^\x80-\xff])" * 3, source.read(PAGE_HEADER_BYTES), re.DOTALL)
@@ -87,7 +87,7 @@ def _page_sizes(source: Any, offset: int) -> tuple[int, int]:
 
 
 def _check_sizes(file: DataFile, where: str, unpacked: int, packed: int, rows: int) -> None:
-    """Refuse what becomes larger than rows may be: a file of a few kilobytes may unpack to any size.
+    """Refuse columns that unpack to more than rows may have: a file of a few kilobytes may unpack to any size.
 
     Raises:
         FrameworkError: the average row is longer than a row may be, or nothing but a trap is packed so well.

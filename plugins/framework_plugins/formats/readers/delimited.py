@@ -31,7 +31,7 @@ def read(file: DataFile) -> Iterator[Row]:
         columns = list[str]()
         for line, cells in _records(file, opened):
             if not columns:
-                columns = _columns(file, line, cells)
+                columns = _column_names(file, line, cells)
             elif isinstance(cells, str):
                 yield Row({}, file.where(line), cells)
             elif len(cells) == len(columns):
@@ -42,7 +42,7 @@ def read(file: DataFile) -> Iterator[Row]:
                 yield Row({}, file.where(line), problem)
 
 
-def _columns(file: DataFile, line: int, cells: list[str] | str) -> list[str]:
+def _column_names(file: DataFile, line: int, cells: list[str] | str) -> list[str]:
     if isinstance(cells, str):
         raise file.error(cells, line)
     names = [cell.strip() for cell in cells]
@@ -52,8 +52,8 @@ def _columns(file: DataFile, line: int, cells: list[str] | str) -> list[str]:
 
 
 def _records(file: DataFile, opened: OpenFile) -> Iterator[tuple[int, list[str] | str]]:
-    """Give the first line of each record with its cells, or with what is wrong with it."""
-    reader = csv.reader(_text(file, opened), delimiter=_delimiter(file), strict=True)
+    """Give the first line of each record with its cells, or with its problem."""
+    reader = csv.reader(_decoded_lines(file, opened), delimiter=_delimiter(file), strict=True)
     while True:
         line = reader.line_num + 1
         try:
@@ -63,7 +63,7 @@ def _records(file: DataFile, opened: OpenFile) -> Iterator[tuple[int, list[str] 
         except csv.Error as error:
             if "new-line character" in str(error):
                 raise _carriage_returns(file) from error
-            yield line, _problem(error)
+            yield line, _problem_text(error)
         else:
             if len(cells) > 1 or "".join(cells).strip():
                 yield line, cells
@@ -77,7 +77,7 @@ def _carriage_returns(file: DataFile) -> FrameworkError:
     )
 
 
-def _problem(error: csv.Error) -> str:
+def _problem_text(error: csv.Error) -> str:
     if "unexpected end of data" in str(error):
         return "not valid CSV: a quoted field that begins here does not end"
     inside = " (a quotation mark inside a quoted field is written twice)" if "expected after" in str(error) else ""
@@ -87,13 +87,13 @@ def _problem(error: csv.Error) -> str:
 def _delimiter(file: DataFile) -> str:
     choices = DELIMITERS[file.kind]
     with OpenFile(file) as opened:
-        header = next((line for line in _text(file, opened) if line.strip()), "")
+        header = next((line for line in _decoded_lines(file, opened) if line.strip()), "")
     # A quoted name may hold any separator.
     outside = QUOTED_CELL.sub("", header)
     return max(choices, key=outside.count)  # the first of those that occur as often
 
 
-def _text(file: DataFile, opened: OpenFile) -> Iterator[str]:
+def _decoded_lines(file: DataFile, opened: OpenFile) -> Iterator[str]:
     for line_number, line in opened.lines():
         try:
             yield line.decode()

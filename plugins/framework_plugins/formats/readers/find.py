@@ -93,20 +93,20 @@ def find(path: str, setting: str) -> list[DataFile]:
     location = Path(path).expanduser()
     try:
         if location.is_dir():
-            files = _in_folder(location, setting)
+            files = _folder_files(location, setting)
         elif location.exists():
-            files = [_single(location)]
+            files = [_file_of(location)]
         elif glob.has_magic(path):
-            files = _matching(str(location), setting)
+            files = _glob_files(str(location), setting)
         else:
-            _missing(location)
+            _raise_missing(location)
     except OSError as error:
         raise FrameworkError(f"{setting}={path}: {_os_error_text(error)}") from error
     return files
 
 
 def held_out(files: Sequence[DataFile]) -> list[DataFile]:
-    """Return the files of a folder that are named as those of a test or validation split, where others are to train on.
+    """Return the files of a folder named like a test or validation split, if other files are there to train on.
 
     As in a clone of a Hub data set, `data/train-00000-of-00001.parquet` beside `data/test-00000-of-00001.parquet`. The
     name of the file counts, and where it says nothing, those of its folders.
@@ -126,23 +126,23 @@ def _split(file: DataFile) -> str:
 
 
 def with_unique_names(parts: Sequence[Sequence[DataFile]]) -> list[list[DataFile]]:
-    """Return the files with names of which no two files have the same: more of the path is in those that had."""
+    """Return the files with unique names: a name that two files have gets more of the path."""
     places = {file: file.path.resolve() for part in parts for file in part}
     names = {file: file.name for file in places}
-    while longer := {file: name for file in _ambiguous(names, places) if (name := _longer(file.path, names[file]))}:
+    while longer := {file: name for file in _ambiguous(names, places) if (name := _extend(file.path, names[file]))}:
         names.update(longer)
     return [[replace(file, name=names[file]) for file in part] for part in parts]
 
 
 def _ambiguous(names: Mapping[DataFile, str], places: Mapping[DataFile, Path]) -> Iterator[DataFile]:
-    """Give the files whose name another file has too; one file may be named twice."""
+    """Give the files that share their name with another file."""
     folders_by_name = defaultdict[str, set[Path]](set)
     for file, name in names.items():
         folders_by_name[name].add(places[file])
     return (file for file, name in names.items() if len(folders_by_name[name]) > 1)
 
 
-def _longer(path: Path, name: str) -> str:
+def _extend(path: Path, name: str) -> str:
     """Return a name with one more folder; empty if it has all of them."""
     parts = path.absolute().parts[1:]
     count = len(Path(name).parts)
@@ -157,24 +157,24 @@ def _os_error_text(error: OSError) -> str:
 
 
 def kind_of(path: Path) -> tuple[str, str] | None:
-    """Return kind and packing of a file by its name; None if that is not a data file's."""
+    """Return kind and packing of a file by its name; None if it is not a data file."""
     name = path.name.lower()
     packing = next((ending for ending in PACKINGS if name.endswith(ending)), "")
     kind = Path(name.removesuffix(packing)).suffix
     return (kind, packing) if kind in KINDS else None
 
 
-def _single(path: Path) -> DataFile:
-    if (kind := kind_of(_real(path))) is None:
+def _file_of(path: Path) -> DataFile:
+    if (kind := kind_of(_check_file(path))) is None:
         advice = _conversion_advice([path])
         raise FrameworkError(
             f"{path} is not a kind of file that data=local_file reads{advice}. Data files are {VALID_KINDS}."
         )
-    return DataFile(path, _shown(path.name), *kind)
+    return DataFile(path, _decode_name(path.name), *kind)
 
 
 def _refuse_address(path: str, setting: str) -> None:
-    """Refuse what is not a path: rows are read from this machine, more than once."""
+    """Refuse an address: rows are read from this machine, more than once."""
     if not (match := ADDRESS.match(path)):
         return
     scheme, location = match.groups()
@@ -187,13 +187,13 @@ def _refuse_address(path: str, setting: str) -> None:
 
 
 def _conversion_advice(paths: Sequence[Path]) -> str:
-    """Say what to do with the first file of which that is known."""
+    """Return the advice for the first file that has one."""
     conversions = (OTHER_KINDS[path.suffix.lower()] for path in paths if path.suffix.lower() in OTHER_KINDS)
     advice = next(conversions, "")
     return f"; {advice}" if advice else ""
 
 
-def _missing(path: Path) -> NoReturn:
+def _raise_missing(path: Path) -> NoReturn:
     if path.is_symlink():
         raise FrameworkError(f"{path} is a link to {path.readlink()}, which does not exist")
     siblings = sorted(item.name for item in path.parent.iterdir()) if path.parent.is_dir() else []
@@ -202,18 +202,18 @@ def _missing(path: Path) -> NoReturn:
     raise FrameworkError(f"there is no data file {path}.{hint}")
 
 
-def _in_folder(folder: Path, setting: str) -> list[DataFile]:
-    """All data files below a folder; of plain text only if there is nothing else, for it may be a README."""
+def _folder_files(folder: Path, setting: str) -> list[DataFile]:
+    """Return all data files below a folder; plain text only if there is nothing else, for it may be a README."""
     if (folder / SPLITS_FILE).is_file():
         splits = sorted(item.name for item in folder.iterdir() if item.is_dir())
         split = "train" if "train" in splits else splits[0] if splits else ""
         hint = f" (there are {', '.join(splits)})" if len(splits) > 1 else ""
         raise FrameworkError(f"{folder} holds splits: choose one of them, {setting}={folder / split}{hint}")
     paths = sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
-    files = _known((path for path in paths if path.name not in DATASETS_FILES), folder)
+    files = _data_files((path for path in paths if path.name not in DATASETS_FILES), folder)
     files = [file for file in files if file.kind != ".txt"] or files
     if not files:
-        raise _nothing_found(f"{setting}={folder}: the folder holds", paths)
+        raise _no_files_error(f"{setting}={folder}: the folder holds", paths)
     return files
 
 
@@ -227,36 +227,36 @@ def _walk(folder: Path) -> Iterator[Path]:
         yield from (Path(directory, name) for name in files if not name.startswith("."))
 
 
-def _matching(pattern: str, setting: str) -> list[DataFile]:
+def _glob_files(pattern: str, setting: str) -> list[DataFile]:
     paths = [path for path in map(Path, sorted(glob.glob(pattern, recursive=True))) if not path.is_dir()]  # noqa: PTH207 - hides what pathlib does not
-    files = _known(paths, _root(pattern))
+    files = _data_files(paths, _fixed_part(pattern))
     if not files:
-        raise _nothing_found(f"{setting}={pattern} matches", paths)
+        raise _no_files_error(f"{setting}={pattern} matches", paths)
     return files
 
 
-def _root(pattern: str) -> Path:
+def _fixed_part(pattern: str) -> Path:
     parts = Path(pattern).parts
     fixed_count = next(index for index, part in enumerate(parts) if glob.has_magic(part))
     return Path(*parts[:fixed_count])
 
 
-def _known(paths: Iterator[Path] | list[Path], root: Path) -> list[DataFile]:
+def _data_files(paths: Iterator[Path] | list[Path], root: Path) -> list[DataFile]:
     return [
-        DataFile(_real(path), _shown(path.relative_to(root).as_posix()), *kind)
+        DataFile(_check_file(path), _decode_name(path.relative_to(root).as_posix()), *kind)
         for path in paths
         if (kind := kind_of(path))
     ]
 
 
-def _shown(name: str) -> str:
+def _decode_name(name: str) -> str:
     """Return the name of a file as text: the bytes of one that is not UTF-8 are spelled out."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _real(path: Path) -> Path:
+def _check_file(path: Path) -> Path:
     if not path.exists():
-        _missing(path)
+        _raise_missing(path)
     if not path.is_file():  # to open a pipe would be to wait for whoever writes into it
         raise FrameworkError(
             f"{path} is neither a file nor a folder, and rows are read more than once: save them to a file first"
@@ -264,7 +264,7 @@ def _real(path: Path) -> Path:
     return path
 
 
-def _nothing_found(subject: str, paths: list[Path]) -> FrameworkError:
+def _no_files_error(subject: str, paths: list[Path]) -> FrameworkError:
     names = [path.name for path in paths]
     suffix = f" and {len(names) - MAX_NAMED_FILES} more" if len(names) > MAX_NAMED_FILES else ""
     content = f"no data file, only {', '.join(names[:MAX_NAMED_FILES])}{suffix}" if names else "no file"

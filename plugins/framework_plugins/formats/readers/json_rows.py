@@ -143,7 +143,7 @@ def _line(file: DataFile, line_number: int, line: bytes, decoder: Decoder) -> It
         yield Row({}, where, not_utf8(error))
     except json.JSONDecodeError as error:
         several = (
-            list(_side_by_side(file, line_number, text, decoder)) if text[error.pos : error.pos + 1] == "{" else []
+            list(_objects_on_line(file, line_number, text, decoder)) if text[error.pos : error.pos + 1] == "{" else []
         )
         problem = f"not valid JSON: {error.msg} at column {error.colno}"
         if text[error.pos :].strip() == ",":
@@ -156,8 +156,8 @@ def _line(file: DataFile, line_number: int, line: bytes, decoder: Decoder) -> It
         yield _row(file, where, value, decoder.problem)
 
 
-def _side_by_side(file: DataFile, line_number: int, text: str, decoder: Decoder) -> Iterator[Row]:
-    """Read a line that holds objects and nothing between them but white space; none if it holds something else."""
+def _objects_on_line(file: DataFile, line_number: int, text: str, decoder: Decoder) -> Iterator[Row]:
+    """Read a line of objects with only white space between them; give none if it holds something else."""
     rows, at = list[Row](), 0
     while at < len(text):
         try:
@@ -204,7 +204,7 @@ def _object(file: DataFile) -> Iterator[Row]:
             for item_number, value in enumerate(stream.items(), start=1):
                 people |= item_number == 1 and name == MESSAGES and _is_row(value)
                 if item_number == 1 and _is_row(value) and name != MESSAGES:
-                    list_name = _only(file, list_name, name)
+                    list_name = _check_single_list(file, list_name, name)
                 if list_name == name:
                     yield _row(file, file.where(f"item {item_number}"), value, stream.decoder.problem)
         stream.end()
@@ -214,10 +214,10 @@ def _object(file: DataFile) -> Iterator[Row]:
         problem = f"the file is one object, and none of its fields ({shown or 'none'}) is a list of rows: "
         if people:
             raise file.error(f"{problem}'{MESSAGES}' is {CHAT_ADVICE}")
-        raise file.error(problem + _as_lines(file, names, kinds))
+        raise file.error(problem + _conversion_command(file, names, kinds))
 
 
-def _as_lines(file: DataFile, names: list[str], kinds: set[str]) -> str:
+def _conversion_command(file: DataFile, names: list[str], kinds: set[str]) -> str:
     """Say how to write a table that is one object as a row a line; `kinds` are the signs that its fields begin with."""
     if kinds == {'"'} and _is_pairs(dict.fromkeys(names, "")):
         rows = f"for q, a in json.load(open({str(file.path)!r})).items()"
@@ -235,7 +235,7 @@ def _as_lines(file: DataFile, names: list[str], kinds: set[str]) -> str:
     return f'write a row a line, python -c "{command}"'
 
 
-def _only(file: DataFile, earlier: str, name: str) -> str:
+def _check_single_list(file: DataFile, earlier: str, name: str) -> str:
     if earlier:
         choice = "train" if "train" in (earlier, name) else earlier
         command = f"import json; [print(json.dumps(row)) for row in json.load(open({str(file.path)!r}))[{choice!r}]]"

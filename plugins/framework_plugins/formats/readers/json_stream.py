@@ -25,7 +25,7 @@ SPACE = re.compile(r"[ \t\n\r]+")
 
 
 class Decoder:
-    """JSON text -> values. `problem` says what is wrong with a key of the last value; empty if nothing is."""
+    """JSON text -> values. `problem` is the problem of a key in the last value; empty if there is none."""
 
     def __init__(self) -> None:
         self.problem = ""
@@ -66,7 +66,7 @@ def first_duplicate(names: Iterable[str]) -> str:
 
 
 def decoder_limit(error: ValueError | RecursionError) -> str:
-    """Say what Python's decoder refuses although it is JSON."""
+    """Return the limit of Python's decoder that a valid JSON text exceeds."""
     return "nested too deeply" if isinstance(error, RecursionError) else "a number with thousands of digits"
 
 
@@ -91,7 +91,7 @@ class JsonStream:
             self._fill()
 
     def take(self, signs: str) -> str:
-        """Pass over the next sign, which is to be one of `signs`, and return it.
+        """Pass over the next sign, one of `signs`, and return it.
 
         Raises:
             FrameworkError: it is another one.
@@ -163,7 +163,7 @@ class JsonStream:
         return error.msg.startswith("Unterminated string") or error.pos >= len(self._text) - MAX_TOKEN_CHARS
 
     def _fill(self) -> None:
-        """Drop what was decoded, and at least double what was not."""
+        """Drop the decoded text, and at least double the rest."""
         consumed = self._text[: self._at]
         lines = consumed.count("\n")
         self._opened.line += lines

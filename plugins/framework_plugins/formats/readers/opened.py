@@ -65,7 +65,7 @@ class OpenFile:
         try:
             raw = self._stack.enter_context(self.file.path.open("rb"))
             self._check(raw.peek(len(LFS_POINTER)))
-            self.stream = self._stack.enter_context(_unpacked(raw, self.file.packing))
+            self.stream = self._stack.enter_context(_unpacking_stream(raw, self.file.packing))
             if self.file.is_text:
                 self._check_text(self.stream.peek(max(map(len, OTHER_FILE_STARTS))))
                 if not self.file.encoding.startswith(UTF8):
@@ -159,7 +159,7 @@ class OpenFile:
         return cast("BinaryIO", unpacked)
 
 
-def _unpacked(raw: io.BufferedReader, packing: str) -> io.BufferedReader:
+def _unpacking_stream(raw: io.BufferedReader, packing: str) -> io.BufferedReader:
     if not packing or not raw.peek(1):  # an empty file has no rows, as gzip sees it too
         return raw
     inner = gzip.GzipFile(fileobj=raw) if packing == ".gz" else zstd.ZstdFile(raw, options=ANY_WINDOW)

@@ -15,7 +15,7 @@ TEXT_TYPES = (dt.timedelta, decimal.Decimal, uuid.UUID)
 
 
 class NotPlainError(Exception):
-    """A value that no text stands for."""
+    """A value that cannot be written as text."""
 
 
 def plain_value(value: Any) -> Any:
@@ -38,7 +38,7 @@ def plain_value(value: Any) -> Any:
 
 
 def plain_row(fields: dict[str, Any], unsure: Iterable[str]) -> tuple[dict[str, Any], str]:
-    """Make the values of the `unsure` columns plain, in place; return the row and what is wrong with it."""
+    """Make the values of the `unsure` columns plain, in place; return the row and its problem."""
     for name in unsure:
         try:
             fields[name] = plain_value(fields[name])

@@ -56,11 +56,11 @@ def check_adapter(
     *,
     trained: bool,
 ) -> None:
-    """Make sure that an adapter that lies elsewhere is whole, and one of this base.
+    """Check that an adapter from elsewhere is complete and belongs to this base.
 
     Args:
         folder: where it is.
-        setting: what names it.
+        setting: the setting that names it.
         config: the adapter.
         empty: the base, without memory for its weights; it is left as it is.
         location: the base, as an adapter names it.
@@ -84,7 +84,7 @@ def check_adapter(
 
 
 def _check_tensors(model: PeftModel, folder: Path, names: AdapterNames) -> list[str]:
-    """Compare the tensors in a folder, by their headers, with those of an adapter; return those of other parts.
+    """Compare the tensors in a folder, by their headers, with an adapter's; return those of parts that read no text.
 
     Raises:
         FrameworkError: the file cannot be read, or some are missing, left over or of another shape.
@@ -119,7 +119,7 @@ def with_adapter(
     """Return a model with new adapter weights, which name `location` as their base.
 
     With `cpu_kernels` its layers are those of that room, where they give the same. With `empty` the weights take no
-    memory. The settings are changed to those that mean the same to peft for this model.
+    memory. The settings are changed so that peft adapts the same layers of this model.
 
     Raises:
         FrameworkError: the model has no experts to adapt, or peft cannot adapt them.
@@ -153,7 +153,7 @@ def train_rows(model: Any, config: Any, ids: Sequence[int]) -> None:
 
 
 def _keep_whole_modules_in_fp32(adapted: PeftModel) -> None:
-    """Raise what `modules_to_save` trains to fp32, as adapters are; between them the states keep their format.
+    """Convert the modules of `modules_to_save` to fp32, as adapters are; the states between layers keep their dtype.
 
     peft leaves a copy in the format of the base, where an update below half a digit of 16 bits is lost.
     """
@@ -217,7 +217,7 @@ def as_base(model: Any, *, trained: bool) -> AbstractContextManager[None]:
     """Switch the adapter of a model off for a while; `trained`: all of its weights were trained.
 
     Raises:
-        FrameworkError: no adapter, and the weights are not those of the base any more.
+        FrameworkError: no adapter, and the weights of the base are trained.
     """
     if isinstance(model, PeftModel):
         context: AbstractContextManager[None] = model.disable_adapter()
@@ -250,7 +250,7 @@ def save_weights(
         tokenizer: written too if tokens were trained, since the base may not have them.
         names: of adapters of the base; None if the weights themselves are trained.
         state: the weights themselves, where the model does not hold them whole.
-        check: load what was written, and compare it.
+        check: load the written weights, and compare them.
 
     Raises:
         FrameworkError: peft does not load the adapter that was written as it was trained.
@@ -273,7 +273,7 @@ def save_weights(
 
 
 def begin(plan: Plan, model: Any, device: str) -> None:
-    """Let a new adapter begin as the plan says: where a trained one ended, beside it, or as a part of the weights.
+    """Initialize a new adapter as the plan says: from a trained one, besides a frozen one, or as a part of the weights.
 
     Raises:
         FrameworkError: the trained one does not fit this model.

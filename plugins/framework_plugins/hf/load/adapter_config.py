@@ -32,7 +32,7 @@ LONGEST_TASK = 40
 
 
 def trained_config(plan: Plan) -> PeftConfig | None:
-    """Return what the trained weights are: the plan's adapter, or the one in the folder that `checkpoint` names.
+    """Return the config of the trained weights: the plan's adapter, or the one in the folder `checkpoint`.
 
     An adapter that starts from a trained one is like that one, except for its dropout.
 
@@ -70,19 +70,19 @@ def trained_config(plan: Plan) -> PeftConfig | None:
 
 
 def is_saved_otherwise(plan: Plan) -> bool:
-    """Whether the file of the trained adapter, not the plan, says what it is like."""
+    """Whether the settings of the trained adapter are in its file, and not in the plan."""
     tokens = plan.model.config.new_tokens
     return bool(plan.adapter.config.starts_from() or has_frozen(plan) or tokens)
 
 
 def has_frozen(plan: Plan) -> bool:
-    """Whether a frozen adapter is beside the one that is trained; see `frozen.py`."""
+    """Whether the model has a frozen adapter besides the trained one; see `frozen.py`."""
     config = plan.adapter.config
     return bool((isinstance(config, LoraAdapterConfig) and config.merge_first) or begins_within_weights(plan))
 
 
 def begins_within_weights(plan: Plan) -> str:
-    """Return what peft calls the way in which the adapter begins, if it begins as a part of the weights; else empty."""
+    """Return peft's name of the initialization if the adapter begins as a part of the weights; else empty."""
     start = initialization(plan)
     return start if WITHIN_WEIGHTS.fullmatch(start) else ""
 
@@ -94,7 +94,7 @@ def initialization(plan: Plan) -> str:
 
 
 def start_config(start: Start, plan: Plan) -> PeftConfig:
-    """Return what peft makes of the settings of the adapter that a training starts from.
+    """Return the config of the adapter that a training starts from, as peft reads it.
 
     Raises:
         FrameworkError: as `trained_config`.
@@ -106,7 +106,7 @@ def start_config(start: Start, plan: Plan) -> PeftConfig:
 
 
 def saved_config(folder: Path, setting: str, plan: Plan) -> PeftConfig:
-    """Return what peft makes of the settings of the adapter in a folder, which `setting` names.
+    """Return the config of the adapter in a folder, as peft reads it; errors name `setting`.
 
     They name layers as the model that is opened does, whatever class the adapter was made on.
 
@@ -141,10 +141,10 @@ def saved_config(folder: Path, setting: str, plan: Plan) -> PeftConfig:
             f"{setting}: {ADAPTER_CONFIG} sets {list_names(strange)}, "
             f"which peft {installed('peft')} does not know: install the version that saved it"
         )
-    return base_names(plan).opened_settings(saved) if isinstance(saved, LoraConfig) and _names_places(saved) else saved
+    return base_names(plan).opened_settings(saved) if isinstance(saved, LoraConfig) and _names_paths(saved) else saved
 
 
-def _names_places(config: LoraConfig) -> bool:
+def _names_paths(config: LoraConfig) -> bool:
     """Whether the settings of an adapter name layers by more than the last part of their names."""
     patterns = [*(config.rank_pattern or ()), *(config.alpha_pattern or ()), *(config.target_parameters or ())]
     for setting in (config.target_modules, config.exclude_modules, config.modules_to_save):

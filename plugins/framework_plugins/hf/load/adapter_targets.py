@@ -31,7 +31,7 @@ def choose_layers(model: PreTrainedModel, config: PeftConfig) -> None:
     """Change the settings of a new adapter so that peft adapts the layers that they mean in this model.
 
     Raises:
-        FrameworkError: the model does not have what is asked for, or peft cannot adapt it.
+        FrameworkError: the model does not have such layers, or peft cannot adapt them.
     """
     left_out = model_parts.patterns(model_parts.outside_text(model))
     if isinstance(config, LoraConfig):
@@ -94,7 +94,7 @@ def _name_experts(model: PreTrainedModel, config: LoraConfig) -> None:
             raise FrameworkError(f"adapter.experts=all: peft does not adapt fused experts with {setting}: set {fix}")
     # The blocks are either a list, or all others are left out by a pattern.
     blocks, left_out = config.layers_to_transform, config.exclude_modules
-    chosen = [name for name in fused if blocks is None or _block(name) in blocks]
+    chosen = [name for name in fused if blocks is None or _block_number(name) in blocks]
     if isinstance(left_out, str):
         chosen = [name for name in chosen if not re.fullmatch(left_out, name)]
     config.target_parameters = chosen or None
@@ -107,14 +107,14 @@ def token_rows(config: PeftConfig | None) -> int:
     return 1 + max(ids, default=-1)
 
 
-def _block(name: str) -> int:
+def _block_number(name: str) -> int:
     """Return the number of the block that a parameter is in."""
     match = re.search(r"\.(\d+)\.", name)
     return int(match[1]) if match else -1
 
 
 def _keep_names(model: PreTrainedModel, config: LoraConfig) -> None:
-    """Name each layer in full in the families whose names peft replaces, without those that it would replace."""
+    """Name each layer in full in the families whose names peft replaces, without the layers that it would replace."""
     replaced = replaced_names(model)
     if replaced is None or not isinstance(config.target_modules, str):
         return
@@ -128,7 +128,7 @@ def _keep_names(model: PreTrainedModel, config: LoraConfig) -> None:
 
 
 def replaced_names(model: PreTrainedModel) -> frozenset[str] | None:
-    """Return the names of linear layers that peft takes for experts and routers; None if it takes no names so."""
+    """Return the names of linear layers that peft replaces as experts and routers; None if it replaces none."""
     try:
         from peft.utils.transformers_weight_conversion import (  # noqa: PLC0415 - peft has it since 0.19
             convert_peft_config_for_transformers,
@@ -145,11 +145,11 @@ def replaced_names(model: PreTrainedModel) -> frozenset[str] | None:
 
 @dataclass(frozen=True)
 class TextLayers:
-    """What an adapter could change in a model, before it has one.
+    """The layers of a model that an adapter could change.
 
     Attributes:
         linear: the linear layers of the text part.
-        experts: those of experts, and the parameters of fused ones.
+        experts: the layers of experts, and the parameters of fused ones.
         routers: layers that choose experts.
         outside: the parts that read no text.
         refused: names of layers that `all-linear` means, and peft does not adapt in this family.
@@ -175,13 +175,13 @@ class TextLayers:
         )
 
     def describe(self, adapted: PeftModel) -> str:
-        """Say what peft adapts, if the model has more than plain layers that read text; else nothing."""
+        """Describe the layers that peft adapts; empty if the model has only plain layers that read text."""
         names = sorted({name.rpartition(".")[2] for name in self.linear} & self.refused)
         if not (self.experts or self.outside or names):
             return ""
         changed = {name for name, part in adapted.get_base_model().named_modules() if isinstance(part, LoraLayer)}
         matrices = {name for name in changed if name in self.linear}
-        wrapped = {_parameter(name, adapted.get_base_model().get_submodule(name)) for name in changed - matrices}
+        wrapped = {_parameter_name(name, adapted.get_base_model().get_submodule(name)) for name in changed - matrices}
         text = f"{len(matrices)} of {count(len(self.linear), 'linear layer')}"
         if self.experts:
             experts, router = (matrices | wrapped) & self.experts, matrices & self.routers or wrapped - self.experts
@@ -190,6 +190,6 @@ class TextLayers:
         return text + (f"; left out: {', '.join(self.outside)}, which read no text" if self.outside else "")
 
 
-def _parameter(name: str, layer: Any) -> str:
-    """Return the name that the parameter which peft adapts has in the base; the layer's own name if it is a layer."""
+def _parameter_name(name: str, layer: Any) -> str:
+    """Return the name in the base of the parameter or layer that peft adapts."""
     return f"{name.replace('.base_layer', '')}.{layer.parameter_name}" if isinstance(layer, ParamWrapper) else name

@@ -36,7 +36,7 @@ class WeightMark:
 
     @property
     def is_unchanged(self) -> bool:
-        """Whether it still is what was read."""
+        """Whether the weight is as it was read."""
         return self.tensor._version == self.version and self.tensor.data_ptr() == self.place  # noqa: SLF001 - no public name
 
 
@@ -60,7 +60,7 @@ class CachedBase:
 
 
 def shared_base(key: str, load: Callable[[], Any]) -> Any:
-    """Return a frozen base as `load` returns it, from another trial of the sweep if that had the same one.
+    """Return a frozen base as `load` returns it, shared with another trial of the sweep that has the same.
 
     Args:
         key: over all that determines the base; empty if it is not to be shared.
@@ -86,7 +86,7 @@ def shared_base(key: str, load: Callable[[], Any]) -> Any:
 
 
 def _is_read_only(model: Any) -> bool:
-    """Whether the weights of a model are left alone when it is called; of those that are quantized, 4-bit ones are."""
+    """Whether a call of the model leaves its weights unchanged; of quantized weights, only 4-bit ones do."""
     quantized = getattr(model, "hf_quantizer", None) is not None and not getattr(model, "is_loaded_in_4bit", False)
     return not quantized and not any(tensor.is_inference() for tensor in _tensors(model))
 
@@ -105,7 +105,7 @@ def base_key(plan: Plan, facts: Mapping[str, str], forward_plan: ForwardPlan, fo
 
     Args:
         plan: the run.
-        facts: what was picked for this machine.
+        facts: the settings picked for this machine.
         forward_plan: how rows go through the model.
         folder: the base.
         encoding: stands for tokenizer, template and masks.

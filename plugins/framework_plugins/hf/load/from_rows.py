@@ -18,7 +18,7 @@ MOST_BATCHES = 500
 
 
 def begin_from_rows(model: PeftModel, rows: Sequence[TokenRow], at_once: int) -> None:
-    """Let the adapter of a model begin with what its layers see of rows.
+    """Initialize the adapter of a model from the inputs of its layers for some rows.
 
     Args:
         model: with a new adapter.
@@ -57,13 +57,13 @@ def _batches(rows: Sequence[TokenRow], at_once: int, tokens: int) -> Iterator[di
     for index in range(0, len(rows), max(1, len(rows) // (MOST_BATCHES * at_once))):
         batch.append(torch.tensor(rows[index].input_ids))
         if len(batch) >= at_once and sum(map(len, batch)) >= tokens:
-            yield _padded(batch)
+            yield _pad(batch)
             batch = []
     if sum(map(len, batch)) >= tokens:
-        yield _padded(batch)
+        yield _pad(batch)
 
 
-def _padded(rows: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+def _pad(rows: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return rows as one batch, padded on the right, with its attention mask."""
     masks = [torch.ones_like(row) for row in rows]
     pairs = {"input_ids": rows, "attention_mask": masks}

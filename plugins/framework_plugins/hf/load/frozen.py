@@ -45,7 +45,7 @@ class FixedLinear(nn.Module):
 
 # The base on disk is what all is compared with (decision 0093).
 def freeze_beside(model: PeftModel, config: LoraConfig, folder: Path, setting: str, names: AdapterNames) -> None:
-    """Put a trained adapter beside that of a model.
+    """Add a trained adapter, frozen, to a model that has one.
 
     Args:
         model: with a new adapter.
@@ -57,7 +57,7 @@ def freeze_beside(model: PeftModel, config: LoraConfig, folder: Path, setting: s
     Raises:
         FrameworkError: it changes something else than linear layers.
     """
-    _add(model, config)
+    _add_frozen(model, config)
     install.refresh(model)
     with refusing_errors(f"{setting} does not fit this model"):
         load_tensors(model, folder, names, "cpu", FROZEN)
@@ -67,19 +67,19 @@ def freeze_beside(model: PeftModel, config: LoraConfig, folder: Path, setting: s
                 f"{setting} adapts the embedding, {name}, and adapter.merge_first=true adds adapters of linear layers "
                 "only: merge it into a folder, exporter=[merged], and train on that"
             )
-    _fix(model)
+    _freeze(model)
 
 
 def begin_within_weights(model: PeftModel, start: str) -> None:
-    """Let the adapter of a model begin as a part of the weights, and put the negative of it beside it.
+    """Initialize the adapter of a model as a part of the weights, and add its negative as a frozen adapter.
 
     Args:
         model: with a new adapter.
-        start: what peft calls the way to begin: pissa, pissa_niter_16, olora.
+        start: peft's name of the initialization: pissa, pissa_niter_16, olora.
     """
     config = copy.deepcopy(model.peft_config[TRAINED])
     config.modules_to_save = config.trainable_token_indices = None
-    _add(model, config)
+    _add_frozen(model, config)
     for name, layer in _layers(model):
         base: Any = layer.get_base_layer()
         weight = base.weight.data
@@ -92,16 +92,16 @@ def begin_within_weights(model: PeftModel, start: str) -> None:
             trained.weight.data = trained.weight.data.contiguous()
             frozen: Any = parts[FROZEN]
             frozen.weight.data = sign * trained.weight.data
-    _fix(model)
+    _freeze(model)
 
 
-def _add(model: PeftModel, config: LoraConfig) -> None:
+def _add_frozen(model: PeftModel, config: LoraConfig) -> None:
     config.lora_dropout, config.init_lora_weights = 0.0, True
     model.add_adapter(FROZEN, config)
 
 
-def _fix(model: PeftModel) -> None:
-    """Make buffers of the weights of the frozen adapter, and let both adapters be active."""
+def _freeze(model: PeftModel) -> None:
+    """Turn the weights of the frozen adapter into buffers, and activate both adapters."""
     for _, layer in _layers(model):
         for parts in (layer.lora_A, layer.lora_B):
             if FROZEN in parts:
@@ -110,7 +110,7 @@ def _fix(model: PeftModel) -> None:
 
 
 def is_beside(model: Any) -> bool:
-    """Whether a model has a frozen adapter beside the one that is trained."""
+    """Whether a model has a frozen adapter besides the trained one."""
     return isinstance(model, PeftModel) and FROZEN in model.peft_config
 
 
@@ -130,7 +130,7 @@ def save_as_one(model: PeftModel, folder: Path, state: dict[str, Any] | None) ->
         state: the weights themselves, where the model does not hold them whole.
 
     Returns:
-        What was written, by name.
+        The written tensors by name.
     """
     weights = dict(get_peft_model_state_dict(model, state, TRAINED, save_embedding_layers=False))
     config, layers = copy.deepcopy(model.peft_config[TRAINED]), dict(_layers(model))

@@ -105,7 +105,7 @@ def load(
     folder: Path,
     peft_config: Any,
 ) -> Any:
-    """Load weights, put what is trained on them, and return the model.
+    """Load weights, add the adapter, and return the model.
 
     Args:
         plan: names the quantization, the group and the seed.
@@ -156,7 +156,7 @@ def load(
 
 
 def _read(location: ModelPlace, settings: dict[str, Any]) -> Any:
-    """Read weights, all of them: what is not in the files would be random numbers.
+    """Read all weights: those that are not in the files would be random numbers.
 
     Raises:
         FrameworkError: they are not all there.
@@ -180,7 +180,7 @@ def _read(location: ModelPlace, settings: dict[str, Any]) -> Any:
 
 
 def _copy_from_mapped_file(model: Any) -> None:
-    """Copy what a quantization leaves as it is: a view of the mapped file would keep all that was read of it."""
+    """Copy the weights that a quantization leaves as they are: a view of the mapped file would keep all of it."""
     for weight in model.parameters():
         if weight.is_floating_point():
             weight.data = weight.data.clone()

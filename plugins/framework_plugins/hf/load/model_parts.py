@@ -48,7 +48,7 @@ def family_problem(model_type: str, written_by: str) -> str:
 
 
 def reads_tokens(model: PreTrainedModel) -> bool:
-    """Whether a model has one embedding of tokens, as all that read text alone have."""
+    """Whether a model has one embedding of tokens, as all models for text only have."""
     try:
         return hasattr(model.get_input_embeddings(), "weight")
     except NotImplementedError:
@@ -56,7 +56,7 @@ def reads_tokens(model: PreTrainedModel) -> bool:
 
 
 def outside_text(model: PreTrainedModel) -> list[str]:
-    """Return the names of the parts that a text does not go through: towers for images and sound, and projectors."""
+    """Return the names of the parts that read no text: towers for images and sound, and projectors."""
     if not any(SENSES.search(name) for name in getattr(model.config, "sub_configs", ())):
         return []
     decoder = model.get_decoder()
@@ -110,12 +110,12 @@ def fused_experts(model: PreTrainedModel) -> dict[str, nn.Parameter]:
 
 
 def single_experts(layers: dict[str, nn.Module]) -> list[str]:
-    """Return which of the linear layers are those of experts that are modules of their own."""
+    """Return the linear layers of experts that are separate modules."""
     return [name for name in layers if re.search(rf"(^|\.){EXPERTS}\.\d+\.", name)]
 
 
 def routers(model: PreTrainedModel, layers: dict[str, nn.Module]) -> list[str]:
-    """Return which of the linear layers choose experts: they have one output for each, and are beside them."""
+    """Return the linear layers that choose experts: siblings of the experts with one output for each."""
     counts = {name.rpartition(".")[0]: len(weight) for name, weight in fused_experts(model).items()}
     counts |= {
         name: len(part)

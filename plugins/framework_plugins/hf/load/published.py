@@ -55,7 +55,7 @@ REFUSALS = (ValueError, TypeError, RuntimeError, KeyError)
 
 @dataclass(frozen=True)
 class AdaptedParts:
-    """What an adapter changes in a model.
+    """The parts of a model that an adapter changes.
 
     Attributes:
         ranks: r and alpha of each layer, and of each parameter that is adapted by itself, by their names.
@@ -108,7 +108,7 @@ class AdapterNames:
     Args:
         config: of the base.
         kinds: the auto classes that open the model, and the class in config.json.
-        trust: whether code beside the weights may be run.
+        trust: whether code in the folder of the weights may be run.
     """
 
     def __init__(self, config: PretrainedConfig, kinds: tuple[Any, Any], *, trust: bool) -> None:
@@ -125,83 +125,83 @@ class AdapterNames:
     @functools.cached_property
     def opened(self) -> PreTrainedModel:
         """The model that is opened, without memory for its weights."""
-        return self._build(self.kinds[0])
+        return self._build_empty(self.kinds[0])
 
     @functools.cached_property
     def published(self) -> PreTrainedModel:
         """The class in config.json, without memory for its weights."""
-        return self.opened if self.same else self._build(self.kinds[1])
+        return self.opened if self.same else self._build_empty(self.kinds[1])
 
-    def _build(self, kind: Any) -> PreTrainedModel:
+    def _build_empty(self, kind: Any) -> PreTrainedModel:
         with torch.device("meta"):
             model: PreTrainedModel = kind.from_config(copy.deepcopy(self.config), trust_remote_code=self.trust)
         return model
 
     @functools.cached_property
     def _pairs(self) -> list[tuple[str, str]]:
-        """What the parts that read text are called in the opened model, and in the class in config.json."""
+        """The names of the parts that read text, in the opened model and in the class in config.json."""
         return [] if self.same else [*zip(_text_parts(self.opened), _text_parts(self.published), strict=True)]
 
     @functools.cached_property
-    def _table(self) -> tuple[list[WeightRenaming], list[WeightConverter]]:
+    def _conversion_table(self) -> tuple[list[WeightRenaming], list[WeightConverter]]:
         table = get_model_conversion_mapping(self.opened)
         renamings = [entry for entry in table if isinstance(entry, WeightRenaming)]
         return renamings, [entry for entry in table if isinstance(entry, WeightConverter)]
 
     @functools.cached_property
-    def _outside(self) -> tuple[str, ...]:
+    def _outside_prefixes(self) -> tuple[str, ...]:
         return tuple(f"{PREFIX}{part}." for part in model_parts.outside_text(self.published))
 
     def for_model(self, model: PeftModel) -> AdapterNames:
-        """Return the names for a model: what loads it may open the class in config.json."""
+        """Return the names for a model, which may be of the class in config.json."""
         if self.same or type(model.get_base_model()).__name__ != type(self.published).__name__:
             return self
         return AdapterNames(self.config, (self.kinds[1], self.kinds[1]), trust=self.trust)
 
     def to_published(self, name: str) -> str:
-        """Return what a part of the opened model is called in the class in config.json."""
+        """Return the name in the class in config.json of a part of the opened model."""
         return name if self.same else _replace_prefix(name, self._pairs)
 
     def to_opened(self, name: str) -> str:
-        """Return what a part of the class in config.json is called in the opened model; empty if that lacks it."""
+        """Return the name in the opened model of a part of the class in config.json; empty if there is none."""
         return name if self.same else _replace_prefix(name, [(published, opened) for opened, published in self._pairs])
 
     def in_opened(self, key: str, names: Collection[str]) -> str:
-        """Return the name, among `names` in the opened model, of the tensor that a key means; empty if none."""
+        """Return the one of `names` in the opened model that a key of a file means; empty if none."""
         if key in names:
             return key
         moved = PREFIX + self.to_opened(key.removeprefix(PREFIX))
         layer, lora, suffix = moved.removeprefix(PREFIX).partition(LORA)
-        weight, _ = rename_source_key(f"{layer}.weight", *self._table)
+        weight, _ = rename_source_key(f"{layer}.weight", *self._conversion_table)
         in_file = f"{PREFIX}{weight.removesuffix('.weight')}{lora}{suffix}"
         return next((name for name in (moved, in_file) if name in names), "")
 
     def outside(self, key: str) -> bool:
         """Whether a tensor of an adapter belongs to a part that reads no text."""
-        return bool(self._outside) and key.startswith(self._outside)
+        return bool(self._outside_prefixes) and key.startswith(self._outside_prefixes)
 
     def opened_settings(self, config: LoraConfig) -> LoraConfig:
-        """Return the settings of an adapter from elsewhere so that they mean the same layers in the opened model."""
+        """Return the settings of an adapter from elsewhere, changed to name the same layers in the opened model."""
         if self.same:
             return config
-        state = _state(config, {})
+        state = _settings_key(config, {})
         if state not in self._opened_settings:
-            self._opened_settings[state] = self._as_opened(config)
+            self._opened_settings[state] = self._convert_settings(config)
         return copy.deepcopy(self._opened_settings[state])
 
-    def _as_opened(self, config: LoraConfig) -> LoraConfig:
+    def _convert_settings(self, config: LoraConfig) -> LoraConfig:
         try:
-            parts = AdaptedParts.of(_adapted(self.published, config)).renamed(self.to_opened)
+            parts = AdaptedParts.of(_add_adapter(self.published, config)).renamed(self.to_opened)
         except REFUSALS:  # the names of its layers are those of the opened model
             return config
         try:
-            is_same = AdaptedParts.of(_adapted(self.opened, config)) == parts
+            is_same = AdaptedParts.of(_add_adapter(self.opened, config)) == parts
         except REFUSALS:
             is_same = False
         return config if is_same or not parts.ranks else parts.settings(config)
 
     def check(self, adapted: PeftModel) -> None:
-        """Make sure that peft will load the adapter of a model without memory for its weights once it is saved.
+        """Check, on a model without memory, that peft can load the adapter once it is saved.
 
         Raises:
             FrameworkError: it would not.
@@ -214,12 +214,12 @@ class AdapterNames:
         except REFUSALS:
             is_complete = False
         if is_complete:
-            self._files[_state(config, shapes)] = copy.deepcopy(config), keys
+            self._files[_settings_key(config, shapes)] = copy.deepcopy(config), keys
         else:
             self.file(config, shapes)
 
     def file(self, config: LoraConfig, shapes: Shapes) -> tuple[LoraConfig, Mapping[str, str]]:
-        """Return the settings of an adapter as its file has them, and the key of each tensor by its name here.
+        """Return the settings for an adapter's file, and the key in the file of each tensor.
 
         Args:
             config: the settings in the opened model.
@@ -228,20 +228,20 @@ class AdapterNames:
         Raises:
             FrameworkError: peft would not load it so.
         """
-        state = _state(config, shapes)
+        state = _settings_key(config, shapes)
         if state not in self._files:
-            self._files[state] = settings, keys = self._file(config, shapes)
-            self._loaded.add(_state(settings, {keys[name]: shape for name, shape in shapes.items()}))
+            self._files[state] = settings, keys = self._fitting_file(config, shapes)
+            self._loaded.add(_settings_key(settings, {keys[name]: shape for name, shape in shapes.items()}))
         settings, keys = self._files[state]
-        return _with_base(settings, config), keys
+        return _copy_base_fields(settings, config), keys
 
-    def _file(self, config: LoraConfig, shapes: Shapes) -> tuple[LoraConfig, Mapping[str, str]]:
-        parts = None if self.same else AdaptedParts.of(_adapted(self.opened, config)).renamed(self.to_published)
+    def _fitting_file(self, config: LoraConfig, shapes: Shapes) -> tuple[LoraConfig, Mapping[str, str]]:
+        parts = None if self.same else AdaptedParts.of(_add_adapter(self.opened, config)).renamed(self.to_published)
         names = {name: PREFIX + self.to_published(name.removeprefix(PREFIX)) for name in shapes}
         published_shapes = {names[name]: shape for name, shape in shapes.items()}
         problem = ""
-        for settings in self._settings(config, parts):
-            for keys in self._keys(published_shapes):
+        for settings in self._candidate_settings(config, parts):
+            for keys in self._candidate_keys(published_shapes):
                 problem = self.problem(
                     settings, {keys[name]: shape for name, shape in published_shapes.items()}, parts, keys
                 )
@@ -252,8 +252,8 @@ class AdapterNames:
             "adapter.args.exclude_modules, or set adapter=full"
         )
 
-    def _settings(self, config: LoraConfig, parts: AdaptedParts | None) -> Iterator[LoraConfig]:
-        """Give settings that may mean these parts in the class in config.json: short ones, then full names."""
+    def _candidate_settings(self, config: LoraConfig, parts: AdaptedParts | None) -> Iterator[LoraConfig]:
+        """Give settings that may name these parts in the class in config.json: short names, then full ones."""
         if parts is None:
             yield config
             return
@@ -266,8 +266,8 @@ class AdapterNames:
             yield short
         yield parts.settings(config)
 
-    def _keys(self, names: Collection[str]) -> Iterator[Mapping[str, str]]:
-        """Give keys under which peft may find tensors: their names, then those of their layers in files of weights."""
+    def _candidate_keys(self, names: Collection[str]) -> Iterator[Mapping[str, str]]:
+        """Give keys under which peft may find tensors: their names, then the names of their layers in weight files."""
         yield {name: name for name in names}
         weights = self.published.state_dict()
         keys = {}
@@ -281,7 +281,7 @@ class AdapterNames:
 
     def loads(self, config: LoraConfig, shapes: Shapes) -> bool:
         """Whether peft loads all of a file into the class in config.json."""
-        return _state(config, shapes) in self._loaded or not self.problem(config, shapes)
+        return _settings_key(config, shapes) in self._loaded or not self.problem(config, shapes)
 
     def problem(
         self,
@@ -290,17 +290,17 @@ class AdapterNames:
         parts: AdaptedParts | None = None,
         keys: Mapping[str, str] | None = None,
     ) -> str:
-        """Say what of a file peft does not load into the class in config.json; empty if it loads all.
+        """Name the tensors of a file that peft does not load into the class in config.json; empty if it loads all.
 
         Args:
             config: the settings in the file.
             shapes: of the tensors, by their keys in the file.
-            parts: what it is to change.
+            parts: the parts that it changes.
             keys: in the file, by the names in the class; None: peft may put a tensor anywhere.
         """
         kind = type(self.published).__name__
         try:
-            adapted = _adapted(self.published, config)
+            adapted = _add_adapter(self.published, config)
             lost = _lost_tensors(adapted, shapes, keys)
         except REFUSALS as error:
             return f"peft cannot put it on {kind}: {summarize_error(error).rstrip('.')}"
@@ -344,8 +344,8 @@ def _replace_prefix(name: str, pairs: Collection[tuple[str, str]]) -> str:
     )
 
 
-def _adapted(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
-    """Return a copy of a model without memory that has an adapter."""
+def _add_adapter(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
+    """Return a copy, without memory, of a model with an adapter."""
     base, settings = copy.deepcopy(model), copy.deepcopy(config)
     grow(base, token_rows(settings))
     settings.init_lora_weights, settings.base_model_name_or_path = False, None
@@ -355,7 +355,7 @@ def _adapted(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
 
 
 def _tensors(adapted: PeftModel) -> dict[str, torch.Tensor]:
-    """Return the tensors of an adapter, as they are in the model."""
+    """Return the tensors of an adapter by their names in the model."""
     tensors: dict[str, torch.Tensor] = get_peft_model_state_dict(
         adapted, adapted.state_dict(keep_vars=True), save_embedding_layers=False
     )
@@ -363,10 +363,10 @@ def _tensors(adapted: PeftModel) -> dict[str, torch.Tensor]:
 
 
 def _lost_tensors(adapted: PeftModel, shapes: Shapes, keys: Mapping[str, str] | None) -> list[str]:
-    """Let peft load the tensors of a file into an adapter without memory, and return the names of those that are lost.
+    """Let peft load the tensors of a file into an adapter without memory, and return the names of the lost ones.
 
-    The tensors of the adapter that the file does not fill are lost too: peft leaves them as initialized. What is not an
-    adapter's, such as an embedding that peft saves beside one, is a weight of the base.
+    The tensors of the adapter that the file does not fill are lost too: peft leaves them as initialized. Other tensors,
+    such as an embedding that peft saves with an adapter, are weights of the base.
     """
     tensors = _tensors(adapted)
     loaded = {
@@ -391,15 +391,15 @@ NOT_OF_LAYERS = ("auto_mapping", "base_model_name_or_path", "inference_mode", "i
 """Settings of an adapter on which it does not depend where peft puts its tensors."""
 
 
-def _state(config: LoraConfig, shapes: Shapes) -> str:
-    """Return a text that is the same for the same settings and tensors."""
+def _settings_key(config: LoraConfig, shapes: Shapes) -> str:
+    """Return a key for settings and tensors."""
     settings = {name: value for name, value in config.to_dict().items() if name not in NOT_OF_LAYERS}
     targets = settings.get("target_modules")
     settings["target_modules"] = targets if isinstance(targets, str) else sorted(targets or ())
     return f"{sorted(settings.items(), key=str)} {sorted(shapes.items())}"
 
 
-def _with_base(settings: LoraConfig, config: LoraConfig) -> LoraConfig:
+def _copy_base_fields(settings: LoraConfig, config: LoraConfig) -> LoraConfig:
     """Return the first settings with the fields of the second that do not concern layers (`NOT_OF_LAYERS`)."""
     merged: Any = copy.deepcopy(settings)
     for name in NOT_OF_LAYERS:
@@ -409,15 +409,15 @@ def _with_base(settings: LoraConfig, config: LoraConfig) -> LoraConfig:
 
 
 def publish(folder: Path, names: AdapterNames, weights: Mapping[str, torch.Tensor]) -> str:
-    """Give an adapter that peft has saved the names of the class in config.json, and load it as peft does.
+    """Rename the tensors of a saved adapter for the class in config.json, and load it as peft does.
 
     Args:
         folder: with the names of the opened model.
         names: of the base.
-        weights: what the tensors in the file have to be, by their names in the opened model; empty: not compared.
+        weights: the expected tensors in the file, by their names in the opened model; empty: not compared.
 
     Returns:
-        What would be lost; empty if peft loads all as it is.
+        The tensors that would be lost; empty if peft loads all as it is.
     """
     config, file = PeftConfig.from_pretrained(str(folder)), folder / ADAPTER_WEIGHTS
     if not isinstance(config, LoraConfig):
@@ -428,16 +428,16 @@ def publish(folder: Path, names: AdapterNames, weights: Mapping[str, torch.Tenso
         settings, keys = names.file(config, shapes)
     except FrameworkError as error:
         return str(error)
-    if _state(settings, {}) != _state(config, {}) or any(key != name for name, key in keys.items()):
+    if _settings_key(settings, {}) != _settings_key(config, {}) or any(key != name for name, key in keys.items()):
         renamed = file.with_suffix(".renamed")  # the tensors are those of the file, not of a copy
         save_file({keys[name]: tensor for name, tensor in stored.items()}, renamed, metadata={"format": "pt"})
         renamed.replace(file)
         settings.save_pretrained(str(folder))
         config, stored = PeftConfig.from_pretrained(str(folder)), load_file(file)
-    if _state(config, {}) != _state(settings, {}):
+    if _settings_key(config, {}) != _settings_key(settings, {}):
         return f"{ADAPTER_CONFIG} does not say what was trained"
     tensors = {name: stored[key] for name, key in keys.items()}
-    wrong = [keys.get(name, name) for name, weight in weights.items() if not _same(tensors.get(name), weight)]
+    wrong = [keys.get(name, name) for name, weight in weights.items() if not _is_equal(tensors.get(name), weight)]
     return f"{list_names(wrong)} in {file.name} are not what was trained" if wrong else ""
 
 
@@ -445,14 +445,14 @@ def _shapes(tensors: Mapping[str, torch.Tensor]) -> Shapes:
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
-def _same(stored: torch.Tensor | None, weight: torch.Tensor) -> bool:
+def _is_equal(stored: torch.Tensor | None, weight: torch.Tensor) -> bool:
     if stored is None or (stored.shape, stored.dtype) != (weight.shape, weight.dtype):
         return False
     return torch.allclose(stored, weight.detach().cpu(), rtol=0, atol=0, equal_nan=True)
 
 
 def republish(folder: Path, names: AdapterNames, target: Path) -> bool:
-    """Copy an adapter with the names of the class in config.json, unless peft loads it into that class as it is.
+    """Copy an adapter with the names of the class in config.json, unless peft can load it as it is.
 
     Args:
         folder: with the adapter, as an earlier version or another program has saved it.
@@ -469,7 +469,7 @@ def republish(folder: Path, names: AdapterNames, target: Path) -> bool:
     if names.loads(config, _shapes(stored)):
         return False
     settings = names.opened_settings(config)
-    expected = _tensors(_adapted(names.opened, settings))
+    expected = _tensors(_add_adapter(names.opened, settings))
     tensors = {names.in_opened(key, expected): tensor for key, tensor in stored.items()}
     if tensors.keys() != expected.keys():
         return False
@@ -483,7 +483,7 @@ def republish(folder: Path, names: AdapterNames, target: Path) -> bool:
 
 @torch.no_grad()
 def load_tensors(model: PeftModel, folder: Path, names: AdapterNames, device: str, adapter: str = ADAPTER) -> None:
-    """Put the tensors in the file of an adapter into that of a model, by what they are called in either class.
+    """Load the tensors in an adapter's file into a model's adapter, by their names in either class.
 
     Raises:
         RuntimeError: one has another shape.

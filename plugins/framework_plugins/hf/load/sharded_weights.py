@@ -23,7 +23,7 @@ TIMEOUT_SECONDS = 1800
 
 
 def device_for_shards(group: ProcessGroup, machine: Hardware, quantization: Any) -> str:
-    """Return where a process loads weights that are cut into pieces afterwards: whole, they need not fit on a GPU.
+    """Return the device to load weights on before they are sharded: whole, they may not fit on a GPU.
 
     The first process reads them into the CPU's memory and the others get their pieces from it. It is transformers and
     accelerate that do it, told by the environment, once the processes reach each other.
@@ -58,14 +58,14 @@ def join_group(me: Member, machine: Hardware) -> None:
 
 
 def trained_weights(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Parameter]]:
-    """Give what is trained, by the names that it has in one process."""
+    """Give the trained weights by their names in one process."""
     for name, weight in model.named_parameters():
         if weight.requires_grad:
             yield name.replace(f"{CHECKPOINT_WRAPPER}.", ""), weight
 
 
 def allocate_trained(model: torch.nn.Module) -> None:
-    """Give memory to what is trained and has none yet: accelerate tells an optimizer's weights apart by their places.
+    """Allocate trained weights that have no memory yet: accelerate identifies an optimizer's weights by address.
 
     Nothing is written there; the first process's weights take their place.
     """
@@ -101,7 +101,7 @@ def shard_like(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 
 def unwrap_checkpointing(model: torch.nn.Module) -> None:
-    """Take off what computes activations again: peft finds an adapter's weights by the names of the layers."""
+    """Remove the wrappers of activation checkpointing: peft finds an adapter's weights by the names of the layers."""
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             inner = getattr(child, CHECKPOINT_WRAPPER, None)
@@ -110,7 +110,7 @@ def unwrap_checkpointing(model: torch.nn.Module) -> None:
 
 
 def reshard(model: torch.nn.Module) -> None:
-    """Cut again what a forward pass without a backward pass has left whole."""
+    """Shard the weights again that a forward pass without a backward pass has left whole."""
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.reshard()

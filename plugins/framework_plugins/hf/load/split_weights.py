@@ -22,7 +22,7 @@ WIDTH, QUANTIZED = 2.0, {"load_in_4bit": 0.52, "load_in_8bit": 1.0}
 
 
 def device_map(empty: PreTrainedModel, devices: Sequence[str | int], quantization: Any) -> dict[str, str | int]:
-    """Return which device has which part of a model.
+    """Return the device of each part of a model.
 
     Args:
         empty: the model, without memory for its weights.
@@ -39,8 +39,8 @@ def device_map(empty: PreTrainedModel, devices: Sequence[str | int], quantizatio
             "launch.evaluation=whole, or leave the evaluation out, stages=[plan,data,train]"
         )
     linear_width = next((size for name, size in QUANTIZED.items() if getattr(quantization, name, False)), WIDTH)
-    sizes = [_bytes(layer, linear_width) for layer in layers.values()]
-    outside_bytes = _bytes(empty, WIDTH) - sum(_bytes(layer, WIDTH) for layer in layers.values())
+    sizes = [_weight_bytes(layer, linear_width) for layer in layers.values()]
+    outside_bytes = _weight_bytes(empty, WIDTH) - sum(_weight_bytes(layer, WIDTH) for layer in layers.values())
     device_indexes = dict(zip(layers, devices_of_layers(sizes, outside_bytes, len(devices)), strict=True))
     parts = (*parts_beside(empty, [*layers]), *device_indexes)
     inside = tuple(f"{part}." for part in parts)
@@ -59,8 +59,8 @@ def _layers(model: PreTrainedModel) -> dict[str, nn.Module]:
     return {}
 
 
-def _bytes(module: nn.Module, linear_width: float) -> float:
-    """Return the bytes of a part whose linear layers have `linear_width` for each weight."""
+def _weight_bytes(module: nn.Module, linear_width: float) -> float:
+    """Return the bytes of a part whose linear layers take `linear_width` bytes a weight."""
     weights: list[Any] = [part.weight for part in module.modules() if is_linear(part)]
     linear: int = sum(weight.numel() for weight in weights)
     return WIDTH * sum(weight.numel() for weight in module.parameters()) - (WIDTH - linear_width) * linear

@@ -35,7 +35,7 @@ def find_start(config: LoraAdapterConfig, *, weights: bool) -> Start:
     source = str(config.start)
     folder = _folder(source, weights=weights)
     setting = f"adapter.start={source}"
-    content = _content(folder, setting)
+    content = _read_content(folder, setting)
     file = folder / ADAPTER_WEIGHTS
     if weights and not file.is_file():
         raise FrameworkError(
@@ -57,7 +57,7 @@ def problems(plan: Plan, config: LoraAdapterConfig) -> Iterator[Problem]:
     setting, option = f"adapter.start={config.start}", plan.adapter.component.name
     try:
         folder = _folder(config.start, weights=False)
-        content = _content(folder, setting)
+        content = _read_content(folder, setting)
         settings = _settings(content, setting)
     except FrameworkError as error:
         yield Problem(str(error), ("adapter.start",))
@@ -143,7 +143,7 @@ def _from_hub(repo: str, *, weights: bool) -> Path:
     return Path(ask_hub(snapshot_download, repo, None, **names, allow_patterns=patterns))
 
 
-def _content(folder: Path, setting: str) -> Mapping[str, Any]:
+def _read_content(folder: Path, setting: str) -> Mapping[str, Any]:
     """Return the settings in the file of an adapter."""
     content = read_adapter_config(folder, setting)
     if (kind := content.get("peft_type")) != "LORA":

@@ -24,7 +24,7 @@ GENERATION_FILE, TOKENIZER_FILE, SPECIAL_TOKENS_FILE = (
 
 
 def tokenizer_place(base: ModelPlace, checkpoint: Path | None) -> ModelPlace:
-    """Return where the tokenizer is: with trained weights that are elsewhere, if they have one, else with the base."""
+    """Return the place of the tokenizer: with trained weights from elsewhere, if they have one, else with the base."""
     if checkpoint and (checkpoint / "tokenizer.json").is_file():
         return ModelPlace(checkpoint, str(checkpoint))
     return base
@@ -118,7 +118,7 @@ def check_token_ids(location: ModelPlace, tokenizer: PreTrainedTokenizerBase, st
     Args:
         location: the folder of both.
         tokenizer: adds a token that its vocabulary lacks at the end, whatever the model has.
-        stops: what ends an answer.
+        stops: the tokens that end an answer.
         rows: of the model's embedding.
 
     Raises:
@@ -134,7 +134,7 @@ def check_token_ids(location: ModelPlace, tokenizer: PreTrainedTokenizerBase, st
 
 
 def set_padding(tokenizer: PreTrainedTokenizerBase, stops: frozenset[int]) -> None:
-    """Pad with a token that ends an answer where the tokenizer does not say what pads; it is masked everywhere."""
+    """Set a token that ends an answer as the padding if the tokenizer has none; it is masked everywhere."""
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(min(stops))
 
@@ -147,7 +147,7 @@ def set_template(tokenizer: PreTrainedTokenizerBase, value: str | None, location
     """
     if value is not None:
         template = read_chat_template(value)
-        if absent := _absent_tokens(tokenizer, template):
+        if absent := _missing_tokens(tokenizer, template):
             fitting = fitting_templates(tokenizer)
             raise FrameworkError(
                 f"model.chat_template={value} writes {', '.join(absent)}, and the tokenizer has no such token: "
@@ -179,18 +179,18 @@ def set_template(tokenizer: PreTrainedTokenizerBase, value: str | None, location
 
 def fitting_templates(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Return the chat templates by name whose tokens a tokenizer has."""
-    return [name for name, template in CHAT_TEMPLATES.items() if not _absent_tokens(tokenizer, template)]
+    return [name for name, template in CHAT_TEMPLATES.items() if not _missing_tokens(tokenizer, template)]
 
 
-def _absent_tokens(tokenizer: PreTrainedTokenizerBase, template: ChatTemplate) -> list[str]:
-    """Return what a template writes as one token and the tokenizer has not, its own stop token included."""
+def _missing_tokens(tokenizer: PreTrainedTokenizerBase, template: ChatTemplate) -> list[str]:
+    """Return the tokens that a template needs and the tokenizer lacks, its own stop token included."""
     added = {token.content for token in tokenizer.added_tokens_decoder.values()}
     stopless = not template.stop and "eos_token" in template.text and tokenizer.eos_token is None
     return [token for token in template.tokens if token not in added] + (["an eos_token"] if stopless else [])
 
 
 def text_form(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> TextForm:
-    """Return how a model reads plain text, by its tokenizer and its config.json."""
+    """Return the form in which a model reads plain text, by its tokenizer and its config.json."""
     ids, plain_ids = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (True, False))
     begin = ids[: ids.index(plain_ids[0])]
     prefix = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id

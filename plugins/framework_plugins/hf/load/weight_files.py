@@ -127,7 +127,7 @@ def refuse_unusable(name: str, odd: Mapping[str, str]) -> None:
 
     Args:
         name: of the model or the adapter.
-        odd: what each tensor is, by its name.
+        odd: a remark on each tensor, by its name.
 
     Raises:
         FrameworkError: always.
@@ -147,8 +147,8 @@ def check_loaded(
 
     Args:
         location: the folder.
-        model: what was loaded.
-        info: what transformers says about that.
+        model: the loaded model.
+        info: the loading info of transformers.
         packed: weights whose shape in the file is another than in the model.
 
     Raises:
@@ -201,7 +201,7 @@ def refuse_mismatch(
 
 
 def is_downloaded(location: ModelPlace) -> bool:
-    """Whether all files of the weights are on this machine; where one is damaged, it is."""
+    """Whether all files of the weights are on this machine; a damaged file counts."""
     try:
         return bool(weight_files(location.folder, f"model {location.name}"))
     except FrameworkError:
@@ -209,7 +209,7 @@ def is_downloaded(location: ModelPlace) -> bool:
 
 
 def _same_tensor(name: str, alias: str) -> bool:
-    """Whether two names are of one tensor: files leave out the first part, or have one more."""
+    """Whether two names mean one tensor: files leave out the first part, or have one more."""
     return name == alias or name.endswith(f".{alias}") or alias.endswith(f".{name}")
 
 

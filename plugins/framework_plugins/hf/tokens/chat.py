@@ -83,14 +83,14 @@ class Chat:
         self._renderer = Renderer(tokenizer, self.settings)
         self._prompts = PromptTokens(tokenizer)
         learn_all = learn is Learn.everything
-        self._loss_mask = LossMask(tokenizer, stop_ids, self._prompts, self._with_next_turn, learn_all=learn_all)
+        self._loss_mask = LossMask(tokenizer, stop_ids, self._prompts, self._ids_with_next_turn, learn_all=learn_all)
         self._round_trip = RoundTrip(tokenizer.backend_tokenizer)
-        self._advice: dict[_Kind, str] = {}
+        self._advice: dict[_RowKind, str] = {}
 
     @functools.cached_property
     def key(self) -> str:
         """A hash over all that `encode` depends on besides the examples."""
-        tokenizer = self._ready()
+        tokenizer = self._inference_tokenizer()
         named = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
         core = (tokenizer.backend_tokenizer.to_str(), named, tokenizer.split_special_tokens)
         parts = (tokenizer.chat_template, self.settings, sorted(self.stop_ids), self.learn.value)
@@ -104,13 +104,13 @@ class Chat:
         except FrameworkError as error:
             return str(error)
 
-    def _ready(self) -> PreTrainedTokenizerBase:
+    def _inference_tokenizer(self) -> PreTrainedTokenizerBase:
         """Return the tokenizer as inference uses it: a call switches off the cutting and padding its file asks for."""
         self.tokenizer("", add_special_tokens=False)
         return self.tokenizer
 
     def prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> str:
-        """Render what inference is given: the turns, and the opening of the assistant's next one.
+        """Render the prompt of inference: the turns, and the opening of the assistant's next one.
 
         Raises:
             FrameworkError: the template refuses the turns.
@@ -118,14 +118,14 @@ class Chat:
         return self._renderer.text(Job(as_turns(messages), tools, prompt=True))
 
     def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
-        """Tokenize and label conversations; what cannot be proven is said in `TokenRow.problem`.
+        """Tokenize and label conversations; `TokenRow.problem` names what is not proven.
 
         Where settings make a row exact, the problem names them; they are tried with some rows of each kind.
         """
-        rows, kinds = self._encode(examples), dict[_Kind, list[int]]()
+        rows, kinds = self._encode(examples), dict[_RowKind, list[int]]()
         for index, (example, row) in enumerate(zip(examples, rows, strict=True)):
             if row.problem and example.text is None:
-                kinds.setdefault(_kind(example, row.problem), []).append(index)
+                kinds.setdefault(_kind_of_row(example, row.problem), []).append(index)
         for kind, indexes in kinds.items():
             if kind not in self._advice and len(self._advice) < MAX_PROBLEM_KINDS:
                 sample = indexes[:: -(-len(indexes) // MAX_ROWS_TRIED)]
@@ -136,14 +136,14 @@ class Chat:
 
     def _encode(self, examples: Sequence[Example]) -> list[TokenRow]:
         render = self._renderer.make_render()
-        drafts = (self._draft(example, render) for example in examples)
-        return [row for portion in _portions(drafts, _text_length) for row in self._rows(portion)]
+        drafts = (self._make_draft(example, render) for example in examples)
+        return [row for portion in _portions(drafts, lambda draft: len(draft.text)) for row in self._rows(portion)]
 
     def _advice_for(self, examples: Sequence[Example], problem: str) -> str:
         """Return a problem with the settings that solve it, found by trying; else with other advice."""
         solutions = list(self._solutions(examples))
         if solutions:
-            return _with_settings(problem, solutions, len(examples))
+            return _settings_advice(problem, solutions, len(examples))
         if self.learn is Learn.assistant and problem.endswith(PER_ANSWER):  # which does not help either
             chat = Chat(self.tokenizer, self.stop_ids, self.settings, learn=Learn.last)
             problem = chat._encode(examples[:1])[0].problem or problem
@@ -151,11 +151,11 @@ class Chat:
             return problem
         if self._renderer.reads_parts(Job(as_turns(examples[0].messages), examples[0].tools, prompt=False)):
             return READS_PARTS
-        named = self._named_template(examples[0])
+        named = self._find_template(examples[0])
         return f"{problem}, or model.chat_template={named}, with which it is exact" if named else problem
 
     def _solutions(self, examples: Sequence[Example]) -> Iterator[tuple[_Solution, int]]:
-        """Give what makes the first row exact, and how many rows it solves.
+        """Give the settings that make the first row exact, and how many rows they make exact.
 
         With the thoughts as they are, else one way for each other place of them.
         """
@@ -175,13 +175,13 @@ class Chat:
             modes += [Learn.each, Learn.last]
         for learn, values in itertools.product(modes, template_switches.candidates(self._switches)):
             solution = _Solution(thoughts, None if learn is self.learn else learn, values)
-            if solution.overrides and self._solves(solution, examples[:1]):
-                solutions.append((solution, 1 + self._solves(solution, examples[1:])))
+            if solution.overrides and self._count_solved(solution, examples[:1]):
+                solutions.append((solution, 1 + self._count_solved(solution, examples[1:])))
                 if solutions[-1][1] == len(examples) or len(solutions) == MAX_SOLUTIONS:
                     break
         return max(solutions, key=operator.itemgetter(1), default=None)
 
-    def _solves(self, solution: _Solution, examples: Sequence[Example]) -> int:
+    def _count_solved(self, solution: _Solution, examples: Sequence[Example]) -> int:
         """Return how many rows settings make exact."""
         settings, learn, solved = {**self.settings, **solution.values.given}, solution.learn or self.learn, 0
         chat = Chat(self.tokenizer, self.stop_ids, settings, learn=learn)
@@ -191,7 +191,7 @@ class Chat:
             solved += not any(row.problem for row in chat._encode(rows))
         return solved
 
-    def _named_template(self, example: Example) -> str:
+    def _find_template(self, example: Example) -> str:
         """Return the chat template by name that writes a row exactly, with tokens that the tokenizer has."""
         for name in fitting_templates(self.tokenizer):
             template, tokenizer = CHAT_TEMPLATES[name], copy.copy(self.tokenizer)
@@ -206,14 +206,14 @@ class Chat:
     def _switches(self) -> list[str]:
         return template_switches.names(self.tokenizer)
 
-    def _draft(self, example: Example, render: Render) -> Draft:
+    def _make_draft(self, example: Example, render: Render) -> Draft:
         """Render a conversation, again if the time of day that the template writes may have changed in between."""
-        draft = self._rendered(example, render)
+        draft = self._render_once(example, render)
         if TIME_FUNCTION in str(self.tokenizer.chat_template) and any(turn.problem for turn in draft.learned.values()):
-            return self._rendered(example, render)
+            return self._render_once(example, render)
         return draft
 
-    def _rendered(self, example: Example, render: Render) -> Draft:
+    def _render_once(self, example: Example, render: Render) -> Draft:
         """Render a conversation, and measure its learned turns; of a dialogue's many prompts one is held at a time."""
         if example.text is not None:
             return Draft(example, example.text)
@@ -234,10 +234,10 @@ class Chat:
         numbers = [n for n, message in enumerate(messages) if message.role == "assistant" and message.learned]
         return numbers if self.learn is Learn.assistant else numbers[-1:]
 
-    def _with_next_turn(self, example: Example) -> list[int]:
+    def _ids_with_next_turn(self, example: Example) -> list[int]:
         """Return the tokens of a conversation with the turn that comes next; none if the template refuses it.
 
-        After calls that is what the tools answer, and only with a template that knows no such turn a question.
+        After calls the next turn is the tools' answer, or a question if the template knows no such turn.
         """
         calls = example.messages[-1].tool_calls
         results = [Message("tool", "a", name=call.name, tool_call_id=call.id) for call in calls]
@@ -256,8 +256,8 @@ class Chat:
         return str(self.tokenizer.convert_ids_to_tokens(row.input_ids[written])) if len(row.input_ids) > written else ""
 
     def _rows(self, drafts: Sequence[Draft]) -> Iterator[TokenRow]:
-        core = self._ready().backend_tokenizer
-        for draft, encoding in zip(drafts, _tokenized(core, drafts), strict=True):
+        core = self._inference_tokenizer().backend_tokenizer
+        for draft, encoding in zip(drafts, _tokenize(core, drafts), strict=True):
             draft.encoding, draft.ids = encoding, encoding.ids
             for turn in draft.learned.values():
                 if turn.prompt >= 0:
@@ -287,8 +287,8 @@ def check_ids(rows: Iterable[TokenRow], vocabulary: int, name: str) -> None:
 
 
 @dataclass(frozen=True)
-class _Kind:
-    """What decides which settings help: the problem, and whether a row has several answers, thoughts, tools."""
+class _RowKind:
+    """The properties of a row that decide which settings help: problem, several answers, thoughts, tools."""
 
     problem: str
     several: bool
@@ -296,15 +296,15 @@ class _Kind:
     tools: bool
 
 
-def _kind(example: Example, problem: str) -> _Kind:
+def _kind_of_row(example: Example, problem: str) -> _RowKind:
     answers = [message for message in example.messages if message.role == "assistant"]
     thoughtful = any(answer.reasoning_content or END_THOUGHT in answer.content for answer in answers)
-    return _Kind(problem, len(answers) > 1, thoughtful, bool(example.tools))
+    return _RowKind(problem, len(answers) > 1, thoughtful, bool(example.tools))
 
 
 @dataclass(frozen=True)
 class _Solution:
-    """Settings that may make a row exact; `learn` is None if it stays as it is."""
+    """Settings that may make a row exact; `learn` is None if it does not change."""
 
     thoughts: Thoughts
     learn: Learn | None
@@ -318,8 +318,8 @@ class _Solution:
         return " ".join([*words, *self.values.overrides])
 
 
-def _with_settings(problem: str, solutions: Sequence[tuple[_Solution, int]], tried: int) -> str:
-    """Put settings into the place of the advice, which follows the last colon; say for how many rows they are right."""
+def _settings_advice(problem: str, solutions: Sequence[tuple[_Solution, int]], tried: int) -> str:
+    """Replace the advice of a problem, after its last colon, by settings and how many rows they make exact."""
     cause, _, advice = problem.rpartition(": ")
     cause = cause if advice.endswith((message_check.OTHER_TEMPLATE, PER_ANSWER)) else problem
     words = " or ".join(solution.overrides for solution, _ in solutions)
@@ -332,10 +332,6 @@ def _with_settings(problem: str, solutions: Sequence[tuple[_Solution, int]], tri
             f"{' or '.join(str(solved) for _, solved in solutions)} of the {tried} rows tried are exact",
         )
     return f"{cause}: set {words}, with {which} {exact}"
-
-
-def _text_length(draft: Draft) -> int:
-    return len(draft.text)
 
 
 def _tail_length(draft: Draft) -> int:
@@ -356,16 +352,16 @@ def _portions(drafts: Iterable[Draft], size: Callable[[Draft], int]) -> Iterator
         yield portion
 
 
-def _tokenized(core: Any, drafts: Sequence[Draft]) -> list[Any]:
+def _tokenize(core: Any, drafts: Sequence[Draft]) -> list[Any]:
     """Tokenize the texts; one that the tokenizer refuses becomes empty, with a problem."""
     try:
         encodings: list[Any] = core.encode_batch([draft.text for draft in drafts], add_special_tokens=False)
     except Exception:  # noqa: BLE001 - half of a surrogate pair in one of them: which, is found out below
-        encodings = [_tokenized_one(core, draft) for draft in drafts]
+        encodings = [_tokenize_draft(core, draft) for draft in drafts]
     return encodings
 
 
-def _tokenized_one(core: Any, draft: Draft) -> Any:
+def _tokenize_draft(core: Any, draft: Draft) -> Any:
     try:
         return core.encode(draft.text, add_special_tokens=False)
     except Exception as error:  # noqa: BLE001 - whatever it is, this row cannot be learned

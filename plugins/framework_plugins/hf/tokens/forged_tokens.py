@@ -16,7 +16,7 @@ THOUGHT_TAGS = (BEGIN_THOUGHT, END_THOUGHT)
 
 
 class ForgedTokens:
-    """Looks for special tokens in what was said.
+    """Looks for special tokens in the texts of messages.
 
     Args:
         tokenizer: a fast one.

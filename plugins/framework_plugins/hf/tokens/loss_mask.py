@@ -24,11 +24,11 @@ OPENING_CHARACTERS = 30
 
 @dataclass(slots=True)
 class Turn:
-    """What the renderings of a learned turn came to, in characters of the row's text; the texts are let go.
+    """The measures of a learned turn's renderings, in characters of the row's text; the texts are not kept.
 
     Attributes:
         prompt: the length of its prompt; -1 where the prompt is not the beginning of the row.
-        end: where ends what the turn says.
+        end: the end of the turn's content.
         limit: up to where the conversation that ends with this turn is written as in the row.
         complete: whether that is all of it.
         last: whether it is the last turn of the row.
@@ -66,7 +66,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The tokens `first:end` of an assistant's turn are learned; with a `problem` they are what can be saved of it."""
+    """The learned tokens `first:end` of an assistant's turn; with a `problem`, those of the valid part."""
 
     first: int = 0
     end: int = 0
@@ -110,14 +110,14 @@ class LossMask:
         Args:
             draft: its row, whose text is known.
             index: of the turn's message.
-            prompt: what inference would be given, or why there is no such text.
+            prompt: the prompt of inference, or the error if there is none.
             text_so_far: the conversation up to and including the turn, likewise.
         """
         is_last = index == len(draft.example.messages) - 1
         if isinstance(prompt, FrameworkError) or isinstance(text_so_far, FrameworkError):
             return Turn(problem=str(prompt if isinstance(prompt, FrameworkError) else text_so_far))
         if not draft.text.startswith(prompt):
-            return Turn(problem=_other_prompt(draft, prompt, index, is_last=is_last))
+            return Turn(problem=_prompt_problem(draft, prompt, index, is_last=is_last))
         end, problem = message_check.answer_end(
             draft.example.messages[index], text_so_far, len(prompt), len(text_so_far)
         )
@@ -134,7 +134,7 @@ class LossMask:
         ids, problem = draft.ids, draft.problem or ("" if draft.learned or asks else _NOTHING)
         labels = [IGNORE] * len(ids)
         # The last first: the advice for the others builds on it.
-        spans = [] if problem else [self._span(draft, index) for index in reversed(draft.learned)]
+        spans = [] if problem else [self._find_span(draft, index) for index in reversed(draft.learned)]
         for span in spans:
             labels[span.first : span.end] = ids[span.first : span.end]
             draft.spans.append((span.first, span.end - 1))
@@ -151,7 +151,7 @@ class LossMask:
         return TokenRow(ids, labels, draft.example.where, problem)
 
     def _all_labels(self, ids: list[int]) -> list[int]:
-        """Learn all tokens but a BOS token at the start, which nothing comes before."""
+        """Learn all tokens except a BOS token at the start."""
         return [IGNORE if index == 0 and token == self.bos else token for index, token in enumerate(ids)]
 
     def _append_stop(self, draft: Draft) -> None:
@@ -160,39 +160,39 @@ class LossMask:
         It is the token that follows the answer once the conversation continues, so the one that generation produces.
         """
         turn = draft.learned.get(len(draft.example.messages) - 1)
-        if turn is None or turn.cut is None or turn.problem or self._stop(draft, turn.end)[1] is not None:
+        if turn is None or turn.cut is None or turn.problem or self._find_stop(draft, turn.end)[1] is not None:
             return
         written, next_ids = len(draft.ids), self.with_next_turn(draft.example)
         if next_ids[:written] == draft.ids and self.stop_ids.issuperset(next_ids[written : written + 1] or [-1]):
             draft.ids = next_ids[: written + 1]
 
-    def _span(self, draft: Draft, index: int) -> Span:
-        """Find what is learned of an assistant's turn."""
+    def _find_span(self, draft: Draft, index: int) -> Span:
+        """Find the learned tokens of an assistant's turn."""
         turn = draft.learned[index]
         if turn.cut is None:
             return Span(problem=turn.problem)
         first = self.prompts.count(draft.ids, turn.cut)
         if first is None:
-            return Span(problem=_runs_on(draft, turn, index))
+            return Span(problem=_merged_token_problem(draft, turn, index))
         if turn.problem:
             return Span(problem=turn.problem)
-        return self._answer(draft, index, first)
+        return self._find_end(draft, index, first)
 
-    def _answer(self, draft: Draft, index: int, first: int) -> Span:
+    def _find_end(self, draft: Draft, index: int, first: int) -> Span:
         """Find the end of a turn whose first token is known."""
         turn = draft.learned[index]
-        after, stop = self._stop(draft, min(turn.end, turn.limit))
-        if stop is None or turn.end > turn.limit or not self._ends(draft, turn, stop):
+        after, stop = self._find_stop(draft, min(turn.end, turn.limit))
+        if stop is None or turn.end > turn.limit or not self._belongs_to_turn(draft, turn, stop):
             stopless = turn.end <= turn.limit and turn.complete
-            return Span(first, after, self._no_stop) if stopless else Span(problem=_REWRITTEN)
+            return Span(first, after, self._no_stop_problem) if stopless else Span(problem=_REWRITTEN)
         if not turn.last and not self._same_tokens(draft.ids[: stop + 1], turn.text_so_far):
             return Span(problem=_REWRITTEN)
         if not self.stop_ids.isdisjoint(draft.ids[first:stop]):
-            return Span(problem=self._stopped(draft, index, range(first, stop)))
+            return Span(problem=self._inner_stop_problem(draft, index, range(first, stop)))
         return Span(first, stop + 1)
 
-    def _ends(self, draft: Draft, turn: Turn, stop: int) -> bool:
-        """Whether a stop token belongs to a turn: written by it, appended, or the first of what is written after it."""
+    def _belongs_to_turn(self, draft: Draft, turn: Turn, stop: int) -> bool:
+        """Whether a stop token belongs to a turn: in its text, appended, or the first text after it."""
         if stop >= len(draft.encoding):  # appended to the last turn
             return turn.last
         start, end = draft.encoding.token_to_chars(stop)
@@ -200,7 +200,7 @@ class LossMask:
             return True
         return turn.complete and not draft.text[turn.limit : start].strip() and draft.ids[stop] in self.prompts.added
 
-    def _stop(self, draft: Draft, end: int) -> tuple[int, int | None]:
+    def _find_stop(self, draft: Draft, end: int) -> tuple[int, int | None]:
         """Return the first token after character `end`, and the first stop token from there on."""
         ids = draft.ids
         after = token_from(draft.encoding, end, len(draft.text), len(draft.encoding))
@@ -213,7 +213,7 @@ class LossMask:
         """
         return ids[-1] in self.prompts.added or self.prompts.ids(text_so_far)[: len(ids)] == ids
 
-    def _stopped(self, draft: Draft, index: int, tokens: range) -> str:
+    def _inner_stop_problem(self, draft: Draft, index: int, tokens: range) -> str:
         """Say which stop token is within an answer, and who wrote it."""
         token = next(token for token in tokens if draft.ids[token] in self.stop_ids)
         start, end = draft.encoding.token_to_chars(token)
@@ -224,7 +224,7 @@ class LossMask:
         return f"the chat template writes the stop token {name} within an answer: {message_check.OTHER_TEMPLATE}"
 
     def _bos_problem(self, ids: list[int], spans: list[Span]) -> str:
-        """Say where the row has a BOS token that inference would not have, or two; empty if all is well."""
+        """Return the problem of a BOS token that inference would not have, or of two; empty if there is none."""
         if self.bos is None:
             return ""
         if ids[:2] == [self.bos, self.bos]:
@@ -257,7 +257,7 @@ class LossMask:
         return self.bos in self.tokenizer("a")["input_ids"][:1] or bool(getattr(self.tokenizer, "add_bos_token", False))
 
     @functools.cached_property
-    def _no_stop(self) -> str:
+    def _no_stop_problem(self) -> str:
         names = ", ".join(map(str, self.tokenizer.convert_ids_to_tokens(sorted(self.stop_ids)))) or "none"
         return (
             "the chat template ends an assistant's turn without a stop token, so the model would never learn to stop: "
@@ -277,7 +277,7 @@ _PLAIN_STOP = (
 )
 
 
-def _runs_on(draft: Draft, turn: Turn, index: int) -> str:
+def _merged_token_problem(draft: Draft, turn: Turn, index: int) -> str:
     """Say that the tokens of a prompt are not the first of its row, and what to do."""
     cause = (
         "the tokenizer merges the beginning of the answer into the prompt's last token, so at inference the model "
@@ -295,7 +295,7 @@ def _runs_on(draft: Draft, turn: Turn, index: int) -> str:
     )
 
 
-def _other_prompt(draft: Draft, prompt: str, index: int, *, is_last: bool) -> str:
+def _prompt_problem(draft: Draft, prompt: str, index: int, *, is_last: bool) -> str:
     """Say that a prompt is not the beginning of its row, and what to do."""
     if not is_last:
         return (

@@ -24,10 +24,10 @@ _NO_TOOLS = (
 
 
 def answer_end(message: Message, text: str, start: int, stop: int) -> tuple[int, str]:
-    """Find where what an assistant's turn says ends in `text[start:stop]`, in characters.
+    """Return the position after the content of an assistant's turn in `text[start:stop]`.
 
     Returns:
-        The end, and a problem where a part of the turn is missing; then the end is that of what was found.
+        The end, and a problem if a part of the turn is missing; the end is then that of the last part found.
     """
     end, part = start, ""
     for part, description in _parts(message, text[start:stop]):
@@ -58,7 +58,7 @@ def _parts(message: Message, region: str) -> Iterator[tuple[str, str]]:
 
 
 def _calls_end(calls: Sequence[ToolCall], text: str, start: int, stop: int) -> tuple[int, str]:
-    """Find where calls end, each in a place of its own after the one before, with its name and arguments.
+    """Return the position after calls, which follow one another, each with its name and arguments.
 
     Returns:
         The end, and a problem if one is missing; then the end is that of the call before.
@@ -66,47 +66,47 @@ def _calls_end(calls: Sequence[ToolCall], text: str, start: int, stop: int) -> t
     end = start
     for call in calls:
         # They may be in any order; a stop token within an argument does not end the turn.
-        ends = [_end_of(part, text, end, stop) for part in (call.name, *_strings(call.arguments))]
+        ends = [_end_of(part, text, end, stop) for part in (call.name, *_nested_strings(call.arguments))]
         if min(ends) < 0:
             return end, NO_CALL
         end = max(ends)
     return end, ""
 
 
-def _strings(value: Any) -> Iterator[str]:
+def _nested_strings(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         for name, part in value.items():
             yield str(name)
-            yield from _strings(part)
+            yield from _nested_strings(part)
     elif isinstance(value, Sequence):
         for part in value:
-            yield from _strings(part)
+            yield from _nested_strings(part)
 
 
 def _end_of(part: str, text: str, start: int, stop: int) -> int:
     """Return where `part` first ends in `text`, -1 if it is missing; it may be escaped."""
-    places = ((text.find(form, start, stop), len(form)) for form in {part, part.strip(), *_escaped(part)})
+    places = ((text.find(form, start, stop), len(form)) for form in {part, part.strip(), *_escaped_forms(part)})
     return min((position + length for position, length in places if position >= 0), default=-1)
 
 
-def _as_json(part: str) -> str:
+def _json_content(part: str) -> str:
     return json.dumps(part, ensure_ascii=False)[1:-1]
 
 
-def _escaped(part: str) -> Iterator[str]:
-    """Give the other ways in which a template may write an argument."""
+def _escaped_forms(part: str) -> Iterator[str]:
+    """Give the other forms in which a template may write an argument."""
     for ascii_only in (True, False):
         once = json.dumps(part, ensure_ascii=ascii_only)[1:-1]
-        yield from (once, _as_json(once))  # arguments as JSON text within JSON
+        yield from (once, _json_content(once))  # arguments as JSON text within JSON
     yield html.escape(part, quote=False)
     yield html.escape(part)
     yield repr(part)[1:-1]  # within a call that is written as Python code, f(city='Bern')
 
 
 def lost_text(example: Example, text: str) -> str:
-    """Say which turn is not in the rendered text, in its order; empty if all are.
+    """Name the turn that is missing in the rendered text, or out of order; empty if none is.
 
     A system prompt may be anywhere, since some templates move it. Of an earlier answer its thought may be missing:
     where such a turn is learned, `answer_end` looks for it too. What the conversation says several times has to be
@@ -117,7 +117,7 @@ def lost_text(example: Example, text: str) -> str:
         system = message.role == "system"
         part, end = _locate(message, text, 0 if system else position)
         if end < 0:
-            return _dropped(message)
+            return _dropped_text(message)
         parts.append(part)
         if message.tool_calls and (problem := _calls_lost(message, text, position, end)):
             return problem
@@ -135,7 +135,7 @@ def _calls_lost(message: Message, text: str, start: int, end: int) -> str:
     return problem and _calls_end(message.tool_calls, text, start, len(text))[1]
 
 
-def _dropped(message: Message) -> str:
+def _dropped_text(message: Message) -> str:
     owner = "the system prompt" if message.role == "system" else f"a turn of the {message.role}"
     return f"the chat template drops or changes {owner}, so the model would never see it: {OTHER_TEMPLATE}"
 
@@ -145,7 +145,7 @@ def _locate(message: Message, text: str, start: int) -> tuple[str, int]:
     content = message.content.strip()
     position = text.find(content, start)
     if position < 0 and message.role == "tool":
-        content = _as_json(content)
+        content = _json_content(content)
         position = text.find(content, start)
     elif position < 0 and message.role == "assistant" and END_THOUGHT in content:
         content = content.rsplit(END_THOUGHT, 1)[1].strip()
@@ -154,28 +154,28 @@ def _locate(message: Message, text: str, start: int) -> tuple[str, int]:
 
 
 def _hidden_in_prompt(example: Example, parts: Sequence[str], prompt: str, text: str) -> str:
-    """Say which turn was found only within a system prompt, or a system prompt within another turn."""
+    """Name a turn that occurs only within a system prompt, or a system prompt only within another turn."""
     joined = SEPARATOR.join(parts)
     for message, part in zip(example.messages, parts, strict=True):
         if part and part in prompt and text.count(part) < joined.count(part):
-            return _dropped(message)
+            return _dropped_text(message)
     return ""
 
 
 def _lost_tools(example: Example, parts: Sequence[str], text: str) -> str:
-    """Say that a tool, or the call of one, is nowhere but within what was said."""
+    """Return the problem of a tool, or the call of one, that occurs only within the messages."""
     calls = [call.name for message in example.messages for call in message.tool_calls]
     tools = [_tool_name(tool) for tool in example.tools]
     spoken = SEPARATOR.join(parts) if calls or tools else ""
     joined = SEPARATOR.join([spoken, *calls, *tools])
     for name in filter(None, {*calls, *tools}):
         # A short name may be a part of any word.
-        if text.count(name) < joined.count(name) or _times(name, text) <= _times(name, spoken):
+        if text.count(name) < joined.count(name) or _count_word(name, text) <= _count_word(name, spoken):
             return _NO_TOOLS if name in tools else NO_CALL
     return ""
 
 
-def _times(name: str, text: str) -> int:
+def _count_word(name: str, text: str) -> int:
     """Count a name as a word of its own."""
     return len(re.findall(rf"(?<!\w){re.escape(name)}(?!\w)", text))
 
@@ -189,7 +189,7 @@ def texts(message: Message) -> list[str]:
     """Return all that a message brings into the rendered text."""
     if not message.tool_calls and not message.reasoning_content:
         return [message.content]
-    calls = [text for call in message.tool_calls for text in (call.name, *_strings(call.arguments))]
+    calls = [text for call in message.tool_calls for text in (call.name, *_nested_strings(call.arguments))]
     return [message.content, message.reasoning_content, *calls]
 
 
@@ -199,5 +199,5 @@ def all_texts(example: Example) -> Iterator[tuple[str, str]]:
         for text in texts(message):
             yield message.role, text
     for tool in example.tools:
-        for text in _strings(tool):
+        for text in _nested_strings(tool):
             yield "tools", text

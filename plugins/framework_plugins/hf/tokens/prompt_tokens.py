@@ -64,7 +64,7 @@ class PromptTokens:
         return ids
 
     def tokenize_tails(self, cuts: Iterable[PromptCut]) -> None:
-        """Tokenize the tails of a batch; of those before only what is met again is kept, and so not done again."""
+        """Tokenize the tails of a batch; of earlier batches only the tails that occur again stay cached."""
         tails = {cut.tail for cut in cuts}
         self.tails = {tail: self.tails[tail] for tail in tails & self.tails.keys()}
         uncached = sorted(tails - self.tails.keys())
@@ -72,7 +72,7 @@ class PromptTokens:
             self.tails[tail] = encoding.ids
 
     def count(self, ids: list[int], cut: PromptCut) -> int | None:
-        """Return how many of a row's tokens are its prompt's; None if the prompt's tokens are not its first."""
+        """Return how many of a row's tokens are its prompt; None if the row does not begin with the prompt's tokens."""
         tail = self.tails[cut.tail]
         end = cut.start + len(tail)
         return end if ids[cut.start : end] == tail else None

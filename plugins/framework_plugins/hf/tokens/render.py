@@ -89,7 +89,7 @@ class Renderer:
         return render
 
     def _render(self, job: Job, shortcuts: dict[tuple[bool, str], Callable[[Job], str] | None]) -> str:
-        """Render, by the short way if one is known for conversations with these tools and this `prompt`."""
+        """Render, by the shortcut if there is one for conversations with these tools and this `prompt`."""
         kind = (job.prompt, repr(job.tools) if job.tools else "")
         if shortcut := shortcuts.get(kind):
             return shortcut(job)
@@ -111,7 +111,7 @@ class Renderer:
         if it comes to the same.
         """
         if COMPILE is not None:
-            fast = self._template_alone(COMPILE, job)
+            fast = self._compile_template(COMPILE, job)
             if fast(job) == text:
                 return fast
         return self._apply_chat_template
@@ -126,8 +126,8 @@ class Renderer:
         )
         return text
 
-    def _template_alone(self, compiled: Callable[[str], Any], example: Job) -> Callable[[Job], str]:
-        """Return what renders conversations such as `example`, with nothing around the template."""
+    def _compile_template(self, compiled: Callable[[str], Any], example: Job) -> Callable[[Job], str]:
+        """Return a function that renders conversations such as `example` by the bare template."""
         tools = _tools(example)
         template = compiled(self.tokenizer.get_chat_template(tools=tools))
         words = {**template.globals, **self.tokenizer.special_tokens_map, **self.settings}
@@ -150,26 +150,26 @@ class Renderer:
 
     def _advice(self, job: Job, *, rule: bool) -> str:
         turns = [turn for turn in job.turns if turn["role"] != "system"]
-        if len(turns) < len(job.turns) and turns and self._rendered(Job(turns, job.tools, job.prompt)) is not None:
+        if len(turns) < len(job.turns) and turns and self._try_render(Job(turns, job.tools, job.prompt)) is not None:
             fix = f"put that text into the first user's turn, or {OTHER_TEMPLATE}"
             return f"it accepts them without the system prompt: {fix}"
-        if not job.tools and self._rendered(Job(job.turns, [TOOL], job.prompt)) is not None:
+        if not job.tools and self._try_render(Job(job.turns, [TOOL], job.prompt)) is not None:
             return f"it asks for tools in every conversation: give the row 'tools', or {OTHER_TEMPLATE}"
         if self.reads_parts(job):
             return f"it reads a turn as a list of parts, as those of vision models do, not as text: {OTHER_TEMPLATE}"
         return "this is the template's rule" if rule else f"the template fails by a fault of its own: {OTHER_TEMPLATE}"
 
     def reads_parts(self, job: Job) -> bool:
-        """Whether a template that loses what users say writes it where each turn is a list of parts."""
+        """Whether a template that loses the users' text writes it if each turn is a list of parts."""
         questions = [str(turn["content"]).strip() for turn in job.turns if turn["role"] == "user"]
         turns = [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in job.turns]
-        parts = self._rendered(Job(turns, job.tools, job.prompt))
+        parts = self._try_render(Job(turns, job.tools, job.prompt))
         if parts is None or not all(question in parts for question in questions):
             return False
-        plain = self._rendered(job) or ""
+        plain = self._try_render(job) or ""
         return not any(question in plain for question in questions)
 
-    def _rendered(self, job: Job) -> str | None:
+    def _try_render(self, job: Job) -> str | None:
         try:
             return self._apply_chat_template(job)
         except Exception:  # noqa: BLE001 - whatever it is, it does not render

@@ -49,8 +49,8 @@ class RoundTrip:
         self._first = ""
 
     @functools.cached_property
-    def _lost(self) -> bytes | None:
-        """The bytes that a tokenizer has no tokens for; None if it does not fall back to bytes, or may lose more."""
+    def _lost_bytes(self) -> bytes | None:
+        """The bytes without a token in a tokenizer; None if it does not fall back to bytes, or may lose more."""
         core = self.core
         cuts, normalizes, decodes = map(_steps, (core.pre_tokenizer, core.normalizer, core.decoder))
         kinds = {step["type"] for step in cuts}
@@ -71,15 +71,15 @@ class RoundTrip:
 
     def _is_certain(self, text: str) -> bool:
         """Whether no character of a text can be lost; a normal form of Unicode leaves ASCII as it is."""
-        if self._lost is None or (self._composes and not text.isascii()):
+        if self._lost_bytes is None or (self._composes and not text.isascii()):
             return False
         content = text.encode(errors="replace")
-        return len(content.translate(None, self._lost)) == len(content)
+        return len(content.translate(None, self._lost_bytes)) == len(content)
 
     def check_rows(self, drafts: Sequence[Draft], rows: Sequence[TokenRow]) -> Iterator[TokenRow]:
         """Give rows; one whose learned tokens are not its text has a problem, or is `normalized`."""
         runs = [
-            [] if row.problem or self._is_certain(draft.text) else list(_runs(draft))
+            [] if row.problem or self._is_certain(draft.text) else list(_learned_runs(draft))
             for draft, row in zip(drafts, rows, strict=True)
         ]
         texts = iter(
@@ -87,14 +87,14 @@ class RoundTrip:
         )
         for row, row_runs in zip(rows, runs, strict=True):
             pairs = [(text, next(texts)) for _, text in row_runs]
-            different = [pair for pair in pairs if not _same(*pair, "NFC")]
-            if lost := next((pair for pair in different if not _same(*pair, "NFKC")), None):
-                yield dataclasses.replace(row, problem=self._problem(*lost))
+            different = [pair for pair in pairs if not _is_equal_text(*pair, "NFC")]
+            if lost := next((pair for pair in different if not _is_equal_text(*pair, "NFKC")), None):
+                yield dataclasses.replace(row, problem=self._answer_problem(*lost))
             else:
                 yield dataclasses.replace(row, normalized=True) if different else row
 
-    def _problem(self, text: str, answer: str) -> str:
-        """Say what becomes of an answer; the first of a run is the example for all, so that they are one problem."""
+    def _answer_problem(self, text: str, answer: str) -> str:
+        """Return the problem of an answer, with the first one of a run as the example, so that all have one problem."""
         if not self._first:
             start = max(0, common_prefix_length(text, answer) - CHARACTERS_BEFORE)
             became = answer[start : start + CHARACTERS_SHOWN]
@@ -126,8 +126,8 @@ def _is_of_spaces(step: Mapping[str, Any]) -> bool:
     return bool(shown) and all(value in {" ", SPACE} for value in shown)
 
 
-def _runs(draft: Draft) -> Iterator[tuple[list[int], str]]:
-    """Give the learned tokens of a row without the stop tokens at their ends, and the text that they were made from."""
+def _learned_runs(draft: Draft) -> Iterator[tuple[list[int], str]]:
+    """Give the learned tokens of a row without the stop tokens at their ends, each run with its source text."""
     encoding, token_count = draft.encoding, len(draft.encoding)
     if draft.example.text is not None:
         yield encoding.ids, draft.text
@@ -138,8 +138,8 @@ def _runs(draft: Draft) -> Iterator[tuple[list[int], str]]:
             yield draft.ids[first : min(stop, token_count)], draft.text[before[1] : after[0]]
 
 
-def _same(text: str, answer: str, form: Literal["NFC", "NFKC"]) -> bool:
-    """Whether two texts are the same but for white space and what a normal form of Unicode makes one."""
+def _is_equal_text(text: str, answer: str, form: Literal["NFC", "NFKC"]) -> bool:
+    """Whether two texts are equal but for white space and the characters that a normal form of Unicode joins."""
     if text == answer:
         return True
     bare_text, bare_answer = (

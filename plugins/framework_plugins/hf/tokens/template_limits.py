@@ -74,7 +74,7 @@ def check_template(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, An
 
 
 def _problem(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) -> str:
-    """Render in a copy of this process; return what went wrong, empty if nothing did."""
+    """Render in a copy of this process; return the problem, empty if there is none."""
     import resource  # noqa: F401, PLC0415 - not on Windows
 
     # All that renders is imported by now: a lock of an import that another thread holds would never open in the copy.
@@ -107,7 +107,7 @@ def _problem(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) ->
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) -> None:
-    """Render some conversations and end this process, whatever happens."""
+    """Render some conversations and end this process."""
     import resource  # noqa: PLC0415 - as above
 
     code = 1

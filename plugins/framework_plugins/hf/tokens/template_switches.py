@@ -36,7 +36,7 @@ class SwitchValues:
 
 
 def names(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Return what a template reads about thinking and nobody gives it; that of `model.thinking` comes first."""
+    """Return the switches of thinking that a template reads and nobody sets; those of `model.thinking` come first."""
     provided = {*tokenizer.special_tokens_map, *RESERVED_TEMPLATE_ARGUMENTS}
     read = _undeclared(tokenizer.get_chat_template())
     switches = [name for name in read - provided if SWITCH.search(name) and not NOT_A_SWITCH.search(name)]
@@ -56,7 +56,7 @@ def _undeclared(source: str) -> frozenset[str]:
 
 
 def thinking_fact(tokenizer: PreTrainedTokenizerBase, settings: ModelConfig, name: str) -> str:
-    """Say which switches of the template `model.thinking` sets; empty if it sets none.
+    """Name the switches of the template that `model.thinking` sets; empty if it sets none.
 
     Raises:
         FrameworkError: the template of the model, called `name`, reads none of them.
@@ -77,7 +77,7 @@ def thinking_fact(tokenizer: PreTrainedTokenizerBase, settings: ModelConfig, nam
 
 # The switches are only tried for the message: how an exported model answers is the user's choice (decision 0083).
 def candidates(read: Sequence[str]) -> Iterator[SwitchValues]:
-    """Give the values to try, none first, then those of one switch, then those of two.
+    """Give the values to try: of no switch first, then of one, then of two.
 
     Args:
         read: names of switches.

@@ -137,7 +137,7 @@ def test_settings_that_make_the_most_rows_exact_are_named(monkeypatch: pytest.Mo
     def solves(_: Chat, way: Any, tried: Sequence[Example]) -> int:
         return len(tried) if way.learn is Learn.last else min(len(tried), 1)
 
-    monkeypatch.setattr(Chat, "_solves", solves)
+    monkeypatch.setattr(Chat, "_count_solved", solves)
     for row in Chat(make_tokenizer("chatml"), stop_ids("chatml")).encode(rows):
         assert row.problem.endswith(": set data.learn=last, with which all 3 rows tried are exact")
 

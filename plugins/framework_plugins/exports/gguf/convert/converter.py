@@ -28,7 +28,7 @@ AUTO_ROUND_FOLDERS = ("export", "export_to_gguf")
 
 
 def missing_libraries(*, tree: bool) -> str:
-    """Say which libraries are not installed and what installs them; empty if all are there.
+    """Name the libraries that are not installed, with the command that installs them; empty if all are installed.
 
     Args:
         tree: whether a source tree of llama.cpp converts, so that AutoRound is not needed.

@@ -42,7 +42,7 @@ def read_hparams(conversion: Any, folder: Path) -> dict[str, Any]:
     stored = read_json(folder / MODEL_CONFIG)
     if stored.get("model_type") not in CONFIG_MAPPING:
         return hparams
-    return _completed(hparams, stored, AutoConfig.from_pretrained(folder))
+    return _complete_settings(hparams, stored, AutoConfig.from_pretrained(folder))
 
 
 def for_converter(kind: Any, hparams: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,16 +53,16 @@ def for_converter(kind: Any, hparams: Mapping[str, Any]) -> dict[str, Any]:
     return {**hparams, "layer_types": [FORMER_LAYERS.get(name, name) for name in names]}
 
 
-def _completed(hparams: Mapping[str, Any], stored: Mapping[str, Any], config: Any) -> dict[str, Any]:
-    settings = {**dict(_replaced(config)), **stored, **hparams}
+def _complete_settings(hparams: Mapping[str, Any], stored: Mapping[str, Any], config: Any) -> dict[str, Any]:
+    settings = {**dict(_converted_settings(config)), **stored, **hparams}
     for name in config.sub_configs:
         part = getattr(config, name, None)
         if part is not None and isinstance(settings.get(name), dict):
-            settings[name] = _completed(settings[name], stored.get(name) or {}, part)
+            settings[name] = _complete_settings(settings[name], stored.get(name) or {}, part)
     return settings
 
 
-def _replaced(config: Any) -> Iterator[tuple[str, Any]]:
+def _converted_settings(config: Any) -> Iterator[tuple[str, Any]]:
     """Give the settings that transformers stores in another form."""
     for name in COMPUTED:
         if hasattr(type(config), name):

@@ -80,7 +80,7 @@ def convert(adapter: str, base: str, target: str, dtype: str, tree: str | None =
 
 
 def refused_layers(base: str, tree: str | None = None) -> list[str]:
-    """Return the names of linear layers, as in `target_modules`, of which a GGUF adapter cannot have a LoRA.
+    """Return the names of linear layers, as in `target_modules`, whose LoRA a GGUF adapter cannot hold.
 
     Args:
         base: the folder with config.json and the headers of the weights.
@@ -95,11 +95,11 @@ def refused_layers(base: str, tree: str | None = None) -> list[str]:
             layers.setdefault(re.sub(r"\.\d+\.", ".", name), (name.removesuffix(".weight"), shape))  # one of all blocks
     with torch.inference_mode():
         return sorted(
-            {layer.rpartition(".")[2] for layer, shape in layers.values() if not _follows(layer, shape, model)}
+            {layer.rpartition(".")[2] for layer, shape in layers.values() if not _can_convert(layer, shape, model)}
         )
 
 
-def _follows(layer: str, shape: tuple[int, ...], model: Any) -> bool:
+def _can_convert(layer: str, shape: tuple[int, ...], model: Any) -> bool:
     random = torch.Generator().manual_seed(0)
     a, b = torch.randn(1, shape[1], generator=random), torch.randn(shape[0], 1, generator=random)
     try:
@@ -116,7 +116,7 @@ def _converter(conversion: Any, gguf: Any, base: str, target: str) -> Any:
 
 
 def check_plain(settings: Mapping[str, Any]) -> None:
-    """Refuse what is more than a pair of matrices beside a layer, all with one scale.
+    """Refuse an adapter that is more than pairs of matrices beside layers with one scale.
 
     Args:
         settings: the adapter_config.json.
@@ -149,7 +149,7 @@ def _pairs(weights: Mapping[str, Tensor], model: Any) -> Iterator[LoraPair]:
 
 
 def _gguf_pairs(layer: str, a: Tensor, b: Tensor, model: Any) -> Iterator[LoraPair]:
-    """Give a pair as llama.cpp stores its layer; several where it cuts that into parts."""
+    """Give a pair as llama.cpp stores its layer, several if llama.cpp cuts the layer into parts."""
     name, block = f"{layer}.weight", next((int(part) for part in layer.split(".") if part.isdecimal()), None)
     name, _ = model.filter_tensors((name, lambda: b @ a)) or (name, None)  # without the prefix of a class with images
     products = list(model.modify_tensors(b @ a, name, block))

@@ -35,7 +35,7 @@ def convert(
         folder: config, safetensors and tokenizer, completed by `sentencepiece.complete`.
         target: the file to write.
         dtype: f32, f16 or bf16.
-        name: what `general.name` says.
+        name: the value of `general.name`.
         tree: the source tree of llama.cpp that converts; None: AutoRound's copy.
         rehearsal: leave out the weights: the file has their names and shapes, and a hole in their place.
         twin: leave out the vocabulary: the folder has no tokenizer, and the file is given token ids only.
@@ -71,7 +71,7 @@ def convert(
                 try:
                     return str(super().get_vocab_base_pre(loaded))
                 except NotImplementedError:
-                    return _known_pre_tokenizer(tokenizer)
+                    return _require_pre_tokenizer(tokenizer)
 
         file_type = gguf.LlamaFileType[FILE_TYPES[dtype]]
         return Converted(Path(folder), file_type, Path(target), model_name=name, hparams=copy.deepcopy(settings))
@@ -120,7 +120,7 @@ def model_class(conversion: Any, config: dict[str, Any]) -> Any:
     return conversion.get_model_class(name)
 
 
-def _known_pre_tokenizer(tokenizer: Mapping[str, Any]) -> str:
+def _require_pre_tokenizer(tokenizer: Mapping[str, Any]) -> str:
     name = pre_tokenizers.pre_tokenizer_name(tokenizer)
     if name is None:
         raise FrameworkError(

@@ -30,7 +30,7 @@ _EXPRESSIONS = {
 
 
 def pre_tokenizer_name(tokenizer: Mapping[str, Any]) -> str | None:
-    """Return llama.cpp's name for how a `tokenizer.json` cuts words; None if it has none that is known here."""
+    """Return llama.cpp's name for the pre-tokenizer of a `tokenizer.json`; None if no name is known here."""
     cutter = tokenizer.get("pre_tokenizer") or {}
     parts: Sequence[Mapping[str, Any]] = cutter.get("pretokenizers", [cutter])
     ignores_merges = bool(tokenizer["model"].get("ignore_merges"))
