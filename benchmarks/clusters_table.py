@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.common import command_line
 from framework.api.records import Traffic
 from framework.memory import Estimate, Loss, MemorySettings, Shape, Weights, estimate, terms
 from framework.plan.speed import flops
@@ -288,5 +289,6 @@ def published() -> Table:
 
 
 if __name__ == "__main__":
+    command_line(__doc__).parse_args()
     for each in (gpus(), table(), hybrid(), published()):
         Console(highlight=False).print(each)

@@ -10,8 +10,6 @@ cannot be swapped, so that the test could fail: many items a little better and f
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
@@ -19,6 +17,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.common import OUT, command_line, table_head, table_row
 from framework.api.records import Measure, MeasureKind, Outcome
 from framework.api.schema import VerdictConfig
 from framework.evaluate.verdict import compare_systems
@@ -165,29 +164,26 @@ def power(items: int, systems: int, runs: int) -> tuple[float, float]:
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--runs", type=int, default=1000)
     runs = parser.parse_args().runs
-    lines = [
-        f"| no difference | systems, measures | {' | '.join(map(str, SIZES))} |",
-        "|---|---|" + "---|" * len(SIZES),
-    ]
+    lines = [table_head("no difference", "systems, measures", *SIZES)]
     cells = list(nulls(runs))
     for name in KINDS:
         for systems, measures in FAMILIES:
-            row = [one for one in cells if (one.kind, one.systems, one.measures) == (name, systems, measures)]
-            values = (f"{one.told:.3f}, {one.covered:.3f} ({one.width:.2f})" for one in row)
-            lines.append(f"| {name} | {systems}, {measures} | {' | '.join(values)} |")
+            line = [one for one in cells if (one.kind, one.systems, one.measures) == (name, systems, measures)]
+            values = (f"{one.told:.3f}, {one.covered:.3f} ({one.width:.2f})" for one in line)
+            lines.append(table_row(name, f"{systems}, {measures}", *values))
     told, covered = max(one.told for one in cells), min(one.covered for one in cells)
     lines += ["", f"{len(cells)} cells: at most {told:.3f} called different, at least {covered:.3f} covered"]
     others = [systems for systems, measures in FAMILIES if measures == 1 or systems > 1]
     found = {(systems, items): power(items, systems, runs) for systems in others for items in SIZES}
-    lines += ["", f"| 15 points better | {' | '.join(map(str, SIZES))} |", "|---|" + "---|" * len(SIZES)]
-    lines += [f"| unpaired test of one system | {' | '.join(f'{found[1, items][1]:.2f}' for items in SIZES)} |"]
+    lines += ["", table_head("15 points better", *SIZES)]
+    lines += [table_row("unpaired test of one system", *(f"{found[1, items][1]:.2f}" for items in SIZES))]
     for systems in others:
         rates = (f"{found[systems, items][0]:.2f}" for items in SIZES)
-        lines.append(f"| `compare`, systems beside the reference: {systems} | {' | '.join(rates)} |")
-    sys.stdout.write("\n".join(lines) + "\n")
+        lines.append(table_row(f"`compare`, systems beside the reference: {systems}", *rates))
+    OUT.print("\n".join(lines))
 
 
 if __name__ == "__main__":

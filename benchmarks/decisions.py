@@ -10,9 +10,7 @@ SmolLM2-135M before and after trainings of the quickstart with learning rates fr
 
 from __future__ import annotations
 
-import argparse
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.common import OUT, command_line, table_head, table_row
 from framework import testing
 from framework.api.plan import Plan
 from framework.api.records import Aspect, EvalResult, Measure, MeasureKind, Outcome, Results
@@ -236,38 +235,35 @@ def gained(runs: int, available: int, gain: float, against: float, seed: int = 1
 # --- tables ----------------------------------------------------------------------------------------------------------
 
 
-SAID = "flagged | ruled out | cannot tell | coverage (width)"
+SAID = "ruled out", "cannot tell", "coverage (width)"
 
 
 def forgotten_table(runs: int) -> Iterator[str]:
     """Give what is decided if nothing is forgotten, and if twice the margin is."""
-    yield f"| suite | what is lost | {SAID} |"
-    yield "|---|---|---|---|---|---|"
+    yield table_head("suite", "what is lost", "flagged", *SAID)
     for suite in SUITES:
         plan = testing.plan([f"evaluator=[{suite}]"], run_dir=Path("unused"))
         for name, lost in LOSSES.items():
-            yield f"| `{suite}` | {name} | {forgotten(plan, runs, lost).shares()} |"
+            yield table_row(f"`{suite}`", name, forgotten(plan, runs, lost).shares())
 
 
 def copied_table(runs: int) -> Iterator[str]:
     """Give what is decided of copying, with many and with few held-out rows."""
-    yield f"| held-out rows | what is copied | {SAID} | rows of each kind, mean |"
-    yield "|---|---|---|---|---|---|---|"
+    yield table_head("held-out rows", "what is copied", "flagged", *SAID, "rows of each kind, mean")
     for available in (192, 32):
         for name, (known, recited) in COPIED.items():
             tally = copied(runs, available, known, recited)
-            yield f"| {available} | {name} | {tally.shares()} | {fmean(tally.rows):.0f} |"
+            yield table_row(available, name, tally.shares(), f"{fmean(tally.rows):.0f}")
 
 
 def gained_table(runs: int) -> Iterator[str]:
     """Give what is decided of a gain, by the number of prompts that there are."""
-    yield f"| prompts | gain | in the other direction | {SAID.replace('flagged', 'better or worse')} | prompts, mean |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield table_head("prompts", "gain", "in the other direction", "better or worse", *SAID, "prompts, mean")
     for available in (60, 240, 600):
         for gain, against in GAINS:
             tally = gained(runs, available, gain, against)
-            share = f"{100 * gain:+.0f} points | {against:.0%}"
-            yield f"| {available} | {share} | {tally.shares()} | {fmean(tally.rows):.0f} |"
+            shares = f"{100 * gain:+.0f} points", f"{against:.0%}", tally.shares()
+            yield table_row(available, *shares, f"{fmean(tally.rows):.0f}")
 
 
 TABLES = {"forgotten": forgotten_table, "copied": copied_table, "gained": gained_table}
@@ -275,14 +271,13 @@ TABLES = {"forgotten": forgotten_table, "copied": copied_table, "gained": gained
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description="Simulate what the verdict decides.")
+    parser = command_line(__doc__)
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--only", nargs="+", choices=TABLES, default=[*TABLES])
     arguments = parser.parse_args()
     for name in arguments.only:
         for line in (*TABLES[name](arguments.runs), ""):
-            sys.stdout.write(f"{line}\n")
-            sys.stdout.flush()
+            OUT.print(line)
 
 
 if __name__ == "__main__":

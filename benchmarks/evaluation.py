@@ -8,7 +8,6 @@ The training runs, and the first look of each evaluator is timed on the base and
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.common import OUT, command_line
 from framework.api.protocols import TrainRun
 from framework.config.compose import compose
 from framework.data.stage import load_data
@@ -39,8 +39,11 @@ def timed(name: str, seconds: dict[str, float]) -> Iterator[None]:
 
 def main() -> None:
     """Print the table."""
+    parser = command_line(__doc__)
+    parser.add_argument("words", nargs="*", help="overrides of the quickstart")
+    words = parser.parse_args().words
     with tempfile.TemporaryDirectory() as folder:
-        plan = make_plan(compose(["+experiment=quickstart", *sys.argv[1:]]), run_dir=Path(folder))
+        plan = make_plan(compose(["+experiment=quickstart", *words]), run_dir=Path(folder))
         metrics = {name: choice.create() for name, choice in plan.metric.items()}
         evaluators = {name: choice.create() for name, choice in plan.evaluator.items()}
         cost: dict[str, float] = {}
@@ -65,11 +68,11 @@ def main() -> None:
             with timed(READ, cost):
                 read_answers(model, data.prompts, ExactMatch(ExactMatchConfig()), PromptsConfig.max_new_tokens)
     read = cost.pop(READ)
-    print(f"{READ:32} {read:6.1f} s, which is not in the sum")  # noqa: T201
+    OUT.print(f"{READ:32} {read:6.1f} s, which is not in the sum")
     for name, spent in cost.items():
-        print(f"{name:32} {spent:6.1f} s  {spent / training:5.1%} of the training")  # noqa: T201
+        OUT.print(f"{name:32} {spent:6.1f} s  {spent / training:5.1%} of the training")
     whole = sum(cost.values())
-    print(f"{'all':32} {whole:6.1f} s  {whole / training:5.1%} of {training:.1f} s")  # noqa: T201
+    OUT.print(f"{'all':32} {whole:6.1f} s  {whole / training:5.1%} of {training:.1f} s")
 
 
 def _quiet(_: object) -> None:

@@ -14,7 +14,6 @@ A twin took about 20 seconds of one core; results are kept in `--results`, so an
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import os
@@ -31,6 +30,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from benchmarks.common import command_line
 from tests.support.program import environment
 
 T = TypeVar("T")
@@ -351,7 +351,7 @@ def write_page(results: Mapping[str, Result]) -> None:
 
 def main() -> None:
     """Run the twins that are asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="twins; default: all without a result")
     parser.add_argument("--results", type=Path, default=RESULTS, help="a JSON file of results (%(default)s)")
     parser.add_argument("--only-faults", action="store_true", help="those whose last result is a fault")

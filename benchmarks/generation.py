@@ -8,7 +8,6 @@ way in a batch, the number of answers that differ is printed. Nothing is asserte
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -16,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
+from benchmarks.common import OUT, command_line, spread
 from framework.config.check import check
 from framework.config.compose import compose
 from framework.data.stage import load_data
 from framework.plan.make import make_plan
 
-OUT = Console(soft_wrap=True, highlight=False)
 NEW_TOKENS = 64
 
 
@@ -46,7 +44,7 @@ def one_by_one(model: Any, prompts: list[Any]) -> list[str]:
 
 def main() -> None:
     """Measure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--dtype", default="auto")
     arguments = parser.parse_args()
@@ -71,7 +69,7 @@ def main() -> None:
         f"{len(prompts)} prompts, {model.facts['dtype']}, {arguments.repeats} repeats, median (min-max) in seconds"
     )
     for name, some in seconds.items():
-        OUT.print(f"{name}: {statistics.median(some):.2f} ({min(some):.2f}-{max(some):.2f})")
+        OUT.print(f"{name}: {spread(some, 2)}")
     ratio = statistics.median(seconds["one by one"]) / statistics.median(seconds["framework"])
     differ = sum(one != other for one, other in zip(plain, ours, strict=True))
     OUT.print(f"{ratio:.1f} times as fast; {differ} of {len(prompts)} answers differ")

@@ -13,7 +13,6 @@ sentences with two words, as in `+experiment=quickstart_grpo`. Nothing is assert
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import re
@@ -23,14 +22,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from benchmarks.common import OUT, command_line, table_head, table_row
 from framework import metric, reward, testing
 from framework.api.program import make_plan
 from tests.support.tiny import tiny_chatml
 
-OUT = Console(soft_wrap=True, highlight=False, markup=False)
 COLOURS = ("red", "blue", "green", "gold", "grey", "pink")
 THINGS = dict(zip("ABCDEFGHKMPR", COLOURS * 2, strict=True))
 MISTAKEN = {thing: COLOURS[place % 6 - 2] for place, thing in enumerate(THINGS) if place % 2}
@@ -202,7 +200,7 @@ def runs(model: str, folder: Path, chosen: Sequence[str]) -> Iterator[tuple[str,
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, and print what the report says."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--model", choices=("tiny", "smollm2"), default="tiny")
     parser.add_argument("--rewards", nargs="+", default=[])
     parser.add_argument("--curves", action="store_true", help="read whether a reward rises from the training")
@@ -211,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     testing.load_file(__file__)
     found: dict[str, list[bool]] = {"planted": [], "honest": []}
-    OUT.print("| reward | seed | | held out | reward | flagged | CPU s |\n|---|---|---|---|---|---|---|")
+    OUT.print(table_head("reward", "seed", "", "held out", "reward", "flagged", "CPU s"))
     with tempfile.TemporaryDirectory() as place:
         folder = asked.folder or Path(place)
         folder.mkdir(parents=True, exist_ok=True)
@@ -229,9 +227,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 assert report.train is not None
                 paid, rise = report.metrics.get(name), report.train.rewards[name]
                 before, after = (rise.first, rise.last) if paid is None else (paid.before, paid.after)
-                values = f"{held.before:.0%} to {held.after:.0%} | {before:.0%} to {after:.0%}"
+                values = f"{held.before:.0%} to {held.after:.0%}", f"{before:.0%} to {after:.0%}"
                 took = time.process_time() - begun
-                OUT.print(f"| {name} | {seed} | {kind} | {values} | {'yes' if flagged else 'no'} | {took:.0f} |")
+                OUT.print(table_row(name, seed, kind, *values, "yes" if flagged else "no", f"{took:.0f}"))
     for kind, flags in found.items():
         OUT.print(f"{kind}: {sum(flags)} of {len(flags)} are flagged")
 

@@ -15,11 +15,9 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from rich.console import Console
-
+from benchmarks.common import OUT, command_line, table_head, table_row
 from framework.memory import Shape
 
-OUT = Console(soft_wrap=True, highlight=False)
 MIB = 2**20
 STEPS, SEEDS, LONGEST = 150, 8, 2048
 SHAPES = {
@@ -110,11 +108,13 @@ def regrown(shape: Shape, draw: Callable[[random.Random], int], seed: int) -> fl
 
 def main() -> None:
     """Print the table."""
-    OUT.print("| model | lengths | least | mean | most |\n|---|---|---|---|---|")
+    command_line(__doc__).parse_args()
+    OUT.print(table_head("model", "lengths", "least", "mean", "most"))
     for name, shape in SHAPES.items():
         for lengths, draw in LENGTHS.items():
             found = [regrown(shape, draw, seed) for seed in range(SEEDS)]
-            OUT.print(f"| {name} | {lengths} | {min(found):.1f} | {statistics.mean(found):.1f} | {max(found):.1f} |")
+            sizes = (f"{size:.1f}" for size in (min(found), statistics.mean(found), max(found)))
+            OUT.print(table_row(name, lengths, *sizes))
 
 
 if __name__ == "__main__":

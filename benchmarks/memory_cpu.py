@@ -10,7 +10,6 @@ were set.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import statistics
@@ -22,11 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from benchmarks.common import OUT, command_line, table_head, table_row
 from framework import testing
 
-OUT = Console(soft_wrap=True, highlight=False)
 MIB = 2**20
 ORDERS = 0
 """As a length: the rows of the quickstart."""
@@ -178,23 +175,24 @@ def _run(*words: str) -> None:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
+    kinds = parser.parse_args().kinds
     off: dict[bool, list[tuple[float, bool]]] = {True: [], False: []}
-    OUT.print("| kind | rows | length | steps | tokens in a pass | planned MiB | band | measured MiB | off |")
-    OUT.print("|---|---|---|---|---|---|---|---|---|")
+    columns = "kind", "rows", "length", "steps", "tokens in a pass", "planned MiB", "band", "measured MiB", "off"
+    OUT.print(table_head(*columns))
     with tempfile.TemporaryDirectory() as folder:
-        for name in parser.parse_args().kinds:
+        for name in kinds:
             kind = KINDS[name]
             planned, measured = measure(kind, Path(folder))
             held = planned["low"] <= measured <= planned["high"]
             off[kind.seen].append((planned["reserved"] / measured - 1, held))
             length = f"{'up to ' * kind.varied}{kind.length}" if kind.length else "orders"
-            OUT.print(
-                f"| {name}{' *' * kind.seen} | {kind.rows} | {length} | {kind.steps} | {planned['tokens']:,} | "
-                f"{planned['reserved']:,.0f} | {planned['low']:,.0f} to {planned['high']:,.0f} | {measured:,.0f} | "
-                f"{off[kind.seen][-1][0]:+.1%}{'' if held else ', outside'} |"
-            )
+            error = f"{off[kind.seen][-1][0]:+.1%}{'' if held else ', outside'}"
+            sizes = f"{planned['tokens']:,}", f"{planned['reserved']:,.0f}"
+            band = f"{planned['low']:,.0f} to {planned['high']:,.0f}"
+            shape = f"{name}{' *' * kind.seen}", kind.rows, length, kind.steps
+            OUT.print(table_row(*shape, *sizes, band, f"{measured:,.0f}", error))
     for seen, found in off.items():
         if found:
             errors, within = [error for error, _ in found], sum(held for _, held in found)

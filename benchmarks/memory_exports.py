@@ -19,14 +19,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from benchmarks.common import OUT, command_line, table_head, table_row
 from framework import testing
 from framework.api.plan import Plan
 from framework.memory import Shape
 from framework_plugins.exports.disk_and_memory import merge_memory, parity_memory
 
-OUT = Console(soft_wrap=True, highlight=False)
 MIB = 2**20
 ROWS, PROMPT, ANSWER = 12, 80, 48
 SHAPES: Mapping[str, Mapping[str, int]] = {
@@ -100,12 +98,13 @@ def measure(step: str, tiny: Path, folder: Path) -> None:
 
 
 def child(*words: str) -> str:
-    """Run this file with some words and return what it printed.
+    """Run this module with some words and return what it printed.
 
     Raises:
         RuntimeError: it failed; the message holds the end of what it printed.
     """
-    done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "benchmarks.memory_exports", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr[-800:])
     return done.stdout
@@ -113,7 +112,7 @@ def child(*words: str) -> str:
 
 def main() -> None:
     """Print the table, or do a part of it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--models", nargs="+", default=["smollm2", "qwen"], choices=["smollm2", "qwen"])
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -121,7 +120,7 @@ def main() -> None:
         what, *rest = arguments.child
         make(Path(rest[0]), rest[1]) if what == "make" else measure(what, Path(rest[0]), Path(rest[1]))
         return
-    OUT.print("| model | parameters | step | predicted MiB | measured MiB | off |\n|---|---|---|---|---|---|")
+    OUT.print(table_head("model", "parameters", "step", "predicted MiB", "measured MiB", "off"))
     with tempfile.TemporaryDirectory() as top:
         tiny = Path(top) / "tiny"
         child("--child", "make", str(tiny), "tiny")
@@ -132,8 +131,8 @@ def main() -> None:
             for step, said in SAID.items():
                 found = int(child("--child", step, str(tiny), str(folder)).rpartition("peak ")[2])
                 off = f"{said(shape) / found - 1:+.0%}"
-                numbers = f"{shape.total / 1e6:,.0f} M | {step} | {said(shape) / MIB:,.0f} | {found / MIB:,.0f} | {off}"
-                OUT.print(f"| {name} | {numbers} |")
+                sizes = f"{said(shape) / MIB:,.0f}", f"{found / MIB:,.0f}"
+                OUT.print(table_row(name, f"{shape.total / 1e6:,.0f} M", step, *sizes, off))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """The plan's memory of a training step, part by part, beside tensors without memory that take the step.
 
     python -m benchmarks.memory_fake
-    python -m benchmarks.memory_fake --draw 50
 
 `tests/support/fake_step.py` takes the step; a test holds the same for a small model. Eight settings are written down
 below; four more are drawn by a seed, so that no formula is made for them.
@@ -9,13 +8,11 @@ below; four more are drawn by a seed, so that no formula is made for them.
 
 from __future__ import annotations
 
-import argparse
 import random
 from collections.abc import Iterator
 from dataclasses import replace
 
-from rich.console import Console
-
+from benchmarks.common import OUT, command_line, table_head, table_row
 from framework.memory import Shape, estimate
 from framework.util.gpus import Gpu
 from framework_plugins.hf.load.preset_configs import CONFIGS
@@ -23,7 +20,6 @@ from framework_plugins.hf.settings.memory_plan import footprint
 from tests.plugins.hf.settings.test_memory_plan import plan
 from tests.support.fake_step import fake_step, planned_step
 
-OUT = Console(soft_wrap=True, highlight=False, markup=False)
 MIB, SEED, DRAWN = 2**20, 50, 4
 ROOM = Gpu("one with room for all", 10**13, 10**13)
 QLORA = ("quantization=nf4", "adapter=lora", "adapter.r=32", "adapter.lora_dropout=0.05")
@@ -43,9 +39,9 @@ PARTS = ("weights", "adapter", "gradients", "optimizer", "kept", "loss", "tempor
 MODELS = {"llama1b": "unsloth/Llama-3.2-1B-Instruct", "llama8b": "unsloth/Meta-Llama-3.1-8B-Instruct"}
 
 
-def drawn(seed: int) -> Iterator[tuple[str, int, int, bool, tuple[str, ...]]]:
+def drawn() -> Iterator[tuple[str, int, int, bool, tuple[str, ...]]]:
     """Draw settings."""
-    choose = random.Random(seed).choice  # noqa: S311 - no secret
+    choose = random.Random(SEED).choice  # noqa: S311 - no secret
     for _ in range(DRAWN):
         model = choose([*MODELS])
         adapter = choose(["lora", "dora", *(["full"] if model == "llama1b" else [])])
@@ -70,7 +66,7 @@ def compare(model: str, rows: int, length: int, checkpointing: bool, words: tupl
     told["peak"] = float(estimate(shape, settings).allocated)
     cells = [_cell(getattr(taken, name), told.get(name)) for name in PARTS]
     label = f"{model}, {rows} x {length}, {'again' if checkpointing else 'kept'}, {' '.join(words)}"
-    OUT.print(f"| {label} | {' | '.join(cells)} |")
+    OUT.print(table_row(label, *cells))
     return told["peak"] / taken.peak - 1
 
 
@@ -82,11 +78,9 @@ def _cell(taken: int, planned: float | None) -> str:
 
 def main() -> None:
     """Print all settings."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draw", type=int, default=SEED, metavar="SEED", help="of the four that are drawn")
-    chosen = [*SETTINGS, *drawn(parser.parse_args().draw)]
-    OUT.print(f"| setting | {' | '.join(PARTS)} |")
-    OUT.print("|---" * (1 + len(PARTS)) + "|")
+    command_line(__doc__).parse_args()
+    chosen = [*SETTINGS, *drawn()]
+    OUT.print(table_head("setting", *PARTS))
     worst = max((compare(*each) for each in chosen), key=abs)
     OUT.print(f"\nMiB, and how far the plan is off; of {len(chosen)} peaks at most {worst:+.1%}")
 

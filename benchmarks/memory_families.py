@@ -13,8 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rich.console import Console
-
+from benchmarks.common import OUT, command_line, table_head, table_row
 from framework.memory import Attention, Loss, MemorySettings, Shape, Weights, estimate
 from framework_plugins.hf.load.preset_configs import CONFIGS
 
@@ -82,23 +81,22 @@ def _with_experts() -> int:
 
 def table() -> Iterator[str]:
     """Give the lines of the table, and how far off the plan is."""
-    yield "| model | training | published | planned | off |"
-    yield "|---|---|---|---|---|"
+    yield table_head("model", "training", "published", "planned", "off")
     errors = []
     for peak in peaks():
         planned = estimate(Shape.from_config(CONFIGS[peak.model]), peak.training).reserved
         errors.append(abs(planned / peak.size - 1))
-        sizes = f"{peak.size / GIB:.1f} | {planned / GIB:.1f} | {planned / peak.size - 1:+.0%}"
-        yield f"| {peak.model.rpartition('/')[2]} | {peak.settings} | {sizes} |"
+        sizes = f"{peak.size / GIB:.1f}", f"{planned / GIB:.1f}", f"{planned / peak.size - 1:+.0%}"
+        yield table_row(peak.model.rpartition("/")[2], peak.settings, *sizes)
     within = sum(error <= WITHIN for error in errors)
     yield f"\n**{within} of {len(errors)} are within 15%; the median error is {statistics.median(errors):.0%}.**"
 
 
 def main() -> None:
     """Print the table."""
-    say = Console(markup=False, highlight=False, soft_wrap=True).print
+    command_line(__doc__).parse_args()
     for line in table():
-        say(line)
+        OUT.print(line)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ after the other, and is that of all other rows.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import math
 import statistics
@@ -21,13 +20,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from rich.console import Console
-
+from benchmarks.common import OUT, command_line, table_head, table_row
 from benchmarks.memory_rows import predict, settings_of, shape_of
 from framework.memory import Attention
 from framework.memory.peak import ABOVE, BELOW
 
-OUT = Console(soft_wrap=True, highlight=False)
 GIB, BEYOND = 2**30, 1.03
 PEAKS = Path(__file__).parents[1] / "tests" / "framework" / "memory" / "peaks.csv"
 Row = Mapping[str, str]
@@ -131,10 +128,10 @@ def summary(name: str, found: Sequence[tuple[Row, float]]) -> None:
     """Print one line of a table."""
     off = sorted(abs(error) for _, error in found)
     if not off:
-        OUT.print(f"| {name} | 0 | | | |")
+        OUT.print(table_row(name, 0, "", "", ""))
         return
     ninth = off[min(len(off) - 1, math.ceil(0.9 * len(off)) - 1)]
-    OUT.print(f"| {name} | {len(off)} | {statistics.median(off):.1%} | {ninth:.1%} | {off[-1]:.1%} |")
+    OUT.print(table_row(name, len(off), *(f"{error:.1%}" for error in (statistics.median(off), ninth, off[-1]))))
 
 
 def grouped(found: Sequence[tuple[Row, float]], by: Callable[[Row], str]) -> dict[str, list[tuple[Row, float]]]:
@@ -160,7 +157,7 @@ def length(row: Row) -> str:
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--rows", type=Path, default=PEAKS, help="a table as memory_rows.py takes")
     with parser.parse_args().rows.open(encoding="utf-8-sig") as stream:
         rows = [row for row in csv.DictReader(stream) if row.get("score", "1") == row.get("arch_sure", "1") == "1"]
@@ -169,7 +166,7 @@ def main() -> None:
     allocated = errors(lab, "allocated_gib", lambda row: predict(row).allocated / GIB)
     reserved = errors(lab, "reserved_gib", lambda row: predict(row).reserved / GIB)
     told = errors(published, "measured_gib", lambda row: _as_told(row) / GIB)
-    OUT.print("| predicted | rows | median error | 90th percentile | worst |\n|---|---|---|---|---|")
+    OUT.print(table_head("predicted", "rows", "median error", "90th percentile", "worst"))
     summary("plan, allocated", allocated)
     summary("plan, reserved", reserved)
     summary("plan, published tables", told)
@@ -180,18 +177,19 @@ def main() -> None:
             OUT.print(f"{name}: not installed, left out")
             continue
         summary(f"{name}, {column.partition('_')[0]}", errors(lab, column, predicted))
-    OUT.print("\n| left out | rows | band of the others | within |\n|---|---|---|---|")
+    OUT.print()
+    OUT.print(table_head("left out", "rows", "band of the others", "within"))
     held = 0
     for name, mine in grouped([(row, 0.0) for row in rows], source).items():
         low, high = band([row for row in rows if source(row) != name])
         within = sum(low <= below and above <= high for row, _ in mine for below, above in (factors(row),))
         held += within
-        OUT.print(f"| {name} | {len(mine)} | {low:.2f} to {high:.2f} | {within} |")
+        OUT.print(table_row(name, len(mine), f"{low:.2f} to {high:.2f}", within))
     low, high = band(rows)
     OUT.print(
         f"\nwith one source left out the band holds {held} of {len(rows)}; of all rows it is {low:.2f} to {high:.2f}\n"
     )
-    OUT.print("| plan, by | rows | median error | 90th percentile | worst |\n|---|---|---|---|---|")
+    OUT.print(table_head("plan, by", "rows", "median error", "90th percentile", "worst"))
     for found, what in ((allocated, "allocated"), (reserved, "reserved"), (told, "published")):
         for by in (source, lambda row: row["method"], length):
             for group, some in grouped(found, by).items():

@@ -8,12 +8,12 @@ lists them. A row that cannot be predicted has the new columns empty; its line a
 
 from __future__ import annotations
 
-import argparse
 import csv
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from benchmarks.common import command_line
 from framework.memory.peak import Estimate, estimate
 from framework.memory.settings import Attention, Loss, MemorySettings, Weights
 from framework.memory.shape import LINEARS, Shape
@@ -158,7 +158,7 @@ def _number(row: Mapping[str, str], column: str, default: int | None = None) -> 
 
 def main() -> None:
     """Print the table with the predictions."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("file", type=Path)
     file = parser.parse_args().file
     with file.open(encoding="utf-8-sig", newline="") as stream:

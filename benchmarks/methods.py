@@ -11,7 +11,6 @@ trainers. TRL is given the token ids of our rows, and the answers and rewards th
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -25,9 +24,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from benchmarks.common import OUT, command_line, table_row
 
-OUT = Console(soft_wrap=True, highlight=False, markup=False)
 BOUND = 1e-5
 """The largest difference of a loss, relative to losses above 1, that needs no reason."""
 STEPS, BATCH, RATE = 8, 4, 1e-3
@@ -472,7 +470,7 @@ def line(case: Case, found: Beside, exact: Beside | None = None) -> str:
     wide = "" if exact is None else f"{exact.loss:.1e}"
     beyond = f" (`{name}`)" if most > 10 * BOUND else ""
     cells = f"{found.first:.6g}", f"{found.last:.6g}", f"{found.loss:.1e}", wide, f"{found.weights:.1e}"
-    return f"| {' | '.join([case.name, *cells, f'{most:.1e}{beyond}', case.why])} |"
+    return table_row(case.name, *cells, f"{most:.1e}{beyond}", case.why)
 
 
 INTRO = """# Methods beside TRL
@@ -492,12 +490,12 @@ draw, TRL deals the answers out to the steps at random, and here each step has t
 leaves them in their order. TRL logs `completions/…` while it generates, and here it is given the answers.
 """
 COLUMNS = "training", "first loss", "last loss", "loss", "in fp64", "weights", "metrics", "why"
-HEAD = f"| {' | '.join(COLUMNS)} |\n|---|--:|--:|--:|--:|--:|--:|---|"
+HEAD = f"{table_row(*COLUMNS)}\n|---|--:|--:|--:|--:|--:|--:|---|"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--only", nargs="+", default=[""])
     parser.add_argument("--dtype", choices=("fp32", "fp64"), default="fp32")
     parser.add_argument("--page", action="store_true")

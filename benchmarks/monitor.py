@@ -9,15 +9,14 @@
 
 from __future__ import annotations
 
-import argparse
 import math
-import sys
 from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
 
 from benchmarks import monitor_kinds as kinds
+from benchmarks.common import OUT, command_line, table_head, table_row
 from benchmarks.monitor_kinds import Make, Sick, Training
 from framework.api.records import TrainingIssue
 from tests.support.curves import entries, seen
@@ -52,28 +51,23 @@ def _words(counts: Counter[str]) -> str:
 
 
 def _ordinary(title: str, trainings: Mapping[str, Make], runs: int) -> None:
-    _write(f"\n| {title} | reported | by |\n|---|---|---|\n")
+    OUT.print(f"\n{table_head(title, 'reported', 'by')}")
     for name, make in trainings.items():
         rate, _, counts = share(make, runs)
-        _write(f"| {name} | {rate:.1%} | {_words(counts)} |\n")
+        OUT.print(table_row(name, f"{rate:.1%}", _words(counts)))
 
 
 def _sick(title: str, trainings: Mapping[str, Sick], runs: int) -> None:
-    _write(f"\n| {title} | reported | delay | 95% | by |\n|---|---|---|---|---|\n")
+    OUT.print(f"\n{table_head(title, 'reported', 'delay', '95%', 'by')}")
     for name, sick in trainings.items():
         rate, firsts, counts = share(sick.make, runs)
         delays: list[float] = [first - sick.starts for first in firsts] or [math.nan]
         middle, late = np.quantile(delays, [0.5, 0.95])
-        _write(f"| {name} | {rate:.0%} | {middle:.0f} | {late:.0f} | {_words(counts)} |\n")
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+        OUT.print(table_row(name, f"{rate:.0%}", f"{middle:.0f}", f"{late:.0f}", _words(counts)))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Simulate the rules of health.")
+    parser = command_line(__doc__)
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--held-out", action="store_true", help="the kinds that the rules were not made with")
     arguments = parser.parse_args()
@@ -84,10 +78,10 @@ def main() -> None:
         ):
             _ordinary("ordinary", ordinary, arguments.runs)
             _sick("goes wrong", sick, arguments.runs)
-        _write("\n| real training | reported |\n|---|---|\n")
+        OUT.print(f"\n{table_head('real training', 'reported')}")
         for name, training in kinds.real().items():
             found = ", ".join(f"{kind} at step {step}" for kind, step in reported(training).items())
-            _write(f"| {name} | {found or 'nothing'} |\n")
+            OUT.print(table_row(name, found or "nothing"))
         return
     _ordinary("ordinary", kinds.ORDINARY, arguments.runs)
     _ordinary("ambiguous", kinds.AMBIGUOUS, arguments.runs)

@@ -9,8 +9,6 @@ trainings in which anything is reported, for 60 and for 200 log entries.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -18,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.common import OUT, command_line, table_head, table_row
 from framework.api.records import Step
 from tests.support.curves import RATE, seen
 
@@ -144,11 +143,12 @@ def training(kind: Kind, random: Random, count: int) -> list[Step]:
 
 def main() -> None:
     """Print both tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--runs", type=int, default=100)
     runs = parser.parse_args().runs
     for title, kinds in (("ordinary training", ORDINARY), ("problem", SICK)):
-        sys.stdout.write(f"\n| {title} | {SIZES[0]} entries | {SIZES[1]} entries | by |\n|---|--:|--:|---|\n")
+        OUT.print()
+        OUT.print(table_head(title, *(f"{count} entries" for count in SIZES), "by"))
         for name, kind in kinds.items():
             shares, rules = [], Counter[str]()
             for count in SIZES:
@@ -156,8 +156,7 @@ def main() -> None:
                 found = [{issue.kind for issue in seen(steps, *kind.words)} for steps in made]
                 shares.append(f"{sum(map(bool, found)) / runs:.0%}")
                 rules.update(rule for each in found for rule in each)
-            sys.stdout.write(f"| {name} | {shares[0]} | {shares[1]} | {', '.join(rules)} |\n")
-            sys.stdout.flush()
+            OUT.print(table_row(name, *shares, ", ".join(rules)))
 
 
 if __name__ == "__main__":

@@ -10,14 +10,13 @@ of 128 tokens, beside the plan's: `memory_cpu.py` with each of these optimizers,
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
+from benchmarks.common import OUT, command_line, table_head, table_row
 from benchmarks.memory_cpu import FULL, Kind, measure
 from framework.api import installed
 from framework.api.protocols import TrainedWeight
@@ -27,7 +26,6 @@ from framework_plugins.hf.train.resume.training_state import OPTIMIZER
 from tests.support.tiny import chat_rows, tiny_llama
 from tests.support.training import make, opened, train
 
-OUT = Console(soft_wrap=True, highlight=False)
 RANK, HIDDEN = 64, 128
 """So that no matrix has fewer than 4096 numbers, of which bitsandbytes keeps the states in 32 bits."""
 TABLE = "qmap"
@@ -66,30 +64,26 @@ def states(name: str, base: Path, rows: Path, folder: Path) -> float:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--peaks", nargs="*", choices=[*OPTIMIZERS], default=[])
     peaks = parser.parse_args().peaks
-    OUT.print("| `optimizer` | states, planned | measured | peak MiB, planned | measured | off |")
-    OUT.print("|---|---|---|---|---|---|")
+    OUT.print(table_head("`optimizer`", "states, planned", "measured", "peak MiB, planned", "measured", "off"))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         base, rows = tiny_llama(folder / "base", hidden_size=HIDDEN), folder / "rows.jsonl"
-        rows.write_text("".join(json.dumps(row) + "\n" for row in chat_rows(12)), encoding="utf-8")
+        rows.write_text("".join(json.dumps(chat) + "\n" for chat in chat_rows(12)), encoding="utf-8")
         for optimizer, schema in OPTIMIZERS.items():
-            line = f"| `{optimizer}` |"
             if reason := why_not(optimizer):
-                OUT.print(f"{line} | not run: {reason} | | | |")
+                OUT.print(table_row(f"`{optimizer}`", f"not run: {reason}", "", "", "", ""))
                 continue
             matrix = TrainedWeight("weight", (RANK, HIDDEN))
             planned = (schema().state_bytes([matrix], on_gpu=False) or 0) / (RANK * HIDDEN)
-            line += f" {planned:.2f} | {states(optimizer, base, rows, folder / optimizer):.2f} |"
+            cells = [f"{planned:.2f}", f"{states(optimizer, base, rows, folder / optimizer):.2f}", "", "", ""]
             if optimizer in peaks:
                 peak, measured = measure(Kind(1, 128, FULL), folder, *words(optimizer))
                 expected = peak["reserved"]
-                line += f" {expected:,.0f} | {measured:,.0f} | {expected / measured - 1:+.1%} |"
-            else:
-                line += " | | |"
-            OUT.print(line)
+                cells[2:] = [f"{expected:,.0f}", f"{measured:,.0f}", f"{expected / measured - 1:+.1%}"]
+            OUT.print(table_row(f"`{optimizer}`", *cells))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ of the time and see the others. One core takes about fifteen minutes, `--files` 
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import shutil
@@ -31,9 +30,9 @@ from typing import Any
 import numpy as np
 import torch
 from peft import PeftModel
-from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from benchmarks.common import OUT, command_line, table_head, table_row
 from framework import testing
 from framework.api.records import Message, Prompt
 from framework_plugins.exports.chat_template import write_template
@@ -67,7 +66,6 @@ from framework_plugins.exports.parity.weights import Product, trained_products, 
 from tests.support.ggufs import converted
 from tests.support.speaks import Speaks
 
-OUT = Console(soft_wrap=True, highlight=False)
 CONFIG = ParityConfig()
 PROMPTS, NEW, LONG = 8, 48, 2000
 
@@ -340,8 +338,8 @@ def attack(case: Case, only: Sequence[str]) -> None:
         f"rounding to bf16: top-1 {explained.top1:.2%}, KL {explained.kl:.2g}, {explained.end_kl:.2g} at the end of "
         f"{LONG:,} tokens; ties within {tie:.3f} nats\n"
     )
-    OUT.print("| wrong export | top-1 | KL | KL at the end | share | weights | f16, f32 | bf16 | quantized |")
-    OUT.print("|---|---|---|---|---|---|---|---|---|")
+    columns = "wrong export", "top-1", "KL", "KL at the end", "share", "weights", "f16, f32", "bf16", "quantized"
+    OUT.print(table_head(*columns))
 
     def show(name: str, rows: Sequence[CheckRow], found: list[Logits], short: list[Logits], weights: str) -> None:
         wide = compare_logits(rows, case.trained[: len(rows)], found, case.stop_ids, TIE_NATS)
@@ -354,8 +352,8 @@ def attack(case: Case, only: Sequence[str]) -> None:
             f"{wide.end_kl:.2g}" if wide.end_tokens else "-",
             "-" if wide.share is None else f"{wide.share:.0%}",
         )
-        gates = f"{word(exact_problem(wide, CONFIG))} | {word(bf16)} | {word(quantized_problem(wide, CONFIG))}"
-        OUT.print(f"| {name} | {wide.top1:.2%} | {wide.kl:.2g} | {end} | {share} | {word(weights)} | {gates} |")
+        gates = map(word, (weights, exact_problem(wide, CONFIG), bf16, quantized_problem(wide, CONFIG)))
+        OUT.print(table_row(name, f"{wide.top1:.2%}", f"{wide.kl:.2g}", end, share, *gates))
 
     for name, change in attacks(case):
         if any(part in name for part in only):
@@ -372,9 +370,7 @@ def attack(case: Case, only: Sequence[str]) -> None:
 
 def real_files(case: Case, run: Path, quantizations: Sequence[str]) -> None:
     """Print the table of files of the adapter, and of the adapter at a part of its scale."""
-    OUT.print(
-        "| file | adapter | top-1 | KL | KL at the end | share | tensors | answers |\n|---|---|---|---|---|---|---|---|"
-    )
+    OUT.print(table_head("file", "adapter", "top-1", "KL", "KL at the end", "share", "tensors", "answers"))
     for factor in (1.0, 0.5):
         with tempfile.TemporaryDirectory() as top:
             folder = Path(top)
@@ -398,10 +394,10 @@ def real_files(case: Case, run: Path, quantizations: Sequence[str]) -> None:
                 problem = (
                     exact_problem(agreement, CONFIG) if name in {"f32", "f16"} else quantized_problem(agreement, CONFIG)
                 )
-                numbers = f"{agreement.top1:.2%} | {agreement.kl:.2g} | {agreement.end_kl:.2g}"
+                numbers = f"{agreement.top1:.2%}", f"{agreement.kl:.2g}", f"{agreement.end_kl:.2g}"
                 share = f"{agreement.share:.1%} ± {agreement.share_error:.1%}"
                 tensors = word(tensors_problem(made, whole))
-                OUT.print(f"| {name} | {factor:g} | {numbers} | {share} | {tensors} | {word(problem)} |")
+                OUT.print(table_row(name, f"{factor:g}", *numbers, share, tensors, word(problem)))
 
 
 def edited(name: str, edit: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
@@ -483,19 +479,19 @@ def folders(run: Path) -> None:
     writes = Speaks(AutoTokenizer.from_pretrained(base))
     rendered = list(render_conversations(writes, [Prompt((Message("user", text),)) for text in GENERAL_QUESTIONS]))
     tokens = TrainedTokens.of(plan, run / "checkpoint", base, frozenset({2}))
-    OUT.print("| change | result |\n|---|---|")
+    OUT.print(table_head("change", "result"))
     for name, change in FOLDERS.items():
         with tempfile.TemporaryDirectory() as top:
             copy = shutil.ignore_patterns("*.safetensors")
             folder = Path(shutil.copytree(base, Path(top) / "merged", ignore=copy))
             change(folder)
             problem = folder_problem(folder, base, base, tokens, rendered, trust=False)
-            OUT.print(f"| {name} | {'refused: ' + problem if problem else 'passes'} |")
+            OUT.print(table_row(name, f"refused: {problem}" if problem else "passes"))
 
 
 def main() -> None:
     """Print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--only", nargs="+", default=[""], help="rows whose name has one of these in it")
     parser.add_argument("--files", nargs="+", default=[], help="quantizations of real files, instead of the table")

@@ -1,7 +1,6 @@
 """Pairs per processor second and peak memory of `method=dpo`, beside TRL's DPOTrainer and our own sft, one epoch each.
 
     .venv/bin/python -m benchmarks.preferences
-    .venv/bin/python -m benchmarks.preferences --pairs 24 --works long
 
 Each training is a process of its own with one thread, and the contenders take turns. The time is that of `train`, with
 the reference; models and rows are loaded before. The prompts have nothing in common. Nothing is asserted.
@@ -22,15 +21,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from benchmarks.common import OUT, command_line, table_head, table_row
 
 WORDS = "a big cat can find its old home near the river and then sleep all day under that small green tree with you"
 WORKS = {"long": (150, 40), "short": (12, 45)}
 """Words of the prompt, and of each answer."""
 WHO = ("framework", "trl", "trl, precomputed", "framework sft")
 ROLES = {"prompt": "user"}
-OUT = Console(soft_wrap=True, highlight=False, markup=False)
-BATCH, RATE, SEED = 4, 2e-5, 1
+BATCH, PAIRS, RATE, SEED = 4, 12, 2e-5, 1
 
 
 def pairs(work: str, count: int) -> list[dict[str, str]]:
@@ -86,7 +84,8 @@ def trl(rows: Path, folder: Path, *, precompute: bool) -> tuple[float, str]:
     place = model_folder(folder)
     lines = [json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines()]
     talks = [
-        {name: [{"role": ROLES.get(name, "assistant"), "content": text}] for name, text in row.items()} for row in lines
+        {name: [{"role": ROLES.get(name, "assistant"), "content": text}] for name, text in pair.items()}
+        for pair in lines
     ]
     args = DPOConfig(
         output_dir=str(folder / "trl"), per_device_train_batch_size=BATCH, num_train_epochs=1, bf16=True, use_cpu=True,
@@ -130,8 +129,7 @@ def one(who: str, rows: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print a table for each work."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=12)
+    parser = command_line(__doc__)
     parser.add_argument("--works", nargs="+", choices=WORKS, default=[*WORKS])
     parser.add_argument("--who", nargs="+", choices=WHO, default=[*WHO])
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
@@ -142,19 +140,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for work in asked.works:
         with tempfile.TemporaryDirectory() as place:
             rows = Path(place, "pairs.jsonl")
-            rows.write_text("".join(json.dumps(row) + "\n" for row in pairs(work, asked.pairs)), encoding="utf-8")
-            OUT.print(f"\n{work}: {asked.pairs} pairs, {BATCH} a step; load {os.getloadavg()[0]:.1f}\n")
-            OUT.print("| who | pairs/processor second | peak MiB | first loss |\n|---|---|---|---|")
+            rows.write_text("".join(json.dumps(pair) + "\n" for pair in pairs(work, PAIRS)), encoding="utf-8")
+            OUT.print(f"\n{work}: {PAIRS} pairs, {BATCH} a step; load {os.getloadavg()[0]:.1f}\n")
+            OUT.print(table_head("who", "pairs/processor second", "peak MiB", "first loss"))
             for who in asked.who:
-                command = [sys.executable, __file__, "--one", who, str(rows)]
+                command = [sys.executable, "-m", "benchmarks.preferences", "--one", who, str(rows)]
                 env = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
                 done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
                 if done.returncode:
-                    OUT.print(f"| {who} | failed: {done.stderr[-1500:]} |")
+                    OUT.print(table_row(who, f"failed: {done.stderr[-1500:]}"))
                     continue
                 made = json.loads(done.stdout.splitlines()[-1])
-                rate = asked.pairs / made["seconds"]
-                OUT.print(f"| {who} | {rate:.3f} | {made['peak']:.0f} | {made['loss']} |")
+                rate = PAIRS / made["seconds"]
+                OUT.print(table_row(who, f"{rate:.3f}", f"{made['peak']:.0f}", made["loss"]))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ beginnings of the first sentence that are true; `never` are words that would be 
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import re
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import provoked_by_a_reader
+from benchmarks.common import OUT, command_line, table_head, table_row
 from framework import Component, hookimpl, testing
 from framework.api import Answer, Prompt
 from framework.api.records import Report, Scored
@@ -503,10 +503,10 @@ def cases() -> list[Case]:
 
 def table(results: Mapping[str, tuple[Case, Sequence[str]]]) -> str:
     """Return the rows of the table."""
-    lines = ["| case | what is true | first sentence | read rightly |", "|---|---|---|---|"]
+    lines = [table_head("case", "what is true", "first sentence", "read rightly")]
     for case, said in results.values():
         cells = [case.name, case.truth, said[0] if said else "no verdict", "no" if fault(case, said) else "yes"]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", "↵") for cell in cells) + " |")
+        lines.append(table_row(*(cell.replace("|", "\\|").replace("\n", "↵") for cell in cells)))
     return "\n".join(lines)
 
 
@@ -522,19 +522,19 @@ def main(names: Sequence[str], *, page: bool) -> int:
         results[case.name] = case, said
         if wrong := fault(case, said):
             faults += 1
-            print(f"{case.name}: {wrong}\n  true: {case.truth}", *said, sep="\n  ")  # noqa: T201
-    print(f"{len(results) - faults} of {len(results)} are read rightly")  # noqa: T201
+            OUT.print(f"{case.name}: {wrong}\n  true: {case.truth}", *said, sep="\n  ")
+    OUT.print(f"{len(results) - faults} of {len(results)} are read rightly")
     if page:
         text = PAGE.read_text(encoding="utf-8")
-        head, _, rest = text.partition("<!-- cases -->\n")
+        start, _, rest = text.partition("<!-- cases -->\n")
         count = f"{len(results) - faults} of {len(results)} cases are read rightly."
         tail = rest.partition("<!-- end -->")[2]
-        PAGE.write_text(f"{head}<!-- cases -->\n{count}\n\n{table(results)}\n<!-- end -->{tail}", encoding="utf-8")
+        PAGE.write_text(f"{start}<!-- cases -->\n{count}\n\n{table(results)}\n<!-- end -->{tail}", encoding="utf-8")
     return faults
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--page", action="store_true")
     parsed = parser.parse_args()

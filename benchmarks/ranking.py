@@ -10,15 +10,14 @@ It takes about half an hour on one core.
 
 from __future__ import annotations
 
-import argparse
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.common import OUT, command_line, table_head, table_row
 from framework.api.records import Measure, MeasureKind, Standing
 from framework.api.schema import VerdictConfig
 from framework.evaluate.ranking import lead, rank
@@ -228,21 +227,20 @@ COLUMNS = {
 def table(found: list[Cell], *, gain: bool) -> Iterator[str]:
     """Write cells as a table of Markdown."""
     columns = COLUMNS[gain]
-    yield f"| | trials | prompts | {' | '.join(map(str.strip, columns))} |"
-    yield f"|---|---|---|{'---|' * len(columns)}"
+    yield table_head("", "trials", "prompts", *map(str.strip, columns))
     for cell in found:
-        shown = " | ".join(f"{cell.found[name]:{'.2f' if 'width' in name else '.3f'}}" for name in columns.values())
-        yield f"| {cell.kind} | {cell.trials} | {cell.items} | {shown} |"
+        shown = (f"{cell.found[name]:{'.2f' if 'width' in name else '.3f'}}" for name in columns.values())
+        yield table_row(cell.kind, cell.trials, cell.items, *shown)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Simulate what a sweep says about its trials.")
+    parser = command_line(__doc__)
     parser.add_argument("--runs", type=int, default=RUNS)
     runs = parser.parse_args().runs
     for gain in (False, True):
         for line in table(list(cells(runs, gain=gain)), gain=gain):
-            sys.stdout.write(f"{line}\n")
-        sys.stdout.write("\n")
+            OUT.print(line)
+        OUT.print()
 
 
 if __name__ == "__main__":

@@ -13,14 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
+from benchmarks.common import OUT, command_line, table_head, table_row
 from benchmarks.memory_rows import settings_of, shape_of
 from framework.memory import Loss, MemorySettings, Shape, Weights
 from framework.plan.speed import ANSWER_SLOWEST, FASTEST, SLOWEST, step_seconds, token_seconds
 from framework.util.gpus import CARDS
 
-OUT = Console(soft_wrap=True, highlight=False)
 MARGIN = 1.1
 """How far the band goes beyond the factors that were seen."""
 ANSWERS = (
@@ -87,7 +85,8 @@ def steps() -> None:
     )  # fmt: skip
     packed = replace(padded, rows=1, length=ROWS * MEAN)
     shared = ROWS * MEAN - (ROWS - 1) * SHARED
-    OUT.print("\n| card | padded, 4 passes | packed, 1 pass | packed, kept | tree, kept |\n|---|---|---|---|---|")
+    OUT.print()
+    OUT.print(table_head("card", "padded, 4 passes", "packed, 1 pass", "packed, kept", "tree, kept"))
     for name in ("rtx3060", "rtx4090", "a100_80", "h100"):
         told = []
         for settings, tokens in (
@@ -98,7 +97,7 @@ def steps() -> None:
                 shape, settings, CARDS[name], rows=ROWS, tokens=tokens, learned=ROWS * MEAN / 2, length=MEAN
             )
             told.append(f"{least * FASTEST:.2f} to {least * SLOWEST:.2f}")
-        OUT.print(f"| {name} | {' | '.join(told)} |")
+        OUT.print(table_row(name, *told))
 
 
 def source(row: Row) -> str:
@@ -115,31 +114,33 @@ def band(rows: Sequence[Row]) -> tuple[float, float]:
 def left_out(label: str, rows: Sequence[Row]) -> None:
     """Print whether the band of all other sources holds the rates of each source."""
     OUT.print(f"\n{label}: {band(rows)[0]:.2f} to {band(rows)[1]:.2f}\n")
-    OUT.print("| left out | rows | band of the others | within |\n|---|---|---|---|")
+    OUT.print(table_head("left out", "rows", "band of the others", "within"))
     for name in sorted({source(row) for row in rows}):
         low, high = band([row for row in rows if source(row) != name])
         mine = [row for row in rows if source(row) == name]
         held = sum(low <= factor(row) <= high for row in mine)
-        OUT.print(f"| {name} | {len(mine)} | {low:.2f} to {high:.2f} | {held} |")
+        OUT.print(table_row(name, len(mine), f"{low:.2f} to {high:.2f}", held))
 
 
 def main() -> None:
     """Print all rates, and whether the band of the others holds those of each source."""
+    command_line(__doc__).parse_args()
     rows = published()
-    OUT.print("| source | card | training | published tokens/s | at most | factor |\n|---|---|---|---|---|---|")
-    for row in rows:
-        kind = f"{row['model_id']} {row['method']}, {row['micro_batch']} x {row['seq_len']}"
-        kind += "" if row["grad_ckpt"] == "1" else ", kept"
-        told = f"{float(row['tokens_per_second']):,.0f} | {worked_out(row):,.0f} | {factor(row):.2f}"
-        OUT.print(f"| {source(row)} | {row['gpu']} | {kind} | {told} |")
+    OUT.print(table_head("source", "card", "training", "published tokens/s", "at most", "factor"))
+    for rate in rows:
+        kind = f"{rate['model_id']} {rate['method']}, {rate['micro_batch']} x {rate['seq_len']}"
+        kind += "" if rate["grad_ckpt"] == "1" else ", kept"
+        told = f"{float(rate['tokens_per_second']):,.0f}", f"{worked_out(rate):,.0f}", f"{factor(rate):.2f}"
+        OUT.print(table_row(source(rate), rate["gpu"], kind, *told))
     left_out("all cards", rows)
-    slow = [row for row in rows if CARDS[row["gpu"]].operations <= SLOW_CARD]
+    slow = [rate for rate in rows if CARDS[rate["gpu"]].operations <= SLOW_CARD]
     left_out("cards of up to 200 TFLOPS", slow)
-    left_out("faster cards", [row for row in rows if row not in slow])
-    OUT.print("\n| source | card | answers of | published tokens/s | factor |\n|---|---|---|---|---|")
-    for told, gpu, model, weights, rate in ANSWERS:
-        found = answer_factor(gpu, model, weights, rate)
-        OUT.print(f"| {told.split()[0]} | {gpu} | {model}, {weights.value} | {rate:.0f} | {found:.2f} |")
+    left_out("faster cards", [rate for rate in rows if rate not in slow])
+    OUT.print()
+    OUT.print(table_head("source", "card", "answers of", "published tokens/s", "factor"))
+    for authors, gpu, model, weights, speed in ANSWERS:
+        answered = f"{answer_factor(gpu, model, weights, speed):.2f}"
+        OUT.print(table_row(authors.split()[0], gpu, f"{model}, {weights.value}", f"{speed:.0f}", answered))
     OUT.print(f"\nat most {ANSWER_SLOWEST:.1f} is taken")
     steps()
 

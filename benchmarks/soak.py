@@ -16,7 +16,6 @@ one of this fails. Each kill prints a line; Ctrl-C ends early, with the sum of w
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import hashlib
 import json
@@ -35,8 +34,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from benchmarks.common import OUT, command_line
 from tests.support.program import environment
 from tests.support.tiny import chat_rows, tiny_llama
 
@@ -249,7 +247,7 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 def main() -> int:
     """Kill, compare, and say how it went."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--signals", nargs="+", default=["SIGKILL"], help="such as SIGHUP; a run takes the next one")
@@ -257,7 +255,7 @@ def main() -> int:
     parser.add_argument("--tiny", action="store_true", help="a tiny model instead of the quickstart")
     parser.add_argument("--place", type=Path, help="a folder to work in, which is kept")
     parser.add_argument("--minutes", type=float, default=math.inf, help="no kill after that")
-    parsed, say = parser.parse_args(), Console(markup=False, highlight=False, soft_wrap=True).print
+    parsed, say = parser.parse_args(), OUT.print
     with tempfile.TemporaryDirectory() as scratch:
         place, until = (parsed.place or Path(scratch)).absolute(), time.monotonic() + 60 * parsed.minutes
         place.mkdir(parents=True, exist_ok=True)

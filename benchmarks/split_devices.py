@@ -23,6 +23,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 from transformers import AutoConfig
 
+from benchmarks.common import OUT, command_line
 from framework.api import auto_class
 from framework.api.training import IGNORE, TokenRow
 from framework_plugins.hf.load.split_weights import device_map
@@ -103,6 +104,7 @@ def tried(step: Callable[[Any], None], model: Any) -> str:
 
 def main() -> int:
     """Try each family."""
+    command_line(__doc__).parse_args()
     _setup_privateuseone_for_python_backend(CARD)
     plain, mixed = torch.tensor, False
 
@@ -118,7 +120,7 @@ def main() -> int:
             split(model)
             found = [tried(step, model) for step in (losses, answers)]
         mixed = mixed or any(each.startswith("MIXED") for each in found)
-        print(f"{name}: losses {found[0]}, answers {found[1]}", flush=True)  # noqa: T201 - a program
+        OUT.print(f"{name}: losses {found[0]}, answers {found[1]}")
     return int(mixed)
 
 

@@ -8,7 +8,6 @@ takes longer than `BUDGET` times the bare app.
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 import shlex
@@ -21,9 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from benchmarks.common import OUT, command_line, table_head, table_row
 
 BARE = '''
 """The smallest Hydra app with a structured config."""
@@ -113,30 +110,29 @@ def measure(measured: Sequence[Case], runs: int, folder: Path) -> dict[str, floa
 
 def main() -> int:
     """Measure and print the table; return 1 where a command of ours is over the budget."""
-    parser = argparse.ArgumentParser(description="Measure the start-up of the program.")
+    parser = command_line(__doc__)
     parser.add_argument("--runs", type=int, default=10, help="how often each command runs (default: 10)")
     parser.add_argument(
         "--llamafactory", default="llamafactory-cli", metavar="COMMAND", help="its program, where it is not on the path"
     )
     asked = parser.parse_args()
-    console = Console(highlight=False)
     with tempfile.TemporaryDirectory() as name:
         measured, absent = cases(Path(name), asked.llamafactory)
         best = measure(measured, asked.runs, Path(name))
-    table = Table("command", "best of all, ms", "times the bare app", box=None, pad_edge=False)
+    OUT.print(table_head("command", "best of all, ms", "times the bare app"))
     over = []
     for case in measured:
         ratio = best[case.name] / best[case.beside] if case.beside else 1.0
         is_late = case.name.startswith("framework") and ratio > BUDGET
         over += [case.name] if is_late else []
         mark = " over the budget" if is_late else ""
-        table.add_row(escape(case.name), f"{best[case.name] * 1000:.0f}", f"{ratio:.2f}{mark}" if case.beside else "")
-    console.print(table)
+        times = f"{ratio:.2f}{mark}" if case.beside else ""
+        OUT.print(table_row(f"`{case.name}`", f"{best[case.name] * 1000:.0f}", times))
     for line in absent:
-        console.print(line)
-    console.print(f"{asked.runs} runs each; Python {platform.python_version()}, {os.cpu_count()} cores")
+        OUT.print(line)
+    OUT.print(f"{asked.runs} runs each; Python {platform.python_version()}, {os.cpu_count()} cores")
     if over:
-        console.print(f"over the budget of {BUDGET:g} times a bare Hydra app: {', '.join(over)}", markup=False)
+        OUT.print(f"over the budget of {BUDGET:g} times a bare Hydra app: {', '.join(over)}")
     return 1 if over else 0
 
 

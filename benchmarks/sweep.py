@@ -1,16 +1,14 @@
 """Eight points of the quickstart: in one process, where they share what is the same for them, and in one process each.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.sweep [--grid rates|exports] [--points N] [--alone N] [WORDS…]
+    OMP_NUM_THREADS=1 python -m benchmarks.sweep [--grid rates|exports] [--points N] [WORDS…]
 
 `rates` are eight learning rates, each a training of its own; `exports` two learning rates, each exported in four ways.
-With `--alone N`, N trials from all over the grid run alone, and the others are taken to last as long.
 WORDS change what runs, `trainer.max_steps=10` for example. The results of both ways are compared byte by byte. Times
 are printed and not asserted; those of the processor hold on a machine that does other things too.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import itertools
 import json
@@ -23,8 +21,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+from benchmarks.common import OUT, command_line, table_head, table_row
 
 RATE, QUANTIZATION = "trainer.learning_rate", "exporter.gguf.quantizations"
 GRIDS = {
@@ -68,10 +65,9 @@ def _digest(file: Path) -> str:
 
 def main() -> None:
     """Measure both ways and print a table."""
-    parser = argparse.ArgumentParser()
+    parser = command_line(__doc__)
     parser.add_argument("--grid", choices=GRIDS, default="rates")
     parser.add_argument("--points", type=int, default=8, help="the first ones of the grid, if it has one axis")
-    parser.add_argument("--alone", type=int, default=8, help="points that are run alone; the others count like these")
     asked, more = parser.parse_known_args()
     words = [*WORDS, *more]
     grid = GRIDS[asked.grid]
@@ -86,29 +82,22 @@ def main() -> None:
         folder = Path(place)
         run(["stages=[data]", *words, "run_dir=warm"], folder)  # the cache of rows is there for both
         shared = run(["-m", *words, *axes, "hydra.sweep.dir=shared"], folder)
-        count = min(asked.alone, len(points))
-        chosen = [len(points) * number // count for number in range(count)]
-        single = [run([*words, *points[number], f"run_dir=alone/{number}"], folder) for number in chosen]
-        alone = tuple(sum(column) * len(points) / count for column in zip(*single, strict=True))
+        single = [run([*words, *point, f"run_dir=alone/{number}"], folder) for number, point in enumerate(points)]
+        alone = tuple(sum(column) for column in zip(*single, strict=True))
         differ = [
             f"{number}: {name}"
-            for number in chosen
+            for number in range(len(points))
             for name in differing(folder / "shared" / str(number), folder / "alone" / str(number))
         ]
         stages = json.loads((folder / "alone" / "0" / "report.json").read_text(encoding="utf-8"))["seconds"]
-    table = Table(title=f"{len(points)} points of the quickstart, {' '.join(axes)}")
-    for heading in ("", "seconds", "of the processor"):
-        table.add_column(heading)
+    OUT.print(f"{len(points)} points of the quickstart, {' '.join(axes)}\n")
+    OUT.print(table_head("", "seconds", "of the processor"))
     for name, seconds in (("one process, shared", shared), ("a process each", alone)):
-        table.add_row(name, *(f"{each:.1f}" for each in seconds))
-    table.add_row("times as fast", *(f"{each / other:.2f}" for each, other in zip(alone, shared, strict=True)))
-    console = Console(markup=False)
-    console.print(table)
-    console.print(
-        f"run alone: {count} of {len(points)} points, {', '.join(f'{seconds:.1f}' for seconds, _ in single)} s"
-    )
-    console.print(f"stages of a point alone: {stages}")
-    console.print(f"results that differ: {', '.join(differ) or 'none'}")
+        OUT.print(table_row(name, *(f"{each:.1f}" for each in seconds)))
+    OUT.print(table_row("times as fast", *(f"{each / other:.2f}" for each, other in zip(alone, shared, strict=True))))
+    OUT.print(f"run alone: {', '.join(f'{seconds:.1f}' for seconds, _ in single)} s")
+    OUT.print(f"stages of a point alone: {stages}")
+    OUT.print(f"results that differ: {', '.join(differ) or 'none'}")
 
 
 if __name__ == "__main__":

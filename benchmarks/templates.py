@@ -13,7 +13,6 @@ names do not help, or where a refusal is of no listed kind.
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
 import sys
 import tarfile
@@ -21,10 +20,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from rich.console import Console
 from tokenizers import Regex, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from benchmarks.common import OUT, command_line, table_head, table_row
 from tests.support.families import trl_templates
 from tests.support.template_survey import KINDS, ROWS, Outcome, outcomes, tokenizer_for
 
@@ -74,17 +73,17 @@ The templates of the model presets, except those of Mistral 7B, Olmo 3 and Phi-4
 
 def main() -> int:
     """Try all templates and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--model", type=Path, required=True, help="a folder with SmolLM2's tokenizer")
     parser.add_argument("--more", type=Path, help="source archive of llama_cpp_python")
     parser.add_argument("--table", type=Path, help="write the table there")
-    parsed, say = parser.parse_args(), Console(markup=False, highlight=False, soft_wrap=True).print
+    parsed = parser.parse_args()
     found = {name: _outcomes(parsed.model, text) for name, text in sorted(_templates(parsed.more))}
-    every = [(name, row, outcome) for name, rows in found.items() for row, outcome in rows.items()]
+    every = [(name, kind, outcome) for name, rows in found.items() for kind, outcome in rows.items()]
     counts = Counter("refused" if one.kind else "settings" if one.settings else "exact" for *_, one in every)
-    for name, row, outcome in every:
+    for name, kind, outcome in every:
         if outcome.wrong or outcome.unlisted:
-            say(f"{name}, {row}: {'WRONG' if outcome.wrong else 'of no kind'}: {outcome.problem}")
+            OUT.print(f"{name}, {kind}: {'WRONG' if outcome.wrong else 'of no kind'}: {outcome.problem}")
     kinds = "\n".join(f"- *{kind}*: {what}." for kind, what in KINDS.items())
     trl = importlib.metadata.version("trl")
     more = parsed.more.name.removesuffix(".tar.gz").replace("-", " ") if parsed.more else "nothing else"
@@ -92,11 +91,11 @@ def main() -> int:
     families = "\n".join(
         f"- {family}: {', '.join(f'`{name}`' for name in names)}" for family, names in FAMILIES.items()
     )
-    head = HEAD.format(
+    text = HEAD.format(
         families=families, count=len(found), trl=trl, more=more, kinds=kinds, total=len(every), wrong=wrong, **counts
     )
-    text = head + "\n".join(_table(found)) + "\n"
-    say(text)
+    text += "\n".join(_table(found)) + "\n"
+    OUT.print(text)
     if parsed.table:
         parsed.table.write_text(text, encoding="utf-8")
     return 1 if any(outcome.wrong or outcome.unlisted for *_, outcome in every) else 0
@@ -135,10 +134,9 @@ def _outcomes(model: Path, template: str) -> dict[str, Outcome]:
 
 
 def _table(found: dict[str, dict[str, Outcome]]) -> Iterator[str]:
-    yield f"| template | {' | '.join(ROWS)} |"
-    yield "|---" * (len(ROWS) + 1) + "|"
+    yield table_head("template", *ROWS)
     for name, rows in found.items():
-        yield f"| {name} | {' | '.join(map(_cell, rows.values()))} |"
+        yield table_row(name, *map(_cell, rows.values()))
 
 
 def _cell(outcome: Outcome) -> str:

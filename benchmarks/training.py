@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -29,15 +29,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
+
+from benchmarks.common import OUT, command_line, spread, table_head, table_row
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 PEERS = ROOT / "plugins" / "framework_plugins" / "gpu" / "peers"
 OTHERS = HERE / "peers"
 """What bench-gpu does without."""
+ENVIRONMENTS = ROOT / ".venv-bench"
 sys.path.insert(0, str(PEERS))
-OUT = Console(soft_wrap=True, highlight=False)
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "UNSLOTH_DISABLE_STATISTICS": "1"}
 BATCH = 8
 ORDERS = 300
@@ -123,13 +124,11 @@ def _talk(ask: str, answer: str) -> Row:
     return {"messages": [{"role": "user", "content": ask}, {"role": "assistant", "content": answer}]}
 
 
-def works(steps: dict[str, int]) -> dict[str, Work]:
-    """Return the works by name."""
-    return {
-        "quickstart": Work(orders(), steps["quickstart"]),
-        "long_prompt": Work(manual(), steps["long_prompt"]),
-        "no_prefix": Work(chats(), steps["no_prefix"], bare=True),
-    }
+WORKS: dict[str, Callable[[], Work]] = {
+    "quickstart": lambda: Work(orders(), 10),
+    "long_prompt": lambda: Work(manual(), 5),
+    "no_prefix": lambda: Work(chats(), 10, bare=True),
+}
 
 
 def prepare(work: Work, folder: Path, model_folder: str | None) -> tuple[list[str], str]:
@@ -188,51 +187,87 @@ def run(command: Sequence[str], log: Path) -> tuple[float, float]:
     return measured["start"], measured["mebibytes"]
 
 
-Contender = tuple[str, str, Path, int]
-"""Its name, its kind, its Python and its rows per pass."""
+@dataclass(frozen=True)
+class Contender:
+    """Who trains.
+
+    Attributes:
+        name: in the table.
+        kind: `framework`, or the peer whose script trains.
+        python: the interpreter of its environment.
+        batch: rows in a pass.
+        words: overrides of its own, for `framework`.
+    """
+
+    name: str
+    kind: str
+    python: Path = Path(sys.executable)
+    batch: int = BATCH
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Training:
+    """What one training came to; the memory is that of the process in MiB, and the GPU's in bytes."""
+
+    seconds: list[float]
+    tokens: int
+    setup: float
+    memory: float
+    gpu_bytes: int
+    adapter: Path
+    computed: int = 0
 
 
 def contenders(arguments: argparse.Namespace) -> Iterator[Contender]:
     """Give each contender that is installed."""
-    yield "framework", "framework", Path(sys.executable), BATCH
+    yield Contender("framework", "framework")
     for kind in arguments.peers:
-        python = Path(arguments.environments, kind, "bin", "python")
+        python = Path(ENVIRONMENTS, kind, "bin", "python")
         if not python.is_file():
             OUT.print(f"{kind}: left out, there is no {python} (make bench makes it)")
             continue
-        yield kind, kind, python, BATCH
-    python = Path(arguments.environments, "trl", "bin", "python")
+        yield Contender(kind, kind, python)
+    python = Path(ENVIRONMENTS, "trl", "bin", "python")
     if arguments.halves:
-        yield "framework, 4 x 2", "framework", Path(sys.executable), BATCH // 2
+        yield Contender("framework, 4 x 2", "framework", batch=BATCH // 2)
         if python.is_file():
-            yield "trl, 4 x 2", "trl", python, BATCH // 2
+            yield Contender("trl, 4 x 2", "trl", python, BATCH // 2)
 
 
-def once(
-    contender: Contender, work: Work, folder: Path, words: Sequence[str], model: str
-) -> tuple[dict[str, Any], float, float, Path, int]:
-    """Train once; return the result, seconds until the first step, peak MiB, the adapter and the computed tokens."""
+def once(contender: Contender, work: Work, folder: Path, words: Sequence[str], model: str) -> Training:
+    """Train once, in a process of its own."""
     from clock import Task  # type: ignore[import-not-found]
 
-    _, kind, python, batch = contender
+    python, batch = str(contender.python), contender.batch
     target = Path(tempfile.mkdtemp(dir=folder))
     shape = (batch, BATCH // batch)
-    if kind == "framework":
+    if contender.kind == "framework":
         command = [
-            str(python), "-m", "framework", *words, f"plugins=[{PEERS / 'clock_logger.py'}]", "logger=[clock]",
-            f"trainer.per_device_train_batch_size={shape[0]}", f"trainer.gradient_accumulation_steps={shape[1]}",
-            f"run_dir={target}/run",
+            python, "-m", "framework", *words, *contender.words, f"plugins=[{PEERS / 'clock_logger.py'}]",
+            "logger=[clock]", f"trainer.per_device_train_batch_size={shape[0]}",
+            f"trainer.gradient_accumulation_steps={shape[1]}", f"run_dir={target}/run",
         ]  # fmt: skip
         start, memory = run(command, target / "log")
-        result = json.loads((target / "run" / "result.json").read_text(encoding="utf-8"))
-        computed = json.loads((target / "run" / "train.json").read_text(encoding="utf-8"))["computed_tokens"]
-        return result, result["first_step"] - start, memory, target / "run" / "checkpoint", computed
-    task = Task(model, str(folder / "rows.jsonl"), str(target), work.steps, *shape, LEARNING_RATE, WARMUP, SEED)
-    (target / "task.json").write_text(json.dumps(asdict(task)), encoding="utf-8")
-    script = next(file for folder in (PEERS, OTHERS) if (file := folder / f"{kind}_peer.py").exists())
-    start, memory = run([str(python), str(script), str(target / "task.json")], target / "log")
-    result = json.loads((target / "result.json").read_text(encoding="utf-8"))
-    return result, result["first_step"] - start, memory, target / "adapter", 0
+        result, train = _read(target / "run" / "result.json"), _read(target / "run" / "train.json")
+        adapter, computed, gpu_bytes = (
+            target / "run" / "checkpoint",
+            train["computed_tokens"],
+            train["peak_memory_bytes"],
+        )
+    else:
+        task = Task(model, str(folder / "rows.jsonl"), str(target), work.steps, *shape, LEARNING_RATE, WARMUP, SEED)
+        (target / "task.json").write_text(json.dumps(asdict(task)), encoding="utf-8")
+        script = next(file for place in (PEERS, OTHERS) if (file := place / f"{contender.kind}_peer.py").exists())
+        start, memory = run([python, str(script), str(target / "task.json")], target / "log")
+        result = _read(target / "result.json")
+        adapter, computed, gpu_bytes = target / "adapter", 0, result["gpu_bytes"]
+    setup = result["first_step"] - start
+    return Training(result["seconds"], result["tokens"], setup, memory, gpu_bytes, adapter, computed)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return dict(json.loads(file.read_text(encoding="utf-8")))
 
 
 def held_out_loss(adapter: Path, rows: Path, model: str) -> float:
@@ -288,37 +323,38 @@ def measure(name: str, work: Work, arguments: argparse.Namespace, folder: Path) 
     """Measure one work and print its table."""
     words, model = prepare(work, folder, arguments.model)
     rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
-    lengths = [len(row["input_ids"]) for row in rows]
-    learned = sum(label != -100 for row in rows for label in row["labels"][1:])
-    known = list(contenders(arguments))
-    made: dict[str, Measured] = {contender[0]: Measured() for contender in known}
-    adapters: dict[str, list[Path]] = {contender[0]: [] for contender in known}
+    lengths = [len(tokens["input_ids"]) for tokens in rows]
+    learned = sum(label != -100 for tokens in rows for label in tokens["labels"][1:])
+    taking_part = list(contenders(arguments))
+    made = {contender.name: Measured() for contender in taking_part}
+    adapters: dict[str, list[Path]] = {contender.name: [] for contender in taking_part}
     peaks = []
     for _ in range(arguments.repeats):
         peaks.append(gemm_peak())
-        for contender in known:
-            result, setup, memory, adapter, computed = once(contender, work, folder, words, model)
-            mine = made[contender[0]]
-            mine.seconds.append(result["seconds"])
-            mine.setup.append(setup)
-            mine.memory.append(memory)
-            mine.tokens.add(result["tokens"])
-            mine.computed = computed
-            adapters[contender[0]].append(adapter)
-            OUT.print(f"  {contender[0]}: {[round(part, 2) for part in result['seconds']]}")
+        for contender in taking_part:
+            training = once(contender, work, folder, words, model)
+            mine = made[contender.name]
+            mine.seconds.append(training.seconds)
+            mine.setup.append(training.setup)
+            mine.memory.append(training.memory)
+            mine.tokens.add(training.tokens)
+            mine.computed = training.computed
+            adapters[contender.name].append(training.adapter)
+            OUT.print(f"  {contender.name}: {[round(part, 2) for part in training.seconds]}")
     for which, some in adapters.items():
         made[which].loss = [held_out_loss(some[0], folder / "held_rows.jsonl", model)]  # one seed, one adapter
     OUT.print(
         f"\n{name}: {work.steps} steps of {BATCH} rows, {min(lengths)} to {max(lengths)} tokens, {sum(lengths):,} in "
         f"all, {learned:,} learned; {arguments.repeats} repeats, median (min-max)\n"
     )
-    OUT.print("| who | examples/s | times TRL | peak MiB | s to the first step | validation loss | tokens |")
-    OUT.print("|---|---|---|---|---|---|---|")
+    OUT.print(
+        table_head("who", "examples/s", "times TRL", "peak MiB", "s to the first step", "validation loss", "tokens")
+    )
     base = statistics.median(made["trl"].rates) if "trl" in made else None
     for who, mine in made.items():
         times = f"{statistics.median(mine.rates) / base:.2f}" if base else ""
-        cells = [_spread(mine.rates, 2), times, _spread(mine.memory, 0), _spread(mine.setup, 1), _spread(mine.loss, 4)]
-        OUT.print(f"| {who} | {' | '.join(cells)} | {', '.join(f'{count:,}' for count in sorted(mine.tokens))} |")
+        cells = [spread(mine.rates, 2), times, spread(mine.memory), spread(mine.setup, 1), spread(mine.loss, 4)]
+        OUT.print(table_row(who, *cells, ", ".join(f"{count:,}" for count in sorted(mine.tokens))))
     ours = made["framework"]
     seconds = statistics.median(sum(some) for some in ours.seconds)
     speed = step_flops(model, ours.computed, learned) / seconds / 1e9
@@ -329,18 +365,11 @@ def measure(name: str, work: Work, arguments: argparse.Namespace, folder: Path) 
     )
 
 
-def _spread(values: Sequence[float], digits: int) -> str:
-    middle, low, high = statistics.median(values), min(values), max(values)
-    return f"{middle:,.{digits}f} ({low:,.{digits}f}-{high:,.{digits}f})"
-
-
 def main() -> None:
     """Measure what is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--works", nargs="+", default=["quickstart", "long_prompt", "no_prefix"])
+    parser = command_line(__doc__)
+    parser.add_argument("--works", nargs="+", choices=WORKS, default=[*WORKS])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--steps", type=int, nargs=3, default=[10, 5, 10], help="of each work")
-    parser.add_argument("--environments", default=str(ROOT / ".venv-bench"), help="folder of the peers' environments")
     parser.add_argument("--peers", nargs="*", default=["trl", "unsloth", "llamafactory"])
     parser.add_argument("--model", help="folder of another model than the quickstart's")
     parser.add_argument("--halves", action="store_true", help="framework and TRL with 4 x 2 rows a step, too")
@@ -348,10 +377,9 @@ def main() -> None:
     names = ("torch", "transformers", "trl", "peft")
     OUT.print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}, ", end="")
     OUT.print(", ".join(f"{name} {version(name)}" for name in names))
-    known = works(dict(zip(("quickstart", "long_prompt", "no_prefix"), arguments.steps, strict=True)))
     for name in arguments.works:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            measure(name, known[name], arguments, Path(folder))
+            measure(name, WORKS[name](), arguments, Path(folder))
 
 
 if __name__ == "__main__":

@@ -8,16 +8,15 @@ A run that is there is not made again. Prints a table in Markdown: what the data
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import string
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import OUT, command_line, table_head, table_row
 from framework.api import records
 from framework.api.records import Report
 from tests.support.program import environment, framework
@@ -236,19 +235,18 @@ def as_row(name: str, report: Report) -> str:
     said = "<br>".join([verdict.summary, *verdict.lines]).replace("|", "\\|") if verdict else "no verdict"
     score = "" if verdict is None or verdict.score is None else f"{verdict.score:.2f}"
     rows, steps, rate = TRUTHS[name]
-    return f"| {rows} | {steps} | {rate} | {said} | {score} |"
+    return table_row(rows, steps, rate, said, score)
 
 
 def main(chosen: Sequence[str], place: Path) -> None:
     """Run and print."""
-    sys.stdout.write("| rows | steps | rate | the verdict | score |\n|---|---|---|---|---|\n")
+    OUT.print(table_head("rows", "steps", "rate", "the verdict", "score"))
     for name in chosen:
-        sys.stdout.write(f"{as_row(name, run(name, place))}\n")
-        sys.stdout.flush()
+        OUT.print(as_row(name, run(name, place)))
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("names", nargs="*", help=f"some of {', '.join(TRUTHS)}")
     parser.add_argument("--place", type=Path, required=True, help="a folder to work in, which is kept")
     parsed = parser.parse_args()

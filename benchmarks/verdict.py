@@ -10,9 +10,7 @@ difference. Widths are means, of intervals cut at the ends of the scale. It take
 
 from __future__ import annotations
 
-import argparse
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -21,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.common import OUT, command_line, table_head, table_row
 from benchmarks.prompt_kinds import dependent, independent
 from framework.api.records import Change, EvalResult, Measure, MeasureKind, Outcome
 from framework.api.schema import VerdictConfig
@@ -375,15 +374,14 @@ def verdict_on(
 
 def table(cells: Sequence[Cell], *, widths: bool) -> Iterator[str]:
     """Write cells as a table of Markdown: a row for each kind, a column for each size."""
-    yield f"| | {' | '.join(map(str, SIZES))} |"
-    yield f"|---|{'---|' * len(SIZES)}"
+    yield table_head("", *SIZES)
     for kind in dict.fromkeys(cell.kind for cell in cells):
         known = {cell.size: cell for cell in cells if cell.kind == kind}
         shown = [
             "" if size not in known else f"{known[size].rate:.3f}" + (f" ({known[size].width:.2f})" if widths else "")
             for size in SIZES
         ]
-        yield f"| {kind} | {' | '.join(shown)} |"
+        yield table_row(kind, *shown)
 
 
 def summary(cells: Sequence[Cell], *, highest: bool) -> str:
@@ -395,19 +393,15 @@ def summary(cells: Sequence[Cell], *, highest: bool) -> str:
 
 def counted_table(rows: Sequence[Counted]) -> Iterator[str]:
     """Write as how many prompts each kind counts, and how often it is called better or worse without an effect."""
-    yield (
-        "| | independent | counted | "
-        + " | ".join(f"told, correlation {one}" for one in CORRELATIONS)
-        + " | coverage |"
-    )
-    yield "|---|---|---|" + "---|" * (len(CORRELATIONS) + 1)
-    for row in rows:
-        rates = " | ".join(f"{rate:.3f}" for rate in row.told)
-        yield f"| {row.kind} | {row.independent} | {row.counted} | {rates} | {min(row.coverage):.3f} |"
+    correlations = (f"told, correlation {one}" for one in CORRELATIONS)
+    yield table_head("", "independent", "counted", *correlations, "coverage")
+    for kind in rows:
+        rates = (f"{rate:.3f}" for rate in kind.told)
+        yield table_row(kind.kind, kind.independent, kind.counted, *rates, f"{min(kind.coverage):.3f}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Simulate the verdict's tests and intervals.")
+    parser = command_line(__doc__)
     parser.add_argument("--runs", type=int, default=RUNS)
     runs = parser.parse_args().runs
     false, coverage = simulated(runs)
@@ -417,7 +411,7 @@ def main() -> None:
     same = list(constants(max(1, runs // 30)))
     unequal, beyond = list(skewed(runs, SKEWED)), list(skewed(runs, BEYOND))
     worded = list(wordings(runs))
-    power = [f"| {size} | {100 * (least_difference(size) or math.nan):.0f} |" for size in SIZES]
+    power = [table_row(size, f"{100 * (least_difference(size) or math.nan):.0f}") for size in SIZES]
     lines = [
         *(f"False positives: {summary(false, highest=True)}", "", *table(false, widths=False), ""),
         *(f"Coverage: {summary(coverage, highest=False)}", "", *table(coverage, widths=True), ""),
@@ -433,7 +427,7 @@ def main() -> None:
         ),
         *("Least difference of shares that is found with 80% power, 5% of the prompts going the wrong way", "", *power),
     ]
-    sys.stdout.write("\n".join(lines) + "\n")
+    OUT.print("\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ code is 1.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 import time
@@ -27,6 +26,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.common import OUT, command_line
 from benchmarks.fuzz.case import KEPT, SOUND, Case, Expect
 from benchmarks.fuzz.draw import draw, shrink
 from benchmarks.fuzz.judge import Counts, faults, table
@@ -101,7 +101,7 @@ def _fault(case: Case, outcome: Outcome, sound: dict[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"some of {', '.join(KINDS)}; default: all")
     parser.add_argument("--cases", type=int, default=300, help="cases of all kinds together")
     parser.add_argument("--seed", type=int, default=0, help="the same seed draws the same cases")
@@ -115,6 +115,5 @@ if __name__ == "__main__":
     lines = main(given.kinds or list(KINDS), given.cases, given.seed, given.jobs, given.shrink, each=given.each)
     for line in lines:
         failed |= " × " in line.partition(",")[0]
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
+        OUT.print(line)
     sys.exit(int(failed))

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from benchmarks.common import table_head, table_row
 from benchmarks.fuzz.case import SOUND, Case, Expect
 from benchmarks.fuzz.process import MEMORY, SECONDS, Outcome
 
@@ -104,14 +105,13 @@ class Counts:
 def table(counts: Mapping[str, Counts]) -> Iterable[str]:
     """Give the lines of a table in Markdown."""
     names = ("kind", "cases", *COLUMNS, "refused", "same result", "longest s")
-    yield f"| {' | '.join(names)} |"
-    yield f"|{'---|' * len(names)}"
+    yield table_head(*names)
     rows = {
         name: (each.cases, *(each.faults[column] for column in COLUMNS), each.refused, each.same)
         for name, each in counts.items()
     }
-    for name, row in rows.items():
-        yield f"| {name} | {' | '.join(f'{number:,}' for number in row)} | {counts[name].longest:.1f} |"
+    for name, cells in rows.items():
+        yield table_row(name, *(f"{count:,}" for count in cells), f"{counts[name].longest:.1f}")
     sums = [sum(column) for column in zip(*rows.values(), strict=True)]
     longest = max(each.longest for each in counts.values())
-    yield f"| all | {' | '.join(f'{number:,}' for number in sums)} | {longest:.1f} |"
+    yield table_row("all", *(f"{total:,}" for total in sums), f"{longest:.1f}")
