@@ -107,7 +107,7 @@ installed-unsloth: $(UNSLOTH_VENV)/dev
 	$(UNSLOTH_VENV)/bin/python -m build --wheel --outdir build/wheel
 	$(UNSLOTH_VENV)/bin/python $(PIP) --no-deps --force-reinstall build/wheel/*.whl
 	mkdir -p build/tests
-	cp -r pyproject.toml *.md docs tests build/tests
+	cp -r pyproject.toml *.md docs tests benchmarks build/tests
 
 test-unsloth: installed-unsloth
 	cd build/tests && $(TEST_ENV) $(CURDIR)/$(UNSLOTH_VENV)/bin/python -m pytest -n 2 -m "$(UNSLOTH)" tests/plugins/test_conformance.py
@@ -158,8 +158,8 @@ reference: $(VENV)/dev
 
 # Training beside TRL, Unsloth and LLaMA-Factory, each in an environment of its own; nothing else should run meanwhile.
 bench: $(BENCH)/framework/made $(BENCH)/trl/made $(BENCH)/unsloth/made $(BENCH)/llamafactory/made
-	$(BENCH)/framework/bin/python tests/benchmarks/training.py
-	$(BENCH)/framework/bin/python tests/benchmarks/generation.py
+	$(BENCH)/framework/bin/python -m benchmarks.training
+	$(BENCH)/framework/bin/python -m benchmarks.generation
 
 $(BENCH)/framework/made: REQUIREMENTS = -e '.[quickstart]' chatterbot-corpus==1.3.3
 $(BENCH)/trl/made: REQUIREMENTS = trl==1.16.0 transformers==5.24.0 peft==0.21.2

@@ -124,7 +124,7 @@ class ComponentSource(ConfigSource):
 
     Hydra copies what its ConfigStore holds with each composition and some forty times for `--help`, so there is little
     in it: a copy of all schemas takes as long as a composition, and a start may take three times as long as a bare
-    Hydra app (`tests/benchmarks/startup.py`).
+    Hydra app (`benchmarks/startup.py`).
     """
 
     def __init__(self, provider: str, path: str) -> None:

@@ -9,7 +9,7 @@
 
 Seeds: several seeds of one point are averaged item by item, and the variance between seeds, pooled over the points,
 widens every interval (the method of variance estimates recovery, Zou & Donner 2008, Statistics in Medicine 27, 1693).
-`tests/benchmarks/ranking.py` measures how often all of this is wrong.
+`benchmarks/ranking.py` measures how often all of this is wrong.
 """
 
 from __future__ import annotations

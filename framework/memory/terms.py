@@ -24,7 +24,7 @@ FORWARD_SCORES = 9.0
 """Bytes a score of a forward pass that keeps nothing: the scores before and after scaling and mask, and the softmax."""
 REGROWN, MOST_REGROWN = 2.5, 3.5
 """How often the allocator ends up with the blocks of the largest tensors where every batch has other lengths, and how
-often at most: `tests/benchmarks/memory_allocator.py` has 2.0 to 3.7 times the workspace of one pass on average."""
+often at most: `benchmarks/memory_allocator.py` has 2.0 to 3.7 times the workspace of one pass on average."""
 
 
 def base_weights(shape: Shape, settings: MemorySettings) -> dict[str, float]:
@@ -104,7 +104,7 @@ def layer(shape: Shape, block: Block, settings: MemorySettings) -> tuple[float, 
     kept for gradients of their weights: of base weights that are trained 3h in attention and 2h + i in the MLP;
     LLM.int8() keeps h, and h + i, of frozen ones too. Each adapted layer keeps a copy of its input in the dtype of its
     product. Each product with a frozen fp32 weight keeps the 16-bit copy that autocast made of it: 2 P. (Counted by
-    `tests/benchmarks/memory_fake.py`.)
+    `benchmarks/memory_fake.py`.)
     """
     tokens, hidden = settings.tokens, shape.hidden
     if settings.activation_bytes:

@@ -2,7 +2,7 @@
 
 A pass takes the time of its products at the card's full rate and that of its bytes at the card's full bandwidth, or
 that of starting all kernels from Python if that is longer. Hardly any training reaches that.
-`tests/benchmarks/rates.csv` has what others measured; `python -m tests.benchmarks.rates` compares.
+`benchmarks/rates.csv` has what others measured; `python -m benchmarks.rates` compares.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""tests/benchmarks/compare.py: some cells of the simulation of several systems."""
+"""benchmarks/compare.py: some cells of the simulation of several systems."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.benchmarks.compare import KINDS, cell
+from benchmarks.compare import KINDS, cell
 
 NOISE = 0.06
 """Three standard errors of a share of 5% in 120 simulations."""

@@ -1,4 +1,4 @@
-"""tests/benchmarks/decisions.py: some cells of the simulation of what the verdict decides."""
+"""benchmarks/decisions.py: some cells of the simulation of what the verdict decides."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from statistics import fmean
 
 import pytest
 
+from benchmarks.decisions import COPIED, LOSSES, Tally, copied, forgotten
 from framework import testing
-from tests.benchmarks.decisions import COPIED, LOSSES, Tally, copied, forgotten
 
 RUNS = 60
 NOISE = 0.08

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.families import COLUMNS, Result, load, said
+from benchmarks.families import COLUMNS, Result, load, said
 from tests.support.families import make_tokenizer, stop_ids
 from tests.support.family_twins import FAMILIES
 from tests.support.model_page import read
@@ -55,7 +55,7 @@ def test_a_row_is_learned_up_to_the_stop_of_each_answer() -> None:
 @pytest.mark.slow
 def test_a_twin_is_whole_beside_plain_peft(tmp_path: Path) -> None:
     results = tmp_path / "results.json"
-    command = [sys.executable, "-m", "tests.benchmarks.families", "Qwen2", "--results", str(results)]
+    command = [sys.executable, "-m", "benchmarks.families", "Qwen2", "--results", str(results)]
     done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     result = load(results)["Qwen2"]

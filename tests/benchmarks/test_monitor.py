@@ -1,15 +1,15 @@
-"""tests/benchmarks/monitor.py: a few trainings of each kind."""
+"""benchmarks/monitor.py: a few trainings of each kind."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from benchmarks.monitor import issues, share
+from benchmarks.monitor_kinds import DOWN, HELD_OUT_SICK, NEITHER, ORDINARY, SICK, UP
 from framework.api.records import EvalResult, Sample
 from framework.api.schema import Action
 from framework.monitor.truncated_answers import truncation_issues
-from tests.benchmarks.monitor import issues, share
-from tests.benchmarks.monitor_kinds import DOWN, HELD_OUT_SICK, NEITHER, ORDINARY, SICK, UP
 
 RUNS = 5
 AT_ONCE = [name for name in SICK if name.startswith(("NaN", "gradients are", "diverges", "the same", "blows", "grad"))]

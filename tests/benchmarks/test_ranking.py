@@ -1,11 +1,11 @@
-"""tests/benchmarks/ranking.py: some cells of the simulation of what a sweep says."""
+"""benchmarks/ranking.py: some cells of the simulation of what a sweep says."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from tests.benchmarks import ranking
+from benchmarks import ranking
 
 RUNS = 60
 NOISE = 3 * (0.05 * 0.95 / RUNS) ** 0.5

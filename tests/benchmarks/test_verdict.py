@@ -1,8 +1,8 @@
-"""tests/benchmarks/verdict.py: some cells of the simulation of the verdict's tests and intervals."""
+"""benchmarks/verdict.py: some cells of the simulation of the verdict's tests and intervals."""
 
 from __future__ import annotations
 
-from tests.benchmarks.verdict import (
+from benchmarks.verdict import (
     SKEWED,
     Cell,
     constants,

@@ -367,7 +367,7 @@ def test_the_source_names_or_a_page_links_every_decision_record_and_no_other() -
         for number in re.findall(r"\d{4}", numbers)
     }
     known = {page.stem[:4] for page in RECORDED}
-    pages = [page for page in (*PAGES, ROOT / "tests/benchmarks/README.md") if page.parent != DECISIONS]
+    pages = [page for page in (*PAGES, ROOT / "benchmarks/README.md") if page.parent != DECISIONS]
     linked = {page.stem[:4] for page in set().union(*map(links_of, pages)) & {*RECORDED}}
     assert cited <= known
     assert sorted(known - cited - linked) == []

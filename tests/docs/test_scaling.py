@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.benchmarks import clusters_table
-from tests.benchmarks.clusters_table import ONE_AND_EIGHT, SHAPES, gpu_lines, gpus
+from benchmarks import clusters_table
+from benchmarks.clusters_table import ONE_AND_EIGHT, SHAPES, gpu_lines, gpus
 
 PAGE = Path(__file__).parents[2] / "docs/explanation/scaling.md"
 

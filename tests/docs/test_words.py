@@ -22,7 +22,7 @@ LEFT_OUT = (
     "docs/reference/api.md", "docs/reference/config.md", "docs/explanation/provoked-truths.md", "tests/docs/words.yaml",
     "tests/docs/test_words.py",
 )  # fmt: skip
-FOLDERS = ("docs", "changes", "conf", "contrib", "plugins", "framework", "tests")
+FOLDERS = ("docs", "changes", "conf", "contrib", "plugins", "framework", "tests", "benchmarks")
 KINDS = {".md", ".py", ".yaml", ".jinja"}
 MARK = re.compile(r"word-ok: (?=\S.{9})")
 BREAK = "\n\x00\n"  # between texts that do not belong together; no pattern matches across it

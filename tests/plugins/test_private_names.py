@@ -22,7 +22,7 @@ PUBLISHED = f"{HF}/load/published.py"
 COMPLETION = "framework/cli/completion.py"
 UNDOCUMENTED = ("transformers.core_model_loading", "transformers.conversion_mapping", "peft.tuners.lora.layer")
 """Modules without an underscore that no documentation names."""
-OUR_ROOMS = ("framework", "framework_plugins", "hydra_plugins", "tests")
+OUR_ROOMS = ("framework", "framework_plugins", "hydra_plugins", "tests", "benchmarks")
 
 
 @dataclass(frozen=True)

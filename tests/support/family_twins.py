@@ -1,6 +1,6 @@
 """Tiny random models of families that docs/reference/models.md lists by their outcome: one or two of each model type.
 
-`tests/benchmarks/families.py` trains them beside plain transformers and peft. Those of `twins.py` have lines of their
+`benchmarks/families.py` trains them beside plain transformers and peft. Those of `twins.py` have lines of their
 own.
 """
 

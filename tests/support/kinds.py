@@ -60,8 +60,8 @@ def reached(start: Any) -> frozenset[str]:
 
 
 def is_ours(value: Any) -> bool:
-    """Whether something is defined in the tests."""
-    return str(getattr(value, "__module__", "")).partition(".")[0] in {"tests", "framework_gpu_tests"}
+    """Whether something is defined in the tests, or in a benchmark that they import."""
+    return str(getattr(value, "__module__", "")).partition(".")[0] in {"tests", "benchmarks", "framework_gpu_tests"}
 
 
 def nested(code: CodeType) -> Iterator[CodeType]:

@@ -17,7 +17,7 @@ A unit is what may be swapped as a whole: a pair, or a cluster of similar pairs.
 - `joint_level` is the level at which each of several comparisons has to be tested for all of them to hold together.
 
 All functions take arrays of shape (..., units) and work along the last axis, so a simulation needs no loop.
-`tests/benchmarks/verdict.py` measures how often each of them is wrong.
+`benchmarks/verdict.py` measures how often each of them is wrong.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SEED = 0
 TIE = 1e-9
 """Sums that differ by less than this share are equal: rounding decides nothing."""
 TAIL = 8.0
-"""Size of the unit that `flip_against_tail` adds: it keeps 7.5% in all skewed cells of tests/benchmarks/verdict.py."""
+"""Size of the unit that `flip_against_tail` adds: it keeps 7.5% in all skewed cells of benchmarks/verdict.py."""
 TAIL_LEVEL = 0.05
 """The level that it is for; a lower one needs a larger unit."""
 TIES = 0.25

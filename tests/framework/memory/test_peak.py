@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.memory_plan import GIB, PEAKS, band, factors, source
+from benchmarks.memory_rows import predict
 from framework.memory import Attention, Loss, MemorySettings, Shape, Weights, estimate, terms
 from framework.memory.peak import ABOVE, BELOW
-from tests.benchmarks.memory_plan import GIB, PEAKS, band, factors, source
-from tests.benchmarks.memory_rows import predict
 
 SEVEN = Shape(4096, 32, 32, 32, 128, 11008, 32000, tied=False)
 MEASURED = list(csv.DictReader(PEAKS.read_text(encoding="utf-8").splitlines()))

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from benchmarks.rates import ANSWERS, MARGIN, answer_factor, band, factor, published, source
 from framework.memory import MemorySettings, Shape
 from framework.plan.speed import ANSWER_SLOWEST, FASTEST, SLOWEST, flops, step_seconds
 from framework.util.gpus import CARDS, card
-from tests.benchmarks.rates import ANSWERS, MARGIN, answer_factor, band, factor, published, source
 from tests.framework.memory.test_shape import SMOLLM
 
 SHAPE = Shape.from_config(SMOLLM)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.prompt_kinds import dependent, independent
 from framework.util.prompt_clusters import clusters, have_one_template, passages
-from tests.benchmarks.prompt_kinds import dependent, independent
 
 
 @pytest.mark.parametrize("seed", [2, 3])

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.prompt_kinds import Texts, independent
 from framework.api.records import Example, Message, Severity
 from framework_plugins.audit import duplicates
 from framework_plugins.audit.config import Check
-from tests.benchmarks.prompt_kinds import Texts, independent
 from tests.plugins.audit.made import (
     Pair,
     audit_data,

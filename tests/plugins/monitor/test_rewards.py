@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.monitor_rewards import ORDINARY, SICK, Kind, training
 from framework.api.records import TrainingIssue
-from tests.benchmarks.monitor_rewards import ORDINARY, SICK, Kind, training
 from tests.support.curves import seen
 
 FOUND = {

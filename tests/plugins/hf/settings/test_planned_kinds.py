@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.memory_families import table
 from framework import FrameworkError
 from framework.memory import Shape, estimate
 from framework.util.gpus import named
@@ -15,7 +16,6 @@ from framework.util.host import GIB
 from framework_plugins.hf.load.preset_configs import CONFIGS
 from framework_plugins.hf.settings.memory_plan import footprint
 from framework_plugins.hf.settings.planned_weights import targets, trained_parameters
-from tests.benchmarks.memory_families import table
 from tests.plugins.hf.settings.test_memory_plan import plan
 from tests.support.bases import tiny_base
 from tests.support.tiny import chat_rows

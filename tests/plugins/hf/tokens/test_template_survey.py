@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tokenizers import AddedToken
 
-from tests.benchmarks.templates import FAMILIES
+from benchmarks.templates import FAMILIES
 from tests.support.families import make_tokenizer, trl_templates
 from tests.support.template_survey import Outcome, outcomes, tokenizer_for
 

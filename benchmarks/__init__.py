@@ -1,0 +1,1 @@
+"""Programs that measure, and where the numbers of the documentation come from; README.md describes each."""
