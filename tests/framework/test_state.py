@@ -17,7 +17,7 @@ MUTATING = {
 }  # fmt: skip
 CACHES = {"cache", "lru_cache", "cached"}
 READS_ONLY = {
-    "api/fields.py:_alone": "a field of a class",
+    "api/fields.py:_one_field_schema": "a field of a class",
     "api/fields.py:_docs": "docstrings in the source of a class",
     "api/fields.py:fields": "the fields of a class",
     "api/records/saving.py:_converter": "nothing: what makes records of JSON",
