@@ -75,8 +75,10 @@ def judge(
     statement = _primary_statement(changes, primary, gained, config, start)
     losses = list(_losses(changes, concerns, gained, primary))
     unchanged = _unchanged_text(changes, gained, equal_answers, continued=bool(over_base))
-    preferences = [_change_text(name, change) for name, change in _preference_changes(changes, Outcome.better).items()]
-    summary, tone = _first_sentence(statement, losses, unchanged, preferences[:1])
+    better = [*_preference_changes(changes, Outcome.better)]
+    better += _names_with(changes, Outcome.better, MeasureKind.content, primary)
+    rises = [_change_text(name, changes[name]) for name in better]
+    summary, tone = _first_sentence(statement, losses, unchanged, rises[:1])
     lines = [
         (f"gained: {statement.text}", statement.tone),
         *_over_base_line(over_base or {}, primary, config),
@@ -155,11 +157,11 @@ def _score_line(score: float | None) -> Iterator[str]:
 
 
 def _first_sentence(
-    statement: Statement, losses: Sequence[str], unchanged: str, preferences: Sequence[str]
+    statement: Statement, losses: Sequence[str], unchanged: str, rises: Sequence[str]
 ) -> tuple[str, Tone]:
     """Return the first sentence and its tone: losses come first, then a training without any effect."""
     if not losses:
-        also = "".join(f"; {preference}" for preference in preferences if statement.tone is not Tone.good)
+        also = "".join(f"; {rise}" for rise in rises if statement.tone is not Tone.good)
         text = f"{statement.head}: {statement.short or statement.text}{also}."
         return (f"{unchanged}.", Tone.flagged) if unchanged else (text, statement.tone)
     lost = ", ".join(losses[:-1]) + (", and " if losses[1:] else "") + losses[-1]

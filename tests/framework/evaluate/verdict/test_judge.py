@@ -221,6 +221,13 @@ def test_a_form_that_is_lost_while_content_is_won_is_both() -> None:
     assert still.summary.startswith("Worse: exact_match fell")
 
 
+def test_another_measure_of_content_that_rose_is_in_the_first_sentence() -> None:
+    verdict = judged(exact_match=one(0, 0), token_f1=one(20, 50))
+    assert verdict.summary.startswith("No gain: none of 60 prompts is answered right, before or after")
+    assert verdict.summary.endswith("; token_f1 rose from 33% to 83%.")
+    assert "token_f1" not in judged(exact_match=one(10, 50), token_f1=one(20, 50)).summary
+
+
 def test_form_and_constant_answers_are_no_gain() -> None:
     """A base that says `Positive.`, and a trained model that says `positive` to everything."""
     before, after = one(0, 48)
