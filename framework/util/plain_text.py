@@ -17,7 +17,7 @@ from decimal import Decimal
 
 from framework.util.notation import FRACTION, NUMBER, SPELLED, UNITS, Quantity, canonical
 
-CORE = re.compile(r"[-+$€£.#]*\d.*[\w%°+#]|[-+$€£.#]*\d|\w.*[\w%°+#]|\w")
+CORE = re.compile(r"(?<![-+$€£.#])[-+$€£.#]*\d(?:.*[\w%°+#])?|\w.*[\w%°+#]|\w")
 """What is left of a word without the punctuation around it. Signs of a number stay, and so do those of C++ and C#."""
 UNSPACED = "\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 """Characters of scripts that are written without spaces, or with endings on names: each is a word."""

@@ -19,6 +19,7 @@ from framework.util.plain_text import Reader, plain_text
         ("東京。", "東京"),
         ("Don't!", "don't"),
         (" ... ", "..."),
+        pytest.param("$" * 30_000, "$" * 30_000, id="a minute, if each sign were tried as a beginning"),
         ("", ""),
     ],
 )
