@@ -155,7 +155,7 @@ def test_a_reward_that_hangs_at_an_answer_is_found() -> None:
     run = rewarding.RunRewards({"mine": made}, {"mine": 1.0}, {"mine": 1.0})
     (found,) = RewardAudit(run, lambda text: [len(word) for word in text.split()]).made(prompts(CAPITALS))
     assert (found.name, found.fatal) == ("reward_fails", True)
-    assert "takes longer than reward.mine.max_seconds=1.0 for the answers to rows.jsonl:1" in found.text
+    assert "takes longer than reward.mine.max_seconds=1 for the answers to rows.jsonl:1" in found.text
     assert found.text.endswith("(an empty answer), which is made for this audit")
 
 
