@@ -261,7 +261,7 @@ class FullConfig(AdapterConfig):
 
 @dataclass
 class HFTrainerConfig(TrainerConfig):
-    """transformers' Trainer, set up by TRL's SFTTrainer, with packed steps and our own loss."""
+    """A loop of our own with packed steps, on accelerate."""
 
     instead: ClassVar[Mapping[str, str]] = SFT_INSTEAD
     checkpoints_later: ClassVar[bool] = True
