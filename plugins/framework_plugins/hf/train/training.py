@@ -16,12 +16,12 @@ from peft import PeftModel
 from transformers import TrainerState, TrainingArguments
 
 from framework import FrameworkError, Plan
-from framework.api import Guard, Prompt, TrainResult, count, counting, rewarding, summarize_error
+from framework.api import Guard, Prompt, TrainResult, count, counting, is_out_of_memory, rewarding, summarize_error
 from framework.api.training import Generator, Sampled, SamplingParams, TokenGroup, TokenRow, TrainRun
 from framework_plugins.hf.load.adapt_model import as_base
 from framework_plugins.hf.loss.passes import Passes, is_checkpointing
 from framework_plugins.hf.machine import hardware
-from framework_plugins.hf.machine.out_of_memory import OomRetry, RandomState, clear_frames, is_out_of_memory
+from framework_plugins.hf.machine.out_of_memory import OomRetry, RandomState, clear_frames
 from framework_plugins.hf.machine.precision import to_eval_mode
 from framework_plugins.hf.packing.parts import all_tokens
 from framework_plugins.hf.score.scoring import Evaluation, longest_rows, validation_losses
@@ -321,7 +321,7 @@ class Training:
         """
         updates = Guard(
             lambda: f"{self._options.place} fails in step {trainer.state.global_step + 1}",
-            passes=lambda error: not progress.updating or is_out_of_memory(error),
+            passes=lambda _: not progress.updating,
         )
         try:
             with updates:

@@ -20,7 +20,7 @@ from framework.api import Guard, Step, summarize_error
 from framework_plugins.hf.load.frozen import fixed_weights
 from framework_plugins.hf.load.sharded_weights import full_tensor, local_shard, shard_like, trained_weights
 from framework_plugins.hf.machine.optimizer_state import STATES, load_state, saved_state
-from framework_plugins.hf.machine.out_of_memory import RandomState, is_out_of_memory
+from framework_plugins.hf.machine.out_of_memory import RandomState
 from framework_plugins.hf.train.progress import Progress
 from framework_plugins.hf.train.resume.checkpoints import STEP_FOLDER
 from framework_plugins.hf.train.trainer import SupervisedTrainer
@@ -136,7 +136,7 @@ class TrainingState:
             return saved_state(self.trainer.optimizer.optimizer, names, self._full_tensor)
 
     def _optimizer_guard(self, problem: str) -> Guard:
-        return Guard(f"{self.trainer.options.place}: {problem}", passes=is_out_of_memory)
+        return Guard(f"{self.trainer.options.place}: {problem}")
 
     def restore(self) -> None:
         """Put back what the checkpoint holds; random numbers wait until `restore_random`.
