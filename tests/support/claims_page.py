@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ class Claim:
     text: str
     page: str
     command: str
-    made: datetime.date
+    made: dt.date
     prints: str = ""
 
     def __str__(self) -> str:
