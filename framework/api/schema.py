@@ -531,6 +531,10 @@ class TrainerConfig:
         """Whether its settings let it train on a GPU."""
         return True
 
+    def reads_prompts(self) -> bool:
+        """Whether it trains on conversations that it tokenizes itself: `TrainRun.prompts` has them then."""
+        return False
+
     def warmup(self, steps: int) -> int:
         """Return the warm-up steps of a training with this many steps, for a schedule that warms up: `Plan.warmup`."""
         if self.warmup_ratio is not None:
