@@ -231,6 +231,7 @@ def _hold_back(
         level = (1 - config.confidence) / ways
         return decided(change_of(base, tuned, replace(config, confidence=1 - level), leaked, candidates), level)
 
+    change = replace(change, answers=after.answers)
     controls = {}
     size = len(after.items)
     if {len(before.content), len(after.content)} in ({size}, {0, size}):
@@ -247,7 +248,7 @@ def _hold_back(
         name = "dealt" if after.constant == DEALT else "constant"
         controls[name] = against(after.constant_items, after.items)
         constant = controls[name].before
-        change = replace(change, constant=constant, constant_answer=after.constant, answers=after.answers)
+        change = replace(change, constant=constant, constant_answer=after.constant)
     if change.outcome is not Outcome.better:
         return change
     for name, control in controls.items():

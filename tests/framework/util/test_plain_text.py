@@ -151,3 +151,16 @@ def test_what_an_answer_says_is_compared_without_its_form_if_it_is_something_els
     reader = Reader(JSON)
     assert reader.read("", "Here: `" + JSON[1] + "`.", JSON[0]) == (JSON[1], JSON[0])
     assert reader.read("", "I do not know!", JSON[0]) == ("i do not know", plain_text(JSON[0]))
+
+
+def test_a_list_is_a_set_if_the_question_says_so() -> None:
+    references = ["pears, plums, figs", "figs, pears, tea"]
+
+    def says(answer: str, question: str = "What is on the bill, in any order?") -> bool:
+        return Reader(references).says(question, answer, references[0])
+
+    same = ["figs, pears and plums", "- figs\n- plums\n- pears", "Plums, pears & figs."]
+    assert [*map(says, same)] == [True] * len(same)
+    other = ["figs, pears", "figs, pears, plums, tea", "figs, figs, plums, pears", "tea, pears and figs"]
+    assert not any(map(says, other))
+    assert not says("figs, pears and plums", "Which came first, second and third?")

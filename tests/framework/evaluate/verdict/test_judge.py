@@ -249,6 +249,8 @@ def test_form_and_constant_answers_are_no_gain() -> None:
     assert (verdict.gained, verdict.tone) == (Outcome.worse, Tone.lost)
     assert verdict.score is not None
     assert verdict.score < 0
+    collapsed = judged(exact_match=(replace(before, content=[1.0] * 60), replace(lost, answers=1)))
+    assert "constant: the model gives the same answer to all 60 prompts" in collapsed.lines
     wrong = replace(before, content=[])
     verdict = judged(exact_match=(wrong, replace(constant, answers=3)))
     assert verdict.lines == [
