@@ -250,13 +250,27 @@ def test_a_python_example_runs(block: Block, tmp_path: Path) -> None:
         assert agrees(block.printed, printed), printed
 
 
-def test_every_link_leads_to_a_file() -> None:
+def without_examples(page: Path) -> str:
+    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors_of(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", without_examples(page), re.MULTILINE)
+    texts = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading) for heading in headings]
+    return {re.sub(r"[^\w\- ]", "", text.strip().lower()).replace(" ", "-") for text in texts}
+
+
+def test_every_link_leads_to_a_file_and_to_a_heading() -> None:
     broken = []
     for page in PAGES:
-        prose = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-        targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", prose)]
-        local = [target for target in targets if target and "://" not in target]
-        broken += [f"{page.relative_to(ROOT)}: {name}" for name in local if not (page.parent / name).exists()]
+        for target in re.findall(r"\]\(([^)\s]+)\)", without_examples(page)):
+            name, _, anchor = target.partition("#")
+            file = page.parent / name if name else page
+            if "://" not in target and (
+                not file.exists() or (anchor and file.suffix == ".md" and anchor not in anchors_of(file))
+            ):
+                broken.append(f"{page.relative_to(ROOT)}: {target}")
     assert broken == []
 
 

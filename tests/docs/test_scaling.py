@@ -1,4 +1,4 @@
-"""The table on the page about scaling is the one that the arithmetic gives."""
+"""The tables on the page about scaling are those that the arithmetic gives."""
 
 from __future__ import annotations
 
@@ -22,12 +22,10 @@ def test_the_table_is_that_of_the_arithmetic() -> None:
     assert len(list(gpu_lines())) == 2 * len(SHAPES) * len(ONE_AND_EIGHT)
 
 
-def test_the_tables_of_clusters_are_those_of_the_arithmetic_and_its_shares_near_published_ones() -> None:
+def test_the_table_of_clusters_is_that_of_the_arithmetic_and_its_shares_are_near_published_ones() -> None:
     console = Console(width=100, highlight=False)
     with console.capture() as captured:
         console.print(clusters_table.table())
-        console.print(clusters_table.hybrid())
-        console.print(clusters_table.published())
     printed = "\n".join(line.rstrip() for line in captured.get().splitlines())
     assert f"```text\n{printed}\n```" in PAGE.read_text(encoding="utf-8")
     # The authors count every pair of tokens in attention, the plan half of them.

@@ -140,7 +140,7 @@ def test_the_committed_page_is_that_of_the_committed_files_and_the_readme_agrees
     text = (FOLDER / "README.md").read_text(encoding="utf-8")
     made = text.partition("<!-- bench-gpu -->\n")[2].partition("\n<!-- /bench-gpu -->")[0]
     assert made == page([load_results(each) for each in files])
-    for page_file in ("README.md", "docs/explanation/performance.md"):
+    for page_file in ("README.md", "docs/explanation/performance.md", "docs/explanation/how-this-was-made.md"):
         told = (ROOT / page_file).read_text(encoding="utf-8").replace("\n", " ")
         assert ("No number from a GPU exists yet" in told) is (not files)
 
