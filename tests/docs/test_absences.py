@@ -18,7 +18,6 @@ OPEN = r"not available|not offered|not supported|(?:do|does) not exist|is missin
 BEHIND = r"[Tt]here (?:is|are) no |\blacks? |\bno such |\bhas no |\bneither "
 SAID = r"(?:not on an?|on no|on any) (?:package )?index"
 THINGS = {"estimate", "estimates", "container", "containers"}
-"""What the program has, in words of prose."""
 ALLOWED = {
     ("docs/tutorial/coming-from.md", "plugins"): "a setting of Axolotl",
     ("docs/how-to/grpo.md", "launch=fsdp2"): "a message about rollouts",
@@ -29,7 +28,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 def existing() -> set[str]:
     """Return the names of options and commands, and `group=option`."""
     options = {(group, name) for group in GROUPS for name in current().plugins.components(group)}
-    # Names of methods and the like are terms; those of other groups are words, which count with their group only.
+    # Options of other groups are plain words, which count with their group only.
     terms = {name for group, name in options if group in {"method", "adapter", "launch", "rollout", "quantization"}}
     return {*(f"{group}={name}" for group, name in options), *(terms - {"none", "full"}), *current().plugins.commands()}
 
