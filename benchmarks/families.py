@@ -3,7 +3,7 @@
     python -m benchmarks.families                      the twins that have no result yet, one after the other
     python -m benchmarks.families "Qwen2 MoE" Mamba    these, again
     python -m benchmarks.families --only-faults        those whose last result is a fault, again
-    python -m benchmarks.families --page               writes the table into the page, and trains nothing
+    python -m benchmarks.families --page               writes the outcomes into the page, and trains nothing
 
 A twin is a tiny random model of `tests/support/family_twins.py`. It is planned and trained for six steps, killed after
 the third and resumed; its adapter is saved and merged, and the model is converted to GGUF, each exporter that the run
@@ -48,7 +48,6 @@ REFUSED, TRACEBACK = 2, 1
 SLOW_IMPORTS = ("bitsandbytes", "framework_plugins.exports.merge.merging", "tests.support.plain_training")
 """What each process would import again, which takes longer than all the rest."""
 EXPORTERS = (("adapter", "merged", "gguf"), ("adapter", "merged"), ("adapter",))
-COLUMNS = ("class", "rows share prefixes", "loss beside plain peft", "outcome")
 WORDS = (
     "data=local_file", "data.validation_split=0", "trainer.device=cpu", "trainer.dtype=fp32",
     f"trainer.max_steps={STEPS}", "trainer.per_device_train_batch_size=8", "trainer.gradient_accumulation_steps=1",
@@ -341,12 +340,38 @@ def load(file: Path) -> dict[str, Result]:
 
 
 def write_page(results: Mapping[str, Result]) -> None:
-    """Write the table of all twins that have a result into the page."""
+    """Write the outcomes of all twins that have a result into the page."""
     from tests.support.family_twins import FAMILIES
-    from tests.support.model_page import write
+    from tests.support.model_page import put
 
-    lines = {name: results[name].cells() for name in FAMILIES if name in results}
-    write("families", {"model": COLUMNS, **lines})
+    put("families", grouped({name: results[name].cells() for name in FAMILIES if name in results}))
+
+
+def grouped(lines: Mapping[str, Sequence[str]]) -> str:
+    """Return twins by outcome, then those whose rows share no prefixes, by the reason."""
+    outcomes: dict[str, list[str]] = {}
+    packings: dict[str, list[str]] = {}
+    for name, (architecture, packing, _, outcome) in lines.items():
+        outcomes.setdefault(short(outcome), []).append(f"{name} ({architecture})")
+        if packing not in {"yes", "-"}:
+            reason = re.sub(r"\S*dropout\S*(?: [\d.]+ in \S+)?", "dropout", packing.partition(": ")[2])
+            packings.setdefault(re.sub(r"of the kind .*", "of another kind", reason), []).append(name)
+    ordered = sorted(outcomes.items(), key=lambda pair: -len(pair[1]))
+    parts = [f"- {outcome}, {len(names)}: {', '.join(names)}." for outcome, names in ordered]
+    parts += ["", "Rows that share no prefixes:", ""]
+    return "\n".join([*parts, *(f"- {reason}: {', '.join(names)}." for reason, names in packings.items())])
+
+
+def short(outcome: str) -> str:
+    """Return the kind of an outcome."""
+    whole, refused, why = outcome.partition("; gguf refused before the training: ")
+    if not refused:
+        return re.sub(r"\S+ cannot compute a row.*", "transformers cannot compute a row of text", outcome)
+    if "does not know the architecture" in why:
+        return f"{whole}, no GGUF: llama.cpp's converter does not know the architecture"
+    if "it computes something else" in why:
+        return f"{whole}, no GGUF: llama.cpp computes something else"
+    return f"{whole}, no GGUF: llama.cpp or its converter fails"
 
 
 def main() -> None:
@@ -355,7 +380,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="twins; default: all without a result")
     parser.add_argument("--results", type=Path, default=RESULTS, help="a JSON file of results (%(default)s)")
     parser.add_argument("--only-faults", action="store_true", help="those whose last result is a fault")
-    parser.add_argument("--page", action="store_true", help="only write the table into docs/reference/models.md")
+    parser.add_argument("--page", action="store_true", help="only write the outcomes into docs/reference/models.md")
     parser.add_argument("--keep", type=Path, help="a folder in which what the twins leave is kept")
     arguments = parser.parse_args()
     results = load(arguments.results)

@@ -469,8 +469,7 @@ def line(case: Case, found: Beside, exact: Beside | None = None) -> str:
     most, name = max(others, default=(0.0, ""))
     wide = "" if exact is None else f"{exact.loss:.1e}"
     beyond = f" (`{name}`)" if most > 10 * BOUND else ""
-    cells = f"{found.first:.6g}", f"{found.last:.6g}", f"{found.loss:.1e}", wide, f"{found.weights:.1e}"
-    return table_row(case.name, *cells, f"{most:.1e}{beyond}", case.why)
+    return table_row(case.name, f"{found.loss:.1e}", wide, f"{found.weights:.1e}", f"{most:.1e}{beyond}")
 
 
 INTRO = """# Methods beside TRL
@@ -480,8 +479,8 @@ A tiny random model learns the same {rows} rows in {steps} steps, from the same 
 the largest difference of a loss, relative to losses above 1; `weights` is the distance of the trained weights, relative
 to the way that TRL's went. The program ends with 1 if a difference is above {bound:g}, or the bound of its reason.
 
-`in fp64` is the difference of the losses with weights in double precision. The norms of transformers and the logits of
-our loss are in fp32 even then, so a difference that stays may still be rounding.
+`in fp64` is the difference of the losses with weights in double precision. Some parts are in fp32 even
+then, so a difference that stays may still be rounding.
 """
 OUTRO = """
 Logged by TRL and not here: {missing}. They need logits, which no objective has, or are extremes of what is logged.
@@ -489,8 +488,8 @@ Logged by TRL and not here: {missing}. They need logits, which no objective has,
 draw, TRL deals the answers out to the steps at random, and here each step has those to its own prompts; the benchmark
 leaves them in their order. TRL logs `completions/…` while it generates, and here it is given the answers.
 """
-COLUMNS = "training", "first loss", "last loss", "loss", "in fp64", "weights", "metrics", "why"
-HEAD = f"{table_row(*COLUMNS)}\n|---|--:|--:|--:|--:|--:|--:|---|"
+COLUMNS = "training", "loss", "in fp64", "weights", "metrics"
+HEAD = f"{table_row(*COLUMNS)}\n|---|--:|--:|--:|--:|"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -503,6 +502,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from tests.support.tiny import tiny_llama
 
     lines, beyond, missing, entropy = [HEAD], [], set[str](), 0.0
+    reasons: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory() as place:
         base = tiny_llama(Path(place))
         trained_adapter(base)
@@ -513,12 +513,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rounding = asked.page and case.bound is not None and found.loss > BOUND and "bf16" not in case.trl
             lines.append(line(case, found, compare(case, base, wide=True) if rounding else None))
             OUT.print(lines[-1])
+            if case.why:
+                reasons.setdefault(case.why, []).append(case.name)
             missing |= {*found.missing}
             entropy = max(entropy, found.metrics.get("entropy", 0.0))
             if case.bound is not None and found.loss > case.bound:
                 beyond.append(case.name)
     names = ", ".join(f"`{name}`" for name in sorted(missing)) or "nothing"
     text = OUTRO.format(missing=names, entropy=entropy)
+    lines += ["", "Why some differ:", "", *(f"- {why}: {'; '.join(cases)}." for why, cases in reasons.items())]
     if asked.page:
         libraries = {name: version(name) for name in ("trl", "transformers", "torch")}
         intro = INTRO.format(**libraries, rows=STEPS * BATCH // 2, steps=STEPS, bound=BOUND)

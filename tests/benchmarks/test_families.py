@@ -4,27 +4,42 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks.families import COLUMNS, Result, load, said
+from benchmarks.families import Result, grouped, load, said
 from tests.support.families import make_tokenizer, stop_ids
 from tests.support.family_twins import FAMILIES
-from tests.support.model_page import read
+from tests.support.model_page import PAGE
 from tests.support.plain_training import IGNORE, encode
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_each_line_of_the_page_is_a_twin_with_an_outcome() -> None:
-    head, *names = lines = read("families")
-    assert lines[head] == [*COLUMNS]
-    assert {*names} <= {*FAMILIES}
-    outcomes = {name: lines[name][-1] for name in names}
-    assert [name for name, text in outcomes.items() if not text.startswith(("whole", "refused", "fault: "))] == []
+def test_the_page_has_each_twin_with_one_outcome() -> None:
+    text = PAGE.read_text(encoding="utf-8").partition("<!-- families: ")[2].partition("\nRows that share")[0]
+    groups = re.findall(r"^- ((?:whole|refused|fault).*?), (\d+): (.*)\.$", text, re.MULTILINE)
+    names = [name for *_, listed in groups for name in re.findall(r"(.+?) \(`\w+`\)(?:, |$)", listed)]
+    assert sorted(names) == sorted(FAMILIES)
+    assert sum(int(count) for _, count, _ in groups) == len(names)
+
+
+def test_twins_are_grouped_by_outcome_and_by_why_their_rows_share_no_prefixes() -> None:
+    unknown = "whole; gguf refused before the training: llama.cpp's converter does not know the architecture X, only 3"
+    pad = "pad, not tree: attention_dropout=0.1 would change a shared token"
+    lines = {"A": ("`X`", "yes", "1e-06", unknown), "B": ("`Y`", pad, "-", "whole"), "C": ("`Z`", "yes", "-", "whole")}
+    assert grouped(lines).splitlines() == [
+        "- whole, 2: B (`Y`), C (`Z`).",
+        "- whole, no GGUF: llama.cpp's converter does not know the architecture, 1: A (`X`).",
+        "",
+        "Rows that share no prefixes:",
+        "",
+        "- dropout would change a shared token: B.",
+    ]
 
 
 def test_an_outcome_is_whole_a_refusal_or_a_fault() -> None:

@@ -32,8 +32,12 @@ def write(name: str, lines: Mapping[str, Sequence[str]]) -> None:
     """Put a table into the page; its first line is the head."""
     head, *body = (f"| {' | '.join([label, *cells])} |" for label, cells in lines.items())
     rule = "|---" * (1 + len(next(iter(lines.values())))) + "|"
+    put(name, "\n".join([head, rule, *body]))
+
+
+def put(name: str, text: str) -> None:
+    """Put a text into the page."""
     before, _, tail = PAGE.read_text(encoding="utf-8").partition(_start(name))
-    text = "\n".join([head, rule, *body])
     PAGE.write_text(
         f"{before}{_start(name)}\n\n{text}\n\n{_end(name)}{tail.partition(_end(name))[2]}", encoding="utf-8"
     )
