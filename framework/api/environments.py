@@ -16,10 +16,8 @@ A tool that raises tells the model so. Everything else that raises ends the run.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
 import operator
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +25,7 @@ from typing import Any
 
 from framework.util.errors import FrameworkError
 from framework.util.guard import Guard
+from framework.util.python_file import import_file
 
 __all__ = ["SETTING", "environment_factory", "scores_itself", "tools_of"]
 
@@ -55,20 +54,7 @@ def _import_module(source: str) -> ModuleType:
     file = Path(source).expanduser().resolve()
     if not file.is_file():
         raise FrameworkError(f"{SETTING}: there is no file {source}")
-    module = sys.modules.get(file.stem)  # of plugins=[…], too
-    if module is not None and Path(getattr(module, "__file__", None) or "").resolve() == file:
-        return module
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    if spec is None or spec.loader is None or module is not None:
-        raise FrameworkError(f"{SETTING}: '{file.stem}' is the name of another module: rename the file {source}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        sys.modules.pop(file.stem, None)
-        raise
-    return module
+    return import_file(file, file.stem)
 
 
 def tools_of(environment: Any) -> Mapping[str, Callable[..., Any]]:

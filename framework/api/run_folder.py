@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from framework.api import records
 from framework.api.schema import Stage
 from framework.api.selection import as_plain
-from framework.util.errors import FrameworkError, summarize_error
+from framework.util.errors import FrameworkError
 from framework.util.files import read_text
 from framework.util.hashing import file_sha256
 
@@ -43,6 +43,8 @@ INTERRUPTED = "interrupted"
 """The state of a run that a signal ended."""
 RUNNING, FINISHED, FAILED, PASSED_OVER, PRUNED = "running", "finished", "failed", "passed over", "pruned"
 """The other states of a run in `status.json`; one whose process was killed stays `running`."""
+MEND = "Restore it, or delete it"
+"""What helps against a damaged file of a run."""
 T = TypeVar("T")
 
 
@@ -79,7 +81,7 @@ class RunFolder:
         Raises:
             FrameworkError: the file cannot be read.
         """
-        return self._load(f"{stage.value}.json", kind)
+        return self.read(kind, f"{stage.value}.json")
 
     def status(self) -> Mapping[str, Any]:
         """Return `status.json` as plain values; empty if there is none.
@@ -87,7 +89,7 @@ class RunFolder:
         Raises:
             FrameworkError: it cannot be read.
         """
-        status = self._load(STATUS, Status)
+        status = self.read(Status, STATUS)
         return as_plain(status) if status else {}
 
     @property
@@ -108,15 +110,21 @@ class RunFolder:
         name, higher = part(report, str, "objective", "name"), part(report, bool, "objective", "higher_is_better")
         return None if name is None or higher is None else (name, higher)
 
-    def _load(self, name: str, kind: type[T]) -> T | None:
+    def read(self, kind: type[T], name: str) -> T | None:
+        """Return the record in a file of the folder; None if there is no such file.
+
+        Raises:
+            FrameworkError: the file cannot be read.
+        """
+        file = self.path / name
         try:
-            return records.load(kind, self.path / name)
+            return records.load(kind, file)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise FrameworkError(f"{self.path / name} cannot be read: {error.strerror}. Delete it") from error
+            raise FrameworkError(f"{file} cannot be read: {error.strerror}. {MEND}") from error
         except ValueError as error:
-            raise FrameworkError(f"{error}: delete it, or use another run_dir") from error
+            raise FrameworkError(f"{error}. {MEND}") from error
 
 
 def check_weights(folder: Path) -> None:
@@ -166,19 +174,11 @@ class SavedRun:
         Raises:
             FrameworkError: the file cannot be read.
         """
-        file = self.folder / name
-        try:
-            return records.load(kind, file)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise FrameworkError(f"{file} cannot be read: {error.strerror}") from error
-        except ValueError as error:
-            raise FrameworkError(str(error)) from error
+        return RunFolder(self.folder).read(kind, name)
 
 
-def read_plain(file: Path) -> Any:
-    """Return the content of a JSON file; None if there is no such file.
+def read_plain(file: Path, *, damaged: Any = ...) -> Any:
+    """Return the content of a JSON file; None if there is no such file, and `damaged`, if given, if it is damaged.
 
     Raises:
         FrameworkError: it cannot be read.
@@ -188,7 +188,10 @@ def read_plain(file: Path) -> Any:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
-        raise FrameworkError(f"{file} cannot be read ({summarize_error(error)}): restore it, or delete it") from error
+        if damaged is not ...:
+            return damaged
+        what = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else f"is not valid JSON ({error})"
+        raise FrameworkError(f"{file} {what}. {MEND}") from error
 
 
 def part(value: Any, kind: type | UnionType, *keys: str) -> Any:

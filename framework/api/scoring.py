@@ -220,7 +220,7 @@ def _measure(
     value = mean(items, weights, exponential=exponential)
     unit = str(metric.unit) if isinstance(metric, MetricWithUnit) else ""
     up, kind = metric.higher_is_better, kind_of(metric)
-    return Measure(value, items, weights, up, exponential=exponential, unit=unit, kind=kind)
+    return Measure(value, items, weights, higher_is_better=up, exponential=exponential, unit=unit, kind=kind)
 
 
 def _with_controls(

@@ -13,9 +13,8 @@ from hydra.conf import HydraConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
 
-from framework.api import records
 from framework.api.component import GROUPS
-from framework.api.run_folder import ENVIRONMENT
+from framework.api.run_folder import ENVIRONMENT, RunFolder
 from framework.api.text.overrides import override_key
 from framework.config.compose import EXPERIMENT, add_folder, announce_folders
 from framework.config.hydra_settings import INSTEAD
@@ -159,15 +158,11 @@ def restore_folders(session: Session, words: Sequence[str]) -> None:
     for word in words:
         if override_key(word) != "run_dir":
             continue
-        file = mirror(word.partition("=")[2].strip("'\"")) / ENVIRONMENT
-        if file.is_file():
-            try:
-                environment = records.load(Environment, file)
-            except ValueError as error:
-                raise FrameworkError(str(error)) from error
-            for folder in environment.config_dirs:
-                if Path(folder).is_dir():
-                    add_folder(session, folder)
+        run = RunFolder(mirror(word.partition("=")[2].strip("'\"")))
+        environment = run.read(Environment, ENVIRONMENT)
+        for folder in environment.config_dirs if environment else ():
+            if Path(folder).is_dir():
+                add_folder(session, folder)
 
 
 def load_plugins(session: Session, words: Sequence[str]) -> None:

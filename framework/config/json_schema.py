@@ -88,13 +88,11 @@ def _group(group: Group, options: Mapping[str, type]) -> Schema:
     """Return the settings of a group; those of several options are below the name of each, or of a preset."""
     settings = _settings(_merge(options))
     if group.several:
-        properties = {name: _option(name, schema) for name, schema in options.items()}
+        properties = {
+            name: {"description": _doc(schema), **_settings(_merge({name: schema}))} for name, schema in options.items()
+        }
         settings = {"type": "object", "properties": properties, "additionalProperties": settings}
     return {"description": _doc(group.base), **settings}
-
-
-def _option(name: str, schema: type) -> Schema:
-    return {"description": _doc(schema), **_settings(_merge({name: schema}))}
 
 
 def _settings(properties: Schema) -> Schema:

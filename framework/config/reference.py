@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import annotated_types
 
@@ -75,7 +74,10 @@ def generate(package: str | None = None) -> dict[str, str]:
     schemas[EXPERIMENT] = json_schema.experiment(types)
     return {
         PAGE: page(options_by_group, package),
-        **{f"{SCHEMAS}/{name}.json": _json(schema) for name, schema in schemas.items()},
+        **{
+            f"{SCHEMAS}/{name}.json": f"{json.dumps(schema, indent=1, ensure_ascii=False)}\n"
+            for name, schema in schemas.items()
+        },
     }
 
 
@@ -192,7 +194,3 @@ def _joined(words: Iterable[str]) -> str:
 
 def _line(text: str | None) -> str:
     return " ".join((text or "").split())
-
-
-def _json(schema: Any) -> str:
-    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"

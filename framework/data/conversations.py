@@ -94,15 +94,16 @@ def _turn(message: Message) -> dict[str, Any]:
 def from_json(text: str, where: str) -> Example:
     """Read a conversation written by `to_json`."""
     plain = json.loads(text)
-    messages, rejected = (tuple(_message(turn) for turn in plain.get(name, ())) for name in ("messages", "rejected"))
+    messages, rejected = (
+        tuple(
+            Message(**{**turn, "tool_calls": tuple(ToolCall(**call) for call in turn.get("tool_calls", ()))})
+            for turn in plain.get(name, ())
+        )
+        for name in ("messages", "rejected")
+    )
     tools, text = tuple(plain.get("tools", ())), plain.get("text")
     cluster, facts, columns = plain.get("cluster", ""), plain.get("facts", {}), json.loads(plain.get("columns", "{}"))
     return Example(messages, plain["format"], where, tools, rejected, text, cluster, facts, columns=columns)
-
-
-def _message(turn: dict[str, Any]) -> Message:
-    calls = tuple(ToolCall(**call) for call in turn.pop("tool_calls", ()))
-    return Message(**turn, tool_calls=calls)
 
 
 ROW_TEXTS = (question_text, answer_text, earlier_answers, context_text, rejected_text, facts_text, to_json)

@@ -56,17 +56,16 @@ def _problems(store: Store, failed: NDArray[np.bool_]) -> Iterator[ProofProblem]
 
 def refusal(proof: Proof) -> FrameworkError:
     """Return the error that tells why rows are not proven, the first rows by name."""
-    lines = [f"{problem.examples[0]}: {problem.problem}{_repeats(problem)}" for problem in proof.problems[:SHOWN_ROWS]]
+    lines = [
+        f"{problem.examples[0]}: {problem.problem}{f' (the same in {problem.rows} rows)' if problem.rows > 1 else ''}"
+        for problem in proof.problems[:SHOWN_ROWS]
+    ]
     remaining = proof.failed - sum(problem.rows for problem in proof.problems[:SHOWN_ROWS])
     lines += [f"and {remaining} more rows"] if remaining else []
     usable = "To train on the valid part of such rows, set data.proof=warn"
     return FrameworkError(
         "\n".join([*lines, f"the loss mask of {proof.failed} of {proof.rows} rows is not proven. {usable}"])
     )
-
-
-def _repeats(problem: ProofProblem) -> str:
-    return f" (the same in {problem.rows} rows)" if problem.rows > 1 else ""
 
 
 def usable(store: Store) -> NDArray[np.bool_]:

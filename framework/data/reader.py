@@ -147,7 +147,7 @@ class Reader:
         if summary.bad_rows and data.on_bad_row is OnBadRow.fail:
             raise summary.refusal()
         if Role.rejected in self.plan.method.config.roles:
-            summary.rejected = 0  # none is left out
+            summary.rejected_answers = 0  # none is left out
 
     def _add(
         self,
@@ -203,7 +203,9 @@ class Reader:
         limit, stop_ids, full = self.limit, self.model.stop_ids, self.plan.method.config.texts
         # A prompt is an answer to compare with, whatever the method.
         conversation_lists = [
-            _single_conversation(example) if part == RowPart.prompts else self._conversations(example)
+            ((Role.prompt if is_prompt(example) else Role.answer, example),)
+            if part == RowPart.prompts
+            else self._conversations(example)
             for example in batch
         ]
         rows = iter(
@@ -253,10 +255,6 @@ class Reader:
                 f"does not name: roles={', '.join(role.name for role in roles)}"
             )
         return conversations
-
-
-def _single_conversation(example: Example) -> Sequence[tuple[Role, Example]]:
-    return ((Role.prompt if is_prompt(example) else Role.answer, example),)
 
 
 def _group(conversations: Sequence[tuple[Role, Example]], rows: list[TokenRow]) -> TokenGroup:

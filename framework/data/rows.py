@@ -16,7 +16,8 @@ from typing import Any
 
 from framework.api.conversations import check_answered, with_thoughts
 from framework.api.protocols import CompositeFormatter, Formatter
-from framework.api.records import Example, FormatRun, Message, MixedIn, Row
+from framework.api.records import Example, FormatRun, Message, Row
+from framework.api.records.data import RowCounts
 from framework.api.schema import FormatConfig, OnBadRow
 from framework.data.columns import Columns
 from framework.data.conversation_checks import check_text, check_turns
@@ -42,34 +43,19 @@ KEPT_FIELDS = 200
 
 
 @dataclass
-class ReadSummary:
+class ReadSummary(RowCounts):
     """The counts and problems of reading the rows.
 
-    `formats` counts the good rows of each format; `runs` has the first stretches of one format. `unread` counts the
-    rows that have a value in a field, or in a field of a turn, which changes nothing, `rejected` those with a rejected
-    answer, which is left out.
-    `cut_texts` plain texts became `cut_rows` rows, and `stopped` of them hold a stop token before their end, the first
-    of which are `stopped_examples`. `normalized` rows have answers in which the tokenizer writes other characters.
-    `conversations` with several answers became `conversation_rows` rows by `data.learn=each`. `given` counts the groups
-    with a fact or an array of a name. `settings` would read the first bad row.
+    `stopped` plain texts hold a stop token before their end, the first of which are `stopped_examples`. `normalized`
+    rows have answers in which the tokenizer writes other characters. `given` counts the groups with a fact or an array
+    of a name. `settings` would read the first bad row.
     `ratings` counts the values of fields that say how good an answer is, and that nothing reads.
     """
 
-    bad_rows: int = 0
-    bad_examples: list[str] = field(default_factory=list)
-    formats: dict[str, int] = field(default_factory=dict)
-    runs: list[FormatRun] = field(default_factory=list)
-    mixed: list[MixedIn] = field(default_factory=list)
-    unread: dict[str, int] = field(default_factory=dict)
-    rejected: int = 0
-    cut_texts: int = 0
-    cut_rows: int = 0
     stopped: int = 0
     stopped_examples: list[str] = field(default_factory=list)
     normalized: int = 0
     normalized_examples: list[str] = field(default_factory=list)
-    conversations: int = 0
-    conversation_rows: int = 0
     given: dict[str, int] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     ratings: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -85,8 +71,8 @@ class ReadSummary:
     def ran(self, run: FormatRun) -> None:
         """Record a finished stretch of rows with one format."""
         self.formats[run.format] = self.formats.get(run.format, 0) + run.rows
-        if len(self.runs) < KEPT_RUNS:
-            self.runs.append(run)
+        if len(self.format_runs) < KEPT_RUNS:
+            self.format_runs.append(run)
 
     def refusal(self) -> FrameworkError:
         """Return the error that names the first bad rows; consecutive rows with the same problem share a line."""
@@ -137,13 +123,13 @@ class FormatTracker:
             usage = self._known[names] = needed, unread
         evidence, unread = usage
         for name in unread:
-            if name in self.summary.unread or len(self.summary.unread) < KEPT_FIELDS:
-                self.summary.unread[name] = self.summary.unread.get(name, 0) + 1
+            if name in self.summary.unread_fields or len(self.summary.unread_fields) < KEPT_FIELDS:
+                self.summary.unread_fields[name] = self.summary.unread_fields.get(name, 0) + 1
             if RATING.search(name) and isinstance(value := fields.get(name), str | int | float):
                 counts = self.summary.ratings.setdefault(name, {})
                 if (shown := str(value)[:SHOWN_RATING]) in counts or len(counts) < KEPT_RATINGS:
                     counts[shown] = counts.get(shown, 0) + 1
-        self.summary.rejected += bool(example.rejected)
+        self.summary.rejected_answers += bool(example.rejected)
         if (example.format, evidence) != self._now:
             self.close()
             self._now, self._first = (example.format, evidence), where
@@ -305,7 +291,7 @@ def read(
             yield _place_example(example, row.where, cluster, row.fields if keep_columns else {})
     runs.close()
     if keep_columns:
-        summary.unread.clear()
+        summary.unread_fields.clear()
     if strict:
         columns.check()
     if summary.bad_rows and on_bad_row is OnBadRow.fail:
@@ -351,9 +337,11 @@ def with_system_prompt(example: Example, prompt: str | None) -> Example:
 
 def stripped(example: Example) -> Example:
     """Strip every turn; plain text does not change."""
-    messages, rejected = (tuple(map(_strip_turn, part)) for part in (example.messages, example.rejected))
+    messages, rejected = (
+        tuple(
+            dataclasses.replace(turn, content=turn.content.strip()) if isinstance(turn.content, str) else turn
+            for turn in turns
+        )
+        for turns in (example.messages, example.rejected)
+    )
     return dataclasses.replace(example, messages=messages, rejected=rejected)
-
-
-def _strip_turn(turn: Message) -> Message:
-    return dataclasses.replace(turn, content=turn.content.strip()) if isinstance(turn.content, str) else turn

@@ -25,6 +25,7 @@ from framework.api.records import (
     Piece,
     Prompt,
     Proof,
+    RowCounts,
     Severity,
     TokenGroup,
     TokenRow,
@@ -193,7 +194,6 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
         train_rows=len(train_groups),
         validation_rows=len(held_out.numbers),
         prompts=len(prompts),
-        formats=rows.summary.formats,
         tokens=int(tokens.sum()),
         supervised_tokens=fitted.supervised,
         longest=min(int(rows.columns.tokens[fitted.numbers].max()), limit),
@@ -202,10 +202,6 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
         overflow_supervised_tokens=fitted.lost,
         overflow_validation_rows=held_out.long,
         fingerprint=reader.fingerprint,
-        format_runs=rows.summary.runs,
-        mixed=_count_mixed(rows, fitted.numbers),
-        bad_rows=rows.summary.bad_rows,
-        bad_examples=rows.summary.bad_examples,
         proof=proven,
         lengths=measured,
         findings=[
@@ -219,14 +215,10 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
         cached=cached,
         system_prompt=_system_prompt(rows, fitted.numbers),
         judged_apart=judged_elsewhere or len(judged_by) != len(validation),
-        unread_fields=rows.summary.unread,
-        rejected_answers=rows.summary.rejected,
-        cut_texts=rows.summary.cut_texts,
-        cut_rows=rows.summary.cut_rows,
         block_tokens=limit if blocks else 0,
         block_rows=len(fitted.numbers) if blocks else 0,
-        conversations=rows.summary.conversations,
-        conversation_rows=rows.summary.conversation_rows,
+        **{field.name: getattr(rows.summary, field.name) for field in dataclasses.fields(RowCounts)}
+        | {"mixed": _count_mixed(rows, fitted.numbers)},
     )
     trained, judging = (indices[~rows.columns.asks[indices]] for indices in (fitted.numbers, held_out.numbers))
     similar = _clusters(rows) if len(judging) else np.empty(0, np.int64)

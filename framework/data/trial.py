@@ -12,7 +12,7 @@ from typing import Any
 
 from framework.api.conversations import check_answered
 from framework.api.protocols import AsksPrompts, CheckedSource
-from framework.api.records import Example, Message, Prompt, RawData, Row
+from framework.api.records import Example, Prompt, RawData, Row
 from framework.api.schema import DataConfig, OnBadRow
 from framework.api.selection import Selection
 from framework.api.text import as_overrides, fill_in, override_key, shell_word, this_program
@@ -175,7 +175,9 @@ class _Trial:
         for example in examples:
             total += 1
             sample.example(example)
-            if not self.padded and any(_is_padded(turn) for turn in example.messages):
+            # Many tokenizers put white space into the last token of the prompt.
+            answers = (turn.content for turn in example.messages if turn.role == "assistant")
+            if not self.padded and any(answer[:1].isspace() for answer in answers):
                 self.padded = f"{example.where}: an answer begins with white space: format.strip=true removes it"
             # A bad row ends the run, and its message counts all of them.
             if time.monotonic() > end and not (summary.bad_rows and self._fatal):
@@ -193,11 +195,6 @@ class _Trial:
         """
         if self.summary.bad_rows and self._fatal:
             raise self.summary.refusal()
-
-
-def _is_padded(turn: Message) -> bool:
-    """Whether an answer begins with white space: many tokenizers put that into the last token of the prompt."""
-    return turn.role == "assistant" and turn.content[:1].isspace()
 
 
 class _ByteCounter:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import keyword
 import os
 import re
@@ -17,6 +16,7 @@ from framework.hooks.decorated import DECORATORS, collect
 from framework.hooks.manager import Plugins, disabled
 from framework.util.errors import FrameworkError, describe_error
 from framework.util.guard import Caught
+from framework.util.python_file import import_file
 
 
 def load_file(plugins: Plugins, path: str) -> None:
@@ -49,17 +49,8 @@ def export_plugin_paths(plugins: Plugins) -> None:
 
 
 def _load(plugins: Plugins, file: Path, path: str) -> None:
-    if (module := sys.modules.get(file.stem)) is not None:  # a worker has met it while it read the config
-        _register(plugins, module, file, path)
-        return
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    if spec is None or spec.loader is None:  # cannot be for a .py file
-        raise FrameworkError(f"plugins={path}: cannot be imported")
-    module = importlib.util.module_from_spec(spec)
-    # Before it is executed, as the import system does: dataclasses and pickle look their module up there.
-    sys.modules[file.stem] = module
     with _forget_on_failure(file.stem, path):
-        spec.loader.exec_module(module)
+        module = import_file(file, file.stem)
     _register(plugins, module, file, path)
 
 

@@ -37,12 +37,25 @@ def wrong_hooks(module: object, plugins: pluggy.PluginManager) -> Iterator[str]:
             yield f"hook {name} is marked as a wrapper, but hooks are called one by one: write only @hookimpl {where}"
         if is_async(function):
             yield f"hook {name} is async, and nothing would await it: write def, not async def {where}"
-        valid, parameters = _required_parameters(HOOKS[name]), _required_parameters(function)
-        if any(
-            parameter.name not in valid or parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters.values()
-        ):
-            takes = [", ".join(map(_parameter_text, signature.values())) for signature in (valid, parameters)]
-            yield f"hook {name} takes ({takes[0]}), this one takes ({takes[1]}) {where}"
+        if wrong := wrong_arguments(name, function):
+            yield f"{wrong} {where}"
+
+
+def wrong_arguments(name: str, function: Callable[..., Any]) -> str:
+    """Say that a function takes something else than its hook gives; empty if it does not."""
+    valid, parameters = _required_parameters(HOOKS[name]), _required_parameters(function)
+    if all(
+        parameter.name in valid and parameter.kind is not parameter.KEYWORD_ONLY for parameter in parameters.values()
+    ):
+        return ""
+    takes = [
+        ", ".join(
+            f"{parameter.name}, by name only" if parameter.kind is parameter.KEYWORD_ONLY else parameter.name
+            for parameter in signature.values()
+        )
+        for signature in (valid, parameters)
+    ]
+    return f"hook {name} takes ({takes[0]}), this one takes ({takes[1]})"
 
 
 def unknown_hook(name: str) -> str:
@@ -70,10 +83,6 @@ def _required_parameters(function: Callable[..., Any]) -> dict[str, inspect.Para
         for name, parameter in parameters.items()
         if parameter.default is parameter.empty and parameter.kind not in several
     }
-
-
-def _parameter_text(parameter: inspect.Parameter) -> str:
-    return f"{parameter.name}, by name only" if parameter.kind is parameter.KEYWORD_ONLY else parameter.name
 
 
 def is_async(function: Callable[..., Any]) -> bool:

@@ -231,7 +231,9 @@ def _refused(sources: ValueSources) -> Iterator[Problem]:
             try:
                 added, parent = setting.where.startswith("+"), setting.key.rpartition(".")[0]
                 # Settings that are null as a whole by default, as OmegaConf sets nothing below null.
-                if parent and OmegaConf.select(config, parent) is None and _holds_settings(_field(config, parent)):
+                field = _field(config, parent) if parent else None
+                holds_settings = field is None or field.type.base is dict or is_schema(field.type.base)
+                if parent and OmegaConf.select(config, parent) is None and holds_settings:
                     OmegaConf.update(config, parent, {}, merge=False, force_add=added)
                 OmegaConf.update(config, setting.key, setting.value, merge=True, force_add=added)
             except (OmegaConfBaseException, ValueError) as error:
@@ -244,11 +246,6 @@ def _field(config: DictConfig, key: str) -> Field | None:
     parent, _, name = key.rpartition(".")
     schema = OmegaConf.get_type(OmegaConf.select(config, parent) if parent else config)
     return next((field for field in fields(schema) if field.name == name), None) if is_schema(schema) else None
-
-
-def _holds_settings(field: Field | None) -> bool:
-    """Whether a setting that is null holds settings of its own, or named values, when it is not."""
-    return field is None or field.type.base is dict or is_schema(field.type.base)
 
 
 def _reason(config: DictConfig, setting: SourcedValue, error: Exception) -> str:

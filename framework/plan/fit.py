@@ -296,7 +296,7 @@ def changed(plan: Plan, settings: Mapping[str, Any]) -> Plan:
             raise FrameworkError(unknown("config group", group, GROUPS))
         selection = _changed_option(getattr(plan, group), key, value)
         replacements: dict[str, Any] = {group: selection}
-        section: Any = _section(selection)
+        section: Any = dict(redact(selection.settings))  # as in `plan.json`
         if GROUPS[group].several:
             replacements = {group: {**getattr(plan, group), names[0]: selection}}
             section = {**plan.config[group], names[0]: section}
@@ -347,11 +347,6 @@ def _holds(field_type: Type, value: Any) -> bool:
     kind = KINDS.get(field_type.base, field_type.base)
     right = value is None or kind is Any or isinstance(value, kind)
     return right and (not isinstance(value, bool) or field_type.base in {bool, Any}) and field_type.holds(value)
-
-
-def _section(choice: Selection) -> dict[str, Any]:
-    """Return the settings of an option as they are in `plan.json`."""
-    return dict(redact(choice.settings))
 
 
 def _sets(word: str, key: str) -> bool:

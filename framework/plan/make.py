@@ -19,7 +19,7 @@ from framework.api.plan import EVAL_LOSS, LOSSES, PRIMARY, SCORE, WINS, Plan
 from framework.api.problem import Problem
 from framework.api.protocols import StartsFromAdapter
 from framework.api.records import Aspect
-from framework.api.schema import FailOn, PlanConfig, Stage
+from framework.api.schema import FailOn, PlanConfig, Stage, TrainerConfig
 from framework.api.selection import Selection, as_plain
 from framework.api.text.overrides import override_key
 from framework.config.check import UnreadableValue, code_problems, problems
@@ -75,7 +75,25 @@ def make_plan(
         raise refusal(errors, overrides) from None
     if any(isinstance(problem, UnreadableValue) for problem in errors):
         raise refusal(errors, overrides)
-    plan_problems = [*_own_problems(plan, plugins), *_hook_problems(plugins, "framework_check_plan", plan=plan)]
+    plan_problems = [
+        *_plugin_problems(plan.config["plugins"], plugins),
+        *_gpu_problems(plan.config["plan"]["gpu"]),
+        *_warmup_problems(plan.training),
+        *_objective_problems(plan.method, plan.loss),
+        *_reward_problems(plan.method, plan.reward),
+        *_gate_problems(plan.verdict.fail_on, plan.intended_stages, plan.evaluator, plugins),
+        *_checkpoint_problems(plan.config["checkpoint"], plan.external_checkpoint, plan.stages, plan.intended_stages),
+        *_secret_problems(plan.model.config.chat_template_kwargs, plan.selections),
+        *_measure_problems(
+            plan.objective,
+            plan.verdict.primary,
+            plan.metric,
+            {*plan.set_losses, *plan.measured},
+            plan.evaluator,
+            plugins,
+        ),
+        *_hook_problems(plugins, "framework_check_plan", plan=plan),
+    ]
     lacking = {key for problem in plan_problems if problem.missing_library for key in problem.keys}
     plan_problems += _unavailable(plan.selections, lacking, plan_only=plan.stages == (Stage.plan,))
     # What a plugin says of a key that is wrong already says no more than the first problem.
@@ -286,45 +304,56 @@ def _gate_problems(
             )
 
 
-def _own_problems(plan: Plan, plugins: Plugins) -> Iterator[Problem]:
-    unread = [path for path in plan.config["plugins"] if not is_loaded(plugins, path)]
+def _plugin_problems(paths: Collection[str], plugins: Plugins) -> Iterator[Problem]:
+    unread = [path for path in paths if not is_loaded(plugins, path)]
     if unread:
         yield Problem(
             f"plugins=[{','.join(unread)}] cannot be set in a file, because plugins are loaded first: give them on the "
             "command line",
             ("plugins",),
         )
-    if gpu := plan.config["plan"]["gpu"]:
+
+
+def _gpu_problems(gpu: str | None) -> Iterator[Problem]:
+    if gpu:
         try:
             gpus.named(gpu)
         except FrameworkError as error:
             yield Problem(str(error), ("plan.gpu",))
-    steps, ratio = plan.training.warmup_steps, plan.training.warmup_ratio
+
+
+def _warmup_problems(training: TrainerConfig) -> Iterator[Problem]:
+    steps, ratio = training.warmup_steps, training.warmup_ratio
     if steps is not None and ratio is not None:
         yield Problem(
             f"trainer.warmup_ratio={ratio:g} and trainer.warmup_steps={steps} both say how long the warm-up is: set "
             "one of them to null",
             ("trainer.warmup_ratio", "trainer.warmup_steps"),
         )
-    yield from _objective_problems(plan.method, plan.loss)
-    yield from _reward_problems(plan.method, plan.reward)
-    yield from _gate_problems(plan.verdict.fail_on, plan.intended_stages, plan.evaluator, plugins)
-    if plan.external_checkpoint and Stage.train in plan.intended_stages:
+
+
+def _checkpoint_problems(
+    checkpoint: str | None, folder: Path | None, stages: Collection[Stage], intended_stages: Collection[Stage]
+) -> Iterator[Problem]:
+    if folder and Stage.train in intended_stages:
         yield Problem(
-            f"checkpoint={plan.config['checkpoint']} is evaluated and exported, not trained: to train on from it, set "
-            f"adapter.start={plan.config['checkpoint']}; to evaluate and export it, stages=[evaluate,export,report]",
+            f"checkpoint={checkpoint} is evaluated and exported, not trained: to train on from it, set "
+            f"adapter.start={checkpoint}; to evaluate and export it, stages=[evaluate,export,report]",
             ("checkpoint",),
         )
-    if (folder := plan.external_checkpoint) and plan.stages != (Stage.report,) and not folder.is_dir():
-        yield Problem(f"checkpoint={plan.config['checkpoint']}: no such folder", ("checkpoint",))
-    for name, value in plan.model.config.chat_template_kwargs.items():
+    if folder and set(stages) != {Stage.report} and not folder.is_dir():
+        yield Problem(f"checkpoint={checkpoint}: no such folder", ("checkpoint",))
+
+
+def _secret_problems(template: Mapping[str, Any], selections: Mapping[str, Selection]) -> Iterator[Problem]:
+    for name, value in template.items():
         if (shown := redact({name: value})) != {name: value}:
             yield Problem(
                 f"model.chat_template_kwargs.{next(iter(shown))}={HIDDEN} is a secret: the model would learn it with "
                 "every row, and every export would contain it. Remove it",
                 (f"model.chat_template_kwargs.{next(iter(shown))}",),
             )
-    for name, choice in plan.selections.items():
+    for name, choice in selections.items():
         for setting, value in choice.settings.items() if name.startswith(WRITERS) else ():
             default = getattr(choice.component.schema, setting, None)
             if setting in NAMES_OF_FILES and value != default and redact(value) != value:
@@ -333,20 +362,29 @@ def _own_problems(plan: Plan, plugins: Plugins) -> Iterator[Problem]:
                     "another name",
                     (f"{name}.{setting}",),
                 )
-    measured = {*plan.metric, EVAL_LOSS, *plan.set_losses, *plan.measured}
-    judging = measured | {f"{name}{WINS}" for name, choice in plan.metric.items() if choice.config.compares}
-    if (primary := plan.verdict.primary) is not None and primary not in judging:
+
+
+def _measure_problems(
+    objective: str,
+    primary: str | None,
+    metrics: Mapping[str, Selection],
+    others: Collection[str],
+    evaluators: Collection[str],
+    plugins: Plugins,
+) -> Iterator[Problem]:
+    """Say that the verdict or a sweep would go by what no part of the run measures."""
+    measured = {*metrics, EVAL_LOSS, *others}
+    judging = measured | {f"{name}{WINS}" for name, choice in metrics.items() if choice.config.compares}
+    if primary is not None and primary not in judging:
         yield Problem(f"verdict.primary={primary}: {unknown('measure', primary, judging)}", ("verdict.primary",))
     names = {*measured, *LOSSES, SCORE, PRIMARY}
-    if plan.objective not in names and plan.objective in plugins.components("metric"):
-        chosen = ",".join([*plan.metric, plan.objective])
+    if objective not in names and objective in plugins.components("metric"):
+        chosen = ",".join([*metrics, objective])
+        yield Problem(f"objective={objective} is not one of the run's metrics: set metric=[{chosen}]", ("objective",))
+    elif objective not in names:
+        yield Problem(f"objective={objective}: {unknown('metric', objective, names)}", ("objective",))
+    elif objective in metrics and not evaluators:
         yield Problem(
-            f"objective={plan.objective} is not one of the run's metrics: set metric=[{chosen}]", ("objective",)
-        )
-    elif plan.objective not in names:
-        yield Problem(f"objective={plan.objective}: {unknown('metric', plan.objective, names)}", ("objective",))
-    elif plan.objective in plan.metric and not plan.evaluator:
-        yield Problem(
-            f"objective={plan.objective} needs an evaluator, but none is chosen: set evaluator=[prompts]",
+            f"objective={objective} needs an evaluator, but none is chosen: set evaluator=[prompts]",
             ("objective",),
         )

@@ -263,12 +263,11 @@ def _read(file: Path, key: str) -> list[list[Answer]]:
     with contextlib.suppress(OSError, ValueError, TypeError):  # TypeError: of a version with other fields
         header, *lines = file.read_text(encoding="utf-8").splitlines()
         for line in lines if header == key else ():
-            groups += [[_answer(**fields) for fields in answers] for answers in json.loads(line)]
+            groups += [
+                [Answer(**{**fields, "ids": tuple(fields["ids"])}) for fields in answers]
+                for answers in json.loads(line)
+            ]
     return groups
-
-
-def _answer(*, ids: Sequence[int], **values: Any) -> Answer:
-    return Answer(ids=tuple(ids), **values)
 
 
 class _NoEvents:

@@ -120,7 +120,7 @@ def run(
             if Stage.train in plan.stages:
                 check_distributed(plan.launch, plan.trainer, model)
                 check_objective(plan.method, plan.loss, plan.trainer, model)
-            finished, failed = _run_stages(plan, planner, model, stages, events, interruption, remote_trainer)
+            finished, failed = _run_stages(planner, model, stages, events, interruption, remote_trainer)
             if failed:  # the loggers show what there is; for the hooks the run has failed
                 events.show(finished)
                 cause = failed.__cause__
@@ -159,7 +159,6 @@ def _decides_line(judging: Judging, references: Callable[[], Sequence[str]]) -> 
 
 
 def _run_stages(
-    plan: Plan,
     planner: Planner,
     model: Model,
     stages: Stages,
@@ -172,7 +171,7 @@ def _run_stages(
     So is one that an earlier start of this run has completed, before it was interrupted. An error of an exporter is
     returned, not raised: the report comes first.
     """
-    session = planner.session
+    plan, session = planner.plan, planner.session
     # All of them are made before the data are read: what a factory raises is to come before the long stages.
     metrics: dict[str, AnyMetric] = {name: choice.create() for name, choice in plan.metric.items()}
     evaluators: dict[str, Evaluator] = {name: choice.create() for name, choice in plan.evaluator.items()}

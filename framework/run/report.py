@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -46,46 +47,33 @@ def make_report(
     leak = findings.get(LEAKED)
     candidates = _candidates(data, after, trained)
     decides = data.decides if data else ""
-    changes = compare(
-        before, after, plan.verdict, leaked=leak.where if leak else (), candidates=candidates, decides=decides,
-        rewards=plan.reward,
-    )  # fmt: skip
+    compared = functools.partial(
+        compare, config=plan.verdict, candidates=candidates, decides=decides, rewards=plan.reward
+    )
+    leaked = leak.where if leak else ()
+    changes = compared(before, after, leaked=leaked)
     verdict = score = None
     if after is not None:
         results = Results(before, after, trained, changes)
         concerns = [concern for _, concern in plugins.ask("framework_concerns", Concern, plan=plan, results=results)]
-        leak_text = leak.text if leak else ""
+        answers = [(asked.answer, told.answer) for asked, told in pair(before, after) if asked is not None]
         over: Mapping[str, Change] = {}
         if before is not None and before.base:  # the training started from a trained adapter, and so does its verdict
-            over = compare(
-                *over_base(before, after), plan.verdict, leaked=leak.where if leak else (), candidates=candidates,
-                decides=decides, rewards=plan.reward,
-            )  # fmt: skip
+            over = compared(*over_base(before, after), leaked=leaked)
         verdict = judge(
             changes,
             concerns,
             plan.verdict,
-            leak=leak_text,
+            leak=leak.text if leak else "",
             template=_is_template(after.samples),
             chosen=_chosen(plan.objective_by(decides), data, after) if plan.sweep else "",
-            equal_answers=_same(pair(before, after)),
+            equal_answers=(sum(earlier == later for earlier, later in answers), len(answers)),
             over_base=over,
         )
         score = verdict.score
         if before and after.selection:  # a sweep chooses by other prompts than those that the verdict judges by
-            before_selection, after_selection = (
-                dataclasses.replace(evaluation, measures=evaluation.measures | evaluation.selection)
-                for evaluation in (before, after)
-            )
-            chosen_by = compare(
-                before_selection,
-                after_selection,
-                plan.verdict,
-                candidates=candidates,
-                decides=decides,
-                rewards=plan.reward,
-            )
-            score = judge(chosen_by, concerns, plan.verdict).score
+            sides = (dataclasses.replace(side, measures=side.measures | side.selection) for side in (before, after))
+            score = judge(compared(*sides), concerns, plan.verdict).score
     rate = 1 / trained.seconds if trained and trained.seconds else None
     return Report(
         name=redact(plan.name),
@@ -129,12 +117,6 @@ def _chosen(objective: str, data: DataResult | None, after: EvalResult) -> str:
         "this is a trial of a sweep that chooses by the prompts of this verdict, so the best trial looks better than "
         "it is: measure it again on other prompts before you report its gain"
     )
-
-
-def _same(pairs: Sequence[tuple[Sample | None, Sample]]) -> tuple[int, int]:
-    """Return how many answers are the base's, and how many there are."""
-    answers = [(before.answer, after.answer) for before, after in pairs if before is not None]
-    return sum(before == after for before, after in answers), len(answers)
 
 
 def _is_template(samples: Sequence[Sample]) -> bool:

@@ -12,7 +12,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from framework.api.component import GROUPS
 from framework.api.records.saving import VERBATIM
 from framework.api.selection import Selection
-from framework.config.compose import user_folders
+from framework.config.compose import add_folder, user_folders
 from framework.hooks import hookspecs
 from framework.hooks.manager import Plugins
 from framework.hooks.session import current
@@ -78,6 +78,26 @@ def environment(
         seed=seed,
         fingerprint=fingerprint,
     )
+
+
+def enter(environment: Environment, missing: Callable[[str], None]) -> None:
+    """Go to the folder where a run was started, as its paths are relative to it, and search what it searched.
+
+    Args:
+        environment: of the run.
+        missing: is told of each folder that is not here, and may raise.
+    """
+    folder = Path(environment.folder)
+    if not os.path.isdir(folder):  # noqa: PTH112 - `Path.is_dir` raises if the name is too long
+        missing(f"the run was started in {folder}, which does not exist here")
+    elif folder.resolve() != Path.cwd().resolve():
+        print(f"runs in {folder}, where it was started", file=sys.stderr)
+        os.chdir(folder)
+    for config_dir in environment.config_dirs:
+        if Path(config_dir).is_dir():
+            add_folder(current(), config_dir)
+        else:
+            missing(f"the run took options from --config-dir={config_dir}, which does not exist here")
 
 
 def packages() -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from framework.api.component import GROUPS
 from framework.api.fields import fields
 from framework.api.former_settings import renewed_config
 from framework.api.plan import CHECKPOINT
-from framework.api.run_folder import OVERRIDES, PLAN, RUNNING, STATUS, RunFolder, SavedRun
+from framework.api.run_folder import OVERRIDES, PLAN, RUNNING, STATUS, RunFolder, SavedRun, read_plain
 from framework.api.selection import as_plain
 from framework.hooks.session import current
 from framework.rundir.folder import REMOVED, check_overrides
@@ -22,7 +21,6 @@ from framework.rundir.store import fetch, holder, is_record
 from framework.util import lock
 from framework.util.command import this_program
 from framework.util.errors import FrameworkError, is_url
-from framework.util.files import read_text
 
 T = TypeVar("T")
 DEEPEST = 4
@@ -134,21 +132,12 @@ def state_of(run: Path, home: Path) -> str:
 
 
 def _json(file: Path, kind: type[T]) -> T:
-    try:
-        value = json.loads(read_text(file))
-    except OSError as error:
-        raise _unreadable(file, error) from error
-    except (ValueError, RecursionError) as error:
-        raise FrameworkError(f"{file} is not valid JSON ({error}): restore it, or give another run") from error
+    value = read_plain(file)
     if not isinstance(value, kind):
         raise FrameworkError(
             f"{file} is not what a run writes: it holds a {type(value).__name__}, not a {kind.__name__}"
         )
     return value
-
-
-def _unreadable(file: Path, error: OSError) -> FrameworkError:
-    return FrameworkError(f"{file} cannot be read: {error.strerror}")
 
 
 def flat(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:

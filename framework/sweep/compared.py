@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.plan import EVAL_LOSS, SCORE
-from framework.api.records import EvalResult, Lead, Measure, Point, Ranking, Standing, Trial
+from framework.api.records import EvalResult, Lead, Point, Ranking, Standing, Trial
 from framework.api.run_folder import PLAN, RunFolder, part, read_plain
 from framework.api.schema import Stage, VerdictConfig
 from framework.api.text.overrides import override_key
@@ -30,8 +30,11 @@ def ranking(folder: Path, trials: Sequence[Trial], objective: str) -> Ranking | 
     if objective == SCORE:
         return None
     evaluations, reasons = _evaluations(folder, trials)
+    # Of the validation rows, if the verdict has other prompts.
     chosen_by = {
-        trial_id: measure for trial_id, result in evaluations.items() if (measure := _measure(result, objective))
+        trial_id: measure
+        for trial_id, result in evaluations.items()
+        if (measure := result.selection.get(objective) or result.measures.get(objective))
     }
     measures, left_out, notes = align(chosen_by)
     reasons |= left_out
@@ -55,7 +58,11 @@ def choice(ranking: Ranking, trials: Mapping[int, Trial]) -> tuple[int, str]:
     """
     sign = 1 if ranking.higher_is_better else -1
     leader = next(point for point in ranking.points if ranking.leader in point.trials)
-    safe = [point for point in ranking.points if point is leader or _rules_out(point, ranking.margin)]
+    safe = [
+        point
+        for point in ranking.points
+        if point is leader or (point.behind_high is not None and point.behind_high <= ranking.margin)
+    ]
     point, reasons = _cheapest(safe, trials, sign)
     best = max(point.trials, key=lambda trial_id: sign * (trials[trial_id].value or 0.0))
     if reasons:
@@ -67,11 +74,6 @@ def choice(ranking: Ranking, trials: Mapping[int, Trial]) -> tuple[int, str]:
         return best, "the best value" if len(tied) > 1 else ""
     cost = "an unknown amount" if cheaper.behind_high is None else f"up to {amount_text(cheaper.behind_high, ranking)}"
     return best, f"the best value; trial {cheaper.trials[0]} is cheaper ({', '.join(saved)}) and may cost {cost}"
-
-
-def _rules_out(point: Point, margin: float) -> bool:
-    """Whether a point is at most this much worse than the leader, by its interval for all pairs together."""
-    return point.behind_high is not None and point.behind_high <= margin
 
 
 def _cheapest(points: Sequence[Point], trials: Mapping[int, Trial], sign: int) -> tuple[Point, list[str]]:
@@ -141,11 +143,6 @@ def _evaluations(folder: Path, trials: Iterable[Trial]) -> tuple[dict[int, EvalR
         else:
             results[trial.number] = result
     return results, reasons
-
-
-def _measure(result: EvalResult, name: str) -> Measure | None:
-    """Return what a trial was chosen by: of the validation rows if the verdict has other prompts."""
-    return result.selection.get(name) or result.measures.get(name)
 
 
 def _points(trials: Sequence[Trial]) -> list[list[int]]:

@@ -134,24 +134,32 @@ def folders(root: Path) -> dict[Path, list[Path]]:
 
 def describe_trial(run: Path, overrides: Sequence[str]) -> str:
     """Return which trial a run is and what it varies, without secrets: `1 (2 of 4): trainer.learning_rate=1e-4`."""
-    words = OmegaConf.select(OmegaConf.load(run.parent / MULTIRUN), "hydra.overrides.task") or ()
-    parsed = OverridesParser.create().parse_overrides([str(word) for word in words])
+    config = OmegaConf.load(run.parent / MULTIRUN)
     # Hydra writes a value in its own way, `true` as `True`, so keys are compared.
-    fixed = {override.get_key_element() for override in parsed if not override.is_sweep_override()}
+    fixed = {override.get_key_element() for override in _parsed(config) if not override.is_sweep_override()}
     settings = [hide(word) for word in overrides if word.partition("=")[0] not in fixed]
-    total = planned_trials(run.parent)
+    total = _trials_of(config)
     position = f" ({int(run.name) + 1} of {total})" if run.name.isdigit() else ""
     return f"{run.name}{position}: {', '.join(settings)}" if settings else f"{run.name}{position}"
 
 
 def planned_trials(folder: Path) -> int | None:
     """Return how many trials a multirun was started with; None if its sweeper decides."""
-    config = OmegaConf.load(folder / MULTIRUN)
+    return _trials_of(OmegaConf.load(folder / MULTIRUN))
+
+
+def _parsed(config: Any, *words: str) -> list[Override]:
+    """Return these words and then the overrides of a multirun, as Hydra reads them."""
+    task = OmegaConf.select(config, "hydra.overrides.task") or ()
+    overrides: list[Override] = OverridesParser.create().parse_overrides([*words, *map(str, task)])
+    return overrides
+
+
+def _trials_of(config: Any) -> int | None:
     n_trials = OmegaConf.select(config, "hydra.sweeper.n_trials")
     params = OmegaConf.select(config, "hydra.sweeper.params") or {}
-    words = [f"{key}={value}" for key, value in params.items()]
-    words += [str(word) for word in OmegaConf.select(config, "hydra.overrides.task") or ()]
-    parsed = {override.key_or_group: override for override in OverridesParser.create().parse_overrides(words)}
+    words = (f"{key}={value}" for key, value in params.items())
+    parsed = {override.key_or_group: override for override in _parsed(config, *words)}
     swept = [override for override in parsed.values() if override.is_sweep_override()]
     sizes = [_values(override) for override in swept]
     total = math.prod(size or 0 for size in sizes) if sizes and None not in sizes else None
@@ -198,7 +206,8 @@ def show(sweep: Sweep) -> None:
     for trial in sweep.trials:
         if trial.reason:
             reason = visible(trial.reason, "; ")
-            ended = reason if reason.startswith(trial.state) else f"{trial.state}: {reason}"
+            # What a signal ended says so itself.
+            ended = reason if trial.state == INTERRUPTED else f"{trial.state}: {reason}"
             console.print(f"trial {trial.number} {ended}", soft_wrap=True)
     for fact in sweep_facts(sweep):
         console.print(f"{fact.name}: {fact.text}", soft_wrap=True)

@@ -23,7 +23,11 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     session = current()
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     values = [
-        override for override in parsed if override.type is OverrideType.CHANGE and _names_value(override.key_or_group)
+        override
+        for override in parsed
+        if override.type is OverrideType.CHANGE
+        and not ({"/", "@"} & {*override.key_or_group})
+        and override.key_or_group not in GROUPS
     ]
     if uncached.user_folders(session) or any(override.is_sweep_override() for override in values):
         return uncached.compose(overrides)  # the files of a folder may be others the next time
@@ -35,10 +39,6 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     except OmegaConfBaseException:  # which Hydra reports with the place
         return uncached.compose(overrides)
     return config
-
-
-def _names_value(key: str) -> bool:
-    return "/" not in key and key not in GROUPS and "@" not in key
 
 
 @functools.lru_cache(maxsize=256)

@@ -97,14 +97,12 @@ def as_read(text: str) -> str:
     if not text.isascii():
         text = unicodedata.normalize("NFKC", _UNSEEN.sub("", text)).casefold()
         if _MIXED.search(text):
-            text = _LETTERS_OF_WORD.sub(lambda word: _in_one_alphabet(word.group()), text)
+            text = _LETTERS_OF_WORD.sub(
+                lambda word: word[0].translate(_LATIN) if _MIXED.search(word[0]) else word[0], text
+            )
     if text.count(" ") > SPACED * len(text):
         text = _SPACED.sub(lambda match: match.group().replace(" ", ""), text)
     return text
-
-
-def _in_one_alphabet(word: str) -> str:
-    return word.translate(_LATIN) if _MIXED.search(word) else word
 
 
 def _hash(words: list[bytes]) -> NDArray[np.uint64]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from framework.api.records.saving import FORMER_NAME
+
 
 @dataclass(frozen=True)
 class FormatRun:
@@ -127,24 +129,51 @@ class ViewedRow:
     pieces: list[Piece]
 
 
-@dataclass(frozen=True)
-class DataResult:
+@dataclass(kw_only=True)
+class RowCounts:
+    """What reading the rows counts, and the data stage reports. It grows while they are read, so it is not frozen.
+
+    Attributes:
+        formats: how many good rows each format has.
+        format_runs: the first stretches of rows of one format.
+        mixed: how many rows each source gives that is mixed in.
+        bad_rows: how many rows could not be read.
+        bad_examples: the first of them, with what is wrong.
+        unread_fields: how many rows have a value in a field, or in a field of a turn, that has no effect.
+        rejected_answers: how many preference pairs have a rejected answer that is left out.
+        cut_texts: how many plain texts `data.cut` cut.
+        cut_rows: how many rows they became.
+        conversations: how many conversations with several answers `data.learn=each` split.
+        conversation_rows: how many rows they became.
+    """
+
+    formats: dict[str, int] = field(default_factory=dict)
+    format_runs: list[FormatRun] = field(default_factory=list, metadata={FORMER_NAME: "runs"})
+    mixed: list[MixedIn] = field(default_factory=list)
+    bad_rows: int = 0
+    bad_examples: list[str] = field(default_factory=list)
+    unread_fields: dict[str, int] = field(default_factory=dict, metadata={FORMER_NAME: "unread"})
+    rejected_answers: int = field(default=0, metadata={FORMER_NAME: "rejected"})
+    cut_texts: int = 0
+    cut_rows: int = 0
+    conversations: int = 0
+    conversation_rows: int = 0
+
+
+@dataclass
+class DataResult(RowCounts):
     """The data stage. Lengths and counts are in tokens unless the name says rows.
 
     `system_prompt` is the one that most training rows have; empty if no prompt has most of them. `judged_apart` says
-    that no prompt is a validation row: a training may choose its weights by those. `unread_fields` counts the rows with
-    a value in a field that has no effect, `rejected_answers` the preference pairs whose rejected answer is left out.
-    `cut_texts` plain texts became `cut_rows` rows by `data.cut`; `block_rows` texts fill the `train_rows` blocks of
-    `block_tokens` tokens of a method that learns texts, else both are 0; and `conversations` with several answers
-    `conversation_rows` rows by `data.learn=each`. `notes` are what the source says about its rows. `decides` is the
-    metric that decides about the gain, and `decides_why` says why, by the references of the prompts; empty if there are
-    no references.
+    that no prompt is a validation row: a training may choose its weights by those. `block_rows` texts fill the
+    `train_rows` blocks of `block_tokens` tokens of a method that learns texts, else both are 0. `notes` are what the
+    source says about its rows. `decides` is the metric that decides about the gain, and `decides_why` says why, by the
+    references of the prompts; empty if there are no references.
     """
 
     train_rows: int
     validation_rows: int
     prompts: int
-    formats: dict[str, int]
     tokens: int
     supervised_tokens: int
     longest: int
@@ -153,10 +182,6 @@ class DataResult:
     overflow_supervised_tokens: int
     overflow_validation_rows: int
     fingerprint: str
-    format_runs: list[FormatRun]
-    mixed: list[MixedIn]
-    bad_rows: int
-    bad_examples: list[str]
     proof: Proof
     lengths: Lengths
     findings: list[Finding]
@@ -164,14 +189,8 @@ class DataResult:
     cached: bool
     system_prompt: str = ""
     judged_apart: bool = True
-    unread_fields: dict[str, int] = field(default_factory=dict)
-    rejected_answers: int = 0
-    cut_texts: int = 0
-    cut_rows: int = 0
     block_tokens: int = 0
     block_rows: int = 0
-    conversations: int = 0
-    conversation_rows: int = 0
     notes: list[str] = field(default_factory=list)
     decides: str = ""
     decides_why: str = ""

@@ -61,23 +61,42 @@ class Sample:
     tokens: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Quantity:
+    """What a number of an evaluation is about, and so a change of it too.
+
+    Attributes:
+        higher_is_better: whether a higher value is better.
+        aspect: what it is about.
+        unit: of the values. A value between 0 and 1 without one is a share, and is shown in percent.
+        kind: what it looks at: a measure without content is never a gain by itself.
+        early: whether it comes from a look after which more items could have been asked.
+        item: the word for one of its items.
+    """
+
+    higher_is_better: bool = False
+    aspect: Aspect = Aspect.task
+    unit: str = ""
+    kind: MeasureKind = MeasureKind.form
+    early: bool = False
+    item: str = "prompt"
+
+
 @dataclass(frozen=True)
-class Measure:
+class Measure(Quantity):
     """One number of an evaluation.
 
     `items` are the values of the single questions or texts, in the same order in every evaluation, None if one is not
     available; `weights` are their weights, all 1 if there are none. `value` is their mean or, if `exponential` is set,
-    e to the mean, as for a perplexity. Without items, the significance of the value is unknown. A value between 0 and 1
-    without a `unit`, such as nats or tokens, is a share and is shown in percent. `where` has the place of the row of
-    each item, if it has one; `stderr` is the standard error of the value, if the evaluator gives one.
+    e to the mean, as for a perplexity. Without items, the significance of the value is unknown. `where` has the place
+    of the row of each item, if it has one; `stderr` is the standard error of the value, if the evaluator gives one.
 
     An item that is None although it has a weight was asked and has no score: a comparison counts it against whatever it
     would show. An item with the weight 0 was not asked. `clusters` has a number for each item, the same for similar
-    items, which count as one in a test; empty if all are different. `kind` says what the measure looks at: a measure
-    without it is never a gain by itself. `compared`: the items come from a comparison with the base, 0 lost, 0.5 even,
-    1 won. Those of the base would all be 0.5, so it has no such measure. `look_share`: if items are asked in stages, a
-    look at them may use this share of the level, so it needs a higher confidence, `this_look`; `early` says that more
-    items could have been asked. `item` names one.
+    items, which count as one in a test; empty if all are different. `compared`: the items come from a comparison with
+    the base, 0 lost, 0.5 even, 1 won. Those of the base would all be 0.5, so it has no such measure. `look_share`: if
+    items are asked in stages, a look at them may use this share of the level, so it needs a higher confidence,
+    `this_look`.
 
     Of a metric that compares texts with references: `content` has the items if only the content of an answer counts:
     its sentence, case, Markdown, units and prefixes are ignored if that is better; empty if it never is; `constant` is
@@ -88,13 +107,9 @@ class Measure:
     value: float
     items: list[float | None] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
-    higher_is_better: bool = False
-    aspect: Aspect = Aspect.task
     exponential: bool = False
-    unit: str = ""
     where: list[str] = field(default_factory=list)
     stderr: float | None = None
-    kind: MeasureKind = MeasureKind.form
     clusters: list[int] = field(default_factory=list, metadata={FORMER_NAME: "groups"})
     compared: bool = False
     content: list[float | None] = field(default_factory=list)
@@ -102,8 +117,6 @@ class Measure:
     constant_items: list[float | None] = field(default_factory=list)
     answers: int = 0
     look_share: float = 1.0
-    early: bool = False
-    item: str = "prompt"
 
     def this_look(self, confidence: float) -> float:
         """Return the confidence that this look needs for all of them together to have `confidence`.
@@ -280,21 +293,16 @@ class ExportResult:
 
 
 @dataclass(frozen=True)
-class Change:
+class Change(Quantity):
     """A measure before and after training; `before` or `after` is None if that evaluation did not run.
 
     Attributes:
         before: on the base, over the items that are compared.
         after: on the trained model, over the same items.
-        higher_is_better: whether a higher value is better.
-        aspect: what it is about.
         pairs: items that are compared.
-        item: the word for one of them.
         low: the lower bound of the difference; None if there is no interval.
         high: the upper bound.
         outcome: None if there is nothing to compare, and for measures that are neither better nor worse.
-        unit: of the values.
-        kind: what it looks at.
         primary: whether it decides the gain.
         p_value: of the test that before and after are the same; corrected by Holm's method for all measures but the
             primary one.
@@ -316,19 +324,14 @@ class Change:
             or `dealt` if a significant gain is not significantly more than `constant`; empty otherwise.
         beyond: the difference that is certain beyond the base, its content and the constant answer; None if `low` and
             `high` say it.
-        early: whether it comes from a look after which more items could have been asked.
     """
 
     before: float | None
     after: float | None
-    higher_is_better: bool
-    aspect: Aspect = Aspect.task
     pairs: int = 0
     low: float | None = None
     high: float | None = None
     outcome: Outcome | None = None
-    unit: str = ""
-    kind: MeasureKind = MeasureKind.form
     primary: bool = False
     p_value: float | None = None
     least: float | None = None
@@ -347,8 +350,6 @@ class Change:
     content_high: float | None = None
     held_back: str = ""
     beyond: float | None = None
-    early: bool = False
-    item: str = "prompt"
 
 
 @dataclass(frozen=True)

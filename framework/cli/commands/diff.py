@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from framework.api.records import Change, DataResult, EvalResult, Outcome, Report, Sweep, TrainResult, load
-from framework.api.run_folder import ENVIRONMENT, FAILED, FINISHED, STATUS, SavedRun, Status
+from framework.api.records import Change, DataResult, EvalResult, Outcome, Report, Sweep, TrainResult
+from framework.api.run_folder import ENVIRONMENT, FAILED, FINISHED, STATUS, RunFolder, SavedRun, Status
 from framework.api.schema import VerdictConfig
 from framework.api.text import as_text, difference, visible
 from framework.cli.commands import DiffCommandConfig
 from framework.evaluate.ranking import compare_recipes
-from framework.rundir.environment import Commit, Environment
+from framework.rundir.environment import Environment
 from framework.rundir.read import ABSENT, differences, flat, read_run
 from framework.sweep.folder import SWEEP
 from framework.util.command import CommandParser
@@ -39,7 +39,8 @@ Pair = tuple[Any, Any]
 class Result:
     """One number of both runs. `higher_is_better` is None if neither direction is better.
 
-    `change` is from A to B over the items that both have, tested; None if there are none. `items` is how many each has.
+    `change` is from A to B over the items that both have, tested; None if there are none. `items` is how many
+    each has of `measure`, if it is one after the training.
     """
 
     values: Pair
@@ -47,6 +48,7 @@ class Result:
     unit: str = ""
     change: Change | None = None
     items: tuple[int, int] = (0, 0)
+    measure: str = ""
 
     @property
     def better(self) -> str:
@@ -84,10 +86,10 @@ class DiffCommand:
         parts = {
             "overrides": _overrides(runs),
             "config": _config(runs),
-            "versions": _versions(runs),
-            "commits": _commits(runs),
+            "versions": _differing(runs, Environment, ENVIRONMENT, _versions),
+            "commits": _differing(runs, Environment, ENVIRONMENT, _commits),
             "data": _data(runs),
-            "hardware": _hardware(runs),
+            "hardware": _differing(runs, Report, "report.json", _hardware),
         }
         if parsed.json:
             _print_json(runs, parts, _results(runs, sides))
@@ -98,18 +100,15 @@ class DiffCommand:
 
 def _seeds(folder: str) -> list[SavedRun]:
     """Return a run; of a sweep its best trial, with the trials that differ from it in the seed alone."""
-    file = Path(folder).expanduser() / SWEEP
-    if not file.exists():
+    home = Path(folder).expanduser()
+    sweep = RunFolder(home).read(Sweep, SWEEP)
+    if sweep is None:
         return [read_run(folder)]
-    try:
-        sweep = load(Sweep, file)
-    except ValueError as error:
-        raise FrameworkError(str(error)) from error
     if sweep.best is None:
         raise FrameworkError(f"{folder}: no trial of the sweep has a value; give one of its trials")
     points = sweep.ranking.points if sweep.ranking else []
     trials = next((point.trials for point in points if sweep.best in point.trials), [sweep.best])
-    return [read_run(file.parent / str(trial)) for trial in sorted(trials, key=lambda trial: trial != sweep.best)]
+    return [read_run(home / str(trial)) for trial in sorted(trials, key=lambda trial: trial != sweep.best)]
 
 
 def _both(runs: Iterable[SavedRun], kind: type[Any], name: str) -> Any:
@@ -138,41 +137,32 @@ def _start(run: SavedRun) -> dict[str, str]:
 
 
 def _overrides(runs: tuple[SavedRun, SavedRun]) -> dict[str, Pair]:
-    words = [dict(_word(hide(word)) for word in run.overrides if not word.startswith("run_dir=")) for run in runs]
+    words = [
+        {key: value for key, _, value in (hide(word).partition("=") for word in run.overrides) if key != "run_dir"}
+        for run in runs
+    ]
     return differences(words[0], words[1])
 
 
-def _word(word: str) -> tuple[str, str]:
-    key, _, value = word.partition("=")
-    return key, value
+def _differing(
+    runs: tuple[SavedRun, SavedRun], kind: type[Any], name: str, values: Callable[[Any], Mapping[str, Any]]
+) -> dict[str, Pair]:
+    """Compare what a record has in both runs; where one has none, as of an earlier version, it is unknown."""
+    pair = _both(runs, kind, name)
+    return differences(values(pair[0]), values(pair[1])) if all(pair) else {}
 
 
-def _versions(runs: tuple[SavedRun, SavedRun]) -> dict[str, Pair]:
-    """Compare packages, Python, platform and plugins; those of a run without `environment.json` are unknown."""
-    environments = _both(runs, Environment, ENVIRONMENT)
-    if not all(environments):
-        return {}
-    versions = [
-        {"python": environment.python, "platform": environment.platform, **environment.packages}
-        | {f"plugin {name}": origin for name, origin in environment.plugins.items()}
-        for environment in environments
-    ]
-    return differences(versions[0], versions[1])
+def _versions(environment: Environment) -> dict[str, str]:
+    plugins = {f"plugin {name}": origin for name, origin in environment.plugins.items()}
+    return {"python": environment.python, "platform": environment.platform, **environment.packages, **plugins}
 
 
-def _commits(runs: tuple[SavedRun, SavedRun]) -> dict[str, Pair]:
-    environments = _both(runs, Environment, ENVIRONMENT)
-    if not all(environments):
-        return {}
-    commits = [
-        {"working folder": _commit(environment.commit), "framework": _commit(environment.framework_commit)}
-        for environment in environments
-    ]
-    return differences(commits[0], commits[1])
-
-
-def _commit(value: Commit | None) -> str | None:
-    return None if value is None else value.commit + (" with changes" if value.dirty else "")
+def _commits(environment: Environment) -> dict[str, str | None]:
+    commits = {"working folder": environment.commit, "framework": environment.framework_commit}
+    return {
+        name: None if commit is None else commit.commit + (" with changes" if commit.dirty else "")
+        for name, commit in commits.items()
+    }
 
 
 def _data(runs: tuple[SavedRun, SavedRun]) -> dict[str, Pair]:
@@ -182,14 +172,9 @@ def _data(runs: tuple[SavedRun, SavedRun]) -> dict[str, Pair]:
     return differences(values[0], values[1])
 
 
-def _hardware(runs: tuple[SavedRun, SavedRun]) -> dict[str, Pair]:
-    """Compare what the backends picked; the reasons, in brackets, hold measurements that are never the same."""
-    report_a, report_b = _both(runs, Report, "report.json")
-    picked = [
-        {name: text.partition(" (")[0] for name, text in report.hardware.items()} if report else {}
-        for report in (report_a, report_b)
-    ]
-    return differences(picked[0], picked[1]) if report_a and report_b else {}
+def _hardware(report: Report) -> dict[str, str]:
+    """Return what the backend picked; the reasons, in brackets, hold measurements that are never the same."""
+    return {name: text.partition(" (")[0] for name, text in report.hardware.items()}
 
 
 def _changes(sides: Sequence[Sequence[SavedRun]]) -> dict[str, Change]:
@@ -215,7 +200,9 @@ def _results(runs: tuple[SavedRun, SavedRun], sides: Sequence[Sequence[SavedRun]
         up = ups.get(name, False if name == "eval_loss" else None)
         results[f"{name} before"] = Result(_values(before, name), None)
         count_a, count_b = (len(part.measures[name].items) if part and name in part.measures else 0 for part in after)
-        results[f"{name} after"] = Result(_values(after, name), up, change=changes.get(name), items=(count_a, count_b))
+        results[f"{name} after"] = Result(
+            _values(after, name), up, change=changes.get(name), items=(count_a, count_b), measure=name
+        )
     results["train loss"] = Result(_fields(trained, "train_loss"), higher_is_better=False)
     results["steps"] = Result(_fields(trained, "steps"), None)
     steps = _fields(trained, "steps")  # of trainings of another length neither is the quicker one
@@ -283,14 +270,17 @@ def _print_tables(
     for name, part in parts.items():
         console.print()
         if unknown and name in {"versions", "commits"}:
-            console.print(f"{name}: unknown, {_lack(unknown)} no {ENVIRONMENT}", highlight=False)
+            console.print(
+                f"{name}: unknown, {' and '.join(unknown)} {'have' if len(unknown) > 1 else 'has'} no {ENVIRONMENT}",
+                highlight=False,
+            )
         elif not part:
             console.print(f"no difference in {name}{_caveat(name, runs)}", highlight=False)
         else:
             console.print(_table(name, _rows(part)))
     console.print()
     if results:
-        rows = {key: (*result.shown, _interval(key, result), result.better) for key, result in results.items()}
+        rows = {key: (*result.shown, _interval(result), result.better) for key, result in results.items()}
         console.print(_table("results", rows, "B - A", "better"))
         if any(result.change for result in results.values()):
             console.print(
@@ -302,12 +292,12 @@ def _print_tables(
         console.print("no results in either run", highlight=False)
 
 
-def _interval(key: str, result: Result) -> str:
+def _interval(result: Result) -> str:
     """Write the interval of the difference, with the number of items if a side has more; or that there are none."""
     change = result.change
     if change is None:
-        return "items cannot be paired" if all(result.items) and key.endswith(" after") else ""
-    bounds = difference(change, key.removesuffix(" after"))
+        return "items cannot be paired" if all(result.items) else ""
+    bounds = difference(change, result.measure)
     return f"{bounds}, {change.pairs} items" if bounds and {*result.items} != {change.pairs} else bounds
 
 
@@ -331,10 +321,6 @@ def _rows(part: Mapping[str, Pair]) -> dict[str, Sequence[str]]:
 def _option(key: str) -> str:
     """Return the group and the option of a key that is a setting of one among several: `exporter.gguf`."""
     return ".".join(key.split(".")[:2]) if key.count(".") > 1 else ""
-
-
-def _lack(sides: Sequence[str]) -> str:
-    return f"{' and '.join(sides)} {'have' if len(sides) > 1 else 'has'}"
 
 
 def _caveat(name: str, runs: Iterable[SavedRun]) -> str:

@@ -147,7 +147,10 @@ class Overview:
             gap = "\n" if index else ""
             how, summary = ("+experiment=…", "Choices and values for a task.")
             if name in ALL_GROUPS:
-                how, summary = _choice_text(ALL_GROUPS[name], "…"), _first_sentence(ALL_GROUPS[name])
+                how, summary = (
+                    _choice_text(ALL_GROUPS[name], "…"),
+                    f"{(ALL_GROUPS[name].base.__doc__ or '').strip().partition('. ')[0].rstrip('.')}.",
+                )
             console.print(Text.assemble(gap, (how, "bold"), "  ", summary))
             _print_columns(console, widths, rows)
         lines = [
@@ -239,10 +242,6 @@ def _choice_text(group: Group, option: str) -> str:
     if group is SPEAKERS:
         return f"python -m framework chat RUN_DIR --{option}"
     return f"{group.name}=[{option}]" if group.several else f"{group.name}={option}"
-
-
-def _first_sentence(group: Group) -> str:
-    return (group.base.__doc__ or "").strip().partition(". ")[0].rstrip(".") + "."
 
 
 def _rows(option_by_name: Mapping[str, Option], preset_by_name: Mapping[str, Preset]) -> Iterator[Row]:

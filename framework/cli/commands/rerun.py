@@ -22,11 +22,10 @@ from framework.api.run_folder import ENVIRONMENT, OVERRIDES, SavedRun
 from framework.api.text import override_key, quoted
 from framework.cli.arguments import load_plugins, reject_duplicate_overrides, without_replaced
 from framework.cli.commands import RerunCommandConfig
-from framework.config.compose import add_folder
-from framework.hooks.session import Session, current
+from framework.hooks.session import current
 from framework.plan.load import load_plan, typed_in
 from framework.run.launching import launched
-from framework.rundir.environment import Commit, Environment, commit, plugin_origins
+from framework.rundir.environment import Commit, Environment, commit, enter, plugin_origins
 from framework.rundir.read import ABSENT, differences, flat, read_run
 from framework.util.command import CommandParser
 from framework.util.errors import FrameworkError, display_run
@@ -48,12 +47,11 @@ class RerunCommand:
         run, changes, anyway = _read(arguments)
         environment = run.record(Environment, ENVIRONMENT)
         changes = typed_in(shell, changes)
-        _enter_folder(run, environment, anyway=anyway)
+        _enter(run, environment, anyway=anyway)
         keys = {override_key(word) for word in changes}
         saved = [word for word in run.overrides if override_key(word) != "run_dir"]
         words = [*without_replaced([word for word in saved if override_key(word) not in keys], changes), *changes]
         load_plugins(session, words)
-        _add_folders(session, environment, anyway=anyway)
         plan = load_plan(words)
         if os.path.realpath(plan.run_dir) == os.path.realpath(run.folder):
             raise FrameworkError(f"run_dir={plan.run_dir} is the run itself: give a new folder, or leave run_dir out")
@@ -85,36 +83,18 @@ def _read(arguments: Sequence[str]) -> tuple[SavedRun, list[str], bool]:
     return read_run(parsed.run_dir), parsed.overrides, parsed.anyway
 
 
-def _enter_folder(run: SavedRun, environment: Environment | None, *, anyway: bool) -> None:
-    """Change to the folder where the run was started: paths in its saved overrides are relative to it."""
-    if environment is None:
-        print(f"{run.folder} holds no {ENVIRONMENT}: it runs from here, and versions are not compared", file=sys.stderr)
-        return
-    folder = Path(environment.folder)
-    if os.path.isdir(folder):  # noqa: PTH112 - `Path.is_dir` raises if the name is too long
-        if folder.resolve() != Path.cwd().resolve():
-            print(f"runs in {folder}, where it was started", file=sys.stderr)
-            os.chdir(folder)
-    elif not anyway:
-        raise FrameworkError(
-            f"the run was started in {folder}, which does not exist here: {ANYWAY} runs it from this folder instead"
-        )
+def _enter(run: SavedRun, environment: Environment | None, *, anyway: bool) -> None:
+    """Go where the run was started; a folder that is gone is refused, or passed over with `--anyway`."""
 
-
-def _add_folders(session: Session, environment: Environment | None, *, anyway: bool) -> None:
-    """Search the folders that `--config-dir` named then.
-
-    Raises:
-        FrameworkError: one is gone.
-    """
-    for folder in environment.config_dirs if environment else ():
-        if Path(folder).is_dir():
-            add_folder(session, folder)
-            continue
-        problem = f"the run took options from --config-dir={folder}, which does not exist here"
+    def missing(problem: str) -> None:
         if not anyway:
             raise FrameworkError(f"{problem}: put it back, or add {ANYWAY} to continue without it")
-        print(f"{problem}: continuing without them", file=sys.stderr)
+        print(f"{problem}: continuing without it", file=sys.stderr)
+
+    if environment is None:
+        print(f"{run.folder} holds no {ENVIRONMENT}: it runs from here, and versions are not compared", file=sys.stderr)
+    else:
+        enter(environment, missing)
 
 
 def _check_config(

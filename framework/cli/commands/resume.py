@@ -7,7 +7,6 @@ listed.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,18 +16,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from framework.api import records
 from framework.api.former_settings import renewed_words
 from framework.api.run_folder import ENVIRONMENT, FINISHED, OVERRIDES, PRUNED, RunFolder
 from framework.api.text.overrides import override_key
 from framework.cli.arguments import load_surroundings
 from framework.cli.commands import ResumeCommandConfig
 from framework.cli.main import start
-from framework.config.compose import add_folder
 from framework.config.limits import check_file
-from framework.hooks.session import Session, current
+from framework.hooks.session import current
 from framework.run.interruption import resume_command
-from framework.rundir.environment import Environment
+from framework.rundir.environment import Environment, enter
 from framework.rundir.folder import REMOVED
 from framework.rundir.read import read_run, state_of
 from framework.rundir.store import fetch
@@ -66,9 +63,7 @@ class ResumeCommand:
         folder = fetch(location, required=True) if is_url(location) else Path(location).expanduser().absolute()
         session = current()
         is_run = (folder / OVERRIDES).exists() and not (folder / MULTIRUN).exists()
-        words = (
-            _run(session, folder, location if is_url(location) else str(folder)) if is_run else _sweep(session, folder)
-        )
+        words = _run(folder, location if is_url(location) else str(folder)) if is_run else _sweep(folder)
         load_surroundings(session, words)
         start(session, words)
         return 0
@@ -88,7 +83,7 @@ def _resumable(parent: Path) -> Iterator[str]:
         yield "nothing to resume: no run below outputs/ was interrupted"
 
 
-def _run(session: Session, folder: Path, typed: str) -> list[str]:
+def _run(folder: Path, typed: str) -> list[str]:
     """Return the overrides that resume a run, after a change to the folder where it was started.
 
     Raises:
@@ -99,15 +94,16 @@ def _run(session: Session, folder: Path, typed: str) -> list[str]:
     run = read_run(folder)
     if RunFolder(folder).status().get("state") == FINISHED:
         raise FrameworkError(f"{typed} is finished: there is nothing to resume; use rerun to run it again")
-    _enter(session, folder / ENVIRONMENT)
+    _enter(folder)
     run_dir = QuotedString(typed, Quote.single).with_quotes()
     return [*(word for word in run.overrides if override_key(word) != "run_dir"), f"run_dir={run_dir}"]
 
 
-def _sweep(session: Session, folder: Path) -> list[str]:
+def _sweep(folder: Path) -> list[str]:
     """Return the overrides that resume a sweep, after a change to the folder where it was started."""
     overrides = _read(folder)
-    _enter(session, next(iter(sorted(folder.glob(f"*/{ENVIRONMENT}"))), None))
+    if begun := sorted(folder.glob(f"*/{ENVIRONMENT}")):
+        _enter(begun[0].parent)
     sweep_dir = QuotedString(str(folder), Quote.single).with_quotes()
     # The folder and the switch are set again below; a key may be given only once.
     saved = [*overrides.hydra, *renewed_words(overrides.task)]
@@ -135,25 +131,17 @@ def _read(folder: Path) -> DictConfig:
     return words
 
 
-def _enter(session: Session, file: Path | None) -> None:
-    """Go where a run was started, as its environment says, and search the folders that `--config-dir` named.
+def _enter(folder: Path) -> None:
+    """Go where a run was started, as its environment says; a run on a store may continue on another machine.
 
     Raises:
-        FrameworkError: one of them is not here.
+        FrameworkError: the environment cannot be read, or names a folder that is not here.
     """
-    if file is None or not file.exists():  # no trial began
-        return
-    try:
-        environment = records.load(Environment, file)
-    except (OSError, ValueError) as error:
-        raise FrameworkError(f"{error}. Remove it, and resume in the folder where the run was started") from error
-    if not Path(environment.folder).is_dir() and is_url(display_run(file.parent)):
-        print(f"runs here: {environment.folder}, where it was started, is not on this machine", file=sys.stderr)
-        return
-    if not Path(environment.folder).is_dir():
-        raise FrameworkError(f"{file.parent} was started in {environment.folder}, which does not exist here")
-    if Path(environment.folder).resolve() != Path.cwd().resolve():
-        print(f"runs in {environment.folder}, where it was started", file=sys.stderr)
-        os.chdir(environment.folder)
-    for folder in environment.config_dirs:
-        add_folder(session, folder)
+
+    def missing(problem: str) -> None:
+        if not is_url(display_run(folder)):
+            raise FrameworkError(problem)
+        print(f"{problem}: it runs from here", file=sys.stderr)
+
+    if environment := RunFolder(folder).read(Environment, ENVIRONMENT):  # else no trial began
+        enter(environment, missing)

@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from hydra.errors import HydraException
 from rich.console import Console
@@ -83,8 +82,8 @@ class RunsCommand:
 def _row(home: Path, runs: Sequence[Path]) -> Row:
     begun = min((started(run) for run in runs), default="")
     if runs == [home]:
-        report = _plain(home / REPORT)
-        lines = part(report, list, "verdict", "lines") or [_plain(home / STATUS).get("error") or ""]
+        report, status = (read_plain(home / name, damaged=None) for name in (REPORT, STATUS))  # others are still listed
+        lines = part(report, list, "verdict", "lines") or [part(status, str, "error") or ""]
         lines = [part(report, str, "verdict", "summary") or lines[0]]
         score = part(report, int | float, "verdict", "score")
         return Row(display_run(home), begun, state_of(home, home), score, visible(str(lines[0]), " "))
@@ -104,15 +103,6 @@ def _begun(trials: int, home: Path) -> str:
     except (OSError, ValueError, HydraException, YAMLError):  # damaged
         total = None
     return count(trials, "trial") if total in {None, trials} else f"{trials} of {count(total or 0, 'trial')}"
-
-
-def _plain(file: Path) -> dict[str, Any]:
-    """Return the content of a JSON file of a run; empty if it is damaged: other runs are still listed."""
-    try:
-        value = read_plain(file)
-    except FrameworkError:
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _local(began: str) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from framework.api.plan import VS_RANDOM, WINS
-from framework.api.records import Aspect, Change, EvalResult, Measure, MeasureKind, Outcome
+from framework.api.records import Aspect, Change, EvalResult, Measure, MeasureKind, Outcome, Quantity
 from framework.api.schema import VerdictConfig
 from framework.api.scoring import DEALT, mean
 from framework.util.power import POWER, least_difference
@@ -180,13 +180,13 @@ def change_of(
     values = before.value if before else None, after.value if after else None
     unit = measure.unit or scale_of([side for side in (before, after) if side])
     measure = replace(measure, unit=unit)
-    plain = Change(*values, measure.higher_is_better, measure.aspect, unit=unit, kind=measure.kind, item=measure.item)
+    plain = Change(*values, **{field.name: getattr(measure, field.name) for field in fields(Quantity)})
     pairs = pairs_of(before, after, leaked) if before and after else None
     if pairs is None:
         return plain
     plain = replace(
         plain, pairs=len(pairs.before), missing=pairs.missing, not_finite=pairs.not_finite, leaked=pairs.leaked,
-        candidates=candidates, early=measure.early,
+        candidates=candidates,
     )  # fmt: skip
     if not pairs.before:
         return replace(plain, outcome=Outcome.unknown if pairs.leaked else None)

@@ -27,6 +27,7 @@ SAME_LOSS = 0.001
 """Nats per token by which a loss moves if nothing is learned: rounding moves those of all rows a little one way."""
 FEWEST_GROUPS = 6
 """With fewer groups, no pattern of signs is rare enough for the sign-flip test: the least p-value is 2 / 2**5."""
+SCORE_MEANS = "from -1 to 1: the gain that is certain, less the harm that is certain"
 SHOWN_CHARACTERS = 40
 """Characters of an answer in a sentence."""
 
@@ -96,7 +97,7 @@ def judge(
         more=[
             *_details(changes, primary, config, start, template=template),
             *_measure_lines(changes, concerns),
-            *_score_line(score),
+            *(() if score is None else (f"score {score:.2f}, {SCORE_MEANS}",)),
         ],
         primary=primary,
         unchanged=bool(unchanged),
@@ -146,11 +147,6 @@ def _certain_gain(change: Change) -> float | None:
     )
     size = 1.0 if rate else max(abs(before), abs(after)) or 1.0
     return max(-1.0, min(1.0, certain / size * (1 if change.higher_is_better else -1)))
-
-
-def _score_line(score: float | None) -> Iterator[str]:
-    if score is not None:
-        yield f"score {score:.2f}, from -1 to 1: the gain that is certain, less the harm that is certain"
 
 
 # --- the first sentence ----------------------------------------------------------------------------------------------
@@ -394,7 +390,8 @@ def _held_back_statement(change: Change, moved: str, of_all: str, name: str, sur
         return Statement(head, f"not shown. {of_all}, but {constant}", Tone.flagged, f"{moved}, but {constant}")
     before, after = (number(value, name, change.unit) for value in (change.content_before, change.content_after))
     if change.outcome is Outcome.worse:
-        lost = "the answers lost content" + (" and gained only form" if _has_improved(change) else "")
+        improved = ((change.after or 0.0) - (change.before or 0.0)) * (1 if change.higher_is_better else -1) > 0
+        lost = "the answers lost content" + (" and gained only form" if improved else "")
         text = f"but if only the content of an answer counts, it {_verb(change)} from {before} to {after}"
         return Statement("Worse", f"no, {lost}. {of_all}, {text}", Tone.lost, f"{lost}: {moved}, {text}")
     text = f"but if only the content of an answer counts, it was {before} before and is {after} after"
@@ -404,24 +401,14 @@ def _held_back_statement(change: Change, moved: str, of_all: str, name: str, sur
         form, head = "in form; in content not shown", "Better in form; no gain in content shown"
         text += f", {_interval_text(lower, upper, change, name, sure)}"
     short = f"{moved}, {text}"
-    if change.constant is not None and _constant_is_as_good(change.constant, change):
+    gap = ((change.after or 0.0) - (change.constant or 0.0)) * (1 if change.higher_is_better else -1)
+    if change.constant is not None and gap <= (change.margin or 0.0):  # the answer scores as well, up to the margin
         text += f"; {constant} too"
     return Statement(head, f"{form}. {of_all}, {text}", Tone.flagged, short)
 
 
-def _has_improved(change: Change) -> bool:
-    """Whether the measure itself got better, whether or not its content did."""
-    return ((change.after or 0.0) - (change.before or 0.0)) * (1 if change.higher_is_better else -1) > 0
-
-
 def _verb(change: Change) -> str:
     return "rose" if (change.content_after or 0.0) > (change.content_before or 0.0) else "fell"
-
-
-def _constant_is_as_good(constant: float, change: Change) -> bool:
-    """Whether a constant answer scores as well as the trained model, up to the margin."""
-    lead = ((change.after or 0.0) - constant) * (1 if change.higher_is_better else -1)
-    return lead <= (change.margin or 0.0)
 
 
 def _gain_bounds(change: Change) -> tuple[float, float]:
@@ -570,7 +557,7 @@ def _details(
     parts = [
         f"{_change_text(primary, change, count(change.pairs, change.item))}{groups}",
         *([f"{bounds} at {config.confidence:.0%} confidence"] if bounds else []),
-        _p_text(change.p_value),
+        "p < 0.001" if change.p_value < 0.001 else f"p = {change.p_value:.2g}",  # noqa: PLR2004 - as is the custom
     ]
     yield ", ".join(parts)
     if change.constant is not None and not change.held_back:
@@ -600,10 +587,6 @@ def _details(
             f"these {change.item}s also chose the weights, from {change.candidates} validations: the test allows for "
             "the choice of the best"
         )
-
-
-def _p_text(value: float) -> str:
-    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"  # noqa: PLR2004 - as is the custom
 
 
 def _names_with(changes: Mapping[str, Change], outcome: Outcome, kind: MeasureKind, primary: str) -> list[str]:

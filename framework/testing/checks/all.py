@@ -14,6 +14,7 @@ from framework.testing import install
 from framework.testing.checks import factories, hooks, names, presets, reads, schemas
 from framework.util.errors import error_location, summarize_error
 from framework.util.guard import Caught
+from framework.util.python_file import import_file
 
 HEAVY = (
     "torch", "transformers", "datasets", "numpy", "pandas", "trl", "peft", "bitsandbytes", "accelerate", "unsloth",
@@ -71,9 +72,4 @@ def load(name: str, file: str) -> ModuleType:
         return importlib.import_module(name)
     if spec is not None or not name.isidentifier():
         raise ImportError(f"'{name}' is not available as a module name: rename the file, for example to my_{name}.py")
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{file} is not a Python file")
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return import_file(Path(file), name)

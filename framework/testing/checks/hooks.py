@@ -11,7 +11,15 @@ from typing import Any
 from framework.api.component import Component, Group, groups_of
 from framework.api.diagnostic import Diagnostic, diagnostic_problem
 from framework.hooks.decorated import DECORATORS, collect
-from framework.hooks.validation import COMPONENTS, HOOKS, label, nearest_hook, unknown_hook, wrong_schema
+from framework.hooks.validation import (
+    COMPONENTS,
+    HOOKS,
+    label,
+    nearest_hook,
+    unknown_hook,
+    wrong_arguments,
+    wrong_schema,
+)
 from framework.util.errors import error_location, summarize_error
 
 DIAGNOSTICS = "framework_diagnostics"
@@ -88,17 +96,13 @@ def _unmarked(name: str) -> str:
 
 
 def _arguments(hook: str, function: Callable[..., Any]) -> Iterator[str]:
-    parameters = list(inspect.signature(HOOKS[hook]).parameters)
-    valid = f"{hook}({', '.join(parameters)})"
+    """Say what `wrong_hooks` refuses, and what pluggy accepts and never gives."""
+    if wrong := wrong_arguments(hook, function):
+        yield wrong
+    given = inspect.signature(HOOKS[hook]).parameters
     for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
-        if parameter.name in parameters and parameter.default is not parameter.empty:
+        if parameter.name in given and parameter.default is not parameter.empty:
             yield f"{hook} has a default for '{parameter.name}', and such an argument is never given: take it away"
-        elif parameter.name not in parameters and parameter.default is parameter.empty:
-            yield f"{hook} takes '{parameter.name}', which the hook does not give: {valid}"
-        elif parameter.name in parameters and parameter.kind is parameter.KEYWORD_ONLY:
-            yield f"{hook} takes '{parameter.name}' by name only, and hooks are called by position: {valid}"
 
 
 def _call(parts: PluginParts, hook: str, function: Callable[..., Any]) -> None:

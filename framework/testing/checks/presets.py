@@ -119,7 +119,7 @@ def _composed(group: str, option: str = "") -> Iterator[str]:
     try:
         config = compose([word])
     except Exception as error:  # noqa: BLE001 - Hydra, OmegaConf and PyYAML have no class in common
-        yield f"{word} cannot be composed: {_short(error)}"
+        yield f"{word} cannot be composed: {' '.join(str(error).split()).partition(' Config search path')[0]}"
         return
     try:
         check(config)
@@ -129,8 +129,3 @@ def _composed(group: str, option: str = "") -> Iterator[str]:
         yield from (f"{word}: {line}" for line in str(error).splitlines() if not gaps.search(line))
     except Exception as error:  # noqa: BLE001 - it looks for the place of a mistake in all files, and may fail at one
         yield f"{word} cannot be checked: {summarize_error(error)}"
-
-
-def _short(error: Exception) -> str:
-    """Return Hydra's message on one line, without the search path."""
-    return " ".join(str(error).split()).partition(" Config search path")[0]

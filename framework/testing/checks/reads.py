@@ -30,7 +30,7 @@ def problems(offers: Sequence[Offer], module: ModuleType) -> Iterator[str]:
     """Name each setting of the plugin's own schemas that no code of the plugin reads."""
     files = sources(module, offers)
     owners = {owner for offer in offers for owner in offer.component.schema.__mro__ if dataclasses.is_dataclass(owner)}
-    schemas = {(Path(inspect.getfile(owner)).resolve(), owner.__name__) for owner in owners if _has_file(owner)}
+    schemas = {(Path(inspect.getfile(owner)).resolve(), owner.__name__) for owner in owners if _file(owner.__module__)}
     trees = {file: ast.parse(file.read_text(encoding="utf-8")) for file in files}
     read = {name for file, tree in trees.items() for name in _reads(tree, {n for f, n in schemas if f == file})}
     self_readers = {node.name for tree in trees.values() for node in ast.walk(tree) if _takes_itself(node)}
@@ -72,10 +72,6 @@ def _file(name: str) -> Path | None:
         return None
     origin = getattr(module, "__file__", None) if module else spec.origin if spec else None
     return Path(origin).resolve() if origin and origin.endswith(".py") else None
-
-
-def _has_file(owner: type) -> bool:
-    return _file(owner.__module__) is not None
 
 
 def _own_fields(schema: type, files: set[Path]) -> Iterator[tuple[type, str]]:

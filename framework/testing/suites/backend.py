@@ -125,7 +125,8 @@ class BackendSuite(Trained):
             before = model.loss(data.train)
             result, steps = self.train(model, data, tmp_path)
             after = model.loss(data.train)
-            model.save_tokenizer(_new_folder(tmp_path / "tokenizer"))
+            (tmp_path / "tokenizer").mkdir()
+            model.save_tokenizer(tmp_path / "tokenizer")
         expect(math.isfinite(before) and math.isfinite(after), f"the loss is {before} before and {after} after")
         expect(after < before, f"training did not lower the loss: {before} before, {after} after")
         numbers = [step.step for step in steps]
@@ -218,7 +219,7 @@ class BackendSuite(Trained):
         rates = []
         for name, factor in (("plain", 1.0), ("lowered", 0.25)):
             with self.opened(tmp_path / name) as (model, data):
-                change = partial(_change, factor)
+                change = partial(_at_stop, StepControl(rate=factor))
                 rates.append([step.learning_rate for step in self.train(model, data, tmp_path / name, change)[1]])
         expected = [rate * (0.25 if step > STOP else 1) for step, rate in enumerate(rates[0], start=1)]
         right = len(rates[1]) == len(expected) and all(map(math.isclose, rates[1], expected))
@@ -283,10 +284,6 @@ def _at_stop(order: StepControl, step: Step) -> StepControl | None:
     return order if step.step == STOP else None
 
 
-def _change(factor: float, step: Step) -> StepControl | None:
-    return _at_stop(StepControl(rate=factor), step)
-
-
 def _refuse(step: Step) -> StepControl | None:
     if step.step == STOP:
         raise FrameworkError(REFUSED)
@@ -295,8 +292,3 @@ def _refuse(step: Step) -> StepControl | None:
 
 def _texts(answers: list[Answer]) -> list[str]:
     return [answer.text for answer in answers]
-
-
-def _new_folder(folder: Path) -> Path:
-    folder.mkdir()
-    return folder

@@ -234,7 +234,7 @@ def test_without_rows_no_column_is_missed() -> None:
 def test_neighbours_of_one_format_are_one_run_with_the_fields_that_decided() -> None:
     extra = {**ALPACA, "input": "more", "id": 7}
     _, summary = told_of([ALPACA, extra, ALPACA, CHATML, {**CHATML, "prompt_id": "x"}, ALPACA])
-    assert summary.runs == [
+    assert summary.format_runs == [
         FormatRun("alpaca", "rows.jsonl:1", "rows.jsonl:3", 3, "instruction, output"),
         FormatRun("chatml", "rows.jsonl:4", "rows.jsonl:5", 2, "messages"),
         FormatRun("alpaca", "rows.jsonl:6", "rows.jsonl:6", 1, "instruction, output"),
@@ -244,32 +244,32 @@ def test_neighbours_of_one_format_are_one_run_with_the_fields_that_decided() -> 
 
 def test_where_no_field_alone_decides_all_are_named() -> None:
     _, summary = told_of([{**CHATML, "conversations": CHATML["messages"]}])
-    assert [run.fields for run in summary.runs] == ["messages, conversations"]
+    assert [run.fields for run in summary.format_runs] == ["messages, conversations"]
 
 
 def test_a_bad_row_in_between_does_not_end_a_run() -> None:
     _, summary = told_of([ALPACA, {"instruction": 3, "output": ""}, ALPACA])
-    assert summary.runs == [FormatRun("alpaca", "rows.jsonl:1", "rows.jsonl:3", 2, "instruction, output")]
+    assert summary.format_runs == [FormatRun("alpaca", "rows.jsonl:1", "rows.jsonl:3", 2, "instruction, output")]
 
 
 def test_a_file_that_changes_its_format_with_every_row_keeps_the_first_runs_and_counts_all_rows() -> None:
     _, summary = told_of([ALPACA, CHATML] * 500)
     assert summary.formats == {"alpaca": 500, "chatml": 500}
-    assert len(summary.runs) == KEPT_RUNS
-    assert summary.runs[-1] == FormatRun("chatml", "rows.jsonl:20", "rows.jsonl:20", 1, "messages")
+    assert len(summary.format_runs) == KEPT_RUNS
+    assert summary.format_runs[-1] == FormatRun("chatml", "rows.jsonl:20", "rows.jsonl:20", 1, "messages")
 
 
 def test_fields_whose_names_are_data_do_not_pile_up() -> None:
     rows = [{**ALPACA, f"field {number}": number} for number in range(3000)]
     _, summary = told_of(rows)
-    assert summary.runs == [FormatRun("alpaca", "rows.jsonl:1", "rows.jsonl:3000", 3000, "instruction, output")]
+    assert summary.format_runs == [FormatRun("alpaca", "rows.jsonl:1", "rows.jsonl:3000", 3000, "instruction, output")]
 
 
 def test_two_readings_are_two_runs_and_counted_together() -> None:
     summary = ReadSummary()
     for _ in range(2):
         list(read(placed([ALPACA]), Alpaca(CONFIG), CONFIG, OnBadRow.fail, summary))
-    assert ([run.rows for run in summary.runs], summary.formats) == ([1, 1], {"alpaca": 2})
+    assert ([run.rows for run in summary.format_runs], summary.formats) == ([1, 1], {"alpaca": 2})
 
 
 @given(st.lists(st.sampled_from(["alpaca", "chatml", "bad"]), max_size=60))
@@ -281,5 +281,5 @@ def test_the_runs_add_up_to_the_good_rows(kinds: list[str]) -> None:
     assert summary.formats == {kind: kinds.count(kind) for kind in dict.fromkeys(kinds) if kind != "bad"}
     good = [kind for kind in kinds if kind != "bad"]
     changes = sum(one != other for one, other in zip(good, ["", *good], strict=False))
-    assert len(summary.runs) == min(changes, KEPT_RUNS)
-    assert sum(run.rows for run in summary.runs) <= len(examples)
+    assert len(summary.format_runs) == min(changes, KEPT_RUNS)
+    assert sum(run.rows for run in summary.format_runs) <= len(examples)

@@ -97,7 +97,7 @@ def test_results_of_an_earlier_run_are_found(tmp_path: Path) -> None:
 def test_a_damaged_result_is_reported_with_its_file_and_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "export.json").write_text("{", encoding="utf-8")
     with pytest.raises(
-        FrameworkError, match=r"export\.json does not match ExportResult of this version: delete it, or use"
+        FrameworkError, match=r"export\.json does not match ExportResult of this version. Restore it, or delete it"
     ):
         RunFolder(tmp_path).load_result(Stage.export, ExportResult)
 

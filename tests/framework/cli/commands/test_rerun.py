@@ -220,7 +220,7 @@ def test_a_folder_that_is_gone_is_reported(place: Path) -> None:
     first = make(place)
     edit(first, ENVIRONMENT, folder="/gone")
     with pytest.raises(
-        FrameworkError, match=r"^the run was started in /gone, which does not exist here: --anyway runs it from"
+        FrameworkError, match=r"^the run was started in /gone, which does not exist here: put it back, or add --anyway"
     ):
         rerun(first)
     assert (rerun(first, "--anyway") / "report.json").exists()
@@ -314,4 +314,4 @@ def test_anyway_goes_on_without_a_config_folder_that_is_gone(place: Path, capsys
         rerun(first)
     assert not (place / "second").exists()
     assert report(rerun(first, "--anyway")).metrics == report(first).metrics
-    assert "--config-dir=/gone/conf, which does not exist here: continuing without them" in capsys.readouterr().err
+    assert "--config-dir=/gone/conf, which does not exist here: continuing without it" in capsys.readouterr().err
