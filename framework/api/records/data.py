@@ -5,6 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+__all__ = [
+    "DataResult",
+    "Finding",
+    "FormatRun",
+    "Lengths",
+    "MixedIn",
+    "Piece",
+    "Proof",
+    "ProofProblem",
+    "Severity",
+    "ViewedRow",
+]
+
 
 @dataclass(frozen=True)
 class FormatRun:
