@@ -88,7 +88,7 @@ class Scripted(EchoModel):
         """0 before the training, 1 after it."""
         return int(bool(self.learned) and not self.base)
 
-    def answer(self, question: str) -> str:
+    def answer_to(self, question: str) -> str:
         """Return what it says."""
         sides = [self.case.base, self.case.tuned][self.side]
         questions = [question_of(row) for row in self.case.prompts]
@@ -99,7 +99,7 @@ class Scripted(EchoModel):
         del batch_size
         answers = []
         for prompt in prompts:
-            text = self.answer(prompt.messages[-1].content)
+            text = self.answer_to(prompt.messages[-1].content)
             words = re.findall(r"\s*\S+", text)[:max_new_tokens]
             ids = tuple(self._ids(" ".join(words)))
             stopped = len(words) < max_new_tokens
@@ -113,7 +113,7 @@ class Scripted(EchoModel):
             places = [place for place, label in enumerate(row.labels) if label != IGNORE and place]
             labels = [row.labels[place] for place in places]
             if row.where.startswith("reference") and row.where in self.examples:
-                said = [*self._ids(self.answer(self.examples[row.where].messages[-2].content)), 0]
+                said = [*self._ids(self.answer_to(self.examples[row.where].messages[-2].content)), 0]
                 top = (said + [0] * len(labels))[: len(labels)]
                 log_probs = [-0.05 if token == label else -1.0 for token, label in zip(top, labels, strict=True)]
             else:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pluggy
 
-from framework.api import schema
+from framework.api import protocols, schema
 from framework.util.errors import FrameworkError, error_location, of_the_system, summarize_error
 from framework.util.guard import Caught
 
@@ -32,40 +32,41 @@ hookimpl = pluggy.HookimplMarker("framework")
 
 @dataclass(frozen=True)
 class Group:
-    """A config group: the base class of its schemas, and whether a run may choose several options."""
+    """A config group: the base classes of its schemas and of what is made, and whether a run may choose several."""
 
     name: str
     base: type
+    product: type
     several: bool = False
 
 
 GROUPS = {
     group.name: group
     for group in (
-        Group("model", schema.ModelConfig),
-        Group("quantization", schema.QuantizationConfig),
-        Group("adapter", schema.AdapterConfig),
-        Group("data", schema.DataConfig),
-        Group("format", schema.FormatConfig),
-        Group("audit", schema.AuditConfig, several=True),
-        Group("method", schema.MethodConfig),
-        Group("loss", schema.LossConfig),
-        Group("trainer", schema.TrainerConfig),
-        Group("optimizer", schema.OptimizerConfig),
-        Group("schedule", schema.ScheduleConfig),
-        Group("sampler", schema.SamplerConfig),
-        Group("callback", schema.CallbackConfig, several=True),
-        Group("launch", schema.LaunchConfig),
-        Group("metric", schema.MetricConfig, several=True),
-        Group("rollout", schema.RolloutConfig),
-        Group("reward", schema.RewardConfig, several=True),
-        Group("evaluator", schema.EvaluatorConfig, several=True),
-        Group("exporter", schema.ExporterConfig, several=True),
-        Group("logger", schema.LoggerConfig, several=True),
+        Group("model", schema.ModelConfig, protocols.ModelSource),
+        Group("quantization", schema.QuantizationConfig, protocols.Quantization),
+        Group("adapter", schema.AdapterConfig, protocols.Adapter),
+        Group("data", schema.DataConfig, protocols.Source),
+        Group("format", schema.FormatConfig, protocols.Formatter),
+        Group("audit", schema.AuditConfig, protocols.Audit, several=True),
+        Group("method", schema.MethodConfig, protocols.Method),
+        Group("loss", schema.LossConfig, protocols.Objective),
+        Group("trainer", schema.TrainerConfig, protocols.Backend),
+        Group("optimizer", schema.OptimizerConfig, protocols.OptimizerFactory),
+        Group("schedule", schema.ScheduleConfig, protocols.Schedule),
+        Group("sampler", schema.SamplerConfig, protocols.Sampler),
+        Group("callback", schema.CallbackConfig, protocols.Callback, several=True),
+        Group("launch", schema.LaunchConfig, protocols.Launcher),
+        Group("metric", schema.MetricConfig, protocols.Metric, several=True),
+        Group("rollout", schema.RolloutConfig, protocols.Rollout),
+        Group("reward", schema.RewardConfig, protocols.Reward, several=True),
+        Group("evaluator", schema.EvaluatorConfig, protocols.Evaluator, several=True),
+        Group("exporter", schema.ExporterConfig, protocols.Exporter, several=True),
+        Group("logger", schema.LoggerConfig, protocols.Logger, several=True),
     )
 }
-COMMANDS = Group("command", schema.CommandConfig)
-SPEAKERS = Group("speaker", schema.SpeakerConfig)
+COMMANDS = Group("command", schema.CommandConfig, protocols.Command)
+SPEAKERS = Group("speaker", schema.SpeakerConfig, protocols.SpeakerSource)
 """Custom chat backends, `chat RUN_DIR --NAME`."""
 UNCONFIGURED = {group.name: group for group in (COMMANDS, SPEAKERS)}
 """Groups whose options are chosen on the command line; no config chooses among them."""
@@ -94,8 +95,8 @@ class Component:
         name: what the user writes, `trainer=hf`.
         schema: a dataclass of its own that subclasses the base of one group, which is the group of the component; the
             class tells which component a config is.
-        factory: `"package.module:attribute"`; called as `factory(config)`, it returns an object that satisfies the
-            group's protocol.
+        factory: `"package.module:attribute"`; called as `factory(config)`, it returns an object that has what the base
+            class of its group has; one that does not subclass it gets its defaults.
         extra: what has to be installed in addition to the plugin, as arguments for pip: `"acme[audio]"`, `"jiwer>=3"`.
             If several commands are needed, a tuple with the arguments of each `pip install`.
         import_order: libraries of which the first patches the others, so that it has to be imported before them:
@@ -153,6 +154,28 @@ class Component:
 
         install = f": {pip_command(self.extras)}" if self.extras else ""
         return f"{named} needs the library '{library}'{install} ({summarize_error(error)})"
+
+
+def complete(product: Any, base: type) -> Any:
+    """Give a product whose class does not subclass the base of its group the defaults that it does not have.
+
+    Raises:
+        FrameworkError: its class cannot be changed.
+    """
+    kind = type(product)
+    if base is protocols.Reward and not hasattr(product, "rewards"):  # a metric is one
+        base = protocols.Metric
+    if not {base, protocols.AnswerMetric} & {*kind.__mro__}:
+        for name, default in vars(base).items():
+            if name.startswith("_") or getattr(default, "__isabstractmethod__", False) or hasattr(product, name):
+                continue
+            try:
+                setattr(kind, name, default)
+            except TypeError as error:
+                raise FrameworkError(
+                    f"a {kind.__name__} has no '{name}': subclass framework.api.{base.__name__}"
+                ) from error
+    return product
 
 
 def imported_too_late(order: tuple[str, ...]) -> list[str]:

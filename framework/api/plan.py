@@ -15,7 +15,7 @@ from typing import Any
 
 from framework.api.component import GROUPS
 from framework.api.fields import as_text, fields
-from framework.api.protocols.sources import Start, StartsFromAdapter
+from framework.api.protocols.sources import Adapter, Start
 from framework.api.run_folder import CHECKPOINT, check_weights
 from framework.api.schema import (
     Affects,
@@ -180,7 +180,7 @@ class Plan:
         """
         if Stage.train not in self.stages or not self.adapter.config.starts_from():
             return None
-        adapter: StartsFromAdapter = self.adapter.create()
+        adapter: Adapter = self.adapter.create()
         start = adapter.start(weights=weights)
         if weights:
             check_weights(start.folder)

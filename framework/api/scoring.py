@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import SupportsFloat, TypeVar
 
 from framework.api.conversations import call_text
-from framework.api.protocols import AnswerMetric, AnyMetric, EarlyMetric, MetricWithKind, MetricWithUnit, Model
+from framework.api.protocols import AnswerMetric, AnyMetric, EarlyMetric, Model
 from framework.api.records import (
     Answer,
     Answered,
@@ -188,7 +188,7 @@ def clusters(answers: Sequence[Answered], passages: frozenset[int] = frozenset()
 def kind_of(metric: AnyMetric) -> MeasureKind:
     """Return what a metric looks at."""
     # A metric may have another attribute of that name.
-    if isinstance(metric, MetricWithKind) and isinstance(metric.kind, MeasureKind):
+    if isinstance(metric.kind, MeasureKind):
         return metric.kind
     if isinstance(metric, AnswerMetric) and (metric.needs_log_probs or metric.exponential):
         return MeasureKind.loss
@@ -218,7 +218,7 @@ def _measure(
         weights = []
     exponential = isinstance(metric, AnswerMetric) and metric.exponential
     value = mean(items, weights, exponential=exponential)
-    unit = str(metric.unit) if isinstance(metric, MetricWithUnit) else ""
+    unit = str(metric.unit)
     up, kind = metric.higher_is_better, kind_of(metric)
     return Measure(value, items, weights, higher_is_better=up, exponential=exponential, unit=unit, kind=kind)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from framework.api.component import Component
+from framework.api.component import Component, complete, groups_of
 from framework.api.fields import fields
 from framework.util.affects import Affects
 from framework.util.guard import Guard
@@ -36,7 +36,10 @@ class Selection:
         """
         factory = self.component.load()
         with Guard(lambda: f"{self.component.named} cannot be made with {self.component.factory}"):
-            return factory(self.config)
+            product = factory(self.config)
+            for group in groups_of(self.component.schema):
+                complete(product, group.product)
+            return product
 
 
 def as_plain(value: Any, what: Affects | None = None) -> Any:

@@ -21,7 +21,7 @@ from framework.api import records
 from framework.api.audit import AuditData, RowPart, Texts
 from framework.api.conversations import conversation, is_prompt
 from framework.api.plan import Plan
-from framework.api.protocols import Audit, CleaningAudit
+from framework.api.protocols import Audit
 from framework.api.records import Example, Finding, Message, Prompt
 from framework.api.schema import Affects
 from framework.api.selection import Selection
@@ -239,9 +239,8 @@ def findings(chosen: Mapping[str, Selection], data: StoredRows) -> list[Finding]
             records.save(results, file)
     # Before what is fatal: the rows that are left may be the remedy.
     for name, audit in audits.items():
-        if isinstance(audit, CleaningAudit):
-            with Guard(f"audit={name}"):
-                results += audit.clean(data)
+        with Guard(f"audit={name}"):
+            results += audit.clean(data)
     refuse_fatal(results)
     return results
 

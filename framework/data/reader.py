@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from framework.api.audit import RowPart
 from framework.api.conversations import check_answered, for_each_answer, is_prompt
 from framework.api.plan import Plan
-from framework.api.protocols import CompositeFormatter, Formatter, Method, Model, Reward
+from framework.api.protocols import Formatter, Method, Model, Reward
 from framework.api.records import IGNORE, Example, GroupedRows, MixedIn, RawData, Row, TokenGroup, TokenRow
 from framework.api.schema import Affects, Learn, OnBadRow, Role
 from framework.api.selection import Selection
@@ -114,7 +114,7 @@ class Reader:
         settings = self.plan.affecting(Affects.mixed_rows if self.mixed else Affects.unmixed_rows)
         formats = [self.plan.format, *(part.format for part in self.mixed)]
         makers: list[Formatter] = [choice.create() for choice in formats]
-        members = [part for maker in makers if isinstance(maker, CompositeFormatter) for part in maker.formats.values()]
+        members = [part for maker in makers for part in maker.formats.values()]
         sources = [self.source, *(part.source.create() for part in self.mixed)]
         # The code is hashed, so nobody has to remember to raise a version number (decision 0013).
         chosen = [choice.component.name for choice in formats]

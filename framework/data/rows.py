@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from framework.api.conversations import check_answered, with_thoughts
-from framework.api.protocols import CompositeFormatter, Formatter
+from framework.api.protocols import Formatter
 from framework.api.records import Example, FormatRun, Message, Row
 from framework.api.records.data import RowCounts
 from framework.api.schema import FormatConfig, OnBadRow
@@ -218,7 +218,7 @@ def _read_without(formatter: Formatter, fields: Mapping[str, Any], name: str) ->
 def _requested_fields(formatter: Formatter, fields: Mapping[str, Any], format_name: str) -> set[str]:
     """Return the fields that a format asks for by name; a label that is true is one, and changes nothing."""
     row = _RecordingRow(fields)
-    reader = formatter.formats.get(format_name, formatter) if isinstance(formatter, CompositeFormatter) else formatter
+    reader = formatter.formats.get(format_name, formatter)
     with Caught():  # a composite may have renamed the fields
         reader.example(row)
     return row.requested

@@ -6,7 +6,7 @@ import dataclasses
 import operator
 from collections.abc import Iterable, Iterator
 
-from framework.api.protocols import CheckedSource, Source
+from framework.api.protocols import Source
 from framework.api.records import RawData, Row
 from framework.util.errors import FrameworkError
 from framework.util.guard import Guard
@@ -23,7 +23,7 @@ def load(name: str, source: Source) -> RawData:
     return named(name, "load", raw)
 
 
-def check(name: str, source: CheckedSource) -> RawData | None:
+def check(name: str, source: Source) -> RawData | None:
     """Return the rows that a source can give at once.
 
     Raises:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from framework.api.audit import RowPart
 from framework.api.data import Data
 from framework.api.plan import ExpectedRows, Plan
-from framework.api.protocols import AsksPrompts, Evaluator, LimitsLength, Model
+from framework.api.protocols import Evaluator, Model
 from framework.api.records import (
     IGNORE,
     DataResult,
@@ -133,12 +133,7 @@ def _check_given(loss: Selection, rows: Store) -> None:
 def _own_prompts(chosen: Mapping[str, Selection], form: Selection) -> list[Prompt]:
     """Return the prompts of the chosen evaluators, which replace those of the data."""
     evaluators: list[Evaluator] = [choice.create() for choice in chosen.values()]
-    return [
-        prompt
-        for evaluator in evaluators
-        if isinstance(evaluator, AsksPrompts)
-        for prompt in evaluator.own_prompts(form)
-    ]
+    return [prompt for evaluator in evaluators for prompt in evaluator.own_prompts(form) or ()]
 
 
 def _check_fingerprint(expected: ExpectedRows, fingerprint: str) -> None:
@@ -259,7 +254,7 @@ def _check_answer_room(rows: Store, numbers: NDArray[np.int64], limit: int, answ
 
 def _check_positions(model: Model, rows: Store, numbers: NDArray[np.int64], limit: int, answer_tokens: int) -> None:
     """Refuse rows that are longer than the model's context."""
-    positions = model.positions if isinstance(model, LimitsLength) else None
+    positions = model.positions
     lengths_left = np.minimum(rows.columns.tokens[numbers] + answer_tokens, limit)
     if positions is None or not (long := lengths_left > positions).any():
         return

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from framework.api.conversations import check_answered
-from framework.api.protocols import AsksPrompts, CheckedSource
+from framework.api.protocols import Evaluator
 from framework.api.records import Example, Prompt, RawData, Row
 from framework.api.schema import DataConfig, OnBadRow
 from framework.api.selection import Selection
@@ -116,11 +116,11 @@ def first_references(
     Raises:
         FrameworkError: the rows are not there, or cannot be read.
     """
-    instances = [choice.create() for choice in evaluators.values()]
-    asking = [evaluator for evaluator in instances if isinstance(evaluator, AsksPrompts)]
-    prompts = [prompt for evaluator in asking for prompt in evaluator.own_prompts(form)]
+    instances: list[Evaluator] = [choice.create() for choice in evaluators.values()]
+    asking = [own for evaluator in instances if (own := evaluator.own_prompts(form)) is not None]
+    prompts = [prompt for own in asking for prompt in own]
     source = data.create()
-    raw = sources.check(data.component.name, source) if isinstance(source, CheckedSource) else None
+    raw = sources.check(data.component.name, source)
     if raw is not None and asking and not prompts:
         check: Callable[[Example], None] = method.create().check
         prompt_check = check if method.config.samples else check_answered
@@ -151,8 +151,7 @@ class _Trial:
 
     def opened(self, choice: Selection) -> RawData | None:
         """Check a source, and return its rows if it gives them at once."""
-        source = choice.create()
-        return sources.check(choice.component.name, source) if isinstance(source, CheckedSource) else None
+        return sources.check(choice.component.name, choice.create())
 
     def rows(
         self,

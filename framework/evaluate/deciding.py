@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 
 from framework.api.data import Data
 from framework.api.plan import Judging
-from framework.api.protocols import AnyMetric, AsksPrompts, Evaluator
+from framework.api.protocols import AnyMetric, Evaluator
 from framework.api.records import MeasureKind
 from framework.api.scoring import kind_of
 
@@ -19,9 +20,8 @@ def with_deciding(
 
     And the metrics that suit these references, or all if none does.
     """
-    asking = [evaluator for evaluator in evaluators.values() if isinstance(evaluator, AsksPrompts)]
-    own_prompts = [prompt for evaluator in asking for prompt in evaluator.own_prompts(data.format)]
-    prompts = own_prompts or data.prompts if asking else []
+    asked = [prompts for e in evaluators.values() if (prompts := e.own_prompts(data.format)) is not None]
+    prompts = [*itertools.chain(*asked)] or data.prompts if asked else []
     references = [prompt.reference for prompt in prompts if prompt.reference is not None]
     metrics = applying(judging, metrics, references)
     name, why = deciding(judging, metrics, references)

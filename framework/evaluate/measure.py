@@ -12,12 +12,8 @@ from framework.api.data import Data, set_of
 from framework.api.plan import EVAL_LOSS, SCORE, TEXT_PERPLEXITY, WINS, Plan
 from framework.api.protocols import (
     AnyMetric,
-    AsksPrompts,
-    ComparingMetric,
     Evaluator,
-    LooksInStages,
     Model,
-    SharesBase,
 )
 from framework.api.records import Answered, Aspect, EvalResult, Measure, MeasureKind, Results, Sample
 from framework.api.schema import Affects
@@ -46,7 +42,7 @@ class Measuring:
     @property
     def base_key(self) -> str:
         """A hash over all inputs of the base's measures; empty if the model has none."""
-        base = self.model.base_key if isinstance(self.model, SharesBase) else ""
+        base = self.model.base_key
         return key_of(base, self.data.result.fingerprint, self.plan.affecting(Affects.baseline)) if base else ""
 
     @property
@@ -106,12 +102,9 @@ class Measuring:
                 measures[name] = part
         for index, (name, evaluator) in enumerate(self.evaluators.items(), start=len(losses) + 1):
             with Guard(f"evaluator={name}"), self.session.progress.part(name, index, parts, "measure"):
-                if isinstance(evaluator, LooksInStages):
-                    looks = 1 if self.base_key and not once else evaluator.looks(self.model, data, self.metrics)
-                    looked = partial(self._run_looks, name, evaluator, data, before)
-                    result = evaluator.look(looks, self.model, data, self.metrics) if base else looked()
-                else:
-                    result = evaluator.evaluate(self.model, data, self.metrics)
+                looks = 1 if self.base_key and not once else evaluator.looks(self.model, data, self.metrics)
+                looked = partial(self._run_looks, name, evaluator, data, before)
+                result = evaluator.look(looks, self.model, data, self.metrics) if base else looked()
             measures |= result.measures
             of_base |= result.base
             base_samples += result.base_samples
@@ -121,7 +114,7 @@ class Measuring:
         selection = self._measure_selection() if self.objective == SCORE else {}
         return EvalResult(measures, samples, notes, selection, of_base, base_samples)
 
-    def _run_looks(self, name: str, evaluator: LooksInStages, data: Data, before: EvalResult | None) -> EvalResult:
+    def _run_looks(self, name: str, evaluator: Evaluator, data: Data, before: EvalResult | None) -> EvalResult:
         """Evaluate the trained model look by look until a look decides, and the base along with it."""
         look, base, looks = 1, before, evaluator.looks(self.model, data, self.metrics)
         after = evaluator.look(1, self.model, data, self.metrics)
@@ -131,7 +124,7 @@ class Measuring:
             if base and self.base_key and not self.start_key:  # else it is gone, and was asked everything
                 base_look = partial(self._look_at_base, look, evaluator, base)
                 base = self.session.shared.get_or_make(f"{name}, look {look}", self.base_key, base_look)
-        if before is None or base is None:
+        if before is None or base is None or base is before:
             return after
         measures = {
             name: measure for name, measure in base.measures.items() if measure is not before.measures.get(name)
@@ -141,7 +134,7 @@ class Measuring:
             after, base=measures, base_samples=[sample for sample in base.samples if sample.prompt not in prompts]
         )
 
-    def _look_at_base(self, look: int, evaluator: LooksInStages, previous: EvalResult) -> EvalResult:
+    def _look_at_base(self, look: int, evaluator: Evaluator, previous: EvalResult) -> EvalResult:
         """Evaluate the base in one more look, without `data.scored`, which is of the trained model."""
         with self.model.as_base():
             return evaluator.look(look, self.model, self.data, self.metrics, previous)
@@ -163,7 +156,7 @@ class Measuring:
         """
         plan, asking = (
             self.plan,
-            [evaluator for evaluator in self.evaluators.values() if isinstance(evaluator, AsksPrompts)],
+            [e for e in self.evaluators.values() if e.own_prompts(self.data.format) is not None],
         )
         # Rows that choose and judge at once are measured once.
         if not (plan.sweep and self.data.selection and self.data.result.judged_apart):
@@ -197,7 +190,7 @@ class Measuring:
         measures, notes = dict(after.measures), list(after.notes)
         for name, metric in self.metrics.items():
             own_measure = measures.get(name)
-            if not indices or own_measure is None or not isinstance(metric, ComparingMetric) or not metric.compares:
+            if not indices or own_measure is None or not metric.compares:
                 continue
             samples = [after.samples[index] for index in indices]
             scores = metric.compare(

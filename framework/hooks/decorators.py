@@ -16,6 +16,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
+from framework.api.protocols import Exporter, Formatter, Metric
 from framework.api.records import Artifact, Example, Message
 from framework.api.schema import ExporterConfig, FormatConfig, MetricConfig
 from framework.hooks.decorated import DecoratedFunction, Function, mark, signature
@@ -104,7 +105,7 @@ def exporter(function: Function | None = None, /, *, after: Sequence[str] = (), 
     return decorate if function is None else decorate(function)
 
 
-class FunctionMetric(DecoratedFunction):
+class FunctionMetric(DecoratedFunction, Metric):
     """A metric of a decorated function."""
 
     def __init__(
@@ -120,7 +121,7 @@ class FunctionMetric(DecoratedFunction):
         return result
 
 
-class FunctionFormatter(DecoratedFunction):
+class FunctionFormatter(DecoratedFunction, Formatter):
     """A format of a decorated function."""
 
     def __init__(self, function: Callable[..., Turns], config: FormatConfig, *, fields: tuple[str, ...]) -> None:
@@ -160,7 +161,7 @@ class FunctionFormatter(DecoratedFunction):
         return Example(tuple(turns), kind)
 
 
-class FunctionExporter(DecoratedFunction):
+class FunctionExporter(DecoratedFunction, Exporter):
     """An exporter of a decorated function."""
 
     def __init__(

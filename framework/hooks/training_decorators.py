@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
+from framework.api.protocols import OptimizerFactory
 from framework.api.protocols.objectives import LossValue
 from framework.api.schema import CallbackConfig, LossConfig, OptimizerConfig, SamplerConfig, ScheduleConfig
 from framework.hooks.decorated import DecoratedFunction, Function, mark, signature
@@ -155,7 +156,7 @@ def callback(function: Function, /) -> Function:
     return mark(function, schema, functools.partial(FunctionCallback, names=names))
 
 
-class FunctionOptimizer(DecoratedFunction):
+class FunctionOptimizer(DecoratedFunction, OptimizerFactory):
     """An optimizer of a decorated function."""
 
     def __init__(

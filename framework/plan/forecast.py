@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from framework.api.plan import Plan
-from framework.api.protocols import CountedModelSource, ModelSource
+from framework.api.protocols import ModelSource
 from framework.api.records import DataResult, Disk, ExportNeed, Forecast, Memory, Speed, TokenRow, TrainResult, Work
 from framework.api.schema import Affects, DataConfig, PassCost, Stage, TrainerConfig
 from framework.api.text import count
@@ -77,7 +77,7 @@ class Planner:
         if not config:
             raise FrameworkError("the model has no config.json")
         source = self._source
-        return Shape.from_config(config, source.parameters() if isinstance(source, CountedModelSource) else 0)
+        return Shape.from_config(config, source.parameters())
 
     def first(self, estimated: KnownRows | None = None) -> Forecast:
         """Return what the run takes, by what is known before its data are read, and apply what makes it fit.

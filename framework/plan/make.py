@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, SCMode
 from framework.api.component import GROUPS
 from framework.api.plan import EVAL_LOSS, LOSSES, PRIMARY, SCORE, WINS, Plan
 from framework.api.problem import Problem
-from framework.api.protocols import StartsFromAdapter
+from framework.api.protocols import Adapter
 from framework.api.records import Aspect
 from framework.api.schema import FailOn, PlanConfig, Stage, TrainerConfig
 from framework.api.selection import Selection, as_plain
@@ -153,9 +153,9 @@ def _planning(config: DictConfig) -> PlanConfig:
 def _take_settings_of_start(config: DictConfig, overrides: tuple[str, ...], plugins: Plugins) -> None:
     """Let settings of the adapter that nobody set be those of the trained adapter that the training starts from."""
     chosen = plugins.selection_of(config.adapter)
-    adapter = chosen.create() if chosen.config.starts_from() else None
-    if not isinstance(adapter, StartsFromAdapter):
+    if not chosen.config.starts_from():
         return
+    adapter: Adapter = chosen.create()
     with suppress(FrameworkError):  # the plugin's check of the plan says why it cannot be read
         start = adapter.start(weights=False)
         defaults, override_keys = chosen.component.schema(), {override_key(word) for word in overrides}

@@ -8,32 +8,25 @@ training on the model's own answers does.
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from framework.api import records, rewarding
 from framework.api.events import Event
 from framework.api.plan import VS_RANDOM
 from framework.api.protocols import (
-    AsksPrompts,
     ChoosesAnswers,
-    Generator,
-    KeepsCheckpoints,
-    LooksInStages,
-    Model,
+    Feature,
     RemoteTrainer,
-    Samples,
-    StartsOver,
 )
 from framework.api.records import Answer, EvalResult, Measure, Prompt, Sampled, Severity, TokenRow, TrainingIssue
 from framework.api.rewarding import RunRewards
 from framework.api.run_folder import TRAINING_STATE
-from framework.api.schema import Action, Affects, SamplingParams
+from framework.api.schema import Action, Affects
 from framework.api.scoring import with_reference
 from framework.data.reward_audit import drawn
 from framework.evaluate.measure import Measuring, first_items
@@ -84,30 +77,6 @@ class Drawn:
     key: str
     prompts: list[DrawnPrompt] = field(default_factory=list)
     issues: list[TrainingIssue] = field(default_factory=list)
-
-
-def generator_of(model: Model) -> Generator:
-    """Return what draws answers with the weights that a model has now: all at once if it can, else one by one."""
-    if isinstance(model, Samples):
-        return model.sample
-    one_by_one: Any = functools.partial(_streamed, model)  # its answers have no rows, which no choice needs
-    return cast("Generator", one_by_one)
-
-
-def _streamed(model: Model, prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Answer]]:
-    max_new_tokens = params.max_new_tokens
-
-    def answer(prompt: Prompt, seed: int) -> Answer:
-        pieces = model.stream(
-            prompt, max_new_tokens=max_new_tokens, temperature=params.temperature, top_p=params.top_p, seed=seed
-        )
-        ids = tuple(model.tokenize(text := "".join(pieces)))
-        return Answer(text, len(ids), stopped=len(ids) < max_new_tokens, ids=ids)
-
-    return [
-        [answer(prompt, _seed(params.seed, index, k)) for k in range(params.n)]
-        for index, prompt in enumerate(prompts, params.first)
-    ]
 
 
 def _seed(*parts: int) -> int:
@@ -175,7 +144,7 @@ class Choosing:
         key = key_of(self.data.result.fingerprint, settings, code=[self.method])
         groups = _read(self._drawn, key)
         self._drawn.parent.mkdir(parents=True, exist_ok=True)
-        generate = rewarding.limited(generator_of(self.model), self.plan.method.config)
+        generate = rewarding.limited(self.model.sample, self.plan.method.config)
         places = range(0, len(prompts), PROMPTS_AT_ONCE)
         with (
             current().progress.counting(len(prompts), "prompt", "drawing answers") as counter,
@@ -292,7 +261,7 @@ def with_control(
     plan, model = measuring.plan, measuring.model
     if any(name.endswith(VS_RANDOM) for name in after.measures):  # another trial of the sweep, whose weights these are
         return after
-    if not isinstance(model, StartsOver):
+    if Feature.second_training not in model.features:
         return replace(after, notes=[*after.notes, f"trainer={plan.trainer.component.name} cannot train a control"])
     folder = plan.run_dir / CONTROL
     model.start_over()
@@ -301,8 +270,7 @@ def with_control(
     )
     controller.train(folder, plan.run_dir / SCRATCH, remote_trainer)
     control_measures = _measures(measuring, after)
-    if isinstance(model, KeepsCheckpoints):
-        model.forget_checkpoints()
+    model.forget_checkpoints()
     model.start_over()
     model.restore(plan.checkpoint)
     measures, base = dict(after.measures), dict(after.base)
@@ -323,17 +291,16 @@ def _measures(measuring: Measuring, after: EvalResult) -> dict[str, Measure]:
     measures: dict[str, Measure] = {}
     names = [name for name in measuring.plan.metric if name in after.measures]
     for evaluator in measuring.evaluators.values():
-        if not isinstance(evaluator, AsksPrompts):
+        if evaluator.own_prompts(measuring.data.format) is None:
             continue
         arguments = measuring.model, measuring.data, measuring.metrics
         result = evaluator.evaluate(*arguments)
-        if isinstance(evaluator, LooksInStages):
-            for look in range(2, evaluator.looks(*arguments) + 1):
-                if all(
-                    len(result.measures[n].items) >= len(after.measures[n].items) for n in names if n in result.measures
-                ):
-                    break
-                result = evaluator.look(look, *arguments, result)
+        for look in range(2, evaluator.looks(*arguments) + 1):
+            if all(
+                len(result.measures[n].items) >= len(after.measures[n].items) for n in names if n in result.measures
+            ):
+                break
+            result = evaluator.look(look, *arguments, result)
         measures |= {
             n: first_items(result.measures[n], len(after.measures[n].items)) for n in names if n in result.measures
         }

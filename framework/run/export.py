@@ -18,8 +18,6 @@ from framework.api.protocols import (
     ExportContext,
     Exporter,
     Model,
-    OrderedExporter,
-    ReusableExporter,
 )
 from framework.api.records import Artifact, ExportResult, Origin
 from framework.api.schema import Affects
@@ -64,13 +62,13 @@ def export(
     counts = current().progress
     for index, name in enumerate(in_order(exporters), start=1):
         exporter = exporters[name]
-        needed = {*exporter.after} if isinstance(exporter, OrderedExporter) else set()
+        needed = {*exporter.after}
         if lost := [dependency for dependency in exports.failed if dependency in needed]:
             exports.failed[name] = f"not made, because {' and '.join(lost)} failed"
             continue
         # What it made of another's artifacts is out of date when those are new, whatever its own settings are.
         outdated = rerun & needed
-        reusable = isinstance(exporter, ReusableExporter) and exporter.reusable and not outdated
+        reusable = exporter.reusable and not outdated
         if reusable and exports.reuse_if_unchanged(name):
             continue
         rerun.add(name)
@@ -117,8 +115,6 @@ def in_order(exporters: Mapping[str, Exporter]) -> list[str]:
     sorter = TopologicalSorter(
         {
             name: [dependency for dependency in exporters if dependency in exporter.after]
-            if isinstance(exporter, OrderedExporter)
-            else []
             for name, exporter in exporters.items()
         }
     )

@@ -18,18 +18,14 @@ from framework.api.plan import EVAL_LOSS, Judging, Plan
 from framework.api.protocols import (
     AnyMetric,
     Backend,
-    CheckedExporter,
     ChoosesAnswers,
     Evaluator,
     ExportContext,
     Exporter,
-    KeepsCheckpoints,
+    Feature,
     Model,
     ModelSource,
-    PublishesWeights,
     RemoteTrainer,
-    SupportsDistributed,
-    SupportsObjectives,
 )
 from framework.api.records import DataResult, EvalResult, ExportResult, Report, TrainResult
 from framework.api.run_folder import RunFolder, check_weights
@@ -115,7 +111,7 @@ def run(
         with ExitStack() as stack:
             with session.progress.counting(None, "", "loading the libraries and the tokenizer"):
                 backend: Backend = plan.trainer.create()
-                model = stack.enter_context(backend.open(plan))
+                model = checked(stack.enter_context(backend.open(plan)), plan)
             opened(model)
             if Stage.train in plan.stages:
                 check_distributed(plan.launch, plan.trainer, model)
@@ -128,6 +124,18 @@ def run(
         events.send(finished)  # the memory of the model is free by now
         forget(run_dir)  # last: a run that is killed while its loggers finish keeps its stages
         return finished.report
+
+
+def checked(model: Model, plan: Plan) -> Model:
+    """Return what a backend opened.
+
+    Raises:
+        FrameworkError: it is no `Model`.
+    """
+    if not isinstance(model, Model):
+        trainer, kind = plan.trainer.component.name, type(model).__name__
+        raise FrameworkError(f"trainer={trainer} opened a {kind}: let {kind} subclass framework.api.Model")
+    return model
 
 
 def _model_line(source: ModelSource, *, needed: bool) -> str:
@@ -181,9 +189,8 @@ def _run_stages(
 
     with stages.run(Stage.data):
         for exporter_name, exporter in exporters.items() if Stage.export in plan.stages else ():
-            if isinstance(exporter, CheckedExporter):  # before hours of training
-                with Guard(f"exporter={exporter_name}"):
-                    exporter.check(model, plan)
+            with Guard(f"exporter={exporter_name}"):
+                exporter.check(model, plan)  # before hours of training
         data, metrics = with_deciding(load_data(plan, model), plan.judging, metrics, evaluators)
         if Stage.train in plan.stages:
             if not plan.method.config.samples:
@@ -237,8 +244,7 @@ def _run_stages(
                     # The next plan of such a training knows how fast this device is.
                     planner.learn(trained)
             completed.note(Stage.train, stages.seconds, reuse.completed)
-            if isinstance(model, KeepsCheckpoints):  # not before: a kill in between would cost the training
-                model.forget_checkpoints()
+            model.forget_checkpoints()  # not before: a kill in between would cost the training
     elif plan.restores_weights:
         check_weights(plan.checkpoint)
         model.restore(plan.checkpoint)
@@ -269,7 +275,7 @@ def _run_stages(
         training = None if plan.external_checkpoint else trained  # of weights from elsewhere it is not known
         known_so_far = (data.result, before, training, after)
         draft = functools.partial(make_report, plan, model.facts, {}, *known_so_far, None, session.plugins)
-        checkpoint = model.published(plan.checkpoint) if isinstance(model, PublishesWeights) else plan.checkpoint
+        checkpoint = model.published(plan.checkpoint)
         context = ExportContext(plan.run_dir, checkpoint, plan.config, plan, prompts=data.prompts, report=draft)
         try:
             with stages.run(Stage.export):
@@ -299,7 +305,7 @@ def check_objective(method: Selection, loss: Selection, trainer: Selection, mode
         FrameworkError: it cannot.
     """
     plain = loss.config.plain and not method.config.own_objective
-    if not plain and not isinstance(model, SupportsObjectives):
+    if not plain and Feature.objectives not in model.features:
         raise FrameworkError(
             f"method={method.component.name} with loss={loss.component.name}: trainer={trainer.component.name} "
             "learns by the mean loss of all learned tokens only: leave both out, or set trainer=hf"
@@ -312,7 +318,7 @@ def check_distributed(launch: Selection, trainer: Selection, model: Model) -> No
     Raises:
         FrameworkError: it cannot.
     """
-    if launch.config.group() and not isinstance(model, SupportsDistributed):
+    if launch.config.group() and Feature.groups not in model.features:
         raise FrameworkError(
             f"launch={launch.component.name}: trainer={trainer.component.name} trains in one process only: "
             "set launch=single, or trainer=hf"

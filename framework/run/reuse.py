@@ -20,7 +20,7 @@ from pathlib import Path
 
 from framework.api import records
 from framework.api.plan import CHECKPOINT
-from framework.api.protocols import RemoteTrainer, SharesBase
+from framework.api.protocols import RemoteTrainer
 from framework.api.records import EvalResult, Step, TrainResult
 from framework.api.run_folder import RunFolder
 from framework.api.schema import Affects, Stage
@@ -172,7 +172,7 @@ class TrainingReuse:
         self._plan = plan = measuring.plan
         shared = measuring.session.shared
         model, data = measuring.model, measuring.data.result
-        base = model.base_key if isinstance(model, SharesBase) else ""
+        base = model.base_key
         settings = plan.affecting(Affects.training)
         # An empty key is never kept: outside a sweep, and for a model without a key, every run trains.
         self._key = key_of(base, data.fingerprint, settings) if base and shared.is_open else ""

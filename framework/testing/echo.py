@@ -16,7 +16,7 @@ from framework.api.component import Component, hookimpl
 from framework.api.conversations import is_prompt
 from framework.api.data import answer_rows, set_of
 from framework.api.plan import Plan
-from framework.api.protocols import ModelPlace, TrainRun
+from framework.api.protocols import Backend, Feature, Model, ModelPlace, ModelSource, TrainRun
 from framework.api.records import (
     IGNORE,
     Answer,
@@ -94,7 +94,7 @@ def plan(overrides: Sequence[str], *, run_dir: Path) -> Plan:
     return make_plan(config, run_dir=None if config.run_dir else run_dir, overrides=tuple(words))
 
 
-class EchoSource:
+class EchoSource(ModelSource):
     """The model source of the echo backend: there is nothing to fetch."""
 
     def __init__(self, config: EchoModelConfig) -> None:
@@ -113,7 +113,7 @@ class EchoSource:
         return ModelPlace(Path(), "echo")
 
 
-class EchoBackend:
+class EchoBackend(Backend):
     """Opens an `EchoModel`."""
 
     def __init__(self, config: EchoTrainerConfig) -> None:
@@ -125,12 +125,15 @@ class EchoBackend:
         yield EchoModel(plan)
 
 
-class EchoModel:
+class EchoModel(Model):
     """Answers with what it learned for a conversation, else with the question. Tokens are words."""
+
+    stop_ids = frozenset((STOP,))
+    features = frozenset({Feature.second_training})
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.facts: Mapping[str, str] = {"device": "none"}
+        self.facts = {"device": "none"}
         self.words: dict[str, int] = {}
         self.learned: dict[str, str] = {}
         self.rows: list[list[int]] = []
@@ -139,11 +142,6 @@ class EchoModel:
 
     def _ids(self, text: str) -> list[int]:
         return [self.words.setdefault(word, len(self.words) + 1) for word in text.split()]
-
-    @property
-    def stop_ids(self) -> frozenset[int]:
-        """The stop after each turn."""
-        return frozenset((STOP,))
 
     def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
         """Label the assistants' words and a stop after each turn."""

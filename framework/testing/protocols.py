@@ -13,31 +13,6 @@ from typing import Any
 
 from framework.api import protocols
 
-PROTOCOLS: dict[str, type] = {
-    "model": protocols.ModelSource,
-    "quantization": protocols.Quantization,
-    "adapter": protocols.Adapter,
-    "data": protocols.Source,
-    "format": protocols.Formatter,
-    "audit": protocols.Audit,
-    "method": protocols.Method,
-    "loss": protocols.Objective,
-    "trainer": protocols.Backend,
-    "optimizer": protocols.OptimizerFactory,
-    "schedule": protocols.Schedule,
-    "sampler": protocols.Sampler,
-    "callback": protocols.Callback,
-    "launch": protocols.Launcher,
-    "rollout": protocols.Rollout,
-    "reward": protocols.Reward,
-    "metric": protocols.Metric,
-    "evaluator": protocols.Evaluator,
-    "exporter": protocols.Exporter,
-    "logger": protocols.Logger,
-    "command": protocols.Command,
-    "speaker": protocols.SpeakerSource,
-}
-"""The protocol of each group."""
 METRICS = (protocols.Metric, protocols.AnswerMetric)
 
 
@@ -57,9 +32,15 @@ def lacks(product: Any, protocol: type) -> list[str]:
 
 def _attributes(product: Any, protocol: type) -> Iterator[str]:
     for name in inspect.get_annotations(protocol):
+        if hasattr(protocol, name) and not hasattr(product, name):
+            continue  # it has a default
         if not hasattr(product, name) and not (isinstance(product, type) and _sets(product, name)):
             yield f"has no attribute '{name}'"
-        elif protocol in METRICS and name != "unit" and not isinstance(getattr(product, name, True), bool | property):
+        elif (
+            protocol in METRICS
+            and name not in ("unit", "kind")
+            and not isinstance(getattr(product, name, True), bool | property)
+        ):
             yield f"has {name}={getattr(product, name)!r}, which has to be True or False"
 
 
@@ -79,8 +60,10 @@ def _methods(product: Any, protocol: type) -> Iterator[str]:
         parameters = [part for part in inspect.signature(declared).parameters.values() if part.name != "self"]
         signature = f"{name}({', '.join(_written(parameters))})"
         method = getattr(product, name, None)
-        if method is None:
+        if method is None and getattr(declared, "__isabstractmethod__", False):
             yield f"has no method {signature}{_advice(product, protocol)}"
+        elif method is None:
+            continue
         elif not callable(method):
             yield f"has {name}={method!r}, no method {signature}"
         elif (actual := _signature_of(product, name, method)) is not None and not _takes(actual, parameters):

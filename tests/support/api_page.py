@@ -222,8 +222,9 @@ def _of_constant(module: ModuleType, name: str) -> str:
     for statement, following in zip(body, [*body[1:], None], strict=True):
         if isinstance(statement, ast.ImportFrom):
             for alias in statement.names:
-                if (alias.asname or alias.name) == name:
-                    return _of_constant(importlib.import_module(statement.module or ""), alias.name)
+                owner = importlib.import_module(statement.module or "") if alias.name in {name, "*"} else None
+                if owner and (alias.name == name or name in owner.__all__):
+                    return _of_constant(owner, name)
         targets = statement.targets if isinstance(statement, ast.Assign) else []
         if any(isinstance(target, ast.Name) and target.id == name for target in targets):
             documented = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)

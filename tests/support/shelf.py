@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.plan import Plan
-from framework.api.protocols import ModelPlace
+from framework.api.protocols import ModelPlace, ModelSource
 from framework.api.records import Forecast
 from framework.hooks.session import current
 from framework.plan.forecast import Planner
@@ -16,7 +16,7 @@ from framework.testing import compose
 ROWS = KnownRows(rows=1000, tokens=400_000, supervised_tokens=100_000, p99=700, longest=800)
 
 
-class Shelf:
+class Shelf(ModelSource):
     """A model of which there is only the config."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:

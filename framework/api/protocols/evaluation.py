@@ -13,11 +13,14 @@ if TYPE_CHECKING:
     from framework.api.records import Answered, EvalResult, Finding, MeasureKind, Prompt, Results, Scores
     from framework.api.selection import Selection
 
+__all__ = ["AnswerMetric", "AnyMetric", "Audit", "EarlyMetric", "Evaluator", "Metric"]
+
 
 @runtime_checkable
 class Audit(Protocol):
     """An option of `audit=`."""
 
+    @abstractmethod
     def audit(self, data: AuditData) -> Iterable[Finding]:
         """Check the data and give the findings; none if all is well.
 
@@ -25,49 +28,46 @@ class Audit(Protocol):
         millions.
         """
 
-
-@runtime_checkable
-class CleaningAudit(Protocol):
-    """An audit that can write the rows that remain once those of its findings are removed."""
-
-    def clean(self, data: AuditData) -> Iterable[Finding]:
-        """Write these rows if the config says so, and report what was written; otherwise give nothing.
+    def clean(self, data: AuditData) -> Iterable[Finding]:  # noqa: ARG002 - most audits write nothing
+        """Write the rows without those of the findings if the config says so, and report what was written.
 
         Every run calls this; it calls `audit` only if the findings for the same rows are not cached.
 
         Raises:
             FrameworkError: they cannot be written.
         """
+        return ()
 
 
 @runtime_checkable
 class Metric(Protocol):
-    """An option of `metric=` that looks at the text of one answer. It may be a `MetricWithUnit` too.
+    """An option of `metric=` that looks at the text of one answer.
 
     One that needs a reference also scores texts that no model wrote: each answer without its form, and up to ten
     references as the answer to all questions, which a gain has to beat. If a score is expensive, such as a request,
     subclass `AnswerMetric`.
+
+    Attributes:
+        higher_is_better: whether a higher value is better.
+        needs_reference: whether it gets only answers to prompts with a reference.
+        unit: of the number; one between 0 and 1 without a unit is a share, and is shown in percent.
+        kind: what it measures; None: `content` if it needs a reference, else `form`.
+        compares: whether it also compares the trained model with the base in this run, as a judge does.
     """
 
     higher_is_better: bool
     needs_reference: bool
+    unit: str = ""
+    kind: MeasureKind | None = None
+    compares: bool = False
 
+    @abstractmethod
     def score(self, answer: str, reference: str | None) -> float:
         """Score one answer; the mean over all answers is reported."""
 
-
-@runtime_checkable
-class MetricWithUnit(Protocol):
-    """A metric whose number has a unit; one between 0 and 1 without a unit is a share, and is shown in percent."""
-
-    unit: str
-
-
-@runtime_checkable
-class MetricWithKind(Protocol):
-    """A metric that names its kind. Any other metric measures `content` if it needs a reference, else `form`."""
-
-    kind: MeasureKind
+    def compare(self, before: Sequence[Answered], after: Sequence[Answered]) -> Scores:  # noqa: ARG002 - for others
+        """Compare answers to the same prompts: 1 if `after` is better, 0 if `before` is, 0.5 if neither is."""
+        raise TypeError(f"{type(self).__name__} compares no answers")
 
 
 @runtime_checkable
@@ -87,6 +87,8 @@ class AnswerMetric(ABC):
         needs_log_probs: whether `Answered.reference_log_probs` is filled, for which the model reads every reference.
         exponential: whether the scores are logarithms; the reported number is then e to the power of their mean.
         unit: of the number; one between 0 and 1 without a unit is a share, and is shown in percent.
+        kind: what it measures; None: `loss` with log-probabilities, else `content` with a reference, else `form`.
+        compares: whether it also compares the trained model with the base in this run, as a judge does.
     """
 
     higher_is_better: bool = True
@@ -94,6 +96,8 @@ class AnswerMetric(ABC):
     needs_log_probs: bool = False
     exponential: bool = False
     unit: str = ""
+    kind: MeasureKind | None = None
+    compares: bool = False
 
     @abstractmethod
     def score_all(self, answers: Sequence[Answered]) -> Scores:
@@ -102,19 +106,9 @@ class AnswerMetric(ABC):
         It is called for the base model and again for the trained one.
         """
 
-
-@runtime_checkable
-class ComparingMetric(Protocol):
-    """A metric that can also compare the answers of the trained model with those of the base, as a judge does.
-
-    Attributes:
-        compares: whether it does so in this run.
-    """
-
-    compares: bool
-
     def compare(self, before: Sequence[Answered], after: Sequence[Answered]) -> Scores:
         """Compare answers to the same prompts: 1 if `after` is better, 0 if `before` is, 0.5 if neither is."""
+        raise NotImplementedError
 
 
 AnyMetric = Metric | AnswerMetric
@@ -123,47 +117,23 @@ AnyMetric = Metric | AnswerMetric
 
 @runtime_checkable
 class Evaluator(Protocol):
-    """An option of `evaluator=`."""
+    """An option of `evaluator=`.
 
+    It may look in stages: ask a part first, and more only while that decides nothing. `evaluate` is then its first
+    look. A look at the trained model after the first is followed by the same look at the base; of a model that keeps no
+    base, all looks are taken before the training. The `look_share` of each measure says how much of the level a look
+    may use.
+    """
+
+    @abstractmethod
     def evaluate(self, model: Model, data: Data, metrics: Mapping[str, AnyMetric]) -> EvalResult:
         """Measure the model in its current state."""
 
+    def own_prompts(self, form: Selection | None) -> Sequence[Prompt] | None:  # noqa: ARG002 - most ask no prompts
+        """Return its own prompts: empty if it asks those of the data, None if it asks none at all.
 
-@runtime_checkable
-class LooksInStages(Protocol):
-    """An evaluator that asks a part first, and more only while that decides nothing. `evaluate` is its first look.
-
-    A look at the trained model after the first is followed by the same look at the base; of a model that keeps no base,
-    all looks are taken before the training. The `look_share` of each measure says how much of the level a look may use.
-    """
-
-    def looks(self, model: Model, data: Data, metrics: Mapping[str, AnyMetric]) -> int:
-        """Return how many looks there may be."""
-
-    def look(
-        self,
-        number: int,
-        model: Model,
-        data: Data,
-        metrics: Mapping[str, AnyMetric],
-        seen: EvalResult | None = None,
-    ) -> EvalResult:
-        """Measure what belongs to look `number`, from 1, and take from `seen`, an earlier look, what it has."""
-
-    def decided(self, results: Results, confidence: float) -> bool:
-        """Whether these looks at base and trained model, and the changes between them, say enough."""
-
-
-@runtime_checkable
-class AsksPrompts(Protocol):
-    """An evaluator that asks the prompts of the data, or its own prompts instead.
-
-    The audit compares the evaluator's own prompts with the training rows. In a sweep that chooses by answers, the
-    evaluator also asks the validation rows: then `data.selecting` is set, and it asks `data.prompts`.
-    """
-
-    def own_prompts(self, form: Selection | None) -> Sequence[Prompt]:
-        """Return its own prompts; none if it asks those of the data.
+        The audit compares its own prompts with the training rows. In a sweep that chooses by answers, an evaluator that
+        asks prompts also asks the validation rows: then `data.selecting` is set, and it asks `data.prompts`.
 
         Args:
             form: the format of the run, for rows that name no other format; None if there is none.
@@ -171,3 +141,23 @@ class AsksPrompts(Protocol):
         Raises:
             FrameworkError: they cannot be read.
         """
+        return None
+
+    def looks(self, model: Model, data: Data, metrics: Mapping[str, AnyMetric]) -> int:  # noqa: ARG002 - one look
+        """Return how many looks there may be."""
+        return 1
+
+    def look(
+        self,
+        number: int,  # noqa: ARG002 - the only look
+        model: Model,
+        data: Data,
+        metrics: Mapping[str, AnyMetric],
+        seen: EvalResult | None = None,  # noqa: ARG002 - as above
+    ) -> EvalResult:
+        """Measure what belongs to look `number`, from 1, and take from `seen`, an earlier look, what it has."""
+        return self.evaluate(model, data, metrics)
+
+    def decided(self, results: Results, confidence: float) -> bool:  # noqa: ARG002 - one look
+        """Whether these looks at base and trained model, and the changes between them, say enough."""
+        return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from framework.api.plan import Plan
     from framework.api.protocols.model import Model
     from framework.api.records import Artifact, Prompt, Report
+
+__all__ = ["ExportContext", "Exporter"]
 
 
 def _no_report() -> Report:
@@ -44,37 +47,25 @@ class ExportContext:
 
 @runtime_checkable
 class Exporter(Protocol):
-    """An option of `exporter=`. It may be an `OrderedExporter`, a `ReusableExporter` or a `CheckedExporter` too."""
+    """An option of `exporter=`.
 
-    def export(self, model: Model, context: ExportContext) -> list[Artifact]:
-        """Write the artifacts below `context.run_dir` and name them."""
-
-
-@runtime_checkable
-class OrderedExporter(Protocol):
-    """An exporter that uses the output of others: it runs after the selected exporters that `after` names."""
-
-    after: tuple[str, ...]
-
-
-@runtime_checkable
-class ReusableExporter(Protocol):
-    """An expensive exporter whose artifacts depend only on the weights and the config.
-
-    With `reusable = True` it is not called again if an earlier export of the run made its artifacts from the same
-    weights and config, and they are still complete.
+    Attributes:
+        after: the exporters whose output it uses: it runs after those of them that are selected.
+        reusable: its artifacts depend only on the weights and the config: it is not called again if an earlier export
+            of the run made them from the same ones, and they are still complete.
     """
 
-    reusable: bool
+    after: tuple[str, ...] = ()
+    reusable: bool = False
 
-
-@runtime_checkable
-class CheckedExporter(Protocol):
-    """An exporter that can check before the training whether it will be able to export a model."""
-
-    def check(self, model: Model, plan: Plan) -> None:
-        """Check whether the export of this model will succeed.
+    def check(self, model: Model, plan: Plan) -> None:  # noqa: ARG002 - most can export any model
+        """Check before the training whether the export of this model will succeed.
 
         Raises:
             FrameworkError: it will fail.
         """
+        return
+
+    @abstractmethod
+    def export(self, model: Model, context: ExportContext) -> list[Artifact]:
+        """Write the artifacts below `context.run_dir` and name them."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+from framework.util.hashing import key_of
 
 if TYPE_CHECKING:
     from framework.api.data import Data
@@ -24,30 +28,58 @@ if TYPE_CHECKING:
         TokenRow,
         TrainResult,
     )
+    from framework.api.schema import SamplingParams
+
+__all__ = ["AnswerHelper", "AnswerTask", "Backend", "Feature", "Model", "RemoteTrainer", "TrainRun"]
 
 
-@runtime_checkable
-class Model(Protocol):
-    """A model that a backend opened. Its weights are loaded when first needed.
+class Feature(Enum):
+    """What a model may be able to do besides."""
 
-    It may be a `SharesBase`, a `KeepsCheckpoints`, a `LimitsLength`, a `SupportsDistributed`, a `SupportsObjectives`, a
-    `StartsOver` or a `PublishesWeights` too.
+    objectives = "learns by any objective, not only by the mean loss of the learned tokens"
+    groups = "is trained by a group of processes, and frees the memory of its weights with `unload`"
+    answers = "lets other processes answer a part of many prompts, with the same answers: `helpers` and `answer`"
+    second_training = "can be trained again from where the first training started: `start_over`"
+
+
+class Model(ABC):
+    """A model that a backend opened. Subclass it. Its weights are loaded when first needed.
+
+    Attributes:
+        facts: what was chosen for this hardware, with the reason: device, dtype, attention…
+        stop_ids: the token ids that end an answer.
+        features: what it can do besides.
+        base_key: a hash over all that its answers as the base depend on apart from the data. Trials of a sweep with the
+            same hash share what was measured of the base, and train once if their trainings are the same. If it is
+            empty, each trial measures its own base.
+        positions: the most tokens of a row; None if that is not known.
+        helpers: who answers besides; a model with `Feature.answers` calls them while it answers itself.
     """
 
     facts: Mapping[str, str]
-    """What was chosen for this hardware, with the reason: device, dtype, attention…"""
+    stop_ids: frozenset[int]
+    features: ClassVar[frozenset[Feature]] = frozenset()
+    helpers: Sequence[AnswerHelper] = ()
 
     @property
+    def base_key(self) -> str:
+        """See the attributes."""
+        return ""
+
+    @property
+    def positions(self) -> int | None:
+        """See the attributes."""
+        return None
+
+    @property
+    @abstractmethod
     def encoding(self) -> str:
         """A hash over all that `encode` depends on apart from the examples; empty if rows must not be cached.
 
         Tokenizer, chat template and its switches, stop tokens, and which turns are learned.
         """
 
-    @property
-    def stop_ids(self) -> frozenset[int]:
-        """The token ids that end an answer."""
-
+    @abstractmethod
     def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
         """Render with the chat template, tokenize, and label the assistant's turns, including their stop tokens.
 
@@ -55,12 +87,15 @@ class Model(Protocol):
         or all -100 if there are none.
         """
 
+    @abstractmethod
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of token ids, special tokens included."""
 
+    @abstractmethod
     def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
         """Answer each prompt greedily; answers come in the order of the prompts."""
 
+    @abstractmethod
     def stream(
         self, prompt: Prompt, *, max_new_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None
     ) -> Iterator[str]:
@@ -79,9 +114,11 @@ class Model(Protocol):
             seed: of the samples: the same seed gives the same answer. None: a different one each time.
         """
 
+    @abstractmethod
     def complete(self, starts: Sequence[Sequence[int]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
         """Continue rows of token ids greedily, as `generate` continues a prompt."""
 
+    @abstractmethod
     def render(self, prompt: Prompt) -> str:
         """Return a prompt as the chat template writes it, up to the beginning of the answer.
 
@@ -89,19 +126,24 @@ class Model(Protocol):
             FrameworkError: the template refuses the turns.
         """
 
+    @abstractmethod
     def tokenize(self, text: str) -> list[int]:
         """Return the token ids of a text; special tokens written in it are one token each, and none are added."""
 
     @property
+    @abstractmethod
     def text_form(self) -> TextForm:
         """How the model reads plain text."""
 
+    @abstractmethod
     def loss(self, rows: Sequence[TokenRow]) -> float:
         """Return the mean loss over all supervised tokens of `rows`, in nats."""
 
+    @abstractmethod
     def score(self, rows: Sequence[TokenRow]) -> list[Scored]:
         """Return for each row the log-probabilities of its learned tokens, and the likeliest token at each."""
 
+    @abstractmethod
     def divergence(self, rows: Sequence[TokenRow]) -> list[float]:
         """Return for each row KL(base || model), the mean over its learned tokens in nats.
 
@@ -109,9 +151,11 @@ class Model(Protocol):
             FrameworkError: the base is gone: without an adapter, call this with the same rows before `train` as well.
         """
 
+    @abstractmethod
     def as_base(self) -> AbstractContextManager[None]:
         """Let the model answer as the base within a context. Without an adapter, this works only before `train`."""
 
+    @abstractmethod
     def train(self, rows: Sequence[TokenGroup], validation: Sequence[TokenGroup], run: TrainRun) -> TrainResult:
         """Train on `rows` and save the weights into `run.checkpoint`: those that were set aside, if any.
 
@@ -124,56 +168,59 @@ class Model(Protocol):
         that one.
         """
 
+    @abstractmethod
     def restore(self, checkpoint: Path) -> None:
         """Load the trained weights of an earlier run."""
 
+    @abstractmethod
     def save_tokenizer(self, folder: Path) -> None:
         """Write the tokenizer and the chat template."""
 
+    def sample(self, prompts: Sequence[Prompt], params: SamplingParams) -> Sequence[Sequence[Any]]:
+        """Draw answers to each prompt with the weights that the model has now, adapter included.
 
-@runtime_checkable
-class SharesBase(Protocol):
-    """A model that says when its base is the same as that of another trial of a sweep."""
+        A model gives `Sampled` answers. These are drawn one by one and have no rows: a choice among them needs none.
+        """
+        from framework.api.records import Answer  # noqa: PLC0415 - records are saved with their options, which need this
 
-    base_key: str
-    """A hash over all that its answers as the base depend on apart from the data.
+        def draw(prompt: Prompt, seed: int) -> Answer:
+            limit = params.max_new_tokens
+            pieces = self.stream(
+                prompt, max_new_tokens=limit, temperature=params.temperature, top_p=params.top_p, seed=seed
+            )
+            ids = tuple(self.tokenize(text := "".join(pieces)))
+            return Answer(text, len(ids), stopped=len(ids) < limit, ids=ids)
 
-    Trials with the same hash share what was measured of the base, and train once if their trainings are the same. If it
-    is empty, each trial measures its own base.
-    """
-
-
-@runtime_checkable
-class StartsOver(Protocol):
-    """A model that can be trained a second time, from where the first training started."""
-
-    def start_over(self) -> None:
-        """Give up the trained weights for those that a training starts from."""
-
-
-@runtime_checkable
-class PublishesWeights(Protocol):
-    """A model whose trained weights may have other names than those that other programs expect."""
+        return [
+            [draw(prompt, int(key_of([params.seed, index, k])[:8], 16)) for k in range(params.n)]
+            for index, prompt in enumerate(prompts, params.first)
+        ]
 
     def published(self, checkpoint: Path) -> Path:
-        """Return the folder of trained weights as exporters take it: `checkpoint`, or a copy with other names."""
+        """Return the folder of trained weights as exporters take it.
 
+        That is `checkpoint`, or a copy with the names that other programs expect.
+        """
+        return checkpoint
 
-@runtime_checkable
-class LimitsLength(Protocol):
-    """A model that cannot read rows of any length."""
-
-    @property
-    def positions(self) -> int | None:
-        """The most tokens of a row; None if that is not known."""
-
-
-@runtime_checkable
-class KeepsCheckpoints(Protocol):
-    """A model whose trainings resume from checkpoints after an interruption."""
-
-    def forget_checkpoints(self) -> None:
+    def forget_checkpoints(self) -> None:  # noqa: B027 - most trainings do not resume
         """Remove the checkpoints of this run: its training is complete, or it took the weights of another trial."""
+
+    def start_over(self) -> None:
+        """Give up the trained weights for those that a training starts from; see `Feature.second_training`."""
+        raise NotImplementedError
+
+    def unload(self) -> None:
+        """Free the memory of the weights; they are loaded again when they are next needed. See `Feature.groups`.
+
+        `process_group.member()` says which process of a group this is. In a group, `train` works with the other
+        processes; only the first process calls `run.on_step` and writes files.
+        """
+        raise NotImplementedError
+
+    def answer(self, task: AnswerTask) -> list[Answer]:
+        """Continue the rows of another process; see `Feature.answers`."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -201,17 +248,6 @@ class TrainRun:
     reward: Rewarder | None = None
 
 
-@runtime_checkable
-class SupportsDistributed(Protocol):
-    """A model that a group of processes can train. `process_group.member()` says which of them a process is.
-
-    In a group, `train` works with the other processes; only the first process calls `run.on_step` and writes files.
-    """
-
-    def unload(self) -> None:
-        """Free the memory of the weights; they are loaded again when they are next needed."""
-
-
 @dataclass(frozen=True)
 class AnswerTask:
     """Rows of token ids that a process continues, as `Model.complete` does.
@@ -237,17 +273,6 @@ AnswerHelper = Callable[[AnswerTask], "Callable[[], list[Answer]]"]
 """Begins a task in another process, and returns what waits for its answers."""
 
 
-@runtime_checkable
-class SharesAnswers(Protocol):
-    """A model that lets other processes answer a part of many prompts, with the same answers."""
-
-    helpers: Sequence[AnswerHelper]
-    """Who answers besides; the model calls them while it answers itself."""
-
-    def answer(self, task: AnswerTask) -> list[Answer]:
-        """Continue the rows of another process."""
-
-
 RemoteTrainer = Callable[["Plan", "Model", "Data", TrainRun], "TrainResult"]
 """Trains instead of `Model.train`, and leaves the trained weights in the model."""
 
@@ -260,6 +285,7 @@ class Backend(Protocol):
     free what it allocates. The core never sees a torch object.
     """
 
+    @abstractmethod
     def open(self, plan: Plan) -> AbstractContextManager[Model]:
         """Import the libraries, choose device, dtype and the rest, and free all memory at the end.
 

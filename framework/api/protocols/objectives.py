@@ -7,7 +7,8 @@ runs out, process groups and checkpoints work for all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -15,8 +16,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from framework.api.protocols.model import Model
-    from framework.api.records import Example, Measure, TokenGroup
+    from framework.api.protocols.rewards import Generator, Rewarder
+    from framework.api.records import Example, Measure, Prompt, TokenGroup
     from framework.api.schema import Role
+
+__all__ = ["LossValue", "Method", "Objective", "ReadsBeside", "TokenScores"]
 
 Tensor = Any
 """A tensor of torch, which the core does not import."""
@@ -70,15 +74,17 @@ class Objective(Protocol):
     whole_step: bool
     """It has to see all groups of the step at once, those of other processes too; else its values are added up."""
 
+    @abstractmethod
     def ids(self, group: TokenGroup) -> Sequence[NDArray[Any]] | None:
         """Return for each row the ids whose log-probabilities it reads, (learned tokens, ids); None: those learned."""
 
+    @abstractmethod
     def __call__(self, scores: TokenScores) -> LossValue:
         """Return the loss of these groups."""
 
 
 @runtime_checkable
-class ReadsBeside(Protocol):
+class ReadsBeside(Objective, Protocol):
     """An objective that also reads rows which it makes from those of a step, and from which nothing is learned."""
 
     def beside(self, step: Sequence[TokenGroup]) -> Sequence[TokenGroup]:
@@ -92,6 +98,7 @@ class Method(Protocol):
     objective: Objective | None
     """The objective that it brings; None: that of `loss=`."""
 
+    @abstractmethod
     def check(self, example: Example) -> None:
         """Refuse a row that it cannot use; its turns have been checked one by one.
 
@@ -99,17 +106,29 @@ class Method(Protocol):
             FrameworkError: what is missing, and what to do.
         """
 
+    @abstractmethod
     def conversations(self, example: Example) -> Sequence[tuple[Role, Example]]:
         """Return what is encoded and proven: a conversation for each row of the group, with its role."""
 
+    @abstractmethod
     def measures(self, model: Model, groups: Sequence[TokenGroup]) -> Mapping[str, Measure]:
         """Measure held-out groups in addition to the loss of their answers, before and after training."""
 
+    def groups(
+        self,
+        step: int,  # noqa: ARG002 - most methods learn from rows
+        prompts: Sequence[Prompt],  # noqa: ARG002 - as above
+        generate: Generator,  # noqa: ARG002 - as above
+        reward: Rewarder,  # noqa: ARG002 - as above
+    ) -> Sequence[TokenGroup]:
+        """Return what is learned of these prompts, with the facts and arrays that its objective reads.
 
-@runtime_checkable
-class SupportsObjectives(Protocol):
-    """A model that learns by any objective, not only by the mean loss of the learned tokens."""
+        It is called if its config has `samples`: the rows are made during the training, from answers to its prompts.
 
-    @property
-    def objective(self) -> Callable[[TokenScores], LossValue]:
-        """The objective of the run."""
+        Args:
+            step: the optimizer step, from 1: answers are drawn with a seed of their own at each.
+            prompts: of the step.
+            generate: answers them.
+            reward: scores the answers.
+        """
+        raise TypeError(f"{type(self).__name__} makes no groups of answers")

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from framework.api.events import Event
     from framework.api.records import Step, TrainingIssue
 
+__all__ = ["Logger", "TrainingMonitor"]
+
 
 class Logger(ABC):
     """An option of `logger=`. Subclass it: `log` matches the events of `framework.api` that are of interest.

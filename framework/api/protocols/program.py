@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -11,11 +12,14 @@ if TYPE_CHECKING:
     from framework.api.records import Prompt, Report
     from framework.api.run_folder import SavedRun
 
+__all__ = ["Command", "Launcher", "Speaker", "SpeakerSource"]
+
 
 @runtime_checkable
 class Launcher(Protocol):
     """An option of `launch=`: in which process, or on which machine, the run happens."""
 
+    @abstractmethod
     def launch(self, plan: Plan) -> Report | None:
         """Run the plan to its end and return its report; None if the report stage is not one of its stages.
 
@@ -28,6 +32,7 @@ class Launcher(Protocol):
 class Command(Protocol):
     """A command, `python -m framework NAME …`."""
 
+    @abstractmethod
     def main(self, arguments: Sequence[str]) -> int:
         """Run with the arguments after the name and return the exit code.
 
@@ -56,6 +61,7 @@ class Speaker(Protocol):
 class SpeakerSource(Protocol):
     """Opens who answers in `python -m framework chat RUN_DIR --NAME [WORD]` instead of the model itself."""
 
+    @abstractmethod
     def open(self, run: SavedRun, word: str) -> AbstractContextManager[Speaker]:
         """Open the speaker, and free it at the end. `word` is the argument after the name; it may be empty.
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from framework.api.protocols.objectives import Method
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from framework.api.records import Answer, Prompt, Rewards, Sampled, TokenGroup
+    from framework.api.records import Answer, Prompt, Rewards, Sampled
     from framework.api.schema import SamplingParams
+
+__all__ = ["ChoosesAnswers", "Generator", "Reward", "RewardContext", "Rewarder", "Rollout", "SamplingModel"]
 
 
 @dataclass
@@ -34,6 +39,7 @@ class RewardContext:
 class Reward(Protocol):
     """An option of `reward=`. A metric is one too: its score, with the other sign if lower is better."""
 
+    @abstractmethod
     def rewards(
         self, prompts: Sequence[Prompt], answers: Sequence[Answer], context: RewardContext
     ) -> Sequence[float | None]:
@@ -101,6 +107,7 @@ class SamplingModel(Protocol):
 class Rollout(Protocol):
     """An option of `rollout=`."""
 
+    @abstractmethod
     def generator(self, model: SamplingModel) -> Generator:
         """Return what draws answers with the weights that the model has at each call.
 
@@ -110,24 +117,7 @@ class Rollout(Protocol):
 
 
 @runtime_checkable
-class MakesGroups(Protocol):
-    """A method whose rows are made during the training, from answers to its prompts. Its config has `samples`."""
-
-    def groups(
-        self, step: int, prompts: Sequence[Prompt], generate: Generator, reward: Rewarder
-    ) -> Sequence[TokenGroup]:
-        """Return what is learned of these prompts, with the facts and arrays that its objective reads.
-
-        Args:
-            step: the optimizer step, from 1: answers are drawn with a seed of their own at each.
-            prompts: of the step.
-            generate: answers them.
-            reward: scores the answers.
-        """
-
-
-@runtime_checkable
-class ChoosesAnswers(Protocol):
+class ChoosesAnswers(Method, Protocol):
     """A method that learns one of several answers to each prompt, drawn before the training. Its config has `samples`.
 
     The rows that it makes of the answers are those of supervised training, for the objective of `loss=`.
@@ -141,12 +131,3 @@ class ChoosesAnswers(Protocol):
 
     def choose(self, rewards: Sequence[float]) -> int | None:
         """Return the number of the answer to a prompt that is learned, by their rewards; None: none of them."""
-
-
-@runtime_checkable
-class Samples(Protocol):
-    """A model that draws several answers at once, with their log-probabilities."""
-
-    @property
-    def sample(self) -> Generator:
-        """Answers with the weights that the model has now, adapter included."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from framework.util.hashing import file_sha256
 
 if TYPE_CHECKING:
     from framework.api.records import Example, RawData
+
+__all__ = ["Adapter", "Formatter", "ModelPlace", "ModelSource", "Quantization", "Source", "Start"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class ModelPlace:
 class ModelSource(Protocol):
     """An option of `model=`."""
 
+    @abstractmethod
     def check(self) -> str:
         """Say what the model is, in one line, without loading or downloading its weights and without torch.
 
@@ -38,6 +43,7 @@ class ModelSource(Protocol):
             FrameworkError: it is not available.
         """
 
+    @abstractmethod
     def config_json(self) -> Mapping[str, Any]:
         """Return what its config.json says, without its weights and without torch; empty if it has none.
 
@@ -45,22 +51,20 @@ class ModelSource(Protocol):
             FrameworkError: it is not available.
         """
 
+    @abstractmethod
     def fetch(self, *, weights: bool) -> ModelPlace:
         """Bring the model to this machine, once; without `weights` config and tokenizer are enough."""
 
-
-@runtime_checkable
-class CountedModelSource(Protocol):
-    """A model source that knows how many parameters the model has, so that the plan sees what it does not cover."""
-
     def parameters(self) -> int:
         """Return the parameters in the files of the weights, without torch; 0 if they are not on this machine."""
+        return 0
 
 
 @runtime_checkable
 class Quantization(Protocol):
     """An option of `quantization=`."""
 
+    @abstractmethod
     def config(self, compute_dtype: Any) -> Any:
         """Return a `transformers` quantization config for a `torch.dtype` to compute in, or None."""
 
@@ -69,8 +73,19 @@ class Quantization(Protocol):
 class Adapter(Protocol):
     """An option of `adapter=`."""
 
+    @abstractmethod
     def config(self) -> Any:
         """Return a `peft.PeftConfig`, or None to train all weights."""
+
+    def start(self, *, weights: bool) -> Start:  # noqa: ARG002 - most start from none
+        """Find the trained adapter that `starts_from` of its config names, without torch.
+
+        Without `weights` its settings are enough.
+
+        Raises:
+            FrameworkError: there is none, or it cannot be read.
+        """
+        raise TypeError(f"{type(self).__name__} starts from no trained adapter")
 
 
 @dataclass(frozen=True)
@@ -100,21 +115,10 @@ class Start:
 
 
 @runtime_checkable
-class StartsFromAdapter(Protocol):
-    """An adapter that can start from a trained one, which `starts_from` of its config names."""
-
-    def start(self, *, weights: bool) -> Start:
-        """Find the trained adapter, without torch; without `weights` its settings are enough.
-
-        Raises:
-            FrameworkError: there is none, or it cannot be read.
-        """
-
-
-@runtime_checkable
 class Source(Protocol):
-    """An option of `data=`. It may be a `CheckedSource` too."""
+    """An option of `data=`."""
 
+    @abstractmethod
     def load(self) -> RawData:
         """Find the rows. They are read when they are iterated over, which happens more than once.
 
@@ -126,13 +130,8 @@ class Source(Protocol):
                 continue. The message names the file, and the line if there is one.
         """
 
-
-@runtime_checkable
-class CheckedSource(Protocol):
-    """A source that can check quickly whether its rows exist, and whether the first of them can be read."""
-
     def check(self) -> RawData | None:
-        """Check, before anything is loaded.
+        """Check quickly, before anything is loaded, whether the rows exist and the first of them can be read.
 
         Returns:
             What `load` returns, without a `key`, if rows can be read at no cost, as those of a file: the first ones
@@ -141,37 +140,31 @@ class CheckedSource(Protocol):
         Raises:
             FrameworkError: `load` will fail: a file is missing.
         """
+        return None
 
 
 @runtime_checkable
 class Formatter(Protocol):
     """An option of `format=`. Both methods are pure functions of a row.
 
-    It may be a `FallbackFormatter` or a `CompositeFormatter` too.
-
     `format.columns` and `format.system_prompt` are applied by the core, before and after `example`.
+
+    Attributes:
+        fallback: whether it fits nearly any row, as plain text does: `format=auto` tries it last.
+        formats: those that it passes rows to, by name; their code is part of the key of the tokenized rows.
     """
 
+    fallback: bool = False
+    formats: Mapping[str, Formatter] = MappingProxyType({})
+
+    @abstractmethod
     def matches(self, fields: Mapping[str, Any]) -> bool:
         """Whether the row looks like this format; `format=auto` asks every formatter."""
 
+    @abstractmethod
     def example(self, fields: Mapping[str, Any]) -> Example:
         """Turn a row into a conversation; `Example.format` names the format that was found.
 
         Raises:
             FrameworkError: a field is missing or of the wrong type; the caller adds the place of the row.
         """
-
-
-@runtime_checkable
-class FallbackFormatter(Protocol):
-    """A formatter that fits nearly any row, as plain text does: with `fallback = True`, `format=auto` tries it last."""
-
-    fallback: bool
-
-
-@runtime_checkable
-class CompositeFormatter(Protocol):
-    """A formatter that passes rows to others, by name; their code is part of the key of the tokenized rows."""
-
-    formats: Mapping[str, Formatter]

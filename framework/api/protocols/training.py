@@ -5,6 +5,7 @@ The core sees no tensor: where a type is `Any`, it is torch's.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from framework.api.records import Step, StepControl
+
+__all__ = ["Callback", "ModelPart", "OptimizerFactory", "ParameterGroup", "Sampler", "Schedule", "TrainedWeight"]
 
 
 class ModelPart(Enum):
@@ -61,16 +64,22 @@ class ParameterGroup:
 class OptimizerFactory(Protocol):
     """An option of `optimizer=`. A plan creates it, so its module should not import torch at the top.
 
-    It may be a `HasSubstitute` too. One step on a small matrix is tried on the hardware of the run before a model is
-    loaded.
+    One step on a small matrix is tried on the hardware of the run before a model is loaded.
     """
 
+    @property
+    def substitute(self) -> OptimizerFactory | None:
+        """The same optimizer in another precision, for hardware where it does not run; None: such a run is refused."""
+        return None
+
+    @abstractmethod
     def state_bytes(self, weights: Sequence[TrainedWeight], *, on_gpu: bool) -> float | None:
         """Return the bytes that the states of these weights take where the training takes place; None if unknown.
 
         The weights are in fp32. On a GPU, states that are kept in the memory of the CPU do not count.
         """
 
+    @abstractmethod
     def create(self, groups: Sequence[ParameterGroup], rate: float, warmup: int) -> Any:
         """Return a `torch.optim.Optimizer` for these groups; any of them may be empty.
 
@@ -82,17 +91,10 @@ class OptimizerFactory(Protocol):
 
 
 @runtime_checkable
-class HasSubstitute(Protocol):
-    """An optimizer that another one replaces on hardware where it does not run; the run says so."""
-
-    substitute: OptimizerFactory | None
-    """The same optimizer in another precision; None if there is none, and the run is refused."""
-
-
-@runtime_checkable
 class Schedule(Protocol):
     """An option of `schedule=`: a pure function, so that plan and page can draw it, and a resume needs no state."""
 
+    @abstractmethod
     def factor(self, step: int, steps: int, warmup: int, rate: float) -> float:
         """Return the factor on the learning rate for the step after `step` steps.
 
@@ -108,6 +110,7 @@ class Schedule(Protocol):
 class Sampler(Protocol):
     """An option of `sampler=`: the order of the rows of a whole training, pure, so that a resume needs no state."""
 
+    @abstractmethod
     def order(self, lengths: NDArray[np.int64], batch: int, steps: int, seed: int) -> Iterable[Sequence[int]]:
         """Yield the numbers of the rows of each optimizer step, for `steps` steps.
 
@@ -126,11 +129,14 @@ class Sampler(Protocol):
 class Callback(Protocol):
     """An option of `callback=`: follows a training and says what to do before the next step."""
 
+    @abstractmethod
     def on_step(self, step: Step) -> StepControl | None:
         """Return what to do after this log entry; None for nothing. `trainer.logging_steps` says how often it comes."""
 
+    @abstractmethod
     def state(self) -> Mapping[str, Any]:
         """Return what it needs to continue after an interruption, as plain values; saved with each checkpoint."""
 
+    @abstractmethod
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` returned."""

@@ -7,6 +7,20 @@ from enum import StrEnum
 
 from framework.api.records.saving import FORMER_NAME
 
+__all__ = [
+    "DataResult",
+    "Finding",
+    "FormatRun",
+    "Lengths",
+    "MixedIn",
+    "Piece",
+    "Proof",
+    "ProofProblem",
+    "RowCounts",
+    "Severity",
+    "ViewedRow",
+]
+
 
 @dataclass(frozen=True)
 class FormatRun:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from framework.api.schema import Action
 
+__all__ = ["NAN", "StepControl", "TrainingIssue"]
+
 NAN = "nan"
 """The kind of issue that leaves the weights worthless."""
 

@@ -7,6 +7,19 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+__all__ = [
+    "Disk",
+    "ExportNeed",
+    "FitStatus",
+    "Forecast",
+    "Memory",
+    "MemoryReduction",
+    "Speed",
+    "SuggestedChange",
+    "Traffic",
+    "Work",
+]
+
 
 class FitStatus(Enum):
     """Whether a run fits: with the upper end of its estimate, only with the lower end, or not at all."""

@@ -11,6 +11,28 @@ from framework.api.records.health import TrainingIssue
 from framework.api.records.saving import FORMER_NAME, VERBATIM
 from framework.api.schema import Aspect
 
+__all__ = [
+    "Ancestor",
+    "Artifact",
+    "Change",
+    "Concern",
+    "EvalResult",
+    "ExportResult",
+    "Measure",
+    "MeasureKind",
+    "Objective",
+    "Origin",
+    "Outcome",
+    "Report",
+    "Results",
+    "RewardRise",
+    "Sample",
+    "Step",
+    "Tone",
+    "TrainResult",
+    "Verdict",
+]
+
 
 class MeasureKind(Enum):
     """What a measure looks at. Only `content` can show that a task was learned.

@@ -12,6 +12,32 @@ from framework.api.schema import Role
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+__all__ = [
+    "DRAWN_LOG_PROBS",
+    "DRAW_DIFFERENCE",
+    "IGNORE",
+    "IMPORTANCE_RATIO",
+    "OLD_LOG_PROBS",
+    "SEPARATOR",
+    "Answer",
+    "Answered",
+    "Episode",
+    "Example",
+    "GroupedRows",
+    "Message",
+    "Prompt",
+    "RawData",
+    "Rewards",
+    "Row",
+    "Sampled",
+    "Scored",
+    "Scores",
+    "TextForm",
+    "TokenGroup",
+    "TokenRow",
+    "ToolCall",
+]
+
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 

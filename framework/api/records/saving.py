@@ -21,6 +21,8 @@ from framework.util.redact import redactor
 if TYPE_CHECKING:
     from cattrs.preconf.json import JsonConverter
 
+__all__ = ["VERBATIM", "load", "save", "without_secrets"]
+
 Record = TypeVar("Record")
 FORMER_NAME = "former name"
 """The key of a field's metadata under which its name in files of earlier versions is."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+__all__ = ["Lead", "Point", "Ranking", "Standing", "Sweep", "Trial"]
+
 
 class Standing(Enum):
     """How a point compares with the best one.

@@ -9,6 +9,8 @@ from framework.api.text.results import Fact, count
 from framework.util import host
 from framework.util.host import GIB
 
+__all__ = ["forecast_facts"]
+
 SHOWN_SHARE = 0.005
 """Parts below this share of the whole are left out."""
 MINUTE, HOUR, DAY = 60, 3600, 86_400

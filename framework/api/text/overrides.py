@@ -10,6 +10,8 @@ from hydra.core.override_parser.types import Quote, QuotedString
 
 from framework.api.fields import as_text
 
+__all__ = ["as_overrides", "brief", "override_key", "quoted", "short_keys"]
+
 PLAIN = re.compile(r"(?!(null|true|false|nan|inf)$)[a-z_/~.][\w/~.:+-]*", re.IGNORECASE)
 """A text that Hydra reads as text without quotes."""
 LONGEST_NUMBER = 9

@@ -20,6 +20,25 @@ from framework.api.records import (
 )
 from framework.api.schema import TrainerConfig
 
+__all__ = [
+    "CONTROL",
+    "Fact",
+    "ancestor_text",
+    "count",
+    "data_facts",
+    "difference",
+    "headline",
+    "health_facts",
+    "is_share",
+    "model_name",
+    "number",
+    "outcome_text",
+    "readiness",
+    "share",
+    "shared_start",
+    "visible",
+]
+
 ONE_DIGIT_FROM = 100
 """From this value on, one digit after the decimal point is enough."""
 SHOWN_EXAMPLES = 3

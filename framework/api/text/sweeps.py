@@ -11,6 +11,8 @@ from framework.api.text.overrides import brief, override_key, short_keys
 from framework.api.text.results import Fact, count, is_share, number
 from framework.util.host import GIB
 
+__all__ = ["figures", "settings_text", "sweep_facts", "winner_text"]
+
 SHOWN_TRIALS = 12
 """Trials that a sentence names."""
 ONE_MORE_SEED = "add seed=1,2,3 to the sweep to measure it"

@@ -28,7 +28,6 @@ from framework.cli.commands import AuditRewardsCommandConfig
 from framework.data import reward_audit
 from framework.data.stage import load_data
 from framework.plan.load import load_plan
-from framework.run.choosing import generator_of
 from framework.util.command import CommandParser
 from framework.util.errors import FrameworkError
 
@@ -114,7 +113,7 @@ def _audit(words: Sequence[str], prompt_count: int, answer_count: int) -> tuple[
         config = plan.method.config
         params = dataclasses.replace(config.sampling(plan.seed), n=answer_count)
         with model.as_base():
-            generate = rewarding.limited(generator_of(model), config)
+            generate = rewarding.limited(model.sample, config)
             groups = generate(sample, params)
     flat = [(prompt, answer) for prompt, group in zip(sample, groups, strict=True) for answer in group]
     prompts, answers = [prompt for prompt, _ in flat], [answer for _, answer in flat]

@@ -9,7 +9,8 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from framework.api.plan import VS_RANDOM, WINS
-from framework.api.records import Aspect, Change, EvalResult, Measure, MeasureKind, Outcome, Quantity
+from framework.api.records import Aspect, Change, EvalResult, Measure, MeasureKind, Outcome
+from framework.api.records.results import Quantity
 from framework.api.schema import VerdictConfig
 from framework.api.scoring import DEALT, mean
 from framework.util.power import POWER, least_difference

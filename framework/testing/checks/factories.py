@@ -16,7 +16,7 @@ from framework.api.fields import fields
 from framework.hooks.validation import missing_factory
 from framework.testing.checks import results
 from framework.testing.checks.hooks import Offer
-from framework.testing.protocols import PROTOCOLS, lacks
+from framework.testing.protocols import lacks
 from framework.util.errors import FrameworkError, error_location, summarize_error
 from framework.util.guard import Caught
 
@@ -49,7 +49,7 @@ def problems(offers: Sequence[Offer]) -> Iterator[str]:
             continue
         if product is not None:
             kind = product.__name__ if isinstance(product, type) else type(product).__name__
-            lacking = [f"{offer}: {kind} {problem}" for problem in lacks(product, PROTOCOLS[offer.group.name])]
+            lacking = [f"{offer}: {kind} {problem}" for problem in lacks(product, offer.group.product)]
             yield from lacking
             if not lacking and not isinstance(product, type):
                 yield from results.problems(offer, product)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from framework.api import records
-from framework.api.protocols import FallbackFormatter, Formatter
+from framework.api.protocols import Formatter
 from framework.api.records import DataResult, Example, Row
 from framework.data.rows import to_examples
 from framework.hooks.session import current
@@ -187,4 +187,4 @@ class FormatterSuite(Suite):
 
 
 def _is_fallback(formatter: Formatter) -> bool:
-    return isinstance(formatter, FallbackFormatter) and formatter.fallback
+    return formatter.fallback

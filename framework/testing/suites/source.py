@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from framework.api import records
 from framework.api.plan import Plan
-from framework.api.protocols import CheckedSource, Source
+from framework.api.protocols import Source
 from framework.api.records import DataResult, RawData, Row
 from framework.run import pipeline
 from framework.testing.echo import plan
@@ -59,8 +59,7 @@ class SourceSuite(Suite):
     def test_its_check_finds_nothing_wrong(self, tmp_path: Path) -> None:
         """`check`, if it has one, raises nothing if the rows are there."""
         source: Source = self.create(tmp_path)
-        if isinstance(source, CheckedSource):
-            source.check()
+        source.check()
 
     def test_a_run_reads_it(self, tmp_path: Path) -> None:
         """The data stage formats and tokenizes its rows."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from framework.api import AuditData, Finding
+from framework.api import Audit, AuditData, Finding
 from framework_plugins.audit import clean, content, dataset, duplicates, preferences, sizes
 from framework_plugins.audit.config import StandardConfig
 from framework_plugins.audit.finding_draft import FindingDraft
 from framework_plugins.audit.texts import make_survey
 
 
-class Standard:
+class Standard(Audit):
     """The audit of every run."""
 
     def __init__(self, config: StandardConfig) -> None:

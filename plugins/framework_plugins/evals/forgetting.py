@@ -14,19 +14,31 @@ from statistics import fmean
 from typing import Any
 
 from framework import FrameworkError
-from framework.api import Aspect, Data, EvalResult, Example, Measure, MeasureKind, Message, Metric, Model, Prompt
+from framework.api import (
+    AnyMetric,
+    Aspect,
+    Data,
+    EvalResult,
+    Evaluator,
+    Example,
+    Measure,
+    MeasureKind,
+    Message,
+    Model,
+    Prompt,
+)
 from framework_plugins.evals.config import ACCURACY, DIVERGENCE, PROBABILITY, ForgettingConfig
 from framework_plugins.evals.general.suite import SUBJECTS, rows
 from framework_plugins.evals.likelihood import MAX_NATS, Likelihood
 
 
-class Forgetting:
+class Forgetting(Evaluator):
     """General knowledge before and after."""
 
     def __init__(self, config: ForgettingConfig) -> None:
         self.config = config
 
-    def evaluate(self, model: Model, data: Data, metrics: Mapping[str, Metric]) -> EvalResult:  # noqa: ARG002 - the protocol's signature
+    def evaluate(self, model: Model, data: Data, metrics: Mapping[str, AnyMetric]) -> EvalResult:  # noqa: ARG002 - the protocol's signature
         settings, likelihood = self.config, Likelihood(model)
         measures: dict[str, Measure] = {}
         notes: list[str] = []

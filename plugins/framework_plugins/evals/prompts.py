@@ -15,10 +15,10 @@ from framework.api import (
     Answer,
     Answered,
     AnyMetric,
-    ComparingMetric,
     Data,
     EarlyMetric,
     EvalResult,
+    Evaluator,
     Measure,
     Metric,
     Model,
@@ -40,7 +40,7 @@ CHECKED = 20
 """Answers that were generated and are read as well: if more than one of them differs, the others are generated too."""
 
 
-class Prompts:
+class Prompts(Evaluator):
     """Before and after on a few prompts."""
 
     def __init__(self, config: PromptsConfig) -> None:
@@ -198,7 +198,7 @@ class Prompts:
         metric = metrics.get(data.result.decides)
         if metric is None or data.selecting or self.own_prompts(data.format):
             return [may_answer]
-        if isinstance(metric, ComparingMetric) and metric.compares:  # it does so after the last look
+        if metric.compares:  # it does so after the last look
             return [may_answer]
         early = isinstance(metric, Metric) and isinstance(metric, EarlyMetric)
         limit = max(may_answer, min(len(data.prompts), self.config.most)) if early else may_answer

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from framework import FrameworkError
-from framework.api import Artifact, ExportContext, Model, refuse_links
+from framework.api import Artifact, ExportContext, Exporter, Model, refuse_links
 from framework_plugins.exports import chat_template
 from framework_plugins.exports.config import AdapterExporterConfig
 from framework_plugins.exports.disk_and_memory import check_disk_space
@@ -20,7 +20,7 @@ NOT_EXPORTED = shutil.ignore_patterns(
 TOKENIZER = "tokenizer_config.json"
 
 
-class AdapterExporter:
+class AdapterExporter(Exporter):
     """Weights, tokenizer, chat template, config."""
 
     def __init__(self, config: AdapterExporterConfig) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from framework import FrameworkError, Plan, Stage
-from framework.api import HIDDEN, Artifact, ExportContext, Model, Problem, redact, unknown, write_atomically
+from framework.api import HIDDEN, Artifact, ExportContext, Exporter, Model, Problem, redact, unknown, write_atomically
 from framework.api.training import ModelSource
 from framework_plugins.exports.chat_template import system_prompt
 from framework_plugins.exports.config import GgufExporterConfig, OllamaExporterConfig
@@ -29,7 +29,7 @@ MIN_OLLAMA = "0.30.11"
 """The first version of Ollama that is known to render the chat template in a GGUF file."""
 
 
-class OllamaExporter:
+class OllamaExporter(Exporter):
     """Writes the Modelfile."""
 
     after = (GGUF,)

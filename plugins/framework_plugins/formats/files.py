@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from framework import FrameworkError
-from framework.api import RawData, Row, counting, key_of
+from framework.api import RawData, Row, Source, counting, key_of
 from framework_plugins.formats.config import LocalFileConfig, SampleBy
 from framework_plugins.formats.encodings import UTF8, codec
 from framework_plugins.formats.readers import read, rows_about
@@ -29,7 +29,7 @@ Stamp = tuple[int, int, int]
 """Size in bytes, time of change in nanoseconds, number of the inode."""
 
 
-class LocalFile:
+class LocalFile(Source):
     """A source of rows in local files."""
 
     def __init__(self, config: LocalFileConfig) -> None:

@@ -19,7 +19,7 @@ from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import OfflineModeIsEnabled
 
 from framework import FrameworkError
-from framework.api import RawData, Row, counting, reachable, summarize_error
+from framework.api import RawData, Row, Source, counting, reachable, summarize_error
 from framework_plugins.formats.config import HubConfig
 from framework_plugins.formats.readers import values
 from framework_plugins.lib.hub import HTTP_ERROR
@@ -35,7 +35,7 @@ FIRST_ROWS = re.compile(r"(?P<split>\w+)\[:(?P<rows>\d+)\]")
 UNREACHABLE = (ConnectionError, OfflineModeIsEnabled, HTTP_ERROR)
 
 
-class Hub:
+class Hub(Source):
     """A source of rows on the Hub. Code that comes with a data set is never run."""
 
     def __init__(self, config: HubConfig) -> None:

@@ -10,7 +10,7 @@ import math
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -21,10 +21,9 @@ import transformers
 from peft import PeftModel
 
 from framework import Plan, Stage
-from framework.api import Answer, Example, Prompt, Scored, TrainResult, counting, key_of
+from framework.api import Answer, Example, Feature, Model, Prompt, Scored, TrainResult, counting, key_of
 from framework.api.training import (
     IGNORE,
-    AnswerHelper,
     AnswerTask,
     Generator,
     Method,
@@ -100,7 +99,7 @@ PROBED = "probed"
 """Key in the shared cache: what the probe of a model with such an adapter found, and how large a pass fits."""
 
 
-class HFModel:
+class HFModel(Model):
     """A base model with the adapter of the run, or a base model whose weights are all trained.
 
     Attributes:
@@ -115,6 +114,7 @@ class HFModel:
     losses_class: type[Losses] = Losses
     trainer_class: type[SupervisedTrainer] = SupervisedTrainer
     asks = False
+    features = frozenset(Feature)
 
     def __init__(
         self,
@@ -135,7 +135,7 @@ class HFModel:
         self.source = source
         self.place = location
         self.forward_plan = forward_plan
-        self.facts: Mapping[str, str] = machine.facts
+        self.facts = machine.facts
         settings = plan.model.config
         training = Stage.train in plan.stages
         start = plan.start(weights=False)
@@ -151,7 +151,6 @@ class HFModel:
         if appended := self.chat.appended:
             machine.facts["last answers"] = f"{appended} is appended: the chat template writes no stop token"
         self.trained = False
-        self.helpers: Sequence[AnswerHelper] = ()
         self._is_base = False
         self._restored: Path | None = None
         self.episodes = self._episodes()

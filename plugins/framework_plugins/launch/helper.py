@@ -18,7 +18,7 @@ from typing import Any
 from framework import FrameworkError, Plan
 from framework.api import Answer, cpu_threads, gpu_count
 from framework.api.program import PickledPlan, end_with, error_traceback, pickle_plan
-from framework.api.training import AnswerTask, Backend, SharesAnswers
+from framework.api.training import AnswerTask, Backend
 
 LEAVE_SECONDS = 10
 """Seconds that a helper has to end before it is killed."""
@@ -113,7 +113,6 @@ def main() -> int:
         plan = packed.load()
         backend: Backend = plan.trainer.create()
         with backend.open(plan) as model:
-            assert isinstance(model, SharesAnswers)  # noqa: S101 - as that of the run is
             while True:
                 pipe.send((True, model.answer(pipe.recv())))
     except EOFError:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from framework import FrameworkError, Plan, Stage
-from framework.api import Data, Model, Report, TrainResult, write_atomically
+from framework.api import Data, Feature, Model, Report, TrainResult, write_atomically
 from framework.api.program import SIGNALS, Interrupted, load_record, pickle_plan
 from framework.api.program import (
     run_plan as run,
@@ -33,8 +33,6 @@ from framework.api.program import (
 from framework.api.training import (
     Member,
     NumberedRows,
-    SharesAnswers,
-    SupportsDistributed,
     TokenGroup,
     TrainRun,
     outer_member,
@@ -85,7 +83,7 @@ class GroupLauncher:
 
     def _share_answers(self, plan: Plan, model: Model) -> None:
         """Let the other GPUs answer a part of the prompts, outside the training."""
-        if isinstance(model, SharesAnswers):
+        if Feature.answers in model.features:
             self.helpers = [Helper(plan, gpu_index, self.processes) for gpu_index in range(1, self.processes)]
             model.helpers = self.helpers
 
@@ -114,7 +112,6 @@ class GroupLauncher:
 
     def train(self, plan: Plan, model: Model, data: Data, run: TrainRun) -> TrainResult:
         """Train in the group, and put the trained weights into the model here."""
-        assert isinstance(model, SupportsDistributed)  # noqa: S101 - as the pipeline made sure
         assert data.store is not None  # noqa: S101 - every data stage writes one
         model.unload()
         for helper in self.helpers:

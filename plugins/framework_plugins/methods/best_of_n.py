@@ -22,12 +22,12 @@ from framework.api import (
     difference,
     number,
 )
-from framework.api.training import Generator, Objective, Role, TokenGroup
+from framework.api.training import ChoosesAnswers, Generator, Objective, Role, TokenGroup
 from framework_plugins.methods.config import BestOfNConfig
 from framework_plugins.methods.questions import check_question, question_of
 
 
-class BestOfN:
+class BestOfN(ChoosesAnswers):
     """Learns the best of several answers to each prompt."""
 
     objective: Objective | None = None

@@ -43,6 +43,7 @@ from framework.api.training import (
     Generator,
     GroupedRows,
     LossValue,
+    Method,
     Objective,
     Rewarder,
     Role,
@@ -94,7 +95,7 @@ def _std(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.flo
     return std
 
 
-class Grpo:
+class Grpo(Method):
     """Learns which of its own answers are better than the others; the method, and its objective."""
 
     linear = whole_step = False

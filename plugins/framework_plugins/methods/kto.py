@@ -19,6 +19,7 @@ from framework.api.training import (
     IGNORE,
     GroupedRows,
     LossValue,
+    Method,
     Objective,
     Role,
     TokenGroup,
@@ -30,7 +31,7 @@ from framework_plugins.methods.config import BAD_LOSS, BY_LABEL, LABEL, KtoConfi
 from framework_plugins.methods.pairs import Rows, Tensor
 
 
-class Kto:
+class Kto(Method):
     """Learns which answers are good; the method, and its objective."""
 
     linear = whole_step = False

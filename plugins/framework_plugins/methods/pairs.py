@@ -16,7 +16,7 @@ from torch.nn.functional import logsigmoid
 
 from framework import FrameworkError
 from framework.api import Example, Measure, MeasureKind, Message, Model, as_text
-from framework.api.training import LossValue, Objective, Role, TokenGroup, TokenScores, check_answered
+from framework.api.training import LossValue, Method, Objective, Role, TokenGroup, TokenScores, check_answered
 from framework_plugins.methods.config import ACCURACY, LABEL, MARGIN, PairConfig
 
 C = TypeVar("C", bound=PairConfig)
@@ -24,7 +24,7 @@ Tensor = torch.Tensor
 Rows = Sequence[Sequence[Tensor]]
 
 
-class PairMethod(Generic[C]):
+class PairMethod(Method, Generic[C]):
     """A method of pairs, which is its own objective.
 
     Attributes:

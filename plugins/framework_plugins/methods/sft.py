@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from framework import FrameworkError
 from framework.api import Example, Measure, Model
-from framework.api.training import MethodConfig, Objective, Role, TokenGroup, check_answered
+from framework.api.training import Method, MethodConfig, Objective, Role, TokenGroup, check_answered
 
 
-class Sft:
+class Sft(Method):
     """Learns the answers of each row."""
 
     objective: Objective | None = None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from importlib.resources import files
 
-from framework.api import RawData, Row
+from framework.api import RawData, Row, Source
 from framework_plugins.quickstart.config import BriefAnswersConfig, OrdersConfig
 
 
-class Orders:
+class Orders(Source):
     """The embedded orders."""
 
     def __init__(self, config: OrdersConfig) -> None:
@@ -23,7 +23,7 @@ class Orders:
         return RawData(train=_rows("orders_train.jsonl"), prompts=_rows("orders_held_out.jsonl"))
 
 
-class BriefAnswers:
+class BriefAnswers(Source):
     """The embedded pairs."""
 
     def __init__(self, config: BriefAnswersConfig) -> None:

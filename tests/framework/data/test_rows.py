@@ -36,7 +36,7 @@ CHATML = {"messages": [{"role": "user", "content": "say"}, {"role": "assistant",
 Fields = dict[str, Any]
 
 
-class Fixed:
+class Fixed(Formatter):
     """A format that makes the same conversation of every row."""
 
     def __init__(self, example: Example) -> None:
@@ -129,7 +129,7 @@ def test_an_example_remembers_where_its_row_stands_and_all_that_the_format_found
 
 
 def test_a_format_that_stumbles_over_a_row_is_reported_with_the_row_and_the_line_of_its_code() -> None:
-    class Careless:
+    class Careless(Formatter):
         def matches(self, fields: Mapping[str, Any]) -> bool:
             return "thread" in fields
 

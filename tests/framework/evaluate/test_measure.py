@@ -11,7 +11,7 @@ import pytest
 
 from framework import testing
 from framework.api.data import Data
-from framework.api.protocols import Model
+from framework.api.protocols import Evaluator, Model
 from framework.api.records import EvalResult, Measure, Results, Sample
 from framework.evaluate.measure import Measuring
 from framework.hooks.session import current
@@ -21,7 +21,7 @@ from framework.util.errors import FrameworkError
 from tests.support.results import EVEN
 
 
-class Staged:
+class Staged(Evaluator):
     """Measures at each look one item more, decides after `enough`, and notes who is asked what."""
 
     def __init__(self, enough: int) -> None:

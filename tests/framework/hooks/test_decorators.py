@@ -17,7 +17,7 @@ import pytest
 from framework import FrameworkError, exporter, formatter, metric
 from framework.api.component import Component
 from framework.api.fields import fields
-from framework.api.protocols import ExportContext, Model, OrderedExporter, ReusableExporter
+from framework.api.protocols import ExportContext, Exporter, Model
 from framework.api.records import Artifact, Message
 from framework.api.schema import ExporterConfig, FormatConfig, MetricConfig
 from framework.hooks.decorated import MARK
@@ -187,8 +187,7 @@ def test_an_exporter_may_have_options_and_yield_what_it_wrote(tmp_path: Path) ->
 
 def test_an_exporter_says_which_it_comes_after_and_whether_it_can_be_kept() -> None:
     first, second = made(facts), made(note)
-    assert isinstance(second, OrderedExporter)
-    assert isinstance(second, ReusableExporter)
+    assert isinstance(second, Exporter)
     assert (first.after, first.reusable) == ((), False)
     assert (second.after, second.reusable) == (("merged", "facts"), True)
 

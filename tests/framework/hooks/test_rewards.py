@@ -29,14 +29,14 @@ from framework.api import (
     Scores,
     rewarding,
 )
-from framework.api.component import Component
+from framework.api.component import GROUPS, Component
 from framework.api.protocols import Reward, RewardContext
 from framework.api.schema import MetricConfig, SamplingParams
 from framework.api.selection import Selection
 from framework.hooks.rewards import FunctionRewardConfig, as_reward
 from framework.hooks.session import current
 from framework.testing import composition
-from framework.testing.protocols import PROTOCOLS, lacks
+from framework.testing.protocols import lacks
 from framework.util.errors import FrameworkError
 from framework_plugins.methods.config import BestOfNConfig
 from tests.support.published_rewards import (
@@ -255,7 +255,7 @@ def test_a_decorated_function_is_an_option_with_options_of_its_own() -> None:
     made = option.create(option.schema(words=1))
     assert made.rewards([prompt(1)] * 2, [answer("yes"), answer("oh yes")], RewardContext()) == [1.0, 0.0]
     assert option.schema.__doc__ == "1 for a short answer."
-    assert not lacks(made, PROTOCOLS["reward"])
+    assert not lacks(made, GROUPS["reward"].product)
     with pytest.raises(TypeError, match="is not a function"):
         reward(Limit)
 

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from framework import callback, optimizer, sampler, schedule
+from framework.api.component import GROUPS
 from framework.api.protocols import TrainedWeight
 from framework.api.schema import OptimizerConfig
-from framework.testing.protocols import PROTOCOLS, lacks
+from framework.testing.protocols import lacks
 
 
 @optimizer(state_bytes=4, shards=True)
@@ -106,7 +107,7 @@ def test_other_parameters_are_refused(decorator: Any, takes: str, told: str) -> 
     ("function", "group"), [(heavy, "optimizer"), (warm, "schedule"), (first, "sampler"), (counts, "callback")]
 )
 def test_it_satisfies_the_protocol_of_its_group(function: Any, group: str) -> None:
-    assert lacks(made(function), PROTOCOLS[group]) == []
+    assert lacks(made(function), GROUPS[group].product) == []
 
 
 @pytest.mark.parametrize("given", [-1, float("nan"), float("inf"), "8", True, 10**400])

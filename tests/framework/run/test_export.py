@@ -10,7 +10,7 @@ import pytest
 
 from framework import FrameworkError, testing
 from framework.api.plan import Plan
-from framework.api.protocols import ExportContext, Model
+from framework.api.protocols import ExportContext, Exporter, Model
 from framework.api.records import Artifact, ExportResult
 from framework.api.schema import Affects
 from framework.run import export
@@ -86,7 +86,7 @@ def test_other_settings_leave_it_there_and_are_made_anew(run: Path) -> None:
         assert now(run, before, *words).reuse_if_unchanged("merged")
 
 
-class Writes:
+class Writes(Exporter):
     """Writes one file, and notes that it was asked."""
 
     reusable = True

@@ -14,11 +14,12 @@ import pytest
 
 from framework import Component, hookimpl
 from framework.api import protocols
+from framework.api.component import ALL_GROUPS
 from framework.api.records import Answered, Scores
 from framework.api.schema import MetricConfig
 from framework.hooks.session import current
 from framework.testing import check_plugin
-from framework.testing.protocols import PROTOCOLS, lacks
+from framework.testing.protocols import lacks
 from tests.support.copies import in_place_of_processes
 
 CONFIG = '''
@@ -677,7 +678,7 @@ class PoliteConfig(MetricConfig):
 
 
 def test_every_group_has_its_protocol() -> None:
-    assert all(not kind.__name__.startswith("_") for kind in PROTOCOLS.values())
+    assert all(not group.product.__name__.startswith("_") for group in ALL_GROUPS.values())
     assert lacks(protocols.Logger, protocols.Logger) == []
 
 

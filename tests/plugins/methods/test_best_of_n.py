@@ -9,7 +9,7 @@ from typing import ClassVar
 import pytest
 import torch
 
-from framework.api.protocols import Launcher, StartsOver
+from framework.api.protocols import Feature, Launcher
 from framework.api.records import Example, Message
 from framework.testing import MethodSuite
 from tests.support import copies
@@ -34,7 +34,7 @@ def test_a_second_training_of_a_model_begins_where_the_first_did(tmp_path: Path)
     rows.write_text("".join(json.dumps({"instruction": f"Say {n}", "output": f"{n}"}) + "\n" for n in range(8)))
     plan = make(tiny_llama(tmp_path / "model"), rows, tmp_path / "run", "data.validation_split=0", "audit=[]")
     with opened(plan) as (model, data):
-        assert isinstance(model, StartsOver)
+        assert Feature.second_training in model.features
         first, _ = train(model, data, tmp_path / "first")
         model.forget_checkpoints()
         model.start_over()

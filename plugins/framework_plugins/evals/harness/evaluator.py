@@ -10,7 +10,7 @@ from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
 from huggingface_hub.constants import HF_HUB_CACHE as CACHE
 
 from framework import FrameworkError
-from framework.api import Data, EvalResult, Metric, Model, reachable
+from framework.api import AnyMetric, Data, EvalResult, Evaluator, Model, reachable
 from framework_plugins.evals.config import LmEvalConfig
 from framework_plugins.evals.harness.catalog import Catalog
 from framework_plugins.evals.harness.data import hub_id
@@ -20,7 +20,7 @@ from framework_plugins.evals.harness.names import task_folders
 from framework_plugins.evals.harness.run import LoadedTasks, RunSettings
 
 
-class LmEval:
+class LmEval(Evaluator):
     """Tasks of lm-eval before and after. Whether their data are available is checked first, before a weight is read."""
 
     def __init__(self, config: LmEvalConfig) -> None:
@@ -50,7 +50,7 @@ class LmEval:
     def _loaded_tasks(self) -> LoadedTasks:
         return LoadedTasks(self.names, self.catalog, self.config.num_fewshot)
 
-    def evaluate(self, model: Model, data: Data, metrics: Mapping[str, Metric]) -> EvalResult:  # noqa: ARG002 - the protocol's signature
+    def evaluate(self, model: Model, data: Data, metrics: Mapping[str, AnyMetric]) -> EvalResult:  # noqa: ARG002 - the protocol's signature
         """Run the tasks; the metrics are their own."""
         settings = self.config
         run_settings = RunSettings(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from statistics import fmean
 
-from framework.api import AnyMetric, Aspect, Data, EvalResult, Measure, Model, Results, Scored
+from framework.api import AnyMetric, Aspect, Data, EvalResult, Evaluator, Measure, Model, Results, Scored
 from framework.api.training import TokenRow
 from framework_plugins.evals.config import MemorizationConfig
 from framework_plugins.evals.memorization.concern import NOT_MEASURED, memorization_concern, more_rows_help
@@ -40,7 +40,7 @@ class SelectedRows:
     clusters: dict[str, list[int]]
 
 
-class Memorization:
+class Memorization(Evaluator):
     """Compares how much the model recites of training rows and of held-out rows."""
 
     def __init__(self, config: MemorizationConfig) -> None:

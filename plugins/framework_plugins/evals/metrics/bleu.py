@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from sacrebleu.metrics.bleu import BLEU
 
+from framework.api import Metric
 from framework_plugins.evals.config import BleuConfig
 
 
-class Bleu:
+class Bleu(Metric):
     """The mean sentence BLEU."""
 
     higher_is_better = True

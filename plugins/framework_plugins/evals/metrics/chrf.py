@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from sacrebleu.metrics.chrf import CHRF
 
+from framework.api import Metric
 from framework_plugins.evals.config import ChrfConfig
 
 
-class Chrf:
+class Chrf(Metric):
     """The mean chrF of an answer."""
 
     higher_is_better = True

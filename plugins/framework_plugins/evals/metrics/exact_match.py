@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from framework.api import Metric
 from framework_plugins.evals.config import ExactMatchConfig
 
 
-class ExactMatch:
+class ExactMatch(Metric):
     """The share of answers that are the reference."""
 
     higher_is_better = True

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from framework.api import Metric
 from framework_plugins.evals.config import JsonFieldsConfig
 
 NO_JSON: Any = object()
@@ -15,7 +16,7 @@ OPENING = re.compile(r"[{\[]")
 DECODER = json.JSONDecoder()
 
 
-class JsonFields:
+class JsonFields(Metric):
     """The share of the reference's values that the first JSON in the answer has in the same place."""
 
     higher_is_better = True

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
+from framework.api import Metric
 from framework_plugins.evals.config import JsonValidConfig
 from framework_plugins.evals.json_schema import make_validator, read_schema
 
 
-class JsonValid:
+class JsonValid(Metric):
     """The share of answers that are JSON."""
 
     higher_is_better = True

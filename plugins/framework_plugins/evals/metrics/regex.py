@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 from framework import FrameworkError
+from framework.api import Metric
 from framework_plugins.evals.config import RegexConfig
 
 
-class Regex:
+class Regex(Metric):
     """The share of answers that match."""
 
     higher_is_better = True

@@ -5,23 +5,24 @@ from __future__ import annotations
 from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.tokenizers import DefaultTokenizer, Tokenizer
 
+from framework.api import Metric
 from framework_plugins.evals.config import WORD, RougeConfig, RougeWords
 
 
-class Rouge:
+class Rouge(Metric):
     """The mean F-measure."""
 
     higher_is_better = True
     needs_reference = True
 
     def __init__(self, config: RougeConfig) -> None:
-        self.kind = config.kind.value
+        self._type = config.kind.value
         any_script = config.words is RougeWords.unicode
         tokenizer = AnyScript() if any_script else DefaultTokenizer(config.stemmer)
-        self._scorer = RougeScorer([self.kind], tokenizer=tokenizer)
+        self._scorer = RougeScorer([self._type], tokenizer=tokenizer)
 
     def score(self, answer: str, reference: str | None) -> float:
-        return float(self._scorer.score(reference or "", answer)[self.kind].fmeasure)
+        return float(self._scorer.score(reference or "", answer)[self._type].fmeasure)
 
 
 class AnyScript(Tokenizer):

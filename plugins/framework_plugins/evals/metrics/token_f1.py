@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+from framework.api import Metric
 from framework_plugins.evals.config import TokenF1Config
 
 ARTICLES = re.compile(r"\b(a|an|the)\s+(?=[\"'(\[]?\w)")
@@ -22,7 +23,7 @@ PUNCTUATION = re.compile(
 """A sign that stays, or one in a group, which goes."""
 
 
-class TokenF1:
+class TokenF1(Metric):
     """The mean F1 of the words."""
 
     higher_is_better = True

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from framework.api import Metric
 from framework_plugins.evals.config import ToolCallsConfig, is_call
 
 OPENING = re.compile(r"[{\[]")
@@ -22,7 +23,7 @@ PYTHON = re.compile(r"\[?[\w.]+\(.*\)\]?", re.DOTALL)
 DECODER = json.JSONDecoder()
 
 
-class ToolCalls:
+class ToolCalls(Metric):
     """The share of answers with the right calls."""
 
     higher_is_better = True

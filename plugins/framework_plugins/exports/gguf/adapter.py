@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from framework import FrameworkError, Plan, Stage
-from framework.api import Artifact, ExportContext, Model
+from framework.api import Artifact, ExportContext, Exporter, Model
 from framework_plugins.exports.config import GgufAdapterExporterConfig
 from framework_plugins.exports.disk_and_memory import check_disk_space
 from framework_plugins.exports.gguf import checks
@@ -22,7 +22,7 @@ ALL_LINEAR = "all-linear"
 """What peft calls all linear layers but the output head."""
 
 
-class GgufAdapterExporter:
+class GgufAdapterExporter(Exporter):
     """Converts the checkpoint of a LoRA training."""
 
     reusable = True

@@ -21,6 +21,7 @@ from framework import FrameworkError, Plan, Stage
 from framework.api import (
     Artifact,
     ExportContext,
+    Exporter,
     Model,
     ProcessError,
     PythonProcess,
@@ -106,7 +107,7 @@ class WeightCount:
         return self.parameters * DTYPE_BITS[self.dtype] // 8
 
 
-class GgufExporter:
+class GgufExporter(Exporter):
     """Merges, converts, quantizes, and reads back what was written."""
 
     reusable = True

@@ -17,6 +17,7 @@ from framework.api import (
     Artifact,
     EvalResult,
     ExportContext,
+    Exporter,
     Model,
     RunFolder,
     published_class,
@@ -41,7 +42,7 @@ ADAPTER_SETTINGS = (
 """Settings of an adapter that say how it was trained."""
 
 
-class ModelCardExporter:
+class ModelCardExporter(Exporter):
     """A card in each folder that the other exporters made; in the run folder if there is none."""
 
     after = ("adapter", "merged", "gguf", "gguf_adapter", "ollama")

@@ -16,7 +16,16 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.utils import disable_progress_bars
 
 from framework import FrameworkError, Plan
-from framework.api import Artifact, ExportContext, Model, display_path, reachable, summarize_error, write_atomically
+from framework.api import (
+    Artifact,
+    ExportContext,
+    Exporter,
+    Model,
+    display_path,
+    reachable,
+    summarize_error,
+    write_atomically,
+)
 from framework_plugins.exports import export_folder
 from framework_plugins.exports.config import ModelCardExporterConfig, PushExporterConfig, is_repo_id
 from framework_plugins.exports.export_folder import README, RUN_CONFIG
@@ -29,7 +38,7 @@ MEGABYTE = 1e6
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN"
 
 
-class PushExporter:
+class PushExporter(Exporter):
     """A commit on the Hub."""
 
     after = ("adapter", "merged", "gguf", "gguf_adapter", "ollama", "model_card")

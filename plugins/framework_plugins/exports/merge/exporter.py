@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 from framework import FrameworkError, Plan, Stage
-from framework.api import Artifact, ExportContext, Model
+from framework.api import Artifact, ExportContext, Exporter, Model
 from framework_plugins.exports.config import Dtype, MergedExporterConfig
 from framework_plugins.exports.export_folder import folder_problem, folder_size
 from framework_plugins.exports.merge import number_format
@@ -14,7 +14,7 @@ from framework_plugins.exports.merge.number_format import rounding_loss
 from framework_plugins.exports.parity.gate import Gate, reject_on_failure
 
 
-class MergedExporter:
+class MergedExporter(Exporter):
     """Weights, config, tokenizer, chat template."""
 
     reusable = True

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from framework import FrameworkError
-from framework.api import Example, FallbackFormatter, FormatConfig, Formatter, components
+from framework import FrameworkError, Selection
+from framework.api import Example, FormatConfig, Formatter, components
 from framework_plugins.formats.formats import shapes
 from framework_plugins.formats.formats.advice import advice, readings
 from framework_plugins.formats.formats.misread import check_misread
@@ -12,7 +12,7 @@ from framework_plugins.formats.formats.turns import first_turn
 from framework_plugins.formats.formats.values import SKIP, Fields, names
 
 
-class Auto:
+class Auto(Formatter):
     """Asks every registered format which rows it recognises; a row that fits none or several is refused.
 
     One that says `fallback` of itself, plain text, is taken only if no other fits. A row that none fits is read by
@@ -23,16 +23,12 @@ class Auto:
     def __init__(self, config: FormatConfig) -> None:
         self.config = config
         self.formats: dict[str, Formatter] = {
-            name: component.load()(component.schema())
+            name: Selection(component, component.schema()).create()
             # Of all plugins: a format that somebody adds is recognised too.
             for name, component in components("format").items()
             if name != "auto"
         }
-        self._fallback = {
-            name
-            for name, formatter in self.formats.items()
-            if isinstance(formatter, FallbackFormatter) and formatter.fallback
-        }
+        self._fallback = {name for name, formatter in self.formats.items() if formatter.fallback}
         self._matchers = [(name, formatter.matches) for name, formatter in self.formats.items()]
 
     def fitting(self, fields: Fields) -> list[str]:

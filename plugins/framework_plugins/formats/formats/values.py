@@ -9,12 +9,12 @@ import itertools
 import json
 import re
 import shlex
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from framework import FrameworkError
-from framework.api import Example, FormatConfig, Message
+from framework.api import Example, FormatConfig, Formatter, Message
 from framework_plugins.formats.formats.names import LABEL_FIELDS
 
 Fields = Mapping[str, Any]
@@ -48,7 +48,7 @@ MEDIA_FIELDS = ("image", "images", "audio", "audios", "video", "videos")
 """Fields and keys of turns that hold, or name, what is not text."""
 
 
-class Format(ABC):
+class Format(Formatter):
     """The base class of the formats: it puts their name before each error."""
 
     name: ClassVar[str]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from framework.api.training import Start
+from framework.api.training import Adapter, Start
 from framework_plugins.hf.load.start import find_start
 from framework_plugins.hf.settings.config import (
     ALL_EXPERTS,
@@ -19,7 +19,7 @@ from framework_plugins.hf.settings.library_fields import EVA, WITHIN_WEIGHTS, no
 TASK = "CAUSAL_LM"
 
 
-class Lora:
+class Lora(Adapter):
     """LoRA (Hu et al., arXiv 2106.09685)."""
 
     flags: dict[str, bool] = {}  # noqa: RUF012 - read only
@@ -76,7 +76,7 @@ class RsLora(Lora):
     flags = {"use_rslora": True}  # noqa: RUF012
 
 
-class Full:
+class Full(Adapter):
     """All weights."""
 
     def __init__(self, config: FullConfig) -> None:

@@ -42,7 +42,7 @@ def _refuse_adapter(folder: Path, setting: str) -> None:
         )
 
 
-class LocalModel:
+class LocalModel(ModelSource):
     """A model in a folder or on the Hub."""
 
     def __init__(self, config: LocalModelConfig) -> None:

@@ -22,9 +22,7 @@ import torch
 from framework import FrameworkError, Plan, Selection
 from framework.api import GIB, Gpu, Guard, count, cpu_cores, installed, summarize_error, try_out
 from framework.api.training import (
-    CountedModelSource,
     Evaluation,
-    HasSubstitute,
     ModelSource,
     OptimizerFactory,
     ParameterGroup,
@@ -283,7 +281,7 @@ def runnable(choice: Selection, device: str) -> tuple[OptimizerFactory, str]:
     if not reason:
         unpaged = isinstance(choice.config, BuiltInConfig) and choice.config.paged and device == "cpu"
         return factory, choice.component.name + (" (without pages, which a CPU does not have)" if unpaged else "")
-    if isinstance(factory, HasSubstitute) and factory.substitute is not None:
+    if factory.substitute is not None:
         return factory.substitute, f"adamw_torch ({choice.component.name} {reason})"
     raise FrameworkError(f"{name} {reason}. Set optimizer=adamw_torch")
 
@@ -414,7 +412,7 @@ def choose_passes(
 def _known_shape(source: ModelSource) -> Shape | None:
     """Return what a model is made of; None if the arithmetic does not know such a model."""
     try:
-        stored = source.parameters() if isinstance(source, CountedModelSource) else 0
+        stored = source.parameters()
         return Shape.from_config(source.config_json(), stored)
     except FrameworkError:
         return None

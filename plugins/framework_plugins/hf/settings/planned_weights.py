@@ -11,7 +11,7 @@ from typing import Any
 
 from framework import FrameworkError, Plan
 from framework.api import Guard, short_repr
-from framework.api.training import ModelPart, OptimizerFactory, Shape, StartsFromAdapter, TrainedWeight
+from framework.api.training import Adapter, ModelPart, OptimizerFactory, Shape, TrainedWeight
 from framework_plugins.hf.settings.config import ALL_LINEAR, Experts, FullConfig, LoraAdapterConfig, target_pattern
 from framework_plugins.hf.settings.library_fields import WITHIN_WEIGHTS
 from framework_plugins.hf.settings.optimizers import AdamWTorchConfig
@@ -90,7 +90,7 @@ def frozen_bytes(plan: Plan, shape: Shape) -> float:
     if not isinstance(config, LoraAdapterConfig):
         return 0.0
     if config.merge_first:
-        adapter: StartsFromAdapter = plan.adapter.create()
+        adapter: Adapter = plan.adapter.create()
         config = SimpleNamespace(**adapter.start(weights=False).settings)
     elif not WITHIN_WEIGHTS.fullmatch(str(config.args.init_lora_weights)):
         return 0.0

@@ -27,7 +27,7 @@ from framework.api.training import (
     Generator,
     GroupedRows,
     ImportanceSampling,
-    MakesGroups,
+    Method,
     Rewarder,
     Role,
     RolloutConfig,
@@ -137,7 +137,7 @@ class Rollouts:
 
     def __init__(
         self,
-        method: MakesGroups,
+        method: Method,
         prompts: Sequence[Prompt],
         sample: Generator,
         reward: Rewarder,

@@ -230,7 +230,11 @@ def test_an_optimizer_of_a_stranger_that_cannot_train_is_refused(create: Any, to
     class Strange(OptimizerConfig):
         pass
 
-    factory = type("Factory", (), {"state_bytes": lambda *_, **__: None, "create": lambda _, *rest: create(*rest)})
+    factory = type(
+        "Factory",
+        (),
+        {"substitute": None, "state_bytes": lambda *_, **__: None, "create": lambda _, *rest: create(*rest)},
+    )
     strange = Selection(Component("strange", Strange, "x:y"), Strange())
     object.__setattr__(strange, "create", factory)
     with pytest.raises(FrameworkError, match=r"^optimizer=strange ") as caught:
@@ -306,7 +310,7 @@ def test_an_optimizer_of_a_stranger_resumes_or_is_refused_before_the_model_is_lo
         pass
 
     made = lambda _, groups, rate, __: Resumed([one.for_torch() for one in groups], rate, own)  # noqa: E731
-    factory = type("Factory", (), {"state_bytes": lambda *_, **__: None, "create": made})
+    factory = type("Factory", (), {"substitute": None, "state_bytes": lambda *_, **__: None, "create": made})
     strange = Selection(Component("strange", Strange, "x:y"), Strange())
     object.__setattr__(strange, "create", factory)
     before = torch.get_rng_state()
