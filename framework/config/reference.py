@@ -100,20 +100,23 @@ def page(options_by_group: OptionsByGroup, package: str | None) -> str:
     command = f"python -m framework reference FOLDER{f' --package {package}' if package else ''}"
     run_settings = [setting for setting in settings(RunConfig) if re.split(r"\W", setting.name)[0] not in GROUPS]
     blocks = [HEAD.replace("{command}", command), "## The run\n", _list(run_settings)]
+    first: dict[str, tuple[str, Setting]] = {}
     for name, group_options in options_by_group.items():
         if group_options:
-            blocks += _group(GROUPS[name], group_options, with_package=package is None)
+            blocks += _group(GROUPS[name], group_options, first, with_package=package is None)
     return "\n".join(blocks)
 
 
-def _group(group: Group, group_options: Mapping[str, Option], *, with_package: bool) -> Iterator[str]:
+def _group(
+    group: Group, group_options: Mapping[str, Option], first: dict[str, tuple[str, Setting]], *, with_package: bool
+) -> Iterator[str]:
+    """Give the section of a group; `first` is where each setting was explained, by all that is to say of it."""
     shared = {setting.name: setting for setting in settings(group.base)}
     yield f"## `{group.name}={'[…]' if group.several else '…'}`\n"
     yield f"{escape(_line(group.base.__doc__))} Schema: [{group.name}.json]({SCHEMAS}/{group.name}.json).\n"
     if shared:
         yield "Every option has\n"
         yield _list(shared.values())
-    first: dict[str, tuple[str, Setting]] = {}
     for name, option in group_options.items():
         choice = f"{group.name}={f'[{name}]' if group.several else name}"
         yield f"### `{choice}`\n"

@@ -103,7 +103,7 @@ def test_every_option_has_a_heading_and_every_setting_an_entry(group: str) -> No
         text = section.partition("###")[0] + own[2].partition("###")[0]
         rows = re.findall(r"^- `([\w.\[\]]+)", text, re.MULTILINE)
         for place, names in re.findall(r"^As `(.*)`: (.*)\.$", text, re.MULTILINE):
-            assert place in section
+            assert f"### `{place}`\n" in page
             rows += re.findall(r"`(.+?)`", names)
         assert {setting.name for setting in settings(option.component.schema)} == set(rows)
 

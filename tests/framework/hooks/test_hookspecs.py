@@ -48,8 +48,9 @@ def test_the_documentation_has_no_hook_that_does_not_exist() -> None:
 
 
 def test_the_documentation_lists_every_group_with_its_base_its_protocol_and_a_file_to_read() -> None:
-    rows = [line.split(" | ") for line in DOCUMENTATION.read_text(encoding="utf-8").splitlines() if "Config` |" in line]
-    assert [(base.strip("`"), protocol.strip("`")) for _, base, protocol, *_ in rows] == [
+    text = DOCUMENTATION.read_text(encoding="utf-8")
+    rows = re.findall(r"^- `[^`]+`, `(\w+Config)`, `(\w+)`, (.*?): ", text, re.MULTILINE)
+    assert [(base, protocol) for base, protocol, _ in rows] == [
         (group.base.__name__, group.product.__name__) for group in ALL_GROUPS.values()
     ]
     named = [name for *_, files in rows for name in re.findall(r"`([^`]+)`", files)]
