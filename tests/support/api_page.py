@@ -36,7 +36,7 @@ Any other module, and any name outside `__all__`, may change in any release. **S
 parameters and meaning within a major version; until 1.0, a minor version may change them. **Provisional** modules,
 marked below, may change in any minor version. The changelog announces a change or removal under "Deprecated"; the old
 name then works for at least one minor version and raises a `DeprecationWarning` that names the new one. New optional
-fields, parameters with a default and new protocols are no changes.
+fields, parameters with a default and new protocols do not count as changes.
 
 A class is shown as it is made, with its fields, or with its attributes in braces. `Config` classes have the
 [settings](config.md) of their group. The fields of records are on the page of [the report](report.md).
