@@ -1,4 +1,4 @@
-"""A launcher of somebody else that ends Python, or returns what is no report."""
+"""A launcher of somebody else that ends Python, or returns something else than a report."""
 
 from __future__ import annotations
 

@@ -280,6 +280,28 @@ def test_a_second_stage_has_its_lineage_and_is_judged_against_its_start(
         run_command("rerun", ["third", "run_dir=fourth"])
 
 
+def test_preferences_after_a_first_training_are_judged_against_it(base: Path, first: Path, tmp_path: Path) -> None:
+    """Of a DPO that changes nothing, the verdict claims none of what the first training gained."""
+    file = tmp_path / "pairs.jsonl"
+    pairs = ({"prompt": f"is {n} odd", "chosen": "yes", "rejected": "never mind"} for n in range(24))
+    file.write_text("\n".join(map(json.dumps, pairs)), encoding="utf-8")
+    words = (
+        "method=dpo", f"adapter.start={first}", "data.validation_split=0.25", "trainer.learning_rate=1e-9",
+        "trainer.max_steps=1", "stages=[data,baseline,train,evaluate,report]", "evaluator=[prompts]",
+        "evaluator.prompts.max_new_tokens=4", "metric=[stopped]", "exporter=[]",
+    )  # fmt: skip
+    report = pipeline.run(plan(base, file, tmp_path / "run", *words))
+    assert report
+    assert report.verdict
+    before = records.load(EvalResult, tmp_path / "run" / "baseline.json")
+    for name, change in report.metrics.items():
+        if name in before.measures and change.before is not None:
+            assert change.before == pytest.approx(before.measures[name].value, abs=1e-6)
+            assert change.after == pytest.approx(change.before, abs=1e-4)
+    assert not report.verdict.summary.startswith(("Better", "Worse"))
+    assert before.base["eval_loss"].value != pytest.approx(before.measures["eval_loss"].value, abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("start", "told"),
     [("loftq", "that error would count twice"), ("corda", "reads rows before the training"), ("pissa", "in few bits")],
