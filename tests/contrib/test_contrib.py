@@ -262,33 +262,32 @@ def test_a_distribution_passes_its_own_tests(installed: Installed, checkout: Pat
     assert re.search(r"\d+ passed", result.out)
 
 
-@pytest.mark.parametrize(
-    ("name", "schema"),
-    [
-        ("framework-plugin-template", "framework_plugin_template.config:WordLimitConfig"),
-        ("framework-plateau", "framework_plateau.config:PlateauConfig"),
-        ("framework-textstats", "framework_textstats.config:ReadabilityConfig"),
-        ("framework-trackio", "framework_trackio.config:TrackioConfig"),
-    ],
-)
-def test_the_readme_has_each_setting_with_its_default(
-    installed: Installed, checkout: Path, empty: Path, name: str, schema: str
-) -> None:
+def test_the_readmes_have_each_setting_with_its_default(installed: Installed, checkout: Path, empty: Path) -> None:
+    schemas = {
+        "framework-plugin-template": "framework_plugin_template.config:WordLimitConfig",
+        "framework-plateau": "framework_plateau.config:PlateauConfig",
+        "framework-textstats": "framework_textstats.config:ReadabilityConfig",
+        "framework-trackio": "framework_trackio.config:TrackioConfig",
+    }
     code = (
-        f"from pkgutil import resolve_name; from framework.api.fields import fields\n"
-        f"for f in fields(resolve_name({schema!r})): print(f.name, getattr(f.default, 'value', f.default), f.doc == '')"
+        "from pkgutil import resolve_name; from framework.api.fields import fields\n"
+        f"for name, schema in {schemas!r}.items():\n"
+        "    for f in fields(resolve_name(schema)):\n"
+        "        print(name, f.name, getattr(f.default, 'value', f.default), f.doc == '')"
     )
-    told = [line.split() for line in installed.execute(installed.python, "-c", code, cwd=empty).out.splitlines()]
-    readme = (checkout / "contrib" / name / "README.md").read_text(encoding="utf-8")
-    _, _, table = readme.partition("| setting | default | meaning |\n")
-    lines = table.partition("\n\n")[0].splitlines()[1:]
-    rows = [[cell.strip(" `") for cell in line.split("|")[1:3]] for line in lines]
-    assert told
-    assert [field for field, _, _ in told] == [field for field, _ in rows]
-    for (field, default, undocumented), (_, written) in zip(told, rows, strict=True):
-        assert undocumented == "False"
-        words = {"None": "", "False": "false"}.get(default, default)
-        assert written == words or (default == "None" and " " in written), field
+    printed = installed.execute(installed.python, "-c", code, cwd=empty).out.splitlines()
+    for name in schemas:
+        settings = [line.split()[1:] for line in printed if line.startswith(f"{name} ")]
+        readme = (checkout / "contrib" / name / "README.md").read_text(encoding="utf-8")
+        _, _, table = readme.partition("| setting | default | meaning |\n")
+        lines = table.partition("\n\n")[0].splitlines()[1:]
+        rows = [[cell.strip(" `") for cell in line.split("|")[1:3]] for line in lines]
+        assert settings
+        assert [field for field, _, _ in settings] == [field for field, _ in rows]
+        for (field, default, undocumented), (_, written) in zip(settings, rows, strict=True):
+            assert undocumented == "False"
+            words = {"None": "", "False": "false"}.get(default, default)
+            assert written == words or (default == "None" and " " in written), f"{name}: {field}"
 
 
 @pytest.mark.slow  # one more environment; the template passes its own tests under its own name above

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import framework_plugins.audit
 from framework.api.audit import AuditData
 from framework.api.records import Severity
 from framework_plugins.audit.config import Check, StandardConfig
@@ -80,14 +78,16 @@ def test_every_planted_row_is_found_and_hardly_another(fault: str, clean: list[P
     assert len(set(found.numbers.tolist()) - planted) <= len(clean) / 100
 
 
-def every_fault(folder: Path, clean: Sequence[Pair]) -> AuditData:
+@pytest.fixture(scope="module")
+def faulty(clean: list[Pair], tmp_path_factory: pytest.TempPathFactory) -> AuditData:
+    """Return data with every fault."""
     rows = [row for _, planted in FAULTS.values() for row in planted]
     words = ["trainer.num_train_epochs=50", "trainer.per_device_train_batch_size=8"]
-    return audit_data(folder, [*rows, *clean[:300]], [*clean[:5]], words=words)
+    return audit_data(tmp_path_factory.mktemp("faulty"), [*rows, *clean[:300]], [*clean[:5]], words=words)
 
 
-def test_findings_tell_how_many_and_what_to_do_and_name_rows(clean: list[Pair], tmp_path: Path) -> None:
-    findings = list(Standard(StandardConfig()).audit(every_fault(tmp_path, clean)))
+def test_findings_tell_how_many_and_what_to_do_and_name_rows_twice_alike(faulty: AuditData) -> None:
+    findings = list(Standard(StandardConfig()).audit(faulty))
     assert len(findings) >= 12
     for finding in findings:
         assert finding.rows > 0
@@ -96,40 +96,19 @@ def test_findings_tell_how_many_and_what_to_do_and_name_rows(clean: list[Pair], 
         assert len(finding.examples) <= 5
         assert all(shown.startswith("rows.jsonl:") for shown in finding.examples)
         assert not finding.fatal
+    shown = json.dumps([finding.examples for finding in findings])
+    for secret in ("Z7QK4JW2MB6XT9RD", "tr0ub4dor", "9c1f8e2ab7d64035a1ee0c97", "jane.doe", "bob_77"):
+        assert secret not in shown
+    assert list(Standard(StandardConfig()).audit(faulty)) == findings
 
 
-def test_no_secret_and_no_address_is_repeated(clean: list[Pair], tmp_path: Path) -> None:
-    told = json.dumps([finding.examples for finding in Standard(StandardConfig()).audit(every_fault(tmp_path, clean))])
-    for hidden in ("Z7QK4JW2MB6XT9RD", "tr0ub4dor", "9c1f8e2ab7d64035a1ee0c97", "jane.doe", "bob_77"):
-        assert hidden not in told
-
-
-def test_what_is_fatal_and_what_is_ignored_is_the_users_choice(clean: list[Pair], tmp_path: Path) -> None:
-    data = every_fault(tmp_path, clean)
+def test_what_is_fatal_and_what_is_ignored_is_the_users_choice(faulty: AuditData) -> None:
     config = StandardConfig(
         fatal=[Check.secrets, Check.emails], ignore=[Check.refusals, Check.duplicates, Check.emails]
     )
-    findings = {finding.name: finding for finding in Standard(config).audit(data)}
+    findings = {finding.name: finding for finding in Standard(config).audit(faulty)}
     assert {name for name, finding in findings.items() if finding.fatal} == {"secrets"}
     assert not {"refusals", "duplicates", "emails"} & set(findings)
-
-
-def test_every_check_has_a_test_and_is_reported_by_the_code() -> None:
-    source = "".join(
-        path.read_text(encoding="utf-8")
-        for path in Path(framework_plugins.audit.__file__).parent.glob("*.py")
-        if path.name != "config.py"
-    )
-    tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("*.py"))
-    for check in Check:
-        assert f"Check.{check.name}" in source
-        assert f"Check.{check.name}" in tests or f'"{check.name}"' in tests
-
-
-def test_twice_gives_the_same(clean: list[Pair], tmp_path: Path) -> None:
-    data = every_fault(tmp_path, clean)
-    one, two = (list(Standard(StandardConfig()).audit(data)) for _ in range(2))
-    assert one == two
 
 
 TEXT = st.text(alphabet=st.characters(codec="utf-8"), max_size=40) | st.sampled_from(
