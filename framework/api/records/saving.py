@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from framework.api.selection import as_plain
 from framework.util.files import read_text, write_atomically
-from framework.util.redact import redact
+from framework.util.redact import redactor
 
 if TYPE_CHECKING:
     from cattrs.preconf.json import JsonConverter
@@ -40,22 +40,26 @@ def without_secrets(value: Any) -> Any:
 
     Fields with `VERBATIM` are kept, and so is what is neither a record, nor a list or a mapping of texts.
     """
+    return _without_secrets(value, redactor())
+
+
+def _without_secrets(value: Any, redact: Callable[[Any], Any]) -> Any:
     if isinstance(value, str) and not isinstance(value, Enum):
         safe = redact(value)
         return value if safe == value else safe
     if is_dataclass(value) and not isinstance(value, type):
         values = {field.name: getattr(value, field.name) for field in fields(value) if field.metadata != VERBATIM}
-        changed = {name: new for name, old in values.items() if (new := without_secrets(old)) is not old}
+        changed = {name: new for name, old in values.items() if (new := _without_secrets(old, redact)) is not old}
         return replace(value, **changed) if changed else value
     if isinstance(value, Mapping):
-        pairs = {without_secrets(key): without_secrets(part) for key, part in value.items()}
+        pairs = {_without_secrets(key, redact): _without_secrets(part, redact) for key, part in value.items()}
         unchanged = all(pairs.get(key, pairs) is part for key, part in value.items())
         return value if unchanged else pairs
     if type(value) in {list, tuple}:
         texts = [part for part in value if isinstance(part, str)]
         if len(texts) == len(value) > MANY and (joined := "\n".join(texts)) == redact(joined):
             return value
-        parts = [without_secrets(part) for part in value]
+        parts = [_without_secrets(part, redact) for part in value]
         unchanged = all(new is old for new, old in zip(parts, value, strict=True))
         return value if unchanged else type(value)(parts)
     return value
