@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from framework.api.component import GROUPS
 from framework.api.schema import RunConfig
-from framework.config.user_source import OWN, SCHEME, OwnSource, UserSource
+from framework.config.user_source import OWN, PACKAGE, SCHEME, OwnSource, PackageSource, UserSource
 from framework.hooks.local_file import load_file
 from framework.hooks.session import Session, current
 from framework.hooks.validation import COMPONENTS
@@ -183,6 +183,8 @@ class PluginConfigPaths(SearchPathPlugin):
         for element in search_path.get_path():
             if element.provider == "main":
                 element.path = f"{OWN}://{element.path.removeprefix('file://')}"
+            elif element.provider == "hydra":
+                element.path = f"{PACKAGE}://{element.path.removeprefix('pkg://')}"
         for path, _ in _plugin_folders(current()):
             search_path.append(provider="framework", path=path)
         for folder in user_folders(current()):
@@ -214,6 +216,7 @@ def register(session: Session) -> Mapping[str, Template[DictConfig]]:
     # Hydra looks for sources and search paths among its own plugins only.
     Plugins.instance().register(ComponentSource)
     Plugins.instance().register(OwnSource)
+    Plugins.instance().register(PackageSource)
     Plugins.instance().register(UserSource)
     Plugins.instance().register(PluginConfigPaths)
     return schemas

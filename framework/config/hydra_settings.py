@@ -22,6 +22,7 @@ from framework.api.fields import as_text
 from framework.api.problem import Problem
 from framework.api.schema import plain_name
 from framework.config.compose import CONFIG_NAME, conf_dir
+from framework.config.user_source import PACKAGE
 
 INSTEAD = {
     "hydra.run.dir": "the folder of a run is set with run_dir=FOLDER",
@@ -156,7 +157,7 @@ def _package_configs(loader: ConfigLoader) -> Iterator[Any]:
     yield from _store_configs(ConfigStore.instance().repo)
     for source in loader.get_sources():
         # What the user adds is searched by `user`, or is not searched yet: `hydra.searchpath` is read with each config.
-        packaged = source.provider not in {"user", "main"} and source.scheme() in {"pkg", "file"}
+        packaged = source.provider not in {"user", "main"} and source.scheme() in {"pkg", "file", PACKAGE}
         if packaged or (source.provider == "main" and source.path == str(conf_dir())):
             yield from _source_configs(source, "")
 

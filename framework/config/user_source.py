@@ -7,6 +7,7 @@ import functools
 from pathlib import Path
 
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig
 
@@ -16,7 +17,7 @@ from framework.util.errors import FrameworkError, display_path
 from framework.util.template import Template
 
 # A scheme of their own brings files to these sources, which limit and filter them (decisions 0069 and 0085).
-SCHEME, OWN = "user", "own"
+SCHEME, OWN, PACKAGE = "user", "own", "package"
 
 
 class OwnSource(FileConfigSource):
@@ -49,6 +50,38 @@ class OwnSource(FileConfigSource):
 @functools.cache  # they do not change; YAML is a tenth of a composition, and a program makes several
 def _own_file(folder: str, config_path: str) -> Template[ConfigResult]:
     return Template(FileConfigSource("", folder).load_config(config_path))
+
+
+class PackageSource(ImportlibResourcesConfigSource):
+    """Reads the config folder of an installed package as Hydra does, each file once in a process."""
+
+    @staticmethod
+    def scheme() -> str:
+        """Return how the path of this source begins."""
+        return PACKAGE
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Read a file."""
+        return dataclasses.replace(_package_file(self.path, config_path).copy(), provider=self.provider)
+
+    def is_group(self, config_path: str) -> bool:
+        """Whether this is a folder."""
+        return _in_package(self.path, config_path)[0]
+
+    def is_config(self, config_path: str) -> bool:
+        """Whether this is a file."""
+        return _in_package(self.path, config_path)[1]
+
+
+@functools.cache  # they do not change; a composition asks for each some ten times
+def _in_package(package: str, config_path: str) -> tuple[bool, bool]:
+    source = ImportlibResourcesConfigSource("", f"pkg://{package}")
+    return source.is_group(config_path), source.is_config(config_path)
+
+
+@functools.cache
+def _package_file(package: str, config_path: str) -> Template[ConfigResult]:
+    return Template(ImportlibResourcesConfigSource("", f"pkg://{package}").load_config(config_path))
 
 
 class UserSource(OwnSource):

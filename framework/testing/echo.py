@@ -219,7 +219,8 @@ class EchoModel(Model):
 
     def tokenize(self, text: str) -> list[int]:
         """Number the words."""
-        return [STOP if word == "<stop>" else self._ids(word)[0] for word in text.split()]
+        words = self.words
+        return [STOP if word == "<stop>" else words.setdefault(word, len(words) + 1) for word in text.split()]
 
     @property
     def text_form(self) -> TextForm:

@@ -299,7 +299,7 @@ def merge_once() -> None:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
     from framework.config.compose import COMPONENT, conf_dir, register
-    from framework.config.user_source import OWN
+    from framework.config.user_source import OWN, PACKAGE
     from framework.hooks.session import current
     from framework.util.template import Template
 
@@ -307,8 +307,8 @@ def merge_once() -> None:
     own, merged = str(conf_dir()), dict[Any, Any]()
 
     def stays(scheme: str, path: str) -> bool:
-        ours = path == "hydra.conf" or path.startswith("framework_plugins.")
-        return scheme in {COMPONENT, "structured"} or (ours if scheme == "pkg" else (scheme, path) == (OWN, own))
+        ours = scheme == "pkg" and path.startswith("framework_plugins.")
+        return ours or scheme in {COMPONENT, PACKAGE, "structured"} or (scheme, path) == (OWN, own)
 
     @functools.wraps(merge)
     def from_defaults(self: ConfigLoaderImpl, defaults: Sequence[Any], repo: Any) -> Any:

@@ -72,7 +72,7 @@ class ReadOnce(Configured):
 
     def load(self) -> RawData:
         rows = (Row({"instruction": "Say 1", "output": "it is 1"}, f"rows:{number}") for number in range(3))
-        return RawData(rows)  # type: ignore[arg-type]
+        return RawData(rows)
 
 
 class Leaks(Logger):

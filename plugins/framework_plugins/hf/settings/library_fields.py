@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -189,7 +189,12 @@ class Refusals(Mapping[str, str]):
     def __getitem__(self, name: str) -> str:
         if name not in self.own:
             raise KeyError(name)
-        return self._of_another_version(name) or self.own[name]
+        return self._answer(name, installed(self.library) or "")
+
+    def items(self) -> ItemsView[str, str]:
+        """Return all of them; to ask for the installed version takes longer than the rest, so it is asked for once."""
+        current_version = installed(self.library) or ""
+        return {name: self._answer(name, current_version) for name in self.own}.items()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.own)
@@ -197,16 +202,16 @@ class Refusals(Mapping[str, str]):
     def __len__(self) -> int:
         return len(self.own)
 
-    def _of_another_version(self, name: str) -> str:
-        """Say which version has a field that the installed one lacks; empty if that one has it, or is unknown."""
-        versions, current_version = versions_of(self.library), installed(self.library) or ""
+    def _answer(self, name: str, current_version: str) -> str:
+        """Say what a field is here; of one that the installed version lacks, which version has it."""
+        versions = versions_of(self.library)
         if current_version not in versions or name in versions[current_version]:
-            return ""
+            return self.own[name]
         other_versions = [version for version, version_fields in versions.items() if name in version_fields]
         if name in self.older:
             other_versions = [f"before {next(iter(versions))}"]
         if not other_versions:  # a word of ours
-            return ""
+            return self.own[name]
         of = f"is a field of {self.library} {other_versions[-1]}, and {self.library} {current_version} is installed"
         return f"{of}; it {self.own[name]}"
 
