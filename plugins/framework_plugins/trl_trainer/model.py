@@ -47,7 +47,7 @@ class OfTheRun:
     def _prepare_dataset(self: Any, dataset: Dataset, *arguments: Any, **named: Any) -> Dataset:
         """Leave rows that are tokens already; TRL's own preparation writes and tokenizes them again."""
         if "prompt_ids" not in dataset.column_names:
-            prepared: Dataset = super()._prepare_dataset(dataset, *arguments, **named)
+            prepared: Dataset = super()._prepare_dataset(dataset, *arguments, **named)  # type: ignore[misc] # as below
             return prepared
         if not getattr(self, "calculate_KL", False):
             return dataset
@@ -56,7 +56,7 @@ class OfTheRun:
             answers = batch["completion_ids"]
             return {"KL_completion_ids": [answers[-1], *answers[:-1]]}
 
-        size = named.get("args", arguments[1] if len(arguments) > 1 else None).per_device_train_batch_size
+        size = (named["args"] if "args" in named else arguments[1]).per_device_train_batch_size
         return dataset.map(mismatch, batched=True, batch_size=size)
 
     def create_optimizer(self: Any, model: Any = None) -> Any:
