@@ -32,6 +32,9 @@ from framework_plugins.trl_trainer import library, rows
 from framework_plugins.trl_trainer.checks import method_arguments, method_of, trainer_source
 from framework_plugins.trl_trainer.progress import Progress
 
+CHECKPOINTING = "activation_checkpointing"
+if CHECKPOINTING not in library.class_fields("SFTTrainer"):  # of older versions of transformers
+    CHECKPOINTING = "gradient_checkpointing"
 REFERENCE = "ref"
 """The name of the adapter in which TRL keeps the start of a training."""
 
@@ -165,7 +168,7 @@ class TrlModel(HFModel):
             "use_cpu": on_cpu,
             "bf16": dtype is torch.bfloat16,
             "fp16": dtype is torch.float16,
-            "gradient_checkpointing": self.machine.checkpointing,
+            CHECKPOINTING: self.machine.checkpointing,
             "dataloader_pin_memory": not on_cpu,
             "eval_strategy": "no",
             "report_to": [],
