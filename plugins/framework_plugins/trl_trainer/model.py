@@ -32,6 +32,9 @@ from framework_plugins.trl_trainer import library, rows
 from framework_plugins.trl_trainer.checks import method_arguments, method_of, trainer_source
 from framework_plugins.trl_trainer.progress import Progress
 
+CHECKPOINTING = "activation_checkpointing"
+if CHECKPOINTING not in library.class_fields("SFTTrainer"):  # of older versions of transformers
+    CHECKPOINTING = "gradient_checkpointing"
 REFERENCE = "ref"
 """The name of the adapter in which TRL keeps the start of a training."""
 
@@ -47,7 +50,7 @@ class OfTheRun:
     def _prepare_dataset(self: Any, dataset: Dataset, *arguments: Any, **named: Any) -> Dataset:
         """Leave rows that are tokens already; TRL's own preparation writes and tokenizes them again."""
         if "prompt_ids" not in dataset.column_names:
-            prepared: Dataset = super()._prepare_dataset(dataset, *arguments, **named)
+            prepared: Dataset = super()._prepare_dataset(dataset, *arguments, **named)  # type: ignore[misc] # as below
             return prepared
         if not getattr(self, "calculate_KL", False):
             return dataset
@@ -56,7 +59,7 @@ class OfTheRun:
             answers = batch["completion_ids"]
             return {"KL_completion_ids": [answers[-1], *answers[:-1]]}
 
-        size = named.get("args", arguments[1] if len(arguments) > 1 else None).per_device_train_batch_size
+        size = (named["args"] if "args" in named else arguments[1]).per_device_train_batch_size
         return dataset.map(mismatch, batched=True, batch_size=size)
 
     def create_optimizer(self: Any, model: Any = None) -> Any:
@@ -165,7 +168,7 @@ class TrlModel(HFModel):
             "use_cpu": on_cpu,
             "bf16": dtype is torch.bfloat16,
             "fp16": dtype is torch.float16,
-            "gradient_checkpointing": self.machine.checkpointing,
+            CHECKPOINTING: self.machine.checkpointing,
             "dataloader_pin_memory": not on_cpu,
             "eval_strategy": "no",
             "report_to": [],

@@ -105,15 +105,15 @@ def test_rewards_of_the_run_are_reward_functions_of_trl(base: Path, files: dict[
 
 
 def test_another_class_of_trl_trains(base: Path, files: dict[str, Path], tmp_path: Path) -> None:
-    words = ("trainer.trl_class=RLOOTrainer", "method=grpo", "method.num_generations=2", "reward=[token_f1]")
-    words = (*words, "method.max_completion_length=6", "trainer.max_steps=1", "trainer.args.num_iterations=1")
-    plan = make(base, files["grpo"], tmp_path, "trainer=trl", *words[:-1], *STEP)
+    words = ["trainer.trl_class=RLOOTrainer", "method=grpo", "method.num_generations=2", "reward=[token_f1]"]
+    words += ["method.max_completion_length=6", "trainer.max_steps=1"]
+    plan = make(base, files["grpo"], tmp_path, "trainer=trl", *words, *STEP)
     assert train(plan)[0].steps == 1
 
 
 def test_a_class_that_reads_conversations_gets_them(base: Path, files: dict[str, Path], tmp_path: Path) -> None:
-    words = ("trainer.trl_class=trl.experimental.gkd.GKDTrainer", f"trainer.init.teacher_model={base}")
-    words = (*words, "trainer.max_steps=1", "trainer.args.lmbda=0.0", "trainer.args.max_new_tokens=4")
+    words = ["trainer.trl_class=trl.experimental.gkd.GKDTrainer", f"trainer.init.teacher_model={base}"]
+    words += ["trainer.max_steps=1", "trainer.args.lmbda=0.0", "trainer.args.max_new_tokens=4"]
     plan = make(base, files["sft"], tmp_path, "trainer=trl", *words, *STEP)
     assert train(plan)[0].steps == 1
 
@@ -160,7 +160,7 @@ def test_a_checkpoint_of_the_other_trainer_is_refused(base: Path, files: dict[st
         (["trainer.args.packing=often"], r"trainer\.args\.packing=often: TRL's SFTConfig takes bool"),
         (
             ["trainer.args.hub_strategy=never"],
-            r"trainer\.args: TRL's SFTConfig refuses its fields: ValueError: 'never'",
+            r"trainer\.args: TRL's SFTConfig refuses its fields: ValueError: never is not",
         ),
         (["trainer.trl_class=strangers.Missing"], r"trl_class=strangers\.Missing: unknown trainer 'Missing'"),
         (["trainer.trl_class=strangers.Other"], r"trl_class=strangers\.Other is not a trainer of TRL"),
