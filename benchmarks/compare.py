@@ -1,6 +1,6 @@
 """How often `compare` is wrong about several systems: false differences, coverage, and what the correction costs.
 
-    nice -n 19 python -m benchmarks.compare            prints the tables of docs/explanation/verdict.md
+    nice -n 19 python -m benchmarks.compare            prints the tables that docs/explanation/verdict.md sums up
     nice -n 19 python -m benchmarks.compare --runs 200 fewer simulations
 
 Each simulation has one reference and several other systems, each with several measures, and asks `compare_systems`, the

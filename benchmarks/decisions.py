@@ -1,6 +1,6 @@
 """How often the verdict decides, and how often its bounds hold, for what was gained, forgotten and copied.
 
-    nice -n 19 python -m benchmarks.decisions            prints the tables of docs/explanation/verdict.md
+    nice -n 19 python -m benchmarks.decisions            prints the tables that docs/explanation/verdict.md sums up
     nice -n 19 python -m benchmarks.decisions --runs 100 fewer simulations
     nice -n 19 python -m benchmarks.decisions --only forgotten   one of forgotten, copied and gained
 

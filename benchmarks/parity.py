@@ -1,7 +1,7 @@
 """Which wrong exports the parity gate refuses: SmolLM2 with an adapter of the quickstart, changed on purpose.
 
     python -m framework run_dir=RUN stages=[data,train]                 an adapter of the quickstart
-    nice -n 19 python -m benchmarks.parity RUN                    prints the tables of docs/explanation/parity.md
+    nice -n 19 python -m benchmarks.parity RUN                    the tables behind docs/explanation/parity.md
     nice -n 19 python -m benchmarks.parity RUN --only rope        the rows whose name has that in it
     nice -n 19 python -m benchmarks.parity RUN --files q4_k_m     real files of the adapter, and of half of it
     nice -n 19 python -m benchmarks.parity RUN --folder           what is wrong beside the weights

@@ -2,7 +2,7 @@
 
     python -m benchmarks.provoked                    all of them; a fault for each that is read wrongly
     python -m benchmarks.provoked "as a sentence"    those whose name contains one of the words
-    python -m benchmarks.provoked --page             writes the table of docs/explanation/provoked-truths.md, too
+    python -m benchmarks.provoked --page             writes the tables of docs/explanation/provoked-truths.md, too
 
 A case has prompts with references, the answers before and after the training, and losses. It goes through the whole
 program: the data stage, the baseline, a training that learns nothing, the evaluation and the report. `heads` are the
@@ -16,6 +16,7 @@ import math
 import re
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -502,11 +503,14 @@ def cases() -> list[Case]:
 
 
 def table(results: Mapping[str, tuple[Case, Sequence[str]]]) -> str:
-    """Return the rows of the table."""
-    lines = [table_head("case", "what is true", "first sentence", "read rightly")]
+    """Return how often each verdict is given, and the cases that are read wrongly."""
+    verdicts = Counter(re.split("[:;.]", said[0])[0] if said else "no verdict" for _, said in results.values())
+    lines = [table_head("verdict", "cases"), *(table_row(words, f"{count}") for words, count in verdicts.most_common())]
+    lines += ["", "Read wrongly:", "", table_head("case", "what is true", "first sentence")]
     for case, said in results.values():
-        cells = [case.name, case.truth, said[0] if said else "no verdict", "no" if fault(case, said) else "yes"]
-        lines.append(table_row(*(cell.replace("|", "\\|").replace("\n", "↵") for cell in cells)))
+        if fault(case, said):
+            cells = [case.name, case.truth, said[0] if said else "no verdict"]
+            lines.append(table_row(*(cell.replace("|", "\\|").replace("\n", "↵") for cell in cells)))
     return "\n".join(lines)
 
 

@@ -1,6 +1,6 @@
 """How often a sweep names a winner that is none, and how often its intervals hold the truth, by cells.
 
-    nice -n 19 python -m benchmarks.ranking            prints the tables of docs/explanation/verdict.md
+    nice -n 19 python -m benchmarks.ranking            prints the tables that docs/explanation/verdict.md sums up
     nice -n 19 python -m benchmarks.ranking --runs 100 fewer simulations
 
 In the null cells all trials are equally good in the mean: they answer some prompts differently, or many prompts a

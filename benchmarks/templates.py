@@ -23,7 +23,7 @@ from pathlib import Path
 from tokenizers import Regex, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from benchmarks.common import OUT, command_line, table_head, table_row
+from benchmarks.common import OUT, command_line
 from tests.support.families import trl_templates
 from tests.support.template_survey import KINDS, ROWS, Outcome, outcomes, tokenizer_for
 
@@ -50,18 +50,17 @@ FAMILIES = {
 """The templates of the model presets; those of Mistral 7B, Olmo 3 and Phi-4 come with neither library."""
 HEAD = """# Chat templates that were tried
 
-Made by `benchmarks/templates.py` from the {count} different templates of TRL {trl} and {more}. A row with "yes"
-is exact as it is: its prompt is what inference is given, and the learned tokens end with the stop token. A setting is
-the one that the refusal of the row names, and with it the row is exact. A word in italics says why no setting helps:
+Made by `benchmarks/templates.py` from the {count} different templates of TRL {trl} and {more}, with ten kinds of rows:
+{numbered}.
+
+Kinds after "yes" are exact as they are: the prompt is what inference is given, and the learned tokens end with the stop
+token. A setting is the one that the refusal of the row names, and with it the row is exact. A word in italics says why
+no setting helps:
 
 {kinds}
 
 Of {total} rows, {exact} are exact as they are, {settings} are exact with the setting that the refusal names, and
-{refused} are refused. Exact rows with wrong labels: {wrong}. For this the labels are computed a second time: each
-prompt is tokenized by itself, and from there the learned tokens run to the first stop token. That token comes before
-the next turn begins and is the one that the template writes once a turn follows, the tool's after a call. In between is
-every text, function name and argument of the answer, each call in its own place. The stop tokens of gpt-oss, GLM, Llama
-3.1, Gemma 4 and Cohere were entered by hand; for all others it is the token that the template writes after an answer.
+{refused} are refused. Exact rows with wrong labels: {wrong}; the labels were computed a second time, by another rule.
 The tokenizer is a stand-in with the special tokens of each template: a model's own tokenizer may refuse more.
 
 The templates of the model presets, except those of Mistral 7B, Olmo 3 and Phi-4, which come with neither:
@@ -91,9 +90,11 @@ def main() -> int:
     families = "\n".join(
         f"- {family}: {', '.join(f'`{name}`' for name in names)}" for family, names in FAMILIES.items()
     )
+    numbered = ", ".join(f"{number} {kind}" for number, kind in enumerate(ROWS, 1))
     text = HEAD.format(
-        families=families, count=len(found), trl=trl, more=more, kinds=kinds, total=len(every), wrong=wrong, **counts
-    )
+        families=families, numbered=numbered, count=len(found), trl=trl, more=more, kinds=kinds, total=len(every),
+        wrong=wrong, **counts,
+    )  # fmt: skip
     text += "\n".join(_table(found)) + "\n"
     OUT.print(text)
     if parsed.table:
@@ -134,9 +135,25 @@ def _outcomes(model: Path, template: str) -> dict[str, Outcome]:
 
 
 def _table(found: dict[str, dict[str, Outcome]]) -> Iterator[str]:
-    yield table_head("template", *ROWS)
+    alike: dict[str, list[str]] = {}
     for name, rows in found.items():
-        yield table_row(name, *map(_cell, rows.values()))
+        kinds: dict[str, list[int]] = {}
+        for number, outcome in enumerate(rows.values(), 1):
+            kinds.setdefault(_cell(outcome), []).append(number)
+        text = "; ".join(f"{cell} {_spans(numbers)}" for cell, numbers in kinds.items())
+        alike.setdefault(text, []).append(name)
+    yield from (f"- {', '.join(names)}: {text}" for text, names in alike.items())
+
+
+def _spans(numbers: list[int]) -> str:
+    """Write numbers in their order: `1-3,7`."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and spans[-1][-1] == number - 1:
+            spans[-1].append(number)
+        else:
+            spans.append([number])
+    return ",".join(f"{span[0]}-{span[-1]}" if len(span) > 1 else f"{span[0]}" for span in spans)
 
 
 def _cell(outcome: Outcome) -> str:

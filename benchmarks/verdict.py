@@ -1,6 +1,6 @@
 """How often the verdict's tests and intervals are wrong, by cells: exact sums for shares, simulations for the rest.
 
-    nice -n 19 python -m benchmarks.verdict            prints the tables of docs/explanation/verdict.md
+    nice -n 19 python -m benchmarks.verdict            prints the tables that docs/explanation/verdict.md sums up
     nice -n 19 python -m benchmarks.verdict --runs 500 fewer simulations
 
 False positives are of a training without effect: before and after are swapped at random within each pair, or within

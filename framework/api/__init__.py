@@ -191,6 +191,7 @@ from framework.util.cache import (
 )
 from framework.util.errors import (
     PrunedError,
+    is_out_of_memory,
     message_of,
 )
 from framework.util.files import (
@@ -406,6 +407,7 @@ __all__ = [
     "hide",
     "host_memory",
     "installed",
+    "is_out_of_memory",
     "key_of",
     "message_of",
     "missing",

@@ -361,6 +361,8 @@ class MethodConfig:
     """Passes over the rows that suit it. Then it also brings the learning rate that suits it; what is set wins."""
     described: ClassVar[tuple[str, ...]] = ()
     """Its settings that say what a training is: they are shown at its beginning and in its report."""
+    learns_chosen: ClassVar[str] = ""
+    """Of a method of preferences, the override with which it learns the chosen answers too; empty if it has none."""
     health_rules: ClassVar[frozenset[str] | None] = None
     """The rules of `health` that suit its losses; None for all."""
     samples: ClassVar[bool] = False
@@ -528,6 +530,10 @@ class TrainerConfig:
     def may_use_gpu(self) -> bool:
         """Whether its settings let it train on a GPU."""
         return True
+
+    def reads_prompts(self) -> bool:
+        """Whether it trains on conversations that it tokenizes itself: `TrainRun.prompts` has them then."""
+        return False
 
     def warmup(self, steps: int) -> int:
         """Return the warm-up steps of a training with this many steps, for a schedule that warms up: `Plan.warmup`."""

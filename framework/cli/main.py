@@ -14,7 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,7 +23,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from framework.api.protocols import Launcher
 from framework.api.records import Progress, Report
 from framework.api.run_folder import RunFolder, is_resumed
 from framework.api.schema import CommandConfig
@@ -47,7 +46,8 @@ from framework.hooks.session import Session, current
 from framework.plan.diagnose import diagnose, overrides_of
 from framework.plan.load import load_hydra
 from framework.plan.make import make_plan
-from framework.rundir.folder import locked, save_overrides, saved_overrides
+from framework.run.launching import launched
+from framework.rundir.folder import save_overrides, saved_overrides
 from framework.rundir.status import note_failure
 from framework.sweep import folder, gpu, locks
 from framework.sweep.check import check_sweep
@@ -59,7 +59,6 @@ from framework.util.errors import (
     FrameworkError,
     Interrupted,
     PrunedError,
-    describe_error,
     error_traceback,
     of_the_system,
     summarize_error,
@@ -244,11 +243,6 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], s
         return None
     except PrunedError:  # only a sweep gives a run up, and its table lists the trial
         return None
-    except SystemExit as end:
-        if isinstance(end.code, int) and end.code:  # of a launcher, whose processes have said why
-            raise
-        _show(FrameworkError(f"a part of the run ends Python: {describe_error(end)}"))
-        sys.exit(USER_MISTAKE)
     except FrameworkError as error:
         if run_dir:  # Hydra notes the failure of this trial and continues with the others
             note_failure(run_dir, error)
@@ -298,8 +292,7 @@ def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
     plan = make_plan(config, run_dir=run_dir, overrides=overrides, sweep=sweep)
     if run_dir is not None:
         plan = dataclasses.replace(plan, trial=folder.describe_trial(run_dir, overrides))
-    writes = plan.launch.config.writes()
-    if writes and chooses_preset(session, overrides):
+    if plan.launch.config.writes() and chooses_preset(session, overrides):
         for notice in overruled(overrides):
             print(notice, file=sys.stderr)
     # Without a sweep nothing follows that could use a kept base.
@@ -309,9 +302,7 @@ def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
         session.shared.close()
     if is_worker and folder.takes_one_gpu(plan.training, plan.launch.config):
         gpu.claim_gpu(session)
-    launcher: Launcher = plan.launch.create()
-    with nullcontext() if run_dir or not writes else locked(plan.run_dir):  # `run` holds the folder of a trial already
-        return launcher.launch(plan)
+    return launched(plan, is_locked=run_dir is not None)
 
 
 def _listed_commands() -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.component import GROUPS
-from framework.api.protocols import Launcher, Model
+from framework.api.protocols import Model
 from framework.api.records import Message, Prompt, Report
 from framework.api.run_folder import REPORT
 from framework.api.schema import Stage
@@ -21,7 +21,7 @@ from framework.api.text.overrides import as_overrides, override_key
 from framework.cli.arguments import complete_overrides, readable
 from framework.hooks.session import current
 from framework.plan.load import load_plan, restored
-from framework.rundir.folder import locked
+from framework.run.launching import launched
 from framework.rundir.read import read_run
 from framework.util.errors import FrameworkError
 from framework.util.guard import Caught, short_repr
@@ -63,9 +63,7 @@ def train(overrides: Sequence[str] | Mapping[str, Any] = ()) -> Report:
             raise FrameworkError(f"train returns the report, which these stages do not make: set {with_report}")
         if reason := plan.launch.config.unreported():
             raise FrameworkError(f"train returns the report, but {reason}: start the run with python -m framework")
-        launcher: Launcher = plan.launch.create()
-        with locked(plan.run_dir):
-            report = launcher.launch(plan)
+        report = launched(plan)
     return report or load_report(plan.run_dir)  # a launcher may have no report of its own
 
 

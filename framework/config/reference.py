@@ -11,8 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import annotated_types
+
 from framework.api.component import GROUPS, Group
-from framework.api.fields import as_text
+from framework.api.fields import NAMES, Type, as_text
 from framework.api.schema import RunConfig
 from framework.config import json_schema
 from framework.config.catalog import Option, Setting, options, settings
@@ -26,12 +28,14 @@ HEAD = """\
 
 Written by `{command}`; make changes in the source.
 
-Each group has options, chosen with `group=option`, or `group=[option,…]` if a run may have several. A setting is
-changed with `group.setting=value`, or with `group.option.setting=value` in a group with several options. `python -m
-framework plugins` also shows the presets, and the options of other installed packages.
+`group=option` chooses an option, `group=[option,…]` several if a run may have several. `group.setting=value` changes a
+setting, `group.option.setting=value` in a group with several options. An entry is the setting with its default, then
+the type and its range if a value is not true, false or any text. `python -m framework plugins GROUP OPTION` also shows
+presets and the options of other packages.
 
-An editor that knows the [YAML language server](https://github.com/redhat-developer/yaml-language-server) completes and
-checks a YAML file that names its schema in a comment, by a path relative to the file:
+`schemas/` has a JSON Schema for the presets of each group, and [experiment.json](schemas/experiment.json) for
+experiments; `python -m framework reference FOLDER` writes them for the plugins that you have installed. An editor with
+the [YAML language server](https://github.com/redhat-developer/yaml-language-server) checks a file that names one:
 
 ```yaml
 # yaml-language-server: $schema=schemas/trainer.json
@@ -40,12 +44,10 @@ defaults:
 
 max_steps: 100
 ```
-
-`schemas/` has a schema for presets of each group, and [experiment.json](schemas/experiment.json) for experiments.
-`python -m framework reference FOLDER` writes them for the plugins that you have installed.
 """
 BAR = r"\|"  # does not end a cell
-COLUMNS = ("setting", "type", "valid", "default", "meaning")
+PLAIN = ("str", "bool")  # the default shows these
+SHORT, LONG = 60, 100  # signs
 OptionsByGroup = Mapping[str, Mapping[str, Option]]
 
 
@@ -95,29 +97,41 @@ def page(options_by_group: OptionsByGroup, package: str | None) -> str:
     """Return the Markdown page."""
     command = f"python -m framework reference FOLDER{f' --package {package}' if package else ''}"
     run_settings = [setting for setting in settings(RunConfig) if re.split(r"\W", setting.name)[0] not in GROUPS]
-    blocks = [HEAD.replace("{command}", command), "## The run\n", _table(run_settings)]
+    blocks = [HEAD.replace("{command}", command), "## The run\n", _list(run_settings)]
     for name, group_options in options_by_group.items():
         if group_options:
-            blocks += _group(GROUPS[name], group_options)
+            blocks += _group(GROUPS[name], group_options, with_package=package is None)
     return "\n".join(blocks)
 
 
-def _group(group: Group, group_options: Mapping[str, Option]) -> Iterator[str]:
+def _group(group: Group, group_options: Mapping[str, Option], *, with_package: bool) -> Iterator[str]:
     shared = {setting.name: setting for setting in settings(group.base)}
-    choice = f"{group.name}=[…]" if group.several else f"{group.name}=…"
-    yield f"## `{choice}`\n"
-    yield f"{escape(_line(group.base.__doc__))} For presets: [{group.name}.json]({SCHEMAS}/{group.name}.json).\n"
+    yield f"## `{group.name}={'[…]' if group.several else '…'}`\n"
+    yield f"{escape(_line(group.base.__doc__))} Schema: [{group.name}.json]({SCHEMAS}/{group.name}.json).\n"
     if shared:
         yield "Every option has\n"
-        yield _table(shared.values())
+        yield _list(shared.values())
+    first: dict[str, tuple[str, Setting]] = {}
     for name, option in group_options.items():
-        yield f"### `{group.name}={f'[{name}]' if group.several else name}`\n"
-        yield f"{escape(_line(option.doc))}\n"
+        choice = f"{group.name}={f'[{name}]' if group.several else name}"
+        yield f"### `{choice}`\n"
         needs = " and ".join(f"`{extra}`" for extra in option.component.extras)
-        yield f"From the plugin `{option.plugin}` of {distribution(option)}{f'; needs {needs}' if needs else ''}.\n"
-        own_settings = [setting for setting in settings(option.component.schema) if not _same(setting, shared)]
+        notes = [f"From {distribution(option)}."] * with_package + [f"Needs {needs}."] * bool(needs)
+        yield f"{' '.join([escape(_line(option.doc)), *notes])}\n"
+        own_settings: list[Setting] = []
+        alike: dict[str, list[str]] = {}
+        for setting in settings(option.component.schema):
+            if _same(setting, shared):
+                continue
+            place, other = first.setdefault(f"{setting.plain}", (choice, setting))
+            if place == choice or len(other.field.doc) < SHORT:  # as long as a reference to it
+                own_settings.append(setting)
+            else:
+                alike.setdefault(place, []).append(f"`{setting.name}`")
         if own_settings:
-            yield _table(own_settings)
+            yield _list(own_settings)
+        for place, names in alike.items():
+            yield f"As `{place}`: {_joined(names)}.\n"
 
 
 def _same(setting: Setting, shared: Mapping[str, Setting]) -> bool:
@@ -126,20 +140,54 @@ def _same(setting: Setting, shared: Mapping[str, Setting]) -> bool:
     return base_setting is not None and setting.plain == base_setting.plain
 
 
-def _table(rows: Iterable[Setting]) -> str:
-    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+def _list(rows: Iterable[Setting]) -> str:
+    lines: list[str] = []
+    kinds: dict[str, str] = {}  # long lists of choices are written once
     for setting in rows:
-        field = setting.field
-        default = "has to be set" if setting.required else f"`{as_text(setting.value)}`"
-        cells = (f"`{setting.name}`", f"`{field.type.name}`", field.valid, default, escape(field.doc))
-        lines.append(f"| {' | '.join(_line(cell).replace('|', BAR) for cell in cells)} |")
+        value = "" if setting.required else f"={as_text(setting.value)}"
+        kind = _kind(setting.field.type, null=setting.value is None)
+        if len(kind) > LONG:
+            earlier = kinds.get(kind)
+            kinds.setdefault(kind, f"as `{setting.name}`")
+            kind = earlier or kind
+        notes = [*(["required"] if setting.required else []), *([] if kind in PLAIN else [escape(kind)])]
+        doc = _line(escape(setting.field.doc))
+        lines.append(f"- `{setting.name}{value}`{f' ({_joined(notes)})' if notes else ''}: {doc}")
     return "\n".join(lines) + "\n"
+
+
+def _kind(type_: Type, *, null: bool = False) -> str:
+    """Return a type and its range in few signs: `int ≥1`, `list[a|b]`; `null` leaves out that null is valid."""
+    kind = "|".join(type_.choices) or NAMES.get(type_.base) or getattr(type_.base, "__name__", "any")
+    if type_.items:
+        kind = f"{kind}[{_kind(type_.items)}]"
+    kind = "|".join([kind, *filter(None, [type_.word]), *(["null"] if type_.optional and not null else [])])
+    return "".join([kind, *(f" {_bound(bound)}" for bound in type_.bounds)]).rstrip()
+
+
+def _bound(bound: Any) -> str:
+    match bound:
+        case annotated_types.Gt(value):
+            return f">{value}"
+        case annotated_types.Ge(value):
+            return f"≥{value}"
+        case annotated_types.Lt(value):
+            return f"<{value}"
+        case annotated_types.Le(value):
+            return f"≤{value}"
+        case annotated_types.MultipleOf(value):
+            return f"in steps of {value}"
+    return ""
 
 
 def escape(text: str) -> str:
     """Keep what is in angle brackets from being taken for HTML; code, between backticks, stays as it is."""
     parts = text.split("`")
     return "`".join(part if index % 2 else part.replace("<", r"\<") for index, part in enumerate(parts))
+
+
+def _joined(words: Iterable[str]) -> str:
+    return ", ".join(words)
 
 
 def _line(text: str | None) -> str:

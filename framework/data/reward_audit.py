@@ -365,12 +365,14 @@ def drawn(groups: Sequence[tuple[Prompt, Sequence[Answer]]], rewards: Rewards) -
         rewards: of all answers, in their order.
     """
     totals: list[list[float]] = []
-    prompts, start = [prompt for prompt, _ in groups], 0
+    start = 0
     for _, answers in groups:
         totals.append([total for total in rewards.total[start : start + len(answers)] if total is not None])
         start += len(answers)
     blind = [
-        prompt for prompt, group in zip(prompts, totals, strict=True) if not group or max(group) - min(group) <= TINY
+        prompt
+        for (prompt, answers), group in zip(groups, totals, strict=True)
+        if len(answers) > 1 and (not group or max(group) - min(group) <= TINY)
     ]
     results: list[Finding] = []
     if blind:

@@ -87,6 +87,11 @@ def _mirror(url: str, least: int) -> Path:
     """Return where what is below a URL is on this machine; `least`: the parts that its path has to have."""
     protocol, _, path = url.partition("://")
     parts = [part for part in path.split("/") if part]
+    if parts and ":" in parts[0].rpartition("@")[0]:  # of it a folder is made, whose name many lines show
+        raise FrameworkError(
+            f"{protocol}://…@{parts[0].rpartition('@')[2]}: leave the password out of the URL, and set it where the "
+            f"library of the store reads it, such as the variable FSSPEC_{protocol.upper()}_PASSWORD"
+        )
     if len(parts) < least or {".", ".."} & {*parts}:
         raise FrameworkError(f"{url}: name a bucket and a folder in it, {protocol}://BUCKET/FOLDER")
     return Path(cache_dir().absolute(), STORES, protocol, *parts)

@@ -123,6 +123,25 @@ NO_MAPPING = "failed to map segment from shared object"
 """What the loader says if a library does not fit into memory; Python makes an ImportError of it."""
 
 
+OUT_OF_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory",  # Linux and macOS
+    "DefaultCPUAllocator: not enough memory",  # Windows
+    "std::bad_alloc",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate",  # no memory for the handle; later it is another fault
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+"""What a RuntimeError says where no allocator of torch on a GPU was asked, which has an error of its own."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that there was not enough memory, of the machine or of a GPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # that of torch, without torch
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)
+
+
 def of_the_system(error: BaseException) -> FrameworkError | None:
     """Put a limit of the operating system into words that a user can act on; None for any other error."""
     code = error.errno if isinstance(error, OSError) else None
@@ -134,7 +153,7 @@ def of_the_system(error: BaseException) -> FrameworkError | None:
         return FrameworkError(
             "this user has no home folder: set HOME=FOLDER, or FRAMEWORK_CACHE=FOLDER and whole paths"
         )
-    if isinstance(error, MemoryError) or code == errno.ENOMEM or NO_MAPPING in message_of(error):
+    if is_out_of_memory(error) or code == errno.ENOMEM or NO_MAPPING in message_of(error):
         return FrameworkError("this process gets no more memory: end other programs, or raise the limit, `ulimit -v`")
     if code == errno.ENAMETOOLONG:
         name = str(getattr(error, "filename", None) or "a path")

@@ -51,6 +51,12 @@ ANSWER = frozenset(["answer", "antwort", "respuesta", "réponse", "resposta", "r
 """`The answer is B` counts more than what the text names before."""
 OPTION = re.compile(r"(?<![^\s(])([A-Z])[).:]\s+(.+?)(?=[\s(]+[A-Z][).:]\s|\Z)", re.DOTALL)
 """One of the options in a question: `A) Lima B) Quito`."""
+ANY_ORDER = re.compile(
+    r"\b(?:in any order|order does(?:n['’]t| not) matter|regardless of (?:the )?order|in beliebiger Reihenfolge)\b",
+    re.IGNORECASE,
+)
+"""How a question says that its answer is a set."""
+SEPARATOR = re.compile(r"[,;、\n]|\b(?:and|und|et|y)\b|&", re.IGNORECASE)
 LABELS = 3
 """References that are numbers are labels if there are this many times as many of them as different ones."""
 Name = tuple[str, ...]
@@ -167,6 +173,8 @@ class Reader:
         name = tuple(named.words)
         if not name:
             return False
+        if ANY_ORDER.search(question) and len(items := _items(reference)) > 1 and _items(answer) == items:
+            return True
         if code in self._codes:
             text = _flat(answer)
             return _has(text, code) and all(_has(code, other) for other in self._codes if _has(text, other))
@@ -270,6 +278,11 @@ def _quantity(words: Words) -> Quantity | None:
     if not (AMOUNT.fullmatch(number[0]) or FRACTION.fullmatch(number[0])):
         return None
     return Quantity.read(words.raw[negative], unit[0] if unit else "", negative=negative)
+
+
+def _items(text: str) -> list[str]:
+    """Return what a text lists, in one order."""
+    return sorted(filter(None, map(plain_text, SEPARATOR.split(text))))
 
 
 def _is_last_name_first(name: Words, answer: str) -> bool:

@@ -92,7 +92,7 @@ def test_a_training_for_which_there_is_no_room_finishes_with_the_same_losses(
 
 
 def test_memory_that_runs_out_is_known_by_its_error(device: str) -> None:
-    from framework_plugins.hf.machine.out_of_memory import is_out_of_memory
+    from framework.api import is_out_of_memory
 
     with pytest.raises((RuntimeError, MemoryError)) as caught:
         torch.empty(1 << 50, device=device)

@@ -49,8 +49,7 @@ from tests.support.sources import tree
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ARCHITECTURE = ROOT / "docs/explanation/architecture.md"
-DECISIONS = ROOT / "docs/explanation/decisions"
-RECORDED = sorted(DECISIONS.glob("[0-9]*.md"))
+DECISIONS = ROOT / "docs/explanation/decisions/README.md"
 COMMAND = "python -m framework"
 SHOWN = {"COLUMNS": "100", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
 PRINTED = ("--help", "--cfg", "--info", "--version")
@@ -269,15 +268,14 @@ def links_of(page: Path) -> set[Path]:
 
 def test_every_page_is_linked_from_the_index() -> None:
     index = ROOT / "docs" / "README.md"
-    linked = links_of(index) | links_of(DECISIONS / "README.md")  # which lists the decision records
+    linked = links_of(index)
     assert [page for page in PAGES if page.is_relative_to(index.parent) and page not in linked | {index}] == []
 
 
-def test_every_page_but_the_decision_records_is_in_the_navigation_of_the_site() -> None:
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
     listed = re.findall(r'"([\w/-]+\.md)"', (ROOT / "zensical.toml").read_text(encoding="utf-8"))
     pages = {str(page.relative_to(ROOT / "docs")) for page in PAGES if page.is_relative_to(ROOT / "docs")}
-    records = {str(page.relative_to(ROOT / "docs")) for page in RECORDED}
-    assert sorted(listed) == sorted(pages - records)
+    assert sorted(listed) == sorted(pages)
 
 
 def section_of(page: Path, heading: str) -> str:
@@ -323,41 +321,29 @@ def test_the_architecture_names_the_files_to_read_in_their_order() -> None:
     assert len(set(listed)) == len(listed)
 
 
-def test_every_python_file_named_in_the_architecture_and_in_a_decision_exists() -> None:
+def test_every_python_file_named_in_the_architecture_and_in_the_decisions_exists() -> None:
     """Those with a folder; a bare `plugin.py` stands for one in each plugin."""
     roots = [ROOT, ROOT / "framework", ROOT / "plugins/framework_plugins"]
     gone = []
-    for page in (ARCHITECTURE, *RECORDED):
+    for page in (ARCHITECTURE, DECISIONS):
         named = re.findall(r"`([\w.]+/[\w/.]+\.py)`", page.read_text(encoding="utf-8"))
         gone += [f"{page.name}: {name}" for name in named if not any((root / name).exists() for root in roots)]
     assert gone == []
 
 
-def test_a_decision_record_has_a_date_a_state_and_three_headings() -> None:
-    assert [page.name for page in RECORDED if not is_decision_record(page)] == []
+def decisions() -> dict[str, str]:
+    """Return the paragraph of each decision by its number, in the order of the page."""
+    text = DECISIONS.read_text(encoding="utf-8")
+    return {part[:4]: part.partition("\n")[2] for part in text.split("\n## ")[1:]}
 
 
-def is_decision_record(page: Path) -> bool:
-    text = page.read_text(encoding="utf-8")
-    title, _, line = text.splitlines()[:3]
-    headings = ["Context", "Decision", "Consequences"]
-    return (
-        re.fullmatch(r"\d{4}-[a-z0-9-]+", page.stem) is not None
-        and re.fullmatch(r"# \S.*", title) is not None
-        and re.fullmatch(r"Date: \d{4}-\d{2} · State: (accepted|replaced by \d{4})", line) is not None
-        and re.findall(r"^#+ (.*)$", text, re.MULTILINE)[1:] == headings
-        and all(section_of(page, heading).strip() for heading in headings)
-    )
+def test_each_decision_has_a_number_a_title_and_a_short_paragraph() -> None:
+    headings = re.findall(r"^## (\d{4}) \S.*$", DECISIONS.read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings == sorted(decisions())
+    assert [number for number, text in decisions().items() if not 10 < len(text.split()) < 110] == []
 
 
-def test_the_index_lists_every_decision_record_with_its_title() -> None:
-    index = (DECISIONS / "README.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (\d{4}) \| \[(.+)\]\((.+)\) \|$", index, re.MULTILINE)
-    titles = {page: page.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ") for page in RECORDED}
-    assert sorted(rows) == [(page.stem[:4], title, page.name) for page, title in titles.items()]
-
-
-def test_the_source_names_or_a_page_links_every_decision_record_and_no_other() -> None:
+def test_the_source_names_or_a_page_links_every_decision_and_no_other() -> None:
     files = [ROOT / "pyproject.toml", *(ROOT / "conf").rglob("*.yaml")]
     files += [file for folder in ("framework", "plugins") for file in (ROOT / folder).rglob("*.py")]
     cited = {
@@ -366,11 +352,13 @@ def test_the_source_names_or_a_page_links_every_decision_record_and_no_other() -
         for numbers in re.findall(r"\b[Dd]ecisions? (\d{4}(?:(?:,| and) \d{4})*)", file.read_text(encoding="utf-8"))
         for number in re.findall(r"\d{4}", numbers)
     }
-    known = {page.stem[:4] for page in RECORDED}
-    pages = [page for page in (*PAGES, ROOT / "benchmarks/README.md") if page.parent != DECISIONS]
-    linked = {page.stem[:4] for page in set().union(*map(links_of, pages)) & {*RECORDED}}
-    assert cited <= known
-    assert sorted(known - cited - linked) == []
+    pages = [page for page in (*PAGES, ROOT / "benchmarks/README.md") if page != DECISIONS]
+    linked = {
+        number
+        for page in pages
+        for number in re.findall(r"decisions/README\.md#(\d{4})-", page.read_text(encoding="utf-8"))
+    }
+    assert cited | linked == set(decisions())
 
 
 def test_every_field_of_a_saved_record_is_explained() -> None:

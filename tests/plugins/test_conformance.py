@@ -673,12 +673,20 @@ class OnTheTinyModel(BackendSuite):
             importlib.import_module(self.first)
         tiny: Path = request.getfixturevalue("tiny")
         words = [*TINY, "model=local", f"model.path={json.dumps(str(tiny))}", f"adapter={self.adapter}"]
-        words.append(f"trainer.packing={self.packing}")
+        words += [f"trainer.packing={self.packing}"] * bool(self.packing)
         monkeypatch.setattr(type(self), "overrides", words)
 
 
 class TestHF(OnTheTinyModel):
     """With LoRA."""
+
+
+@pytest.mark.filterwarnings("ignore")  # of TRL about its own settings
+class TestTrl(OnTheTinyModel):
+    """With LoRA, by TRL's own SFTTrainer."""
+
+    option = "trl"
+    packing = ""
 
 
 @pytest.mark.unsloth

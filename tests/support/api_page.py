@@ -24,8 +24,7 @@ HEAD = """\
 <!-- Made by `make reference`; edit the docstrings instead. -->
 # The public API
 
-A plugin imports five modules, by what it is, and nothing else of the core; a test checks this for the first-party
-plugins:
+A plugin imports five modules, by what it is, and nothing else of the core:
 
 - `framework`, everybody;
 - `framework.api`, authors of data sources, formats, metrics, evaluators, audits, exporters, loggers and diagnostics;
@@ -33,16 +32,18 @@ plugins:
 - `framework.api.program`, authors of commands, launchers and sweeps, too;
 - `framework.testing`, in tests.
 
-Everything on this page is public. Any other module, and any name outside `__all__`, may change in any release.
+Any other module, and any name outside `__all__`, may change in any release. **Stable** modules keep their names,
+parameters and meaning within a major version; until 1.0, a minor version may change them. **Provisional** modules,
+marked below, may change in any minor version. The changelog announces a change or removal under "Deprecated"; the old
+name then works for at least one minor version and raises a `DeprecationWarning` that names the new one. New optional
+fields, parameters with a default and new protocols are no changes.
 
-**Stable** modules keep their names, parameters and meaning within a major version. Until 1.0 a minor version may change
-them. **Provisional** modules, marked below, may change in any minor version: their shape is not settled.
-
-A removal or a change is announced in the changelog under "Deprecated", with the replacement. The old name then works
-for at least one minor version and raises a `DeprecationWarning` that names the replacement. New optional fields,
-parameters with a default and new protocols do not count as changes. The tests compare every public name and signature
-with a committed snapshot, `tests/framework/api/public_api.txt`, so that no change goes unnoticed.
+A class is shown as it is made, with its fields, or with its attributes in braces. `Config` classes have the
+[settings](config.md) of their group. The fields of records are on the page of [the report](report.md).
 """
+REPORT = re.findall(r"^## `(\w+)`$", (ROOT / "docs/reference/report.md").read_text(encoding="utf-8"), re.MULTILINE)
+RETURNED = re.compile(r"^(?:Return|Give) (?=(?:the|a|an|whether|what|how|each|all|one|its|by|which|why|where)\b)")
+MANY = 9  # fields, whose types would fill a screen
 
 
 def public_modules() -> list[str]:
@@ -136,25 +137,60 @@ def _value(thing: Any) -> str:
 
 
 def _section(module: ModuleType) -> str:
-    text = inspect.cleandoc(module.__doc__ or "").replace(" Provisional.", "", 1)
+    paragraphs = inspect.cleandoc(module.__doc__ or "").replace(" Provisional.", "", 1).split("\n\n")
+    text = "\n\n".join(each for number, each in enumerate(paragraphs) if not number or each.startswith("    from"))
     mark = " (provisional)" if is_provisional(module) else ""
     names = sorted({*module.__all__} - {"__version__"}, key=lambda name: (name.lower(), name))
-    rows = [f"| `{name}` | {_said(module, name)} |" for name in names]
-    methods = [line for name in names for line in _methods(name, getattr(module, name))]
-    table = ["| name | what it is |", "|---|---|", *rows, ""]
-    return "\n".join([f"## `{module.__name__}`{mark}", "", text, "", *table, *methods])
+    entries = [line for name in names for line in _entry(module, name)]
+    return "\n".join([f"## `{module.__name__}`{mark}", "", text, "", *entries, ""])
 
 
-def _methods(name: str, thing: Any) -> Iterator[str]:
-    """Give a section with the public methods of a class of this repository, as they are called; none without any."""
-    if not inspect.isclass(thing) or not thing.__module__.startswith("framework"):
-        return
-    own = (getattr(member, "__func__", member) for member in vars(thing).values())  # a classmethod holds its function
-    methods = [each for each in own if inspect.isfunction(each) and not each.__name__.startswith("_")]
-    if methods:
-        yield from (f"### Methods of `{name}`", "", "| method | what it does |", "|---|---|")
-        yield from (f"| `{_cell(_called(method))}` | {_cell(_first(inspect.getdoc(method)))} |" for method in methods)
-        yield ""
+def _entry(module: ModuleType, name: str) -> Iterator[str]:
+    """Give the line of a name, and below a class of this repository one for each method."""
+    thing = getattr(module, name)
+    if inspect.isclass(thing):
+        yield f"- {_short(_made(name, thing))}: {_sentence(inspect.getdoc(thing))}"
+        if thing.__module__.startswith("framework"):
+            yield from _methods(thing)
+    elif inspect.isroutine(thing):
+        yield f"- `{name}{_short(_signature(thing))}`: {_sentence(inspect.getdoc(thing))}"
+    elif inspect.ismodule(thing):
+        functions = ", ".join(f"`{function}`" for function in thing.__all__)
+        yield f"- `{name}`: {_sentence(inspect.getdoc(thing))} Its functions: {functions}."
+    else:
+        yield f"- `{name}`: {_first(_of_constant(module, name)) or f'`{_value(thing)}`'}"
+
+
+def _made(name: str, thing: type) -> str:
+    """Return how a class is made: with its fields, its members or what it takes."""
+    if name in REPORT:
+        return f"[`{name}`](report.md#{name.lower()})"
+    if issubclass(thing, Enum):
+        return f"`{name}` ({', '.join(member.name for member in thing)})"
+    if name.endswith("Config") or not thing.__module__.startswith("framework"):
+        return f"`{name}`"
+    if dataclasses.is_dataclass(thing):
+        fields = [field for field in dataclasses.fields(thing) if field.init and not field.name.startswith("_")]
+        few = len(fields) < MANY
+        shown = [f"{field.name}: {field.type}{_default(field)}" if few else field.name for field in fields]
+        return f"`{name}({', '.join(shown)})`"
+    if inspect.isfunction(constructor := vars(thing).get("__init__")) and constructor.__name__ == "__init__":
+        return f"`{_called(constructor).replace('__init__', name, 1).removesuffix(' -> None')}`"
+    own = {key: hint for key, hint in inspect.get_annotations(thing).items() if not key.startswith("_")}
+    attributes = [f"{key}: {hint}" for key, hint in own.items()]
+    return f"`{name}{{{', '.join(attributes)}}}`" if attributes else f"`{name}`"
+
+
+def _methods(thing: type) -> Iterator[str]:
+    """Give a line for each public method of a class as it is called; the tests of a suite have their names."""
+    members = [getattr(member, "__func__", member) for member in vars(thing).values()]  # a classmethod has a function
+    inherited = {name for base in thing.__mro__[1:] if base.__module__.startswith("framework") for name in vars(base)}
+    functions = [each for each in members if inspect.isfunction(each) and each.__name__ not in inherited]
+    for method in functions:
+        if method.__name__ == "__call__" or not method.__name__.startswith(("_", "test_")):
+            yield f"  - `{_short(_called(method))}`: {_sentence(inspect.getdoc(method))}"
+    if tests := [f"`{each.__name__}`" for each in functions if each.__name__.startswith("test_")]:
+        yield f"  - {', '.join(tests)}"
 
 
 def _called(method: Callable[..., Any]) -> str:
@@ -162,28 +198,20 @@ def _called(method: Callable[..., Any]) -> str:
     return re.sub(r"\((self|cls)(, )?", "(", f"{method.__name__}{_signature(method)}", count=1)
 
 
-def _said(module: ModuleType, name: str) -> str:
-    """Return the first sentence or paragraph that documents a name, with the signature of a function before it."""
-    thing = getattr(module, name)
-    if inspect.isclass(thing):
-        said = inspect.getdoc(thing) or ""
-    elif inspect.isroutine(thing):
-        said = f"`{name}{_signature(thing)}`: {inspect.getdoc(thing) or ''}"
-    elif inspect.ismodule(thing):
-        functions = ", ".join(f"`{each}`" for each in thing.__all__)
-        said = f"{_first(inspect.getdoc(thing))} Its functions: {functions}."
-    else:
-        said = _of_constant(module, name) or f"`{_value(thing)}`"
-    return _cell(_first(said))
+def _sentence(text: str | None) -> str:
+    """Return the first sentence of a docstring, without the verb of one that says what is returned."""
+    first = RETURNED.sub("", re.split(r"(?<=[^.][.!?]) (?=[A-Z`])", _first(text), maxsplit=1)[0])
+    return first[:1].upper() + first[1:]
+
+
+def _short(signature: str) -> str:
+    """Return a signature without the spaces that a reader does not need."""
+    return signature.replace(" = ", "=").replace(" | ", "|")
 
 
 def _first(text: str | None) -> str:
     """Return the first paragraph of a docstring in one line."""
     return " ".join((text or "").partition("\n\n")[0].split())
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
 
 
 def _of_constant(module: ModuleType, name: str) -> str:

@@ -96,13 +96,13 @@ def _be_late() -> None:
 def _tell(rank: int, folder: str) -> None:
     from framework_plugins.hf.train.distributed.training import GroupTrainer
 
-    plain = GroupTrainer.begin
+    plain = GroupTrainer.on_prepared
 
     def begin(self: GroupTrainer) -> None:
         plain(self)
         Path(folder, f"{rank}.json").write_text(json.dumps(_seen(self.model) | _found(self)), encoding="utf-8")
 
-    GroupTrainer.begin = begin  # type: ignore[method-assign] # in a test's own process
+    GroupTrainer.on_prepared = begin  # type: ignore[method-assign] # in a test's own process
 
 
 def _found(trainer: Any) -> dict[str, Any]:

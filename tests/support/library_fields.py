@@ -20,6 +20,7 @@ from typing import Any
 KEY = re.compile(r"[a-z_]+(?:\.[A-Za-z_]+)+(?:=[^\s,]+)?|^[a-z_]+$|\b[a-z_]+=[^\s,]+")
 """A setting in a sentence."""
 PAGE = Path(__file__).resolve().parents[2] / "docs/reference/trl-fields.md"
+NOT_USED = "is not used here: "
 FOLDER = Path(__file__).resolve().parents[2] / "plugins/framework_plugins/hf/settings/fields"
 
 
@@ -67,24 +68,41 @@ def page() -> str:
     lines = [
         "# Fields of TRL's configs",
         "",
-        "What each field of DPOConfig, KTOConfig, GRPOConfig, CPOConfig and ORPOConfig is here, and both defaults.",
+        "What each field of the configs of DPO, KTO, GRPO, CPO and ORPO is here, with TRL's default, and ours if it is",
+        "another.",
         f"`python -m tests.support.library_fields` writes it, from TRL {version('trl')}; a test fails if TRL has",
-        "a field that is not answered. Typing a field, such as `trainer.beta=0.1`, names the setting.",
+        "a field without an answer. Typing a field, such as `trainer.beta=0.1`, names the setting.",
     ]
     shared: dict[str, str] = {}
     for title, (theirs, ours) in methods().items():
-        lines += ["", f"## {title}", "", "| field | here | default of TRL | default here |", "|---|---|---|---|"]
+        lines += ["", f"## {title}", ""]
+        missing: dict[str, list[str]] = {}
         for field in (candidate for candidate in dataclasses.fields(theirs) if candidate.init):
             default, reply = _about(field)["default"], answer(field.name, ours)
             if "method." not in reply and common.get(field.name, field) == default:
                 shared[field.name] = reply
                 continue
+            if reply.startswith(NOT_USED):
+                missing.setdefault(_here(reply), []).append(f"`{field.name}`")
+                continue
             our_default = _own_default(field.name, reply, ours)
-            lines.append(f"| `{field.name}` | {_here(reply)} | {_shown(default)} | {our_default} |")
+            ours_too = f"; here {our_default}" if our_default not in {"", _shown(default)} else ""
+            lines.append(f"- `{field.name}`: {_here(reply)}, {_shown(default)}{ours_too}")
+        lines += _not_offered(missing)
     lines += ["", "## Fields of all of them", "", "These are in SFTConfig too, with the same default.", ""]
-    lines += ["| field | here |", "|---|---|"]
-    lines += [f"| `{name}` | {_here(shared[name])} |" for name in sorted(shared)]
-    return "\n".join(lines) + "\n"
+    missing = {}
+    for name in sorted(shared):
+        if shared[name].startswith(NOT_USED):
+            missing.setdefault(_here(shared[name]), []).append(f"`{name}`")
+        else:
+            lines.append(f"- `{name}`: {_here(shared[name])}")
+    return "\n".join([*lines, *_not_offered(missing)]) + "\n"
+
+
+def _not_offered(missing: dict[str, list[str]]) -> list[str]:
+    return (
+        ["", "Not offered:", "", *(f"- {', '.join(names)}: {why}" for why, names in missing.items())] if missing else []
+    )
 
 
 def _here(reply: str) -> str:
@@ -92,7 +110,7 @@ def _here(reply: str) -> str:
     for words in ("is called ", "is "):
         if reply.startswith(words) and reply.endswith(" here"):
             return KEY.sub(r"`\g<0>`", reply.removeprefix(words).removesuffix(" here").rstrip(","))
-    return reply.replace("is not used here: ", "not offered: ")
+    return reply.removeprefix(NOT_USED)
 
 
 def _own_default(name: str, reply: str, ours: Any) -> str:
@@ -100,7 +118,7 @@ def _own_default(name: str, reply: str, ours: Any) -> str:
     from framework_plugins.hf.settings.config import HFTrainerConfig
 
     setting = re.search(r"(method|trainer)\.(\w+)", reply)
-    if not setting or reply.startswith("is not used"):
+    if not setting or reply.startswith(NOT_USED):
         return ""
     schema = ours if setting[1] == "method" else HFTrainerConfig
     field = next((candidate for candidate in dataclasses.fields(schema) if candidate.name == setting[2]), None)

@@ -23,6 +23,7 @@ from framework.api.data import Data
 from framework.api.plan import Plan
 from framework.api.records import Example
 from framework.api.selection import Selection
+from framework.config.reference import escape
 from framework.data.stage import load_data
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "data-shapes.md"
@@ -34,12 +35,11 @@ HEAD = f"""\
 <!-- Made by `make reference` out of tests/support/shapes.py; a test runs every shape. -->
 # Shapes of data
 
-What `data=local_file` with `format=auto` makes of data as people publish them: how a row is read, which of its fields
-nothing reads, or how it is refused. `…` stands for text of your own. Each shape is a row of this question and answer:
-
-> {ASKED} {ANSWERED}
-
+What `data=local_file` with `format=auto` makes of data as people publish them, each a row of this question and answer:
+"{ASKED} {ANSWERED}" Search for a name or a field. The message of a run
+says more, with what to type.
 """
+COMMAND = re.compile(r"[:,] (?:python -c|sed|tr|iconv) .*")
 
 
 def said(asked: str = "user", answered: str = "assistant", who: str = "role", what: str = "content") -> list[Any]:
@@ -436,13 +436,40 @@ def _short(text: str, folder: Path) -> str:
 
 
 def page(folder: Path) -> str:
-    """Return the page of all shapes, made in a folder."""
-    rows, plan = [], shapes_plan(folder)
+    """Return the page of all shapes, made in a folder: by the format that reads them, the override, or the refusal."""
+    read: dict[str, list[str]] = {}
+    typed: list[str] = []
+    refused: dict[str, list[str]] = {}
+    plan = shapes_plan(folder)
     for number, shape in enumerate(SHAPES):
-        line = outcome(shape, plan, folder / str(number)).line.replace("|", "\\|")
-        fields = ", ".join(shape.content) if isinstance(shape.content, Mapping) else shape.file
-        rows.append(f"| {shape.name} | {'folder' if callable(shape.content) else fields} | {line} |\n")
-    return f"{HEAD}| shape | fields or file | what a run makes of it |\n|---|---|---|\n{''.join(rows)}"
+        made = outcome(shape, plan, folder / str(number))
+        names = list(shape.content) if isinstance(shape.content, Mapping) else []
+        shown = ", ".join(names) or ("folder" if callable(shape.content) else shape.file)
+        if made.data is not None:
+            unread = ", ".join(made.data.result.unread_fields)
+            own_format = " and ".join(made.data.result.formats)
+            read.setdefault(own_format, []).append(f"{shape.name} ({shown}{f'; not read: {unread}' if unread else ''})")
+        elif override := re.findall(r'"(format\.columns=.*?)"', made.refused):
+            typed.append(f'- {shape.name} ({shown}): `"{override[0]}"`')
+        else:
+            refused.setdefault(_reason(made.refused, names), []).append(f"{shape.name} ({shown})")
+    lines = [HEAD, "## Read as they are\n", *_grouped(read), "\n## Read with an override\n", *typed]
+    return "\n".join(
+        [*lines, "\n## Refused\n", *_grouped({"; ".join(shapes): [reason] for reason, shapes in refused.items()}), ""]
+    )
+
+
+def _grouped(groups: Mapping[str, list[str]]) -> list[str]:
+    return [f"- {escape(head)}: {escape('; '.join(shapes))}." for head, shapes in groups.items()]
+
+
+def _reason(refused: str, names: list[str]) -> str:
+    """Return why a shape is refused, and the first thing to do, in the same words for the same reason."""
+    text = refused.removeprefix(f"no format fits a row with the fields {', '.join(names)}")
+    while re.search(r"\([^()]*\)", text):
+        text = re.sub(r" ?\([^()]*\)", "", text)
+    text = COMMAND.sub("", text.removeprefix(": ")).partition("; ")[0].partition(", docs/")[0]
+    return re.sub(r"^\S+:\d+: |, plugins=.*", "", text).rstrip(".:")
 
 
 if __name__ == "__main__":

@@ -161,7 +161,7 @@ STEP = "part/.resume/step-00000002"
 CHECKPOINT = tuple(
     f"{STEP}/{name}"
     for name in (
-        "manifest.json", "rest.pt", "optimizer.pt", "trainer_state.json", "weights.safetensors", "best.safetensors",
+        "manifest.json", "rest.pt", "optimizer.pt", "weights.safetensors", "best.safetensors",
     )
 )  # fmt: skip
 

@@ -187,7 +187,7 @@ class TrainRun:
     from one gives it to `restore` before it calls `on_step`.
 
     For a method that samples answers while it trains, `prompts` has what each group of the training asks, and `reward`
-    scores answers.
+    scores answers. A trainer that tokenizes conversations itself has them in `prompts` too.
     """
 
     checkpoint: Path

@@ -12,12 +12,11 @@ import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from framework.api.plan import ExpectedRows
-from framework.api.protocols import Launcher, Start
+from framework.api.protocols import Start
 from framework.api.records import DataResult, TrainResult
 from framework.api.run_folder import ENVIRONMENT, OVERRIDES, SavedRun
 from framework.api.text import override_key, quoted
@@ -26,8 +25,8 @@ from framework.cli.commands import RerunCommandConfig
 from framework.config.compose import add_folder
 from framework.hooks.session import Session, current
 from framework.plan.load import load_plan, typed_in
+from framework.run.launching import launched
 from framework.rundir.environment import Commit, Environment, commit, plugin_origins
-from framework.rundir.folder import locked
 from framework.rundir.read import ABSENT, differences, flat, read_run
 from framework.util.command import CommandParser
 from framework.util.errors import FrameworkError, display_run
@@ -69,9 +68,7 @@ class RerunCommand:
             print(line, file=sys.stderr)
         if plan.config["data"] == run.config["data"] and not any(_covered(name, {"data"}) for name in keys):
             plan = dataclasses.replace(plan, expected_rows=_expected_rows(run, environment, required=not anyway))
-        launcher: Launcher = plan.launch.create()
-        with locked(plan.run_dir) if plan.launch.config.writes() else nullcontext():
-            report = launcher.launch(plan)
+        report = launched(plan)
         if report is not None:
             run_dirs = " ".join(display_run(folder, shell) for folder in (run.folder, plan.run_dir))
             print(f"compare: python -m framework diff {run_dirs}")

@@ -1,8 +1,7 @@
 """`exporter=ollama`: a Modelfile that names a GGUF file of the run, for `ollama create NAME -f ollama/Modelfile`.
 
 Ollama ends a value in triple quotes at the first line that ends with three quotes, knows no escapes, and drops
-characters that cannot be printed. A value for which that would change something is refused here. There is no TEMPLATE:
-Ollama renders the chat template of the file (decision 0050).
+characters that cannot be printed. A value for which that would change something is refused here.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from peft import LoraConfig
 from peft.tuners.tuners_utils import check_target_module_exists
 
 from framework import FrameworkError, Plan, Stage
-from framework.api import count, summarize_error, unknown
+from framework.api import count, is_out_of_memory, summarize_error, unknown
 from framework.api.training import ModelPlace, ModelSource, Quantization, member
 from framework_plugins.hf.load.adapt_model import check_adapter, train_rows, with_adapter
 from framework_plugins.hf.load.adapter_config import start_config, trained_config
@@ -42,7 +42,6 @@ from framework_plugins.hf.load.tokenizer import check_token_ids
 from framework_plugins.hf.load.weight_files import check_files, is_downloaded
 from framework_plugins.hf.machine import hardware
 from framework_plugins.hf.machine.library_errors import refusing_errors
-from framework_plugins.hf.machine.out_of_memory import is_out_of_memory
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.packing.eligibility import ForwardPlan, forward_plan
 from framework_plugins.hf.settings.config import (

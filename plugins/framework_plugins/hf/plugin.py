@@ -85,7 +85,7 @@ def framework_check_plan(plan: Plan) -> Iterable[Problem]:
     yield from _sampling_problems(plan)
     yield from rollouts.problems(plan)
     trainer = plan.trainer.config
-    if not isinstance(trainer, config.HFTrainerConfig):
+    if not isinstance(trainer, config.TransformersTrainerConfig):
         return
     yield from checks.environment_problems()
     if (trainer.device, trainer.dtype) == (config.Device.cpu, config.Dtype.fp16):
@@ -95,7 +95,8 @@ def framework_check_plan(plan: Plan) -> Iterable[Problem]:
         )
     yield from optimizers.problems(plan)
     yield from schedules.problems(plan)
-    yield from checks.loader_problems(plan, trainer.args, trainer.dataloader_num_workers)
+    if isinstance(trainer, config.HFTrainerConfig):
+        yield from checks.loader_problems(plan, trainer.args, trainer.dataloader_num_workers)
 
 
 def _sampling_problems(plan: Plan) -> Iterable[Problem]:
@@ -158,7 +159,7 @@ def framework_memory_reductions(plan: Plan) -> Iterable[MemoryReduction]:
 @hookimpl
 def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
     """Learning rates, their schedule, and ranks."""
-    if isinstance(plan.training, config.HFTrainerConfig):
+    if isinstance(plan.training, config.TransformersTrainerConfig):
         yield from optimizers.advice(plan)
         yield from schedules.advice(plan, work.steps) if work is not None else ()
     yield from rollouts.advice(plan)

@@ -54,7 +54,7 @@ class Helper:
             "OMP_NUM_THREADS": str(cpu_threads(self._processes)), **os.environ,
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }  # fmt: skip
-        if gpus := gpu_count():
+        if (gpus := gpu_count()) and self._plan.trainer.config.may_use_gpu():
             chosen = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
             surroundings["CUDA_VISIBLE_DEVICES"] = chosen.split(",")[self._number].strip()
         with theirs:

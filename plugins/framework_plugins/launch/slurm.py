@@ -130,7 +130,9 @@ def _library() -> Any:
 
 def state(job: str) -> str:
     """Return the state of a job, and why it waits: `PENDING (Resources)`."""
-    return _query("squeue", f"--jobs={job}", "--format=%T (%r)").strip().removesuffix(" (None)") or "submitted"
+    return _query("squeue", f"--jobs={job}", "--format=%T (%r)").strip().removesuffix(" (None)") or (
+        "submitted; squeue does not list it"
+    )
 
 
 def _query(program: str, *words: str) -> str:

@@ -163,6 +163,7 @@ class DpoConfig(PairConfig):
     """Direct preference optimization of pairs; the settings have TRL's names and meanings."""
 
     health_rules: ClassVar[frozenset[str] | None] = WITH_REFERENCE
+    learns_chosen: ClassVar[str] = "method.loss_type=[sigmoid,sft]"
 
     beta: Beta = 0.1
     """How strongly the model is kept near the one that the training starts from; the smaller, the further it goes."""

@@ -114,8 +114,8 @@ def _memorized(plan: Plan) -> str:
 
 def _over_optimized(plan: Plan) -> str:
     method = plan.method.config
-    beta, several = method.divergence_weight(), isinstance(getattr(method, "loss_type", None), list)
-    also = "learn the chosen answers too, method.loss_type=[sigmoid,sft], " if several else ""
+    beta = method.divergence_weight()
+    also = f"learn the chosen answers too, {method.learns_chosen}, " if method.learns_chosen else ""
     higher = f"raise method.beta from {beta:g} to {3 * beta:g}, or " if beta else ""
     return _capitalized(f"{also}{higher}{_lower(plan)}")
 

@@ -11,25 +11,28 @@ from framework_plugins.trackers.config import WandbConfig
 SYNC_LATER = "`wandb sync` uploads such runs later"
 
 
-def wandb(_: Plan | None) -> DiagnosticResult:
+def wandb(plan: Plan | None) -> DiagnosticResult:
     """Import wandb if it is installed."""
-    return _library("wandb", "wandb", "wandb")
+    return _library(plan, "wandb", "wandb", "wandb")
 
 
-def tensorboard(_: Plan | None) -> DiagnosticResult:
+def tensorboard(plan: Plan | None) -> DiagnosticResult:
     """Import the writer of event files; torch, which calls it, has a check of its own."""
-    return _library("tensorboard", "tensorboard.summary.writer.event_file_writer", "tensorboard")
+    return _library(plan, "tensorboard", "tensorboard.summary.writer.event_file_writer", "tensorboard")
 
 
-def mlflow(_: Plan | None) -> DiagnosticResult:
+def mlflow(plan: Plan | None) -> DiagnosticResult:
     """Import MLflow; the small distribution is a part of the whole one."""
-    return _library("mlflow-skinny", "mlflow.tracking", "mlflow")
+    return _library(plan, "mlflow-skinny", "mlflow.tracking", "mlflow")
 
 
-def _library(distribution: str, module: str, extra: str) -> DiagnosticResult:
+def _library(plan: Plan | None, distribution: str, module: str, name: str) -> DiagnosticResult:
+    """Import a library; it takes seconds, so that of a logger that the run does not choose is only looked up."""
     version = installed(distribution)
     if version is None:
-        return DiagnosticResult(State.missing, "not installed", fix=pip_command([f"framework-finetune[{extra}]"]))
+        return DiagnosticResult(State.missing, "not installed", fix=pip_command([f"framework-finetune[{name}]"]))
+    if plan is not None and name not in plan.logger:
+        return DiagnosticResult(State.ok, f"installed; logger=[{name}] imports it", version)
     importlib.import_module(module)
     return DiagnosticResult(State.ok, "can be imported", version)
 

@@ -14,7 +14,7 @@ EXTRA = "framework-finetune[unsloth]"
 
 @dataclass
 class UnslothTrainerConfig(HFTrainerConfig):
-    """TRL's SFTTrainer on a model that Unsloth loads, quantizes, adapts and checkpoints."""
+    """The loop of trainer=hf on a model that Unsloth loads, quantizes, adapts and checkpoints."""
 
     checkpoints_later: ClassVar[bool] = False
     transformers_attention: ClassVar[bool] = False

@@ -27,10 +27,13 @@ def test_the_committed_page_is_up_to_date() -> None:
     assert api_page.page() == api_page.PAGE.read_text(encoding="utf-8")
 
 
-def test_the_page_says_how_a_method_is_called() -> None:
+def test_the_page_says_how_a_class_is_made_and_how_a_method_is_called() -> None:
     page = api_page.page()
-    assert "| `load() -> RawData` | Find the rows. They are read when" in page
-    assert "| `export(model: Model, context: ExportContext) -> list[Artifact]` |" in page
+    assert "\n  - `load() -> RawData`: Find the rows.\n" in page
+    assert "\n  - `export(model: Model, context: ExportContext) -> list[Artifact]`: " in page
+    assert "\n- `ModelPlace(folder: Path, name: str, revision: str=''" in page
+    assert "\n- `CommandParser(command: str, about: str|None=None, **options: Any)`: " in page
+    assert "\n  - `__call__(scores: TokenScores) -> LossValue`: " in page
 
 
 def test_a_public_module_names_what_it_offers_and_says_what_it_is() -> None:

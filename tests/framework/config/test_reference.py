@@ -92,7 +92,7 @@ def test_only_options_of_the_package_are_in_it() -> None:
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_every_option_has_a_heading_and_every_setting_a_row(group: str) -> None:
+def test_every_option_has_a_heading_and_every_setting_an_entry(group: str) -> None:
     page = generated(PACKAGE)[PAGE]
     section = page.partition(f"\n## `{group}=")[2].partition("\n## ")[0]
     for name, option in options(GROUPS[group]).items():
@@ -100,29 +100,33 @@ def test_every_option_has_a_heading_and_every_setting_a_row(group: str) -> None:
             continue
         own = section.partition(f"### `{group}={f'[{name}]' if GROUPS[group].several else name}`\n")
         assert own[1], f"{group} {name} has no heading"
-        rows = re.findall(
-            r"^\| `([\w.\[\]]+)` \|", section.partition("###")[0] + own[2].partition("###")[0], re.MULTILINE
-        )
+        text = section.partition("###")[0] + own[2].partition("###")[0]
+        rows = re.findall(r"^- `([\w.\[\]]+)", text, re.MULTILINE)
+        for place, names in re.findall(r"^As `(.*)`: (.*)\.$", text, re.MULTILINE):
+            assert place in section
+            rows += re.findall(r"`(.+?)`", names)
         assert {setting.name for setting in settings(option.component.schema)} == set(rows)
 
 
-def test_a_row_has_type_valid_values_default_and_meaning() -> None:
+def test_an_entry_has_default_type_range_and_meaning() -> None:
     page = generated(PACKAGE)[PAGE]
-    meaning = "Peak learning rate. 2e-4 suits LoRA; full fine-tuning needs about a tenth of it. Methods of "
-    assert f"| `learning_rate` | `float` | a number above 0, up to 1 | `0.0002` | {meaning}" in page
-    assert "| `path` | `str` | text that is not empty | has to be set | The id, owner/name. |" in page
+    assert "\n- `learning_rate=0.0002` (float >0 ≤1): Peak learning rate. " in page
+    assert "\n- `path` (required): The id, owner/name.\n" in page
+    assert "\n- `overflow=drop` (drop|truncate|fail): Rows longer than `trainer.max_seq_length`: " in page
+    assert "\n- `ignore=[]` (as `fatal`): " in page
+
+
+def test_a_setting_of_several_options_is_explained_once() -> None:
+    section = generated(PACKAGE)[PAGE].partition("### `adapter=lora`\n")[2].partition("\n##")[0]
+    assert "As `adapter=dora`: `start`, `merge_first`, " in section
+    assert "\n- `start=" not in section
 
 
 def test_the_settings_of_the_run_itself_are_in_it() -> None:
     section = generated(PACKAGE)[PAGE].partition("## The run\n")[2].partition("\n## ")[0]
-    rows = re.findall(r"^\| `([\w.]+)` \|", section, re.MULTILINE)
+    rows = re.findall(r"^- `([\w.]+)", section, re.MULTILINE)
     assert rows == [row.name for row in settings(RunConfig) if re.split(r"\W", row.name)[0] not in GROUPS]
     assert "plan.gpu" in rows
-
-
-def test_every_row_of_a_table_has_five_cells() -> None:
-    rows = [line for line in generated()[PAGE].splitlines() if line.startswith("|")]
-    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {6}
 
 
 def test_what_looks_like_html_is_escaped_outside_code() -> None:

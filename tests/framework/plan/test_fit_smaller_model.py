@@ -16,8 +16,8 @@ from framework.memory import MemorySettings, Shape
 from framework.plan import fit
 from framework.plan.fit import remedy
 from tests.framework.memory.test_shape import LLAMA, SMOLLM
+from tests.support.forked_program import program
 from tests.support.hub import HubStandIn
-from tests.support.program import environment, framework
 from tests.support.shelf import Shelf, first, plan
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -101,10 +101,10 @@ def test_presets_whose_config_can_be_had_are_read(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"instruction": "a", "output": "b"}\n', encoding="utf-8")
     words = ["+experiment=llama8b_qlora", "data=local_file", "data.path=rows.jsonl", "stages=[plan]", "plan.gpu=4GiB"]
     with HubStandIn(folders, {}) as hub:
-        done = framework(*words, cwd=tmp_path, env=environment(tmp_path, HF_ENDPOINT=hub.url))
-    assert done.returncode == 0, done.stderr
-    assert "model=llama1b, with all of these: saves" in done.stdout
-    assert "with 1.2 instead of 8.0 billion parameters" in " ".join(done.stdout.split())
+        done = program(*words, cwd=tmp_path, env={"HF_ENDPOINT": hub.url})
+    assert done.code == 0, done.err
+    assert "model=llama1b, with all of these: saves" in done.out
+    assert "with 1.2 instead of 8.0 billion parameters" in " ".join(done.out.split())
 
 
 def test_without_any_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -323,6 +323,7 @@ def test_a_run_whose_folder_another_machine_has_taken_sends_nothing_more_and_say
         ("tables://bucket/run", "fsspec knows no protocol tables://", "Typical ones are s3, gs, abfs, file"),
         ("tested://", "name a bucket and a folder in it", ""),
         ("tested://bucket", "name a bucket and a folder in it, tested://BUCKET/FOLDER", ""),
+        ("tested://joe:Sesame9@bucket/run", "tested://…@bucket: leave the password out of the URL", ""),
         ("x://bucket/run", "is neither a folder nor the URL of one: the URL of a store has the form s3://", ""),
         ("tested:/bucket/run", "is neither a folder nor the URL of one: the URL of a store has the form s3://", ""),
         ("tested://denied/run", "cannot be used: PermissionError: Forbidden", "Check the credentials and what they"),
@@ -346,6 +347,7 @@ def test_a_store_that_cannot_be_used_is_refused_in_two_lines(
     lines = done.err.strip().splitlines()
     assert done.code == 2
     assert told in lines[0]
+    assert "Sesame9" not in f"{done.out}{done.err}"
     assert (len(lines) == 1) if not fix else lines[1].startswith(fix)
     assert tested.store == {}
     assert [*(tmp_path / "one").rglob("*.json")] == []

@@ -144,9 +144,6 @@ BROKEN = [
 ]
 
 
-SEEN = {("MethodSuite" if option in METHODS else "LossSuite", rule) for option, rule, _ in BROKEN}
-
-
 @pytest.mark.parametrize(("option", "rule", "message"), BROKEN)
 def test_a_broken_option_fails_by_the_rule_that_it_breaks(option: str, rule: str, message: str, tmp_path: Path) -> None:
     kind: type[Any] = MethodSuite if option in METHODS else LossSuite

@@ -17,7 +17,6 @@ from framework.testing import RolloutSuite
 
 STOP = 2
 TESTS = [name for name in vars(RolloutSuite) if name.startswith("test_")]
-SEEN = {("RolloutSuite", name.removeprefix("test_")) for name in TESTS}
 
 
 class Model:

@@ -19,6 +19,10 @@ from framework.util.time_limit import TookTooLongError, within
 TOKEN = "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"  # noqa: S105 - not a token of anybody
 
 
+class OutOfMemoryError(RuntimeError):
+    """As torch raises it for a GPU."""
+
+
 class UnprintableError(Exception):
     def __str__(self) -> str:
         raise ValueError("no words")
@@ -61,7 +65,15 @@ def test_what_a_part_raises_is_one_line_with_its_name_and_place(call: Callable[[
 
 @pytest.mark.parametrize(
     "error",
-    [KeyboardInterrupt(), Interrupted(15), FrameworkError("a sentence"), OSError(errno.ENOSPC, "full"), MemoryError()],
+    [
+        KeyboardInterrupt(),
+        Interrupted(15),
+        FrameworkError("a sentence"),
+        OSError(errno.ENOSPC, "full"),
+        MemoryError(),
+        OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."),
+    ],
 )
 def test_what_ends_the_run_or_is_a_sentence_is_raised_on(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught, Guard("loss=mine"):

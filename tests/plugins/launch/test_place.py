@@ -116,6 +116,9 @@ def test_programs_of_slurm_that_say_odd_things_or_nothing(cluster: Project, monk
         (programs / name).write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
     done = cluster.echo(*WORDS)
     assert (done.code, done.out.splitlines()[0]) == (0, "Slurm job 12: \N{REPLACEMENT CHARACTER}\\x1b[31m"), done.err
+    (programs / "squeue").write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    done = cluster.echo(*WORDS)
+    assert (done.code, done.out.splitlines()[0]) == (0, "Slurm job 12: submitted; squeue does not list it"), done.err
     (programs / "sbatch").write_text(f"#!/bin/sh\necho 'sbatch: error: no {secret}' >&2; exit 1\n", encoding="utf-8")
     refused = cluster.echo(*WORDS)
     assert (refused.code, secret in refused.err) == (2, False)

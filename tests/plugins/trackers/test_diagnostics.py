@@ -26,9 +26,10 @@ LIBRARIES = [
 
 @pytest.mark.parametrize(("look", "distribution", "extra"), LIBRARIES)
 def test_a_library_is_imported_and_reported_with_its_version(
-    look: Callable[[Plan | None], DiagnosticResult], distribution: str, extra: str
+    tmp_path: Path, look: Callable[[Plan | None], DiagnosticResult], distribution: str, extra: str
 ) -> None:
     assert look(None) == DiagnosticResult(State.ok, "can be imported", version(distribution)), extra
+    assert look(testing.plan([], run_dir=tmp_path)).detail == f"installed; logger=[{extra}] imports it"
 
 
 @pytest.mark.parametrize(("look", "distribution", "extra"), LIBRARIES)

@@ -129,6 +129,8 @@ def _median(expected: NDArray[np.float32], answers: NDArray[np.float32]) -> floa
 
     Multipliers make the logits of some families so large, or so small, that nothing shows in the probabilities.
     """
+    if not expected.std() > 0:  # 0, or not a number
+        raise ValueError("its logits are all equal, or not numbers")
     scaled = (array[:, : expected.shape[1]] * (SPREAD / expected.std()) for array in (expected, answers))
     log_p, log_q = (log_softmax(array) for array in scaled)
     return float(np.median((np.exp(log_p) * (log_p - log_q)).sum(-1)))

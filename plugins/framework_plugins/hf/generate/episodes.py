@@ -11,6 +11,7 @@ import asyncio
 import functools
 import inspect
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -58,6 +59,12 @@ class _Answer:
         self.ids += ids
         self.labels += [IGNORE] * len(ids) if log_probs is None else ids
         self.log_probs += log_probs or ()
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Run a loop until it is stopped, and end what environments have left in it."""
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.get_loop().run_forever()
 
 
 def _readable(text: str) -> str:
@@ -268,7 +275,8 @@ class Episodes:
         """Await in one loop for all calls: what an environment has open belongs to it."""
         if self.loop is None:
             self.loop = asyncio.new_event_loop()
-            threading.Thread(target=self.loop.run_forever, daemon=True).start()
+            threading.Thread(target=_run_loop, args=(self.loop,), daemon=True).start()
+            weakref.finalize(self, self.loop.call_soon_threadsafe, self.loop.stop)
 
         async def wait() -> Any:
             return await awaitable

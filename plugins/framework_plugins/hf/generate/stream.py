@@ -14,9 +14,8 @@ import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from framework import FrameworkError
-from framework.api import summarize_error, without_thought
+from framework.api import is_out_of_memory, summarize_error, without_thought
 from framework_plugins.hf.generate.generate import keys_and_values, likeliest
-from framework_plugins.hf.machine.out_of_memory import is_out_of_memory
 from framework_plugins.lib.sampling import Sampler
 
 REPLACEMENT_CHARACTER = "\ufffd"

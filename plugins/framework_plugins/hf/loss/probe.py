@@ -15,12 +15,11 @@ import numpy as np
 import torch
 
 from framework import FrameworkError
-from framework.api import summarize_error
+from framework.api import is_out_of_memory, summarize_error
 from framework.api.training import IGNORE, TokenRow
 from framework_plugins.hf.loss.chunked_cross_entropy import Head, autocast_dtype
 from framework_plugins.hf.loss.loss import Losses, model_inputs, to_device
 from framework_plugins.hf.loss.router_loss import OUTPUT_ROUTER_LOGITS
-from framework_plugins.hf.machine.out_of_memory import is_out_of_memory
 from framework_plugins.hf.packing.eligibility import chosen_tokens
 from framework_plugins.hf.packing.parts import Part, padded_batch, tree_batch
 from framework_plugins.hf.packing.tree import build_tree

@@ -11,7 +11,14 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from framework.api import Diagnostic
-from framework_plugins.hf.settings.config import CPU_LIMIT, Attention, Device, HFTrainerConfig, Int8Config, NF4Config
+from framework_plugins.hf.settings.config import (
+    CPU_LIMIT,
+    Attention,
+    Device,
+    Int8Config,
+    NF4Config,
+    TransformersTrainerConfig,
+)
 
 if TYPE_CHECKING:
     from framework import Plan
@@ -40,7 +47,7 @@ def diagnostics() -> Iterator[Diagnostic]:
 
 def needs_backend(plan: Plan) -> bool:
     """Whether this backend trains."""
-    return isinstance(plan.trainer.config, HFTrainerConfig)
+    return isinstance(plan.trainer.config, TransformersTrainerConfig)
 
 
 def needs_bitsandbytes(plan: Plan) -> bool:
@@ -56,7 +63,7 @@ def needs_nf4(plan: Plan) -> bool:
 def needs_flash_attention(plan: Plan) -> bool:
     """Whether its kernels are chosen."""
     trainer = plan.trainer.config
-    return isinstance(trainer, HFTrainerConfig) and trainer.attention is Attention.flash_attention_2
+    return isinstance(trainer, TransformersTrainerConfig) and trainer.attention is Attention.flash_attention_2
 
 
 def needs_gpu(plan: Plan) -> bool:
@@ -65,7 +72,7 @@ def needs_gpu(plan: Plan) -> bool:
     The trainer itself counts the parameters when it opens the model; the name is known without the model.
     """
     trainer = plan.trainer.config
-    if not isinstance(trainer, HFTrainerConfig) or trainer.device is Device.cpu:
+    if not isinstance(trainer, TransformersTrainerConfig) or trainer.device is Device.cpu:
         return False
     return trainer.device is Device.cuda or billions(plan.model.config.source()) * 1e9 > CPU_LIMIT
 

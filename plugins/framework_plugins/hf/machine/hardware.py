@@ -111,7 +111,7 @@ def pick(config: HFTrainerConfig, optimizer: Selection, gpu: int | None = None) 
         CHECKPOINTING: "on" if checkpointing else "off",
         "optimizer": optimizer_fact,
     }
-    if device == "cpu" and config.args.torch_empty_cache_steps is not None:
+    if device == "cpu" and config.releases_cache:
         facts["torch_empty_cache_steps"] = "not used: a CPU has no cache to release"
     return Hardware(device, dtype, checkpointing, factory, facts)
 

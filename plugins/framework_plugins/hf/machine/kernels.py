@@ -20,7 +20,7 @@ from transformers.models.auto.configuration_auto import model_type_to_module_nam
 from framework import FrameworkError, Plan
 from framework.api import DiagnosticResult, State, installed, summarize_error
 from framework.api.training import ModelSource
-from framework_plugins.hf.settings.config import Attention, HFTrainerConfig
+from framework_plugins.hf.settings.config import Attention, TransformersTrainerConfig
 
 PACKAGE = re.compile(r'use_kernel_func_from_hub_with_fallback\(\s*"\w+",\s*"(\w+)"')
 """How transformers from 5.20 on names the package of a kernel."""
@@ -46,7 +46,7 @@ MXFP4 = "mxfp4"
 def flash_attn(plan: Plan | None) -> DiagnosticResult | None:
     """Look at the kernels of `trainer.attention=flash_attention_2`; no other setting uses them."""
     trainer = plan.trainer.config if plan else None
-    if not isinstance(trainer, HFTrainerConfig) or trainer.attention is not Attention.flash_attention_2:
+    if not isinstance(trainer, TransformersTrainerConfig) or trainer.attention is not Attention.flash_attention_2:
         return None
     cost = "the run is refused without it"
     return _found("flash-attn", "flash_attn", f"trainer.attention={trainer.attention.value}", cost,

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from framework import FrameworkError
-from framework.api import summarize_error
-from framework_plugins.hf.machine.out_of_memory import is_out_of_memory
+from framework.api import is_out_of_memory, summarize_error
 
 
 @contextmanager

@@ -21,31 +21,13 @@ import numpy as np
 import torch
 
 from framework import FrameworkError, Plan
-from framework.api import summarize_error
+from framework.api import is_out_of_memory, summarize_error
 from framework_plugins.hf.settings.config import FullConfig, HFTrainerConfig, NF4Config, OutOfMemory
 
 T = TypeVar("T")
 R = TypeVar("R")
 OUT_OF_MEMORY_FACT = "out of memory"
 log = logging.getLogger(__name__)
-
-OUT_OF_MEMORY_MESSAGES = (
-    "DefaultCPUAllocator: can't allocate memory",  # Linux and macOS
-    "DefaultCPUAllocator: not enough memory",  # Windows
-    "std::bad_alloc",
-    "CUDA error: out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate",  # no memory for the handle; later it is another fault
-    "CUDNN_STATUS_ALLOC_FAILED",
-)
-"""What a RuntimeError says where no allocator of torch on a GPU was asked, which has an error of its own."""
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that there was not enough memory."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY_MESSAGES)
 
 
 def clear_frames(error: BaseException) -> None:

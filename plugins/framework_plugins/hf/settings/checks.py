@@ -18,9 +18,9 @@ from framework_plugins.hf.settings.config import (
     PLAIN_NAME,
     Bias,
     Experts,
-    HFTrainerConfig,
     LoraAdapterConfig,
     NoQuantizationConfig,
+    TransformersTrainerConfig,
 )
 from framework_plugins.hf.settings.library_fields import (
     EVA,
@@ -70,7 +70,7 @@ def unknown_family(model_type: str, written_by: str) -> str:
 def model_problems(plan: Plan, model: Mapping[str, Any]) -> Iterator[Problem]:
     """Refuse a config.json of a family that the installed transformers does not know, unless it brings its own code."""
     family, listed = model.get("model_type"), _listed_families()
-    if not isinstance(plan.trainer.config, HFTrainerConfig) or model.get("auto_map") or not listed:
+    if not isinstance(plan.trainer.config, TransformersTrainerConfig) or model.get("auto_map") or not listed:
         return
     if isinstance(family, str) and f'"{family}"' not in listed:
         name = plan.model.config.source() or plan.model.component.name

@@ -260,18 +260,14 @@ class FullConfig(AdapterConfig):
 
 
 @dataclass
-class HFTrainerConfig(TrainerConfig):
-    """transformers' Trainer, set up by TRL's SFTTrainer, with packed steps and our own loss."""
+class TransformersTrainerConfig(TrainerConfig):
+    """What the trainers have in common whose model transformers loads, and runs for the evaluation."""
 
-    instead: ClassVar[Mapping[str, str]] = SFT_INSTEAD
     checkpoints_later: ClassVar[bool] = True
     """Whether gradient checkpointing can be switched on after the model is loaded."""
     transformers_attention: ClassVar[bool] = True
     """Whether attention is that of transformers; another one may have kernels that torch lacks on older GPUs."""
 
-    neftune_noise_alpha: Annotated[float | None, Gt(0), ~Affects.base] = None
-    """NEFTune (arXiv 2310.05914): uniform noise on the embeddings in training, of this size divided by the square root
-    of tokens times features. Padding counts as tokens, so packing=tree becomes pad."""
     device: Annotated[Device, ~Affects.resume] = Device.auto
     """Where to train; auto uses a GPU, or a CPU for models that a CPU can train."""
     dtype: Dtype = Dtype.auto
@@ -283,6 +279,25 @@ class HFTrainerConfig(TrainerConfig):
     gradient_checkpointing: Annotated[Switch, ~Affects.resume] = Switch.auto
     """Recompute activations in the backward pass instead of keeping them. auto: only on a GPU, in passes that are too
     long to keep them according to the plan."""
+
+    def may_use_gpu(self) -> bool:
+        return self.device is not Device.cpu
+
+    @property
+    def releases_cache(self) -> bool:
+        """Whether it asks for releases of unused GPU memory."""
+        return False
+
+
+@dataclass
+class HFTrainerConfig(TransformersTrainerConfig):
+    """A loop of our own with packed steps, on accelerate."""
+
+    instead: ClassVar[Mapping[str, str]] = SFT_INSTEAD
+
+    neftune_noise_alpha: Annotated[float | None, Gt(0), ~Affects.base] = None
+    """NEFTune (arXiv 2310.05914): uniform noise on the embeddings in training, of this size divided by the square root
+    of tokens times features. Padding counts as tokens, so packing=tree becomes pad."""
     tokens_per_pass: Annotated[int | str, OrWord(AUTO), Gt(0), ~(Affects.base | Affects.resume)] = AUTO
     """Tokens of a forward and backward pass, padding included, whatever `per_device_train_batch_size` is: that times
     `gradient_accumulation_steps` is the number of rows in a step, which stays the same. auto: on a GPU as many as the
@@ -307,8 +322,9 @@ class HFTrainerConfig(TrainerConfig):
     args: SFTArgs = field(default_factory=SFTArgs)
     """Fields of TRL's SFTConfig that have no setting of their own here."""
 
-    def may_use_gpu(self) -> bool:
-        return self.device is not Device.cpu
+    @property
+    def releases_cache(self) -> bool:
+        return self.args.torch_empty_cache_steps is not None
 
     @property
     def pass_tokens(self) -> int:

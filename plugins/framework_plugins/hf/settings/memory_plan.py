@@ -271,10 +271,10 @@ def _answers(plan: Plan, longest: int) -> tuple[int, int]:
         return plan.trainer.config.per_device_eval_batch_size, longest
     if not {Stage.baseline, Stage.evaluate} & set(plan.stages):
         return 0, 0
-    configs = [choice.config for choice in plan.evaluator.values() if hasattr(choice.config, "max_new_tokens")]
-    batches = ((getattr(config, "batch_size", 1), getattr(config, "count", sys.maxsize)) for config in configs)
-    rows = max((min(batch) for batch in batches), default=0)  # as many prompts as there are
-    return rows, longest + max((config.max_new_tokens for config in configs), default=0)
+    asking = [config for choice in plan.evaluator.values() if (config := choice.config).answer_tokens()]
+    # As many prompts as there are; the user's own, of which `asks` counts none, may be more than come at a time.
+    batches = (min(config.prompts_at_once(), config.asks(sys.maxsize) or sys.maxsize) for config in asking)
+    return max(batches, default=0), longest + max((config.answer_tokens() for config in asking), default=0)
 
 
 def _merged_bytes(plan: Plan, shape: Shape, settings: MemorySettings, *, on_gpu: bool) -> float:

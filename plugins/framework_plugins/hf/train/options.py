@@ -12,7 +12,6 @@ import torch
 from framework import FrameworkError, Plan
 from framework.api import Guard, nearest
 from framework.api.training import ModelPart, OptimizerFactory, ParameterGroup, TrainedWeight, WeightGroup
-from framework_plugins.hf.machine.out_of_memory import is_out_of_memory
 
 SHOWN_NAMES = 5
 """Names of weights that a message lists."""
@@ -45,7 +44,7 @@ class TrainingOptions:
         groups = list(self._groups(model, decayed))
         # A schedule-free optimizer is the only one that reads the warm-up; it has a schedule without one.
         warmup = self.plan.warmup(training.max_steps or 0)
-        with Guard(f"{self.place} cannot be made", passes=is_out_of_memory):
+        with Guard(f"{self.place} cannot be made"):
             optimizer: torch.optim.Optimizer = self.factory.create(groups, training.learning_rate, warmup)
         names = {id(weight.value): weight.name for group in groups for weight in group.weights}
         updated_ids = {id(weight) for group in optimizer.param_groups for weight in group["params"]}

@@ -36,7 +36,6 @@ from framework.api.training import (
     TokenGroup,
     TokenRow,
 )
-from framework_plugins.hf.machine.out_of_memory import is_out_of_memory
 from framework_plugins.hf.train.reference import row_key
 
 SHOWN = 2
@@ -222,7 +221,7 @@ class Rollouts:
             draws.rewards = _merge_rewards([part for part in self.division.all_gather(rewards) if part is not None])
             return draws.rewards
 
-        with Guard(f"the groups of method {type(self.method).__name__} cannot be made", passes=is_out_of_memory):
+        with Guard(f"the groups of method {type(self.method).__name__} cannot be made"):
             return self.method.groups(step, [self.prompts[index] for index in indices], generate, reward)
 
     def _own_answers(self, prompts: Sequence[Prompt]) -> slice:

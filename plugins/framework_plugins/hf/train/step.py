@@ -26,10 +26,10 @@ import numpy as np
 import torch
 
 from framework import FrameworkError
-from framework.api import Caught, Guard, short_repr
+from framework.api import Caught, Guard, is_out_of_memory, short_repr
 from framework.api.training import GroupedRows, LossValue, Objective, ReadsBeside, TokenGroup, TokenRow, TokenScores
 from framework_plugins.hf.loss.loss import Losses, to_device
-from framework_plugins.hf.machine.out_of_memory import RandomState, is_out_of_memory
+from framework_plugins.hf.machine.out_of_memory import RandomState
 from framework_plugins.hf.packing.parts import Packer, Part, all_tokens, learned_count, learned_tokens
 from framework_plugins.hf.train.reference import StartScores
 
@@ -89,7 +89,7 @@ class CheckedObjective:
         return LossValue(value, self._numbers(result.metrics))
 
     def _guard(self, suffix: str = "") -> Guard:
-        return Guard(f"{self.name}{suffix}", passes=is_out_of_memory)
+        return Guard(f"{self.name}{suffix}")
 
     def _check_slope(self, value: Tensor, rows: Sequence[Tensor]) -> None:
         """Look whether a loss has a gradient by some of the scores, as far as it has any by name."""

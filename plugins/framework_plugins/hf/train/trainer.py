@@ -1,13 +1,14 @@
-"""transformers' Trainer, set up by TRL's SFTTrainer, with packed steps and a loss of learned tokens only.
+"""The training loop: order, passes, clipping, update, schedule, log entry, checkpoint.
 
-A batch of the trainer is an optimizer step. It is cut into parts, one forward and backward pass each, by `Packer`; how
-much a part may hold is what `per_device_train_batch_size` says, or `tokens_per_pass`. Where memory runs out, the step
-starts again with smaller parts. `step.py` makes the passes: neither TRL's nor the model's own loss function is called.
+A batch is an optimizer step. It is cut into parts, one forward and backward pass each, by `Packer`; how much a part may
+hold is what `per_device_train_batch_size` says, or `tokens_per_pass`. If memory runs out, the step starts again with
+smaller parts. `step.py` makes the passes: the model's own loss function is not called. Devices, autocast and the
+scale of gradients in fp16 are accelerate's.
 """
 
 from __future__ import annotations
 
-import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,27 +18,30 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
-from torch.utils.data import SequentialSampler
-from trl import SFTConfig, SFTTrainer
+from accelerate import Accelerator, skip_first_batches
+from accelerate.utils.memory import clear_device_cache
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
+from transformers.integrations import activate_neftune, deactivate_neftune
+from transformers.trainer_pt_utils import get_parameter_names
 
 from framework import FrameworkError
 from framework.api.training import TokenGroup, TokenRow
-from framework_plugins.hf.loss.passes import LENGTH_SETTING, Passes
+from framework_plugins.hf.loss.loss import to_device
+from framework_plugins.hf.loss.passes import LENGTH_SETTING, Passes, enable_checkpointing
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.machine.out_of_memory import OomRetry, RandomState
 from framework_plugins.hf.machine.precision import rounded_once, tf32
 from framework_plugins.hf.packing.parts import Packer, Part
 from framework_plugins.hf.settings.config import HFTrainerConfig
-from framework_plugins.hf.settings.library_fields import non_default
 from framework_plugins.hf.train.options import TrainingOptions
-from framework_plugins.hf.train.order import Order
+from framework_plugins.hf.train.order import Order, total_steps
 from framework_plugins.hf.train.rollouts import Rollouts
 from framework_plugins.hf.train.step import CheckedObjective, OptimizerStep, StepOutcome, StepRows, pack
 
 T = TypeVar("T")
-ROW_COLUMN = "number"
-"""The one column of the trainer's data set: which row."""
-ROUTER_SETTINGS = ("output_router_logits", "router_aux_loss_coef")
+WITHOUT_DECAY = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]
+"""Names of weights that weight decay leaves out, beside those of LayerNorm: transformers' Trainer has the same."""
 
 
 @dataclass
@@ -56,9 +60,8 @@ class Collator:
     objective: CheckedObjective
     asks: bool = field(default=False, kw_only=True)
 
-    def __call__(self, items: Sequence[dict[str, int]]) -> dict[str, Any]:
+    def __call__(self, numbers: Sequence[int]) -> dict[str, Any]:
         """Return the parts of a step, and what is needed to pack it again."""
-        numbers = [item[ROW_COLUMN] for item in items]
         parts, rows = ([], None) if self.asks else self.pack(self.read_rows(numbers))
         return {"parts": parts, "rows": rows, "numbers": numbers, "packer": self.packer}
 
@@ -71,21 +74,26 @@ class Collator:
         return [self.rows[index] for index in numbers]
 
 
-class SupervisedTrainer(SFTTrainer):
-    """SFTTrainer on packed steps.
+class SupervisedTrainer:
+    """Trains a model in packed steps.
 
     Args:
+        model: what is trained.
+        args: the machine, the precision and the seed.
+        config: the settings.
+        collator: reads and packs the rows of a step.
         passes: how rows go through the model.
         order: in which order the rows are seen.
         options: the optimizer and the schedule.
         oom_retry: what is done if memory runs out.
         step: makes the passes of a step.
-        **arguments: the parent's; the collator is ours.
+        accelerator: of a group of processes; None: one process.
+        checkpointing: whether the model computes its activations again in the backward pass.
     """
 
-    data_collator: Collator
+    model: Any
     optimizer: Any
-    """Made by `create_optimizer`; accelerate's wrapper of it during the training."""
+    """accelerate's wrapper of the optimizer, during the training."""
     lr_scheduler: Any
     tokens = 0
     """Tokens of the rows so far, padding left out."""
@@ -105,59 +113,175 @@ class SupervisedTrainer(SFTTrainer):
 
     def __init__(
         self,
+        model: Any,
+        args: TrainingArguments,
+        config: HFTrainerConfig,
+        collator: Collator,
         passes: Passes,
         order: Order,
         options: TrainingOptions,
         oom_retry: OomRetry,
         step: OptimizerStep,
-        **arguments: Any,
+        *,
+        accelerator: Accelerator | None = None,
+        checkpointing: bool = False,
     ) -> None:
+        self.model = self.model_wrapped = model
+        self.args = args
+        self.config = config
+        self.data_collator = collator
         self.passes = passes
         self.order = order
         self.options = options
         self.oom_retry = oom_retry
         self.step = step
+        self.accelerator = accelerator or Accelerator(mixed_precision=mixed_precision(args))
         self.metrics: dict[str, list[float]] = {}
-        self._compute: Callable[[Part], torch.Tensor] = passes.losses.mean
-        model = arguments["model"]
-        adapters = [(weight, weight.data) for weight in model.parameters() if weight.requires_grad]
-        config = model.config.get_text_config()
-        routers = {name: getattr(config, name) for name in ROUTER_SETTINGS if hasattr(config, name)}
-        super().__init__(**arguments)
-        # TRL casts the adapter of a quantized model to bf16, where late in a training an update is less than half of
-        # what a weight's last digit is worth; and it lets a mixture of experts give the logits of its routers always,
-        # also while it answers.
-        for weight, data in adapters:
-            if weight.dtype is not data.dtype:
-                weight.data = data
-        for name, value in routers.items():
-            setattr(config, name, value)
+        self.callbacks: list[TrainerCallback] = []
+        self.control = TrainerControl()
+        self.epoch_steps = math.ceil(len(collator.rows) / order.batch)
+        total = total_steps(options.plan, len(collator.rows), order.batch)
+        self.state = TrainerState(
+            max_steps=total,
+            num_train_epochs=math.ceil(total / self.epoch_steps),
+            logging_steps=config.logging_steps,
+            save_steps=config.save_steps or 0,
+            train_batch_size=order.batch,
+            is_local_process_zero=args.local_process_index == 0,
+            is_world_process_zero=args.process_index == 0,
+        )
+        self.logged_step = 0
+        """The step of the last log entry."""
+        self.unlogged_loss = torch.tensor(0.0, device=args.device)
+        """Sum of the losses since then."""
+        set_seed(args.seed)
+        if checkpointing:
+            enable_checkpointing(model)
 
-    def _send_telemetry(self) -> None:
-        """Send nothing; TRL's method tells huggingface.co about the machine and the model at each start."""
+    def add_callback(self, callback: TrainerCallback) -> None:
+        """Have a callback of transformers told of each event."""
+        self.callbacks.append(callback)
 
-    def _get_train_sampler(self, *_: Any, **__: Any) -> Order | SequentialSampler:
-        """Take our own order; the parent's method is where a trainer chooses it."""
-        # Rollouts choose the prompts of a step: several steps may learn from the same ones.
-        return self.order if self.rollouts is None else SequentialSampler(self.train_dataset)
+    def _tell(self, event: str, loader: DataLoader[Any], **more: Any) -> None:
+        """Tell all callbacks of an event, as transformers' Trainer does."""
+        for callback in self.callbacks:
+            control = getattr(callback, event)(
+                self.args, self.state, self.control, model=self.model, optimizer=self.optimizer,
+                lr_scheduler=self.lr_scheduler, train_dataloader=loader, **more,
+            )  # fmt: skip
+            self.control = control or self.control
 
-    # The trainer stays TRL's; these two methods are where it chooses (decision 0091).
-    def create_optimizer(self, model: Any = None) -> Any:
-        """Have the option of the run make it; the parent knows those of transformers only."""
-        if self.optimizer is None:
-            target = self.model if model is None else model
-            self.optimizer = self.options.optimizer(target, {*self.get_decay_parameter_names(target)})
-        optimizer: torch.optim.Optimizer = self.optimizer
-        return optimizer
+    def train(self, *, resumes: bool) -> TrainerState:
+        """Train; `resumes`: from the state that `restore_state` puts back."""
+        state, loader = self.state, self.loader()
+        self._prepare()
+        self.on_prepared()
+        if resumes:
+            self.restore_state()
+            self.logged_step = state.global_step
+        noise = self.config.neftune_noise_alpha
+        hook = None if noise is None else activate_neftune(self.model, noise, self.accelerator)
+        self.model_wrapped.zero_grad()
+        self._tell("on_train_begin", loader)
+        for epoch in range(state.global_step // self.epoch_steps, state.num_train_epochs):
+            self.order.set_epoch(epoch)
+            self._tell("on_epoch_begin", loader)
+            skipped = state.global_step % self.epoch_steps
+            if resumes and not skipped:  # a loader draws from the state with which the epoch begins
+                resumes = self._restore_random()
+            for batch in skip_first_batches(loader, skipped) if skipped else loader:
+                if resumes:
+                    resumes = self._restore_random()
+                self.control.should_log = self.control.should_save = False
+                self._tell("on_step_begin", loader)
+                self.unlogged_loss += self.training_step(self.model_wrapped, batch)
+                norm = self.accelerator.clip_grad_norm_(
+                    self.model_wrapped.parameters(), self.config.max_grad_norm or math.inf
+                )
+                self._tell("on_pre_optimizer_step", loader)
+                self.optimizer.step()
+                self._tell("on_optimizer_step", loader)
+                (rate, *_) = self.lr_scheduler.get_last_lr()
+                if not self.accelerator.optimizer_step_was_skipped:
+                    self.lr_scheduler.step()
+                self.model_wrapped.zero_grad()
+                state.global_step += 1
+                state.epoch = state.global_step / self.epoch_steps
+                self._free_cache()
+                self._tell("on_step_end", loader)
+                if self.control.should_log or state.global_step == 1 or self._is_due(self.config.logging_steps):
+                    self._log(norm, rate, loader)
+                if self.control.should_save or self._is_due(self.config.save_steps):
+                    self._save_checkpoint(loader)
+                if self._ends or self.control.should_epoch_stop:
+                    break
+            self.control.should_epoch_stop = False
+            self._tell("on_epoch_end", loader)
+            if self._ends:
+                break
+        self._tell("on_train_end", loader)
+        if hook is not None:
+            deactivate_neftune(self.model, hook, self.accelerator)
+        return state
 
-    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """Let the option of the run say the factor of each step."""
-        if self.lr_scheduler is None:
-            factor = self.options.plan.rate_factor(num_training_steps)
-            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)
-            self._created_lr_scheduler = True
-        scheduler: torch.optim.lr_scheduler.LRScheduler = self.lr_scheduler
-        return scheduler
+    @property
+    def _ends(self) -> bool:
+        """Whether the training is over."""
+        return self.control.should_training_stop or self.state.global_step >= self.state.max_steps
+
+    def _is_due(self, steps: int | None) -> bool:
+        return bool(steps) and self.state.global_step % (steps or 1) == 0
+
+    def loader(self) -> DataLoader[Any]:
+        """Load whole steps, in every process of a group."""
+        # accelerate would give each process steps of its own. Rollouts choose the prompts of a step.
+        numbers: Any = range(len(self.data_collator.rows))
+        sampler = self.order if self.rollouts is None else SequentialSampler(numbers)
+        return DataLoader(
+            numbers,
+            batch_sampler=BatchSampler(sampler, self.order.batch, drop_last=False),
+            collate_fn=self.data_collator,
+            num_workers=self.config.dataloader_num_workers,
+            pin_memory=self.args.device.type == "cuda",
+            persistent_workers=self.config.args.dataloader_persistent_workers,
+            prefetch_factor=self.config.args.dataloader_prefetch_factor,
+        )
+
+    def _prepare(self) -> None:
+        """Make the optimizer and the schedule, and put the model where it trains."""
+        decayed = {*get_parameter_names(self.model, [torch.nn.LayerNorm], WITHOUT_DECAY)}
+        optimizer = self.options.optimizer(self.model, decayed)
+        self.model_wrapped, self.optimizer = self.accelerator.prepare(self.model, optimizer)
+        factor = self.options.plan.rate_factor(self.state.max_steps)
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
+
+    def on_prepared(self) -> None:
+        """Do nothing: a group looks at what came up."""
+
+    def _restore_random(self) -> bool:
+        """Restore the random numbers of a checkpoint; return False, since that is done once."""
+        self.restore_random(self.args.process_index, self.args.world_size, self.args.seed)
+        return False
+
+    def _free_cache(self) -> None:
+        """Release unused memory of the GPU in the steps that the settings say."""
+        if self._is_due(self.config.args.torch_empty_cache_steps):
+            clear_device_cache()
+
+    def _log(self, norm: Any, rate: Any, loader: DataLoader[Any]) -> None:
+        """Make a log entry: the mean loss since the last one, of all processes."""
+        state = self.state
+        loss = self.accelerator.gather(self.unlogged_loss).mean().item() / (state.global_step - self.logged_step)
+        self.logged_step, self.unlogged_loss = state.global_step, torch.zeros_like(self.unlogged_loss)
+        logs = {"loss": loss, "grad_norm": float(norm), "learning_rate": float(rate), "epoch": state.epoch}
+        state.log_history.append({**logs, "step": state.global_step})
+        self._tell("on_log", loader, logs=logs)
+
+    def _save_checkpoint(self, loader: DataLoader[Any]) -> None:
+        """Make a checkpoint; after the last step there is nothing to resume."""
+        if not self._ends:
+            self.make_checkpoint()
+            self._tell("on_save", loader)
 
     # The batch is a whole optimizer step, with a loss of our own: rows that share a prefix have to be in one pass, and
     # a step that runs out of memory begins again without a trace in the schedule (decisions 0015, 0016 and 0020).
@@ -202,35 +326,15 @@ class SupervisedTrainer(SFTTrainer):
         """Return what was counted so far, in all processes."""
         return {name: getattr(self, name) for name in ("tokens", "supervised_tokens", "computed_tokens")}
 
-    def _save_checkpoint(self, *_: Any, **__: Any) -> None:
-        """Make a checkpoint in our own form; after the last step there is nothing to resume."""
-        if self.state.global_step < self.state.max_steps and not self.control.should_training_stop:
-            self.make_checkpoint()
-
     def open_log_entry(self) -> tuple[float, int]:
         """Return the sum of the losses since the last log entry, and its step."""
-        # Older versions of transformers have the sum in a local variable: there the entry begins again.
-        summed = getattr(self, "_tr_loss", None)
-        return (0.0, self.state.global_step) if summed is None else (float(summed), self._globalstep_last_logged)
+        return float(self.unlogged_loss), self.logged_step
 
     def continue_log_entry(self, loss: float, step: int) -> None:
         """Continue with a log entry that began before a checkpoint."""
         if step < self.state.global_step:
-            self._tr_loss += loss
-            self._globalstep_last_logged = step
-
-    def _load_from_checkpoint(self, *_: Any, **__: Any) -> None:
-        """Wait: the parent calls this before all is in place."""
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        """Put back the whole state: model, optimizer and schedule are in place now."""
-        if checkpoint is not None:
-            self.restore_state()
-
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        """Restore the random state; the parent calls this before the first step."""
-        if checkpoint is not None:
-            self.restore_random(self.args.process_index, self.args.world_size, self.args.seed)
+            self.unlogged_loss += loss
+            self.logged_step = step
 
     def scale_rates(self, factor: float) -> None:
         """Multiply the learning rates of all steps to come."""
@@ -330,7 +434,6 @@ class SupervisedTrainer(SFTTrainer):
         overrides: Mapping[str, Any] = MappingProxyType({}),
     ) -> torch.Tensor:
         """Take one part through the model and back, and return its share of the step's loss."""
-        self._compute = compute
         device_type = self.args.device.type
         # A part of the run may have switched gradients off, for good.
         with (
@@ -339,72 +442,33 @@ class SupervisedTrainer(SFTTrainer):
             rounded_once(self.model, device_type),
             self.passes.checkpointing(part),
         ):
-            loss: torch.Tensor = super().training_step(model, {**part, **overrides} if overrides else part)
-        return loss
+            model.train()
+            self.optimizer.train()  # of a schedule-free one, whose weights differ while it trains
+            with self.accelerator.autocast():
+                loss = compute(to_device({**part, **overrides}, self.args.device))
+            self.accelerator.backward(loss)
+        return loss.detach()
 
     @torch.no_grad()
     def score(self, part: Part, compute: Callable[[Part], torch.Tensor]) -> torch.Tensor:
         """Take one part through the model."""
         with tf32(self.args.device.type), self.accelerator.autocast():
-            return compute(self._prepare_inputs(part))
-
-    def compute_loss(
-        self,
-        model: torch.nn.Module,  # noqa: ARG002 - the parts of the model are called one by one
-        inputs: Part,
-        return_outputs: bool = False,  # noqa: FBT001, FBT002 - the signature is the parent's
-        num_items_in_batch: torch.Tensor | int | None = None,  # noqa: ARG002 - a part carries the count of its step
-    ) -> torch.Tensor:
-        """Return what one part adds to the loss of the whole optimizer step."""
-        if return_outputs:
-            raise ValueError("this trainer never builds logits for the caller")
-        with self.accelerator.autocast():
-            return self._compute(inputs)
+            return compute(to_device(part, self.args.device))
 
 
-def checkpointing_name() -> str:
-    """Return what TRL's settings call gradient checkpointing; the name changed between versions."""
-    parameters = inspect.signature(SFTConfig).parameters
-    return "activation_checkpointing" if "activation_checkpointing" in parameters else "gradient_checkpointing"
+def mixed_precision(args: TrainingArguments) -> str:
+    """Return the dtype of autocast in accelerate's words."""
+    return "bf16" if args.bf16 else "fp16" if args.fp16 else "no"
 
 
-def sft_config(
-    training: HFTrainerConfig,
-    hardware: Hardware,
-    seed: int,
-    scratch: str,
-    *,
-    autocast: bool,
-    overrides: Mapping[str, Any] = MappingProxyType({}),
-) -> SFTConfig:
-    """Put a trainer's settings into TRL's words; `overrides` are words already, and win."""
-    return SFTConfig(
+def training_arguments(hardware: Hardware, seed: int, scratch: str, *, autocast: bool) -> TrainingArguments:
+    """Set up this process with transformers' arguments, which callbacks read too."""
+    return TrainingArguments(
         output_dir=scratch,
-        learning_rate=training.learning_rate,
-        num_train_epochs=training.num_train_epochs,
-        max_steps=training.max_steps or -1,
-        # To the trainer a whole step is one batch; `Packer` cuts it.
-        per_device_train_batch_size=training.per_device_train_batch_size * training.gradient_accumulation_steps,
-        gradient_accumulation_steps=1,
-        dataloader_num_workers=training.dataloader_num_workers,
-        neftune_noise_alpha=training.neftune_noise_alpha,
-        max_grad_norm=training.max_grad_norm,
-        logging_steps=training.logging_steps,
-        logging_first_step=True,
-        logging_nan_inf_filter=False,  # a training that diverges is to be seen
         seed=seed,
-        data_seed=seed,
         use_cpu=hardware.device == "cpu",
         bf16=autocast and hardware.dtype is torch.bfloat16,
         fp16=autocast and hardware.dtype is torch.float16,
-        max_length=None,
-        dataset_kwargs={"skip_prepare_dataset": True},
-        remove_unused_columns=False,
-        dataloader_pin_memory=hardware.device == "cuda",
-        eval_strategy="no",
-        save_strategy="steps" if training.save_steps else "no",
-        save_steps=training.save_steps or 1,
         report_to=[],
         disable_tqdm=True,
-        **{checkpointing_name(): hardware.checkpointing, **non_default(training.args), **overrides},
     )

@@ -5,23 +5,23 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
+from accelerate import Accelerator
 from peft import PeftModel
-from transformers import PrinterCallback
+from transformers import TrainerState, TrainingArguments
 
 from framework import FrameworkError, Plan
-from framework.api import Guard, Prompt, TrainResult, count, counting, rewarding, summarize_error
+from framework.api import Guard, Prompt, TrainResult, count, counting, is_out_of_memory, rewarding, summarize_error
 from framework.api.training import Generator, Sampled, SamplingParams, TokenGroup, TokenRow, TrainRun
 from framework_plugins.hf.load.adapt_model import as_base
 from framework_plugins.hf.loss.passes import Passes, is_checkpointing
 from framework_plugins.hf.machine import hardware
-from framework_plugins.hf.machine.out_of_memory import OomRetry, RandomState, clear_frames, is_out_of_memory
+from framework_plugins.hf.machine.out_of_memory import OomRetry, RandomState, clear_frames
 from framework_plugins.hf.machine.precision import to_eval_mode
 from framework_plugins.hf.packing.parts import all_tokens
 from framework_plugins.hf.score.scoring import Evaluation, longest_rows, validation_losses
@@ -35,7 +35,7 @@ from framework_plugins.hf.train.resume.checkpoints import Checkpoints
 from framework_plugins.hf.train.resume.training_state import TrainingState
 from framework_plugins.hf.train.rollouts import Division, Rollouts
 from framework_plugins.hf.train.step import CheckedObjective, OptimizerStep
-from framework_plugins.hf.train.trainer import ROW_COLUMN, Collator, SupervisedTrainer, sft_config
+from framework_plugins.hf.train.trainer import Collator, SupervisedTrainer, training_arguments
 
 REHEARSAL_FACTOR = 20
 """A training needs this many times the tokens of a rehearsal to be worth one: a shorter one has little to lose."""
@@ -95,7 +95,6 @@ class Training:
         # By time: no number of steps suits a tiny model and a large one; one clock counts for a group (decision 0070).
         timer = CheckpointTimer(self.config.save_seconds if self._rank == 0 else None)
         progress = Progress(trainer, run, validate, rehearse, best, self.config.eval_steps, timer, self._all_reduce_max)
-        trainer.remove_callback(PrinterCallback)  # the loggers of the run print
         trainer.add_callback(progress)
         state = self._state(trainer, progress)
         trainer.restore_state, trainer.restore_random = state.restore, state.restore_random
@@ -105,7 +104,7 @@ class Training:
             if not self.objective.plain and not self.asks:
                 self.objective.check(trainer.data_collator.read_rows(next(steps_of(trainer.order, 1))))
             self._score_reference(trainer, rows)
-            outcome = self._train(trainer, progress, self._resume_folder(state, rows, run.scratch))
+            outcome = self._train(trainer, progress, resumes=self._resumes(state, rows))
             seconds = progress.seconds
             trainer.use_averaged_weights()
             best.restore(outcome.global_step)
@@ -220,9 +219,10 @@ class Training:
         """Return the checkpoint to resume from."""
         return self.checkpoints.newest(rows)
 
-    def _resume_folder(self, state: TrainingState, rows: Sequence[TokenGroup], scratch: Path) -> str | None:
-        newest = self._newest(rows)
-        return state.begin(newest, scratch / f"begun-{self._rank}") if newest else None
+    def _resumes(self, state: TrainingState, rows: Sequence[TokenGroup]) -> bool:
+        """Choose the checkpoint to resume from; False if there is none."""
+        state.checkpoint = self._newest(rows)
+        return state.checkpoint is not None
 
     def _make_checkpoint(self, state: TrainingState, rows: Sequence[TokenGroup]) -> None:
         """Make a checkpoint, and end the training after it where a signal asks for that."""
@@ -253,31 +253,33 @@ class Training:
         return 0
 
     def _trainer(self, rows: Sequence[TokenGroup], run: TrainRun) -> SupervisedTrainer:
-        config, by_length, autocast = self.config, self.passes.losses.packing is Packing.pad, not self.cpu_kernels
-        arguments = {
-            "model": self.model,
-            "args": sft_config(
-                replace(config, num_train_epochs=config.num_train_epochs * self.plan.cost.iterations),
-                self.machine,
-                self.plan.seed,
-                str(run.scratch),
-                autocast=autocast,
-                overrides=self._arguments(),
-            ),
-            # Rows stay on disk: the trainer is given their numbers, the collator reads them.
-            "train_dataset": Dataset.from_dict({ROW_COLUMN: range(len(rows))}),
-            "processing_class": self.tokenizer,
-        }
+        by_length = self.passes.losses.packing is Packing.pad
         order = row_order(self.plan, rows, self._batch, by_length=by_length)
-        return self._make_trainer(order, arguments)
+        args = training_arguments(self.machine, self.plan.seed, str(run.scratch), autocast=not self.cpu_kernels)
+        return self._trainer_class(
+            self.model, args, self.config, self._collator(order), self.passes, order, self._options, self.oom_retry,
+            self._optimizer_step, accelerator=self._accelerator(args), checkpointing=self._checkpointing,
+        )  # fmt: skip
 
-    def _make_trainer(self, order: Order, arguments: dict[str, Any]) -> SupervisedTrainer:
-        """Make the trainer."""
-        collator = Collator(order.rows, self.passes.packer, self.objective, asks=self.asks)
-        step = OptimizerStep(self.objective, self.passes.losses, self._as_reference)
-        return self.trainer_class(
-            self.passes, order, self._options, self.oom_retry, step, data_collator=collator, **arguments
-        )
+    @property
+    def _trainer_class(self) -> Callable[..., SupervisedTrainer]:
+        return self.trainer_class
+
+    def _collator(self, order: Order) -> Collator:
+        return Collator(order.rows, self.passes.packer, self.objective, asks=self.asks)
+
+    @property
+    def _optimizer_step(self) -> OptimizerStep:
+        return OptimizerStep(self.objective, self.passes.losses, self._as_reference)
+
+    def _accelerator(self, _: TrainingArguments) -> Accelerator | None:
+        """Return the accelerator of a group."""
+        return None
+
+    @property
+    def _checkpointing(self) -> bool:
+        """Whether the model computes its activations again in the backward pass."""
+        return self.machine.checkpointing
 
     @property
     def _options(self) -> TrainingOptions:
@@ -305,29 +307,25 @@ class Training:
 
         return reference
 
-    def _arguments(self) -> dict[str, Any]:
-        """Return further arguments of the trainer."""
-        return {}
-
     def _save(self, trainer: SupervisedTrainer, folder: Path) -> None:
         # Out of the trainer's autocast again: answers before and after are computed the same way.
         trainer.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         self.model.eval()
         self.save(folder)
 
-    def _train(self, trainer: SupervisedTrainer, progress: Progress, checkpoint: str | None) -> Any:
-        """Train, from a `checkpoint` if there is one.
+    def _train(self, trainer: SupervisedTrainer, progress: Progress, *, resumes: bool) -> TrainerState:
+        """Train, from a checkpoint if there is one.
 
         An update that ran out of memory is never repeated: some weights may have changed already.
         Nor would a fallback help there. The activations are freed by then; the optimizer's states do not fit.
         """
         updates = Guard(
             lambda: f"{self._options.place} fails in step {trainer.state.global_step + 1}",
-            passes=lambda error: not progress.updating or is_out_of_memory(error),
+            passes=lambda _: not progress.updating,
         )
         try:
             with updates:
-                return trainer.train(resume_from_checkpoint=checkpoint)
+                return trainer.train(resumes=resumes)
         except (RuntimeError, MemoryError) as error:
             if not progress.updating or not is_out_of_memory(error):
                 raise

@@ -32,6 +32,8 @@ def test_an_honest_reward_is_shown_on_answers_of_the_model(capsys: pytest.Captur
     assert out.split()[:3] == ["reward", "weight", "has"]
     assert "highest 0: rows.jsonl:" in out
     assert "warning: reward_no_signal: for 3 of 3 prompts all answers of the model have the same reward" in out
+    assert audited("reward=[exact_match]", "--answers=1", "--prompts=3") == 0
+    assert "reward_no_signal" not in capsys.readouterr().out  # one answer is always the same as itself
 
 
 def test_a_serious_finding_is_exit_code_1_and_made_answers_need_no_model(capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,6 +67,14 @@ def test_a_rope_that_the_converter_permutes_wrongly_differs(process: PythonProce
     assert compare(process, tmp_path, "bamba", rope_parameters=half, **STATES).differs
 
 
+def test_a_twin_whose_logits_are_all_equal_decides_nothing(process: PythonProcess, tmp_path: Path) -> None:
+    found = compare(
+        process, tmp_path, "granite", logits_scaling=1e30, architecture="GraniteForCausalLM", attention_multiplier=0.1
+    )
+    assert (found.nats, found.differs) == (None, False)
+    assert found.reason == "ValueError: its logits are all equal, or not numbers"
+
+
 def test_a_model_of_which_there_is_no_small_one_is_not_judged(process: PythonProcess, tmp_path: Path) -> None:
     found = compare(process, tmp_path, "llama", head_dim=16384)
     assert (found.nats, found.differs) == (None, False)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -135,6 +137,16 @@ def test_an_environment_that_raises_is_an_error_with_its_prompt(base: Path) -> N
         FrameworkError, match=r"all of the first 32 calls .* rows.jsonl:1: Counter.add: ValueError: it o"
     ):
         answers(base, script, room=10**4)
+
+
+def test_the_loop_of_an_environment_ends_with_the_episodes(base: Path) -> None:
+    drawn = episodes(base, tools.Counter)
+    assert drawn._wait_for(tools.Counter().look()) == "It still shows 0."  # noqa: SLF001
+    (loop,) = [thread for thread in threading.enumerate() if "_run_loop" in thread.name]
+    del drawn
+    gc.collect()
+    loop.join(5)
+    assert not loop.is_alive()
 
 
 def test_half_a_surrogate_pair_is_spelled_out_for_the_model(base: Path) -> None:

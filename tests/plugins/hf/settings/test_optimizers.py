@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
-from transformers import Trainer
+from transformers import Trainer, TrainingArguments
 
 from framework import Component, FrameworkError, Selection
 from framework.api import installed
@@ -26,13 +26,10 @@ from framework.api.records import Step, StepControl
 from framework.api.schema import OptimizerConfig
 from framework.memory import Shape
 from framework_plugins.hf.machine import hardware
-from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.settings import optimizers
-from framework_plugins.hf.settings.config import HFTrainerConfig
 from framework_plugins.hf.settings.memory_plan import footprint
 from framework_plugins.hf.settings.optimizers import OPTIMIZERS
 from framework_plugins.hf.settings.schedules import SCHEDULES
-from framework_plugins.hf.train.trainer import sft_config
 from tests.plugins.hf.settings.test_schedules import plan, refusal
 from tests.support.training import chosen, make, opened
 
@@ -84,8 +81,7 @@ def test_an_optimizer_is_made_as_transformers_makes_it(name: str) -> None:
         "optim": name + "_fused" * (name == "adamw_torch"), "optim_args": theirs or None, "adam_beta1": 0.5,
         "adam_beta2": 0.75, "adam_epsilon": 1e-3, "weight_decay": 0.1, "warmup_steps": 3,
     }  # fmt: skip
-    cpu = Hardware("cpu", torch.float32, checkpointing=False, optimizer=OPTIMIZERS[name]())
-    config = sft_config(HFTrainerConfig(learning_rate=0.01), cpu, 0, "unused", autocast=False, overrides=more)
+    config = TrainingArguments("unused", learning_rate=0.01, use_cpu=True, **more)
     kind, arguments = Trainer.get_optimizer_cls_and_kwargs(config)
     weight = torch.nn.Parameter(torch.ones(ROWS, COLUMNS))
     with warnings.catch_warnings(action="ignore"):  # of bitsandbytes, that a CPU has no pages

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import ParallelismConfig
+from accelerate.utils import DistributedDataParallelKwargs, FullyShardedDataParallelPlugin
 from torch import distributed
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
@@ -19,38 +20,38 @@ from framework import FrameworkError
 from framework.api.training import Engine, Member, ProcessGroup
 from framework_plugins.hf.load.sharded_weights import join_group
 from framework_plugins.hf.machine.hardware import Hardware
-from framework_plugins.hf.train.trainer import checkpointing_name
 
 T = TypeVar("T")
 
 
-def trainer_arguments(group: ProcessGroup, machine: Hardware, me: Member) -> dict[str, Any]:
-    """Return what the trainer's arguments say of a group, and join it."""
+def join(group: ProcessGroup, machine: Hardware, me: Member) -> None:
+    """Join a group."""
     if group.engine is Engine.fsdp2 and group.cpu_offload:  # accelerate asks here whether they reach each other's CPU
         os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_OFFLOAD_PARAMS": "true"}
     join_group(me, machine)
-    if group.engine is Engine.ddp:
-        return {"ddp_find_unused_parameters": False}
-    settings = {
-        "version": 2,
-        "reshard_after_forward": True,
-        "cpu_offload": group.cpu_offload,
-        "cpu_ram_efficient_loading": os.environ.get("FSDP_CPU_RAM_EFFICIENT_LOADING") == "true",
-        # The trainer's own checkpointing would gather each layer's weights once more in the backward pass.
-        "activation_checkpointing": machine.checkpointing,
-    }
-    arguments = {"fsdp": True, "fsdp_config": settings, checkpointing_name(): False}
+
+
+def accelerator_options(group: ProcessGroup, machine: Hardware) -> dict[str, Any]:
+    """Return what accelerate is told of a group."""
+    options: dict[str, Any] = {"kwargs_handlers": [DistributedDataParallelKwargs(find_unused_parameters=False)]}
+    if group.engine is Engine.fsdp2:
+        options["fsdp_plugin"] = FullyShardedDataParallelPlugin(
+            fsdp_version=2,
+            reshard_after_forward=True,
+            cpu_offload=group.cpu_offload,
+            auto_wrap_policy="transformer_based_wrap",
+            cpu_ram_efficient_loading=os.environ.get("FSDP_CPU_RAM_EFFICIENT_LOADING") == "true",
+            state_dict_type="FULL_STATE_DICT",
+            # The model's own checkpointing would gather each layer's weights once more in the backward pass.
+            activation_checkpointing=machine.checkpointing,
+        )
     if group.hybrid:
-        sizes = ParallelismConfig(dp_replicate_size=group.replicas, dp_shard_size=group.shards)
-        arguments["parallelism_config"] = sizes
-    return arguments
+        options["parallelism_config"] = ParallelismConfig(dp_replicate_size=group.replicas, dp_shard_size=group.shards)
+    return options
 
 
 def reduce_in_fp32(accelerator: Any) -> None:
-    """Reduce gradients in fp32, since FSDP adds up those of several passes in that dtype before replicas reduce them.
-
-    The trainer's arguments have no setting for this.
-    """
+    """Reduce gradients in fp32: FSDP adds up those of several passes in that dtype before replicas reduce them."""
     plugin = accelerator.state.fsdp_plugin
     if plugin.mixed_precision_policy:
         plugin.mixed_precision_policy = replace(plugin.mixed_precision_policy, reduce_dtype=torch.float32)

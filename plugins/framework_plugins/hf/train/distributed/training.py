@@ -16,9 +16,10 @@ from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 import torch
+from accelerate import Accelerator
 from torch import distributed
-from torch.utils.data import BatchSampler, DataLoader
-from transformers import TrainerCallback
+from torch.distributed.fsdp import register_fsdp_forward_method
+from transformers import TrainingArguments
 
 from framework.api import Step, TrainResult
 from framework.api.training import (
@@ -54,7 +55,7 @@ from framework_plugins.hf.train.progress import Progress
 from framework_plugins.hf.train.resume.training_state import TrainingState
 from framework_plugins.hf.train.rollouts import Division
 from framework_plugins.hf.train.step import OptimizerStep, StepRows
-from framework_plugins.hf.train.trainer import SupervisedTrainer
+from framework_plugins.hf.train.trainer import SupervisedTrainer, mixed_precision
 from framework_plugins.hf.train.training import Training
 
 T = TypeVar("T")
@@ -66,48 +67,27 @@ class GroupTrainer(SupervisedTrainer):
     Args:
         group: what was asked for.
         me: this process.
-        **arguments: the parent's.
+        *parts, **arguments: the parent's.
     """
 
     data_collator: ShareCollator
 
-    def __init__(self, group: ProcessGroup, me: Member, **arguments: Any) -> None:
+    def __init__(self, group: ProcessGroup, me: Member, *parts: Any, **arguments: Any) -> None:
         self.group = group
         self.me = me
         self.score_reference: Callable[[], None] = lambda: None
-        self.ready = False
-        super().__init__(**arguments)
-        self.add_callback(_OnEngineReady(self))
+        super().__init__(*parts, **arguments)
 
-    def create_accelerator_and_postprocess(self) -> None:
-        """Look at what came up before the model goes there."""
-        super().create_accelerator_and_postprocess()
-        engine.check_started(self.accelerator, self.group, self.me)
-        if self.group.hybrid:
-            engine.reduce_in_fp32(self.accelerator)
-
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        """Give whole steps to every process; accelerate would give each steps of its own."""
-        batches = BatchSampler(self._get_train_sampler(), self.order.batch, drop_last=False)
-        workers = self.args.dataloader_num_workers
-        return DataLoader(self.train_dataset, batch_sampler=batches, collate_fn=self.data_collator, num_workers=workers)
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        """Begin before the weights of a checkpoint replace those that the training started from."""
-        if checkpoint is not None:
-            self.begin()
-        super()._load_optimizer_and_scheduler(checkpoint)
-
-    def begin(self) -> None:
-        """Look at what came up, find out on it how rows go through it, and score the reference; do it once.
+    def on_prepared(self) -> None:
+        """Look at what came up, find out on it how rows go through it, and score the reference.
 
         Raises:
             FrameworkError: it is not what was asked for.
         """
-        if self.ready:
-            return
-        self.ready = True
         engine.check_wrapped(self.model_wrapped, self.group)
+        if self.group.engine is Engine.fsdp2:
+            self.model = self.model_wrapped
+            register_fsdp_forward_method(self.model, "generate")  # an adapter's weights are in pieces there too
         torch.manual_seed(self.args.seed + self.me.rank)  # dropout falls on other tokens in each
         losses = self.passes.losses
         to_eval_mode(self.model, self.args.device.type)
@@ -162,16 +142,6 @@ class GroupTrainer(SupervisedTrainer):
         }
 
 
-class _OnEngineReady(TrainerCallback):
-    """Calls the trainer when its engine is up: only then there is something to look at."""
-
-    def __init__(self, trainer: GroupTrainer) -> None:
-        self.begin = partial(GroupTrainer.begin, trainer)
-
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
-        self.begin()
-
-
 @dataclass(frozen=True)
 class GroupTraining(Training):
     """A training together with other processes.
@@ -192,6 +162,7 @@ class GroupTraining(Training):
 
     def train(self, rows: Sequence[TokenGroup], validation: Sequence[TokenGroup], run: TrainRun) -> TrainResult:
         """Train; the first process tells the run of each step, and all do what it says."""
+        engine.join(self.group, self.machine, self.me)
         allocate_trained(self.model)
         self.passes.losses.prepare_for_engine()
         shared_run = dataclasses.replace(run, on_step=partial(self._control, run.on_step))
@@ -238,20 +209,32 @@ class GroupTraining(Training):
     def _rank(self) -> int:
         return self.me.rank
 
-    def _make_trainer(self, order: Order, arguments: dict[str, Any]) -> SupervisedTrainer:
-        parts = order.rows, self.passes.packer, self.objective, self.me
-        arguments["data_collator"] = ShareCollator(*parts, asks=self.asks)
-        rank, world = self.me.rank, self.me.world
-        step = OptimizerStep(self.objective, self.passes.losses, self._as_reference, rank, world, self._all_gather)
+    @property
+    def _trainer_class(self) -> Callable[..., SupervisedTrainer]:
         kind: Any = GroupTrainer
-        trainer_class = self.trainer_class
-        if trainer_class is not SupervisedTrainer:  # what it changes is below what a group needs
-            kind = type(trainer_class.__name__, (GroupTrainer, trainer_class), {})
-        trainer: SupervisedTrainer = kind(
-            self.group, self.me, passes=self.passes, order=order, options=self._options, oom_retry=self.oom_retry,
-            step=step, **arguments,
-        )  # fmt: skip
-        return trainer
+        if self.trainer_class is not SupervisedTrainer:  # what it changes is below what a group needs
+            kind = type(self.trainer_class.__name__, (GroupTrainer, self.trainer_class), {})
+        return partial(kind, self.group, self.me)
+
+    def _collator(self, order: Order) -> ShareCollator:
+        return ShareCollator(order.rows, self.passes.packer, self.objective, self.me, asks=self.asks)
+
+    @property
+    def _optimizer_step(self) -> OptimizerStep:
+        rank, world = self.me.rank, self.me.world
+        return OptimizerStep(self.objective, self.passes.losses, self._as_reference, rank, world, self._all_gather)
+
+    def _accelerator(self, args: TrainingArguments) -> Accelerator:
+        options = engine.accelerator_options(self.group, self.machine)
+        accelerator = Accelerator(mixed_precision=mixed_precision(args), **options)
+        engine.check_started(accelerator, self.group, self.me)
+        if self.group.hybrid:
+            engine.reduce_in_fp32(accelerator)
+        return accelerator
+
+    @property
+    def _checkpointing(self) -> bool:
+        return self.machine.checkpointing and self.group.engine is Engine.ddp
 
     @property
     def _division(self) -> Division:
@@ -268,9 +251,6 @@ class GroupTraining(Training):
     def _newest(self, rows: Sequence[TokenGroup]) -> Path | None:
         """Return the checkpoint that the first process resumes from."""
         return engine.broadcast_from_first(self.me, lambda: self.checkpoints.newest(rows))
-
-    def _arguments(self) -> dict[str, Any]:
-        return engine.trainer_arguments(self.group, self.machine, self.me)
 
     def _score_reference(self, trainer: SupervisedTrainer, rows: Sequence[TokenGroup]) -> None:
         """Wait until the engine is up. With weights in pieces, each step asks the base, its adapter switched off."""

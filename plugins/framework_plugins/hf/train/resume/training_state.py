@@ -6,7 +6,6 @@ In a group all processes have to ask together, and the first keeps the result.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,15 +14,13 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import set_seed
-from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_callback import TrainerState
 
 from framework import FrameworkError
 from framework.api import Guard, Step, summarize_error
 from framework_plugins.hf.load.frozen import fixed_weights
 from framework_plugins.hf.load.sharded_weights import full_tensor, local_shard, shard_like, trained_weights
 from framework_plugins.hf.machine.optimizer_state import STATES, load_state, saved_state
-from framework_plugins.hf.machine.out_of_memory import RandomState, is_out_of_memory
+from framework_plugins.hf.machine.out_of_memory import RandomState
 from framework_plugins.hf.train.progress import Progress
 from framework_plugins.hf.train.resume.checkpoints import STEP_FOLDER
 from framework_plugins.hf.train.trainer import SupervisedTrainer
@@ -60,7 +57,8 @@ class TrainingState:
         self.random: Sequence[Any] = ()
         self.needed = 0
         """Bytes of what `read` has read last."""
-        self.checkpoint = Path()
+        self.checkpoint: Path | None = None
+        """From which the training resumes."""
 
     @property
     def step(self) -> int:
@@ -97,6 +95,7 @@ class TrainingState:
         ]
         self.needed = sum(value.nbytes for value in tensors if isinstance(value, torch.Tensor))
         other_state = {
+            "step": self.step,
             "scheduler": self.trainer.lr_scheduler.state_dict(),
             "random": random,
             "counters": self.trainer.counters(),
@@ -120,7 +119,6 @@ class TrainingState:
             with self._optimizer_guard("its state cannot be saved"):
                 torch.save(optimizer, folder / OPTIMIZER)
             torch.save(other_state, folder / OTHER_STATE)
-            self.trainer.state.save_to_json(str(folder / TRAINER_STATE_NAME))
 
         return write
 
@@ -138,25 +136,7 @@ class TrainingState:
             return saved_state(self.trainer.optimizer.optimizer, names, self._full_tensor)
 
     def _optimizer_guard(self, problem: str) -> Guard:
-        return Guard(f"{self.trainer.options.place}: {problem}", passes=is_out_of_memory)
-
-    def begin(self, checkpoint: Path, folder: Path) -> str:
-        """Choose the checkpoint, and return a folder from which the trainer reads how far it is.
-
-        It would compare how the rows of a step were divided, too, and warn if that is another way now.
-        """
-        self.checkpoint = checkpoint
-        with _report_damage(checkpoint):
-            trainer_state = json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
-            TrainerState(**trainer_state)
-            if checkpoint.name != STEP_FOLDER.format(step := trainer_state["global_step"]):
-                raise ValueError(f"its global_step is {step}")
-        args = self.trainer.args
-        names = {"train_batch_size": "train_batch_size", "logging_steps": "logging_steps", "save_steps": "save_steps"}
-        trainer_state |= {name: getattr(args, argument) for name, argument in names.items()}
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / TRAINER_STATE_NAME).write_text(json.dumps(trainer_state), encoding="utf-8")
-        return str(folder)
+        return Guard(f"{self.trainer.options.place}: {problem}")
 
     def restore(self) -> None:
         """Put back what the checkpoint holds; random numbers wait until `restore_random`.
@@ -164,14 +144,20 @@ class TrainingState:
         Raises:
             FrameworkError: it holds something else than the state of this training.
         """
+        assert self.checkpoint is not None  # noqa: S101 - a training that resumes has one
         with _report_damage(self.checkpoint):
-            self._restore()
+            self._restore(self.checkpoint)
 
-    def _restore(self) -> None:
-        state = self.trainer.state
+    def _restore(self, folder: Path) -> None:
+        state, named = self.trainer.state, dict(self._named())
+        other_state = torch.load(folder / OTHER_STATE, weights_only=True)
+        # Those of earlier versions have the step in the name only.
+        state.global_step = int(other_state.get("step", folder.name.rpartition("-")[2]))
+        state.epoch = state.global_step / self.trainer.epoch_steps
+        if folder.name != STEP_FOLDER.format(state.global_step):
+            raise ValueError(f"its step is {state.global_step}")
         if state.global_step >= state.max_steps:
             raise ValueError(f"the training has {state.max_steps} steps")
-        folder, named = self.checkpoint, dict(self._named())
         weights = load_file(folder / WEIGHTS)
         if {name: value.shape for name, value in weights.items()} != {
             name: weight.shape for name, weight in named.items()
@@ -183,7 +169,6 @@ class TrainingState:
             for name, value in load_file(folder / FIXED).items():
                 fixed[name].copy_(value)
         self._restore_optimizer(folder, named)
-        other_state = torch.load(folder / OTHER_STATE, weights_only=True)
         self.trainer.lr_scheduler.load_state_dict(other_state["scheduler"])
         self.random = other_state["random"]
         if self.scaler and other_state["scaler"]:

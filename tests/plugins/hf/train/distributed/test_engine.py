@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import distributed
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import Replicate, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing._internal.distributed.fake_pg import FakeStore
@@ -23,10 +23,11 @@ from framework_plugins.hf.load.sharded_weights import local_shard
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.settings.optimizers import AdamWTorchConfig
 from framework_plugins.hf.train.distributed.engine import (
+    accelerator_options,
     check_started,
     check_wrapped,
+    join,
     reduce_in_fp32,
-    trainer_arguments,
 )
 
 ALONE = Member(0, 1, 0)
@@ -149,7 +150,7 @@ def test_a_weight_of_which_each_process_has_a_copy_is_refused() -> None:
 def test_shards_lie_with_neighbours_and_their_replicas_with_the_others() -> None:
     group = ProcessGroup(Engine.fsdp2, 4, shard_size=2)
     machine = Hardware("cpu", torch.float32, checkpointing=False, optimizer=AdamWTorchConfig())
-    sizes = trainer_arguments(group, machine, Member(2, 4, 2))["parallelism_config"]
+    sizes = accelerator_options(group, machine)["parallelism_config"]
     with pytest.warns(UserWarning, match="Slicing a flattened dim"):
         mesh = sizes.get_device_mesh("cpu")[tuple(sizes.fsdp_dim_names)]  # as accelerate does it
     assert mesh.mesh.tolist() == [[0, 1], [2, 3]]
@@ -183,8 +184,10 @@ def test_fsdp_is_asked_for_what_the_run_asks_for(
     for name in names:
         monkeypatch.setenv(name, "")  # what is set is taken back
     machine = Hardware("cpu", torch.float32, checkpointing, AdamWTorchConfig())
-    asked = trainer_arguments(ProcessGroup(Engine.fsdp2, 2, cpu_offload=offload), machine, Member(2, 4, 2))
-    assert asked["fsdp_config"]["activation_checkpointing"] is checkpointing
-    assert asked["fsdp_config"]["cpu_offload"] is offload
-    assert "parallelism_config" not in asked
+    group = ProcessGroup(Engine.fsdp2, 2, cpu_offload=offload)
+    join(group, machine, Member(2, 4, 2))
+    options = accelerator_options(group, machine)
+    assert options["fsdp_plugin"].activation_checkpointing is checkpointing
+    assert isinstance(options["fsdp_plugin"].cpu_offload, CPUOffloadPolicy) is offload
+    assert "parallelism_config" not in options
     assert [os.environ[name] for name in names] == (["true", "true"] if offload else ["", ""])

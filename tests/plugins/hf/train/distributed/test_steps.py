@@ -12,7 +12,6 @@ from framework.api.records import IGNORE, TokenRow
 from framework_plugins.hf.packing.parts import Packer, learned_count
 from framework_plugins.hf.settings.config import Packing
 from framework_plugins.hf.train.distributed.steps import ShareCollator, own_share, zero_weight_part
-from framework_plugins.hf.train.trainer import ROW_COLUMN
 from tests.support.training import PLAIN_LOSS
 
 
@@ -34,8 +33,7 @@ def test_each_row_falls_to_one_process_in_its_order(count: int, world: int) -> N
 
 @given(st.integers(1, 12), st.integers(1, 5))
 def test_the_counts_of_all_processes_are_those_of_one(count: int, world: int) -> None:
-    items = [{ROW_COLUMN: number} for number in range(count)]
-    made = [ShareCollator(ROWS, PACKER, PLAIN_LOSS, Member(rank, world, rank))(items) for rank in range(world)]
+    made = [ShareCollator(ROWS, PACKER, PLAIN_LOSS, Member(rank, world, rank))(range(count)) for rank in range(world)]
     whole = sum(map(learned_count, ROWS[:count]))
     assert {each["rows"].tokens for each in made} == {whole}
     assert {each["rows"].step_tokens for each in made} == {sum(len(each.input_ids) for each in ROWS[:count])}

@@ -238,6 +238,7 @@ def test_prompts_are_answered_by_several_processes_as_by_one(run: Run, monkeypat
         return begin(helper, task)
 
     monkeypatch.setattr(Helper, "__call__", counted)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")  # fewer than processes, which a run on the CPU may have
     prompts = ",".join(f"What is {number} and {'one and ' * (number % 3)}{number}" for number in range(9))
     words = (
         "stages=[data,baseline,train,evaluate]", "evaluator=[prompts]", f"evaluator.prompts.prompts=[{prompts}]",

@@ -1,0 +1,139 @@
+"""Problems of `trainer=trl` that the plan shows: fields, classes and settings that TRL does not have. Without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from typing import Any
+
+from framework import FrameworkError, Plan, Stage
+from framework.api import Problem, as_text, fields, nearest
+from framework_plugins.trl_trainer import library
+from framework_plugins.trl_trainer.config import CLASSES, TrlTrainerConfig, settings_of_ours
+from framework_plugins.trl_trainer.library import Source
+
+UNSUITED: Mapping[str, str] = {
+    "RewardTrainer": "trains a model that gives scores, and the model of a run answers prompts",
+    **dict.fromkeys(("ORPOTrainer", "CPOTrainer"), "reads pairs as texts: trainer=hf has method=orpo and method=cpo"),
+    "TPOTrainer": "wants a third answer to each prompt, and pairs have two",
+    **dict.fromkeys(
+        ("AsyncGRPOTrainer", "AsyncDistillationTrainer", "ServerDistillationTrainer"),
+        "wants a server beside the training, and a run has none",
+    ),
+}
+"""Trainers of TRL that want what a run does not have."""
+HF = "or set trainer=hf"
+
+
+def method_of(source: Source) -> str:
+    """Return the method whose rows a trainer of TRL learns from."""
+    if library.rewarded(source):
+        return "grpo"
+    families = library.families(source)
+    return next((name for name in ("dpo", "kto") if CLASSES[name] in families), "sft")
+
+
+def trainer_source(plan: Plan) -> Source | None:
+    """Return the class that trains; None if another package has it.
+
+    Raises:
+        FrameworkError: TRL has none for the method, or none of this name.
+    """
+    config: TrlTrainerConfig = plan.trainer.config
+    name, method = config.trl_class, plan.method.component.name
+    if name is None and method not in CLASSES:
+        raise FrameworkError(
+            f"method={method}: trainer=trl has classes for method={'|'.join(CLASSES)}: choose one of these, {HF}, "
+            f"which has method={method}"
+        )
+    return library.find(name or CLASSES[method])
+
+
+def problems(plan: Plan) -> Iterator[Problem]:
+    """Yield the problems of a plan whose trainer is TRL's."""
+    config: TrlTrainerConfig = plan.trainer.config
+    method, place = plan.method.component.name, ("method" if config.trl_class is None else "trainer.trl_class")
+    if Stage.train not in plan.intended_stages and plan.stages != (Stage.plan,):
+        return
+    if not plan.loss.config.plain:
+        name = plan.loss.component.name
+        yield Problem(
+            f"loss={name}: trainer=trl has the losses of TRL, trainer.args.loss_type: leave it out, {HF}", ("loss",)
+        )
+    if plan.launch.config.group():
+        yield Problem(
+            f"launch={plan.launch.component.name}: trainer=trl trains in one process: set launch=single, {HF}",
+            ("launch",),
+        )
+    if (sampler := plan.sampler.component.name) != "shuffled":
+        yield Problem(f"sampler={sampler}: TRL orders the rows itself: leave it out, {HF}", ("sampler",))
+    try:
+        source = trainer_source(plan)
+        if source is None:
+            return
+        names, parameters = library.fields_of(library.config_of(source)), library.parameters(source)
+    except FrameworkError as error:
+        yield Problem(str(error), (place,))
+        return
+    option = f"trainer.trl_class={source.name}" if config.trl_class else f"method={method}"
+    if reason := UNSUITED.get(source.name):
+        yield Problem(f"{option}: it {reason}. Choose another class", (place,))
+        return
+    if (wanted := method_of(source)) != method:
+        rewards = " and reward=[...]" if wanted == "grpo" else ""
+        yield Problem(
+            f"{option} learns from the rows of method={wanted}: set method={wanted}{rewards}", (place, "method")
+        )
+        return
+    yield from _args(plan, source.name, names)
+    for name in config.init.keys() - parameters.keys():
+        close = nearest(name, parameters)
+        hint = f": did you mean trainer.init.{close[0]}?" if close else f": it takes {', '.join(parameters) or 'none'}"
+        yield Problem(f"trainer.init.{name} is not an argument of TRL's {source.name}{hint}", (f"trainer.init.{name}",))
+    for name, required in parameters.items():
+        if required and name not in config.init:
+            yield Problem(
+                f"{option} wants {name}, which a run does not have: set trainer.init.{name}=ID if it takes an id or a "
+                "folder, or choose another class",
+                (place,),
+            )
+    yield from _method_settings(plan, source.name, names)
+
+
+def _args(plan: Plan, trainer: str, names: frozenset[str]) -> Iterator[Problem]:
+    ours, method = settings_of_ours(), {part.name for part in fields(plan.method.component.schema)}
+    for name, value in plan.trainer.config.args.items():
+        key = f"trainer.args.{name}"
+        setting = f"method.{name}" if name in method else ours.get(name)
+        if setting is not None:
+            yield Problem(f"{key} is {setting} here: set that, and leave {key} out", (key,))
+        elif name not in names:
+            close = nearest(name, names)
+            hint = f" Did you mean trainer.args.{close[0]}?" if close else ""
+            yield Problem(f"{key}={as_text(value)}: TRL's {trainer} has no field {name}.{hint}", (key,))
+
+
+def _method_settings(plan: Plan, trainer: str, names: frozenset[str]) -> Iterator[Problem]:
+    """Name the settings of the method that are changed, and that the class does not have."""
+    usual = plan.method.component.schema()
+    for part in fields(plan.method.component.schema):
+        value = getattr(plan.method.config, part.name)
+        if part.name not in names and value != getattr(usual, part.name):
+            key = f"method.{part.name}"
+            yield Problem(f"{key}={as_text(value)}: TRL's {trainer} has no such field: leave it out, {HF}", (key,))
+
+
+def plain(value: Any) -> Any:
+    """Return a setting as TRL has it."""
+    if isinstance(value, Enum):
+        return value.value
+    return [plain(part) for part in value] if isinstance(value, list) else value
+
+
+def method_arguments(plan: Plan, names: frozenset[str]) -> dict[str, Any]:
+    """Return the settings of the method under the names of TRL that are theirs too."""
+    method = plan.method.config
+    values = {part.name: plain(getattr(method, part.name)) for part in fields(plan.method.component.schema)}
+    if "steps_per_generation" in values:  # TRL counts passes
+        values["steps_per_generation"] *= plan.training.gradient_accumulation_steps
+    return {name: value for name, value in values.items() if name in names}

@@ -1,0 +1,1 @@
+"""Tests of plugins/framework_plugins/trl_trainer."""
