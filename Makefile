@@ -148,13 +148,14 @@ docs: $(VENV)/dev
 	$(TEST_ENV) $(VENV)/bin/python -m pytest tests/docs
 
 # docs/reference: config.md and the JSON Schemas, of the options in this repository, api.md with its snapshot, and the
-# page of data-shapes.md; conf/README.md; the tables of coming-from.md.
+# page of data-shapes.md; conf/README.md; the tables of coming-from.md and other-tools.md.
 reference: $(VENV)/dev
 	$(VENV)/bin/python -m framework reference docs/reference --package framework-finetune
 	$(VENV)/bin/python tests/support/api_page.py
 	$(VENV)/bin/python -m tests.support.conf_page
 	$(VENV)/bin/python -m tests.support.shapes
 	$(VENV)/bin/python -m tests.support.other_tools_page
+	$(VENV)/bin/python -m tests.support.comparison_page
 
 # Training beside TRL, Unsloth and LLaMA-Factory, each in an environment of its own; nothing else should run meanwhile.
 bench: $(BENCH)/framework/made $(BENCH)/trl/made $(BENCH)/unsloth/made $(BENCH)/llamafactory/made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,14 @@ ONE_TRAINER = {
     "qwen3_5_9b_16gb": ("16GiB",),
     "mistral_small_24gb": ("24GiB", "rtx4090"),
     "lfm2_8b_a1b_24gb": ("24GiB", "rtx4090"),
+    "llama8b_qlora": ("24GiB", "rtx4090"),
 }
 """Those whose models were not planned for with Unsloth."""
+PAGE = Path(__file__).parents[3] / "docs" / "tutorial" / "your-gpu.md"
+SHOWN = dict(
+    re.findall(r"^\| \d+ GB \| `(\w+)` \|.*\| ([\d.]+) GiB \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+)
+"""What the page says that each takes at most, in GiB, on a card of the first size."""
 
 
 @pytest.mark.parametrize(
@@ -42,7 +49,7 @@ ONE_TRAINER = {
 def test_the_plan_says_that_it_fits(
     experiment: str, trainer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All stages of it, with both trainers, and with what CUDA keeps for itself."""
+    """All stages of it, with both trainers, and with what CUDA keeps for itself; the page has the figures of hf."""
     monkeypatch.setenv("FRAMEWORK_CACHE", str(tmp_path / "cache"))  # of the data nothing is known
     monkeypatch.setattr(versions, "installed", lambda: "2026.10.9")
     monkeypatch.setattr(make, "installed", lambda _: "2026.10.9")
@@ -53,6 +60,13 @@ def test_the_plan_says_that_it_fits(
         memory = Planner(plan, Shelf(CONFIGS[plan.model.config.path]), current()).first().memory
         assert memory is not None
         assert memory.fit_status is FitStatus.fits, f"{words}: {memory.high / 2**30:.1f} GiB"
+        if trainer == "hf" and card.endswith("GiB") and experiment in SHOWN:
+            assert f"{memory.high / 2**30:.1f}" == SHOWN[experiment]
+
+
+def test_each_experiment_on_the_page_is_planned() -> None:
+    assert len(SHOWN) == 10
+    assert {*SHOWN} <= {*CARDS, *ONE_TRAINER}
 
 
 def test_the_walkthrough_with_unsloth_changes_the_trainer_alone() -> None:
