@@ -170,7 +170,7 @@ def _kind(type_: Type, *, null: bool = False) -> str:
     return "".join([kind, *(f" {_bound(bound)}" for bound in type_.bounds)]).rstrip()
 
 
-def _bound(bound: Any) -> str:
+def _bound(bound: object) -> str:
     match bound:
         case annotated_types.Gt(value):
             return f">{value}"

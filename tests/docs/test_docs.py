@@ -379,16 +379,10 @@ def test_every_field_of_a_saved_record_is_explained() -> None:
     text = (ROOT / "docs/reference/report.md").read_text(encoding="utf-8")
     explained = {}
     for record in RECORDS:
-<<<<<<< HEAD
         section = text.partition(f"## `{record.__name__}`\n")[2].partition("\n## ")[0]
-        explained[record.__name__] = re.findall(r"^- `(\w+)`: ", section, re.MULTILINE)
-    assert explained == {record.__name__: [field.name for field in dataclasses.fields(record)] for record in RECORDS}
-=======
-        section = text.partition(f"`{record.__name__}`\n")[2].partition("\n## ")[0]
-        explained[record.__name__] = sorted(re.findall(r"^\| `(\w+)` +\|", section, re.MULTILINE))
+        explained[record.__name__] = sorted(re.findall(r"^- `(\w+)`: ", section, re.MULTILINE))
     names = {record.__name__: sorted(field.name for field in dataclasses.fields(record)) for record in RECORDS}
     assert explained == names
->>>>>>> w/core
 
 
 def hook_headings() -> list[str]:
