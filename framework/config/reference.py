@@ -166,7 +166,7 @@ def _kind(type_: Type, *, null: bool = False) -> str:
     kind = "|".join(type_.choices) or NAMES.get(type_.base) or getattr(type_.base, "__name__", "any")
     if type_.items:
         kind = f"{kind}[{_kind(type_.items)}]"
-    kind = "|".join([kind, *filter(None, [type_.word]), *(["null"] if type_.optional and not null else [])])
+    kind = "|".join([kind, *([type_.word] if type_.word else []), *(["null"] if type_.optional and not null else [])])
     return "".join([kind, *(f" {_bound(bound)}" for bound in type_.bounds)]).rstrip()
 
 

@@ -76,21 +76,19 @@ def _end(rank: int, wanted: str) -> None:
                 time.sleep(0.1)
         return plain(self, *words, **named)
 
-    GroupTrainer.training_step = step  # type: ignore[method-assign] # in a test's own process
+    GroupTrainer.training_step = step  # type: ignore[assignment] # in a test's own process
 
 
 def _be_late() -> None:
-    from transformers import trainer
+    from framework_plugins.hf.train.distributed.training import GroupTrainer
 
-    plain = trainer.sort_checkpoints
+    plain = GroupTrainer.use_averaged_weights
 
-    def sort_checkpoints(output_dir: str, **named: Any) -> list[str]:
+    def late(self: GroupTrainer) -> None:
         time.sleep(1)
-        os.scandir(output_dir).close()  # it is gone between two calls of the original now and then
-        found: list[str] = plain(output_dir=output_dir, **named)
-        return found
+        plain(self)
 
-    trainer.sort_checkpoints = sort_checkpoints
+    GroupTrainer.use_averaged_weights = late  # type: ignore[method-assign] # in a test's own process
 
 
 def _tell(rank: int, folder: str) -> None:

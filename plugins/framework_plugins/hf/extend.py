@@ -29,7 +29,7 @@ from framework_plugins.hf.settings.memory_plan import footprint
 if TYPE_CHECKING:
     from framework_plugins.hf.backend import HFBackend
     from framework_plugins.hf.machine.hardware import Hardware, peak_memory
-    from framework_plugins.hf.machine.out_of_memory import free_memory, is_out_of_memory
+    from framework_plugins.hf.machine.out_of_memory import free_memory
     from framework_plugins.hf.machine.precision import with_gradients
     from framework_plugins.hf.model import HFModel
     from framework_plugins.hf.packing.eligibility import ForwardPlan
@@ -60,14 +60,13 @@ __all__ = [
     "as_turns",
     "footprint",
     "free_memory",
-    "is_out_of_memory",
     "peak_memory",
     "with_gradients",
 ]
 # With torch, which the plan and `--help` do without: imported when one of them is asked for.
 _MODULES = {
     "HFBackend": "backend", "Hardware": "machine.hardware", "peak_memory": "machine.hardware",
-    "free_memory": "machine.out_of_memory", "is_out_of_memory": "machine.out_of_memory",
+    "free_memory": "machine.out_of_memory",
     "with_gradients": "machine.precision", "HFModel": "model", "ForwardPlan": "packing.eligibility",
     "as_turns": "tokens.render", "BestWeights": "train.best_weights", "TrainingOptions": "train.options",
     "Checkpoints": "train.resume.checkpoints", "SupervisedTrainer": "train.trainer",

@@ -16,7 +16,16 @@ from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars,
 from transformers import PrinterCallback, Trainer
 
 from framework import FrameworkError
-from framework.api import Guard, RewardContext, TrainResult, as_text, rewarding, summarize_error, unknown
+from framework.api import (
+    Guard,
+    RewardContext,
+    TrainResult,
+    as_text,
+    is_out_of_memory,
+    rewarding,
+    summarize_error,
+    unknown,
+)
 from framework.api.training import IGNORE, TokenGroup, TrainRun, answer_rows
 from framework_plugins.hf.extend import (
     BestWeights,
@@ -24,7 +33,6 @@ from framework_plugins.hf.extend import (
     HFModel,
     TrainingOptions,
     free_memory,
-    is_out_of_memory,
     peak_memory,
     with_gradients,
 )

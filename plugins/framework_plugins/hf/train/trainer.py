@@ -227,7 +227,7 @@ class SupervisedTrainer:
     @property
     def _ends(self) -> bool:
         """Whether the training is over."""
-        return self.control.should_training_stop or self.state.global_step >= self.state.max_steps
+        return bool(self.control.should_training_stop or self.state.global_step >= self.state.max_steps)
 
     def _is_due(self, steps: int | None) -> bool:
         return bool(steps) and self.state.global_step % (steps or 1) == 0

@@ -12,7 +12,8 @@ import psutil
 import pytest
 import torch
 
-from framework_plugins.hf.machine.out_of_memory import RandomState, clear_frames, free_memory, is_out_of_memory
+from framework.api import is_out_of_memory
+from framework_plugins.hf.machine.out_of_memory import RandomState, clear_frames, free_memory
 
 CPU = (
     "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 4."

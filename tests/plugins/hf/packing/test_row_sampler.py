@@ -17,7 +17,7 @@ from framework_plugins.hf.packing import row_sampler
 from framework_plugins.hf.packing.parts import Packer
 from framework_plugins.hf.packing.row_sampler import RowSampler, sort_by_kind
 from framework_plugins.hf.settings.config import Packing
-from framework_plugins.hf.train.trainer import ROW_COLUMN, Collator
+from framework_plugins.hf.train.trainer import Collator
 from tests.support.examples import examples
 from tests.support.training import PLAIN_LOSS
 
@@ -137,7 +137,7 @@ def test_workers_give_the_batches_of_the_process_itself() -> None:
     seen = []
     for workers in (0, 2):
         loader: Any = DataLoader(
-            [{ROW_COLUMN: number} for number in range(len(rows))],  # type: ignore[arg-type]
+            range(len(rows)),  # type: ignore[arg-type]
             batch_size=BATCH,
             sampler=RowSampler(rows, BATCH, 9, group=True, by_length=False),
             collate_fn=Collator(rows, Packer(Packing.tree, 2, 0), PLAIN_LOSS),
