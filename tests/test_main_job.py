@@ -140,7 +140,7 @@ def test_the_run_folder_holds_a_result_for_each_stage(quickstart: Run) -> None:
     assert report["tokens_per_second"] > report["supervised_tokens_per_second"] > 0
     assert report["peak_memory_bytes"] > 300 * 2**20
     assert report["train"]["trainable_parameters"] < report["train"]["total_parameters"] / 20
-    assert {"torch", "transformers", "trl", "peft", "framework-finetune"} <= report["versions"].keys()
+    assert {"torch", "transformers", "accelerate", "peft", "framework-finetune"} <= report["versions"].keys()
     assert [artifact["path"] for artifact in report["artifacts"]] == ["adapter"]
 
 

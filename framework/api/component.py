@@ -18,7 +18,7 @@ from typing import Any
 
 import pluggy
 
-from framework.api import protocols, schema
+from framework.api import schema
 from framework.util.errors import FrameworkError, error_location, of_the_system, summarize_error
 from framework.util.guard import Caught
 
@@ -36,37 +36,43 @@ class Group:
 
     name: str
     base: type
-    product: type
+    product_name: str
     several: bool = False
+
+    @property
+    def product(self) -> type:
+        """The base class of what is made, by its name: the protocols know a plan, and so the groups."""
+        product: type = getattr(importlib.import_module("framework.api.protocols"), self.product_name)
+        return product
 
 
 GROUPS = {
     group.name: group
     for group in (
-        Group("model", schema.ModelConfig, protocols.ModelSource),
-        Group("quantization", schema.QuantizationConfig, protocols.Quantization),
-        Group("adapter", schema.AdapterConfig, protocols.Adapter),
-        Group("data", schema.DataConfig, protocols.Source),
-        Group("format", schema.FormatConfig, protocols.Formatter),
-        Group("audit", schema.AuditConfig, protocols.Audit, several=True),
-        Group("method", schema.MethodConfig, protocols.Method),
-        Group("loss", schema.LossConfig, protocols.Objective),
-        Group("trainer", schema.TrainerConfig, protocols.Backend),
-        Group("optimizer", schema.OptimizerConfig, protocols.OptimizerFactory),
-        Group("schedule", schema.ScheduleConfig, protocols.Schedule),
-        Group("sampler", schema.SamplerConfig, protocols.Sampler),
-        Group("callback", schema.CallbackConfig, protocols.Callback, several=True),
-        Group("launch", schema.LaunchConfig, protocols.Launcher),
-        Group("metric", schema.MetricConfig, protocols.Metric, several=True),
-        Group("rollout", schema.RolloutConfig, protocols.Rollout),
-        Group("reward", schema.RewardConfig, protocols.Reward, several=True),
-        Group("evaluator", schema.EvaluatorConfig, protocols.Evaluator, several=True),
-        Group("exporter", schema.ExporterConfig, protocols.Exporter, several=True),
-        Group("logger", schema.LoggerConfig, protocols.Logger, several=True),
+        Group("model", schema.ModelConfig, "ModelSource"),
+        Group("quantization", schema.QuantizationConfig, "Quantization"),
+        Group("adapter", schema.AdapterConfig, "Adapter"),
+        Group("data", schema.DataConfig, "Source"),
+        Group("format", schema.FormatConfig, "Formatter"),
+        Group("audit", schema.AuditConfig, "Audit", several=True),
+        Group("method", schema.MethodConfig, "Method"),
+        Group("loss", schema.LossConfig, "Objective"),
+        Group("trainer", schema.TrainerConfig, "Backend"),
+        Group("optimizer", schema.OptimizerConfig, "OptimizerFactory"),
+        Group("schedule", schema.ScheduleConfig, "Schedule"),
+        Group("sampler", schema.SamplerConfig, "Sampler"),
+        Group("callback", schema.CallbackConfig, "Callback", several=True),
+        Group("launch", schema.LaunchConfig, "Launcher"),
+        Group("metric", schema.MetricConfig, "Metric", several=True),
+        Group("rollout", schema.RolloutConfig, "Rollout"),
+        Group("reward", schema.RewardConfig, "Reward", several=True),
+        Group("evaluator", schema.EvaluatorConfig, "Evaluator", several=True),
+        Group("exporter", schema.ExporterConfig, "Exporter", several=True),
+        Group("logger", schema.LoggerConfig, "Logger", several=True),
     )
 }
-COMMANDS = Group("command", schema.CommandConfig, protocols.Command)
-SPEAKERS = Group("speaker", schema.SpeakerConfig, protocols.SpeakerSource)
+COMMANDS = Group("command", schema.CommandConfig, "Command")
+SPEAKERS = Group("speaker", schema.SpeakerConfig, "SpeakerSource")
 """Custom chat backends, `chat RUN_DIR --NAME`."""
 UNCONFIGURED = {group.name: group for group in (COMMANDS, SPEAKERS)}
 """Groups whose options are chosen on the command line; no config chooses among them."""
@@ -162,7 +168,7 @@ def complete(product: Any, base: type) -> Any:
     Raises:
         FrameworkError: its class cannot be changed.
     """
-    kind = type(product)
+    kind, protocols = type(product), importlib.import_module("framework.api.protocols")
     if base is protocols.Reward and not hasattr(product, "rewards"):  # a metric is one
         base = protocols.Metric
     if not {base, protocols.AnswerMetric} & {*kind.__mro__}:

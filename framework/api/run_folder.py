@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -119,9 +120,11 @@ class RunFolder:
         file = self.path / name
         try:
             return records.load(kind, file)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return None
             raise FrameworkError(f"{file} cannot be read: {error.strerror}. {MEND}") from error
         except ValueError as error:
             raise FrameworkError(f"{error}. {MEND}") from error

@@ -85,7 +85,7 @@ def enter(environment: Environment, missing: Callable[[str], None]) -> None:
 
     Args:
         environment: of the run.
-        missing: is told of each folder that is not here, and may raise.
+        missing: gets a sentence on each folder that is not here, and may raise.
     """
     folder = Path(environment.folder)
     if not os.path.isdir(folder):  # noqa: PTH112 - `Path.is_dir` raises if the name is too long

@@ -24,6 +24,8 @@ READS_ONLY = {
     "config/compose.py:_run_template": "the schema of a run",
     "config/compose.py:_template": "a schema, which is a class",
     "config/user_source.py:_own_file": "files of an installation, which stay as they are",
+    "config/user_source.py:_in_package": "files of an installation, which stay as they are",
+    "config/user_source.py:_package_file": "files of an installation, which stay as they are",
     "hooks/manager.py:_named": "the name and the version of what is installed",
     "rundir/environment.py:_by_module": "what is installed",
     "rundir/environment.py:_named": "the name and the version of what is installed",

@@ -50,33 +50,17 @@ class Private:
         return self.name.rpartition(".")[2]
 
 
-TRAINER = "transformers.trainer"
+TRL_MODEL = "plugins/framework_plugins/trl_trainer/model.py"
 LORA_READ = ("base_layer", "active_adapters", "disable_adapters", "merged", "lora_A", "lora_B", "scaling")
 LORA_MERGED = ("lora_variant", "merged_adapters", "get_delta_weight")
 TABLE = (
-    Private(
-        TRAINER,
-        "Trainer._get_train_sampler",
-        ("train_dataset",),
-        (f"{HF}/train/trainer.py", f"{HF}/train/distributed/training.py"),
-    ),
     Private(
         "transformers.modeling_utils",
         "PreTrainedModel._supports_flash_attn",
         None,
         (f"{HF}/packing/eligibility.py",),
     ),
-    Private(TRAINER, "Trainer._prepare_inputs", ("inputs",), (f"{HF}/train/trainer.py",)),
-    Private(TRAINER, "Trainer._save_checkpoint", ("model", "trial"), (f"{HF}/train/trainer.py",)),
-    Private(TRAINER, "Trainer._load_from_checkpoint", ("resume_from_checkpoint", "model"), (f"{HF}/train/trainer.py",)),
-    Private(
-        TRAINER,
-        "Trainer._load_optimizer_and_scheduler",
-        ("checkpoint",),
-        (f"{HF}/train/trainer.py", f"{HF}/train/distributed/training.py"),
-    ),
-    Private("trl.trainer.base_trainer", "_BaseTrainer._send_telemetry", (), (f"{HF}/train/trainer.py",)),
-    Private(TRAINER, "Trainer._load_rng_state", ("checkpoint",), (f"{HF}/train/trainer.py",)),
+    Private("trl.trainer.base_trainer", "_BaseTrainer._send_telemetry", (), (TRL_MODEL,)),
     Private(
         "transformers.utils.chat_template_utils",
         "_compile_jinja_template",
@@ -166,6 +150,12 @@ TABLE = (
     Private(
         "hydra._internal.core_plugins.file_config_source",
         "FileConfigSource",
+        None,
+        ("framework/config/user_source.py",),
+    ),
+    Private(
+        "hydra._internal.core_plugins.importlib_resources_config_source",
+        "ImportlibResourcesConfigSource",
         None,
         ("framework/config/user_source.py",),
     ),

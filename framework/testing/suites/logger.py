@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from framework.api.events import Event, IssueFound, RunFailed
 from framework.api.fields import fields
 from framework.api.plan import Plan
-from framework.api.protocols import Logger
+from framework.api.protocols import Exporter, Logger
 from framework.api.records import Artifact, TrainingIssue
 from framework.api.schema import Action
 from framework.api.selection import Selection
@@ -209,7 +209,7 @@ class Planted(Exception):  # noqa: N818 - no error of anyone's
     """The failure of a run that is meant to fail."""
 
 
-class Breaks(Selection):
+class Breaks(Selection, Exporter):
     """An exporter that fails."""
 
     def create(self) -> Breaks:
@@ -222,7 +222,7 @@ class Breaks(Selection):
 
 
 @dataclasses.dataclass(frozen=True)
-class Ails(Selection):
+class Ails(Selection, Exporter):
     """An exporter that sends an issue of the training: how a training has one, each backend knows for itself."""
 
     spied: Spied | None = None

@@ -15,10 +15,10 @@ from framework_plugins.trl_trainer.library import Source
 UNSUITED: Mapping[str, str] = {
     "RewardTrainer": "trains a model that gives scores, and the model of a run answers prompts",
     **dict.fromkeys(("ORPOTrainer", "CPOTrainer"), "reads pairs as texts: trainer=hf has method=orpo and method=cpo"),
-    "TPOTrainer": "wants a third answer to each prompt, and pairs have two",
+    "TPOTrainer": "needs a third answer to each prompt, and pairs have two",
     **dict.fromkeys(
         ("AsyncGRPOTrainer", "AsyncDistillationTrainer", "ServerDistillationTrainer"),
-        "wants a server beside the training, and a run has none",
+        "needs a server beside the training, and a run has none",
     ),
 }
 """Trainers of TRL that want what a run does not have."""
@@ -93,7 +93,7 @@ def problems(plan: Plan) -> Iterator[Problem]:
     for name, required in parameters.items():
         if required and name not in config.init:
             yield Problem(
-                f"{option} wants {name}, which a run does not have: set trainer.init.{name}=ID if it takes an id or a "
+                f"{option} needs {name}, which a run does not have: set trainer.init.{name}=ID if it takes an id or a "
                 "folder, or choose another class",
                 (place,),
             )

@@ -126,10 +126,12 @@ NAMING = {
     "launch.rendezvous": "evil:1",
     "launch.ray.address": "evil:1",
     "launch.slurm.more": "[export=PYTHONPATH=evil]",
+    "trainer.trl_class": "evil.tools.Trainer",
 }
 """The settings that name code, each with a value."""
 CHOICES = {
-    "method": "grpo", "evaluator": "[lm_eval]", "exporter": "[gguf,gguf_adapter]", "launch": "ddp", "reward": "[length]"
+    "method": "grpo", "evaluator": "[lm_eval]", "exporter": "[gguf,gguf_adapter]", "launch": "ddp", "reward": "[length]",
+    "trainer": "trl",
 }  # fmt: skip
 
 
@@ -159,7 +161,7 @@ def test_a_file_of_the_user_names_no_code(evil: Path, key: str) -> None:
     nested = ": {".join(key.split(".")) + f": {NAMING[key]}" + "}" * key.count(".")
     evil.write_text(f"# @package _global_\ndefaults:\n{lists}{nested}\n", encoding="utf-8")
     words = ["+experiment=[quickstart,evil]", "stages=[plan]"]
-    told = rf"^conf/experiment/evil\.yaml:8: {re.escape(key)}={re.escape(NAMING[key])} runs code, which only"
+    told = rf"^conf/experiment/evil\.yaml:9: {re.escape(key)}={re.escape(NAMING[key])} runs code, which only"
     with pytest.raises(FrameworkError, match=told):
         load_plan(words)
     assert not (evil.parents[2] / "ran").exists()

@@ -135,7 +135,7 @@ class Scant(Configured):
 
 
 class Lost(Configured):
-    """A callback that does not go on from its state."""
+    """A callback that does not continue from its state."""
 
     def on_step(self, step: Any) -> StepControl | None:
         self.calls += 1

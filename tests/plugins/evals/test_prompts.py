@@ -11,7 +11,7 @@ import pytest
 from framework import testing
 from framework.api import records
 from framework.api.data import Data
-from framework.api.protocols import AnyMetric
+from framework.api.protocols import AnyMetric, Metric
 from framework.api.records import EvalResult, Message, Prompt
 from framework.api.selection import Selection
 from framework.hooks.session import current
@@ -87,7 +87,7 @@ def test_a_metric_that_could_score_nothing_is_left_out_and_named(evaluate: Evalu
 
 
 def test_a_metric_that_fails_is_named_and_the_others_count(evaluate: Evaluate) -> None:
-    class Careless:
+    class Careless(Metric):
         higher_is_better = True
         needs_reference = False
 

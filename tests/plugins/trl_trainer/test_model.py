@@ -162,19 +162,19 @@ def test_a_checkpoint_of_the_other_trainer_is_refused(base: Path, files: dict[st
             ["trainer.args.hub_strategy=never"],
             r"trainer\.args: TRL's SFTConfig refuses its fields: ValueError: never is not",
         ),
-        (["trainer.trl_class=strangers.Missing"], r"trl_class=strangers\.Missing: unknown trainer 'Missing'"),
-        (["trainer.trl_class=strangers.Other"], r"trl_class=strangers\.Other is not a trainer of TRL"),
+        (["trainer.trl_class=others_of.Missing"], r"trl_class=others_of\.Missing: unknown trainer 'Missing'"),
+        (["trainer.trl_class=others_of.Other"], r"trl_class=others_of\.Other is not a trainer of TRL"),
         (["trainer.trl_class=nowhere.Other"], r"trl_class=nowhere\.Other cannot be imported: ModuleNotFoundError"),
-        (["trainer.trl_class=strangers.Pairs"], r"learns from the rows of method=dpo, and the run has method=sft"),
+        (["trainer.trl_class=others_of.Pairs"], r"learns from the rows of method=dpo, and the run has method=sft"),
     ],
 )
 def test_what_trl_refuses_is_told_before_the_data_are_read(
     base: Path, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
 ) -> None:
     text = "from trl import DPOTrainer\nclass Pairs(DPOTrainer): ...\nclass Other: ...\n"
-    (tmp_path / "strangers.py").write_text(text, encoding="utf-8")
+    (tmp_path / "others_of.py").write_text(text, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "strangers", raising=False)
+    monkeypatch.delitem(sys.modules, "others_of", raising=False)
     plan = make(base, files["sft"], tmp_path / "run", "trainer=trl", *STEP, *words)
     with pytest.raises(FrameworkError, match=message), plan.trainer.create().open(plan):
         pass

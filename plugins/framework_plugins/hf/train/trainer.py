@@ -159,7 +159,7 @@ class SupervisedTrainer:
             enable_checkpointing(model)
 
     def add_callback(self, callback: TrainerCallback) -> None:
-        """Have a callback of transformers told of each event."""
+        """Call a callback of transformers at each event."""
         self.callbacks.append(callback)
 
     def _tell(self, event: str, loader: DataLoader[Any], **more: Any) -> None:

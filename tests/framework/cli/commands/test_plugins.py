@@ -195,7 +195,7 @@ def test_a_setting_is_shown_with_its_range_its_default_and_what_it_means(
     lines = shown(capsys, "trainer", "hf")
     assert lines[:2] == [
         "trainer=hf",
-        "  transformers' Trainer, set up by TRL's SFTTrainer, with packed steps and our own loss.",
+        "  A loop of our own with packed steps, on accelerate.",
     ]
     assert "Settings, changed with trainer.NAME=VALUE:" in lines
     place = next(number for number, line in enumerate(lines) if line.split()[:1] == ["num_train_epochs"])

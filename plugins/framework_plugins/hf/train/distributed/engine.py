@@ -32,7 +32,7 @@ def join(group: ProcessGroup, machine: Hardware, me: Member) -> None:
 
 
 def accelerator_options(group: ProcessGroup, machine: Hardware) -> dict[str, Any]:
-    """Return what accelerate is told of a group."""
+    """Return the arguments of accelerate for a group."""
     options: dict[str, Any] = {"kwargs_handlers": [DistributedDataParallelKwargs(find_unused_parameters=False)]}
     if group.engine is Engine.fsdp2:
         options["fsdp_plugin"] = FullyShardedDataParallelPlugin(
