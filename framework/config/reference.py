@@ -163,10 +163,12 @@ def _list(rows: Iterable[Setting]) -> str:
 
 def _kind(type_: Type, *, null: bool = False) -> str:
     """Return a type and its range in few signs: `int ≥1`, `list[a|b]`; `null` leaves out that null is valid."""
-    kind = "|".join(type_.choices) or NAMES.get(type_.base) or getattr(type_.base, "__name__", "any")
+    kind: str = "|".join(type_.choices) or NAMES.get(type_.base) or getattr(type_.base, "__name__", "any")
     if type_.items:
         kind = f"{kind}[{_kind(type_.items)}]"
-    kind = "|".join([kind, *([type_.word] if type_.word else []), *(["null"] if type_.optional and not null else [])])
+    kind = "|".join(
+        [kind, *([str(type_.word)] if type_.word else []), *(["null"] if type_.optional and not null else [])]
+    )
     return "".join([kind, *(f" {_bound(bound)}" for bound in type_.bounds)]).rstrip()
 
 

@@ -50,7 +50,6 @@ class Private:
         return self.name.rpartition(".")[2]
 
 
-TRL_MODEL = "plugins/framework_plugins/trl_trainer/model.py"
 LORA_READ = ("base_layer", "active_adapters", "disable_adapters", "merged", "lora_A", "lora_B", "scaling")
 LORA_MERGED = ("lora_variant", "merged_adapters", "get_delta_weight")
 TABLE = (
@@ -60,7 +59,6 @@ TABLE = (
         None,
         (f"{HF}/packing/eligibility.py",),
     ),
-    Private("trl.trainer.base_trainer", "_BaseTrainer._send_telemetry", (), (TRL_MODEL,)),
     Private(
         "transformers.utils.chat_template_utils",
         "_compile_jinja_template",

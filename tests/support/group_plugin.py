@@ -88,7 +88,7 @@ def _be_late() -> None:
         time.sleep(1)
         plain(self)
 
-    GroupTrainer.use_averaged_weights = late  # type: ignore[method-assign] # in a test's own process
+    GroupTrainer.use_averaged_weights = late  # type: ignore[assignment] # in a test's own process
 
 
 def _tell(rank: int, folder: str) -> None:

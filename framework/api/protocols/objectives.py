@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from framework.api.protocols.model import Model
     from framework.api.protocols.rewards import Generator, Rewarder
-    from framework.api.records import Example, Measure, Prompt, TokenGroup
+    from framework.api.records import Answer, Example, Measure, Prompt, TokenGroup
     from framework.api.schema import Role
 
-__all__ = ["LossValue", "Method", "Objective", "ReadsBeside", "TokenScores"]
+__all__ = ["ChoosesAnswers", "LossValue", "Method", "Objective", "ReadsBeside", "TokenScores"]
 
 Tensor = Any
 """A tensor of torch, which the core does not import."""
@@ -132,3 +132,20 @@ class Method(Protocol):
             reward: scores the answers.
         """
         raise TypeError(f"{type(self).__name__} makes no groups of answers")
+
+
+@runtime_checkable
+class ChoosesAnswers(Method, Protocol):
+    """A method that learns one of several answers to each prompt, drawn before the training. Its config has `samples`.
+
+    The rows that it makes of the answers are those of supervised training, for the objective of `loss=`.
+    """
+
+    control: bool
+    """Whether a second training learns a random choice of the same answers, to compare with."""
+
+    def draw(self, prompts: Sequence[Prompt], generate: Generator, seed: int) -> Sequence[Sequence[Answer]]:
+        """Return the answers to each prompt among which it chooses; some prompts at a time."""
+
+    def choose(self, rewards: Sequence[float]) -> int | None:
+        """Return the number of the answer to a prompt that is learned, by their rewards; None: none of them."""

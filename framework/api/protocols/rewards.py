@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from framework.api.protocols.objectives import Method
-
 if TYPE_CHECKING:
     from pathlib import Path
 
     from framework.api.records import Answer, Prompt, Rewards, Sampled
     from framework.api.schema import SamplingParams
 
-__all__ = ["ChoosesAnswers", "Generator", "Reward", "RewardContext", "Rewarder", "Rollout", "SamplingModel"]
+__all__ = ["Generator", "Reward", "RewardContext", "Rewarder", "Rollout", "SamplingModel"]
 
 
 @dataclass
@@ -114,20 +112,3 @@ class Rollout(Protocol):
         Its log-probabilities are those of the whole distribution at the temperature, before `top_p` cuts it. The
         training compares them with its own.
         """
-
-
-@runtime_checkable
-class ChoosesAnswers(Method, Protocol):
-    """A method that learns one of several answers to each prompt, drawn before the training. Its config has `samples`.
-
-    The rows that it makes of the answers are those of supervised training, for the objective of `loss=`.
-    """
-
-    control: bool
-    """Whether a second training learns a random choice of the same answers, to compare with."""
-
-    def draw(self, prompts: Sequence[Prompt], generate: Generator, seed: int) -> Sequence[Sequence[Answer]]:
-        """Return the answers to each prompt among which it chooses; some prompts at a time."""
-
-    def choose(self, rewards: Sequence[float]) -> int | None:
-        """Return the number of the answer to a prompt that is learned, by their rewards; None: none of them."""

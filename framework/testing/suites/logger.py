@@ -216,7 +216,7 @@ class Breaks(Selection, Exporter):
         """Nothing has to be made."""
         return self
 
-    def export(self, *_: Any) -> None:
+    def export(self, *_: Any) -> list[Artifact]:
         """Fail."""
         raise Planted(f"failed with {SECRET}")
 

@@ -130,8 +130,8 @@ NAMING = {
 }
 """The settings that name code, each with a value."""
 CHOICES = {
-    "method": "grpo", "evaluator": "[lm_eval]", "exporter": "[gguf,gguf_adapter]", "launch": "ddp", "reward": "[length]",
-    "trainer": "trl",
+    "method": "grpo", "evaluator": "[lm_eval]", "exporter": "[gguf,gguf_adapter]", "launch": "ddp",
+    "reward": "[length]", "trainer": "trl",
 }  # fmt: skip
 
 

@@ -118,7 +118,8 @@ def test_what_is_built_on_no_option_is_refused_with_the_word_that_chose_it(tmp_p
     _, missing, told = project(tmp_path).run("trainer=bare", "~model").err.splitlines()
     assert missing.startswith("model has no value: set model=")
     assert told == (
-        "trainer=bare: trainer is not built on any option of 'trainer': start its defaults list with one of hf, trl, unsloth"
+        "trainer=bare: trainer is not built on any option of 'trainer': start its defaults list with one of hf, trl, "
+        "unsloth"
     )
 
 
