@@ -163,7 +163,7 @@ def _list(rows: Iterable[Setting]) -> str:
 
 def _kind(type_: Type, *, null: bool = False) -> str:
     """Return a type and its range in few signs: `int ≥1`, `list[a|b]`; `null` leaves out that null is valid."""
-    kind: str = "|".join(type_.choices) or NAMES.get(type_.base) or getattr(type_.base, "__name__", "any")
+    kind = str("|".join(type_.choices) or NAMES.get(type_.base) or getattr(type_.base, "__name__", "any"))
     if type_.items:
         kind = f"{kind}[{_kind(type_.items)}]"
     kind = "|".join(
