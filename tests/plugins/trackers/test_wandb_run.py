@@ -23,7 +23,7 @@ KEY = "0123456789" * 4
 pytestmark = pytest.mark.usefixtures("home")
 BREAKS = (
     "from framework import testing; from framework.cli import main; testing.install(); "
-    "from framework.testing.echo import EchoModel as Model; del Model.save_tokenizer; main.main()"
+    "from framework.testing.echo import EchoModel as Model; Model.save_tokenizer = None; main.main()"
 )
 
 
