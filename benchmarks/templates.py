@@ -135,14 +135,14 @@ def _outcomes(model: Path, template: str) -> dict[str, Outcome]:
 
 
 def _table(found: dict[str, dict[str, Outcome]]) -> Iterator[str]:
-    alike: dict[str, list[str]] = {}
+    names_by_text: dict[str, list[str]] = {}
     for name, rows in found.items():
         kinds: dict[str, list[int]] = {}
         for number, outcome in enumerate(rows.values(), 1):
             kinds.setdefault(_cell(outcome), []).append(number)
         text = "; ".join(f"{cell} {_spans(numbers)}" for cell, numbers in kinds.items())
-        alike.setdefault(text, []).append(name)
-    yield from (f"- {', '.join(names)}: {text}" for text, names in alike.items())
+        names_by_text.setdefault(text, []).append(name)
+    yield from (f"- {', '.join(names)}: {text}" for text, names in names_by_text.items())
 
 
 def _spans(numbers: list[int]) -> str:

@@ -124,7 +124,7 @@ def _group(
         notes = [f"From {distribution(option)}."] * with_package + [f"Needs {needs}."] * bool(needs)
         yield f"{' '.join([escape(_line(option.doc)), *notes])}\n"
         own_settings: list[Setting] = []
-        alike: dict[str, list[str]] = {}
+        names_by_text: dict[str, list[str]] = {}
         for setting in settings(option.component.schema):
             if _same(setting, shared):
                 continue
@@ -132,10 +132,10 @@ def _group(
             if place == choice or len(other.field.doc) < SHORT:  # as long as a reference to it
                 own_settings.append(setting)
             else:
-                alike.setdefault(place, []).append(f"`{setting.name}`")
+                names_by_text.setdefault(place, []).append(f"`{setting.name}`")
         if own_settings:
             yield _list(own_settings)
-        for place, names in alike.items():
+        for place, names in names_by_text.items():
             yield f"As `{place}`: {_joined(names)}.\n"
 
 

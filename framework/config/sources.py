@@ -237,10 +237,10 @@ def refusal(problems: Sequence[Problem], overrides: Sequence[str]) -> FrameworkE
 
 def listed(problems: Sequence[Problem], where: Callable[[str], str]) -> str:
     """Write a line for each problem, of many for the first of them and a line with the number of the others."""
-    alike: dict[str, list[Problem]] = {}
+    problems_by_text: dict[str, list[Problem]] = {}
     for problem in problems:
-        alike.setdefault(problem.text, []).append(problem)
-    distinct = [_merge(duplicates) for duplicates in alike.values()]
+        problems_by_text.setdefault(problem.text, []).append(problem)
+    distinct = [_merge(duplicates) for duplicates in problems_by_text.values()]
     lines = [*dict.fromkeys(line(problem, where) for problem in distinct[:SHOWN_PROBLEMS])]
     remaining = len(distinct) - SHOWN_PROBLEMS
     return "\n".join([*lines, *([f"and {count(remaining, 'more problem')}"] if remaining > 0 else [])])

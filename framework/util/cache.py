@@ -55,7 +55,7 @@ def of_the_cache(error: BaseException) -> FrameworkError | None:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """Read a JSON file of the cache; the result is empty if there is no such file."""
+    """Read a JSON file of the cache; the result is empty if the file does not exist."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # none yet, or half of one from a machine that lost power
