@@ -1,4 +1,4 @@
-"""Writes docs/reference/api.md and the snapshot of the public API, out of `__all__` of the public modules.
+"""Writes docs/reference/api.md, and what it leaves out of the public API, out of `__all__` of the public modules.
 
 python tests/support/api_page.py    writes both; `make reference` does
 """
@@ -57,7 +57,7 @@ def is_provisional(module: ModuleType) -> bool:
 
 
 def snapshot() -> str:
-    """Return every public name with its signature, a line each."""
+    """Return what the page leaves out: types of many fields, properties, values of constants and enums."""
     return "".join(f"{line}\n" for name in public_modules() for line in _lines(importlib.import_module(name)))
 
 
@@ -72,26 +72,20 @@ def _lines(module: ModuleType) -> Iterator[str]:
 
 
 def _described(place: str, thing: Any) -> Iterator[str]:
-    """Give a line for a name, and one for each public member of a class that is in this repository."""
+    """Give a line for a constant, and for what the page leaves out of a class that is in this repository."""
     if not inspect.isclass(thing):
-        yield f"{place}{_signature(thing)}" if inspect.isroutine(thing) else f"{place} = {_value(thing)}"
+        yield from [] if inspect.isroutine(thing) else [f"{place} = {_value(thing)}"]
         return
-    bases = ", ".join(base.__name__ for base in thing.__bases__ if base is not object)
-    yield f"class {place}({bases})" if bases else f"class {place}"
     if issubclass(thing, Enum):
         yield from (f"{place}.{member.name} = {member.value!r}" for member in thing)
         return
     fields = {field.name: field for field in dataclasses.fields(thing)} if dataclasses.is_dataclass(thing) else {}
+    shown = _made(place.rpartition(".")[2], thing)
     for name, annotation in inspect.get_annotations(thing).items():
-        if not name.startswith("_"):
+        if not name.startswith("_") and not re.search(rf"\b{name}: ", shown):
             yield f"{place}.{name}: {annotation}{_default(fields.get(name))}"
     for name, member in sorted(vars(thing).items()):
-        if name.startswith("_") or name in fields:
-            continue
-        function = member.__func__ if isinstance(member, classmethod | staticmethod) else member
-        if inspect.isfunction(function):
-            yield f"{place}.{name}{_signature(function)}"
-        elif isinstance(member, property | functools.cached_property):
+        if not name.startswith("_") and isinstance(member, property | functools.cached_property):
             getter = member.fget if isinstance(member, property) else member.func
             yield f"{place}.{name} -> {getter.__annotations__.get('return') if getter else None}"
 
