@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 
@@ -12,8 +11,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import Container, DictConfig, Node
 
 from framework.config.compose import compose
-from tests.support.forked_program import ECHO, MODULE, execute, forks, launch, loggers
-from tests.support.forks import Call
+from tests.support.forked_program import ECHO, MODULE, execute, launch
 
 CHOSEN = {
     "conf/experiment/chosen.yaml": "# @package _global_\ndefaults:\n  - sub: ${mine}\n  - /mine: five\n  - _self_\n",
@@ -28,8 +26,6 @@ RAISES = "import atexit; atexit.register(print, 'the end'); raise LookupError('l
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (MODULE, ["--help"]),
-        (MODULE, ["trainer.lerning_rate=1"]),
         (MODULE, ["stages=[plan]", "run_dir=run", "plugins=[./mine.py]"]),
         (ECHO, ["model=echo", "trainer=echo", "+experiment=chosen", "--info", "defaults"]),
     ],
@@ -50,15 +46,8 @@ def test_a_fork_gives_what_a_start_gives(tmp_path: Path, command: tuple[str, ...
     assert results[0] == results[1]
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["+experiment=quickstart", "evaluator=[]", "stages=[plan,data]"],
-        ["model=echo", "trainer=echo", "data=local_file", "+metric=[exact_match]", "hydra/sweeper=optuna5"],
-    ],
-    ids=" ".join,
-)
-def test_what_is_merged_once_is_what_hydra_merges_each_time(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_merged_once_is_what_hydra_merges_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["model=echo", "trainer=echo", "data=local_file", "+metric=[exact_match]", "hydra/sweeper=optuna5"]
     ours = [compose(words), compose(words)]
     monkeypatch.setattr(ConfigLoaderImpl, MERGE, getattr(ConfigLoaderImpl, MERGE).__wrapped__)
     monkeypatch.setattr(defaults_list, MAP, getattr(defaults_list, MAP).__wrapped__)
@@ -97,16 +86,3 @@ def test_what_ends_a_fork_is_reported_as_python_tells_it_and_the_next_one_knows_
     assert launch((python, "-c", kill), cwd=tmp_path).code == -signal.SIGKILL
     look = "import os, sys; print(os.environ.get('LEFT'), hasattr(sys, 'left'), os.getcwd(), sys.stdin.read())"
     assert launch((python, "-c", look), cwd=tmp_path).out == f"None False {tmp_path} \n"
-
-
-def test_the_end_of_a_fork_leaves_the_folders_that_libraries_made_before(tmp_path: Path) -> None:
-    look = "from wandb.sdk.data_types._private import MEDIA_TMP; print(os.path.isdir(MEDIA_TMP.name))"
-    launched = [launch((MODULE[0], "-c", f"import os; {look}"), cwd=tmp_path, of=loggers()).out for _ in range(2)]
-    assert launched == ["True\n", "True\n"]
-
-
-def test_a_fork_that_takes_too_long_is_killed(tmp_path: Path) -> None:
-    wait, out = ["-c", "import time; time.sleep(60)"], str(tmp_path / "out")
-    with pytest.raises(TimeoutError, match=r"took longer than 0\.2 s"):
-        forks().run(Call(wait, str(tmp_path), {}, os.devnull, out, out), timeout=0.2)
-    assert launch((MODULE[0], "-c", "print(1)"), cwd=tmp_path).out == "1\n"
