@@ -1,5 +1,6 @@
 """No secret of a config gets through, and what is none stays as it is."""
 
+import itertools
 import random
 import string
 from pathlib import Path
@@ -46,18 +47,15 @@ from tests.support.examples import examples
         "eyJhcGlfYWRkcmVzcyI6" + "Imh0dHBzOi8vYXBwLm5lcHR1bmUuYWkifQ==",
     ],
 )
-@pytest.mark.parametrize("around", ["{}", "see {}!", "https://hub/{}/x", "--token={} "])
-def test_what_looks_like_a_token_is_hidden_wherever_it_stands(secret: str, around: str) -> None:
-    text = around.format(secret)
-    expected = around.format(HIDDEN)
-    assert redact({"notes": text, "tags": [text, {"deep": (text,)}]}) == {
-        "notes": expected,
-        "tags": [expected, {"deep": [expected]}],
-    }
+def test_what_looks_like_a_token_is_hidden_wherever_it_stands(secret: str) -> None:
+    for around in ("{}", "see {}!", "https://hub/{}/x", "--token={} "):
+        text, expected = around.format(secret), around.format(HIDDEN)
+        assert redact({"notes": text, "tags": [text, {"deep": (text,)}]}) == {
+            "notes": expected,
+            "tags": [expected, {"deep": [expected]}],
+        }
 
 
-@pytest.mark.parametrize("before", ["x", "run_", "run", "x2_", "A"])
-@pytest.mark.parametrize("after", ["", "_v2", ".json", "-1"])
 @pytest.mark.parametrize(
     "token",
     [
@@ -68,12 +66,12 @@ def test_what_looks_like_a_token_is_hidden_wherever_it_stands(secret: str, aroun
         "AKIA" + "Z7PLANTED9KEY0QX",
     ],
 )
-def test_a_token_that_is_glued_to_a_word_is_hidden(token: str, before: str, after: str) -> None:
-    if token.startswith("AKIA") and before in {"A", "x2_"}:  # other capitals and digits belong to another text
-        before = "x_"
-    shown = str(redact(before + token + after))
-    assert token not in shown
-    assert shown.startswith(before + HIDDEN)
+def test_a_token_that_is_glued_to_a_word_is_hidden(token: str) -> None:
+    words = ("x", "run_", "run") if token.startswith("AKIA") else ("x", "run_", "run", "x2_", "A")
+    for before, after in itertools.product(words, ("", "_v2", ".json", "-1")):
+        shown = str(redact(before + token + after))
+        assert token not in shown
+        assert shown.startswith(before + HIDDEN)
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["", "x", "run_", "Run", "a-"]))
