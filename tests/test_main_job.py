@@ -29,7 +29,7 @@ FEW = (  # half of a batch a step, and a higher rate for what each of them sees 
     "trainer.learning_rate=1e-3",
 )  # fmt: skip
 LESS = (
-    "evaluator.prompts.count=12", "evaluator.forgetting.questions=1", "evaluator.forgetting.instructions=1",
+    "evaluator.prompts.count=8", "evaluator.forgetting.questions=1", "evaluator.forgetting.instructions=1",
     "evaluator.forgetting.texts=1", "evaluator.memorization.rows=2", "exporter=[adapter]",
 )  # fmt: skip
 
@@ -77,7 +77,7 @@ def test_the_quickstart_answers_all_its_prompts(whole: Run) -> None:
 
 
 def test_the_held_out_orders_are_right_after_and_wrong_before(quickstart: Run) -> None:
-    check_held_out(quickstart, prompts=12, share=0.75)  # of few rows, and one prompt more or less by the CPU
+    check_held_out(quickstart, prompts=8, share=0.75)  # of few rows, and one prompt more or less by the CPU
 
 
 def check_held_out(quickstart: Run, prompts: int, share: float) -> None:

@@ -9,10 +9,7 @@ import pytest
 from annotated_types import Ge, Gt, Interval, Le, Len, Lt, MaxLen, MultipleOf, Predicate
 from omegaconf import MISSING
 
-from framework.api.component import GROUPS
 from framework.api.fields import OrWord, fields, parse
-from framework.api.schema import RunConfig
-from framework.hooks.session import current
 
 
 class Colour(Enum):
@@ -120,15 +117,3 @@ def test_a_bound_of_a_length_is_checked_and_said() -> None:
     kind = parse(Annotated[str, MaxLen(2)])
     assert kind.valid == "text of at most 2"
     assert (kind.holds("ab"), kind.holds("abc")) == (True, False)
-
-
-def test_every_field_of_the_core_and_the_first_party_plugins_is_documented_and_its_default_is_valid() -> None:
-    schemas = [
-        RunConfig,
-        *(option.schema for group in GROUPS for option in current().plugins.components(group).values()),
-    ]
-    every = [each for schema in schemas for each in fields(schema) if each.name not in GROUPS]
-    assert [f"{each.schema.__name__}.{each.name}" for each in every if not each.doc] == []
-    assert [
-        f"{each.schema.__name__}.{each.name}" for each in every if not each.required and not each.accepts(each.default)
-    ] == []

@@ -83,7 +83,6 @@ def test_what_an_installed_package_names_itself_is_taken(words: tuple[str, ...])
     ("words", "settings", "text"),
     [
         (["+experiment=[quickstart,evil]"], TARGET, "evil.yaml:5: hydra.callbacks.evil._target_=pathlib.Path.touch"),
-        (["-m", "+experiment=[quickstart,evil]", "seed=1,2"], TARGET, "evil.yaml:5: hydra.callbacks.evil._target_="),
         (["-m", "+experiment=quickstart,evil"], VARIABLE, "evil.yaml:4: hydra.job.env_set: a config cannot set"),
         (
             ["-m", "+experiment=[quickstart,evil]", "seed=1,2"],
@@ -92,8 +91,6 @@ def test_what_an_installed_package_names_itself_is_taken(words: tuple[str, ...])
         ),
         (["+hydra.callbacks.x._target_=os.getcwd"], "", "hydra.callbacks.x._target_=os.getcwd names code"),
         (["-m", "hydra.launcher._target_=os.getcwd"], "", "hydra.launcher._target_=os.getcwd names code"),
-        (["model.chat_template_kwargs={_target_:a}"], "", "model.chat_template_kwargs._target_=a: a config cannot"),
-        (["+trainer._target_=os.getcwd"], "", "unknown key 'trainer._target_'"),
         (["--config-name", "evil", "seed=1"], "", "evil: --config-path and --config-name are not used here"),
     ],
 )  # fmt: skip
@@ -106,6 +103,18 @@ def test_the_program_refuses_it_before_anything_is_made(evil: Path, words: list[
     assert len(told) == 1, result.err
     assert text in told[0]
     assert (result.code, result.out, [path.name for path in folder.iterdir()]) == (2, "", ["conf"])
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        ("model.chat_template_kwargs={_target_:a}", "model.chat_template_kwargs._target_=a: a config cannot"),
+        ("+trainer._target_=os.getcwd", "unknown key 'trainer._target_'"),
+    ],
+)
+def test_a_setting_of_the_program_names_none_either(word: str, text: str) -> None:
+    with pytest.raises(FrameworkError, match=re.escape(text)):
+        load_plan([word, "stages=[plan]"])
 
 
 TOOLS = """

@@ -62,7 +62,7 @@ def test_the_help_of_the_program_lists_the_commands_of_the_plugins_that_are_used
     file = tmp_path / "shout.py"
     file.write_text(SHOUT, encoding="utf-8")
     off = {"FRAMEWORK_DISABLE_PLUGINS": "chat"}
-    listed = project(tmp_path, env=off).process("--help", f"plugins=[{file}]").out.partition("Commands:")[2]
+    listed = project(tmp_path, env=off).run("--help", f"plugins=[{file}]").out.partition("Commands:")[2]
     lines = dict(re.findall(r"^  ([\w-]+) +(.+)", listed, re.MULTILINE))
     assert lines.pop("shout").split("  ")[-1] == "Shout, for $5"
     assert lines.keys() == current().plugins.commands().keys() - {"chat"}

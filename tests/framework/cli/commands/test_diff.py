@@ -1,5 +1,6 @@
 """`diff`: what two runs were made of, and which came out better."""
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -28,17 +29,33 @@ from framework.rundir.environment import Commit, Environment
 from framework.rundir.folder import save_overrides
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a finished run of the echo backend, beside its rows."""
+    folder = tmp_path_factory.mktemp("plain")
+    rows = "".join(f'{{"instruction": "say {n}", "output": "it is {n}"}}\n' for n in range(20))
+    (folder / "rows.jsonl").write_text(rows, encoding="utf-8")
+    with contextlib.chdir(folder):
+        return run(folder / "run", folder / "rows.jsonl")
+
+
+def run(folder: Path, rows: Path, *words: str) -> Path:
+    plan = testing.plan(["data=local_file", f"data.path={rows}", *words], run_dir=folder)
+    pipeline.run(plan)
+    return folder
+
+
 @pytest.fixture
-def make(data_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a function that runs with the echo backend in a folder of that name."""
+def make(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a function that runs in a folder of that name; without words, it copies the plain run."""
     monkeypatch.chdir(tmp_path)
 
-    def run(name: str, *words: str) -> Path:
-        plan = testing.plan(["data=local_file", f"data.path={data_file}", *words], run_dir=tmp_path / name)
-        pipeline.run(plan)
-        return plan.run_dir
+    def make(name: str, *words: str) -> Path:
+        if not words:
+            return Path(shutil.copytree(plain, tmp_path / name))
+        return run(tmp_path / name, plain.with_name("rows.jsonl"), *words)
 
-    return run
+    return make
 
 
 def diff(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -59,9 +76,13 @@ def table(text: str, title: str) -> dict[str, list[str]]:
     return {first: rest for first, *rest in cells}
 
 
-def test_equal_runs_have_no_difference_and_no_better_one(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_equal_runs_have_no_difference_and_no_better_one(
+    make: Any, plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     make("one")
-    make("two")
+    monkeypatch.chdir(plain.parent)
+    run(tmp_path / "two", plain.with_name("rows.jsonl"))
+    monkeypatch.chdir(tmp_path)
     text = diff(capsys, "one", "two")
     assert text.startswith("A  one  (finished)\nB  two  (finished)\n")
     for part in ("config", "overrides", "versions", "commits", "data"):
@@ -90,9 +111,8 @@ def test_the_config_is_compared_key_by_key_and_by_option(make: Any, capsys: pyte
 
 def test_the_better_result_is_marked_the_way_the_metric_wants(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """With fewer steps the loss is higher and fewer answers are known."""
-    words = ["data.validation_split=0.5"]
-    make("one", *words)
-    run = make("two", *words)
+    make("one", "data.validation_split=0.5")
+    run = Path(shutil.copytree("one", "two"))
     report = records.load(Report, run / "report.json")
     change = dataclasses.replace(report.metrics["exact_match"], after=0.5)
     records.save(dataclasses.replace(report, metrics={**report.metrics, "exact_match": change}), run / "report.json")

@@ -145,7 +145,7 @@ def test_a_mistake_ends_with_exit_code_2_and_prints_no_json(tmp_path: Path) -> N
     )
 
 
-@pytest.mark.parametrize("columns", [40, 80, 120, 250])
+@pytest.mark.parametrize("columns", [40, 80, 250])
 def test_every_group_and_option_has_a_row_and_no_line_is_too_wide(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
@@ -157,14 +157,8 @@ def test_every_group_and_option_has_a_row_and_no_line_is_too_wide(
     assert {name for group in ALL_GROUPS for name in current().plugins.components(group)} <= rows
     table = lines[: lines.index("To install what is missing")] if "To install what is missing" in lines else lines
     assert max(map(len, table)) <= min(columns, 120)
-
-
-def test_the_columns_of_all_groups_stand_below_each_other(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    places = {line.find("framework-f") for line in shown(capsys) if "framework-f" in line}
-    assert len(places) == 1
+    places = {line.find("framework-f") for line in lines if "framework-f" in line}
+    assert len(places) == 1 or columns != 80  # the columns of all groups stand below each other
 
 
 def test_one_group_is_shown_alone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -319,7 +313,7 @@ def test_presets_of_the_user_are_shown_the_broken_ones_too(mine: Path) -> None:
     assert (settings["max_steps"], settings["logging_steps"]) == (1, 1)
 
 
-@pytest.mark.parametrize("words", [[], ["gpu_8gb"], ["--json"], ["gpu_8gb", "--json"]])
+@pytest.mark.parametrize("words", [[], ["gpu_8gb", "--json"]])
 def test_experiments_have_a_command(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command("plugins", ["experiment", *words]) == 0
     group = capsys.readouterr().out
@@ -353,11 +347,9 @@ def test_experiments_are_described_as_a_group(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("group", "option", "word"),
     [
-        ("trainer", "hf", "trainer=mine"),
         ("evaluator", "short_prompts", "evaluator=[mine]"),
         ("model", "llama1b", "model=mine"),
         ("exporter", "gguf", "exporter=[mine]"),
-        ("metric", "judge", "metric=[mine]"),
     ],
 )
 def test_a_preset_to_copy_composes_to_what_it_was_made_of(

@@ -1,5 +1,6 @@
 """`rerun`: the same run again, or a refusal that says what is no longer the same."""
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -19,6 +20,7 @@ from framework.rundir.environment import Commit, Environment
 from tests.support.forked_program import Result
 from tests.support.project import project
 
+WORDS = ("data=local_file", "data.path=rows.jsonl")
 PLUGIN = """
 from framework import Component, hookimpl
 from framework.testing import EchoModelConfig, EchoTrainerConfig
@@ -30,11 +32,43 @@ def framework_components():
 """
 
 
-def make(place: Path, *words: str) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that holds a working folder, in which a run of the echo backend has finished, and its copy."""
+    folder = tmp_path_factory.mktemp("made")
+    work = folder / "work"
+    work.mkdir()
+    rows = "".join(f'{{"instruction": "say {n}", "output": "it is {n}"}}\n' for n in range(20))
+    (work / "rows.jsonl").write_text(rows, encoding="utf-8")
+    with contextlib.chdir(work):
+        run(work)
+    shutil.copytree(work, folder / "kept")
+    return folder
+
+
+@pytest.fixture
+def place(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return that working folder as it was, and be in it."""
+    work = made / "work"
+    shutil.rmtree(work)
+    shutil.copytree(made / "kept", work)
+    monkeypatch.chdir(work)
+    return work
+
+
+def run(place: Path, *words: str) -> Path:
     """Run with the echo backend, in the folder `first`, and return that."""
-    plan = testing.plan(["data=local_file", "data.path=rows.jsonl", *words], run_dir=place / "first")
+    plan = testing.plan([*WORDS, *words], run_dir=place / "first")
     pipeline.run(plan)
     return plan.run_dir
+
+
+def make(place: Path, *words: str) -> Path:
+    """Return the run, which has taken place already if it has no words of its own."""
+    if not words:
+        return place / "first"
+    shutil.rmtree(place / "first")
+    return run(place, *words)
 
 
 def rerun(*words: str | Path) -> Path:
@@ -129,10 +163,14 @@ def test_settings_that_one_version_does_not_have_are_not_to_be_given(place: Path
         rerun(first)
 
 
-def test_a_key_that_is_given_need_not_be_the_same(place: Path) -> None:
+def test_a_key_that_is_given_need_not_be_the_same_and_with_anyway_no_other(place: Path) -> None:
     first = make(place)
     edit(first, "plan.json", adapter__r=99)
-    assert json.loads((rerun(first, "adapter.r=99") / "plan.json").read_text(encoding="utf-8"))["adapter"]["r"] == 99
+    plan = json.loads((rerun(first, "adapter.r=99", "stages=[data]") / "plan.json").read_text(encoding="utf-8"))
+    assert plan["adapter"]["r"] == 99
+    shutil.rmtree(place / "second")
+    plan = json.loads((rerun(first, "--anyway", "stages=[data]") / "plan.json").read_text(encoding="utf-8"))
+    assert plan["adapter"]["r"] == 16
 
 
 def test_an_option_that_was_another_one_is_refused_too(place: Path) -> None:
@@ -140,12 +178,6 @@ def test_an_option_that_was_another_one_is_refused_too(place: Path) -> None:
     edit(first, ENVIRONMENT, options__adapter="dora")
     with pytest.raises(FrameworkError, match=r"\n  adapter: dora then, lora now\n"):
         rerun(first)
-
-
-def test_anyway_goes_on_with_another_config(place: Path) -> None:
-    first = make(place)
-    edit(first, "plan.json", adapter__r=99)
-    assert (rerun(first, "--anyway") / "report.json").exists()
 
 
 def test_other_rows_are_refused_before_anything_is_written(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,14 +189,14 @@ def test_other_rows_are_refused_before_anything_is_written(place: Path, capsys: 
     ):
         rerun(first)
     assert not (place / "second").exists()
-    rerun(first, "--anyway")
+    rerun(first, "--anyway", "stages=[data]")
     assert f"the data differ from those of {first}" in capsys.readouterr().err
 
 
 def test_data_that_are_chosen_anew_may_be_others(place: Path, write_rows: Callable[..., Path]) -> None:
     first = make(place)
     other = write_rows([{"instruction": f"say {number}", "output": "it"} for number in range(9)])
-    second = rerun(first, f"data.path={other}")
+    second = rerun(first, f"data.path={other}", "stages=[data]")
     assert (second / "data.json").read_bytes() != (first / "data.json").read_bytes()
 
 
@@ -172,18 +204,18 @@ def test_versions_and_commits_that_differ_are_reported_and_do_not_stop_it(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = make(place)
-    made = records.load(Environment, first / ENVIRONMENT)
-    packages = {**made.packages, "pluggy": "0.1", "no-such-package": "2.0"}
+    saved = records.load(Environment, first / ENVIRONMENT)
+    packages = {**saved.packages, "pluggy": "0.1", "no-such-package": "2.0"}
     old = dataclasses.replace(
-        made,
+        saved,
         packages=packages,
         python="3.1.0",
-        plugins={**made.plugins, "mine": "/gone/mine.py sha256:00"},
+        plugins={**saved.plugins, "mine": "/gone/mine.py sha256:00"},
         commit=Commit("a" * 40, dirty=True),
         framework_commit=None,
     )
     records.save(old, first / ENVIRONMENT)
-    rerun(first)
+    rerun(first, "stages=[data]")
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition(" ")[0] for line in lines] == ["python:", "pluggy:", "no-such-package:", "plugin", "commit"]
     assert lines[1].startswith("pluggy: 0.1 then, ")
@@ -194,14 +226,14 @@ def test_versions_and_commits_that_differ_are_reported_and_do_not_stop_it(
 
 def test_changes_that_no_commit_holds_are_reported(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = make(place)
-    made = records.load(Environment, first / ENVIRONMENT)
-    if made.framework_commit is None:
+    saved = records.load(Environment, first / ENVIRONMENT)
+    if saved.framework_commit is None:
         pytest.skip("the framework does not run from a repository")
     records.save(
-        dataclasses.replace(made, framework_commit=dataclasses.replace(made.framework_commit, dirty=True)),
+        dataclasses.replace(saved, framework_commit=dataclasses.replace(saved.framework_commit, dirty=True)),
         first / ENVIRONMENT,
     )
-    rerun(first)
+    rerun(first, "stages=[data]")
     assert "the framework" in capsys.readouterr().err
 
 
@@ -211,9 +243,9 @@ def test_it_runs_in_the_folder_where_the_run_was_started(
     first = make(place)
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     monkeypatch.chdir(elsewhere)
-    rerun(first)  # finds the rows by their relative path
+    rerun(first, "stages=[data]")  # finds the rows by their relative path
     assert Path.cwd() == place
-    assert (elsewhere / "second" / "report.json").exists()
+    assert (elsewhere / "second" / "data.json").exists()
 
 
 def test_a_folder_that_is_gone_is_reported(place: Path) -> None:
@@ -223,13 +255,13 @@ def test_a_folder_that_is_gone_is_reported(place: Path) -> None:
         FrameworkError, match=r"^the run was started in /gone, which does not exist here: put it back, or add --anyway"
     ):
         rerun(first)
-    assert (rerun(first, "--anyway") / "report.json").exists()
+    assert (rerun(first, "--anyway", "stages=[data]") / "data.json").exists()
 
 
 def test_a_run_without_an_environment_is_run_from_here(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = make(place)
     (first / ENVIRONMENT).unlink()
-    rerun(first)
+    rerun(first, "stages=[data]")
     assert "holds no environment.json: it runs from here" in capsys.readouterr().err
 
 
@@ -261,7 +293,7 @@ def run_again(place: Path, run: Path) -> Result:
 
 def test_a_point_of_a_sweep_with_a_plugin_of_one_file_runs_again(place: Path) -> None:
     (place / "echo_plugin.py").write_text(PLUGIN, encoding="utf-8")
-    words = ["plugins=[./echo_plugin.py]", "model=echo", "trainer=echo", "data=local_file", "data.path=rows.jsonl"]
+    words = ["plugins=[./echo_plugin.py]", "model=echo", "trainer=echo", *WORDS, "evaluator=[]", "exporter=[]"]
     done = project(place).run("-m", *words, "name=mine", "logger=[]", "seed=1,2")
     assert done.code == 0, done.err
     (first,) = place.glob("outputs/mine/sweep_*/1")
@@ -274,8 +306,6 @@ def test_a_point_of_a_sweep_with_a_plugin_of_one_file_runs_again(place: Path) ->
 
 
 def test_a_refusal_is_exit_code_2_and_no_traceback(place: Path) -> None:
-    made = project(place).echo("data=local_file", "data.path=rows.jsonl", "run_dir=first", "logger=[]")
-    assert made.code == 0, made.err
     edit(place / "first", "plan.json", seed=99)
     done = project(place).run("rerun", "first", "model=smollm2_135m", "trainer=hf")
     assert (done.code, "Traceback" in done.err) == (2, False)
@@ -292,7 +322,7 @@ def test_the_folders_of_config_dir_are_searched_again(tmp_path: Path) -> None:
     (tmp_path / "echo_kit.py").write_text(PLUGIN, encoding="utf-8")
     rows = "".join(f'{{"instruction": "{number}?", "output": "{number}"}}\n' for number in range(12))
     (tmp_path / "rows.jsonl").write_text(rows, encoding="utf-8")
-    chosen = ["plugins=[echo_kit.py]", "model=echo", "trainer=echo", "data=local_file", "data.path=rows.jsonl"]
+    chosen = ["plugins=[echo_kit.py]", "model=echo", "trainer=echo", *WORDS, "evaluator=[]", "exporter=[]"]
     done = project(tmp_path).run("--config-dir", "mine", "+experiment=lucky", *chosen, "run_dir=third")
     assert (done.code, done.err) == (0, "options of ./mine: +experiment=lucky\n")
     again = project(tmp_path).run("rerun", "third", "run_dir=fourth")
@@ -306,12 +336,12 @@ def test_the_folders_of_config_dir_are_searched_again(tmp_path: Path) -> None:
 
 
 def test_anyway_goes_on_without_a_config_folder_that_is_gone(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    first = make(place, "seed=7")
+    first = make(place)
     edit(first, ENVIRONMENT, config_dirs=["/gone/conf"])
     with pytest.raises(
         FrameworkError, match=r"^the run took options from --config-dir=/gone/conf, which does not exist here: "
     ):
         rerun(first)
     assert not (place / "second").exists()
-    assert report(rerun(first, "--anyway")).metrics == report(first).metrics
+    rerun(first, "--anyway", "stages=[data]")
     assert "--config-dir=/gone/conf, which does not exist here: continuing without it" in capsys.readouterr().err

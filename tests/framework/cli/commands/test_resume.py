@@ -16,7 +16,7 @@ from tests.support.sweeps import WORDS as WORDS_OF_SWEPT
 from tests.support.sweeps import points, prepare
 
 ROWS = "".join(f'{{"instruction": "{number}?", "output": "{number}"}}\n' for number in range(12))
-WORDS = ("-m", "data=local_file", "data.path=rows.jsonl", "logger=[]")
+WORDS = ("-m", "data=local_file", "data.path=rows.jsonl", "logger=[]", "evaluator=[]", "exporter=[]", "audit=[]")
 
 
 @pytest.fixture
@@ -25,16 +25,6 @@ def place(tmp_path: Path) -> Path:
     folder = tmp_path / "place"
     folder.mkdir()
     (folder / "rows.jsonl").write_text(ROWS, encoding="utf-8")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a working folder with the finished sweep `x` of four points, which each test leaves finished."""
-    folder = tmp_path_factory.mktemp("swept") / "place"
-    folder.mkdir()
-    (folder / "rows.jsonl").write_text(ROWS, encoding="utf-8")
-    assert project(folder).echo(*WORDS, "seed=1,2,3,4", "hydra.sweep.dir=x").code == 0
     return folder
 
 
@@ -47,8 +37,9 @@ def started(folder: Path) -> dict[str, int]:
     return {file.parent.name: file.stat().st_mtime_ns for file in folder.glob("*/overrides.json")}
 
 
-def test_points_that_failed_or_were_killed_or_never_began_run_and_the_others_stay(swept: Path) -> None:
-    folder = swept / "x"
+def test_points_that_failed_or_were_killed_or_never_began_run_and_the_others_stay(place: Path) -> None:
+    assert project(place).echo(*WORDS, "seed=1,2,3,4", "hydra.sweep.dir=x").code == 0
+    folder = place / "x"
     before = started(folder)
     for number, state in (("1", "failed"), ("2", "running")):
         file = folder / number / "status.json"
@@ -56,22 +47,15 @@ def test_points_that_failed_or_were_killed_or_never_began_run_and_the_others_sta
     for file in (folder / "3").iterdir():
         if file.is_file():
             file.unlink()
-    done = resume("x", cwd=swept)
+    done = resume(str(folder), cwd=place.parent)
     assert done.code == 0, done.err
+    assert f"runs in {place}, where it was started" in done.err
     after = started(folder)
     assert [number for number in "0123" if after[number] == before.get(number)] == ["0"]
     rows = [[cell.strip() for cell in line.split("│")[1:3]] for line in done.out.splitlines() if line[:1] == "│"]
     assert rows == [[str(number), f"seed={number + 1}"] for number in range(4)]
     saved = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
     assert [trial["state"] for trial in saved["trials"]] == ["finished"] * 4
-
-
-def test_it_runs_where_the_sweep_was_started(swept: Path) -> None:
-    (swept / "x" / "1" / "status.json").unlink()
-    done = resume(str(swept / "x"), cwd=swept.parent)
-    assert done.code == 0, done.err
-    assert f"runs in {swept}, where it was started" in done.err
-    assert json.loads((swept / "x" / "1" / "status.json").read_text("utf-8"))["state"] == "finished"
 
 
 def test_a_sweep_that_is_at_work_is_refused_and_goes_on(tmp_path: Path) -> None:
@@ -132,7 +116,7 @@ from framework.testing import echo
 
 def killed(self, *_):
     Path("trained").open("a").write("x")
-    os.kill(os.getpid(), signal.SIGKILL if os.environ["BY"] == "kill" else signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 if not Path("trained").exists():
     echo.EchoModel.train = killed
@@ -141,14 +125,15 @@ main.main()
 """
 
 
-@pytest.mark.parametrize(("by", "code", "state"), [("kill", -9, "killed"), ("signal", 143, "interrupted")])
-def test_a_run_is_listed_and_goes_on_in_its_folder(place: Path, by: str, code: int, state: str) -> None:
+def test_a_run_is_listed_and_goes_on_in_its_folder(place: Path) -> None:
     words = ("model=echo", "trainer=echo", *WORDS[1:], "seed=7")
-    command, env = (MODULE[0], "-c", ENDS), {"BY": by}
-    assert launch(command, *words, cwd=place, env=env).code == code
+    assert launch((MODULE[0], "-c", ENDS), *words, cwd=place).code == -signal.SIGKILL
     (run,) = place.glob("outputs/*/*")
-    listed = launch(command, "resume", cwd=place, env=env)
-    assert listed.out == f"{typed(place)} resume {run.relative_to(place)}    # {state}\n"
+    status = json.loads((run / "status.json").read_text("utf-8"))
+    for saved, state in ((status, "killed"), (status | {"state": "interrupted"}, "interrupted")):
+        (run / "status.json").write_text(json.dumps(saved), encoding="utf-8")
+        listed = project(place).run("resume").out
+        assert listed == f"{typed(place)} resume {run.relative_to(place)}    # {state}\n"
     done = resume(str(run), cwd=place.parent)
     assert done.code == 0, done.err
     assert f"runs in {place}, where it was started" in done.err
