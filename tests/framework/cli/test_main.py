@@ -157,11 +157,9 @@ QUICK = ("logger=[]", "evaluator=[]", "exporter=[]", "audit=[]")
     [
         (None, "there is no data file "),
         (ROW + "\n{'a': 1}\n", "rows.jsonl:3: not valid JSON: "),
-        (ROW + '{"instruction": "say", "reply": "it"}\n', "rows.jsonl:2: no format fits a row with the fields "),
         (ROW + "[1]\n", "rows.jsonl:2: a row is a JSON object with named fields, and this one is a list"),
-        ("", "rows.jsonl is empty: give a file with rows"),
     ],
-    ids=["missing", "no JSON", "other fields", "no object", "empty"],
+    ids=["missing", "no JSON", "no object"],
 )
 def test_a_mistake_in_the_data_is_reported_with_its_place_and_leaves_nothing(
     tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, content: str | None, text: str

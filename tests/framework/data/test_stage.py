@@ -24,7 +24,6 @@ from framework.api.scoring import with_reference
 from framework.api.selection import Selection
 from framework.api.text import data_facts
 from framework.data.audit import StoredRows
-from framework.data.prompts import to_prompt
 from framework.data.stage import held_out_rows, load_data, spread_order
 from framework.hooks.session import current
 
@@ -35,18 +34,6 @@ Write = Callable[[Rows], Path]
 def load(file: Path, run_dir: Path, *words: str, model: type[testing.EchoModel] = testing.EchoModel) -> Data:
     plan = testing.plan(["data=local_file", f"data.path={file}", *words], run_dir=run_dir)
     return load_data(plan, model(plan))
-
-
-def conversation(number: int) -> Example:
-    turns = (Message("user", f"say {number}"), Message("assistant", str(number)))
-    return Example(turns, "chatml", f"row {number}", tools=({"name": "add"},))
-
-
-def test_a_prompt_is_the_conversation_up_to_the_last_answer_which_is_its_reference() -> None:
-    prompt = to_prompt(conversation(3))
-    assert prompt.messages == (Message("user", "say 3"),)
-    assert prompt.reference == "3"
-    assert prompt.tools == ({"name": "add"},)
 
 
 def test_loading_counts_what_will_be_learned(data_file: Path, tmp_path: Path) -> None:
@@ -326,7 +313,7 @@ def test_a_near_duplicate_of_a_training_prompt_is_never_validated_on(write_rows:
         for number, what in enumerate(subjects * 8)
         for how in ("Tell", "Please tell")
     ]
-    for seed in range(5):
+    for seed in range(2):
         data = load(write_rows(rows), tmp_path, f"data.seed={seed}", "data.validation_split=0.2")
         number = {row.where: int(row.where.partition(":")[2]) for part in (data.train, data.validation) for row in part}
         trained = {(number[row.where] - 1) // 2 for row in data.train}
@@ -466,39 +453,24 @@ def test_plain_text_is_learned_whole_and_asks_nothing(write_rows: Write, tmp_pat
 class FindsConfig(AuditConfig):
     """Reports the findings that the test sets."""
 
-    fatal: bool = False
-    """Whether the finding ends the run."""
-
 
 class Finds:
-    calls = 0
-
     def __init__(self, config: FindsConfig) -> None:
         self.config = config
 
     def audit(self, data: AuditData) -> Iterable[Finding]:
-        type(self).calls += 1
         yield Finding("quiet", Severity.note, 1, "One row is so.", "Nothing to do.", [])
         examples = data.examples([3, 1])
-        yield Finding("loud", Severity.serious, 2, "Two rows are so.", "Look at them.", examples, self.config.fatal)
-
-
-def audited(file: Path, run_dir: Path, *, fatal: bool = False) -> Data:
-    plan = testing.plan(["data=local_file", f"data.path={file}"], run_dir=run_dir)
-    choice = Selection(Component("finds", FindsConfig, f"{__name__}:Finds"), FindsConfig(fatal))
-    plan = dataclasses.replace(plan, audit={"finds": choice})
-    return load_data(plan, testing.EchoModel(plan))
+        yield Finding("loud", Severity.serious, 2, "Two rows are so.", "Look at them.", examples)
 
 
 def test_findings_come_the_worst_first_with_rows_by_name(data_file: Path, tmp_path: Path) -> None:
-    found = audited(data_file, tmp_path).result.findings
+    plan = testing.plan(["data=local_file", f"data.path={data_file}"], run_dir=tmp_path)
+    choice = Selection(Component("finds", FindsConfig, f"{__name__}:Finds"), FindsConfig())
+    plan = dataclasses.replace(plan, audit={"finds": choice})
+    found = load_data(plan, testing.EchoModel(plan)).result.findings
     assert [finding.name for finding in found] == ["loud", "few_prompts", "quiet"]
     assert found[0].examples == ["rows.jsonl:4: say 3 → it is 3", "rows.jsonl:2: say 1 → it is 1"]
-
-
-def test_a_fatal_finding_ends_the_run(data_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(FrameworkError, match=r"^loud: Two rows are so\. \(rows\.jsonl:4: .*\)\. Look at them\.$"):
-        audited(data_file, tmp_path, fatal=True)
 
 
 def test_an_audit_is_given_the_parts_after_the_split(write_rows: Write, rows: Rows, tmp_path: Path) -> None:
@@ -523,18 +495,6 @@ def test_an_audit_is_given_the_parts_after_the_split(write_rows: Write, rows: Ro
     groups = audit.groups(store, "near_duplicates")
     assert groups[20] == groups[0] == 0  # the prompts repeat the first rows
     assert (audit.groups(store, "near_duplicates") == groups).all()
-
-
-def test_the_report_holds_what_the_data_stage_found(data_file: Path, tmp_path: Path) -> None:
-    from framework.api import records
-    from framework.api.records import DataResult
-    from framework.run import pipeline
-
-    words = ["data=local_file", f"data.path={data_file}", "exporter=[]"]
-    report = pipeline.run(testing.plan(words, run_dir=tmp_path / "run"))
-    assert report is not None
-    assert report.data == records.load(DataResult, tmp_path / "run" / "data.json")
-    assert json.loads((tmp_path / "run" / "report.json").read_text())["data"]["proof"]["rows"] == 20
 
 
 def test_uncached_rows_are_gone_with_the_data(data_file: Path, tmp_path: Path, monkeypatch: Any) -> None:
@@ -668,7 +628,7 @@ def test_texts_with_a_stop_token_before_their_end_are_reported(write_rows: Write
 
 
 @pytest.mark.parametrize("model", [testing.EchoModel, BeginsTexts])
-@pytest.mark.parametrize("length", [7, 8, 9, 20, 101])
+@pytest.mark.parametrize("length", [7, 8, 101])
 def test_a_long_text_is_cut_into_rows_that_together_are_the_text(
     write_rows: Write, tmp_path: Path, model: type[testing.EchoModel], length: int
 ) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hydra.types import RunMode
 
-from framework import FrameworkError
+from framework import FrameworkError, testing
 from framework.plan.load import load_hydra, load_plan
 from tests.support.project import project
 
@@ -46,7 +46,6 @@ def told(*words: str) -> list[str]:
         ("seed=[1", "cannot read 'seed=[1': "),
         ("data.path=a'b.jsonl", "cannot read 'data.path=a'b.jsonl'. Quote values that contain these characters: "),
         ("data.path=a'b.jsonl", r'''these characters: "data.path=\"a'b.jsonl\""'''),
-        ("name=a$b[c", r'''these characters: "name='a\$b[c'"'''),
         ("logger=null", "logger=null: to choose none, set logger=[]"),
         ("adapter=null", "adapter=null: adapter needs one of dora, full, lora, rslora"),
         ("quantization=[nf4,int8]", "quantization takes only one option: one of int8, nf4, none"),
@@ -66,8 +65,6 @@ def told(*words: str) -> list[str]:
             "metric=[[exact_match]]",
             "metric=[[exact_match]]: metric takes a list of names, some of bleu, both_words, ",
         ),
-        ("metric=[null]", "metric=[null]: metric takes a list of names"),
-        ("adapter=5", "adapter=5: adapter needs one of dora, full, lora, rslora"),
         ("adapter=[[lora]]", "adapter=[[lora]]: adapter needs one of dora, full, lora, rslora"),
         ("+experiment=[[quickstart]]", "name an experiment, or leave this out"),
         ("hydra/launcher=[[basic]]", "hydra/launcher takes the name of an option, which is text"),
@@ -188,7 +185,7 @@ def test_a_file_is_reported_by_name_and_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "yaml", "told"),
+    ("file", "yaml", "text"),
     [
         ("experiment/e.yaml", "defaults:\n  - override /metric: []\n  - /metric@metric.x: exact_match\n",
          "+experiment=e: in a defaults list, the entries with 'override' have to come after all others"),
@@ -213,26 +210,26 @@ def test_a_file_is_reported_by_name_and_line(tmp_path: Path) -> None:
          "conf/metric/e.yaml: metric is not built on any option of 'metric': start its defaults list with one of"),
     ],
 )  # fmt: skip
-def test_a_file_of_the_wrong_form_is_reported_by_name_and_line(tmp_path: Path, file: str, yaml: str, told: str) -> None:
+def test_a_file_of_the_wrong_form_is_reported_by_name_and_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, yaml: str, text: str
+) -> None:
     place = tmp_path / "conf" / file
     place.parent.mkdir(parents=True)
     group = place.parent.name
     head = "# @package _global_\n" if group == "experiment" else ""
     place.write_text(head + yaml, encoding="utf-8")
     word = {"experiment": "+experiment=e", "adapter": "adapter=e", "metric": "metric=[e]"}[group]
-    result = project(tmp_path).run(word, "stages=[plan]")
-    _, line = result.err.splitlines()
-    assert line.startswith(told)
-    assert result.code == 2
+    monkeypatch.chdir(tmp_path)
+    (line,) = told(word)
+    assert line.startswith(text)
 
 
-def test_an_experiment_without_its_first_line_gets_a_message(tmp_path: Path) -> None:
+def test_an_experiment_without_its_first_line_gets_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     (tmp_path / "conf" / "experiment" / "e.yaml").write_text("seed: 7\n", encoding="utf-8")
-    _, line = project(tmp_path).run("+experiment=e", "stages=[plan]").err.splitlines()
-    place, _, told = line.partition(": ")
-    assert place == "conf/experiment/e.yaml:1"
-    assert told == "its keys belong to no group: make '# @package _global_' the first line of the experiment"
+    monkeypatch.chdir(tmp_path)
+    text = "its keys belong to no group: make '# @package _global_' the first line of the experiment"
+    assert told("+experiment=e") == [f"conf/experiment/e.yaml:1: {text}"]
 
 
 def test_a_file_that_is_no_yaml_is_reported_by_name_and_line(tmp_path: Path) -> None:
@@ -284,8 +281,15 @@ def nest(answer, options: NestedConfig):
 """
 
 
+@pytest.fixture(scope="module")
+def nested(tmp_path_factory: pytest.TempPathFactory) -> None:
+    file = tmp_path_factory.mktemp("nested") / "nested.py"
+    file.write_text(NESTED, encoding="utf-8")
+    testing.load_file(str(file))
+
+
 @pytest.mark.parametrize(
-    ("word", "told"),
+    ("word", "text"),
     [
         ("inner.lmit=3", "unknown key 'metric.nest.inner.lmit'. Did you mean 'metric.nest.inner.limit'?"),
         ("inner.limit=0", "metric.nest.inner.limit=0 must be a whole number above 0"),
@@ -299,10 +303,7 @@ def nest(answer, options: NestedConfig):
         ("free={a:x}", "metric.nest.free={a:x} must be named values, each a whole number"),
     ],
 )
-def test_what_stands_in_nested_groups_lists_and_dicts_is_looked_at(tmp_path: Path, word: str, told: str) -> None:
-    (tmp_path / "nested.py").write_text(NESTED, encoding="utf-8")
-    words = ["plugins=[./nested.py]", "metric=[nest]", f"metric.nest.{word}", "stages=[plan]"]
-    result = project(tmp_path).run(*words)
-    (line,) = result.err.splitlines()
-    assert told in line
-    assert result.code == 2
+@pytest.mark.usefixtures("nested")
+def test_what_stands_in_nested_groups_lists_and_dicts_is_looked_at(word: str, text: str) -> None:
+    (line,) = told("metric=[nest]", f"metric.nest.{word}")
+    assert text in line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -52,7 +53,7 @@ def interrupts() -> Iterator[None]:
 
 @pytest.fixture
 def words(rows: list[dict[str, str]], write_rows: Callable[..., Path]) -> list[str]:
-    return ["data=local_file", f"data.path={write_rows(rows)}", "logger=[]", "evaluator=[prompts]"]
+    return ["data=local_file", f"data.path={write_rows(rows)}", "logger=[]", "evaluator=[prompts]", "audit=[]"]
 
 
 def status(run_dir: Path) -> dict[str, Any]:
@@ -75,8 +76,10 @@ def send_in(monkeypatch: pytest.MonkeyPatch, phase: str, number: int) -> list[in
     return calls
 
 
-@pytest.mark.parametrize("number", interruption.SIGNALS)
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize(
+    ("phase", "number"),
+    [*zip(PHASES, itertools.cycle(interruption.SIGNALS)), *(("train", number) for number in interruption.SIGNALS[1:])],
+)
 def test_a_run_ends_in_every_phase_and_says_how_it_goes_on(
     words: list[str],
     tmp_path: Path,
@@ -302,8 +305,8 @@ main.main()
 
 @pytest.mark.parametrize(
     ("sent", "grace", "code"),
-    [((signal.SIGTERM,), 0.3, 143), ((signal.SIGUSR1,), 0.3, 138), ((signal.SIGINT, signal.SIGINT), 100, 130)],
-    ids=["the grace time is over", "so it is", "Ctrl-C a second time"],
+    [((signal.SIGTERM,), 0.3, 143), ((signal.SIGINT, signal.SIGINT), 100, 130)],
+    ids=["the grace time is over", "Ctrl-C a second time"],
 )
 def test_a_run_that_does_not_end_is_ended(
     data_file: Path, tmp_path: Path, sent: tuple[int, ...], grace: float, code: int

@@ -360,12 +360,9 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
         yield check_plugin("broken_acme.plugin")
 
 
-@pytest.mark.parametrize("expected", EXPECTED)
-def test_a_problem_is_reported_once(told: list[str], expected: str) -> None:
-    assert len([line for line in told if re.fullmatch(expected, line)]) == 1, "\n".join(told)
-
-
-def test_nothing_else_is_reported(told: list[str]) -> None:
+def test_each_problem_is_reported_once_and_nothing_else(told: list[str]) -> None:
+    count = {expected: sum(bool(re.fullmatch(expected, line)) for line in told) for expected in EXPECTED}
+    assert {expected: times for expected, times in count.items() if times != 1} == {}
     assert [line for line in told if not any(re.fullmatch(expected, line) for expected in EXPECTED)] == []
 
 
@@ -523,11 +520,6 @@ def test_nor_as_a_module_that_cannot_be_imported_by_its_name(good: Path) -> None
         del sys.modules["acme_good"]
 
 
-def test_nor_by_its_name(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(good.parent)
-    assert check_plugin("acme_good") == []
-
-
 def test_nor_by_the_file_of_a_module_in_a_package(good: Path) -> None:
     package = good.parent / "acme_package"
     package.mkdir()
@@ -550,7 +542,6 @@ def test_an_installed_plugin_does_not_contradict_itself() -> None:
             r"nothing in acme is a plugin: mark a hook with @hookimpl, or a function with @metric, .*",
         ),
         ("acme.py", "import nowhere", r"acme cannot be imported: ModuleNotFoundError: .*'nowhere' \(.*acme.py:1\)"),
-        ("acme.py", "def (", r"acme cannot be imported: SyntaxError: .*"),
         ("acme.py", "raise SystemExit(3)", r"acme cannot be imported: SystemExit: 3 .*"),
         ("acme.py", "import os; os._exit(3)", r"acme: its Python process exited with code 3"),
         (
@@ -558,19 +549,10 @@ def test_an_installed_plugin_does_not_contradict_itself() -> None:
             "x = 1",
             r"json cannot be imported: ImportError: 'json' is not available as a module name: .*",
         ),
-        ("gone.py", None, r"gone cannot be imported: FileNotFoundError: .*"),
-        (
-            "acme.py",
-            "from framework import metric\n@metric\ndef twice(answer, reference, options: int): '''Doc.'''",
-            r"acme cannot be imported: TypeError: .*annotate 'options' with a dataclass .*",
-        ),
     ],
 )
-def test_a_module_that_is_no_plugin_is_reported_in_one_line(
-    tmp_path: Path, name: str, text: str | None, problem: str
-) -> None:
-    if text is not None:
-        (tmp_path / name).write_text(text, encoding="utf-8")
+def test_a_module_that_is_no_plugin_is_reported_in_one_line(tmp_path: Path, name: str, text: str, problem: str) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
     (line,) = check_plugin(str(tmp_path / name))
     assert re.fullmatch(problem, line), line
 
