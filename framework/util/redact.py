@@ -126,7 +126,7 @@ def redact(value: Any) -> Any:
 
 def redactor() -> Callable[[Any], Any]:
     """Return `redact` for many values: it reads the environment once, which takes longer than most of the texts."""
-    held = _held(tuple(text for name, text in os.environ.items() if _is_variable(name)))
+    held = _held(tuple(os.environ[name] for name in os.environ if _is_variable(name)))  # `items` decodes all values
     return functools.partial(_redact, pattern=held)
 
 

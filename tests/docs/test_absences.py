@@ -61,20 +61,3 @@ def test_a_page_denies_nothing_that_exists_and_installs_only_what_is_there(page:
     text, name = page.read_text(encoding="utf-8"), page.relative_to(ROOT).as_posix()
     assert [word for word in denied(text) if word in existing() | THINGS and (name, word) not in ALLOWED] == []
     assert [*wrong_installs(text)] == []
-
-
-@pytest.mark.parametrize(
-    ("text", "word"),
-    [
-        ("| `DPOTrainer`, `GRPOTrainer` | not available |", "grpo"),
-        ("Others have and this one lacks GRPO and images.", "grpo"),
-        ("Before that there is no estimate.", "estimate"),
-        ("`method=grpo` does not exist.", "method=grpo"),
-    ],
-)
-def test_a_wrong_sentence_is_found(text: str, word: str) -> None:
-    assert word in {*denied(text)} & (existing() | THINGS)
-    assert [*wrong_installs("pip install framework-finetune\n")] == ["pip install framework-finetune"]
-    assert [
-        *wrong_installs("pip install './framework_finetune-0.1.0-py3-none-any.whl'\npip install -e '.[test]'")
-    ] == []

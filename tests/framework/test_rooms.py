@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 from graphlib import TopologicalSorter
 from importlib.util import resolve_name
 from pathlib import Path
@@ -14,7 +13,6 @@ from tests.support.sources import tree
 
 ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "framework"
-MOST_TAKERS = 35
 ROOMS = sorted(folder.name for folder in CORE.iterdir() if (folder / "__init__.py").exists())
 MODULES = {
     ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
@@ -62,24 +60,3 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
     TopologicalSorter(
         {name: {one for each in imported(name) for one in _behind(each, name)} for name in plain}
     ).prepare()
-
-
-def test_few_functions_take_the_whole_plan() -> None:
-    """The others get what they read of it. `framework/testing` is for plugins, whose protocols take the plan."""
-    takers = [
-        f"{name}.{node.name}"
-        for name, file in MODULES.items()
-        if not name.startswith("framework.testing")
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and any(_names_plan(each.annotation) for each in _parameters(node.args))
-    ]
-    assert len(takers) <= MOST_TAKERS, "\n".join(takers)
-
-
-def _parameters(arguments: ast.arguments) -> list[ast.arg]:
-    return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-
-
-def _names_plan(annotation: ast.expr | None) -> bool:
-    return annotation is not None and "Plan" in re.findall(r"\w+", ast.unparse(annotation))

@@ -53,11 +53,6 @@ def test_the_summary_is_the_first_line_of_the_schemas_docstring(schema: type, su
     assert Component("name", schema, "collections:OrderedDict").summary == summary
 
 
-@pytest.mark.parametrize(("extra", "extras"), [("", ()), ("a", ("a",)), (("a", "b"), ("a", "b")), ((), ())])
-def test_extras_are_always_a_tuple(extra: str | tuple[str, ...], extras: tuple[str, ...]) -> None:
-    assert Component("name", Documented, "collections:OrderedDict", extra=extra).extras == extras
-
-
 def test_loading_imports_the_factory() -> None:
     assert Component("name", Documented, "collections:OrderedDict").load() is OrderedDict
     assert Component("name", Documented, "collections:OrderedDict.fromkeys").load() == OrderedDict.fromkeys

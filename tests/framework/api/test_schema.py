@@ -2,7 +2,6 @@
 
 import ast
 import functools
-import importlib
 import inspect
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -105,44 +104,6 @@ def unread(config: Any, everywhere: Sequence[Path] = EVERYWHERE) -> list[str]:
 def test_every_setting_is_read() -> None:
     found = [name for config in first_party() for name in unread(config)]
     assert not found, f"nothing reads {', '.join(found)}: remove the setting, or read it of one of {sorted(HOLDERS)}"
-
-
-PLANTED = '''
-from dataclasses import dataclass
-
-from framework.api.schema import TrainerConfig
-
-
-@dataclass
-class AnvilConfig(TrainerConfig):
-    """An anvil."""
-
-    used: int = 1
-    looked_up: int = 1
-    forgotten: int = 1
-    only_passed: int = 1
-    only_set: int = 1
-    only_of_others: int = 1
-    max_steps: int | None = 7
-'''
-CODE = """
-def fall(config, part):
-    print(config.used, getattr(config, "looked_up"), part.only_of_others)
-    config.only_set = 2
-    return AnvilConfig(only_passed=3, forgotten=config.used)
-"""
-
-
-def test_a_setting_that_nothing_reads_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = tmp_path / "planted_anvil"
-    package.mkdir()
-    for name, text in {"__init__": "", "config": PLANTED, "code": CODE}.items():
-        (package / f"{name}.py").write_text(text, encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    config = importlib.import_module("planted_anvil.config").AnvilConfig
-    names = ["forgotten", "only_passed", "only_set", "only_of_others"]
-    assert unread(config) == [f"AnvilConfig.{name}" for name in names]
-    assert "TrainerConfig.learning_rate" in unread(config, everywhere=[package])
 
 
 def settings() -> list[Field]:

@@ -2,10 +2,7 @@
 
 import functools
 import json
-import os
 import pickle
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -360,29 +357,3 @@ def test_a_file_of_a_few_lines_is_a_metric_a_format_and_an_exporter(tmp_path: Pa
     assert (tmp_path / "run" / "notes.txt").read_text(encoding="utf-8") == "polite"
     assert "qa: 10 rows with the fields question, solution" in result.out  # found by format=auto
     assert "polite ↑" in result.out
-
-
-CONFTEST = """
-from framework import testing
-
-testing.install()
-testing.load_file("mine.py")
-"""
-SUITE = """
-from framework.testing import ExporterSuite
-
-class TestNotes(ExporterSuite):
-    option = "notes"
-"""
-
-
-def test_the_suite_of_exporters_tests_a_decorated_function(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(dedent(FILE), encoding="utf-8")
-    (tmp_path / "conftest.py").write_text(CONFTEST, encoding="utf-8")
-    (tmp_path / "test_mine.py").write_text(SUITE, encoding="utf-8")
-    words = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir=.", "-c", os.devnull, "test_mine.py"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *words], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout
-    assert "5 passed" in done.stdout

@@ -59,7 +59,7 @@ def run(rows: list[dict[str, str]], write_rows: Callable[..., Path], tmp_path: P
     words = ["data=local_file", f"data.path={train}", f"data.validation_path={prompts}", f"data.prompts_path={prompts}"]
 
     def point(folder: str, *more: str) -> Path:
-        pipeline.run(testing.plan([*words, "logger=[jsonl]", *more], run_dir=tmp_path / folder))
+        pipeline.run(testing.plan([*words, "logger=[jsonl]", "audit=[]", *more], run_dir=tmp_path / folder))
         return tmp_path / folder
 
     return point
@@ -115,18 +115,15 @@ def test_a_point_says_whose_training_it_has(run: Run) -> None:
     assert "../0, whose training has the same settings" in told
 
 
-@pytest.mark.parametrize(
-    "word",
-    [
+def test_points_that_differ_otherwise_train_each(run: Run, trainings: list[Path]) -> None:
+    words = (
         "trainer.learning_rate=1e-3", "seed=7", "data.max_rows=3", "format.system_prompt=Hi", "evaluator=[]",
         "evaluator.prompts.max_new_tokens=3", "metric=[token_f1]", "verdict.margin=0.1", "health.spike=stop",
         "stages=[plan,data,train,report]",
-    ],
-)  # fmt: skip
-def test_points_that_differ_otherwise_train_each(run: Run, trainings: list[Path], word: str) -> None:
+    )  # fmt: skip
     run("0")
-    run("1", word)
-    assert len(trainings) == 2
+    folders = [run(f"{number}", word) for number, word in enumerate(words, start=1)]
+    assert trainings[1:] == [folder / "checkpoint" for folder in folders]
 
 
 def test_another_base_is_another_training(run: Run, trainings: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ def run(rows: list[dict[str, str]], write_rows: Callable[..., Path], tmp_path: P
     """Return a function that trains on twenty rows, validates on four of them and asks them."""
     train, few = write_rows(rows), write_rows(rows[:4])
     files = [f"data.path={train}", f"data.validation_path={few}", f"data.prompts_path={few}"]
-    always = ["data=local_file", *files, "logger=[jsonl]", "exporter=[]"]
+    always = ["data=local_file", *files, "logger=[jsonl]", "exporter=[]", "audit=[]"]
 
     def made(*words: str) -> TrainResult:
         pipeline.run(testing.plan([*always, *words], run_dir=tmp_path / "run"))

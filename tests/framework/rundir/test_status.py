@@ -35,22 +35,9 @@ def fail(words: list[str], run_dir: Path) -> None:
         run([*words, "stages=[baseline,evaluate]"], run_dir)
 
 
-def test_a_finished_run_says_so_with_the_seconds_of_each_stage(words: list[str], tmp_path: Path) -> None:
-    run(words, tmp_path)
-    status = read(tmp_path, "status.json")
-    assert (status["state"], status["stage"], status["error"]) == ("finished", "report", None)
-    assert list(status["seconds"]) == ["data", "baseline", "train", "evaluate", "export", "report"]
-    assert status["started"] <= status["finished"]
-
-
-def test_a_failed_run_says_why_in_one_line_and_in_which_stage(words: list[str], tmp_path: Path) -> None:
-    fail(words, tmp_path)
-    status = read(tmp_path, "status.json")
-    assert (status["state"], status["stage"]) == ("failed", "evaluate")
-    assert status["error"].endswith("to another place")
-
-
-def test_a_run_that_is_going_on_says_so(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_says_how_far_it_is_and_what_it_was_made_with(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[dict[str, Any]] = []
     train = testing.EchoModel.train
 
@@ -59,10 +46,26 @@ def test_a_run_that_is_going_on_says_so(words: list[str], tmp_path: Path, monkey
         return train(self, *arguments)
 
     monkeypatch.setattr(testing.EchoModel, "train", look)
-    run(words, tmp_path)
+    run([*words, "seed=3"], tmp_path)
     assert [(status["state"], status["stage"], status["finished"]) for status in seen] == [
         ("running", "baseline", None)
     ]
+    status = read(tmp_path, "status.json")
+    assert (status["state"], status["stage"], status["error"]) == ("finished", "report", None)
+    assert list(status["seconds"]) == ["data", "baseline", "train", "evaluate", "export", "report"]
+    assert status["started"] <= status["finished"]
+    environment = read(tmp_path, "environment.json")
+    assert (environment["command"][-1], environment["seed"]) == ("seed=3", 3)
+    assert environment["folder"] == str(Path.cwd())
+    assert environment["fingerprint"] == read(tmp_path, "data.json")["fingerprint"]
+    assert environment["packages"].items() <= read(tmp_path, "report.json")["versions"].items()
+
+
+def test_a_failed_run_says_why_in_one_line_and_in_which_stage(words: list[str], tmp_path: Path) -> None:
+    fail(words, tmp_path)
+    status = read(tmp_path, "status.json")
+    assert (status["state"], status["stage"]) == ("failed", "evaluate")
+    assert status["error"].endswith("to another place")
 
 
 def test_a_mistake_leaves_the_folder_of_a_finished_run_as_it_was(words: list[str], tmp_path: Path) -> None:
@@ -108,22 +111,3 @@ def test_a_later_stage_leaves_what_made_the_run_in_place(words: list[str], tmp_p
     assert read(tmp_path, "environment.json") == before
     run([*words, "seed=4", "stages=[train]"], tmp_path)
     assert read(tmp_path, "environment.json")["seed"] == 4
-
-
-def test_the_environment_tells_data_and_words(words: list[str], tmp_path: Path) -> None:
-    run([*words, "seed=3"], tmp_path)
-    environment = read(tmp_path, "environment.json")
-    assert environment["command"][-1] == "seed=3"
-    assert environment["seed"] == 3
-    assert environment["folder"] == str(Path.cwd())
-    assert environment["fingerprint"] == read(tmp_path, "data.json")["fingerprint"]
-    assert environment["packages"].items() <= read(tmp_path, "report.json")["versions"].items()
-
-
-def test_the_plan_alone_writes_neither_file(words: list[str], tmp_path: Path) -> None:
-    run([*words, "stages=[plan]", f"run_dir={tmp_path / 'run'}"], tmp_path)
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
-        "forecast.json",
-        "overrides.json",
-        "plan.json",
-    ]

@@ -10,7 +10,6 @@ import pytest
 from framework import FrameworkError
 from framework.api.component import ALL_GROUPS, GROUPS
 from framework.api.fields import fields
-from framework.api.protocols import Command
 from framework.cli.main import run_command
 from framework.config.compose import compose
 from framework.hooks.session import current
@@ -114,12 +113,6 @@ def shown(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
     return [line.rstrip() for line in capsys.readouterr().out.splitlines()]
 
 
-def test_every_command_satisfies_the_protocol() -> None:
-    made = [component.load()(component.schema()) for component in current().plugins.commands().values()]
-    assert made
-    assert all(isinstance(command, Command) for command in made)
-
-
 @pytest.mark.parametrize(("name", "words"), [("plugns", []), ("plugins", ["exportr"]), ("plugins", ["trainer", "hff"])])
 def test_an_unknown_command_group_or_option_is_reported_with_the_nearest(name: str, words: list[str]) -> None:
     with pytest.raises(FrameworkError, match=r"Did you mean '(plugins|exporter|hf)'"):
@@ -158,7 +151,7 @@ def test_every_group_and_option_has_a_row_and_no_line_is_too_wide(
     table = lines[: lines.index("To install what is missing")] if "To install what is missing" in lines else lines
     assert max(map(len, table)) <= min(columns, 120)
     places = {line.find("framework-f") for line in lines if "framework-f" in line}
-    assert len(places) == 1 or columns != 80  # the columns of all groups stand below each other
+    assert len(places) == 1 or columns != 80  # the columns of all groups are aligned
 
 
 def test_one_group_is_shown_alone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,12 +202,6 @@ def test_a_preset_is_shown_with_the_values_that_it_sets(capsys: pytest.CaptureFi
     assert any(line.endswith("text; default unsloth/Meta-Llama-3.1-8B-Instruct") for line in lines)
     lines = shown(capsys, "evaluator", "short_prompts")
     assert any(line.startswith("  prompts.max_new_tokens ") and line.endswith("default 40") for line in lines)
-
-
-def test_an_option_without_settings_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = shown(capsys, "command", "plugins")
-    assert lines[0] == "python -m framework plugins"
-    assert not any("Settings" in line for line in lines)
 
 
 def test_json_of_all_groups_has_every_option(tmp_path: Path) -> None:

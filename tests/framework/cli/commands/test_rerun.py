@@ -64,7 +64,7 @@ def run(place: Path, *words: str) -> Path:
 
 
 def make(place: Path, *words: str) -> Path:
-    """Return the run, which has taken place already if it has no words of its own."""
+    """Return the run, which has taken place already if no overrides are given."""
     if not words:
         return place / "first"
     shutil.rmtree(place / "first")
