@@ -270,8 +270,6 @@ def test_a_folder_without_a_model_is_reported_in_one_line(place: Path, name: str
     ("words", "code"),
     [
         (["chat", "--help"], 0),
-        (["chat"], 2),
-        (["chat", "nowhere"], 2),
         (["chat", "run", "--temprature", "1"], 2),
         (["chat", "run"], 2),
     ],

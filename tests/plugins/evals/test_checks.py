@@ -13,7 +13,6 @@ from framework.api.records import Work
 from framework.hooks.session import current
 from framework.plan.forecast import Planner
 from framework_plugins.evals import checks
-from tests.support.program import framework
 from tests.support.shelf import Shelf
 
 JUDGE = ["metric=[judge]", "metric.judge.base_url=http://localhost:1/v1", "metric.judge.model=tiny"]
@@ -127,13 +126,11 @@ def test_a_key_has_to_fit_into_a_request(
         assert not any(key in line for line in lines if key.strip())
 
 
-def test_an_empty_file_of_prompts_ends_the_program_with_2_before_training(tmp_path: Path) -> None:
+def test_an_empty_file_of_prompts_is_refused_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "my.jsonl").write_text("\n", encoding="utf-8")
-    done = framework("evaluator.prompts.file=my.jsonl", cwd=tmp_path)
-    assert done.returncode == 2
-    first, *_ = done.stderr.splitlines()
+    (first,) = refused(["evaluator.prompts.file=my.jsonl"], tmp_path)
     assert first == "evaluator.prompts.file=my.jsonl: there is no prompt in the file: it is empty"
-    assert [path.name for path in tmp_path.iterdir()] == ["my.jsonl"]
 
 
 def plan(folder: Path, *words: str) -> Plan:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -144,16 +142,6 @@ def test_the_figures_are_those_of_lm_eval(tiny: HFModel, monkeypatch: pytest.Mon
     compare_with_lm_eval(tiny, monkeypatch, questions=6, instructions=24, texts=24)
 
 
-@pytest.mark.slow
-def test_the_figures_of_smollm2_are_those_of_lm_eval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from framework.plan.load import load_plan
-    from framework_plugins.hf.backend import HFBackend
-
-    plan = load_plan(["+experiment=quickstart", "trainer.dtype=fp32", f"run_dir={tmp_path / 'run'}"])
-    with HFBackend(plan.trainer.config).open(plan) as model:
-        compare_with_lm_eval(model, monkeypatch, questions=16, instructions=64, texts=64)
-
-
 def compare_with_lm_eval(model: Any, monkeypatch: pytest.MonkeyPatch, **counts: int) -> None:
     """Ask lm-eval's own function, with its own wrapper around the same weights, the same parts of the suite."""
     theirs = by_lm_eval(model, monkeypatch, ["general"], limit=counts["questions"])
@@ -185,12 +173,3 @@ def by_lm_eval(model: Any, monkeypatch: pytest.MonkeyPatch, names: list[str], **
     theirs = HFLM(pretrained=model.model.eval(), tokenizer=model.tokenizer, batch_size=4)
     manager = TaskManager(include_path=str(Path(suite.__file__).parent), include_defaults=False)
     return simple_evaluate(theirs, tasks=names, task_manager=manager, bootstrap_iters=0, **settings)
-
-
-def test_neither_lm_eval_nor_datasets_is_imported() -> None:
-    code = (
-        "import sys; import framework_plugins.evals.forgetting\n"
-        "print([name for name in ('lm_eval', 'datasets', 'torch') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"

@@ -124,7 +124,8 @@ def test_a_file_that_says_nothing_is_refused(tmp_path: Path, text: str, problem:
 
 def test_neither_lm_eval_nor_torch_is_imported() -> None:
     code = (
-        "import sys; from framework_plugins.evals.harness import catalog, data, names\n"
+        "import sys; import framework_plugins.evals.forgetting\n"
+        "from framework_plugins.evals.harness import catalog, data, names\n"
         "catalog.Catalog().tasks('hellaswag')\n"
         "print([name for name in ('lm_eval', 'torch', 'datasets') if name in sys.modules])"
     )

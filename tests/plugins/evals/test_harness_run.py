@@ -65,7 +65,6 @@ def by_lm_eval(model: HFModel, folder: Path, names: list[str], monkeypatch: pyte
 
 WAYS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({}, {}),
-    ({"limit": 3}, {"limit": 3}),
     ({"num_fewshot": 2}, {"num_fewshot": 2}),
     (
         {"apply_chat_template": True, "num_fewshot": 1, "system_instruction": "Be brief."},

@@ -7,7 +7,6 @@ import pytest
 
 from framework import FrameworkError, testing
 from framework.api.diagnostic import DiagnosticResult, State
-from framework_plugins.doctor.worker import DiagnosticProcess
 from framework_plugins.exports import diagnostics
 from framework_plugins.exports.llama.library import NEEDED
 from framework_plugins.exports.plugin import framework_diagnostics
@@ -33,12 +32,6 @@ def test_no_quantizer_is_missing_and_the_wheel_that_needs_no_compiler_is_named(m
     assert diagnostics.quantizer(None) == DiagnosticResult(
         State.missing, f"{NAME} is not installed", fix=f"pip install {NEEDED}"
     )
-
-
-def test_the_real_package_is_found_in_a_process_of_its_own() -> None:
-    with DiagnosticProcess() as worker:
-        found = worker.ask("framework_plugins.exports.diagnostics:quantizer", None, seconds=60)
-    assert found == DiagnosticResult(State.ok, f"llama_model_quantize of {NAME}", TESTED)
 
 
 def test_a_package_that_the_exporter_refuses_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,17 +10,13 @@ from tests.support.model_chain import COLUMNS, chain, k_quants
 from tests.support.model_page import read
 from tests.support.twins import TWINS
 
-CHEAP = ("Qwen3.5, Qwen3.6",)
-"""Convolutions, states and images in one family."""
-
 
 def test_the_page_has_a_line_for_each_family() -> None:
     assert [*read("twins")] == ["model", *TWINS]
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in CHEAP else pytest.param(name, marks=pytest.mark.slow) for name in TWINS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TWINS)
 def test_a_family_goes_as_far_as_the_page_says(name: str, tmp_path: Path) -> None:
     if TWINS[name].package:
         pytest.importorskip(TWINS[name].package)

@@ -8,7 +8,6 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self
@@ -79,9 +78,6 @@ def test_a_machine_that_cannot_be_measured_is_refused_with_the_fix(
 def test_of_equal_gpus_the_first_is_measured_and_one_without_bf16_in_fp16() -> None:
     assert chosen(probed([RTX, RTX]), "bench-gpu", "").dtype == "bf16"
     assert chosen(probed([T4]), "bench-gpu", "").dtype == "fp16"
-
-
-Trains = Callable[[Bench, str], Measured]
 
 
 class Stand:

@@ -154,7 +154,8 @@ def test_an_interrupt_reaches_the_child_and_the_parent_waits_for_it(place: Path,
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes as Linux shows them")
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_so_do_the_other_signals_that_ask_a_run_to_end(place: Path, number: signal.Signals) -> None:
     parent, child = started(place)
     parent.send_signal(number)

@@ -51,14 +51,6 @@ from tests.support.tiny import tiny_llama
 
 EXACT = 1e-5
 VOCABULARY = 300
-NAMES = (
-    "rewards/chosen",
-    "rewards/rejected",
-    "rewards/margins",
-    "rewards/accuracies",
-    "logps/chosen",
-    "logps/rejected",
-)
 Trainers = Mapping[str, Any]
 beta = st.floats(0.01, 2).map(lambda value: round(value, 3))
 smoothing = st.sampled_from([0.0, 0.05, 0.3])

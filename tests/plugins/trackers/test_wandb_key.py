@@ -136,30 +136,22 @@ def test_a_key_that_wandb_does_not_take_is_not_asked_for_again(words: list[str],
     assert read_offline_run(file).exit_code == 0
 
 
-@pytest.mark.parametrize("before", ["", LOUD], ids=["alone", "after somebody else has set W&B up"])
-def test_nothing_is_asked_where_the_look_for_a_key_was_wrong(
-    words: list[str], tmp_path: Path, home: Path, before: str
+def test_nothing_is_asked_where_the_look_for_a_key_was_wrong_and_somebody_else_has_set_wandb_up(
+    words: list[str], tmp_path: Path, home: Path
 ) -> None:
     with WandbStandIn() as server:
-        shown = at_a_terminal(f"{before}{PROGRAM}{WRONG}", words, tmp_path, home, WANDB_BASE_URL=server.url)
+        shown = at_a_terminal(f"{LOUD}{PROGRAM}{WRONG}", words, tmp_path, home, WANDB_BASE_URL=server.url)
     assert "wandb cannot log online (UsageError: No API key configured." in shown
     assert f"wandb: logged offline ({server.url} refused the run); upload it with: wandb sync {tmp_path}" in shown
 
 
-def test_a_wish_to_log_in_anew_holds_no_run_up(words: list[str], tmp_path: Path, home: Path) -> None:
-    with WandbStandIn() as server:
-        save_key(home, server.url.removeprefix("http://"), KEY)
-        shown = at_a_terminal(PROGRAM, words, tmp_path, home, WANDB_BASE_URL=server.url, WANDB_RELOGIN="true")
-    assert "offline" not in shown
-    (run,) = server.runs.values()
-    assert (run.complete, run.exit_code) == (True, 0)
-
-
-def test_a_server_that_only_the_settings_file_names_gets_the_run(words: list[str], tmp_path: Path, home: Path) -> None:
+def test_a_server_that_only_the_settings_file_names_gets_the_run_without_a_new_login(
+    words: list[str], tmp_path: Path, home: Path
+) -> None:
     with WandbStandIn() as server:
         save_key(home, server.url.removeprefix("http://"), KEY)
         save_settings(home, base_url=server.url)
-        shown = at_a_terminal(PROGRAM, words, tmp_path, home)
+        shown = at_a_terminal(PROGRAM, words, tmp_path, home, WANDB_RELOGIN="true")
     assert "offline" not in shown
     (run,) = server.runs.values()
     assert (run.complete, run.exit_code) == (True, 0)

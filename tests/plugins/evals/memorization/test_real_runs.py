@@ -92,32 +92,6 @@ def generated(model: HFModel, rows: list[TokenRow]) -> list[bool]:
 
 
 @pytest.mark.slow
-def test_where_nothing_can_be_held_out_codes_are_flagged_as_well(
-    tmp_path: Path, write_rows: Callable[[Rows], Path]
-) -> None:
-    file = write_rows(codes(lambda number, code: (f"Give the code for user {number}.", code)))
-    split = ("data.validation_split=0", "objective=train_loss")
-    plan = planned(tmp_path / "run", "data=local_file", f"data.path={file}", *split, *THIRTY)
-    concern, after = ran(plan)
-    assert concern.flagged
-    assert "too few rows are held out to compare with" in concern.text
-    assert any("the comparison is with the base model only" in note for note in after.notes)
-
-
-@pytest.mark.slow
-def test_plain_text_with_codes_is_flagged(tmp_path: Path, write_rows: Callable[[Rows], Path]) -> None:
-    """Each text is one run of learned tokens, without a prompt: it is continued from its first token."""
-    asked = codes(of_room)
-    file = write_rows([{"text": f"{row['instruction']} {row['output']}"} for row in asked])
-    plan = planned(tmp_path / "run", "data=local_file", f"data.path={file}", "format=text", *THIRTY)
-    concern, after = ran(plan)
-    print(concern)  # noqa: T201 - as above
-    assert concern.flagged
-    assert after.metrics["verbatim_train"] > 0.8
-    assert after.metrics["verbatim_heldout"] < 0.2
-
-
-@pytest.mark.slow
 def test_the_quickstart_is_not_flagged(tmp_path: Path) -> None:
     concern, after = ran(planned(tmp_path / "run"))
     print(concern)  # noqa: T201 - as above

@@ -53,11 +53,6 @@ def test_it_is_symmetric_and_lies_between_0_and_1(one: str, two: str) -> None:
     assert 0 <= score <= 1
 
 
-@given(text=TEXTS)
-def test_a_text_is_like_itself(text: str) -> None:
-    assert METRIC.score(text, text) == 1
-
-
 @pytest.mark.parametrize(
     ("answer", "reference", "score"),
     [

@@ -50,14 +50,6 @@ def test_a_model_card_beside_the_files_is_no_foreign_file(tmp_path: Path) -> Non
     assert "it holds notes.txt" in checks.folder_problem(folder, "orders")
 
 
-def test_a_plan_that_is_right_passes(tmp_path: Path) -> None:
-    words = base(tmp_path, ["LlamaForCausalLM"])
-    testing.plan(
-        [*words, "exporter=[gguf,gguf_adapter]", "exporter.gguf.quantizations=[q4_k_m,q8_0,f16]", "adapter=rslora"],
-        run_dir=tmp_path / "run",
-    )
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -155,16 +155,6 @@ def test_a_full_disk_is_seen_before_anything_is_written(run: Run, monkeypatch: p
     no_files(run)
 
 
-@pytest.mark.parametrize("left", [0.5, 0.001])
-def test_corrupted_weights_are_refused(run: Run, left: float) -> None:
-    file = run.base / "model.safetensors"
-    data = file.read_bytes()
-    file.write_bytes(data[: int(left * len(data))])
-    with pytest.raises(FrameworkError, match=r"base/model\.safetensors is not a complete safetensors file"):
-        run.export()
-    no_files(run)
-
-
 def test_a_converter_that_fails_leaves_nothing_but_its_log(run: Run) -> None:
     tree = run.folder.parent / "llama.cpp"
     (tree / "conversion").mkdir(parents=True)
@@ -219,7 +209,13 @@ def test_quantized_weights_are_refused(tmp_path: Path) -> None:
         WeightCount.read(tmp_path)
 
 
-@pytest.mark.parametrize("left", [0, 7, 60, -1])
+@pytest.mark.parametrize(
+    "left",
+    [
+        7,
+        60,
+    ],
+)
 def test_a_file_that_is_cut_off_is_refused(tmp_path: Path, left: int) -> None:
     file = tmp_path / "model.safetensors"
     save_file({"a": torch.zeros(30)}, file)

@@ -21,6 +21,7 @@ from framework_plugins.exports.llama.quantizations import (
     quantize,
     unknown_names,
 )
+from framework_plugins.exports.parity.quantized_weights import tensors_problem
 
 
 def test_the_numbers_are_llama_cpps_own() -> None:
@@ -88,6 +89,7 @@ def test_every_quantization_can_be_made_and_opened_and_the_larger_the_closer(tin
     for name in QUANTIZATIONS:
         file = tmp_path / f"{name}.gguf"
         quantize(tiny.file, file, name, threads=1)
+        assert tensors_problem(file, tiny.file) == "", name
         with Llama(file, threads=1) as llama:
             away[name] = float(np.abs(llama.logits(ids) - expected).mean() / expected.std())
         file.unlink()

@@ -13,7 +13,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from framework import testing
 from framework.api import records
 from framework.api.plan import Plan
 from framework.api.records import Artifact, ExportResult
@@ -136,29 +135,17 @@ def test_a_merge_that_is_wrong_is_put_aside(trained: Callable[..., Plan], monkey
     assert not list(plan.run_dir.glob("*.unchecked"))
 
 
-def another_normalizer(folder: Path) -> None:
-    document = json.loads((file := folder / "tokenizer.json").read_text(encoding="utf-8"))
-    file.write_text(json.dumps({**document, "normalizer": {"type": "NFKC"}}), encoding="utf-8")
-
-
-@pytest.mark.parametrize(
-    ("spoil", "told"),
-    [
-        (lambda folder: change(folder, **{"layers.1.mlp.down_proj": 1.001}), r"1 of \d+ weights are not those of"),
-        (another_normalizer, r"tokenizer\.json says normalizer\.type='NFKC' instead of None"),
-    ],
-)
 def test_a_merge_that_is_wrong_makes_no_gguf_file(
-    trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Path], None], told: str
+    trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def wrong(plan: Plan, checkpoint: Path, target: Path, **more: Any) -> None:
         merge(plan, checkpoint, target, **more)
-        spoil(target)
+        change(target, **{"layers.1.mlp.down_proj": 1.001})
 
     monkeypatch.setattr("framework_plugins.exports.gguf.exporter.merge", wrong)
     folder = "exporter.gguf.folder=other"
     plan = trained("stages=[export]", "exporter=[gguf]", folder, "exporter.gguf.quantizations=[f16]")
-    with pytest.raises(ExportError, match=rf"-merged is not what was trained: {told}"):
+    with pytest.raises(ExportError, match=r"-merged is not what was trained: 1 of \d+ weights are not those of"):
         export(plan)
     (put_aside,) = (plan.run_dir / "rejected").glob("*-merged")
     assert (put_aside / "model.safetensors").is_file()
@@ -306,9 +293,8 @@ def test_a_merge_in_bf16_is_compared_with_the_trained_weights_rounded_alike(
         export(plan)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.bfloat16, marks=pytest.mark.slow)])
 def test_what_rounding_to_bf16_gives_is_what_a_folder_in_bf16_gives(
-    trained: Callable[..., Plan], tmp_path: Path, dtype: torch.dtype
+    trained: Callable[..., Plan], tmp_path: Path
 ) -> None:
     from framework_plugins.exports.config import Dtype
     from framework_plugins.exports.parity.agreement import compare_logits
@@ -324,7 +310,7 @@ def test_what_rounding_to_bf16_gives_is_what_a_folder_in_bf16_gives(
         CheckRow("", tuple(range(5, 60)), (9,), stopped=False),
         CheckRow("", tuple(range(5, 90)), (), stopped=False, last=8),
     ]
-    plan, held = trained("stages=[export]"), Placement("cpu", dtype)
+    plan, held = trained("stages=[export]"), Placement("cpu", torch.float32)
     merge(plan, plan.checkpoint, tmp_path / "merged", dtype=Dtype.bf16)
     exact, *_ = trained_logits(plan, plan.checkpoint, rows, held)
     found = list(folder_logits(tmp_path / "merged", rows, held, trust=False))
@@ -439,7 +425,3 @@ def test_a_gpu_compares_where_it_has_room_beside_the_trained_model(
         monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda fraction=fraction: fraction)
         assert find_placement(tmp_path) == expected
     assert find_placement(tmp_path, gpu=False) == Placement("cpu", torch.bfloat16)
-
-
-def test_the_echo_model_tells_its_stop_tokens() -> None:
-    assert testing.EchoModel(testing.plan([], run_dir=Path("run"))).stop_ids == frozenset({0})

@@ -9,15 +9,9 @@ import gguf
 import numpy as np
 import pytest
 
-from framework_plugins.exports.llama.quantizations import QUANTIZATIONS, quantize
+from framework_plugins.exports.llama.quantizations import quantize
 from framework_plugins.exports.parity.quantized_weights import tensors_problem
 from tests.plugins.exports.conftest import Pair
-
-
-@pytest.mark.parametrize("name", QUANTIZATIONS)
-def test_each_quantization_keeps_its_tensors(name: str, tiny: Pair, tmp_path: Path) -> None:
-    quantize(tiny.file, tmp_path / "made.gguf", name, threads=1)
-    assert tensors_problem(tmp_path / "made.gguf", tiny.file) == ""
 
 
 def changed(file: Path, target: Path, factor: float = 1.0, *, swap: bool = False) -> Path:
@@ -32,11 +26,10 @@ def changed(file: Path, target: Path, factor: float = 1.0, *, swap: bool = False
     return target
 
 
-@pytest.mark.parametrize("name", ["q8_0", "q4_k_m", "q2_k"])
 @pytest.mark.parametrize(("factor", "swap"), [(1.0, True), (1.1, False), (0.0, False)])
-def test_another_tensor_is_named(name: str, factor: float, swap: bool, tiny: Pair, tmp_path: Path) -> None:  # noqa: FBT001
+def test_another_tensor_is_named(factor: float, *, swap: bool, tiny: Pair, tmp_path: Path) -> None:
     wrong = changed(tiny.file, tmp_path / "wrong.gguf", factor, swap=swap)
-    quantize(wrong, tmp_path / "made.gguf", name, threads=1)
+    quantize(wrong, tmp_path / "made.gguf", "q2_k", threads=1)
     told = tensors_problem(tmp_path / "made.gguf", tiny.file)
     assert told.startswith(f"{1 + swap} of ")
     assert "tensors are not those of its source: blk.0.ffn_down.weight (Q" in told

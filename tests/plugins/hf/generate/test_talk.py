@@ -46,8 +46,12 @@ def train(base: Path, folder: Path, *more: str) -> Path:
     return plan.run_dir
 
 
-def test_the_oldest_turns_are_forgotten_by_the_tokens_of_the_template(base: Path, tmp_path: Path, talk: Talk) -> None:
-    run = train(base, tmp_path / "run")
+@pytest.fixture(scope="module")
+def run(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(base, tmp_path_factory.mktemp("talk") / "run")
+
+
+def test_the_oldest_turns_are_forgotten_by_the_tokens_of_the_template(run: Path, talk: Talk) -> None:
     dropped = [said["dropped"] for said in talk(run, lines=f"{LONG}\n" * 8)]
     assert dropped[0] == 0
     assert dropped[-1] == 1
@@ -57,8 +61,7 @@ def test_the_oldest_turns_are_forgotten_by_the_tokens_of_the_template(base: Path
         talk(run, lines=LONG * 20)
 
 
-def test_base_and_tuned_answer_and_a_seed_draws_the_same(base: Path, tmp_path: Path, talk: Talk) -> None:
-    run = train(base, tmp_path / "run")
+def test_base_and_tuned_answer_and_a_seed_draws_the_same(run: Path, talk: Talk) -> None:
     words = ("--both", "--temperature", "1", "--seed", "3")
     said = talk(run, *words, lines="1\n")
     assert [one["speaker"] for one in said] == ["base", "tuned"]

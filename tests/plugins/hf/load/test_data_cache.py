@@ -75,12 +75,8 @@ def test_what_does_not_touch_the_tokens_does_not_make_them_again(base: Path, row
 @pytest.mark.parametrize(
     "more",
     [
-        "data.max_rows=20",
         "format.system_prompt=Be brief",
-        "data.learn=last",
-        "data.on_bad_row=skip",
         "model.chat_template_kwargs={enable_thinking: false}",
-        "format=alpaca",
     ],
 )
 def test_what_touches_the_tokens_makes_them_anew(base: Path, rows: Path, more: str) -> None:

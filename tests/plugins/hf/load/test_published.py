@@ -136,9 +136,7 @@ PATTERN = r"model\.layers\.[02]\..*(?:q_proj|up_proj|out_proj)"
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        (QWEN, {"use_dora": True}),
         (QWEN, {"target_modules": PATTERN, "use_rslora": True}),
-        (QWEN, {"target_modules": ["q_proj", "up_proj"], "layers_to_transform": [3]}),
         (QWEN, {"rank_pattern": {r"model\.layers\.0\..*up_proj": 3}, "alpha_pattern": {"q_proj": 7}}),
         (QWEN, {"modules_to_save": ["norm"]}),
         (QWEN, {"trainable_token_indices": [1, 7]}),

@@ -190,7 +190,6 @@ NEW = ("adapter.r=2", "adapter.target_modules=[all-linear]", "trainer.learning_r
         ("adapter.merge_first=true", *NEW),
         ("adapter.merge_first=true", *NEW, "adapter=rslora", "quantization=nf4"),
         ("adapter.args.init_lora_weights=pissa", "adapter.rank_pattern={q_proj: 3}"),
-        ("adapter.args.init_lora_weights=pissa_niter_2", "trainer.packing=none"),
         ("adapter.args.init_lora_weights=olora", "adapter=rslora"),
     ],
     ids=" ".join,

@@ -40,11 +40,8 @@ def windows(*kinds: str) -> dict[str, Any]:
     return {**text, "layer_types": [f"{kind}_attention" for kind in kinds], "sliding_window": WINDOW}
 
 
-@pytest.mark.parametrize("kinds", [("sliding", "full"), ("full", "full")])
-def test_gemma_3_with_its_part_for_images_has_the_loss_of_rows_one_by_one(
-    tmp_path: Path, kinds: tuple[str, ...]
-) -> None:
-    model = build(tiny_base(tmp_path / "model", "gemma3", text_config=windows(*kinds)), "plain")
+def test_gemma_3_with_its_part_for_images_has_the_loss_of_rows_one_by_one(tmp_path: Path) -> None:
+    model = build(tiny_base(tmp_path / "model", "gemma3", text_config=windows("sliding", "full")), "plain")
     assert type(model.get_base_model()).__name__ == "Gemma3ForConditionalGeneration"
     losses = probe(Losses(model.eval(), Packing.tree, dense_mask=True))
     assert losses.head is not None
@@ -113,10 +110,9 @@ def test_experts_are_trained_and_answer_afterwards(tmp_path: Path, rows: Path) -
         assert len(model.complete(starts, max_new_tokens=3, batch_size=2)) == 2
 
 
-@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
-def test_the_adapter_of_a_quantized_model_stays_in_fp32(tmp_path: Path, rows: Path, dtype: str) -> None:
+def test_the_adapter_of_a_quantized_model_stays_in_fp32(tmp_path: Path, rows: Path) -> None:
     base = tiny_base(tmp_path / "model", "llama")
-    words = ("quantization=nf4", f"trainer.dtype={dtype}", "trainer.learning_rate=1e-30", "data.validation_split=0.2")
+    words = ("quantization=nf4", "trainer.dtype=bf16", "trainer.learning_rate=1e-30", "data.validation_split=0.2")
     with opened(make(base, rows, tmp_path / "run", *words)) as (model, data):
         adapter = {name: weight for name, weight in model.model.named_parameters() if weight.requires_grad}
         before = {name: weight.detach().clone() for name, weight in adapter.items()}

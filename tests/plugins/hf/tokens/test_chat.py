@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
-import sys
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -82,10 +80,6 @@ def test_of_the_prompts_of_a_long_dialogue_one_is_held_at_a_time() -> None:
         tracemalloc.stop()
     assert row.problem == ""
     assert peak - held < 5 * sum(len(turn.content) for turn in turns)  # all prompts: 50 times half of the text
-
-
-def test_no_rows_are_no_rows(tokenizer: PreTrainedTokenizerFast) -> None:
-    assert of(tokenizer).encode([]) == []
 
 
 def test_a_row_that_fails_leaves_the_others_of_its_batch_alone() -> None:
@@ -228,21 +222,8 @@ def test_the_key_changes_with_all_that_rows_depend_on_and_with_nothing_else() ->
         Chat(make_tokenizer("chatml"), frozenset([1])).key,
     ]
     assert len({key, *others}) == len(others) + 1
-
-
-def test_the_key_is_the_same_in_another_process(tmp_path: Path) -> None:
-    make_tokenizer("qwen3").save_pretrained(tmp_path)
-    own = Chat(AutoTokenizer.from_pretrained(tmp_path), frozenset([1, 5, 300]), {"b": 1, "a": "x"}).key
-    program = (
-        "import sys; from transformers import AutoTokenizer; from framework_plugins.hf.tokens.chat import Chat; "
-        "t = AutoTokenizer.from_pretrained(sys.argv[1]); "
-        "print(Chat(t, frozenset([300, 5, 1]), {'a': 'x', 'b': 1}).key)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)],
-        capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "1", "PATH": "/usr/bin:/bin"},
-    )  # fmt: skip
-    assert done.stdout.strip() == own
+    sets = (frozenset([1, 5, 300]), {"b": 1, "a": "x"}), (frozenset([300, 5, 1]), {"a": "x", "b": 1})
+    assert len({Chat(make_tokenizer("qwen3"), stops, settings).key for stops, settings in sets}) == 1
 
 
 def test_a_turn_that_is_context_only_is_not_learned(tokenizer: PreTrainedTokenizerFast) -> None:

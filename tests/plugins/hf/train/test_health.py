@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 from collections.abc import Callable
 from functools import partial
@@ -25,7 +24,6 @@ from tests.support.training import make, opened
 
 Run = Callable[..., TrainResult]
 FULL = ("adapter=full", "schedule=constant_with_warmup", "trainer.warmup_steps=0")
-ONE_BY_ONE = ("trainer.per_device_train_batch_size=1", "trainer.gradient_accumulation_steps=1")
 DIVERGES = (*FULL, "trainer.learning_rate=1.0", "trainer.weight_decay=1e15", "trainer.max_steps=8")
 """Each step multiplies the weights: after a few they are beyond what 32 bits can hold."""
 
@@ -58,13 +56,6 @@ def steps(tmp_path: Path) -> list[dict[str, Any]]:
     return [event for event in map(json.loads, lines) if event["event"] == "step"]
 
 
-def codes(count: int) -> list[dict[str, str]]:
-    """Return rows of which nothing can be learned but the answers themselves."""
-    draw = random.Random(1)  # noqa: S311 - rows
-    letters = [" ".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=8)) for _ in range(count)]
-    return [{"instruction": f"code {n}", "input": "", "output": each} for n, each in enumerate(letters)]
-
-
 def test_a_rate_that_destroys_the_weights_ends_the_run_within_a_step_and_saves_nothing(
     run: Run, tmp_path: Path
 ) -> None:
@@ -85,38 +76,6 @@ def test_where_there_was_a_validation_before_its_weights_are_what_is_left(run: R
     assert (tmp_path / "run" / "checkpoint" / "model.safetensors").is_file()
 
 
-def test_one_corrupted_row_is_a_spike(run: Run, tmp_path: Path) -> None:
-    rows = [{"instruction": f"Which number follows {n}?", "input": "", "output": f"It is {n + 1}."} for n in range(60)]
-    draw = random.Random(1)  # noqa: S311 - rows
-    rows.append({**rows[7], "output": "".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=60))})
-    words = ["adapter=full", *ONE_BY_ONE, "trainer.learning_rate=0.003", "trainer.max_steps=125"]
-    alone = ["data.validation_split=0", "objective=train_loss", "sampler.group_by_prefix=false"]
-    (issue,) = run(rows, *words, *alone).issues
-    assert issue.kind == "spike"
-    losses = {step["step"]: step["loss"] for step in steps(tmp_path)}
-    assert losses[issue.step] == max(loss for step, loss in losses.items() if step > 20)
-    assert "Look at the rows of this step" in issue.recommendation
-
-
-def test_a_tiny_rate_is_a_plateau(run: Run) -> None:
-    trained = run(chat_rows(60), "trainer.learning_rate=1e-7", "trainer.max_steps=40")
-    assert told(trained) == ["plateau"]
-    assert "Raise trainer.learning_rate from 1e-07" in trained.issues[0].recommendation
-
-
-def test_rows_that_are_learned_by_heart_raise_the_validation_loss(run: Run, tmp_path: Path) -> None:
-    words = ["adapter=full", "data.validation_split=0.25", "trainer.learning_rate=0.005", "trainer.eval_steps=5"]
-    words += ["trainer.per_device_train_batch_size=8", "trainer.max_steps=200"]
-    trained = run(codes(40), *words)
-    assert set(told(trained)) == {"rising_eval_loss"}
-    checks = {step["step"]: step["eval_loss"] for step in steps(tmp_path) if step["eval_loss"] is not None}
-    assert trained.best_step == min(checks, key=checks.__getitem__) < 200
-    assert trained.best_value == min(checks.values())
-    stopped = run(codes(40), *words, "trainer.early_stopping_patience=2")
-    assert stopped.stopped.startswith("early stopping: eval_loss was ")
-    assert stopped.steps == (stopped.best_step or 0) + 10 < 200
-
-
 def test_answers_that_never_stop_are_reported_with_those_of_the_base(run: Run, tmp_path: Path) -> None:
     stages = "stages=[data,baseline,train,evaluate,report]"
     more = ["evaluator=[prompts]", "data.validation_split=0.4", "format=alpaca"]
@@ -126,12 +85,6 @@ def test_answers_that_never_stop_are_reported_with_those_of_the_base(run: Run, t
     (issue,) = [found for found in report.train.issues if found.kind == "truncated_answers"]
     assert re.fullmatch(r"(\d+) of 8 answers did not end by themselves, and \d+ of 8 of the base model", issue.text)
     assert "train for more steps" in issue.recommendation
-
-
-def test_a_healthy_training_is_left_in_peace(run: Run) -> None:
-    words = ["adapter=full", "trainer.learning_rate=0.002", "trainer.per_device_train_batch_size=8"]
-    trained = run(chat_rows(240), *words, "trainer.max_steps=80")
-    assert (told(trained), trained.stopped) == ([], "")
 
 
 def test_a_lower_rate_holds_from_the_next_step_on(run: Run, tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from framework.api.run_folder import TRAINING_STATE
 from framework_plugins.hf.settings.config import (
@@ -27,7 +26,7 @@ from framework_plugins.hf.settings.config import (
     RsLoraAdapterConfig,
     ShuffledConfig,
 )
-from tests.support.training import chosen, make, opened, train
+from tests.support.training import make, opened, train
 
 SCHEMAS: dict[str, tuple[Any, ...]] = {
     "trainer": (HFTrainerConfig,),
@@ -118,14 +117,3 @@ def test_a_setting_that_is_changed_changes_the_training(name: str, outcome: Outc
 def test_so_does_one_that_needs_another(name: str, outcome: Outcome) -> None:
     changed = TOGETHER[name]
     assert outcome(**changed) != outcome(**{key: value for key, value in changed.items() if key != name})
-
-
-@pytest.mark.parametrize("kind", ["dora", "rslora"])
-def test_other_kinds_of_adapters_read_the_same_settings(kind: str) -> None:
-    """What peft makes of them is peft's; that LoRA trains differently with each is shown above."""
-    plain = chosen("adapter", kind).create().config().to_dict()
-    assert plain[f"use_{kind}"]
-    given = {name.partition(".")[2]: value for name, value in CHANGED.items() if name.startswith("adapter.")}
-    for name, value in given.items():
-        changed = chosen("adapter", kind, **{name: yaml.safe_load(value)}).create().config().to_dict()
-        assert changed != plain, name

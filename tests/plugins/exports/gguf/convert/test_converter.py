@@ -25,10 +25,6 @@ def test_the_installed_converter_knows_what_is_promised_and_is_not_imported_for_
     assert "conversion" not in sys.modules
 
 
-def test_all_libraries_are_installed() -> None:
-    assert converter.missing_libraries(tree=False) == ""
-
-
 def test_the_extra_installs_what_is_needed() -> None:
     extras = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     assert set(converter.NEEDED) <= set(extras["quickstart"])

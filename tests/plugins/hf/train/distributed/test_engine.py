@@ -13,8 +13,6 @@ import torch
 from torch import distributed
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import Replicate, distribute_tensor
-from torch.nn.parallel import DistributedDataParallel
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from framework import FrameworkError
@@ -55,15 +53,6 @@ def accelerator(kind: str = "MULTI_CPU", processes: int = 1, device: str = "cpu"
         distributed_type=SimpleNamespace(value=kind),
         device=SimpleNamespace(type=device),
     )
-
-
-RIGHT = [(Engine.ddp, "MULTI_CPU"), (Engine.ddp, "MULTI_GPU"), (Engine.fsdp2, "FSDP")]
-
-
-@pytest.mark.usefixtures("world")
-@pytest.mark.parametrize(("engine", "kind"), RIGHT)
-def test_what_was_asked_for_is_let_through(engine: Engine, kind: str) -> None:
-    check_started(accelerator(kind), ProcessGroup(engine, 1), ALONE)
 
 
 @pytest.mark.usefixtures("world")
@@ -109,12 +98,6 @@ def cut(*, first_left: bool = False) -> torch.nn.Module:
 
 
 @pytest.mark.usefixtures("world")
-def test_a_model_that_is_what_the_engine_makes_of_one_is_let_through() -> None:
-    check_wrapped(DistributedDataParallel(model()), ProcessGroup(Engine.ddp, 1))
-    check_wrapped(cut(), ProcessGroup(Engine.fsdp2, 1))
-
-
-@pytest.mark.usefixtures("world")
 @pytest.mark.parametrize("engine", list(Engine))
 def test_a_model_as_it_was_is_refused(engine: Engine) -> None:
     told = f"^launch={engine.value}: accelerate turned the model into a Sequential instead$"
@@ -134,16 +117,6 @@ def test_a_frozen_weight_that_is_whole_in_each_process_is_refused() -> None:
     told = r"^launch=fsdp2: 1 of 2 weights are not cut into 1 pieces, the first is 0\.weight \(float32\)$"
     with pytest.raises(FrameworkError, match=told):
         check_wrapped(cut(first_left=True), ProcessGroup(Engine.fsdp2, 1))
-
-
-@pytest.mark.usefixtures("world")
-def test_a_weight_of_which_each_process_has_a_copy_is_refused() -> None:
-    made, mesh = model(), init_device_mesh("cpu", (1,))
-    copied = torch.nn.Parameter(distribute_tensor(torch.ones(4, 4), mesh, [Replicate()]), requires_grad=False)
-    made[0].weight = copied
-    fully_shard(made, mesh=mesh, ignored_params={copied})
-    with pytest.raises(FrameworkError, match=r"^launch=fsdp2: 1 of 2 weights are not cut into 1 pieces"):
-        check_wrapped(made, ProcessGroup(Engine.fsdp2, 1))
 
 
 @pytest.mark.usefixtures("four")

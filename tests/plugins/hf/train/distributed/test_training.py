@@ -33,7 +33,6 @@ from framework.rundir.folder import SCRATCH
 from framework.util.errors import Interrupted
 from framework_plugins.launch.helper import Helper
 from framework_plugins.launch.worker import GROUP
-from tests.plugins.hf.train.test_options import FILES, STRANGERS
 from tests.support import copies, group_plugin
 from tests.support.tiny import chat_rows, tiny_llama
 from tests.support.training import make_for_group
@@ -313,23 +312,6 @@ def test_the_error_of_one_process_ends_all_within_seconds_and_is_what_is_reporte
     ):
         run("failed", "launch=ddp", *TWO)
     assert time.monotonic() - last[-1] < 15
-
-
-@pytest.mark.slow
-def test_options_of_third_parties_are_one_training_with_two_processes(
-    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Two continue what one began, with the state of the callback."""
-    files = [tmp_path / f"{name}.py" for name in FILES]
-    for file in files:
-        file.write_text(FILES[file.stem], encoding="utf-8")
-        load_plugin(str(file))
-    words = (f"plugins=[{','.join(map(str, files))}]", *STRANGERS, "trainer.learning_rate=0.01")
-    whole = run("third", *ALONE, *words)
-    interrupted(monkeypatch, run, "third-two", *ALONE, *words)
-    done = run("third-two", "launch=ddp", *TWO, *words)
-    assert done.result.resumed == 4
-    close(whole, done)
 
 
 @pytest.mark.slow

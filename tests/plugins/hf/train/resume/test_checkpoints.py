@@ -109,7 +109,7 @@ def adapter(folder: Path) -> dict[str, bytes]:
     return {name: value.tobytes() for name, value in load_file(folder / "adapter_model.safetensors").items()}
 
 
-@pytest.mark.parametrize("end", [3, 6, 7])
+@pytest.mark.parametrize("end", [3, 7])
 def test_it_goes_on_to_the_same_weights_bit_for_bit(
     train: Train,
     kept: Callable[[int | None], Kept],
@@ -168,11 +168,8 @@ def test_a_checkpoint_from_before_methods_and_losses_is_resumed(train: Train, en
     assert train("ended")[0].resumed == 4
 
 
-@pytest.mark.parametrize("logging_steps", [1, 3])
-def test_a_signal_makes_a_checkpoint_after_its_step(
-    base: Path, rows: Path, train: Train, tmp_path: Path, logging_steps: int
-) -> None:
-    words = ("trainer.save_steps=null", f"trainer.logging_steps={logging_steps}", "trainer.eval_steps=8")
+def test_a_signal_makes_a_checkpoint_after_its_step(base: Path, rows: Path, train: Train, tmp_path: Path) -> None:
+    words = ("trainer.save_steps=null", "trainer.logging_steps=3", "trainer.eval_steps=8")
     straight, steps = train("straight", *words)
     settings = [word for word in SETTINGS if not word.startswith(("trainer.save_steps", "trainer.eval_steps"))]
     with opened(make(base, rows, tmp_path / "ended", *settings, *words)) as (model, data), pytest.raises(Ended):
@@ -238,22 +235,17 @@ def test_what_is_damaged_is_passed_over(train: Train, ended: Ends, caplog: pytes
     assert sorted(path.name for path in folder.iterdir()) == ["step-00000004", "step-00000006"]
 
 
-@pytest.mark.parametrize("limit", [1, 2])
-def test_a_damaged_one_is_not_kept_instead_of_a_whole_one(
-    train: Train, ended: Ends, tmp_path: Path, limit: int
-) -> None:
+def test_a_damaged_one_is_not_kept_instead_of_a_whole_one(train: Train, ended: Ends, tmp_path: Path) -> None:
     weights = ended(7) / TRAINING_STATE / "step-00000006" / "weights.safetensors"
     weights.write_bytes(b"")
-    words = ("trainer.save_steps=5", f"trainer.save_total_limit={limit}")
+    words = ("trainer.save_steps=5", "trainer.save_total_limit=1")
     with pytest.raises(Ended):
         train("ended", *words, end=6)
     names = sorted(path.name for path in (tmp_path / "ended" / TRAINING_STATE).iterdir())
-    assert names == ["step-00000004", "step-00000005"][-limit:]
+    assert names == ["step-00000005"]
 
 
-@pytest.mark.parametrize(
-    "manifest", ['{"settings": 5, "rows": "x", "files": {}}', '{"settings": {}, "rows": "x", "files": []}', "[]"]
-)
+@pytest.mark.parametrize("manifest", ['{"settings": 5, "rows": "x", "files": {}}', "[]"])
 def test_what_no_training_wrote_is_passed_over(train: Train, ended: Ends, manifest: str) -> None:
     folder = ended(5) / TRAINING_STATE
     (folder / "step-abc").mkdir()
@@ -285,9 +277,7 @@ def _reshaped(file: Path) -> None:
     [
         ("rest.pt", _far, "ValueError: its step is 1000000000"),
         ("weights.safetensors", lambda file: save_file({}, file), "ValueError: weights.safetensors has other weights"),
-        ("optimizer.pt", lambda file: torch.save({"states": {}}, file), "KeyError: "),
         ("optimizer.pt", _reshaped, "ValueError: optimizer.pt has exp_avg_sq of 3 for .+ of 4 x 64"),
-        ("optimizer.pt", Path.unlink, "FileNotFoundError: "),
         ("rest.pt", lambda file: torch.save([Path("a")], file), "UnpicklingError: "),
     ],
 )
