@@ -27,7 +27,7 @@ START, END = "<!-- names: made by `make reference` -->\n", "<!-- end of names --
 
 
 def table() -> str:
-    """Return the table: a row for each answer, with the names that have it."""
+    """Return the list: an entry for each answer, with the names that have it."""
     plain = [f"`{name}`" for name, each in NAMES.items() if each.here == f"trainer.{name}={{}}"]
     rows = {", ".join(plain): "the same names in `trainer`, such as `trainer.learning_rate`"}
     by_text: dict[str, list[str]] = {}
@@ -40,7 +40,7 @@ def table() -> str:
                 by_text.setdefault(f"`{here}`", []).append(f"`{name}: {value}`")
     rows |= {", ".join(names): text for text, names in by_text.items()}
     rows |= BEYOND
-    return "\n".join(["| there | here |", "|---|---|", *(f"| {left} | {right} |" for left, right in rows.items())])
+    return "\n".join(f"- {left}: {right}" for left, right in rows.items())
 
 
 def _cell(each: Equivalent) -> str:

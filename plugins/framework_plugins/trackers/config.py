@@ -65,7 +65,7 @@ class WandbConfig(LoggerConfig):
     init_timeout: Annotated[float, Gt(0)] = 8.0
     """Seconds to wait for the server before the run continues offline."""
     finish_timeout: Annotated[float, Gt(0)] = 60.0
-    """Seconds to wait at the end for the upload. The rest stays on disk, and a message says how to upload it."""
+    """Seconds to wait at the end for the upload. The rest stays on disk, with the command that uploads it."""
 
 
 @dataclass
@@ -95,4 +95,4 @@ class MlflowConfig(LoggerConfig):
     log_adapter: bool = False
     """Store the trained weights as an artifact: the exported adapter if there is one, else the checkpoint."""
     timeout: Annotated[int, Gt(0)] = 8
-    """Seconds to wait for an answer from the server, at most twice; then the logger is switched off."""
+    """Seconds to wait for the server, at most twice; then the logger is switched off."""
