@@ -26,10 +26,12 @@ class WandbMode(Enum):
 
 @dataclass
 class ConsoleConfig(LoggerConfig):
-    """The terminal: plan, progress, answers side by side, closing table."""
+    """The terminal: plan, progress, answers side by side, closing table, verdict."""
 
-    samples: Annotated[int, Ge(0)] = 5
+    samples: Annotated[int, Ge(0)] = 2
     """How many prompts to show with the answers before and after."""
+    details: bool = False
+    """Also print what report.html has: parts of the memory, lengths, notes, whole answers, numbers of the verdict."""
 
 
 @dataclass
