@@ -32,7 +32,7 @@ def table() -> str:
     rows = {", ".join(plain): "the same names in `trainer`, such as `trainer.learning_rate`"}
     by_text: dict[str, list[str]] = {}
     for name, each in NAMES.items():
-        if each.here != f"trainer.{name}={{}}":
+        if each.here and each.here != f"trainer.{name}={{}}":  # the program says why there is nothing for the others
             by_text.setdefault(_cell(each), []).append(f"`{name}`")
     for name, values in VALUES.items():
         for value, here in values.items():
@@ -44,8 +44,6 @@ def table() -> str:
 
 
 def _cell(each: Equivalent) -> str:
-    if not each.here:
-        return f"not available: {each.why}"
     key, _, value = each.here.partition("=")
     here = f"`{key}`" if value == "{}" else f"`{each.typed()}`"
     return f"{here}; {each.why}".replace("{}", "…") if each.why else here

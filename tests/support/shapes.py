@@ -468,6 +468,7 @@ def _reason(refused: str, names: list[str]) -> str:
     while re.search(r"\([^()]*\)", text):
         text = re.sub(r" ?\([^()]*\)", "", text)
     text = COMMAND.sub("", text.removeprefix(": ")).partition("; ")[0].partition(", docs/")[0]
+    text = re.sub(r"make turns of the row with a @formatter.*", "write a @formatter", text)
     return re.sub(r"^\S+:\d+: |, plugins=.*", "", text).rstrip(".:")
 
 

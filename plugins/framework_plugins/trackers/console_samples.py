@@ -30,7 +30,7 @@ class Clipped:
 
 
 def side_by_side(samples: Sequence[tuple[Sample | None, Sample]], *, lines: int | None = None) -> Table:
-    """Return a table of answers, of each at most so many lines; what all prompts begin with is left out."""
+    """Return a table of answers, each of at most `lines` lines; what all prompts begin with is left out."""
     shared = shared_start([after.prompt for _, after in samples])
     table = Table(title="answers", title_justify="left", title_style="bold", expand=True, box=None, pad_edge=False)
     for heading in ("prompt", "before", "after"):
