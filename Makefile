@@ -28,7 +28,7 @@ QUIET_IN_A_PIPE := [ -t 1 ] || quiet=--quiet;
 # Some machines switch that off, and each start of the program would compile again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help quickstart test test-all test-slow test-costs lint check installed-unsloth test-unsloth test-ray canary gallery notebook site docs reference bench clean
+.PHONY: help quickstart test test-all test-slow test-costs lint check installed-unsloth test-unsloth test-ray canary gallery notebook site docs reference claims bench clean
 
 help:
 	@echo 'make quickstart    install into $(VENV) and fine-tune a small model on the CPU, in about ten minutes'
@@ -156,6 +156,10 @@ reference: $(VENV)/dev
 	$(VENV)/bin/python -m tests.support.shapes
 	$(VENV)/bin/python -m tests.support.other_tools_page
 	$(VENV)/bin/python -m tests.support.comparison_page
+
+# The long commands of docs/claims.yaml, a part of them: a figure that is not printed any more is an error.
+claims: $(VENV)/dev
+	$(TEST_ENV) $(VENV)/bin/python -m tests.support.claims_page --run $(PART)
 
 # Training beside TRL, Unsloth and LLaMA-Factory, each in an environment of its own; nothing else should run meanwhile.
 bench: $(BENCH)/framework/made $(BENCH)/trl/made $(BENCH)/unsloth/made $(BENCH)/llamafactory/made

@@ -27,6 +27,7 @@ from typing import Any
 from benchmarks.common import OUT, command_line, table_row
 
 BOUND = 1e-5
+NEAR = 2 * BOUND
 """The largest difference of a loss, relative to losses above 1, that needs no reason."""
 STEPS, BATCH, RATE = 8, 4, 1e-3
 PAGE = Path(__file__).parents[1] / "docs/reference/methods-beside-trl.md"
@@ -463,10 +464,14 @@ def _apart(one: float, other: float) -> float:
     return abs(one - other) / max(1.0, abs(other))
 
 
+def farthest(found: Beside) -> tuple[float, str]:
+    """Return the largest difference of a metric that TRL computes too, and the metric."""
+    return max(((value, name) for name, value in found.metrics.items() if name not in ESTIMATED), default=(0.0, ""))
+
+
 def line(case: Case, found: Beside, exact: Beside | None = None) -> str:
     """Return the row of a case; `exact` is the same in double precision."""
-    others = ((value, name) for name, value in found.metrics.items() if name not in ESTIMATED)
-    most, name = max(others, default=(0.0, ""))
+    most, name = farthest(found)
     wide = "" if exact is None else f"{exact.loss:.1e}"
     beyond = f" (`{name}`)" if most > 10 * BOUND else ""
     return table_row(case.name, f"{found.loss:.1e}", wide, f"{found.weights:.1e}", f"{most:.1e}{beyond}")
@@ -481,6 +486,10 @@ to the way that TRL's went. The program ends with 1 if a difference is above {bo
 
 `in fp64` is the difference of the losses with weights in double precision. Some parts are in fp32 even
 then, so a difference that stays may still be rounding.
+
+Loss, weights and metrics differ by less than {near:g}: {equal}.
+
+The others:
 """
 OUTRO = """
 Logged by TRL and not here: {missing}. They need logits, which no objective has, or are extremes of what is logged.
@@ -501,7 +510,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     from tests.support.tiny import tiny_llama
 
-    lines, beyond, missing, entropy = [HEAD], [], set[str](), 0.0
+    lines, equal, beyond, missing, entropy = [HEAD], [], [], set[str](), 0.0
     reasons: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory() as place:
         base = tiny_llama(Path(place))
@@ -511,8 +520,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 continue
             found = compare(case, base, wide=asked.dtype == "fp64")
             rounding = asked.page and case.bound is not None and found.loss > BOUND and "bf16" not in case.trl
-            lines.append(line(case, found, compare(case, base, wide=True) if rounding else None))
-            OUT.print(lines[-1])
+            row = line(case, found, compare(case, base, wide=True) if rounding else None)
+            OUT.print(row)
+            if not case.why and max(found.loss, found.weights, farthest(found)[0]) < NEAR:
+                equal.append(case.name)
+            else:
+                lines.append(row)
             if case.why:
                 reasons.setdefault(case.why, []).append(case.name)
             missing |= {*found.missing}
@@ -524,7 +537,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lines += ["", "Why some differ:", "", *(f"- {why}: {'; '.join(cases)}." for why, cases in reasons.items())]
     if asked.page:
         libraries = {name: version(name) for name in ("trl", "transformers", "torch")}
-        intro = INTRO.format(**libraries, rows=STEPS * BATCH // 2, steps=STEPS, bound=BOUND)
+        sizes = {"rows": STEPS * BATCH // 2, "steps": STEPS, "bound": BOUND, "near": NEAR}
+        intro = INTRO.format(**libraries, **sizes, equal="; ".join(equal))
         PAGE.write_text(f"{intro}\n{chr(10).join(lines)}\n{text}", encoding="utf-8")
     OUT.print(f"{text}\nBeyond their bounds: {', '.join(beyond) or 'none'}.")
     return bool(beyond)

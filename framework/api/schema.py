@@ -169,17 +169,17 @@ class ModelConfig:
     """A base model."""
 
     chat_template: str | None = None
-    """A chat template to use instead of the tokenizer's: a Jinja file or, for a base model without a template, one of
-    alpaca, chatml, gemma, llama3, mistral and phi3."""
+    """A chat template instead of the tokenizer's: a Jinja file or, for a base model without one, alpaca, chatml, gemma,
+    llama3, mistral or phi3."""
     thinking: Thinking = Thinking.auto
-    """Whether the chat template lets the model think before it answers, both in training and in generation."""
+    """Whether the chat template lets the model think before it answers, in training and generation."""
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
     """Switches of the chat template, for training and generation, such as {enable_thinking: false} for Qwen3."""
     trust_remote_code: Annotated[bool, NamesCode()] = False
     """Run Python code that comes with the model. false: such a model is refused."""
     new_tokens: list[str] = field(default_factory=list)
-    """Tokens to add to the tokenizer, such as `["<tool>"]`: their rows of the embedding and of the output head are
-    trained, and saved with the adapter."""
+    """Tokens to add to the tokenizer, such as `["<tool>"]`: their rows of embedding and output head are trained and
+    saved with the adapter."""
 
     def source(self) -> str:
         """Return the folder or id of the weights, as the user names it; empty if no setting does."""
@@ -231,8 +231,8 @@ class DataConfig:
     validation_split: Annotated[float, Interval(ge=0, lt=1), ~Affects.unmixed_rows] = 0.1
     """Share of the rows held out for the validation loss, drawn with `data.seed`. 0 holds out none."""
     seed: Annotated[int, Interval(ge=0, le=2**32 - 1), ~Affects.unmixed_rows] = 42
-    """Seed of the split, and of which rows are mixed in. It is not the seed of the training, so trainings with other
-    seeds are measured on the same rows."""
+    """Seed of the split, and of which rows are mixed in, so trainings with other seeds are measured on the same
+    rows."""
     overflow: Annotated[Overflow, ~Affects.rows] = Overflow.drop
     """Rows longer than `trainer.max_seq_length`: drop them, truncate them (the stop token is lost), or fail."""
     proof: Annotated[ProofMode, ~Affects.rows] = ProofMode.fail
@@ -242,16 +242,15 @@ class DataConfig:
     max_rows: Annotated[int | None, Gt(0)] = None
     """Read only this many rows, starting with the first."""
     max_row_characters: Annotated[int, Gt(0)] = 5_000_000
-    """Most characters that a row may have. Tokenizing takes 50 times a row's size in memory, so a longer one is a bad
-    row."""
+    """Most characters that a row may have: tokenizing takes 50 times its size in memory."""
     cut: Annotated[int | None, Ge(SHORTEST_CUT)] = None
     """Cut plain text into rows of at most this many tokens. A conversation stays whole; see `data.overflow`."""
     learn: Learn = Learn.assistant
-    """Which part of a conversation is learned: all answers (assistant), only the last one (last), each one in a row of
-    its own (each), or all turns (everything)."""
+    """What is learned of a conversation: all answers (assistant), only the last one (last), each one in a row of its
+    own (each), or all turns (everything)."""
     mix: list[dict[str, Any]] = field(default_factory=list)
-    """Other data to mix in: `[{data: hub, path: owner/name, weight: 0.1}]`. `weight` is a share of the training rows;
-    `count` is a number of rows instead."""
+    """Other data to mix in: `[{data: hub, path: owner/name, weight: 0.1}]`. `weight` is a share of the training rows,
+    `count` a number of rows."""
 
     def source(self) -> str:
         """Return the file, folder or id of the rows, as the user names it; empty if no setting does."""
@@ -271,19 +270,19 @@ class FormatConfig:
     """How a row becomes a conversation."""
 
     columns: dict[str, str | None] = field(default_factory=dict)
-    """Names of fields in your data: `{instruction: question, output: answer}` reads `question` as `instruction`. Text
-    with braces joins columns, `{output: "{category}\\n{answer}"}`; null leaves a field out. Dots lead into objects and
-    lists: `{instruction: inputs.question, output: choices.0.message.content}`."""
+    r"""Names of fields in your data: `{instruction: question, output: answer}` reads `question` as `instruction`. Text
+    with braces joins columns, `{output: "{category}\n{answer}"}`; null leaves a field out. Dots lead into objects and
+    lists: `choices.0.message.content`."""
     system_prompt: Annotated[str | None, Len(1)] = None
     """A system prompt for conversations that have none."""
     strip: bool = False
     """Remove white space at both ends of every turn. Some templates cannot be masked exactly without this."""
     thoughts: Thoughts = Thoughts.keep
-    """Thoughts of an answer: keep them where they are, move them to `reasoning_content` (field) or into the answer
-    between <think> and </think> (inline), or drop them."""
+    """Thoughts of an answer: keep them where they are, move them to `reasoning_content` (field) or between <think> and
+    </think> (inline), or drop them."""
     cluster: Annotated[str | None, Len(1)] = None
-    """A field whose value is the same in rows that belong together, such as `customer` or `document`. These rows stay
-    on one side of the split, and the verdict counts them as one."""
+    """A field whose value is the same in rows that belong together, such as `customer`. They stay on one side of the
+    split, and the verdict counts them as one."""
 
 
 @dataclass
@@ -433,16 +432,16 @@ class RolloutConfig:
     tried: ClassVar[bool] = True
     """Whether somebody has run it on the hardware that it is for; the plan names one that nobody has."""
     importance_sampling_mode: ImportanceSampling = ImportanceSampling.none
-    """Correct for log-probabilities of the draw that differ from those that the training computes: multiply the loss of
-    a token by the ratio of its probabilities, or of those of its answer (`sequence`), limited to the range
-    (`truncate`), or 0 outside of it (`mask`). It takes a forward pass of all answers."""
+    """Correct for log-probabilities of the draw that differ from the training's: multiply the loss of a token by the
+    ratio of its probabilities, or of its answer's (`sequence`), limited to the range (`truncate`), or 0 outside of it
+    (`mask`). It takes a forward pass of all answers."""
     importance_sampling_clip_max: Annotated[float | None, Gt(0)] = 3.0
     """The highest ratio. null: no limit."""
     importance_sampling_clip_min: Annotated[float | None, Interval(ge=0)] = None
     """The lowest ratio. null: no limit."""
     max_logp_difference: Annotated[float, Interval(gt=0, le=1000)] = 1.0
-    """End the run if the log-probabilities of a draw differ by more than this from those that the training computes, in
-    nats a token on average: then the answers are those of other weights."""
+    """End the run if the log-probabilities of a draw differ by more than this from the training's, in nats a token on
+    average: then the answers are those of other weights."""
 
     def problems(self) -> Iterator[Problem]:
         """Say which settings do not go together, a sentence each."""
@@ -489,15 +488,14 @@ class TrainerConfig:
     # Not of `base`: what is about learning.
     learning_rate: Annotated[float, Interval(gt=0, le=1), ~Affects.base] = 2e-4
     """Peak learning rate. 2e-4 suits LoRA; full fine-tuning needs about a tenth of it. Methods of preferences and
-    rewards bring a lower one, which counts if none is set."""
+    rewards bring a lower default."""
     # No training reaches the upper bounds; a number without one would be written with a hundred digits.
     num_train_epochs: Annotated[float, Interval(gt=0, le=1_000_000), ~Affects.base] = 3.0
-    """Passes over the training rows; `max_steps` overrides it. Methods of preferences and rewards bring 1, which counts
-    if none is set."""
+    """Passes over the training rows; `max_steps` overrides it. Methods of preferences and rewards bring 1."""
     max_steps: Annotated[int | None, Interval(gt=0, le=1_000_000_000), ~Affects.base] = None
     """Stop after this many optimizer steps."""
     per_device_train_batch_size: Annotated[int, Gt(0), ~Affects.resume] = 2
-    """Rows in one forward pass; some trainers count a pass in tokens on a GPU, and keep the step as it is."""
+    """Rows in one forward pass; trainers that count a pass in tokens on a GPU keep the step as it is."""
     gradient_accumulation_steps: Annotated[int, Gt(0), ~(Affects.base | Affects.resume)] = 4
     """Forward passes in one optimizer step."""
     per_device_eval_batch_size: Annotated[int, Gt(0), ~Affects.resume] = 8
@@ -505,8 +503,7 @@ class TrainerConfig:
     max_seq_length: Annotated[int, Gt(0)] = 2048
     """Longest row in tokens; `data.overflow` says what happens to longer ones."""
     warmup_steps: Annotated[int | None, Ge(0), ~Affects.base] = None
-    """Steps over which the learning rate rises to its peak. null: taken from `warmup_ratio`; if that is null too,
-    10."""
+    """Steps over which the learning rate rises to its peak. null: by `warmup_ratio`; if that is null too, 10."""
     warmup_ratio: Annotated[float | None, Interval(ge=0, lt=1), ~Affects.base] = None
     """The warm-up as a share of all steps, instead of `warmup_steps`."""
     weight_decay: Annotated[float, Ge(0), ~Affects.base] = 0.01
@@ -516,16 +513,15 @@ class TrainerConfig:
     logging_steps: Annotated[int, Gt(0), ~(Affects.base | Affects.resume)] = 1
     """Optimizer steps between two log entries."""
     eval_steps: Annotated[int | None, Gt(0), ~Affects.base] = None
-    """Optimizer steps between two validations. null: a validation at the end of each epoch. If there is a validation
-    during the training, there is also one at its end."""
+    """Optimizer steps between two validations, of which one is at the end. null: a validation at the end of each
+    epoch."""
     early_stopping_patience: Annotated[int | None, Gt(0), ~Affects.base] = None
-    """Stop the training after this many validations in a row without a new best one. null: never."""
+    """Stop after this many validations in a row without a new best one. null: never."""
     early_stopping_metric: Annotated[str, ~Affects.base] = "eval_loss"
-    """The measure that decides which validation is the best: eval_loss, the loss of one validation set
-    (eval_loss_NAME), or a metric of the run. For a metric, prompts are answered at each validation."""
+    """The measure that decides which validation is the best: eval_loss, eval_loss_NAME of a validation set, or a metric
+    of the run, for which prompts are answered at each validation."""
     keep_best: Annotated[bool, ~Affects.base] = True
-    """Keep the weights of the best validation, not those of the last step. Without a validation before the end of the
-    training there is nothing to choose from."""
+    """Keep the weights of the best validation, not those of the last step."""
 
     def may_use_gpu(self) -> bool:
         """Whether its settings let it train on a GPU."""
@@ -547,8 +543,8 @@ class WeightGroup:
     """Weights that are trained with settings of their own."""
 
     match: Annotated[str, Len(1)] = MISSING
-    """A regular expression; the group has the trained weights in whose names it is found, such as `embed` or
-    `layers\\.[0-3]\\.`. A weight belongs to the first group that matches."""
+    r"""A regular expression, such as `embed` or `layers\.[0-3]\.`, that is searched for in the names of trained
+    weights. A weight belongs to the first group that matches."""
     learning_rate: Annotated[float | None, Interval(gt=0, le=1)] = None
     """Peak learning rate of these weights. null: `trainer.learning_rate`."""
     weight_decay: Annotated[float | None, Ge(0)] = None
@@ -590,11 +586,11 @@ class PlanConfig:
     """The plan, which is computed before anything is loaded."""
 
     gpu: Annotated[str | None, Len(1)] = None
-    """Plan for this GPU instead of the one in this machine: rtx3060, rtx4090, a100_80, or a size such as 24GiB."""
+    """Plan for this GPU instead of the one in this machine: rtx3060, a100_80, or a size such as 24GiB."""
     price_per_hour: Annotated[float | None, Gt(0)] = None
-    """What the machine costs for an hour, in any currency: the plan says what the run will cost."""
+    """What the machine costs for an hour, in any currency."""
     apply: bool = False
-    """If a run does not fit, apply the first changes that make it fit, and report them."""
+    """If a run does not fit, apply the first changes that make it fit."""
     instead: ClassVar[Mapping[str, str]] = {
         "calibrate": "is gone: no probe corrects the estimate any more. Leave it out"
     }
@@ -614,23 +610,21 @@ class VerdictConfig:
     """What the verdict on a run is based on, and how certain it has to be."""
 
     primary: Annotated[str | None, Len(1)] = None
-    """The measure that decides the gain. null: the first metric that compares answers with references by their
-    content, and that suits the references; the data stage says which it is, and why."""
+    """The measure that decides the gain. null: the first metric that compares the content of answers with references
+    and suits them; the data stage names it."""
     margin: Annotated[float, Interval(ge=0, lt=1)] = 0.05
-    """How much worse a measure may get and still count as no worse: for a share in points, where 0.05 is 5 points; for
-    any other measure as a share of the base's value."""
+    """How much worse still counts as no worse: for a share in points (0.05: 5 points), for any other measure as a share
+    of the base's value."""
 
     confidence: Annotated[float, Interval(ge=0.5, lt=1)] = 0.95
-    """Confidence of the intervals. A measure counts as better or worse if a run without any effect would show such a
-    difference in less than the remaining 5% of cases."""
+    """Confidence of the intervals: a run without any effect is called better or worse in less than the remaining 5% of
+    cases."""
     resamples: Annotated[int, Interval(ge=100, le=100_000)] = 9999
-    """How many sign patterns the sign-flip test draws if more than 16 pairs differ; up to 16 pairs, it counts all
-    patterns."""
+    """How many sign patterns the sign-flip test draws if more than 16 pairs differ."""
     fail_on: list[FailOn] = field(default_factory=list)
-    """End a run with exit code 3, after everything has been written, if the verdict says one of these, or if nothing
-    measured it: `worse` (the verdict is "Worse", or any measure of the task got significantly worse), `undecided` (the
-    measure that decides shows neither a gain nor that a loss of more than `margin` is ruled out), `forgot`, `copied`.
-    Not for the trials of a sweep."""
+    """End a run with exit code 3, after everything has been written, if the verdict says one of these or nothing
+    measured it: `worse` (any measure of the task too), `undecided` (neither a gain, nor is a loss of more than `margin`
+    ruled out), `forgot`, `copied`. Not for the trials of a sweep."""
 
 
 @dataclass
@@ -677,7 +671,7 @@ class RewardConfig(MetricConfig):
     weight: Annotated[float, Interval(ge=-1e6, le=1e6)] = 1.0
     """The factor of this reward in the sum of all rewards."""
     max_seconds: Annotated[float, Gt(0), Affects.nothing] = 600.0
-    """Most seconds that it may take for the answers of a step. Then the run ends, and can be resumed."""
+    """Most seconds for the answers of a step. Then the run ends, and can be resumed."""
 
 
 class Aspect(Enum):
@@ -755,32 +749,30 @@ class HealthConfig:
     """How a run reacts to problems in its training."""
 
     nan: Action = Action.stop
-    """The loss is not a finite number, or the gradient norm is not finite in many log entries in a row."""
+    """The loss, or in many log entries in a row the gradient norm, is not a finite number."""
     spike: Action = Action.warn
     """The training loss jumps far above what it was."""
     rising_loss: Action = Action.warn
     """The training loss rises, and stays high."""
     oscillation: Action = Action.warn
-    """The training loss jumps up again and again, or swings up and down and does not fall."""
+    """The training loss jumps up again and again, or swings and does not fall."""
     plateau: Action = Action.warn
     """The training loss stays where it began, or the gradients or the loss are 0."""
     exploding_gradient: Action = Action.warn
     """The gradient norm, before clipping, grows to many times what it was."""
     rising_eval_loss: Action = Action.warn
-    """The validation loss rises by more than its validations scatter. If the training loss does not rise, the rows are
+    """The validation loss rises by more than it scatters. If the training loss does not rise, the rows are
     memorized."""
     falling_likelihood: Action = Action.warn
-    """Of a training of preferences: chosen answers become much less likely than they were, while the margin to the
-    rejected ones grows."""
+    """Of preferences: chosen answers become much less likely, while the margin to the rejected ones grows."""
     falling_reward: Action = Action.warn
-    """Of a training by rewards or preferences: the mean reward or the margin falls below its start, or the margin stays
-    at 0."""
+    """The mean reward or the margin falls below its start, or the margin stays at 0."""
     drawn_answers: Action = Action.warn
-    """Of `method=grpo`: drawn answers teach nothing: all have the same reward, all are cut off, or they are far from
-    those of the reference."""
+    """Of `method=grpo`: all drawn answers have the same reward, all are cut off, or they are far from those of the
+    reference."""
     truncated_answers: Action = Action.warn
-    """Answers do not end by themselves. Detected after the training, and during it if `trainer.early_stopping_metric`
-    is a metric that has prompts answered."""
+    """Answers do not end by themselves. During the training only if `trainer.early_stopping_metric` is a metric of
+    answers."""
     lower_to: Annotated[float, Interval(gt=0, lt=1)] = 0.5
     """The factor for all remaining learning rates if the action is `lower`."""
 
@@ -799,34 +791,31 @@ class RunConfig:
     name: Annotated[str, Predicate(plain_name), Affects.exports] = "run"
     """Name of the folder below `outputs/`."""
     seed: Annotated[int, Interval(ge=0, le=2**32 - 1), OF_TRAINING] = 42
-    """Seed of the training: the order of the rows, the adapter's initial weights and dropout. `data.seed` is that of
-    the split. Trials of a sweep that differ in the seed alone are one point."""
+    """Seed of the training: the order of the rows, the adapter's initial weights, dropout. Trials of a sweep that
+    differ in the seed alone are one point."""
     stages: Annotated[list[Stage], Len(1), Affects.training] = field(default_factory=lambda: list(Stage))
-    """The stages to run. Some of them can run alone, or later with the `run_dir` of a finished run."""
+    """The stages to run. Some can run alone, or later with the `run_dir` of a finished run."""
     run_dir: Annotated[str | None, Len(1), Affects.nothing] = None
-    """Folder of this run. Default: outputs/<name>/<time>. Given the folder of an earlier run, the run continues from
-    that run's results. `s3://BUCKET/FOLDER`, or another URL that fsspec knows, is a folder on an object store."""
+    """Folder of this run; default: outputs/<name>/<time>. Given the folder of an earlier run, the run continues from
+    its results. `s3://BUCKET/FOLDER`, or another URL that fsspec knows, is on an object store."""
     store_seconds: Annotated[float, Gt(0), Affects.nothing] = 60.0
     """Seconds that the end of a run waits for an object store that takes nothing more. A training never waits."""
     grace_seconds: Annotated[float, Gt(0), Affects.nothing] = 25.0
     """Seconds that a run has after Ctrl-C, SIGTERM, SIGUSR1, SIGHUP or SIGXCPU to save a checkpoint and to close its
-    trackers. Then it ends, and can be resumed from what it has saved by then."""
+    trackers. Then it ends."""
     # The code of a plugin is in the keys of what it makes.
     plugins: Annotated[list[str], NamesCode(), Affects.nothing] = field(default_factory=list)
-    """Python files to load as plugins for this run, `plugins=[./mine.py]`. They are loaded before the config is
-    composed, so set them only on the command line."""
+    """Python files to load as plugins for this run, `plugins=[./mine.py]`; only on the command line."""
     # Exports have a hash of the weights in their key.
     checkpoint: Annotated[str | None, Len(1), Affects.base | Affects.training] = None
-    """A folder with trained weights to evaluate or export, instead of those in `run_dir`: an adapter as peft saves it,
-    or a whole model."""
+    """A folder with trained weights to evaluate or export, instead of those in `run_dir`: an adapter of peft, or a
+    whole model."""
     objective: Annotated[str, Affects.nothing] = "verdict.primary"
     """The value by which a sweep compares its trials: verdict.primary, eval_loss, train_loss, verdict.score, or a
-    measure of the run. verdict.primary is the metric that decides the verdict, over the answers to the validation rows;
-    without such a metric, it is eval_loss."""
+    measure of the run. verdict.primary is the deciding metric over the validation rows or, without one, eval_loss."""
     share: Annotated[bool, Affects.training] = True
-    """Trials of a sweep that run in one process share what they have in common: the frozen base, the tokenized rows,
-    the base's answers, and the training if they differ only in their exports. false: each trial does all of it
-    itself."""
+    """Trials of a sweep in one process share the frozen base, the tokenized rows, the base's answers, and the training
+    if they differ only in their exports."""
     plan: Annotated[PlanConfig, Affects.training] = field(default_factory=PlanConfig)
     """The plan, which is computed before anything is loaded."""
     health: Annotated[HealthConfig, Affects.training] = field(default_factory=HealthConfig)

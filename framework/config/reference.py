@@ -46,7 +46,7 @@ max_steps: 100
 """
 BAR = r"\|"  # does not end a cell
 PLAIN = ("str", "bool")  # the default shows these
-SHORT, LONG = 60, 100  # signs
+SHORT, LONG = 20, 100  # signs
 OptionsByGroup = Mapping[str, Mapping[str, Option]]
 
 
@@ -101,24 +101,33 @@ def page(options_by_group: OptionsByGroup, package: str | None) -> str:
     run_settings = [setting for setting in settings(RunConfig) if re.split(r"\W", setting.name)[0] not in GROUPS]
     blocks = [HEAD.replace("{command}", command), "## The run\n", _list(run_settings)]
     first: dict[str, tuple[str, Setting]] = {}
+    choices: dict[str, str] = {}
     for name, group_options in options_by_group.items():
         if group_options:
-            blocks += _group(GROUPS[name], group_options, first, with_package=package is None)
+            blocks += _group(GROUPS[name], group_options, first, choices, with_package=package is None)
     return "\n".join(blocks)
 
 
 def _group(
-    group: Group, group_options: Mapping[str, Option], first: dict[str, tuple[str, Setting]], *, with_package: bool
-) -> Iterator[str]:
-    """Give the section of a group; `first` is where each setting was explained, by all that is to say of it."""
+    group: Group, group_options: Mapping[str, Option], first: dict[str, tuple[str, Setting]],
+    choices: dict[str, str], *, with_package: bool,
+) -> Iterator[str]:  # fmt: skip
+    """Give the section of a group.
+
+    `first` is where each setting was explained, by its text, and `choices` the same for an option of two groups.
+    """
     shared = {setting.name: setting for setting in settings(group.base)}
     yield f"## `{group.name}={'[…]' if group.several else '…'}`\n"
     yield f"{escape(_line(group.base.__doc__))} Schema: [{group.name}.json]({SCHEMAS}/{group.name}.json).\n"
     if shared:
         yield "Every option has\n"
         yield _list(shared.values())
+    repeated: list[str] = []
     for name, option in group_options.items():
         choice = f"{group.name}={f'[{name}]' if group.several else name}"
+        if choices.setdefault(option.component.factory, group.name) != group.name:
+            repeated.append(f"`{name}`")
+            continue
         yield f"### `{choice}`\n"
         needs = " and ".join(f"`{extra}`" for extra in option.component.extras)
         notes = [f"From {distribution(option)}."] * with_package + [f"Needs {needs}."] * bool(needs)
@@ -137,6 +146,8 @@ def _group(
             yield _list(own_settings)
         for place, names in names_by_text.items():
             yield f"As `{place}`: {_joined(names)}.\n"
+    if repeated:
+        yield f"### As options of another group above\n\n{_joined(repeated)}.\n"
 
 
 def _same(setting: Setting, shared: Mapping[str, Setting]) -> bool:

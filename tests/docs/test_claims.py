@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
-from tests.support.claims_page import CLAIMS, REGISTER, ROOT, Claim, parts, pattern, table
+from tests.support.claims_page import CLAIMS, REGISTER, ROOT, Claim, main, part_of, parts, pattern, table
 
-QUICK = [claim for claim in CLAIMS if claim.prints]
+QUICK = [claim for claim in CLAIMS if claim.prints and not claim.minutes]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -48,6 +48,29 @@ def test_a_quick_command_still_makes_its_claim(
     with contextlib.suppress(SystemExit):
         runpy.run_module(module, run_name="__main__")
     assert pattern(claim.prints).search(capsys.readouterr().out)
+
+
+def test_each_claim_is_checked_by_a_command_or_says_why_not() -> None:
+    assert [claim.what for claim in CLAIMS if bool(claim.prints) == bool(claim.by_hand)] == []
+    assert [claim.what for claim in CLAIMS if claim.minutes and not claim.prints] == []
+
+
+def test_the_parts_have_each_long_command_once() -> None:
+    long = [claim for claim in CLAIMS if claim.minutes]
+    assert long
+    assert sorted(map(str, long)) == sorted(
+        str(claim) for part in range(1, 7) for claim in part_of(CLAIMS, f"{part}/6")
+    )
+
+
+@pytest.mark.parametrize(("prints", "code", "word"), [("of Python", 0, "holds"), ("of Perl", 1, "does not hold")])
+def test_a_claim_that_no_longer_holds_fails(
+    prints: str, code: int, word: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    claim = Claim("the Zen", "", "README.md", "python -m this", CLAIMS[0].made, f"The Zen {prints}", minutes=1)
+    monkeypatch.setattr("tests.support.claims_page.CLAIMS", [claim])
+    assert main(["--run", "1/1"]) == code
+    assert f"README.md: the Zen: {word}" in capsys.readouterr().out
 
 
 def test_each_number_of_the_readme_is_in_the_register() -> None:

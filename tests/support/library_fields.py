@@ -17,6 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from framework.config.other_tools import NAMES
+
 KEY = re.compile(r"[a-z_]+(?:\.[A-Za-z_]+)+(?:=[^\s,]+)?|^[a-z_]+$|\b[a-z_]+=[^\s,]+")
 """A setting in a sentence."""
 PAGE = Path(__file__).resolve().parents[2] / "docs/reference/trl-fields.md"
@@ -89,13 +91,21 @@ def page() -> str:
             ours_too = f"; here {our_default}" if our_default not in {"", _shown(default)} else ""
             lines.append(f"- `{field.name}`: {_here(reply)}, {_shown(default)}{ours_too}")
         lines += _not_offered(missing)
-    lines += ["", "## Fields of all of them", "", "These are in SFTConfig too, with the same default.", ""]
+    lines += [
+        "",
+        "## Fields of all of them",
+        "",
+        "These are in SFTConfig too, with the same default. [The table of other",
+    ]
+    lines += ["tools](../tutorial/coming-from.md#axolotl-llama-factory-trl) has the rest.", ""]
+    offered: dict[str, list[str]] = {}
     missing = {}
     for name in sorted(shared):
         if shared[name].startswith(NOT_USED):
             missing.setdefault(_here(shared[name]), []).append(f"`{name}`")
-        else:
-            lines.append(f"- `{name}`: {_here(shared[name])}")
+        elif name not in NAMES:
+            offered.setdefault(_here(shared[name]), []).append(f"`{name}`")
+    lines += [f"- {', '.join(names)}: {here}" for here, names in offered.items()]
     return "\n".join([*lines, *_not_offered(missing)]) + "\n"
 
 

@@ -27,12 +27,12 @@ START, END = "<!-- names: made by `make reference` -->\n", "<!-- end of names --
 
 
 def table() -> str:
-    """Return the table: a row for each answer, with the names that have it."""
+    """Return the list: an entry for each answer, with the names that have it."""
     plain = [f"`{name}`" for name, each in NAMES.items() if each.here == f"trainer.{name}={{}}"]
     rows = {", ".join(plain): "the same names in `trainer`, such as `trainer.learning_rate`"}
     by_text: dict[str, list[str]] = {}
     for name, each in NAMES.items():
-        if each.here != f"trainer.{name}={{}}":
+        if each.here and each.here != f"trainer.{name}={{}}":  # the program says why there is nothing for the others
             by_text.setdefault(_cell(each), []).append(f"`{name}`")
     for name, values in VALUES.items():
         for value, here in values.items():
@@ -40,12 +40,10 @@ def table() -> str:
                 by_text.setdefault(f"`{here}`", []).append(f"`{name}: {value}`")
     rows |= {", ".join(names): text for text, names in by_text.items()}
     rows |= BEYOND
-    return "\n".join(["| there | here |", "|---|---|", *(f"| {left} | {right} |" for left, right in rows.items())])
+    return "\n".join(f"- {left}: {right}" for left, right in rows.items())
 
 
 def _cell(each: Equivalent) -> str:
-    if not each.here:
-        return f"not available: {each.why}"
     key, _, value = each.here.partition("=")
     here = f"`{key}`" if value == "{}" else f"`{each.typed()}`"
     return f"{here}; {each.why}".replace("{}", "…") if each.why else here

@@ -446,9 +446,8 @@ def page(folder: Path) -> str:
         names = list(shape.content) if isinstance(shape.content, Mapping) else []
         shown = ", ".join(names) or ("folder" if callable(shape.content) else shape.file)
         if made.data is not None:
-            unread = ", ".join(made.data.result.unread_fields)
             own_format = " and ".join(made.data.result.formats)
-            read.setdefault(own_format, []).append(f"{shape.name} ({shown}{f'; not read: {unread}' if unread else ''})")
+            read.setdefault(own_format, []).append(f"{shape.name} ({shown})")
         elif override := re.findall(r'"(format\.columns=.*?)"', made.refused):
             typed.append(f'- {shape.name} ({shown}): `"{override[0]}"`')
         else:
@@ -469,6 +468,7 @@ def _reason(refused: str, names: list[str]) -> str:
     while re.search(r"\([^()]*\)", text):
         text = re.sub(r" ?\([^()]*\)", "", text)
     text = COMMAND.sub("", text.removeprefix(": ")).partition("; ")[0].partition(", docs/")[0]
+    text = re.sub(r"make turns of the row with a @formatter.*", "write a @formatter", text)
     return re.sub(r"^\S+:\d+: |, plugins=.*", "", text).rstrip(".:")
 
 

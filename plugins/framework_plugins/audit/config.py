@@ -54,15 +54,15 @@ class StandardConfig(AuditConfig):
     ignore: list[Check] = field(default_factory=list)
     """Findings that are not reported."""
     clean: Annotated[str | None, Affects.nothing] = None
-    """A .jsonl file for the rows that remain without duplicates, leaks, broken rows, empty questions and empty answers;
-    a list beside it names the removed rows and the reasons."""
+    """A .jsonl file for the rows without duplicates, leaks, broken rows, empty questions and empty answers; a list
+    beside it names the removed rows."""
     few_rows: Annotated[int, Ge(0)] = 100
     """Fewer training rows than this are few: `few_rows_epochs` epochs or more over them are reported."""
     few_rows_epochs: Annotated[float, Ge(0)] = 3.0
     """With few rows, this many epochs or more are reported; with fewer than ten times as many rows, more than twice as
-    many epochs."""
+    many."""
     long_answer: Annotated[float, Ge(1)] = 5.0
-    """An answer is very long if it has more than this many times the tokens of the 95th percentile."""
+    """An answer is very long with more than this many times the tokens of the 95th percentile."""
     length_bias: Annotated[float, Interval(ge=0.5, le=1)] = 0.65
     """Preference pairs are biased by length if the chosen answer is the longer one in more than this share of them, or
     the shorter one."""
@@ -77,7 +77,7 @@ class StandardConfig(AuditConfig):
     padding: Annotated[float, Interval(ge=0, le=1)] = 0.5
     """Reported if padding makes up more than this share of the tokens in a batch."""
     sample: Annotated[int, Ge(100)] = 1000
-    """How many rows, drawn evenly, the checks of templates, languages and order read; other checks read every row."""
+    """How many rows the checks of templates, languages and order read; other checks read every row."""
 
     def cleaned(self) -> str | None:
         """The file with the remaining rows."""

@@ -33,21 +33,19 @@ class PromptsConfig(EvaluatorConfig):
     """The same prompts before and after training: your own, the data's, or else validation rows."""
 
     file: Annotated[str | None, Len(1)] = None
-    """A file with your own prompts, all of which are asked: rows in any format that `format=` reads, with or without
-    answers, or a .txt file with one prompt per line. The answer of a row is the reference."""
+    """Your own prompts, all of which are asked: rows in any format that `format=` reads, whose answers are the
+    references, or a .txt file with one prompt per line."""
     prompts: list[Any] = field(default_factory=list)
-    """Your own prompts inline: texts, `["Name a river", "Add 1 and 1"]`, or rows, `[{prompt: Add 1 and 1, reference:
-    two}]`."""
+    """Your own prompts inline: texts, `["Add 1 and 1"]`, or rows, `[{prompt: Add 1 and 1, reference: two}]`."""
     format: Annotated[str | None, Len(1)] = None
-    """An option of `format=` for your own rows; by default the run's format, or `auto` for rows that do not fit it."""
+    """An option of `format=` for your own rows; default: the run's, or `auto` for rows that do not fit it."""
     first: Annotated[int, Gt(0)] = 20
-    """How many prompts to ask first; more only while these do not show whether the model is better or worse."""
+    """How many prompts to ask first; more only while these decide nothing."""
     count: Annotated[int, Gt(0)] = 60
-    """How many prompts to answer at most: of the data's own or, if it has none, validation rows, spread over all of
-    them with `data.seed`."""
+    """Most prompts to answer: of the data's own or, if it has none, validation rows, spread over all of them."""
     most: Annotated[int, Gt(0)] = 600
-    """How many of the data's prompts may be asked if the first `count` decide nothing: 120, 240, then all of them. Of
-    these, references are read instead of answers generated, if the deciding metric is exact_match."""
+    """How many of the data's prompts may be asked if the first `count` decide nothing: 120, 240, then all. With
+    exact_match, the references of these are read instead of answers generated."""
     max_new_tokens: Annotated[int, Gt(0)] = 128
     """Longest answer in tokens."""
     batch_size: Annotated[int, Gt(0)] = 16
@@ -74,20 +72,19 @@ class MemorizationConfig(EvaluatorConfig):
     """Whether the model recites training rows, compared with held-out rows and the base model."""
 
     rows: Annotated[int, Gt(0)] = 256
-    """How many training rows are asked at most, and how many held-out rows: 40 of each first, then 96, then all, until
-    copying is certain or ruled out."""
+    """Most training rows, and most held-out rows, that are asked: 40 of each first, then 96, then all, until copying is
+    certain or ruled out."""
     max_new_tokens: Annotated[int, Gt(0)] = 48
     """How many tokens of an answer, from the first, are compared with the true answer."""
     min_tokens: Annotated[int, Gt(1)] = 4
-    """Rows whose answer has fewer tokens, including the stop token, are left out: short answers are easily right by
-    chance."""
+    """Rows whose answer has fewer tokens are left out: short answers are easily right by chance."""
     seed: int = 0
     """Decides which rows are asked."""
     excess: Annotated[float, Interval(ge=0, lt=1)] = 0.1
-    """Flag memorization if, at the confidence of the verdict, the probability that training rows are recited exceeds
-    that of held-out rows by more than this, or the longest stretch does as a share of the answer."""
+    """Flag memorization if the probability that training rows are recited certainly exceeds that of held-out rows by
+    more than this, or the longest stretch does as a share of the answer."""
     excess_alone: Annotated[float, Interval(ge=0, lt=1)] = 0.5
-    """The same if too few rows are held out, so that the comparison is only with the base model."""
+    """The same if too few rows are held out and the comparison is only with the base model."""
 
     def measures(self) -> tuple[str, ...]:
         """Return the names of the measures; those of held-out rows are missing if there are too few of them."""
@@ -109,11 +106,11 @@ class LmEvalConfig(EvaluatorConfig):
     """Tasks of lm-evaluation-harness, or your own tasks in its format, before and after training."""
 
     tasks: Annotated[list[str], Len(1), NamesCode(names_files)] = field(default_factory=lambda: ["general"])
-    """Tasks, groups or tags by name, patterns such as mmlu_*, or YAML files. `general` is a suite of this project."""
+    """Tasks, groups, tags, patterns such as mmlu_*, or YAML files. `general` is a suite of this project."""
     include_path: Annotated[str | None, Len(1), NamesCode()] = None
-    """A folder with YAML files of tasks, which take precedence over tasks of lm-eval with the same name."""
+    """A folder with YAML files of tasks, which take precedence over lm-eval's."""
     limit: Annotated[float | None, Gt(0)] = None
-    """How many documents of each task, from the first; a number below 1 is a share of them."""
+    """Documents of each task, from the first; below 1, a share of them."""
     num_fewshot: Annotated[int | None, Ge(0)] = None
     """Solved examples before each question. null leaves it to the task."""
     apply_chat_template: bool = False
@@ -123,15 +120,15 @@ class LmEvalConfig(EvaluatorConfig):
     system_instruction: Annotated[str | None, Len(1)] = None
     """A system prompt; without `apply_chat_template`, the beginning of each context."""
     batch_size: Annotated[int, Gt(0)] = 16
-    """Contexts that are continued at once; fewer if memory runs out. Scoring finds a size that fits by itself."""
+    """Contexts that are continued at once; fewer if memory runs out. Scoring finds its own size."""
     bootstrap_iters: Annotated[int, Ge(0)] = 1000
-    """Resamples for the standard error of a figure that has no formula for it. 0: no standard errors at all."""
+    """Resamples for the standard error of a figure without a formula for it. 0: no standard errors."""
     samples: Annotated[int, Ge(0)] = 10
     """How many generated answers of each task are kept, from the first."""
     aspect: Aspect = Aspect.general
     """What the tasks measure: what the model knew before (general), or what it should learn (task)."""
     max_loss: Annotated[float, Interval(gt=0, le=1)] = 0.05
-    """A general task whose score (0 to 1) falls significantly and by more than this is reported as forgetting."""
+    """Report a general task as forgetting if its score falls significantly and by more than this."""
 
     def measures(self) -> tuple[str, ...]:
         """Return the measures that the files of the tasks name."""
@@ -277,8 +274,7 @@ class RougeConfig(MetricConfig):
     kind: RougeKind = RougeKind.rougeL
     """Words, pairs of words, or the longest common subsequence of words."""
     words: RougeWords = RougeWords.latin
-    """`latin`: a to z and 0 to 9, as in published figures; other letters do not count. `unicode`: words of every
-    script."""
+    """`latin`: a to z and 0 to 9, as in published figures. `unicode`: words of every script."""
     stemmer: bool = False
     """Compare Porter stems of English words; only with `words=latin`."""
 
@@ -362,11 +358,10 @@ class JudgeConfig(MetricConfig):
     retries: Annotated[int, Interval(ge=0, le=10)] = 2
     """How often a request that failed for a temporary reason is sent again."""
     compare: bool = False
-    """Also compare each answer of the trained model with the base's, in both orders. The result is `judge_wins`, the
-    share of prompts for which the trained model's answer is better; ties count half. This takes two more requests for
-    each prompt whose answers differ."""
+    """Also compare each answer with the base's, in both orders: `judge_wins` is the share of prompts for which the
+    trained model's answer is better; ties count half. Two more requests for each prompt whose answers differ."""
     request: dict[str, Any] = field(default_factory=dict)
-    """More fields of the request, such as `{max_tokens: 16}`; they override the fields that are sent by default."""
+    """More fields of the request, such as `{max_tokens: 16}`; they override the default ones."""
 
     @property
     def compares(self) -> bool:

@@ -75,15 +75,12 @@ class ParityConfig:
     max_new_tokens: Annotated[int, Gt(0)] = 48
     """Longest answer in tokens."""
     long_row: Annotated[int, Ge(0)] = 2000
-    """Length in tokens of one additional row, at most the model's context; its last 256 positions are compared. 0:
-    none."""
+    """Length in tokens of one more row, whose last 256 positions are compared. 0: none."""
     exact_top1: Annotated[float, Interval(ge=0, le=1)] = 0.999
-    """The likeliest token has to be the same at this share of positions. Near ties count as the same: positions where
-    the two tokens are at most 0.02 nats apart for the trained model or, if the export is in bf16, at most as far apart
-    as rounding to bf16 moves them, which is measured."""
+    """The share of positions with the same likeliest token. Near ties count as the same: two tokens that the trained
+    model has at most 0.02 nats apart or, in bf16, as far apart as rounding moves them."""
     exact_raw_top1: Annotated[float, Interval(ge=0, le=1)] = 0.99
-    """The same share without counting near ties as the same. Set it to 0.999 to excuse none; a merge in bf16 may not
-    reach that."""
+    """The same share without near ties. 0.999 excuses none; a merge in bf16 may not reach that."""
     exact_kl: Annotated[float, Gt(0)] = 0.001
     """Largest mean divergence from the trained model, in nats; in bf16, plus twice what the rounding explains."""
     exact_end_kl: Annotated[float, Gt(0)] = 0.001
@@ -95,9 +92,8 @@ class ParityConfig:
     quantized_perplexity: Annotated[float, Gt(0)] = 1.25
     """Largest perplexity of a quantized file, as a multiple of the trained model's."""
     quantized_share: Annotated[float, Interval(ge=0, le=1)] = 0.8
-    """Smallest share of the change from the base to the trained model that a quantized file has to keep, if that can be
-    measured with a standard error of 0.1 or less; the largest is 1 divided by it. 0 requires nothing, and the base is
-    not loaded."""
+    """Smallest share of the change from the base that a quantized file has to keep, if its standard error is 0.1 or
+    less; the largest is 1 divided by it. 0 requires nothing, and the base is not loaded."""
 
 
 @dataclass
@@ -107,9 +103,8 @@ class MergedExporterConfig(FolderConfig):
     folder: str = "merged"
     """Name of the folder inside the run folder."""
     dtype: Dtype = Dtype.auto
-    """The number format of the weights. auto, for an adapter on a base in bf16: fp32 if fp16 would round away more than
-    a tenth of what was trained, else fp16 if the model computes no numbers near its limit; in all other cases as on
-    disk."""
+    """auto, for an adapter on a base in bf16: fp32 if fp16 would round away more than a tenth of what was trained, else
+    fp16 if no number is near its limit; in all other cases as on disk."""
     max_shard_size: Annotated[str, Predicate(is_size)] = "5GB"
     """The largest file of weights; a larger model is split into several."""
     parity: ParityConfig = field(default_factory=ParityConfig)
@@ -127,8 +122,7 @@ class ModelCardExporterConfig(ExporterConfig):
     datasets: list[str] = field(default_factory=list)
     """Hub ids of the data, if the run takes them from files."""
     answers: Annotated[int, Ge(0)] = 3
-    """How many prompts are shown with the answers of the base and of the trained model. These prompts are rows of your
-    data; 0 shows none."""
+    """How many prompts, which are rows of your data, are shown with both answers; 0 shows none."""
 
 
 @dataclass
@@ -138,8 +132,8 @@ class PushExporterConfig(ExporterConfig):
     repo_id: Annotated[str, Predicate(is_repo_id)] = MISSING
     """The repository, owner/name. It is created if it does not exist."""
     what: Annotated[list[str], Len(1)] = field(default_factory=lambda: ["adapter"])
-    """Exporters whose artifacts are pushed: adapter, merged, gguf… The artifacts of a single one go to the top of the
-    repository, those of several to folders of their own."""
+    """Exporters whose artifacts are pushed: adapter, merged, gguf… A single one goes to the top of the repository,
+    several to folders of their own."""
     private: bool = True
     """Make a private repository, and refuse to push into a public one."""
     dry_run: bool = False
@@ -151,7 +145,7 @@ class GgufExporterConfig(FolderConfig):
     """The merged model as GGUF files, quantized, for llama.cpp, Ollama, LM Studio and others."""
 
     quantizations: Annotated[list[str], Len(1)] = field(default_factory=lambda: ["q4_k_m"])
-    """One file for each: q4_k_m, q5_k_m, q6_k, q8_0, bf16, f16, f32 and others; all are made from one conversion."""
+    """One file for each: q4_k_m, q5_k_m, q6_k, q8_0, bf16, f16, f32 and others."""
     folder: str = "gguf"
     """Name of the folder inside the run folder."""
     file_name: Annotated[str | None, Predicate(plain_name)] = None
@@ -199,4 +193,4 @@ class OllamaExporterConfig(FolderConfig):
     num_ctx: Annotated[int | None, Gt(0)] = None
     """Context length in tokens. Default: `trainer.max_seq_length`."""
     license: Annotated[str | None, Len(1)] = None
-    """Text or name of the license. Default: the LICENSE file of the base model, if there is one."""
+    """Text or name of the license. Default: the LICENSE file of the base model."""

@@ -32,8 +32,8 @@ class LocalFileConfig(DataConfig):
     validation_path: Annotated[str | None, Len(1), ~Affects.rows] = None
     """The same for held-out rows, instead of a split."""
     validation_sets: dict[str, str] = field(default_factory=dict)
-    """Several sets of held-out rows by name, `{orders: held/orders.jsonl, letters: held/letters.jsonl}`. All of them
-    are held out; each validation and the report also have the loss of each set, such as `eval_loss_orders`."""
+    """Several sets of held-out rows by name, `{orders: held/orders.jsonl, letters: held/letters.jsonl}`; each has a
+    loss of its own, such as `eval_loss_orders`."""
     prompts_path: Annotated[str | None, Len(1), ~Affects.rows] = None
     """The same for rows whose last answers are the references of the before/after comparison."""
     sample_by: Annotated[SampleBy, ~Affects.rows] = SampleBy.line
@@ -62,7 +62,7 @@ class HubConfig(DataConfig):
     split: Annotated[str, Len(1), ~Affects.rows] = "train"
     """The split, or a slice of it: train[:2000]."""
     validation_split_name: Annotated[str | None, ~Affects.rows] = None
-    """A split of the same data set, or a slice of one, whose rows are held out instead of a share of `split`."""
+    """A split, or a slice of one, whose rows are held out instead of a share of `split`."""
     revision: Annotated[str | None, ~Affects.rows] = None
     """A branch, tag or commit."""
     streaming: Annotated[bool, ~Affects.rows] = False
@@ -107,7 +107,7 @@ class UnpairedConfig(FormatConfig):
     """A question, an answer, and a label that says whether it is wanted (label, kto_tag, desirable, thumbs_up)."""
 
     wanted: list[str] = field(default_factory=list)
-    """Labels of answers that are wanted, `[helpful]`, in place of true, 1, yes, good, desirable and the like."""
+    """Labels of answers that are wanted, `[helpful]`, instead of true, 1, yes, good, desirable and the like."""
     unwanted: list[str] = field(default_factory=list)
     """Labels of answers that are not, `[harmful]`; if either setting has an entry, any other label is refused."""
 

@@ -42,9 +42,9 @@ class SlurmConfig:
     qos: str | None = None
     """The quality of service."""
     minutes: Annotated[int, Gt(0)] = 720
-    """The time limit. Before it is reached, the run saves a checkpoint and the job goes back into the queue."""
+    """The time limit. Before it, the run saves a checkpoint and the job goes back into the queue."""
     requeues: Annotated[int, Ge(0)] = 10
-    """How often a job that reaches its time limit goes back into the queue. A preempted one always does."""
+    """How often a job that reaches its time limit goes back into the queue."""
     gpus: Annotated[int | None, Ge(0)] = None
     """GPUs of each node. null: one for each process, or none with trainer.device=cpu."""
     cpus: Annotated[int | None, Gt(0)] = None
@@ -66,7 +66,7 @@ class RayConfig:
     cpus: Annotated[int, Gt(0)] = 1
     """CPU cores that the run takes of each node."""
     failures: Annotated[int, Ge(0)] = 3
-    """How often the run starts again when a node or a process is lost; it continues from its newest checkpoint."""
+    """How often the run starts again from its newest checkpoint when a node or a process is lost."""
 
 
 @dataclass
@@ -102,13 +102,13 @@ class GroupConfig(PlacedConfig):
     engine: ClassVar[Engine]
 
     processes: Annotated[int | None, Gt(0)] = None
-    """How many processes each machine has. null: one for each visible GPU, or those that an outer torchrun starts."""
+    """Processes of each machine. null: one for each visible GPU, or those of an outer torchrun."""
     nodes: Annotated[int | None, Gt(0)] = None
-    """How many machines train together. null: this one, or those on which an outer torchrun starts processes."""
+    """How many machines train together. null: this one, or those of an outer torchrun."""
     rendezvous: Annotated[str | None, NamesCode(), Affects.nothing] = None
-    """HOST:PORT where the machines of `nodes` meet: one of them, and a free port there. The same on each machine."""
+    """HOST:PORT where the machines of `nodes` meet: one of them, and a free port there."""
     wait_seconds: Annotated[float, Gt(0), Affects.nothing] = 600.0
-    """How long machines and processes wait for the others to join, and for the rows of the others."""
+    """How long machines and processes wait for each other."""
     restarts: Annotated[int, Ge(0), Affects.nothing] = 0
     """How often the processes of `nodes` start again after a failure. They continue from the newest checkpoint."""
 
@@ -155,10 +155,10 @@ class Fsdp2Config(GroupConfig):
     dp_shard_size: Annotated[int | None, Ge(2)] = None
     """How many processes hold the weights together; the others hold replicas (HSDP). null: all processes."""
     cpu_offload: bool = False
-    """Keep weights and optimizer states in CPU memory while they are not in use: slow, but there is more of it."""
+    """Keep unused weights and optimizer states in CPU memory: slow, but there is more of it."""
     evaluation: Annotated[Evaluation, Affects.nothing] = Evaluation.auto
-    """Where the layers are while the model is evaluated, before and after the training. whole: on one GPU; split:
-    divided over the GPUs of this machine; auto: split if the plan says that one GPU cannot hold them."""
+    """Where the layers are before and after the training. whole: on one GPU; split: divided over the GPUs of this
+    machine; auto: split if the plan says that one GPU cannot hold them."""
 
     def group(self) -> ProcessGroup:
         """Return the group that is asked for."""

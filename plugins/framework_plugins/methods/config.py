@@ -55,7 +55,7 @@ class SamplingConfig(MethodConfig):
     top_p: Annotated[float, Interval(gt=0, le=1), OF_LOSS] = 1.0
     """Draw from the likeliest tokens with this total probability."""
     max_draw_seconds: Annotated[float, Gt(0), Affects.nothing] = 3600.0
-    """Most seconds that drawing the answers of a step may take. Then the run ends, and can be resumed."""
+    """Most seconds for drawing the answers of a step. Then the run ends, and can be resumed."""
 
     def sampling(self, seed: int) -> SamplingParams:
         """Return how answers are drawn."""
@@ -75,8 +75,7 @@ class BestOfNConfig(SamplingConfig):
     """Best of n (rejection sampling): draws answers to each prompt, and learns the one with the highest reward."""
 
     control: bool = True
-    """Train a second time, on a random choice of as many answers, and compare: what choosing brings is the difference.
-    It doubles the time of the training."""
+    """Train a second time, on a random choice of as many answers, and compare. It doubles the time of the training."""
 
     def cost(self) -> PassCost:
         """Return what a prompt takes: one of its answers is learned, and drawing each takes a forward pass."""
@@ -166,7 +165,7 @@ class DpoConfig(PairConfig):
     learns_chosen: ClassVar[str] = "method.loss_type=[sigmoid,sft]"
 
     beta: Beta = 0.1
-    """How strongly the model is kept near the one that the training starts from; the smaller, the further it goes."""
+    """How strongly the model is kept near the one that the training starts from."""
     loss_type: Annotated[list[DpoLoss], OF_LOSS] = field(default_factory=lambda: [DpoLoss.sigmoid])
     """The loss, or several that are added up: `[sigmoid,sft]` also learns the chosen answer."""
     loss_weights: Annotated[list[float] | None, OF_LOSS] = None
@@ -233,7 +232,7 @@ class KtoConfig(PreferenceConfig):
     health_rules: ClassVar[frozenset[str] | None] = WITH_REFERENCE
 
     beta: Beta = 0.1
-    """How strongly the model is kept near the one that the training starts from; the smaller, the further it goes."""
+    """How strongly the model is kept near the one that the training starts from."""
     loss_type: Annotated[KtoLoss, OF_LOSS] = KtoLoss.kto
     """The loss; apo_zero_unpaired compares with nothing, which saves the passes of the comparison."""
     desirable_weight: Annotated[float, Interval(ge=0, le=1000), OF_LOSS] = 1.0
@@ -354,16 +353,15 @@ class GrpoConfig(SamplingConfig):
     health_rules: ClassVar[frozenset[str] | None] = OWN_LOSS | {"drawn_answers"}
 
     loss_type: Annotated[GrpoLoss, OF_LOSS] = GrpoLoss.dapo
-    """The mean: over all tokens of the step (dapo; bnpo is the same here), over all tokens that could be (dr_grpo), or
-    over the answers (grpo)."""
+    """The mean: over all tokens of the step (dapo, bnpo), over all tokens that could be (dr_grpo), or over the answers
+    (grpo)."""
     importance_sampling_level: Annotated[ImportanceLevel, OF_LOSS] = ImportanceLevel.token
     """Whether each token has its ratio, or each answer one (`sequence`, GSPO)."""
     steps_per_generation: Annotated[int, Interval(ge=1, le=100), OF_LOSS] = 1
-    """Optimizer steps whose answers are drawn at once; TRL counts passes. If this and `num_iterations` are 1, every
-    ratio is 1 and none is clipped."""
+    """Optimizer steps whose answers are drawn at once; TRL counts passes. If this and `num_iterations` are 1, no ratio
+    is clipped."""
     num_iterations: Annotated[int, Interval(ge=1, le=100), OF_LOSS] = 1
-    """Optimizer steps on the same answers: an epoch has this many times as many steps. With 2, steps are made with all
-    answers that were drawn at once, and then with all of them again."""
+    """Optimizer steps on the same answers: an epoch has this many times as many steps."""
     epsilon: Annotated[float, Interval(ge=0, le=1), OF_LOSS] = 0.2
     """How far a ratio may be below 1, and above it, before it teaches nothing more."""
     epsilon_high: Annotated[float | None, Interval(ge=0, le=100), OF_LOSS] = None

@@ -26,10 +26,12 @@ class WandbMode(Enum):
 
 @dataclass
 class ConsoleConfig(LoggerConfig):
-    """The terminal: plan, progress, answers side by side, closing table."""
+    """The terminal: plan, progress, answers side by side, closing table, verdict."""
 
-    samples: Annotated[int, Ge(0)] = 5
+    samples: Annotated[int, Ge(0)] = 2
     """How many prompts to show with the answers before and after."""
+    details: bool = False
+    """Also print what report.html has: parts of the memory, lengths, notes, whole answers, numbers of the verdict."""
 
 
 @dataclass
@@ -65,7 +67,7 @@ class WandbConfig(LoggerConfig):
     init_timeout: Annotated[float, Gt(0)] = 8.0
     """Seconds to wait for the server before the run continues offline."""
     finish_timeout: Annotated[float, Gt(0)] = 60.0
-    """Seconds to wait at the end for the upload. The rest stays on disk, and a message says how to upload it."""
+    """Seconds to wait at the end for the upload. The rest stays on disk, with the command that uploads it."""
 
 
 @dataclass
@@ -95,4 +97,4 @@ class MlflowConfig(LoggerConfig):
     log_adapter: bool = False
     """Store the trained weights as an artifact: the exported adapter if there is one, else the checkpoint."""
     timeout: Annotated[int, Gt(0)] = 8
-    """Seconds to wait for an answer from the server, at most twice; then the logger is switched off."""
+    """Seconds to wait for the server, at most twice; then the logger is switched off."""

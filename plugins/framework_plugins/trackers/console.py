@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console as Terminal
 from rich.console import Group
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -57,7 +59,7 @@ from framework.api import (
 )
 from framework.api.program import Lines, clock, forecast_facts, headline, is_animated, readiness
 from framework_plugins.trackers.config import ConsoleConfig
-from framework_plugins.trackers.console_next import DATA_STAGES, next_steps
+from framework_plugins.trackers.console_next import DATA_STAGES, RATES, next_steps
 from framework_plugins.trackers.console_training import training_rows
 from framework_plugins.trackers.console_trial import outcome_line, start_line
 
@@ -80,6 +82,12 @@ STAGE_TEXTS = {
 }
 MOST_METRICS = 8
 """Metrics of a loss that a line shows in full."""
+DETAILS = {"made up of", "learning rate", "exports", "format", "lengths", "limit"}
+"""Facts that a run shows with `details`, or if something is wrong with them; a plan shows them in any case."""
+USUAL = {"gradient checkpointing", "optimizer", "attention"}
+"""The same of the facts about the machine."""
+ANSWER_LINES = 4
+"""Lines of an answer without `details`."""
 
 
 class Output(Terminal):
@@ -104,7 +112,13 @@ class Console(Logger):
         self.lines = Lines()
         self.forecast_shown = False
         self.expected: Forecast | None = None
+        self.decides = ""
         self.noted: set[str] = set()
+
+    @property
+    def brief(self) -> bool:
+        """Whether only the main lines are printed: a run fills one screen, and its page has the rest."""
+        return not self.config.details and self.plan is not None and not set(self.plan.stages) <= DATA_STAGES
 
     def log(self, event: Event) -> None:
         if self.plan is not None and self.plan.sweep:
@@ -184,9 +198,10 @@ class Console(Logger):
             rate += f" ({' and '.join(defaults)} of method={plan.method.component.name})"
         ratio = training.warmup_ratio
         warmup = f"{ratio:.3g} of the steps" if ratio is not None else plan.warmup(0)
+        stored = _set_options(plan.quantization)
         rows = {
             "model": plan.model_line,
-            "quantization": _set_options(plan.quantization),
+            **({"quantization": stored} if stored != "none" or not self.brief else {}),
             "adapter": _set_options(plan.adapter),
             "data": f"{_changed_options(plan.data)}, format {_changed_options(plan.format)}",
             "training": f"{plan.trainer.component.name}: {length}, {batch}, {rate}, warm-up {warmup}",
@@ -208,7 +223,7 @@ class Console(Logger):
         if self.forecast_shown or not (rows_known or only_plan):
             return
         self.forecast_shown = True
-        facts = list(forecast_facts(forecast))
+        facts = [fact for fact in forecast_facts(forecast) if fact.amiss or not (self.brief and fact.name in DETAILS)]
         rows = {fact.name: Text(fact.text, "yellow" if fact.amiss else "") for fact in facts}
         self._print_facts("needs", rows, {fact.name: fact.more for fact in facts})
 
@@ -230,6 +245,17 @@ class Console(Logger):
         """Show the data and the settings picked for this machine; with `stages=[data]` rows too."""
         from framework_plugins.trackers import console_data  # noqa: PLC0415 - a plan alone has nothing of it to show
 
+        self.decides = data.decides
+        if self.brief:
+            usual = {*USUAL, *(["packing"] if hardware.get("packing") == "tree" else [])}
+            machine = {name: fact for name, fact in hardware.items() if name not in usual}
+            rows = {**console_data.facts(data, without=DETAILS), **machine}
+            if notes := console_data.note_names(data.findings):
+                rows["audit"] = notes
+            self._print_facts("data", rows)
+            worse = [finding for finding in data.findings if finding.severity is not Severity.note]
+            console_data.show_findings(self.out, worse, () if notes else plan.audit)
+            return
         self._print_facts("data", console_data.facts(data))
         console_data.show_findings(self.out, data.findings, plan.audit)
         if set(plan.stages) <= DATA_STAGES:
@@ -285,6 +311,8 @@ class Console(Logger):
     def _show_evaluation(self, when: str, result: EvalResult) -> None:
         """Show the means, and warn once of missing measures."""
         measures = [(name, measure) for name, measure in result.measures.items() if measure.aspect is Aspect.task]
+        if self.brief and self.decides in result.measures:  # the table has all of them
+            measures = [(name, measure) for name, measure in measures if name in {self.decides, "eval_loss"}]
         means = ", ".join(f"{name} {number(measure.value, name, measure.unit)}" for name, measure in measures)
         if means:
             self.out.print(Text(f"  {when}: {means}"))
@@ -294,11 +322,12 @@ class Console(Logger):
         self.noted.update(result.notes)
 
     def _show_report(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
-        """Show answers side by side, the numbers, and the next commands."""
+        """Show answers side by side, the numbers, the next commands, and last the verdict."""
         self._stop_bars()
         self._show_samples(samples[: self.config.samples])
-        table = Table(title=Text(f"{report.name}: before and after", "bold"), title_justify="left")
-        for heading in ("", "prompts", "before", "after"):
+        title = Text(f"{report.name}: before and after", "bold")
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for heading in ("", "n", "before", "after"):
             table.add_column(heading, justify="right" if heading else "left", no_wrap=not heading)
         judged = any(change.outcome for change in report.metrics.values())
         if report.verdict and judged:
@@ -314,15 +343,17 @@ class Console(Logger):
             table.add_row(heading, f"{change.pairs:,}" if change.pairs else "", *values, *judgement)
         if table.row_count:
             self.out.print(table)
-        if report.verdict:
-            self._show_verdict(report.verdict, headline(report))
-        rows = training_rows(report, self.expected, self.plan)
+            self.out.print()
+        rows = training_rows(report, self.expected, self.plan, details=not self.brief)
         self.made = report.artifacts
-        rows |= _artifacts(Path(report.run_dir), report.artifacts)
+        rows |= _artifacts(Path(report.run_dir), report.artifacts, details=not self.brief)
         rows |= {f"{name} failed": visible(error, "; ") for name, error in report.failed_exports.items()}
         rows["report"] = display_run(_first_file(Path(report.run_dir), self.plan, "report.json"))
         self._print_facts("", rows)
         self._show_next()
+        if report.verdict:
+            self.out.print()
+            self._show_verdict(report.verdict, headline(report))
 
     def _show_files(self, plan: Plan) -> None:
         """Show the files of stages without a report, and the next commands."""
@@ -338,23 +369,29 @@ class Console(Logger):
         from framework_plugins.trackers import console_samples  # noqa: PLC0415 - shown only at the end
 
         if samples:
-            self.out.print(console_samples.side_by_side(samples))
+            self.out.print(console_samples.side_by_side(samples, lines=ANSWER_LINES if self.brief else None))
+            self.out.print()
 
     def _show_verdict(self, verdict: Verdict, summary: str) -> None:
         """Print the verdict, its first sentence on top."""
+        if not self.brief:
+            for line in verdict.more:
+                self._print_sentence(Text(f"- {line}", "dim"))
         if summary:
-            self.out.print(shown(Text(summary, f"bold {COLOURS[verdict.tone]}")), soft_wrap=True)
+            self._print_sentence(Text(summary, f"bold {COLOURS[verdict.tone]}"), indent=0)
         # A report of an earlier version has no tones.
         for line, tone in itertools.zip_longest(verdict.lines, verdict.tones, fillvalue=Tone.neutral):
-            self.out.print(shown(Text(f"  {line}", COLOURS[tone])), soft_wrap=True)
-        for line in verdict.more:
-            self.out.print(shown(Text(f"  - {line}", "dim")), soft_wrap=True)
+            self._print_sentence(Text(str(line), COLOURS[tone]))
+
+    def _print_sentence(self, text: Text, indent: int = 2) -> None:
+        """Print a text by words in a terminal, and in one line in a file."""
+        self.out.print(Padding(shown(text), (0, 0, 0, indent), expand=False), soft_wrap=not self.out.is_terminal)
 
     def _show_next(self) -> None:
         """Print the commands to try next, each on one line so that it can be copied."""
         if self.plan is None:
             return
-        steps = list(next_steps(self.plan, self.made, self.expected))
+        steps = [step for step in next_steps(self.plan, self.made, self.expected) if not self.brief or step[0] != RATES]
         if steps:
             self.out.print("[bold]next[/]")
         for aim, command in steps:
@@ -414,13 +451,14 @@ def _override_words(choice: Selection, settings: Mapping[str, object]) -> str:
     return " ".join([choice.component.name, *(f"{name}={text}" for name, text in texts.items())])
 
 
-def _artifacts(run_dir: Path, artifacts: Sequence[Artifact]) -> dict[str, str]:
-    """Return the exported files by kind, a line for each."""
+def _artifacts(run_dir: Path, artifacts: Sequence[Artifact], *, details: bool = True) -> dict[str, str]:
+    """Return the exported files by kind, a line for each; without `details` only the first number of the comparison."""
     rows: dict[str, str] = {}
     for artifact in artifacts:
         line = f"{display_run(run_dir / artifact.path)} ({_size(artifact.bytes)})"
-        line += f"\n  parity: {artifact.parity}" if artifact.parity else ""
-        line += "".join(f"\n  note: {note}" for note in artifact.notes)
+        parity = artifact.parity if details else re.sub(r" \(.*?\)", "", artifact.parity.partition(", ")[0])
+        line += f"\n  parity: {parity}" if parity else ""
+        line += "".join(f"\n  note: {note}" for note in artifact.notes if details)
         # There may be several files of a kind.
         rows[artifact.kind] = f"{rows[artifact.kind]}\n{line}" if artifact.kind in rows else line
     return rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from rich.console import Console as Terminal
 from rich.console import Group
@@ -25,12 +25,15 @@ MAX_PIECES = 12
 """Pieces of a row; a long conversation has many."""
 
 
-def facts(data: DataResult) -> dict[str, Text]:
-    """Return the facts about the data by name, for a table of two columns."""
+def facts(data: DataResult, without: Collection[str] = ()) -> dict[str, Text]:
+    """Return the facts about the data by name, for a table of two columns; those of `without` only if amiss."""
     rows = {}
     for fact in data_facts(data):
+        if fact.name in without and not fact.amiss:
+            continue
+        text = fact.text.partition("; on average")[0] if without and fact.name == "proof" else fact.text
         rows[fact.name] = Text("\n").join(
-            [Text(fact.text, style="yellow" if fact.amiss else ""), *(Text(line, style="dim") for line in fact.more)]
+            [Text(text, style="yellow" if fact.amiss else ""), *(Text(line, style="dim") for line in fact.more)]
         )
         if fact.name == "lengths":
             rows[fact.name].append(f"\n{histogram(data.lengths)}")
@@ -66,6 +69,12 @@ def show_findings(out: Terminal, findings: Sequence[Finding], audits: Iterable[s
         table.add_row(Text(finding.severity.value, style=STYLES[finding.severity]), _finding(finding))
     out.print(table)
     out.print()
+
+
+def note_names(findings: Sequence[Finding]) -> str:
+    """Count and name the notes; empty without one."""
+    names = [finding.name for finding in findings if finding.severity is Severity.note]
+    return f"{_count_kind(Severity.note, len(names))}: {', '.join(names)}" if names else ""
 
 
 def _count_kind(kind: Severity, amount: int) -> str:

@@ -12,6 +12,7 @@ from framework.api.program import fill_in, this_program
 DATA_STAGES = {Stage.plan, Stage.data}
 """A run of only these stages is made to look at the data."""
 
+RATES = "other rates"
 DATA_KEYS = {"experiment", "name", "data", "format", "metric", "evaluator", "objective", "verdict"}
 """Keys of overrides that go with the data of a run."""
 SOURCE_KEYS = {"data", *(f"data.{name}" for name in (
@@ -63,7 +64,7 @@ def next_steps(
         rate = plan.training.learning_rate
         overrides = [word for word in words if override_key(word) != "trainer.learning_rate"]
         rates = f"trainer.learning_rate={rate / 2:g},{rate:g},{rate * 2:g}"
-        yield "other rates", shlex.join([*shlex.split(this_program()), "-m", *overrides, rates])
+        yield RATES, shlex.join([*shlex.split(this_program()), "-m", *overrides, rates])
 
 
 def _clean(plan: Plan, words: list[str]) -> list[str]:

@@ -6,9 +6,13 @@ from framework import Plan
 from framework.api import GIB, Forecast, Report, count
 from framework.api.program import health_facts
 
+LEFT_OUT = ("speed", "processed", "trainable parameters")
 
-def training_rows(report: Report, expected: Forecast | None, plan: Plan | None) -> dict[str, str]:
-    """Return the facts by their names; none if the run folder holds no training."""
+
+def training_rows(
+    report: Report, expected: Forecast | None, plan: Plan | None, *, details: bool = True
+) -> dict[str, str]:
+    """Return the facts by their names, or the main ones; none if the run folder holds no training."""
     train = report.train
     if train is None:
         return {}
@@ -27,6 +31,12 @@ def training_rows(report: Report, expected: Forecast | None, plan: Plan | None) 
         "peak memory": f"{train.peak_memory_bytes / GIB:.2f} GiB{expectation}",
         "ran out of memory": "; ".join(train.oom_fallbacks),
     }
+    if not details:
+        training = (
+            f"{count(train.steps, 'step')} in {train.seconds:.0f} s, {report.tokens_per_second or 0:.0f} tokens/s"
+        )
+        rows |= {"training": f"{training}, loss {train.last_loss:.3f} at the end"}
+        rows = {name: text for name, text in rows.items() if name not in LEFT_OUT}
     if plan:
         rows |= {fact.name: fact.text for fact in health_facts(train, plan.training)}
     return {name: text for name, text in rows.items() if text}

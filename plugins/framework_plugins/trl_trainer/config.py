@@ -58,11 +58,11 @@ class TrlTrainerConfig(TransformersTrainerConfig):
     on_out_of_memory: ClassVar[OutOfMemory] = OutOfMemory.retry
 
     trl_class: Annotated[str | None, Len(1), NamesCode()] = None
-    """A trainer of TRL, such as RLOOTrainer, or the import path of one, such as `trl.experimental.gkd.GKDTrainer` or
-    `package.module.MyTrainer`. null: the class of `method`."""
+    """A trainer of TRL, such as RLOOTrainer, or an import path, such as `trl.experimental.gkd.GKDTrainer`. null: the
+    class of `method`."""
     args: Annotated[dict[str, Any], ~Affects.base] = field(default_factory=dict)
-    """Fields of the class's own config under TRL's names, such as {packing: true, save_steps: 50}. What a setting of
-    this program says, such as `trainer.learning_rate` and `method.beta`, is not repeated here."""
+    """Fields of the class's own config under TRL's names, such as {packing: true, save_steps: 50}, without those that a
+    setting of this program has."""
     init: Annotated[dict[str, Any], ~Affects.base] = field(default_factory=dict)
     """Further arguments of the class that are plain values, such as {teacher_model: owner/name}."""
 

@@ -20,5 +20,5 @@ class UnslothTrainerConfig(HFTrainerConfig):
     transformers_attention: ClassVar[bool] = False
 
     optimised_checkpoints: bool = True
-    """With quantization=nf4, use the weights that Unsloth has quantized itself if the Hub has them for this model: a
-    quarter of the download."""
+    """With quantization=nf4, take the weights that Unsloth has quantized, if the Hub has them: a quarter of the
+    download."""

@@ -95,8 +95,13 @@ def test_only_options_of_the_package_are_in_it() -> None:
 def test_every_option_has_a_heading_and_every_setting_an_entry(group: str) -> None:
     page = generated(PACKAGE)[PAGE]
     section = page.partition(f"\n## `{group}=")[2].partition("\n## ")[0]
+    above = page.partition(f"\n## `{group}=")[0]
+    repeated = re.findall(r"`(.+?)`", section.partition("### As options of another group above\n")[2])
     for name, option in options(GROUPS[group]).items():
         if distribution(option) != PACKAGE:
+            continue
+        if name in repeated:
+            assert f"=[{name}]`\n" in above
             continue
         own = section.partition(f"### `{group}={f'[{name}]' if GROUPS[group].several else name}`\n")
         assert own[1], f"{group} {name} has no heading"

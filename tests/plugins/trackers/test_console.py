@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import math
+import re
 import shlex
 import shutil
 import sys
@@ -74,8 +75,17 @@ def see(
 
 
 def cells(text: str) -> list[list[str]]:
-    """Return the rows of the tables."""
-    return [[cell.strip() for cell in line.strip("│").split("│")] for line in text.splitlines() if line.startswith("│")]
+    """Return the lines of the tables: of the answers by the columns of its head, of the numbers by wide spaces."""
+    start = r"^prompt +before +after *$\n"
+    answers = re.search(rf"{start}((?:(?!\n\n|\S+: before and after).)*)", text, re.MULTILINE | re.DOTALL)
+    rows = []
+    if answers:
+        head, *lines = answers.group(0).splitlines()
+        middle, last = head.index("before"), head.index("after")
+        rows = [[line[:middle].strip(), line[middle:last].strip(), line[last:].strip()] for line in lines]
+    numbers = re.search(r"^ +n +before +after.*\n((?:.+\n)*)", text, re.MULTILINE)
+    rows += [re.split(r" {2,}", line.strip()) for line in numbers.group(1).splitlines()] if numbers else []
+    return [row for row in rows if any(row)]
 
 
 def test_the_plan_comes_first(see: See) -> None:
@@ -126,18 +136,26 @@ def test_only_settings_of_the_data_that_differ_from_the_default_are_shown(see: S
 
 
 def test_the_data_are_counted(see: See) -> None:
-    text = see()
+    text = see("logger.console.details=true")
     assert "rows     20 to train, 7 held out, 7 prompts" in text
     assert "format   alpaca: 34 rows with the fields instruction, output" in text
     assert "tokens   140, of which 80 (57%) are learned" in text
     assert "device  none" in text
 
 
+def test_without_details_a_run_has_the_main_facts_only(see: See) -> None:
+    text = see()
+    assert "rows     20 to train, 7 held out, 7 prompts" in text
+    assert "device   none" in text
+    assert not re.search("^(format|lengths|limit|made up of|learning rate) ", text, re.MULTILINE)
+    assert "other rates" not in text
+
+
 @pytest.mark.parametrize(("stages", "shown"), [("[data]", 3), ("[plan,data]", 3), ("[data,baseline]", 0)])
 def test_rows_are_shown_where_the_data_are_all_that_is_asked_for(see: See, stages: str, shown: int) -> None:
     text = see(f"stages={stages}")
     assert text.count("⟦it is") == shown
-    assert ("device  none" in text) == (not shown)
+    assert ("device   none" in text) == (not shown)
     assert ("run/data.json" in text) == bool(shown)
 
 
@@ -150,7 +168,7 @@ def test_the_page_is_named_where_there_is_one(see: See) -> None:
 def test_a_run_without_measures_has_no_table_of_them(see: See) -> None:
     none = "evaluator=[]", "data.validation_path=null", "data.validation_split=0", "objective=train_loss"
     shown = see(*none, "trainer.max_steps=2")
-    assert "speed" in shown
+    assert re.search("^training +2 steps in ", shown, re.MULTILINE)
     assert "before" not in shown
 
 
@@ -215,7 +233,8 @@ def test_in_a_terminal_progress_is_a_bar_that_is_gone_when_the_run_is_closed() -
 
 
 def test_answers_and_numbers_stand_side_by_side_before_and_after(see: See) -> None:
-    text = see("audit=[]")  # it would find that the prompts are training rows, and the verdict would leave them out
+    # The audit would find that the prompts are training rows, and the verdict would leave them out.
+    text = see("audit=[]", "logger.console.samples=5", "logger.console.details=true")
     assert f"  before: eval_loss {math.log(23 + 1):.4f}, exact_match 0%" in text
     table = cells(text)
     assert table[:5] == [[f"say {number}", f"say {number}", f"it is {number}"] for number in range(5)]
@@ -229,7 +248,7 @@ def test_answers_and_numbers_stand_side_by_side_before_and_after(see: See) -> No
 
 
 def test_prompts_that_training_answers_show_no_gain(see: See) -> None:
-    text = see()
+    text = see("logger.console.details=true")
     assert "gained: cannot tell. all 7 prompts are answered by training rows" in text
     assert (
         "leaked: 7 of 7 validation rows (100%) and 7 of 7 prompts of the evaluation (100%) ask the same as a training"
@@ -279,7 +298,7 @@ def test_lines_that_all_prompts_share_are_left_out(capsys: pytest.CaptureFixture
     report = make_report(plan, {}, {}, EVEN, None, None, EvalResult({"score": Measure(12.5)}), None, current().plugins)
     Console(ConsoleConfig()).log(RunFinished(report, samples))
     table = cells(capsys.readouterr().out)
-    assert table == [["ab", "-", "ab"], ["ac", "-", "ac"], ["score ↓", "", "-", "12.5000"]]
+    assert table == [["ab", "-", "ab"], ["ac", "-", "ac"], ["score ↓", "-", "12.5000"]]
 
 
 def test_what_was_made_smaller_for_want_of_memory_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
@@ -318,7 +337,8 @@ def test_what_went_wrong_and_which_weights_are_kept_is_reported_at_the_end(capsy
 
 
 def test_the_next_commands_stand_on_one_line_each_and_compose(see: See) -> None:
-    *_, rates = see("run_dir=elsewhere/x", "name=" + "long" * 30).splitlines()
+    text = see("run_dir=elsewhere/x", "name=" + "long" * 30, "logger.console.details=true")
+    (rates,) = (line for line in text.splitlines() if line.startswith("  other rates"))
     for line, aim in ((rates, "other rates"),):
         start, command = line.split(": ", 1)
         assert start.strip() == aim
@@ -332,10 +352,18 @@ def test_the_next_commands_stand_on_one_line_each_and_compose(see: See) -> None:
 
 
 def test_a_run_is_followed_by_what_can_be_done_with_it(see: See) -> None:
-    lines = see("exporter=[]").splitlines()
+    lines = see("exporter=[]", "logger.console.details=true").splitlines()
     at = lines.index("next")
     assert lines[at + 1] == f"  talk to it: {this_program()} chat run"
-    assert [line.split(":")[0].strip() for line in lines[at + 1 :]] == ["talk to it", "other rates"]
+    assert [line.split(":")[0].strip() for line in lines[at + 1 : lines.index("", at)]] == ["talk to it", "other rates"]
+
+
+def test_the_verdict_is_printed_last(see: See) -> None:
+    lines = see("audit=[]").splitlines()
+    at = lines.index("next")
+    summary = lines.index("Better: exact_match rose from 0% to 100%.")
+    assert summary > at
+    assert all(line.startswith("  ") for line in lines[summary + 1 :])
 
 
 def test_after_the_data_that_came_with_a_plugin_ones_own_are_next(tmp_path: Path) -> None:

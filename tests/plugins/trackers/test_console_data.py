@@ -62,6 +62,16 @@ def test_findings_have_advice_and_three_examples_of_a_line_each_and_notes_are_sh
     ]
 
 
+def test_a_run_names_its_notes_and_leaves_out_facts_in_which_nothing_is_wrong() -> None:
+    assert console_data.note_names(AMISS.findings) == "1 note: languages"
+    assert console_data.note_names([]) == ""
+    assert {*console_data.facts(EVEN)} - {*console_data.facts(EVEN, without={"format", "lengths"})} == {
+        "format",
+        "lengths",
+    }
+    assert "format" in console_data.facts(AMISS, without={"format", "lengths"})
+
+
 def test_a_long_example_is_cut_at_the_edge() -> None:
     finding = dataclasses.replace(AMISS.findings[0], examples=["a.jsonl:1: " + "long " * 40])
     text = printed(lambda out: console_data.show_findings(out, [finding], ["standard"]))

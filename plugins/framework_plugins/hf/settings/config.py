@@ -159,12 +159,12 @@ class LoraAdapterConfig(AdapterConfig):
     instead: ClassVar[Mapping[str, str]] = LORA_INSTEAD
 
     start: Annotated[str | None, Len(1), ~Affects.resume] = None
-    """Train on from this adapter: the folder of a run, a folder of runs, of which the newest is taken, the folder of an
-    adapter, or its id on the Hub. Settings below that you do not set are those of the adapter, except the dropout. The
-    verdict compares with this adapter first, then with the base."""
+    """Train on from this adapter: the folder of a run, of runs (the newest), or of an adapter, or its id on the Hub.
+    Settings below that you do not set are those of the adapter, except the dropout. The verdict compares with this
+    adapter first."""
     merge_first: bool = False
-    """Keep the adapter of `start` as it is, as if it were merged into the base, and train a new one beside it. Both are
-    saved as one adapter of the base, whose rank is the sum of theirs."""
+    """Freeze the adapter of `start` as a part of the base, and train a new one beside it. Both are saved as one
+    adapter, whose rank is the sum of theirs."""
     r: Annotated[int, Gt(0), ~Affects.base] = 16
     """Rank of the matrices."""
     lora_alpha: Annotated[int, Gt(0), ~Affects.base] = 32
@@ -172,25 +172,22 @@ class LoraAdapterConfig(AdapterConfig):
     lora_dropout: Annotated[float, Interval(ge=0, lt=1), ~Affects.base] = 0.0
     """Dropout before the first matrix."""
     target_modules: Annotated[list[str], Len(1)] = field(default_factory=lambda: [ALL_LINEAR])
-    """Names of the layers to adapt, or regular expressions that match their whole names, such as
-    `.*self_attn.(q|v)_proj`; all-linear takes every linear layer that reads text, except the output head and what
-    chooses experts."""
+    """Names of the layers to adapt, or regular expressions for whole names, such as `.*self_attn.(q|v)_proj`;
+    all-linear takes every linear layer that reads text, except the output head and the routers of experts."""
     experts: Experts = Experts.none
-    """Whether the experts of a mixture of experts also get an adapter, each matrix of each expert one of rank `r`: none
-    or all."""
+    """Whether experts also get an adapter, each matrix of each expert one of rank `r`."""
     layers_to_transform: Annotated[list[Annotated[int, Ge(0)]] | None, Len(1)] = None
     """Numbers of the blocks whose layers are adapted, from 0. null: all blocks."""
     rank_pattern: Annotated[dict[str, int], ~Affects.base] = field(default_factory=dict)
-    """Ranks of layers whose rank is not `r`, by the end of the layer's name or by a regular expression: `{down_proj:
-    32}`."""
+    """Ranks that differ from `r`, by the end of the layer's name or by a regular expression: `{down_proj: 32}`."""
     alpha_pattern: Annotated[dict[str, int], ~Affects.base] = field(default_factory=dict)
     """The same for `lora_alpha`."""
     bias: Annotated[Bias, ~Affects.base] = Bias.none
-    """Biases of the base that are also trained: none, only in the adapted layers (lora_only), or all. They stay in the
-    number format of the base. Llama, Mistral and Qwen3 have none; Qwen2 has those of queries, keys and values."""
+    """Biases of the base that are also trained: none, those of adapted layers (lora_only), or all. Llama, Mistral and
+    Qwen3 have none; Qwen2 has those of queries, keys and values."""
     modules_to_save: list[str] = field(default_factory=list)
-    """Names of modules that are trained as a whole, in fp32, and saved with the adapter, such as embed_tokens and
-    lm_head. Layers that `quantization` stores in few bits cannot be trained in this way."""
+    """Modules that are trained as a whole, in fp32, and saved with the adapter, such as embed_tokens and lm_head; not
+    those that `quantization` stores in few bits."""
     args: LoraArgs = field(default_factory=LoraArgs)
     """Fields of peft's LoraConfig that have no setting of their own here."""
 
@@ -269,16 +266,16 @@ class TransformersTrainerConfig(TrainerConfig):
     """Whether attention is that of transformers; another one may have kernels that torch lacks on older GPUs."""
 
     device: Annotated[Device, ~Affects.resume] = Device.auto
-    """Where to train; auto uses a GPU, or a CPU for models that a CPU can train."""
+    """Where to train; auto: a GPU, or a CPU for models that a CPU can train."""
     dtype: Dtype = Dtype.auto
-    """auto: bf16 if the GPU or CPU has it. If not: fp16 on a GPU, and on a CPU fp32 or bf16, whichever is measured to
-    be faster."""
+    """auto: bf16 if the hardware has it; if not, fp16 on a GPU, and on a CPU fp32 or bf16, whichever is measured to be
+    faster."""
     attention: Annotated[Attention, ~Affects.resume] = Attention.auto
-    """auto: what transformers chooses for the model, which is sdpa if the model supports it; on a GPU with
-    FlexAttention's block masks where rows are in one sequence. sdpa: with dense masks there."""
+    """auto: what transformers chooses, sdpa if the model supports it; on a GPU with FlexAttention's block masks if rows
+    are in one sequence. sdpa: with dense masks there."""
     gradient_checkpointing: Annotated[Switch, ~Affects.resume] = Switch.auto
-    """Recompute activations in the backward pass instead of keeping them. auto: only on a GPU, in passes that are too
-    long to keep them according to the plan."""
+    """Recompute activations in the backward pass. auto: only on a GPU, in passes whose activations do not fit according
+    to the plan."""
 
     def may_use_gpu(self) -> bool:
         return self.device is not Device.cpu
@@ -296,29 +293,28 @@ class HFTrainerConfig(TransformersTrainerConfig):
     instead: ClassVar[Mapping[str, str]] = SFT_INSTEAD
 
     neftune_noise_alpha: Annotated[float | None, Gt(0), ~Affects.base] = None
-    """NEFTune (arXiv 2310.05914): uniform noise on the embeddings in training, of this size divided by the square root
-    of tokens times features. Padding counts as tokens, so packing=tree becomes pad."""
+    """NEFTune (arXiv 2310.05914): uniform noise on the embeddings, of this size divided by the square root of tokens
+    times features. packing=tree becomes pad, since padding counts as tokens."""
     tokens_per_pass: Annotated[int | str, OrWord(AUTO), Gt(0), ~(Affects.base | Affects.resume)] = AUTO
-    """Tokens of a forward and backward pass, padding included, whatever `per_device_train_batch_size` is: that times
-    `gradient_accumulation_steps` is the number of rows in a step, which stays the same. auto: on a GPU as many as the
-    plan finds room for; on a CPU, with packing=tree, 1,024 if that is more than `per_device_train_batch_size` of the
-    longest rows have, and half of the memory holds them; otherwise, and in a group, those of that many rows."""
+    """Tokens of a forward and backward pass, padding included; the rows of a step stay the same. auto: on a GPU as many
+    as the plan finds room for; on a CPU, with packing=tree, at least 1,024 if half of the memory holds them; otherwise
+    those of `per_device_train_batch_size` of the longest rows."""
     packing: Annotated[Packing, ~Affects.resume] = Packing.tree
-    """tree: a prefix that rows share is computed once, exactly; pad: rows side by side, with padding; none: rows one by
-    one. If a tree would not be the same training, the run has rows side by side, on a GPU without padding where its
-    attention kernels allow it, and rows one by one if padding changes the model's states. It says why."""
+    """tree: a prefix that rows share is computed once, exactly; pad: rows side by side; none: rows one by one. If one
+    would not be the same training, the run takes the next and says why; on a GPU, pad needs no padding if the attention
+    kernels allow it."""
     on_out_of_memory: Annotated[OutOfMemory, ~Affects.resume] = OutOfMemory.retry
-    """retry: try again with fewer rows in a pass, then with gradient checkpointing, then with the loss in small pieces;
-    rows, schedule and loss stay as they were. fail: end the run."""
+    """retry: fewer rows in a pass, then gradient checkpointing, then the loss in small pieces; rows, schedule and loss
+    stay as they were. fail: end the run."""
     dataloader_num_workers: Annotated[int, Ge(0), ~Affects.resume] = 0
     """Processes that prepare batches; 0: the training process prepares them."""
     save_seconds: Annotated[float | None, Gt(0), ~Affects.resume] = 600.0
-    """Seconds of training between two checkpoints; an interrupted run resumes from the last one. If checkpoints take
-    long, they are written less often, so that they take 2% of the training. null: no checkpoints by time."""
+    """Seconds of training between two checkpoints; an interrupted run resumes from the last one. Slow checkpoints are
+    written less often, so that they take 2% of the training. null: none by time."""
     save_steps: Annotated[int | None, Gt(0), ~Affects.resume] = None
     """Optimizer steps between two checkpoints, in addition to those by time. null: no checkpoints by steps."""
     save_total_limit: Annotated[int, Gt(0), ~Affects.resume] = 2
-    """How many of the newest checkpoints are kept; the older ones are a reserve in case the newest is damaged."""
+    """How many of the newest checkpoints are kept, in case the newest is damaged."""
     args: SFTArgs = field(default_factory=SFTArgs)
     """Fields of TRL's SFTConfig that have no setting of their own here."""
 
@@ -337,5 +333,5 @@ class ShuffledConfig(SamplerConfig):
     """All rows of an epoch in a random order; rows that share a prefix are in one step, each epoch in other steps."""
 
     group_by_prefix: bool = True
-    """Put rows with a common prefix into one step, and with packing=pad rows of similar length. Each row is still seen
-    once per epoch, and is as likely to come early as late."""
+    """Put rows with a common prefix into one step, and with packing=pad rows of similar length. Each row is seen once
+    per epoch, as likely early as late."""

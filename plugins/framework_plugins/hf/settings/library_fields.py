@@ -235,8 +235,8 @@ class SFTArgs:
     """Batches (optimizer steps) that each process of `dataloader_num_workers` prepares ahead. null: torch's default,
     2."""
     torch_empty_cache_steps: Annotated[int | None, Gt(0), ~(Affects.base | Affects.resume)] = None
-    """Optimizer steps between two releases of unused GPU memory: slower, but other programs can use the memory. The
-    plan does not account for it. null: never."""
+    """Optimizer steps between two releases of unused GPU memory, for other programs; slower, and not in the plan. null:
+    never."""
 
 
 @dataclass
@@ -246,13 +246,13 @@ class LoraArgs:
     instead: ClassVar[Mapping[str, str]] = Refusals("peft", LORA_SETTINGS, LORA_REASONS)
 
     exclude_modules: list[str] = field(default_factory=list)
-    """Layers that are left out of `target_modules`: names, or regular expressions that match their whole names. The
-    plan's memory estimate counts them nevertheless."""
+    """Layers that are left out of `target_modules`: names, or regular expressions for whole names. The memory estimate
+    counts them."""
     init_lora_weights: Annotated[Any, ~Affects.base] = True
-    """How the matrices are initialized. true: A by Kaiming, B zero; gaussian: A normal, B zero; orthogonal: both
-    orthogonal, for an even `r`; pissa, pissa_niter_N or olora: a part of the weights, which a second, frozen adapter
-    takes away again, so that the base stays as it is (needs `quantization=none`; saved with twice the rank); eva: A by
-    what the layers see of the rows, B zero; false: both random, so that the training does not begin at the base."""
+    """How the matrices begin. true: A by Kaiming, B zero; gaussian: A normal, B zero; orthogonal, for an even `r`;
+    pissa, pissa_niter_N or olora: a part of the weights, which a second, frozen adapter subtracts (needs
+    `quantization=none`; saved with twice the rank); eva: A from the rows, B zero; false: both random, so the training
+    does not begin at the base."""
     trainable_token_indices: Annotated[list[Annotated[int, Ge(0)]], ~Affects.base] = field(default_factory=list)
     """Ids of tokens whose embeddings are also trained, and saved with the adapter. Not for exporter=gguf_adapter."""
 

@@ -22,9 +22,8 @@ class ModelRolloutConfig(RolloutConfig):
     """The model that is trained, in batches; a prompt is read once for all of its answers."""
 
     merge: Switch = Switch.auto
-    """Merge LoRA into the weights while answers are drawn, and put the weights of the base back after it. It takes
-    their memory a second time. auto: in 16 bits on a CPU with four times their memory, where it draws a quarter faster;
-    on a GPU nobody has measured it."""
+    """Merge LoRA into the weights while answers are drawn; it takes their memory a second time. auto: in 16 bits on a
+    CPU with four times their memory, where it draws a quarter faster; never measured on a GPU."""
 
     def merges(self, size: float, *, half_on_cpu: bool) -> bool:
         """Whether weights with `size` bytes are merged."""
@@ -42,8 +41,8 @@ class ContinuousRolloutConfig(RolloutConfig):
     tried: ClassVar[bool] = False
     importance_sampling_mode: ImportanceSampling = ImportanceSampling.sequence_mask
     max_memory_percent: Annotated[float, Interval(gt=0, le=0.95)] = 0.5
-    """The share of the free memory that its cache takes on a GPU, and the most that it may take on a CPU, where it
-    holds trainer.per_device_eval_batch_size answers."""
+    """The share of the free memory that its cache takes on a GPU, and at most takes on a CPU, where it holds
+    trainer.per_device_eval_batch_size answers."""
 
 
 @dataclass
@@ -55,7 +54,7 @@ class VllmRolloutConfig(RolloutConfig):
     dtype: Dtype = Dtype.auto
     """The number format in which it computes. auto: that of the training."""
     gpu_memory_utilization: Annotated[float, Interval(gt=0, le=0.95)] = 0.3
-    """The share of the memory of the GPU that vLLM takes: for the base, and for the cache of answers."""
+    """The share of the GPU's memory that vLLM takes: for the base, and for the cache of answers."""
 
 
 def problems(plan: Plan) -> Iterator[Problem]:

@@ -73,6 +73,7 @@ def test_layers_of_several_kinds_are_not_estimated_on_a_cpu() -> None:
         footprint(plan(), shape, None, 256, 0)
 
 
-def test_the_page_has_the_table_of_published_peaks() -> None:
+def test_the_page_has_the_sum_of_published_peaks() -> None:
     page = (Path(__file__).parents[4] / "docs" / "explanation" / "memory.md").read_text("utf-8")
-    assert "\n".join(table()) in page
+    *_, total = table()
+    assert total in page
