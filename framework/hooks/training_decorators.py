@@ -1,4 +1,4 @@
-"""Decorators for the parts of a training: losses, optimizers, schedules, samplers and callbacks."""
+"""Decorators for the parts of a training: losses, methods, optimizers, schedules, samplers and callbacks."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ import functools
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from framework.api.protocols import OptimizerFactory
 from framework.api.protocols.objectives import LossValue
-from framework.api.schema import CallbackConfig, LossConfig, OptimizerConfig, SamplerConfig, ScheduleConfig
-from framework.hooks.decorated import DecoratedFunction, Function, mark, signature
+from framework.api.schema import (
+    CallbackConfig,
+    LossConfig,
+    MethodConfig,
+    OptimizerConfig,
+    SamplerConfig,
+    ScheduleConfig,
+)
+from framework.hooks.decorated import DecoratedFunction, Function, mark, mark_class, signature
 from framework.util.guard import short_repr
 
 if TYPE_CHECKING:
@@ -21,6 +28,8 @@ if TYPE_CHECKING:
 
     from framework.api.protocols import ParameterGroup, TokenScores, TrainedWeight
     from framework.api.records import Step, StepControl, TokenGroup
+
+C = TypeVar("C", bound=type)
 
 
 @overload
@@ -110,6 +119,37 @@ def loss(
         return mark(function, schema, functools.partial(FunctionLoss, ids_of=ids))
 
     return decorate if function is None else decorate(function)
+
+
+def method(product: C, /) -> C:
+    """Make a class an option of `method=`, named after the class: `class SlicHf` is `method=slic_hf`.
+
+    It has what `Method` has. The annotation of its attribute `config` is a dataclass of its options, a subclass of
+    `MethodConfig`. If it can be called with `TokenScores`, it is its own objective, as in `Objective`. The docstring
+    documents the option.
+
+    Raises:
+        TypeError: it is not a class, or lacks the annotation or the docstring.
+    """
+    mark_class(product, MethodConfig)
+    extended: Any = product
+    if product.__init__ is object.__init__:
+        extended.__init__ = _keep_config
+    if any("__call__" in vars(base) for base in product.__mro__):
+        extended.schema.own_objective = True
+        for name, default in (("linear", False), ("needs_reference", False), ("whole_step", False), ("ids", _no_ids)):
+            if not hasattr(product, name):
+                setattr(product, name, default)
+    return product
+
+
+def _keep_config(method: Any, config: MethodConfig) -> None:
+    """Initialize a method that has no `__init__`."""
+    method.config, method.objective = config, method if callable(method) else None
+
+
+def _no_ids(_: Any, group: TokenGroup) -> None:
+    """Read the learned tokens."""
 
 
 def schedule(function: Function, /) -> Function:
