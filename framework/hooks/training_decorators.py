@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -75,6 +76,7 @@ def loss(
     facts: Sequence[str] = (),
     arrays: Sequence[str] = (),
     ids: str = "",
+    of_logits: Sequence[Callable[..., Any]] = (),
 ) -> Callable[[Function], Function]: ...
 def loss(
     function: Function | None = None,
@@ -86,6 +88,7 @@ def loss(
     facts: Sequence[str] = (),
     arrays: Sequence[str] = (),
     ids: str = "",
+    of_logits: Sequence[Callable[..., Any]] = (),
 ) -> Any:
     """Make a function an option of `loss=` with the function's name.
 
@@ -101,6 +104,7 @@ def loss(
         facts: names of the facts that each group has to have.
         arrays: names of the arrays that each group has to have.
         ids: the one of them whose ids are scored instead of the learned tokens.
+        of_logits: functions of all logits at a token, as in `ReadsLogits`; arrays that they name are of `arrays`.
 
     Raises:
         TypeError: it is not a plain function, has other parameters, or no docstring; `facts` or `arrays` are not lists
@@ -109,14 +113,19 @@ def loss(
     for name, names in (("facts", facts), ("arrays", arrays)):
         if isinstance(names, str) or not all(isinstance(item, str) for item in names):
             raise TypeError(f"@loss takes names as a tuple: {name}=('weight',), not {name}={names!r}")
-    requirements = {"facts": tuple(facts), "arrays": tuple(dict.fromkeys([*arrays, *([ids] if ids else [])]))}
+    if linear and of_logits:
+        raise TypeError(
+            "@loss takes of_logits without linear=True: such a loss is no weighted sum of log-probabilities"
+        )
+    read = [name for of in of_logits for name in [*inspect.signature(of).parameters][1:] if name != "reference"]
+    requirements = {"facts": tuple(facts), "arrays": tuple(dict.fromkeys([*arrays, *([ids] if ids else []), *read]))}
     flags = {"linear": linear, "needs_reference": needs_reference, "whole_step": whole_step}
 
     def decorate(function: Function) -> Function:
         _, schema = signature(function, ("scores",), LossConfig)
         for name, value in {**flags, **requirements}.items():
             setattr(schema, name, value)
-        return mark(function, schema, functools.partial(FunctionLoss, ids_of=ids))
+        return mark(function, schema, functools.partial(FunctionLoss, ids_of=ids, of_logits=tuple(of_logits)))
 
     return decorate if function is None else decorate(function)
 
@@ -257,9 +266,16 @@ class FunctionCallback(DecoratedFunction):
 class FunctionLoss(DecoratedFunction):
     """An objective of a decorated function."""
 
-    def __init__(self, function: Callable[..., Any], config: LossConfig, *, ids_of: str) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        config: LossConfig,
+        *,
+        ids_of: str,
+        of_logits: Sequence[Callable[..., Any]] = (),
+    ) -> None:
         super().__init__(function, config, names=("scores",))
-        self.ids_of = ids_of
+        self.ids_of, self.of_logits = ids_of, of_logits
         self.linear, self.needs_reference, self.whole_step = config.linear, config.needs_reference, config.whole_step
 
     def ids(self, group: TokenGroup) -> Any:

@@ -101,6 +101,8 @@ class Training:
         trainer.make_checkpoint = partial(self._make_checkpoint, state, rows)
         trainer.rollouts = self._rollouts(trainer, run)
         try:
+            if self.objective.reads_reference_logits and (problem := self._no_reference_logits()):
+                raise FrameworkError(f"{self.objective.name} reads the logits of the reference: {problem}")
             if not self.objective.plain and not self.asks:
                 self.objective.check(trainer.data_collator.read_rows(next(steps_of(trainer.order, 1))))
             self._score_reference(trainer, rows)
@@ -173,6 +175,14 @@ class Training:
             f"{whose}, {count(len(scores), 'row')}, {scores.kept} from the cache; the first loss is {loss:.6f}"
         )
         before.restore()
+
+    def _no_reference_logits(self) -> str:
+        """Say why the logits of the model that the training starts from cannot be computed; empty if they can."""
+        if self.plan.launch.config.group():
+            return "processes of a group do not compute them: set launch=single"
+        if self.plan.adapter.config.trains_all:
+            return "adapter=full changes the weights that they come from: set adapter=lora"
+        return ""
 
     @property
     def asks(self) -> bool:
@@ -294,7 +304,8 @@ class Training:
         the first step, since weights are in pieces, with the base, which is that start.
         """
         scores_answers = self.asks and self.objective.objective.needs_reference
-        start = at_start(self.plan, self.model) if scores_answers else partial(as_base, self.model, trained=True)
+        from_start = scores_answers or self.objective.reads_reference_logits
+        start = at_start(self.plan, self.model) if from_start else partial(as_base, self.model, trained=True)
 
         @contextmanager
         def reference() -> Iterator[None]:
