@@ -42,7 +42,15 @@ from framework.api.training import (
 from framework_plugins.hf.loss.chunked_cross_entropy import REFERENCE
 from framework_plugins.hf.loss.loss import FUNCTIONS, INPUT, Losses, to_device
 from framework_plugins.hf.machine.out_of_memory import RandomState
-from framework_plugins.hf.packing.parts import Packer, Part, all_tokens, learned_count, learned_tokens
+from framework_plugins.hf.machine.world import ALONE, World
+from framework_plugins.hf.packing.parts import (
+    Packer,
+    Part,
+    all_tokens,
+    learned_count,
+    learned_tokens,
+    zero_weight_part,
+)
 from framework_plugins.hf.train.reference import StartScores
 
 Tensor = torch.Tensor
@@ -311,7 +319,7 @@ class StepRows:
 
 
 def pack(
-    objective: CheckedObjective, packer: Packer, groups: Sequence[TokenGroup], local: slice, world: int
+    objective: CheckedObjective, packer: Packer, groups: Sequence[TokenGroup], world: World = ALONE
 ) -> tuple[list[Part], StepRows]:
     """Cut the groups of a step that are this process's into parts.
 
@@ -321,9 +329,9 @@ def pack(
         objective: of the run.
         packer: cuts.
         groups: of the whole step.
-        local: those of this process.
-        world: processes.
+        world: the processes that share it.
     """
+    local = world.share(len(groups))
     local_groups, tokens, step_tokens = groups[local], learned_tokens(groups), all_tokens(groups)
     rows = StepRows(tokens, step_tokens, len(groups))
     if objective.plain:
@@ -336,7 +344,10 @@ def pack(
         parts, members = _parts_with_rows(packer, local_groups, first_row, rows.ids, objective.of_logits)
         rows = replace(rows, members=members, beside=_beside(objective, packer, groups, local))
     for part in parts:
-        part.update(count=_process_share(tokens, world), step_tokens=_process_share(step_tokens, world))
+        part.update(count=_process_share(tokens, world.size), step_tokens=_process_share(step_tokens, world.size))
+    if world.size > 1:
+        idle = zero_weight_part(packer, groups)
+        rows = replace(rows, idle=idle | {"count": tokens / world.size, "step_tokens": step_tokens / world.size})
     return parts, rows
 
 
@@ -416,9 +427,7 @@ class OptimizerStep:
         objective: of the run.
         losses: of the model.
         as_reference: lets the model be the reference within a context.
-        rank: the number of this process.
-        world: processes that train together.
-        all_gather: returns what each of them has, in their order.
+        world: the processes that train together.
 
     Attributes:
         known: the log-probabilities of the reference, if they were computed before the first step.
@@ -433,15 +442,12 @@ class OptimizerStep:
         objective: CheckedObjective,
         losses: Losses,
         as_reference: Callable[[], AbstractContextManager[None]],
-        rank: int = 0,
-        world: int = 1,
-        all_gather: Callable[[Any], list[Any]] = lambda value: [value],
+        world: World = ALONE,
     ) -> None:
         self.objective = objective
         self.losses = losses
         self.as_reference = as_reference
-        self.rank, self.world = rank, world
-        self.all_gather = all_gather
+        self.world = world
 
     def __call__(
         self,
@@ -480,7 +486,7 @@ class OptimizerStep:
             else [range(index, index + 1) for index in part_indices]
         )
         keeps_graphs = len(batches) == len(parts) or self.keeps_graphs
-        is_local = self.world == 1 or not self.objective.objective.whole_step
+        is_local = self.world.size == 1 or not self.objective.objective.whole_step
         if is_local and keeps_graphs and all(_is_whole(indices, rows) for indices in rows.members):
             return self._direct_passes(batches, parts, rows, backwards, reference, beside_scores)
         return self._weighted_passes(parts, rows, backwards, forward, reference, beside_scores)
@@ -513,7 +519,7 @@ class OptimizerStep:
         parts, beside_rows = self._padded(*rows.beside, rows.idle)
         scored = self._log_probs(parts, beside_rows, forward), self._reference(parts, beside_rows, forward)
         groups, policy, reference = (
-            (beside_rows.groups, *scored) if self.world == 1 else self._gather_scores(beside_rows, *scored)
+            (beside_rows.groups, *scored) if self.world.size == 1 else self._gather_scores(beside_rows, *scored)
         )
         return TokenScores(groups, policy, reference, beside_rows.tokens, beside_rows.count, beside_rows.step)
 
@@ -521,7 +527,7 @@ class OptimizerStep:
         """Add idle parts, so that every process makes the same number of passes."""
         if idle is None:
             return parts, rows
-        return [*parts, *[idle] * (max(self.all_gather(len(parts))) - len(parts))], rows
+        return [*parts, *[idle] * (self.world.all_max(len(parts)) - len(parts))], rows
 
     def reduce_memory(self) -> str:
         """Score the rows of a step first, if that needs less memory, and say so; else return an empty text."""
@@ -575,7 +581,7 @@ class OptimizerStep:
             else replace(beside_scores, policy=beside_scores.reference or beside_scores.policy)
         )
         groups = rows.groups
-        if self.world > 1:
+        if self.world.size > 1:
             groups, policy, reference = self._gather_scores(rows, policy, reference)
         assert reference is not None  # noqa: S101 - asked for by objectives with one only
         arguments = reference, rows.tokens, rows.count, rows.step
@@ -618,7 +624,7 @@ class OptimizerStep:
                 scores = TokenScores(groups, policy, group_reference, *numbers, beside_scores, of_logits)
                 value = self.objective(scores)
                 outcome.add(value.metrics)
-                loss: Tensor = value.value * self.world
+                loss: Tensor = value.value * self.world.size
                 for part, (_, auxiliary) in zip(batch_parts, scored, strict=True):
                     loss = self.losses.with_auxiliary(loss, auxiliary, part)
                 return loss
@@ -642,18 +648,18 @@ class OptimizerStep:
         leaves = [row.detach().requires_grad_() for of_group in scores for row in of_group]
         groups, policy, reference_scores = rows.groups, _by_group(rows.groups, leaves), reference
         whole_step = self.objective.objective.whole_step
-        if whole_step and self.world > 1:
+        if whole_step and self.world.size > 1:
             groups, policy, reference_scores = self._gather_scores(rows, policy, reference)
         outcome = StepOutcome(torch.zeros(()))
         if groups:
             policy, of_logits = self.objective.split(rows, policy)
             numbers = rows.tokens, rows.count, rows.step
             result = self.objective(TokenScores(groups, policy, reference_scores, *numbers, beside_scores, of_logits))
-            outcome.loss = result.value.detach() * (1 if whole_step else self.world)
+            outcome.loss = result.value.detach() * (1 if whole_step else self.world.size)
             outcome.add(result.metrics)
         slopes = torch.autograd.grad(result.value, leaves, allow_unused=True) if leaves else ()
         weights = [
-            torch.zeros_like(leaf) if slope is None else -slope * self.world
+            torch.zeros_like(leaf) if slope is None else -slope * self.world.size
             for leaf, slope in zip(leaves, slopes, strict=True)
         ]
         auxiliary_losses = []
@@ -675,13 +681,15 @@ class OptimizerStep:
         """Return the groups and scores of all processes; only this process's have gradients."""
         plain_policy = [[row.detach().cpu() for row in of_group] for of_group in policy]
         plain_reference = reference and [[row.cpu() for row in of_group] for of_group in reference]
-        shares = self.all_gather((list(rows.groups), plain_policy, plain_reference))
+        shares = self.world.all_gather((list(rows.groups), plain_policy, plain_reference))
         device = next((row.device for of_group in policy for row in of_group), torch.device("cpu"))
         groups = [group for share in shares for group in share[0]]
         scores = [
             of_group
             for rank, share in enumerate(shares)
-            for of_group in (policy if rank == self.rank else [[row.to(device) for row in rows] for rows in share[1]])
+            for of_group in (
+                policy if rank == self.world.rank else [[row.to(device) for row in rows] for rows in share[1]]
+            )
         ]
         if reference is None:
             return groups, scores, None
@@ -689,10 +697,10 @@ class OptimizerStep:
 
     def _sum_metrics(self, metrics: dict[str, float]) -> dict[str, float]:
         """Return metrics summed over all processes."""
-        if self.world == 1:
+        if self.world.size == 1:
             return metrics
         outcome = StepOutcome(torch.zeros(()))
-        for process_metrics in self.all_gather(metrics):
+        for process_metrics in self.world.all_gather(metrics):
             outcome.add(process_metrics)
         return outcome.metrics
 

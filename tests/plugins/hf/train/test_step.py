@@ -20,7 +20,6 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from framework import loss
-from framework.api.process_group import Member
 from framework.api.records import IGNORE, GroupedRows, TokenGroup, TokenRow
 from framework.api.schema import Role
 from framework.api.training import LossValue, Objective, TokenScores
@@ -28,9 +27,9 @@ from framework.hooks.decorated import MARK
 from framework.util.errors import FrameworkError
 from framework_plugins.hf.loss.loss import Losses
 from framework_plugins.hf.loss.passes import Passes, is_checkpointing
+from framework_plugins.hf.machine.world import ALONE, World
 from framework_plugins.hf.packing.parts import Packer, Part
 from framework_plugins.hf.settings.config import Packing
-from framework_plugins.hf.train.distributed.steps import ShareCollator
 from framework_plugins.hf.train.step import CheckedObjective, OptimizerStep
 from framework_plugins.hf.train.trainer import Collator
 from framework_plugins.methods.config import CrossEntropyConfig
@@ -167,9 +166,7 @@ def by_step(
     objective: CheckedObjective,
     rows: Sequence[TokenGroup],
     packer: Packer,
-    rank: int = 0,
-    world: int = 1,
-    all_gather: Callable[[Any], list[Any]] = lambda mine: [mine],
+    world: World = ALONE,
     *,
     keeps_graphs: bool = True,
     kept: int | None = None,
@@ -194,13 +191,10 @@ def by_step(
     def reference() -> AbstractContextManager[None]:
         return model.disable_adapter()  # type: ignore[no-any-return]
 
-    if world == 1:
-        parts, known = Collator(rows, packer, objective).pack(rows)
-    else:
-        parts, known = ShareCollator(rows, packer, objective, Member(rank, world, rank)).pack(rows)
-        assert known.idle is not None
-        parts += [known.idle] * (max(all_gather(len(parts))) - len(parts))
-    step = OptimizerStep(objective, losses, reference, rank, world, all_gather)
+    parts, known = Collator(rows, packer, objective, world=world).pack(rows)
+    if known.idle is not None:
+        parts += [known.idle] * (world.all_max(len(parts)) - len(parts))
+    step = OptimizerStep(objective, losses, reference, world)
     step.keeps_graphs = keeps_graphs
     made = step(parts, known, backward, forward)
     return made.loss.item(), gradients(model), made.metrics
@@ -346,7 +340,7 @@ def test_two_processes_make_the_step_of_one(
             return every
 
         packer = Packer(Packing.pad, 2, 0, together=not objective.linear)
-        found[rank] = by_step(copies[rank], objective, rows, packer, rank, world, all_gather)
+        found[rank] = by_step(copies[rank], objective, rows, packer, World(rank, world, all_gather))
 
     copies = [adapted(folder) for _ in range(world)]
     threads = [threading.Thread(target=process, args=(rank,)) for rank in range(world)]
