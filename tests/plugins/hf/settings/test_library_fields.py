@@ -298,6 +298,7 @@ def test_the_loader_of_rows_is_made_as_its_fields_say(
     assert [(each.prefetch_factor, each.persistent_workers) for each in loaders] == [(2, False), (3, True)]
     first, second = (load_file(tmp_path / name / "checkpoint/adapter_model.safetensors") for name in "01")
     assert all(torch.equal(value, second[name]) for name, value in first.items())
+    assert not (tmp_path / "0/checkpoint/README.md").exists()  # peft writes an empty form
 
 
 @pytest.mark.parametrize("start", ["true", "false", "gaussian", "orthogonal"])
