@@ -16,7 +16,7 @@ from framework.api.schema import Stage
 from framework.api.selection import Selection
 from framework.hooks.decorators import exporter, formatter, metric
 from framework.hooks.rewards import reward
-from framework.hooks.training_decorators import callback, loss, optimizer, sampler, schedule
+from framework.hooks.training_decorators import callback, loss, method, optimizer, sampler, schedule
 from framework.util.errors import FrameworkError
 from framework.util.versions import VERSION as __version__  # noqa: N811 - the name that Python has for it
 
@@ -37,6 +37,7 @@ __all__ = [
     "load_model",
     "load_report",
     "loss",
+    "method",
     "metric",
     "optimizer",
     "reward",

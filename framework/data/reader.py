@@ -38,6 +38,7 @@ from framework.data.rows import SHOWN_ERRORS, ReadSummary, characters, read
 from framework.data.store import Store
 from framework.data.writer import Writer
 from framework.hooks.session import current
+from framework.plan.method_check import conversation_problem
 from framework.util.cache import cache_dir, of_the_cache
 from framework.util.errors import FrameworkError
 from framework.util.guard import Guard
@@ -241,19 +242,11 @@ class Reader:
         Raises:
             FrameworkError: it makes nothing, or a row of a role that it does not declare.
         """
-        name, roles = self.plan.method.component.name, self.plan.method.config.roles
+        name = self.plan.method.component.name
         with Guard(lambda: f"{example.where}: method={name} cannot make rows of it"):
-            conversations = self.method.conversations(example)
-        if not conversations:
-            raise FrameworkError(
-                f"{example.where}: method={name} makes no row of it: `conversations` has to return one or more, and "
-                "`check` refuses what cannot be used"
-            )
-        if unknown_roles := [role for role, _ in conversations if role not in roles]:
-            raise FrameworkError(
-                f"{example.where}: method={name} makes a row of the role {unknown_roles[0].name}, which its config "
-                f"does not name: roles={', '.join(role.name for role in roles)}"
-            )
+            conversations = [*self.method.conversations(example)]
+        if problem := conversation_problem(self.plan.method.config, conversations):
+            raise FrameworkError(f"{example.where}: method={name} {problem}")
         return conversations
 
 

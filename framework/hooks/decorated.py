@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import is_dataclass, make_dataclass
 from typing import Any, TypeVar, get_type_hints
@@ -12,7 +13,7 @@ from framework.hooks.validation import is_async, line_of
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 MARK = "framework_option"
-DECORATORS = "@metric, @reward, @formatter, @exporter, @loss, @optimizer, @schedule, @sampler or @callback"
+DECORATORS = "@metric, @reward, @formatter, @exporter, @loss, @method, @optimizer, @schedule, @sampler or @callback"
 """What makes a function an option, for messages."""
 
 
@@ -66,6 +67,31 @@ def mark(function: Function, schema: type, kind: Callable[..., Any]) -> Function
     return function
 
 
+def mark_class(product: type, base: type) -> type:
+    """Make a class the option of the schema that the annotation of its attribute `config` names.
+
+    Raises:
+        TypeError: it is not a class, has no docstring, or `config` is not annotated with a dataclass that subclasses
+            `base`.
+    """
+    if not inspect.isclass(product):
+        raise TypeError(f"{product!r} is not a class: decorate what `class` makes")
+    where = f"{product.__module__}.{product.__qualname__}"
+    if not vars(product).get("__doc__"):
+        raise TypeError(f"{where} needs a docstring: its first line documents the option")
+    hint = get_type_hints(product).get("config")
+    if not (isinstance(hint, type) and is_dataclass(hint) and issubclass(hint, base)):
+        raise TypeError(f"{where}: annotate the attribute 'config' with a dataclass that subclasses {base.__name__}")
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", product.__name__).lower()
+    schema = make_dataclass(f"{name}_config", [], bases=(hint,))
+    schema.__module__, schema.__doc__ = product.__module__, product.__doc__
+    schema.__qualname__ = f"{product.__qualname__}.schema"  # where pickle finds it
+    extended: Any = product
+    extended.schema, extended.name = schema, name
+    setattr(extended, MARK, Component(name, schema, f"{product.__module__}:{product.__name__}"))
+    return product
+
+
 class Decorated:
     """The plugin that the decorated functions of a module are."""
 
@@ -79,27 +105,29 @@ class Decorated:
 
 
 def collect(module: object) -> list[Component]:
-    """Return the decorated functions of a module, each once, those that it imports from elsewhere left out."""
+    """Return what a module decorates, each option once, what it imports from elsewhere left out."""
     return [getattr(function, MARK) for function in _decorated(module)]
 
 
 def clashes(module: object) -> Iterator[str]:
-    """Say which decorated functions of a module cannot be found by their names."""
+    """Say which functions and classes that a module decorates cannot be found by their names."""
     for function in _decorated(module):
         name, earlier = function.__name__, getattr(function, "earlier", None)
         if earlier is not None and earlier.__module__ == function.__module__:
             lines = f"{line_of(earlier)} and {line_of(function)}"
             yield f"two functions have the name '{name}' ({lines}): rename one of them"
         elif vars(module).get(name) is not function:
-            yield f"the function '{name}' ({line_of(function)}) has a different name in its module: use that name"
+            kind = "class" if inspect.isclass(function) else "function"
+            yield f"the {kind} '{name}' ({line_of(function)}) has a different name in its module: use that name"
 
 
 def _decorated(module: object) -> list[Callable[..., Any]]:
-    """Return the marked functions that a module defines; one with two names is one function."""
+    """Return the marked functions and classes that a module defines; one with two names is one option."""
     # By identity: a function that has two names in the module is registered once.
-    values = {id(value): value for value in getattr(module, "__dict__", {}).values() if inspect.isfunction(value)}
+    members = getattr(module, "__dict__", {}).values()
+    values = {id(value): value for value in members if inspect.isfunction(value) or inspect.isclass(value)}
     home = getattr(module, "__name__", None)
-    return [value for value in values.values() if hasattr(value, MARK) and value.__module__ == home]
+    return [value for value in values.values() if MARK in vars(value) and value.__module__ == home]
 
 
 class DecoratedFunction:

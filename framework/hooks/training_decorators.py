@@ -1,18 +1,26 @@
-"""Decorators for the parts of a training: losses, optimizers, schedules, samplers and callbacks."""
+"""Decorators for the parts of a training: losses, methods, optimizers, schedules, samplers and callbacks."""
 
 from __future__ import annotations
 
 import copy
 import functools
+import inspect
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from framework.api.protocols import OptimizerFactory
 from framework.api.protocols.objectives import LossValue
-from framework.api.schema import CallbackConfig, LossConfig, OptimizerConfig, SamplerConfig, ScheduleConfig
-from framework.hooks.decorated import DecoratedFunction, Function, mark, signature
+from framework.api.schema import (
+    CallbackConfig,
+    LossConfig,
+    MethodConfig,
+    OptimizerConfig,
+    SamplerConfig,
+    ScheduleConfig,
+)
+from framework.hooks.decorated import DecoratedFunction, Function, mark, mark_class, signature
 from framework.util.guard import short_repr
 
 if TYPE_CHECKING:
@@ -21,6 +29,8 @@ if TYPE_CHECKING:
 
     from framework.api.protocols import ParameterGroup, TokenScores, TrainedWeight
     from framework.api.records import Step, StepControl, TokenGroup
+
+C = TypeVar("C", bound=type)
 
 
 @overload
@@ -66,6 +76,7 @@ def loss(
     facts: Sequence[str] = (),
     arrays: Sequence[str] = (),
     ids: str = "",
+    of_logits: Sequence[Callable[..., Any]] = (),
 ) -> Callable[[Function], Function]: ...
 def loss(
     function: Function | None = None,
@@ -77,6 +88,7 @@ def loss(
     facts: Sequence[str] = (),
     arrays: Sequence[str] = (),
     ids: str = "",
+    of_logits: Sequence[Callable[..., Any]] = (),
 ) -> Any:
     """Make a function an option of `loss=` with the function's name.
 
@@ -92,6 +104,7 @@ def loss(
         facts: names of the facts that each group has to have.
         arrays: names of the arrays that each group has to have.
         ids: the one of them whose ids are scored instead of the learned tokens.
+        of_logits: functions of all logits at a token, as in `ReadsLogits`; arrays that they name are of `arrays`.
 
     Raises:
         TypeError: it is not a plain function, has other parameters, or no docstring; `facts` or `arrays` are not lists
@@ -100,16 +113,52 @@ def loss(
     for name, names in (("facts", facts), ("arrays", arrays)):
         if isinstance(names, str) or not all(isinstance(item, str) for item in names):
             raise TypeError(f"@loss takes names as a tuple: {name}=('weight',), not {name}={names!r}")
-    requirements = {"facts": tuple(facts), "arrays": tuple(dict.fromkeys([*arrays, *([ids] if ids else [])]))}
+    if linear and of_logits:
+        raise TypeError(
+            "@loss takes of_logits without linear=True: such a loss is no weighted sum of log-probabilities"
+        )
+    read = [name for of in of_logits for name in [*inspect.signature(of).parameters][1:] if name != "reference"]
+    requirements = {"facts": tuple(facts), "arrays": tuple(dict.fromkeys([*arrays, *([ids] if ids else []), *read]))}
     flags = {"linear": linear, "needs_reference": needs_reference, "whole_step": whole_step}
 
     def decorate(function: Function) -> Function:
         _, schema = signature(function, ("scores",), LossConfig)
         for name, value in {**flags, **requirements}.items():
             setattr(schema, name, value)
-        return mark(function, schema, functools.partial(FunctionLoss, ids_of=ids))
+        return mark(function, schema, functools.partial(FunctionLoss, ids_of=ids, of_logits=tuple(of_logits)))
 
     return decorate if function is None else decorate(function)
+
+
+def method(product: C, /) -> C:
+    """Make a class an option of `method=`, named after the class: `class SlicHf` is `method=slic_hf`.
+
+    It has what `Method` has. The annotation of its attribute `config` is a dataclass of its options, a subclass of
+    `MethodConfig`. If it can be called with `TokenScores`, it is its own objective, as in `Objective`. The docstring
+    documents the option.
+
+    Raises:
+        TypeError: it is not a class, or lacks the annotation or the docstring.
+    """
+    mark_class(product, MethodConfig)
+    extended: Any = product
+    if product.__init__ is object.__init__:
+        extended.__init__ = _keep_config
+    if any("__call__" in vars(base) for base in product.__mro__):
+        extended.schema.own_objective = True
+        for name, default in (("linear", False), ("needs_reference", False), ("whole_step", False), ("ids", _no_ids)):
+            if not hasattr(product, name):
+                setattr(product, name, default)
+    return product
+
+
+def _keep_config(method: Any, config: MethodConfig) -> None:
+    """Initialize a method that has no `__init__`."""
+    method.config, method.objective = config, method if callable(method) else None
+
+
+def _no_ids(_: Any, group: TokenGroup) -> None:
+    """Read the learned tokens."""
 
 
 def schedule(function: Function, /) -> Function:
@@ -217,9 +266,16 @@ class FunctionCallback(DecoratedFunction):
 class FunctionLoss(DecoratedFunction):
     """An objective of a decorated function."""
 
-    def __init__(self, function: Callable[..., Any], config: LossConfig, *, ids_of: str) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        config: LossConfig,
+        *,
+        ids_of: str,
+        of_logits: Sequence[Callable[..., Any]] = (),
+    ) -> None:
         super().__init__(function, config, names=("scores",))
-        self.ids_of = ids_of
+        self.ids_of, self.of_logits = ids_of, of_logits
         self.linear, self.needs_reference, self.whole_step = config.linear, config.needs_reference, config.whole_step
 
     def ids(self, group: TokenGroup) -> Any:

@@ -29,6 +29,7 @@ from framework.hooks.local_file import is_loaded
 from framework.hooks.manager import Plugins
 from framework.hooks.session import current
 from framework.hooks.validation import missing_factory
+from framework.plan.method_check import method_problems
 from framework.rundir.store import mirror
 from framework.util import gpus
 from framework.util.errors import FrameworkError, is_url, unknown
@@ -80,6 +81,7 @@ def make_plan(
         *_gpu_problems(plan.config["plan"]["gpu"]),
         *_warmup_problems(plan.training),
         *_objective_problems(plan.method, plan.loss),
+        *method_problems(plan.method),
         *_reward_problems(plan.method, plan.reward),
         *_gate_problems(plan.verdict.fail_on, plan.intended_stages, plan.evaluator, plugins),
         *_checkpoint_problems(plan.config["checkpoint"], plan.external_checkpoint, plan.stages, plan.intended_stages),

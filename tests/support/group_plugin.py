@@ -61,12 +61,12 @@ def _pin_nothing() -> None:
 
 
 def _end(rank: int, wanted: str) -> None:
-    from framework_plugins.hf.train.distributed.training import GroupTrainer
+    from framework_plugins.hf.train.trainer import SupervisedTrainer
 
     of, at, how = wanted.split(":")
-    plain = GroupTrainer.training_step
+    plain = SupervisedTrainer.training_step
 
-    def step(self: GroupTrainer, *words: Any, **named: Any) -> Any:
+    def step(self: SupervisedTrainer, *words: Any, **named: Any) -> Any:
         if rank == int(of) and self.state.global_step + 1 == int(at):
             if how == "raise":
                 raise LookupError("lost on purpose")
@@ -76,31 +76,31 @@ def _end(rank: int, wanted: str) -> None:
                 time.sleep(0.1)
         return plain(self, *words, **named)
 
-    GroupTrainer.training_step = step  # type: ignore[assignment] # in a test's own process
+    SupervisedTrainer.training_step = step  # type: ignore[assignment] # in a test's own process
 
 
 def _be_late() -> None:
-    from framework_plugins.hf.train.distributed.training import GroupTrainer
+    from framework_plugins.hf.train.trainer import SupervisedTrainer
 
-    plain = GroupTrainer.use_averaged_weights
+    plain = SupervisedTrainer.use_averaged_weights
 
-    def late(self: GroupTrainer) -> None:
+    def late(self: SupervisedTrainer) -> None:
         time.sleep(1)
         plain(self)
 
-    GroupTrainer.use_averaged_weights = late  # type: ignore[assignment] # in a test's own process
+    SupervisedTrainer.use_averaged_weights = late  # type: ignore[assignment] # in a test's own process
 
 
 def _tell(rank: int, folder: str) -> None:
-    from framework_plugins.hf.train.distributed.training import GroupTrainer
+    from framework_plugins.hf.train.distributed import engine
 
-    plain = GroupTrainer.on_prepared
+    plain = engine.adopt
 
-    def begin(self: GroupTrainer) -> None:
-        plain(self)
-        Path(folder, f"{rank}.json").write_text(json.dumps(_seen(self.model) | _found(self)), encoding="utf-8")
+    def adopt(trainer: Any, group: Any) -> None:
+        plain(trainer, group)
+        Path(folder, f"{rank}.json").write_text(json.dumps(_seen(trainer.model) | _found(trainer)), encoding="utf-8")
 
-    GroupTrainer.on_prepared = begin  # type: ignore[method-assign] # in a test's own process
+    engine.adopt = adopt
 
 
 def _found(trainer: Any) -> dict[str, Any]:

@@ -1,10 +1,6 @@
-"""Writes the fields of TRL's SFTConfig and peft's LoraConfig as they are installed, and a page on those of methods.
+"""Writes docs/reference/trl-fields.md: what each field of TRL's configs of methods is.
 
-    python -m tests.support.library_fields
-
-A file for each version, `plugins/framework_plugins/hf/settings/fields/LIBRARY-VERSION.json`. Run it in each tested
-set of versions; a test compares the file of the installed one with what the libraries say. The page is
-docs/reference/trl-fields.md: what each field of TRL's DPOConfig, KTOConfig, GRPOConfig, CPOConfig and ORPOConfig is.
+python -m tests.support.library_fields
 """
 
 from __future__ import annotations
@@ -23,18 +19,6 @@ KEY = re.compile(r"[a-z_]+(?:\.[A-Za-z_]+)+(?:=[^\s,]+)?|^[a-z_]+$|\b[a-z_]+=[^\
 """A setting in a sentence."""
 PAGE = Path(__file__).resolve().parents[2] / "docs/reference/trl-fields.md"
 NOT_USED = "is not used here: "
-FOLDER = Path(__file__).resolve().parents[2] / "plugins/framework_plugins/hf/settings/fields"
-
-
-def tables() -> dict[str, dict[str, Any]]:
-    """Return the table of each library, by the name of its file."""
-    from peft import LoraConfig
-    from trl import SFTConfig
-
-    return {
-        f"trl-{version('trl')}.json": _table(SFTConfig, "trl", "transformers"),
-        f"peft-{version('peft')}.json": _table(LoraConfig, "peft"),
-    }
 
 
 def methods() -> dict[str, tuple[Any, Any]]:
@@ -66,7 +50,7 @@ def page() -> str:
     """Return the page of the fields of TRL's configs of methods."""
     from trl import SFTConfig
 
-    common = {field.name: _about(field)["default"] for field in dataclasses.fields(SFTConfig) if field.init}
+    common = {field.name: default_of(field) for field in dataclasses.fields(SFTConfig) if field.init}
     lines = [
         "# Fields of TRL's configs",
         "",
@@ -80,7 +64,7 @@ def page() -> str:
         lines += ["", f"## {title}", ""]
         missing: dict[str, list[str]] = {}
         for field in (candidate for candidate in dataclasses.fields(theirs) if candidate.init):
-            default, reply = _about(field)["default"], answer(field.name, ours)
+            default, reply = default_of(field), answer(field.name, ours)
             if "method." not in reply and common.get(field.name, field) == default:
                 shared[field.name] = reply
                 continue
@@ -136,7 +120,7 @@ def _own_default(name: str, reply: str, ours: Any) -> str:
         return ""
     if name == "learning_rate":
         return f"{ours.adapter_rates.usual:g}, with `adapter=full` {ours.full_rates.usual:g}"
-    return _shown(_plain(field.default if field.default is not dataclasses.MISSING else _made(field.default_factory)))
+    return _shown(default_of(field))
 
 
 def _shown(value: Any) -> str:
@@ -144,39 +128,9 @@ def _shown(value: Any) -> str:
     return f"`{json.dumps(values)}`"
 
 
-def text(table: dict[str, Any]) -> str:
-    """Write a table, a field a line."""
-    lines = [f"  {json.dumps(name)}: {json.dumps(about)}" for name, about in table["fields"].items()]
-    versions = json.dumps(table["versions"])
-    return f'{{\n "versions": {versions},\n "fields": {{\n' + ",\n".join(lines) + "\n }\n}\n"
-
-
-def _table(config: Any, *libraries: str) -> dict[str, Any]:
-    known_fields = [field for field in dataclasses.fields(config) if field.init]
-    return {
-        "versions": {library: version(library) for library in libraries},
-        "fields": {field.name: _about(field) for field in known_fields},
-    }
-
-
-def _about(field: dataclasses.Field[Any]) -> dict[str, Any]:
-    kind = field.type if isinstance(field.type, str) else _named(field.type)
-    choices = field.metadata.get("choices") or re.findall(r"Literal\[(.*?)\]", kind)
-    if choices and isinstance(choices[0] if isinstance(choices, list) else None, str) and "Literal" in kind:
-        choices = [word.strip().strip("'") for word in choices[0].split(",")]
-    factory = field.default_factory
-    default = field.default if field.default is not dataclasses.MISSING else _made(factory)
-    return {
-        "type": kind,
-        "choices": [str(choice) for choice in choices or ()],
-        "default": _plain(default),
-        "doc": _sentence(str(field.metadata.get("help", ""))),
-    }
-
-
-def _named(kind: Any) -> str:
-    name = kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__args__") else str(kind)
-    return re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", name.replace("typing.", ""))
+def default_of(field: dataclasses.Field[Any]) -> Any:
+    """Return the default of a field as a plain value."""
+    return _plain(field.default if field.default is not dataclasses.MISSING else _made(field.default_factory))
 
 
 def _made(factory: Any) -> Any:
@@ -189,12 +143,5 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, bool | int | float | str | list | dict | None) else type(value).__name__
 
 
-def _sentence(help_text: str) -> str:
-    return re.split(r"(?<=[a-z)`'\"])\. ", " ".join(help_text.split()))[0].rstrip(".")
-
-
 if __name__ == "__main__":
-    FOLDER.mkdir(exist_ok=True)
-    for name, table in tables().items():
-        (FOLDER / name).write_text(text(table), encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")

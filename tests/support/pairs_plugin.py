@@ -125,20 +125,23 @@ of_pairs.schema.roles = (Role.answer, Role.rejected)  # type: ignore[attr-define
 
 @dataclass
 class EmptyConfig(MethodConfig):
-    """Makes no rows."""
+    """Makes no rows of a file."""
+
+    own_objective: ClassVar[bool] = True
 
 
 class Empty(Pairs):
-    """Makes no rows."""
+    """Makes no rows of a file."""
 
     def conversations(self, example: Example) -> list[tuple[Role, Example]]:
-        del example
-        return []
+        return [] if "jsonl" in example.where else [(Role.answer, example)]
 
 
 @dataclass
 class UndeclaredConfig(MethodConfig):
     """Makes a row more than it says."""
+
+    own_objective: ClassVar[bool] = True
 
 
 RETURNS: list[Any] = [lambda _: None]

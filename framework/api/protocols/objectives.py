@@ -1,14 +1,15 @@
 """What is learned from rows: a method makes groups of them, an objective turns their log-probabilities into a loss.
 
-An objective sees no model and no logits: every loss of the form L(log-probabilities of tokens, of the reference, facts
-and arrays of the groups) is trained as weights on tokens, so packing, trees, accumulation, the fallbacks when memory
-runs out, process groups and checkpoints work for all of them.
+An objective sees no model: every loss of the form L(log-probabilities of tokens, of the reference, facts and arrays of
+the groups) is trained as weights on tokens, so packing, trees, accumulation, the fallbacks when memory runs out,
+process groups and checkpoints work for all of them. What it needs of all logits at a token, it says as functions of
+them, `ReadsLogits`, which are computed a few tokens at a time.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from framework.api.records import Answer, Example, Measure, Prompt, TokenGroup
     from framework.api.schema import Role
 
-__all__ = ["ChoosesAnswers", "LossValue", "Method", "Objective", "ReadsBeside", "TokenScores"]
+__all__ = ["ChoosesAnswers", "LossValue", "Method", "Objective", "ReadsBeside", "ReadsLogits", "TokenScores"]
 
 Tensor = Any
 """A tensor of torch, which the core does not import."""
@@ -39,6 +40,7 @@ class TokenScores:
         count: groups of the step.
         step: all groups of the step, those of other passes and processes too.
         beside: the scores of what `ReadsBeside.beside` makes, without gradients; None if that is nothing.
+        of_logits: by the name of each function of `ReadsLogits.of_logits` its values, (learned tokens,) for each row.
     """
 
     groups: Sequence[TokenGroup]
@@ -48,6 +50,7 @@ class TokenScores:
     count: int
     step: Sequence[TokenGroup] = ()
     beside: TokenScores | None = None
+    of_logits: Mapping[str, Sequence[Sequence[Tensor]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,16 @@ class ReadsBeside(Objective, Protocol):
 
     def beside(self, step: Sequence[TokenGroup]) -> Sequence[TokenGroup]:
         """Return a group for each group of a step, or none at all; every pass gets the scores of all of them."""
+
+
+@runtime_checkable
+class ReadsLogits(Objective, Protocol):
+    """An objective that reads more of the logits than the log-probabilities of some ids."""
+
+    of_logits: Sequence[Callable[..., Tensor]]
+    """Functions of the logits at some learned tokens, (tokens, vocabulary), that return a number for each token and are
+    differentiable. Further parameters are named: `reference` gets the logits of the model that the training starts
+    from, another name the array of that name. The log-probabilities are of these logits."""
 
 
 @runtime_checkable

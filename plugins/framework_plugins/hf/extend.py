@@ -1,6 +1,6 @@
 """For authors of trainers that are built on `trainer=hf` and change a part of it. Provisional.
 
-    class Mine(SupervisedTrainer): …                     # a method of the trainer, which is TRL's
+    class Mine(SupervisedTrainer): …                     # a method of the trainer
     class MineModel(HFModel): trainer_class = Mine
     class MineBackend(HFBackend): model_class = MineModel
 

@@ -26,6 +26,7 @@ from framework.api.training import (
     IGNORE,
     AnswerTask,
     Generator,
+    Member,
     Method,
     ModelPlace,
     ModelSource,
@@ -58,6 +59,7 @@ from framework_plugins.hf.load.from_rows import begin_from_rows
 from framework_plugins.hf.load.hub import fetch_weights
 from framework_plugins.hf.load.loading import load, without_weights
 from framework_plugins.hf.load.published import AdapterNames, adapter_names, republish
+from framework_plugins.hf.load.sharded_weights import reshard
 from framework_plugins.hf.load.tokenizer import (
     add_tokens,
     load_tokenizer,
@@ -70,7 +72,7 @@ from framework_plugins.hf.load.weight_files import check_files
 from framework_plugins.hf.loss.loss import Losses
 from framework_plugins.hf.loss.passes import Passes
 from framework_plugins.hf.machine import hardware
-from framework_plugins.hf.machine.out_of_memory import Batches, free_memory, make_oom_retry
+from framework_plugins.hf.machine.out_of_memory import Batches, OomRetry, free_memory, make_oom_retry
 from framework_plugins.hf.machine.precision import to_eval_mode, with_gradients
 from framework_plugins.hf.packing.eligibility import ForwardPlan
 from framework_plugins.hf.packing.parts import Packer
@@ -438,7 +440,7 @@ class HFModel(Model):
 
     def loss(self, rows: Sequence[TokenRow]) -> float:
         """Return the mean loss over the supervised tokens."""
-        return self.open_losses().loss(rows)
+        return scoring.validation_losses(self.open_losses(), rows)[0]
 
     def score(self, rows: Sequence[TokenRow]) -> list[Scored]:
         """Return log-probabilities and what was likeliest; see `scoring.score`."""
@@ -468,31 +470,24 @@ class HFModel(Model):
         if initialization(self.plan) == EVA and Checkpoints(self.plan).newest() is None:
             begin_from_rows(self.model, answer_rows(rows), self.config.per_device_train_batch_size)
         if me := member():
-            from framework_plugins.hf.train.distributed.training import GroupTraining  # noqa: PLC0415 - of a group only
-
             limits = PassLimits(self.config.pass_tokens)
-            parts = self._parts_of_training(self._new_losses(), self.machine, limits, writes=me.rank == 0)
-            group, eval_rows = self.plan.launch.config.group(), self.config.per_device_eval_batch_size
-            group_training = GroupTraining(
-                **parts, group=group, me=me, eval_rows=eval_rows, set_losses=self.plan.set_losses,
-                measure=partial(self._measure_by, validation),
-            )  # fmt: skip
-            return group_training.train(rows, validation, run)
+            training = self._training(self._new_losses(), self.machine, limits, me)
+            return training.run_in_group(rows, run, partial(self._validate_together, training, validation))
         evaluation = self.open_losses()
         free_memory()  # the baseline's
         evaluation.rehearse(answer_rows(validation))
         machine, limits = hardware.choose_passes(self.machine, self.plan, self.source, rows)
-        training = Training(**self._parts_of_training(evaluation.passes.losses, machine, limits, writes=True))
+        training = self._training(evaluation.passes.losses, machine, limits)
         result = training.run(rows, run, partial(self.validate, validation, run))
         del training
         free_memory()  # the training's
         self.trained = True
         return result
 
-    def _parts_of_training(
-        self, losses: Losses, machine: hardware.Hardware, limits: PassLimits, *, writes: bool
-    ) -> dict[str, Any]:
-        """Return the attributes of a `Training`; `writes`: this process writes the checkpoints."""
+    def _training(
+        self, losses: Losses, machine: hardware.Hardware, limits: PassLimits, me: Member | None = None
+    ) -> Training:
+        """Return a training, of one process or of a member of a group."""
         objective, per_prompt = self.objective, 1
         if self.asks:
             losses = losses.at_temperature(self.plan.method.config.sampling(self.plan.seed).temperature)
@@ -502,22 +497,23 @@ class HFModel(Model):
             packer = replace(packer, tokens=limits.tokens, small_passes=False)
         if not objective.linear:
             packer = replace(packer, together=True)
-        return {
-            "model": self.model,
-            "passes": Passes(packer, losses, self.model, limits.kept),
-            "oom_retry": self.oom_retry,
-            "machine": machine,
-            "config": self.config,
-            "plan": self.plan,
-            "tokenizer": self.tokenizer,
-            "cpu_kernels": self.forward_plan.cpu_kernels,
-            "checkpoints": Checkpoints(self.plan, writes=writes),
-            "objective": objective,
-            "trainer_class": self.trainer_class,
-            "template": self.encoding,
-            "sample": self.sample if self.asks else None,
-            "save": self.save_weights,
-        }
+        return Training(
+            self.model,
+            Passes(packer, losses, self.model, limits.kept),
+            self.oom_retry,
+            machine,
+            self.config,
+            self.plan,
+            self.tokenizer,
+            self.forward_plan.cpu_kernels,
+            Checkpoints(self.plan, writes=not me or me.rank == 0),
+            objective,
+            self.trainer_class,
+            self.encoding,
+            self.sample if self.asks else None,
+            self.save_weights,
+            me,
+        )
 
     @functools.cached_property
     def method(self) -> Method:
@@ -540,13 +536,28 @@ class HFModel(Model):
         """Measure during a training; see `training.validate`."""
         rows = answer_rows(validation)
         return validate(
-            self.model, self.open_losses, rows, self.plan.set_losses, run, partial(self._measure, validation)
+            self.model, self.open_losses, rows, self.plan.set_losses, run.measure, partial(self._measure, validation)
         )
 
-    def _measure_by(self, validation: Sequence[TokenGroup], evaluation: Evaluation) -> dict[str, float]:
-        """Return the same, with losses that the processes of a group compute together."""
+    def _validate_together(self, training: Training, validation: Sequence[TokenGroup]) -> Validation:
+        """Measure in all processes of a group; nothing is repeated if memory runs out, which others would wait for."""
+        if not validation:
+            return None, {}
+        passes = training.passes
+        packer = replace(passes.packer, rows=self.config.per_device_eval_batch_size)
+        evaluation = Evaluation(Passes(packer, passes.losses), OomRetry({}, "", retries=False), self.machine.device)
         self._evaluation = evaluation
-        return self._measure(validation)
+
+        def opened() -> Evaluation:
+            self._in_eval_mode()
+            return evaluation
+
+        result = validate(
+            self.model, opened, answer_rows(validation), self.plan.set_losses, dict,
+            partial(self._measure, validation), training.world,
+        )  # fmt: skip
+        reshard(self.model)
+        return result
 
     def _measure(self, validation: Sequence[TokenGroup]) -> dict[str, float]:
         """Return what the method measures of held-out groups."""

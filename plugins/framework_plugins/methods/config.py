@@ -93,15 +93,19 @@ class PreferenceConfig(MethodConfig):
     adapter_rates: ClassVar[Rates] = Rates(1e-6, 2e-4, 2e-5)
     full_rates: ClassVar[Rates] = Rates(0.0, 1e-5, 1e-6)
     health_rules: ClassVar[frozenset[str] | None] = OWN_LOSS
-    beta: Beta = 0.1
-    """What multiplies log-probabilities in the rewards of answers."""
-
-    def divergence_weight(self) -> float:
-        return self.beta
 
     def problems(self) -> Iterator[Problem]:
         """Say which settings do not go together, a sentence each."""
         return iter(())
+
+
+class HasBeta:
+    """Settings with a `beta`."""
+
+    beta: float
+
+    def divergence_weight(self) -> float:
+        return self.beta
 
 
 @dataclass
@@ -158,7 +162,7 @@ class Divergence(Enum):
 
 
 @dataclass
-class DpoConfig(PairConfig):
+class DpoConfig(HasBeta, PairConfig):
     """Direct preference optimization of pairs; the settings have TRL's names and meanings."""
 
     health_rules: ClassVar[frozenset[str] | None] = WITH_REFERENCE
@@ -226,7 +230,7 @@ class KtoLoss(Enum):
 
 
 @dataclass
-class KtoConfig(PreferenceConfig):
+class KtoConfig(HasBeta, PreferenceConfig):
     """Kahneman-Tversky optimization of answers with a label; the settings have TRL's names and meanings."""
 
     health_rules: ClassVar[frozenset[str] | None] = WITH_REFERENCE
@@ -258,7 +262,7 @@ class KtoConfig(PreferenceConfig):
 
 
 @dataclass
-class OrpoConfig(PairConfig):
+class OrpoConfig(HasBeta, PairConfig):
     """Odds ratio preference optimization: learns the chosen answers and a margin at once, without a reference."""
 
     adapter_rates: ClassVar[Rates] = Rates(5e-6, 1e-3, 1e-4)
@@ -276,7 +280,7 @@ class CpoLoss(Enum):
 
 
 @dataclass
-class CpoConfig(PairConfig):
+class CpoConfig(HasBeta, PairConfig):
     """Contrastive preference optimization: a margin and the chosen answers, without a reference."""
 
     beta: Beta = 0.1
@@ -301,7 +305,7 @@ class CpoConfig(PairConfig):
 
 
 @dataclass
-class SimpoConfig(PairConfig):
+class SimpoConfig(HasBeta, PairConfig):
     """Simple preference optimization: a margin between mean log-probabilities, without a reference."""
 
     beta: Beta = 2.0

@@ -1,6 +1,7 @@
-"""What the methods of preference pairs share: which rows they take, what is logged and measured of them.
+"""The base of methods of preference pairs: which rows they take, what is logged and measured of them.
 
-A group has two rows, the chosen answer and the rejected one. They share their prompt, so it is computed once.
+A group has two rows, the chosen answer and the rejected one. They share their prompt, so it is computed once. Methods
+of other plugins may import it; it is provisional.
 """
 
 from __future__ import annotations
@@ -19,19 +20,31 @@ from framework.api import Example, Measure, MeasureKind, Message, Model, as_text
 from framework.api.training import LossValue, Method, Objective, Role, TokenGroup, TokenScores, check_answered
 from framework_plugins.methods.config import ACCURACY, LABEL, MARGIN, PairConfig
 
+__all__ = [
+    "PairConfig",
+    "PairMethod",
+    "Pairs",
+    "chosen_loss",
+    "pairs_of",
+    "reward_metrics",
+    "smoothed_loss",
+]
 C = TypeVar("C", bound=PairConfig)
 Tensor = torch.Tensor
 Rows = Sequence[Sequence[Tensor]]
 
 
 class PairMethod(Method, Generic[C]):
-    """A method of pairs, which is its own objective.
+    """A method of pairs, which is its own objective. Subclass it, and return the loss of some pairs in `__call__`.
 
     Attributes:
-        name: the option.
+        name: the option; `@method` sets it.
+        needs_reference: whether it reads `TokenScores.reference`.
+        whole_step: whether it has to see all pairs of a step at once.
     """
 
     name: str
+    config: C
     linear = whole_step = needs_reference = False
 
     def __init__(self, config: C) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 MOVES = "the reference is the model that the training starts from, and stays as it is"
-DISTRIBUTION = "it needs the whole distribution at each token, and losses see log-probabilities only"
+DISTRIBUTION = "it needs the whole distribution at each token: write a loss with @loss(of_logits=[…])"
 DRAWS = "answers are drawn with method.temperature and method.top_p, whose log-probabilities the training computes too"
 OWN_VLLM = "rollout=vllm leaves it as vLLM has it"
 NO_SERVER = "rollout=vllm draws in the process of the training"

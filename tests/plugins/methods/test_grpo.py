@@ -33,10 +33,11 @@ from framework.api.records import (
 )
 from framework.api.training import IMPORTANCE_RATIO, ImportanceSampling, RolloutConfig
 from framework_plugins.hf.loss.loss import Losses
+from framework_plugins.hf.machine.world import ALONE
 from framework_plugins.hf.packing.parts import Packer
 from framework_plugins.hf.settings.config import Packing
 from framework_plugins.hf.train.reference import row_key
-from framework_plugins.hf.train.rollouts import Division, Rollouts
+from framework_plugins.hf.train.rollouts import Rollouts
 from framework_plugins.hf.train.step import CheckedObjective, OptimizerStep
 from framework_plugins.hf.train.trainer import Collator
 from framework_plugins.methods.config import GrpoConfig, GrpoLoss, ImportanceLevel, ScaleRewards
@@ -206,7 +207,7 @@ def test_a_draw_with_other_log_probabilities_is_corrected_as_by_trl(
     rollouts = Rollouts(
         Grpo(config), [Prompt((Message("user", "Add"),))] * 2, lambda *_, **__: [told[:3], told[3:]],
         lambda *_, **__: Rewards([*trainer.rewards.ravel().tolist()], {}, {}), rollout, 0, 1, 1, 1, [[0, 1]],
-        partial(scored, trainer.model, Packer(Packing.pad, 6, 0, dense_mask=True, together=True)), Division(),
+        partial(scored, trainer.model, Packer(Packing.pad, 6, 0, dense_mask=True, together=True)), ALONE,
     )  # fmt: skip
     groups = rollouts(1)
     ratios = np.concatenate([group.arrays[IMPORTANCE_RATIO][0] for group in groups])
@@ -252,7 +253,7 @@ def test_two_iterations_on_the_same_answers_train_as_those_of_trl(trainer: Store
     made = Rollouts(
         Grpo(config), [Prompt((Message("user", "Add"),))] * 2, lambda *_, **__: answers,
         lambda *_, **__: Rewards(rewards.ravel().tolist(), {}, {}), RolloutConfig(), 0, 4, 1, 2, [[0, 1]] * 2,
-        partial(scored, model, packer), Division(),
+        partial(scored, model, packer), ALONE,
     )  # fmt: skip
     optimizer = torch.optim.AdamW([model.get_parameter(name) for name in before], lr=0.01, weight_decay=0.0)
     found = []

@@ -266,6 +266,7 @@ def save_weights(
         else:
             model.save_pretrained(staging, **options, **({} if state is None else {"state_dict": state}))
             weights = get_peft_model_state_dict(model, state, **options) if isinstance(model, PeftModel) else {}
+        (staging / "README.md").unlink(missing_ok=True)  # peft's is an empty form; exporter=model_card writes ours
         if names is not None:
             problem = publish(staging, names.for_model(model), weights if check else {})
     if problem:

@@ -6,14 +6,20 @@ there and then. (The idea of Liger's fused linear cross entropy, Hsu et al., arX
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
+
+from framework import FrameworkError
+from framework.api import Guard
 
 Tensor = torch.Tensor
+REFERENCE = "reference"
+"""The parameter of a function of logits that gets those of the reference."""
 CPU_LOGITS, FEWEST_LOGITS = 1 << 25, 1 << 21
 """Size of the logits that are kept at a time, in 16 bits: enough rows for a product at full speed; and of the fewest,
 if memory runs out."""
@@ -267,6 +273,58 @@ def log_probs_of_logits(logits: Tensor, target: Tensor) -> Tensor:
     """Return the log-probability of each target, of its shape, from logits (tokens, vocabulary)."""
     ids = target[:, None] if target.dim() == 1 else target
     return logits.log_softmax(-1).gather(1, ids).view(target.shape)
+
+
+def logit_columns(
+    states: Tensor,
+    head: Head | None,
+    target: Tensor,
+    functions: Mapping[Callable[..., Tensor], Sequence[str]],
+    inputs: Mapping[str, Tensor],
+    logits: int = CPU_LOGITS,
+) -> Tensor:
+    """Return the log-probabilities of the targets and, as further columns, functions of all logits at a token.
+
+    A few tokens at a time; their logits are computed again in the backward pass.
+
+    Args:
+        states: (tokens, features), what the head is applied to; without a head (tokens, vocabulary), the logits.
+        head: the output head.
+        target: (tokens), or (tokens, ids).
+        functions: of logits, each with the names of the inputs that it reads besides.
+        inputs: by name; of the reference the states, or logits, from which its logits are made.
+        logits: the size of those that are kept at a time.
+    """
+    vocabulary = states.shape[-1] if head is None else head.linear.out_features
+    size = max(1, min(fp32_logits_at_once(states.device) // 8, logits // 2) // vocabulary)
+
+    def logits_of(chunk: Tensor) -> Tensor:
+        if head is None:
+            return chunk.float()
+        wide = nn.functional.linear(chunk, head.linear.weight, head.linear.bias).to(_at_least_fp32(chunk))
+        return head.finish(wide)
+
+    def columns(chunk: Tensor, ids: Tensor, *chunk_inputs: Tensor) -> Tensor:
+        values, named = logits_of(chunk), dict(zip(inputs, chunk_inputs, strict=True))
+        if REFERENCE in named:
+            named[REFERENCE] = logits_of(named[REFERENCE]).detach()
+        results = [log_probs_of_logits(values, ids)]
+        for function, names in functions.items():
+            with Guard(f"of_logits={function.__name__}"):
+                result = function(values, *(named[name] for name in names))
+            if not isinstance(result, Tensor) or result.shape != values.shape[:1]:
+                shape = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
+                raise FrameworkError(
+                    f"of_logits={function.__name__} returns {shape} for logits of {len(values)} tokens"
+                )
+            results.append(result[:, None].to(values.dtype))
+        return torch.cat(results, 1)
+
+    ids = target[:, None] if target.dim() == 1 else target
+    chunks = zip(*(torch.split(tensor, size) for tensor in (states, ids, *inputs.values())), strict=True)
+    run: Any = checkpoint
+    with set_checkpoint_early_stop(False):  # it ends by an exception, which a guard would take for the function's
+        return torch.cat([run(columns, *chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks])
 
 
 def logit_chunks(states: Tensor, head: Head | None, logits: int = CPU_LOGITS) -> Iterator[tuple[slice, Tensor]]:

@@ -8,9 +8,10 @@ made, and thrown away; of others the model itself is asked for the logits of tho
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
+from itertools import chain
 from typing import Any
 
 import torch
@@ -19,10 +20,12 @@ from peft import PeftModel
 from framework import FrameworkError
 from framework_plugins.hf.loss.chunked_cross_entropy import (
     FEWEST_LOGITS,
+    REFERENCE,
     Head,
     log_probs,
     log_probs_of_logits,
     logit_chunks,
+    logit_columns,
     logits_at_once,
     summed_cross_entropy,
     summed_cross_entropy_of_logits,
@@ -42,6 +45,10 @@ from framework_plugins.hf.settings.config import Packing
 Tensor = torch.Tensor
 MODEL_INPUTS = ("input_ids", "attention_mask", "position_ids", "branches")
 TREE_MASK_DIMS = 4
+FUNCTIONS = "functions of logits"
+"""Key of a part: functions that its objective reads, each with the names of its inputs."""
+INPUT = "input {}"
+"""Key of an input of such functions, a tensor with a row for each learned token."""
 WITHIN_FORWARD = "framework_within_forward"
 """Argument of a model's forward pass: what is computed within it instead."""
 
@@ -181,6 +188,9 @@ class Losses:
 
     def weighted(self, part: Part) -> tuple[Tensor, Tensor | None]:
         """Return the sum of a part's cross entropies, each times its share, and its auxiliary loss."""
+        if FUNCTIONS in part:
+            columns, auxiliary = self.log_probs(part)
+            return -(columns * part["share"]).sum(), auxiliary
         return self._sum(part, self.router_loss)
 
     def with_auxiliary(self, loss: Tensor, auxiliary: Tensor | None, part: Part) -> Tensor:
@@ -191,13 +201,32 @@ class Losses:
         return loss + weight * auxiliary
 
     def log_probs(self, part: Part) -> tuple[Tensor, Tensor | None]:
-        """Return the log-probability of each id in `target` in fp32, of its shape, and the auxiliary loss of a part."""
+        """Return the log-probability of each id in `target` in fp32, of its shape, and the auxiliary loss of a part.
+
+        Of a part with functions of logits (tokens, ids and functions).
+        """
+        if FUNCTIONS in part:
+            return self._columns(part, part[FUNCTIONS])
         if self.head is None:
             return log_probs_of_logits(self.learned_logits(part).float() / self.temperature, part["target"]), None
         target = part["target"]
         return self._apply_head(
             part, self.router_loss, lambda head, states: log_probs(states, head, target, self.logits_at_once)
         )
+
+    def _columns(
+        self, part: Part, functions: Mapping[Callable[..., Tensor], Sequence[str]]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return log-probabilities and functions of logits, see `logit_columns`, and the auxiliary loss of a part."""
+        inputs = {name: part[INPUT.format(name)] for name in dict.fromkeys(chain.from_iterable(functions.values()))}
+        rest = part["target"], functions, inputs, self.logits_at_once
+        if self.head is None:
+            tempered = {
+                name: value / self.temperature if name == REFERENCE else value for name, value in inputs.items()
+            }
+            logits = self.learned_logits(part).float() / self.temperature
+            return logit_columns(logits, None, part["target"], functions, tempered, self.logits_at_once), None
+        return self._apply_head(part, self.router_loss, lambda head, states: logit_columns(states, head, *rest))
 
     def states_or_logits(self, part: Part) -> Tensor:
         """Return what `logit_chunks` makes logits of: the states from which something is learned, or logits already."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from transformers import PreTrainedModel
 
 from framework_plugins.hf.packing.parts import ATTENTION_COST
 from framework_plugins.hf.packing.tree_states import HYBRID_KIND, STATE_KINDS, state_layers
+from framework_plugins.hf.settings.attention import flex_problem
 from framework_plugins.hf.settings.config import Attention, HFTrainerConfig, Packing
 
 FLASH = Attention.flash_attention_2.value
@@ -96,13 +96,12 @@ def forward_plan(
 
 def _without_blocks(model: Any, config: HFTrainerConfig, attention: str, windows: Mapping[str, int]) -> str:
     """Say why a GPU does not take FlexAttention for trees; empty if it does."""
-    if config.attention is not Attention.auto or attention != "sdpa":
-        return f"as attention={attention} reads it"
-    if state_layers(model):
-        return "since some layers keep a state"
-    if any(windows.values()) and not getattr(model, "_supports_flash_attn", False):
-        return "since only its masks have its windows"  # others give them to their attention, as flash attention needs
-    return "" if find_spec("triton") else "since triton is not installed"
+    is_open = config.attention is Attention.auto and attention == "sdpa"
+    # Models that support flash attention give their windows to their attention.
+    needs_masks = any(windows.values()) and not getattr(model, "_supports_flash_attn", False)
+    return flex_problem(
+        requested="" if is_open else attention, keeps_states=bool(state_layers(model)), needs_masks=needs_masks
+    )
 
 
 def distance_dependence(model: Any) -> str:

@@ -275,3 +275,9 @@ def padded_batch(rows: Sequence[TokenRow], pad_id: int) -> Part:
         "tokens": sum(len(row.input_ids) for row in rows),
         "supervised": len(learned),
     }
+
+
+def zero_weight_part(packer: Packer, groups: Sequence[TokenGroup]) -> Part:
+    """Return a part of which nothing is learned, for a process that has fewer of them than another."""
+    (part, *_) = packer([min((row for group in groups for row in group.rows), key=lambda row: len(row.input_ids))])
+    return part | {"share": torch.zeros_like(part["share"]), "tokens": 0, "supervised": 0}

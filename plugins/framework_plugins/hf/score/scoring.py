@@ -5,6 +5,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import chain
+from types import MappingProxyType
 from typing import TypeVar
 
 import torch
@@ -16,7 +18,8 @@ from framework_plugins.hf.loss.passes import LENGTH_SETTING, Passes
 from framework_plugins.hf.loss.probe import probe
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.machine.out_of_memory import OomRetry
-from framework_plugins.hf.packing.parts import Packer, Part, all_tokens, part_tokens
+from framework_plugins.hf.machine.world import ALONE, World
+from framework_plugins.hf.packing.parts import Packer, Part, all_tokens, part_tokens, zero_weight_part
 
 Tensor = torch.Tensor
 T = TypeVar("T")
@@ -49,41 +52,24 @@ class Evaluation:
         """What need not be found out again for a model like this one."""
         return self.passes.losses.probe_result, self.largest_pass
 
-    def loss(self, rows: Sequence[TokenRow]) -> float:
-        """Return the mean loss over the supervised tokens; rows of similar length or beginning share a pass."""
-        total, count = 0.0, 0
-        for start in range(0, len(rows), ROWS_AT_ONCE):
-            batch = [rows[index] for index in range(start, min(start + ROWS_AT_ONCE, len(rows)))]
-            loss, learned = self._attempt(batch, rehearsal=False)
-            total, count = total + loss, count + learned
-        return total / count
-
     def rehearse(self, rows: Sequence[TokenRow]) -> None:
         """Make the longest pass, so that what does not fit is found before a training and not after its first epoch.
 
         A baseline that went through all of these rows has shown it already.
         """
-        if rows:
-            self._attempt(longest_rows(rows, ROWS_AT_ONCE), rehearsal=True)
+        if not rows:
+            return
+        longest = longest_rows(rows, ROWS_AT_ONCE)
 
-    def _attempt(self, rows: Sequence[TokenRow], *, rehearsal: bool) -> tuple[float, int]:
-        call = partial(self._sum, rows, rehearsal=rehearsal)
-        return self.oom_retry.attempt(
-            call, partial(self.passes.reduce_memory, rows), "the validation loss", LENGTH_SETTING
-        )
+        def longest_pass() -> None:
+            part = max(self.passes.packer(longest), key=part_tokens)
+            if part_tokens(part) > self.largest_pass:
+                with torch.inference_mode():
+                    self.passes.losses.sum(to_device(part, self.device))
+                self.largest_pass = part_tokens(part)
 
-    def _sum(self, rows: Sequence[TokenRow], *, rehearsal: bool) -> tuple[float, int]:
-        """Return the summed loss of rows and their learned tokens, in a rehearsal only of the longest pass."""
-        parts = self.passes.packer(rows)
-        if rehearsal:
-            parts = [part for part in [max(parts, key=part_tokens)] if part_tokens(part) > self.largest_pass]
-        total, learned = 0.0, 0
-        with torch.inference_mode():
-            for part in parts:
-                total += self.passes.losses.sum(to_device(part, self.device)).item()
-                learned = part["count"]
-                self.largest_pass = max(self.largest_pass, part_tokens(part))
-        return total, learned
+        reduce_memory = partial(self.passes.reduce_memory, longest)
+        self.oom_retry.attempt(longest_pass, reduce_memory, "the validation loss", LENGTH_SETTING)
 
 
 def open_evaluation(
@@ -113,7 +99,10 @@ def open_evaluation(
 
 
 def validation_losses(
-    evaluation: Evaluation, rows: Sequence[TokenRow], set_losses: Mapping[str, str]
+    evaluation: Evaluation,
+    rows: Sequence[TokenRow],
+    set_losses: Mapping[str, str] = MappingProxyType({}),
+    world: World = ALONE,
 ) -> tuple[float, dict[str, float]]:
     """Return the mean loss over the supervised tokens, computed as the evaluation computes it, and of each set.
 
@@ -121,8 +110,9 @@ def validation_losses(
         evaluation: how the model is run.
         rows: of all sets.
         set_losses: the sets by the names of their losses; empty if there are none.
+        world: processes that share the rows; each has the result.
     """
-    scored = [row.log_probs for row in score(evaluation, rows, "validation")]
+    scored = [row.log_probs for row in score(evaluation, rows, "validation", world)]
     parts: dict[str, list[float]] = {name: [] for name in set_losses.values()}
     if parts:
         for row, log_probs in zip(rows, scored, strict=True):
@@ -140,13 +130,14 @@ def longest_rows(rows: Iterable[G], count: int) -> list[G]:
     return heapq.nlargest(count, rows, key=lambda group: all_tokens([group]))
 
 
-def score(evaluation: Evaluation, rows: Sequence[TokenRow], task: str = "") -> list[Scored]:
+def score(evaluation: Evaluation, rows: Sequence[TokenRow], task: str = "", world: World = ALONE) -> list[Scored]:
     """Return for each row the log-probabilities of its learned tokens in nats, and what was likeliest there.
 
     Args:
         evaluation: how the model is run.
         rows: what is scored.
         task: what the count of the rows is shown as, where the run does not say it.
+        world: processes that share the rows; each has the result.
     """
     losses = evaluation.passes.losses
 
@@ -160,9 +151,10 @@ def score(evaluation: Evaluation, rows: Sequence[TokenRow], task: str = "") -> l
         losses.show_logits(part, look)
         return cat_on_cpu(log_probs), cat_on_cpu(likeliest)
 
-    return map_rows(
-        evaluation, rows, of_part, lambda values, at: Scored(values[0][at].tolist(), values[1][at].tolist()), task
-    )
+    def of_row(values: tuple[Tensor, Tensor], at: list[int]) -> Scored:
+        return Scored(values[0][at].tolist(), values[1][at].tolist())
+
+    return map_rows(evaluation, rows, of_part, of_row, task, world)
 
 
 def map_rows(
@@ -171,15 +163,22 @@ def map_rows(
     of_part: Callable[[Part], T],
     of_row: Callable[[T, list[int]], R],
     task: str = "",
+    world: World = ALONE,
 ) -> list[R]:
-    """Take rows through the model, and return for each what `of_row` makes of its places in what `of_part` gives."""
-    passes, results = evaluation.passes, list[R]()
+    """Take rows through the model, and return for each what `of_row` makes of its places in what `of_part` gives.
+
+    Processes of a `world` share the rows, and make as many passes as the one with the most.
+    """
+    passes, results, at_once = evaluation.passes, list[R](), ROWS_AT_ONCE * world.size
 
     def run_passes(batch: Sequence[TokenRow]) -> dict[int, R]:
-        by_row = {}
+        by_row, own = {}, world.own(batch)
         # In a group the pieces of weights that are put together are needed for the next step too.
         with torch.no_grad() if passes.losses.in_group else torch.inference_mode():
-            for part, located in passes.packer.parts_with_rows(batch):
+            parts = [*passes.packer.parts_with_rows(own)] if own else []
+            missing = world.all_max(len(parts)) - len(parts)
+            parts += [(zero_weight_part(passes.packer, batch), [])] * missing
+            for part, located in parts:
                 values = of_part(to_device(part, evaluation.device))
                 evaluation.largest_pass = max(evaluation.largest_pass, part_tokens(part))
                 by_row.update({id(row): of_row(values, places) for row, places in located})
@@ -187,13 +186,14 @@ def map_rows(
         return by_row
 
     with counting(len(rows), "row", task) as counter:
-        for start in range(0, len(rows), ROWS_AT_ONCE):
-            batch = [rows[index] for index in range(start, min(start + ROWS_AT_ONCE, len(rows)))]
+        for start in range(0, len(rows), at_once):
+            batch = [rows[index] for index in range(start, min(start + at_once, len(rows)))]
             reduce_memory = partial(passes.reduce_memory, batch)
             by_row = evaluation.oom_retry.attempt(
                 partial(run_passes, batch), reduce_memory, "scoring rows", LENGTH_SETTING
             )
-            results += [by_row[id(row)] for row in batch]
+            shares = world.all_gather([by_row[id(row)] for row in world.own(batch)])
+            results += chain.from_iterable(shares)
             counter.move(len(results))
     return results
 

@@ -1,19 +1,15 @@
 """Fields of TRL's SFTConfig and peft's LoraConfig: which are accepted as they are, and why the others are not.
 
-`trainer.args` and `adapter.args` take the fields of the dataclasses below. All fields of the libraries are in
-`fields/`, one table for each tested version, written by `tests/support/library_fields.py`. A test checks that each
-field of a table is accepted, is a setting of ours, or has a reason why not. Each accepted field has a test that shows
-its effect.
+`trainer.args` and `adapter.args` take the fields of the dataclasses below. A test reads the fields of the installed
+libraries and checks that each is accepted, is a setting of ours, or has a reason why not. Each accepted field has a
+test that shows its effect.
 """
 
 from __future__ import annotations
 
-import functools
-import json
 import re
 from collections.abc import ItemsView, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
@@ -21,7 +17,13 @@ from annotated_types import Ge, Gt
 
 from framework.api import Affects, installed
 
-FIELD_TABLES = Path(__file__).parent / "fields"
+TESTED = {"trl": ("1.15.0", "1.16.0"), "peft": ("0.21.2",)}
+"""The tested versions of each library, the oldest first."""
+ADDED: Mapping[str, Mapping[str, str]] = {
+    "trl": {"activation_checkpointing": "1.16.0", "activation_checkpointing_kwargs": "1.16.0"},
+    "peft": {},
+}
+"""Fields that not every tested version has, with the first one that has them."""
 # Most fields would be accepted and change nothing: this loop has its own loss, packing and checkpoints (decision 0087).
 SFT_SETTINGS = {
     "output_dir": "run_dir", "per_device_train_batch_size": "trainer.per_device_train_batch_size",
@@ -204,23 +206,16 @@ class Refusals(Mapping[str, str]):
 
     def _answer(self, name: str, current_version: str) -> str:
         """Say what a field is here; of one that the installed version lacks, which version has it."""
-        versions = versions_of(self.library)
-        if current_version not in versions or name in versions[current_version]:
+        versions = TESTED[self.library]
+        first = ADDED[self.library].get(name, versions[0])
+        if current_version not in versions or (
+            name not in self.older and versions.index(current_version) >= versions.index(first)
+        ):
             return self.own[name]
-        other_versions = [version for version, version_fields in versions.items() if name in version_fields]
-        if name in self.older:
-            other_versions = [f"before {next(iter(versions))}"]
-        if not other_versions:  # a word of ours
-            return self.own[name]
-        of = f"is a field of {self.library} {other_versions[-1]}, and {self.library} {current_version} is installed"
-        return f"{of}; it {self.own[name]}"
-
-
-@functools.cache
-def versions_of(library: str) -> Mapping[str, Mapping[str, Any]]:
-    """Return the fields that each tested version of a library has, by version and name."""
-    files = sorted(FIELD_TABLES.glob(f"{library}-*.json"))
-    return {file.stem.partition("-")[2]: json.loads(file.read_text(encoding="utf-8"))["fields"] for file in files}
+        of = f"before {first}" if name in self.older else first
+        return (
+            f"is a field of {self.library} {of}, and {self.library} {current_version} is installed; it {self.own[name]}"
+        )
 
 
 @dataclass

@@ -14,6 +14,7 @@ from framework import FrameworkError, Plan, Stage
 from framework.api import Gpu
 from framework.api.training import Attention, Evaluation, Loss, MemorySettings, Shape, Weights, estimate
 from framework_plugins.hf.settings import rollouts
+from framework_plugins.hf.settings.attention import flex_problem
 from framework_plugins.hf.settings.config import Attention as Kernels
 from framework_plugins.hf.settings.config import (
     Device,
@@ -105,7 +106,9 @@ def plan_passes(
     shared = shared if shared_prefixes else 0
     attends = all(block.q or not block.mixer for block in shape.counts)
     # FlexAttention's or flash-attn's kernels; without triton a tree has a dense mask, which is not counted then.
-    kernels = on_gpu and one_sequence and attends and (unmasked or config.attention is Kernels.auto)
+    requested = "" if config.attention is Kernels.auto else config.attention.value
+    flex = not flex_problem(requested=requested, keeps_states=not attends, triton=True)
+    kernels = on_gpu and one_sequence and attends and (unmasked or flex)
     # With windows a tree may cost more than padding, which is taken then; without attention there is none.
     tree = kernels or (shared_prefixes and not shape.windows and attends)
     wide = config.dtype is Dtype.fp32 or (config.dtype is Dtype.auto and not on_gpu and not _cpu_has_bf16())
@@ -221,11 +224,9 @@ def _attention_choice(plan: Plan, shape: Shape, *, attends: bool) -> str:
     config = plan.adapter.config
     dropout = config.lora_dropout if isinstance(config, LoraAdapterConfig) else 0.0
     padded = "padding" if dropout else "a dense mask for trees"
-    if not attends:
-        return f"sdpa with {padded}, since some layers keep a state"
     on_this_machine = not plan.planning.gpu
-    if on_this_machine and find_spec("triton") is None:
-        return f"sdpa with {padded}, since triton is not installed"
+    if problem := flex_problem(keeps_states=not attends, triton=None if on_this_machine else True):
+        return f"sdpa with {padded}, {problem}"
     reason = f"side by side without padding, since adapter.lora_dropout={dropout:g} keeps them from sharing tokens"
     chosen = f"FlexAttention for rows {reason}" if dropout else "FlexAttention with block masks for trees"
     doubts = ["its check on the card fails", *([] if on_this_machine else ["triton is not installed there"])]

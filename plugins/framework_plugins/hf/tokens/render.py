@@ -162,6 +162,8 @@ class Renderer:
     def reads_parts(self, job: Job) -> bool:
         """Whether a template that loses the users' text writes it if each turn is a list of parts."""
         questions = [str(turn["content"]).strip() for turn in job.turns if turn["role"] == "user"]
+        if not questions:
+            return False
         turns = [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in job.turns]
         parts = self._try_render(Job(turns, job.tools, job.prompt))
         if parts is None or not all(question in parts for question in questions):

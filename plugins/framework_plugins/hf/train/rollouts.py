@@ -36,6 +36,7 @@ from framework.api.training import (
     TokenGroup,
     TokenRow,
 )
+from framework_plugins.hf.machine.world import World
 from framework_plugins.hf.train.reference import row_key
 
 SHOWN = 2
@@ -104,19 +105,6 @@ class Draws:
         return Sample(scoring.question(prompt), answer.text, prompt.reference, answer.stopped, rewards, answer.tokens)
 
 
-@dataclass(frozen=True)
-class Division:
-    """How processes divide what is drawn and scored in a step; one process does all of it.
-
-    Attributes:
-        own: returns for a number of prompts which are this process's: neighbours.
-        all_gather: returns what each process has, in their order.
-    """
-
-    own: Callable[[int], slice] = lambda count: slice(0, count)
-    all_gather: Callable[[Any], list[Any]] = lambda value: [value]
-
-
 class Rollouts:
     """Makes the groups of each step, the same ones in each process.
 
@@ -132,7 +120,7 @@ class Rollouts:
         iterations: how often these steps are made with the same answers, one round after the other.
         asked: the numbers of the prompts of each step; those that are made again count once.
         score: returns the log-probabilities of rows as the training computes them, by `row_key`.
-        division: of prompts and answers among processes.
+        world: the processes that share the prompts of a step.
     """
 
     def __init__(
@@ -148,12 +136,12 @@ class Rollouts:
         iterations: int,
         prompt_indices: Sequence[Sequence[int]],
         score: Callable[[Sequence[TokenGroup]], Mapping[bytes, torch.Tensor]],
-        division: Division,
+        world: World,
     ) -> None:
         self.method, self.prompts, self.sample, self.reward = method, prompts, sample, reward
         self.config = config
         self.seed, self.steps, self.steps_per_draw, self.iterations = seed, steps, steps_per_draw, iterations
-        self.prompt_indices, self.score, self.division = prompt_indices, score, division
+        self.prompt_indices, self.score, self.world = prompt_indices, score, world
         self.metrics: dict[str, float] = {}
         """Metrics of the last draw, until the trainer takes them."""
         self.shown: list[Sample] = []
@@ -205,10 +193,10 @@ class Rollouts:
         into.append(draws)
 
         def generate(prompts: Sequence[Prompt], params: SamplingParams) -> Sequence[Sequence[Sampled]]:
-            draws.n, share = params.n, self.division.own(len(prompts))
+            draws.n, share = params.n, self.world.share(len(prompts))
             params = replace(params, seed=self.seed * 2**32 + params.seed, first=share.start)
             answers = self.sample(prompts[share], params) if prompts[share] else []
-            return [*chain.from_iterable(self.division.all_gather(answers))]
+            return [*chain.from_iterable(self.world.all_gather(answers))]
 
         def reward(prompts: Sequence[Prompt], answers: Sequence[Answer], **_: int) -> Rewards:
             draws.prompts, draws.answers = prompts, answers
@@ -218,7 +206,7 @@ class Rollouts:
                 if prompts[share]
                 else None
             )
-            draws.rewards = _merge_rewards([part for part in self.division.all_gather(rewards) if part is not None])
+            draws.rewards = _merge_rewards([part for part in self.world.all_gather(rewards) if part is not None])
             return draws.rewards
 
         with Guard(f"the groups of method {type(self.method).__name__} cannot be made"):
@@ -227,7 +215,7 @@ class Rollouts:
     def _own_answers(self, prompts: Sequence[Prompt]) -> slice:
         """Return the answers that this process scores: all of those to a prompt, for rewards that compare them."""
         starts = [at for at, prompt in enumerate(prompts) if not at or prompt is not prompts[at - 1]]
-        bounds, share = [*starts, len(prompts)], self.division.own(len(starts))
+        bounds, share = [*starts, len(prompts)], self.world.share(len(starts))
         return slice(*(bounds[min(index, len(starts))] for index in (share.start, share.stop)))
 
     def _check_signal(self, draws: Sequence[Draws]) -> None:

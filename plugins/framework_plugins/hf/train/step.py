@@ -14,12 +14,14 @@ Rows from which nothing is learned, `ReadsBeside`, are scored first, in parts of
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -27,10 +29,28 @@ import torch
 
 from framework import FrameworkError
 from framework.api import Caught, Guard, is_out_of_memory, short_repr
-from framework.api.training import GroupedRows, LossValue, Objective, ReadsBeside, TokenGroup, TokenRow, TokenScores
-from framework_plugins.hf.loss.loss import Losses, to_device
+from framework.api.training import (
+    GroupedRows,
+    LossValue,
+    Objective,
+    ReadsBeside,
+    ReadsLogits,
+    TokenGroup,
+    TokenRow,
+    TokenScores,
+)
+from framework_plugins.hf.loss.chunked_cross_entropy import REFERENCE
+from framework_plugins.hf.loss.loss import FUNCTIONS, INPUT, Losses, to_device
 from framework_plugins.hf.machine.out_of_memory import RandomState
-from framework_plugins.hf.packing.parts import Packer, Part, all_tokens, learned_count, learned_tokens
+from framework_plugins.hf.machine.world import ALONE, World
+from framework_plugins.hf.packing.parts import (
+    Packer,
+    Part,
+    all_tokens,
+    learned_count,
+    learned_tokens,
+    zero_weight_part,
+)
 from framework_plugins.hf.train.reference import StartScores
 
 Tensor = torch.Tensor
@@ -60,7 +80,30 @@ class CheckedObjective:
     @property
     def linear(self) -> bool:
         """See `Objective`."""
-        return self.objective.linear
+        return self.objective.linear and not self.of_logits
+
+    @property
+    def of_logits(self) -> dict[Callable[..., Tensor], Sequence[str]]:
+        """The functions of logits that it reads, each with the names of its further parameters."""
+        functions = self.objective.of_logits if isinstance(self.objective, ReadsLogits) else ()
+        return {function: [*inspect.signature(function).parameters][1:] for function in functions}
+
+    @property
+    def reads_reference_logits(self) -> bool:
+        """Whether one of them reads the logits of the reference."""
+        return any(REFERENCE in names for names in self.of_logits.values())
+
+    def split(self, rows: StepRows, columns: Sequence[Sequence[Tensor]]) -> tuple[list[list[Tensor]], dict[str, Any]]:
+        """Return the log-probabilities of rows, and by name their functions of logits, which follow in the columns."""
+        functions = [function.__name__ for function in self.of_logits]
+        if not functions:
+            return [[*group] for group in columns], {}
+        ids = slice(-len(functions)) if rows.ids else 0
+        values = {
+            name: [[row[:, index] for row in group] for group in columns]
+            for index, name in enumerate(functions, start=-len(functions))
+        }
+        return [[row[:, ids] for row in group] for group in columns], values
 
     def __call__(self, scores: TokenScores) -> LossValue:
         """Return the loss.
@@ -82,7 +125,7 @@ class CheckedObjective:
         if value.is_complex() or value.is_meta:
             kind = "on the meta device" if value.is_meta else f"of the type {value.dtype}"
             raise FrameworkError(f"{self.name} returns a tensor {kind}: return a real number")
-        rows = [row for rows in scores.policy for row in rows]
+        rows = [row for groups in (scores.policy, *scores.of_logits.values()) for rows in groups for row in rows]
         self._check_slope(value, [row for row in rows if row.requires_grad])
         if not value.isfinite() and all(bool(row.isfinite().all()) for row in rows):
             raise FrameworkError(f"{self.name} returns {value.item()} for log-probabilities that are numbers")
@@ -134,12 +177,22 @@ class CheckedObjective:
         scores = [-torch.rand(shape, generator=draw, dtype=torch.float64).mul(3).add(0.05) for shape in shapes]
         policy = _by_group(groups, [row.requires_grad_() for row in scores])
         reference = _by_group(groups, [row.detach() * 1.25 for row in scores])
+        columns = [
+            torch.rand((len(row), len(self.of_logits)), generator=draw, dtype=torch.float64, requires_grad=True)
+            for row in scores
+        ]
+        values = {
+            function.__name__: _by_group(groups, [row[:, index] for row in columns])
+            for index, function in enumerate(self.of_logits)
+        }
 
         def value(part: slice) -> float:
             before.restore()
             part_reference = reference[part] if self.objective.needs_reference else None
             numbers = learned_tokens(groups), len(groups), groups
-            return float(self(TokenScores(groups[part], policy[part], part_reference, *numbers)).value.detach())
+            of_logits = {name: of_groups[part] for name, of_groups in values.items()}
+            part_scores = TokenScores(groups[part], policy[part], part_reference, *numbers, of_logits=of_logits)
+            return float(self(part_scores).value.detach())
 
         half, single = len(groups) // 2, value(slice(None))
         total = value(slice(half)) + value(slice(half, None))
@@ -266,7 +319,7 @@ class StepRows:
 
 
 def pack(
-    objective: CheckedObjective, packer: Packer, groups: Sequence[TokenGroup], local: slice, world: int
+    objective: CheckedObjective, packer: Packer, groups: Sequence[TokenGroup], world: World = ALONE
 ) -> tuple[list[Part], StepRows]:
     """Cut the groups of a step that are this process's into parts.
 
@@ -276,9 +329,9 @@ def pack(
         objective: of the run.
         packer: cuts.
         groups: of the whole step.
-        local: those of this process.
-        world: processes.
+        world: the processes that share it.
     """
+    local = world.share(len(groups))
     local_groups, tokens, step_tokens = groups[local], learned_tokens(groups), all_tokens(groups)
     rows = StepRows(tokens, step_tokens, len(groups))
     if objective.plain:
@@ -288,10 +341,13 @@ def pack(
             (groups, sum(len(group.rows) for group in groups[: local.start])) if objective.linear else (local_groups, 0)
         )
         rows = replace(rows, groups=scored_groups, step=groups, ids=objective.ids(scored_groups))
-        parts, members = _parts_with_rows(packer, local_groups, first_row, rows.ids)
+        parts, members = _parts_with_rows(packer, local_groups, first_row, rows.ids, objective.of_logits)
         rows = replace(rows, members=members, beside=_beside(objective, packer, groups, local))
     for part in parts:
-        part.update(count=_process_share(tokens, world), step_tokens=_process_share(step_tokens, world))
+        part.update(count=_process_share(tokens, world.size), step_tokens=_process_share(step_tokens, world.size))
+    if world.size > 1:
+        idle = zero_weight_part(packer, groups)
+        rows = replace(rows, idle=idle | {"count": tokens / world.size, "step_tokens": step_tokens / world.size})
     return parts, rows
 
 
@@ -319,7 +375,11 @@ def _process_share(count: int, world: int) -> float:
 
 
 def _parts_with_rows(
-    packer: Packer, groups: Sequence[TokenGroup], start: int, ids: Sequence[Tensor] | None
+    packer: Packer,
+    groups: Sequence[TokenGroup],
+    start: int,
+    ids: Sequence[Tensor] | None,
+    functions: Mapping[Callable[..., Tensor], Sequence[str]] = MappingProxyType({}),
 ) -> tuple[list[Part], list[list[int]]]:
     """Return the parts of groups, with a place for each learned token of each row, and the numbers of their rows.
 
@@ -335,7 +395,14 @@ def _parts_with_rows(
         part |= {name: part[name][places] for name in ("source", "target")}
         if ids is not None:
             part["target"] = torch.cat([ids[row] for row in members[-1]])
-        parts.append(part | {"share": torch.zeros(part["target"].shape)})
+        shape = part["target"].shape
+        if functions:
+            part |= {FUNCTIONS: functions}
+            shape = (*shape, 1)[0], (*shape, 1)[1] + len(functions)
+            for name in {name for names in functions.values() for name in names} - {REFERENCE}:
+                arrays = [torch.from_numpy(array) for group in groups for array in group.arrays[name]]
+                part[INPUT.format(name)] = torch.cat([arrays[row - start] for row in members[-1]])
+        parts.append(part | {"share": torch.zeros(shape)})
     return parts, members
 
 
@@ -360,9 +427,7 @@ class OptimizerStep:
         objective: of the run.
         losses: of the model.
         as_reference: lets the model be the reference within a context.
-        rank: the number of this process.
-        world: processes that train together.
-        all_gather: returns what each of them has, in their order.
+        world: the processes that train together.
 
     Attributes:
         known: the log-probabilities of the reference, if they were computed before the first step.
@@ -377,15 +442,12 @@ class OptimizerStep:
         objective: CheckedObjective,
         losses: Losses,
         as_reference: Callable[[], AbstractContextManager[None]],
-        rank: int = 0,
-        world: int = 1,
-        all_gather: Callable[[Any], list[Any]] = lambda value: [value],
+        world: World = ALONE,
     ) -> None:
         self.objective = objective
         self.losses = losses
         self.as_reference = as_reference
-        self.rank, self.world = rank, world
-        self.all_gather = all_gather
+        self.world = world
 
     def __call__(
         self,
@@ -403,6 +465,8 @@ class OptimizerStep:
                 that gives; `is_last` says whether it is the last one.
             forward: takes a part through the model without gradients.
         """
+        if self.objective.reads_reference_logits:
+            parts = self._with_reference(parts, rows, forward)
         backwards = [partial(backward, part, is_last=index == len(parts)) for index, part in enumerate(parts, start=1)]
         if self.objective.plain:
             return StepOutcome(torch.stack([run(compute=self.losses.mean) for run in backwards]).sum())
@@ -422,10 +486,20 @@ class OptimizerStep:
             else [range(index, index + 1) for index in part_indices]
         )
         keeps_graphs = len(batches) == len(parts) or self.keeps_graphs
-        is_local = self.world == 1 or not self.objective.objective.whole_step
+        is_local = self.world.size == 1 or not self.objective.objective.whole_step
         if is_local and keeps_graphs and all(_is_whole(indices, rows) for indices in rows.members):
             return self._direct_passes(batches, parts, rows, backwards, reference, beside_scores)
         return self._weighted_passes(parts, rows, backwards, forward, reference, beside_scores)
+
+    def _with_reference(
+        self, parts: Sequence[Part], rows: StepRows, forward: Callable[[Part, Compute], Tensor]
+    ) -> list[Part]:
+        """Return parts with what the logits of the reference are made of."""
+        with self.as_reference():
+            return [
+                part | {INPUT.format(REFERENCE): forward(part, self.losses.states_or_logits)} if members else part
+                for part, members in zip(parts, _members_of_parts(rows, len(parts)), strict=True)
+            ]
 
     def _reference(
         self, parts: Sequence[Part], rows: StepRows, forward: Callable[[Part, Compute], Tensor]
@@ -436,16 +510,16 @@ class OptimizerStep:
         if self.known is not None and rows.ids is None:
             return _by_group(rows.groups, self.known.log_probs(_rows(rows.groups)))
         with self.as_reference():
-            return self._scores(parts, rows, forward)
+            return self._log_probs(parts, rows, forward)
 
     def _beside(self, rows: StepRows, forward: Callable[[Part, Compute], Tensor]) -> TokenScores | None:
         """Return the scores of all rows of the step that are only scored."""
         if rows.beside is None:
             return None
         parts, beside_rows = self._padded(*rows.beside, rows.idle)
-        scored = self._scores(parts, beside_rows, forward), self._reference(parts, beside_rows, forward)
+        scored = self._log_probs(parts, beside_rows, forward), self._reference(parts, beside_rows, forward)
         groups, policy, reference = (
-            (beside_rows.groups, *scored) if self.world == 1 else self._gather_scores(beside_rows, *scored)
+            (beside_rows.groups, *scored) if self.world.size == 1 else self._gather_scores(beside_rows, *scored)
         )
         return TokenScores(groups, policy, reference, beside_rows.tokens, beside_rows.count, beside_rows.step)
 
@@ -453,7 +527,7 @@ class OptimizerStep:
         """Add idle parts, so that every process makes the same number of passes."""
         if idle is None:
             return parts, rows
-        return [*parts, *[idle] * (max(self.all_gather(len(parts))) - len(parts))], rows
+        return [*parts, *[idle] * (self.world.all_max(len(parts)) - len(parts))], rows
 
     def reduce_memory(self) -> str:
         """Score the rows of a step first, if that needs less memory, and say so; else return an empty text."""
@@ -468,13 +542,20 @@ class OptimizerStep:
         """Yield the log-probabilities of all rows of this process, those that are only scored too."""
         beside_parts = [self._padded(*rows.beside, rows.idle)] if rows.beside else []
         for step_parts, step_rows in [(parts, rows), *beside_parts]:
-            for group, scored in zip(step_rows.groups, self._scores(step_parts, step_rows, forward), strict=True):
+            for group, scored in zip(step_rows.groups, self._log_probs(step_parts, step_rows, forward), strict=True):
                 yield from zip(group.rows, scored, strict=True)
+
+    def _log_probs(
+        self, parts: Sequence[Part], rows: StepRows, forward: Callable[[Part, Compute], Tensor]
+    ) -> list[list[Tensor]]:
+        """Return the log-probabilities of the rows of this process by group, without gradients."""
+        plain = [{name: value for name, value in part.items() if name != FUNCTIONS} for part in parts]
+        return self._scores(plain, rows, forward)
 
     def _scores(
         self, parts: Sequence[Part], rows: StepRows, forward: Callable[[Part, Compute], Tensor]
     ) -> list[list[Tensor]]:
-        """Return the log-probabilities of the rows of this process by group, without gradients."""
+        """Return the same, with the functions of logits as further columns."""
         by_row: dict[int, Tensor] = {}
         for part, members in zip(parts, _members_of_parts(rows, len(parts)), strict=True):
             scored = forward(part, lambda inputs: self.losses.log_probs(inputs)[0])
@@ -490,6 +571,8 @@ class OptimizerStep:
         The last is the mean over the tokens, in nats.
         """
         parts, rows = self._padded(parts, rows, rows.idle)
+        if self.objective.reads_reference_logits:
+            parts = self._with_reference(parts, rows, forward)
         policy, reference = self._scores(parts, rows, forward), self._reference(parts, rows, forward)
         beside_scores = self._beside(rows, forward)
         reference_beside = (
@@ -498,12 +581,13 @@ class OptimizerStep:
             else replace(beside_scores, policy=beside_scores.reference or beside_scores.policy)
         )
         groups = rows.groups
-        if self.world > 1:
+        if self.world.size > 1:
             groups, policy, reference = self._gather_scores(rows, policy, reference)
         assert reference is not None  # noqa: S101 - asked for by objectives with one only
         arguments = reference, rows.tokens, rows.count, rows.step
+        policy, of_logits = self.objective.split(rows, policy)
         values = [
-            self.objective(TokenScores(groups, scores, *arguments, side_scores)).value.item()
+            self.objective(TokenScores(groups, scores, *arguments, side_scores, of_logits)).value.item()
             for scores, side_scores in ((policy, beside_scores), (reference, reference_beside))
         ]
         flat = [torch.cat([*map(torch.cat, scores)]) for scores in (policy, reference)]
@@ -535,10 +619,12 @@ class OptimizerStep:
                 groups = [rows.groups[index] for index in group_indices]
                 policy = _by_group(groups, [by_row[row_index] for row_index in sorted(members)])
                 group_reference = None if reference is None else [reference[index] for index in group_indices]
-                scores = TokenScores(groups, policy, group_reference, rows.tokens, rows.count, rows.step, beside_scores)
+                policy, of_logits = self.objective.split(rows, policy)
+                numbers = rows.tokens, rows.count, rows.step
+                scores = TokenScores(groups, policy, group_reference, *numbers, beside_scores, of_logits)
                 value = self.objective(scores)
                 outcome.add(value.metrics)
-                loss: Tensor = value.value * self.world
+                loss: Tensor = value.value * self.world.size
                 for part, (_, auxiliary) in zip(batch_parts, scored, strict=True):
                     loss = self.losses.with_auxiliary(loss, auxiliary, part)
                 return loss
@@ -562,18 +648,18 @@ class OptimizerStep:
         leaves = [row.detach().requires_grad_() for of_group in scores for row in of_group]
         groups, policy, reference_scores = rows.groups, _by_group(rows.groups, leaves), reference
         whole_step = self.objective.objective.whole_step
-        if whole_step and self.world > 1:
+        if whole_step and self.world.size > 1:
             groups, policy, reference_scores = self._gather_scores(rows, policy, reference)
         outcome = StepOutcome(torch.zeros(()))
         if groups:
-            result = self.objective(
-                TokenScores(groups, policy, reference_scores, rows.tokens, rows.count, rows.step, beside_scores)
-            )
-            outcome.loss = result.value.detach() * (1 if whole_step else self.world)
+            policy, of_logits = self.objective.split(rows, policy)
+            numbers = rows.tokens, rows.count, rows.step
+            result = self.objective(TokenScores(groups, policy, reference_scores, *numbers, beside_scores, of_logits))
+            outcome.loss = result.value.detach() * (1 if whole_step else self.world.size)
             outcome.add(result.metrics)
         slopes = torch.autograd.grad(result.value, leaves, allow_unused=True) if leaves else ()
         weights = [
-            torch.zeros_like(leaf) if slope is None else -slope * self.world
+            torch.zeros_like(leaf) if slope is None else -slope * self.world.size
             for leaf, slope in zip(leaves, slopes, strict=True)
         ]
         auxiliary_losses = []
@@ -595,13 +681,15 @@ class OptimizerStep:
         """Return the groups and scores of all processes; only this process's have gradients."""
         plain_policy = [[row.detach().cpu() for row in of_group] for of_group in policy]
         plain_reference = reference and [[row.cpu() for row in of_group] for of_group in reference]
-        shares = self.all_gather((list(rows.groups), plain_policy, plain_reference))
+        shares = self.world.all_gather((list(rows.groups), plain_policy, plain_reference))
         device = next((row.device for of_group in policy for row in of_group), torch.device("cpu"))
         groups = [group for share in shares for group in share[0]]
         scores = [
             of_group
             for rank, share in enumerate(shares)
-            for of_group in (policy if rank == self.rank else [[row.to(device) for row in rows] for rows in share[1]])
+            for of_group in (
+                policy if rank == self.world.rank else [[row.to(device) for row in rows] for rows in share[1]]
+            )
         ]
         if reference is None:
             return groups, scores, None
@@ -609,10 +697,10 @@ class OptimizerStep:
 
     def _sum_metrics(self, metrics: dict[str, float]) -> dict[str, float]:
         """Return metrics summed over all processes."""
-        if self.world == 1:
+        if self.world.size == 1:
             return metrics
         outcome = StepOutcome(torch.zeros(()))
-        for process_metrics in self.all_gather(metrics):
+        for process_metrics in self.world.all_gather(metrics):
             outcome.add(process_metrics)
         return outcome.metrics
 

@@ -26,14 +26,16 @@ from transformers.integrations import activate_neftune, deactivate_neftune
 from transformers.trainer_pt_utils import get_parameter_names
 
 from framework import FrameworkError
-from framework.api.training import TokenGroup, TokenRow
+from framework.api.training import ProcessGroup, TokenGroup, TokenRow
 from framework_plugins.hf.loss.loss import to_device
 from framework_plugins.hf.loss.passes import LENGTH_SETTING, Passes, enable_checkpointing
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.machine.out_of_memory import OomRetry, RandomState
 from framework_plugins.hf.machine.precision import rounded_once, tf32
+from framework_plugins.hf.machine.world import ALONE, World
 from framework_plugins.hf.packing.parts import Packer, Part
 from framework_plugins.hf.settings.config import HFTrainerConfig
+from framework_plugins.hf.train.distributed import engine
 from framework_plugins.hf.train.options import TrainingOptions
 from framework_plugins.hf.train.order import Order, total_steps
 from framework_plugins.hf.train.rollouts import Rollouts
@@ -53,12 +55,14 @@ class Collator:
         packer: cuts them.
         objective: of the run.
         asks: whether the rows are prompts, whose answers come with the step itself.
+        world: the processes that share a step; each packs its own groups.
     """
 
     rows: Sequence[TokenGroup]
     packer: Packer
     objective: CheckedObjective
     asks: bool = field(default=False, kw_only=True)
+    world: World = field(default=ALONE, kw_only=True)
 
     def __call__(self, numbers: Sequence[int]) -> dict[str, Any]:
         """Return the parts of a step, and what is needed to pack it again."""
@@ -67,7 +71,7 @@ class Collator:
 
     def pack(self, groups: Sequence[TokenGroup]) -> tuple[list[Part], StepRows]:
         """Return the parts of a step; see `step.pack`."""
-        return pack(self.objective, self.packer, groups, slice(0, len(groups)), 1)
+        return pack(self.objective, self.packer, groups, self.world)
 
     def read_rows(self, numbers: Sequence[int]) -> list[TokenGroup]:
         """Read groups."""
@@ -87,6 +91,8 @@ class SupervisedTrainer:
         options: the optimizer and the schedule.
         oom_retry: what is done if memory runs out.
         step: makes the passes of a step.
+        world: the processes that train together.
+        group: what was asked for; None: one process.
         accelerator: of a group of processes; None: one process.
         checkpointing: whether the model computes its activations again in the backward pass.
     """
@@ -106,6 +112,8 @@ class SupervisedTrainer:
     """Puts the state of a checkpoint back, but for random numbers."""
     restore_random: Callable[[int, int, int], None]
     """Restores the random numbers for the number of this process, of how many, and the seed."""
+    on_prepared: Callable[[], None] = staticmethod(lambda: None)
+    """What is done when the model is where it trains, before a checkpoint is restored."""
     make_checkpoint: Callable[[], None]
     """Makes a checkpoint, and ends the training if it was asked to end."""
     rollouts: Rollouts | None = None
@@ -123,6 +131,8 @@ class SupervisedTrainer:
         oom_retry: OomRetry,
         step: OptimizerStep,
         *,
+        world: World = ALONE,
+        group: ProcessGroup | None = None,
         accelerator: Accelerator | None = None,
         checkpointing: bool = False,
     ) -> None:
@@ -135,6 +145,7 @@ class SupervisedTrainer:
         self.options = options
         self.oom_retry = oom_retry
         self.step = step
+        self.world, self.group = world, group
         self.accelerator = accelerator or Accelerator(mixed_precision=mixed_precision(args))
         self.metrics: dict[str, list[float]] = {}
         self.callbacks: list[TrainerCallback] = []
@@ -175,6 +186,8 @@ class SupervisedTrainer:
         """Train; `resumes`: from the state that `restore_state` puts back."""
         state, loader = self.state, self.loader()
         self._prepare()
+        if self.group is not None:
+            engine.adopt(self, self.group)
         self.on_prepared()
         if resumes:
             self.restore_state()
@@ -255,9 +268,6 @@ class SupervisedTrainer:
         factor = self.options.plan.rate_factor(self.state.max_steps)
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
 
-    def on_prepared(self) -> None:
-        """Do nothing: a group looks at what came up."""
-
     def _restore_random(self) -> bool:
         """Restore the random numbers of a checkpoint; return False, since that is done once."""
         self.restore_random(self.args.process_index, self.args.world_size, self.args.seed)
@@ -312,7 +322,7 @@ class SupervisedTrainer:
         try:
             return rollouts(step)
         except FrameworkError:
-            if step > 1 and self.args.world_size == 1:  # the processes of a group save together or not at all
+            if step > 1 and self.world.size == 1:  # the processes of a group save together or not at all
                 self.make_checkpoint()
             raise
 
@@ -323,8 +333,9 @@ class SupervisedTrainer:
         return means
 
     def counters(self) -> dict[str, int]:
-        """Return what was counted so far, in all processes."""
-        return {name: getattr(self, name) for name in ("tokens", "supervised_tokens", "computed_tokens")}
+        """Return what was counted so far; of what went through the model, each process knows its own."""
+        computed = int(self.world.all_sum(self.computed_tokens))
+        return {"tokens": self.tokens, "supervised_tokens": self.supervised_tokens, "computed_tokens": computed}
 
     def open_log_entry(self) -> tuple[float, int]:
         """Return the sum of the losses since the last log entry, and its step."""
@@ -374,7 +385,7 @@ class SupervisedTrainer:
 
         def score(parts: Sequence[Part], rows: StepRows) -> None:
             pairs = [(row, scored.cpu()) for row, scored in self.step.score(parts, rows, self.score)]
-            for row, scored in chain.from_iterable(self.step.all_gather(pairs)):
+            for row, scored in chain.from_iterable(self.world.all_gather(pairs)):
                 add(row, scored)
 
         self._with_retries(self.model, lambda: groups, *self.data_collator.pack(groups), "scoring the reference", score)
@@ -404,7 +415,13 @@ class SupervisedTrainer:
         where: str,
         make: Callable[[Sequence[Part], StepRows], T],
     ) -> T:
-        """Make passes; after each fallback all are repeated, and `parts` are the new ones."""
+        """Make passes; after each fallback all are repeated, and `parts` are the new ones.
+
+        In a group nothing is repeated, which the others would wait for, and all make as many passes.
+        """
+        if rows.idle is not None:
+            parts += [rows.idle] * (self.world.all_max(len(parts)) - len(parts))
+            return make(parts, rows)
         before, current = RandomState.now(), [rows]
 
         def reduce_memory() -> str:
@@ -430,7 +447,7 @@ class SupervisedTrainer:
         part: Part,
         *,
         compute: Callable[[Part], torch.Tensor],
-        is_last: bool,  # noqa: ARG002 - processes of a group meet after it
+        is_last: bool,
         overrides: Mapping[str, Any] = MappingProxyType({}),
     ) -> torch.Tensor:
         """Take one part through the model and back, and return its share of the step's loss."""
@@ -441,6 +458,7 @@ class SupervisedTrainer:
             tf32(device_type),
             rounded_once(self.model, device_type),
             self.passes.checkpointing(part),
+            engine.in_step(self.accelerator, model, self.group, is_last=is_last),
         ):
             model.train()
             self.optimizer.train()  # of a schedule-free one, whose weights differ while it trains

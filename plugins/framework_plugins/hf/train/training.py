@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -11,31 +12,59 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from peft import PeftModel
-from transformers import TrainerState, TrainingArguments
+from torch import distributed
+from transformers import TrainerState
 
 from framework import FrameworkError, Plan
-from framework.api import Guard, Prompt, TrainResult, count, counting, is_out_of_memory, rewarding, summarize_error
-from framework.api.training import Generator, Sampled, SamplingParams, TokenGroup, TokenRow, TrainRun
+from framework.api import (
+    Guard,
+    Prompt,
+    Step,
+    TrainResult,
+    count,
+    counting,
+    is_out_of_memory,
+    rewarding,
+    summarize_error,
+)
+from framework.api.training import (
+    Generator,
+    Member,
+    ProcessGroup,
+    Sampled,
+    SamplingParams,
+    StepControl,
+    TokenGroup,
+    TokenRow,
+    TrainRun,
+)
 from framework_plugins.hf.load.adapt_model import as_base
+from framework_plugins.hf.load.sharded_weights import (
+    allocate_trained,
+    full_tensor,
+    trained_weights,
+    unwrap_checkpointing,
+)
 from framework_plugins.hf.loss.passes import Passes, is_checkpointing
 from framework_plugins.hf.machine import hardware
 from framework_plugins.hf.machine.out_of_memory import OomRetry, RandomState, clear_frames
 from framework_plugins.hf.machine.precision import to_eval_mode
+from framework_plugins.hf.machine.world import ALONE, World
 from framework_plugins.hf.packing.parts import all_tokens
 from framework_plugins.hf.score.scoring import Evaluation, longest_rows, validation_losses
 from framework_plugins.hf.settings.config import HFTrainerConfig, Packing
 from framework_plugins.hf.train.best_weights import BestWeights
+from framework_plugins.hf.train.distributed import engine
 from framework_plugins.hf.train.options import TrainingOptions
-from framework_plugins.hf.train.order import Order, drawn_together, ordered_steps, row_order, steps_of, total_steps
+from framework_plugins.hf.train.order import drawn_together, ordered_steps, row_order, steps_of, total_steps
 from framework_plugins.hf.train.progress import CheckpointTimer, Progress, Validation
 from framework_plugins.hf.train.reference import at_start, open_scores, row_key, start_problem
 from framework_plugins.hf.train.resume.checkpoints import Checkpoints
 from framework_plugins.hf.train.resume.training_state import TrainingState
-from framework_plugins.hf.train.rollouts import Division, Rollouts
+from framework_plugins.hf.train.rollouts import Rollouts
 from framework_plugins.hf.train.step import CheckedObjective, OptimizerStep
-from framework_plugins.hf.train.trainer import Collator, SupervisedTrainer, training_arguments
+from framework_plugins.hf.train.trainer import Collator, SupervisedTrainer, mixed_precision, training_arguments
 
 REHEARSAL_FACTOR = 20
 """A training needs this many times the tokens of a rehearsal to be worth one: a shorter one has little to lose."""
@@ -60,6 +89,7 @@ class Training:
         template: a hash of tokenizer, template and masks.
         sample: draws answers, for a method that samples them while it trains; else None.
         save: writes the weights into a folder; of a group, it is given the weights in one piece.
+        me: this process, if it is one of a group.
     """
 
     model: Any
@@ -76,6 +106,39 @@ class Training:
     template: str
     sample: Generator | None
     save: Callable[..., None]
+    me: Member | None = None
+
+    @property
+    def world(self) -> World:
+        """The processes that train together."""
+        return World(self.me.rank, self.me.world) if self.me else ALONE
+
+    @property
+    def group(self) -> ProcessGroup | None:
+        """What a launcher asked for; None: one process."""
+        return self.plan.launch.config.group() if self.me else None
+
+    def run_in_group(
+        self, rows: Sequence[TokenGroup], run: TrainRun, validate: Callable[[], Validation]
+    ) -> TrainResult:
+        """Train as a process of a group: the first one tells the run of each step, and all do what it says."""
+        assert self.me is not None  # noqa: S101 - the caller is one of a group
+        assert self.group is not None  # noqa: S101 - as above
+        engine.join(self.group, self.machine, self.me)
+        allocate_trained(self.model)
+        self.passes.losses.prepare_for_engine()
+
+        def on_step(step: Step) -> StepControl | None:
+            return self.world.from_first(lambda: run.on_step(step))
+
+        result = self.run(rows, dataclasses.replace(run, on_step=on_step), validate)
+        result = dataclasses.replace(
+            result,
+            computed_tokens=int(self.world.all_sum(result.computed_tokens)),
+            peak_memory_bytes=self.world.all_max(result.peak_memory_bytes),
+        )
+        distributed.barrier()
+        return result
 
     def run(self, rows: Sequence[TokenGroup], run: TrainRun, validate: Callable[[], Validation]) -> TrainResult:
         """Train, and save the weights into `run.checkpoint`, those of the best validation if they were set aside.
@@ -90,27 +153,32 @@ class Training:
         fallbacks_before = len(self.oom_retry.fallbacks)
         trainer = self._trainer(rows, run)
         trainable = count_trainable(self.model)
-        best = BestWeights(self.model, run.scratch, self._rank)
+        best = BestWeights(self.model, run.scratch, self.world.rank)
         rehearse = partial(self._rehearse, trainer, rows)
         # By time: no number of steps suits a tiny model and a large one; one clock counts for a group (decision 0070).
-        timer = CheckpointTimer(self.config.save_seconds if self._rank == 0 else None)
-        progress = Progress(trainer, run, validate, rehearse, best, self.config.eval_steps, timer, self._all_reduce_max)
+        timer = CheckpointTimer(self.config.save_seconds if self.world.is_first else None)
+        progress = Progress(trainer, run, validate, rehearse, best, self.config.eval_steps, timer, self.world.all_max)
         trainer.add_callback(progress)
-        state = self._state(trainer, progress)
+        state = TrainingState(trainer, progress)
         trainer.restore_state, trainer.restore_random = state.restore, state.restore_random
         trainer.make_checkpoint = partial(self._make_checkpoint, state, rows)
         trainer.rollouts = self._rollouts(trainer, run)
         try:
+            if self.objective.reads_reference_logits and (problem := self._no_reference_logits()):
+                raise FrameworkError(f"{self.objective.name} reads the logits of the reference: {problem}")
             if not self.objective.plain and not self.asks:
                 self.objective.check(trainer.data_collator.read_rows(next(steps_of(trainer.order, 1))))
-            self._score_reference(trainer, rows)
+            if self.me is None:
+                self._score_reference(trainer, rows)
+            elif not self.plan.launch.config.group().sharded:  # in pieces, each step asks the base
+                trainer.on_prepared = partial(self._score_reference, trainer, rows)
             outcome = self._train(trainer, progress, resumes=self._resumes(state, rows))
             seconds = progress.seconds
             trainer.use_averaged_weights()
             best.restore(outcome.global_step)
-            self._all_reduce_max(0)  # a process of a group may be late, and still looks into the folder
+            self.world.all_max(0)  # a process of a group may be late, and still looks into the folder
         finally:
-            if self._rank == 0:
+            if self.world.is_first:
                 shutil.rmtree(run.scratch, ignore_errors=True)
         if is_checkpointing(self.model) and not self.machine.checkpointing:
             self.machine.facts[hardware.CHECKPOINTING] = "on (memory ran out)"
@@ -165,7 +233,7 @@ class Training:
         half = self.machine.dtype is not torch.float32
         if problem := start_problem(loss, expected, deviation, scores, half=half):
             raise FrameworkError(f"{self.objective.name} would train against the wrong reference: {problem}")
-        if self._rank == 0:
+        if self.world.is_first:
             scores.save()
         start = self.plan.start(weights=False)
         whose = f"adapter.start={start.place}" if start else "the model before the training"
@@ -173,6 +241,14 @@ class Training:
             f"{whose}, {count(len(scores), 'row')}, {scores.kept} from the cache; the first loss is {loss:.6f}"
         )
         before.restore()
+
+    def _no_reference_logits(self) -> str:
+        """Say why the logits of the model that the training starts from cannot be computed; empty if they can."""
+        if self.plan.launch.config.group():
+            return "processes of a group do not compute them: set launch=single"
+        if self.plan.adapter.config.trains_all:
+            return "adapter=full changes the weights that they come from: set adapter=lora"
+        return ""
 
     @property
     def asks(self) -> bool:
@@ -189,13 +265,8 @@ class Training:
         return Rollouts(
             plan.method.create(), run.prompts, draw, run.reward, plan.rollout.config, plan.seed,
             total_steps(plan, rows, order.batch), drawn_together(plan), plan.cost.iterations,
-            [*steps_of(order, ordered_steps(plan, rows, order.batch))], partial(self._scores, trainer), self._division,
+            [*steps_of(order, ordered_steps(plan, rows, order.batch))], partial(self._scores, trainer), self.world,
         )  # fmt: skip
-
-    @property
-    def _division(self) -> Division:
-        """How processes divide what is drawn."""
-        return Division()
 
     def _in_eval_mode(self, prompts: Sequence[Prompt], params: SamplingParams) -> Sequence[Sequence[Sampled]]:
         """Sample answers, and leave the training as it was."""
@@ -212,16 +283,9 @@ class Training:
         self.model.train()
         return scores
 
-    def _state(self, trainer: SupervisedTrainer, progress: Progress) -> TrainingState:
-        return TrainingState(trainer, progress)
-
-    def _newest(self, rows: Sequence[TokenGroup]) -> Path | None:
-        """Return the checkpoint to resume from."""
-        return self.checkpoints.newest(rows)
-
     def _resumes(self, state: TrainingState, rows: Sequence[TokenGroup]) -> bool:
         """Choose the checkpoint to resume from; False if there is none."""
-        state.checkpoint = self._newest(rows)
+        state.checkpoint = self.world.from_first(lambda: self.checkpoints.newest(rows))
         return state.checkpoint is not None
 
     def _make_checkpoint(self, state: TrainingState, rows: Sequence[TokenGroup]) -> None:
@@ -230,56 +294,31 @@ class Training:
         with progress.timer.saving():
             write = state.read()
             self.checkpoints.save(state.step, rows, write, state.needed)
-        # In a group the first process has written by then: if one ends, all are stopped.
-        if progress.ending and (error := self._ending(progress.run.interruption())):
-            raise error
-
-    def _all_reduce_max(self, value: int) -> int:
-        """Return the largest number that a process of the training has."""
-        return value
-
-    def _ending(self, error: BaseException | None) -> BaseException | None:
-        """Return what ends the training, of all processes."""
-        return error
+        # In a group the first process has written by then: if one ends, all are stopped. A signal reaches one machine
+        # before another.
+        if progress.ending:
+            for error in filter(None, self.world.all_gather(progress.run.interruption())):
+                raise error
 
     @property
     def _batch(self) -> int:
-        """Rows of an optimizer step."""
-        return self.config.per_device_train_batch_size * self.config.gradient_accumulation_steps
-
-    @property
-    def _rank(self) -> int:
-        """The number of this process in its group."""
-        return 0
+        """Rows of an optimizer step, of all processes together."""
+        return self.config.per_device_train_batch_size * self.config.gradient_accumulation_steps * self.world.size
 
     def _trainer(self, rows: Sequence[TokenGroup], run: TrainRun) -> SupervisedTrainer:
         by_length = self.passes.losses.packing is Packing.pad
         order = row_order(self.plan, rows, self._batch, by_length=by_length)
         args = training_arguments(self.machine, self.plan.seed, str(run.scratch), autocast=not self.cpu_kernels)
-        return self._trainer_class(
-            self.model, args, self.config, self._collator(order), self.passes, order, self._options, self.oom_retry,
-            self._optimizer_step, accelerator=self._accelerator(args), checkpointing=self._checkpointing,
+        group, accelerator, checkpointing = self.group, None, self.machine.checkpointing
+        if self.me and group:
+            accelerator = engine.start_accelerator(group, self.me, self.machine, mixed_precision(args))
+            checkpointing = checkpointing and not group.sharded  # of shards the engine does it
+        collator = Collator(order.rows, self.passes.packer, self.objective, asks=self.asks, world=self.world)
+        step = OptimizerStep(self.objective, self.passes.losses, self._as_reference, self.world)
+        return self.trainer_class(
+            self.model, args, self.config, collator, self.passes, order, self._options, self.oom_retry, step,
+            world=self.world, group=group, accelerator=accelerator, checkpointing=checkpointing,
         )  # fmt: skip
-
-    @property
-    def _trainer_class(self) -> Callable[..., SupervisedTrainer]:
-        return self.trainer_class
-
-    def _collator(self, order: Order) -> Collator:
-        return Collator(order.rows, self.passes.packer, self.objective, asks=self.asks)
-
-    @property
-    def _optimizer_step(self) -> OptimizerStep:
-        return OptimizerStep(self.objective, self.passes.losses, self._as_reference)
-
-    def _accelerator(self, _: TrainingArguments) -> Accelerator | None:
-        """Return the accelerator of a group."""
-        return None
-
-    @property
-    def _checkpointing(self) -> bool:
-        """Whether the model computes its activations again in the backward pass."""
-        return self.machine.checkpointing
 
     @property
     def _options(self) -> TrainingOptions:
@@ -294,7 +333,8 @@ class Training:
         the first step, since weights are in pieces, with the base, which is that start.
         """
         scores_answers = self.asks and self.objective.objective.needs_reference
-        start = at_start(self.plan, self.model) if scores_answers else partial(as_base, self.model, trained=True)
+        from_start = scores_answers or self.objective.reads_reference_logits
+        start = at_start(self.plan, self.model) if from_start else partial(as_base, self.model, trained=True)
 
         @contextmanager
         def reference() -> Iterator[None]:
@@ -308,6 +348,12 @@ class Training:
         return reference
 
     def _save(self, trainer: SupervisedTrainer, folder: Path) -> None:
+        if self.me is not None:  # the first process puts the pieces together, and writes them
+            state = {name: full_tensor(weight) for name, weight in trained_weights(self.model)}
+            if self.world.is_first:
+                unwrap_checkpointing(self.model)
+                self.save(folder, state)
+            return
         # Out of the trainer's autocast again: answers before and after are computed the same way.
         trainer.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         self.model.eval()
@@ -340,8 +386,8 @@ class Training:
 
     def _rehearse(self, trainer: SupervisedTrainer, rows: Sequence[TokenGroup], steps: int) -> None:
         """After the first step, try the longest row, of as many as the training sees, if that costs next to nothing."""
-        if self.asks:
-            return  # prompts: the answers come
+        if self.asks or self.me is not None:
+            return  # prompts: the answers come; what one process of a group runs out of, the others would wait for
         stride = max(1, len(rows) // (steps * self._batch))
         candidates, scores = (rows[index] for index in range(0, len(rows), stride)), trainer.step.known
         if scores is not None:  # of no other row there is a reference
@@ -373,8 +419,9 @@ def validate(
     open_losses: Callable[[], Evaluation],
     rows: Sequence[TokenRow],
     set_losses: Mapping[str, str],
-    run: TrainRun,
+    prompted: Callable[[], Mapping[str, float]],
     measure: Callable[[], Mapping[str, float]],
+    world: World = ALONE,
 ) -> Validation:
     """Measure, and leave the training as it was: its mode, and the random numbers that dropout draws.
 
@@ -383,12 +430,14 @@ def validate(
         open_losses: returns how its losses are computed, which puts it into evaluation mode.
         rows: of the validation; without any only the run measures.
         set_losses: the validation sets by the names of their losses.
-        run: the training.
-        measure: returns what the method measures besides.
+        prompted: returns what the run measures.
+        measure: returns what the method measures; of the same rows in each process, since what it makes of scores
+            cannot be put together from shares.
+        world: the processes that share the rows.
     """
     before = RandomState.now()
-    loss, losses = validation_losses(open_losses(), rows, set_losses) if rows else (None, {})
-    result = loss, {**losses, **measure(), **run.measure()}
+    loss, losses = validation_losses(open_losses(), rows, set_losses, world) if rows else (None, {})
+    result = loss, {**losses, **measure(), **prompted()}
     before.restore()
     model.train()
     return result

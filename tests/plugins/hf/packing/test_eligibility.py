@@ -29,8 +29,8 @@ from transformers import (
 from transformers import AutoModelForCausalLM as Auto
 from transformers import AutoModelForMultimodalLM as Multimodal
 
-from framework_plugins.hf.packing import eligibility
 from framework_plugins.hf.packing.eligibility import ForwardPlan, forward_plan, pair_cost
+from framework_plugins.hf.settings import attention as attention_choice
 from framework_plugins.hf.settings.config import HFTrainerConfig, Packing
 from tests.support.bases import needs_states
 
@@ -195,7 +195,7 @@ def test_what_is_asked_for_needs_no_excuse(packing: Packing) -> None:
 def test_a_gpu_keeps_rows_apart_by_kernels_where_it_can_and_says_which(
     config: PretrainedConfig, more: dict[str, Any], packing: str, attention: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(eligibility, "find_spec", lambda _: True)
+    monkeypatch.setattr(attention_choice, "find_spec", lambda _: True)
     made, fact = chosen(config, device="cuda", **more)
     assert (fact, made.attention) == (packing, attention)
     kernels = attention.startswith("Flex") or "side by side" in packing
@@ -204,7 +204,7 @@ def test_a_gpu_keeps_rows_apart_by_kernels_where_it_can_and_says_which(
 
 
 def test_windows_that_only_masks_have_are_left_to_a_dense_mask(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(eligibility, "find_spec", lambda _: True)
+    monkeypatch.setattr(attention_choice, "find_spec", lambda _: True)
     monkeypatch.setattr("transformers.MistralForCausalLM._supports_flash_attn", False)
     made, _ = chosen(MistralConfig(**SMALL, sliding_window=64), device="cuda")
     assert (made.branch_attention, made.attention) == (
@@ -213,7 +213,7 @@ def test_windows_that_only_masks_have_are_left_to_a_dense_mask(monkeypatch: pyte
 
 
 def test_without_triton_a_tree_comes_with_a_dense_mask_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(eligibility, "find_spec", lambda _: None)
+    monkeypatch.setattr(attention_choice, "find_spec", lambda _: None)
     made, _ = chosen(LlamaConfig(**SMALL), device="cuda")
     assert (made.packing, made.branch_attention, made.cpu_kernels) == (Packing.tree, False, False)
     assert made.attention == "a dense mask for trees, since triton is not installed"

@@ -18,6 +18,7 @@ from framework.testing import compose
 from framework.util.gpus import CONTEXT, Gpu, named
 from framework.util.host import GIB
 from framework_plugins.hf.packing.parts import Packer
+from framework_plugins.hf.settings import attention as attention_choice
 from framework_plugins.hf.settings import memory_plan
 from framework_plugins.hf.settings.config import CPU_DTYPE, Packing
 from framework_plugins.hf.settings.memory_plan import (
@@ -167,10 +168,10 @@ def test_a_pass_on_a_cpu_has_1024_tokens_where_so_many_fit(
 def test_the_attention_that_a_gpu_gets_is_told_with_its_reason(
     words: tuple[str, ...], told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory_plan, "find_spec", lambda _: ModuleSpec("triton", None))
+    monkeypatch.setattr(attention_choice, "find_spec", lambda _: ModuleSpec("triton", None))
     assert settings(*words).attention_choice == told
     assert settings(*words, gpu=None).attention_choice == ""
-    monkeypatch.setattr(memory_plan, "find_spec", lambda _: None)
+    monkeypatch.setattr(attention_choice, "find_spec", lambda _: None)
     here = "plan.gpu=rtx4090" not in words
     assert ("since triton is not installed" in settings(*words).attention_choice) == (here and "Flex" in told)
 

@@ -33,9 +33,9 @@ from framework.api.training import (
     TokenRow,
     TrainRun,
 )
-from framework_plugins.hf.train.distributed.steps import own_slice
+from framework_plugins.hf.machine.world import ALONE, World
 from framework_plugins.hf.train.reference import row_key
-from framework_plugins.hf.train.rollouts import Division, Draws, Rollouts
+from framework_plugins.hf.train.rollouts import Draws, Rollouts
 from framework_plugins.hf.train.trainer import SupervisedTrainer
 from framework_plugins.methods.config import GrpoConfig, ScaleRewards
 from framework_plugins.methods.grpo import Grpo
@@ -234,7 +234,7 @@ def test_rewards_that_tell_no_answers_apart_end_the_training(base: Path, asks: P
 
 
 def test_draws_of_other_weights_are_refused_before_the_update() -> None:
-    rollouts = Rollouts(None, [], None, None, RolloutConfig(), 0, 1, 1, 1, [], None, Division())  # type: ignore[arg-type] # only its check
+    rollouts = Rollouts(None, [], None, None, RolloutConfig(), 0, 1, 1, 1, [], None, ALONE)  # type: ignore[arg-type] # only its check
     rollouts.check(1, {DRAW_DIFFERENCE: 0.05})
     assert not rollouts.warned
     rollouts.check(1, {DRAW_DIFFERENCE: 0.3})
@@ -273,12 +273,12 @@ def longer(prompts: Sequence[Prompt], answers: Sequence[Answer], **_: int) -> Re
 
 def of_process(me: Member, gather: Any, scale: ScaleRewards) -> tuple[list[TokenGroup], dict[str, float], Any]:
     config = GrpoConfig(num_generations=3, scale_rewards=scale, steps_per_generation=2)
-    division = Division(partial(own_slice, me=me), partial(gather, me.rank))
-    rollouts = made_by(config, [range(5), range(5, 10)], 2, division)
+    world = World(me.rank, me.world, partial(gather, me.rank))
+    rollouts = made_by(config, [range(5), range(5, 10)], 2, world)
     return [group for step in (1, 2) for group in rollouts(step)], rollouts.take_metrics(), rollouts.take_shown()
 
 
-def made_by(config: GrpoConfig, asked: Sequence[Sequence[int]], steps: int, division: Division) -> Rollouts:
+def made_by(config: GrpoConfig, asked: Sequence[Sequence[int]], steps: int, world: World) -> Rollouts:
     prompts = [Prompt((Message("user", f"{number}"),)) for number in range(10)]
 
     def score(groups: Sequence[TokenGroup]) -> dict[bytes, torch.Tensor]:
@@ -286,7 +286,7 @@ def made_by(config: GrpoConfig, asked: Sequence[Sequence[int]], steps: int, divi
 
     together, iterations = config.steps_per_generation, config.num_iterations
     return Rollouts(
-        Grpo(config), prompts, by_dice, longer, RolloutConfig(), 7, steps, together, iterations, asked, score, division
+        Grpo(config), prompts, by_dice, longer, RolloutConfig(), 7, steps, together, iterations, asked, score, world
     )
 
 
@@ -318,11 +318,11 @@ def test_steps_are_made_again_with_the_same_answers_as_trl_orders_them() -> None
     """Two steps are drawn at once and made twice; the last round ends early, and what is kept resumes it."""
     config = GrpoConfig(num_generations=3, steps_per_generation=2, num_iterations=2)
     asked = [range(2), range(2, 4), range(4, 6), range(6, 8)]
-    rollouts = made_by(config, asked, 7, Division())
+    rollouts = made_by(config, asked, 7, ALONE)
     seen: list[list[str]] = []
     for step in range(1, 8):
         if step == 4:
-            kept, rollouts = rollouts.state(), made_by(config, asked, 7, Division())
+            kept, rollouts = rollouts.state(), made_by(config, asked, 7, ALONE)
             rollouts.restore(kept)
         groups = rollouts(step)
         assert all(OLD_LOG_PROBS in group.arrays for group in groups)

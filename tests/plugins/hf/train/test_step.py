@@ -20,7 +20,6 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from framework import loss
-from framework.api.process_group import Member
 from framework.api.records import IGNORE, GroupedRows, TokenGroup, TokenRow
 from framework.api.schema import Role
 from framework.api.training import LossValue, Objective, TokenScores
@@ -28,9 +27,9 @@ from framework.hooks.decorated import MARK
 from framework.util.errors import FrameworkError
 from framework_plugins.hf.loss.loss import Losses
 from framework_plugins.hf.loss.passes import Passes, is_checkpointing
+from framework_plugins.hf.machine.world import ALONE, World
 from framework_plugins.hf.packing.parts import Packer, Part
 from framework_plugins.hf.settings.config import Packing
-from framework_plugins.hf.train.distributed.steps import ShareCollator
 from framework_plugins.hf.train.step import CheckedObjective, OptimizerStep
 from framework_plugins.hf.train.trainer import Collator
 from framework_plugins.methods.config import CrossEntropyConfig
@@ -85,7 +84,7 @@ def of_docs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str,
         return made
 
     yield objective
-    for name in ("focal", "distill"):
+    for name in ("focal", "distill", "whole"):
         sys.modules.pop(name, None)
 
 
@@ -167,9 +166,7 @@ def by_step(
     objective: CheckedObjective,
     rows: Sequence[TokenGroup],
     packer: Packer,
-    rank: int = 0,
-    world: int = 1,
-    all_gather: Callable[[Any], list[Any]] = lambda mine: [mine],
+    world: World = ALONE,
     *,
     keeps_graphs: bool = True,
     kept: int | None = None,
@@ -194,13 +191,10 @@ def by_step(
     def reference() -> AbstractContextManager[None]:
         return model.disable_adapter()  # type: ignore[no-any-return]
 
-    if world == 1:
-        parts, known = Collator(rows, packer, objective).pack(rows)
-    else:
-        parts, known = ShareCollator(rows, packer, objective, Member(rank, world, rank)).pack(rows)
-        assert known.idle is not None
-        parts += [known.idle] * (max(all_gather(len(parts))) - len(parts))
-    step = OptimizerStep(objective, losses, reference, rank, world, all_gather)
+    parts, known = Collator(rows, packer, objective, world=world).pack(rows)
+    if known.idle is not None:
+        parts += [known.idle] * (world.all_max(len(parts)) - len(parts))
+    step = OptimizerStep(objective, losses, reference, world)
     step.keeps_graphs = keeps_graphs
     made = step(parts, known, backward, forward)
     return made.loss.item(), gradients(model), made.metrics
@@ -228,6 +222,88 @@ def test_a_step_has_the_loss_and_gradients_of_autograd_however_it_is_cut(
             # What keeps no graphs scores the rows first.
             made = by_step(model, objective, rows, packer, keeps_graphs=packing is not Packing.tree)
             same((made[0], made[1], {} if linear else made[2]), (*expected[:2], {} if linear else expected[2]))
+
+
+def of_all_logits(logits: torch.Tensor, target: torch.Tensor, teacher: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return the losses of the page at some tokens, from their logits."""
+    cross_entropy = torch.nn.functional.cross_entropy
+    student, taught = logits.softmax(-1), teacher.softmax(-1)
+    middle = (student + taught) / 2
+    return {
+        "smoothed": cross_entropy(logits, target, label_smoothing=0.1, reduction="sum"),
+        "z_loss": cross_entropy(logits, target, reduction="sum") + 1e-4 * logits.exp().sum(-1).log().square().sum(),
+        "entropy_bonus": cross_entropy(logits, target, reduction="sum") + 0.01 * (student * student.log()).sum(),
+        "gkd": sum((each * (each / middle).log()).sum() for each in (student, taught)) / 2,  # type: ignore[dict-item] # a tensor
+        "from_reference": (student * (student / taught).log()).sum(),
+    }
+
+
+def kl(logits: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """The divergence of all ids from the reference."""
+    log_probs = logits.log_softmax(-1)
+    return (log_probs.exp() * (log_probs - reference.log_softmax(-1))).sum(-1)
+
+
+@loss(of_logits=[kl])
+def from_reference(scores: TokenScores) -> Any:
+    """How far the model is from its reference."""
+    return sum(row.sum() for rows in scores.of_logits["kl"] for row in rows) / scores.tokens
+
+
+@pytest.mark.parametrize("name", ["smoothed", "z_loss", "entropy_bonus", "gkd", "from_reference"])
+def test_a_loss_of_all_logits_is_the_one_that_is_computed_from_them(
+    name: str, model: Any, of_docs: Callable[[str, str], Objective], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("framework_plugins.hf.loss.chunked_cross_entropy.CPU_FP32_LOGITS", 1 << 15)  # 4 tokens
+    vocabulary, draw = model.config.vocab_size, np.random.default_rng(1)
+    rows: list[TokenGroup] = [
+        GroupedRows(
+            group.rows, arrays={"teacher_logits": (draw.normal(size=(len(group.rows[0].learned), vocabulary)),)}
+        )
+        for group in groups("rows")
+    ]
+    function: Any = from_reference
+    made = function.create(function.schema()) if name == "from_reference" else of_docs("whole.py", name)
+    objective = CheckedObjective(made, f"loss={name}", 1000, plain=False)
+    objective.check(rows)
+    model.zero_grad()
+    total: Any = 0.0
+    for group in rows:
+        (row,) = group.rows
+        learned = torch.tensor([label != IGNORE for label in row.labels[1:]])
+
+        def logits(row: TokenRow = row, learned: torch.Tensor = learned) -> torch.Tensor:
+            return model(input_ids=torch.tensor([row.input_ids]), use_cache=False).logits[0, :-1][learned]  # type: ignore[no-any-return]
+
+        with torch.no_grad(), model.disable_adapter():
+            start = logits()
+        teacher = start if name == "from_reference" else torch.from_numpy(group.arrays["teacher_logits"][0])
+        total = total + of_all_logits(logits(), torch.tensor(row.learned), teacher)[name]
+    total = total / sum(len(row.learned) for group in rows for row in group.rows)
+    total.backward()
+    expected = total.item(), gradients(model), {}
+    for packing, size, keeps in ((Packing.none, 1, True), (Packing.tree, 3, False), (Packing.pad, 100, True)):
+        packer = Packer(packing, size, 0, dense_mask=True, together=True)
+        same(by_step(model, objective, rows, packer, keeps_graphs=keeps), expected)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda logits: logits, r"of_logits=<lambda> returns \(\d+, \d+\) for logits of \d+ tokens"),
+        (lambda logits: logits / None, "of_logits=<lambda>: TypeError"),
+    ],
+)
+def test_a_function_of_logits_that_is_wrong_is_named(function: Any, message: str, model: Any) -> None:
+    objective: Any = of_plugin("by_row")
+    objective.linear, objective.of_logits = False, (function,)
+    with pytest.raises(FrameworkError, match=message):
+        by_step(
+            model,
+            CheckedObjective(objective, "loss=mine", 1000, plain=False),
+            groups("rows"),
+            Packer(Packing.pad, 3, 0),
+        )
 
 
 @settings(max_examples=examples(12))
@@ -264,7 +340,7 @@ def test_two_processes_make_the_step_of_one(
             return every
 
         packer = Packer(Packing.pad, 2, 0, together=not objective.linear)
-        found[rank] = by_step(copies[rank], objective, rows, packer, rank, world, all_gather)
+        found[rank] = by_step(copies[rank], objective, rows, packer, World(rank, world, all_gather))
 
     copies = [adapted(folder) for _ in range(world)]
     threads = [threading.Thread(target=process, args=(rank,)) for rank in range(world)]

@@ -1,27 +1,36 @@
-"""Set up a group of processes with accelerate, check it, and agree on values."""
+"""Set up a group of processes with accelerate, check it, and keep its processes together in their passes.
+
+Engines keep the processes together around the model's own forward pass, and cut weights apart between passes. So every
+process makes as many passes as the one with the most, and the model is always called as a whole.
+"""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from accelerate import ParallelismConfig
+from accelerate import Accelerator, ParallelismConfig
 from accelerate.utils import DistributedDataParallelKwargs, FullyShardedDataParallelPlugin
 from torch import distributed
-from torch.distributed.fsdp import FSDPModule
+from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from framework import FrameworkError
 from framework.api.training import Engine, Member, ProcessGroup
-from framework_plugins.hf.load.sharded_weights import join_group
+from framework_plugins.hf.load.sharded_weights import join_group, reshard
+from framework_plugins.hf.loss.probe import probe
 from framework_plugins.hf.machine.hardware import Hardware
+from framework_plugins.hf.machine.precision import to_eval_mode
+from framework_plugins.hf.settings.config import Packing
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from framework_plugins.hf.train.trainer import SupervisedTrainer
 
 
 def join(group: ProcessGroup, machine: Hardware, me: Member) -> None:
@@ -115,24 +124,49 @@ def _is_sharded(weight: Any, group: ProcessGroup) -> bool:
     return bool(shards) and math.prod(shards) == group.shards
 
 
-def broadcast_from_first(me: Member, decide: Callable[[], T]) -> T:
-    """Return what the first process decides, in all of them."""
-    objects = [decide() if me.rank == 0 else None]
-    distributed.broadcast_object_list(objects, src=0)
-    decision: Any = objects[0]
-    return decision  # type: ignore[no-any-return] # an object that was pickled
+def start_accelerator(group: ProcessGroup, me: Member, machine: Hardware, mixed_precision: str) -> Accelerator:
+    """Return the accelerator of a group.
+
+    Raises:
+        FrameworkError: what came up is not what was asked for.
+    """
+    accelerator = Accelerator(mixed_precision=mixed_precision, **accelerator_options(group, machine))
+    check_started(accelerator, group, me)
+    if group.hybrid:
+        reduce_in_fp32(accelerator)
+    return accelerator
 
 
-def all_reduce_max(value: int, device: str) -> int:
-    """Return the largest number that a process has."""
-    return int(_all_reduce(torch.tensor(value, device=device), distributed.ReduceOp.MAX).item())
+def adopt(trainer: SupervisedTrainer, group: ProcessGroup) -> None:
+    """Look at what the engine made of a model, and find out on it how rows go through it.
+
+    Raises:
+        FrameworkError: it is not what was asked for.
+    """
+    check_wrapped(trainer.model_wrapped, group)
+    if group.engine is Engine.fsdp2:
+        trainer.model = trainer.model_wrapped
+        register_fsdp_forward_method(trainer.model, "generate")  # an adapter's weights are in pieces there too
+    torch.manual_seed(trainer.args.seed + trainer.world.rank)  # dropout falls on other tokens in each
+    losses = trainer.passes.losses
+    to_eval_mode(trainer.model, trainer.args.device.type)
+    losses.attach_engine(trainer.model_wrapped, trainer.args.device)
+    probe(losses)
+    trainer.model.train()
+    reshard(trainer.model)
+    # Rounding could let them see it differently.
+    losses.apply_probe(trainer.world.from_first(lambda: losses.probe_result))
+    packer = replace(trainer.passes.packer, packing=losses.packing, dense_mask=losses.dense_mask)
+    trainer.passes.packer = trainer.data_collator.packer = packer
+    trainer.order.by_length = losses.packing is Packing.pad
 
 
-def all_reduce_sum(value: float, device: str) -> float:
-    """Return the sum of what the processes have."""
-    return float(_all_reduce(torch.tensor(value, dtype=torch.float64, device=device), distributed.ReduceOp.SUM).item())
-
-
-def _all_reduce(value: torch.Tensor, operation: Any) -> torch.Tensor:
-    distributed.all_reduce(value, op=operation)
-    return value
+@contextmanager
+def in_step(accelerator: Any, model: Any, group: ProcessGroup | None, *, is_last: bool) -> Iterator[None]:
+    """Let gradients be averaged only after the last pass of a step."""
+    accelerator.sync_gradients = is_last
+    if group is not None and group.hybrid:
+        model.set_requires_all_reduce(is_last)
+    without_sync = group is not None and group.engine is Engine.ddp and not is_last
+    with cast("Any", model).no_sync() if without_sync else nullcontext():
+        yield

@@ -38,22 +38,14 @@ class TrainingState:
     Args:
         trainer: trains.
         progress: has its steps.
-        keeps: whether this process keeps what it reads.
-        all_gather: returns what each process has, in their order.
     """
 
-    def __init__(
-        self,
-        trainer: SupervisedTrainer,
-        progress: Progress,
-        *,
-        keeps: bool = True,
-        all_gather: Callable[[Any], list[Any]] = lambda value: [value],
-    ) -> None:
+    def __init__(self, trainer: SupervisedTrainer, progress: Progress) -> None:
         self.trainer = trainer
         self.progress = progress
-        self.keeps = keeps
-        self.all_gather = all_gather
+        self.keeps = trainer.world.is_first
+        """Whether this process keeps what it reads."""
+        self.all_gather = trainer.world.all_gather
         self.random: Sequence[Any] = ()
         self.needed = 0
         """Bytes of what `read` has read last."""

@@ -7,11 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framework.api.process_group import Member
 from framework.api.records import IGNORE, TokenRow
-from framework_plugins.hf.packing.parts import Packer, learned_count
+from framework_plugins.hf.machine.world import World
+from framework_plugins.hf.packing.parts import Packer, learned_count, zero_weight_part
 from framework_plugins.hf.settings.config import Packing
-from framework_plugins.hf.train.distributed.steps import ShareCollator, own_share, zero_weight_part
+from framework_plugins.hf.train.trainer import Collator
 from tests.support.training import PLAIN_LOSS
 
 
@@ -26,14 +26,14 @@ PACKER = Packer(Packing.pad, 2, 0)
 
 @given(st.integers(0, 40), st.integers(1, 9))
 def test_each_row_falls_to_one_process_in_its_order(count: int, world: int) -> None:
-    shares = [own_share(ROWS[:count], Member(rank, world, rank)) for rank in range(world)]
+    shares = [World(rank, world).own(ROWS[:count]) for rank in range(world)]
     assert [each for share in shares for each in share] == ROWS[:count]
     assert max(map(len, shares)) - (count // world) <= 1
 
 
-@given(st.integers(1, 12), st.integers(1, 5))
+@given(st.integers(1, 12), st.integers(2, 5))
 def test_the_counts_of_all_processes_are_those_of_one(count: int, world: int) -> None:
-    made = [ShareCollator(ROWS, PACKER, PLAIN_LOSS, Member(rank, world, rank))(range(count)) for rank in range(world)]
+    made = [Collator(ROWS, PACKER, PLAIN_LOSS, world=World(rank, world))(range(count)) for rank in range(world)]
     whole = sum(map(learned_count, ROWS[:count]))
     assert {each["rows"].tokens for each in made} == {whole}
     assert {each["rows"].step_tokens for each in made} == {sum(len(each.input_ids) for each in ROWS[:count])}
