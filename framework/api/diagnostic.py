@@ -59,8 +59,8 @@ class Diagnostic:
         check: `"package.module:function"`, called as `function(plan)` in a process of its own. It returns a
             `DiagnosticResult`, or None if there is nothing to say. The plan is None if the config is refused.
         needed: whether this plan cannot run without it. It is called in the program itself, so it has to be quick.
-        process: checks of one plugin with the same value run one after the other in one process, so that slow imports
-            happen once. By default each has its own.
+        process: checks with the same value run one after the other in one process, so that it starts and slow imports
+            happen once; "quick" is that of the checks that import little. By default each has its own.
         seconds: how long it may take.
     """
 

@@ -43,7 +43,7 @@ class DiagnosticRun:
             try:
                 # Each thread has the session of this one, which knows the plugins.
                 groups = _by_process(diagnostics)
-                shared = [group for group in groups if self._shares_libraries(group[0][1])]
+                shared = [group for group in groups if any(self._shares_libraries(check) for _, check in group)]
                 of_run = pool.submit(copy_context().run, self._run, shared)
                 of_plugins = [
                     pool.submit(copy_context().run, self._group, group) for group in groups if group not in shared
@@ -124,10 +124,9 @@ def registered() -> Iterator[Registered]:
 
 def _by_process(diagnostics: Sequence[Registered]) -> list[list[Registered]]:
     """Put together what shares a process."""
-    groups: dict[tuple[str, str, str], list[Registered]] = {}
-    for plugin, diagnostic in diagnostics:
-        separate_key = "" if diagnostic.process else f"{diagnostic.topic}\n{diagnostic.name}"
-        groups.setdefault((plugin, diagnostic.process, separate_key), []).append((plugin, diagnostic))
+    groups: dict[str | int, list[Registered]] = {}
+    for position, (plugin, diagnostic) in enumerate(diagnostics):
+        groups.setdefault(diagnostic.process or position, []).append((plugin, diagnostic))
     return list(groups.values())
 
 

@@ -88,7 +88,9 @@ def framework_concerns(plan: Plan, results: Results) -> Iterable[Concern]:
 @hookimpl
 def framework_diagnostics() -> Iterable[Diagnostic]:
     """The judge."""
-    yield Diagnostic("judge", "evaluation", "framework_plugins.evals.diagnostics:judge", _has_a_judge, seconds=30)
+    yield Diagnostic(
+        "judge", "evaluation", "framework_plugins.evals.diagnostics:judge", _has_a_judge, "quick", seconds=30
+    )
 
 
 def _has_a_judge(plan: Plan) -> bool:

@@ -68,8 +68,8 @@ def framework_export_needs(plan: Plan, shape: Shape) -> Iterable[ExportNeed]:
 @hookimpl
 def framework_diagnostics() -> Iterable[Diagnostic]:
     """What quantizes GGUF files, which `exporter=gguf` needs, and what serves them."""
-    yield Diagnostic("llama.cpp", "export", "framework_plugins.exports.diagnostics:quantizer", _writes_gguf, "llama")
-    yield Diagnostic("Ollama", "export", "framework_plugins.exports.diagnostics:ollama", process="llama")
+    yield Diagnostic("llama.cpp", "export", "framework_plugins.exports.diagnostics:quantizer", _writes_gguf, "quick")
+    yield Diagnostic("Ollama", "export", "framework_plugins.exports.diagnostics:ollama", process="quick")
 
 
 def _writes_gguf(plan: Plan) -> bool:

@@ -67,9 +67,9 @@ def _unread(option: str, columns: Iterable[str]) -> Iterable[Problem]:
 def framework_diagnostics() -> Iterable[Diagnostic]:
     """The Hub and its token, and local files."""
     code = "framework_plugins.formats.diagnostics"
-    yield Diagnostic("Hub", "data", f"{code}:hub", _needs_hub, "hub")
-    yield Diagnostic("Hub token", "data", f"{code}:token", process="hub")
-    yield Diagnostic("local files", "data", f"{code}:local_files", _reads_files, "hub")
+    yield Diagnostic("Hub", "data", f"{code}:hub", _needs_hub, "quick")
+    yield Diagnostic("Hub token", "data", f"{code}:token", process="quick")
+    yield Diagnostic("local files", "data", f"{code}:local_files", _reads_files, "quick")
 
 
 def _needs_hub(plan: Plan) -> bool:

@@ -56,8 +56,8 @@ def framework_diagnostics() -> Iterable[Diagnostic]:
     """W&B and its login, TensorBoard, MLflow. Without a login a run logs offline, so none needs it."""
     for name in ("wandb", "tensorboard", "mlflow"):
         needed = functools.partial(_logs_to, name)
-        yield Diagnostic(name, "tracking", f"framework_plugins.trackers.diagnostics:{name}", needed, process="trackers")
-    yield Diagnostic("wandb login", "tracking", "framework_plugins.trackers.diagnostics:login", process="trackers")
+        yield Diagnostic(name, "tracking", f"framework_plugins.trackers.diagnostics:{name}", needed, process="quick")
+    yield Diagnostic("wandb login", "tracking", "framework_plugins.trackers.diagnostics:login", process="quick")
 
 
 def _logs_to(name: str, plan: Plan) -> bool:

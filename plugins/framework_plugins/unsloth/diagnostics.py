@@ -26,7 +26,7 @@ def diagnostics() -> Iterator[Diagnostic]:
         "training",
         "framework_plugins.unsloth.diagnostics:unsloth",
         trains_with_unsloth,
-        "unsloth",
+        "unsloth" if versions.installed() else "quick",  # its import changes other libraries
         seconds=SECONDS,
     )
 

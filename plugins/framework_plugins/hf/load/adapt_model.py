@@ -16,6 +16,7 @@ from peft.tuners.trainable_tokens import TrainableTokensLayer
 from peft.utils import ModulesToSaveWrapper
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from framework import FrameworkError, Plan, Stage
 from framework.api import atomic_folder, summarize_error
@@ -128,6 +129,8 @@ def with_adapter(
     config.base_model_name_or_path = None  # peft warns of another name; `name_base` writes it
     grow(model, token_rows(config))
     choose_layers(model, config)
+    if any(isinstance(part, Conv1D) for part in model.modules()) and hasattr(config, "fan_in_fan_out"):
+        config.fan_in_fan_out = True  # peft sets it too, with a warning
     if cpu_kernels:
         install.use_fast_lora(config)
     with without_bitsandbytes():

@@ -11,9 +11,10 @@ from importlib.metadata import version
 import torch
 
 from framework import Plan
-from framework.api import GIB, DiagnosticResult, State
-from framework_plugins.hf.machine.diagnostics import needs_gpu
+from framework.api import GIB, DiagnosticResult, State, installed
+from framework_plugins.hf.machine.diagnostics import needs_bitsandbytes, needs_gpu
 from framework_plugins.hf.machine.hardware import bf16_instructions, use_cores
+from framework_plugins.hf.settings.config import HFTrainerConfig
 
 NVIDIA_SMI = "nvidia-smi"
 SMI_SECONDS = 20
@@ -128,8 +129,10 @@ def peft(_: Plan | None) -> DiagnosticResult:
     return _imported("peft", "LoraConfig", "get_peft_model")
 
 
-def trl(_: Plan | None) -> DiagnosticResult:
-    """Import the trainer."""
+def trl(plan: Plan | None) -> DiagnosticResult:
+    """Import the trainer, which takes seconds; for a run of `trainer=hf` only look for it."""
+    if plan is not None and isinstance(plan.trainer.config, HFTrainerConfig) and (found := installed("trl")):
+        return DiagnosticResult(State.ok, "installed; trainer=trl imports it", found)
     return _imported("trl", "SFTTrainer")
 
 
@@ -140,15 +143,22 @@ def _imported(name: str, *parts: str) -> DiagnosticResult:
     return DiagnosticResult(State.ok, f"{' and '.join(parts)} can be imported", version(name))
 
 
-def bitsandbytes(_: Plan | None) -> DiagnosticResult:
-    """Import what quantizes."""
+def bitsandbytes(plan: Plan | None) -> DiagnosticResult:
+    """Import what quantizes, which takes seconds; for a run that does not, only look for it."""
+    if plan is not None and not needs_bitsandbytes(plan) and (found := installed("bitsandbytes")):
+        return DiagnosticResult(State.ok, "installed; quantization=nf4 and quantization=int8 import it", found)
     import bitsandbytes as library  # noqa: PLC0415 - whether that succeeds is the check
 
     return DiagnosticResult(State.ok, "can be imported", library.__version__)
 
 
-def nf4(_: Plan | None) -> DiagnosticResult:
-    """Quantize a matrix with double quantization as a run does, multiply, go back, and compare with the dequantized."""
+def nf4(plan: Plan | None) -> DiagnosticResult | None:
+    """Quantize a matrix with double quantization as a run does, multiply, go back, and compare with the dequantized.
+
+    A run without bitsandbytes says nothing.
+    """
+    if plan is not None and not needs_bitsandbytes(plan):
+        return None
     from bitsandbytes import matmul_4bit  # noqa: PLC0415 - as above
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit  # noqa: PLC0415 - as above
 

@@ -128,9 +128,7 @@ def test_a_base_that_is_not_whole_is_refused_before_the_data_are_read(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.filterwarnings(
-    "ignore:.*did not match any targeted module:RuntimeWarning", "ignore:.*fan_in_fan_out:UserWarning"
-)
+@pytest.mark.filterwarnings("ignore:.*did not match any targeted module:RuntimeWarning")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_whole_base_of_each_family_is_taken_and_one_without_a_tensor_is_not(
     family: str, rows: Path, tmp_path: Path
@@ -162,7 +160,6 @@ def test_weights_in_four_bits_are_whole_without_any_of_their_tables(llama: Path,
         pipeline.run(make(base, rows, tmp_path / "again"))
 
 
-@pytest.mark.filterwarnings("ignore:.*fan_in_fan_out:UserWarning")
 def test_tables_that_older_versions_saved_may_be_integers_and_infinite(rows: Path, tmp_path: Path) -> None:
     base = tiny_base(tmp_path / "base", "gpt2")
     masks = {0: torch.ones(1, 1, 256, 256, dtype=torch.bool), 1: torch.full((1, 1, 256, 256), -torch.inf)}

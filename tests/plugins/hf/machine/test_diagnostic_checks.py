@@ -1,5 +1,6 @@
 """The checks of `doctor`: torch, CPU, GPU and driver, which is a script here; the libraries; a product in NF4."""
 
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -103,8 +104,21 @@ def test_bitsandbytes_is_reported_with_its_version() -> None:
     )
 
 
+def test_what_a_run_does_not_use_is_only_looked_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "trl", None)
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)  # an import would raise
+    plan = testing.plan(["trainer=hf"], run_dir=tmp_path)
+    assert diagnostic_checks.trl(plan).detail == "installed; trainer=trl imports it"
+    assert diagnostic_checks.bitsandbytes(plan).detail == "installed; quantization=nf4 and quantization=int8 import it"
+    assert diagnostic_checks.nf4(plan) is None
+    quantized = testing.plan(["trainer=hf", "quantization=nf4"], run_dir=tmp_path)
+    with pytest.raises(ModuleNotFoundError):
+        diagnostic_checks.bitsandbytes(quantized)
+
+
 def test_a_product_in_nf4_agrees_with_that_of_the_dequantized_weights() -> None:
     found = diagnostic_checks.nf4(None)
+    assert found is not None
     assert (found.state, found.fix) == (State.ok, "")
     assert found.detail.startswith("a product and its gradient on this ")
 
@@ -113,6 +127,7 @@ def test_a_wrong_product_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     right = bitsandbytes.matmul_4bit
     monkeypatch.setattr(bitsandbytes, "matmul_4bit", lambda *parts, **more: right(*parts, **more) * 1.1)
     found = diagnostic_checks.nf4(None)
+    assert found is not None
     assert found.state is State.broken
     assert found.detail.startswith("a product or its gradient is 10.00% off that of the dequantized weights on this ")
     assert found.fix == diagnostic_checks.FIX
@@ -123,5 +138,6 @@ def test_weights_that_are_lost_are_broken(monkeypatch: pytest.MonkeyPatch, damag
     right = functional.dequantize_4bit
     monkeypatch.setattr(functional, "dequantize_4bit", lambda *parts: torch.as_tensor(right(*parts)) * damage)
     found = diagnostic_checks.nf4(None)
+    assert found is not None
     assert found.state is State.broken
     assert found.detail.startswith(f"{told} of the weights are lost on this ")

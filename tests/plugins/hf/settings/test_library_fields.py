@@ -25,7 +25,6 @@ from framework.plan.make import make_plan
 from framework.testing import compose
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.settings import library_fields
-from framework_plugins.hf.settings.config import HFTrainerConfig, LoraAdapterConfig
 from framework_plugins.hf.settings.library_fields import LoraArgs, SFTArgs, non_default
 from framework_plugins.hf.train import trainer as trainer_module
 from framework_plugins.hf.train.trainer import SupervisedTrainer
