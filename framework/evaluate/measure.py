@@ -96,7 +96,8 @@ class Measuring:
         if losses and self.plan.method.config.texts:
             measures[TEXT_PERPLEXITY] = _perplexity(measures[EVAL_LOSS])
         if losses:  # those of a method may have another `eval_loss`, of the rows that should become likelier
-            measures |= self.plan.method.create().measures(self.model, self.data.validation_groups)
+            of_method = self.plan.method.create().measures(self.model, self.data.validation_groups)
+            measures |= {name: _add_clusters(measure, self.data) for name, measure in of_method.items()}
         for name, validation_set in self.plan.set_losses.items() if losses else ():
             if (part := _set_loss(measures[EVAL_LOSS], validation_set)) is not None:
                 measures[name] = part
@@ -270,14 +271,20 @@ def _answer_of(sample: Sample) -> Answered:
 
 def _validation_loss(data: Data) -> Measure:
     """Return the mean loss over the supervised tokens, row by row, in nats."""
-    rows, clusters = data.validation, [*data.clusters]
     scored = [row.log_probs for row in data.scored]
     weights = [float(len(row)) for row in scored]
     items = [-sum(row) / len(row) if row else None for row in scored]
     value = sum(-sum(row) for row in scored) / sum(weights)
-    where = [row.where for row in rows]
-    clusters = clusters if len(set(clusters)) < len(clusters) else []
-    return Measure(value, items, weights, kind=MeasureKind.loss, where=where, clusters=clusters)
+    where = [row.where for row in data.validation]
+    return _add_clusters(Measure(value, items, weights, kind=MeasureKind.loss, where=where), data)
+
+
+def _add_clusters(measure: Measure, data: Data) -> Measure:
+    """Return a measure of validation rows with the cluster of each, unless all are different or one is not known."""
+    clusters = dict(zip((row.where for row in data.validation), data.clusters, strict=False))
+    numbers = [clusters[where] for where in measure.where if where in clusters]
+    is_known = not measure.clusters and len(numbers) == len(measure.items)
+    return replace(measure, clusters=numbers) if is_known and len({*numbers}) < len(numbers) else measure
 
 
 def _perplexity(loss: Measure) -> Measure:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from framework import Plan
 from framework.api import Aspect, Change, Concern, MeasureKind, Outcome, Results, RewardRise
+from framework.api.text import count
 
 JUDGING = {MeasureKind.content, MeasureKind.form}
 """Kinds of measures that look at answers."""
@@ -52,7 +53,9 @@ def reward_hacking(plan: Plan, results: Results) -> Iterator[Concern]:
         advice = "read some answers, let the reward ask for more, raise method.beta, or train for fewer steps"
         yield _concern(text, advice, flagged=True)
     else:
-        text = f"whether only the reward rose is not known: {rose}, and {held_out} may be a rise too"
+        sizes = {change.pairs for change in judging.values()} - {0}
+        of_all = f" on {count(min(sizes), 'prompt')}" if sizes else ""
+        text = f"whether only the reward rose is not known: {rose}; {held_out}{of_all}, which may be chance or a rise"
         yield _concern(text, "measure more held-out prompts, or harder ones: data.prompts_path")
 
 

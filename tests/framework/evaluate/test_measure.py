@@ -12,7 +12,8 @@ import pytest
 from framework import testing
 from framework.api.data import Data
 from framework.api.protocols import Evaluator, Model
-from framework.api.records import EvalResult, Measure, Results, Sample
+from framework.api.records import IGNORE, EvalResult, GroupedRows, Measure, Results, Sample, TokenRow
+from framework.api.schema import Role
 from framework.evaluate.measure import Measuring
 from framework.hooks.session import current
 from framework.run.report import comparable
@@ -104,3 +105,25 @@ def test_what_an_evaluator_raises_is_an_error_with_its_name(model: EchoModel, mo
     monkeypatch.setattr(evaluator, "looks", lambda *_: sys.exit(0))
     with pytest.raises(FrameworkError, match=r"^evaluator=staged: SystemExit"):
         measured(model, evaluator)
+
+
+@pytest.mark.parametrize(
+    ("method", "roles", "names"),
+    [
+        ("kto", (Role.answer,), {"eval_loss", "label_margin"}),
+        ("dpo", (Role.answer, Role.rejected), {"eval_loss", "preference_accuracy", "preference_margin"}),
+    ],
+)
+def test_what_a_method_measures_counts_the_similar_rows_as_one(
+    method: str, roles: tuple[Role, ...], names: set[str], tmp_path: Path
+) -> None:
+    groups = [
+        GroupedRows(tuple(TokenRow([0, 1, 2], [IGNORE, 1, 2], f"rows:{row}") for _ in roles), roles, {"desirable": 1.0})
+        for row in range(8)
+    ]
+    rows, customers = [group.rows[0] for group in groups], [row % 3 for row in range(8)]
+    model = EchoModel(testing.plan([f"method={method}"], run_dir=tmp_path))
+    for clusters, counted in ((customers, customers), ([*range(8)], [])):
+        data = Data([], rows, [], EVEN, validation_groups=groups, clusters=clusters)
+        found = Measuring(model.plan, model, data, {}, {}, current()).now().measures
+        assert {name: found[name].clusters for name in names} == dict.fromkeys(names, counted)

@@ -29,8 +29,11 @@ SLOW = Change(
     0.0, 0.08, higher_is_better=True, low=-0.01, high=0.16, outcome=Outcome.undecided, primary=True, margin=0.05
 )
 """A measure that rose by less than a reward, and by more than its margin."""
-FEW = Change(0.3, 0.4, higher_is_better=True, low=-0.5, high=0.75, outcome=Outcome.undecided, primary=True)
-TOLD = "is not known: json_valid rose from 20% to 90%, and exact_match from 30% to 40% may be a rise too"
+FEW = Change(0.3, 0.4, pairs=20, higher_is_better=True, low=-0.5, high=0.75, outcome=Outcome.undecided, primary=True)
+TOLD = (
+    "is not known: json_valid rose from 20% to 90%; exact_match from 30% to 40% on 20 prompts, which may be chance or "
+    "a rise"
+)
 UP = Change(0.3, 0.6, higher_is_better=True, outcome=Outcome.better, primary=True)
 HACKED = (
     "the reward may be hacked: json_valid rose from 20% to 90%, and no held-out measure rose by more than its margin: "
@@ -49,10 +52,16 @@ RISING = {"json_valid": RewardRise(0.1, 0.8, rose=True)}
             ("metric=[exact_match,json_valid]",),
             {"json_valid": BETTER, "exact_match": SMALL},
             {},
-            "may be a rise",
+            "may be chance or a rise",
             False,
         ),
-        (("metric=[exact_match,json_valid]",), {"json_valid": BETTER, "exact_match": HIGH}, {}, "may be a rise", False),
+        (
+            ("metric=[exact_match,json_valid]",),
+            {"json_valid": BETTER, "exact_match": HIGH},
+            {},
+            "may be chance or a rise",
+            False,
+        ),
         (
             ("metric=[exact_match,json_valid]",),
             {"json_valid": LITTLE, "exact_match": BARELY},
@@ -65,7 +74,13 @@ RISING = {"json_valid": RewardRise(0.1, 0.8, rose=True)}
         (("metric=[json_valid]",), {"json_valid": BETTER}, {}, "is not known: every metric is a reward", False),
         (("metric=[exact_match]",), {"exact_match": UP}, {}, "json_valid is not a metric of the run", False),
         (("metric=[exact_match]",), {"exact_match": SAME}, RISING, CURVE, True),
-        (("metric=[exact_match]",), {"exact_match": SLOW}, RISING, "from 0% to 8% may be a rise too", False),
+        (
+            ("metric=[exact_match]",),
+            {"exact_match": SLOW},
+            RISING,
+            "from 0% to 8%, which may be chance or a rise",
+            False,
+        ),
         (("metric=[exact_match]",), {"exact_match": UP}, RISING, "", False),
         (("metric=[exact_match]",), {"exact_match": SAME}, {"json_valid": RewardRise(0.1, 0.2, rose=False)}, "", False),
     ],

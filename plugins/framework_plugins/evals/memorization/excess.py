@@ -33,7 +33,9 @@ def excess(
     less than zeros and ones with the same mean. Without held-out rows it is the interval of the one mean.
 
     Rows of one cluster are one unit: its deviations are added before they are squared, and the quantile is that of
-    Student's t with one less than the clusters of the part that has fewer. With one cluster nothing is known.
+    Student's t with one less than the clusters of the part that has fewer. With one cluster nothing is known. What is
+    added are as many rows as the square root of a cluster's mean size: with one row each, six held-out clusters that
+    are all near 0 by chance show an excess in 13% of simulations without one, and with whole clusters none is found.
 
     Args:
         train: of each training row.
@@ -61,13 +63,14 @@ def excess(
 
 def _mean_and_variance(pseudo_count: int, values: Sequence[float], clusters: Sequence[int]) -> tuple[float, float]:
     """Return the mean of the values with `pseudo_count` zeros and ones, and its variance."""
-    count = len(values) + 2 * pseudo_count
-    mean = (sum(values) + pseudo_count) / count
+    size = sqrt(len(values) / len({*clusters})) if clusters else 1.0
+    count = len(values) + 2 * pseudo_count * size
+    mean = (sum(values) + pseudo_count * size) / count
     sums: dict[int, float] = {}
     for cluster, value in zip(clusters or range(len(values)), values, strict=True):
         sums[cluster] = sums.get(cluster, 0.0) + value - mean
     squares = sum(off**2 for off in sums.values()) * (len(sums) / (len(sums) - 1) if clusters and len(sums) > 1 else 1)
-    return mean, (squares + pseudo_count * (mean**2 + (1 - mean) ** 2)) / count**2
+    return mean, (squares + pseudo_count * size**2 * (mean**2 + (1 - mean) ** 2)) / count**2
 
 
 def _quantile(share: float, freedom: int) -> float:

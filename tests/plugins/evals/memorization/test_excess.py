@@ -43,17 +43,33 @@ def test_the_true_difference_is_below_the_lower_bound_as_rarely_as_promised() ->
         assert np.mean([found.low > 0 for found in drawn]) <= 0.03
 
 
-def test_rows_of_one_cluster_count_as_one() -> None:
+@pytest.mark.parametrize(
+    ("level", "trained", "held_out"),
+    [
+        (0.5, (64, 8), (48, 6)),  # persons whose rows are all learned or not, and nothing is copied
+        (0.1, (256, 40), (192, 6)),  # six persons of whom none may be known by chance: 13% with one row added
+        (0.1, (256, 96), (40, 12)),
+        (0.5, (256, 40), (96, 3)),
+    ],
+)
+def test_rows_of_one_cluster_count_as_one(level: float, trained: tuple[int, int], held_out: tuple[int, int]) -> None:
     random, flagged = np.random.default_rng(0), {False: 0, True: 0}
-    for _ in range(400):  # persons whose rows are all learned or not, and nothing is copied
+    for _ in range(400):
         parts = []
-        for rows, persons in ((64, 8), (48, 6)):
-            level, person = random.beta(0.5, 0.5, persons), np.arange(rows) % persons
-            parts.append((level[person].tolist(), person.tolist()))
-        (train, ours), (held_out, theirs) = parts
-        flagged[False] += excess(train, held_out, 0.95).low > 0
-        flagged[True] += excess(train, held_out, 0.95, ours, theirs).low > 0
-    assert flagged[False] > 0.1 * 400
+        for rows, persons in (trained, held_out):
+            levels, person = random.beta(level, 1 - level, persons), np.arange(rows) % persons
+            parts.append((levels[person].tolist(), person.tolist()))
+        (train, ours), (others, theirs) = parts
+        flagged[False] += excess(train, others, 0.95).low > 0
+        flagged[True] += excess(train, others, 0.95, ours, theirs).low > 0
+    assert flagged[False] > 0.08 * 400
     assert flagged[True] <= 0.04 * 400
+
+
+def test_one_cluster_shows_nothing_and_six_show_what_is_recited_by_heart() -> None:
     alone = excess([1.0] * 8, [0.0] * 8, 0.95, held_out_clusters=[3] * 8)
-    assert (alone.low, alone.high) == (-1, 1)  # of one cluster nothing is known
+    assert (alone.low, alone.high) == (-1, 1)
+    persons = [number % 6 for number in range(48)]
+    assert excess([1.0] * 48, [0.0] * 48, 0.95, persons, persons).low > 0.3
+    many = [number % 12 for number in range(192)]
+    assert excess([0.0] * 192, [0.0] * 192, 0.95, many, many).high < 0.1

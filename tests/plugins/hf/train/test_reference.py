@@ -85,6 +85,30 @@ def test_a_run_reports_the_preferences_of_held_out_pairs(base: Path, tmp_path: P
     assert report.metrics["preference_accuracy"].pairs == 20
 
 
+@pytest.mark.parametrize("merged", [False, True])
+def test_preferences_are_judged_against_the_run_that_they_go_on_from(
+    base: Path, pairs_file: Path, tmp_path: Path, *, merged: bool
+) -> None:
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text(pair_rows(40), encoding="utf-8")
+    first, second = tmp_path / "first", tmp_path / "second"
+    words = ("exporter=[adapter]", "evaluator=[prompts]", "evaluator.prompts.max_new_tokens=3", "audit=[]")
+    pipeline.run(
+        make(base, pairs_file, first, *words, "format=preference", "trainer.max_steps=6")
+    )  # sft, on the chosen
+    start = (f"adapter.start={first}", f"adapter.merge_first={str(merged).lower()}")
+    rate = ("data.validation_split=0.5", "trainer.learning_rate=1e-9")
+    report = pipeline.run(make(base, pairs, second, *WORDS, *words, *start, *rate))
+    assert report
+    assert report.verdict
+    before = records.load(records.EvalResult, second / "baseline.json")
+    margin = report.metrics["preference_margin"]
+    assert margin.before == pytest.approx(before.measures["preference_margin"].value)
+    assert margin.before != pytest.approx(before.base["preference_margin"].value, abs=1e-3)  # the first has moved it
+    assert report.verdict.summary.startswith("The training changed nothing: ")
+    assert report.verdict.lines[1].startswith("over the base: ")
+
+
 @pytest.mark.parametrize("change", [_say, lambda _: None])
 def test_a_trained_model_is_what_its_training_began_with_for_a_while(
     change: Callable[[Any], Any], base: Path, pairs_file: Path, tmp_path: Path
