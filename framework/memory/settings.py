@@ -63,6 +63,8 @@ class MemorySettings:
         weights: how the base weights are stored.
         double_quant: whether NF4's constants are quantized too.
         packed_experts: whether experts that are one tensor are quantized too.
+        grouped_experts: whether packed experts are unpacked a matrix of a layer at a time, and their adapter is a
+            product beside it, as `trainer=hf` does.
         upcast: whether what a quantization leaves is raised to fp32, as peft's `prepare_model_for_kbit_training` does.
         autocast: whether products are computed in 16 bits beside fp32 weights.
         state_bytes: bytes of the optimizer's states on the GPU for each trained parameter.
@@ -111,6 +113,7 @@ class MemorySettings:
     weights: Weights = Weights.half
     double_quant: bool = False
     packed_experts: bool = False
+    grouped_experts: bool = False
     upcast: bool = False
     autocast: bool = False
     state_bytes: float = 8.0

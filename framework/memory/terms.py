@@ -132,6 +132,8 @@ def layer(shape: Shape, block: Block, settings: MemorySettings) -> tuple[float, 
         mlp += 2.0 * (
             sum(linear.inputs * linear.outputs for linear in block.mlp) + block.experts * block.expert_parameters
         )
+    if settings.adapted_experts and settings.grouped_experts:  # what the first matrices of their adapters read
+        mlp += e * tokens * (block.routed * hidden + block.inner)
     return attention, mlp + adapted_experts(block, settings)
 
 
@@ -207,9 +209,12 @@ def last_norm(shape: Shape, settings: MemorySettings) -> float:
 
 
 def adapted_experts(block: Block, settings: MemorySettings) -> float:
-    """Return a layer's experts with their adapter added, which peft makes whole for each pass (derived)."""
+    """Return a layer's experts with their adapter added, which peft makes whole for each pass (derived).
+
+    The adapter of grouped experts is a product of its own.
+    """
     size = block.experts * block.expert_parameters * settings.compute_bytes
-    return float(size) if settings.adapted_experts else 0.0
+    return float(size) if settings.adapted_experts and not settings.grouped_experts else 0.0
 
 
 def mlp_backward(shape: Shape, settings: MemorySettings) -> float:
@@ -403,9 +408,13 @@ def evaluated_weights(shape: Shape, settings: MemorySettings) -> float:
 
 
 def dequantized(shape: Shape, settings: MemorySettings) -> float:
-    """Return the largest linear layer in 16 bits: bitsandbytes expands one at a time, 2 h i."""
-    packed = settings.weights in {Weights.nf4, Weights.int8}
-    return 2.0 * max(inputs * outputs for inputs, outputs in shape.linears.values()) if packed else 0.0
+    """Return the largest packed weight in 16 bits, one at a time: a linear layer, 2 h i, or a matrix of all experts."""
+    if settings.weights not in {Weights.nf4, Weights.int8}:
+        return 0.0
+    sizes = [inputs * outputs for inputs, outputs in shape.linears.values()]
+    if settings.grouped_experts:
+        sizes += [block.experts * linear.inputs * linear.outputs for block in shape.counts for linear in block.expert]
+    return 2.0 * max(sizes)
 
 
 def cast_weights(shape: Shape, settings: MemorySettings) -> float:

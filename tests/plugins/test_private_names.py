@@ -19,6 +19,7 @@ from tests.support import sources
 ROOT = Path(__file__).parents[2]
 HF, SWEEPS, EXPORTS = (f"plugins/framework_plugins/{name}" for name in ("hf", "sweeps", "exports"))
 PUBLISHED = f"{HF}/load/published.py"
+PACKED = f"{HF}/load/packed_experts.py"
 COMPLETION = "framework/cli/completion.py"
 UNDOCUMENTED = ("transformers.core_model_loading", "transformers.conversion_mapping", "peft.tuners.lora.layer")
 """Modules without an underscore that no documentation names."""
@@ -88,7 +89,19 @@ TABLE = (
         for name in ("Concatenate", "MergeModulelist")
     ),
     Private(
-        "transformers.core_model_loading", "WeightConverter", None, (f"{EXPORTS}/merge/tensor_names.py", PUBLISHED)
+        "transformers.core_model_loading",
+        "WeightConverter",
+        None,
+        (f"{EXPORTS}/merge/tensor_names.py", PUBLISHED, PACKED),
+    ),
+    Private("transformers.core_model_loading", "ConversionOps", None, (PACKED,)),
+    Private("transformers.integrations.moe", "_grouped_mm", ("input", "weight", "offs"), (PACKED,)),
+    Private("transformers.models.qwen3_moe.modeling_qwen3_moe", "Qwen3MoeExperts._apply_gate", None, (PACKED,)),
+    Private(
+        "transformers.quantizers.quantizer_bnb_4bit",
+        "Bnb4BitHfQuantizer._process_model_before_weight_loading",
+        ("model", "device_map"),
+        (PACKED,),
     ),
     Private("transformers.core_model_loading", "WeightRenaming", None, (f"{EXPORTS}/merge/tensor_names.py", PUBLISHED)),
     Private(
@@ -105,7 +118,7 @@ TABLE = (
     ),
     Private("transformers.core_model_loading", "dot_natural_key", ("s",), (f"{EXPORTS}/merge/tensor_names.py",)),
     Private("torch.nn.modules.dropout", "_DropoutNd", None, (f"{HF}/packing/eligibility.py",)),
-    Private("peft", "LoraConfig._register_custom_module", ("mapping",), (f"{HF}/cpu_kernels/install.py",)),
+    Private("peft", "LoraConfig._register_custom_module", ("mapping",), (f"{HF}/cpu_kernels/install.py", PACKED)),
     Private(
         "peft.tuners.lora.layer",
         "Linear",
@@ -125,6 +138,7 @@ TABLE = (
         (
             f"{HF}/load/adapter_targets.py",
             PUBLISHED,
+            PACKED,
             f"{EXPORTS}/merge/adapter_files.py",
             f"{EXPORTS}/parity/weights.py",
         ),

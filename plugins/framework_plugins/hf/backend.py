@@ -33,7 +33,7 @@ from framework.api.training import ModelPlace, ModelSource, Quantization, member
 from framework_plugins.hf.load.adapt_model import check_adapter, train_rows, with_adapter
 from framework_plugins.hf.load.adapter_config import start_config, trained_config
 from framework_plugins.hf.load.adapter_targets import TextLayers, check_names, choose_layers, token_rows
-from framework_plugins.hf.load.loading import check_quantized, without_weights
+from framework_plugins.hf.load.loading import check_quantized, packs_experts, without_weights
 from framework_plugins.hf.load.model_parts import fused_experts, is_linear, linear_layers
 from framework_plugins.hf.load.published import adapter_names, base_names
 from framework_plugins.hf.load.split_weights import device_map
@@ -67,10 +67,12 @@ class HFBackend:
     Attributes:
         model_class: what is made of an opened model.
         tries_adapter: whether peft makes the adapter, which is tried before the weights are read.
+        packs_experts: whether experts can be loaded in four bits, see `load/packed_experts.py`.
     """
 
     model_class: type[HFModel] = HFModel
     tries_adapter = True
+    packs_experts = True
 
     def __init__(self, config: HFTrainerConfig) -> None:
         self.config = config
@@ -121,7 +123,8 @@ class HFBackend:
                 f"{location.copy_of or location.name} without it"
             )
         check_targets(plan, empty, machine.dtype)
-        if fact := _experts_in_full(plan, empty):
+        packed_experts = self.packs_experts and packs_experts(plan, empty)
+        if fact := _experts_in_full(plan, empty, packed=packed_experts):
             machine.facts["quantization"] = fact
         parameters = sum(parameter.numel() for parameter in empty.parameters())
         hardware.check_size(machine, self.config.device, location.name, parameters)
@@ -139,6 +142,7 @@ class HFBackend:
         chosen, machine.facts["packing"] = self.forward_plan(plan, machine, empty, attention)
         suffix = f", and {chosen.attention}" if chosen.attention else ""
         machine.facts["attention"] = f"{attention}{suffix}{ignored}"
+        chosen = replace(chosen, packed_experts=packed_experts)
         if me:  # the layers of `cpu_kernels` keep weights between passes, which a group may have cut apart by then
             chosen = replace(chosen, cpu_kernels=False)
         vocabulary = max(len(empty.get_input_embeddings().weight), token_rows(trained_config(plan)))
@@ -181,16 +185,15 @@ class HFBackend:
         return forward_plan(self.config, empty, attention, machine.device, trained_config(plan), quantized=quantized)
 
 
-def _experts_in_full(plan: Plan, empty: PreTrainedModel) -> str:
-    """Say how much of a model a quantization leaves as it is: bitsandbytes knows only linear layers."""
+def _experts_in_full(plan: Plan, empty: PreTrainedModel, *, packed: bool) -> str:
+    """Say what a quantization does to experts: bitsandbytes by itself knows only linear layers."""
     experts = sum(weight.numel() for weight in fused_experts(empty).values())
     if not experts or isinstance(plan.quantization.config, NoQuantizationConfig):
         return ""
-    every = sum(weight.numel() for weight in empty.parameters())
-    return (
-        f"{plan.quantization.component.name}, except the experts: bitsandbytes does not quantize fused ones, so "
-        f"{experts / every:.0%} of the parameters stay in 16 bits"
-    )
+    share = f"{experts / sum(weight.numel() for weight in empty.parameters()):.0%} of the parameters"
+    if packed:
+        return f"{plan.quantization.component.name}, experts too: {share}"
+    return f"{plan.quantization.component.name}, except the experts: {share} stay in 16 bits"
 
 
 def try_adapter(

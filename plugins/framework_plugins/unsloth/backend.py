@@ -26,6 +26,7 @@ class Loading(HFBackend):
 
     model_class = UnslothModel
     tries_adapter = False  # Unsloth makes it
+    packs_experts = False  # Unsloth packs those that it knows
 
     def forward_plan(
         self, plan: Plan, machine: Hardware, empty: torch.nn.Module, attention: str

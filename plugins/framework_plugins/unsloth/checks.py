@@ -15,6 +15,7 @@ from framework_plugins.hf.settings.config import (
     Int8Config,
     LoraAdapterConfig,
     NF4Config,
+    Switch,
     target_pattern,
 )
 from framework_plugins.hf.settings.library_fields import LoraArgs, non_default
@@ -42,6 +43,12 @@ def settings(plan: Plan) -> Iterator[Problem]:
         yield Problem(
             f"quantization.double_quant=false: trainer=unsloth always quantizes the constants too: set it true, {HF}",
             ("quantization.double_quant",),
+        )
+    if isinstance(quantization, NF4Config) and quantization.experts is not Switch.auto:
+        yield Problem(
+            f"quantization.experts={quantization.experts.value}: trainer=unsloth chooses by itself which experts it "
+            f"quantizes: leave it at auto, {HF}",
+            ("quantization.experts",),
         )
     if group and group.engine is not Engine.ddp:
         yield Problem(

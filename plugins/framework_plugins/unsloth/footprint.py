@@ -22,11 +22,12 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
         padded = dataclasses.replace(config, packing=Packing.pad)
         plan = dataclasses.replace(plan, trainer=dataclasses.replace(plan.trainer, config=padded))
     settings = hf.footprint(plan, shape, gpu, longest, shared, mean)
-    if shape.expert_parameters and settings.weights in {Weights.nf4, Weights.int8}:
+    if shape.expert_parameters and settings.weights is Weights.int8:
         raise FrameworkError(
-            f"trainer=unsloth quantizes experts in another way than quantization={plan.quantization.component.name} of "
-            "trainer=hf, which this estimate does not cover"
+            "trainer=unsloth quantizes experts in another way than quantization=int8 of trainer=hf, which this "
+            "estimate does not cover"
         )
+    settings = dataclasses.replace(settings, grouped_experts=False)
     if not on_gpu:
         return dataclasses.replace(settings, process=settings.process + IMPORT_BYTES)
     return dataclasses.replace(settings, offloaded=settings.checkpointing, attention_choice="")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,6 @@ from framework import FrameworkError, Plan
 from framework.api import auto_class
 from framework_plugins.exports.merge.merging import merge
 from framework_plugins.hf.model import HFModel
-from tests.plugins.hf.loss.test_loss import assert_same, reference
-from tests.plugins.hf.packing import drawn
 from tests.support import twins
 from tests.support.bases import tiny_base
 from tests.support.training import make, opened, train
@@ -102,36 +99,6 @@ def test_what_peft_cannot_adapt_is_refused_before_the_data(
     base = tiny_base(tmp_path / "model", family)
     with pytest.raises(FrameworkError, match=told), opened(make(base, rows, tmp_path / "run", *words)):
         pass
-
-
-def test_a_quantization_leaves_fused_experts_in_16_bits_and_says_so(tmp_path: Path, rows: Path) -> None:
-    base = tiny_base(tmp_path / "model", "qwen3_moe")
-    with opened(make(base, rows, tmp_path / "run", "quantization=nf4")) as (model, _):
-        assert re.fullmatch(
-            "nf4, except the experts: bitsandbytes does not quantize .*, so [0-9]+% of the parameters stay in 16 bits",
-            model.facts["quantization"],
-        )
-
-
-def test_gradients_of_experts_beside_four_bits_are_those_of_the_dequantized_weights(tmp_path: Path, rows: Path) -> None:
-    from bitsandbytes.functional import dequantize_4bit
-    from bitsandbytes.nn import Linear4bit
-
-    base = tiny_base(tmp_path / "model", "qwen3_moe")
-    some = drawn.make(5, 3, 40)
-    with opened(make(base, rows, tmp_path / "run", "quantization=nf4", ALL)) as (model, _):
-        for name, weight in model.model.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(weight, std=0.05, generator=torch.Generator().manual_seed(len(name)))
-        found = reference(model.model.train(), some)
-        assert [name for name in found[1] if "experts" in name]
-        packed = {name: part for name, part in model.model.named_modules() if isinstance(part, Linear4bit)}
-        for name, part in packed.items():
-            plain = torch.nn.Linear(part.in_features, part.out_features, bias=False)
-            plain.weight.data = dequantize_4bit(part.weight.data, part.weight.quant_state).float()
-            model.model.set_submodule(name, plain.requires_grad_(False))  # noqa: FBT003 - torch's name for it
-        assert packed
-        assert_same(found, reference(model.model, some))
 
 
 def test_a_class_that_reads_text_only_leaves_the_tower_of_a_folder_out(tmp_path: Path, rows: Path) -> None:

@@ -28,7 +28,7 @@ from framework_plugins.hf.load.adapter_config import (
 )
 from framework_plugins.hf.load.adapter_targets import choose_layers, token_rows
 from framework_plugins.hf.load.frozen import begin_within_weights, freeze_beside, is_beside, save_as_one
-from framework_plugins.hf.load.model_parts import grow
+from framework_plugins.hf.load.model_parts import grow, has_packed_experts
 from framework_plugins.hf.load.published import (
     AdapterNames,
     base_names,
@@ -133,6 +133,10 @@ def with_adapter(
         config.fan_in_fan_out = True  # peft sets it too, with a warning
     if cpu_kernels:
         install.use_fast_lora(config)
+    if has_packed_experts(model):
+        from framework_plugins.hf.load.packed_experts import use_packed_lora  # noqa: PLC0415 - with bitsandbytes
+
+        use_packed_lora(model, config)
     with without_bitsandbytes():
         adapted = get_peft_model(model, config, low_cpu_mem_usage=empty)
     name_base(adapted, location)

@@ -21,15 +21,19 @@ from framework_plugins.hf.cpu_kernels import install
 from framework_plugins.hf.load import base_cache
 from framework_plugins.hf.load.adapt_model import train_rows, with_adapter
 from framework_plugins.hf.load.adapter_config import trained_config
-from framework_plugins.hf.load.model_parts import family_problem, freeze, outside_text, reads_tokens
+from framework_plugins.hf.load.model_parts import family_problem, freeze, outside_text, packable, reads_tokens
 from framework_plugins.hf.load.weight_files import check_loaded
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.machine.library_errors import refusing_errors
 from framework_plugins.hf.packing.eligibility import ForwardPlan
 from framework_plugins.hf.packing.tree_states import use_tree_states
-from framework_plugins.hf.settings.config import Attention, HFTrainerConfig, Packing
+from framework_plugins.hf.settings.config import Attention, HFTrainerConfig, NF4Config, Packing, Switch
 from framework_plugins.lib.model_settings import read_settings
 from framework_plugins.lib.weight_files import DOWNLOAD_AGAIN
+
+MXFP4 = "mxfp4"
+"""What transformers calls the four bits in which gpt-oss was published: its experts are packed anew."""
+NF4 = ("load_in_4bit", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant", "bnb_4bit_compute_dtype")
 
 
 def attention_implementation(config: HFTrainerConfig) -> str | None:
@@ -60,6 +64,35 @@ def without_weights(location: ModelPlace, config: HFTrainerConfig, *, trust: boo
     return empty
 
 
+def packs_experts(plan: Plan, empty: PreTrainedModel) -> bool:
+    """Whether the experts of a model are loaded in four bits.
+
+    Raises:
+        FrameworkError: `quantization.experts=enabled`, and they cannot be.
+    """
+    config, group = plan.quantization.config, plan.launch.config.group()
+    if not isinstance(config, NF4Config) or config.experts is Switch.disabled:
+        return False
+    sharded = group is not None and group.sharded
+    reason = (
+        f"the weights are divided over processes, launch={plan.launch.component.name}"
+        if sharded
+        else ""
+        if packable(empty)
+        else f"{type(empty).__name__} has none that a function of transformers computes"
+    )
+    if reason and config.experts is Switch.enabled:
+        raise FrameworkError(f"quantization.experts=enabled: {reason}: leave it at auto")
+    return not reason and _stored_quantization(empty) in {"", MXFP4}
+
+
+def _stored_quantization(empty: PreTrainedModel) -> str:
+    """Return how the weights in the files are quantized, as config.json says it; empty if they are not."""
+    text_config = empty.config.get_text_config()
+    saved = getattr(empty.config, "quantization_config", None) or getattr(text_config, "quantization_config", None)
+    return str(saved.get("quant_method", "")) or "an unnamed method" if saved else ""
+
+
 def check_quantized(plan: Plan, location: ModelPlace, empty: PreTrainedModel, machine: Hardware) -> None:
     """Make sure that weights which config.json says are quantized can be loaded, and trained, here.
 
@@ -73,7 +106,9 @@ def check_quantized(plan: Plan, location: ModelPlace, empty: PreTrainedModel, ma
     )
     if not saved:
         return
-    method = str(saved.get("quant_method", "")) or "an unnamed method"
+    method = _stored_quantization(empty)
+    if method == MXFP4 and packs_experts(plan, empty):
+        return  # what `load` reads is unpacked, and packed anew
     name = f"model {location.name}: its weights are quantized by {method}, says quantization_config in config.json"
     fix = "install what is missing, or take weights that are not quantized and set quantization=nf4"
     with refusing_errors(f"{name}, and they cannot be loaded", fix), warnings.catch_warnings():
@@ -129,6 +164,7 @@ def load(
         "attn_implementation": attention_implementation(config),
         "trust_remote_code": plan.model.config.trust_remote_code,
         "use_safetensors": True,
+        "packed_experts": forward_plan.packed_experts,
     }
     group = plan.launch.config.group()
     if group and group.sharded and member():
@@ -167,6 +203,12 @@ def _read(location: ModelPlace, settings: dict[str, Any]) -> Any:
     arguments = {name: value for name, value in settings.items() if value is not None or name == "attn_implementation"}
     with refusing_errors(f"model {location.name}: transformers cannot load its weights"):
         config = AutoConfig.from_pretrained(location.folder, trust_remote_code=settings["trust_remote_code"])
+        if arguments.pop("packed_experts"):
+            from framework_plugins.hf.load.packed_experts import PackedExpertsConfig  # noqa: PLC0415 - with bitsandbytes
+
+            stored = vars(config).pop("quantization_config", None)
+            options = {name: value for name, value in settings["quantization_config"].to_dict().items() if name in NF4}
+            arguments["quantization_config"] = PackedExpertsConfig(from_mxfp4=stored is not None, **options)
         model, info = auto_class(transformers, config.to_dict()).from_pretrained(
             location.folder, **arguments, config=config, output_loading_info=True, ignore_mismatched_sizes=True
         )

@@ -27,6 +27,8 @@ SENSES = re.compile("vision|visual|image|video|audio|speech|sound")
 """In the names of configs of parts that do not read text."""
 TOWER = re.compile(f"{SENSES.pattern}|multi_modal")
 """In the names of tensors of such parts, and of what joins them to the text."""
+STACKS = ("gate_up_proj", "up_proj", "down_proj")
+"""What transformers calls the matrices of a layer's experts where one of its own functions computes them."""
 EXPERTS = "experts"
 """What families call the part that holds the experts of a layer."""
 
@@ -97,6 +99,32 @@ def linear_layers(model: PreTrainedModel) -> dict[str, nn.Module]:
     }
 
 
+def packable(model: PreTrainedModel) -> list[str]:
+    """Return the modules of the text part whose experts a function of transformers computes, by the names of both."""
+    outside = tuple(f"{name}." for name in outside_text(model))
+    return [
+        name
+        for name, part in model.named_modules()
+        if hasattr(part, "is_transposed") and hasattr(part, "down_proj") and not f"{name}.".startswith(outside)
+    ]
+
+
+def has_packed_experts(model: nn.Module) -> bool:
+    """Whether the experts of a model are in four bits."""
+    return any(
+        hasattr(getattr(part, name, None), "quant_state")
+        for part in model.modules()
+        if hasattr(part, "is_transposed")
+        for name in STACKS
+    )
+
+
+def weight_shape(weight: torch.Tensor) -> torch.Size:
+    """Return the shape of a weight, of a packed one the shape that it had."""
+    state = getattr(weight, "quant_state", None)
+    return weight.shape if state is None else state.shape
+
+
 def fused_experts(model: PreTrainedModel) -> dict[str, nn.Parameter]:
     """Return the matrices of experts that are one parameter, (experts, rows, columns), by name."""
     outside = tuple(f"{name}." for name in outside_text(model))
@@ -105,7 +133,7 @@ def fused_experts(model: PreTrainedModel) -> dict[str, nn.Parameter]:
         for name, part in model.named_modules()
         if not isinstance(part, CONVOLUTIONS) and not f"{name}.".startswith(outside)
         for key, weight in part.named_parameters(recurse=False)
-        if weight.dim() == 3  # noqa: PLR2004
+        if len(weight_shape(weight)) == 3  # noqa: PLR2004
     }
 
 
@@ -116,7 +144,7 @@ def single_experts(layers: dict[str, nn.Module]) -> list[str]:
 
 def routers(model: PreTrainedModel, layers: dict[str, nn.Module]) -> list[str]:
     """Return the linear layers that choose experts: siblings of the experts with one output for each."""
-    counts = {name.rpartition(".")[0]: len(weight) for name, weight in fused_experts(model).items()}
+    counts = {name.rpartition(".")[0]: weight_shape(weight)[0] for name, weight in fused_experts(model).items()}
     counts |= {
         name: len(part)
         for name, part in model.named_modules()

@@ -50,6 +50,7 @@ class ForwardPlan:
         cpu_kernels: whether layers are replaced by those of that room.
         share: whether rows in a tree share their beginnings; else they are side by side.
         attention: how attention goes along branches on a GPU, and why, for those who read it.
+        packed_experts: whether experts are in four bits, see `load/packed_experts.py`.
     """
 
     packing: Packing
@@ -59,6 +60,7 @@ class ForwardPlan:
     cpu_kernels: bool
     share: bool = True
     attention: str = ""
+    packed_experts: bool = False
 
 
 def forward_plan(

@@ -150,6 +150,9 @@ class NF4Config(QuantizationConfig):
 
     double_quant: bool = True
     """Also quantize the quantization constants: 0.4 bits per weight less."""
+    experts: Switch = Switch.auto
+    """Also quantize the experts of a mixture. auto: if transformers computes them by one of its own functions, and no
+    group of processes divides the weights."""
 
 
 @dataclass

@@ -12,7 +12,15 @@ from typing import Any
 from framework import FrameworkError, Plan
 from framework.api import Guard, short_repr
 from framework.api.training import Adapter, ModelPart, OptimizerFactory, Shape, TrainedWeight
-from framework_plugins.hf.settings.config import ALL_LINEAR, Experts, FullConfig, LoraAdapterConfig, target_pattern
+from framework_plugins.hf.settings.config import (
+    ALL_LINEAR,
+    Experts,
+    FullConfig,
+    LoraAdapterConfig,
+    NF4Config,
+    Switch,
+    target_pattern,
+)
 from framework_plugins.hf.settings.library_fields import WITHIN_WEIGHTS
 from framework_plugins.hf.settings.optimizers import AdamWTorchConfig
 
@@ -33,6 +41,17 @@ PARTS = {"q": "self_attn", "k": "self_attn", "v": "self_attn", "o": "self_attn",
 """The parts of a layer that hold the linear layers, in models like Llama."""
 EMBEDDING_NAME, HEAD_NAME = "embed_tokens", "lm_head"
 """What models like Llama call them."""
+
+
+UNPACKED_EXPERTS = frozenset({"dbrx", "jetmoe", "llama4", "llama4_text", "longcat_flash", "step3p7"})
+"""Families whose experts no function of transformers computes; a test compares."""
+
+
+def packs_experts(plan: Plan, family: str) -> bool:
+    """Return whether the experts of a family are loaded in four bits; `load/loading.py` asks the model itself."""
+    config, group = plan.quantization.config, plan.launch.config.group()
+    chosen = isinstance(config, NF4Config) and config.experts is not Switch.disabled
+    return chosen and family not in UNPACKED_EXPERTS and not (group is not None and group.sharded)
 
 
 def targets(adapter: Any, shape: Shape) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import pytest
 from benchmarks.memory_families import table
 from framework import FrameworkError
 from framework.memory import Shape, estimate
+from framework.memory.terms import adapted_experts, dequantized
 from framework.util.gpus import named
 from framework.util.host import GIB
 from framework_plugins.hf.load.preset_configs import CONFIGS
@@ -47,9 +48,20 @@ def test_the_plan_counts_what_is_trained(tmp_path: Path, family: str, words: lis
     assert (trained_parameters(made, shape) or shape.lora_parameters(adapter.r, targets(adapter, shape))) == counted
 
 
-def test_experts_stay_in_16_bits_and_their_adapters_take_them_once_more() -> None:
+def test_experts_are_packed_and_a_matrix_of_all_of_a_layer_is_unpacked_at_a_time() -> None:
     shape = Shape.from_config(CONFIGS["Qwen/Qwen3-30B-A3B"])
     words = ("quantization=nf4", "trainer.gradient_checkpointing=enabled")
+    settings = footprint(plan(*words), shape, named("h100"), 512, 0)
+    assert "experts" not in estimate(shape, settings).parts
+    (block,) = shape.counts
+    assert dequantized(shape, settings) == 2 * block.experts * max(part.inputs * part.outputs for part in block.expert)
+    adapted = footprint(plan(*words, ALL), shape, named("h100"), 512, 0)
+    assert adapted_experts(block, adapted) == 0
+
+
+def test_experts_in_16_bits_are_taken_once_more_by_their_adapters() -> None:
+    shape = Shape.from_config(CONFIGS["Qwen/Qwen3-30B-A3B"])
+    words = ("quantization=nf4", "quantization.experts=disabled", "trainer.gradient_checkpointing=enabled")
     passes = [footprint(plan(*words, *more), shape, named("h100"), 512, 0) for more in ((), (ALL,))]
     made = [estimate(shape, replace(each, rows=1, length=512)) for each in passes]  # fewer tokens fit beside them
     assert made[0].parts["experts"] == 2 * shape.expert_parameters

@@ -1,0 +1,221 @@
+"""Experts in four bits: the experts of a layer are one tensor, which is packed as its file is read.
+
+bitsandbytes packs linear layers only, and peft adds an adapter to such a tensor by making the sum whole. Here a layer's
+experts are unpacked for a product and again for its backward pass, and the adapter is a product of its own beside it,
+with the names and shapes that peft gives it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from bitsandbytes.functional import dequantize_4bit
+from bitsandbytes.nn import Params4bit
+from peft import LoraConfig
+from peft.tuners.lora.layer import ParamWrapper as PeftParamWrapper
+from torch import nn
+from transformers import BitsAndBytesConfig, PreTrainedModel
+from transformers.core_model_loading import ConversionOps, WeightConverter
+from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS, _grouped_mm
+from transformers.integrations.mxfp4 import Mxfp4Dequantize
+from transformers.quantizers.auto import register_quantization_config, register_quantizer
+from transformers.quantizers.quantizer_bnb_4bit import Bnb4BitHfQuantizer
+from transformers.quantizers.quantizer_mxfp4 import Mxfp4HfQuantizer
+from transformers.quantizers.quantizers_utils import get_module_from_name
+
+from framework_plugins.hf.load.model_parts import STACKS, packable
+
+IMPLEMENTATION = "packed"
+"""The name by which transformers finds `packed_forward`."""
+METHOD = "bitsandbytes_experts"
+"""The name by which transformers finds the quantizer."""
+RANK_STEP = 8
+"""Grouped products on a GPU read rows of 16 bytes: a rank is padded to a multiple of this."""
+
+
+@register_quantization_config(METHOD)
+class PackedExpertsConfig(BitsAndBytesConfig):  # type: ignore[misc] # transformers has no types here
+    """The settings of `quantization=nf4`, which reach experts too.
+
+    Attributes:
+        from_mxfp4: whether the files hold experts in MXFP4, as gpt-oss was published.
+    """
+
+    def __init__(self, *, from_mxfp4: bool = False, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.quant_method = METHOD
+        self.from_mxfp4 = from_mxfp4
+
+
+@register_quantizer(METHOD)
+class PackedExpertsQuantizer(Bnb4BitHfQuantizer):  # type: ignore[misc] # transformers has no types here
+    """Packs linear layers as transformers does, and experts."""
+
+    modules: frozenset[str] = frozenset()
+
+    def _process_model_before_weight_loading(self, model: PreTrainedModel, device_map: Any, **options: Any) -> None:
+        super()._process_model_before_weight_loading(model, device_map, **options)
+        self.modules = frozenset(packable(model))
+        model.set_experts_implementation(IMPLEMENTATION)
+
+    def param_needs_quantization(self, model: PreTrainedModel, param_name: str, **options: Any) -> bool:
+        """Whether a tensor of a file becomes a packed weight."""
+        return self.is_stack(param_name) or super().param_needs_quantization(model, param_name, **options)
+
+    def is_stack(self, name: str) -> bool:
+        """Whether this is a matrix of all experts of a layer."""
+        module, _, weight = name.rpartition(".")
+        return module in self.modules and weight in STACKS
+
+    def get_quantize_ops(self) -> ConversionOps:
+        """Return what packs a tensor."""
+        return _Pack(self, super().get_quantize_ops())
+
+    def get_weight_conversions(self) -> list[WeightConverter]:
+        """Return how tensors of the files become those of the model."""
+        if not self.quantization_config.from_mxfp4:
+            return []
+        published = Mxfp4HfQuantizer.serialized_names
+        return [WeightConverter(names, stack, [_FromMxfp4(self)]) for stack, names in published.items()]
+
+
+class _Pack(ConversionOps):  # type: ignore[misc] # transformers has no types here
+    def __init__(self, quantizer: PackedExpertsQuantizer, linear: ConversionOps) -> None:
+        self.quantizer, self.linear = quantizer, linear
+
+    def convert(self, input_dict: dict[str, Any], model: Any = None, **options: Any) -> dict[str, torch.Tensor]:
+        if not any(self.quantizer.is_stack(name) for name in input_dict):
+            return self.linear.convert(input_dict, model=model, **options)
+        packed = {}
+        for name, tensors in input_dict.items():
+            stack = tensors[0] if isinstance(tensors, list) else tensors
+            module, _ = get_module_from_name(model, name)
+            module.adapters = {}
+            packed[name] = pack(stack, double_quant=self.quantizer.quantization_config.bnb_4bit_use_double_quant)
+        return packed
+
+
+class _FromMxfp4(Mxfp4Dequantize):  # type: ignore[misc] # transformers has no types here
+    def convert(self, input_dict: dict[str, Any], **options: Any) -> dict[str, torch.Tensor]:
+        # What is packed later is read in the number format of the model, which holds whole numbers up to 256.
+        tensors = {name: part[0] if isinstance(part, list) else part for name, part in input_dict.items()}
+        return super().convert({name: part.to(torch.uint8) for name, part in tensors.items()}, **options)
+
+
+def pack(stack: torch.Tensor, *, double_quant: bool) -> Params4bit:
+    """Return a tensor in NF4, on the device that it is on."""
+    packed = Params4bit(
+        stack.contiguous(), requires_grad=False, quant_type="nf4", compress_statistics=double_quant, blocksize=64
+    )
+    return packed.to(stack.device)
+
+
+def unpack(packed: Params4bit, dtype: torch.dtype) -> torch.Tensor:
+    """Return the tensor in a number format, with the shape that it had."""
+    return dequantize_4bit(packed.data, packed.quant_state).to(dtype)
+
+
+def is_packed(module: nn.Module, stack: str) -> bool:
+    """Whether a matrix of all experts of a layer is packed."""
+    return isinstance(getattr(module, stack, None), Params4bit)
+
+
+class _Product(torch.autograd.Function):
+    """The product of each row with the matrix of its expert, which is unpacked here and again in the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: torch.Tensor, ends: torch.Tensor, packed: Params4bit, transposed: bool) -> torch.Tensor:  # noqa: FBT001 - autograd takes no names
+        ctx.ends, ctx.packed, ctx.transposed = ends, packed, transposed
+        weights = unpack(packed, rows.dtype)
+        return _grouped_mm(rows, weights if transposed else weights.mT, ends)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        weights = unpack(ctx.packed, gradients[0].dtype)
+        back = weights.mT if ctx.transposed else weights
+        return _grouped_mm(gradients[0].contiguous(), back, ctx.ends), None, None, None
+
+
+def packed_forward(
+    experts: Any, hidden_states: torch.Tensor, top_k_index: torch.Tensor, top_k_weights: torch.Tensor
+) -> torch.Tensor:
+    """Compute the experts of a layer.
+
+    Args:
+        experts: a module of transformers whose experts are one tensor for each matrix.
+        hidden_states: (tokens, features).
+        top_k_index: the experts of each token, (tokens, experts of a token).
+        top_k_weights: how much each of them counts, in the same shape.
+
+    Returns:
+        (tokens, features).
+    """
+    chosen, order = torch.sort(top_k_index.reshape(-1), stable=True)
+    ends = torch.bincount(chosen, minlength=experts.num_experts).cumsum(0, dtype=torch.int32)
+    rows = hidden_states[order // top_k_index.shape[-1]]
+    rows = _project(experts, "gate_up_proj" if experts.has_gate else "up_proj", rows, ends, chosen)
+    rows = experts._apply_gate(rows) if experts.has_gate else experts.act_fn(rows)  # noqa: SLF001 - transformers' own functions do
+    rows = _project(experts, "down_proj", rows, ends, chosen)
+    if experts.has_post_expert_norm:
+        rows = experts.post_expert_norm(rows)
+    weighted = torch.empty_like(rows).index_copy(0, order, rows * top_k_weights.reshape(-1)[order, None].to(rows.dtype))
+    return weighted.view(*top_k_index.shape, -1).sum(dim=1).to(hidden_states.dtype)
+
+
+ALL_EXPERTS_FUNCTIONS.register(IMPLEMENTATION, packed_forward)
+
+
+def _project(experts: Any, name: str, rows: torch.Tensor, ends: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """Return the products of rows, sorted by their experts, with a matrix, its bias and its adapter."""
+    stack = getattr(experts, name)
+    if isinstance(stack, Params4bit):
+        out = _Product.apply(rows, ends, stack, experts.is_transposed)
+    else:
+        out = _grouped_mm(rows, stack if experts.is_transposed else stack.mT, ends)
+    if experts.has_bias:
+        out = out + getattr(experts, f"{name}_bias")[chosen].to(out.dtype)
+    adapter = getattr(experts, "adapters", {}).get(name)
+    for active in adapter.active_adapters if adapter is not None else ():
+        if active in adapter.lora_A:
+            out = out + adapter.product(active, rows, ends)
+    return out
+
+
+class ParamWrapper(PeftParamWrapper):  # type: ignore[misc] # peft has no types
+    """LoRA of a matrix of all experts of a layer. peft finds such layers by this name."""
+
+    def get_param(self) -> torch.Tensor:
+        """Return a tensor with shape, number format and device of the unpacked weight, without memory."""
+        weight = super().get_param()
+        if not isinstance(weight, Params4bit):
+            return weight
+        state = weight.quant_state
+        return torch.empty((), dtype=state.dtype, device=weight.device).expand(state.shape)
+
+    def product(self, adapter: str, rows: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
+        """Return what an adapter adds to the products of rows, sorted by their experts."""
+        left, right, scaling = self.get_delta_factors(adapter)
+        down, up = (left, right) if self.get_base_layer().is_transposed else (right.mT, left.mT)
+        padding = -down.shape[-1] % RANK_STEP
+        down, up = nn.functional.pad(down, (0, padding)), nn.functional.pad(up, (0, 0, 0, padding))
+        return _grouped_mm(_grouped_mm(rows, down.to(rows.dtype), ends), up.to(rows.dtype), ends) * scaling
+
+    def forward(self, x: torch.Tensor, *inputs: Any, **options: Any) -> torch.Tensor:
+        """Compute the experts with this adapter, unless it is switched off."""
+        experts = self.get_base_layer()
+        if self.disable_adapters or not isinstance(super().get_param(), Params4bit):
+            return super().forward(x, *inputs, **options)
+        experts.adapters[self.parameter_name] = self
+        try:
+            return self.base_layer(x, *inputs, **options)
+        finally:
+            del experts.adapters[self.parameter_name]
+
+
+def use_packed_lora(model: nn.Module, config: LoraConfig) -> None:
+    """Let peft make its layers of packed experts of the kind above."""
+    kinds = {
+        type(part) for part in model.modules() if any(isinstance(getattr(part, n, None), Params4bit) for n in STACKS)
+    }
+    config._register_custom_module(dict.fromkeys(kinds, ParamWrapper))  # noqa: SLF001 - documented in peft's developer guides

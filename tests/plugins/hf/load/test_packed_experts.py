@@ -1,0 +1,177 @@
+"""Experts in four bits compute what their unpacked weights compute, and their adapter is the one that peft makes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from bitsandbytes.nn import Linear4bit
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, Mxfp4Config
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
+)
+
+from framework import FrameworkError
+from framework_plugins.hf.load.model_parts import STACKS, fused_experts
+from framework_plugins.hf.load.packed_experts import is_packed, pack, unpack
+from framework_plugins.hf.settings.planned_weights import UNPACKED_EXPERTS
+from tests.plugins.hf.loss.test_loss import reference
+from tests.plugins.hf.packing import drawn
+from tests.support.bases import tiny_base
+from tests.support.training import make, opened, train
+from tests.support.twins import TWINS
+
+ALL = "adapter.experts=all"
+MIXTURES = (
+    "Qwen3 MoE",
+    "Qwen3.5 MoE",
+    "Gemma 4 A4B",
+    "gpt-oss",
+    "LFM2 MoE",
+    "Granite 4 hybrid",
+    "Nemotron 3 MoE",
+    "GLM-4.5 to 4.7",
+    "GLM-4.7 Flash",
+    "DeepSeek-V3",
+)
+
+TOLERANCES = {"Qwen3.5 MoE": 3e-5}
+"""Its delta rule multiplies what packed linear layers round in another order: 1.04e-5 with the experts as they are."""
+
+
+def unpacked(model: Any) -> int:
+    """Put the weights that packed ones stand for in their place, and return how many of experts there were."""
+    for name, part in list(model.named_modules()):
+        if isinstance(part, Linear4bit):
+            plain = torch.nn.Linear(part.in_features, part.out_features, bias=part.bias is not None)
+            plain.weight.data, plain.bias = unpack(part.weight, torch.float32), part.bias
+            model.set_submodule(name, plain.requires_grad_(False))  # noqa: FBT003 - torch's name for it
+    stacks = [(part, name) for part in model.modules() for name in STACKS if is_packed(part, name)]
+    for part, name in stacks:
+        setattr(part, name, torch.nn.Parameter(unpack(getattr(part, name), torch.float32), requires_grad=False))
+    return len(stacks)
+
+
+def filled(model: Any) -> Any:
+    """Let each adapter change something."""
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.05, generator=torch.Generator().manual_seed(len(name)))
+    return model.train()
+
+
+@pytest.mark.parametrize("family", MIXTURES)
+def test_loss_and_gradients_are_those_of_the_unpacked_weights(tmp_path: Path, rows: Path, family: str) -> None:
+    base = TWINS[family].write(tmp_path / "model")
+    batch = drawn.make(5, 3, 40)
+    with opened(make(base, rows, tmp_path / "run", "quantization=nf4", ALL, *TWINS[family].words)) as (model, _):
+        assert "experts too" in model.facts["quantization"]
+        packed = reference(filled(model.model), batch)
+        assert [name for name in packed[1] if "experts" in name]
+        assert unpacked(model.model)
+        model.model.get_base_model().set_experts_implementation("eager")
+        plain = reference(model.model, batch)
+    assert packed[0] == pytest.approx(plain[0], rel=1e-5)
+    assert packed[1].keys() == plain[1].keys()
+    whole = torch.stack([gradient.norm() for gradient in plain[1].values()]).norm()
+    for name, gradient in plain[1].items():
+        scale = gradient.norm() if "experts" in name else whole
+        assert (packed[1][name] - gradient).norm() <= TOLERANCES.get(family, 1e-5) * scale, name
+
+
+def test_published_experts_in_mxfp4_are_packed_anew(tmp_path: Path, rows: Path) -> None:
+    """The files have two numbers of four bits in a byte, and a scale for each 32 of them, as gpt-oss was published."""
+    base = tiny_base(tmp_path / "model", "gpt_oss")
+    file, config_file = base / "model.safetensors", base / "config.json"
+    tensors, generator = load_file(file), torch.Generator().manual_seed(3)
+    for name in [name for name in tensors if name.endswith(("gate_up_proj", "down_proj"))]:
+        experts, inputs, outputs = tensors.pop(name).shape
+        blocks = torch.randint(0, 256, (experts, outputs, inputs // 32, 16), generator=generator, dtype=torch.uint8)
+        scales = torch.randint(119, 123, (experts, outputs, inputs // 32), generator=generator, dtype=torch.uint8)
+        tensors |= {f"{name}_blocks": blocks, f"{name}_scales": scales}
+    save_file(tensors, file, metadata={"format": "pt"})
+    settings = json.loads(config_file.read_text(encoding="utf-8"))
+    settings["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]}
+    config_file.write_text(json.dumps(settings), encoding="utf-8")
+    whole = AutoModelForCausalLM.from_pretrained(
+        base, dtype=torch.float32, quantization_config=Mxfp4Config(dequantize=True)
+    )
+    plain = dict(whole.named_parameters())
+    with opened(make(base, rows, tmp_path / "run", "quantization=nf4")) as (model, _):
+        packed = fused_experts(model.model.get_base_model())
+        assert packed
+        for name, weight in packed.items():
+            expected = unpack(pack(plain[name].data, double_quant=True), torch.float32)
+            torch.testing.assert_close(unpack(weight, torch.float32), expected, rtol=0, atol=0)
+
+
+def test_the_adapter_of_packed_experts_is_restored_and_has_the_tensors_of_one_beside_16_bits(
+    tmp_path: Path, rows: Path
+) -> None:
+    # In an evaluation bitsandbytes reads rows of linear layers in blocks of 64 on a CPU.
+    base = tiny_base(
+        tmp_path / "model", "qwen3_moe", hidden_size=64, intermediate_size=64, moe_intermediate_size=64, head_dim=64
+    )
+    shapes = []
+    for number, words in enumerate((["quantization=nf4"], ["quantization=none"])):
+        plan = make(base, rows, tmp_path / f"run{number}", ALL, "trainer.max_steps=2", "trainer.dtype=fp32", *words)
+        with opened(plan) as (model, data):
+            train(model, data, tmp_path / str(number))
+            trained = answers(model)
+        with opened(plan) as (model, _):
+            model.restore(tmp_path / str(number) / "checkpoint")
+            torch.testing.assert_close(answers(model), trained, rtol=0, atol=1e-6)
+        saved = load_file(tmp_path / str(number) / "checkpoint" / "adapter_model.safetensors")
+        shapes.append({name: tuple(weight.shape) for name, weight in saved.items()})
+    assert shapes[0] == shapes[1]
+
+
+def answers(model: Any) -> torch.Tensor:
+    with torch.no_grad():
+        logits: torch.Tensor = model.model.eval()(input_ids=torch.arange(3, 40)[None], use_cache=False).logits
+    return logits
+
+
+@pytest.mark.parametrize(
+    ("family", "words", "told"),
+    [
+        ("llama", [], r"quantization\.experts=enabled: LlamaForCausalLM has none that .* computes: leave it at auto"),
+    ],
+)
+def test_experts_that_cannot_be_packed_are_refused(
+    tmp_path: Path, rows: Path, family: str, words: list[str], told: str
+) -> None:
+    base = tiny_base(tmp_path / "model", family)
+    plan = make(base, rows, tmp_path / "run", "quantization=nf4", "quantization.experts=enabled", *words)
+    with pytest.raises(FrameworkError, match=told), opened(plan):
+        pass
+
+
+def test_the_plan_knows_the_families_whose_experts_are_not_packed() -> None:
+    """The plan has no model to ask: which classes have experts of their own is read in the source of transformers."""
+    folder = Path(transformers.__file__).parent / "models"
+    own = set()
+    for file in folder.glob("*/modeling_*.py"):
+        source = file.read_text(encoding="utf-8")
+        if re.search(r"class \w*Experts\(nn\.Module", source) and "use_experts_implementation" not in source:
+            own.add(file.parent.name)
+    families = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.keys() | MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES.keys()
+    writes_text = {name for name in own if name in families}
+    assert {name.removesuffix("_text") for name in UNPACKED_EXPERTS} == writes_text
+
+
+def test_experts_stay_in_16_bits_if_asked(tmp_path: Path, rows: Path) -> None:
+    base = tiny_base(tmp_path / "model", "qwen3_moe")
+    plan = make(base, rows, tmp_path / "run", "quantization=nf4", "quantization.experts=disabled")
+    with opened(plan) as (model, _):
+        assert re.fullmatch(
+            "nf4, except the experts: .*% of the parameters stay in 16 bits", model.facts["quantization"]
+        )
+        assert not any(is_packed(part, name) for part in model.model.modules() for name in STACKS)
