@@ -84,9 +84,10 @@ def place(tmp_path: Path, data_file: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the kinds, and start the longest file first, so that the other worker does the rest beside it."""
-    kinds.mark(items)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the kinds if they select, and start the longest file first, so that the other worker does the rest."""
+    if any(kind in config.option.markexpr for kind in ("static", *kinds.KINDS)):  # it takes seconds
+        kinds.mark(items)
     items.sort(key=lambda item: item.path.name != "test_main_job.py")
 
 

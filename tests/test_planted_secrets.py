@@ -24,8 +24,9 @@ from framework.api.text.overrides import quoted
 from framework.config import catalog
 from framework.config.catalog import options
 from framework.run import pipeline
-from tests.support.forked_program import echo, loggers, program
+from tests.support.forked_program import echo, loggers
 from tests.support.program import environment
+from tests.support.project import project
 from tests.support.tiny import chat_rows, tiny_llama
 
 BODY = "MIIEvQIBADANBgkqhkiGPLANTEDBODY9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7"
@@ -227,14 +228,14 @@ def test_no_error_of_a_plugin_has_one(tmp_path: Path, what: Sequence[str], code:
 
 def test_the_name_of_a_run_is_no_way_to_print_a_variable(tmp_path: Path) -> None:
     env = {"HF_TOKEN": VARIABLES["HF_TOKEN"]}
-    done = program("+experiment=quickstart", "name=${oc.env:HF_TOKEN}", "stages=[plan]", cwd=tmp_path, env=env)
+    done = project(tmp_path, env=env).run("+experiment=quickstart", "name=${oc.env:HF_TOKEN}", "stages=[plan]")
     assert (done.code, done.err) == (0, "")
     assert [*found(tmp_path, done.out)] == []
 
 
 def test_a_mistake_is_reported_without_what_is_secret_in_it(tmp_path: Path) -> None:
     word = f"data.path='gone?token={PATH}/rows.jsonl'"
-    done = program("data=local_file", word, f"trainer.lerning_rate={OF_HUB}", "stages=[data]", cwd=tmp_path)
+    done = project(tmp_path).run("data=local_file", word, f"trainer.lerning_rate={OF_HUB}", "stages=[data]")
     assert done.code == 2
     assert [*found(tmp_path, done.out + done.err)] == []
 
@@ -283,7 +284,7 @@ def test_no_tracker_no_export_and_no_argument_of_a_child_has_one(tmp_path: Path,
 @pytest.mark.parametrize("text", ["https://user:urlPASSplanted@host/x", "${oc.env:SERVICE_KEY}"])
 def test_a_value_of_the_chat_template_may_not_be_one(tmp_path: Path, text: str) -> None:
     env = {"SERVICE_KEY": VARIABLES["SERVICE_KEY"]}
-    done = echo(f"model.chat_template_kwargs={{note: '{text}'}}", "stages=[plan]", cwd=tmp_path, env=env)
+    done = project(tmp_path, env=env).echo(f"model.chat_template_kwargs={{note: '{text}'}}", "stages=[plan]")
     assert done.code == 2
     assert "model.chat_template_kwargs.note=(hidden) is a secret" in done.err
     assert "planted" not in done.err.lower()

@@ -328,13 +328,6 @@ def test_every_hook_is_named_in_the_architecture_once() -> None:
     assert sorted(re.findall(r"`(framework_\w+)`", section)) == sorted(hooks)
 
 
-def test_the_architecture_names_the_files_to_read_in_their_order() -> None:
-    listed = re.findall(r"^\d+\. `([^`]+)`", section_of(ARCHITECTURE, "Reading a run"), re.MULTILINE)
-    assert listed[0] == "framework/cli/main.py"
-    assert listed[-1] == "framework/rundir/folder.py"
-    assert len(set(listed)) == len(listed)
-
-
 def test_every_python_file_named_in_the_architecture_and_in_the_decisions_exists() -> None:
     """Those with a folder; a bare `plugin.py` stands for one in each plugin."""
     roots = [ROOT, ROOT / "framework", ROOT / "plugins/framework_plugins"]

@@ -269,20 +269,10 @@ def test_the_tables_fit_into_80_columns(
     assert max(map(len, diff(capsys, "one", "two").splitlines())) <= 80
 
 
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        ([], "the following arguments are required: RUN_A, RUN_B. Usage: "),
-        (["one"], "the following arguments are required: RUN_B. Usage: "),
-        (["one", "one", "--fast"], "unknown option '--fast'."),
-        (["one", "nowhere"], "nowhere: there is no such folder"),
-    ],
-)
-def test_wrong_words_are_reported(make: Any, words: list[str], told: str) -> None:
+def test_a_folder_that_is_not_there_is_reported(make: Any) -> None:
     make("one")
-    with pytest.raises(FrameworkError) as refused:
-        run_command("diff", words)
-    assert told in str(refused.value)
+    with pytest.raises(FrameworkError, match="nowhere: there is no such folder"):
+        run_command("diff", ["one", "nowhere"])
 
 
 def test_control_characters_of_a_run_are_spelled_out(make: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,6 @@
 """`python -m framework plan-table`."""
 
 import json
-import re
 
 import pytest
 
@@ -64,14 +63,8 @@ def test_the_page_of_models_has_what_the_plan_says_of_each_preset(card: str) -> 
     assert {name: cells[head[1].index(card)] for name, cells in lines} == planned(card)
 
 
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (["--jsn"], "unknown option '--jsn'. Did you mean '--json'"),
-        (["8", "x"], "unexpected argument 'x'. Usage: python -m framework plan-table "),
-        (["rtx306"], "plan.gpu=rtx306: no GPU of that name is known. Did you mean 'rtx3060'?"),
-    ],
-)
-def test_mistakes_are_reported(words: list[str], told: str) -> None:
-    with pytest.raises(FrameworkError, match=f"^{re.escape(told)}"):
-        COMMAND.main(words)
+def test_a_gpu_that_nobody_knows_is_reported_with_the_nearest() -> None:
+    with pytest.raises(
+        FrameworkError, match=r"^plan\.gpu=rtx306: no GPU of that name is known\. Did you mean 'rtx3060'"
+    ):
+        COMMAND.main(["rtx306"])

@@ -119,17 +119,6 @@ def test_an_unknown_command_group_or_option_is_reported_with_the_nearest(name: s
         run_command(name, words)
 
 
-@pytest.mark.parametrize("words", [["--jsn"], ["trainer", "--jsn"]])
-def test_an_unknown_option_of_the_command_is_refused(words: list[str]) -> None:
-    with pytest.raises(FrameworkError, match=r"unknown option '--jsn'. Did you mean '--json'"):
-        run_command("plugins", words)
-
-
-def test_a_third_name_is_refused_with_the_usage() -> None:
-    with pytest.raises(FrameworkError, match=r"unexpected argument 'echo'. Usage: python -m framework plugins \[-h\]"):
-        run_command("plugins", ["trainer", "hf", "echo"])
-
-
 def test_a_mistake_ends_with_exit_code_2_and_prints_no_json(tmp_path: Path) -> None:
     result = project(tmp_path).run("plugins", "trainr", "--json")
     assert (result.code, result.out) == (2, "")

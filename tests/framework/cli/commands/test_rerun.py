@@ -268,9 +268,7 @@ def test_a_run_without_an_environment_is_run_from_here(place: Path, capsys: pyte
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], "the following arguments are required: RUN_DIR"),
         (["seed=1"], "seed=1: there is no such folder"),
-        (["first", "--fast"], "unknown option '--fast'"),
         (["first", "second"], "'second' is not an override of the form key=value"),
         (["nowhere"], "nowhere: there is no such folder"),
         (["first", "seed=1", "seed=2"], "seed=1 and seed=2 set the same key: give it once"),
