@@ -249,7 +249,7 @@ class Console(Logger):
         if self.brief:
             usual = {*USUAL, *(["packing"] if hardware.get("packing") == "tree" else [])}
             machine = {name: fact for name, fact in hardware.items() if name not in usual}
-            rows = {**console_data.facts(data, without=DETAILS), **machine}
+            rows: dict[str, str | Text] = {**console_data.facts(data, without=DETAILS), **machine}
             if notes := console_data.note_names(data.findings):
                 rows["audit"] = notes
             self._print_facts("data", rows)
@@ -380,8 +380,10 @@ class Console(Logger):
         if summary:
             self._print_sentence(Text(summary, f"bold {COLOURS[verdict.tone]}"), indent=0)
         # A report of an earlier version has no tones.
-        for line, tone in itertools.zip_longest(verdict.lines, verdict.tones, fillvalue=Tone.neutral):
-            self._print_sentence(Text(str(line), COLOURS[tone]))
+        for line, tone in zip(
+            verdict.lines, itertools.chain(verdict.tones, itertools.repeat(Tone.neutral)), strict=False
+        ):
+            self._print_sentence(Text(line, COLOURS[tone]))
 
     def _print_sentence(self, text: Text, indent: int = 2) -> None:
         """Print a text by words in a terminal, and in one line in a file."""

@@ -23,7 +23,7 @@ class Clipped:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Cut the text at the width of its cell."""
-        lines = self.text.wrap(console, options.max_width, overflow="fold")
+        lines = list(self.text.wrap(console, options.max_width, overflow="fold"))
         if self.lines and len(lines) > self.lines:
             lines[self.lines - 1 :] = [Text("…", self.text.style)]
         yield Text("\n").join([*lines, *([self.mark] if self.mark else [])])
