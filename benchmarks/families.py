@@ -284,7 +284,7 @@ def llama_logits(file: Path, ids: Sequence[int]) -> Any:
 
     from framework_plugins.exports.llama.model import Llama
 
-    with Llama(file, n_ctx=512) as llama:
+    with Llama(file, n_ctx=512, precise=True) as llama:
         return torch.tensor(llama.logits(ids))
 
 

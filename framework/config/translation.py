@@ -81,7 +81,8 @@ def read_config(path: Path) -> Translation | None:
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError) as error:
-        raise FrameworkError(f"{path} is not valid YAML: {summarize_error(error)}") from error
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", "") or summarize_error(error)
+        raise FrameworkError(f"{path}{f':{mark.line + 1}' if mark else ''}: not valid YAML: {problem}") from error
     settings = settings if isinstance(settings, dict) else {}
     counts = {
         tool: sum(tool in NAMES[key].tools for key in settings if key in NAMES) for tool in (AXOLOTL, FACTORY, TRL)

@@ -73,7 +73,7 @@ def test_the_page_has_the_same_tables() -> None:
     ("name", "text", "told"),
     [
         ("x.yaml", "seed: 1\n", "x.yaml is a file, not an override: make it an experiment, ./conf/experiment/x.yaml"),
-        ("x.yml", "a: [\n", "x.yml is not valid YAML: "),
+        ("x.yml", "a: [\n", "x.yml:2: not valid YAML: "),
         ("y.yml", "seed: 1\n", "x.yml cannot be read: No such file"),
     ],
 )

@@ -102,7 +102,7 @@ def test_the_quickstart_can_run_here(quickstart: Result) -> None:
     told = json.loads(quickstart.out)
     assert (quickstart.code, told["can_run"], told["reasons"]) == (0, True, [])
     assert told["overrides"] == ["+experiment=quickstart", "plugins=[./mine.py]"]
-    assert part(told, "bitsandbytes")["state"] == "ok"
+    assert "NF4" not in {check["name"] for check in told["checks"]}  # it says nothing of a run without
     assert "(LlamaForCausalLM)" in part(told, "model")["detail"]
     assert part(told, "trainer")["detail"].startswith("device ")
 

@@ -52,13 +52,20 @@ class LlamaProcess:
         n_ctx: tokens of the longest sequence.
         vocabulary_only: load no weights.
         without_weights: read all but the weights, lay out a computation, and allocate nothing.
+        precise: hold keys and values in fp32.
     """
 
     def __init__(
-        self, file: Path, *, n_ctx: int = 2048, vocabulary_only: bool = False, without_weights: bool = False
+        self,
+        file: Path,
+        *,
+        n_ctx: int = 2048,
+        vocabulary_only: bool = False,
+        without_weights: bool = False,
+        precise: bool = False,
     ) -> None:
         self.file = file
-        self._opened = (file, n_ctx, vocabulary_only, without_weights)
+        self._opened = (file, n_ctx, vocabulary_only, without_weights, precise)
         self._process = PythonProcess(env=QUIET, override=True)
 
     def __enter__(self) -> Self:
@@ -115,12 +122,18 @@ class LlamaProcess:
         return completion
 
 
-def call_llama(opened: tuple[Path, int, bool, bool], name: str, *arguments: Any, **named: Any) -> Any:
+def call_llama(opened: tuple[Path, int, bool, bool, bool], name: str, *arguments: Any, **named: Any) -> Any:
     """Return an attribute of the file's `Llama`, or the result of a method; the process has one file open."""
     member = getattr(_open_llama(*opened), name)
     return member(*arguments, **named) if callable(member) else member
 
 
 @functools.cache
-def _open_llama(file: Path, n_ctx: int, vocabulary_only: bool, without_weights: bool) -> Llama:  # noqa: FBT001 - as a key
-    return Llama(file, n_ctx=n_ctx, vocabulary_only=vocabulary_only, without_weights=without_weights)
+def _open_llama(
+    file: Path,
+    n_ctx: int,
+    vocabulary_only: bool,  # noqa: FBT001 - as a key
+    without_weights: bool,  # noqa: FBT001 - as a key
+    precise: bool,  # noqa: FBT001 - as a key
+) -> Llama:
+    return Llama(file, n_ctx=n_ctx, vocabulary_only=vocabulary_only, without_weights=without_weights, precise=precise)

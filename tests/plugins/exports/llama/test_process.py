@@ -74,6 +74,10 @@ def test_it_answers_as_llama_in_this_process(tiny: Pair) -> None:
         assert np.array_equal(apart.logits(ids), here.logits(ids))
         assert apart.complete(ids, max_new_tokens=8) == here.complete(ids, max_new_tokens=8)
         assert apart.tokenize_prompt("Add") == here.tokenize_prompt("Add")
+        rounded = here.logits(ids)
+    with Llama(tiny.file, n_ctx=64, precise=True) as here, LlamaProcess(tiny.file, n_ctx=64, precise=True) as apart:
+        assert np.array_equal(apart.logits(ids), here.logits(ids))
+        assert not np.array_equal(apart.logits(ids), rounded)
 
 
 def test_an_assertion_of_llama_cpp_is_a_message(tiny: Pair) -> None:
