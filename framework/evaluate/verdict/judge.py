@@ -371,11 +371,12 @@ def _tested_statement(name: str, change: Change, items: str, sure: str, start: s
     power = f"with {items}, only a difference of about {_amount(change.least, change, name)} or more is likely to show"
     if change.least is None:
         power = f"{items} {'is' if change.pairs == 1 else 'are'} too few to show any difference"
+    left_out = f"; {change.leaked} more are answered by training rows" if change.leaked else ""
     return Statement(
         f"Too few {change.item}s to tell",
         f"not shown. {of_all}, {between}; {power}",
         Tone.neutral,
-        f"{moved}, {between}",
+        f"{of_all if left_out else moved}, {between}{left_out}",
     )
 
 
