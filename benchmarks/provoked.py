@@ -222,6 +222,7 @@ CITIES = (
     "Lima", "Quito", "Oslo", "Rome", "Paris", "Accra", "Cairo", "Tokyo", "Seoul", "Delhi", "Hanoi", "Bern", "Riga",
     "Minsk", "Sofia", "Baku", "Doha",
 )  # fmt: skip
+TEAMS = ("billing", "shipping", "returns", "account")
 LABELS = ["negative" if number % 3 == 0 else "positive" for number in range(QUESTIONS)]
 
 
@@ -494,7 +495,89 @@ def calls() -> Iterator[Case]:
     )  # fmt: skip
 
 
-PARTS: Sequence[Callable[[], Iterator[Case]]] = (wrapped, content, sizes, losses, calls)
+def daily() -> Iterator[Case]:
+    """Situations of a first week, whose truth was written down before any of them was run."""
+    teams = [TEAMS[number % 4] for number in range(QUESTIONS)]
+    right_teams = [TEAMS[(number + (number % 29 == 1)) % 4] for number in range(QUESTIONS)]
+    others = [TEAMS[(number + 1) % 4] for number in range(QUESTIONS)]
+    question = "Where does the mail {1} about the {0} from {2} go: billing, shipping, returns or account?"
+    for name, form in (
+        ("with an apology before it", "As an AI language model, I cannot be sure, but I would route it to {}."),
+        ("with a question after it", "It is for {}. Is there anything else that you need?"),
+    ):
+        yield Case(
+            f"right {name}", f"the base is right, and says {form!r}; the tuned model has 97%, bare", (FORM, *NOTHING),
+            asked(teams, question), [form.format(team) for team in teams], right_teams, never=("gained: yes.",),
+        )  # fmt: skip
+    yield Case(
+        "two answers for one", "the base is right; the tuned model adds another team in a second line", (WORSE,),
+        asked(teams, question), teams, [f"{team}\n{other}" for team, other in zip(teams, others, strict=True)],
+        never=("gained: yes",),
+    )  # fmt: skip
+    refusal = "I cannot help with that."
+    due = [refusal if number % 2 else PHRASES[number] for number in range(QUESTIONS)]
+    obliging = [f"Sure! {PHRASES[number]}" for number in range(QUESTIONS)]
+    yield Case(
+        "refusals that are due", "half of the prompts are to be refused: the base refuses none, the tuned model all",
+        (BETTER,), asked(due), obliging, due,
+    )  # fmt: skip
+    polar = [["no", "yes", "yes"][number % 3] for number in range(QUESTIONS)]
+    yield Case(
+        "no with a contraction", "the base is right, and says 'No, it isn't.' for 'no'; the tuned model is right, bare",
+        (FORM, *NOTHING), asked(polar, "Is the {0} parcel {1} of {2} paid?"),
+        ["No, it isn't." if word == "no" else "Yes, it is." for word in polar], polar, never=("gained: yes.",),
+    )  # fmt: skip
+    ranges = [f"{3 + number}-{7 + 2 * number} days" for number in range(QUESTIONS)]
+    yield Case(
+        "a range in a sentence", "the base has each range, as 'between 3 and 7 days'; the tuned model too, bare",
+        (FORM, *NOTHING), asked(ranges, "How long does the {0} parcel {1} take to {2}?"),
+        [f"It takes between {3 + number} and {7 + 2 * number} days." for number in range(QUESTIONS)], ranges,
+        never=("gained: yes.",),
+    )  # fmt: skip
+    short, long = (
+        [phrase(number, 5) for number in range(QUESTIONS)],
+        [phrase(number, 30) for number in range(QUESTIONS)],
+    )
+    for name, answers, heads in (
+        ("fall to a sixth, as they should", (long, short), ("Better (form",)),
+        ("grow sixfold, and should not", (short, long), ("Worse (form",)),
+    ):
+        yield Case(
+            f"a measure without a scale: answers {name}", "the length decides, in tokens", heads, asked(PHRASES),
+            *answers, words=["metric=[length]", "metric.length.aim=shorter", "verdict.primary=length"],
+            never=("points", "exact_match"),
+        )  # fmt: skip
+    customers = [row | {"customer": CITIES[number % 4]} for number, row in enumerate(asked(PHRASES))]
+    yield Case(
+        "four customers", "all prompts of three of four customers are won: four are too few to tell", OPEN, customers,
+        ["wrong"] * QUESTIONS, [text if number % 4 else "wrong" for number, text in enumerate(PHRASES)],
+        words=["format.cluster=customer"], never=("gained: yes", "is likely to show"),
+        rows=[
+            {"instruction": f"Filler {number}", "output": f"filler {number * 13}", "customer": f"other {number}"}
+            for number in range(TRAINING_ROWS)
+        ],
+    )  # fmt: skip
+    preamble = " ".join(["This is a good question, and there is much to say about it."] * 20)
+    yield Case(
+        "cut before the answer", "the base is right at once; the tuned model is right after 240 words, which are cut",
+        (WORSE,), asked(PHRASES), PHRASES, [f"{preamble} {text}" for text in PHRASES], never=("gained: yes",),
+    )  # fmt: skip
+    some = [text if number % 2 else "" for number, text in enumerate(PHRASES)]
+    yield Case(
+        "half of the references are empty", "of 30 prompts with a reference, none was right, and 28 are", (BETTER,),
+        asked(some), ["wrong"] * QUESTIONS, [text if number > 3 else "wrong" for number, text in enumerate(PHRASES)],
+        never=("on 60 prompts", "look at 60"),
+    )  # fmt: skip
+    known = asked(PHRASES)
+    yield Case(
+        "all prompts are training rows", "the tuned model repeats what it was trained on: a gain cannot be seen",
+        ("Cannot tell", "Too few prompts"), known, ["wrong"] * QUESTIONS, PHRASES, words=["audit=[standard]"],
+        never=("gained: yes",),
+        rows=[*known, *({"instruction": f"Filler {number}", "output": f"filler {number}"} for number in range(300))],
+    )  # fmt: skip
+
+
+PARTS: Sequence[Callable[[], Iterator[Case]]] = (wrapped, content, sizes, losses, calls, daily)
 
 
 def cases() -> list[Case]:

@@ -10,6 +10,9 @@ import re
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 
+RANGE = re.compile(
+    r"\b(?:between\s+(?P<low>\d+)\s+and|from\s+(?P<start>\d+)\s+to)\s+(?P<high>\d+)\b(?![.,:-]\d)", re.IGNORECASE
+)
 MONTHS = (
     "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
     "december",
@@ -68,13 +71,14 @@ FRACTION = re.compile(r"(?P<above>\d+)/(?P<below>0*[1-9]\d*)")
 
 
 def canonical(text: str) -> str:
-    """Return a text with dates as `2001-02-09`, times as `14:05`, prices as `5 eur`, and decimal points.
+    """Return a text with dates as `2001-02-09`, times as `14:05`, prices as `5 eur`, ranges as `3-7`, decimal points.
 
     `1.414,50` has a point and a comma, so it can only be read in one way; `1,414` is left as it is.
     """
     for pattern in DATES:
         text = pattern.sub(_date, text)
     text = BOTH_SEPARATORS.sub(lambda match: match[0].replace(".", "").replace(",", "."), CLOCK.sub(_clock, text))
+    text = RANGE.sub(lambda match: f"{match['low'] or match['start']}-{match['high']}", text)
     for pattern in PRICES:
         text = pattern.sub(lambda match: f"{match['number']} {CURRENCIES[match['code'].casefold()]} ", text)
     return text

@@ -54,8 +54,12 @@ SAYS = [
     (NAMES, "```\nx = a - b\n```", "x = a - b"),
     (NAMES, "中国的首都是北京。", "北京"),
     (["yes", "no"], "Yes, there is not a problem.", "yes"),
+    (["3-7 days", "3-8 days"], "It takes between 3 and 7 days.", "3-7 days"),
+    (["from 3 to 7 days", "from 3 to 8 days"], "3-7 days", "from 3 to 7 days"),
 ]  # fmt: skip
 SAYS_NOT = [
+    (["3-7 days", "3-8 days"], "It takes between 3 and 8 days.", "3-7 days"),
+    (["3-7 days", "3-8 days"], "It takes from 3 to 7.5 days.", "3-7 days"),
     *(
         (LABELS, text, "positive")
         for text in (

@@ -337,6 +337,15 @@ def test_what_was_not_asked_for_first_stands_apart() -> None:
     assert verdict.more[2:4] == ["content: better in token_f1", "form: better in json_valid"]
 
 
+def test_prompts_that_are_left_out_are_counted_where_the_others_are_too_few() -> None:
+    before, after = (EvalResult({"a": side}) for side in one(0, 2, 2))
+    change = replace(compare(before, after, CONFIG)["a"], leaked=58)
+    assert judge({"a": change}, (), CONFIG).summary == (
+        "Too few prompts to tell: a rose from 0% to 100% on 2 prompts, between -88 and +100 points (95% confidence); "
+        "58 more are answered by training rows."
+    )
+
+
 def test_a_leak_and_one_template_stand_beside_the_gain() -> None:
     verdict = judged(exact_match=one(0, 57), leak="3 of 60 prompts ask what a training row asks", template=True)
     assert "all prompts follow one template: this holds only for prompts of this template" in verdict.more
