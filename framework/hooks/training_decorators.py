@@ -142,7 +142,7 @@ def method(product: C, /) -> C:
     """
     mark_class(product, MethodConfig)
     extended: Any = product
-    if product.__init__ is object.__init__:
+    if extended.__init__ is object.__init__:
         extended.__init__ = _keep_config
     if any("__call__" in vars(base) for base in product.__mro__):
         extended.schema.own_objective = True
