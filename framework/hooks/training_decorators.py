@@ -115,7 +115,7 @@ def loss(
             raise TypeError(f"@loss takes names as a tuple: {name}=('weight',), not {name}={names!r}")
     if linear and of_logits:
         raise TypeError(
-            "@loss takes of_logits without linear=True: such a loss is no weighted sum of log-probabilities"
+            "@loss takes of_logits without linear=True: such a loss is not a weighted sum of log-probabilities"
         )
     read = [name for of in of_logits for name in [*inspect.signature(of).parameters][1:] if name != "reference"]
     requirements = {"facts": tuple(facts), "arrays": tuple(dict.fromkeys([*arrays, *([ids] if ids else []), *read]))}
@@ -142,7 +142,7 @@ def method(product: C, /) -> C:
     """
     mark_class(product, MethodConfig)
     extended: Any = product
-    if product.__init__ is object.__init__:
+    if extended.__init__ is object.__init__:
         extended.__init__ = _keep_config
     if any("__call__" in vars(base) for base in product.__mro__):
         extended.schema.own_objective = True

@@ -38,7 +38,7 @@ def method_problems(choice: Selection) -> Iterator[Problem]:
 
 
 def conversation_problem(config: MethodConfig, conversations: Any) -> str:
-    """Say why what `Method.conversations` returns is no group of rows; empty if it is one."""
+    """Say why what `Method.conversations` returns is not a group of rows; empty if it is one."""
     expected = "from `conversations`: return a pair of a Role and an Example for each row"
     rows: list[Any] = []
     failed = Caught()

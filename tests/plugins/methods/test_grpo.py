@@ -33,7 +33,7 @@ from framework.api.records import (
 )
 from framework.api.training import IMPORTANCE_RATIO, ImportanceSampling, RolloutConfig
 from framework_plugins.hf.loss.loss import Losses
-from framework_plugins.hf.machine.world import ALONE
+from framework_plugins.hf.machine.world import ALONE, World
 from framework_plugins.hf.packing.parts import Packer
 from framework_plugins.hf.settings.config import Packing
 from framework_plugins.hf.train.reference import row_key
@@ -293,7 +293,13 @@ def test_a_step_is_the_same_however_its_answers_are_divided(tmp_path: Path, loss
         same(made, expected, 1e-6)
     for world in (2, 3):  # gradients of processes are averaged
         parts = [
-            by_step(model, objective, groups, Packer(Packing.pad, 2, 0, together=True), rank, world)
+            by_step(
+                model,
+                objective,
+                groups,
+                Packer(Packing.pad, 2, 0, together=True),
+                World(rank, world, lambda mine: [mine]),
+            )
             for rank in range(world)
         ]
         gradients = {

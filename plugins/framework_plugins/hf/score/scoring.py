@@ -190,7 +190,10 @@ def map_rows(
             batch = [rows[index] for index in range(start, min(start + at_once, len(rows)))]
             reduce_memory = partial(passes.reduce_memory, batch)
             by_row = evaluation.oom_retry.attempt(
-                partial(run_passes, batch), reduce_memory, "scoring rows", LENGTH_SETTING
+                partial(run_passes, batch),
+                reduce_memory,
+                f"the {task} loss" if task else "scoring rows",
+                LENGTH_SETTING,
             )
             shares = world.all_gather([by_row[id(row)] for row in world.own(batch)])
             results += chain.from_iterable(shares)
