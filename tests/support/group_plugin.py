@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 
 from framework import hookimpl
-from framework.api.process_group import member, outer_member
+from framework_plugins.lib.group_member import member, outer_member
 
 END, PLAIN, SEEN, LATE = "GROUP_TEST_END", "GROUP_TEST_PLAIN", "GROUP_TEST_SEEN", "GROUP_TEST_LATE"
 

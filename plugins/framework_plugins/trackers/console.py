@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import sys
 import time
@@ -42,20 +41,18 @@ from framework.api import (
     StageFinished,
     StageStarted,
     Step,
-    Tone,
     TrainingStep,
     Verdict,
     as_text,
     count,
-    difference,
     display_run,
     fields,
     number,
-    outcome_text,
     redact,
     visible,
 )
-from framework.api.program import Lines, clock, forecast_facts, headline, is_animated, readiness
+from framework.api.program import Lines, facts_of
+from framework_plugins.lib.sentences import readiness
 from framework_plugins.trackers.config import ConsoleConfig
 from framework_plugins.trackers.console_next import DATA_STAGES, next_steps
 from framework_plugins.trackers.console_training import training_rows
@@ -64,7 +61,7 @@ from framework_plugins.trackers.console_trial import outcome_line, start_line
 if TYPE_CHECKING:
     from framework.api.program import Bars
 
-COLOURS = {Tone.good: "green", Tone.lost: "red", Tone.flagged: "yellow", Tone.neutral: ""}
+COLOURS = {"good": "green", "lost": "red", "flagged": "yellow", "neutral": ""}
 STEP_LINES = 10
 """How many lines of steps a run prints if there is no terminal to draw a bar in; more where steps are slow."""
 MAX_SILENCE_SECONDS = 60.0
@@ -208,7 +205,7 @@ class Console(Logger):
         if self.forecast_shown or not (rows_known or only_plan):
             return
         self.forecast_shown = True
-        facts = list(forecast_facts(forecast))
+        facts = list(facts_of(forecast))
         rows = {fact.name: Text(fact.text, "yellow" if fact.amiss else "") for fact in facts}
         self._print_facts("needs", rows, {fact.name: fact.more for fact in facts})
 
@@ -245,7 +242,7 @@ class Console(Logger):
 
     def _show_step(self, step: Step, *, lines: bool = True) -> None:
         """Move the bar, or print a line."""
-        if not is_animated(self.out):
+        if not Lines.are_replaced(self.out):
             if step.repeated:  # its line was printed by the process that made it
                 return
             every = max(1, step.total_steps // STEP_LINES)
@@ -253,15 +250,14 @@ class Console(Logger):
             due = step.step == 1 or step.step % every == 0 or step.step == step.total_steps or checked
             if (lines and due) or time.monotonic() - self.lines.said >= MAX_SILENCE_SECONDS:
                 self.lines.said = time.monotonic()
-                self.out.print(
-                    f"  step {step.step}/{step.total_steps}  {_numbers(step)}  {clock(_seconds_left(step))} left"
-                )
+                left = Progress.clock(_seconds_left(step))
+                self.out.print(f"  step {step.step}/{step.total_steps}  {_numbers(step)}  {left} left")
             return
         self._stage_bars().move(step.step, step.total_steps, _numbers(step), _seconds_left(step))
 
     def _show_progress(self, progress: Progress, *, lines: bool = True) -> None:
         """Move the bar, or print a line now and then."""
-        if is_animated(self.out):
+        if Lines.are_replaced(self.out):
             self._stage_bars().count(progress)
         elif lines and progress.total is None and not progress.unit:  # nothing more is sent until it is over
             self.out.print(shown(Text(f"  {progress.line} …", style="dim")), soft_wrap=True)
@@ -309,13 +305,13 @@ class Console(Logger):
             if change.aspect is not Aspect.task:  # the verdict says it, the report has the numbers
                 continue
             values = (number(value, name, change.unit) for value in (change.before, change.after))
-            judgement = (difference(change, name), outcome(change)) if judged else ()
+            judgement = (change.difference(name), outcome(change)) if judged else ()
             heading = f"{name} {'↑' if change.higher_is_better else '↓'}"
             table.add_row(heading, f"{change.pairs:,}" if change.pairs else "", *values, *judgement)
         if table.row_count:
             self.out.print(table)
         if report.verdict:
-            self._show_verdict(report.verdict, headline(report))
+            self._show_verdict(report.verdict, report.headline)
         rows = training_rows(report, self.expected, self.plan)
         self.made = report.artifacts
         rows |= _artifacts(Path(report.run_dir), report.artifacts)
@@ -343,9 +339,8 @@ class Console(Logger):
     def _show_verdict(self, verdict: Verdict, summary: str) -> None:
         """Print the verdict, its first sentence on top."""
         if summary:
-            self.out.print(shown(Text(summary, f"bold {COLOURS[verdict.tone]}")), soft_wrap=True)
-        # A report of an earlier version has no tones.
-        for line, tone in itertools.zip_longest(verdict.lines, verdict.tones, fillvalue=Tone.neutral):
+            self.out.print(shown(Text(summary, f"bold {COLOURS[verdict.tone.value]}")), soft_wrap=True)
+        for line, tone in verdict.toned_lines:
             self.out.print(shown(Text(f"  {line}", COLOURS[tone])), soft_wrap=True)
         for line in verdict.more:
             self.out.print(shown(Text(f"  - {line}", "dim")), soft_wrap=True)
@@ -458,4 +453,4 @@ def outcome(change: Change) -> Text:
     good = "green" if change.primary or change.kind is MeasureKind.content else "dim"
     styles = {Outcome.better: good, Outcome.worse: "red"}
     style = "yellow" if change.held_back else styles.get(change.outcome or Outcome.unknown, "dim")
-    return Text(outcome_text(change), style=style)
+    return Text(change.outcome_text, style=style)

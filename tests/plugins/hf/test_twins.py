@@ -12,9 +12,9 @@ import transformers
 from transformers import AutoConfig
 
 from framework import FrameworkError, Plan
-from framework.api import auto_class
 from framework_plugins.exports.merge.merging import merge
 from framework_plugins.hf.model import HFModel
+from framework_plugins.lib.auto_class import auto_class
 from tests.plugins.hf.loss.test_loss import assert_same, reference
 from tests.plugins.hf.packing import drawn
 from tests.support import twins

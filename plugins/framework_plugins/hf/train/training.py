@@ -94,7 +94,7 @@ class Training:
         rehearse = partial(self._rehearse, trainer, rows)
         # By time: no number of steps suits a tiny model and a large one; one clock counts for a group (decision 0070).
         timer = CheckpointTimer(self.config.save_seconds if self._rank == 0 else None)
-        progress = Progress(trainer, run, validate, rehearse, best, self.config.eval_steps, timer, self._all_reduce_max)
+        progress = Progress(trainer, run, validate, rehearse, best, self.config, timer, self._all_reduce_max)
         trainer.add_callback(progress)
         state = self._state(trainer, progress)
         trainer.restore_state, trainer.restore_random = state.restore, state.restore_random

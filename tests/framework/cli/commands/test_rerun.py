@@ -21,7 +21,7 @@ from tests.support.project import project
 
 PLUGIN = """
 from framework import Component, hookimpl
-from framework.testing import EchoModelConfig, EchoTrainerConfig
+from framework.testing.echo import EchoModelConfig, EchoTrainerConfig
 
 @hookimpl
 def framework_components():

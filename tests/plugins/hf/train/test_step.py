@@ -20,7 +20,6 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from framework import loss
-from framework.api.process_group import Member
 from framework.api.records import IGNORE, GroupedRows, TokenGroup, TokenRow
 from framework.api.schema import Role
 from framework.api.training import LossValue, Objective, TokenScores
@@ -33,6 +32,7 @@ from framework_plugins.hf.settings.config import Packing
 from framework_plugins.hf.train.distributed.steps import ShareCollator
 from framework_plugins.hf.train.step import CheckedObjective, OptimizerStep
 from framework_plugins.hf.train.trainer import Collator
+from framework_plugins.lib.group_member import Member
 from framework_plugins.methods.config import CrossEntropyConfig
 from framework_plugins.methods.cross_entropy import CrossEntropy
 from tests.docs.test_docs import ROOT, write_files

@@ -20,11 +20,10 @@ import pytest
 from safetensors.torch import load_file
 
 from framework import FrameworkError
-from framework.api import records
+from framework.api import RunFolder, records
 from framework.api.protocols import Launcher, TrainRun
 from framework.api.records import Example, GroupedRows, Message, Step, TokenGroup, TrainResult
 from framework.api.registry import load_file as load_plugin
-from framework.api.run_folder import TRAINING_STATE
 from framework.api.schema import Role
 from framework.hooks.session import current
 from framework.memory import Shape
@@ -234,7 +233,7 @@ def test_the_examples_of_the_pages_are_killed_and_go_on_bit_for_bit(
     ended = run(*KILLED, *words, *group, "run_dir=killed", kill="3")
     assert ended.code == -signal.SIGKILL, ended.err
     wait_until_gone(tmp_path / "killed")
-    assert {path.name for path in (tmp_path / "killed" / TRAINING_STATE).iterdir()} == {"step-00000002"}
+    assert {path.name for path in (tmp_path / "killed" / RunFolder.TRAINING_STATE).iterdir()} == {"step-00000002"}
     last = run("resume", "killed")
     assert last.code == 0, last.err
     assert records.load(TrainResult, tmp_path / "killed/train.json").resumed == 2

@@ -17,9 +17,10 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from framework import FrameworkError
-from framework.api.training import Engine, Member, ProcessGroup
+from framework.api.training import Engine, ProcessGroup
 from framework_plugins.hf.load.sharded_weights import join_group
 from framework_plugins.hf.machine.hardware import Hardware
+from framework_plugins.lib.group_member import Member
 
 T = TypeVar("T")
 

@@ -13,10 +13,11 @@ from typing import TypeVar
 
 import torch
 
-from framework.api.training import Member, TokenGroup
+from framework.api.training import TokenGroup
 from framework_plugins.hf.packing.parts import Packer, Part
 from framework_plugins.hf.train.step import StepRows, pack
 from framework_plugins.hf.train.trainer import Collator
+from framework_plugins.lib.group_member import Member
 
 T = TypeVar("T")
 

@@ -22,17 +22,7 @@ from torch.distributed.fsdp import register_fsdp_forward_method
 from transformers import TrainingArguments
 
 from framework.api import Step, TrainResult
-from framework.api.training import (
-    Engine,
-    Member,
-    ProcessGroup,
-    StepControl,
-    TokenGroup,
-    TokenRow,
-    TrainRun,
-    answer_rows,
-    set_of,
-)
+from framework.api.training import Engine, ProcessGroup, StepControl, TokenGroup, TokenRow, TrainRun, answer_rows
 from framework_plugins.hf.load.sharded_weights import (
     allocate_trained,
     full_tensor,
@@ -57,6 +47,7 @@ from framework_plugins.hf.train.rollouts import Division
 from framework_plugins.hf.train.step import OptimizerStep, StepRows
 from framework_plugins.hf.train.trainer import SupervisedTrainer, mixed_precision
 from framework_plugins.hf.train.training import Training
+from framework_plugins.lib.group_member import Member
 
 T = TypeVar("T")
 
@@ -286,7 +277,7 @@ def validation_losses(
     for start in range(0, len(rows), ROWS_AT_ONCE * me.world):
         chunk = [rows[index] for index in range(start, min(start + ROWS_AT_ONCE * me.world, len(rows)))]
         for name in totals:
-            set_rows = [row for row in chunk if name == (set_of(row.where) if set_losses else "")]
+            set_rows = [row for row in chunk if name == (TokenRow.set_of(row.where) if set_losses else "")]
             if not set_rows:
                 continue
             local_rows = own_share(set_rows, me)

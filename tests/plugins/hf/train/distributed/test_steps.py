@@ -7,11 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framework.api.process_group import Member
 from framework.api.records import IGNORE, TokenRow
 from framework_plugins.hf.packing.parts import Packer, learned_count
 from framework_plugins.hf.settings.config import Packing
 from framework_plugins.hf.train.distributed.steps import ShareCollator, own_share, zero_weight_part
+from framework_plugins.lib.group_member import Member
 from tests.support.training import PLAIN_LOSS
 
 
