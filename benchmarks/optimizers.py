@@ -18,9 +18,8 @@ import torch
 
 from benchmarks.common import OUT, command_line, table_head, table_row
 from benchmarks.memory_cpu import FULL, Kind, measure
-from framework.api import installed
+from framework.api import RunFolder, installed
 from framework.api.protocols import TrainedWeight
-from framework.api.run_folder import TRAINING_STATE
 from framework_plugins.hf.settings.optimizers import OPTIMIZERS
 from framework_plugins.hf.train.resume.training_state import OPTIMIZER
 from tests.support.tiny import chat_rows, tiny_llama
@@ -52,7 +51,7 @@ def states(name: str, base: Path, rows: Path, folder: Path) -> float:
     more += ["trainer.warmup_steps=0"]
     with opened(make(base, rows, folder, *more, *words(name))) as (model, data):
         result, _ = train(model, data, folder)
-    kept = torch.load(folder / TRAINING_STATE / "step-00000002" / OPTIMIZER, weights_only=True)["states"]
+    kept = torch.load(folder / RunFolder.TRAINING_STATE / "step-00000002" / OPTIMIZER, weights_only=True)["states"]
     size = sum(
         value.nbytes
         for state in kept.values()

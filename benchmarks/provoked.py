@@ -185,9 +185,9 @@ def run(case: Case, place: Path) -> Report:
 
 def testing_has_scripted() -> bool:
     """Whether the backend is registered in this process."""
-    from framework.api.registry import components
+    from framework.api.registry import plugins
 
-    return "scripted" in components("trainer")
+    return "scripted" in plugins().components("trainer")
 
 
 def write(file: Path, rows: Sequence[Row]) -> Path:

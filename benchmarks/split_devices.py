@@ -24,12 +24,12 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 from transformers import AutoConfig
 
 from benchmarks.common import OUT, command_line
-from framework.api import auto_class
 from framework.api.training import IGNORE, TokenRow
 from framework_plugins.hf.load.split_weights import device_map
 from framework_plugins.hf.loss.loss import Losses, to_device
 from framework_plugins.hf.packing.parts import padded_batch
 from framework_plugins.hf.settings.config import Packing
+from framework_plugins.lib.auto_class import auto_class
 from tests.support.twins import TWINS
 
 CARD = "card"

@@ -29,12 +29,7 @@ from framework.api.audit import (
     RowPart,
     Texts,
 )
-from framework.api.auto_class import auto_class, published_class
-from framework.api.conversations import (
-    BEGIN_CALL,
-    split_thought,
-    without_thought,
-)
+from framework.api.conversations import split_thought
 from framework.api.data import (
     Data,
 )
@@ -61,13 +56,12 @@ from framework.api.fields import (
     OrWord,
     fields,
 )
-from framework.api.plan import CHECKPOINT, CODE_OF, EVAL_LOSS, LOSSES, PRIMARY, SCORE, VS_RANDOM, WINS
+from framework.api.plan import EVAL_LOSS
 from framework.api.problem import Problem
 from framework.api.protocols import (
     AnswerMetric,
     AnyMetric,
     Audit,
-    EarlyMetric,
     Evaluator,
     ExportContext,
     Exporter,
@@ -93,15 +87,11 @@ from framework.api.records import (
     ExportNeed,
     ExportResult,
     Finding,
-    FitStatus,
     Forecast,
-    Lengths,
     Measure,
     MeasureKind,
     Message,
     Outcome,
-    Piece,
-    Point,
     Progress,
     Prompt,
     RawData,
@@ -110,15 +100,12 @@ from framework.api.records import (
     RewardRise,
     Rewards,
     Row,
-    RowCounts,
     Sample,
     Scored,
     Scores,
     Severity,
-    Standing,
     Step,
     Sweep,
-    Tone,
     ToolCall,
     TrainingIssue,
     TrainResult,
@@ -154,19 +141,14 @@ from framework.api.text import (
     HIDDEN,
     as_text,
     count,
-    difference,
     display_path,
     display_run,
     error_location,
     hide,
-    model_name,
     nearest,
     number,
-    outcome_text,
     override_key,
     redact,
-    share,
-    shell_word,
     summarize_error,
     unknown,
     visible,
@@ -181,13 +163,7 @@ from framework.util.errors import (
     is_out_of_memory,
     message_of,
 )
-from framework.util.files import (
-    atomic_folder,
-    describe_room,
-    refuse_links,
-    write_atomically,
-    write_failure,
-)
+from framework.util.files import atomic_folder, describe_room, write_atomically, write_failure
 from framework.util.gpus import (
     Gpu,
 )
@@ -205,22 +181,12 @@ from framework.util.hashing import (
 )
 from framework.util.host import (
     GIB,
-    HostMemory,
-)
-from framework.util.host import (
-    cores as cpu_cores,
 )
 from framework.util.host import (
     memory as host_memory,
 )
-from framework.util.host import (
-    threads as cpu_threads,
-)
 from framework.util.nested import (
     nested_values,
-)
-from framework.util.network import (
-    reachable,
 )
 from framework.util.process import (
     ProcessError,
@@ -235,25 +201,13 @@ from framework.util.versions import (
 )
 
 if TYPE_CHECKING:
-    from framework.api.registry import components, counting, skip_plugin
-    from framework.util.minhash import SIMILARITY
-    from framework.util.minhash import group as group_similar
-    from framework.util.text_features import WORD, as_read, common_features, features, similarities
+    from framework.api import similarity
+    from framework.api.registry import Counter, counting, plugins
 
 __all__ = [
-    "BEGIN_CALL",
-    "CHECKPOINT",
-    "CODE_OF",
     "EVAL_LOSS",
     "GIB",
     "HIDDEN",
-    "LOSSES",
-    "PRIMARY",
-    "SCORE",
-    "SIMILARITY",
-    "VS_RANDOM",
-    "WINS",
-    "WORD",
     "Action",
     "Affects",
     "Answer",
@@ -268,12 +222,12 @@ __all__ = [
     "Caught",
     "Change",
     "Concern",
+    "Counter",
     "Data",
     "DataConfig",
     "DataResult",
     "Diagnostic",
     "DiagnosticResult",
-    "EarlyMetric",
     "EvalResult",
     "Evaluator",
     "EvaluatorConfig",
@@ -286,7 +240,6 @@ __all__ = [
     "ExporterConfig",
     "Feature",
     "Finding",
-    "FitStatus",
     "Forecast",
     "ForecastUpdated",
     "FormatConfig",
@@ -294,10 +247,8 @@ __all__ = [
     "FunctionReward",
     "Gpu",
     "Guard",
-    "HostMemory",
     "IssueFound",
     "Learn",
-    "Lengths",
     "Logger",
     "LoggerConfig",
     "Measure",
@@ -310,8 +261,6 @@ __all__ = [
     "OrWord",
     "Outcome",
     "Overflow",
-    "Piece",
-    "Point",
     "Problem",
     "ProcessError",
     "Progress",
@@ -328,7 +277,6 @@ __all__ = [
     "RewardRise",
     "Rewards",
     "Row",
-    "RowCounts",
     "RowPart",
     "RunFailed",
     "RunFinished",
@@ -343,12 +291,10 @@ __all__ = [
     "Source",
     "StageFinished",
     "StageStarted",
-    "Standing",
     "State",
     "Step",
     "Sweep",
     "Texts",
-    "Tone",
     "ToolCall",
     "TrainResult",
     "TrainingIssue",
@@ -358,26 +304,17 @@ __all__ = [
     "ViewedRow",
     "Work",
     "as_plain",
-    "as_read",
     "as_text",
     "atomic_folder",
-    "auto_class",
     "cache_dir",
-    "common_features",
-    "components",
     "count",
     "counting",
-    "cpu_cores",
-    "cpu_threads",
     "describe_room",
-    "difference",
     "display_path",
     "display_run",
     "error_location",
-    "features",
     "fields",
     "gpu_count",
-    "group_similar",
     "hide",
     "host_memory",
     "installed",
@@ -385,46 +322,34 @@ __all__ = [
     "key_of",
     "message_of",
     "missing",
-    "model_name",
     "nearest",
     "nested_values",
     "number",
-    "outcome_text",
     "override_key",
     "pip_command",
     "plain_name",
-    "published_class",
-    "reachable",
+    "plugins",
     "read_json",
     "redact",
-    "refuse_links",
     "rewarding",
     "scoring",
-    "share",
-    "shell_word",
     "short_repr",
-    "similarities",
-    "skip_plugin",
+    "similarity",
     "split_thought",
     "summarize_error",
     "try_out",
     "unknown",
     "visible",
-    "without_thought",
     "write_atomically",
     "write_failure",
     "write_json",
 ]
 
-# The hooks' room is above this one, and the texts' features import numpy, which most commands do without.
-_LATER = {
-    **dict.fromkeys(("components", "counting", "skip_plugin"), "framework.api.registry"),
-    **dict.fromkeys(("SIMILARITY", "group_similar"), "framework.util.minhash"),
-    **dict.fromkeys(("WORD", "as_read", "common_features", "features", "similarities"), "framework.util.text_features"),
-}
-
 
 def __getattr__(name: str) -> _Any:
-    if name not in _LATER:
-        raise AttributeError(f"module 'framework.api' has no attribute '{name}'")
-    return getattr(_import_module(_LATER[name]), "group" if name == "group_similar" else name)
+    # The hooks' room is above this one, and the comparison of texts imports numpy, which most commands do without.
+    if name == "similarity":
+        return _import_module("framework.api.similarity")
+    if name in {"Counter", "counting", "plugins"}:
+        return getattr(_import_module("framework.api.registry"), name)
+    raise AttributeError(f"module 'framework.api' has no attribute '{name}'")

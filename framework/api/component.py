@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import importlib
 import operator
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +21,7 @@ from framework.api import schema
 from framework.util.errors import FrameworkError, error_location, of_the_system, summarize_error
 from framework.util.guard import Caught
 
-__all__ = ["GROUPS", "SPEAKERS", "Component", "Group", "hookimpl", "imported_too_late"]
+__all__ = ["GROUPS", "SPEAKERS", "Component", "Group", "hookimpl"]
 
 hookspec = pluggy.HookspecMarker("framework")
 """Marks the definitions in `framework/hooks/hookspecs.py`."""
@@ -107,7 +106,7 @@ class Component:
             If several commands are needed, a tuple with the arguments of each `pip install`.
         import_order: libraries of which the first patches the others, so that it has to be imported before them:
             `("unsloth", "transformers")`. A run with this option gets a process with that order, a run without it a
-            process in which the first was not imported; see `framework/run/processes.py`.
+            process in which the first was not imported; see `launch/pickled_plan.py`.
     """
 
     name: str
@@ -182,10 +181,3 @@ def complete(product: Any, base: type) -> Any:
                     f"a {kind.__name__} has no '{name}': subclass framework.api.{base.__name__}"
                 ) from error
     return product
-
-
-def imported_too_late(order: tuple[str, ...]) -> list[str]:
-    """Return the libraries that this process imported before the first one in `order`."""
-    if not order or order[0] in sys.modules:
-        return []
-    return [name for name in order[1:] if name in sys.modules]

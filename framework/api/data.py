@@ -6,16 +6,15 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, overload, runtime_checkable
+from typing import TYPE_CHECKING, overload
 
 from framework.api.records import DataResult, Prompt, Scored, TokenGroup, TokenRow
 from framework.api.selection import Selection
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    pass
 
-__all__ = ["Data", "NumberedRows", "answer_rows", "set_of"]
+__all__ = ["Data", "answer_rows"]
 
 
 @dataclass(frozen=True)
@@ -86,15 +85,3 @@ class _Answers(Sequence[TokenRow]):
 def answer_rows(groups: Sequence[TokenGroup]) -> Sequence[TokenRow]:
     """Return the answer of each group, read as it is asked for."""
     return _Answers(groups)
-
-
-def set_of(where: str) -> str:
-    """Return the name of the validation set of a row: its place begins with the name. See `Plan.set_losses`."""
-    return where.partition("/")[0]
-
-
-@runtime_checkable
-class NumberedRows(Protocol):
-    """Rows with their `numbers` in `Data.store`, for processes that read them from there."""
-
-    numbers: NDArray[np.int64]

@@ -11,12 +11,13 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from framework.api.component import GROUPS
 from framework.api.fields import as_text, fields
 from framework.api.protocols.sources import Adapter, Start
-from framework.api.run_folder import CHECKPOINT, check_weights
+from framework.api.records import Measure, Verdict
+from framework.api.run_folder import RunFolder, check_weights
 from framework.api.schema import (
     Affects,
     HealthConfig,
@@ -34,29 +35,16 @@ from framework.util.hashing import file_sha256, foreign_hash
 from framework.util.redact import redact
 
 __all__ = [
-    "CHECKPOINT",
     "EVAL_LOSS",
-    "LOSSES",
-    "PRIMARY",
-    "SCORE",
-    "WINS",
     "ExpectedRows",
     "Plan",
 ]
 
-SCORE, PRIMARY = "verdict.score", "verdict.primary"
-WINS = "_wins"
-"""The suffix of a metric that compares the answers with those of the base: `judge_wins`."""
-VS_RANDOM = "_vs_random"
-"""The suffix of a metric of which the trained model is compared with one that learned a random choice of answers."""
 EVAL_LOSS = "eval_loss"
-LOSSES = (EVAL_LOSS, "train_loss")
 TEXT_PERPLEXITY = "text_perplexity"
 """The perplexity of held-out texts, for a method that learns texts."""
 START_HASH = "SHA-256 of adapter.start"
 """What of the adapter that a training starts from makes it another training, beside the settings."""
-CODE_OF = "the code of"
-"""Begins the key of a hash over the code of a component that comes from a file or another package."""
 RENAMED = {"plan": "planning", "checkpoint": "external_checkpoint"}
 """Settings of the run that have another name in a `Plan`."""
 CHECKED_FACTORS = 1000
@@ -114,6 +102,8 @@ class Plan:
     exporter: Mapping[str, Selection]
     logger: Mapping[str, Selection]
     config: Mapping[str, Any]
+    CODE_OF: ClassVar[str] = "the code of"
+    """Begins the key of a hash over the code of a component that comes from a file or another package."""
     overrides: tuple[str, ...] = ()
     model_line: str = ""
     decides_line: str = ""
@@ -137,7 +127,7 @@ class Plan:
     @property
     def checkpoint(self) -> Path:
         """Where the trained weights are."""
-        return self.external_checkpoint or self.run_dir / CHECKPOINT
+        return self.external_checkpoint or self.run_dir / RunFolder.CHECKPOINT
 
     @property
     def set_losses(self) -> dict[str, str]:
@@ -162,12 +152,12 @@ class Plan:
             if key.partition(".")[0] not in settings:
                 continue
             if code := foreign_hash(choice.component.schema.__module__):
-                settings[f"{CODE_OF} {key}={choice.component.name}"] = code
+                settings[f"{self.CODE_OF} {key}={choice.component.name}"] = code
             for setting in fields(choice.component.schema):  # such as `./tools.py:Shop`
                 value = getattr(choice.config, setting.name) if setting.type.code else None
                 file = Path(value.rpartition(":")[0] if isinstance(value, str) else "").expanduser()
                 if file.suffix == ".py" and file.is_file():
-                    settings[f"{CODE_OF} {key}.{setting.name}={value}"] = file_sha256(file)
+                    settings[f"{self.CODE_OF} {key}.{setting.name}={value}"] = file_sha256(file)
         if what & (Affects.training | Affects.resume) and (start := self.start(weights=True)):
             settings[START_HASH] = start.sha256
         return settings
@@ -290,10 +280,10 @@ class Plan:
 
     def objective_by(self, decides: str) -> str:
         """Return the name of the objective: for `verdict.primary` what decides, or else the validation loss."""
-        if self.objective != PRIMARY:
+        if self.objective != Verdict.PRIMARY:
             return self.objective
         names = {*self.metric, *self.measured, *self.set_losses}
-        return next((name for name in (decides, decides.removesuffix(WINS)) if name in names), EVAL_LOSS)
+        return next((name for name in (decides, decides.removesuffix(Measure.WINS)) if name in names), EVAL_LOSS)
 
     @property
     def is_new_run(self) -> bool:

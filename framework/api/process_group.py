@@ -1,35 +1,13 @@
-"""A group of processes that train one model: what a launcher asks for, and what each process knows about itself."""
+"""A group of processes that train one model: what a launcher asks for."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from enum import Enum
 
 from framework.memory.settings import weight_shards
 
-__all__ = [
-    "GROUP_STORE",
-    "OUTER_VARIABLES",
-    "WORKER",
-    "Engine",
-    "Evaluation",
-    "Member",
-    "ProcessGroup",
-    "member",
-    "outer_member",
-]
-
-WORKER = "FRAMEWORK_WORKER"
-"""Set in the processes of a group, so that a backend knows that it is in one."""
-GROUP_STORE = "FRAMEWORK_GROUP_STORE"
-"""The file by which the processes of a group on one machine meet; see `Member.store`."""
-
-
-PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-"""The variables in which torchrun gives each process its place in the group."""
-OUTER_VARIABLES = (*PLACE, "MASTER_ADDR", "MASTER_PORT")
-"""The variables in which torchrun gives a process its place, and says where the processes meet."""
+__all__ = ["Engine", "Evaluation", "ProcessGroup"]
 
 
 class Engine(Enum):
@@ -86,40 +64,3 @@ class ProcessGroup:
     def hybrid(self) -> bool:
         """Whether there are replicas of shards (HSDP)."""
         return self.sharded and self.replicas > 1
-
-
-@dataclass(frozen=True)
-class Member:
-    """One process of a group.
-
-    Attributes:
-        rank: its number, from 0.
-        world: how many there are.
-        local_rank: the number of its GPU.
-        store: the file of the `torch.distributed.FileStore` by which they meet: a port would be open to other machines.
-            Empty if they are on several machines, which meet at `MASTER_ADDR` and `MASTER_PORT`.
-    """
-
-    rank: int
-    world: int
-    local_rank: int
-    store: str = ""
-
-
-def member() -> Member | None:
-    """Return this process's place in its group; None outside a group."""
-    if not {WORKER, *PLACE} <= {*os.environ}:
-        return None
-    rank, world, local_rank = (int(os.environ[name]) for name in PLACE)
-    return Member(rank, world, local_rank, store=os.environ.get(GROUP_STORE, ""))
-
-
-def outer_member() -> Member | None:
-    """Return the place of a process that an outer torchrun starts as one of a group; None for any other process."""
-    if WORKER in os.environ or not {*OUTER_VARIABLES} <= {*os.environ}:
-        return None
-    values = [os.environ[name] for name in PLACE]
-    if not all(value.isdecimal() for value in values):
-        return None
-    rank, world, local_rank = map(int, values)
-    return Member(rank, world, local_rank)

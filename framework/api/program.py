@@ -11,9 +11,6 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
-from framework.api.component import (
-    SPEAKERS,
-)
 from framework.api.diagnostic import (
     diagnostic_problem,
 )
@@ -30,17 +27,9 @@ from framework.api.records import (
     save as save_record,
 )
 from framework.api.registry import (
-    ask,
     load_file,
-    registrations,
-    selection_of,
-    skipped_plugins,
 )
-from framework.api.run_folder import (
-    PASSED_OVER,
-    PRUNED,
-    is_resumed,
-)
+from framework.api.run_folder import is_resumed
 from framework.api.schema import (
     CommandConfig,
     LaunchConfig,
@@ -48,26 +37,16 @@ from framework.api.schema import (
     VerdictConfig,
 )
 from framework.api.text import (
-    CONTROL,
+    Fact,
     Lines,
-    ancestor_text,
     brief,
-    clock,
-    data_facts,
     error_traceback,
+    facts_of,
     figures,
     fill_in,
-    forecast_facts,
-    headline,
-    health_facts,
-    is_animated,
-    is_share,
-    readiness,
     settings_text,
-    shared_start,
     short_keys,
     signal_name,
-    sweep_facts,
     this_program,
     winner_text,
 )
@@ -92,12 +71,6 @@ from framework.run.interruption import (
 )
 from framework.run.pipeline import (
     run as run_plan,
-)
-from framework.run.processes import (
-    PickledPlan,
-    end_with,
-    pickle_plan,
-    stale,
 )
 from framework.rundir.folder import (
     check_writable,
@@ -125,47 +98,34 @@ if TYPE_CHECKING:
     from framework.evaluate.verdict import Comparison, compare_systems
 
 __all__ = [
-    "CONTROL",
-    "PASSED_OVER",
-    "PRUNED",
     "SIGNALS",
-    "SPEAKERS",
     "Bars",
     "Command",
     "CommandConfig",
     "CommandParser",
     "Comparison",
     "DoesNotFitError",
+    "Fact",
     "Interrupted",
     "LaunchConfig",
     "Launcher",
     "Lines",
-    "PickledPlan",
     "Speaker",
     "SpeakerConfig",
     "SpeakerSource",
     "VerdictConfig",
-    "ancestor_text",
-    "ask",
     "brief",
     "check_model",
     "check_writable",
-    "clock",
     "compare_systems",
     "complete_overrides",
-    "data_facts",
     "diagnostic_problem",
-    "end_with",
     "error_traceback",
+    "facts_of",
     "figures",
     "fill_in",
-    "forecast_facts",
     "handle_signals",
-    "headline",
-    "health_facts",
-    "is_animated",
     "is_resumed",
-    "is_share",
     "load_config",
     "load_data",
     "load_file",
@@ -174,25 +134,17 @@ __all__ = [
     "make_plan",
     "newest_run",
     "note_failure",
-    "pickle_plan",
     "read_prompts",
     "read_run",
-    "readiness",
-    "registrations",
     "reject_duplicate_overrides",
     "restored",
     "run_plan",
     "save_record",
-    "selection_of",
     "settings_text",
-    "shared_start",
     "short_keys",
     "signal_name",
-    "skipped_plugins",
-    "stale",
     "stored_prompts",
     "stored_rows",
-    "sweep_facts",
     "this_program",
     "winner_text",
 ]

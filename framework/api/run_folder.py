@@ -20,7 +20,6 @@ from framework.util.files import read_text
 from framework.util.hashing import file_sha256
 
 __all__ = [
-    "CHECKPOINT",
     "FAILED",
     "FINISHED",
     "INTERRUPTED",
@@ -28,7 +27,6 @@ __all__ = [
     "PASSED_OVER",
     "PRUNED",
     "RUNNING",
-    "TRAINING_STATE",
     "RunFolder",
     "SavedRun",
     "check_weights",
@@ -37,9 +35,6 @@ __all__ = [
 
 PLAN, OVERRIDES, STATUS, ENVIRONMENT = "plan.json", "overrides.json", "status.json", "environment.json"
 REPORT = "report.json"
-CHECKPOINT = "checkpoint"
-TRAINING_STATE = ".resume"
-"""Where a backend saves the state of an unfinished training, a folder for each checkpoint."""
 INTERRUPTED = "interrupted"
 """The state of a run that a signal ended."""
 RUNNING, FINISHED, FAILED, PASSED_OVER, PRUNED = "running", "finished", "failed", "passed over", "pruned"
@@ -69,6 +64,10 @@ class Status:
 class RunFolder:
     """Reads `<stage>.json` and `status.json`."""
 
+    CHECKPOINT = "checkpoint"
+    TRAINING_STATE = ".resume"
+    """Where a backend saves the state of an unfinished training, a folder for each checkpoint."""
+
     def __init__(self, path: Path) -> None:
         self.path = path
 
@@ -92,6 +91,11 @@ class RunFolder:
         """
         status = self.read(Status, STATUS)
         return as_plain(status) if status else {}
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether a sweep passed over the run or pruned it."""
+        return self.status().get("state") in {PASSED_OVER, PRUNED}
 
     @property
     def is_complete(self) -> bool:
@@ -140,7 +144,7 @@ def check_weights(folder: Path) -> None:
         trained = RunFolder(folder.parent).load_result(Stage.train, records.TrainResult)
     except FrameworkError:  # of another version, or damaged
         trained = None
-    for name, digest in trained.files.items() if trained and folder.name == CHECKPOINT else ():
+    for name, digest in trained.files.items() if trained and folder.name == RunFolder.CHECKPOINT else ():
         actual = file_sha256(file) if (file := folder / name).is_file() else "missing"
         if actual != digest:
             raise FrameworkError(

@@ -22,7 +22,6 @@ from framework.api.process_group import ProcessGroup
 from framework.util.affects import Affects
 
 __all__ = [
-    "THINKING_SWITCHES",
     "Action",
     "AdapterConfig",
     "Affects",
@@ -152,10 +151,6 @@ class OnBadRow(Enum):
     skip = "skip"
 
 
-THINKING_SWITCHES = ("enable_thinking", "thinking")
-"""Variables of chat templates that switch thinking on or off; most templates use Qwen's or DeepSeek's."""
-
-
 class Thinking(Enum):
     """Whether a chat template lets the model think first. `auto` leaves that to the template's default."""
 
@@ -168,6 +163,8 @@ class Thinking(Enum):
 class ModelConfig:
     """A base model."""
 
+    THINKING_SWITCHES: ClassVar[tuple[str, ...]] = ("enable_thinking", "thinking")
+    """Variables of chat templates that switch thinking on or off; most templates use Qwen's or DeepSeek's."""
     chat_template: str | None = None
     """A chat template instead of the tokenizer's: a Jinja file or, for a base model without one, alpaca, chatml, gemma,
     llama3, mistral or phi3."""
@@ -186,11 +183,16 @@ class ModelConfig:
         return ""
 
     @property
+    def sets_thinking(self) -> bool:
+        """Whether `thinking` decides, and not the template's default."""
+        return self.thinking is not Thinking.auto
+
+    @property
     def template_switches(self) -> dict[str, Any]:
         """The values for the chat template: `thinking` under each of its usual names, and `chat_template_kwargs`."""
-        if self.thinking is Thinking.auto:
+        if not self.sets_thinking:
             return dict(self.chat_template_kwargs)
-        return dict.fromkeys(THINKING_SWITCHES, self.thinking is Thinking.on) | self.chat_template_kwargs
+        return dict.fromkeys(self.THINKING_SWITCHES, self.thinking is Thinking.on) | self.chat_template_kwargs
 
 
 @dataclass
@@ -526,6 +528,16 @@ class TrainerConfig:
     def may_use_gpu(self) -> bool:
         """Whether its settings let it train on a GPU."""
         return True
+
+    def validation_is_due(self, step: int, epoch_steps: int, total_steps: int, *, validated: bool) -> bool:
+        """Whether a validation comes after a step, from 1; all backends use this, so that all do at the same steps.
+
+        At the end of the training there is one only if one was `validated` before: with nothing to choose from, the
+        evaluation that follows is enough.
+        """
+        if step >= total_steps:
+            return validated
+        return step % (self.eval_steps or epoch_steps) == 0
 
     def reads_prompts(self) -> bool:
         """Whether it trains on conversations that it tokenizes itself: `TrainRun.prompts` has them then."""

@@ -18,8 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import SupportsFloat, TypeVar
 
-from framework.api.conversations import call_text
-from framework.api.protocols import AnswerMetric, AnyMetric, EarlyMetric, Model
+from framework.api.protocols import AnswerMetric, AnyMetric, Metric, Model
 from framework.api.records import (
     Answer,
     Answered,
@@ -33,6 +32,7 @@ from framework.api.records import (
     Scores,
     TokenRow,
 )
+from framework.api.records.rows import call_text
 from framework.util.errors import FrameworkError, describe_error
 from framework.util.guard import Caught, short_repr
 from framework.util.plain_text import Reader, plain_text
@@ -291,7 +291,7 @@ def _with_controls(
     )
 
 
-def may_match(metric: EarlyMetric, begun: str, reference: str) -> bool:
+def may_match(metric: Metric, begun: str, reference: str) -> bool:
     """Whether an answer that begins so may score above 0, also with case, punctuation and spaces ignored."""
     plain = plain_text(begun)
     wordless = not any(map(str.isalnum, plain))  # punctuation, which words may follow

@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from framework.api.records import Progress, Report
 from framework.api.run_folder import RunFolder, is_resumed
 from framework.api.schema import CommandConfig
-from framework.api.text.results import headline, visible
+from framework.api.text.results import visible
 from framework.cli.arguments import (
     advice_for,
     chooses_preset,
@@ -267,7 +267,7 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], s
 
         outcomes, absent = named_by(report, config.verdict.fail_on)
         if outcomes:
-            _show(FrameworkError(f"verdict.fail_on=[{','.join(outcomes)}]: {headline(report)}"))
+            _show(FrameworkError(f"verdict.fail_on=[{','.join(outcomes)}]: {report.headline}"))
         if absent:
             _show(FrameworkError(f"verdict.fail_on=[{','.join(absent)}]: not measured, so the verdict cannot say it"))
         if outcomes or absent:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from framework.api import records
 from framework.api.audit import AuditData, RowPart, Texts
-from framework.api.conversations import conversation, is_prompt
+from framework.api.conversations import conversation
 from framework.api.plan import Plan
 from framework.api.protocols import Audit
 from framework.api.records import Example, Finding, Message, Prompt
@@ -123,7 +123,7 @@ class StoredRows(AuditData):
 
     def _excerpt(self, index: int) -> str:
         example = self.example(index)
-        if is_prompt(example):
+        if example.is_prompt:
             return f"{example.where}: {_clip(example.messages[-1].content)}"
         question = "" if example.text is not None else example.messages[-2].content
         parts = [_clip(question), _clip(answer_text(example))] if question else [_clip(answer_text(example))]

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from framework.api.conversations import call_text, is_prompt
 from framework.api.records import Example, Message, ToolCall
-from framework.api.records.rows import SEPARATOR
+from framework.api.records.rows import call_text
 
 ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def question_text(example: Example) -> str:
     """Return the question of a row as one text: all turns before the answer, without the system prompt."""
-    turns = example.messages if is_prompt(example) else example.messages[:-1]
+    turns = example.messages if example.is_prompt else example.messages[:-1]
     return "\n".join(message.content for message in turns if message.role != "system")
 
 
@@ -22,7 +21,7 @@ def answer_text(example: Example) -> str:
     """Return the last answer of a row as one text: all of a plain text, empty for a prompt."""
     if example.text is not None:
         return example.text
-    if is_prompt(example):
+    if example.is_prompt:
         return ""
     return _turn_text(example.messages[-1])
 
@@ -44,8 +43,8 @@ def facts_text(example: Example) -> str:
 def earlier_answers(example: Example) -> str:
     """Return the answers before the last that are learned, as one text; an empty one is a space."""
     turns = [turn for turn in example.messages[:-1] if turn.role == "assistant" and turn.learned]
-    turns = [] if is_prompt(example) else turns
-    return SEPARATOR.join(_turn_text(turn) or " " for turn in turns)
+    turns = [] if example.is_prompt else turns
+    return Example.SEPARATOR.join(_turn_text(turn) or " " for turn in turns)
 
 
 def context_text(example: Example) -> str:

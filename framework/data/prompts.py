@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from framework.api.conversations import call_text, is_prompt
 from framework.api.protocols import Formatter
 from framework.api.records import Example, Message, Prompt, RawData, Row
+from framework.api.records.rows import call_text
 from framework.api.selection import Selection
 from framework.data.columns import Columns
 from framework.data.conversation_checks import check_turns
@@ -224,7 +224,7 @@ def _text_to_turn(example: Example) -> Example:
 def to_prompt(example: Example) -> Prompt:
     """Return the turns before the last answer, with that answer as the reference unless it is empty or unwanted."""
     attributes = example.tools, example.where, example.cluster, example.facts, example.columns
-    if is_prompt(example):
+    if example.is_prompt:
         return Prompt(example.messages, None, *attributes)
     *turns, answer = example.messages
     reference = None if example.facts.get("desirable") == 0 else _reference(answer) or None

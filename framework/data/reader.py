@@ -25,7 +25,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework.api.audit import RowPart
-from framework.api.conversations import check_answered, for_each_answer, is_prompt
 from framework.api.plan import Plan
 from framework.api.protocols import Formatter, Method, Model, Reward
 from framework.api.records import IGNORE, Example, GroupedRows, MixedIn, RawData, Row, TokenGroup, TokenRow
@@ -180,7 +179,7 @@ class Reader:
         longest = self.plan.data.config.max_row_characters
         rows = _limit_rows(rows, max_rows)
         asked_only = part == RowPart.prompts and not self.plan.method.config.samples
-        check = check_answered if asked_only else self.method.check
+        check = Example.check_answered if asked_only else self.method.check
         examples = read(
             rows, formatter, choice.config, OnBadRow.skip, into.summary, strict=strict, longest=longest, check=check,
             keep_columns=self.keeps_columns,
@@ -204,7 +203,7 @@ class Reader:
         limit, stop_ids, full = self.limit, self.model.stop_ids, self.plan.method.config.texts
         # A prompt is an answer to compare with, whatever the method.
         conversation_lists = [
-            ((Role.prompt if is_prompt(example) else Role.answer, example),)
+            ((Role.prompt if example.is_prompt else Role.answer, example),)
             if part == RowPart.prompts
             else self._conversations(example)
             for example in batch
@@ -216,7 +215,7 @@ class Reader:
         )
         for example, conversations in zip(batch, conversation_lists, strict=True):
             token_rows = list(itertools.islice(rows, len(conversations)))
-            compared = part == RowPart.prompts and not is_prompt(example)
+            compared = part == RowPart.prompts and not example.is_prompt
             group: TokenGroup = token_rows[0] if compared else _group(conversations, token_rows)
             for name in (*group.facts, *group.arrays):
                 summary.given[name] = summary.given.get(name, 0) + 1
@@ -302,7 +301,7 @@ def _split_by_answer(examples: Iterable[Example], summary: ReadSummary, max_exam
     """Give `max_examples` rows, one for each answer; all examples are read, so that `read` comes to its end."""
     remaining = max_examples
     for example in examples:
-        conversations = list(for_each_answer(example))[:remaining]
+        conversations = list(example.for_each_answer())[:remaining]
         if remaining is not None:
             remaining -= len(conversations)
         if len(conversations) > 1:

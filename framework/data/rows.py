@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from framework.api.conversations import check_answered, with_thoughts
 from framework.api.protocols import Formatter
 from framework.api.records import Example, FormatRun, Message, Row
 from framework.api.records.data import RowCounts
@@ -254,7 +253,7 @@ def read(
     *,
     strict: bool = True,
     longest: int | None = None,
-    check: Callable[[Example], None] = check_answered,
+    check: Callable[[Example], None] = Example.check_answered,
     keep_columns: bool = False,
 ) -> Iterator[Example]:
     """Give the conversations of the rows one by one; `summary` is filled meanwhile, its runs at the end.
@@ -280,7 +279,7 @@ def read(
                 fields, cluster = columns.read(row.fields)
                 raw_example = formatter.example(fields)
                 example = with_system_prompt(raw_example, config.system_prompt)
-                example = with_thoughts(stripped(example) if config.strip else example, config.thoughts)
+                example = (stripped(example) if config.strip else example).with_thoughts(config.thoughts)
                 check_turns(example)
                 check(_place_example(example, row.where, cluster, row.fields))
                 _check_length(example, longest)

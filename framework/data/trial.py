@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from framework.api.conversations import check_answered
 from framework.api.protocols import Evaluator
 from framework.api.records import Example, Prompt, RawData, Row
 from framework.api.schema import DataConfig, OnBadRow
 from framework.api.selection import Selection
-from framework.api.text import as_overrides, fill_in, override_key, shell_word, this_program
+from framework.api.text import as_overrides, fill_in, override_key, this_program
 from framework.data import mixture, sources
 from framework.data.prompts import formatter_for, to_prompt
 from framework.data.rows import ReadSummary, read
@@ -71,7 +70,7 @@ def try_sources(data: Selection, form: Selection, method: Selection, overrides: 
     if len(problems) == 1 or not fixed:  # no command would read the rows
         raise first_error
     words = [fill_in(word) for word in overrides if override_key(word) not in settings]
-    command = " ".join([this_program(), *map(shell_word, [*words, *as_overrides(settings)])])
+    command = this_program(*words, *as_overrides(settings))
     raise FrameworkError("\n".join([*problems, f"all of them at once: {command}"])) from first_error
 
 
@@ -94,7 +93,7 @@ def _try(data: Selection, form: Selection, method: Selection) -> tuple[FirstRows
         has_rows = trial.rows(raw.train, form, data.config.max_rows, check, strict=True)
         first_rows = trial.first
         trial.rows(raw.validation, form, None, check)
-        trial.rows(raw.prompts, form, None, check if method.config.samples else check_answered)
+        trial.rows(raw.prompts, form, None, check if method.config.samples else Example.check_answered)
         trial.check()
         if not has_rows:
             raise no_rows(data, trial.summary)
@@ -123,7 +122,7 @@ def first_references(
     raw = sources.check(data.component.name, source)
     if raw is not None and asking and not prompts:
         check: Callable[[Example], None] = method.create().check
-        prompt_check = check if method.config.samples else check_answered
+        prompt_check = check if method.config.samples else Example.check_answered
         parts = ((raw.prompts, prompt_check), (raw.validation, check), (raw.train, check))
         prompts = next(filter(None, (_first_prompts(rows, form, method, check) for rows, check in parts)), [])
     return [prompt.reference for prompt in prompts if prompt.reference is not None]

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from statistics import fmean
 
-from framework.api.data import Data, set_of
-from framework.api.plan import EVAL_LOSS, SCORE, TEXT_PERPLEXITY, WINS, Plan
+from framework.api.data import Data
+from framework.api.plan import EVAL_LOSS, TEXT_PERPLEXITY, Plan
 from framework.api.protocols import (
     AnyMetric,
     Evaluator,
     Model,
 )
-from framework.api.records import Answered, Aspect, EvalResult, Measure, MeasureKind, Results, Sample
+from framework.api.records import Answered, Aspect, EvalResult, Measure, MeasureKind, Results, Sample, TokenRow, Verdict
 from framework.api.schema import Affects
 from framework.api.scoring import mean
 from framework.evaluate.verdict import compare
@@ -112,7 +112,7 @@ class Measuring:
             samples += result.samples
             notes += result.notes
         # The score compares with the base, any other objective is of the trained model only.
-        selection = self._measure_selection() if self.objective == SCORE else {}
+        selection = self._measure_selection() if self.objective == Verdict.SCORE else {}
         return EvalResult(measures, samples, notes, selection, of_base, base_samples)
 
     def _run_looks(self, name: str, evaluator: Evaluator, data: Data, before: EvalResult | None) -> EvalResult:
@@ -162,7 +162,7 @@ class Measuring:
         # Rows that choose and judge at once are measured once.
         if not (plan.sweep and self.data.selection and self.data.result.judged_apart):
             return []
-        if self.objective == SCORE:
+        if self.objective == Verdict.SCORE:
             return asking
         if self.objective in plan.metric:
             return [*self.evaluators.values()]
@@ -215,7 +215,7 @@ class Measuring:
                     # The first metric with content is the primary one, so what compares comes before its own metric.
                     for measure_name, existing in measures.items()
                     for key, measure in (
-                        [(f"{name}{WINS}", wins), (measure_name, existing)]
+                        [(f"{name}{Measure.WINS}", wins), (measure_name, existing)]
                         if measure_name == name
                         else [(measure_name, existing)]
                     )
@@ -305,7 +305,7 @@ def _damaged_base_error(loss: Measure) -> FrameworkError:
 
 def _set_loss(loss: Measure, name: str) -> Measure | None:
     """Return the validation loss of the rows of a set; None if none is left."""
-    indices = [index for index, where in enumerate(loss.where) if set_of(where) == name]
+    indices = [index for index, where in enumerate(loss.where) if TokenRow.set_of(where) == name]
     items, weights = ([loss.items[index] for index in indices], [loss.weights[index] for index in indices])
     if not sum(weights):
         return None

@@ -253,6 +253,10 @@ class Plugins:
         """
         return {name: registration.component for name, registration in self.registrations(group).items()}
 
+    def every_option(self) -> Iterator[tuple[str, Component]]:
+        """Yield each option of the groups that a config chooses from, with its group."""
+        return ((group, component) for group in GROUPS for component in self.components(group).values())
+
     def component_of(self, schema: type | None) -> Component | None:
         """Return the option of a config group whose settings are of this class; None if there is none."""
         groups = [group for group in GROUPS.values() if isinstance(schema, type) and issubclass(schema, group.base)]

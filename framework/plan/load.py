@@ -20,9 +20,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from framework.api.component import GROUPS
-from framework.api.plan import CHECKPOINT, Plan
+from framework.api.plan import Plan
 from framework.api.protocols import Backend, Model, ModelSource
-from framework.api.run_folder import ENVIRONMENT, PLAN, SavedRun, check_weights
+from framework.api.run_folder import ENVIRONMENT, PLAN, RunFolder, SavedRun, check_weights
 from framework.api.schema import Stage
 from framework.api.text.overrides import override_key, quoted
 from framework.config.check import check
@@ -142,7 +142,7 @@ def restored(run: SavedRun, overrides: Sequence[str] = ()) -> Iterator[tuple[Pla
         FrameworkError: the run has no trained weights, or its model is not available.
     """
     if is_url(url := display_run(run.folder)):
-        fetch(url, lambda name: name.startswith(f"{CHECKPOINT}/"))
+        fetch(url, lambda name: name.startswith(f"{RunFolder.CHECKPOINT}/"))
     plan = saved_plan(run, overrides)
     if not plan.checkpoint.is_dir():
         folder, name = plan.checkpoint.parent, plan.checkpoint.name

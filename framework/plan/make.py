@@ -15,10 +15,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, SCMode
 
 from framework.api.component import GROUPS
-from framework.api.plan import EVAL_LOSS, LOSSES, PRIMARY, SCORE, WINS, Plan
+from framework.api.plan import EVAL_LOSS, Plan
 from framework.api.problem import Problem
 from framework.api.protocols import Adapter
-from framework.api.records import Aspect
+from framework.api.records import Aspect, Measure, Verdict
 from framework.api.schema import FailOn, PlanConfig, Stage, TrainerConfig
 from framework.api.selection import Selection, as_plain
 from framework.api.text.overrides import override_key
@@ -376,10 +376,10 @@ def _measure_problems(
 ) -> Iterator[Problem]:
     """Say that the verdict or a sweep would go by what no part of the run measures."""
     measured = {*metrics, EVAL_LOSS, *others}
-    judging = measured | {f"{name}{WINS}" for name, choice in metrics.items() if choice.config.compares}
+    judging = measured | {f"{name}{Measure.WINS}" for name, choice in metrics.items() if choice.config.compares}
     if primary is not None and primary not in judging:
         yield Problem(f"verdict.primary={primary}: {unknown('measure', primary, judging)}", ("verdict.primary",))
-    names = {*measured, *LOSSES, SCORE, PRIMARY}
+    names = {*measured, *Measure.LOSSES, Verdict.SCORE, Verdict.PRIMARY}
     if objective not in names and objective in plugins.components("metric"):
         chosen = ",".join([*metrics, objective])
         yield Problem(f"objective={objective} is not one of the run's metrics: set metric=[{chosen}]", ("objective",))

@@ -1,6 +1,6 @@
 """Answers that are drawn before a training, and those of them that it learns; beside them a random choice, the control.
 
-A method that is a `ChoosesAnswers` learns one answer to each prompt. The control learns another one of the same answers
+A method with a `control` learns one answer to each prompt. The control learns another one of the same answers
 to the same prompts, at random: what the chosen ones bring beyond it is what the reward brings, and the rest is what any
 training on the model's own answers does.
 """
@@ -16,15 +16,14 @@ from pathlib import Path
 
 from framework.api import records, rewarding
 from framework.api.events import Event
-from framework.api.plan import VS_RANDOM
 from framework.api.protocols import (
-    ChoosesAnswers,
     Feature,
+    Method,
     RemoteTrainer,
 )
 from framework.api.records import Answer, EvalResult, Measure, Prompt, Sampled, Severity, TokenRow, TrainingIssue
 from framework.api.rewarding import RunRewards
-from framework.api.run_folder import TRAINING_STATE
+from framework.api.run_folder import RunFolder
 from framework.api.schema import Action, Affects
 from framework.api.scoring import with_reference
 from framework.data.reward_audit import drawn
@@ -92,9 +91,9 @@ class Choosing:
 
     def __init__(self, measuring: Measuring, tell: Callable[[TrainingIssue], None]) -> None:
         self.plan, self.model, self.data, self.tell = measuring.plan, measuring.model, measuring.data, tell
-        self.method: ChoosesAnswers = self.plan.method.create()
+        self.method: Method = self.plan.method.create()
         self.issues: list[TrainingIssue] = []
-        self._drawn = self.plan.run_dir / TRAINING_STATE / DRAWN_FILE
+        self._drawn = self.plan.run_dir / RunFolder.TRAINING_STATE / DRAWN_FILE
 
     def rows(self, *, control: bool = False) -> list[TokenRow]:
         """Return the rows that are learned; those of the control are as many, to the same prompts.
@@ -258,7 +257,9 @@ def with_control(
     The model has the trained weights of the run again in the end.
     """
     plan, model = measuring.plan, measuring.model
-    if any(name.endswith(VS_RANDOM) for name in after.measures):  # another trial of the sweep, whose weights these are
+    if any(
+        name.endswith(Measure.VS_RANDOM) for name in after.measures
+    ):  # another trial of the sweep, whose weights these are
         return after
     if Feature.second_training not in model.features:
         return replace(after, notes=[*after.notes, f"trainer={plan.trainer.component.name} cannot train a control"])
@@ -275,8 +276,8 @@ def with_control(
     measures, base = dict(after.measures), dict(after.base)
     for name in plan.metric:
         if name in after.measures and name in control_measures:
-            measures[f"{name}{VS_RANDOM}"] = _without_controls(after.measures[name])
-            base[f"{name}{VS_RANDOM}"] = _without_controls(control_measures[name])
+            measures[f"{name}{Measure.VS_RANDOM}"] = _without_controls(after.measures[name])
+            base[f"{name}{Measure.VS_RANDOM}"] = _without_controls(control_measures[name])
     return replace(after, measures=measures, base=base)
 
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from framework.api.run_folder import FINISHED, OVERRIDES, TRAINING_STATE, RunFolder
+from framework.api.run_folder import FINISHED, OVERRIDES, RunFolder
 from framework.api.schema import Stage
 from framework.rundir.status import note_failure
 from framework.util import lock
@@ -229,7 +229,7 @@ class Interruption:
             return stages
         if self._training_knows:
             return [*stages, f"{training} up to this step"]
-        saved = any(".part" not in state.name for state in folder.glob(f"{TRAINING_STATE}/*"))
+        saved = any(".part" not in state.name for state in folder.glob(f"{RunFolder.TRAINING_STATE}/*"))
         return [*stages, f"{training} up to its last checkpoint"] if saved else stages
 
 

@@ -18,7 +18,6 @@ from framework.api.plan import EVAL_LOSS, Judging, Plan
 from framework.api.protocols import (
     AnyMetric,
     Backend,
-    ChoosesAnswers,
     Evaluator,
     ExportContext,
     Exporter,
@@ -218,7 +217,7 @@ def _run_stages(
     earlier_report = folder.load_result(Stage.report, Report) if plan.only_exports else None
     reuse = TrainingReuse(measuring, completed.training())
     choosing: Choosing | None = None
-    if Stage.train in plan.stages and isinstance(plan.method.create(), ChoosesAnswers):
+    if Stage.train in plan.stages and plan.method.create().control is not None:
         choosing = Choosing(measuring, lambda issue: events.send(IssueFound(issue)))
     before = None
     # The base's answers to other rows are nothing to compare with.

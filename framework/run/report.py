@@ -7,7 +7,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from framework.api.plan import EVAL_LOSS, SCORE, TEXT_PERPLEXITY, Plan
+from framework.api.plan import EVAL_LOSS, TEXT_PERPLEXITY, Plan
 from framework.api.records import (
     Aspect,
     Change,
@@ -20,6 +20,7 @@ from framework.api.records import (
     Results,
     Sample,
     TrainResult,
+    Verdict,
 )
 from framework.evaluate.measure import beside, over_base
 from framework.evaluate.verdict import compare, judge
@@ -133,7 +134,7 @@ def _objective(
     trained: TrainResult | None,
     score: float | None,
 ) -> Objective:
-    if name == SCORE:
+    if name == Verdict.SCORE:
         return Objective(name, score, higher_is_better=True)
     if name == "train_loss":
         return Objective(name, trained.train_loss if trained else None, higher_is_better=False)

@@ -19,7 +19,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from framework.api import records
-from framework.api.plan import CHECKPOINT
 from framework.api.protocols import RemoteTrainer
 from framework.api.records import EvalResult, Step, TrainResult
 from framework.api.run_folder import RunFolder
@@ -150,7 +149,7 @@ class CompletedStages:
 
     @property
     def _weights(self) -> Path:
-        return self._plan.run_dir / CHECKPOINT
+        return self._plan.run_dir / RunFolder.CHECKPOINT
 
 
 def forget(run_dir: Path) -> None:
@@ -186,7 +185,7 @@ class TrainingReuse:
         if training is None or training.folder == self._plan.run_dir:
             return None
         # The files count, not what was noted of them: they may have been removed or replaced since.
-        return training if fingerprint(training.folder / CHECKPOINT) == training.weights else None
+        return training if fingerprint(training.folder / RunFolder.CHECKPOINT) == training.weights else None
 
     def train(self, controller: TrainingController, scratch: Path, remote_trainer: RemoteTrainer | None) -> TrainResult:
         """Train, or copy the weights of the trial that did and send its steps.
@@ -214,7 +213,7 @@ class TrainingReuse:
             self._measuring.model.restore(self._plan.checkpoint)
             self._remember(self._own.trained, self._own.steps)
             return self._own.trained
-        _copy(self._done.folder / CHECKPOINT, self._plan.checkpoint)
+        _copy(self._done.folder / RunFolder.CHECKPOINT, self._plan.checkpoint)
         self._measuring.model.restore(self._plan.checkpoint)
         return replace(self._done.trained, taken_from=os.path.relpath(self._done.folder, self._plan.run_dir))
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from framework.api.events import Event, IssueFound, TrainingStep
 from framework.api.plan import EVAL_LOSS
 from framework.api.protocols import Evaluator, RemoteTrainer, TrainingMonitor, TrainRun
-from framework.api.records import NAN, EvalResult, Step, StepControl, TokenGroup, TrainingIssue, TrainResult
+from framework.api.records import EvalResult, Step, StepControl, TokenGroup, TrainingIssue, TrainResult
 from framework.api.rewarding import rewarder
 from framework.api.schema import Action
 from framework.evaluate.measure import Measuring
@@ -217,7 +217,7 @@ class TrainingController:
             issue = ending[0]
             self.stopped = f"step {issue.step}, {issue.kind}: {issue.text}"
             # Weights that are not numbers are not saved; with `keep_best` those of an earlier validation are.
-            if issue.kind == NAN and not (self.plan.training.keep_best and self.best.step is not None):
+            if issue.kind == TrainingIssue.NAN and not (self.plan.training.keep_best and self.best.step is not None):
                 message = f"{self.stopped}, and no earlier weights were set aside, so nothing is saved."
                 raise FrameworkError(f"{message}\n{issue.recommendation}")
         self.stopped = self.stopped or self.best.stop_reason

@@ -12,9 +12,9 @@ from typing import TypeVar
 
 from framework.api import records
 from framework.api.former_settings import renewed_words
-from framework.api.plan import CHECKPOINT, Plan
+from framework.api.plan import Plan
 from framework.api.records import Forecast
-from framework.api.run_folder import ENVIRONMENT, OVERRIDES, STATUS, TRAINING_STATE, RunFolder
+from framework.api.run_folder import ENVIRONMENT, OVERRIDES, STATUS, RunFolder
 from framework.api.schema import Stage
 from framework.api.text.overrides import override_key
 from framework.config.limits import check_words
@@ -135,7 +135,7 @@ def check_kinds(folder: Path) -> None:
     for name in (*(f"{stage.value}.json" for stage in Stage), STATUS, OVERRIDES, ENVIRONMENT):
         if (folder / name).is_dir():
             raise FrameworkError(f"{folder / name} is a folder, not a file: remove it, or set another run_dir")
-    for name in (CHECKPOINT, TRAINING_STATE, SCRATCH):
+    for name in (RunFolder.CHECKPOINT, RunFolder.TRAINING_STATE, SCRATCH):
         if (folder / name).is_file():
             raise FrameworkError(f"{folder / name} is a file, not a folder: remove it, or set another run_dir")
 

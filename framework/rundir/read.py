@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from framework.api.component import GROUPS
 from framework.api.fields import fields
 from framework.api.former_settings import renewed_config
-from framework.api.plan import CHECKPOINT
 from framework.api.run_folder import OVERRIDES, PLAN, RUNNING, STATUS, RunFolder, SavedRun, read_plain
 from framework.api.selection import as_plain
 from framework.hooks.session import current
@@ -106,7 +105,7 @@ def newest_run(place: Path) -> Path:
     Raises:
         FrameworkError: there is none.
     """
-    trained = [run for run in runs_below(place.absolute()) if (run / CHECKPOINT).is_dir()]
+    trained = [run for run in runs_below(place.absolute()) if (run / RunFolder.CHECKPOINT).is_dir()]
     if not trained:
         raise FrameworkError(f"no run below {place} has trained weights: `{this_program()}` trains the quickstart")
     return max(trained, key=started)

@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from framework.api.run_folder import OVERRIDES, TRAINING_STATE
+from framework.api.run_folder import OVERRIDES, RunFolder
 from framework.api.schema import Stage
 from framework.api.text import count
 from framework.rundir.lease import Lease, TakenError, alive
@@ -500,9 +500,9 @@ def _snapshot(file: Path, target: Path) -> None:
 def _unit(name: str) -> str:
     """Return what a file belongs to: a folder is whole with all of its files, and so is each checkpoint."""
     parts = name.split("/")
-    return "/".join(parts[: 2 if parts[0] == TRAINING_STATE else 1])
+    return "/".join(parts[: 2 if parts[0] == RunFolder.TRAINING_STATE else 1])
 
 
 def _is_mark(name: str) -> bool:
     """Whether a file shows that something is complete."""
-    return name in MARKS or bool(re.fullmatch(rf"{re.escape(TRAINING_STATE)}/[^/]+/{MANIFEST}", name))
+    return name in MARKS or bool(re.fullmatch(rf"{re.escape(RunFolder.TRAINING_STATE)}/[^/]+/{MANIFEST}", name))

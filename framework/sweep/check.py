@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import IntervalSweep
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from framework.api.plan import SCORE
+from framework.api.records import Verdict
 from framework.api.schema import Stage
 from framework.api.text.overrides import override_key
 from framework.config.check import code_problems, problems_below
@@ -97,7 +97,7 @@ def check_objective(name: str, chosen: Sequence[Stage], *, evaluates: bool) -> N
         return
     measuring = Stage.train if name == "train_loss" else Stage.evaluate
     missing_stages = [stage for stage in (measuring, Stage.report) if stage not in chosen]
-    if name == SCORE and Stage.baseline not in chosen:
+    if name == Verdict.SCORE and Stage.baseline not in chosen:
         missing_stages.insert(0, Stage.baseline)
     if missing_stages:
         names, noun = (
@@ -110,7 +110,7 @@ def check_objective(name: str, chosen: Sequence[Stage], *, evaluates: bool) -> N
         raise FrameworkError(
             f"objective={name} is not known at the end of a trial without the {noun} {names}: set stages=[{stages}]"
         )
-    if name == SCORE and not evaluates:
+    if name == Verdict.SCORE and not evaluates:
         raise FrameworkError(
             f"objective={name} comes from what evaluators measure, but none is chosen: set evaluator=[prompts] or "
             "objective=eval_loss"

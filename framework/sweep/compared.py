@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from framework.api.plan import EVAL_LOSS, SCORE
-from framework.api.records import EvalResult, Lead, Point, Ranking, Standing, Trial
+from framework.api.plan import EVAL_LOSS
+from framework.api.records import EvalResult, Lead, Point, Ranking, Standing, Trial, Verdict
 from framework.api.run_folder import PLAN, RunFolder, part, read_plain
 from framework.api.schema import Stage, VerdictConfig
 from framework.api.text.overrides import override_key
@@ -27,7 +27,7 @@ def ranking(folder: Path, trials: Sequence[Trial], objective: str) -> Ranking | 
 
     Trials that differ in the seed alone are one point.
     """
-    if objective == SCORE:
+    if objective == Verdict.SCORE:
         return None
     evaluations, reasons = _evaluations(folder, trials)
     # Of the validation rows, if the verdict has other prompts.

@@ -17,7 +17,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from framework.api import records
-from framework.api.plan import CHECKPOINT, EVAL_LOSS
+from framework.api.plan import EVAL_LOSS
 from framework.api.records import Outcome, Sweep, Trial
 from framework.api.run_folder import (
     FAILED,
@@ -32,8 +32,8 @@ from framework.api.run_folder import (
     read_plain,
 )
 from framework.api.schema import LaunchConfig, TrainerConfig
-from framework.api.text.results import visible
-from framework.api.text.sweeps import figures, settings_text, sweep_facts
+from framework.api.text.results import facts_of, visible
+from framework.api.text.sweeps import figures, settings_text
 from framework.evaluate.verdict.compare import holm
 from framework.hooks.session import Session, current
 from framework.rundir.folder import saved_overrides
@@ -209,7 +209,7 @@ def show(sweep: Sweep) -> None:
             # What a signal ended says so itself.
             ended = reason if trial.state == INTERRUPTED else f"{trial.state}: {reason}"
             console.print(f"trial {trial.number} {ended}", soft_wrap=True)
-    for fact in sweep_facts(sweep):
+    for fact in facts_of(sweep):
         console.print(f"{fact.name}: {fact.text}", soft_wrap=True)
         for line in fact.more:
             console.print(f"  {line}", soft_wrap=True)
@@ -224,7 +224,7 @@ def show_next(folder: Path, sweep: Sweep) -> None:
         best = folder / str(sweep.best)
         words = [fill_in(word) for word in saved_overrides(str(best))]
         lines.append(f"the best values: {this_program()} {shlex.join(words)}")
-        if (best / CHECKPOINT).is_dir():
+        if (best / RunFolder.CHECKPOINT).is_dir():
             lines.append(f"talk to the best: {this_program()} chat {shlex.quote(display_path(best))}")
     if lines:
         print("next", *(redact(f"  {line}") for line in lines), sep="\n")

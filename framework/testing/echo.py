@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.component import Component, hookimpl
-from framework.api.conversations import is_prompt
-from framework.api.data import answer_rows, set_of
+from framework.api.data import answer_rows
 from framework.api.plan import Plan
 from framework.api.protocols import Backend, Feature, Model, ModelPlace, ModelSource, TrainRun
 from framework.api.records import (
@@ -32,7 +31,6 @@ from framework.api.records import (
     TrainResult,
 )
 from framework.api.schema import ModelConfig, TrainerConfig
-from framework.api.training import validation_is_due
 from framework.hooks.session import current
 from framework.plan.make import make_plan
 from framework.testing.composition import compose
@@ -149,7 +147,7 @@ class EchoModel(Model):
         for example in examples:
             self.examples[example.where] = example
             ids: list[int] = []
-            asks = is_prompt(example)
+            asks = example.is_prompt
             labels: list[int] = []
             for message in example.messages or (Message("assistant", example.text or ""),):
                 turn = [*self._ids(message.content), STOP]
@@ -347,8 +345,8 @@ class EchoTraining:
 
     def _tell(self, step: Step) -> bool:
         """Send a step and follow the order; return whether the training ends there."""
-        eval_steps, epoch = self.config.eval_steps, len(self.rows)
-        due = validation_is_due(eval_steps, step.step, epoch, self.total, validated=self.validations > 0)
+        validated = self.validations > 0
+        due = self.config.validation_is_due(step.step, len(self.rows), self.total, validated=validated)
         ends = self._obey(self._validated(step) if due else step)
         if ends and self.validations and not due:
             self._obey(self._validated(step))
@@ -359,7 +357,7 @@ class EchoTraining:
         if not self.validation and not metrics:
             return step
         for name, part in self.model.plan.set_losses.items():
-            if rows := [row for row in self.validation if set_of(row.where) == part]:
+            if rows := [row for row in self.validation if TokenRow.set_of(row.where) == part]:
                 metrics[name] = self.model.loss(rows)
         self.validations += 1
         loss = self.model.loss(self.validation) if self.validation else None

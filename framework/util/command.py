@@ -101,12 +101,13 @@ def shell_word(override: str) -> str:
     return f'"{override}"' if double else shlex.quote(override)
 
 
-def this_program() -> str:
-    """Return how this program is started from here: `python -m framework`.
+def this_program(*words: str) -> str:
+    """Return how this program is started from here, with arguments as a shell reads them: `python -m framework`.
 
     A Python that is not the first one on the path is written out, `.venv/bin/python -m framework`: the command works in
     a shell if no environment is active.
     """
     python = shutil.which("python")
     is_first = python is not None and Path(python) == Path(sys.executable)
-    return f"{'python' if is_first else shlex.quote(display_path(Path(sys.executable)))} -m framework"
+    start = f"{'python' if is_first else shlex.quote(display_path(Path(sys.executable)))} -m framework"
+    return " ".join([start, *map(shell_word, words)])

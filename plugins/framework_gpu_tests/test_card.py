@@ -15,7 +15,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from framework import Selection
-from framework.api import State, components
+from framework.api import State, plugins
 from framework_gpu_tests.training import make
 from framework_plugins.exports.parity.check_rows import CheckRow
 from framework_plugins.exports.parity.reference_logits import Placement, find_placement, folder_logits, trained_logits
@@ -29,6 +29,7 @@ ON_A_CARD = pytest.mark.parametrize("device", [pytest.param("cuda", marks=pytest
 def test_products_with_weights_in_nf4_are_right_where_a_run_makes_them(device: str) -> None:
     """The check of `doctor` takes the card if there is one."""
     found = diagnostic_checks.nf4(None)
+    assert found is not None
     assert found.state is State.ok, found.detail
     assert device == "cpu" or "GPU" in found.detail
 
@@ -37,7 +38,7 @@ def test_products_with_weights_in_nf4_are_right_where_a_run_makes_them(device: s
 def test_the_optimizers_of_8_bits_run(device: str) -> None:
     """On a CPU one is replaced, see tests/plugins/hf/machine/test_hardware.py."""
     for name in ("adamw_8bit", "paged_adamw_8bit"):
-        component = components("optimizer")[name]
+        component = plugins().components("optimizer")[name]
         picked = hardware.pick(HFTrainerConfig(device=Device(device)), Selection(component, component.schema()))
         assert (type(picked.optimizer), picked.facts["optimizer"]) == (component.schema, name)
 

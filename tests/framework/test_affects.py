@@ -29,7 +29,7 @@ from framework.plan.forecast import Planner
 from framework.run import reuse
 from framework.run.export import settings as export_settings
 from framework.run.reuse import TrainingReuse
-from framework.testing import EchoTrainerConfig
+from framework.testing.echo import EchoTrainerConfig
 
 Keys = Callable[..., dict[str, str]]
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from framework.api.registry import components
+from framework.api.registry import plugins
 from framework_plugins.hf.settings.optimizers import components as optimizers
 from framework_plugins.hf.settings.schedules import components as schedules
 
@@ -32,7 +32,7 @@ def named(options: set[str]) -> Iterator[str]:
 
 def test_no_option_is_named_in_the_core_or_in_hf_but_where_it_is_registered() -> None:
     groups = ("method", "loss", "optimizer", "schedule", "sampler", "callback")
-    options = {name for group in groups for name in components(group)} - ENGLISH
+    options = {name for group in groups for name in plugins().components(group)} - ENGLISH
     assert {each.name for each in (*optimizers(), *schedules())} - ENGLISH < options
     assert {*named(options)} - REGISTERED == {*NAMED}
 

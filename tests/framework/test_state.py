@@ -34,7 +34,6 @@ READS_ONLY = {
     "testing/composition.py:_composed": "our own config files; what else counts is a part of the key",
     "util/gpus.py:_counted": "the GPUs of the machine, for each PATH",
     "util/hashing.py:source_hash": "source files, which stay as they are while they run",
-    "util/network.py:reachable": "whether a host answers: asked once, since a timeout costs seconds",
     "util/prompt_clusters.py:_same_letters": "letters of Unicode",
     "util/power.py:least_difference": "nothing: a sum over binomials, which takes a second",
     "util/redact.py:_held": "whether a secret is the path of a file; all else is a part of the key",

@@ -18,10 +18,11 @@ import numpy as np
 import pytest
 
 from framework import testing
-from framework.api import records
-from framework.api.plan import CHECKPOINT, Plan
-from framework.api.records import OLD_LOG_PROBS, Answered, Artifact, Example, ExportResult, GroupedRows, Message, Origin
+from framework.api import RunFolder, records
+from framework.api.plan import Plan
+from framework.api.records import Answered, Artifact, Example, ExportResult, GroupedRows, Message, Origin
 from framework.api.schema import Role
+from framework.api.training import Sampled
 from framework.hooks.session import current
 from framework.run.export import fingerprint
 from framework.testing import (
@@ -502,7 +503,7 @@ class TestGrpo(MethodSuite):
         GroupedRows(
             (token_row(start, size),),
             facts={ADVANTAGE: advantage, TOKENS: 15.0, ANSWERS: 4.0},
-            arrays={OLD_LOG_PROBS: (np.full((len(token_row(start, size).learned), 1), -1.5, np.float32),)},
+            arrays={Sampled.OLD_LOG_PROBS: (np.full((len(token_row(start, size).learned), 1), -1.5, np.float32),)},
         )
         for start, size, advantage in ((3, 6, 1.2), (50, 9, -0.7), (90, 7, 0.3))
     ]
@@ -600,7 +601,7 @@ class TestOllama(ExporterSuite):
 
     def run_dir(self, folder: Path, factory: pytest.TempPathFactory) -> Path:
         run_dir = super().run_dir(folder, factory)
-        path, weights = "gguf/echo-Q4_K_M.gguf", fingerprint(run_dir / CHECKPOINT)
+        path, weights = "gguf/echo-Q4_K_M.gguf", fingerprint(run_dir / RunFolder.CHECKPOINT)
         (run_dir / "gguf").mkdir()
         (run_dir / path).write_bytes(b"GGUF")
         made = ExportResult([Artifact("gguf", path, 4)], {"gguf": Origin(weights, "", [path])})

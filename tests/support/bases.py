@@ -50,7 +50,7 @@ def write_model(
     import torch
     import transformers
 
-    from framework.api import auto_class
+    from framework_plugins.lib.auto_class import auto_class
 
     config = transformers.AutoConfig.for_model(**settings)
     with torch.random.fork_rng(devices=[]):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from framework import Component, FrameworkError, hookimpl
-from framework.testing import EchoBackend, EchoModelConfig, EchoTrainerConfig
+from framework.testing.echo import EchoBackend, EchoModelConfig, EchoTrainerConfig
 
 
 @dataclass

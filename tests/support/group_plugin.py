@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 
 from framework import hookimpl
-from framework.api.process_group import member, outer_member
+from framework_plugins.lib.group_member import member, outer_member
 
 END, PLAIN, SEEN, LATE = "GROUP_TEST_END", "GROUP_TEST_PLAIN", "GROUP_TEST_SEEN", "GROUP_TEST_LATE"
 
@@ -76,7 +76,7 @@ def _end(rank: int, wanted: str) -> None:
                 time.sleep(0.1)
         return plain(self, *words, **named)
 
-    SupervisedTrainer.training_step = step  # type: ignore[assignment] # in a test's own process
+    SupervisedTrainer.training_step = step  # type: ignore[method-assign] # in a test's own process
 
 
 def _be_late() -> None:
@@ -88,7 +88,7 @@ def _be_late() -> None:
         time.sleep(1)
         plain(self)
 
-    SupervisedTrainer.use_averaged_weights = late  # type: ignore[assignment] # in a test's own process
+    SupervisedTrainer.use_averaged_weights = late  # type: ignore[method-assign] # in a test's own process
 
 
 def _tell(rank: int, folder: str) -> None:

@@ -19,9 +19,8 @@ from omegaconf import OmegaConf
 from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerFast
 
-from framework.api.conversations import for_each_answer, with_thoughts
 from framework.api.records import IGNORE, Example, Message, ToolCall
-from framework.api.schema import THINKING_SWITCHES, Learn, Thoughts
+from framework.api.schema import Learn, ModelConfig, Thoughts
 from framework_plugins.hf.tokens.chat import Chat
 
 SPECIAL = re.compile(
@@ -197,12 +196,12 @@ def _works(tokenizer: PreTrainedTokenizerFast, stops: frozenset[int], example: E
         if name == "data.learn":
             learn = Learn(value)
         elif name == "format.thoughts":
-            example = with_thoughts(example, Thoughts(value))
+            example = example.with_thoughts(Thoughts(value))
         elif name == "model.thinking":
-            switches |= dict.fromkeys(THINKING_SWITCHES, value == "on")
+            switches |= dict.fromkeys(ModelConfig.THINKING_SWITCHES, value == "on")
         else:
             switches |= dict(OmegaConf.create(f"{{value: {value}}}").value)
-    rows = list(for_each_answer(example)) if learn is Learn.each else [example]
+    rows = list(example.for_each_answer()) if learn is Learn.each else [example]
     encoded = Chat(tokenizer, stops, switches, learn=learn).encode(rows)
     return all(
         not row.problem and _right(tokenizer, stops, answered, row.input_ids, row.labels, switches, learn)
@@ -318,7 +317,7 @@ def _kind(tokenizer: PreTrainedTokenizerFast, stops: frozenset[int], example: Ex
     if absent or any(full_text.count(name) <= called.count(name) for name in {*called}):
         return "drops"
     texts = []
-    for switches in ({}, *(dict.fromkeys(THINKING_SWITCHES, on) for on in (False, True))):
+    for switches in ({}, *(dict.fromkeys(ModelConfig.THINKING_SWITCHES, on) for on in (False, True))):
         prompt = _text(tokenizer, example.messages[:-1], example.tools, prompt=True, **switches)
         text = _text(tokenizer, example.messages, example.tools, **switches)
         texts.append((prompt, text))

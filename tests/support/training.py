@@ -10,7 +10,7 @@ from typing import Any
 
 from framework import Plan, Selection
 from framework.api.process_group import Evaluation
-from framework.api.registry import components
+from framework.api.registry import plugins
 from framework_gpu_tests.training import make, opened, train
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.train.step import CheckedObjective
@@ -23,7 +23,7 @@ PLAIN_LOSS = CheckedObjective(CrossEntropy(CrossEntropyConfig()), "loss=cross_en
 
 def chosen(group: str, option: str, **settings: Any) -> Selection:
     """Return an option with settings, as a plan holds it."""
-    component = components(group)[option]
+    component = plugins().components(group)[option]
     return Selection(component, component.schema(**settings))
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from framework.api.records import Answered, EvalResult, Finding, MeasureKind, Prompt, Results, Scores
     from framework.api.selection import Selection
 
-__all__ = ["AnswerMetric", "AnyMetric", "Audit", "EarlyMetric", "Evaluator", "Metric"]
+__all__ = ["AnswerMetric", "AnyMetric", "Audit", "Evaluator", "Metric"]
 
 
 @runtime_checkable
@@ -69,13 +69,9 @@ class Metric(Protocol):
         """Compare answers to the same prompts: 1 if `after` is better, 0 if `before` is, 0.5 if neither is."""
         raise TypeError(f"{type(self).__name__} compares no answers")
 
-
-@runtime_checkable
-class EarlyMetric(Protocol):
-    """A metric to which the beginning of an answer may be enough: it need not be generated then."""
-
-    def may_match(self, begun: str, reference: str) -> bool:
-        """Whether an answer that begins so may have another score than 0."""
+    def may_match(self, begun: str, reference: str) -> bool:  # noqa: ARG002 - most metrics read whole answers
+        """Whether an answer that begins so may have another score than 0; if not, the rest need not be generated."""
+        return True
 
 
 class AnswerMetric(ABC):

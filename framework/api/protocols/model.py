@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     )
     from framework.api.schema import SamplingParams
 
-__all__ = ["AnswerHelper", "AnswerTask", "Backend", "Feature", "Model", "RemoteTrainer", "TrainRun"]
+__all__ = ["AnswerTask", "Backend", "Feature", "Model", "RemoteTrainer", "TrainRun"]
 
 
 class Feature(Enum):
@@ -213,8 +213,8 @@ class Model(ABC):
     def unload(self) -> None:
         """Free the memory of the weights; they are loaded again when they are next needed. See `Feature.groups`.
 
-        `process_group.member()` says which process of a group this is. In a group, `train` works with the other
-        processes; only the first process calls `run.on_step` and writes files.
+        In a process of a group, which has `FRAMEWORK_WORKER` and the variables of torchrun (`RANK`, `WORLD_SIZE`,
+        `LOCAL_RANK`), `train` works with the other processes; only the first calls `run.on_step` and writes files.
         """
         raise NotImplementedError
 

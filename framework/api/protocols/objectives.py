@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from framework.api.records import Answer, Example, Measure, Prompt, TokenGroup
     from framework.api.schema import Role
 
-__all__ = ["ChoosesAnswers", "LossValue", "Method", "Objective", "ReadsBeside", "ReadsLogits", "TokenScores"]
+__all__ = ["LossValue", "Method", "Objective", "ReadsBeside", "ReadsLogits", "TokenScores"]
 
 Tensor = Any
 """A tensor of torch, which the core does not import."""
@@ -110,6 +110,9 @@ class Method(Protocol):
 
     objective: Objective | None
     """The objective that it brings; None: that of `loss=`."""
+    control: bool | None = None
+    """For a method that draws several answers to each prompt before the training and learns one of them, by supervised
+    training: whether a second training learns a random choice of the same answers, to compare with. None: any other."""
 
     @abstractmethod
     def check(self, example: Example) -> None:
@@ -146,19 +149,15 @@ class Method(Protocol):
         """
         raise TypeError(f"{type(self).__name__} makes no groups of answers")
 
+    def draw(
+        self,
+        prompts: Sequence[Prompt],  # noqa: ARG002 - most methods choose no answers
+        generate: Generator,  # noqa: ARG002 - as above
+        seed: int,  # noqa: ARG002 - as above
+    ) -> Sequence[Sequence[Answer]]:
+        """Return the answers to each prompt among which it chooses; some prompts at a time. See `control`."""
+        raise TypeError(f"{type(self).__name__} draws no answers to choose from")
 
-@runtime_checkable
-class ChoosesAnswers(Method, Protocol):
-    """A method that learns one of several answers to each prompt, drawn before the training. Its config has `samples`.
-
-    The rows that it makes of the answers are those of supervised training, for the objective of `loss=`.
-    """
-
-    control: bool
-    """Whether a second training learns a random choice of the same answers, to compare with."""
-
-    def draw(self, prompts: Sequence[Prompt], generate: Generator, seed: int) -> Sequence[Sequence[Answer]]:
-        """Return the answers to each prompt among which it chooses; some prompts at a time."""
-
-    def choose(self, rewards: Sequence[float]) -> int | None:
+    def choose(self, rewards: Sequence[float]) -> int | None:  # noqa: ARG002 - as above
         """Return the number of the answer to a prompt that is learned, by their rewards; None: none of them."""
+        raise TypeError(f"{type(self).__name__} chooses no answers")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from framework.api.schema import Action
 
-__all__ = ["NAN", "StepControl", "TrainingIssue"]
-
-NAN = "nan"
-"""The kind of issue that leaves the weights worthless."""
+__all__ = ["StepControl", "TrainingIssue"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +27,9 @@ class TrainingIssue:
     text: str
     recommendation: str
     action: Action
+
+    NAN: ClassVar[str] = "nan"
+    """The kind of issue that leaves the weights worthless."""
 
     @property
     def line(self) -> str:

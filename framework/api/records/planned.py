@@ -64,6 +64,11 @@ class SuggestedChange:
     costs: str
     fit_status: FitStatus
 
+    @property
+    def fits(self) -> bool:
+        """Whether the run fits with it, perhaps tightly."""
+        return self.fit_status is not FitStatus.too_large
+
 
 @dataclass(frozen=True)
 class Traffic:

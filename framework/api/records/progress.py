@@ -56,7 +56,7 @@ class Progress:
     def timed_line(self) -> str:
         """The line with the time that is left: `prompts: prompt 7 of 60, measure 2 of 4  0:32 left`."""
         remaining = self.seconds_left
-        return self.line if remaining is None else f"{self.line}  {clock(remaining)} left"
+        return self.line if remaining is None else f"{self.line}  {self.clock(remaining)} left"
 
     @property
     def seconds_left(self) -> float | None:
@@ -74,9 +74,9 @@ class Progress:
         remaining = until / self.done * (self.total - self.done) - (self.seconds - until)
         return remaining if remaining >= 0 else None
 
-
-def clock(seconds: float) -> str:
-    """Write a duration: `0:32`, `1:02:03`."""
-    minutes, remainder = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{remainder:02d}" if hours else f"{minutes}:{remainder:02d}"
+    @staticmethod
+    def clock(seconds: float) -> str:
+        """Write a duration: `0:32`, `1:02:03`."""
+        minutes, remainder = divmod(round(seconds), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02d}:{remainder:02d}" if hours else f"{minutes}:{remainder:02d}"

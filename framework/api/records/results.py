@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import ClassVar
 
 from framework.api.records.data import DataResult
 from framework.api.records.health import TrainingIssue
@@ -103,6 +105,10 @@ class Quantity:
     early: bool = False
     item: str = "prompt"
 
+    def is_share(self, value: float, name: str) -> bool:
+        """Whether a number is shown in percent: one between 0 and 1 that is not a loss and has no unit."""
+        return not self.unit and not name.endswith("loss") and 0 <= value <= 1
+
 
 @dataclass(frozen=True)
 class Measure(Quantity):
@@ -147,6 +153,13 @@ class Measure(Quantity):
         Statistical Association 62, 626-633).
         """
         return float(confidence**self.look_share)
+
+    LOSSES: ClassVar[tuple[str, ...]] = ("eval_loss", "train_loss")
+    """Measures of a training, of which less is better."""
+    VS_RANDOM: ClassVar[str] = "_vs_random"
+    """The suffix of a metric that compares the trained model with one that learned a random choice of answers."""
+    WINS: ClassVar[str] = "_wins"
+    """The suffix of a metric that compares the answers with those of the base: `judge_wins`."""
 
 
 @dataclass(frozen=True)
@@ -373,6 +386,28 @@ class Change(Quantity):
     held_back: str = ""
     beyond: float | None = None
 
+    def difference(self, name: str) -> str:
+        """Write the interval of the difference, `+93 to +100 points`; empty if it is not known."""
+        low, high = self.low, self.high
+        if low is None or high is None or self.after is None:
+            return ""
+        if self.is_share(self.after, name):
+            return f"{round(100 * low):+d} to {round(100 * high):+d} points"  # and never -0
+        return f"{low:+.3g} to {high:+.3g}"
+
+    @property
+    def outcome_text(self) -> str:
+        """What the change comes to; empty if nothing was tested."""
+        if self.held_back and self.outcome is Outcome.worse:
+            return "worse in content"
+        if self.held_back:
+            return {
+                "form": "better in form only",
+                "constant": "no better than one answer to everything",
+                "dealt": "no better than its answers to other prompts",
+            }[self.held_back]
+        return self.outcome.value if self.outcome else ""
+
 
 @dataclass(frozen=True)
 class Concern:
@@ -418,6 +453,20 @@ class Verdict:
     tone: Tone = Tone.neutral
     tones: list[Tone] = field(default_factory=list)
 
+    @property
+    def toned_lines(self) -> list[tuple[str, str]]:
+        """Each of `lines` with the name of its tone; a report of an earlier version has no tones."""
+        return [
+            (line, tone.value)
+            for line, tone in itertools.zip_longest(self.lines, self.tones, fillvalue=Tone.neutral)
+            if isinstance(line, str)
+        ]
+
+    SCORE: ClassVar[str] = "verdict.score"
+    """The objective of a sweep that is `score`."""
+    PRIMARY: ClassVar[str] = "verdict.primary"
+    """The objective that is the measure which decides the gain."""
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -449,6 +498,11 @@ class Report:
     verdict: Verdict | None = None
     schema_version: int = 5
     failed_exports: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def headline(self) -> str:
+        """A sentence on what the run was worth, what was lost first; empty if nothing was judged."""
+        return self.verdict.summary or next(iter(self.verdict.lines), "") if self.verdict else ""
 
 
 @dataclass(frozen=True)

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from framework.api.schema import Role
+from framework.api.conversations import ANSWER, BEGIN_CALL, BEGIN_THOUGHT, END_CALL, END_THOUGHT, SKIP, split_thought
+from framework.api.schema import Role, Thoughts
+from framework.util.errors import FrameworkError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "DRAWN_LOG_PROBS",
-    "DRAW_DIFFERENCE",
     "IGNORE",
-    "IMPORTANCE_RATIO",
-    "OLD_LOG_PROBS",
-    "SEPARATOR",
     "Answer",
     "Answered",
     "Episode",
@@ -65,6 +63,10 @@ class Message:
     tool_call_id: str = ""
     reasoning_content: str = ""
     learned: bool = True
+
+    BEGIN_CALL: ClassVar[str] = BEGIN_CALL
+    BEGIN_THOUGHT: ClassVar[str] = BEGIN_THOUGHT
+    END_THOUGHT: ClassVar[str] = END_THOUGHT
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,84 @@ class Example:
     arrays: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     columns: Mapping[str, Any] = field(default_factory=dict)
 
+    SEPARATOR: ClassVar[str] = "\x1e"
+    """Separates answers: the record separator of ASCII, which does not occur in texts."""
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether it ends without an answer: it is written as inference is given it, and nothing is learned."""
+        return bool(self.messages) and self.messages[-1].role != "assistant"
+
+    def check_answered(self) -> None:
+        """Check that a conversation ends with an answer and that an answer is learned; plain text is.
+
+        Raises:
+            FrameworkError: it is not.
+        """
+        messages = self.messages
+        if self.text is not None:
+            return
+        if not messages or messages[-1].role != "assistant":
+            end = f"ends with '{messages[-1].role}'" if messages else "has no turns"
+            raise FrameworkError(f"a conversation has to end with an assistant's turn, and this one {end}{SKIP}")
+        if not any(turn.learned for turn in messages if turn.role == "assistant"):
+            raise FrameworkError(
+                "no assistant's turn is learned: each has weight 0, or is in the prompt, which has to end with the "
+                "user's"
+            )
+
+    # Templates of reasoning models drop the thoughts of earlier answers once turns follow (decision 0082).
+    def for_each_answer(self) -> Iterator[Example]:
+        """Yield a conversation for each learned answer: the turns up to it, with only this answer learned.
+
+        These belong together, so they stay on one side of the split and the verdict counts them as one. A conversation
+        with one answer, a prompt, or plain text stays as it is.
+        """
+        learned = [n for n, turn in enumerate(self.messages) if turn.role == "assistant" and turn.learned]
+        if not learned[1:] or self.is_prompt:
+            yield self
+            return
+        context = [replace(turn, learned=turn.role != "assistant") for turn in self.messages]
+        cluster = self.cluster or self.where
+        for ordinal, index in enumerate(learned, start=1):
+            yield Example(
+                (*context[:index], self.messages[index]),
+                self.format,
+                f"{self.where}{ANSWER}{ordinal}",
+                self.tools,
+                self.rejected if index == len(self.messages) - 1 else (),
+                cluster=cluster,
+                facts=self.facts,
+                columns=self.columns,
+            )
+
+    def with_thoughts(self, thoughts: Thoughts) -> Example:
+        """Return the conversation with its thoughts where `format.thoughts` puts them; plain text stays as it is.
+
+        Thoughts are `reasoning_content`, and the text between `<think>` and `</think>` at the beginning of an answer.
+        """
+        if thoughts is Thoughts.keep or self.text is not None:
+            return self
+        parts = self.messages, self.rejected
+        messages, rejected = (tuple(_move_thought(turn, thoughts) for turn in turns) for turns in parts)
+        return replace(self, messages=messages, rejected=rejected)
+
+
+def _move_thought(turn: Message, thoughts: Thoughts) -> Message:
+    if turn.role != "assistant":
+        return turn
+    tagged, content = split_thought(turn.content)
+    thought = turn.reasoning_content.strip() or tagged
+    if thoughts is Thoughts.inline and thought:
+        return replace(turn, content=f"{BEGIN_THOUGHT}\n{thought}\n{END_THOUGHT}\n\n{content}", reasoning_content="")
+    return replace(turn, content=content, reasoning_content=thought if thoughts is Thoughts.field else "")
+
+
+def call_text(calls: Iterable[ToolCall]) -> str:
+    """Write calls as most models do: each as JSON between `<tool_call>` and `</tool_call>`."""
+    plain = (json.dumps({"name": call.name, "arguments": dict(call.arguments)}, ensure_ascii=False) for call in calls)
+    return "\n".join(f"{BEGIN_CALL}\n{text}\n{END_CALL}" for text in plain)
+
 
 IGNORE = -100
 """The label of a token that is not learned: the one that torch's cross entropy ignores."""
@@ -145,6 +225,11 @@ class TokenRow:
     where: str = ""
     problem: str = ""
     normalized: bool = False
+
+    @staticmethod
+    def set_of(where: str) -> str:
+        """Return the name of the validation set of a row: its place begins with the name. See `Plan.set_losses`."""
+        return where.partition("/")[0]
 
     @property
     def supervised(self) -> int:
@@ -303,21 +388,22 @@ class Sampled(Answer):
     log_probs: tuple[float, ...]
     episode: Episode | None = None
 
+    DRAWN_LOG_PROBS: ClassVar[str] = "drawn_log_probs"
+    """An array of answers that are learned: log-probabilities as they were drawn."""
+    OLD_LOG_PROBS: ClassVar[str] = "old_log_probs"
+    """The same as the trainer computes them with the weights of the draw, if those have changed since."""
+    IMPORTANCE_RATIO: ClassVar[str] = "importance_sampling_ratio"
+    """The array of what the loss of each token is multiplied by: it was drawn with other log-probabilities."""
+    DRAW_DIFFERENCE: ClassVar[str] = "sampling_logp_difference"
+    """The metric of an objective by which a trainer checks that both are of the same weights: the mean of
+    |difference|."""
+
     @property
     def written(self) -> list[int]:
         """All tokens after the prompt: its own, the stop token included, and the output of tools."""
         labels = self.row.labels
         begin = next((index for index, label in enumerate(labels) if label != IGNORE), len(labels))
         return self.row.input_ids[begin:]
-
-
-DRAWN_LOG_PROBS, OLD_LOG_PROBS = "drawn_log_probs", "old_log_probs"
-"""Arrays of answers that are learned: log-probabilities as they were drawn, and as the trainer computes them with the
-weights of the draw, if those have changed since."""
-IMPORTANCE_RATIO = "importance_sampling_ratio"
-"""The array of what the loss of each token is multiplied by, because it was drawn with other log-probabilities."""
-DRAW_DIFFERENCE = "sampling_logp_difference"
-"""The metric of an objective by which a trainer checks that both are of the same weights: the mean of |difference|."""
 
 
 @dataclass(frozen=True)
@@ -399,7 +485,3 @@ class Scores:
     items: list[float | None]
     weights: list[float] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-
-
-SEPARATOR = "\x1e"
-"""Separates answers: the record separator of ASCII, which does not occur in texts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -155,3 +156,15 @@ class Sweep:
     ranking: Ranking | None = None
     still_better: int = 0
     confidence: float = 0.95
+
+    @property
+    def points(self) -> list[Point]:
+        """The points in the order of their trials; a trial that has a value but is not compared is one more."""
+        ranked = self.ranking.points if self.ranking else []
+        ranked_trials = {trial for point in ranked for trial in point.trials}
+        unranked = [
+            Point([trial.number], trial.value, None, None, Standing.tied)
+            for trial in self.trials
+            if trial.number not in ranked_trials and trial.value is not None and math.isfinite(trial.value)
+        ]
+        return sorted([*ranked, *unranked], key=lambda point: point.trials[0])

@@ -4,7 +4,7 @@ All loggers use these texts, each in its own format.
 """
 
 from framework.api.fields import as_text as as_text
-from framework.api.text.forecast import *
+from framework.api.text import forecast as forecast
 from framework.api.text.overrides import *
 from framework.api.text.progress import *
 from framework.api.text.results import *

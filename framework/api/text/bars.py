@@ -18,7 +18,7 @@ from rich.progress import Progress as Display
 from rich.text import Text
 
 from framework.api.records import Progress
-from framework.api.text.progress import Lines, clock, is_animated
+from framework.api.text.progress import Lines
 from framework.util.redact import redact
 
 __all__ = ["Bars", "Counts"]
@@ -91,8 +91,8 @@ class Remaining:
     def __str__(self) -> str:
         since = time.monotonic() - self._at
         if self._is_left:
-            return f"{clock(max(0.0, self._seconds - since))} left"
-        return f"{clock(self._seconds + since)} so far"
+            return f"{Progress.clock(max(0.0, self._seconds - since))} left"
+        return f"{Progress.clock(self._seconds + since)} so far"
 
 
 class TimeColumn(ProgressColumn):
@@ -121,7 +121,7 @@ class Counts:
 
     def show(self, progress: Progress) -> None:
         """Show how far something is."""
-        if is_animated(self._out):
+        if Lines.are_replaced(self._out):
             if self._bars is None:
                 self._bars = Bars(self._out, steps=False)
             self._bars.count(progress)

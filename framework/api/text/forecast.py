@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from framework.api.records import Disk, FitStatus, Forecast, Memory, Speed, Traffic, Work
-from framework.api.text.results import Fact, count
+from framework.api.text.results import Fact, count, facts_of
 from framework.util import host
 from framework.util.host import GIB
-
-__all__ = ["forecast_facts"]
 
 SHOWN_SHARE = 0.005
 """Parts below this share of the whole are left out."""
@@ -18,7 +16,8 @@ THOUSAND = 1000
 BARS = "▁▂▃▄▅▆▇█"
 
 
-def forecast_facts(forecast: Forecast) -> Iterator[Fact]:
+@facts_of.register
+def _forecast(forecast: Forecast) -> Iterator[Fact]:
     """Say what a run will need; what is not known is left out, except the memory."""
     if forecast.memory:
         yield from _memory(forecast.memory)

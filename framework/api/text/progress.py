@@ -7,12 +7,11 @@ import time
 from typing import TYPE_CHECKING
 
 from framework.api.records import Progress
-from framework.api.records.progress import clock
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Lines", "clock", "is_animated"]
+__all__ = ["Lines"]
 
 PAUSE, LONGEST_PAUSE = 10.0, 60.0
 """Seconds between two lines of a count without a terminal: at least, and at most. Shorter work prints none."""
@@ -39,7 +38,7 @@ class Lines:
         self.said, self._milestone = now, milestone
         return True
 
-
-def is_animated(out: Console) -> bool:
-    """Whether a bar can be drawn: with FORCE_COLOR, which notebooks and CI set, rich calls a pipe a terminal too."""
-    return out.is_terminal and (out.file.isatty() or not os.environ.get("FORCE_COLOR"))
+    @staticmethod
+    def are_replaced(out: Console) -> bool:
+        """Whether a bar can be drawn; with FORCE_COLOR, which notebooks and CI set, rich calls a pipe a terminal."""
+        return out.is_terminal and (out.file.isatty() or not os.environ.get("FORCE_COLOR"))

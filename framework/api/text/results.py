@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from framework.api.records import (
-    Ancestor,
-    Change,
     DataResult,
     FormatRun,
     MixedIn,
-    Outcome,
     Proof,
-    Report,
-    Severity,
-    TrainResult,
 )
-from framework.api.schema import TrainerConfig
 
-__all__ = [
-    "CONTROL",
-    "Fact",
-    "ancestor_text",
-    "count",
-    "data_facts",
-    "difference",
-    "headline",
-    "health_facts",
-    "is_share",
-    "model_name",
-    "number",
-    "outcome_text",
-    "readiness",
-    "share",
-    "shared_start",
-    "visible",
-]
+__all__ = ["Fact", "count", "facts_of", "is_share", "number", "visible"]
 
 ONE_DIGIT_FROM = 100
 """From this value on, one digit after the decimal point is enough."""
@@ -49,15 +27,8 @@ PROBLEM_CHARACTERS = 120
 """Characters of the problem of a bad row; `data.json` has all of it."""
 FIELDS_CHARACTERS = 80
 """Characters of a list of fields."""
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""Control characters except tab and newline: a terminal obeys them, so text from elsewhere must not print them."""
-_UNSEEN = re.compile(rf"{CONTROL.pattern}|[\u202a-\u202e\u2066-\u2069\u2028\u2029]")
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]|[\u202a-\u202e\u2066-\u2069\u2028\u2029]")
 """Control characters, and those that change the direction of writing: a terminal or a browser would obey them."""
-
-USER, ASSISTANT = "user: ", "\nassistant: "
-"""How turns begin in the text of a prompt with several, as `scoring.question` writes it."""
-_COPY = re.compile(r"-(?:unsloth-)?bnb-4bit$")
-_CACHED = re.compile(r"models--([^/]+)/snapshots/[^/]+$")
 
 
 @dataclass(frozen=True)
@@ -70,13 +41,14 @@ class Fact:
     amiss: bool = False
 
 
-def ancestor_text(ancestor: Ancestor) -> str:
-    """Name an adapter that a training started from."""
-    suffix = ", kept as it is beside a new adapter" if ancestor.merged else ""
-    return f"{ancestor.place}, SHA-256 {ancestor.sha256[:12]}, trained on {model_name(ancestor.base)}{suffix}"
+@functools.singledispatch
+def facts_of(record: Any) -> Iterator[Fact]:
+    """Say what a record holds: a `DataResult`, a `Forecast` or a `Sweep`; what did not occur is left out."""
+    raise TypeError(f"no facts of a {type(record).__name__}")
 
 
-def data_facts(data: DataResult) -> Iterator[Fact]:
+@facts_of.register
+def _data(data: DataResult) -> Iterator[Fact]:
     """Say what the data stage found, without the findings of the audit; what did not occur is left out."""
     prompts = f", {data.prompts:,} {_plural(data.prompts, 'prompt')}"
     cached = "; from the cache" if data.cached else ""
@@ -127,17 +99,6 @@ def data_facts(data: DataResult) -> Iterator[Fact]:
         f"{sizes.longest:,}; padded, {sizes.padding_share:.0%} of a batch is padding",
     )
     yield from _limit(data)
-
-
-def readiness(data: DataResult) -> str:
-    """Say in a sentence whether to train on the data as they are, or what to fix first."""
-    serious, warnings = (
-        [finding.name for finding in data.findings if finding.severity is severity]
-        for severity in (Severity.serious, Severity.warning)
-    )
-    serious += ["rows whose loss mask is not proven"] if data.proof.failed else []
-    look = f" {count(len(warnings), 'warning')} to look at: {', '.join(warnings)}." if warnings else ""
-    return f"Fix first: {', '.join(serious)}.{look}" if serious else f"Ready to train.{look}"
 
 
 def _format(data: DataResult) -> Fact:
@@ -281,14 +242,6 @@ def visible(text: str, newline: str = "⏎\n") -> str:
     return text.replace("\t", "⇥").replace("\n", newline)
 
 
-def model_name(name: str) -> str:
-    """Return the part of a model's id or folder that identifies it: folders differ from machine to machine."""
-    name = name.rstrip("/\\").replace("\\", "/")
-    if cached := _CACHED.search(name):
-        name = cached[1].replace("--", "/")
-    return _COPY.sub("", name.rpartition("/")[2].lower())
-
-
 def number(value: float | None, name: str, unit: str = "") -> str:
     """Write a share as a percentage and anything else with digits; `-` if there is none."""
     if value is None:
@@ -301,64 +254,3 @@ def number(value: float | None, name: str, unit: str = "") -> str:
 def is_share(value: float, name: str, unit: str) -> bool:
     """Whether a number is shown in percent: one between 0 and 1 that is not a loss and has no unit."""
     return not unit and not name.endswith("loss") and 0 <= value <= 1
-
-
-def difference(change: Change, name: str) -> str:
-    """Write the interval of a difference, `+93 to +100 points`; empty if it is not known."""
-    low, high = change.low, change.high
-    if low is None or high is None or change.after is None:
-        return ""
-    if is_share(change.after, name, change.unit):
-        return f"{round(100 * low):+d} to {round(100 * high):+d} points"  # and never -0
-    return f"{low:+.3g} to {high:+.3g}"
-
-
-def headline(report: Report) -> str:
-    """Say in a sentence what the run was worth, what was lost first; empty if nothing was judged."""
-    verdict = report.verdict
-    return verdict.summary or next(iter(verdict.lines), "") if verdict else ""
-
-
-def outcome_text(change: Change) -> str:
-    """Say what a change comes to; empty if nothing was tested."""
-    if change.held_back and change.outcome is Outcome.worse:
-        return "worse in content"
-    if change.held_back:
-        return {
-            "form": "better in form only",
-            "constant": "no better than one answer to everything",
-            "dealt": "no better than its answers to other prompts",
-        }[change.held_back]
-    return change.outcome.value if change.outcome else ""
-
-
-def shared_start(prompts: Sequence[str]) -> int:
-    """Return the length of the first lines that all prompts have in common, so that they can be shown once.
-
-    After a system prompt, the name of the user's only turn is part of it.
-    """
-    if len(prompts) < 2:  # noqa: PLR2004 - one prompt shares nothing
-        return 0
-    first, last = min(prompts), max(prompts)
-    length = next((n for n, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
-    start = first.rfind("\n", 0, length) + 1
-    one_turn = start and first.startswith(USER, start, length) and not any(ASSISTANT in text for text in prompts)
-    return start + len(USER) if one_turn else start
-
-
-def health_facts(train: TrainResult, training: TrainerConfig) -> Iterator[Fact]:
-    """Say which run trained, why it ended early, which weights are kept, and what was wrong.
-
-    What did not occur is left out.
-    """
-    if train.taken_from:
-        yield Fact("trained in", f"{train.taken_from}, whose training has the same settings")
-    if train.stopped:
-        yield Fact("ended early", train.stopped, amiss=True)
-    if train.best_step is not None:
-        name = training.early_stopping_metric
-        outcome = "its weights are kept" if training.keep_best else "the weights are those of the last step"
-        yield Fact("best", f"step {train.best_step}: {name} {number(train.best_value, name)}; {outcome}")
-    if train.issues:
-        kinds = ", ".join(f"{issue.kind} at step {issue.step}" for issue in train.issues)
-        yield Fact("issues", kinds, tuple(issue.line for issue in train.issues), amiss=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from framework.api.plan import EVAL_LOSS, SCORE
-from framework.api.records import Lead, Point, Ranking, Standing, Sweep, Trial
+from framework.api.plan import EVAL_LOSS
+from framework.api.records import Lead, Point, Ranking, Standing, Sweep, Trial, Verdict
 from framework.api.run_folder import FINISHED
 from framework.api.text.overrides import brief, override_key, short_keys
-from framework.api.text.results import Fact, count, is_share, number
+from framework.api.text.results import Fact, count, facts_of, is_share, number
 from framework.util.host import GIB
 
-__all__ = ["figures", "settings_text", "sweep_facts", "winner_text"]
+__all__ = ["figures", "settings_text", "winner_text"]
 
 SHOWN_TRIALS = 12
 """Trials that a sentence names."""
@@ -49,7 +49,8 @@ def winner_text(sweep: Sweep) -> str:
     return f"{_trials(point.trials)}, {name} {number(point.value, name, ranking.unit)}, {standing}"
 
 
-def sweep_facts(sweep: Sweep) -> Iterator[Fact]:
+@facts_of.register
+def _sweep(sweep: Sweep) -> Iterator[Fact]:
     """Say which trials differ, which one to continue with and why, and what is luck."""
     best = next((trial for trial in sweep.trials if trial.number == sweep.best), None)
     if best is None:
@@ -197,7 +198,7 @@ def _disagreement(sweep: Sweep) -> str:
     if best is None:
         return ""
     parts = []
-    for name, label, sign in (("score", SCORE, 1), ("eval_loss", EVAL_LOSS, -1)):
+    for name, label, sign in (("score", Verdict.SCORE, 1), ("eval_loss", EVAL_LOSS, -1)):
         best_value = getattr(best, name)
         candidates = [(sign * value, trial) for trial in sweep.trials if (value := getattr(trial, name)) is not None]
         if best_value is None or sweep.objective == label or not candidates:

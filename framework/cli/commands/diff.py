@@ -17,7 +17,7 @@ from rich.table import Table
 from framework.api.records import Change, DataResult, EvalResult, Outcome, Report, Sweep, TrainResult
 from framework.api.run_folder import ENVIRONMENT, FAILED, FINISHED, STATUS, RunFolder, SavedRun, Status
 from framework.api.schema import VerdictConfig
-from framework.api.text import as_text, difference, visible
+from framework.api.text import as_text, visible
 from framework.cli.commands import DiffCommandConfig
 from framework.evaluate.ranking import compare_recipes
 from framework.rundir.environment import Environment
@@ -297,7 +297,7 @@ def _interval(result: Result) -> str:
     change = result.change
     if change is None:
         return "items cannot be paired" if all(result.items) else ""
-    bounds = difference(change, result.measure)
+    bounds = change.difference(result.measure)
     return f"{bounds}, {change.pairs} items" if bounds and {*result.items} != {change.pairs} else bounds
 
 

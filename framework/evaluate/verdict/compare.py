@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-from framework.api.plan import VS_RANDOM, WINS
 from framework.api.records import Aspect, Change, EvalResult, Measure, MeasureKind, Outcome
 from framework.api.records.results import Quantity
 from framework.api.schema import VerdictConfig
@@ -100,13 +99,13 @@ def primary_measure(
     """Return the name of the primary measure; empty if no measure can decide."""
     if config.primary is not None:
         return config.primary
-    measures = {name: measure for name, measure in measures.items() if not name.endswith(VS_RANDOM)}
+    measures = {name: measure for name, measure in measures.items() if not name.endswith(Measure.VS_RANDOM)}
     contents = [
         name
         for name, measure in measures.items()
         if measure.aspect is Aspect.task and measure.kind is MeasureKind.content and name not in rewards
     ]
-    chosen = [name for name in (f"{decides}{WINS}", decides) if name in contents]
+    chosen = [name for name in (f"{decides}{Measure.WINS}", decides) if name in contents]
     return next(iter([*chosen, *contents]), "")
 
 

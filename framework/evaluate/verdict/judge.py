@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from framework.api.plan import EVAL_LOSS, VS_RANDOM, WINS
-from framework.api.records import Aspect, Change, Concern, MeasureKind, Outcome, Tone, Verdict
+from framework.api.plan import EVAL_LOSS
+from framework.api.records import Aspect, Change, Concern, Measure, MeasureKind, Outcome, Tone, Verdict
 from framework.api.schema import VerdictConfig
 from framework.api.scoring import DEALT
-from framework.api.text import count, difference, is_share, number, visible
+from framework.api.text import count, is_share, number, visible
 from framework.evaluate.verdict.compare import at_worst, is_preference
 
 HARMS = {Aspect.general: "forgot", Aspect.copying: "copied"}
@@ -436,11 +436,11 @@ def _change_text(name: str, change: Change, items: str = "") -> str:
     """Say how a measure changed: `exact_match rose from 0% to 93% on 60 prompts`."""
     before, after = (number(value, name, change.unit) for value in (change.before, change.after))
     of_all = f" on {items}" if items else ""
-    if name.endswith(WINS):  # of which there is none before
-        judge_name = name.removesuffix(WINS)
+    if name.endswith(Measure.WINS):  # of which there is none before
+        judge_name = name.removesuffix(Measure.WINS)
         return f"{judge_name} prefers {after} of the trained model's answers{of_all} to the base's (even: 50%)"
-    if name.endswith(VS_RANDOM):
-        metric = name.removesuffix(VS_RANDOM)
+    if name.endswith(Measure.VS_RANDOM):
+        metric = name.removesuffix(Measure.VS_RANDOM)
         return f"{metric} is {after} if the reward chooses the answers, and {before} if chance does{of_all}"
     if before == after:
         return f"{name} is {after}{of_all}, before and after"
@@ -558,7 +558,7 @@ def _details(
     if change is None or change.p_value is None or change.before is None:
         return
     groups = f" in {count(change.clusters, 'group')} of similar ones" if change.clusters else ""
-    bounds = difference(change, primary)
+    bounds = change.difference(primary)
     parts = [
         f"{_change_text(primary, change, count(change.pairs, change.item))}{groups}",
         *([f"{bounds} at {config.confidence:.0%} confidence"] if bounds else []),

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from framework.api import records
-from framework.api.plan import CHECKPOINT
 from framework.api.records import Artifact, ExportResult
+from framework.api.run_folder import RunFolder
 from framework.run import pipeline
 from framework.testing.suites.base import Suite, expect, files
 
@@ -61,9 +61,9 @@ class ExporterSuite(Suite):
     def test_the_checkpoint_is_not_changed(self, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
         """The export reads the checkpoint and changes no file of it."""
         run_dir = self.run_dir(tmp_path, tmp_path_factory)
-        before = _hashes(run_dir / CHECKPOINT)
+        before = _hashes(run_dir / RunFolder.CHECKPOINT)
         self.export(tmp_path)
-        after = _hashes(run_dir / CHECKPOINT)
+        after = _hashes(run_dir / RunFolder.CHECKPOINT)
         changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
         expect(not changed, f"the checkpoint was changed: {', '.join(changed)}")
 

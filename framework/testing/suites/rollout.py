@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from framework.api.protocols import Rollout, SamplingModel
 from framework.api.records import IGNORE, Message, Prompt, Sampled
-from framework.api.registry import components
+from framework.api.registry import plugins
 from framework.api.schema import SamplingParams
 from framework.api.selection import Selection
 from framework.testing.suites.base import Suite, expect
@@ -38,7 +38,7 @@ class RolloutSuite(Suite):
     def choice(self, folder: Path) -> Selection:
         """Return the option as a plan holds it."""
         del folder
-        component = components(self.group)[self.option]
+        component = plugins().components(self.group)[self.option]
         return Selection(component, component.schema(**self.settings))
 
     def drawn(

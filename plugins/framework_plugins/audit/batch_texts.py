@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from framework.api import BEGIN_CALL, Example
-from framework.api.training import SEPARATOR
+from framework.api import Example, Message
 from framework_plugins.audit.finding_draft import Numbers
 from framework_plugins.audit.patterns import JoinedTexts, Pattern
 
@@ -59,7 +58,7 @@ class BatchTexts:
     @classmethod
     def earlier(cls, texts: Sequence[str]) -> BatchTexts:
         """Take the answers before the last one by one."""
-        parts = [(row, part) for row, text in enumerate(texts) if text for part in text.split(SEPARATOR)]
+        parts = [(row, part) for row, text in enumerate(texts) if text for part in text.split(Example.SEPARATOR)]
         rows = np.array([row for row, _ in parts], np.int64)
         return cls([part for _, part in parts], rows, np.arange(len(parts)), EARLIER)
 
@@ -113,7 +112,7 @@ def json_kind(answer: str) -> int:
     """Return the kind of JSON in an answer; numbers, words and calls do not count."""
     text = answer.lstrip()
     if not text.startswith(("{", "[")):
-        return BROKEN if '{"' in text and BEGIN_CALL not in text else NO_JSON
+        return BROKEN if '{"' in text and Message.BEGIN_CALL not in text else NO_JSON
     try:
         json.loads(text)
     except (ValueError, RecursionError):

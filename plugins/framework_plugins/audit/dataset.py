@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.api import WORD, Learn, Severity, common_features, features, group_similar, similarities
+from framework.api import Learn, Severity, similarity
 from framework_plugins.audit.config import Check
 from framework_plugins.audit.finding_draft import FindingDraft, Numbers, are, of
 from framework_plugins.audit.language import languages
@@ -35,7 +35,7 @@ def _similar_rows(survey: Survey) -> Iterator[FindingDraft]:
     sample = survey.sample
     texts = [f"{question} {answer}" for question, answer in zip(sample.questions, sample.answers, strict=True)]
     # Of the sample: a template is seen in a thousand rows.
-    template = _largest_group(group_similar(lambda: [texts], len(texts), similarity=TEMPLATE_SIMILARITY))
+    template = _largest_group(similarity.group(lambda: [texts], len(texts), similarity=TEMPLATE_SIMILARITY))
     close = _largest_group(survey.data.near_duplicates[survey.train])
     distinct_words, distinct_pairs = (_distinct_share(sample.answers, length) for length in (1, 2))
     limit = survey.config.homogeneous
@@ -70,7 +70,7 @@ def _largest_group(groups: NDArray[np.int64]) -> Numbers:
 
 def _distinct_share(texts: Sequence[str], length: int) -> float:
     """Return distinct-n: the share of different ones among all runs of `length` words."""
-    words = [WORD.findall(text.lower()) for text in texts]
+    words = [similarity.WORD.findall(text.lower()) for text in texts]
     runs = [run for text in words for run in zip(*(text[start:] for start in range(length)), strict=False)]
     return len(set(runs)) / len(runs) if runs else 1.0
 
@@ -78,12 +78,12 @@ def _distinct_share(texts: Sequence[str], length: int) -> float:
 def _sorted_by_topic(survey: Survey) -> Iterator[FindingDraft]:
     sample = survey.sample
     texts = [f"{question} {answer}" for question, answer in zip(sample.questions, sample.answers, strict=True)]
-    common = common_features(lambda: [texts], len(texts))
-    vectors = features(texts, common)
+    common = similarity.common_features(lambda: [texts], len(texts))
+    vectors = similarity.features(texts, common)
     # The same rows in another order, so that only their distance differs.
     far = np.random.default_rng(0).permutation(sample.second)
-    near = similarities(vectors, sample.first, sample.second)
-    distant = similarities(vectors, sample.first, far)
+    near = similarity.similarities(vectors, sample.first, sample.second)
+    distant = similarity.similarities(vectors, sample.first, far)
     error = np.sqrt((near.var() + distant.var()) / len(near))
     difference = near.mean() - distant.mean()
     # By four standard errors, since many small differences in a large file would be certain, and mean nothing.

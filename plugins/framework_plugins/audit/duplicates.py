@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.api import SIMILARITY, WORD, RowPart, Severity, as_read, features, similarities
+from framework.api import RowPart, Severity, similarity
 from framework_plugins.audit.batch_texts import JSON
 from framework_plugins.audit.config import Check
 from framework_plugins.audit.finding_draft import SHOWN_ROWS, FindingDraft, Numbers, are, of
@@ -190,9 +190,9 @@ def _answers_differ(answers: list[str]) -> bool:
         return False
     if all(len(answer.split()) <= SHORT_ANSWER_WORDS for answer in answers):
         return True
-    vectors = features(answers)
+    vectors = similarity.features(answers)
     indexes = np.arange(1, len(answers))
-    return bool((similarities(vectors, np.zeros_like(indexes), indexes) < SIMILARITY).any())
+    return bool((similarity.similarities(vectors, np.zeros_like(indexes), indexes) < similarity.SIMILARITY).any())
 
 
 def _leaks(survey: Survey) -> Iterator[FindingDraft]:
@@ -294,7 +294,7 @@ def _pair_same_answers(survey: Survey) -> list[tuple[int, int]]:
 
 def _words(text: str) -> set[str]:
     """Return the words of a text, and its pairs of neighbours: a name may be uncommon whose parts are not."""
-    words = WORD.findall(as_read(text[:MAX_SAMPLE_CHARS]).casefold())
+    words = similarity.WORD.findall(similarity.as_read(text[:MAX_SAMPLE_CHARS]).casefold())
     return {*words, *(" ".join(pair) for pair in itertools.pairwise(words))}
 
 

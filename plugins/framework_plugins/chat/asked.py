@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from framework.api import EvalResult, SavedRun
-from framework.api.program import shared_start
+from framework_plugins.lib.sentences import shared_start
 
 SYSTEM_PREFIX, USER_PREFIX = "system: ", "user: "
 """How the turns of a prompt begin in the record of an evaluation, if it has several."""

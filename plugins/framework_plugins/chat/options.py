@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from framework import Component, FrameworkError
-from framework.api import RunFolder, skip_plugin
-from framework.api.program import SPEAKERS, CommandParser, registrations, reject_duplicate_overrides
+from framework.api import RunFolder, plugins
+from framework.api.program import CommandParser, reject_duplicate_overrides
 from framework_plugins.chat.config import ChatCommandConfig
 
 MAX_SEED = 2**32 - 1
@@ -163,14 +163,14 @@ def _number(kind: Callable[[str], Any], in_range: Callable[[Any], bool], valid: 
 def _add_speakers(parser: CommandParser) -> Mapping[str, Component]:
     """Make an option of every speaker that a plugin registers, and return those."""
     components = {}
-    for name, registration in registrations(SPEAKERS).items():
+    for name, registration in plugins().registrations("speaker").items():
         description = f"instead of the model: {registration.component.summary}".replace("%", "%%")
         try:
             parser.add_argument(
                 f"--{name}", dest=_destination(name), nargs="?", const="", metavar="WORD", help=description
             )
         except argparse.ArgumentError:
-            skip_plugin(registration.plugin, f"speaker '{name}'", "chat has an option of that name")
+            plugins().skip_plugin(registration.plugin, f"speaker '{name}'", "chat has an option of that name")
             continue
         components[name] = registration.component
     return components

@@ -7,8 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from framework import FrameworkError
-from framework.api.program import CONTROL
-from framework_plugins.chat.session import ChatSession, Reply, is_command, prompt_of
+from framework_plugins.chat.session import CONTROL, ChatSession, Reply, is_command, prompt_of
 
 
 def converse(session: ChatSession, lines: Iterable[str], *, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 
@@ -11,6 +12,8 @@ from framework.api.program import Speaker
 from framework_plugins.chat.history import FittedPrompt, History
 from framework_plugins.chat.options import Sampling
 
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Control characters except tab and newline: a terminal obeys them, so text from elsewhere must not print them."""
 BASE, TUNED = "base", "tuned"
 HELP = {
     "/base": "the base model answers",

@@ -13,9 +13,8 @@ from rich.console import Console
 from rich.text import Text
 
 from framework import FrameworkError
-from framework.api.program import CONTROL
 from framework_plugins.chat.columns import THINKING, THINKING_AFTER, TerminalColumns, column_width
-from framework_plugins.chat.session import ChatSession, Reply, is_command, prompt_of
+from framework_plugins.chat.session import CONTROL, ChatSession, Reply, is_command, prompt_of
 
 PIECES_PER_TURN = 4
 """Pieces of one answer before the other continues: switching between base and adapter takes time."""

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from framework import Plan
-from framework.api import Caught, Diagnostic, DiagnosticResult, counting, redact, skip_plugin
-from framework.api.program import ask, diagnostic_problem
+from framework.api import Caught, Diagnostic, DiagnosticResult, counting, plugins, redact
+from framework.api.program import diagnostic_problem
 from framework_plugins.doctor import DiagnosticRecord, checked
-from framework_plugins.doctor.machine import libraries, machine, plugins
+from framework_plugins.doctor.machine import broken_plugins, libraries, machine
 from framework_plugins.doctor.run import run
 from framework_plugins.doctor.worker import DiagnosticProcess
 
@@ -62,7 +62,7 @@ class DiagnosticRun:
                 raise
         return [
             without_secrets(record)
-            for record in (*of_machine, *_sort_records(of_others, diagnostics), *plugins(), *of_this_run)
+            for record in (*of_machine, *_sort_records(of_others, diagnostics), *broken_plugins(), *of_this_run)
         ]
 
     def _shares_libraries(self, diagnostic: Diagnostic) -> bool:
@@ -108,16 +108,16 @@ class DiagnosticRun:
             with failed:
                 needed = bool(diagnostic.needed(self.plan))
             if failed.error:  # it is named, and the other results are reported
-                skip_plugin(plugin, f"needed of the diagnostic '{diagnostic.name}'", failed.error)
+                plugins().skip_plugin(plugin, f"needed of the diagnostic '{diagnostic.name}'", failed.error)
         return checked(diagnostic.name, diagnostic.topic, answer, needed=needed, plugin=plugin, seconds=seconds)
 
 
 def registered() -> Iterator[Registered]:
     """Give the diagnostics of all plugins, each with the name of its plugin."""
     diagnostic: Any  # `diagnostic_problem` says what else it is
-    for plugin, diagnostic in ask("framework_diagnostics", object):
+    for plugin, diagnostic in plugins().ask("framework_diagnostics", object):
         if reason := diagnostic_problem(diagnostic):
-            skip_plugin(plugin, f"diagnostic '{getattr(diagnostic, 'name', diagnostic)}'", reason)
+            plugins().skip_plugin(plugin, f"diagnostic '{getattr(diagnostic, 'name', diagnostic)}'", reason)
         else:
             yield plugin.partition(":")[0], diagnostic
 

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from framework.api import GIB, DiagnosticResult, State, cache_dir, display_path, host_memory, installed
-from framework.api.program import skipped_plugins
+from framework.api import GIB, DiagnosticResult, State, cache_dir, display_path, host_memory, installed, plugins
 from framework_plugins.doctor import DiagnosticRecord, checked
 
 MIN_FREE_GIB = 0.5
@@ -85,9 +84,9 @@ def _library(requirement: Requirement) -> DiagnosticResult:
     return DiagnosticResult(State.ok, version=version)
 
 
-def plugins() -> Iterator[DiagnosticRecord]:
+def broken_plugins() -> Iterator[DiagnosticRecord]:
     """Name the plugins, and parts of them, that are left out because they are broken."""
-    for part in skipped_plugins():
+    for part in plugins().skipped_plugins():
         prefix = "" if part.what == "the plugin" else f"{part.what}: "
         origin = f" ({part.package})" if part.package else ""
         result = DiagnosticResult(State.broken, f"{prefix}{part.reason}{origin}", fix="python -m framework plugins")

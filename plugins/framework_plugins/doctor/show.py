@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from framework import __version__
-from framework.api import State, as_plain, shell_word
+from framework.api import State, as_plain
 from framework_plugins.doctor import DiagnosticRecord
 
 MARGIN = 2
@@ -89,7 +90,7 @@ def finding(record: DiagnosticRecord) -> str:
 
 
 def _verdict(console: Console, reasons: Sequence[DiagnosticRecord], words: Sequence[str]) -> None:
-    run = " ".join(["python -m framework", *map(shell_word, words)])
+    run = shlex.join(["python", "-m", "framework", *words])
     if not reasons:
         console.print(Text.assemble("\n", ("can run here", "bold green"), f": {run}"), soft_wrap=True)
         return

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, Interval, Len
 from omegaconf import MISSING
 
-from framework.api import BEGIN_CALL, Aspect, EvaluatorConfig, MetricConfig, NamesCode
+from framework.api import Aspect, EvaluatorConfig, Message, MetricConfig, NamesCode
 from framework.api.program import CommandConfig
 
 ACCURACY = "general_accuracy"
@@ -371,7 +371,7 @@ class JudgeConfig(MetricConfig):
 
 def is_call(text: str) -> bool:
     """Whether a reference has calls of tools: the tag around each, or nothing but the call as JSON."""
-    return BEGIN_CALL in text or bool(CALL.match(text))
+    return Message.BEGIN_CALL in text or bool(CALL.match(text))
 
 
 def _calls_problem(references: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 The first of them may be enough to decide, so more are asked only while they do not: the other prompts that may be
 answered, and then those whose references are read (`read_answers.py`) instead. That is possible if the metric that
-decides is an `EarlyMetric`, as `exact_match` is; the others keep to the answers that were generated.
+decides has a `may_match`, as `exact_match` has; the others keep to the answers that were generated.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from framework.api import (
     Answered,
     AnyMetric,
     Data,
-    EarlyMetric,
     EvalResult,
     Evaluator,
     Measure,
@@ -142,7 +141,6 @@ class Prompts(Evaluator):
             references: of all prompts that may be asked.
             passages: of the training rows.
         """
-        assert isinstance(metric, EarlyMetric)  # noqa: S101 - as above
         checked, remaining = prompts[: min(CHECKED, len(samples))], prompts[len(earlier.items) :]
         read = read_answers(model, [*checked, *remaining], metric, self.config.max_new_tokens)
         texts: list[str | None] = read[len(checked) :]
@@ -200,7 +198,7 @@ class Prompts(Evaluator):
             return [may_answer]
         if metric.compares:  # it does so after the last look
             return [may_answer]
-        early = isinstance(metric, Metric) and isinstance(metric, EarlyMetric)
+        early = isinstance(metric, Metric) and type(metric).may_match is not Metric.may_match
         limit = max(may_answer, min(len(data.prompts), self.config.most)) if early else may_answer
         return look_sizes(limit, may_answer, may_answer if data.trial else self.config.first)
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from framework.api import EarlyMetric, Model, Prompt, Scored, scoring
+from framework.api import Metric, Model, Prompt, Scored, scoring
 from framework.api.training import IGNORE, TokenRow
 
 PARTIAL = "\ufffd"
 """The replacement character: decoding gives it for a character whose tokens are not all there."""
 
 
-def read_answers(model: Model, prompts: Sequence[Prompt], metric: EarlyMetric, max_tokens: int) -> list[str | None]:
+def read_answers(model: Model, prompts: Sequence[Prompt], metric: Metric, max_tokens: int) -> list[str | None]:
     """Return of each answer all that the metric needs, the whole or its beginning; None if it has to be generated.
 
     Args:

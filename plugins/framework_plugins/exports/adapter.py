@@ -7,11 +7,12 @@ import shutil
 from pathlib import Path
 
 from framework import FrameworkError
-from framework.api import Artifact, ExportContext, Exporter, Model, refuse_links
+from framework.api import Artifact, ExportContext, Exporter, Model
 from framework_plugins.exports import chat_template
 from framework_plugins.exports.config import AdapterExporterConfig
 from framework_plugins.exports.disk_and_memory import check_disk_space
 from framework_plugins.exports.export_folder import folder_size, new_folder
+from framework_plugins.lib.links import refuse_links
 
 NOT_EXPORTED = shutil.ignore_patterns(
     "README.md", "trainer_state.json", "checkpoint-*", "*.pt", "*.pth", "*.bin", "*.pkl"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from framework import FrameworkError, Plan, Stage
-from framework.api import CHECKPOINT, ExportResult, Problem, RunFolder, plain_name, unknown
+from framework.api import ExportResult, Problem, RunFolder, plain_name, unknown
 from framework_plugins.exports import ollama as ollama_checks
 from framework_plugins.exports.config import (
     AdapterExporterConfig,
@@ -62,7 +62,7 @@ def _folders(plan: Plan) -> Iterator[Problem]:
         folder = choice.config.folder_name()
         if folder is None:
             continue
-        if not plain_name(folder) or folder == CHECKPOINT:
+        if not plain_name(folder) or folder == RunFolder.CHECKPOINT:
             yield Problem(
                 f"exporter.{name}.folder={folder} must be one plain name inside the run folder, such as {name}",
                 (f"exporter.{name}.folder",),

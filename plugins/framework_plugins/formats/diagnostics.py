@@ -10,9 +10,10 @@ from urllib.request import Request, urlopen
 from huggingface_hub import constants, get_token
 
 from framework import FrameworkError, Plan
-from framework.api import DiagnosticResult, State, display_path, reachable, summarize_error
+from framework.api import DiagnosticResult, State, display_path, summarize_error
 from framework_plugins.formats.config import HubConfig, LocalFileConfig
 from framework_plugins.formats.readers.find import find
+from framework_plugins.lib.network import reachable
 
 TIMEOUT = 5.0
 FORBIDDEN, NO_LOGIN_AT_PROXY, SERVER_ERROR = 403, 407, 500

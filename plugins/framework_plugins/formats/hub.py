@@ -19,10 +19,11 @@ from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import OfflineModeIsEnabled
 
 from framework import FrameworkError
-from framework.api import RawData, Row, Source, counting, reachable, summarize_error
+from framework.api import RawData, Row, Source, counting, summarize_error
 from framework_plugins.formats.config import HubConfig
 from framework_plugins.formats.readers import values
 from framework_plugins.lib.hub import HTTP_ERROR
+from framework_plugins.lib.network import reachable
 
 BATCH_ROWS = 256
 """Rows that are decoded at a time."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from framework import Component, FrameworkError, hookimpl
-from framework.api import Diagnostic, Problem, components, unknown
+from framework.api import Diagnostic, Problem, plugins, unknown
 from framework_plugins.formats import config
 
 if TYPE_CHECKING:
@@ -50,9 +50,11 @@ def _unread(option: str, columns: Iterable[str]) -> Iterable[Problem]:
     from framework_plugins.formats.formats.names import READS  # noqa: PLC0415 - for those who rename fields
 
     ours = {
-        name for name, part in components("format").items() if part.factory.startswith("framework_plugins.formats.")
+        name
+        for name, part in plugins().components("format").items()
+        if part.factory.startswith("framework_plugins.formats.")
     }
-    if option == "auto" and ours == set(components("format")):
+    if option == "auto" and ours == set(plugins().components("format")):
         fields = sorted({name for names in READS.values() for name in names})
     elif option in ours - {"auto"}:
         fields = sorted(READS[option])

@@ -29,7 +29,7 @@ from peft.tuners.tuners_utils import check_target_module_exists
 
 from framework import FrameworkError, Plan, Stage
 from framework.api import count, is_out_of_memory, summarize_error, unknown
-from framework.api.training import ModelPlace, ModelSource, Quantization, member
+from framework.api.training import ModelPlace, ModelSource, Quantization
 from framework_plugins.hf.load.adapt_model import check_adapter, train_rows, with_adapter
 from framework_plugins.hf.load.adapter_config import start_config, trained_config
 from framework_plugins.hf.load.adapter_targets import TextLayers, check_names, choose_layers, token_rows
@@ -55,6 +55,7 @@ from framework_plugins.hf.settings.config import (
 )
 from framework_plugins.hf.train.options import group_places, trained_weights
 from framework_plugins.hf.train.resume.checkpoints import Checkpoints
+from framework_plugins.lib.group_member import member
 from framework_plugins.lib.model_settings import attention_named
 
 WEIGHT_STAGES = frozenset({Stage.baseline, Stage.train, Stage.evaluate, Stage.export})
@@ -155,7 +156,7 @@ class HFBackend:
             if adapted:
                 machine.facts["adapted"] = adapted
             if Stage.train in plan.stages and plan.optimizer.config.groups:
-                group_places(plan.optimizer.config.groups, list(trained_weights(trained)))
+                group_places(plan.optimizer.config, list(trained_weights(trained)))
         return model
 
     def _check_checkpoint(self, plan: Plan, location: ModelPlace, empty: PreTrainedModel) -> None:

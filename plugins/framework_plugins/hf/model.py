@@ -26,7 +26,6 @@ from framework.api.training import (
     IGNORE,
     AnswerTask,
     Generator,
-    Member,
     Method,
     ModelPlace,
     ModelSource,
@@ -40,7 +39,6 @@ from framework.api.training import (
     TrainRun,
     answer_rows,
     environments,
-    member,
     shared_cache,
 )
 from framework_plugins.hf.generate.generate import complete, shared_beginning, to_answer
@@ -89,6 +87,7 @@ from framework_plugins.hf.train.resume.checkpoints import Checkpoints
 from framework_plugins.hf.train.step import CheckedObjective
 from framework_plugins.hf.train.trainer import SupervisedTrainer
 from framework_plugins.hf.train.training import Training, validate
+from framework_plugins.lib.group_member import Member, member
 from framework_plugins.lib.model_settings import max_positions
 from framework_plugins.lib.sampling import make_sampler
 from framework_plugins.lib.weight_files import ADAPTER_CONFIG

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from framework import Component, Stage, hookimpl
 from framework.api import Problem
-from framework.api.training import Engine, chat_template_problem
+from framework.api.training import Engine
 from framework_plugins.hf.settings import checks, config, optimizers, rollouts, schedules
 from framework_plugins.hf.settings.config import LoraAdapterConfig
+from framework_plugins.lib.chat_templates import chat_template_problem
 
 if TYPE_CHECKING:
     from framework import Plan

@@ -16,12 +16,12 @@ import threading
 from functools import partial
 from pathlib import Path
 
-from framework.api import cpu_threads
-from framework.api.program import end_with
-from framework.api.training import GROUP_STORE
 from framework_plugins.launch.config import FAILED_FILE
 from framework_plugins.launch.node import silence_agent
+from framework_plugins.launch.pickled_plan import end_with
 from framework_plugins.launch.worker import GROUP
+from framework_plugins.lib.group_member import GROUP_STORE
+from framework_plugins.lib.host import threads as cpu_threads
 
 GRACE_SECONDS = 5
 """Seconds that a process has to end before it is killed."""

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from framework import FrameworkError, Plan, Stage
 from framework.api import EVAL_LOSS, Problem, count, gpu_count
 from framework.api.program import read_run
-from framework.api.training import OUTER_VARIABLES, WORKER, Engine, Evaluation, Member, outer_member
+from framework.api.training import Engine, Evaluation
 from framework_plugins.launch.config import Fsdp2Config, GroupConfig, Where, nodes
+from framework_plugins.lib.group_member import OUTER_VARIABLES, WORKER, Member, outer_member
 
 GROUP_VARIABLES = {
     "LOCAL_RANK": ("-1",),

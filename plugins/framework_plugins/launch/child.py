@@ -14,7 +14,8 @@ from pathlib import Path
 
 from framework import FrameworkError
 from framework.api import PrunedError, summarize_error
-from framework.api.program import DoesNotFitError, Interrupted, PickledPlan, end_with, error_traceback, run_plan
+from framework.api.program import DoesNotFitError, Interrupted, error_traceback, run_plan
+from framework_plugins.launch.pickled_plan import PickledPlan, end_with
 
 FAILED, USER_MISTAKE, DOES_NOT_FIT, PRUNED, LOST, INTERRUPTED = 1, 2, 75, 76, 77, 130
 

@@ -23,11 +23,11 @@ from framework.api.program import (
     handle_signals,
     load_record,
     note_failure,
-    pickle_plan,
     signal_name,
 )
 from framework_plugins.launch.child import DOES_NOT_FIT, INTERRUPTED, PRUNED, USER_MISTAKE
 from framework_plugins.launch.config import SubprocessConfig
+from framework_plugins.launch.pickled_plan import pickle_plan
 
 ERRORS_BY_EXIT_CODE = {DOES_NOT_FIT: DoesNotFitError, PRUNED: PrunedError}
 """Errors that are more than a user's mistake, by the exit code of the child."""

@@ -11,7 +11,8 @@ from annotated_types import Ge, Gt
 
 from framework.api import Affects, NamesCode, gpu_count
 from framework.api.program import CommandConfig, LaunchConfig
-from framework.api.training import WORKER, Engine, Evaluation, ProcessGroup, outer_member
+from framework.api.training import Engine, Evaluation, ProcessGroup
+from framework_plugins.lib.group_member import WORKER, outer_member
 
 if TYPE_CHECKING:
     from framework import Plan

@@ -16,9 +16,11 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from framework import FrameworkError, Plan
-from framework.api import Answer, cpu_threads, gpu_count
-from framework.api.program import PickledPlan, end_with, error_traceback, pickle_plan
+from framework.api import Answer, gpu_count
+from framework.api.program import error_traceback
 from framework.api.training import AnswerTask, Backend
+from framework_plugins.launch.pickled_plan import PickledPlan, end_with, pickle_plan
+from framework_plugins.lib.host import threads as cpu_threads
 
 LEAVE_SECONDS = 10
 """Seconds that a helper has to end before it is killed."""

@@ -21,11 +21,12 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from framework import FrameworkError, Plan
-from framework.api.program import Interrupted, Launcher, PickledPlan, end_with, locked, pickle_plan
+from framework.api.program import Interrupted, Launcher, locked
 from framework_plugins.launch.checks import GROUP_VARIABLE
 from framework_plugins.launch.child import INTERRUPTED, LOST, USER_MISTAKE
 from framework_plugins.launch.config import Where
 from framework_plugins.launch.node import start_node
+from framework_plugins.launch.pickled_plan import PickledPlan, end_with, pickle_plan
 from framework_plugins.launch.worker import LostError
 
 

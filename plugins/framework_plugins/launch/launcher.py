@@ -26,17 +26,11 @@ from typing import Any
 
 from framework import FrameworkError, Plan, Stage
 from framework.api import Data, Feature, Model, Report, TrainResult, write_atomically
-from framework.api.program import SIGNALS, Interrupted, load_record, pickle_plan
+from framework.api.program import SIGNALS, Interrupted, load_record
 from framework.api.program import (
     run_plan as run,
 )
-from framework.api.training import (
-    Member,
-    NumberedRows,
-    TokenGroup,
-    TrainRun,
-    outer_member,
-)
+from framework.api.training import TokenGroup, TrainRun
 from framework_plugins.launch.checks import SHARED
 from framework_plugins.launch.config import GroupConfig
 from framework_plugins.launch.ended import group_error
@@ -44,7 +38,9 @@ from framework_plugins.launch.helper import Helper, wait_or_kill
 from framework_plugins.launch.meeting import Meeting, meeting, settings, versions
 from framework_plugins.launch.node import on_one_machine, start_node
 from framework_plugins.launch.outer import SAME_ROWS, follow, in_group, rows_of, take_variables
+from framework_plugins.launch.pickled_plan import pickle_plan
 from framework_plugins.launch.worker import CONTROLS, GROUP, JOB, RESULT, STEPS, STOP, Job, JobRows, open_pipe
+from framework_plugins.lib.group_member import Member, NumberedRows, outer_member
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.1

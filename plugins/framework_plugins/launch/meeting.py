@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from framework import FrameworkError, Plan
-from framework.api.training import GROUP_STORE, Member
 from framework_plugins.launch.node import on_one_machine
 from framework_plugins.launch.worker import LostError
+from framework_plugins.lib.group_member import GROUP_STORE, Member
 
 POLL_SECONDS = 0.2
 """Seconds between two looks at what the others have told."""

@@ -16,10 +16,10 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from framework import FrameworkError, Plan
-from framework.api import cpu_threads
 from framework.api.program import Interrupted
-from framework.api.training import GROUP_STORE
 from framework_plugins.launch.config import GroupConfig
+from framework_plugins.lib.group_member import GROUP_STORE
+from framework_plugins.lib.host import threads as cpu_threads
 
 
 def start_node(plan: Plan, config: GroupConfig, module: str, words: Sequence[str]) -> None:

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from framework import FrameworkError, Plan, Selection, Stage
 from framework.api.program import Interrupted, handle_signals, read_run
-from framework.api.training import WORKER, Backend, Member, NumberedRows, TokenGroup, TrainRun
+from framework.api.training import Backend, TokenGroup, TrainRun
 from framework_plugins.launch.checks import GROUP_VARIABLE, is_continued
 from framework_plugins.launch.meeting import Meeting
 from framework_plugins.launch.worker import nobody, noticing_loss
+from framework_plugins.lib.group_member import WORKER, Member, NumberedRows
 
 if TYPE_CHECKING:
     from framework.api import Data, Model

@@ -9,9 +9,10 @@ import logging
 
 from framework import Plan
 from framework.api import Report
-from framework.api.program import run_plan, stale
+from framework.api.program import run_plan
 from framework_plugins.launch.child_process import ChildProcess
 from framework_plugins.launch.config import PlacedConfig, SubprocessConfig
+from framework_plugins.launch.pickled_plan import stale
 
 log = logging.getLogger(__name__)
 

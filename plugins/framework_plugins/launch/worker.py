@@ -23,9 +23,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from framework import FrameworkError
-from framework.api.program import Interrupted, PickledPlan, end_with, error_traceback, save_record
-from framework.api.training import WORKER, Backend, Member, TokenGroup, TrainRun, member
+from framework.api.program import Interrupted, error_traceback, save_record
+from framework.api.training import Backend, TokenGroup, TrainRun
 from framework_plugins.launch.child import USER_MISTAKE
+from framework_plugins.launch.pickled_plan import PickledPlan, end_with
+from framework_plugins.lib.group_member import WORKER, Member, member
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -30,8 +30,8 @@ from huggingface_hub.utils import disable_progress_bars
 from tqdm.auto import tqdm
 
 from framework import FrameworkError
-from framework.api import reachable, summarize_error
-from framework.api.program import clock
+from framework.api import Progress, summarize_error
+from framework_plugins.lib.network import reachable
 
 HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 """All errors of the HTTP client, httpx or from huggingface_hub 2 on httpx2, and those of the Hub."""
@@ -144,7 +144,7 @@ class UndrawnBar(tqdm):
             return ""
         bar = max(bars, key=lambda candidate: candidate.n)
         # The first files are so small that their speed is none.
-        remaining = f"  {clock(seconds * (bar.total - bar.n) / bar.n)} left" if bar.n > bar.total / 100 else ""
+        remaining = f"  {Progress.clock(seconds * (bar.total - bar.n) / bar.n)} left" if bar.n > bar.total / 100 else ""
         return f"downloading, {cls.format_sizeof(bar.n, 'B')} of {cls.format_sizeof(bar.total, 'B')}{remaining}"
 
 

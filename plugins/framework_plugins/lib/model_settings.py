@@ -17,10 +17,11 @@ from typing import Any
 from annotated_types import Ge, Gt, Le, Lt
 
 from framework import FrameworkError
-from framework.api import model_name
 from framework.api.training import Type
 from framework_plugins.lib.weight_files import ADAPTER_CONFIG
 
+_COPY = re.compile(r"-(?:unsloth-)?bnb-4bit$")
+_CACHED = re.compile(r"models--([^/]+)/snapshots/[^/]+$")
 LARGEST_FILE = 16 * 2**20
 """Bytes of a file of settings; the largest ones, with lists of all layers, have below one million."""
 CHARACTERS_SHOWN = 40
@@ -245,3 +246,11 @@ def _to_float(tag: Any) -> Any:
 def _short_repr(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= CHARACTERS_SHOWN else f"{text[:CHARACTERS_SHOWN]}…"
+
+
+def model_name(name: str) -> str:
+    """Return the part of a model's id or folder that identifies it: folders differ from machine to machine."""
+    name = name.rstrip("/\\").replace("\\", "/")
+    if cached := _CACHED.search(name):
+        name = cached[1].replace("--", "/")
+    return _COPY.sub("", name.rpartition("/")[2].lower())

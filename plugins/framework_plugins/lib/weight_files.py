@@ -12,7 +12,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from framework import FrameworkError
-from framework.api import plain_name, refuse_links, summarize_error
+from framework.api import plain_name, summarize_error
+from framework_plugins.lib.links import refuse_links
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"

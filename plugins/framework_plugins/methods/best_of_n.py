@@ -8,26 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from framework import Plan
-from framework.api import (
-    VS_RANDOM,
-    Answer,
-    Aspect,
-    Concern,
-    Example,
-    Measure,
-    Model,
-    Outcome,
-    Prompt,
-    Results,
-    difference,
-    number,
-)
-from framework.api.training import ChoosesAnswers, Generator, Objective, Role, TokenGroup
+from framework.api import Answer, Aspect, Concern, Example, Measure, Model, Outcome, Prompt, Results, number
+from framework.api.training import Generator, Method, Objective, Role, TokenGroup
 from framework_plugins.methods.config import BestOfNConfig
 from framework_plugins.methods.questions import check_question, question_of
 
 
-class BestOfN(ChoosesAnswers):
+class BestOfN(Method):
     """Learns the best of several answers to each prompt."""
 
     objective: Objective | None = None
@@ -63,10 +50,10 @@ def choosing(plan: Plan, results: Results) -> Iterator[Concern]:
     if not isinstance(method, BestOfNConfig):
         return
     for name, change in results.changes.items():
-        interval = difference(change, name)
-        if not name.endswith(VS_RANDOM) or not interval:
+        interval = change.difference(name)
+        if not name.endswith(Measure.VS_RANDOM) or not interval:
             continue
-        metric, won = name.removesuffix(VS_RANDOM), change.outcome is Outcome.better
+        metric, won = name.removesuffix(Measure.VS_RANDOM), change.outcome is Outcome.better
         lost = change.outcome is Outcome.worse
         brought = (
             f"brought {interval}" if won else f"did harm, {interval}" if lost else "brought no significant difference"

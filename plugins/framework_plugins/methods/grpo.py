@@ -36,10 +36,6 @@ from numpy.typing import NDArray
 
 from framework.api import Example, Measure, Model, Prompt
 from framework.api.training import (
-    DRAW_DIFFERENCE,
-    DRAWN_LOG_PROBS,
-    IMPORTANCE_RATIO,
-    OLD_LOG_PROBS,
     Generator,
     GroupedRows,
     LossValue,
@@ -155,21 +151,27 @@ class Grpo(Method):
     ) -> Tensor:
         """Return the loss of each token of an answer, and add to the means of what is logged."""
         config, advantage = self.config, group.facts[ADVANTAGE]
-        old_log_probs = _array(group, OLD_LOG_PROBS, log_probs) if OLD_LOG_PROBS in group.arrays else log_probs.detach()
+        old_log_probs = (
+            _array(group, Sampled.OLD_LOG_PROBS, log_probs)
+            if Sampled.OLD_LOG_PROBS in group.arrays
+            else log_probs.detach()
+        )
         log_ratio = log_probs - old_log_probs
         if config.importance_sampling_level is ImportanceLevel.sequence:
             log_ratio = log_ratio.mean().expand_as(log_probs)
         ratio, high = log_ratio.exp(), config.epsilon if config.epsilon_high is None else config.epsilon_high
         losses = -torch.min(ratio * advantage, ratio.clamp(1 - config.epsilon, 1 + high) * advantage)
-        if IMPORTANCE_RATIO in group.arrays:
-            losses = losses * _array(group, IMPORTANCE_RATIO, log_probs)
+        if Sampled.IMPORTANCE_RATIO in group.arrays:
+            losses = losses * _array(group, Sampled.IMPORTANCE_RATIO, log_probs)
         detached_ratio, logged = ratio.detach(), dict[str, Tensor]()
         clipped = {
             "clip_ratio/low_mean": (detached_ratio < 1 - config.epsilon) & (advantage < 0),
             "clip_ratio/high_mean": (detached_ratio > 1 + high) & (advantage > 0),
         }
-        if DRAWN_LOG_PROBS in group.arrays:
-            logged[DRAW_DIFFERENCE] = (old_log_probs.detach() - _array(group, DRAWN_LOG_PROBS, log_probs)).abs()
+        if Sampled.DRAWN_LOG_PROBS in group.arrays:
+            logged[Sampled.DRAW_DIFFERENCE] = (
+                old_log_probs.detach() - _array(group, Sampled.DRAWN_LOG_PROBS, log_probs)
+            ).abs()
         if reference is not None:
             reference_log_ratio = reference - log_probs
             divergence = (reference_log_ratio.exp() - reference_log_ratio - 1) * ratio
@@ -216,7 +218,7 @@ def answer_groups(
         GroupedRows(
             (answer.row,),
             facts={ADVANTAGE: advantage, TOKENS: tokens, ANSWERS: answer_count},
-            arrays={DRAWN_LOG_PROBS: (np.asarray(answer.log_probs, np.float32)[:, None],)},
+            arrays={Sampled.DRAWN_LOG_PROBS: (np.asarray(answer.log_probs, np.float32)[:, None],)},
         )
         for answer, advantage in taught
     ]

@@ -25,7 +25,6 @@ from framework.api.training import (
     TokenGroup,
     TokenRow,
     TokenScores,
-    check_answered,
 )
 from framework_plugins.methods.config import BAD_LOSS, BY_LABEL, LABEL, KtoConfig, KtoLoss
 from framework_plugins.methods.pairs import Rows, Tensor
@@ -49,7 +48,7 @@ class Kto(Method):
         if (label := example.facts.get(LABEL)) not in {0, 1}:
             problem = "no label: add one" if label is None else f"the label {label:g}: write 1 or 0"
             raise FrameworkError(f"{needs} {problem}, or set method=sft, which learns every answer")
-        check_answered(example)
+        example.check_answered()
 
     def conversations(self, example: Example) -> Sequence[tuple[Role, Example]]:
         """Return the conversation as it is."""

@@ -17,7 +17,7 @@ from torch.nn.functional import logsigmoid
 
 from framework import FrameworkError
 from framework.api import Example, Measure, MeasureKind, Message, Model, as_text
-from framework.api.training import LossValue, Method, Objective, Role, TokenGroup, TokenScores, check_answered
+from framework.api.training import LossValue, Method, Objective, Role, TokenGroup, TokenScores
 from framework_plugins.methods.config import ACCURACY, LABEL, MARGIN, PairConfig
 
 __all__ = [
@@ -59,8 +59,8 @@ class PairMethod(Method, Generic[C]):
                 raise FrameworkError(f"{needs} one answer with a label: set method=kto")
             fix = _pair_advice(example)
             raise FrameworkError(f"{needs} no rejected one: {fix}, or set method=sft, which learns one answer")
-        check_answered(example)
-        check_answered(replace(example, messages=example.rejected))
+        example.check_answered()
+        replace(example, messages=example.rejected).check_answered()
         chosen = example.messages[_begin(example) :]
         if _words(chosen) == _words(example.rejected):
             description = (

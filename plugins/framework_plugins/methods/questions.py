@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from framework import FrameworkError
 from framework.api import Example
-from framework.api.training import is_prompt
 
 
 def check_question(example: Example, method: str) -> None:
@@ -36,4 +35,4 @@ def check_question(example: Example, method: str) -> None:
 
 def question_of(example: Example) -> Example:
     """Return a conversation without its answer."""
-    return example if is_prompt(example) else replace(example, messages=example.messages[:-1], rejected=())
+    return example if example.is_prompt else replace(example, messages=example.messages[:-1], rejected=())

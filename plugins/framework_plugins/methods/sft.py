@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from framework import FrameworkError
 from framework.api import Example, Measure, Model
-from framework.api.training import Method, MethodConfig, Objective, Role, TokenGroup, check_answered
+from framework.api.training import Method, MethodConfig, Objective, Role, TokenGroup
 
 
 class Sft(Method):
@@ -19,7 +19,7 @@ class Sft(Method):
 
     def check(self, example: Example) -> None:
         """Refuse a conversation that ends without an answer, or of which none is learned, and one that is unwanted."""
-        check_answered(example)
+        example.check_answered()
         if example.facts.get("desirable") == 0:
             raise FrameworkError(
                 "has an answer that its label calls unwanted, and method=sft would learn it: method=kto learns from "

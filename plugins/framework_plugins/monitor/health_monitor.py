@@ -8,7 +8,6 @@ from typing import Protocol
 
 from framework import Plan
 from framework.api import Action, Step, TrainingIssue
-from framework.api.training import NAN
 from framework_plugins.monitor.evidence import Symptom
 from framework_plugins.monitor.gradients import ExplodingGradient, NotANumber
 from framework_plugins.monitor.losses import Oscillation, Plateau, RisingLoss, Spike
@@ -19,7 +18,7 @@ from framework_plugins.monitor.validation import RisingEvalLoss
 
 MAX_REPORTS = 3
 """How often a run tells one kind: after that it is known."""
-REPORTED_ONCE = frozenset({NAN, "plateau", "falling_likelihood", "falling_reward", "drawn_answers"})
+REPORTED_ONCE = frozenset({TrainingIssue.NAN, "plateau", "falling_likelihood", "falling_reward", "drawn_answers"})
 """Kinds that are reported once: they concern all earlier entries, or all later ones."""
 
 
@@ -45,7 +44,7 @@ class HealthMonitor:
         training, config, suited = plan.training, plan.health, plan.method.config.health_rules
         compares = suited is not None and "falling_likelihood" in suited
         rules: Mapping[str, tuple[Action, Rule]] = {
-            NAN: (config.nan, NotANumber()),
+            TrainingIssue.NAN: (config.nan, NotANumber()),
             "spike": (config.spike, Spike()),
             "rising_loss": (config.rising_loss, RisingLoss()),
             "oscillation": (config.oscillation, Oscillation(plan.warmup)),
@@ -79,7 +78,7 @@ class HealthMonitor:
         for kind, (action, rule) in self.rules.items():
             if again and kind != "rising_eval_loss":
                 continue
-            if kind != NAN and not math.isfinite(step.loss):
+            if kind != TrainingIssue.NAN and not math.isfinite(step.loss):
                 continue
             if self.reported[kind] < (1 if kind in REPORTED_ONCE else MAX_REPORTS) and (symptom := rule.check(step)):
                 self.reported[kind] += 1

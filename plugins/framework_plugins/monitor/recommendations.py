@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from framework import Plan
-from framework.api import count
-from framework.api.training import NAN
+from framework.api import TrainingIssue, count
 from framework_plugins.monitor.losses import HARDER_ROWS, NO_GRADIENT, NOTHING_LEFT
 from framework_plugins.monitor.rewards import ALL_CUT, FAR_FROM_BASE, NO_MARGIN, NO_SIGNAL
 from framework_plugins.monitor.validation import RISES_WITH_TRAINING, VALIDATION_NAN
@@ -41,7 +40,7 @@ ALL_CUT_ADVICE = (
 
 def recommendation(cause: str, plan: Plan, step: int) -> str:
     """Return the advice, one sentence or two, against a problem in this step, by its kind or known cause."""
-    return FIRST_STEP_NAN if cause == NAN and step == 1 else RECOMMENDATIONS[cause](plan)
+    return FIRST_STEP_NAN if cause == TrainingIssue.NAN and step == 1 else RECOMMENDATIONS[cause](plan)
 
 
 def _lower(plan: Plan) -> str:

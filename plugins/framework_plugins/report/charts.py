@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from framework.api import EVAL_LOSS, Lengths, Step, TrainingIssue
+from framework.api import EVAL_LOSS, DataResult, Step, TrainingIssue
 
 WIDTH, HEIGHT, LOW_HEIGHT = 600, 150, 60
 MAX_POINTS = 300
@@ -28,8 +28,9 @@ class Bar:
     title: str
 
 
-def histogram(lengths: Lengths) -> dict[str, Any]:
+def histogram(data: DataResult) -> dict[str, Any]:
     """Return the bars of the lengths, the highest `HEIGHT` high, and the lengths at the left and right end."""
+    lengths = data.lengths
     begin = next((index for index, rows in enumerate(lengths.histogram) if rows), 0)  # no row is shorter
     edges, counts = lengths.edges[begin:], lengths.histogram[begin:]
     shortest = lengths.edges[begin - 1] + 1 if begin else 1

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from framework.api import Point, Standing, Sweep, Trial, number, override_key
-from framework.api.program import brief, is_share, settings_text
+from framework.api import Sweep, Trial, number, override_key
+from framework.api.program import brief, settings_text
 from framework_plugins.report.importance import as_numbers
 
 FEW = 8
@@ -49,29 +49,16 @@ class Heat:
     rows: list[tuple[str, list[tuple[str, int, str]]]]
 
 
-def _points(sweep: Sweep) -> list[Point]:
-    """Return the points in the order of their trials; a trial that has a value but is not compared is one more."""
-    ranked = sweep.ranking.points if sweep.ranking else []
-    ranked_trials = {trial_number for point in ranked for trial_number in point.trials}
-    unranked = [trial for trial in sweep.trials if trial.number not in ranked_trials]
-    unranked_points = [
-        Point([trial.number], trial.value, None, None, Standing.tied)
-        for trial in unranked
-        if trial.value is not None and math.isfinite(trial.value)
-    ]
-    return sorted([*ranked, *unranked_points], key=lambda point: point.trials[0])
-
-
 def dot_plot(sweep: Sweep) -> Dots | None:
     """Return a dot for each point; None if there are none."""
-    points = _points(sweep)
+    points = sweep.points
     if not points:
         return None
     name, unit = sweep.objective or "objective", sweep.ranking.unit if sweep.ranking else ""
     values = {trial.number: trial.value for trial in sweep.trials}
     spans = [[end for end in (point.value, point.low, point.high) if end is not None] for point in points]
     low, high = (end(value for span in spans for value in span if math.isfinite(value)) for end in (min, max))
-    if sweep.ranking and is_share(low, name, unit) and is_share(high, name, unit):
+    if sweep.ranking and all(number(end, name, unit).endswith("%") for end in (low, high)):
         low, high = 0.0, 1.0
     width = high - low or 1.0
 

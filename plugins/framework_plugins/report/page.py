@@ -27,31 +27,20 @@ from framework.api import (
     Change,
     DataResult,
     Forecast,
-    Piece,
     Report,
     Sample,
     Step,
-    Tone,
     TrainingIssue,
-    Verdict,
     count,
-    difference,
     display_run,
     hide,
     number,
-    outcome_text,
     redact,
     visible,
 )
-from framework.api.program import (
-    ancestor_text,
-    data_facts,
-    forecast_facts,
-    headline,
-    health_facts,
-    readiness,
-    shared_start,
-)
+from framework.api.program import facts_of
+from framework_plugins.lib.model_settings import model_name
+from framework_plugins.lib.sentences import health_facts, readiness, shared_start
 from framework_plugins.report import charts
 
 MAX_TEXT_CHARS = 4000
@@ -98,22 +87,22 @@ def render(run: Run, samples: int) -> str:
         notes=[redact(note) for note in run.notes],
         numbers=list(_training_rows(report)) if report else [],
         health=list(health_facts(report.train, plan.training)) if report and report.train else [],
-        headline=headline(report) if report else "",
-        lines=list(_verdict_lines(report.verdict)) if report and report.verdict else [],
+        headline=report.headline if report else "",
+        lines=report.verdict.toned_lines if report and report.verdict else [],
         panels=charts.curves(run.steps, run.issues, _validation_losses(report)),
         samples=worst_first(run.samples, report, samples),
         drawn=[*drawn_answers(run.steps)],
         first=UNFOLDED_ANSWERS,
         more_samples=max(0, len(run.samples) - samples),
-        facts=list(data_facts(run.data)),
-        needs=list(forecast_facts(run.expected)) if run.expected else [],
-        histogram=charts.histogram(sizes),
+        facts=list(facts_of(run.data)),
+        needs=list(facts_of(run.expected)) if run.expected else [],
+        histogram=charts.histogram(run.data),
         beyond=sizes.beyond,
         longest=sizes.longest,
         audits=list(plan.audit),
         findings=run.data.findings,
         examples=MAX_EXAMPLES,
-        rows=[(row.where, _pieces(row.pieces)) for row in run.data.view],
+        rows=[(row.where, [(visible(piece.text), piece.learned) for piece in row.pieces]) for row in run.data.view],
         setup={"model": redact(plan.model_line), **_chosen_options(plan), **run.facts},
         command=shlex.join(["python", "-m", "framework", *map(hide, plan.overrides)]),
         settings=json.dumps(plan.config, indent=1, ensure_ascii=False),
@@ -161,11 +150,11 @@ def _results(report: Report) -> Iterator[dict[str, Any]]:
             "before": number(change.before, name, change.unit),
             "after": number(change.after, name, change.unit),
             "aim": _direction_text(change),
-            "difference": difference(change, name),
+            "difference": change.difference(name),
             "asked": _compared_text(change),
             "first": change.primary,
             "verdict": "flagged" if change.held_back else change.outcome.name if change.outcome else "",
-            "words": outcome_text(change),
+            "words": change.outcome_text,
             "objective": name == report.objective.name,
         }
 
@@ -200,7 +189,9 @@ def _training_rows(report: Report) -> Iterator[tuple[str, str]]:
         yield "trainable parameters", f"{train.trainable_parameters:,} of {train.total_parameters:,} ({part:.2%})"
         yield "peak memory", f"{train.peak_memory_bytes / GIB:.2f} GiB"
         for ancestor in train.lineage:
-            yield "starts from", ancestor_text(ancestor)
+            kept = ", kept as it is beside a new adapter" if ancestor.merged else ""
+            base = model_name(ancestor.base)
+            yield "starts from", f"{ancestor.place}, SHA-256 {ancestor.sha256[:12]}, trained on {base}{kept}"
         if train.lineage:
             yield "before", "the adapter that the training starts from"
         if train.oom_fallbacks:
@@ -227,12 +218,6 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, remainder = divmod(total, 60)
     return f"{minutes} min {remainder} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"  # noqa: PLR2004
-
-
-def _verdict_lines(verdict: Verdict) -> Iterator[tuple[str, str]]:
-    """Give the sentences of a verdict with their tones; earlier versions wrote no tones."""
-    tones = itertools.chain(verdict.tones, itertools.repeat(Tone.neutral))
-    yield from ((line, tone.value) for line, tone in zip(verdict.lines, tones, strict=False))
 
 
 def _validation_losses(report: Report | None) -> tuple[float | None, float | None]:
@@ -313,10 +298,6 @@ def _differences(text: str, reference: str) -> list[tuple[str, bool]]:
         ("".join(part for part, _ in run), differs)
         for differs, run in itertools.groupby(pieces, lambda piece: piece[1])
     ]
-
-
-def _pieces(pieces: Sequence[Piece]) -> list[tuple[str, bool]]:
-    return [(visible(piece.text), piece.learned) for piece in pieces]
 
 
 def _chosen_options(plan: Plan) -> dict[str, str]:

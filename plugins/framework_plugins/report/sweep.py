@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.api import Sweep, Trial, override_key, write_atomically
-from framework.api.program import brief, figures, settings_text, short_keys, sweep_facts, winner_text
+from framework.api.program import brief, facts_of, figures, settings_text, short_keys, winner_text
 from framework_plugins.report import charts, dots, parallel
 from framework_plugins.report.html import LOG_FILE, read_steps
 from framework_plugins.report.importance import importances
@@ -46,7 +46,7 @@ def render(sweep: Sweep, folder: Path) -> str:
         names=list(zip(names, short_keys(names), strict=True)),
         rows=[_trial_row(trial, names, sweep, folder) for trial in sweep.trials],
         headline=winner_text(sweep),
-        facts=list(sweep_facts(sweep)),
+        facts=list(facts_of(sweep)),
         best=best,
         best_link=_link(folder, best) if best else "",
         dots=dots.dot_plot(sweep) if several else None,

@@ -10,7 +10,6 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from framework import FrameworkError
 from framework.api import RunFolder, summarize_error
-from framework.api.program import PASSED_OVER, PRUNED
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,8 @@ def make_outcome(run: Path, result: JobReturn | None, launcher_error: Exception 
         maximize: whether the study looks for the highest objective.
     """
     folder = RunFolder(run)
-    status = folder.status()
-    if status.get("state") in {PRUNED, PASSED_OVER}:
-        return Outcome(given_up=True, reason=status["error"] or "")
+    if folder.is_given_up:
+        return Outcome(given_up=True, reason=folder.status()["error"] or "")
     if result is not None and result.status is JobStatus.FAILED:
         error = result._return_value  # noqa: SLF001 - the property prints, and raises
         return Outcome(reason=summarize_error(error), error=error)

@@ -9,8 +9,7 @@ from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvin
 from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 
 from framework import FrameworkError
-from framework.api import EVAL_LOSS, LOSSES, PRIMARY, SCORE, WINS, MeasureKind, scoring
-from framework.api.program import selection_of
+from framework.api import EVAL_LOSS, Measure, MeasureKind, Verdict, plugins, scoring
 from framework_plugins.sweeps.config import Direction, Optuna5Config, Pruner, Sampler
 from framework_plugins.sweeps.requirements import needs_cmaes
 from framework_plugins.sweeps.space import Space, as_sweep
@@ -29,32 +28,34 @@ def direction(settings: Optuna5Config, config: DictConfig) -> Direction:
     if settings.direction is not None:
         return settings.direction
     name = config.objective
-    if name == PRIMARY:
+    if name == Verdict.PRIMARY:
         deciding = [config.verdict.primary] if config.verdict.primary else _deciding(config)
         ways = {
-            direction(settings, OmegaConf.merge(config, {"objective": metric_name.removesuffix(WINS)}))
+            direction(settings, OmegaConf.merge(config, {"objective": metric_name.removesuffix(Measure.WINS)}))
             for metric_name in deciding
         }
         if len(ways) > 1:
             raise FrameworkError(
-                f"objective={PRIMARY}: the data decide which of {', '.join(deciding)} it is, and not all of them are "
-                f"better if higher: set objective={'|'.join(deciding)}"
+                f"objective={Verdict.PRIMARY}: the data decide which of {', '.join(deciding)} it is, and not all "
+                f"of them are better if higher: set objective={'|'.join(deciding)}"
             )
         return next(iter(ways))
-    if name == SCORE or name in LOSSES or name.startswith(f"{EVAL_LOSS}_"):  # the last is of a validation set
-        return Direction.maximize if name == SCORE else Direction.minimize
+    if (
+        name == Verdict.SCORE or name in Measure.LOSSES or name.startswith(f"{EVAL_LOSS}_")
+    ):  # the last is of a validation set
+        return Direction.maximize if name == Verdict.SCORE else Direction.minimize
     if name not in config.metric:
         raise FrameworkError(
             f"objective={name}: its direction is known only after a measurement: set "
             "hydra.sweeper.direction=maximize|minimize"
         )
-    metric = selection_of(config.metric[name]).create()
+    metric = plugins().selection_of(config.metric[name]).create()
     return Direction.maximize if metric.higher_is_better else Direction.minimize
 
 
 def _deciding(config: DictConfig) -> list[str]:
     """Return the metrics of which one will decide the verdict; the validation loss if none can."""
-    metrics = {name: selection_of(config.metric[name]).create() for name in config.metric if config.evaluator}
+    metrics = {name: plugins().selection_of(config.metric[name]).create() for name in config.metric if config.evaluator}
     return [name for name, metric in metrics.items() if scoring.kind_of(metric) is MeasureKind.content] or [EVAL_LOSS]
 
 

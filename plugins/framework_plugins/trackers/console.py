@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import sys
@@ -44,20 +43,18 @@ from framework.api import (
     StageFinished,
     StageStarted,
     Step,
-    Tone,
     TrainingStep,
     Verdict,
     as_text,
     count,
-    difference,
     display_run,
     fields,
     number,
-    outcome_text,
     redact,
     visible,
 )
-from framework.api.program import Lines, clock, forecast_facts, headline, is_animated, readiness
+from framework.api.program import Lines, facts_of
+from framework_plugins.lib.sentences import readiness
 from framework_plugins.trackers.config import ConsoleConfig
 from framework_plugins.trackers.console_next import DATA_STAGES, RATES, next_steps
 from framework_plugins.trackers.console_training import training_rows
@@ -66,7 +63,7 @@ from framework_plugins.trackers.console_trial import outcome_line, start_line
 if TYPE_CHECKING:
     from framework.api.program import Bars
 
-COLOURS = {Tone.good: "green", Tone.lost: "red", Tone.flagged: "yellow", Tone.neutral: ""}
+COLOURS = {"good": "green", "lost": "red", "flagged": "yellow", "neutral": ""}
 STEP_LINES = 10
 """How many lines of steps a run prints if there is no terminal to draw a bar in; more where steps are slow."""
 MAX_SILENCE_SECONDS = 60.0
@@ -223,7 +220,7 @@ class Console(Logger):
         if self.forecast_shown or not (rows_known or only_plan):
             return
         self.forecast_shown = True
-        facts = [fact for fact in forecast_facts(forecast) if fact.amiss or not (self.brief and fact.name in DETAILS)]
+        facts = [fact for fact in facts_of(forecast) if fact.amiss or not (self.brief and fact.name in DETAILS)]
         rows = {fact.name: Text(fact.text, "yellow" if fact.amiss else "") for fact in facts}
         self._print_facts("needs", rows, {fact.name: fact.more for fact in facts})
 
@@ -271,7 +268,7 @@ class Console(Logger):
 
     def _show_step(self, step: Step, *, lines: bool = True) -> None:
         """Move the bar, or print a line."""
-        if not is_animated(self.out):
+        if not Lines.are_replaced(self.out):
             if step.repeated:  # its line was printed by the process that made it
                 return
             every = max(1, step.total_steps // STEP_LINES)
@@ -279,15 +276,14 @@ class Console(Logger):
             due = step.step == 1 or step.step % every == 0 or step.step == step.total_steps or checked
             if (lines and due) or time.monotonic() - self.lines.said >= MAX_SILENCE_SECONDS:
                 self.lines.said = time.monotonic()
-                self.out.print(
-                    f"  step {step.step}/{step.total_steps}  {_numbers(step)}  {clock(_seconds_left(step))} left"
-                )
+                left = Progress.clock(_seconds_left(step))
+                self.out.print(f"  step {step.step}/{step.total_steps}  {_numbers(step)}  {left} left")
             return
         self._stage_bars().move(step.step, step.total_steps, _numbers(step), _seconds_left(step))
 
     def _show_progress(self, progress: Progress, *, lines: bool = True) -> None:
         """Move the bar, or print a line now and then."""
-        if is_animated(self.out):
+        if Lines.are_replaced(self.out):
             self._stage_bars().count(progress)
         elif lines and progress.total is None and not progress.unit:  # nothing more is sent until it is over
             self.out.print(shown(Text(f"  {progress.line} …", style="dim")), soft_wrap=True)
@@ -338,7 +334,7 @@ class Console(Logger):
             if change.aspect is not Aspect.task:  # the verdict says it, the report has the numbers
                 continue
             values = (number(value, name, change.unit) for value in (change.before, change.after))
-            judgement = (difference(change, name), outcome(change)) if judged else ()
+            judgement = (change.difference(name), outcome(change)) if judged else ()
             heading = f"{name} {'↑' if change.higher_is_better else '↓'}"
             table.add_row(heading, f"{change.pairs:,}" if change.pairs else "", *values, *judgement)
         if table.row_count:
@@ -353,7 +349,7 @@ class Console(Logger):
         self._show_next()
         if report.verdict:
             self.out.print()
-            self._show_verdict(report.verdict, headline(report))
+            self._show_verdict(report.verdict, report.headline)
 
     def _show_files(self, plan: Plan) -> None:
         """Show the files of stages without a report, and the next commands."""
@@ -378,11 +374,8 @@ class Console(Logger):
             for line in verdict.more:
                 self._print_sentence(Text(f"- {line}", "dim"))
         if summary:
-            self._print_sentence(Text(summary, f"bold {COLOURS[verdict.tone]}"), indent=0)
-        # A report of an earlier version has no tones.
-        for line, tone in zip(
-            verdict.lines, itertools.chain(verdict.tones, itertools.repeat(Tone.neutral)), strict=False
-        ):
+            self._print_sentence(Text(summary, f"bold {COLOURS[verdict.tone.value]}"), indent=0)
+        for line, tone in verdict.toned_lines:
             self._print_sentence(Text(line, COLOURS[tone]))
 
     def _print_sentence(self, text: Text, indent: int = 2) -> None:
@@ -498,4 +491,4 @@ def outcome(change: Change) -> Text:
     good = "green" if change.primary or change.kind is MeasureKind.content else "dim"
     styles = {Outcome.better: good, Outcome.worse: "red"}
     style = "yellow" if change.held_back else styles.get(change.outcome or Outcome.unknown, "dim")
-    return Text(outcome_text(change), style=style)
+    return Text(change.outcome_text, style=style)

@@ -10,8 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from framework.api import DataResult, Finding, Lengths, Piece, Severity, ViewedRow, count, visible
-from framework.api.program import data_facts
+from framework.api import DataResult, Finding, Severity, ViewedRow, count, visible
+from framework.api.program import facts_of
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 EMPTY_BIN = "·"
@@ -28,7 +28,7 @@ MAX_PIECES = 12
 def facts(data: DataResult, without: Collection[str] = ()) -> dict[str, Text]:
     """Return the facts about the data by name, for a table of two columns; those of `without` only if amiss."""
     rows = {}
-    for fact in data_facts(data):
+    for fact in facts_of(data):
         if fact.name in without and not fact.amiss:
             continue
         text = fact.text.partition("; on average")[0] if without and fact.name == "proof" else fact.text
@@ -36,12 +36,13 @@ def facts(data: DataResult, without: Collection[str] = ()) -> dict[str, Text]:
             [Text(text, style="yellow" if fact.amiss else ""), *(Text(line, style="dim") for line in fact.more)]
         )
         if fact.name == "lengths":
-            rows[fact.name].append(f"\n{histogram(data.lengths)}")
+            rows[fact.name].append(f"\n{histogram(data)}")
     return rows
 
 
-def histogram(lengths: Lengths) -> str:
+def histogram(data: DataResult) -> str:
     """Draw how many rows are how long, in one line."""
+    lengths = data.lengths
     highest = max(lengths.histogram)
     bars = [BLOCKS[round(rows / highest * (len(BLOCKS) - 1))] if rows else EMPTY_BIN for rows in lengths.histogram]
     verb = "is" if lengths.beyond == 1 else "are"
@@ -100,10 +101,11 @@ def show_rows(out: Terminal, rows: Sequence[ViewedRow]) -> None:
         out.print(Text.assemble(("rows as the model sees them", "bold"), "; ", legend))
     for row in rows:
         out.print(Text(row.where, style="cyan"))
-        out.print(Padding(_row(row.pieces, marked=marked), (0, 0, 1, 2)))
+        out.print(Padding(_row(row, marked=marked), (0, 0, 1, 2)))
 
 
-def _row(pieces: Sequence[Piece], *, marked: bool) -> Text:
+def _row(row: ViewedRow, *, marked: bool) -> Text:
+    pieces = row.pieces
     half = MAX_PIECES // 2
     text = Text(overflow="fold")
     for index, piece in enumerate(pieces):

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from framework import Plan, Stage
-from framework.api import Artifact, FitStatus, Forecast, display_path, display_run, override_key, shell_word
+from framework.api import Artifact, Forecast, display_path, display_run, override_key
 from framework.api.program import fill_in, this_program
 
 DATA_STAGES = {Stage.plan, Stage.data}
@@ -37,10 +37,10 @@ def next_steps(
         dropped = {"stages", "plan.gpu"}
         next_words = _clean(plan, [fill_in(word) for word in plan.overrides if override_key(word) not in dropped])
         changes = forecast.changes if forecast else []
-        fits = bool(changes) and changes[-1].fit_status is not FitStatus.too_large
+        fits = bool(changes) and changes[-1].fits
         if fits and not plan.planning.gpu and not plan.planning.apply:
             next_words.append("plan.apply=true")
-        yield "the whole run", " ".join([this_program(), *map(shell_word, next_words)])
+        yield "the whole run", this_program(*next_words)
         return
     folder = shlex.quote(display_run(plan.run_dir))
     if plan.checkpoint.is_dir():

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from framework.api import Sample, redact, visible
-from framework.api.program import shared_start
+from framework_plugins.lib.sentences import shared_start
 
 MAX_TEXT_CHARS = 600
 """Characters of a prompt or an answer; the middle of a longer one is left out."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from framework import Plan
 from framework.api import GIB, Forecast, Report, count
-from framework.api.program import health_facts
+from framework_plugins.lib.sentences import health_facts
 
 LEFT_OUT = ("speed", "processed", "trainable parameters")
 

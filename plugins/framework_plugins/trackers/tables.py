@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from framework import Plan
-from framework.api import DataResult, Report, Sample, Step, as_plain, outcome_text, redact
+from framework.api import DataResult, Report, Sample, Step, as_plain, redact
 
 LEARNED = "train/answers"
 """What the table of answers that a training learned from is called."""
@@ -66,7 +66,7 @@ def measures(report: Report) -> Table:
     rows = [
         [
             *(name, change.aspect.value, change.pairs, change.before, change.after, change.low, change.high),
-            *(change.p_value, outcome_text(change) or None, change.unit),
+            *(change.p_value, change.outcome_text or None, change.unit),
         ]
         for name, change in report.metrics.items()
     ]

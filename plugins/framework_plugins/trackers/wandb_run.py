@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import wandb
 
-from framework.api import reachable, redact, summarize_error
+from framework.api import redact, summarize_error
+from framework_plugins.lib.network import reachable
 from framework_plugins.trackers.config import WandbConfig, WandbMode
 from framework_plugins.trackers.wandb_key import how_to_log_in, quiet_settings, why_no_login
 

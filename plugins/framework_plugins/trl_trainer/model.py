@@ -223,7 +223,7 @@ class TrlModel(HFModel):
         trainer = self._trainer(groups, run)
         best = BestWeights(model, run.scratch)
         validate: Callable[[], Any] = lambda: self.validate(validation, run)  # noqa: E731
-        progress = Progress(trainer, run, validate, best, self.plan.training.eval_steps, checkpoints, groups)
+        progress = Progress(trainer, run, validate, best, self.plan.training, checkpoints, groups)
         trainer.remove_callback(PrinterCallback)  # the loggers of the run print
         trainer.add_callback(progress)
         with Guard(f"{self.option}: TRL's training fails", KeyboardInterrupt, passes=is_out_of_memory):

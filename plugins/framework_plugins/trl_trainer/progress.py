@@ -13,8 +13,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from framework.api import Step
-from framework.api.training import StepControl, TokenGroup, TrainRun
-from framework.api.training import validation_is_due as is_due
+from framework.api.training import StepControl, TokenGroup, TrainerConfig, TrainRun
 from framework_plugins.hf.extend import BestWeights, Checkpoints
 
 STATE = "run.pt"
@@ -32,7 +31,7 @@ class Progress(TrainerCallback):
         run: receives each step.
         validate: takes the validation loss and what else is measured.
         best: sets weights aside.
-        eval_steps: steps between two validations; None for an epoch.
+        training: says when a validation is due.
         checkpoints: of the run, into which those of TRL are moved.
         rows: of the training.
     """
@@ -43,12 +42,12 @@ class Progress(TrainerCallback):
         run: TrainRun,
         validate: Callable[[], Validation],
         best: BestWeights,
-        eval_steps: int | None,
+        training: TrainerConfig,
         checkpoints: Checkpoints,
         rows: Sequence[TokenGroup],
     ) -> None:
         self.trainer, self.run, self.validate, self.best = trainer, run, validate, best
-        self.eval_steps, self.checkpoints, self.rows = eval_steps, checkpoints, rows
+        self.training, self.checkpoints, self.rows = training, checkpoints, rows
         self.steps: list[Step] = []
         """All steps so far, with those of an earlier process."""
         self.validation: Validation = (None, {})
@@ -96,7 +95,7 @@ class Progress(TrainerCallback):
         """Validate, and save what is left to resume."""
         step, total = state.global_step, state.max_steps
         epoch_steps = max(1, len(train_dataloader) // self.trainer.args.gradient_accumulation_steps)
-        if is_due(self.eval_steps, step, epoch_steps, total, validated=self.validated):
+        if self.training.validation_is_due(step, epoch_steps, total, validated=self.validated):
             self._validate()
         control.should_log = control.should_log or step == total or self.validation != (None, {})
         self.stopping = step < total and self.run.interruption() is not None

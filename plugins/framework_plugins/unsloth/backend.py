@@ -9,7 +9,7 @@ import framework_plugins.unsloth.import_unsloth as unsloth  # before all that it
 import torch
 
 from framework import Plan
-from framework.api.training import member
+from framework_plugins.lib.group_member import member
 from framework_plugins.hf.backend import HFBackend
 from framework_plugins.hf.load.adapter_config import trained_config
 from framework_plugins.hf.settings.config import Packing

@@ -26,9 +26,9 @@ from framework.api import (
     PythonProcess,
     Step,
     cache_dir,
-    components,
     installed,
     key_of,
+    plugins,
     read_json,
     summarize_error,
     write_json,
@@ -190,9 +190,10 @@ def rows() -> list[TokenRow]:
 def _with_twin(plan: Plan, folder: Path) -> Plan:
     """Return the plan of a step with the twin, which otherwise trains as the run does."""
     plain: dict[str, Any] = {
-        group: Selection(components(group)[name], components(group)[name].schema()) for group, name in CHOSEN.items()
+        group: Selection(plugins().components(group)[name], plugins().components(group)[name].schema())
+        for group, name in CHOSEN.items()
     }
-    local, adapter = components("model")["local"], plan.adapter
+    local, adapter = plugins().components("model")["local"], plan.adapter
     if adapter.config.starts_from():
         adapter = dataclasses.replace(adapter, config=dataclasses.replace(adapter.config, start=None))
     # Another way through the layers, and no chance in it.

@@ -18,7 +18,7 @@ import framework_plugins.hf.machine.allocator  # noqa: F401 - before torch, whic
 # isort: split
 from framework import FrameworkError
 from framework.api import cache_dir, summarize_error
-from framework.api.training import imported_too_late
+from framework_plugins.lib.import_order import imported_too_late
 from framework_plugins.unsloth.config import ORDER
 
 TRANSFER_VARIABLE = "HF_HUB_ENABLE_HF_TRANSFER_VARIABLE"

@@ -11,7 +11,7 @@ from hydra.types import RunMode
 from framework import FrameworkError
 from framework.api.component import GROUPS
 from framework.api.fields import fields
-from framework.api.registry import components
+from framework.api.registry import plugins
 from framework.api.schema import RunConfig
 from framework.cli.arguments import complete_overrides
 from framework.plan.load import load_hydra, load_plan, saved_plan
@@ -147,7 +147,7 @@ CHOICES = {
 def test_the_settings_that_name_code_are_those_that_are_tried_here() -> None:
     marked = {field.name for field in fields(RunConfig) if field.type.code}
     for group in GROUPS.values():
-        for name, component in components(group.name).items():
+        for name, component in plugins().components(group.name).items():
             place = f"{group.name}.{name}" if group.several else group.name
             marked |= {f"{place}.{key}" for key in _marked(component.schema)}
     assert marked == {*NAMING}

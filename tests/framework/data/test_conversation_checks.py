@@ -7,7 +7,6 @@ import datetime as dt
 import pytest
 
 from framework import FrameworkError
-from framework.api.conversations import check_answered
 from framework.api.records import Example, Message, ToolCall
 from framework.data.conversation_checks import check_turns
 
@@ -17,7 +16,7 @@ ASKED, ANSWERED = Message("user", "say"), Message("assistant", "it")
 def check(example: Example) -> None:
     """Check a row as supervised training does."""
     check_turns(example)
-    check_answered(example)
+    example.check_answered()
 
 
 def refused(example: Example) -> str:

@@ -16,8 +16,7 @@ from framework.api.data import Data
 from framework.api.protocols import Model
 from framework.api.records import Example, Prompt
 from framework.api.schema import MethodConfig, Role
-from framework.api.text import data_facts
-from framework.api.training import is_prompt
+from framework.api.text import facts_of
 from framework.data.stage import load_data
 from framework.hooks.session import current
 from framework.monitor.checks import check_answers
@@ -45,7 +44,7 @@ class Asking:
         del example
 
     def conversations(self, example: Example) -> Sequence[tuple[Role, Example]]:
-        return ((Role.prompt if is_prompt(example) else Role.answer, example),)
+        return ((Role.prompt if example.is_prompt else Role.answer, example),)
 
     def measures(self, model: Model, groups: Any) -> dict[str, Any]:
         del model, groups
@@ -94,7 +93,7 @@ def test_prompts_are_stored_proven_split_shown_and_audited(file: Path, tmp_path:
     assert (result.train_rows + result.validation_rows, result.overflow_rows_left_out) == (23, 1)
     assert (result.proof.rows, result.proof.prompts, result.proof.turns, result.proof.failed) == (24, 12, 12, 0)
     assert result.proof.lowest_share > 0
-    assert "; 12 rows are prompts as inference renders them" in str([*data_facts(result)])
+    assert "; 12 rows are prompts as inference renders them" in str([*facts_of(result)])
     groups = [*data.train_groups, *data.validation_groups]
     asked = [group for group in groups if group.roles == (Role.prompt,)]
     assert [group.answer.supervised for group in asked] == [0] * 11

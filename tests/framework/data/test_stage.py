@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from framework import Component, FrameworkError, testing
 from framework.api.audit import AuditData
-from framework.api.conversations import call_text
 from framework.api.data import Data
 from framework.api.records import Example, Finding, Message, Progress, Severity, TokenRow, ToolCall
+from framework.api.records.rows import call_text
 from framework.api.schema import AuditConfig
 from framework.api.scoring import with_reference
 from framework.api.selection import Selection
-from framework.api.text import data_facts
+from framework.api.text import facts_of
 from framework.data.audit import StoredRows
 from framework.data.stage import held_out_rows, load_data, spread_order
 from framework.hooks.session import current
@@ -558,7 +558,7 @@ def test_fields_that_nothing_reads_are_counted_once_with_their_rows(write_rows: 
     rows[3] |= {"lang": None, "note": "x", "system": "Be brief."}
     data = load(write_rows(rows), tmp_path, "format.cluster=customer", "data.validation_split=0")
     assert data.result.unread_fields == {"lang": 5, "score": 1, "note": 1}
-    fact = next(fact for fact in data_facts(data.result) if fact.name == "not read")
+    fact = next(fact for fact in facts_of(data.result) if fact.name == "not read")
     assert (fact.text, fact.more) == ("lang in 5 rows; score, note in 1 row", ())
     assert load(write_rows([{"instruction": "say", "output": "it"}]), tmp_path).result.unread_fields == {}
 
@@ -581,7 +581,7 @@ def test_rejected_answers_are_counted_as_left_out(write_rows: Write, rows: Rows,
     pairs = [{"prompt": f"say {number}", "chosen": "it", "rejected": "no"} for number in range(4)]
     result = load(write_rows([*rows, *pairs]), tmp_path).result
     assert (result.rejected_answers, result.unread_fields) == (4, {})
-    told = next(fact.text for fact in data_facts(result) if fact.name == "preference")
+    told = next(fact.text for fact in facts_of(result) if fact.name == "preference")
     assert told == "the rejected answers of 4 rows left out: method=sft learns the chosen ones, method=dpo both"
 
 
@@ -595,7 +595,7 @@ def test_what_a_source_says_of_its_rows_is_reported(data_file: Path, tmp_path: P
     assert [
         note.startswith("test-0.jsonl belongs to another split and is not used: data") for note in result.notes
     ] == [True]
-    assert next(fact for fact in data_facts(result) if fact.name == "files").amiss
+    assert next(fact for fact in facts_of(result) if fact.name == "files").amiss
 
 
 def test_plain_text_is_not_counted_as_conversations_in_the_proof(write_rows: Write, rows: Rows, tmp_path: Path) -> None:
@@ -697,7 +697,7 @@ def test_each_answer_becomes_a_row_and_those_of_a_conversation_stay_together(wri
     assert not trained & asked
     assert {prompt.cluster for prompt in data.prompts} == asked
     assert not [found for found in result.findings if found.name in ("near_duplicates", "leaked", "unshuffled")]
-    facts = {fact.name: fact.text for fact in data_facts(result)}
+    facts = {fact.name: fact.text for fact in facts_of(result)}
     assert facts["answers"] == "40 conversations into 120 rows, one for each answer (data.learn=each)"
 
 
@@ -726,7 +726,7 @@ def test_what_is_mixed_in_is_as_much_as_was_asked_for_in_rows(write_rows: Write,
 def test_the_proof_of_conversations_that_are_learned_whole_says_so(data_file: Path, tmp_path: Path) -> None:
     result = load(data_file, tmp_path, "data.learn=everything").result
     assert result.proof.whole
-    (fact,) = [fact for fact in data_facts(result) if fact.name == "proof"]
+    (fact,) = [fact for fact in facts_of(result) if fact.name == "proof"]
     assert fact.text.endswith("all turns are learned, questions too (data.learn=everything)")
 
 

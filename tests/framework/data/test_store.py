@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framework.api.audit import RowPart
-from framework.api.records import SEPARATOR, Example, Message, TokenRow, ToolCall
+from framework.api.records import Example, Message, TokenRow, ToolCall
 from framework.data import conversations, store, writer
 from framework.data.store import Store
 from framework.data.writer import Writer
@@ -109,7 +109,7 @@ def test_earlier_answers_that_are_learned_stand_side_by_side_an_empty_one_too() 
         Message("assistant", "no", learned=False), Message("user", "three"), Message("assistant", "yes"),
         Message("user", "four"), Message("assistant", "last"),
     ]  # fmt: skip
-    assert conversations.earlier_answers(Example(tuple(turns), "chatml")) == f" {SEPARATOR}yes"
+    assert conversations.earlier_answers(Example(tuple(turns), "chatml")) == f" {Example.SEPARATOR}yes"
     assert conversations.earlier_answers(Example((), "text", text="all of it")) == ""
 
 

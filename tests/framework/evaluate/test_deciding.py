@@ -8,7 +8,7 @@ import pytest
 
 from framework import testing
 from framework.api import ToolCall
-from framework.api.conversations import call_text
+from framework.api.records.rows import call_text
 from framework.evaluate.deciding import applying, deciding
 
 CALL = call_text([ToolCall("weather", {"city": "Lima"})])

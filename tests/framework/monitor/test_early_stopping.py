@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from framework.api.training import validation_is_due
+from framework.api.schema import TrainerConfig
 from framework.monitor.early_stopping import BestValidation
 from tests.support.curves import entries
 
@@ -70,6 +70,6 @@ def test_validations_come_at_the_steps_asked_for_and_at_the_end_where_there_was_
 ) -> None:
     found: list[int] = []
     for step in range(1, total + 1):
-        if validation_is_due(eval_steps, step, 10, total, validated=bool(found)):
+        if TrainerConfig(eval_steps=eval_steps).validation_is_due(step, 10, total, validated=bool(found)):
             found.append(step)
     assert found == steps

@@ -14,12 +14,12 @@ import pytest
 from framework import hookimpl, testing
 from framework.api.records import Step, TrainResult, load
 from framework.api.schema import TrainerConfig
-from framework.api.text import health_facts
 from framework.hooks.session import current
 from framework.run import pipeline, reuse
 from framework.rundir.folder import SCRATCH
 from framework.testing.echo import EchoTraining
 from framework.util.errors import FrameworkError, PrunedError
+from framework_plugins.lib.sentences import health_facts
 
 RESULTS = ("train.json", "evaluate.json", "report.json")
 OWN = {"seconds", "run_dir", "finished", "artifacts", "taken_from", "tokens_per_second", "supervised_tokens_per_second"}

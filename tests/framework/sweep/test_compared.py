@@ -9,7 +9,7 @@ import pytest
 
 from framework.api import records
 from framework.api.records import EvalResult, Measure, MeasureKind, Standing, Sweep
-from framework.api.text import sweep_facts, winner_text
+from framework.api.text import facts_of, winner_text
 from framework.sweep.folder import read_sweep
 
 ASKED = [f"rows.jsonl:{number}" for number in range(1, 31)]
@@ -50,7 +50,7 @@ def write(
 
 
 def said(sweep: Sweep) -> dict[str, str]:
-    return {fact.name: fact.text for fact in sweep_facts(sweep)}
+    return {fact.name: fact.text for fact in facts_of(sweep)}
 
 
 RATES = [f"trainer.learning_rate={rate}" for rate in ("1e-5", "1e-4", "1e-3")]

@@ -12,6 +12,7 @@ from framework.api.protocols import Backend, Model, ModelSource, TrainRun
 from framework.api.records import Example, Message, Prompt, Step
 from framework.hooks.session import current
 from framework.plan.make import make_plan
+from framework.testing import echo
 
 EXAMPLES = [
     Example((Message("user", f"say {number}"), Message("assistant", f"it is {number}")), "chatml", f"row {number}")
@@ -38,8 +39,8 @@ def test_installing_twice_adds_the_options_once() -> None:
 
 def test_the_kit_keeps_the_protocols_that_it_stands_in_for(model: testing.EchoModel) -> None:
     assert isinstance(model, Model)
-    assert isinstance(testing.EchoBackend(testing.EchoTrainerConfig()), Backend)
-    assert isinstance(testing.EchoSource(testing.EchoModelConfig()), ModelSource)
+    assert isinstance(testing.EchoBackend(echo.EchoTrainerConfig()), Backend)
+    assert isinstance(echo.EchoSource(echo.EchoModelConfig()), ModelSource)
 
 
 def test_labels_stand_on_the_assistants_words_and_their_stop(model: testing.EchoModel) -> None:

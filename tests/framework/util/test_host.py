@@ -1,6 +1,5 @@
-"""framework/util/host.py: the memory and the cores of this machine, within the limits of a container."""
+"""framework/util/host.py: the memory of this machine, within the limits of a container."""
 
-import os
 from pathlib import Path
 
 import psutil
@@ -42,31 +41,3 @@ def test_a_container_limits_what_there_is(
 def test_without_control_groups_the_system_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "CGROUP", tmp_path)
     assert not host.memory().limited
-
-
-@pytest.mark.parametrize(
-    ("quota", "cores"), [("max 100000", 6), ("200000 100000", 2), ("50000 100000", 1), (None, 6), ("nonsense", 6)]
-)
-def test_cores_are_counted_once_and_within_what_a_container_is_given(
-    quota: str | None, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if quota is not None:
-        (tmp_path / "cpu.max").write_text(f"{quota}\n", encoding="ascii")
-    monkeypatch.setattr(host, "CGROUP", tmp_path)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(12), raising=False)
-    monkeypatch.setattr(psutil, "cpu_count", lambda *, logical: 12 if logical else 6)
-    assert host.cores() == cores
-
-
-@pytest.mark.parametrize(("setting", "expected"), [("3", 3), ("", 2), ("0", 2), ("4,2", 2), (None, 2)])
-def test_each_process_has_its_share_of_the_cores(
-    setting: str | None, expected: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(host, "cores", lambda: 8)
-    if setting is None:
-        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    else:
-        monkeypatch.setenv("OMP_NUM_THREADS", setting)
-    assert host.threads(4) == expected
-    if expected != 3:
-        assert host.threads(16) == 1

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from framework.api.conversations import call_text
 from framework.api.records import Example, Message, ToolCall
+from framework.api.records.rows import call_text
 from framework_plugins.audit.batch_texts import AROUND, EARLIER, BatchTexts, is_word, json_kind
 from framework_plugins.audit.config import Check, StandardConfig
 from framework_plugins.audit.standard import Standard

@@ -26,7 +26,7 @@ import time
 from contextlib import contextmanager
 
 from framework import Component, hookimpl
-from framework.testing import EchoBackend, EchoModel, EchoModelConfig, EchoTrainerConfig
+from framework.testing.echo import EchoBackend, EchoModel, EchoModelConfig, EchoTrainerConfig
 
 
 class Model(EchoModel):

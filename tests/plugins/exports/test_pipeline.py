@@ -90,7 +90,7 @@ def test_an_exporter_that_fails_leaves_what_the_others_made(
 ) -> None:
     from huggingface_hub import constants
 
-    from framework.util.network import reachable
+    from framework_plugins.lib.network import reachable
 
     monkeypatch.setenv("HF_TOKEN", "hf_" + "mine" * 8)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
@@ -109,7 +109,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[UploadStandIn]:
     """Serve a Hub on which `me` is logged in."""
     from huggingface_hub import constants
 
-    from framework.util.network import reachable
+    from framework_plugins.lib.network import reachable
 
     token = "hf_" + "mine" * 8
     with UploadStandIn({token: "me"}) as stand_in:

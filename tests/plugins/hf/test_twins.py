@@ -11,9 +11,9 @@ import transformers
 from transformers import AutoConfig
 
 from framework import FrameworkError, Plan
-from framework.api import auto_class
 from framework_plugins.exports.merge.merging import merge
 from framework_plugins.hf.model import HFModel
+from framework_plugins.lib.auto_class import auto_class
 from tests.support import twins
 from tests.support.bases import tiny_base
 from tests.support.training import make, opened, train

@@ -11,13 +11,14 @@ import pytest
 
 from framework import FrameworkError, testing
 from framework.api.plan import Plan
-from framework.api.process_group import Engine, Evaluation, Member, ProcessGroup, member
+from framework.api.process_group import Engine, Evaluation, ProcessGroup
 from framework.api.protocols import Launcher
 from framework.plan.load import load_config
 from framework.plan.make import make_plan
 from framework.testing import compose
 from framework.util import gpus
 from framework_plugins.launch.config import GroupConfig
+from framework_plugins.lib.group_member import Member, member
 
 CPU = ("trainer.device=cpu", "launch.processes=2")
 

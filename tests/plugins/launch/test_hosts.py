@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from framework.api import records
+from framework.api import RunFolder, records
 from framework.api.records import TrainResult
-from framework.api.run_folder import TRAINING_STATE
 from tests.support import group_plugin, group_program
 from tests.support.hosts import Host, two_hosts
 from tests.support.tiny import chat_rows, tiny_llama
@@ -178,7 +177,11 @@ def test_a_machine_that_dies_in_a_stage_and_is_started_again_ends_the_same(
     run, dies = place.folder / f"killed-{stage}", hosts[stage == "train"]
     words = [*place.torchrun(hosts), *place.words(run.name, FOUR, "launch=ddp")]
     begun = [place.start(host, words, run.name, **(STOPPED if stage == "train" else {})) for host in hosts]
-    signs = {"data": run / ".lock", "train": run / TRAINING_STATE / "step-00000002", "export": run / "train.json"}
+    signs = {
+        "data": run / ".lock",
+        "train": run / RunFolder.TRAINING_STATE / "step-00000002",
+        "export": run / "train.json",
+    }
     until(signs[stage].exists, *begun)
     dies.kill()
     other = begun[stage != "train"]
@@ -199,7 +202,7 @@ def test_torchrun_continues_with_the_machine_that_is_left(
     words = [*place.torchrun(hosts, "--max-restarts", "3", nodes="1:2"), *place.words(run.name, FOUR, *launch)]
     variables = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", **STOPPED}
     first, _ = [place.start(host, words, run.name, **variables) for host in hosts]
-    until((run / TRAINING_STATE / "step-00000002").exists, first)
+    until((run / RunFolder.TRAINING_STATE / "step-00000002").exists, first)
     hosts[1].kill()
     assert first.wait(SECONDS) == 0
     assert "2 processes continue what 4 began: trainer.gradient_accumulation_steps=4 keeps the 8 rows" in place.log(

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from framework import FrameworkError, testing
-from framework.api.process_group import Member
 from framework_plugins.launch.meeting import Meeting, meeting, settings, versions
 from framework_plugins.launch.outer import rows_of
+from framework_plugins.lib.group_member import Member
 
 
 @pytest.fixture

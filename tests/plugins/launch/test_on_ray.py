@@ -15,9 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from framework.api import records
+from framework.api import RunFolder, records
 from framework.api.records import Report, TrainResult
-from framework.api.run_folder import TRAINING_STATE
 from framework_plugins.launch.on_ray import POINTER
 from tests.plugins.launch.test_hosts import Place, same, until
 from tests.support import ending, group_plugin
@@ -70,7 +69,7 @@ def test_a_training_that_loses_a_process_ends_with_the_weights_of_one_process(fo
         [sys.executable, "-m", "framework", *place.words("ray", *more)], cwd=tmp_path,
         env={**variables(folder, tmp_path), **place.variables, **held},
     ) as begun:  # fmt: skip
-        until((tmp_path / "ray" / TRAINING_STATE / "step-00000002").exists, begun)
+        until((tmp_path / "ray" / RunFolder.TRAINING_STATE / "step-00000002").exists, begun)
         for process in psutil.process_iter(["cmdline"]):
             words = process.info["cmdline"] or ()
             if "framework_plugins.launch.worker" in words and any(str(tmp_path) in word for word in words):
@@ -156,7 +155,7 @@ def test_two_nodes_train_as_one_process_does_and_a_node_that_dies_is_replaced(cl
     assert json.loads(kept) == {"run_dir": str(place.folder / "two")}
     go = place.folder / "go"
     held = cluster.run("died", **{group_plugin.END: f"1:4:{go}"})
-    until((place.folder / "died" / TRAINING_STATE / "step-00000002").exists, held)
+    until((place.folder / "died" / RunFolder.TRAINING_STATE / "step-00000002").exists, held)
     cluster.hosts[1].kill()
     go.touch()
     cluster.start(cluster.hosts[1])

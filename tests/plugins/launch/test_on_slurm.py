@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from framework.api import records
+from framework.api import RunFolder, records
 from framework.api.records import TrainResult
-from framework.api.run_folder import TRAINING_STATE
 from tests.plugins.launch.test_hosts import Place, same
 from tests.support import ending, group_plugin
 from tests.support.hosts import two_hosts
@@ -97,7 +96,7 @@ class Nodes:
         """Submit a run whose second process waits before a step; return its job, and the file that it waits for."""
         file = self.place.folder / f"{run}-go"
         job = number(self.submit(run, **{group_plugin.END: f"1:4:{file}"}))
-        wait((self.place.folder / run / TRAINING_STATE / "step-00000002").exists)
+        wait((self.place.folder / run / RunFolder.TRAINING_STATE / "step-00000002").exists)
         return job, file
 
     def output(self, job: str) -> str:

@@ -9,11 +9,11 @@ import pytest
 
 from framework import FrameworkError
 from framework.api.plan import Plan
-from framework.api.process_group import Member
 from framework.plan.make import make_plan
 from framework.rundir.folder import WritableRunFolder
 from framework.testing import compose
 from framework_plugins.launch.outer import in_group, take_variables
+from framework_plugins.lib.group_member import Member
 
 VARIABLES = {
     "LOCAL_RANK": "0",

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from framework import Component, hookimpl
-from framework.testing import EchoBackend, EchoModelConfig, EchoTrainerConfig
+from framework.testing.echo import EchoBackend, EchoModelConfig, EchoTrainerConfig
 
 
 @dataclass

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from framework.api.process_group import PLACE, WORKER
 from framework_plugins.launch import worker
+from framework_plugins.lib.group_member import PLACE, WORKER
 
 
 @pytest.mark.parametrize("known", [(), PLACE], ids=["by hand", "by torchrun"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from framework import Selection, testing
-from framework.api.registry import components
+from framework.api.registry import plugins
 from framework.util.errors import FrameworkError
 from framework_plugins.hf.settings.config import Dtype
 from framework_plugins.hf.settings.rollouts import advice
@@ -67,7 +67,7 @@ def test_settings_that_do_not_go_together_are_refused(tmp_path: Path, words: tup
 
 def test_the_plan_names_a_generator_that_was_not_tried(tmp_path: Path) -> None:
     plan = testing.plan([*GRPO], run_dir=tmp_path)
-    choice = Selection(component := components("rollout")["vllm"], component.schema(dtype=Dtype.fp16))
+    choice = Selection(component := plugins().components("rollout")["vllm"], component.schema(dtype=Dtype.fp16))
     told = [*advice(dataclasses.replace(plan, rollout=choice))]
     assert [one.partition(":")[0].partition(".")[0] for one in told] == [
         "rollout=vllm was not tried on a GPU by its authors",

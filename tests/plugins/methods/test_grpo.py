@@ -20,18 +20,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from trl import GRPOConfig, GRPOTrainer
 
-from framework.api.records import (
-    IGNORE,
-    OLD_LOG_PROBS,
-    GroupedRows,
-    Message,
-    Prompt,
-    Rewards,
-    Sampled,
-    TokenGroup,
-    TokenRow,
-)
-from framework.api.training import IMPORTANCE_RATIO, ImportanceSampling, RolloutConfig
+from framework.api.records import IGNORE, GroupedRows, Message, Prompt, Rewards, Sampled, TokenGroup, TokenRow
+from framework.api.training import ImportanceSampling, RolloutConfig
 from framework_plugins.hf.loss.loss import Losses
 from framework_plugins.hf.machine.world import ALONE, World
 from framework_plugins.hf.packing.parts import Packer
@@ -111,7 +101,7 @@ def with_old(groups: Sequence[TokenGroup], old: Sequence[Sequence[float]]) -> li
             group.rows,
             group.roles,
             group.facts,
-            {**group.arrays, OLD_LOG_PROBS: (np.array(each, np.float32)[:, None],)},
+            {**group.arrays, Sampled.OLD_LOG_PROBS: (np.array(each, np.float32)[:, None],)},
         )
         for group, each in zip(groups, old, strict=True)
     ]
@@ -210,7 +200,7 @@ def test_a_draw_with_other_log_probabilities_is_corrected_as_by_trl(
         partial(scored, trainer.model, Packer(Packing.pad, 6, 0, dense_mask=True, together=True)), ALONE,
     )  # fmt: skip
     groups = rollouts(1)
-    ratios = np.concatenate([group.arrays[IMPORTANCE_RATIO][0] for group in groups])
+    ratios = np.concatenate([group.arrays[Sampled.IMPORTANCE_RATIO][0] for group in groups])
     assert ratios.min() == (0 if mode.value.endswith("mask") else np.float32(0.7))
     assert rollouts.take_metrics()["importance_sampling_ratio/max"] == pytest.approx(ratios.max())
     made = ours(trainer, config, groups, Packing.pad, 6)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from framework.api.records import Step, TrainingIssue
 from framework_plugins.report import charts
-from tests.support.results import FITTING, SPIKE
+from tests.support.results import EVEN, FITTING, SPIKE
 
 
 def steps(*losses: float, checks: dict[int, float] | None = None) -> list[Step]:
@@ -29,7 +29,7 @@ def loss(*losses: float, issues: Sequence[TrainingIssue] = (), checks: dict[int,
 
 def test_bars_are_as_high_as_they_have_rows_and_stand_on_the_axis() -> None:
     lengths = dataclasses.replace(FITTING, edges=[10, 20, 30], histogram=[50, 0, 100])
-    drawn = charts.histogram(lengths)
+    drawn = charts.histogram(dataclasses.replace(EVEN, lengths=lengths))
     assert [bar.height for bar in drawn["bars"]] == [75.0, 0.0, 150.0]
     assert all(bar.y + bar.height == charts.HEIGHT for bar in drawn["bars"])
     assert [bar.title for bar in drawn["bars"]] == [
@@ -41,14 +41,15 @@ def test_bars_are_as_high_as_they_have_rows_and_stand_on_the_axis() -> None:
 
 
 def test_the_bars_begin_with_the_shortest_rows() -> None:
-    drawn = charts.histogram(dataclasses.replace(FITTING, edges=[10, 20, 30], histogram=[0, 50, 100]))
+    lengths = dataclasses.replace(FITTING, edges=[10, 20, 30], histogram=[0, 50, 100])
+    drawn = charts.histogram(dataclasses.replace(EVEN, lengths=lengths))
     assert [bar.title for bar in drawn["bars"]] == ["11 to 20 tokens: 50 rows", "21 to 30 tokens: 100 rows"]
     assert (drawn["first"], drawn["last"]) == (11, 30)
 
 
 def test_a_single_row_among_many_can_be_seen() -> None:
     lengths = dataclasses.replace(FITTING, edges=[10, 20], histogram=[100_000, 1])
-    assert charts.histogram(lengths)["bars"][1].height == 2.0
+    assert charts.histogram(dataclasses.replace(EVEN, lengths=lengths))["bars"][1].height == 2.0
 
 
 def test_the_validation_loss_of_base_and_trained_model_is_at_the_ends_of_the_curve() -> None:

@@ -32,8 +32,9 @@ def printed(show: Callable[[Terminal], None], *, colours: bool = False, width: i
 )
 def test_the_lengths_are_drawn_in_a_line(histogram: list[int], beyond: int, drawn: str) -> None:
     lengths = dataclasses.replace(FITTING, histogram=histogram, beyond=beyond, longest=8200)
-    assert console_data.histogram(lengths) == drawn
-    assert console_data.facts(dataclasses.replace(EVEN, lengths=lengths))["lengths"].plain.endswith(f"\n{drawn}")
+    data = dataclasses.replace(EVEN, lengths=lengths)
+    assert console_data.histogram(data) == drawn
+    assert console_data.facts(data)["lengths"].plain.endswith(f"\n{drawn}")
 
 
 def test_facts_that_ask_for_attention_are_coloured_and_keep_their_examples() -> None:

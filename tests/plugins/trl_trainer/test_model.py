@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError, Plan
-from framework.api import Data, Model, Step, TrainResult
+from framework.api import Data, Model, RunFolder, Step, TrainResult
 from framework.api.program import load_data
 from framework.api.protocols import TrainRun
 from framework.api.rewarding import rewarder
-from framework.api.run_folder import TRAINING_STATE
 from framework.util.errors import Interrupted
 from framework_plugins.hf.extend import Checkpoints
 from tests.support.pairs import pair_rows
@@ -133,7 +132,7 @@ def test_an_interrupted_training_resumes_from_a_checkpoint_of_trl(
     plan = make(base, files["sft"], tmp_path / "run", *words)
     with pytest.raises(Interrupted):
         train(plan, end=3)
-    assert [folder.name for folder in (plan.run_dir / TRAINING_STATE).iterdir()] == ["step-00000003"]
+    assert [folder.name for folder in (plan.run_dir / RunFolder.TRAINING_STATE).iterdir()] == ["step-00000003"]
     result, steps = train(plan)
     assert result.resumed == 3
     assert [step.repeated for step in steps] == [True] * 3 + [False] * 3

@@ -18,7 +18,6 @@ from framework.api import ProcessError
 from framework.api.plan import Plan
 from framework_plugins.hf.backend import HFBackend
 from framework_plugins.hf.model import HFModel
-from framework_plugins.hf.score.scoring import Evaluation
 from framework_plugins.hf.train.trainer import SupervisedTrainer
 from framework_plugins.unsloth import compare
 from framework_plugins.unsloth.twin import GRADIENTS
@@ -110,8 +109,8 @@ def test_several_passes_that_are_scaled_wrongly_are_found_out(
 def test_another_loss_in_evaluation_is_found_out(
     opened: HFModel, plainly: tuple[Path, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = Evaluation.loss
-    monkeypatch.setattr(Evaluation, "loss", lambda self, rows: right(self, rows) * 1.1)
+    right = HFModel.loss
+    monkeypatch.setattr(HFModel, "loss", lambda self, rows: right(self, rows) * 1.1)
     assert problem(opened, plainly).startswith("the loss in evaluation is ")
 
 

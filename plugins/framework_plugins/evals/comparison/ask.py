@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from framework import FrameworkError, Selection, Stage
-from framework.api import EvalResult, Message, Prompt, components, display_path
+from framework.api import EvalResult, Message, Prompt, display_path, plugins
 from framework.api.program import read_run, restored
 from framework_plugins.evals.config import PromptsConfig
 from framework_plugins.evals.prompts import Prompts
@@ -50,7 +50,7 @@ def _ask_remaining(folder: Path, result: EvalResult, largest: EvalResult) -> Eva
     config = next((options for options in run.config["evaluator"].values() if {*options} == setting_names), None)
     if config is None:
         raise FrameworkError("it has no evaluator=[prompts]")
-    available = components("metric")
+    available = plugins().components("metric")
     metrics = {
         name: Selection(available[name], available[name].schema(**options)).create()
         for name, options in run.config["metric"].items()

@@ -10,7 +10,7 @@ from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
 from huggingface_hub.constants import HF_HUB_CACHE as CACHE
 
 from framework import FrameworkError
-from framework.api import AnyMetric, Data, EvalResult, Evaluator, Model, reachable
+from framework.api import AnyMetric, Data, EvalResult, Evaluator, Model
 from framework_plugins.evals.config import LmEvalConfig
 from framework_plugins.evals.harness.catalog import Catalog
 from framework_plugins.evals.harness.data import hub_id
@@ -18,6 +18,7 @@ from framework_plugins.evals.harness.measures import result
 from framework_plugins.evals.harness.model import HarnessModel
 from framework_plugins.evals.harness.names import task_folders
 from framework_plugins.evals.harness.run import LoadedTasks, RunSettings
+from framework_plugins.lib.network import reachable
 
 
 class LmEval(Evaluator):

@@ -18,17 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from framework import FrameworkError, Plan, Stage
-from framework.api import (
-    Artifact,
-    ExportContext,
-    Exporter,
-    Model,
-    ProcessError,
-    PythonProcess,
-    cache_dir,
-    cpu_threads,
-    key_of,
-)
+from framework.api import Artifact, ExportContext, Exporter, Model, ProcessError, PythonProcess, cache_dir, key_of
 from framework.api import read_json as read_cache
 from framework.api import write_json as write_cache
 from framework_plugins.exports import chat_template
@@ -47,6 +37,7 @@ from framework_plugins.exports.merge.tensor_names import MetaModel
 from framework_plugins.exports.parity import companion_check
 from framework_plugins.exports.parity.gate import Gate, reject_on_failure
 from framework_plugins.exports.parity.reference import EXACT_FORMATS
+from framework_plugins.lib.host import threads as cpu_threads
 from framework_plugins.lib.weight_files import (
     DTYPE_BITS,
     FLOAT_DTYPES,

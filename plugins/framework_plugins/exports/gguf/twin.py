@@ -20,11 +20,12 @@ import transformers
 from numpy.typing import NDArray
 from transformers import AutoConfig
 
-from framework.api import auto_class, summarize_error
+from framework.api import summarize_error
 from framework_plugins.exports.export_folder import TOKENIZER, write_json
 from framework_plugins.exports.gguf.convert.model import convert
 from framework_plugins.exports.llama.model import Llama
 from framework_plugins.exports.parity.agreement import log_softmax
+from framework_plugins.lib.auto_class import auto_class
 
 VOCABULARY, RESERVED = 512, 32
 """Tokens of a twin, and how many of the last ones stand for images and the like."""

@@ -15,18 +15,7 @@ from huggingface_hub import ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from framework import Plan
-from framework.api import (
-    DataResult,
-    Report,
-    TrainResult,
-    count,
-    difference,
-    number,
-    outcome_text,
-    redact,
-    share,
-    visible,
-)
+from framework.api import DataResult, Report, TrainResult, count, number, redact, visible
 from framework_plugins.exports.hub.usage_snippets import UsageSnippet
 
 LIBRARY_NAMES = {"adapter": "peft", "merged": "transformers"}
@@ -189,10 +178,10 @@ def _result_rows(report: Report) -> Iterator[Mapping[str, str]]:
         before, after = (
             "-" if value is None else number(value, name, change.unit) for value in (change.before, change.after)
         )
-        words = outcome_text(change)
+        words = change.outcome_text
         row = {"name": escaped(name), "before": before, "after": after, "words": words}
         row |= {"count": f"{change.pairs:,}" if change.pairs else "-", "first": "first" if change.primary else ""}
-        yield row | {"difference": difference(change, name)}
+        yield row | {"difference": change.difference(name)}
 
 
 def _answer_blocks(answers: SampleAnswers) -> list[tuple[str, str]]:
@@ -238,7 +227,7 @@ def _data_rows(facts: RunFacts, data: DataResult) -> Iterator[tuple[str, str]]:
     yield "format", ", ".join(map(escaped, data.formats))
     if data.mixed:
         yield "mixed in", ", ".join(f"{part.rows:,} of {escaped(part.name)}" for part in data.mixed)
-    learned = share(data.supervised_tokens, data.tokens)
+    learned = f"{data.supervised_tokens / max(data.tokens, 1):.0%}"
     which = "" if data.block_rows else ": the answers"
     yield "tokens", f"{data.tokens:,}, of which {data.supervised_tokens:,} ({learned}) are learned{which}"
     yield "fingerprint", f"`{data.fingerprint}`"
@@ -274,7 +263,7 @@ def _setting_rows(facts: RunFacts) -> Iterator[tuple[str, str]]:
 def _cost_text(trained: TrainResult, hardware: Mapping[str, str]) -> str:
     device = hardware.get("device", "")
     on = f" on {escaped(device)}" if device else ""
-    of = share(trained.trainable_parameters, trained.total_parameters)
+    of = f"{trained.trainable_parameters / max(trained.total_parameters, 1):.0%}"
     return (
         f"{count(trained.steps, 'step')} and {trained.tokens:,} tokens, {trained.epochs:.3g} times through the data, "
         f"in {trained.seconds:,.0f} s{on}; {trained.trainable_parameters:,} trained parameters ({of} of all). "

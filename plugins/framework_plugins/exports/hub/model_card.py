@@ -13,17 +13,7 @@ from huggingface_hub.repocard import metadata_load
 from yaml import YAMLError
 
 from framework import Plan, Stage
-from framework.api import (
-    Artifact,
-    EvalResult,
-    ExportContext,
-    Exporter,
-    Model,
-    RunFolder,
-    published_class,
-    reachable,
-    write_atomically,
-)
+from framework.api import Artifact, EvalResult, ExportContext, Exporter, Model, RunFolder, write_atomically
 from framework.api.training import ModelPlace, ModelSource
 from framework_plugins.exports import export_folder
 from framework_plugins.exports.chat_template import system_prompt
@@ -31,7 +21,9 @@ from framework_plugins.exports.config import ModelCardExporterConfig, is_repo_id
 from framework_plugins.exports.export_folder import README
 from framework_plugins.exports.hub.card import CardFolder, RunFacts, SampleAnswers, escaped, render_card
 from framework_plugins.exports.hub.usage_snippets import ChatSettings, usage_snippets
+from framework_plugins.lib.auto_class import published_class
 from framework_plugins.lib.hub import HTTP_ERROR
+from framework_plugins.lib.network import reachable
 from framework_plugins.lib.weight_files import ADAPTER_CONFIG
 
 TOKENS = "trainable_token_indices"

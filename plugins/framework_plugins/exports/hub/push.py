@@ -16,20 +16,12 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.utils import disable_progress_bars
 
 from framework import FrameworkError, Plan
-from framework.api import (
-    Artifact,
-    ExportContext,
-    Exporter,
-    Model,
-    display_path,
-    reachable,
-    summarize_error,
-    write_atomically,
-)
+from framework.api import Artifact, ExportContext, Exporter, Model, display_path, summarize_error, write_atomically
 from framework_plugins.exports import export_folder
 from framework_plugins.exports.config import ModelCardExporterConfig, PushExporterConfig, is_repo_id
 from framework_plugins.exports.export_folder import README, RUN_CONFIG
 from framework_plugins.lib.hub import HTTP_ERROR
+from framework_plugins.lib.network import reachable
 from framework_plugins.lib.weight_files import ADAPTER_CONFIG
 
 PUSH_FILE = "push.json"

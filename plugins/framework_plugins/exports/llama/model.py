@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework import FrameworkError
-from framework.api import cpu_threads
 from framework_plugins.exports.llama.library import first_error, library
+from framework_plugins.lib.host import threads as cpu_threads
 from framework_plugins.lib.sampling import Sampler, greedy
 
 LOGITS_BYTES = 2**26

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from framework import FrameworkError
-from framework.api import ExportResult, Prompt, SavedRun, display_run, without_thought
+from framework.api import ExportResult, Prompt, SavedRun, display_run
 from framework_plugins.exports.config import GgufSpeakerConfig
 from framework_plugins.exports.llama.model import Llama
 from framework_plugins.exports.llama.template import Template
 from framework_plugins.lib.sampling import Sampler, make_sampler
+from framework_plugins.lib.thoughts import without_thought
 
 MAX_CONTEXT = 8192
 """Tokens of a conversation. Many models read more; the keys and values of all of them would take gigabytes."""

@@ -31,7 +31,8 @@ from transformers.core_model_loading import (
 from transformers.pytorch_utils import Conv1D
 
 from framework import FrameworkError
-from framework.api import published_class, summarize_error
+from framework.api import summarize_error
+from framework_plugins.lib.auto_class import published_class
 
 
 @dataclass(frozen=True)

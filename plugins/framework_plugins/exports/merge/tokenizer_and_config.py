@@ -10,8 +10,6 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from framework import FrameworkError, Plan
-from framework.api import refuse_links
-from framework.api.training import read_chat_template
 from framework_plugins.exports import chat_template
 from framework_plugins.exports.export_folder import (
     GENERATION_CONFIG,
@@ -23,6 +21,8 @@ from framework_plugins.exports.export_folder import (
     read_json,
     write_json,
 )
+from framework_plugins.lib.chat_templates import read_chat_template
+from framework_plugins.lib.links import refuse_links
 
 COPIED_SUFFIXES = frozenset({".json", ".jinja", ".model", ".txt"})
 SPECIAL_TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")

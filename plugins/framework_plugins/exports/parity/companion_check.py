@@ -14,7 +14,6 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from framework import Plan
 from framework.api import Message, summarize_error
-from framework.api.training import ChatTemplate, read_chat_template
 from framework_plugins.exports.chat_template import CONFIG_KEY, read_template, with_switches
 from framework_plugins.exports.export_folder import (
     CHAT_TEMPLATE,
@@ -28,6 +27,7 @@ from framework_plugins.exports.export_folder import (
 from framework_plugins.exports.llama.process import LlamaProcess
 from framework_plugins.exports.parity.check_rows import CheckRow
 from framework_plugins.exports.parity.conversations import RenderedConversation, first_difference
+from framework_plugins.lib.chat_templates import ChatTemplate, read_chat_template
 
 if TYPE_CHECKING:
     from framework_plugins.exports.llama.model import Llama

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from framework import FrameworkError
-from framework.api import Message, Model, Prompt, cpu_threads, missing
+from framework.api import Message, Model, Prompt, missing
 from framework_plugins.exports.chat_template import SAMPLE_CONVERSATIONS
 from framework_plugins.exports.llama.process import run_in_process
 from framework_plugins.exports.llama.server import PACKAGE, ServedPrompt
+from framework_plugins.lib.host import threads as cpu_threads
 
 SHOWN_CHARS = 30
 """Characters that are shown around the first difference."""

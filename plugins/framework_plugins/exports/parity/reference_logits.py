@@ -26,11 +26,12 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 
 from framework import Plan
-from framework.api import counting, host_memory, published_class
+from framework.api import counting, host_memory
 from framework.api.training import ModelSource
 from framework_plugins.exports.export_folder import MODEL_CONFIG, read_json
 from framework_plugins.exports.parity.check_rows import CheckRow
 from framework_plugins.exports.parity.weights import Product, merged_in_fp32, separate_shared, trained_products
+from framework_plugins.lib.auto_class import published_class
 from framework_plugins.lib.model_settings import read_adapter_config
 from framework_plugins.lib.weight_files import ADAPTER_CONFIG
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from framework import FrameworkError, Selection
-from framework.api import Example, FormatConfig, Formatter, components
+from framework.api import Example, FormatConfig, Formatter, plugins
 from framework_plugins.formats.formats import shapes
 from framework_plugins.formats.formats.advice import advice, readings
 from framework_plugins.formats.formats.misread import check_misread
@@ -25,7 +25,7 @@ class Auto(Formatter):
         self.formats: dict[str, Formatter] = {
             name: Selection(component, component.schema()).create()
             # Of all plugins: a format that somebody adds is recognised too.
-            for name, component in components("format").items()
+            for name, component in plugins().components("format").items()
             if name != "auto"
         }
         self._fallback = {name for name, formatter in self.formats.items() if formatter.fallback}

@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
 
-from framework.api import Answer, counting, split_thought
-from framework.api.training import Counter
+from framework.api import Answer, Counter, counting, split_thought
 from framework_plugins.hf.machine.out_of_memory import Batches, OomRetry
 from framework_plugins.hf.packing.tree import common_prefix_length
 

@@ -14,9 +14,10 @@ import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from framework import FrameworkError
-from framework.api import is_out_of_memory, summarize_error, without_thought
+from framework.api import is_out_of_memory, summarize_error
 from framework_plugins.hf.generate.generate import keys_and_values, likeliest
 from framework_plugins.lib.sampling import Sampler
+from framework_plugins.lib.thoughts import without_thought
 
 REPLACEMENT_CHARACTER = "\ufffd"
 """What a decoder gives for the bytes of a letter that is not whole."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from framework.api import Answer
-from framework.api.training import AnswerHelper, AnswerTask
+from framework.api.training import AnswerTask
 from framework_plugins.hf.generate.generate import by_length
 
 BATCHES = 2
@@ -14,7 +14,9 @@ BATCHES = 2
 
 
 def answer_together(
-    task: AnswerTask, answer: Callable[[AnswerTask], list[Answer]], helpers: Sequence[AnswerHelper]
+    task: AnswerTask,
+    answer: Callable[[AnswerTask], list[Answer]],
+    helpers: Sequence[Callable[[AnswerTask], Callable[[], list[Answer]]]],
 ) -> list[Answer]:
     """Answer a part of the prompts here, and let helpers answer the others; the answers come in their order.
 

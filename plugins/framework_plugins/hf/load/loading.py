@@ -15,8 +15,8 @@ from transformers.quantizers import AutoHfQuantizer
 from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
 
 from framework import FrameworkError, Plan, Stage
-from framework.api import auto_class, unknown
-from framework.api.training import ModelPlace, Quantization, member
+from framework.api import unknown
+from framework.api.training import ModelPlace, Quantization
 from framework_plugins.hf.cpu_kernels import install
 from framework_plugins.hf.load import base_cache
 from framework_plugins.hf.load.adapt_model import train_rows, with_adapter
@@ -28,6 +28,8 @@ from framework_plugins.hf.machine.library_errors import refusing_errors
 from framework_plugins.hf.packing.eligibility import ForwardPlan
 from framework_plugins.hf.packing.tree_states import use_tree_states
 from framework_plugins.hf.settings.config import Attention, HFTrainerConfig, NF4Config, Packing, Switch
+from framework_plugins.lib.auto_class import auto_class
+from framework_plugins.lib.group_member import member
 from framework_plugins.lib.model_settings import read_settings
 from framework_plugins.lib.weight_files import DOWNLOAD_AGAIN
 

@@ -7,7 +7,7 @@ with the names and shapes that peft gives it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from bitsandbytes.functional import dequantize_4bit
@@ -35,7 +35,7 @@ RANK_STEP = 8
 
 
 @register_quantization_config(METHOD)
-class PackedExpertsConfig(BitsAndBytesConfig):  # type: ignore[misc] # transformers has no types here
+class PackedExpertsConfig(BitsAndBytesConfig):
     """The settings of `quantization=nf4`, which reach experts too.
 
     Attributes:
@@ -49,7 +49,7 @@ class PackedExpertsConfig(BitsAndBytesConfig):  # type: ignore[misc] # transform
 
 
 @register_quantizer(METHOD)
-class PackedExpertsQuantizer(Bnb4BitHfQuantizer):  # type: ignore[misc] # transformers has no types here
+class PackedExpertsQuantizer(Bnb4BitHfQuantizer):
     """Packs linear layers as transformers does, and experts."""
 
     modules: frozenset[str] = frozenset()
@@ -80,13 +80,14 @@ class PackedExpertsQuantizer(Bnb4BitHfQuantizer):  # type: ignore[misc] # transf
         return [WeightConverter(names, stack, [_FromMxfp4(self)]) for stack, names in published.items()]
 
 
-class _Pack(ConversionOps):  # type: ignore[misc] # transformers has no types here
+class _Pack(ConversionOps):
     def __init__(self, quantizer: PackedExpertsQuantizer, linear: ConversionOps) -> None:
         self.quantizer, self.linear = quantizer, linear
 
     def convert(self, input_dict: dict[str, Any], model: Any = None, **options: Any) -> dict[str, torch.Tensor]:
         if not any(self.quantizer.is_stack(name) for name in input_dict):
-            return self.linear.convert(input_dict, model=model, **options)
+            linear: dict[str, torch.Tensor] = self.linear.convert(input_dict, model=model, **options)
+            return linear
         packed = {}
         for name, tensors in input_dict.items():
             stack = tensors[0] if isinstance(tensors, list) else tensors
@@ -96,11 +97,13 @@ class _Pack(ConversionOps):  # type: ignore[misc] # transformers has no types he
         return packed
 
 
-class _FromMxfp4(Mxfp4Dequantize):  # type: ignore[misc] # transformers has no types here
+class _FromMxfp4(Mxfp4Dequantize):
     def convert(self, input_dict: dict[str, Any], **options: Any) -> dict[str, torch.Tensor]:
         # What is packed later is read in the number format of the model, which holds whole numbers up to 256.
         tensors = {name: part[0] if isinstance(part, list) else part for name, part in input_dict.items()}
-        return super().convert({name: part.to(torch.uint8) for name, part in tensors.items()}, **options)
+        whole = {name: part.to(torch.uint8) for name, part in tensors.items()}
+        unpacked: dict[str, torch.Tensor] = super().convert(whole, **options)
+        return unpacked
 
 
 def pack(stack: torch.Tensor, *, double_quant: bool) -> Params4bit:
@@ -113,7 +116,8 @@ def pack(stack: torch.Tensor, *, double_quant: bool) -> Params4bit:
 
 def unpack(packed: Params4bit, dtype: torch.dtype) -> torch.Tensor:
     """Return the tensor in a number format, with the shape that it had."""
-    return dequantize_4bit(packed.data, packed.quant_state).to(dtype)
+    weights: torch.Tensor = dequantize_4bit(packed.data, packed.quant_state)
+    return weights.to(dtype)
 
 
 def is_packed(module: nn.Module, stack: str) -> bool:
@@ -128,7 +132,8 @@ class _Product(torch.autograd.Function):
     def forward(ctx: Any, rows: torch.Tensor, ends: torch.Tensor, packed: Params4bit, transposed: bool) -> torch.Tensor:  # noqa: FBT001 - autograd takes no names
         ctx.ends, ctx.packed, ctx.transposed = ends, packed, transposed
         weights = unpack(packed, rows.dtype)
-        return _grouped_mm(rows, weights if transposed else weights.mT, ends)
+        product: torch.Tensor = _grouped_mm(rows, weights if transposed else weights.mT, ends)
+        return product
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
@@ -170,26 +175,28 @@ def _project(experts: Any, name: str, rows: torch.Tensor, ends: torch.Tensor, ch
     """Return the products of rows, sorted by their experts, with a matrix, its bias and its adapter."""
     stack = getattr(experts, name)
     if isinstance(stack, Params4bit):
-        out = _Product.apply(rows, ends, stack, experts.is_transposed)
+        apply: Any = _Product.apply
+        out: torch.Tensor = apply(rows, ends, stack, experts.is_transposed)
     else:
         out = _grouped_mm(rows, stack if experts.is_transposed else stack.mT, ends)
     if experts.has_bias:
         out = out + getattr(experts, f"{name}_bias")[chosen].to(out.dtype)
-    adapter = getattr(experts, "adapters", {}).get(name)
+    adapter: Any = getattr(experts, "adapters", {}).get(name)
     for active in adapter.active_adapters if adapter is not None else ():
         if active in adapter.lora_A:
             out = out + adapter.product(active, rows, ends)
     return out
 
 
-class ParamWrapper(PeftParamWrapper):  # type: ignore[misc] # peft has no types
+class ParamWrapper(PeftParamWrapper):
     """LoRA of a matrix of all experts of a layer. peft finds such layers by this name."""
 
     def get_param(self) -> torch.Tensor:
         """Return a tensor with shape, number format and device of the unpacked weight, without memory."""
         weight = super().get_param()
         if not isinstance(weight, Params4bit):
-            return weight
+            plain: torch.Tensor = weight
+            return plain
         state = weight.quant_state
         return torch.empty((), dtype=state.dtype, device=weight.device).expand(state.shape)
 
@@ -199,16 +206,17 @@ class ParamWrapper(PeftParamWrapper):  # type: ignore[misc] # peft has no types
         down, up = (left, right) if self.get_base_layer().is_transposed else (right.mT, left.mT)
         padding = -down.shape[-1] % RANK_STEP
         down, up = nn.functional.pad(down, (0, padding)), nn.functional.pad(up, (0, 0, 0, padding))
-        return _grouped_mm(_grouped_mm(rows, down.to(rows.dtype), ends), up.to(rows.dtype), ends) * scaling
+        product: torch.Tensor = _grouped_mm(_grouped_mm(rows, down.to(rows.dtype), ends), up.to(rows.dtype), ends)
+        return product * scaling
 
     def forward(self, x: torch.Tensor, *inputs: Any, **options: Any) -> torch.Tensor:
         """Compute the experts with this adapter, unless it is switched off."""
         experts = self.get_base_layer()
         if self.disable_adapters or not isinstance(super().get_param(), Params4bit):
-            return super().forward(x, *inputs, **options)
+            return cast("torch.Tensor", super().forward(x, *inputs, **options))
         experts.adapters[self.parameter_name] = self
         try:
-            return self.base_layer(x, *inputs, **options)
+            return cast("torch.Tensor", self.base_layer(x, *inputs, **options))
         finally:
             del experts.adapters[self.parameter_name]
 

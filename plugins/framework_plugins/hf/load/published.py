@@ -38,12 +38,13 @@ from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key, revert_weight_conversion
 
 from framework import FrameworkError, Plan
-from framework.api import auto_class, published_class, summarize_error
+from framework.api import summarize_error
 from framework.api.training import ModelSource
 from framework_plugins.hf.load import model_parts
 from framework_plugins.hf.load.adapter_targets import token_rows
 from framework_plugins.hf.load.model_parts import grow
 from framework_plugins.hf.machine.import_setup import without_bitsandbytes
+from framework_plugins.lib.auto_class import auto_class, published_class
 from framework_plugins.lib.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, list_names
 
 PREFIX, LORA, ADAPTER = "base_model.model.", ".lora_", "default"

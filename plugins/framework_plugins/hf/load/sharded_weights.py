@@ -13,8 +13,9 @@ from torch import distributed
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-from framework.api.training import Engine, Member, ProcessGroup, member
+from framework.api.training import Engine, ProcessGroup
 from framework_plugins.hf.machine.hardware import Hardware
+from framework_plugins.lib.group_member import Member, member
 
 CHECKPOINT_WRAPPER = "_checkpoint_wrapped_module"
 """Where FSDP's activation checkpointing keeps a layer, and what it puts into names."""

@@ -11,7 +11,7 @@ from typing import Any
 from huggingface_hub import snapshot_download
 
 from framework import FrameworkError, Plan
-from framework.api import CHECKPOINT, Problem, as_plain, as_text, summarize_error
+from framework.api import Problem, RunFolder, as_plain, as_text, summarize_error
 from framework.api.program import newest_run
 from framework.api.training import Start
 from framework_plugins.hf.load.hub import SETTINGS_PATTERNS, WEIGHT_PATTERNS
@@ -106,11 +106,11 @@ def _folder(source: str, *, weights: bool) -> Path:
     """
     setting, folder = f"adapter.start={source}", Path(source).expanduser()
     if folder.is_dir():
-        for candidate in (folder, folder / CHECKPOINT):
+        for candidate in (folder, folder / RunFolder.CHECKPOINT):
             if (candidate / ADAPTER_CONFIG).is_file():
                 check_inside(candidate, setting)
                 return candidate.absolute()
-        if (folder / CHECKPOINT).is_dir():
+        if (folder / RunFolder.CHECKPOINT).is_dir():
             raise FrameworkError(
                 f"{setting}: this run trained all weights, not an adapter: export them, stages=[export] "
                 f"run_dir={source} exporter=[merged], and train on that, adapter=full model=local model.path=FOLDER"
@@ -118,8 +118,8 @@ def _folder(source: str, *, weights: bool) -> Path:
         if newest := _newest_run(folder):
             return _folder(str(newest), weights=weights)
         raise FrameworkError(
-            f"{setting}: the folder has no {ADAPTER_CONFIG}, no {CHECKPOINT}/ with one, and no trained runs: give the "
-            "folder of a finished run or of an adapter, or an id on the Hub"
+            f"{setting}: the folder has no {ADAPTER_CONFIG}, no {RunFolder.CHECKPOINT}/ with one, and no trained runs: "
+            "give the folder of a finished run or of an adapter, or an id on the Hub"
         )
     if source.startswith((".", "/", "~")) or source.count("/") != 1:
         raise FrameworkError(f"{setting}: there is no such folder: give the folder of a finished run, or of an adapter")

@@ -11,8 +11,9 @@ from tokenizers import AddedToken
 from transformers import AutoTokenizer, GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from framework import FrameworkError
-from framework.api.training import CHAT_TEMPLATES, ChatTemplate, ModelConfig, ModelPlace, TextForm, read_chat_template
+from framework.api.training import ModelConfig, ModelPlace, TextForm
 from framework_plugins.hf.machine.library_errors import refusing_errors
+from framework_plugins.lib.chat_templates import CHAT_TEMPLATES, ChatTemplate, read_chat_template
 from framework_plugins.lib.model_settings import MAX_STOP_TOKENS, read_settings
 
 TEMPLATE, TEMPLATES = "chat_template.jinja", "additional_chat_templates"

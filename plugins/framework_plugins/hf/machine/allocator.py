@@ -20,8 +20,9 @@ from collections.abc import MutableMapping
 
 from packaging.version import Version
 
-from framework.api import cpu_cores, installed
+from framework.api import installed
 from framework_plugins.hf.settings.memory_plan import KEPT_SHAPES
+from framework_plugins.lib.host import cores as cpu_cores
 
 VARIABLE, OLD_VARIABLE = "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"
 RENAMED = Version("2.10")

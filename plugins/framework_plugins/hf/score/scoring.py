@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 
 from framework.api import Scored, counting
-from framework.api.training import TokenGroup, TokenRow, set_of
+from framework.api.training import TokenGroup, TokenRow
 from framework_plugins.hf.loss.loss import Losses, ProbeResult, to_device
 from framework_plugins.hf.loss.passes import LENGTH_SETTING, Passes
 from framework_plugins.hf.loss.probe import probe
@@ -116,7 +116,7 @@ def validation_losses(
     parts: dict[str, list[float]] = {name: [] for name in set_losses.values()}
     if parts:
         for row, log_probs in zip(rows, scored, strict=True):
-            parts[set_of(row.where)] += log_probs
+            parts[TokenRow.set_of(row.where)] += log_probs
     losses = {name: _mean_loss(parts[part]) for name, part in set_losses.items() if parts[part]}
     return _mean_loss([log_prob for row in scored for log_prob in row]), losses
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from framework import Plan
 from framework.api import Problem, as_text, installed, nearest
-from framework.api.training import WORKER
 from framework_plugins.hf.settings.config import (
     ALL_LINEAR,
     PLAIN_NAME,
@@ -30,6 +29,7 @@ from framework_plugins.hf.settings.library_fields import (
     SFTArgs,
     non_default,
 )
+from framework_plugins.lib.group_member import WORKER
 
 QUANTIZED_NAMES = re.compile(
     r"\w+_proj|c_attn|c_proj|c_fc|query_key_value|dense\w*|fc[12]|(self_)?(attn|attention)|mlp|feed_forward"

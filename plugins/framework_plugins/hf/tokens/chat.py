@@ -23,22 +23,14 @@ from transformers import PreTrainedTokenizerBase
 
 from framework import FrameworkError
 from framework.api import Example, Learn, Message, key_of, summarize_error
-from framework.api.training import (
-    CHAT_TEMPLATES,
-    END_THOUGHT,
-    IGNORE,
-    Thoughts,
-    TokenRow,
-    for_each_answer,
-    is_prompt,
-    with_thoughts,
-)
+from framework.api.training import IGNORE, Thoughts, TokenRow
 from framework_plugins.hf.load.tokenizer import fitting_templates
 from framework_plugins.hf.tokens import message_check, template_switches
 from framework_plugins.hf.tokens.loss_mask import PER_ANSWER, Draft, LossMask
 from framework_plugins.hf.tokens.prompt_tokens import PromptTokens
 from framework_plugins.hf.tokens.render import Job, Renderer, as_turns
 from framework_plugins.hf.tokens.round_trip import RoundTrip
+from framework_plugins.lib.chat_templates import CHAT_TEMPLATES
 
 __all__ = ["IGNORE", "Chat"]
 Render = Callable[[Job], str | FrameworkError]
@@ -163,7 +155,7 @@ class Chat:
             yield solution
             return
         for thoughts in (Thoughts.field, Thoughts.inline, Thoughts.drop):
-            moved = with_thoughts(examples[0], thoughts) != examples[0]
+            moved = examples[0].with_thoughts(thoughts) != examples[0]
             if moved and (solution := self._solution(examples, thoughts)):
                 yield solution
 
@@ -186,8 +178,8 @@ class Chat:
         settings, learn, solved = {**self.settings, **solution.values.given}, solution.learn or self.learn, 0
         chat = Chat(self.tokenizer, self.stop_ids, settings, learn=learn)
         for example in examples:
-            moved = with_thoughts(example, solution.thoughts)
-            rows = list(for_each_answer(moved)) if learn is Learn.each else [moved]
+            moved = example.with_thoughts(solution.thoughts)
+            rows = list(moved.for_each_answer()) if learn is Learn.each else [moved]
             solved += not any(row.problem for row in chat._encode(rows))
         return solved
 
@@ -218,7 +210,7 @@ class Chat:
         if example.text is not None:
             return Draft(example, example.text)
         turns, tools = as_turns(example.messages), example.tools
-        asks = is_prompt(example)
+        asks = example.is_prompt
         text = render(Job(turns, tools, prompt=asks))
         if isinstance(text, FrameworkError):
             return Draft(example, problem=str(text))
@@ -298,7 +290,7 @@ class _RowKind:
 
 def _kind_of_row(example: Example, problem: str) -> _RowKind:
     answers = [message for message in example.messages if message.role == "assistant"]
-    thoughtful = any(answer.reasoning_content or END_THOUGHT in answer.content for answer in answers)
+    thoughtful = any(answer.reasoning_content or Message.END_THOUGHT in answer.content for answer in answers)
     return _RowKind(problem, len(answers) > 1, thoughtful, bool(example.tools))
 
 

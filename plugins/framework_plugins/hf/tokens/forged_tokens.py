@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from framework.api import Example
-from framework.api.training import BEGIN_THOUGHT, END_THOUGHT
+from framework.api import Example, Message
 from framework_plugins.hf.tokens import message_check
 from framework_plugins.hf.tokens.prompt_tokens import PromptTokens
 
 TAKE_OUT_OF_DATA = "take it out of the data"
-THOUGHT_TAGS = (BEGIN_THOUGHT, END_THOUGHT)
+THOUGHT_TAGS = (Message.BEGIN_THOUGHT, Message.END_THOUGHT)
 
 
 class ForgedTokens:

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from framework import FrameworkError
 from framework.api import Example
-from framework.api.training import IGNORE, TokenRow, is_prompt
+from framework.api.training import IGNORE, TokenRow
 from framework_plugins.hf.packing.tree import common_prefix_length
 from framework_plugins.hf.tokens import message_check
 from framework_plugins.hf.tokens.forged_tokens import TAKE_OUT_OF_DATA, ForgedTokens
@@ -130,7 +130,7 @@ class LossMask:
         if draft.example.text is not None:
             return self._plain_text(draft)
         self._append_stop(draft)
-        asks = is_prompt(draft.example)
+        asks = draft.example.is_prompt
         ids, problem = draft.ids, draft.problem or ("" if draft.learned or asks else _NOTHING)
         labels = [IGNORE] * len(ids)
         # The last first: the advice for the others builds on it.

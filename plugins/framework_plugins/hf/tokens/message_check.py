@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from framework.api import Example, Message, ToolCall
-from framework.api.training import BEGIN_THOUGHT, END_THOUGHT, SEPARATOR
 
 OTHER_TEMPLATE = "take another chat template, model.chat_template=FILE.jinja"
 NO_CALL = f"the chat template drops or changes an assistant's tool call: {OTHER_TEMPLATE}"
@@ -50,9 +49,9 @@ def _parts(message: Message, region: str) -> Iterator[tuple[str, str]]:
     if thought := message.reasoning_content.strip():
         yield thought, "the assistant's thoughts (reasoning_content)"
     content = message.content.strip()
-    if content and END_THOUGHT in content and content not in region:
-        thought, content = (part.strip() for part in content.rsplit(END_THOUGHT, 1))
-        yield thought.removeprefix(BEGIN_THOUGHT).strip(), "the assistant's thoughts (before </think>)"
+    if content and Message.END_THOUGHT in content and content not in region:
+        thought, content = (part.strip() for part in content.rsplit(Message.END_THOUGHT, 1))
+        yield thought.removeprefix(Message.BEGIN_THOUGHT).strip(), "the assistant's thoughts (before </think>)"
     if content:
         yield content, "an assistant's turn"
 
@@ -147,15 +146,15 @@ def _locate(message: Message, text: str, start: int) -> tuple[str, int]:
     if position < 0 and message.role == "tool":
         content = _json_content(content)
         position = text.find(content, start)
-    elif position < 0 and message.role == "assistant" and END_THOUGHT in content:
-        content = content.rsplit(END_THOUGHT, 1)[1].strip()
+    elif position < 0 and message.role == "assistant" and Message.END_THOUGHT in content:
+        content = content.rsplit(Message.END_THOUGHT, 1)[1].strip()
         position = text.find(content, start)
     return content, position + len(content) if position >= 0 else -1
 
 
 def _hidden_in_prompt(example: Example, parts: Sequence[str], prompt: str, text: str) -> str:
     """Name a turn that occurs only within a system prompt, or a system prompt only within another turn."""
-    joined = SEPARATOR.join(parts)
+    joined = Example.SEPARATOR.join(parts)
     for message, part in zip(example.messages, parts, strict=True):
         if part and part in prompt and text.count(part) < joined.count(part):
             return _dropped_text(message)
@@ -166,8 +165,8 @@ def _lost_tools(example: Example, parts: Sequence[str], text: str) -> str:
     """Return the problem of a tool, or the call of one, that occurs only within the messages."""
     calls = [call.name for message in example.messages for call in message.tool_calls]
     tools = [_tool_name(tool) for tool in example.tools]
-    spoken = SEPARATOR.join(parts) if calls or tools else ""
-    joined = SEPARATOR.join([spoken, *calls, *tools])
+    spoken = Example.SEPARATOR.join(parts) if calls or tools else ""
+    joined = Example.SEPARATOR.join([spoken, *calls, *tools])
     for name in filter(None, {*calls, *tools}):
         # A short name may be a part of any word.
         if text.count(name) < joined.count(name) or _count_word(name, text) <= _count_word(name, spoken):

@@ -13,7 +13,7 @@ from jinja2 import TemplateError, meta
 from transformers import PreTrainedTokenizerBase
 
 from framework import FrameworkError
-from framework.api.training import THINKING_SWITCHES, ModelConfig, Thinking
+from framework.api.training import ModelConfig
 from framework_plugins.hf.settings.config import RESERVED_TEMPLATE_ARGUMENTS
 from framework_plugins.hf.tokens.template_limits import COMPILE
 
@@ -40,7 +40,7 @@ def names(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     provided = {*tokenizer.special_tokens_map, *RESERVED_TEMPLATE_ARGUMENTS}
     read = _undeclared(tokenizer.get_chat_template())
     switches = [name for name in read - provided if SWITCH.search(name) and not NOT_A_SWITCH.search(name)]
-    return sorted(switches, key=lambda name: (name not in THINKING_SWITCHES, name))[:MAX_SWITCHES]
+    return sorted(switches, key=lambda name: (name not in ModelConfig.THINKING_SWITCHES, name))[:MAX_SWITCHES]
 
 
 @functools.lru_cache(maxsize=16)
@@ -61,15 +61,15 @@ def thinking_fact(tokenizer: PreTrainedTokenizerBase, settings: ModelConfig, nam
     Raises:
         FrameworkError: the template of the model, called `name`, reads none of them.
     """
-    if settings.thinking is Thinking.auto:
+    if not settings.sets_thinking:
         return ""
     read = names(tokenizer)
-    set_here = [switch for switch in read if switch in THINKING_SWITCHES]
+    set_here = [switch for switch in read if switch in ModelConfig.THINKING_SWITCHES]
     if not set_here:
         has = f"; its switches are {', '.join(read)}, set with model.chat_template_kwargs" if read else ""
         raise FrameworkError(
             f"model.thinking={settings.thinking.value}: the chat template of model {name} reads neither "
-            f"{' nor '.join(THINKING_SWITCHES)}{has}: leave model.thinking=auto"
+            f"{' nor '.join(ModelConfig.THINKING_SWITCHES)}{has}: leave model.thinking=auto"
         )
     values = ", ".join(f"{switch}={str(settings.template_switches[switch]).lower()}" for switch in set_here)
     return f"{settings.thinking.value} ({values} in the chat template)"
@@ -82,8 +82,8 @@ def candidates(read: Sequence[str]) -> Iterator[SwitchValues]:
     Args:
         read: names of switches.
     """
-    thinking = [name for name in read if name in THINKING_SWITCHES]
-    other_switches = [name for name in read if name not in THINKING_SWITCHES]
+    thinking = [name for name in read if name in ModelConfig.THINKING_SWITCHES]
+    other_switches = [name for name in read if name not in ModelConfig.THINKING_SWITCHES]
     switches = [*([thinking] if thinking else []), *([name] for name in other_switches)]
     for count in range(3):
         for chosen in itertools.combinations(switches, count):
@@ -102,4 +102,4 @@ def _values(on: dict[tuple[str, ...], bool]) -> SwitchValues:
 
 
 def _is_thinking(names: tuple[str, ...]) -> bool:
-    return names[0] in THINKING_SWITCHES
+    return names[0] in ModelConfig.THINKING_SWITCHES

@@ -11,7 +11,7 @@ import torch
 
 from framework import FrameworkError, Plan
 from framework.api import Guard, nearest
-from framework.api.training import ModelPart, OptimizerFactory, ParameterGroup, TrainedWeight, WeightGroup
+from framework.api.training import ModelPart, OptimizerConfig, OptimizerFactory, ParameterGroup, TrainedWeight
 
 SHOWN_NAMES = 5
 """Names of weights that a message lists."""
@@ -58,7 +58,7 @@ class TrainingOptions:
         """Give the groups, those without a pattern first; each with and without weight decay, as in transformers."""
         training, groups = self.plan.training, self.plan.optimizer.config.groups
         weights = list(trained_weights(model))
-        group_indices = group_places(groups, weights)
+        group_indices = group_places(self.plan.optimizer.config, weights)
         for index in (None, *range(len(groups))):
             rate = (
                 training.learning_rate
@@ -77,12 +77,13 @@ class TrainingOptions:
             yield ParameterGroup([weight for weight in members if weight.name not in decayed], rate, 0.0)
 
 
-def group_places(groups: Sequence[WeightGroup], weights: Sequence[TrainedWeight]) -> list[int | None]:
+def group_places(config: OptimizerConfig, weights: Sequence[TrainedWeight]) -> list[int | None]:
     """Return for each weight the group of `optimizer.groups` that it is in: the first that matches; None for none.
 
     Raises:
         FrameworkError: a pattern matches no weight that is left for it.
     """
+    groups = config.groups
     indices = [
         next((index for index, group in enumerate(groups) if re.search(group.match, weight.name)), None)
         for weight in weights

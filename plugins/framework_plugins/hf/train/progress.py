@@ -11,8 +11,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from framework.api import Step, counting
-from framework.api.training import StepControl, TrainRun
-from framework.api.training import validation_is_due as is_due
+from framework.api.training import StepControl, TrainerConfig, TrainRun
 from framework_plugins.hf.train.best_weights import BestWeights
 from framework_plugins.hf.train.trainer import SupervisedTrainer
 
@@ -70,7 +69,7 @@ class Progress(TrainerCallback):
         validate: takes the validation loss and what else is measured.
         rehearse: makes the largest pass of a run with this many steps, if the run is long enough for that.
         best: sets weights aside.
-        eval_steps: steps between two validations; None for an epoch.
+        training: says when a validation is due.
         timer: when checkpoints are due by time.
         all_reduce_max: returns the largest number that a process of the training has, in all of them.
     """
@@ -82,7 +81,7 @@ class Progress(TrainerCallback):
         validate: Callable[[], Validation],
         rehearse: Callable[[int], None],
         best: BestWeights,
-        eval_steps: int | None,
+        training: TrainerConfig,
         timer: CheckpointTimer,
         all_reduce_max: Callable[[int], int],
     ) -> None:
@@ -91,7 +90,7 @@ class Progress(TrainerCallback):
         self.validate = validate
         self.rehearse = rehearse
         self.best = best
-        self.eval_steps = eval_steps
+        self.training = training
         self.timer = timer
         self.all_reduce_max = all_reduce_max
         self.ending = False
@@ -162,7 +161,7 @@ class Progress(TrainerCallback):
         step, total = state.global_step, state.max_steps
         if step == 1:
             self.rehearse(total)
-        if is_due(self.eval_steps, step, len(train_dataloader), total, validated=self.validated):
+        if self.training.validation_is_due(step, len(train_dataloader), total, validated=self.validated):
             self._validate()
             control.should_log = control.should_log or self.validation != (None, {})
         control.should_log = control.should_log or step == total

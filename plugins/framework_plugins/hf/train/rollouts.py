@@ -20,10 +20,6 @@ import torch
 from framework import FrameworkError
 from framework.api import Answer, Guard, Prompt, Rewards, Sample, scoring
 from framework.api.training import (
-    DRAW_DIFFERENCE,
-    DRAWN_LOG_PROBS,
-    IMPORTANCE_RATIO,
-    OLD_LOG_PROBS,
     Generator,
     GroupedRows,
     ImportanceSampling,
@@ -249,13 +245,13 @@ class Rollouts:
         ratios = []
         for step, groups in self.waiting.items():
             corrected = [
-                _with_array(group, IMPORTANCE_RATIO, importance_ratios(group, self.config)) for group in groups
+                _with_array(group, Sampled.IMPORTANCE_RATIO, importance_ratios(group, self.config)) for group in groups
             ]
             self.waiting[step] = corrected
-            ratios += [ratio for group in corrected for ratio in group.arrays[IMPORTANCE_RATIO]]
+            ratios += [ratio for group in corrected for ratio in group.arrays[Sampled.IMPORTANCE_RATIO]]
         flat = np.concatenate(ratios)
         for name, value in (("min", flat.min()), ("mean", flat.mean()), ("max", flat.max())):
-            self.metrics[f"{IMPORTANCE_RATIO}/{name}"] = float(value)
+            self.metrics[f"{Sampled.IMPORTANCE_RATIO}/{name}"] = float(value)
 
     def take_shown(self) -> list[Sample]:
         """Return some answers of the last draw, once."""
@@ -273,7 +269,7 @@ class Rollouts:
         Raises:
             FrameworkError: they are of other weights.
         """
-        difference, limit = metrics.get(DRAW_DIFFERENCE, 0.0), self.config.max_logp_difference
+        difference, limit = metrics.get(Sampled.DRAW_DIFFERENCE, 0.0), self.config.max_logp_difference
         if difference <= min(NAMED, limit):
             return
         text = (
@@ -348,12 +344,14 @@ def importance_ratios(group: TokenGroup, config: RolloutConfig) -> list[Array]:
     mode, ratios = config.importance_sampling_mode.value, list[Array]()
     lowest, highest = config.importance_sampling_clip_min, config.importance_sampling_clip_max
     lowest, highest = 0.0 if lowest is None else lowest, math.inf if highest is None else highest
-    if DRAWN_LOG_PROBS not in group.arrays:
+    if Sampled.DRAWN_LOG_PROBS not in group.arrays:
         raise FrameworkError(
             f"rollout.importance_sampling_mode={mode} needs the log-probabilities of the draw, which the method does "
-            f"not give its groups as the array {DRAWN_LOG_PROBS}: set rollout.importance_sampling_mode=none"
+            f"not give its groups as the array {Sampled.DRAWN_LOG_PROBS}: set rollout.importance_sampling_mode=none"
         )
-    for old_log_probs, drawn_log_probs in zip(group.arrays[OLD_LOG_PROBS], group.arrays[DRAWN_LOG_PROBS], strict=True):
+    for old_log_probs, drawn_log_probs in zip(
+        group.arrays[Sampled.OLD_LOG_PROBS], group.arrays[Sampled.DRAWN_LOG_PROBS], strict=True
+    ):
         difference = (old_log_probs - drawn_log_probs).astype(np.float32)
         if mode.startswith("sequence"):
             difference = np.full_like(difference, difference.sum())
@@ -367,7 +365,7 @@ def importance_ratios(group: TokenGroup, config: RolloutConfig) -> list[Array]:
 
 def _with_old_log_probs(group: TokenGroup, scored: Mapping[bytes, torch.Tensor]) -> TokenGroup:
     return _with_array(
-        group, OLD_LOG_PROBS, [scored[row_key(row)].float().cpu().numpy()[:, None] for row in group.rows]
+        group, Sampled.OLD_LOG_PROBS, [scored[row_key(row)].float().cpu().numpy()[:, None] for row in group.rows]
     )
 
 

@@ -693,7 +693,7 @@ class OptimizerStep:
         ]
         if reference is None:
             return groups, scores, None
-        return groups, scores, [[row.to(device) for row in rows] for share in shares for rows in share[2]]
+        return groups, scores, [[row.to(device) for row in rows] for share in shares for rows in share[2] or ()]
 
     def _sum_metrics(self, metrics: dict[str, float]) -> dict[str, float]:
         """Return metrics summed over all processes."""

@@ -201,10 +201,12 @@ class SupervisedTrainer:
             self._tell("on_epoch_begin", loader)
             skipped = state.global_step % self.epoch_steps
             if resumes and not skipped:  # a loader draws from the state with which the epoch begins
-                resumes = self._restore_random()
+                self._restore_random()
+                resumes = False
             for batch in skip_first_batches(loader, skipped) if skipped else loader:
                 if resumes:
-                    resumes = self._restore_random()
+                    self._restore_random()
+                    resumes = False
                 self.control.should_log = self.control.should_save = False
                 self._tell("on_step_begin", loader)
                 self.unlogged_loss += self.training_step(self.model_wrapped, batch)
@@ -268,10 +270,9 @@ class SupervisedTrainer:
         factor = self.options.plan.rate_factor(self.state.max_steps)
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
 
-    def _restore_random(self) -> bool:
-        """Restore the random numbers of a checkpoint; return False, since that is done once."""
+    def _restore_random(self) -> None:
+        """Restore the random numbers of a checkpoint."""
         self.restore_random(self.args.process_index, self.args.world_size, self.args.seed)
-        return False
 
     def _free_cache(self) -> None:
         """Release unused memory of the GPU in the steps that the settings say."""

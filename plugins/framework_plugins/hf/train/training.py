@@ -30,7 +30,6 @@ from framework.api import (
 )
 from framework.api.training import (
     Generator,
-    Member,
     ProcessGroup,
     Sampled,
     SamplingParams,
@@ -65,6 +64,7 @@ from framework_plugins.hf.train.resume.training_state import TrainingState
 from framework_plugins.hf.train.rollouts import Rollouts
 from framework_plugins.hf.train.step import CheckedObjective, OptimizerStep
 from framework_plugins.hf.train.trainer import Collator, SupervisedTrainer, mixed_precision, training_arguments
+from framework_plugins.lib.group_member import Member
 
 REHEARSAL_FACTOR = 20
 """A training needs this many times the tokens of a rehearsal to be worth one: a shorter one has little to lose."""
@@ -157,7 +157,7 @@ class Training:
         rehearse = partial(self._rehearse, trainer, rows)
         # By time: no number of steps suits a tiny model and a large one; one clock counts for a group (decision 0070).
         timer = CheckpointTimer(self.config.save_seconds if self.world.is_first else None)
-        progress = Progress(trainer, run, validate, rehearse, best, self.config.eval_steps, timer, self.world.all_max)
+        progress = Progress(trainer, run, validate, rehearse, best, self.config, timer, self.world.all_max)
         trainer.add_callback(progress)
         state = TrainingState(trainer, progress)
         trainer.restore_state, trainer.restore_random = state.restore, state.restore_random

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from framework.api.records import Disk, FitStatus, Forecast, Memory, Speed, SuggestedChange, Traffic, Work
-from framework.api.text.forecast import forecast_facts, roughly
+from framework.api.text import facts_of
+from framework.api.text.forecast import roughly
 
 GIB = 2**30
 MEMORY = Memory(
@@ -20,7 +21,7 @@ PLAIN = Forecast(MEMORY, "", [], [], WORK, Disk(GIB, 70 * GIB, {}))
 
 
 def test_what_fits_asks_for_no_attention() -> None:
-    found = [(fact.name, fact.text, fact.amiss) for fact in forecast_facts(PLAIN)]
+    found = [(fact.name, fact.text, fact.amiss) for fact in facts_of(PLAIN)]
     assert found == [
         ("memory", "5.0 GiB, between 4.0 GiB and 6.0 GiB; rtx4090 has 23.0 GiB free: it fits", False),
         ("made up of", "linear layers 3.0 GiB; at most 1.0 GiB in a step (loss, 4,096 tokens)", False),
@@ -35,7 +36,7 @@ def test_what_fits_asks_for_no_attention() -> None:
 
 
 def test_the_attention_of_a_gpu_is_one_line() -> None:
-    facts = [*forecast_facts(replace(PLAIN, memory=replace(MEMORY, attention="sdpa, since")))]
+    facts = [*facts_of(replace(PLAIN, memory=replace(MEMORY, attention="sdpa, since")))]
     assert [fact.text for fact in facts if fact.name == "attention"] == ["sdpa, since"]
 
 
@@ -52,12 +53,12 @@ def test_the_attention_of_a_gpu_is_one_line() -> None:
     ],
 )
 def test_a_group_is_told_with_what_its_processes_receive(traffic: Traffic, told: str) -> None:
-    facts = {fact.name: fact.text for fact in forecast_facts(replace(PLAIN, traffic=traffic))}
+    facts = {fact.name: fact.text for fact in facts_of(replace(PLAIN, traffic=traffic))}
     assert facts["group"] == told
 
 
 def test_a_model_that_is_split_for_its_evaluation_is_so_in_the_plan() -> None:
-    facts = {fact.name: fact.text for fact in forecast_facts(replace(PLAIN, memory=replace(MEMORY, evaluated_on=8)))}
+    facts = {fact.name: fact.text for fact in facts_of(replace(PLAIN, memory=replace(MEMORY, evaluated_on=8)))}
     assert facts["evaluation"] == "the layers are split over 8 GPUs of one machine; tested on a CPU only"
 
 
@@ -68,8 +69,7 @@ def test_what_does_not_fit_comes_with_its_changes() -> None:
         SuggestedChange(["c=3"], GIB // 2, "time", FitStatus.fits),
     ]
     facts = {
-        fact.name: fact
-        for fact in forecast_facts(replace(PLAIN, memory=memory, changes=changes, advice=["one", "two"]))
+        fact.name: fact for fact in facts_of(replace(PLAIN, memory=memory, changes=changes, advice=["one", "two"]))
     }
     assert facts["memory"].text.endswith("for rows of 2,048 tokens; rtx4090 has 23.0 GiB free: it does not fit")
     assert (
@@ -82,14 +82,12 @@ def test_what_does_not_fit_comes_with_its_changes() -> None:
 
 
 def test_what_is_not_known_is_said_or_left_out() -> None:
-    (fact,) = forecast_facts(Forecast(None, "nobody knows", [], [], None, None))
+    (fact,) = facts_of(Forecast(None, "nobody knows", [], [], None, None))
     assert fact.text == "not estimated: nobody knows"
 
 
 def test_too_little_disk_is_amiss() -> None:
-    (fact,) = [
-        fact for fact in forecast_facts(Forecast(MEMORY, "", [], [], None, Disk(2, 1, {}))) if fact.name == "disk"
-    ]
+    (fact,) = [fact for fact in facts_of(Forecast(MEMORY, "", [], [], None, Disk(2, 1, {}))) if fact.name == "disk"]
     assert fact.amiss
     assert fact.text.endswith("that is not enough")
 
@@ -98,13 +96,13 @@ def test_published_speeds_are_named_and_a_price_is_worked_out() -> None:
     work = replace(
         WORK, seconds_low=6000, seconds_high=10_200, from_published=True, evaluation_seconds=600, price_per_hour=0.5
     )
-    (fact,) = (each for each in forecast_facts(replace(PLAIN, work=work)) if each.name == "work")
+    (fact,) = (each for each in facts_of(replace(PLAIN, work=work)) if each.name == "work")
     assert fact.text.endswith(
         "; the training takes about 1 h 40 min to 2 h 50 min, from published speeds; all answers take at most 10 min; "
         "at 0.5 an hour that costs 0.83 to 1.5"
     )
     unknown = replace(work, seconds_low=None, seconds_high=None)
-    (fact,) = (each for each in forecast_facts(replace(PLAIN, work=unknown)) if each.name == "work")
+    (fact,) = (each for each in facts_of(replace(PLAIN, work=unknown)) if each.name == "work")
     assert fact.text.endswith("400,000 tokens; all answers take at most 10 min")
 
 
@@ -121,7 +119,7 @@ def test_times_are_reported_as_people_say_them(seconds: float, text: str) -> Non
 
 def test_the_learning_rate_is_drawn_from_the_first_step_to_the_last() -> None:
     forecast = replace(PLAIN, work=replace(WORK, rates=[0.0, 2e-4, 1e-4]))
-    (fact,) = (each for each in forecast_facts(forecast) if each.name == "learning rate")
+    (fact,) = (each for each in facts_of(forecast) if each.name == "learning rate")
     assert fact.text == "▁█▅ 0 in the first step, at most 0.0002, 0.0001 in the last"
 
 
@@ -142,7 +140,7 @@ def test_the_learning_rate_is_drawn_from_the_first_step_to_the_last() -> None:
 )
 def test_the_speed_is_said_before_the_rows_are_known(speed: Speed, told: str) -> None:
     work = replace(WORK, estimated=True, from_published=True)
-    facts = {fact.name: fact.text for fact in forecast_facts(replace(PLAIN, speed=speed, work=work))}
+    facts = {fact.name: fact.text for fact in facts_of(replace(PLAIN, speed=speed, work=work))}
     assert facts["speed"] == told
     assert facts["work"] == (
         "about 375 steps, 3 epochs of about 1,000 rows of about 400 tokens; the training takes about 50 s to 2 h, from "

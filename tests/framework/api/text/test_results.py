@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framework.api.records import Change, FormatRun
-from framework.api.text.results import Fact, data_facts, difference, number, readiness, shared_start, visible
+from framework.api.text.results import Fact, facts_of, number, visible
+from framework_plugins.lib.sentences import readiness, shared_start
 from tests.support.results import AMISS, EVEN, FIELDS, FITTING, PLAIN
 
 
-def facts(**changes: object) -> dict[str, Fact]:
-    return {fact.name: fact for fact in data_facts(dataclasses.replace(EVEN, **changes))}  # type: ignore[arg-type]
+def changed_facts(**changes: object) -> dict[str, Fact]:
+    return {fact.name: fact for fact in facts_of(dataclasses.replace(EVEN, **changes))}  # type: ignore[arg-type]
 
 
 def test_a_sentence_says_whether_to_train_or_what_to_fix() -> None:
@@ -23,11 +24,11 @@ def test_a_sentence_says_whether_to_train_or_what_to_fix() -> None:
 
 def test_a_bound_that_is_nearly_0_has_no_minus_before_it() -> None:
     found = Change(before=0.65, after=1.0, higher_is_better=True, low=-0.002, high=0.638)
-    assert difference(found, "stopped") == "+0 to +64 points"
+    assert found.difference("stopped") == "+0 to +64 points"
 
 
 def test_data_with_which_all_is_well_ask_for_no_attention() -> None:
-    assert [(fact.name, fact.text, fact.more) for fact in data_facts(EVEN)] == [
+    assert [(fact.name, fact.text, fact.more) for fact in facts_of(EVEN)] == [
         ("rows", "270 to train, 30 held out, 30 prompts", ()),
         ("format", f"alpaca: 330 rows with the fields {FIELDS}", ()),
         ("tokens", "27,727, of which 8,519 (31%) are learned", ()),
@@ -45,11 +46,11 @@ def test_data_with_which_all_is_well_ask_for_no_attention() -> None:
         ),
         ("limit", "trainer.max_seq_length=512 fits every row; 128 would too", ()),
     ]
-    assert not any(fact.amiss for fact in data_facts(EVEN))
+    assert not any(fact.amiss for fact in facts_of(EVEN))
 
 
 def test_everything_that_is_wrong_is_reported_with_examples() -> None:
-    told = {fact.name: fact for fact in data_facts(AMISS)}
+    told = {fact.name: fact for fact in facts_of(AMISS)}
     assert told["rows"].text == "250 to train, 30 held out, 1 prompt; from the cache"
     assert told["format"].text == "alpaca: 121 rows, sharegpt: 20 rows"
     assert told["format"].more == (
@@ -82,39 +83,39 @@ def test_everything_that_is_wrong_is_reported_with_examples() -> None:
 )
 def test_fields_that_only_some_rows_of_a_format_have_are_named_once(fields: list[str], told: str) -> None:
     runs = [FormatRun("alpaca", f"a:{line}", f"a:{line}", 1, names) for line, names in enumerate(fields)]
-    fact = facts(format_runs=runs, formats={"alpaca": 30})["format"]
+    fact = changed_facts(format_runs=runs, formats={"alpaca": 30})["format"]
     assert (fact.text, fact.more, fact.amiss) == (f"alpaca: 30 rows with {told}", (), False)
 
 
 def test_stretches_of_formats_beyond_the_first_are_counted() -> None:
     runs = [FormatRun(("alpaca", "text")[n % 2], f"a:{n}", f"a:{n}", 1, "a") for n in range(9)]
-    fact = facts(format_runs=runs, formats={"alpaca": 5, "text": 25})["format"]
+    fact = changed_facts(format_runs=runs, formats={"alpaca": 5, "text": 25})["format"]
     assert fact.more[0] == "a:0: alpaca, the field a"
     assert fact.more[6:] == ("and 24 more rows",)
 
 
 def test_what_is_wrong_with_a_bad_row_is_cut() -> None:
-    assert facts(bad_rows=1, bad_examples=["a.jsonl:1: " + "long " * 50])["bad rows"].more == (
+    assert changed_facts(bad_rows=1, bad_examples=["a.jsonl:1: " + "long " * 50])["bad rows"].more == (
         ("a.jsonl:1: " + "long " * 50)[:120] + "…",
     )
 
 
 def test_many_fields_are_cut() -> None:
     run = FormatRun("alpaca", "a:1", "a:9", 9, ", ".join(f"column_{n}" for n in range(50)))
-    assert facts(format_runs=[run], formats={"alpaca": 9})["format"].text.endswith("column_7…")
+    assert changed_facts(format_runs=[run], formats={"alpaca": 9})["format"].text.endswith("column_7…")
 
 
 def test_plain_text_has_no_prompt_to_prove() -> None:
     proof = dataclasses.replace(PLAIN, lowest_share=1.0, mean_share=1.0, plain=330, turns=0)
     told = "every row (330) is plain text, learned from its first token to its last token"
-    assert facts(proof=proof)["proof"].text == told
+    assert changed_facts(proof=proof)["proof"].text == told
     begun = dataclasses.replace(proof, lowest_share=0.889, mean_share=0.9)
-    assert facts(proof=begun)["proof"].text == told.replace("its first token", "the token after its BOS token")
+    assert changed_facts(proof=begun)["proof"].text == told.replace("its first token", "the token after its BOS token")
 
 
 def test_plain_text_beside_conversations_is_said_apart() -> None:
     proof = dataclasses.replace(PLAIN, plain=30)
-    assert facts(proof=proof)["proof"].text == (
+    assert changed_facts(proof=proof)["proof"].text == (
         "every conversation (300) begins with the prompt as inference renders it, every answer (340) ends with a stop "
         "token that is learned; on average, 31% of a conversation is learned; 30 more rows are plain "
         "text, learned as a whole"
@@ -122,7 +123,7 @@ def test_plain_text_beside_conversations_is_said_apart() -> None:
 
 
 def test_what_became_of_the_rows_is_said_in_a_line_each() -> None:
-    told = facts(
+    told = changed_facts(
         unread_fields={"id": 20, "lang": 20, "score": 3, "a": 2, "b": 1},
         rejected_answers=1,
         cut_texts=2,
@@ -140,17 +141,17 @@ def test_what_became_of_the_rows_is_said_in_a_line_each() -> None:
 
 
 def test_blocks_of_plain_texts_are_told_with_how_full_they_are() -> None:
-    told = facts(train_rows=10, block_rows=40, block_tokens=100, tokens=990, cut_texts=1, cut_rows=3)
+    told = changed_facts(train_rows=10, block_rows=40, block_tokens=100, tokens=990, cut_texts=1, cut_rows=3)
     assert told["rows"].text.startswith("10 blocks to train, ")
     assert told["cut"].text == "1 plain text into 3 rows"
     assert told["blocks"].text == "40 plain texts in 10 blocks of 100 tokens, 99.0% full"
-    alone = facts(proof=dataclasses.replace(PLAIN, plain=PLAIN.rows))
+    alone = changed_facts(proof=dataclasses.replace(PLAIN, plain=PLAIN.rows))
     assert alone["plain text"].text.startswith("each text is a row of its own; method=pretrain lays several into one")
 
 
 def test_a_share_that_all_rows_have_is_reported_once() -> None:
     proof = dataclasses.replace(PLAIN, lowest_share=0.314, mean_share=0.314)
-    assert facts(proof=proof)["proof"].text.endswith("a stop token that is learned; 31% of each row is learned")
+    assert changed_facts(proof=proof)["proof"].text.endswith("a stop token that is learned; 31% of each row is learned")
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,7 @@ def test_a_share_that_all_rows_have_is_reported_once() -> None:
 def test_a_length_is_recommended_only_where_it_gains_rows(
     lengths: dict[str, int], overflow: int, name: str | None, more: tuple[str, ...]
 ) -> None:
-    told = facts(lengths=dataclasses.replace(FITTING, **lengths), overflow_rows=overflow)  # type: ignore[arg-type]
+    told = changed_facts(lengths=dataclasses.replace(FITTING, **lengths), overflow_rows=overflow)  # type: ignore[arg-type]
     assert {"limit", "too long"} & told.keys() == ({name} if name else set())
     assert name is None or told[name].more == more
 

@@ -23,7 +23,7 @@ from tests.support.project import project
 WORDS = ("data=local_file", "data.path=rows.jsonl")
 PLUGIN = """
 from framework import Component, hookimpl
-from framework.testing import EchoModelConfig, EchoTrainerConfig
+from framework.testing.echo import EchoModelConfig, EchoTrainerConfig
 
 @hookimpl
 def framework_components():

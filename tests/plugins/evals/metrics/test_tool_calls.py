@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from framework.api import ToolCall
-from framework.api.conversations import call_text
+from framework.api.records.rows import call_text
 from framework_plugins.evals.config import ToolCallsConfig
 from framework_plugins.evals.metrics.tool_calls import ToolCalls
 

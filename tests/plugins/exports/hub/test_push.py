@@ -13,9 +13,9 @@ from framework import testing
 from framework.api.protocols import ExportContext
 from framework.api.records import Artifact
 from framework.util.errors import FrameworkError
-from framework.util.network import reachable
 from framework_plugins.exports.config import PushExporterConfig
 from framework_plugins.exports.hub.push import PushExporter
+from framework_plugins.lib.network import reachable
 from tests.support.uploads import Repository, UploadStandIn
 
 ME, OTHER = "hf_" + "mine" * 8, "hf_" + "else" * 8

@@ -14,7 +14,6 @@ import pytest
 from transformers import AutoTokenizer
 
 from framework import testing
-from framework.api.chat_templates import CHAT_TEMPLATES
 from framework.api.records import Message, Prompt, ToolCall
 from framework_plugins.exports import export_folder
 from framework_plugins.exports.merge import tokenizer_and_config
@@ -28,6 +27,7 @@ from framework_plugins.exports.parity.companion_check import (
     stops_early,
 )
 from framework_plugins.exports.parity.conversations import RenderedConversation, render_conversations
+from framework_plugins.lib.chat_templates import CHAT_TEMPLATES
 from tests.support.ggufs import tiny_model
 from tests.support.speaks import Speaks
 

@@ -18,7 +18,7 @@ from trl.chat_template_utils import qwen3_chat_template
 
 from framework import FrameworkError, testing
 from framework.api import Answer, FunctionReward, Message, Prompt, Step, ToolCall, rewarding
-from framework.api.training import DRAW_DIFFERENCE, Sampled, SamplingParams, TrainRun
+from framework.api.training import Sampled, SamplingParams, TrainRun
 from framework.hooks.rewards import FunctionRewardConfig
 from framework_plugins.hf.generate.episodes import PATIENCE, Episodes
 from framework_plugins.hf.generate.generate import to_answer
@@ -209,7 +209,7 @@ def test_a_training_learns_what_the_model_wrote_itself(
         )  # fmt: skip
         model.train(data.train_groups, [], run)
     seen = steps[0].loss_metrics
-    assert seen[DRAW_DIFFERENCE] < 1e-4  # the tokens of the model are where it wrote them
+    assert seen[Sampled.DRAW_DIFFERENCE] < 1e-4  # the tokens of the model are where it wrote them
     assert (seen["rewards/Counter/mean"], seen["tools/call_frequency"], seen["tools/failure_frequency"]) == (
         0.5,
         1,

@@ -17,7 +17,7 @@ from transformers import ContinuousBatchingConfig
 
 from framework import FrameworkError
 from framework.api.records import IGNORE, TokenRow
-from framework.api.registry import components
+from framework.api.registry import plugins
 from framework.api.training import SamplingModel, SamplingParams
 from framework.testing import RolloutSuite
 from framework.testing.suites.rollout import ASKED
@@ -124,7 +124,7 @@ def test_vllm_gets_the_adapter_of_each_draw(opened_model: HFModel, monkeypatch: 
         vars(made).update(content)
         monkeypatch.setitem(sys.modules, module, made)
     try:
-        component = components("rollout")["vllm"]
+        component = plugins().components("rollout")["vllm"]
         generate = component.load()(component.schema()).generator(opened_model)
         for seed in (1, 2):
             drawn = generate(ASKED, SamplingParams(2, 6, 0.7, seed=seed))
@@ -145,4 +145,4 @@ def test_vllm_gets_the_adapter_of_each_draw(opened_model: HFModel, monkeypatch: 
 @pytest.mark.skipif(find_spec("vllm") is not None, reason="it is installed")
 def test_vllm_that_is_not_installed_is_named() -> None:
     with pytest.raises(FrameworkError, match="needs the library 'vllm'"):
-        components("rollout")["vllm"].load()
+        plugins().components("rollout")["vllm"].load()

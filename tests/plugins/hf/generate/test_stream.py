@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from framework.api.conversations import split_thought, without_thought
+from framework.api.conversations import split_thought
 from framework.util.errors import FrameworkError
 from framework_plugins.hf.generate.stream import stream, texts
 from framework_plugins.lib.sampling import make_sampler
+from framework_plugins.lib.thoughts import without_thought
 from tests.support.examples import examples
 from tests.support.families import FAMILIES, family_tokenizer
 from tests.support.generation import generate

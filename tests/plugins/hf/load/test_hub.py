@@ -18,13 +18,13 @@ from huggingface_hub.utils import _http
 from framework.config.compose import conf_dir
 from framework.memory import Shape
 from framework.util.errors import FrameworkError
-from framework.util.network import reachable
 from framework_plugins.hf.load import hub as local_model
 from framework_plugins.hf.load.hub import LocalModel
 from framework_plugins.hf.load.preset_configs import CONFIGS
 from framework_plugins.hf.load.start import find_start
 from framework_plugins.hf.settings.config import LocalModelConfig, LoraAdapterConfig
 from framework_plugins.lib import hub as hub_module
+from framework_plugins.lib.network import reachable
 from tests.support.hub import HubStandIn
 from tests.support.loopback import Handler, Loopback
 

@@ -10,10 +10,10 @@ import torch
 import transformers
 from transformers import AutoConfig
 
-from framework.api import auto_class
 from framework_plugins.hf.load import model_parts
 from framework_plugins.hf.load.hub import LocalModel
 from framework_plugins.hf.settings.config import LocalModelConfig
+from framework_plugins.lib.auto_class import auto_class
 from tests.support.bases import FAMILIES, tiny_base
 
 

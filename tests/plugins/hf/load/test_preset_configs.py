@@ -9,9 +9,9 @@ import torch
 import transformers
 from transformers import CONFIG_MAPPING
 
-from framework.api import auto_class
 from framework.memory import Shape
 from framework_plugins.hf.load.preset_configs import CONFIGS
+from framework_plugins.lib.auto_class import auto_class
 
 STATED = {
     "unsloth/Llama-3.2-1B-Instruct": 1.24, "unsloth/Llama-3.2-3B-Instruct": 3.21,

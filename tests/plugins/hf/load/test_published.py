@@ -18,7 +18,6 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
 from framework import FrameworkError
-from framework.api import auto_class
 from framework.run import pipeline
 from framework_plugins.exports.merge.merging import merge
 from framework_plugins.hf.load.adapter_targets import choose_layers
@@ -26,6 +25,7 @@ from framework_plugins.hf.load.preset_configs import CONFIGS as PRESETS
 from framework_plugins.hf.load.published import AdapterNames, adapter_names, publish
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.settings.config import ALL_EXPERTS
+from framework_plugins.lib.auto_class import auto_class
 from tests.support.tiny import chat_rows
 from tests.support.training import make, opened
 from tests.support.twins import THINKS_NOT, TWINS, WINDOW, Twin, _sees, _text

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from framework.api.chat_templates import CHAT_TEMPLATES
 from framework.api.protocols import ModelPlace
 from framework.api.records import Example, Message
 from framework.util.errors import FrameworkError
 from framework_plugins.hf.load.tokenizer import set_template
 from framework_plugins.hf.tokens.chat import Chat
+from framework_plugins.lib.chat_templates import CHAT_TEMPLATES
 from tests.support.conversations import ASK, DOUBT, NO, SYSTEM, TELL, learned
 from tests.support.families import make_tokenizer
 

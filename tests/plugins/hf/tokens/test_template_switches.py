@@ -12,11 +12,11 @@ from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerFast
 from transformers.utils import chat_template_utils
 
-from framework.api.chat_templates import CHAT_TEMPLATES
 from framework.api.records import Example, Message, TokenRow
 from framework.api.schema import Learn
 from framework_plugins.hf.tokens import chat, template_switches
 from framework_plugins.hf.tokens.chat import Chat
+from framework_plugins.lib.chat_templates import CHAT_TEMPLATES
 from tests.support.conversations import ASK, CALL, DOUBT, NO, TELL, learned
 from tests.support.families import make_tokenizer, stop_ids, trl_templates
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from framework.api.run_folder import TRAINING_STATE
+from framework.api import RunFolder
 from framework_plugins.hf.settings.config import (
     DoraAdapterConfig,
     FullConfig,
@@ -92,7 +92,7 @@ def outcome(base: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory) ->
             facts = dict(model.facts)
         weights = hashlib.sha256((folder / "checkpoint" / "adapter_model.safetensors").read_bytes()).hexdigest()
         told = [(step.step, step.loss, step.learning_rate, step.grad_norm, step.eval_loss) for step in steps]
-        saved = sorted(path.name for path in (folder / TRAINING_STATE).glob("step-*"))
+        saved = sorted(path.name for path in (folder / RunFolder.TRAINING_STATE).glob("step-*"))
         return told, facts, weights, saved, result.steps, result.computed_tokens
 
     return left

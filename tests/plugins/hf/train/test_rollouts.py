@@ -21,22 +21,12 @@ from framework.api import Answer, Message, Prompt, Rewards, Step, TrainResult, r
 from framework.api.protocols import Launcher
 from framework.api.registry import load_file as load_plugin
 from framework.api.rewarding import rewarder
-from framework.api.training import (
-    DRAW_DIFFERENCE,
-    OLD_LOG_PROBS,
-    Member,
-    RolloutConfig,
-    Sampled,
-    SamplingParams,
-    StepControl,
-    TokenGroup,
-    TokenRow,
-    TrainRun,
-)
+from framework.api.training import RolloutConfig, Sampled, SamplingParams, StepControl, TokenGroup, TokenRow, TrainRun
 from framework_plugins.hf.machine.world import ALONE, World
 from framework_plugins.hf.train.reference import row_key
 from framework_plugins.hf.train.rollouts import Draws, Rollouts
 from framework_plugins.hf.train.trainer import SupervisedTrainer
+from framework_plugins.lib.group_member import Member
 from framework_plugins.methods.config import GrpoConfig, ScaleRewards
 from framework_plugins.methods.grpo import Grpo
 from tests.support import copies
@@ -136,7 +126,7 @@ def test_an_interrupted_training_resumes_with_the_same_answers_bit_for_bit(
     assert all(torch.equal(weights[name], again[name]) for name in weights)
 
     first, second = (step.loss_metrics for step in whole[:2])
-    assert first[DRAW_DIFFERENCE] < 1e-5  # fp32: the draw is that of the weights, at the temperature
+    assert first[Sampled.DRAW_DIFFERENCE] < 1e-5  # fp32: the draw is that of the weights, at the temperature
     assert first["asked"] == 8
     assert {"reward", "reward_std", "rewards/vowels/mean", "rewards/vowels/std", "frac_reward_zero_std"} <= {*first}
     assert 0 < first["completions/clipped_ratio"] <= 1
@@ -171,7 +161,7 @@ def test_a_method_with_a_temperature_of_its_own_is_trained_at_it(base: Path, ask
     (tmp_path / "cool.py").write_text(COOL, encoding="utf-8")
     load_plugin(str(tmp_path / "cool.py"))
     (step,), _ = trained(base, asks, tmp_path / "run", "method=cool", "method.temperature=1.0", "trainer.max_steps=1")
-    assert step.loss_metrics[DRAW_DIFFERENCE] < 1e-5
+    assert step.loss_metrics[Sampled.DRAW_DIFFERENCE] < 1e-5
 
 
 VOWELS = """
@@ -235,15 +225,15 @@ def test_rewards_that_tell_no_answers_apart_end_the_training(base: Path, asks: P
 
 def test_draws_of_other_weights_are_refused_before_the_update() -> None:
     rollouts = Rollouts(None, [], None, None, RolloutConfig(), 0, 1, 1, 1, [], None, ALONE)  # type: ignore[arg-type] # only its check
-    rollouts.check(1, {DRAW_DIFFERENCE: 0.05})
+    rollouts.check(1, {Sampled.DRAW_DIFFERENCE: 0.05})
     assert not rollouts.warned
-    rollouts.check(1, {DRAW_DIFFERENCE: 0.3})
+    rollouts.check(1, {Sampled.DRAW_DIFFERENCE: 0.3})
     assert rollouts.warned
     with pytest.raises(FrameworkError, match=r"step 2: .* are 1.5 nats a token away .* drawn with other weights"):
-        rollouts.check(2, {DRAW_DIFFERENCE: 1.5})
+        rollouts.check(2, {Sampled.DRAW_DIFFERENCE: 1.5})
     rollouts.config = RolloutConfig(max_logp_difference=0.01)
     with pytest.raises(FrameworkError, match=r"max_logp_difference=0.01"):
-        rollouts.check(2, {DRAW_DIFFERENCE: 0.05})
+        rollouts.check(2, {Sampled.DRAW_DIFFERENCE: 0.05})
 
 
 def by_dice(prompts: Sequence[Prompt], params: SamplingParams) -> list[list[Sampled]]:
@@ -325,7 +315,7 @@ def test_steps_are_made_again_with_the_same_answers_as_trl_orders_them() -> None
             kept, rollouts = rollouts.state(), made_by(config, asked, 7, ALONE)
             rollouts.restore(kept)
         groups = rollouts(step)
-        assert all(OLD_LOG_PROBS in group.arrays for group in groups)
+        assert all(Sampled.OLD_LOG_PROBS in group.arrays for group in groups)
         seen.append(sorted({group.where for group in groups}))
         assert bool(rollouts.take_metrics()) == (step in {1, 5})
     assert seen[:4] == [seen[0], seen[1]] * 2

@@ -281,7 +281,7 @@ def test_a_loss_of_all_logits_is_the_one_that_is_computed_from_them(
         total = total + of_all_logits(logits(), torch.tensor(row.learned), teacher)[name]
     total = total / sum(len(row.learned) for group in rows for row in group.rows)
     total.backward()
-    expected = total.item(), gradients(model), {}
+    expected: tuple[float, dict[str, torch.Tensor], dict[str, float]] = total.item(), gradients(model), {}
     for packing, size, keeps in ((Packing.none, 1, True), (Packing.tree, 3, False), (Packing.pad, 100, True)):
         packer = Packer(packing, size, 0, dense_mask=True, together=True)
         same(by_step(model, objective, rows, packer, keeps_graphs=keeps), expected)

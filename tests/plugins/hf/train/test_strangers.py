@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import shutil
+import signal
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from safetensors.torch import load_file
 
 from framework import FrameworkError
-from framework.api import records
+from framework.api import RunFolder, records
 from framework.api.protocols import Launcher, TrainRun
 from framework.api.records import Example, GroupedRows, Message, Step, TokenGroup, TrainResult
 from framework.api.registry import load_file as load_plugin
@@ -26,6 +31,7 @@ from framework.plan.fit import PlanContext
 from framework_plugins.hf.train.resume.checkpoints import rows_digest
 from tests.docs.test_docs import ROOT, write_files
 from tests.support import copies, group_plugin
+from tests.support.forked_program import MODULE, Result, launch, trainers
 from tests.support.pairs import pairs
 from tests.support.pairs_plugin import token_row
 from tests.support.training import make, make_for_group, opened
@@ -160,6 +166,78 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
     assert again == straight
     weights = [load_file(tmp_path / name / "checkpoint/adapter_model.safetensors") for name in ("straight", "ended")]
     assert all(weight.equal(weights[1][name]) for name, weight in weights[0].items())
+
+
+KILLER = """
+import os
+import signal
+
+from framework import callback
+
+
+@callback
+def killer(step):
+    '''Kills the run after the step that a variable names.'''
+    if str(step.step) == os.environ.get("KILL_AFTER"):
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+KILLED = (
+    "model=local", "model.path=model", "data=local_file", "trainer.device=cpu", "trainer.dtype=fp32", "adapter.r=4",
+    "metric=[]", "evaluator=[]", "exporter=[]", "audit=[]", "logger=[jsonl]", "data.validation_split=0.2",
+    "trainer.max_steps=6", "trainer.warmup_steps=1", "trainer.save_steps=2", "trainer.logging_steps=1",
+    "trainer.per_device_train_batch_size=2", "trainer.gradient_accumulation_steps=2", "trainer.eval_steps=3",
+    "format.system_prompt='Answer in one short sentence, be exact, and name nothing that was not asked for.'",
+)  # fmt: skip
+ALL_OF_A_TRAINING = (
+    "plugins=[orthogonal.py,trapezoid.py,curriculum.py,plateau.py,focal.py,loud.py,killer.py]", "data.path=rows.jsonl",
+    "optimizer=orthogonal", "schedule=trapezoid", "schedule.decay=0.5", "sampler=short_first", "loss=focal",
+    "trainer=loud", "callback=[plateau,killer]", "callback.plateau.patience=1", "trainer.learning_rate=0.05",
+)  # fmt: skip
+A_TEACHER = ("plugins=[distill.py,killer.py]", "data.path=taught.jsonl", "callback=[killer]", *TAUGHT[:2])
+
+
+def wait_until_gone(folder: Path) -> None:
+    """Wait for the processes of a group whose run was killed."""
+    end = time.monotonic() + 60
+    while any(str(folder) in each.info["cmdline"] for each in psutil.process_iter(["cmdline"]) if each.info["cmdline"]):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", [(), ("launch=ddp", "launch.processes=2")], ids=["one process", "two"])
+@pytest.mark.parametrize("words", [ALL_OF_A_TRAINING, A_TEACHER], ids=["all of a training", "a teacher"])
+def test_the_examples_of_the_pages_are_killed_and_go_on_bit_for_bit(
+    base: Path, rows: Path, taught_file: Path, tmp_path: Path, words: tuple[str, ...], group: tuple[str, ...]
+) -> None:
+    """With accumulation and trees of shared prefixes, in one process and in two."""
+    for page in (PAGE, OTHER_PAGE):
+        write_files(page, None, tmp_path)
+    (tmp_path / "killer.py").write_text(KILLER, encoding="utf-8")
+    shutil.copytree(base, tmp_path / "model")
+    shutil.copy(rows, tmp_path / "rows.jsonl")
+    shutil.copy(taught_file, tmp_path / "taught.jsonl")
+
+    def run(*arguments: str, kill: str = "") -> Result:
+        return launch(MODULE, *arguments, cwd=tmp_path, env={"KILL_AFTER": kill}, of=trainers())
+
+    def outcome(name: str) -> tuple[str, dict[int, list[Any]]]:
+        lines = [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+        told = {line["step"]: [line[name] for name in NAMES] for line in lines if line["event"] == "step"}
+        weights = (tmp_path / name / "checkpoint/adapter_model.safetensors").read_bytes()
+        return hashlib.sha256(weights).hexdigest(), told
+
+    straight = run(*KILLED, *words, *group, "run_dir=straight")
+    assert straight.code == 0, straight.err
+    assert '"packing": "tree' in (tmp_path / "straight/log.jsonl").read_text(encoding="utf-8")
+    ended = run(*KILLED, *words, *group, "run_dir=killed", kill="3")
+    assert ended.code == -signal.SIGKILL, ended.err
+    wait_until_gone(tmp_path / "killed")
+    assert {path.name for path in (tmp_path / "killed" / RunFolder.TRAINING_STATE).iterdir()} == {"step-00000002"}
+    last = run("resume", "killed")
+    assert last.code == 0, last.err
+    assert records.load(TrainResult, tmp_path / "killed/train.json").resumed == 2
+    assert outcome("killed") == outcome("straight")
 
 
 @pytest.mark.parametrize(

@@ -22,12 +22,13 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from framework import FrameworkError
-from framework.api.training import Engine, Member, ProcessGroup
+from framework.api.training import Engine, ProcessGroup
 from framework_plugins.hf.load.sharded_weights import join_group, reshard
 from framework_plugins.hf.loss.probe import probe
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.machine.precision import to_eval_mode
 from framework_plugins.hf.settings.config import Packing
+from framework_plugins.lib.group_member import Member
 
 if TYPE_CHECKING:
     from framework_plugins.hf.train.trainer import SupervisedTrainer

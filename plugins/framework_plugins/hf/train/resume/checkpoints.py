@@ -19,18 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from framework import FrameworkError, Plan
-from framework.api import CODE_OF, Affects, as_plain, atomic_folder, describe_room, fields, redact, write_failure
-from framework.api.training import FORMER, TRAINING_STATE, RolloutConfig, TokenGroup, TokenRow, current_settings
+from framework.api import Affects, RunFolder, atomic_folder, describe_room, redact, write_failure
+from framework.api.training import TokenGroup, TokenRow
 
 MANIFEST = "manifest.json"
 STEP_FOLDER = "step-{:08d}"
 """The folder of the checkpoint after a step."""
 BLOCK_BYTES = 1 << 20
-BEFORE_METHODS: Mapping[str, Any] = {
-    "method": "sft", "loss": "cross_entropy", "rollout": "model",
-    **{f"rollout.{field.name}": as_plain(field.default) for field in fields(RolloutConfig)},
-}  # fmt: skip
-"""What the trainings were whose checkpoints do not say it."""
 log = logging.getLogger(__name__)
 
 
@@ -65,16 +60,8 @@ class Checkpoints:
     """
 
     def __init__(self, plan: Plan, *, writes: bool = True) -> None:
-        self.folder = plan.run_dir / TRAINING_STATE
+        self.folder = plan.run_dir / RunFolder.TRAINING_STATE
         self.settings: Mapping[str, Any] = json.loads(json.dumps(settings(plan), default=str))
-        younger = {name: plan.selections[name] for name in ("optimizer", "schedule", "sampler")}
-        defaults = {
-            f"{name}.{field.name}": as_plain(field.default)
-            for name, selection in younger.items()
-            for field in fields(selection.component.schema)
-        }
-        self.defaults: Mapping[str, Any] = {**defaults, "sampler": "shuffled", "callback": {}, "reward": {}}
-        """What groups that are younger than a checkpoint had for it."""
         self.writes = writes
         self.limit: int = getattr(plan.training, "save_total_limit", 1)
         self._rows: tuple[Sequence[TokenGroup], str] | None = None
@@ -100,9 +87,11 @@ class Checkpoints:
             if manifest is None:
                 damaged.append(f"{folder.name} ({MANIFEST})")
                 continue
-            saved = {**BEFORE_METHODS, **self._rename_settings(manifest["settings"]), "rows": manifest["rows"]}
+            saved = {**manifest["settings"], "rows": manifest["rows"]}
             current = {**self.settings, "rows": self.digest(rows) if rows is not None else manifest["rows"]}
-            keys = [key for key in dict.fromkeys([*saved, *current]) if key in saved or not key.startswith(CODE_OF)]
+            keys = [
+                key for key in dict.fromkeys([*saved, *current]) if key in saved or not key.startswith(Plan.CODE_OF)
+            ]
             if differences := [key for key in keys if saved.get(key) != current.get(key)]:
                 raise self._refusal(folder, differences[0], saved.get(differences[0]))
             if rows is None:
@@ -110,7 +99,8 @@ class Checkpoints:
             broken = [name for name, digest in manifest["files"].items() if _hash(folder / name) != digest]
             if not broken:
                 self._say(
-                    f"the training continues after step {_step(folder)}, from {TRAINING_STATE}/{folder.name}", damaged
+                    f"the training continues after step {_step(folder)}, from {RunFolder.TRAINING_STATE}/{folder.name}",
+                    damaged,
                 )
                 return folder
             damaged.append(f"{folder.name} ({', '.join(broken)})")
@@ -118,22 +108,13 @@ class Checkpoints:
             self._say("the training begins at its first step", damaged)
         return None
 
-    def _rename_settings(self, saved: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the settings of a checkpoint of an earlier version by the names and groups that they have now."""
-        if "optimizer" in saved:
-            return saved
-        trainer = {key.partition(".")[2]: value for key, value in saved.items() if key.startswith("trainer.")}
-        moved = current_settings({name: value for name, value in trainer.items() if name in FORMER})
-        remaining = {key: value for key, value in saved.items() if key.partition(".")[2] not in FORMER}
-        return {**self.defaults, **remaining, **moved}
-
     def _say(self, text: str, damaged: Sequence[str]) -> None:
         if self.writes:
             log.warning("%s", f"{text}; skipped as damaged: {', '.join(damaged)}" if damaged else text)
 
     def _refusal(self, folder: Path, key: str, before: Any) -> FrameworkError:
         difference = "other rows" if key == "rows" else f"{key}={before}"
-        if key.startswith(CODE_OF):
+        if key.startswith(Plan.CODE_OF):
             difference = f"another version of {key}"
         message = (
             f"{folder} belongs to a training with {difference}: restore that, remove {self.folder} to "

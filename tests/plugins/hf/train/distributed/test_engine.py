@@ -16,7 +16,7 @@ from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from framework import FrameworkError
-from framework.api.process_group import Engine, Member, ProcessGroup
+from framework.api.process_group import Engine, ProcessGroup
 from framework_plugins.hf.load.sharded_weights import local_shard
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.settings.optimizers import AdamWTorchConfig
@@ -27,6 +27,7 @@ from framework_plugins.hf.train.distributed.engine import (
     join,
     reduce_in_fp32,
 )
+from framework_plugins.lib.group_member import Member
 
 ALONE = Member(0, 1, 0)
 

@@ -22,11 +22,10 @@ import pytest
 from safetensors.torch import load_file
 
 from framework import FrameworkError
-from framework.api import records
+from framework.api import RunFolder, records
 from framework.api.protocols import AnswerTask, Launcher
 from framework.api.records import EvalResult, TrainResult
 from framework.api.registry import load_file as load_plugin
-from framework.api.run_folder import TRAINING_STATE
 from framework.run.interruption import Interruption
 from framework.run.training import TrainingController
 from framework.rundir.folder import SCRATCH
@@ -138,7 +137,7 @@ def close(one: Done, two: Done) -> None:
         assert weight.shape == two.adapter[name].shape
         np.testing.assert_allclose(weight, two.adapter[name], atol=1e-4, err_msg=name)
     left = {path.name for path in two.folder.iterdir()}
-    assert not left & {TRAINING_STATE, GROUP, SCRATCH, "checkpoint.part"}
+    assert not left & {RunFolder.TRAINING_STATE, GROUP, SCRATCH, "checkpoint.part"}
 
 
 def interrupted(monkeypatch: pytest.MonkeyPatch, run: Run, name: str, *words: str) -> None:
@@ -275,7 +274,9 @@ def test_a_signal_to_the_run_has_the_group_save_and_end(run: Run, alone: Done, m
         patch.setattr(Interruption, "asked", signalled)
         with pytest.raises(Interrupted):
             run("signalled", "launch=ddp", "grace_seconds=300", *TWO)
-    assert [path.name for path in (alone.folder.parent / "signalled" / TRAINING_STATE).iterdir()] == ["step-00000001"]
+    assert [path.name for path in (alone.folder.parent / "signalled" / RunFolder.TRAINING_STATE).iterdir()] == [
+        "step-00000001"
+    ]
     done = run("signalled", "launch=ddp", *TWO)
     assert done.result.resumed == 1
     close(alone, done)

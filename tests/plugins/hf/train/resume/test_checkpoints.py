@@ -18,11 +18,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from framework import FrameworkError
-from framework.api import atomic_folder
+from framework.api import RunFolder, atomic_folder
 from framework.api.data import Data
 from framework.api.protocols import TrainRun
 from framework.api.records import Progress, Step, StepControl, TokenRow, TrainResult
-from framework.api.run_folder import TRAINING_STATE
 from framework.hooks.session import current
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.train.progress import CheckpointTimer
@@ -127,14 +126,16 @@ def test_it_goes_on_to_the_same_weights_bit_for_bit(
     assert adapter(there / "checkpoint") == adapter(folder / "checkpoint")
     assert again.resumed == (end - 1) // 2 * 2
     last = again.resumed
-    assert f"the training continues after step {last}, from {TRAINING_STATE}/step-{last:08d}" in caplog.messages
+    assert (
+        f"the training continues after step {last}, from {RunFolder.TRAINING_STATE}/step-{last:08d}" in caplog.messages
+    )
     assert f"step {last + 1}" in [each.line for each in sent]  # in work, which may take a while
     assert bare(told) == bare(steps)
     assert [step.repeated for step in told] == [step.step <= last for step in told]
     assert again.train_loss == straight.train_loss
     names = ("steps", "epochs", "tokens", "supervised_tokens", "computed_tokens", "last_loss")
     assert [getattr(again, name) for name in names] == [getattr(straight, name) for name in names]
-    assert (there / TRAINING_STATE).exists()  # until the run has saved the result
+    assert (there / RunFolder.TRAINING_STATE).exists()  # until the run has saved the result
 
 
 @pytest.mark.parametrize("more", ["adapter.args.init_lora_weights=pissa_niter_2", "model.new_tokens=['<new>']"])
@@ -160,7 +161,7 @@ def asked_after(step: int) -> Callable[[], BaseException | None]:
 
 def test_a_checkpoint_from_before_methods_and_losses_is_resumed(train: Train, ended: Ends) -> None:
     there = ended(6)
-    for file in there.glob(f"{TRAINING_STATE}/*/{MANIFEST}"):
+    for file in there.glob(f"{RunFolder.TRAINING_STATE}/*/{MANIFEST}"):
         manifest = json.loads(file.read_text(encoding="utf-8"))
         for name in ("method", "loss"):
             del manifest["settings"][name]
@@ -174,7 +175,7 @@ def test_a_signal_makes_a_checkpoint_after_its_step(base: Path, rows: Path, trai
     settings = [word for word in SETTINGS if not word.startswith(("trainer.save_steps", "trainer.eval_steps"))]
     with opened(make(base, rows, tmp_path / "ended", *settings, *words)) as (model, data), pytest.raises(Ended):
         run(model, data, tmp_path / "ended", None, asked_after(5))
-    assert [path.name for path in (tmp_path / "ended" / TRAINING_STATE).iterdir()] == ["step-00000005"]
+    assert [path.name for path in (tmp_path / "ended" / RunFolder.TRAINING_STATE).iterdir()] == ["step-00000005"]
     again, told = train("ended", *words)
     assert again.resumed == 5
     assert adapter(tmp_path / "ended" / "checkpoint") == adapter(tmp_path / "straight" / "checkpoint")
@@ -191,7 +192,7 @@ def test_a_signal_in_the_last_step_lets_the_training_end(base: Path, rows: Path,
 
 def test_checkpoints_come_by_time_too(train: Train, tmp_path: Path) -> None:
     result, _ = train("timed", "trainer.save_steps=null", "trainer.save_seconds=1e-6", "trainer.save_total_limit=100")
-    folders = sorted((tmp_path / "timed" / TRAINING_STATE).iterdir())
+    folders = sorted((tmp_path / "timed" / RunFolder.TRAINING_STATE).iterdir())
     assert folders
     assert all(int(folder.name.partition("-")[2]) < result.steps for folder in folders)
 
@@ -224,7 +225,7 @@ def test_so_do_all_weights_of_a_model(train: Train, tmp_path: Path) -> None:
 
 
 def test_what_is_damaged_is_passed_over(train: Train, ended: Ends, caplog: pytest.LogCaptureFixture) -> None:
-    folder = ended(7) / TRAINING_STATE
+    folder = ended(7) / RunFolder.TRAINING_STATE
     assert sorted(path.name for path in folder.iterdir()) == ["step-00000004", "step-00000006"]
     weights = folder / "step-00000006" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
@@ -236,18 +237,18 @@ def test_what_is_damaged_is_passed_over(train: Train, ended: Ends, caplog: pytes
 
 
 def test_a_damaged_one_is_not_kept_instead_of_a_whole_one(train: Train, ended: Ends, tmp_path: Path) -> None:
-    weights = ended(7) / TRAINING_STATE / "step-00000006" / "weights.safetensors"
+    weights = ended(7) / RunFolder.TRAINING_STATE / "step-00000006" / "weights.safetensors"
     weights.write_bytes(b"")
     words = ("trainer.save_steps=5", "trainer.save_total_limit=1")
     with pytest.raises(Ended):
         train("ended", *words, end=6)
-    names = sorted(path.name for path in (tmp_path / "ended" / TRAINING_STATE).iterdir())
+    names = sorted(path.name for path in (tmp_path / "ended" / RunFolder.TRAINING_STATE).iterdir())
     assert names == ["step-00000005"]
 
 
 @pytest.mark.parametrize("manifest", ['{"settings": 5, "rows": "x", "files": {}}', "[]"])
 def test_what_no_training_wrote_is_passed_over(train: Train, ended: Ends, manifest: str) -> None:
-    folder = ended(5) / TRAINING_STATE
+    folder = ended(5) / RunFolder.TRAINING_STATE
     (folder / "step-abc").mkdir()
     (folder / "step-00000004" / MANIFEST).write_text(manifest, encoding="utf-8")
     assert train("ended")[0].resumed == 2
@@ -282,7 +283,7 @@ def _reshaped(file: Path) -> None:
     ],
 )
 def test_a_forged_one_is_named(train: Train, ended: Ends, name: str, change: Callable[[Path], None], told: str) -> None:
-    checkpoint = ended(5) / TRAINING_STATE / "step-00000004"
+    checkpoint = ended(5) / RunFolder.TRAINING_STATE / "step-00000004"
     _forged(checkpoint, name, change)
     with pytest.raises(FrameworkError, match=rf"^{checkpoint} does not hold the state of this training \({told}"):
         train("ended")
@@ -290,7 +291,7 @@ def test_a_forged_one_is_named(train: Train, ended: Ends, name: str, change: Cal
 
 def test_a_file_where_the_checkpoints_belong_is_named(train: Train, tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
-    (tmp_path / "new" / TRAINING_STATE).write_text("", encoding="utf-8")
+    (tmp_path / "new" / RunFolder.TRAINING_STATE).write_text("", encoding="utf-8")
     with pytest.raises(
         FrameworkError, match=r"step-00000002 cannot be made: .+ Remove .+\.resume, or set another run_dir"
     ):
@@ -326,13 +327,13 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_training(
     monkeypatch.setattr("framework_plugins.hf.train.resume.checkpoints.atomic_folder", failing(4, error))
     with pytest.raises(Ended):
         train("full", end=6)
-    assert [path.name for path in (tmp_path / "full" / TRAINING_STATE).iterdir()] == ["step-00000002"]
+    assert [path.name for path in (tmp_path / "full" / RunFolder.TRAINING_STATE).iterdir()] == ["step-00000002"]
     assert any(text.startswith("step 4: no checkpoint was saved, the training continues: ") for text in caplog.messages)
     assert train("full")[0].resumed == 2
 
 
 def test_where_all_are_damaged_it_begins_anew(train: Train, ended: Ends, caplog: pytest.LogCaptureFixture) -> None:
-    folder = ended(5) / TRAINING_STATE
+    folder = ended(5) / RunFolder.TRAINING_STATE
     (folder / "step-00000002" / "optimizer.pt").unlink()
     (folder / "step-00000004" / MANIFEST).write_text("{", encoding="utf-8")
     result, _ = train("ended")
@@ -368,7 +369,7 @@ FORMERLY = {
 
 
 def test_a_checkpoint_of_an_earlier_version_is_one_of_the_same_training(train: Train, ended: Ends) -> None:
-    for file in ended(5).glob(f"{TRAINING_STATE}/*/{MANIFEST}"):
+    for file in ended(5).glob(f"{RunFolder.TRAINING_STATE}/*/{MANIFEST}"):
         manifest = json.loads(file.read_text(encoding="utf-8"))
         younger = {"optimizer", "schedule", "sampler", "callback", "reward"}
         known = {key: value for key, value in manifest["settings"].items() if key.partition(".")[0] not in younger}

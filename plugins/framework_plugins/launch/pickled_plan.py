@@ -15,12 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from framework.api.component import GROUPS, imported_too_late
-from framework.api.plan import Plan
-from framework.api.selection import Selection
-from framework.hooks.local_file import load_file
-from framework.hooks.session import current
-from framework.util.errors import FrameworkError, summarize_error
+from framework import FrameworkError, Plan, Selection
+from framework.api import plugins, summarize_error
+from framework.api.program import load_file
+from framework_plugins.lib.import_order import imported_too_late
 
 NOT_CARRIED = (
     "launch={} cannot pass on this plan ({}): the settings of a plugin have to be defined at the top level of an "
@@ -57,8 +55,8 @@ class PickledPlan:
         for module in self.first:  # before a plugin's file imports what has to come later
             importlib.import_module(module)
         for file in self.files:
-            load_file(current().plugins, file)
-        current().plugins.components("reward")  # makes the settings of metrics as rewards
+            load_file(file)
+        plugins().components("reward")  # makes the settings of metrics as rewards
         try:
             plan: Plan = pickle.loads(self.plan)  # noqa: S301 - our own parent wrote it
         except (AttributeError, ImportError) as error:
@@ -108,11 +106,10 @@ def stale(selections: Mapping[str, Selection]) -> str:
             library, group = component.import_order[0], key.partition(".")[0]
             when = f"before {_and(too_late)}, which this process has imported already"
             return f"{group}={component.name} needs {library} imported {when}"
-    for name in GROUPS:
-        for component in current().plugins.components(name).values():
-            library, *patched = component.import_order or ("",)
-            if library in sys.modules and component not in chosen:
-                return f"this process has imported {library}, which changes {_and(patched)} for {name}={component.name}"
+    for group, component in plugins().every_option():
+        library, *patched = component.import_order or ("",)
+        if library in sys.modules and component not in chosen:
+            return f"this process has imported {library}, which changes {_and(patched)} for {group}={component.name}"
     return ""
 
 

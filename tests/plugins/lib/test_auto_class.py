@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import transformers
 
-from framework.api import auto_class, published_class
+from framework_plugins.lib.auto_class import auto_class, published_class
 
 
 @pytest.mark.parametrize(

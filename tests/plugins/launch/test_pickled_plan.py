@@ -1,4 +1,4 @@
-"""framework/run/processes.py: which runs a process that has imported something will not do for."""
+"""launch/pickled_plan.py: which runs a process that has imported something will not do for."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from types import ModuleType
 import pytest
 
 from framework import Component, hookimpl, testing
-from framework.api.component import imported_too_late
-from framework.api.registry import components
+from framework.api.registry import plugins
 from framework.api.selection import Selection
 from framework.hooks.session import Session, current
 from framework.hooks.validation import wrong_component
-from framework.run.processes import first_modules, pickle_plan, stale
-from framework.testing import EchoTrainerConfig
+from framework.testing.echo import EchoTrainerConfig
+from framework_plugins.launch.pickled_plan import first_modules, pickle_plan, stale
+from framework_plugins.lib.import_order import imported_too_late
 
 ORDER = ("acme_first", "acme_later", "acme_last")
 
@@ -97,7 +97,7 @@ def test_a_plan_with_a_metric_as_a_reward_is_read_by_a_process_that_has_made_non
 ) -> None:
     plan = testing.plan(["method=best_of_n", "reward=[length]", "reward.length.weight=2"], run_dir=tmp_path)
     packed = pickle_plan(plan)
-    monkeypatch.delattr(components("metric")["length"].schema, "as_reward")
+    monkeypatch.delattr(plugins().components("metric")["length"].schema, "as_reward")
     monkeypatch.setattr(sys, "path", [*sys.path])
     with Session():  # which has asked no plugin yet
         assert packed.load().reward["length"].config.weight == 2

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from framework.util.errors import FrameworkError
+from framework import FrameworkError
 
 __all__ = ["CHAT_TEMPLATES", "ChatTemplate", "chat_template_problem", "read_chat_template"]
 
