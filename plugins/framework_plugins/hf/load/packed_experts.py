@@ -207,7 +207,7 @@ class ParamWrapper(PeftParamWrapper):
         padding = -down.shape[-1] % RANK_STEP
         down, up = nn.functional.pad(down, (0, padding)), nn.functional.pad(up, (0, 0, 0, padding))
         product: torch.Tensor = _grouped_mm(_grouped_mm(rows, down.to(rows.dtype), ends), up.to(rows.dtype), ends)
-        return product * scaling
+        return product.mul(scaling)
 
     def forward(self, x: torch.Tensor, *inputs: Any, **options: Any) -> torch.Tensor:
         """Compute the experts with this adapter, unless it is switched off."""

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator, ParallelismConfig
@@ -29,9 +29,6 @@ from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.machine.precision import to_eval_mode
 from framework_plugins.hf.settings.config import Packing
 from framework_plugins.lib.group_member import Member
-
-if TYPE_CHECKING:
-    from framework_plugins.hf.train.trainer import SupervisedTrainer
 
 
 def join(group: ProcessGroup, machine: Hardware, me: Member) -> None:
@@ -138,8 +135,8 @@ def start_accelerator(group: ProcessGroup, me: Member, machine: Hardware, mixed_
     return accelerator
 
 
-def adopt(trainer: SupervisedTrainer, group: ProcessGroup) -> None:
-    """Look at what the engine made of a model, and find out on it how rows go through it.
+def adopt(trainer: Any, group: ProcessGroup) -> None:
+    """Look at what the engine made of a trainer's model, and find out on it how rows go through it.
 
     Raises:
         FrameworkError: it is not what was asked for.
