@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from framework import Plan
 from framework.api import Aspect, Change, Concern, MeasureKind, Outcome, Results, RewardRise
-from framework.api.text import count
+from framework.api import count
 
 JUDGING = {MeasureKind.content, MeasureKind.form}
 """Kinds of measures that look at answers."""

@@ -90,7 +90,7 @@ def test_the_walkthrough_has_exactly_the_promised_values() -> None:
     config = composed("+experiment=llama8b_qlora")
     plain = {group: OmegaConf.to_container(config[group]) for group in ("model", "quantization", "adapter", "trainer")}
     assert plain["model"]["path"] == "unsloth/Meta-Llama-3.1-8B-Instruct"
-    assert plain["quantization"] == {"double_quant": True}
+    assert plain["quantization"] == {"double_quant": True, "experts": Switch.auto}
     assert OmegaConf.get_type(config.quantization).__name__ == "NF4Config"
     adapter = {
         "r": 32,

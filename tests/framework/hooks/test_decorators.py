@@ -352,7 +352,7 @@ def test_a_file_of_a_few_lines_is_a_metric_a_format_and_an_exporter(tmp_path: Pa
     rows = "".join(f'{{"question": "{number}?", "solution": "{number}, please"}}\n' for number in range(10))
     (tmp_path / "rows.jsonl").write_text(rows, encoding="utf-8")
     words = ["plugins=[mine.py]", "data=local_file", "data.path=rows.jsonl", "metric=[polite]", "objective=polite"]
-    result = project(tmp_path).echo(*words, "exporter=[notes]", "run_dir=run")
+    result = project(tmp_path).echo(*words, "exporter=[notes]", "run_dir=run", "logger.console.details=true")
     assert (result.code, result.err) == (0, "")
     assert (tmp_path / "run" / "notes.txt").read_text(encoding="utf-8") == "polite"
     assert "qa: 10 rows with the fields question, solution" in result.out  # found by format=auto

@@ -27,7 +27,7 @@ def test_a_group_takes_another_option_with_its_defaults(tmp_path: Path) -> None:
     before = testing.plan(["adapter.r=64"], run_dir=tmp_path)
     plan = changed(before, {"quantization": "nf4", "adapter": "full"})
     assert (plan.quantization.component.name, plan.adapter.component.name) == ("nf4", "full")
-    assert plan.config["quantization"] == {"double_quant": True}
+    assert plan.config["quantization"] == {"double_quant": True, "experts": "auto"}
     assert "adapter.r=64" not in plan.overrides
     assert plan.overrides[-2:] == ("quantization=nf4", "adapter=full")
 

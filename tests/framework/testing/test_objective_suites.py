@@ -139,7 +139,7 @@ BROKEN = [
     ("table", SLOPES, r"the loss has the shape \(9,\)"),
     ("contrary", "it_is_what_its_config_says", "linear is True, and contrary_config says False"),
     ("cheap", "its_cost_covers_its_rows", "cost tells 0.5 rows a group"),
-    ("stray", "it_makes_the_rows_that_its_config_names", "the role <Role.rejected: 1> is not in `roles`"),
+    ("stray", "it_makes_the_rows_that_its_config_names", "makes a row of the role rejected, which its config does not name"),
     ("lax", "it_refuses_what_it_cannot_use", "is not refused"),
 ]
 

@@ -30,12 +30,12 @@ ONE_TRAINER = {
     "qwen3_5_4b_8gb": ("8GiB",),
     "gemma4_e2b_12gb": ("12GiB",),
     "qwen3_5_9b_16gb": ("16GiB",),
-    "mistral_small_24gb": ("24GiB"),
-    "lfm2_8b_a1b_8gb": ("8GiB"),
+    "mistral_small_24gb": ("24GiB",),
+    "lfm2_8b_a1b_8gb": ("8GiB",),
     "gpt_oss_20b_16gb": ("16GiB",),
-    "qwen3_30b_a3b_24gb": ("24GiB"),
-    "gemma4_26b_a4b_24gb": ("24GiB"),
-    "llama8b_qlora": ("24GiB"),
+    "qwen3_30b_a3b_24gb": ("24GiB",),
+    "gemma4_26b_a4b_24gb": ("24GiB",),
+    "llama8b_qlora": ("24GiB",),
 }
 """Those whose models were not planned for with Unsloth."""
 PAGE = Path(__file__).parents[3] / "docs" / "tutorial" / "your-gpu.md"

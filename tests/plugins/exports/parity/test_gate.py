@@ -394,7 +394,7 @@ def test_a_gpu_that_is_full_after_all_leaves_the_comparison_to_the_cpu(
 
 
 def test_fp32_goes_before_bf16_where_it_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from framework.api import HostMemory
+    from framework.util.host import HostMemory
     from framework_plugins.exports.parity.reference_logits import Placement, find_placement
 
     (tmp_path / "model.safetensors").write_bytes(bytes(2000))  # a thousand weights
@@ -407,7 +407,7 @@ def test_fp32_goes_before_bf16_where_it_fits(tmp_path: Path, monkeypatch: pytest
 def test_a_gpu_compares_where_it_has_room_beside_the_trained_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from framework.api import HostMemory
+    from framework.util.host import HostMemory
     from framework_plugins.exports.parity.reference_logits import Placement, find_placement
 
     (tmp_path / "model.safetensors").write_bytes(bytes(2000))
