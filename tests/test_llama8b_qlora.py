@@ -67,7 +67,7 @@ def test_the_walkthrough_runs_from_the_hub_to_an_adapter(
 ) -> None:
     cwd = tmp_path / "work"
     cwd.mkdir()
-    words = [WALKTHROUGH, "trainer.max_steps=3", "run_dir=run"]
+    words = [WALKTHROUGH, "trainer.max_steps=3", "run_dir=run", "logger.console.details=true"]
     done = forked(forks, ["-m", "framework", *words], cwd, environment(place, HF_ENDPOINT=hub.url))
     assert done.code == 0, done.err
     report = json.loads((cwd / "run" / "report.json").read_text(encoding="utf-8"))

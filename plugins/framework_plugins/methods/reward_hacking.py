@@ -6,8 +6,7 @@ import math
 from collections.abc import Iterator
 
 from framework import Plan
-from framework.api import Aspect, Change, Concern, MeasureKind, Outcome, Results, RewardRise
-from framework.api import count
+from framework.api import Aspect, Change, Concern, MeasureKind, Outcome, Results, RewardRise, count
 
 JUDGING = {MeasureKind.content, MeasureKind.form}
 """Kinds of measures that look at answers."""

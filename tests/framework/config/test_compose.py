@@ -12,7 +12,7 @@ from framework.cli.arguments import complete
 from framework.config.check import check, option_name
 from framework.config.compose import compose, conf_dir
 from framework.util.errors import FrameworkError
-from framework_plugins.hf.settings.config import Bias
+from framework_plugins.hf.settings.config import Bias, Switch
 from tests.support.project import project
 
 FILES = sorted(path.relative_to(conf_dir()) for path in conf_dir().rglob("*.yaml"))

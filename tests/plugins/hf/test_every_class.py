@@ -32,7 +32,7 @@ TRAINED = (
 """Families that people train, and two without attention."""
 EVERY = dict.fromkeys((*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, *MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES))
 LAYERS: dict[str, Any] = {"num_hidden_layers": 6}
-"""In so many each family of `TRAINED` has all its kinds of layers. With the default number, the test of all families
+"""With this number each family of `TRAINED` has all its kinds of layers. With the default number, the test of all families
 takes many times as long."""
 
 
@@ -45,7 +45,7 @@ def small(family: str) -> PretrainedConfig:
     nested = {name: {"model_type": part.model_type, **LAYERS} for name, part in parts.items() if part is not None}
     try:
         return CONFIG_MAPPING[family](**nested or LAYERS)
-    except Exception:  # noqa: BLE001 - settings of layers that stand beside their number
+    except Exception:  # noqa: BLE001 - lists of layers that have another length
         return whole
 
 

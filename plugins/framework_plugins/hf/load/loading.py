@@ -34,7 +34,7 @@ from framework_plugins.lib.model_settings import read_settings
 from framework_plugins.lib.weight_files import DOWNLOAD_AGAIN
 
 MXFP4 = "mxfp4"
-"""What transformers calls the four bits in which gpt-oss was published: its experts are packed anew."""
+"""What transformers calls the four bits in which gpt-oss was published: its experts are packed again."""
 NF4 = ("load_in_4bit", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant", "bnb_4bit_compute_dtype")
 
 
@@ -110,7 +110,7 @@ def check_quantized(plan: Plan, location: ModelPlace, empty: PreTrainedModel, ma
         return
     method = _stored_quantization(empty)
     if method == MXFP4 and packs_experts(plan, empty):
-        return  # what `load` reads is unpacked, and packed anew
+        return  # what `load` reads is unpacked, and packed again
     name = f"model {location.name}: its weights are quantized by {method}, says quantization_config in config.json"
     fix = "install what is missing, or take weights that are not quantized and set quantization=nf4"
     with refusing_errors(f"{name}, and they cannot be loaded", fix), warnings.catch_warnings():

@@ -86,7 +86,7 @@ def test_loss_and_gradients_are_those_of_the_unpacked_weights(tmp_path: Path, ro
         assert (packed[1][name] - gradient).norm() <= TOLERANCES.get(family, 1e-5) * scale, name
 
 
-def test_published_experts_in_mxfp4_are_packed_anew(tmp_path: Path, rows: Path) -> None:
+def test_published_experts_in_mxfp4_are_packed_again(tmp_path: Path, rows: Path) -> None:
     """The files have two numbers of four bits in a byte, and a scale for each 32 of them, as gpt-oss was published."""
     base = tiny_base(tmp_path / "model", "gpt_oss")
     file, config_file = base / "model.safetensors", base / "config.json"

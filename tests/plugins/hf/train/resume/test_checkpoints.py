@@ -350,14 +350,6 @@ def test_another_training_is_refused_before_anything_is_measured(
         run(model, data, tmp_path / "ended", None)
 
 
-FORMERLY = {
-    "trainer.optim": "adamw_torch", "trainer.optim_args": {}, "trainer.adam_beta1": 0.9, "trainer.adam_beta2": 0.999,
-    "trainer.adam_epsilon": 1e-8, "trainer.lr_scheduler_type": "linear", "trainer.lr_scheduler_kwargs": {},
-    "trainer.min_learning_rate": None, "trainer.group_by_prefix": True,
-}  # fmt: skip
-"""Settings that checkpoints had before they were options of groups."""
-
-
 def test_a_checkpoint_of_another_version_is_refused_by_what_differs(train: Train, ended: Ends) -> None:
     for file in ended(5).glob(f"{RunFolder.TRAINING_STATE}/*/{MANIFEST}"):
         manifest = json.loads(file.read_text(encoding="utf-8"))
