@@ -87,7 +87,7 @@ def test_the_walkthrough_runs_from_the_hub_to_an_adapter(
     assert (adapter / "tokenizer.json").is_file()
     assert (adapter / "chat_template.jinja").is_file()
     settings = json.loads((adapter / "run_config.json").read_text(encoding="utf-8"))
-    assert settings["quantization"] == {"double_quant": True}
+    assert settings["quantization"] == {"double_quant": True, "experts": "auto"}
     with safe_open(adapter / "adapter_model.safetensors", framework="pt") as weights:
         assert len(weights.keys()) == 2 * 7 * 2  # two layers, seven linear layers, two matrices each
 

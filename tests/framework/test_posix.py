@@ -21,7 +21,6 @@ NAMES = {
 ELSEWHERE = {
     "framework/run/interruption.py": "behind hasattr(os, 'register_at_fork')",
     "framework/sweep/gpu.py": "several trials of a sweep at a time",
-    "framework/util/host.py": "behind hasattr",
     "plugins/framework_plugins/lib/host.py": "behind hasattr",
     "framework/util/lock.py": "private_folder, for several trials of a sweep",
     "plugins/framework_plugins/hf/machine/allocator.py": "behind sys.platform == 'linux'",

@@ -142,7 +142,7 @@ BROKEN = [
     (
         "stray",
         "it_makes_the_rows_that_its_config_names",
-        "makes a row of the role rejected, which its config does not name",
+        "makes a row of the role rejected",
     ),
     ("lax", "it_refuses_what_it_cannot_use", "is not refused"),
 ]

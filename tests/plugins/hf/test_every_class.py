@@ -32,8 +32,8 @@ TRAINED = (
 """Families that people train, and two without attention."""
 EVERY = dict.fromkeys((*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, *MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES))
 LAYERS: dict[str, Any] = {"num_hidden_layers": 6}
-"""With this number each family of `TRAINED` has all its kinds of layers. With the default number, the test of all families
-takes many times as long."""
+"""With this number each family of `TRAINED` has all its kinds of layers. With the default number, the test of all
+families takes many times as long."""
 
 
 def small(family: str) -> PretrainedConfig:
