@@ -84,7 +84,7 @@ def of_docs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str,
         return made
 
     yield objective
-    for name in ("focal", "distill", "whole"):
+    for name in ("focal", "distill", "whole", "gkd"):
         sys.modules.pop(name, None)
 
 
@@ -263,7 +263,8 @@ def test_a_loss_of_all_logits_is_the_one_that_is_computed_from_them(
         for group in groups("rows")
     ]
     function: Any = from_reference
-    made = function.create(function.schema()) if name == "from_reference" else of_docs("whole.py", name)
+    file = "gkd.py" if name == "gkd" else "whole.py"
+    made = function.create(function.schema()) if name == "from_reference" else of_docs(file, name)
     objective = CheckedObjective(made, f"loss={name}", 1000, plain=False)
     objective.check(rows)
     model.zero_grad()
