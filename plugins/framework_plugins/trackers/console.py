@@ -370,9 +370,11 @@ class Console(Logger):
 
     def _show_verdict(self, verdict: Verdict, summary: str) -> None:
         """Print the verdict, its first sentence on top."""
-        if not self.brief:
-            for line in verdict.more:
-                self._print_sentence(Text(f"- {line}", "dim"))
+        lines = verdict.more
+        if self.brief and lines:  # what qualifies a verdict is not left out without a word
+            lines = [f"{count(len(lines), 'note')} on this verdict: logger.console.details=true, or report.html"]
+        for line in lines:
+            self._print_sentence(Text(f"- {line}", "dim"))
         if summary:
             self._print_sentence(Text(summary, f"bold {COLOURS[verdict.tone.value]}"), indent=0)
         for line, tone in verdict.toned_lines:
