@@ -382,7 +382,10 @@ class Console(Logger):
 
     def _print_sentence(self, text: Text, indent: int = 2) -> None:
         """Print a text by words in a terminal, and in one line in a file."""
-        self.out.print(Padding(shown(text), (0, 0, 0, indent), expand=False), soft_wrap=not self.out.is_terminal)
+        if self.out.is_terminal:
+            self.out.print(Padding(shown(text), (0, 0, 0, indent), expand=False))
+        else:  # a padded text is cropped at the width of the console, soft wrap or not
+            self.out.print(Text(" " * indent).append_text(shown(text)), soft_wrap=True)
 
     def _show_next(self) -> None:
         """Print the commands to try next, each on one line so that it can be copied."""

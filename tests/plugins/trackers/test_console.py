@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import math
 import re
 import shlex
@@ -364,6 +365,14 @@ def test_the_verdict_is_printed_last(see: See) -> None:
     summary = lines.index("Better: exact_match rose from 0% to 100%.")
     assert summary > at
     assert all(line.startswith("  ") for line in lines[summary + 1 :])
+
+
+def test_in_a_narrow_pipe_the_verdict_is_whole(see: See, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    last = see("audit=[]").splitlines()[-1]
+    assert last.startswith("  gained: yes.")
+    assert len(last) > 60
+    assert json.dumps(last.strip(), ensure_ascii=False)[1:-1] in (tmp_path / "run" / "report.json").read_text("utf-8")
 
 
 def test_after_the_data_that_came_with_a_plugin_ones_own_are_next(tmp_path: Path) -> None:
