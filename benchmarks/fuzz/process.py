@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import resource
@@ -10,6 +11,7 @@ import signal
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -215,6 +217,10 @@ def _result(run: Path) -> str:
 
 def _main(case: Case, slot: Slot) -> NoReturn:
     """Become the program."""
+    # What this process removes at its end is not the child's to remove; what the child makes is.
+    atexit._clear()  # noqa: SLF001
+    weakref.finalize._registry.clear()  # type: ignore[attr-defined]  # noqa: SLF001
+    atexit.register(weakref.finalize._exitfunc)  # type: ignore[attr-defined]  # noqa: SLF001
     code = 1
     try:
         os.setsid()
@@ -235,6 +241,7 @@ def _main(case: Case, slot: Slot) -> NoReturn:
 
         with suppress(Exception):
             traceback.print_exc()
+    atexit._run_exitfuncs()  # noqa: SLF001
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:

@@ -24,7 +24,7 @@ from framework.plan.load import load_plan, restored
 from framework.run.launching import launched
 from framework.rundir.read import read_run
 from framework.util.errors import FrameworkError
-from framework.util.guard import Caught, short_repr
+from framework.util.guard import Caught, Guard, short_repr
 from framework.util.redact import HIDDEN
 
 PLAIN = (str, numbers.Real, Path, Enum, type(None))
@@ -106,7 +106,8 @@ class TrainedModel:
             raise FrameworkError(f"answer({prompts!r}): give a list of prompts, [{prompts!r}]")
         if not isinstance(prompts, Iterable) or isinstance(prompts, bytes | Mapping):
             raise FrameworkError(f"answer({short_repr(prompts)}): give a list of prompts, such as ['Where is it?']")
-        prompts = list(prompts)
+        with Guard(f"answer({short_repr(prompts)}): give a list of prompts, such as ['Where is it?']"):
+            prompts = list(prompts)
         for prompt in prompts:
             if not isinstance(prompt, str):
                 raise FrameworkError(f"answer([{short_repr(prompt)}]): a prompt is a text, such as 'Where is it?'")

@@ -53,12 +53,21 @@ class PythonProcess:  # a library that is tried may crash or hang during its imp
         log: the file for what is printed there; without it that is dropped, but for the last line in an error.
         env: variables for it.
         override: whether `env` wins over variables that are set already.
+        discard: whether the temporary files that it makes are removed when it stops: it is killed, and libraries
+            remove theirs at a regular end only.
     """
 
     def __init__(
-        self, *, log: Path | None = None, env: Mapping[str, str] | None = None, override: bool = False
+        self,
+        *,
+        log: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        override: bool = False,
+        discard: bool = False,
     ) -> None:
         self._log = log
+        self._discard = discard
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._env = env or {}
         self._override = override
         self._process: subprocess.Popen[bytes] | None = None
@@ -96,6 +105,10 @@ class PythonProcess:  # a library that is tried may crash or hang during its imp
         if self._log and self._log.is_symlink():  # in a run folder from elsewhere: it would be written where it points
             self._log.unlink()
         self._printed = self._log.open("wb+") if self._log else tempfile.TemporaryFile()  # noqa: SIM115 - `stop` closes it
+        variables = {**os.environ, **self._env} if self._override else {**self._env, **os.environ}
+        if self._discard:
+            self._temporary = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+            variables["TMPDIR"] = self._temporary.name
         ours, theirs = Pipe()
         # Our copy of their end is closed here: while one is open, the end of the process is not seen as EOF.
         with theirs:
@@ -103,7 +116,7 @@ class PythonProcess:  # a library that is tried may crash or hang during its imp
             self._process = subprocess.Popen(  # noqa: S603 - our own words
                 # -P: a file in the working folder may have the name of a library.
                 [sys.executable, "-u", "-P", "-c", CODE.format(sys.path), str(theirs.fileno())],
-                env={**os.environ, **self._env} if self._override else {**self._env, **os.environ},
+                env=variables,
                 pass_fds=[theirs.fileno()],
                 # A library that asks a question would wait for an answer for ever.
                 stdin=subprocess.DEVNULL,
@@ -139,7 +152,9 @@ class PythonProcess:  # a library that is tried may crash or hang during its imp
         for opened in (self._connection, self._printed):
             if opened:
                 opened.close()
-        self._process = self._connection = self._printed = None
+        if self._temporary:
+            self._temporary.cleanup()
+        self._process = self._connection = self._printed = self._temporary = None
 
 
 def main() -> None:

@@ -42,6 +42,8 @@ ATOMS = (
     "'~x'",
     "'--help'", "'--version'", "'--cfg'", "'a\\nb=1'", "'=1'", "'a='", "'+a=1'", "'hydra.mode=MULTIRUN'",
 )  # fmt: skip
+NOTHING = {"[]", "{}", "()", "iter([])", "set()", "collections.OrderedDict()", "collections.Counter()"}
+"""What changes no setting: `train` would train the real model of the quickstart."""
 MUTABLE = ("RING", "LOOP", "bytearray", "numpy.zeros", "torch.zeros", "set()", "collections.")
 HASHABLE = [each for each in ATOMS if not each.startswith(MUTABLE)]
 PLACES = (
@@ -92,7 +94,7 @@ def _settings(draw: DrawFn) -> str:
         return f"{{**SOUND_MAP, {key!r}: {draw(_value())}}}"
     if kind == 4:
         return f"{{**SOUND_MAP, {draw(st.sampled_from(HASHABLE))}: {draw(_value())}}}"
-    return draw(_value())
+    return draw(_value().filter(lambda value: value not in NOTHING))
 
 
 @st.composite

@@ -12,15 +12,16 @@ from framework import FrameworkError
 from framework.api import Caught, DiagnosticResult, ProcessError, PythonProcess, State, error_location, summarize_error
 from framework.api.program import load_file
 
-OMP_ENV = {"GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
-"""Threads of OpenMP wait asleep: those of several processes side by side would spin against each other for minutes."""
+ENVIRONMENT = {"GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0", "MLFLOW_DISABLE_TELEMETRY": "true"}
+"""Threads of OpenMP wait asleep: those of several processes side by side would spin against each other for minutes.
+MLflow writes a file into the home folder when it is imported, unless its telemetry is off."""
 
 
 class DiagnosticProcess(PythonProcess):
     """A process that is started when there is something to do. `files` are plugins that it has to load."""
 
     def __init__(self, files: Sequence[str] = ()) -> None:
-        super().__init__(env=OMP_ENV)
+        super().__init__(env=ENVIRONMENT, discard=True)
         self.files = list(files)
 
     def ask(self, function: str, *arguments: Any, seconds: float) -> DiagnosticResult | None:

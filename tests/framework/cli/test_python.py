@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 import framework
@@ -78,6 +79,7 @@ def test_models_are_open_side_by_side_and_a_training_within_from_any_thread(sett
         ({"prompts": [5]}, r"answer\(\[5\]\): a prompt is a text"),
         ({"prompts": [b"x"]}, r"answer\(\[b'x'\]\): a prompt is a text"),
         ({"prompts": 5}, r"answer\(5\): give a list of prompts"),
+        ({"prompts": np.array("a")}, r"answer\(array\('a'.*give a list of prompts.*: TypeError: iteration over a 0-d"),
         ({"prompts": ["a"], "max_new_tokens": 0}, "max_new_tokens=0"),
         ({"prompts": ["a"], "system_prompt": 5}, "system_prompt=5"),
     ],

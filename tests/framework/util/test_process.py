@@ -1,5 +1,6 @@
 """framework/util/process.py: what a call in another process returns, and what becomes of one that does not."""
 
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -57,3 +58,18 @@ def test_what_is_printed_goes_into_the_log(tmp_path: Path, capfd: pytest.Capture
     said = (tmp_path / "the.log").read_text(encoding="utf-8")
     assert said.startswith("so far so good\nTraceback")
     assert capfd.readouterr() == ("", "")
+
+
+def test_temporary_files_of_a_process_that_is_killed_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (temporary := tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with PythonProcess(discard=True) as process:
+        kept = Path(process.call("tempfile:mkdtemp"))
+        with pytest.raises(ProcessError, match="SIGABRT"):
+            process.call("acme_calls:die")
+        assert not kept.exists()
+        assert Path(process.call("tempfile:mkdtemp")).is_relative_to(temporary)
+    assert not list(temporary.iterdir())
