@@ -47,5 +47,5 @@ def test_on_a_cpu_it_is_as_trainer_hf_with_what_is_imported(tmp_path: Path) -> N
 def test_experts_in_few_bits_are_not_estimated(tmp_path: Path) -> None:
     experts = Shape.from_config(CONFIGS["Qwen/Qwen3-30B-A3B"])
     with pytest.raises(FrameworkError, match="trainer=unsloth quantizes experts in another way"):
-        told("unsloth", "rtx4090", tmp_path, "quantization=int8", shape=experts)
+        told("unsloth", "rtx4090", tmp_path, "quantization=int8", "plan.gpu=rtx4090", shape=experts)
     assert told("unsloth", "rtx4090", tmp_path, shape=experts).offloaded

@@ -21,7 +21,6 @@ from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS, _grouped_mm
 from transformers.integrations.mxfp4 import Mxfp4Dequantize
 from transformers.quantizers.auto import register_quantization_config, register_quantizer
 from transformers.quantizers.quantizer_bnb_4bit import Bnb4BitHfQuantizer
-from transformers.quantizers.quantizer_mxfp4 import Mxfp4HfQuantizer
 from transformers.quantizers.quantizers_utils import get_module_from_name
 
 from framework_plugins.hf.load.model_parts import STACKS, packable
@@ -30,6 +29,7 @@ IMPLEMENTATION = "packed"
 """The name by which transformers finds `packed_forward`."""
 METHOD = "bitsandbytes_experts"
 """The name by which transformers finds the quantizer."""
+MXFP4_STACKS = ("gate_up_proj", "down_proj")
 RANK_STEP = 8
 """Grouped products on a GPU read rows of 16 bytes: a rank is padded to a multiple of this."""
 
@@ -76,8 +76,9 @@ class PackedExpertsQuantizer(Bnb4BitHfQuantizer):
         """Return how tensors of the files become those of the model."""
         if not self.quantization_config.from_mxfp4:
             return []
-        published = Mxfp4HfQuantizer.serialized_names
-        return [WeightConverter(names, stack, [_FromMxfp4(self)]) for stack, names in published.items()]
+        return [
+            WeightConverter([f"{stack}_blocks", f"{stack}_scales"], stack, [_FromMxfp4(self)]) for stack in MXFP4_STACKS
+        ]
 
 
 class _Pack(ConversionOps):
@@ -162,7 +163,7 @@ def packed_forward(
     rows = _project(experts, "gate_up_proj" if experts.has_gate else "up_proj", rows, ends, chosen)
     rows = experts._apply_gate(rows) if experts.has_gate else experts.act_fn(rows)  # noqa: SLF001 - transformers' own functions do
     rows = _project(experts, "down_proj", rows, ends, chosen)
-    if experts.has_post_expert_norm:
+    if getattr(experts, "has_post_expert_norm", False):  # transformers before 5.24 has no family with one
         rows = experts.post_expert_norm(rows)
     weighted = torch.empty_like(rows).index_copy(0, order, rows * top_k_weights.reshape(-1)[order, None].to(rows.dtype))
     return weighted.view(*top_k_index.shape, -1).sum(dim=1).to(hidden_states.dtype)
