@@ -67,8 +67,8 @@ def run(
     session = current()  # once: a launcher, which is a plugin, calls this with nothing but the plan
     run_dir, resumed = plan.run_dir, plan.run_dir.parent if plan.sweep else plan.run_dir
     with (
-        Interruption(run_dir, resumed, plan.grace_seconds) as interruption,
-        mirrored(plan.store, run_dir, plan.store_seconds),
+        Interruption(run_dir, resumed, plan.settings.grace_seconds) as interruption,
+        mirrored(plan.store, run_dir, plan.settings.store_seconds),
         Events(plan, session) as events,
         naming_full_disk(run_dir, resumed),
         ending_children(),
@@ -261,7 +261,7 @@ def _run_stages(
     issues = []
     if after:
         steps, earlier = (trained.steps, trained.issues) if trained else (0, [])
-        issues = truncation_issues(plan.health.truncated_answers, after, before, steps, earlier)
+        issues = truncation_issues(plan.settings.health.truncated_answers, after, before, steps, earlier)
     if Stage.evaluate in plan.stages:
         for issue in issues:
             events.send(IssueFound(issue, Stage.evaluate in completed.stages))

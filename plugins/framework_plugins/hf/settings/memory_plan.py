@@ -227,7 +227,7 @@ def _attention_choice(plan: Plan, shape: Shape, *, attends: bool) -> str:
     config = plan.adapter.config
     dropout = config.lora_dropout if isinstance(config, LoraAdapterConfig) else 0.0
     padded = "padding" if dropout else "a dense mask for trees"
-    on_this_machine = not plan.planning.gpu
+    on_this_machine = not plan.settings.plan.gpu
     if problem := flex_problem(keeps_states=not attends, triton=None if on_this_machine else True):
         return f"sdpa with {padded}, {problem}"
     reason = f"side by side without padding, since adapter.lora_dropout={dropout:g} keeps them from sharing tokens"
