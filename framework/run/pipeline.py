@@ -110,7 +110,7 @@ def run(
         with ExitStack() as stack:
             with session.progress.counting(None, "", "loading the libraries and the tokenizer"):
                 backend: Backend = plan.trainer.create()
-                model = checked(stack.enter_context(backend.open(plan)), plan)
+                model = checked(stack.enter_context(backend.open(plan)), plan.trainer.component.name)
             opened(model)
             if Stage.train in plan.stages:
                 check_distributed(plan.launch, plan.trainer, model)
@@ -125,14 +125,14 @@ def run(
         return finished.report
 
 
-def checked(model: Model, plan: Plan) -> Model:
-    """Return what a backend opened.
+def checked(model: Model, trainer: str) -> Model:
+    """Return what the backend of `trainer=` opened.
 
     Raises:
         FrameworkError: it is no `Model`.
     """
     if not isinstance(model, Model):
-        trainer, kind = plan.trainer.component.name, type(model).__name__
+        kind = type(model).__name__
         raise FrameworkError(f"trainer={trainer} opened a {kind}: let {kind} subclass framework.api.Model")
     return model
 
