@@ -267,6 +267,10 @@ class DataConfig:
         """Return the names of the sets of held-out rows that have a loss of their own."""
         return ()
 
+    def brings_validation(self) -> bool:
+        """Whether settings name held-out rows, so that none are split off."""
+        return bool(self.validation_names())
+
 
 @dataclass
 class FormatConfig:

@@ -359,8 +359,7 @@ def rules_of_thumb(
     data: DataConfig, training: TrainerConfig, warmup_steps: Callable[[int], int], work: Work | None
 ) -> Iterator[str]:
     """Give the advice of the core: rules of thumb of the field, each with its reason. It refuses nothing."""
-    names = ("validation_path", "validation_sets")
-    if not data.validation_split and not any(getattr(data, name, None) for name in names):
+    if not data.validation_split and not data.brings_validation():
         yield "data.validation_split=0 holds out no rows: overfitting will go unnoticed. Set data.validation_split=0.1"
     if work is None:
         return
