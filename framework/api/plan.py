@@ -18,16 +18,7 @@ from framework.api.fields import as_text, fields
 from framework.api.protocols.sources import Adapter, Start
 from framework.api.records import Measure, Verdict
 from framework.api.run_folder import RunFolder, check_weights
-from framework.api.schema import (
-    Affects,
-    HealthConfig,
-    PassCost,
-    PlanConfig,
-    RunConfig,
-    Stage,
-    TrainerConfig,
-    VerdictConfig,
-)
+from framework.api.schema import Affects, PassCost, RunConfig, RunSettings, Stage, TrainerConfig
 from framework.api.selection import Selection, affecting
 from framework.util.errors import FrameworkError
 from framework.util.guard import Guard, short_repr, try_out
@@ -45,8 +36,6 @@ TEXT_PERPLEXITY = "text_perplexity"
 """The perplexity of held-out texts, for a method that learns texts."""
 START_HASH = "SHA-256 of adapter.start"
 """What of the adapter that a training starts from makes it another training, beside the settings."""
-RENAMED = {"plan": "planning", "checkpoint": "external_checkpoint"}
-"""Settings of the run that have another name in a `Plan`."""
 CHECKED_FACTORS = 1000
 """Steps whose factor on the learning rate is checked before the first one."""
 
@@ -72,15 +61,10 @@ class Judging:
 class Plan:
     """A checked run. `config` is the resolved config as plain values, `overrides` are the overrides that made it."""
 
-    name: str
-    seed: int
-    stages: tuple[Stage, ...]
+    settings: RunSettings
+    """Those outside the options: `settings.verdict`, `settings.plan.gpu`."""
     run_dir: Path
     """Where the run works: on this machine, also if `run_dir` of the config is on a store."""
-    objective: str
-    planning: PlanConfig
-    health: HealthConfig
-    verdict: VerdictConfig
     model: Selection
     quantization: Selection
     adapter: Selection
@@ -107,22 +91,34 @@ class Plan:
     overrides: tuple[str, ...] = ()
     model_line: str = ""
     decides_line: str = ""
-    external_checkpoint: Path | None = None
-    """Trained weights outside the run folder, `checkpoint` of the config."""
-    share: bool = True
-    """Whether the trials of a sweep share what they have in common."""
-    grace_seconds: float = 25.0
-    """Seconds that the run has after a signal before it ends."""
     sweep: str = ""
     """The sweep that this run is a trial of, by the name of its folder; empty if it is not a trial."""
     store: str = ""
     """The URL of the run folder on a store, where the run is kept; empty if it is on this machine only."""
-    store_seconds: float = 60.0
-    """Seconds that the end of the run waits for a store that takes nothing."""
     trial: str = ""
     """Which trial of the sweep it is, and the overrides that distinguish it; empty if it is not a trial."""
     expected_rows: ExpectedRows | None = None
     """What the data stage compares its rows with; None unless the run repeats another one."""
+
+    @property
+    def name(self) -> str:
+        """The name of the run, without secrets: it is in names of files, on pages and in trackers."""
+        return self.settings.name
+
+    @property
+    def seed(self) -> int:
+        """The seed of the training."""
+        return self.settings.seed
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages that run, in their order."""
+        return tuple(stage for stage in Stage if stage in self.settings.stages)
+
+    @property
+    def external_checkpoint(self) -> Path | None:
+        """Trained weights outside the run folder, `checkpoint` of the config."""
+        return Path(self.settings.checkpoint) if self.settings.checkpoint else None
 
     @property
     def checkpoint(self) -> Path:
@@ -144,10 +140,8 @@ class Plan:
         Args:
             what: one thing, or several: settings that affect any of them are included.
         """
-        names = (field.name for field in fields(RunConfig) if field.name != "plugins")
-        values = {name: getattr(self, RENAMED.get(name, name)) for name in names}
-        values["plugins"] = self.config["plugins"]
-        settings = affecting(RunConfig, values, what)
+        chosen = {group: getattr(self, group) for group in GROUPS}
+        settings = affecting(RunConfig, {**vars(self.settings), **chosen}, what)
         for key, choice in self.selections.items():
             if key.partition(".")[0] not in settings:
                 continue
@@ -276,12 +270,12 @@ class Plan:
     def judging(self) -> Judging:
         """What chooses the metric that decides. A reward does not judge itself."""
         may_decide = {name: metric for name, metric in self.metric.items() if name not in self.reward}
-        return Judging(self.verdict.primary, may_decide)
+        return Judging(self.settings.verdict.primary, may_decide)
 
     def objective_by(self, decides: str) -> str:
         """Return the name of the objective: for `verdict.primary` what decides, or else the validation loss."""
-        if self.objective != Verdict.PRIMARY:
-            return self.objective
+        if self.settings.objective != Verdict.PRIMARY:
+            return self.settings.objective
         names = {*self.metric, *self.measured, *self.set_losses}
         return next((name for name in (decides, decides.removesuffix(Measure.WINS)) if name in names), EVAL_LOSS)
 

@@ -55,6 +55,7 @@ __all__ = [
     "Role",
     "RolloutConfig",
     "RunConfig",
+    "RunSettings",
     "SamplerConfig",
     "SamplingParams",
     "ScheduleConfig",
@@ -265,6 +266,10 @@ class DataConfig:
     def validation_names(self) -> tuple[str, ...]:
         """Return the names of the sets of held-out rows that have a loss of their own."""
         return ()
+
+    def brings_validation(self) -> bool:
+        """Whether settings name held-out rows, so that none are split off."""
+        return bool(self.validation_names())
 
 
 @dataclass
@@ -796,8 +801,8 @@ OF_TRAINING = Affects.training | Affects.resume | Affects.exports
 
 
 @dataclass
-class RunConfig:
-    """The config of one run. The mark of a section limits what the settings in it can affect."""
+class RunSettings:
+    """The settings of a run outside its options, those that a `Plan` keeps as they are."""
 
     # Exporters call files by it, and other settings may refer to it.
     name: Annotated[str, Predicate(plain_name), Affects.exports] = "run"
@@ -834,6 +839,12 @@ class RunConfig:
     """How a run reacts to problems in its training."""
     verdict: Annotated[VerdictConfig, Affects.training] = field(default_factory=VerdictConfig)
     """What the verdict on a run is based on, and how certain it has to be."""
+
+
+@dataclass
+class RunConfig(RunSettings):
+    """The config of one run. The mark of a section limits what the settings in it can affect."""
+
     # `encoding` and `base_key` of the model are in the keys of what is about rows.
     model: Annotated[ModelConfig, ~ABOUT_ROWS] = MISSING
     quantization: Annotated[QuantizationConfig, ~ABOUT_ROWS] = MISSING

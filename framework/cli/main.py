@@ -296,7 +296,7 @@ def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
         for notice in overruled(overrides):
             print(notice, file=sys.stderr)
     # Without a sweep nothing follows that could use a kept base.
-    if run_dir is not None and plan.share:
+    if run_dir is not None and plan.settings.share:
         session.shared.open()
     else:
         session.shared.close()

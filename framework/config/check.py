@@ -8,9 +8,8 @@ with its place.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from types import MappingProxyType
 from typing import Any, TypeGuard
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -28,9 +27,8 @@ from framework.hooks.session import current
 from framework.util.command import this_program
 from framework.util.errors import foreign_letter, names_with, nearest, summarize_error
 
-NOTHING: Mapping[str, str] = MappingProxyType({})
-UNUSED, TYPO = "is not used here", 0.8
-"""How an entry of `instead` begins that names no setting, and the likeness of a misspelled name."""
+TYPO = 0.8
+"""The likeness of a misspelled name."""
 KEYS_LISTED = 12
 """Valid keys that a message lists beside the nearest one; for more, it names the command that describes them."""
 
@@ -110,9 +108,7 @@ def problems_below(node: DictConfig, path: str) -> Iterator[Problem]:
         if field_by_name is not None and key not in field_by_name:
             raw = None if OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key) else node[key]
             plain = OmegaConf.to_container(raw) if OmegaConf.is_config(raw) else raw
-            yield Problem(
-                unknown_key(full_key, field_by_name, option_name(schema), instead(schema), plain), (full_key,)
-            )
+            yield Problem(unknown_key(full_key, field_by_name, option_name(schema), schema, plain), (full_key,))
             continue
         # A key of a free dict, which Hydra would instantiate.
         if key == "_target_" and field_by_name is None:
@@ -195,13 +191,14 @@ def out_of_range(key: str, value: Any, kind: Type) -> str:
 
 
 def instead(schema: type | None) -> Mapping[str, str]:
-    """Return what names that one may expect are instead of fields: the class variable `instead` of a dataclass."""
+    """Return what names that one may expect are instead of fields, each as the rest of a sentence.
+
+    It is the class variable `instead` of a dataclass. Another one, `unused`, has those names that no setting is.
+    """
     return getattr(schema, "instead", {})
 
 
-def unknown_key(
-    key: str, names: Iterable[str], option: str = "", refusals: Mapping[str, str] = NOTHING, value: Any = None
-) -> str:
+def unknown_key(key: str, names: Iterable[str], option: str = "", schema: type | None = None, value: Any = None) -> str:
     """Say that nothing reads `key`.
 
     Where another option of the group has the key, that is the likelier mistake than a misspelled name.
@@ -210,10 +207,10 @@ def unknown_key(
         key: as it is written, with the place.
         names: the fields that are beside it.
         option: what was chosen there.
-        refusals: of names that one may expect what they are instead, as the rest of a sentence.
+        schema: of the option, which may say what other names are.
         value: what is set, if it is known.
     """
-    names = [*names]
+    names, refusals = [*names], instead(schema)
     parent, _, name = key.rpartition(".")
     if (now := former_setting(key, value)) is not None:
         return f"{key} is set elsewhere now: {_typed(now, value)}"
@@ -226,8 +223,8 @@ def unknown_key(
         return f"unknown key '{key}': {equivalent.sentence(value=value)}."
     if name not in names and (elsewhere := _elsewhere(name, parent, value)):
         return f"unknown key '{key}': {elsewhere}."
-    unused = {alias for alias, why in refusals.items() if why.startswith(UNUSED)}
-    close = nearest(name, [*names, *(refusals.keys() - unused)])
+    unused: Collection[str] = getattr(schema, "unused", ())
+    close = nearest(name, [*names, *(refusals.keys() - {*unused})])
     hint = f" Did you mean '{parent}.{close[0]}'?".replace("'.", "'") if close else ""
     if close and close[0] not in {*names}:
         hint = f" Did you mean '{close[0]}'? It {refusals[close[0]]}."

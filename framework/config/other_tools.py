@@ -27,11 +27,22 @@ class Equivalent:
         tools: which of them have it.
         here: what to type, with `{}` for the value; empty if nothing does the same.
         why: what happens instead, or a remark.
+        is_default: whether a run does it anyway.
     """
 
     tools: tuple[str, ...]
     here: str = ""
     why: str = ""
+    is_default: bool = False
+
+    @classmethod
+    def of_text(cls, tools: tuple[str, ...], text: str) -> Equivalent:
+        """Read `HERE # WHY`, or `HERE #= WHY` of what a run does anyway; an empty text is that too."""
+        here, sign, why = text.partition(" #= ")
+        if sign or not text:
+            return cls(tools, here.strip(), why.strip() or "the default", is_default=True)
+        here, _, why = text.partition(" # ")
+        return cls(tools, here.strip(), why.strip())
 
     @property
     def takes_value(self) -> bool:
@@ -64,9 +75,8 @@ def _equivalents(*rows: tuple[tuple[str, ...], dict[str, str]]) -> dict[str, Equ
     equivalents: dict[str, Equivalent] = {}
     for tools, names in rows:
         for name, text in names.items():
-            replacement, _, why = text.partition(" # ")
             earlier_tools = equivalents[name].tools if name in equivalents else ()
-            equivalents[name] = Equivalent((*earlier_tools, *tools), replacement.strip(), why.strip())
+            equivalents[name] = Equivalent.of_text((*earlier_tools, *tools), text)
     return equivalents
 
 
@@ -89,7 +99,7 @@ NAMES = _equivalents(
         "dataloader_num_workers": "trainer.dataloader_num_workers={}",
         "resume_from_checkpoint": " # `python -m framework resume RUN_DIR` continues a run",
         "gradient_checkpointing_kwargs": " # the trainer sets gradient checkpointing up",
-        "load_best_model_at_end": "trainer.keep_best=true # the default",
+        "load_best_model_at_end": "trainer.keep_best=true #= the default",
         "push_to_hub": "exporter=[adapter,push] # exporter.push.repo_id names the repository",
         "ddp_find_unused_parameters": " # launch=ddp decides it",
         "bf16_full_eval": " # a validation computes in trainer.dtype",
@@ -106,7 +116,7 @@ NAMES = _equivalents(
         "num_train_epochs": "trainer.num_train_epochs={}", "lr_scheduler_type": "schedule={}",
         "optim": "optimizer={}", "report_to": "logger=[console,wandb] # or mlflow, tensorboard",
         "run_name": "name={}", "use_dora": "adapter=dora", "use_rslora": "adapter=rslora",
-        "packing": "trainer.packing=tree # the default: prefixes that rows share are computed once",
+        "packing": "trainer.packing=tree #= the default: prefixes that rows share are computed once",
         "adam_beta1": "optimizer.betas # a list of both", "adam_beta2": "optimizer.betas # a list of both",
         "adam_epsilon": "optimizer.eps={}", "torch_dtype": "trainer.dtype={}", "dtype": "trainer.dtype={}",
         "tf32": " # trainer.dtype=fp32 multiplies in TF32 on a GPU",
@@ -119,15 +129,15 @@ NAMES = _equivalents(
         "load_in_8bit": "quantization=int8",
         "adapter": "adapter={} # qlora is quantization=nf4 adapter=lora",
         "lora_modules_to_save": "adapter.modules_to_save={}",
-        "lora_target_linear": "adapter.target_modules=[all-linear] # the default",
+        "lora_target_linear": "adapter.target_modules=[all-linear] #= the default",
         "peft_use_dora": "adapter=dora", "peft_use_rslora": "adapter=rslora",
         "test_datasets": "data.validation_path=FILE # or data.validation_split_name, a split of the same data set",
         "pretraining_dataset": "method=pretrain data=hub data.path={}",
         "chat_template": "model.chat_template={} # the tokenizer's own template is the default",
         "chat_template_jinja": "model.chat_template={} # a file",
-        "roles_to_train": "data.learn=assistant # the default", "train_on_inputs": "data.learn=everything",
+        "roles_to_train": "data.learn=assistant #= the default", "train_on_inputs": "data.learn=everything",
         "sequence_len": "trainer.max_seq_length={}",
-        "sample_packing": "trainer.packing=tree # the default: prefixes that rows share are computed once",
+        "sample_packing": "trainer.packing=tree #= the default: prefixes that rows share are computed once",
         "pad_to_sequence_len": " # rows are not padded to a fixed length",
         "val_set_size": "data.validation_split={}",
         "micro_batch_size": "trainer.per_device_train_batch_size={}", "num_epochs": "trainer.num_train_epochs={}",
@@ -158,7 +168,7 @@ NAMES = _equivalents(
         "quantization_bit": "quantization=nf4 # or int8 for 8 bits",
         "quantization_method": " # quantization=nf4 and int8 use bitsandbytes", "use_unsloth": "trainer=unsloth",
         "additional_target": "adapter.modules_to_save={}", "lora_rank": "adapter.r={}",
-        "lora_target": "adapter.target_modules=[all-linear] # the default, which is all; or a list of names",
+        "lora_target": "adapter.target_modules=[all-linear] #= the default, which is all; or a list of names",
         "dataset": "data=local_file data.path=FILE # or data=hub data.path=owner/name",
         "dataset_dir": "data=local_file data.path=FILE", "eval_dataset": "data.validation_path=FILE",
         "template": "model.chat_template={} # the tokenizer's own template is the default",
@@ -169,7 +179,7 @@ NAMES = _equivalents(
         "overwrite_output_dir": " # a run has a folder of its own; run_dir=FOLDER continues an earlier run",
         "preprocessing_num_workers": " # all rows are read in one process, and kept in the cache",
         "adapter_name_or_path": "adapter.start={}", "add_tokens": "model.new_tokens={}",
-        "do_train": "stages=[plan,data,baseline,train,evaluate,export,report] # the default",
+        "do_train": "stages=[plan,data,baseline,train,evaluate,export,report] #= the default",
         "plot_loss": "logger=[console,html] # the page of the run has the curves",
         "overwrite_cache": " # the cache has an entry for each content of the data",
         "ddp_timeout": " # launch=ddp has its own",
@@ -179,8 +189,8 @@ NAMES = _equivalents(
         "dataset_train_split": "data.split={}",
         "dataset_test_split": "data.validation_split_name={}", "max_length": "trainer.max_seq_length={}",
         "max_seq_length": "trainer.max_seq_length={}", "attn_implementation": "trainer.attention={}",
-        "use_peft": "adapter=lora", "assistant_only_loss": "data.learn=assistant # the default",
-        "completion_only_loss": "data.learn=assistant # the default",
+        "use_peft": "adapter=lora", "assistant_only_loss": "data.learn=assistant #= the default",
+        "completion_only_loss": "data.learn=assistant #= the default",
         "callbacks": "callback=[NAME] # a function of a plugin; health stops or warns, and loggers receive each step",
         "loss_type": "method=dpo method.loss_type=[{}] # of DPOConfig; loss={} for a loss of a plugin",
         "label_smoothing": "method.label_smoothing={} # of DPOConfig", "loss_weights": "method.loss_weights={}",
@@ -238,8 +248,8 @@ OPTIONS = {
     ("adapter", "freeze"): Equivalent((FACTORY,), "", "layers cannot be frozen one by one; adapter=lora or full"),
     ("schedule", "cosine_with_min_lr"): Equivalent((TRL,), "schedule=cosine schedule.min_learning_rate={}"),
     ("schedule", "cosine_warmup_with_min_lr"): Equivalent((TRL,), "schedule=cosine_warm_start"),
-    ("trainer", "sft"): Equivalent((FACTORY, TRL), "trainer=hf", "the default"),
-    ("trainer", "trl"): Equivalent((TRL,), "trainer=hf", "the default"),
+    ("trainer", "sft"): Equivalent((FACTORY, TRL), "trainer=hf", "the default", is_default=True),
+    ("trainer", "trl"): Equivalent((TRL,), "trainer=hf", "the default", is_default=True),
     **{
         ("trainer", name): Equivalent((FACTORY, TRL), f"method={name}")
         for name in ("dpo", "kto", "orpo", "cpo", "simpo", "grpo")
@@ -276,8 +286,7 @@ def equivalent_of(name: str, value: Any) -> Equivalent | None:
     text = VALUES.get(name, {}).get(str(value).lower())
     if equivalent is None or text is None:
         return equivalent
-    replacement, _, why = text.partition(" # ")
-    return Equivalent(equivalent.tools, replacement.strip(), why.strip() or ("" if replacement else "the default"))
+    return Equivalent.of_text(equivalent.tools, text)
 
 
 def settings_below(name: str) -> list[str]:

@@ -132,12 +132,13 @@ def _add(translation: Translation, name: str, value: Any, equivalent: Equivalent
     _, _, template = equivalent.here.partition("=")
     if not equivalent.here or (template and "FILE" in template) or ("=" not in equivalent.here):
         why = f"{equivalent.here}: {equivalent.why}" if equivalent.here else equivalent.why
-        translation.remarks[name] = why if why != "the default" else f"{as_text(value)} is the default"
+        is_default = equivalent.is_default and not equivalent.here
+        translation.remarks[name] = f"{as_text(value)} is the default" if is_default else why
         return
     if isinstance(value, dict) and equivalent.takes_value:
         translation.remarks[name] = f"{equivalent.here.partition('=')[0]}, which takes other values"
         return
-    if equivalent.why.startswith("the default") and not equivalent.takes_value:
+    if equivalent.is_default and not equivalent.takes_value:
         return
     words = equivalent.overrides(value)
     for word in words:

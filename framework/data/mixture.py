@@ -22,6 +22,7 @@ from framework.api.component import Component
 from framework.api.fields import fields
 from framework.api.problem import Problem
 from framework.api.records import RawData, Row
+from framework.api.schema import DataConfig
 from framework.api.selection import Selection
 from framework.data.columns import problems as problems_of_columns
 from framework.hooks.session import current
@@ -87,13 +88,14 @@ def _part(index: int, entry: Mapping[str, Any], form: Selection) -> MixtureSourc
     settings = {str(name): value for name, value in entry.items() if name not in ENTRY_KEYS}
     _check_names(entry_name, source, settings)
     _check_amount(entry_name, entry.get("weight"), entry.get("count"))
+    config: DataConfig = _settings(entry_name, source, settings)
     return MixtureSource(
-        name=str(settings.get("path", source.name)),
-        source=Selection(source, _settings(entry_name, source, settings)),
+        name=config.source() or source.name,
+        source=Selection(source, config),
         format=_format(entry_name, entry, form),
         weight=entry.get("weight"),
         count=entry.get("count"),
-        max_rows=settings.get("max_rows"),
+        max_rows=config.max_rows,
     )
 
 

@@ -103,7 +103,7 @@ def load_data(plan: Plan, model: Model) -> Data:
     compared = {Stage.baseline, Stage.evaluate} <= set(plan.stages)
     if compared or set(plan.stages) <= {Stage.plan, Stage.data}:  # before a run that compares, most likely
         prompt_counts = (choice.config.asks(len(data.prompts)) for choice in plan.evaluator.values())
-        findings += _few_prompts(len(own_prompts) or max(prompt_counts, default=0), plan.verdict.confidence)
+        findings += _few_prompts(len(own_prompts) or max(prompt_counts, default=0), plan.settings.verdict.confidence)
         findings += _cut_references(plan.evaluator, model, own_prompts or data.prompts)
     order = [*reversed(Severity)]
     findings.sort(key=lambda finding: order.index(finding.severity))

@@ -119,7 +119,9 @@ class Measuring:
         """Evaluate the trained model look by look until a look decides, and the base along with it."""
         look, base, looks = 1, before, evaluator.looks(self.model, data, self.metrics)
         after = evaluator.look(1, self.model, data, self.metrics)
-        while look < looks and not evaluator.decided(self._results_so_far(base, after), self.plan.verdict.confidence):
+        while look < looks and not evaluator.decided(
+            self._results_so_far(base, after), self.plan.settings.verdict.confidence
+        ):
             look += 1
             after = evaluator.look(look, self.model, data, self.metrics, after)
             if base and self.base_key and not self.start_key:  # else it is gone, and was asked everything
@@ -145,7 +147,12 @@ class Measuring:
         leaked = [where for finding in self.data.result.findings for where in finding.where]
         before = beside(before, after) if before else None
         changes = compare(
-            before, after, self.plan.verdict, leaked=leaked, decides=self.data.result.decides, rewards=self.plan.reward
+            before,
+            after,
+            self.plan.settings.verdict,
+            leaked=leaked,
+            decides=self.data.result.decides,
+            rewards=self.plan.reward,
         )
         return Results(before, after, None, changes)
 

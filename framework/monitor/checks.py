@@ -16,11 +16,11 @@ from framework.util.errors import FrameworkError, unknown
 @hookimpl
 def framework_check_plan(plan: Plan) -> Iterator[Problem]:
     """Check the actions and what the early stopping goes by."""
-    if plan.health.nan is Action.lower:
+    if plan.settings.health.nan is Action.lower:
         yield Problem(
             "health.nan=lower: weights that are NaN stay so at any learning rate. Set warn or stop", ("health.nan",)
         )
-    if plan.health.truncated_answers is Action.lower:
+    if plan.settings.health.truncated_answers is Action.lower:
         yield Problem(
             "health.truncated_answers=lower: a lower learning rate does not teach the stop token. Set warn or stop",
             ("health.truncated_answers",),

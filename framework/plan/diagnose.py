@@ -23,7 +23,7 @@ from framework.api.fields import Field, as_text, fields
 from framework.api.former_settings import former_setting
 from framework.api.problem import Problem
 from framework.api.schema import RunConfig
-from framework.config.check import instead, is_schema, no_option, option_name, out_of_range, unknown_key
+from framework.config.check import is_schema, no_option, option_name, out_of_range, unknown_key
 from framework.config.compose import EXPERIMENT, config_loader
 from framework.config.other_tools import option_elsewhere
 from framework.config.sources import (
@@ -260,7 +260,7 @@ def _reason(config: DictConfig, setting: SourcedValue, error: Exception) -> str:
         names = [field.name for field in fields(schema)] if is_schema(schema) else map(str, error.parent_node)
         faulty_key = error.full_key if former_setting(key, setting.value) is None else key
         raw_value = setting.value if faulty_key == key else None
-        return unknown_key(faulty_key, [*names], option_name(schema), instead(schema), raw_value)
+        return unknown_key(faulty_key, [*names], option_name(schema), schema, raw_value)
     if key in GROUPS:
         entry = f"'- override /{key}: {value}'"
         return f"{key}={value} does not choose an option here: in a file, write {entry} in its defaults"

@@ -113,7 +113,7 @@ class PlanContext:
         """Bytes that the device has for a run: on a CPU with those that this process has already."""
         if self.used:
             # What is kept for the next trial of a sweep is used by it, or freed.
-            return self.used.usable + (0 if self.plan.planning.gpu else self.session.shared.gpu_bytes)
+            return self.used.usable + (0 if self.plan.settings.plan.gpu else self.session.shared.gpu_bytes)
         from framework.util import host  # noqa: PLC0415 - psutil takes 10 ms, for those without a GPU
 
         return host.memory().available + host.own()

@@ -91,7 +91,7 @@ class Planner:
         self._estimated = estimated
         self.rows = known.known_rows(self.rows_file)
         context = self._context()
-        if not isinstance(context, str) and Stage.train in self.plan.intended_stages and self.plan.planning.apply:
+        if not isinstance(context, str) and Stage.train in self.plan.intended_stages and self.plan.settings.plan.apply:
             context, self._applied = fit.apply(context)
             self.plan = context.plan
         return self.forecast()
@@ -152,7 +152,7 @@ class Planner:
         """
         memory = forecast.memory
         # A plan for another GPU says nothing about the memory of this machine.
-        elsewhere = self.plan.planning.gpu or Stage.train not in self.plan.stages
+        elsewhere = self.plan.settings.plan.gpu or Stage.train not in self.plan.stages
         if memory is None or elsewhere or memory.least <= memory.available:
             return
         least = f"at least {memory.least / GIB:.1f} GiB"
@@ -162,7 +162,7 @@ class Planner:
     def learn(self, trained: TrainResult) -> None:
         """Remember how fast this training was, and which share of the tokens went through the model."""
         rows = self.rows
-        if rows is None or self.plan.planning.gpu or trained.taken_from:  # that was learned when it was made
+        if rows is None or self.plan.settings.plan.gpu or trained.taken_from:  # that was learned when it was made
             return
         context = self._context()
         if isinstance(context, str) or trained.steps < ENOUGH_STEPS or min(trained.seconds, trained.tokens) <= 0:
@@ -185,7 +185,7 @@ class Planner:
 
     def _context(self) -> PlanContext | str:
         """Return the plan with its known facts, or why they do not suffice."""
-        planned_for = self.plan.planning.gpu
+        planned_for = self.plan.settings.plan.gpu
         named = gpus.named(planned_for) if planned_for else None  # the user has to fix a mistake in it
         try:
             return PlanContext(self.plan, self.shape, named or gpus.here(), self.rows, self.session)
@@ -266,7 +266,7 @@ def work(context: PlanContext, rows: KnownRows) -> Work:
         seconds_high=seconds and seconds[1],
         from_published=seconds is not None and not past,
         evaluation_seconds=drawing + (evaluating or 0.0) if drawing else evaluating,
-        price_per_hour=context.plan.planning.price_per_hour,
+        price_per_hour=context.plan.settings.plan.price_per_hour,
         rates=rates(context.plan.rate_factor(steps), training.learning_rate, steps),
     )
 
@@ -359,8 +359,7 @@ def rules_of_thumb(
     data: DataConfig, training: TrainerConfig, warmup_steps: Callable[[int], int], work: Work | None
 ) -> Iterator[str]:
     """Give the advice of the core: rules of thumb of the field, each with its reason. It refuses nothing."""
-    names = ("validation_path", "validation_sets")
-    if not data.validation_split and not any(getattr(data, name, None) for name in names):
+    if not data.validation_split and not data.brings_validation():
         yield "data.validation_split=0 holds out no rows: overfitting will go unnoticed. Set data.validation_split=0.1"
     if work is None:
         return

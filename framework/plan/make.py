@@ -19,7 +19,7 @@ from framework.api.plan import EVAL_LOSS, Plan
 from framework.api.problem import Problem
 from framework.api.protocols import Adapter
 from framework.api.records import Aspect, Measure, Verdict
-from framework.api.schema import FailOn, PlanConfig, Stage, TrainerConfig
+from framework.api.schema import FailOn, RunSettings, Stage, TrainerConfig
 from framework.api.selection import Selection, as_plain
 from framework.api.text.overrides import override_key
 from framework.config.check import UnreadableValue, code_problems, problems
@@ -83,12 +83,12 @@ def make_plan(
         *_objective_problems(plan.method, plan.loss),
         *method_problems(plan.method),
         *_reward_problems(plan.method, plan.reward),
-        *_gate_problems(plan.verdict.fail_on, plan.intended_stages, plan.evaluator, plugins),
+        *_gate_problems(plan.settings.verdict.fail_on, plan.intended_stages, plan.evaluator, plugins),
         *_checkpoint_problems(plan.config["checkpoint"], plan.external_checkpoint, plan.stages, plan.intended_stages),
         *_secret_problems(plan.model.config.chat_template_kwargs, plan.selections),
         *_measure_problems(
-            plan.objective,
-            plan.verdict.primary,
+            plan.settings.objective,
+            plan.settings.verdict.primary,
             plan.metric,
             {*plan.set_losses, *plan.measured},
             plan.evaluator,
@@ -127,29 +127,29 @@ def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
         else:
             chosen[group.name] = plugins.selection_of(node)
     return Plan(
-        name=redact(config.name),  # it is in names of files, on pages and in trackers
-        seed=config.seed,
-        stages=tuple(stage for stage in Stage if stage in config.stages),
+        settings=_settings(config),
         run_dir=_run_dir(config, run_dir),
         store=config.run_dir if config.run_dir is not None and is_url(config.run_dir) else "",
-        store_seconds=config.store_seconds,
-        objective=config.objective,
-        planning=_planning(config),
-        health=OmegaConf.to_object(config.health),
-        verdict=OmegaConf.to_object(config.verdict),
-        external_checkpoint=Path(config.checkpoint).expanduser().absolute() if config.checkpoint else None,
         config=_plain(config),
         overrides=overrides,
-        share=config.share,
-        grace_seconds=config.grace_seconds,
         **chosen,
     )
 
 
-def _planning(config: DictConfig) -> PlanConfig:
-    """Return the settings of the plan, with a GPU by the one name that it has in the table."""
-    planning: PlanConfig = OmegaConf.to_object(config.plan)
-    return dataclasses.replace(planning, gpu=gpus.known_as(planning.gpu or "") or planning.gpu)
+def _settings(config: DictConfig) -> RunSettings:
+    """Return the settings outside the options: the GPU has the one name of the table, a checkpoint its whole path."""
+    values = {field.name: config[field.name] for field in dataclasses.fields(RunSettings)}
+    plain = {
+        name: OmegaConf.to_object(value) if OmegaConf.is_config(value) else value for name, value in values.items()
+    }
+    settings = RunSettings(**plain)
+    planned = settings.plan
+    return dataclasses.replace(
+        settings,
+        name=redact(settings.name),  # it is in names of files, on pages and in trackers
+        checkpoint=str(Path(settings.checkpoint).expanduser().absolute()) if settings.checkpoint else None,
+        plan=dataclasses.replace(planned, gpu=gpus.known_as(planned.gpu or "") or planned.gpu),
+    )
 
 
 def _take_settings_of_start(config: DictConfig, overrides: tuple[str, ...], plugins: Plugins) -> None:

@@ -67,8 +67,8 @@ def run(
     session = current()  # once: a launcher, which is a plugin, calls this with nothing but the plan
     run_dir, resumed = plan.run_dir, plan.run_dir.parent if plan.sweep else plan.run_dir
     with (
-        Interruption(run_dir, resumed, plan.grace_seconds) as interruption,
-        mirrored(plan.store, run_dir, plan.store_seconds),
+        Interruption(run_dir, resumed, plan.settings.grace_seconds) as interruption,
+        mirrored(plan.store, run_dir, plan.settings.store_seconds),
         Events(plan, session) as events,
         naming_full_disk(run_dir, resumed),
         ending_children(),
@@ -110,7 +110,7 @@ def run(
         with ExitStack() as stack:
             with session.progress.counting(None, "", "loading the libraries and the tokenizer"):
                 backend: Backend = plan.trainer.create()
-                model = checked(stack.enter_context(backend.open(plan)), plan)
+                model = checked(stack.enter_context(backend.open(plan)), plan.trainer.component.name)
             opened(model)
             if Stage.train in plan.stages:
                 check_distributed(plan.launch, plan.trainer, model)
@@ -125,14 +125,14 @@ def run(
         return finished.report
 
 
-def checked(model: Model, plan: Plan) -> Model:
-    """Return what a backend opened.
+def checked(model: Model, trainer: str) -> Model:
+    """Return what the backend of `trainer=` opened.
 
     Raises:
         FrameworkError: it is no `Model`.
     """
     if not isinstance(model, Model):
-        trainer, kind = plan.trainer.component.name, type(model).__name__
+        kind = type(model).__name__
         raise FrameworkError(f"trainer={trainer} opened a {kind}: let {kind} subclass framework.api.Model")
     return model
 
@@ -261,7 +261,7 @@ def _run_stages(
     issues = []
     if after:
         steps, earlier = (trained.steps, trained.issues) if trained else (0, [])
-        issues = truncation_issues(plan.health.truncated_answers, after, before, steps, earlier)
+        issues = truncation_issues(plan.settings.health.truncated_answers, after, before, steps, earlier)
     if Stage.evaluate in plan.stages:
         for issue in issues:
             events.send(IssueFound(issue, Stage.evaluate in completed.stages))

@@ -49,7 +49,7 @@ def make_report(
     candidates = _candidates(data, after, trained)
     decides = data.decides if data else ""
     compared = functools.partial(
-        compare, config=plan.verdict, candidates=candidates, decides=decides, rewards=plan.reward
+        compare, config=plan.settings.verdict, candidates=candidates, decides=decides, rewards=plan.reward
     )
     leaked = leak.where if leak else ()
     changes = compared(before, after, leaked=leaked)
@@ -64,7 +64,7 @@ def make_report(
         verdict = judge(
             changes,
             concerns,
-            plan.verdict,
+            plan.settings.verdict,
             leak=leak.text if leak else "",
             template=_is_template(after.samples),
             chosen=_chosen(plan.objective_by(decides), data, after) if plan.sweep else "",
@@ -74,7 +74,7 @@ def make_report(
         score = verdict.score
         if before and after.selection:  # a sweep chooses by other prompts than those that the verdict judges by
             sides = (dataclasses.replace(side, measures=side.measures | side.selection) for side in (before, after))
-            score = judge(compared(*sides), concerns, plan.verdict).score
+            score = judge(compared(*sides), concerns, plan.settings.verdict).score
     rate = 1 / trained.seconds if trained and trained.seconds else None
     return Report(
         name=redact(plan.name),

@@ -108,7 +108,7 @@ class TrainingController:
             trained, issues=self.issues, stopped=self.stopped, best_step=best.step, best_value=best.value,
             candidates=best.seen if chose else 0, chosen_on=EVAL_LOSS if on_rows else best.name,
             lineage=lineage(start) if (start := self.plan.start(weights=True)) else [],
-            rewards=rises(self.steps, self.plan.verdict.confidence), files=hashes(checkpoint),
+            rewards=rises(self.steps, self.plan.settings.verdict.confidence), files=hashes(checkpoint),
         )  # fmt: skip
 
     def measure(self) -> Mapping[str, float]:
@@ -149,7 +149,7 @@ class TrainingController:
         self.events.send(TrainingStep(step))
         issues = self._check(step)
         if self.answers is not None:
-            all_issues, action = [*self.issues, *issues], self.plan.health.truncated_answers
+            all_issues, action = [*self.issues, *issues], self.plan.settings.health.truncated_answers
             issues += truncation_issues(action, self.answers, self.base, step.step, all_issues, step.eval_loss)
             # Answers belong to one validation; the steps until the next one would report them again.
             self.answers = None
@@ -164,7 +164,7 @@ class TrainingController:
         control = self.callbacks.on_step(step)
         self.stopped = self.stopped or control.stop
         lowers = any(issue.action is Action.lower for issue in issues)
-        rate = (self.plan.health.lower_to if lowers else 1.0) * control.rate
+        rate = (self.plan.settings.health.lower_to if lowers else 1.0) * control.rate
         return StepControl(rate, keep or control.keep, self.stopped)
 
     def _check(self, step: Step) -> list[TrainingIssue]:

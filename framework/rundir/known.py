@@ -165,7 +165,7 @@ def rows_file(model: Selection, data: Selection, *settings: Any) -> Path | None:
         data: names the files.
         *settings: what else the rows depend on, as plain values.
     """
-    named = [str(part.get("path", "")) for part in data.settings["mix"]]
+    named = [value for part in data.settings["mix"] for value in part.values() if isinstance(value, str)]
     named += [value for value in data.settings.values() if isinstance(value, str)]
     files = list(itertools.islice((file for name in named if name for file in _files(name)), MAX_FILES + 1))
     if len(files) > MAX_FILES:

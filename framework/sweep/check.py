@@ -75,7 +75,7 @@ def check_sweep(words: Sequence[str]) -> None:
             raise refusal(code, trial)
         try:
             plan = load_plan(trial, run_dir=Path.cwd())
-            check_objective(plan.objective, plan.stages, evaluates=bool(plan.evaluator))
+            check_objective(plan.settings.objective, plan.stages, evaluates=bool(plan.evaluator))
         except FrameworkError as error:
             parts = [line.partition(": ") for line in str(error).splitlines()]
             lines = [f"{typed.get(setting, setting)}{colon}{text}" for setting, colon, text in parts]

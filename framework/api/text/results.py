@@ -33,12 +33,13 @@ _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]|[\u202a-\u202e\u2066-\u2069
 
 @dataclass(frozen=True)
 class Fact:
-    """A fact: a label, a sentence, and lines of detail. `amiss` marks a problem."""
+    """A fact: a label, a sentence, and lines of detail. `amiss` marks a problem, `short` is for little room."""
 
     name: str
     text: str
     more: tuple[str, ...] = ()
     amiss: bool = False
+    short: str = ""
 
 
 @functools.singledispatch
@@ -161,29 +162,26 @@ def _proof(proof: Proof) -> Fact:
     if proof.plain == proof.rows:
         start = "its first token" if proof.lowest_share == 1 else "the token after its BOS token"
         return Fact("proof", f"every row ({proof.rows:,}) is plain text, learned from {start} to its last token")
-    unit, tail = "row", ""
+    unit, tails = "row", list[str]()
     if proof.plain:
         verb = "is" if proof.plain == 1 else "are"
-        unit, tail = "conversation", f"; {count(proof.plain, 'more row')} {verb} plain text, learned as a whole"
+        unit, tails = "conversation", [f"{count(proof.plain, 'more row')} {verb} plain text, learned as a whole"]
     conversations = proof.rows - proof.plain - proof.prompts
     if proof.prompts:
-        tail += (
-            f"; {count(proof.prompts, 'row')} {'is a prompt' if proof.prompts == 1 else 'are prompts'} as inference "
-        )
-        tail += "renders it" if proof.prompts == 1 else "renders them"
+        are, them = ("is a prompt", "it") if proof.prompts == 1 else ("are prompts", "them")
+        tails.append(f"{count(proof.prompts, 'row')} {are} as inference renders {them}")
         if not conversations:
-            return Fact("proof", tail.removeprefix("; "))
+            return Fact("proof", "; ".join(tails))
+    tail = "".join(f"; {text}" for text in tails)
     lowest, mean = f"{proof.lowest_share:.0%}", f"{proof.mean_share:.0%}"
     learned = f"{mean} of each {unit} is learned" if lowest == mean else f"on average, {mean} of a {unit} is learned"
     if proof.whole:
         text = f"the last answer of every conversation ({conversations:,}) begins after the prompt as "
         text += "inference renders it and ends with a stop token; all turns are learned, questions too"
         return Fact("proof", f"{text} (data.learn=everything){tail}")
-    return Fact(
-        "proof",
-        f"every {unit} ({conversations:,}) begins with the prompt as inference renders it, every answer "
-        f"({proof.turns:,}) ends with a stop token that is learned; {learned}{tail}",
-    )
+    text = f"every {unit} ({conversations:,}) begins with the prompt as inference renders it, every answer "
+    text += f"({proof.turns:,}) ends with a stop token that is learned"
+    return Fact("proof", f"{text}; {learned}{tail}", short="" if lowest == mean else text)
 
 
 def _limit(data: DataResult) -> Iterator[Fact]:

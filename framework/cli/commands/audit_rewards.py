@@ -93,9 +93,8 @@ def _audit(words: Sequence[str], prompt_count: int, answer_count: int) -> tuple[
         raise FrameworkError("audit-rewards needs rewards to audit: give reward=[NAME,…]")
     # Nothing else is needed of the run.
     empty: dict[str, Selection] = {}
-    plan = dataclasses.replace(
-        plan, stages=(Stage.plan, Stage.data), audit=empty, evaluator=empty, exporter=empty, logger=empty
-    )
+    settings = dataclasses.replace(plan.settings, stages=[Stage.plan, Stage.data])
+    plan = dataclasses.replace(plan, settings=settings, audit=empty, evaluator=empty, exporter=empty, logger=empty)
     source: ModelSource = plan.model.create()
     source.check()
     backend: Backend = plan.trainer.create()

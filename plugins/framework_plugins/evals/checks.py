@@ -100,9 +100,10 @@ def _prompt_problems(plan: Plan, key: str, settings: config.PromptsConfig) -> It
     except FrameworkError as error:
         yield Problem(f"{source}={value}: {error}", (source,))
         return
-    if prompts and plan.objective in _metrics_without_references(plan, prompts):
+    objective = plan.settings.objective
+    if prompts and objective in _metrics_without_references(plan, prompts):
         yield Problem(
-            f"objective={plan.objective} needs references, and none of the prompts in {source}={value} has one",
+            f"objective={objective} needs references, and none of the prompts in {source}={value} has one",
             ("objective", source),
         )
 

@@ -61,7 +61,7 @@ def _concern(name: str, plan: Plan, findings: list[Finding]) -> Concern:
     headline = reported[0] if bad or unknown else max(findings, key=lambda finding: finding.harm)
     summary = "not ruled out. " if unknown and not bad else ""
     summary += (
-        f"{headline.summary} ({plan.verdict.confidence:.0%} confidence){headline.limit}"
+        f"{headline.summary} ({plan.settings.verdict.confidence:.0%} confidence){headline.limit}"
         if headline.summary
         else headline.text
     )

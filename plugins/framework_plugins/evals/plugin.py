@@ -81,7 +81,7 @@ def framework_concerns(plan: Plan, results: Results) -> Iterable[Concern]:
     yield from length_concerns(plan, results)
     for choice in plan.evaluator.values():
         if isinstance(choice.config, config.MemorizationConfig):
-            concern = memorization_concern(choice.config, results, plan.verdict.confidence)
+            concern = memorization_concern(choice.config, results, plan.settings.verdict.confidence)
             yield from [concern] if concern else []
 
 

@@ -50,6 +50,9 @@ class LocalFileConfig(DataConfig):
     def validation_names(self) -> tuple[str, ...]:
         return tuple(self.validation_sets)
 
+    def brings_validation(self) -> bool:
+        return bool(self.validation_path or self.validation_sets)
+
 
 @dataclass
 class HubConfig(DataConfig):
@@ -67,6 +70,9 @@ class HubConfig(DataConfig):
     """A branch, tag or commit."""
     streaming: Annotated[bool, ~Affects.rows] = False
     """Fetch the rows over the network as they are needed, instead of downloading the split first."""
+
+    def brings_validation(self) -> bool:
+        return self.validation_split_name is not None
 
     def source(self) -> str:
         return self.path

@@ -180,7 +180,7 @@ def _process_problems(plan: Plan, config: GroupConfig) -> Iterator[Problem]:
                 "launch.processes has to be given with trainer.device=cpu: launch.processes=2", ("trainer.device",)
             )
         return
-    key, elsewhere = "plan.gpu", plan.planning.gpu
+    key, elsewhere = "plan.gpu", plan.settings.plan.gpu
     if config.on is not Where.local:
         key, elsewhere = "launch.on", config.on.value
     if elsewhere:

@@ -120,7 +120,7 @@ def read_plan(plan: Plan, image: str, secrets: Sequence[str]) -> Asked:
     Raises:
         FrameworkError: the plan does not say which GPU, or a word of it holds a secret.
     """
-    count, gpu = gpus(plan, plan.launch.config, None), plan.planning.gpu
+    count, gpu = gpus(plan, plan.launch.config, None), plan.settings.plan.gpu
     if count and not gpu:
         raise FrameworkError(
             "launch-file has to know which GPU to ask for: set plan.gpu=h100, or trainer.device=cpu for none"
@@ -139,7 +139,7 @@ def read_plan(plan: Plan, image: str, secrets: Sequence[str]) -> Asked:
 def notices(plan: Plan) -> Sequence[str]:
     """Say which files of this machine the run would miss there, and which size of a GPU the file asks for."""
     path = plan.data.config.source()
-    typed, gpu = plan.config["plan"]["gpu"] or "", plan.planning.gpu or ""
+    typed, gpu = plan.config["plan"]["gpu"] or "", plan.settings.plan.gpu or ""
     lines = [f"plan.gpu={typed}: the file asks for {gpu}"] if gpu.startswith(f"{typed}_") else []
     if path and Path(path).exists():
         lines.append(f"data.path={path} is a file of this machine: put it into the image or on a disk of the job")

@@ -60,7 +60,7 @@ def start_node(plan: Plan, config: GroupConfig, module: str, words: Sequence[str
         min_nodes=config.nodes, max_nodes=config.nodes, nproc_per_node=config.on_each_node, run_id=plan.run_dir.name,
         rdzv_backend="c10d", rdzv_endpoint=config.rendezvous, local_addr=address, max_restarts=config.restarts,
         rdzv_configs={"is_host": opens, "join_timeout": seconds, "read_timeout": seconds},
-        shutdown_timeout=math.ceil(plan.grace_seconds) + 5, logs_specs=DefaultLogsSpecs(os.devnull),
+        shutdown_timeout=math.ceil(plan.settings.grace_seconds) + 5, logs_specs=DefaultLogsSpecs(os.devnull),
     )  # fmt: skip
     try:
         elastic_launch(settings, sys.executable)("-u", "-m", module, *words)

@@ -60,7 +60,7 @@ def submit(plan: Plan, config: PlacedConfig) -> Iterator[str]:
             "launch.on=slurm submits one run\nFor the trials of a sweep as jobs, set hydra/launcher=submitit_slurm"
         )
     slurm, folder = config.slurm, FOLDER.absolute()
-    warned = round(plan.grace_seconds) + MARGIN_SECONDS
+    warned = round(plan.settings.grace_seconds) + MARGIN_SECONDS
     _check_minutes(slurm, warned)
     settings: dict[str, Any] = {
         "job_name": plan.name, "partition": slurm.partition, "account": slurm.account, "qos": slurm.qos,

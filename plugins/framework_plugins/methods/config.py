@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Annotated, ClassVar
@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Interval
 
 from framework.api import Affects, NamesCode, Problem
 from framework.api.training import LossConfig, MethodConfig, PassCost, Rates, Role, SamplingParams
-from framework_plugins.methods.trl_fields import INSTEAD
+from framework_plugins.methods.trl_fields import INSTEAD, REASONS
 
 LABEL = "desirable"
 """The fact of a row of `method=kto`: 1 for a good answer, 0 for a bad one."""
@@ -44,6 +44,7 @@ class SamplingConfig(MethodConfig):
     """What methods have in common that learn from answers of the model itself."""
 
     instead: ClassVar[Mapping[str, str]] = INSTEAD
+    unused: ClassVar[Collection[str]] = REASONS.keys()
     roles: ClassVar[tuple[Role, ...]] = (Role.prompt, Role.answer)
     samples: ClassVar[bool] = True
     num_generations: Annotated[int, Interval(ge=2, le=1024), OF_LOSS] = 8
@@ -87,6 +88,7 @@ class PreferenceConfig(MethodConfig):
     """What methods of preferences have in common."""
 
     instead: ClassVar[Mapping[str, str]] = INSTEAD
+    unused: ClassVar[Collection[str]] = REASONS.keys()
     own_objective: ClassVar[bool] = True
     epochs: ClassVar[float | None] = 1.0
     described: ClassVar[tuple[str, ...]] = ("beta", "loss_type")

@@ -69,15 +69,15 @@ def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
 @hookimpl
 def framework_check_plan(plan: Plan) -> Iterable[Problem]:
     """Refuse settings of a method that do not go together."""
-    method, training = plan.method.config, plan.training
-    if plan.verdict.primary in plan.reward:
+    method, training, primary = plan.method.config, plan.training, plan.settings.verdict.primary
+    if primary in plan.reward:
         alternatives = ", ".join(name for name in plan.metric if name not in plan.reward) or "metric=[...]"
         yield Problem(
-            f"verdict.primary={plan.verdict.primary} is the reward, which the training raises in any way that it can: "
+            f"verdict.primary={primary} is the reward, which the training raises in any way that it can: "
             f"judge by another metric: {alternatives}",
             ("verdict.primary",),
         )
-    if isinstance(method, config.GrpoConfig) and plan.sweep and plan.objective == EVAL_LOSS:
+    if isinstance(method, config.GrpoConfig) and plan.sweep and plan.settings.objective == EVAL_LOSS:
         yield Problem(
             "objective=eval_loss: method=grpo learns from no answers of the rows, so there is no validation loss to "
             f"compare trials by: set objective={next(iter(plan.metric), 'score')}",

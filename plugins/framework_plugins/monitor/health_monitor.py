@@ -41,7 +41,7 @@ class HealthMonitor:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        training, config, suited = plan.training, plan.health, plan.method.config.health_rules
+        training, config, suited = plan.training, plan.settings.health, plan.method.config.health_rules
         compares = suited is not None and "falling_likelihood" in suited
         rules: Mapping[str, tuple[Action, Rule]] = {
             TrainingIssue.NAN: (config.nan, NotANumber()),
@@ -94,7 +94,7 @@ class HealthMonitor:
     def _reaction(self, action: Action) -> str:
         """Return the reaction of the run, as the end of a sentence."""
         if action is Action.lower:
-            return f"; from here on, the learning rate is {self.plan.health.lower_to:g} times what it would be"
+            return f"; from here on, the learning rate is {self.plan.settings.health.lower_to:g} times what it would be"
         return "; the training stops" if action is Action.stop else ""
 
     def reset(self) -> None:

@@ -31,7 +31,7 @@ def facts(data: DataResult, without: Collection[str] = ()) -> dict[str, Text]:
     for fact in facts_of(data):
         if fact.name in without and not fact.amiss:
             continue
-        text = fact.text.partition("; on average")[0] if without and fact.name == "proof" else fact.text
+        text = (fact.short if without else "") or fact.text
         rows[fact.name] = Text("\n").join(
             [Text(text, style="yellow" if fact.amiss else ""), *(Text(line, style="dim") for line in fact.more)]
         )

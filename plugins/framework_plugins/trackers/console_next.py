@@ -38,7 +38,7 @@ def next_steps(
         next_words = _clean(plan, [fill_in(word) for word in plan.overrides if override_key(word) not in dropped])
         changes = forecast.changes if forecast else []
         fits = bool(changes) and changes[-1].fits
-        if fits and not plan.planning.gpu and not plan.planning.apply:
+        if fits and not plan.settings.plan.gpu and not plan.settings.plan.apply:
             next_words.append("plan.apply=true")
         yield "the whole run", this_program(*next_words)
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, ClassVar
 
@@ -50,6 +50,7 @@ class TrlTrainerConfig(TransformersTrainerConfig):
     """TRL's own trainers, unchanged: SFTTrainer, DPOTrainer, KTOTrainer, GRPOTrainer, or a class that you name."""
 
     instead: ClassVar[Mapping[str, str]] = Refusals()
+    unused: ClassVar[Collection[str]] = ()
     checkpoints_later: ClassVar[bool] = False
     # What the evaluation of `trainer=hf` reads: the model stays as transformers and peft have it.
     packing: ClassVar[Packing] = Packing.pad
@@ -78,6 +79,9 @@ class TrlTrainerConfig(TransformersTrainerConfig):
 def _hf_fields() -> frozenset[str]:
     """Return the settings that only `trainer=hf` has."""
     return frozenset({part.name for part in fields(HFTrainerConfig)} - {part.name for part in fields(TrlTrainerConfig)})
+
+
+TrlTrainerConfig.unused = _hf_fields()
 
 
 def settings_of_ours() -> dict[str, str]:

@@ -33,7 +33,7 @@ def trains_with_unsloth(plan: Plan) -> bool:
 
 def plans_for_another_machine(plan: Plan) -> bool:
     """Whether only the plan is asked for: that may be for another machine, on which Unsloth is."""
-    return plan.stages == (Stage.plan,) and (plan.planning.gpu is not None or not versions.installed())
+    return plan.stages == (Stage.plan,) and (plan.settings.plan.gpu is not None or not versions.installed())
 
 
 def settings(plan: Plan) -> Iterator[Problem]:
@@ -58,7 +58,7 @@ def settings(plan: Plan) -> Iterator[Problem]:
         )
     yield from _adapter(plan)
     elsewhere = plans_for_another_machine(plan)
-    on_cpu = plan.trainer.config.device is Device.cpu or not (plan.planning.gpu if elsewhere else gpu_count())
+    on_cpu = plan.trainer.config.device is Device.cpu or not (plan.settings.plan.gpu if elsewhere else gpu_count())
     if not on_cpu and (plan.method.config.own_objective or not plan.loss.config.plain):
         yield Problem(
             f"method={plan.method.component.name} with loss={plan.loss.component.name}: on a GPU Unsloth computes the "

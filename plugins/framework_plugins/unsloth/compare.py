@@ -199,8 +199,9 @@ def _with_twin(plan: Plan, folder: Path) -> Plan:
     # Another way through the layers, and no chance in it.
     if isinstance(adapter.config, LoraAdapterConfig) and adapter.config.lora_dropout:
         adapter = dataclasses.replace(adapter, config=dataclasses.replace(adapter.config, lora_dropout=NO_DROPOUT))
+    settings = dataclasses.replace(plan.settings, checkpoint=None, share=False)
     return dataclasses.replace(
-        plan, run_dir=folder / "run", external_checkpoint=None, share=False, adapter=adapter,
+        plan, settings=settings, run_dir=folder / "run", adapter=adapter,
         model=Selection(local, LocalModelConfig(path=str(folder / MODEL))),
         trainer=dataclasses.replace(plan.trainer, config=dataclasses.replace(plan.trainer.config, **SETTINGS)),
         callback={}, reward={}, **plain,

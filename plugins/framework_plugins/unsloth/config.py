@@ -5,11 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from framework import FrameworkError
 from framework_plugins.hf.settings.config import HFTrainerConfig
 
 ORDER = ("unsloth", "transformers", "trl", "peft")
 """The first library changes the others while it is imported."""
 EXTRA = "framework-finetune[unsloth]"
+
+
+class UnslothRefusalError(FrameworkError):
+    """Unsloth cannot be imported: `detail` says why, `fix` what to do."""
+
+    def __init__(self, detail: str, fix: str) -> None:
+        super().__init__(f"trainer=unsloth: {detail}\n{fix}")
+        self.detail, self.fix = detail, fix
 
 
 @dataclass

@@ -9,7 +9,7 @@ from framework import FrameworkError
 from framework.api import Diagnostic, DiagnosticResult, State, pip_command
 from framework_plugins.unsloth import versions
 from framework_plugins.unsloth.checks import trains_with_unsloth
-from framework_plugins.unsloth.config import EXTRA
+from framework_plugins.unsloth.config import EXTRA, UnslothRefusalError
 
 if TYPE_CHECKING:
     from framework import Plan
@@ -40,9 +40,10 @@ def unsloth(_: Plan | None) -> DiagnosticResult:
         return DiagnosticResult(State.broken, problem, version, fix=pip_command([EXTRA]))
     try:
         from framework_plugins.unsloth.import_unsloth import DEVICE_TYPE  # noqa: PLC0415 - what is checked
-    except FrameworkError as error:
-        detail, *fix = str(error).removeprefix("trainer=unsloth: ").split("\n", 1)
-        return DiagnosticResult(State.broken, detail, version, fix="".join(fix))
+    except UnslothRefusalError as error:
+        return DiagnosticResult(State.broken, error.detail, version, fix=error.fix)
+    except FrameworkError as error:  # another library was imported first
+        return DiagnosticResult(State.broken, str(error), version)
 
     untested = versions.untested()
     note = f"; {untested}" if untested else ""

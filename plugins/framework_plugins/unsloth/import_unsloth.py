@@ -19,7 +19,7 @@ import framework_plugins.hf.machine.allocator  # noqa: F401 - before torch, whic
 from framework import FrameworkError
 from framework.api import cache_dir, summarize_error
 from framework_plugins.lib.import_order import imported_too_late
-from framework_plugins.unsloth.config import ORDER
+from framework_plugins.unsloth.config import ORDER, UnslothRefusalError
 
 TRANSFER_VARIABLE = "HF_HUB_ENABLE_HF_TRANSFER_VARIABLE"
 log = logging.getLogger(__name__)
@@ -71,9 +71,9 @@ try:
     with logging_output(), restoring_logging():
         from unsloth import DEVICE_TYPE, FastLanguageModel
 except Exception as error:  # of a card, a driver or a library that it does not take
-    raise FrameworkError(
-        f"trainer=unsloth: unsloth {version('unsloth')} refuses this machine: {summarize_error(error)}\n"
-        "Set trainer=hf, or install what it asks for"
+    raise UnslothRefusalError(
+        f"unsloth {version('unsloth')} refuses this machine: {summarize_error(error)}",
+        "Set trainer=hf, or install what it asks for",
     ) from error
 
 ON_GPU = DEVICE_TYPE != "cpu"

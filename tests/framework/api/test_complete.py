@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from framework import FrameworkError, testing
+from framework import FrameworkError
 from framework.api.component import complete
 from framework.api.protocols import Exporter
 from framework.run.pipeline import checked
@@ -34,9 +33,9 @@ def test_a_class_that_cannot_be_changed_is_refused() -> None:
         complete("text", Exporter)
 
 
-def test_a_model_that_is_no_model_is_refused(tmp_path: Path) -> None:
+def test_a_model_that_is_no_model_is_refused() -> None:
     model: Any = Plain()
     with pytest.raises(
         FrameworkError, match=r"^trainer=echo opened a Plain: let Plain subclass framework\.api\.Model$"
     ):
-        checked(model, testing.plan([], run_dir=tmp_path))
+        checked(model, "echo")

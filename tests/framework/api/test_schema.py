@@ -19,11 +19,10 @@ from tests.support.sources import tree
 
 ROOT = Path(__file__).resolve().parents[3]
 EVERYWHERE = (ROOT / "framework", ROOT / "plugins")
-HOLDERS = {"asked", "config", "settings", "training", "planning"}
-"""What the code calls the settings of an option: `self.config.count`, `plan.training.max_steps`, `plan.planning.gpu`.
-"""
-RUN_HOLDERS = {"config", "plan"}
-"""What it calls those of the run; the fields of a `Plan` have the same names."""
+HOLDERS = {"asked", "config", "settings", "training"}
+"""What the code calls the settings of an option: `self.config.count`, `plan.training.max_steps`."""
+RUN_HOLDERS = {"config", "plan", "settings"}
+"""What it calls those of the run and of its plan: `plan.settings.objective`, `plan.settings.plan.gpu`."""
 GETTERS = {"getattr", "attrgetter"}
 
 
@@ -93,7 +92,7 @@ def unread(config: Any, everywhere: Sequence[Path] = EVERYWHERE) -> list[str]:
     for field in fields(config):
         owner = next(base for base in reversed(config.__mro__) if field.name in inspect.get_annotations(base))
         folders = everywhere if owner.__module__ == schema.__name__ else [package(owner)]
-        holders = RUN_HOLDERS if owner is RunConfig else HOLDERS
+        holders = RUN_HOLDERS if owner in {RunConfig, schema.RunSettings, schema.PlanConfig} else HOLDERS
         if reads_itself(config, field.name):
             continue
         if not any((holder, field.name) in reads(*folders) for holder in holders):

@@ -158,7 +158,7 @@ def test_a_plugins_config_folder_is_on_the_search_path_and_its_problems_with_a_p
         def framework_check_plan(plan):
             if plan.seed == 13:
                 yield Problem(f"seed={plan.seed} brings bad luck", ("seed",))
-            if plan.objective == "train_loss":
+            if plan.settings.objective == "train_loss":
                 yield "objective=train_loss says little"
     """
     install(tmp_path, "acme", dedent(source))

@@ -65,6 +65,18 @@ def test_each_rule_says_what_is_wrong_and_what_to_set(
     assert "Set " in sentence or "take " in sentence
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["data.validation_path=held.jsonl"],
+        ["data.validation_sets={orders: held.jsonl}"],
+        ["data=hub", "data.path=owner/name", "data.validation_split_name=test"],
+    ],
+)
+def test_held_out_rows_that_a_setting_names_need_no_share(tmp_path: Path, words: list[str]) -> None:
+    assert told(tmp_path, *words, "data.validation_split=0") == []
+
+
 def test_a_plan_alone_gets_the_advice_of_the_whole_run(tmp_path: Path) -> None:
     words = "data.validation_split=0", "trainer.warmup_steps=100"
     (first, second) = told(tmp_path, *words, "stages=[plan]", work=work())

@@ -54,7 +54,7 @@ def plan(tmp_path: Path) -> Plan:
 
 
 def found(plan: Plan, after: EvalResult, before: EvalResult | None = None) -> dict[str, Concern]:
-    changes = compare(before, after, plan.verdict)
+    changes = compare(before, after, plan.settings.verdict)
     return {each.name: each for each in concerns(plan, Results(before, after, changes=changes))}
 
 

@@ -79,7 +79,7 @@ def test_a_plan_tells_all_of_it_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("objective", ["general.acc", "general_code.acc"])
 def test_a_figure_of_a_task_can_be_the_objective(tmp_path: Path, objective: str) -> None:
     words = ["evaluator=[lm_eval]", f"objective={objective}"]
-    assert testing.plan(words, run_dir=tmp_path / "run").objective == objective
+    assert testing.plan(words, run_dir=tmp_path / "run").settings.objective == objective
 
 
 def test_the_figures_are_those_that_the_files_name(folder: Path) -> None:

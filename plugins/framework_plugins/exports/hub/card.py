@@ -218,8 +218,7 @@ def _interval_note(report: Report) -> str:
 
 
 def _data_rows(facts: RunFacts, data: DataResult) -> Iterator[tuple[str, str]]:
-    settings = facts.plan.data.config
-    path = next((value for name in ("path", "name") if (value := getattr(settings, name, None))), "")
+    path = facts.plan.data.config.source()
     source = facts.plan.data.component.name
     yield "source", f"{source}: {escaped(path)}" if path else source
     trained = f"{data.block_rows:,} texts in {data.train_rows:,} blocks" if data.block_rows else f"{data.train_rows:,}"

@@ -94,7 +94,7 @@ class Auto(Formatter):
             # The format's own refusal says best what is missing.
             self.formats[best].example(fields)
         except FrameworkError as error:
-            return f" ({str(error).partition('; the row has')[0]})"
+            return f" ({error})"
         return ""
 
     def matches(self, fields: Fields) -> bool:

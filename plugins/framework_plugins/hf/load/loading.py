@@ -174,7 +174,7 @@ def load(
 
         device = device_for_shards(group, machine, settings["quantization_config"])
     settings["device_map"] = machine.split or {"": device}
-    frozen = peft_config is not None and plan.share and not group
+    frozen = peft_config is not None and plan.settings.share and not group
     model = base_cache.shared_base(
         base_cache.files_key(folder, settings) if frozen else "",
         lambda: _read(ModelPlace(folder, location.name if folder == location.folder else str(folder)), settings),

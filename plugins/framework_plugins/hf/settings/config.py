@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Annotated, ClassVar
@@ -20,7 +20,14 @@ from omegaconf import MISSING
 from framework import FrameworkError
 from framework.api import Affects, OrWord
 from framework.api.training import AdapterConfig, ModelConfig, QuantizationConfig, SamplerConfig, TrainerConfig
-from framework_plugins.hf.settings.library_fields import LORA_INSTEAD, SFT_INSTEAD, LoraArgs, SFTArgs
+from framework_plugins.hf.settings.library_fields import (
+    LORA_INSTEAD,
+    LORA_REASONS,
+    SFT_INSTEAD,
+    SFT_REASONS,
+    LoraArgs,
+    SFTArgs,
+)
 
 CPU_DTYPE = "FRAMEWORK_CPU_DTYPE"
 """The variable that replaces the choice of `trainer.dtype=auto` on a CPU: tests run in bf16 and fp32 on any machine."""
@@ -160,6 +167,7 @@ class LoraAdapterConfig(AdapterConfig):
     """LoRA: two small matrices beside each linear layer."""
 
     instead: ClassVar[Mapping[str, str]] = LORA_INSTEAD
+    unused: ClassVar[Collection[str]] = LORA_REASONS.keys()
 
     start: Annotated[str | None, Len(1), ~Affects.resume] = None
     """Train on from this adapter: the folder of a run, of runs (the newest), or of an adapter, or its id on the Hub.
@@ -294,6 +302,7 @@ class HFTrainerConfig(TransformersTrainerConfig):
     """A loop of our own with packed steps, on accelerate."""
 
     instead: ClassVar[Mapping[str, str]] = SFT_INSTEAD
+    unused: ClassVar[Collection[str]] = SFT_REASONS.keys()
 
     neftune_noise_alpha: Annotated[float | None, Gt(0), ~Affects.base] = None
     """NEFTune (arXiv 2310.05914): uniform noise on the embeddings, of this size divided by the square root of tokens

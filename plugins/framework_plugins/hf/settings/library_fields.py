@@ -8,7 +8,7 @@ test that shows its effect.
 from __future__ import annotations
 
 import re
-from collections.abc import ItemsView, Iterable, Iterator, Mapping
+from collections.abc import Collection, ItemsView, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
@@ -223,6 +223,7 @@ class SFTArgs:
     """Fields of TRL's SFTConfig under their own names. None of them changes the model's memory, resuming or exports."""
 
     instead: ClassVar[Mapping[str, str]] = Refusals("trl", SFT_SETTINGS, SFT_REASONS, older=SFT_OLDER)
+    unused: ClassVar[Collection[str]] = SFT_REASONS.keys()
 
     dataloader_persistent_workers: Annotated[bool, ~(Affects.base | Affects.resume)] = False
     """Keep the processes of `dataloader_num_workers` between epochs. They also keep their memory."""
@@ -239,6 +240,7 @@ class LoraArgs:
     """Fields of peft's LoraConfig under their own names."""
 
     instead: ClassVar[Mapping[str, str]] = Refusals("peft", LORA_SETTINGS, LORA_REASONS)
+    unused: ClassVar[Collection[str]] = LORA_REASONS.keys()
 
     exclude_modules: list[str] = field(default_factory=list)
     """Layers that are left out of `target_modules`: names, or regular expressions for whole names. The memory estimate

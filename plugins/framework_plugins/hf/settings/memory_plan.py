@@ -94,7 +94,8 @@ def plan_passes(
     adapter: Any = plan.adapter.config
     if sampled_tokens := math.ceil(plan.cost.rollout_tokens / plan.cost.rows):  # the rows are prompts
         longest, mean = (min(length + sampled_tokens, config.max_seq_length) for length in (longest, mean or longest))
-    full, dropout = isinstance(adapter, FullConfig), getattr(adapter, "lora_dropout", 0)
+    full, lora = isinstance(adapter, FullConfig), adapter if isinstance(adapter, LoraAdapterConfig) else None
+    dropout, whole_modules = (lora.lora_dropout, lora.modules_to_save) if lora else (0.0, [])
     on_gpu = gpu is not None and config.device is not Device.cpu
     if shape.kinds and not on_gpu:
         raise FrameworkError(
@@ -152,7 +153,7 @@ def plan_passes(
         kernels=all(find_spec(block.kernel) for block in shape.counts if block.kernel),
         checkpointing=recomputes is Switch.enabled or (on_gpu and recomputes is Switch.auto),
         # A head of which all or some rows are trained is peft's layer, and the model is asked for its logits.
-        loss=Loss.plain if HEAD_NAME in getattr(adapter, "modules_to_save", []) or new_rows else Loss.learned,
+        loss=Loss.plain if HEAD_NAME in whole_modules or new_rows else Loss.learned,
         chunk=HEAD_GPU + LOGITS_GPU * (full or wide) if on_gpu else HEAD_CPU + LOGITS_CPU * wide,
         varied=on_gpu and not tree,
         dropout=on_gpu and dropout > 0,
@@ -227,7 +228,7 @@ def _attention_choice(plan: Plan, shape: Shape, *, attends: bool) -> str:
     config = plan.adapter.config
     dropout = config.lora_dropout if isinstance(config, LoraAdapterConfig) else 0.0
     padded = "padding" if dropout else "a dense mask for trees"
-    on_this_machine = not plan.planning.gpu
+    on_this_machine = not plan.settings.plan.gpu
     if problem := flex_problem(keeps_states=not attends, triton=None if on_this_machine else True):
         return f"sdpa with {padded}, {problem}"
     reason = f"side by side without padding, since adapter.lora_dropout={dropout:g} keeps them from sharing tokens"
@@ -331,7 +332,8 @@ def _activation_bytes(plan: Plan, shape: Shape, longest: int, *, wide: bool, fas
     names = shape.linears if full else [name for name in targets(adapter, shape) if name in shape.linears]
     adapted = {name: shape.linears[name] for name in names}
     inputs, outputs = (sum(sizes[side] for sizes in adapted.values()) for side in (0, 1))
-    dropout, dora = getattr(adapter, "lora_dropout", 0.0), isinstance(adapter, DoraAdapterConfig)
+    dropout = adapter.lora_dropout if isinstance(adapter, LoraAdapterConfig) else 0.0
+    dora = isinstance(adapter, DoraAdapterConfig)
     fused = fast and not dropout and not dora  # `cpu_kernels/low_rank.py`; else the layers are peft's
     attention = shape.q + 2 * shape.kv  # queries and keys behind their rotation, and values
     if not tree and plan.trainer.config.packing is not Packing.none:

@@ -6,7 +6,6 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 from framework import FrameworkError, Plan
@@ -56,7 +55,7 @@ def packs_experts(plan: Plan, family: str) -> bool:
 
 def targets(adapter: Any, shape: Shape) -> tuple[str, ...]:
     """Return the adapted layers by the names that the arithmetic has for them; all if it has none of theirs."""
-    target_modules = getattr(adapter, "target_modules", [])
+    target_modules = adapter.target_modules if isinstance(adapter, LoraAdapterConfig) else []
     linears = tuple(shape.linears)
     if pattern := target_pattern(target_modules):
         return tuple(name for name in linears if re.fullmatch(pattern, _layer_path(0, name))) or linears
@@ -79,9 +78,10 @@ def trained_parameters(plan: Plan, shape: Shape) -> int:
     Modules that are trained whole have all their parameters: an embedding V h, a linear layer those of each block.
     Biases are not counted, below 0.1%.
     """
-    names = ("rank_pattern", "layers_to_transform", "modules_to_save")
     config = plan.adapter.config
-    uneven = any(getattr(config, name, None) for name in names) or adapts_experts(config)
+    uneven = isinstance(config, LoraAdapterConfig) and bool(
+        config.rank_pattern or config.layers_to_transform or config.modules_to_save or adapts_experts(config)
+    )
     if not uneven and not token_rows(plan):
         return 0
     return _count(planned_weights(plan, shape))
@@ -89,7 +89,7 @@ def trained_parameters(plan: Plan, shape: Shape) -> int:
 
 def adapts_experts(adapter: Any) -> bool:
     """Whether experts that are one tensor have LoRA."""
-    return getattr(adapter, "experts", Experts.none) is Experts.all
+    return isinstance(adapter, LoraAdapterConfig) and adapter.experts is Experts.all
 
 
 def _count(weights: Iterable[TrainedWeight]) -> int:
@@ -110,7 +110,7 @@ def frozen_bytes(plan: Plan, shape: Shape) -> float:
         return 0.0
     if config.merge_first:
         adapter: Adapter = plan.adapter.create()
-        config = SimpleNamespace(**adapter.start(weights=False).settings)
+        config = LoraAdapterConfig(**adapter.start(weights=False).settings)
     elif not WITHIN_WEIGHTS.fullmatch(str(config.args.init_lora_weights)):
         return 0.0
     return 4.0 * _count(_adapter_weights(config, shape))
@@ -135,17 +135,16 @@ def planned_weights(plan: Plan, shape: Shape) -> Iterator[TrainedWeight]:
 def _adapter_weights(adapter: Any, shape: Shape) -> Iterator[TrainedWeight]:
     """Give those of an adapter, or of a model that is trained whole."""
     full = isinstance(adapter, FullConfig)
-    ranks, wholes = (getattr(adapter, name, None) for name in ("rank_pattern", "modules_to_save"))
-    full_layers = (
-        {*shape.linears} if full else {name.removesuffix("_proj") for name in wholes or ()} & shape.linears.keys()
-    )
+    lora = adapter if isinstance(adapter, LoraAdapterConfig) else None
+    ranks, wholes = (lora.rank_pattern, lora.modules_to_save) if lora else ({}, [])
+    full_layers = {*shape.linears} if full else {name.removesuffix("_proj") for name in wholes} & shape.linears.keys()
     for index, block in enumerate(shape.blocks):
         for name, inputs, outputs in block.linears:
             if name in full_layers:
                 yield TrainedWeight(f"{_layer_path(index, name)}.weight", (outputs, inputs))
         for name, inputs, outputs in block.expert if full else ():
             yield TrainedWeight(f"model.layers.{index}.mlp.experts.{name}", (block.experts * outputs, inputs))
-    embeddings = [EMBEDDING_NAME, HEAD_NAME][: 1 if shape.tied else 2] if full else wholes or ()
+    embeddings = [EMBEDDING_NAME, HEAD_NAME][: 1 if shape.tied else 2] if full else wholes
     for part, name in ((ModelPart.embedding, EMBEDDING_NAME), (ModelPart.head, HEAD_NAME)):
         if name in embeddings:
             yield TrainedWeight(f"model.{name}.weight", (shape.vocab, shape.hidden), part)
@@ -158,13 +157,13 @@ def _adapter_weights(adapter: Any, shape: Shape) -> Iterator[TrainedWeight]:
         for name, inputs, outputs in block.expert:
             layers.append((f"model.layers.{index}.mlp.experts.{name}", inputs, outputs, block.experts))
     for path, inputs, outputs, times in layers:
-        rank = next((rank for key, rank in (ranks or {}).items() if re.match(rf"(.*\.)?({key})$", path)), adapter.r)
+        rank = next((rank for key, rank in ranks.items() if re.match(rf"(.*\.)?({key})$", path)), adapter.r)
         yield TrainedWeight(f"{path}.lora_A.weight", (times * rank, inputs))
         yield TrainedWeight(f"{path}.lora_B.weight", (outputs, times * rank))
 
 
 def _adapted_blocks(adapter: Any, shape: Shape) -> list[int]:
-    chosen = getattr(adapter, "layers_to_transform", None)
+    chosen = adapter.layers_to_transform if isinstance(adapter, LoraAdapterConfig) else None
     return [index for index in range(len(shape.blocks)) if chosen is None or index in chosen]
 
 

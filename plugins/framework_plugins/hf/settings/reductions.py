@@ -79,7 +79,7 @@ def _smaller_weights(plan: Plan) -> Iterator[MemoryReduction]:
     elif isinstance(quantization, NF4Config) and not quantization.double_quant:
         yield MemoryReduction({"quantization.double_quant": True}, "no noticeable difference", price=0)
     trained_before = adapter.starts_from() and not adapter.merge_first
-    rank = MIN_USEFUL_RANK if trained_before else getattr(adapter, "r", MIN_USEFUL_RANK)
+    rank = MIN_USEFUL_RANK if trained_before else adapter.rank() or MIN_USEFUL_RANK
     while rank > MIN_USEFUL_RANK:
         rank = max(MIN_USEFUL_RANK, rank // 2)
         yield MemoryReduction({"adapter.r": rank}, "room to learn: an adapter of a lower rank", price=2)

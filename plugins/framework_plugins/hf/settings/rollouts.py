@@ -11,7 +11,14 @@ from annotated_types import Interval
 from framework import Plan
 from framework.api import Gpu, Problem, host_memory
 from framework.api.training import ImportanceSampling, RolloutConfig
-from framework_plugins.hf.settings.config import Dtype, HFTrainerConfig, LoraAdapterConfig, NoQuantizationConfig, Switch
+from framework_plugins.hf.settings.config import (
+    Dtype,
+    HFTrainerConfig,
+    LoraAdapterConfig,
+    NoQuantizationConfig,
+    Switch,
+    TransformersTrainerConfig,
+)
 
 ROOM = 4
 """A model is merged if the machine's memory is this many times the merged weights."""
@@ -109,7 +116,7 @@ def advice(plan: Plan) -> Iterator[str]:
             f"{name} was not tried on a GPU by its authors. Look at sampling_logp_difference of the first steps, and "
             "compare with rollout=model"
         )
-    computed = getattr(plan.training, "dtype", Dtype.auto)
+    computed = plan.training.dtype if isinstance(plan.training, TransformersTrainerConfig) else Dtype.auto
     if isinstance(rollout, VllmRolloutConfig) and rollout.dtype not in {Dtype.auto, computed}:
         yield (
             f"rollout.dtype={rollout.dtype.value} with trainer.dtype={computed.value}: the log-probabilities of the "

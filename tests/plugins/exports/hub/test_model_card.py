@@ -74,7 +74,8 @@ def write(plan: Plan, artifacts: Mapping[str, str], parity: Mapping[str, str] = 
 
 
 def test_a_name_is_no_markup(plan: Plan) -> None:
-    card = write(dataclasses.replace(plan, name="<img src=x> [a](b)"), {"adapter": "adapter"})["adapter/README.md"]
+    named = dataclasses.replace(plan.settings, name="<img src=x> [a](b)")
+    card = write(dataclasses.replace(plan, settings=named), {"adapter": "adapter"})["adapter/README.md"]
     assert "\n# \\<img src=x\\> \\[a\\](b)\n" in card
 
 
