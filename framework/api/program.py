@@ -46,7 +46,6 @@ from framework.api.text import (
     fill_in,
     settings_text,
     short_keys,
-    signal_name,
     this_program,
     winner_text,
 )
@@ -66,7 +65,6 @@ from framework.plan.make import (
     make_plan,
 )
 from framework.run.interruption import (
-    SIGNALS,
     handle_signals,
 )
 from framework.run.pipeline import (
@@ -98,7 +96,6 @@ if TYPE_CHECKING:
     from framework.evaluate.verdict import Comparison, compare_systems
 
 __all__ = [
-    "SIGNALS",
     "Bars",
     "Command",
     "CommandConfig",
@@ -142,7 +139,6 @@ __all__ = [
     "save_record",
     "settings_text",
     "short_keys",
-    "signal_name",
     "stored_prompts",
     "stored_rows",
     "this_program",

@@ -26,7 +26,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(versions, "installed", lambda: "2026.10.9")
     monkeypatch.setattr(make, "installed", lambda _: "2026.10.9")
     monkeypatch.setattr(versions, "problems", lambda: iter(()))
-    monkeypatch.setattr(checks, "gpu_count", int)
+    monkeypatch.setattr(checks.Gpu, "count", int)
 
 
 @pytest.mark.usefixtures("installed")
@@ -72,7 +72,7 @@ def test_what_it_can_do_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for words in ((), ("quantization=nf4",), ("launch=ddp", *TWO), ("adapter=full",), ("adapter=dora",), MORE):
         assert list(framework_check_plan(plan(tmp_path, *words))) == []
     assert list(framework_check_plan(plan(tmp_path, "quantization=int8", "stages=[plan]", "plan.gpu=24GiB"))) == []
-    monkeypatch.setattr(checks, "gpu_count", lambda: 1)
+    monkeypatch.setattr(checks.Gpu, "count", lambda: 1)
     assert list(framework_check_plan(plan(tmp_path, "quantization=int8"))) == []
 
 
@@ -95,7 +95,7 @@ def test_another_unsloth_than_the_tested_one_is_refused_on_a_gpu(
     monkeypatch.setattr(versions, "installed", lambda: "2026.11.1")
     monkeypatch.setattr(make, "installed", lambda _: "2026.11.1")
     monkeypatch.setattr(versions, "problems", lambda: iter(()))
-    monkeypatch.setattr(checks, "gpu_count", lambda: 1)
+    monkeypatch.setattr(checks.Gpu, "count", lambda: 1)
     told = (
         "trainer=unsloth: unsloth 2026.11.1 is installed, and on a GPU only 2026.10.9 is used, the version that the "
         "tests ran: pip install unsloth==2026.10.9, or set trainer=hf"
@@ -104,7 +104,7 @@ def test_another_unsloth_than_the_tested_one_is_refused_on_a_gpu(
         plan(tmp_path)
     assert told in str(refused.value)
     assert list(framework_check_plan(plan(tmp_path, "trainer.device=cpu"))) == []
-    monkeypatch.setattr(checks, "gpu_count", int)
+    monkeypatch.setattr(checks.Gpu, "count", int)
     assert list(framework_check_plan(plan(tmp_path))) == []
 
 
