@@ -11,9 +11,6 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
-from framework.api.diagnostic import (
-    diagnostic_problem,
-)
 from framework.api.protocols import (
     Command,
     Launcher,
@@ -116,7 +113,6 @@ __all__ = [
     "check_writable",
     "compare_systems",
     "complete_overrides",
-    "diagnostic_problem",
     "error_traceback",
     "facts_of",
     "figures",
