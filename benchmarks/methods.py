@@ -354,10 +354,10 @@ def _trainer(method: str, batches: Sequence[Any], draws: Sequence[Any]) -> tuple
     from trl import DPOTrainer, GRPOTrainer, KTOTrainer
     from trl.trainer import grpo_trainer
 
-    from framework.api.training import IGNORE
+    from framework.api.training import TokenRow
 
     def parts(row: Any) -> tuple[list[int], list[int]]:
-        begin = next(place for place, label in enumerate(row.labels) if label != IGNORE)
+        begin = next(place for place, label in enumerate(row.labels) if label != TokenRow.IGNORE)
         return row.input_ids[:begin], row.input_ids[begin:]
 
     if method == "grpo":

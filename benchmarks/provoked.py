@@ -29,7 +29,7 @@ from benchmarks.common import OUT, command_line, table_head, table_row
 from framework import Component, hookimpl, testing
 from framework.api import Answer, Prompt
 from framework.api.records import Report, Scored
-from framework.api.training import IGNORE, TokenRow
+from framework.api.training import TokenRow
 from framework.testing.echo import EchoModel, EchoTrainerConfig
 
 PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "provoked-truths.md"
@@ -110,7 +110,7 @@ class Scripted(EchoModel):
         """Give each row the loss of its kind, with noise that is the same before and after for the most part."""
         scored = []
         for row in rows:
-            places = [place for place, label in enumerate(row.labels) if label != IGNORE and place]
+            places = [place for place, label in enumerate(row.labels) if label != TokenRow.IGNORE and place]
             labels = [row.labels[place] for place in places]
             if row.where.startswith("reference") and row.where in self.examples:
                 said = [*self._ids(self.answer_to(self.examples[row.where].messages[-2].content)), 0]

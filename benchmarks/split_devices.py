@@ -24,7 +24,7 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 from transformers import AutoConfig
 
 from benchmarks.common import OUT, command_line
-from framework.api.training import IGNORE, TokenRow
+from framework.api.training import TokenRow
 from framework_plugins.hf.load.split_weights import device_map
 from framework_plugins.hf.loss.loss import Losses, to_device
 from framework_plugins.hf.packing.parts import padded_batch
@@ -35,7 +35,10 @@ from tests.support.twins import TWINS
 CARD = "card"
 DEVICES = [f"{CARD}:{number}" for number in range(3)]
 VOCABULARY, FIRST = 320, DEVICES[0]
-ROWS = [TokenRow([1, 2, 3, 4, 5], [IGNORE, IGNORE, 3, 4, 5]), TokenRow([1, 2, 6], [IGNORE, 2, 6])]
+ROWS = [
+    TokenRow([1, 2, 3, 4, 5], [TokenRow.IGNORE, TokenRow.IGNORE, 3, 4, 5]),
+    TokenRow([1, 2, 6], [TokenRow.IGNORE, 2, 6]),
+]
 
 
 def empty_model(config: dict[str, Any]) -> Any:

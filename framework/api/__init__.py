@@ -29,7 +29,6 @@ from framework.api.audit import (
     RowPart,
     Texts,
 )
-from framework.api.conversations import split_thought
 from framework.api.data import (
     Data,
 )
@@ -56,11 +55,9 @@ from framework.api.fields import (
     OrWord,
     fields,
 )
-from framework.api.plan import EVAL_LOSS
 from framework.api.problem import Problem
 from framework.api.protocols import (
     AnswerMetric,
-    AnyMetric,
     Audit,
     Evaluator,
     ExportContext,
@@ -167,9 +164,6 @@ from framework.util.files import atomic_folder, describe_room, write_atomically,
 from framework.util.gpus import (
     Gpu,
 )
-from framework.util.gpus import (
-    count as gpu_count,
-)
 from framework.util.guard import (
     Caught,
     Guard,
@@ -178,9 +172,6 @@ from framework.util.guard import (
 )
 from framework.util.hashing import (
     key_of,
-)
-from framework.util.host import (
-    GIB,
 )
 from framework.util.host import (
     memory as host_memory,
@@ -205,15 +196,12 @@ if TYPE_CHECKING:
     from framework.api.registry import Counter, counting, plugins
 
 __all__ = [
-    "EVAL_LOSS",
-    "GIB",
     "HIDDEN",
     "Action",
     "Affects",
     "Answer",
     "AnswerMetric",
     "Answered",
-    "AnyMetric",
     "Artifact",
     "Aspect",
     "Audit",
@@ -314,7 +302,6 @@ __all__ = [
     "display_run",
     "error_location",
     "fields",
-    "gpu_count",
     "hide",
     "host_memory",
     "installed",
@@ -335,7 +322,6 @@ __all__ = [
     "scoring",
     "short_repr",
     "similarity",
-    "split_thought",
     "summarize_error",
     "try_out",
     "unknown",

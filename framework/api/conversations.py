@@ -9,16 +9,10 @@ ANSWER = ", answer "
 """The text between the name of a conversation and the number of its answer."""
 BEGIN_THOUGHT, END_THOUGHT = "<think>", "</think>"
 BEGIN_CALL, END_CALL = "<tool_call>", "</tool_call>"
-_TAGGED = re.compile(rf"\s*{BEGIN_THOUGHT}(.*?){END_THOUGHT}\s*", re.DOTALL)
+TAGGED_THOUGHT = re.compile(rf"\s*{BEGIN_THOUGHT}(.*?){END_THOUGHT}\s*", re.DOTALL)
 
 
 def conversation(where: str) -> str:
     """Return the place of the conversation whose answer a row is; for any other row, its own place."""
     name, _, suffix = where.rpartition(ANSWER)
     return name if suffix.isdecimal() else where
-
-
-def split_thought(text: str) -> tuple[str, str]:
-    """Return the thought that an answer begins with, and the rest; a thought that never ends is the answer."""
-    match = _TAGGED.match(text)
-    return (match[1].strip(), text[match.end() :]) if match else ("", text)

@@ -15,7 +15,7 @@ from enum import Enum
 
 from framework.api.plan import Plan
 
-__all__ = ["Diagnostic", "DiagnosticResult", "State", "diagnostic_problem"]
+__all__ = ["Diagnostic", "DiagnosticResult", "State"]
 
 SECONDS = 60.0
 """The usual limit: on a slow disk a library for training takes ten seconds to import, and others import beside it."""
@@ -71,18 +71,20 @@ class Diagnostic:
     process: str = ""
     seconds: float = SECONDS
 
-
-def diagnostic_problem(diagnostic: object) -> str:
-    """Return why an object from a plugin is not a diagnostic; empty if it is one."""
-    if not isinstance(diagnostic, Diagnostic):
-        return f"framework_diagnostics gives {type(diagnostic).__name__}, not a Diagnostic"
-    texts = (diagnostic.name, diagnostic.topic, diagnostic.check, diagnostic.process)
-    if not all(isinstance(text, str) for text in texts) or not (diagnostic.name and diagnostic.topic):
-        return f"diagnostic {diagnostic.name!r}: name, topic, check and process have to be text"
-    if not re.fullmatch(r"[^:\s]+:[^:\s]+", diagnostic.check):
-        return f"diagnostic '{diagnostic.name}': check={diagnostic.check!r} has to be 'package.module:function'"
-    if not callable(diagnostic.needed):
-        return f"diagnostic '{diagnostic.name}': needed={diagnostic.needed!r} has to be a function that takes a plan"
-    if not isinstance(diagnostic.seconds, int | float) or diagnostic.seconds <= 0:
-        return f"diagnostic '{diagnostic.name}': seconds={diagnostic.seconds!r} has to be a number above 0"
-    return ""
+    @staticmethod
+    def problem_of(diagnostic: object) -> str:
+        """Return why an object from a plugin is not a diagnostic; empty if it is one."""
+        if not isinstance(diagnostic, Diagnostic):
+            return f"framework_diagnostics gives {type(diagnostic).__name__}, not a Diagnostic"
+        texts = (diagnostic.name, diagnostic.topic, diagnostic.check, diagnostic.process)
+        if not all(isinstance(text, str) for text in texts) or not (diagnostic.name and diagnostic.topic):
+            return f"diagnostic {diagnostic.name!r}: name, topic, check and process have to be text"
+        if not re.fullmatch(r"[^:\s]+:[^:\s]+", diagnostic.check):
+            return f"diagnostic '{diagnostic.name}': check={diagnostic.check!r} has to be 'package.module:function'"
+        if not callable(diagnostic.needed):
+            return (
+                f"diagnostic '{diagnostic.name}': needed={diagnostic.needed!r} has to be a function that takes a plan"
+            )
+        if not isinstance(diagnostic.seconds, int | float) or diagnostic.seconds <= 0:
+            return f"diagnostic '{diagnostic.name}': seconds={diagnostic.seconds!r} has to be a number above 0"
+        return ""

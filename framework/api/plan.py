@@ -26,12 +26,10 @@ from framework.util.hashing import file_sha256, foreign_hash
 from framework.util.redact import redact
 
 __all__ = [
-    "EVAL_LOSS",
     "ExpectedRows",
     "Plan",
 ]
 
-EVAL_LOSS = "eval_loss"
 TEXT_PERPLEXITY = "text_perplexity"
 """The perplexity of held-out texts, for a method that learns texts."""
 START_HASH = "SHA-256 of adapter.start"
@@ -128,7 +126,7 @@ class Plan:
     @property
     def set_losses(self) -> dict[str, str]:
         """The validation sets of the data by the name of their loss, `{"eval_loss_orders": "orders"}`."""
-        return {f"{EVAL_LOSS}_{name}": name for name in self.data.config.validation_names()}
+        return {f"{Measure.EVAL_LOSS}_{name}": name for name in self.data.config.validation_names()}
 
     def affecting(self, what: Affects) -> dict[str, Any]:
         """Return the settings that something depends on, by the marks of their fields, as plain values for a hash.
@@ -277,7 +275,9 @@ class Plan:
         if self.settings.objective != Verdict.PRIMARY:
             return self.settings.objective
         names = {*self.metric, *self.measured, *self.set_losses}
-        return next((name for name in (decides, decides.removesuffix(Measure.WINS)) if name in names), EVAL_LOSS)
+        return next(
+            (name for name in (decides, decides.removesuffix(Measure.WINS)) if name in names), Measure.EVAL_LOSS
+        )
 
     @property
     def is_new_run(self) -> bool:

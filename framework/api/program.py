@@ -11,9 +11,6 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
-from framework.api.diagnostic import (
-    diagnostic_problem,
-)
 from framework.api.protocols import (
     Command,
     Launcher,
@@ -46,7 +43,6 @@ from framework.api.text import (
     fill_in,
     settings_text,
     short_keys,
-    signal_name,
     this_program,
     winner_text,
 )
@@ -66,7 +62,6 @@ from framework.plan.make import (
     make_plan,
 )
 from framework.run.interruption import (
-    SIGNALS,
     handle_signals,
 )
 from framework.run.pipeline import (
@@ -98,7 +93,6 @@ if TYPE_CHECKING:
     from framework.evaluate.verdict import Comparison, compare_systems
 
 __all__ = [
-    "SIGNALS",
     "Bars",
     "Command",
     "CommandConfig",
@@ -119,7 +113,6 @@ __all__ = [
     "check_writable",
     "compare_systems",
     "complete_overrides",
-    "diagnostic_problem",
     "error_traceback",
     "facts_of",
     "figures",
@@ -142,7 +135,6 @@ __all__ = [
     "save_record",
     "settings_text",
     "short_keys",
-    "signal_name",
     "stored_prompts",
     "stored_rows",
     "this_program",

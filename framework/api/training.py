@@ -40,7 +40,6 @@ from framework.api.protocols import (
     TrainRun,
 )
 from framework.api.records import (
-    IGNORE,
     Episode,
     GroupedRows,
     MemoryReduction,
@@ -83,7 +82,6 @@ from framework.memory import (
 )
 
 __all__ = [
-    "IGNORE",
     "Adapter",
     "AdapterConfig",
     "AnswerTask",

@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from statistics import fmean
 
 from framework.api.data import Data
-from framework.api.plan import EVAL_LOSS, TEXT_PERPLEXITY, Plan
+from framework.api.plan import TEXT_PERPLEXITY, Plan
 from framework.api.protocols import (
     AnyMetric,
     Evaluator,
@@ -85,7 +85,7 @@ class Measuring:
         of_base: dict[str, Measure] = {}
         samples, notes, base_samples = [], [], []
         # The loss first: it shows a damaged base before the answers, which take most of the time.
-        losses, data = [EVAL_LOSS] if self.data.validation else [], self.data
+        losses, data = [Measure.EVAL_LOSS] if self.data.validation else [], self.data
         parts = len(losses) + len(self.evaluators)
         for name in losses:
             with self.session.progress.part(name, 1, parts, "measure"):
@@ -94,12 +94,12 @@ class Measuring:
             if base and not math.isfinite(measures[name].value):
                 raise _damaged_base_error(measures[name])
         if losses and self.plan.method.config.texts:
-            measures[TEXT_PERPLEXITY] = _perplexity(measures[EVAL_LOSS])
+            measures[TEXT_PERPLEXITY] = _perplexity(measures[Measure.EVAL_LOSS])
         if losses:  # those of a method may have another `eval_loss`, of the rows that should become likelier
             of_method = self.plan.method.create().measures(self.model, self.data.validation_groups)
             measures |= {name: _add_clusters(measure, self.data) for name, measure in of_method.items()}
         for name, validation_set in self.plan.set_losses.items() if losses else ():
-            if (part := _set_loss(measures[EVAL_LOSS], validation_set)) is not None:
+            if (part := _set_loss(measures[Measure.EVAL_LOSS], validation_set)) is not None:
                 measures[name] = part
         for index, (name, evaluator) in enumerate(self.evaluators.items(), start=len(losses) + 1):
             with Guard(f"evaluator={name}"), self.session.progress.part(name, index, parts, "measure"):

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from framework.api.component import hookimpl
 from framework.api.data import Data
-from framework.api.plan import EVAL_LOSS, Plan
+from framework.api.plan import Plan
 from framework.api.problem import Problem
+from framework.api.records import Measure
 from framework.api.schema import Action, TrainerConfig
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError, unknown
@@ -26,7 +27,7 @@ def framework_check_plan(plan: Plan) -> Iterator[Problem]:
             ("health.truncated_answers",),
         )
     name, training = plan.training.early_stopping_metric, plan.training
-    if name in {EVAL_LOSS, *plan.set_losses}:
+    if name in {Measure.EVAL_LOSS, *plan.set_losses}:
         return
     setting = f"trainer.early_stopping_metric={name}"
     if name in plan.metric or name in plan.measured:
@@ -46,10 +47,8 @@ def framework_check_plan(plan: Plan) -> Iterator[Problem]:
             ("trainer.early_stopping_metric",),
         )
     else:
-        yield Problem(
-            f"{setting}: {unknown('metric', name, {EVAL_LOSS, *plan.set_losses, *plan.metric, *plan.measured})}",
-            ("trainer.early_stopping_metric",),
-        )
+        names = {Measure.EVAL_LOSS, *plan.set_losses, *plan.metric, *plan.measured}
+        yield Problem(f"{setting}: {unknown('metric', name, names)}", ("trainer.early_stopping_metric",))
 
 
 def check_answers(method: str, trainer: str, data: Data) -> None:
@@ -77,11 +76,11 @@ def check_data(training: TrainerConfig, set_losses: Iterable[str], data: Data) -
         FrameworkError: they have not.
     """
     name, patience = training.early_stopping_metric, training.early_stopping_patience
-    if name not in {EVAL_LOSS, *set_losses} and not data.prompts:
+    if name not in {Measure.EVAL_LOSS, *set_losses} and not data.prompts:
         raise FrameworkError(
             f"trainer.early_stopping_metric={name} needs prompts, but there are none: set data.validation_split=0.1"
         )
-    if name == EVAL_LOSS and patience is not None and not data.validation:
+    if name == Measure.EVAL_LOSS and patience is not None and not data.validation:
         raise FrameworkError(
             f"trainer.early_stopping_patience={patience} needs validation rows, but there are none: set "
             "data.validation_split=0.1, or trainer.early_stopping_metric to a metric of the run"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from framework.api.plan import EVAL_LOSS
-from framework.api.records import Step
+from framework.api.records import Measure, Step
 
 
 class BestValidation:
@@ -30,7 +29,7 @@ class BestValidation:
 
     def improves(self, step: Step) -> bool:
         """Compare the validation after a step; whether there was one, and it is the best so far. NaN never is."""
-        value = step.eval_loss if self.name == EVAL_LOSS else step.metrics.get(self.name)
+        value = step.eval_loss if self.name == Measure.EVAL_LOSS else step.metrics.get(self.name)
         if value is None:
             return False
         self.seen += 1

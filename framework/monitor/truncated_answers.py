@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from framework.api.plan import EVAL_LOSS
-from framework.api.records import EvalResult, Sample, TrainingIssue
+from framework.api.records import EvalResult, Measure, Sample, TrainingIssue
 from framework.api.schema import Action
 
 KIND = "truncated_answers"
@@ -59,8 +58,8 @@ def truncation_issues(
         text += f", and {base} of {len(before.samples)} of the base model"
         if base * total < count * len(before.samples):
             advice = LOST_END
-    was = before.metrics.get(EVAL_LOSS) if before else None
-    now = after.metrics.get(EVAL_LOSS, eval_loss)
+    was = before.metrics.get(Measure.EVAL_LOSS) if before else None
+    now = after.metrics.get(Measure.EVAL_LOSS, eval_loss)
     if was is not None and now is not None and not now <= was:  # NaN too
         text += f"; the validation loss went from {was:.3g} to {now:.3g}"
         advice = LOWER_RATE

@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, SCMode
 
 from framework.api.component import GROUPS
-from framework.api.plan import EVAL_LOSS, Plan
+from framework.api.plan import Plan
 from framework.api.problem import Problem
 from framework.api.protocols import Adapter
 from framework.api.records import Aspect, Measure, Verdict
@@ -375,7 +375,7 @@ def _measure_problems(
     plugins: Plugins,
 ) -> Iterator[Problem]:
     """Say that the verdict or a sweep would go by what no part of the run measures."""
-    measured = {*metrics, EVAL_LOSS, *others}
+    measured = {*metrics, Measure.EVAL_LOSS, *others}
     judging = measured | {f"{name}{Measure.WINS}" for name, choice in metrics.items() if choice.config.compares}
     if primary is not None and primary not in judging:
         yield Problem(f"verdict.primary={primary}: {unknown('measure', primary, judging)}", ("verdict.primary",))

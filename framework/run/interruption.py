@@ -34,8 +34,6 @@ from framework.util import lock
 from framework.util.command import this_program
 from framework.util.errors import Interrupted, display_run, error_traceback
 
-SIGNAL_NAMES = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP", "SIGXCPU")
-SIGNALS: list[signal.Signals] = [getattr(signal, name) for name in SIGNAL_NAMES if hasattr(signal, name)]
 DEFAULT_HANDLERS = (signal.SIG_DFL, signal.default_int_handler)
 """Handlers that are replaced. Whoever set another one, submitit for example, continues to get the signal; and a signal
 that is ignored, as nohup has SIGHUP ignored, stays ignored."""
@@ -92,7 +90,7 @@ def handle_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator
     """
     replaced_signals = list[signal.Signals]()
     if threading.current_thread() is threading.main_thread():  # Python lets no other thread set them
-        for signum in SIGNALS:
+        for signum in Interrupted.SIGNALS:
             if signal.getsignal(signum) in DEFAULT_HANDLERS:
                 HANDLERS.replace(signum, handler)
                 replaced_signals.append(signum)

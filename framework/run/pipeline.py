@@ -14,7 +14,7 @@ from contextlib import ExitStack
 
 from framework.api.data import answer_rows
 from framework.api.events import ForecastUpdated, IssueFound, RunFinished, RunPlanned, RunStarted
-from framework.api.plan import EVAL_LOSS, Judging, Plan
+from framework.api.plan import Judging, Plan
 from framework.api.protocols import (
     AnyMetric,
     Backend,
@@ -26,7 +26,7 @@ from framework.api.protocols import (
     ModelSource,
     RemoteTrainer,
 )
-from framework.api.records import DataResult, EvalResult, ExportResult, Report, TrainResult
+from framework.api.records import DataResult, EvalResult, ExportResult, Measure, Report, TrainResult
 from framework.api.run_folder import RunFolder, check_weights
 from framework.api.schema import Stage
 from framework.api.selection import Selection
@@ -195,7 +195,9 @@ def _run_stages(
             if not plan.method.config.samples:
                 check_answers(plan.method.component.name, plan.trainer.component.name, data)
             check_data(plan.training, plan.set_losses, data)
-        measured_by_loss = plan.objective_by(data.result.decides) == EVAL_LOSS and not plan.method.config.samples
+        measured_by_loss = (
+            plan.objective_by(data.result.decides) == Measure.EVAL_LOSS and not plan.method.config.samples
+        )
         if Stage.evaluate in plan.stages and measured_by_loss:
             check_validation(data, plan.data.config.validation_split, plan.metric)
         expected = planner.update(data.result, answer_rows(data.train_groups))

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from framework.api.plan import EVAL_LOSS, TEXT_PERPLEXITY, Plan
+from framework.api.plan import TEXT_PERPLEXITY, Plan
 from framework.api.records import (
     Aspect,
     Change,
@@ -15,6 +15,7 @@ from framework.api.records import (
     DataResult,
     EvalResult,
     ExportResult,
+    Measure,
     Objective,
     Report,
     Results,
@@ -104,14 +105,14 @@ def _candidates(data: DataResult | None, after: EvalResult | None, trained: Trai
     # Prompts that are the validation rows themselves chose the weights by their loss.
     if data is not None and not data.judged_apart:
         chosen |= {name for name, measure in after.measures.items() if measure.aspect is Aspect.task}
-    if EVAL_LOSS in chosen:
+    if Measure.EVAL_LOSS in chosen:
         chosen.add(TEXT_PERPLEXITY)  # the same numbers
     return dict.fromkeys(chosen, trained.candidates)
 
 
 def _chosen(objective: str, data: DataResult | None, after: EvalResult) -> str:
     """Say that a sweep chooses among trials by the prompts that judge this one, or that it is one of several."""
-    by_loss = objective.endswith("loss") or objective.startswith(EVAL_LOSS)
+    by_loss = objective.endswith("loss") or objective.startswith(Measure.EVAL_LOSS)
     if (data is None or data.judged_apart) and (by_loss or after.selection):
         return "this is one trial of a sweep: the more trials, the likelier it is that one looks better by chance"
     return (
@@ -152,7 +153,7 @@ def comparable(before: EvalResult | None, after: EvalResult | None) -> EvalResul
     before = beside(before, after)
     if {sample.prompt for sample in before.samples} == {sample.prompt for sample in after.samples}:
         return before
-    of_rows = (EVAL_LOSS, TEXT_PERPLEXITY)
+    of_rows = (Measure.EVAL_LOSS, TEXT_PERPLEXITY)
     losses = {name: measure for name, measure in before.measures.items() if name.startswith(of_rows)}
     return dataclasses.replace(before, measures=losses, samples=[], selection={}, base={}, base_samples=[])
 

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from framework.api.events import Event, IssueFound, TrainingStep
-from framework.api.plan import EVAL_LOSS
 from framework.api.protocols import Evaluator, RemoteTrainer, TrainingMonitor, TrainRun
-from framework.api.records import EvalResult, Step, StepControl, TokenGroup, TrainingIssue, TrainResult
+from framework.api.records import EvalResult, Measure, Step, StepControl, TokenGroup, TrainingIssue, TrainResult
 from framework.api.rewarding import rewarder
 from framework.api.schema import Action
 from framework.evaluate.measure import Measuring
@@ -106,7 +105,7 @@ class TrainingController:
         on_rows = best.name not in self.plan.set_losses and bool(self.data.selection)
         return dataclasses.replace(
             trained, issues=self.issues, stopped=self.stopped, best_step=best.step, best_value=best.value,
-            candidates=best.seen if chose else 0, chosen_on=EVAL_LOSS if on_rows else best.name,
+            candidates=best.seen if chose else 0, chosen_on=Measure.EVAL_LOSS if on_rows else best.name,
             lineage=lineage(start) if (start := self.plan.start(weights=True)) else [],
             rewards=rises(self.steps, self.plan.settings.verdict.confidence), files=hashes(checkpoint),
         )  # fmt: skip
@@ -121,7 +120,7 @@ class TrainingController:
         """
         name, training = self.best.name, self.plan.training
         method_measures = self.plan.method.config.measures()  # which the model measures itself, as it does its loss
-        by_loss = name in {EVAL_LOSS, *self.plan.set_losses, *method_measures}
+        by_loss = name in {Measure.EVAL_LOSS, *self.plan.set_losses, *method_measures}
         if by_loss or not (training.keep_best or training.early_stopping_patience):
             return {}
         notes = []

@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from framework.api.plan import EVAL_LOSS
-from framework.api.records import EvalResult, Lead, Point, Ranking, Standing, Trial, Verdict
+from framework.api.records import EvalResult, Lead, Measure, Point, Ranking, Standing, Trial, Verdict
 from framework.api.run_folder import PLAN, RunFolder, part, read_plain
 from framework.api.schema import Stage, VerdictConfig
 from framework.api.text.overrides import override_key
@@ -93,7 +92,7 @@ def _cheapest(points: Sequence[Point], trials: Mapping[int, Trial], sign: int) -
 def chosen_apart(folder: Path, trial: Trial, objective: str) -> bool:
     """Whether a trial was chosen by other rows than the prompts that its verdict is based on."""
     results, _ = _evaluations(folder, [trial])
-    by_loss = objective.endswith("loss") or objective.startswith(EVAL_LOSS)
+    by_loss = objective.endswith("loss") or objective.startswith(Measure.EVAL_LOSS)
     return by_loss or any(result.selection for result in results.values()) or not results
 
 

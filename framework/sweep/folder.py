@@ -17,8 +17,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from framework.api import records
-from framework.api.plan import EVAL_LOSS
-from framework.api.records import Outcome, Sweep, Trial
+from framework.api.records import Measure, Outcome, Sweep, Trial
 from framework.api.run_folder import (
     FAILED,
     FINISHED,
@@ -300,7 +299,7 @@ def _trial(run: Path, overrides: list[str]) -> Trial:
         steps=part(report, int, "train", "steps"),
         parameters=part(report, int, "train", "trainable_parameters"),
         planned_memory=part(forecast, int, "memory", "reserved"),
-        eval_loss=part(report, int | float, "metrics", EVAL_LOSS, "after"),
+        eval_loss=part(report, int | float, "metrics", Measure.EVAL_LOSS, "after"),
         better=gained == Outcome.better.name if gained else None,
         p_value=part(report, int | float, "metrics", str(verdict.get("primary")), "p_value"),
     )

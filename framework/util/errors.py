@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra.errors import CompactHydraException
 
@@ -63,6 +63,13 @@ class PrunedError(FrameworkError):
 class Interrupted(KeyboardInterrupt):
     """A signal asked the run to end, and the run can be resumed. `code` is the exit code."""
 
+    SIGNALS: ClassVar[tuple[signal.Signals, ...]] = tuple(
+        getattr(signal, name)
+        for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP", "SIGXCPU")
+        if hasattr(signal, name)  # Windows has only some of them
+    )
+    """The signals that ask a run to end."""
+
     def __init__(self, number: int) -> None:
         super().__init__(f"interrupted by {signal.Signals(number).name}")
         self.number = number
@@ -74,6 +81,12 @@ class Interrupted(KeyboardInterrupt):
     def code(self) -> int:
         """The exit code of a process that ends by this signal, as shells have it: 143 for SIGTERM."""
         return 128 + self.number
+
+    @staticmethod
+    def signal_name(number: int) -> str:
+        """Return the name of a signal, `signal 9 (SIGKILL)`; only its number if this system has no name for it."""
+        names = {member.value: f" ({member.name})" for member in signal.Signals}
+        return f"signal {number}{names.get(number, '')}"
 
 
 def nearest(word: str, choices: Iterable[str], *, count: int = 1) -> list[str]:
@@ -210,12 +223,6 @@ def error_traceback(error: BaseException) -> str:
 def describe_error(error: BaseException) -> str:
     """Say what was raised, and where; an error of ours says it all itself."""
     return str(error) if isinstance(error, FrameworkError) else f"{summarize_error(error)}{error_location(error)}"
-
-
-def signal_name(number: int) -> str:
-    """Return the name of a signal, `signal 9 (SIGKILL)`; only its number if this system has no name for it."""
-    names = {member.value: f" ({member.name})" for member in signal.Signals}
-    return f"signal {number}{names.get(number, '')}"
 
 
 def is_url(text: str) -> bool:

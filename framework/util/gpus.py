@@ -33,6 +33,16 @@ class Gpu:
     total: int
     free: int
 
+    @staticmethod
+    def count() -> int:
+        """Return how many GPUs a run may use, by the driver and CUDA_VISIBLE_DEVICES; 0 if there is none."""
+        chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+        if chosen is not None:
+            devices = [device.strip() for device in chosen.split(",")]
+            # CUDA ignores the devices after the first that it cannot use.
+            return next((index for index, device in enumerate(devices) if device in {"", "-1"}), len(devices))
+        return _counted(os.environ.get("PATH", ""))
+
     @property
     def usable(self) -> int:
         """Bytes that tensors can have."""
@@ -175,16 +185,6 @@ def here() -> Gpu | None:
     except ValueError as error:  # "[N/A]", where GPU and CPU share their memory
         raise FrameworkError(UNTOLD) from error
     return Gpu(name, *sizes)
-
-
-def count() -> int:
-    """Return how many GPUs a run may use, by the driver and CUDA_VISIBLE_DEVICES; 0 if there is none."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        devices = [device.strip() for device in chosen.split(",")]
-        # CUDA ignores the devices after the first that it cannot use.
-        return next((index for index, device in enumerate(devices) if device in {"", "-1"}), len(devices))
-    return _counted(os.environ.get("PATH", ""))
 
 
 def identities() -> list[str]:

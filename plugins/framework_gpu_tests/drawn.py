@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from framework.api.training import IGNORE, TokenRow
+from framework.api.training import TokenRow
 
 VOCABULARY = 300
 SHORT, LONG = 2, 600
@@ -12,7 +12,7 @@ SHORT, LONG = 2, 600
 
 def _row(draw: random.Random, ids: list[int], turns: int) -> TokenRow:
     """Label a row: up to `turns` stretches of it are learned, its last token always."""
-    labels = [IGNORE] * len(ids)
+    labels = [TokenRow.IGNORE] * len(ids)
     for _ in range(turns):
         start = draw.randrange(1, len(ids))
         end = min(len(ids), start + draw.randrange(1, 20))

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from framework.api.records import Example, Message, TokenRow, ToolCall
 from framework.api.schema import Learn
-from framework_plugins.hf.tokens.chat import IGNORE, Chat
+from framework_plugins.hf.tokens.chat import Chat
 from tests.support.families import family_tokenizer, stop_ids
 
 SYSTEM = Message("system", "Be brief.")
@@ -43,5 +43,5 @@ def encode_by(tokenizer: PreTrainedTokenizerFast, *messages: Message) -> TokenRo
 
 def learned(tokenizer: PreTrainedTokenizerFast, row: TokenRow) -> list[str]:
     """Return the runs of supervised tokens as text."""
-    runs = itertools.groupby(row.labels, key=lambda label: label != IGNORE)
+    runs = itertools.groupby(row.labels, key=lambda label: label != TokenRow.IGNORE)
     return [str(tokenizer.decode(list(run))) for is_learned, run in runs if is_learned]

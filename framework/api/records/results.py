@@ -154,7 +154,9 @@ class Measure(Quantity):
         """
         return float(confidence**self.look_share)
 
-    LOSSES: ClassVar[tuple[str, ...]] = ("eval_loss", "train_loss")
+    EVAL_LOSS: ClassVar[str] = "eval_loss"
+    """The measure that is the loss of the validation rows."""
+    LOSSES: ClassVar[tuple[str, ...]] = (EVAL_LOSS, "train_loss")
     """Measures of a training, of which less is better."""
     VS_RANDOM: ClassVar[str] = "_vs_random"
     """The suffix of a metric that compares the trained model with one that learned a random choice of answers."""

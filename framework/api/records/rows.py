@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from framework.api.conversations import ANSWER, BEGIN_CALL, BEGIN_THOUGHT, END_CALL, END_THOUGHT, SKIP, split_thought
+from framework.api.conversations import ANSWER, BEGIN_CALL, BEGIN_THOUGHT, END_CALL, END_THOUGHT, SKIP, TAGGED_THOUGHT
 from framework.api.schema import Role, Thoughts
 from framework.util.errors import FrameworkError
 
@@ -67,6 +67,12 @@ class Message:
     BEGIN_CALL: ClassVar[str] = BEGIN_CALL
     BEGIN_THOUGHT: ClassVar[str] = BEGIN_THOUGHT
     END_THOUGHT: ClassVar[str] = END_THOUGHT
+
+    @staticmethod
+    def split_thought(text: str) -> tuple[str, str]:
+        """Return the thought that an answer begins with, and the rest; a thought that never ends is the answer."""
+        match = TAGGED_THOUGHT.match(text)
+        return (match[1].strip(), text[match.end() :]) if match else ("", text)
 
 
 @dataclass(frozen=True)
@@ -193,7 +199,7 @@ class Example:
 def _move_thought(turn: Message, thoughts: Thoughts) -> Message:
     if turn.role != "assistant":
         return turn
-    tagged, content = split_thought(turn.content)
+    tagged, content = Message.split_thought(turn.content)
     thought = turn.reasoning_content.strip() or tagged
     if thoughts is Thoughts.inline and thought:
         return replace(turn, content=f"{BEGIN_THOUGHT}\n{thought}\n{END_THOUGHT}\n\n{content}", reasoning_content="")
@@ -225,6 +231,9 @@ class TokenRow:
     where: str = ""
     problem: str = ""
     normalized: bool = False
+
+    IGNORE: ClassVar[int] = IGNORE
+    """The label of a token that is not learned: the one that torch's cross entropy ignores."""
 
     @staticmethod
     def set_of(where: str) -> str:

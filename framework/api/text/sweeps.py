@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from framework.api.plan import EVAL_LOSS
-from framework.api.records import Lead, Point, Ranking, Standing, Sweep, Trial, Verdict
+from framework.api.records import Lead, Measure, Point, Ranking, Standing, Sweep, Trial, Verdict
 from framework.api.run_folder import FINISHED
 from framework.api.text.overrides import brief, override_key, short_keys
 from framework.api.text.results import Fact, count, facts_of, is_share, number
@@ -198,7 +197,7 @@ def _disagreement(sweep: Sweep) -> str:
     if best is None:
         return ""
     parts = []
-    for name, label, sign in (("score", Verdict.SCORE, 1), ("eval_loss", EVAL_LOSS, -1)):
+    for name, label, sign in (("score", Verdict.SCORE, 1), ("eval_loss", Measure.EVAL_LOSS, -1)):
         best_value = getattr(best, name)
         candidates = [(sign * value, trial) for trial in sweep.trials if (value := getattr(trial, name)) is not None]
         if best_value is None or sweep.objective == label or not candidates:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from framework.api.plan import EVAL_LOSS
 from framework.api.records import Aspect, Change, Concern, Measure, MeasureKind, Outcome, Tone, Verdict
 from framework.api.schema import VerdictConfig
 from framework.api.scoring import DEALT
@@ -179,7 +178,7 @@ def _losses(
     of_task = {name: change for name, change in worse.items() if change.aspect is Aspect.task}
     yield from (_not_finite(name, change) for name, change in of_task.items() if change.not_finite)
     yield from (_change_text(name, change) for name, change in _preference_changes(changes, Outcome.worse).items())
-    loss = of_task.get(EVAL_LOSS)
+    loss = of_task.get(Measure.EVAL_LOSS)
     if loss and not loss.not_finite:
         before, after = loss.before or 0.0, loss.after or 0.0
         if gained is not Outcome.better or after > EXPLODED * before:
@@ -237,7 +236,7 @@ def _unchanged_text(
         f"The training changed nothing: {equal} of {count(total, 'answer')} {'is' if equal == 1 else 'are'} as before, "
     )
     change = next((change for change in changes.values() if change.kind is MeasureKind.change), None)
-    loss = changes.get(EVAL_LOSS)
+    loss = changes.get(Measure.EVAL_LOSS)
     if change is not None and change.after is not None:
         # How far the trained adapter was from the base that the training continues from is not of this training.
         distance = abs(change.after - (change.before or 0.0)) if continued else change.after

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from framework.api.component import Component, Group, groups_of
-from framework.api.diagnostic import Diagnostic, diagnostic_problem
+from framework.api.diagnostic import Diagnostic
 from framework.hooks.decorated import DECORATORS, collect
 from framework.hooks.validation import (
     COMPONENTS,
@@ -122,8 +122,8 @@ def _call(parts: PluginParts, hook: str, function: Callable[..., Any]) -> None:
         )
         return
     if hook == DIAGNOSTICS:
-        parts.problems += [reason for item in items if (reason := diagnostic_problem(item))]
-        parts.diagnostics += [item for item in items if not diagnostic_problem(item)]
+        parts.problems += [reason for item in items if (reason := Diagnostic.problem_of(item))]
+        parts.diagnostics += [item for item in items if not Diagnostic.problem_of(item)]
         return
     for item in items:
         if hook == PATHS and isinstance(item, str):

@@ -13,7 +13,6 @@ from typing import Any
 
 from framework import Plan
 from framework.api import Caught, Diagnostic, DiagnosticResult, counting, plugins, redact
-from framework.api.program import diagnostic_problem
 from framework_plugins.doctor import DiagnosticRecord, checked
 from framework_plugins.doctor.machine import broken_plugins, libraries, machine
 from framework_plugins.doctor.run import run
@@ -114,9 +113,9 @@ class DiagnosticRun:
 
 def registered() -> Iterator[Registered]:
     """Give the diagnostics of all plugins, each with the name of its plugin."""
-    diagnostic: Any  # `diagnostic_problem` says what else it is
+    diagnostic: Any  # `Diagnostic.problem_of` says what else it is
     for plugin, diagnostic in plugins().ask("framework_diagnostics", object):
-        if reason := diagnostic_problem(diagnostic):
+        if reason := Diagnostic.problem_of(diagnostic):
             plugins().skip_plugin(plugin, f"diagnostic '{getattr(diagnostic, 'name', diagnostic)}'", reason)
         else:
             yield plugin.partition(":")[0], diagnostic

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from framework.api import Answered, split_thought, unknown
+from framework.api import Answered, Message, unknown
 from framework_plugins.evals.config import JudgeConfig
 
 PLACEHOLDERS = ("question", "answer", "reference", "lowest", "highest")
@@ -84,7 +84,7 @@ def comparison_prompt(answer_a: Answered, answer_b: Answered) -> str:
 
 def parse_preference(reply: str) -> float | None:
     """Return how far a reply prefers the second answer, 0, 0.5 or 1; None if it is not a single letter A, B or T."""
-    text = split_thought(reply)[1].strip()
+    text = Message.split_thought(reply)[1].strip()
     # The last line: a judge may explain first, and name both answers.
     letters = set(re.findall(r"\b([ABT])\b", text[text.rfind("\n") + 1 :]))
     return {"A": 0.0, "T": 0.5, "B": 1.0}[letters.pop()] if len(letters) == 1 else None
@@ -92,7 +92,7 @@ def parse_preference(reply: str) -> float | None:
 
 def parse_grade(reply: str, lowest: float, highest: float) -> float | None:
     """Return the number in a reply or in its last line; None without exactly one number on the scale."""
-    text = split_thought(reply)[1].strip()
+    text = Message.split_thought(reply)[1].strip()
     best = re.escape(f"{highest:g}")
     # "8/10" and "8 out of 10" are one number.
     text = re.sub(rf"(?<=\d)\s*(?:/|out of)\s*{best}(?![\d.]*\d)", "", text)

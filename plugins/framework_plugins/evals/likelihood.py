@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from framework.api import Model
-from framework.api.training import IGNORE, TokenRow
+from framework.api.training import TokenRow
 
 MAX_NATS = 700.0
 """The exponential of more is too large for a number; a damaged model reaches that."""
@@ -78,5 +78,5 @@ class Likelihood:
         choices of one token are the same row but for the label, which a backend that shares beginnings reads once.
         """
         ids = (context + continuation)[-self.longest - 1 :]
-        labels = [IGNORE] * (len(ids) - len(continuation)) + continuation[-len(ids) :]
+        labels = [TokenRow.IGNORE] * (len(ids) - len(continuation)) + continuation[-len(ids) :]
         return TokenRow([*ids[:-1], ids[-2]], labels)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from framework.api import Metric, Model, Prompt, Scored, scoring
-from framework.api.training import IGNORE, TokenRow
+from framework.api.training import TokenRow
 
 PARTIAL = "\ufffd"
 """The replacement character: decoding gives it for a character whose tokens are not all there."""
@@ -35,7 +35,7 @@ def read_answers(model: Model, prompts: Sequence[Prompt], metric: Metric, max_to
 
 def _answer_beginning(model: Model, row: TokenRow, scored: Scored, max_tokens: int) -> tuple[str, bool]:
     """Return the answer up to its first token that differs from the reference, and whether it ends there."""
-    true = [label for label in row.labels[1:] if label != IGNORE]
+    true = [label for label in row.labels[1:] if label != TokenRow.IGNORE]
     token_ids: list[int] = []
     for label, token in zip(true[:max_tokens], scored.top, strict=False):
         if token in model.stop_ids:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from framework import FrameworkError
-from framework.api import GIB, summarize_error
+from framework.api import summarize_error
+from framework_plugins.lib.host import GIB
 
 PEERS = Path(__file__).parent / "peers"
 VISIBLE = "CUDA_VISIBLE_DEVICES"

@@ -23,7 +23,6 @@ from peft import PeftModel
 from framework import Plan, Stage
 from framework.api import Answer, Example, Feature, Model, Prompt, Scored, TrainResult, counting, key_of
 from framework.api.training import (
-    IGNORE,
     AnswerTask,
     Generator,
     Method,
@@ -364,7 +363,7 @@ class HFModel(Model):
     def sampled(self, prompt: Prompt, ids: Sequence[int], log_probs: Sequence[float]) -> Sampled:
         """Return an answer of which the tokens are known."""
         answer, start, answer_ids = to_answer(self.tokenizer, [*ids], self.stop_ids), self.prompt_ids(prompt), [*ids]
-        row = TokenRow([*start, *answer_ids], [IGNORE] * len(start) + answer_ids, prompt.where)
+        row = TokenRow([*start, *answer_ids], [TokenRow.IGNORE] * len(start) + answer_ids, prompt.where)
         return Sampled(answer.text, answer.tokens, answer.stopped, answer.ids, row=row, log_probs=tuple(log_probs))
 
     def save_adapter(self, folder: Path) -> None:

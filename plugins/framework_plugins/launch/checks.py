@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from framework import FrameworkError, Plan, Stage
-from framework.api import EVAL_LOSS, Problem, count, gpu_count
+from framework.api import Gpu, Measure, Problem, count
 from framework.api.program import read_run
 from framework.api.training import Engine, Evaluation
 from framework_plugins.launch.config import Fsdp2Config, GroupConfig, Where, nodes
@@ -94,7 +94,7 @@ def _outer_problems(plan: Plan, config: GroupConfig, outer: Member) -> Iterator[
             "launch.nodes=1 launch.processes=1 if you mean one",
             ("launch",),
         )
-    gpus = gpu_count()
+    gpus = Gpu.count()
     if gpus and outer.local_rank >= gpus and plan.trainer.config.may_use_gpu():
         yield Problem(
             f"{launch}: LOCAL_RANK={outer.local_rank}, and this machine has {count(gpus, 'visible GPU')}: set "
@@ -195,7 +195,7 @@ def _process_problems(plan: Plan, config: GroupConfig) -> Iterator[Problem]:
                 (f"launch.{config.on.value}.gpus",),
             )
         return
-    visible = gpu_count()
+    visible = Gpu.count()
     if not visible and config.processes is None:
         yield Problem(
             f"launch={plan.launch.component.name} starts one process for each GPU, and none is visible: set "
@@ -212,10 +212,10 @@ def _process_problems(plan: Plan, config: GroupConfig) -> Iterator[Problem]:
 
 def _training_problems(plan: Plan, config: GroupConfig) -> Iterator[Problem]:
     training, launch = plan.training, f"launch={plan.launch.component.name}"
-    if training.early_stopping_metric not in {EVAL_LOSS, *plan.set_losses, *plan.method.config.measures()}:
+    if training.early_stopping_metric not in {Measure.EVAL_LOSS, *plan.set_losses, *plan.method.config.measures()}:
         yield Problem(
             f"trainer.early_stopping_metric={training.early_stopping_metric} needs answers to prompts during the "
-            f"training, which {launch} cannot give: set trainer.early_stopping_metric={EVAL_LOSS}",
+            f"training, which {launch} cannot give: set trainer.early_stopping_metric={Measure.EVAL_LOSS}",
             ("trainer.early_stopping_metric", "launch"),
         )
     # Without GPUs here, the plan may be for a node that a scheduler finds; a process that has none refuses too.

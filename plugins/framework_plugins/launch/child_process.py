@@ -16,15 +16,7 @@ from types import FrameType
 
 from framework import FrameworkError, Plan, Stage
 from framework.api import PrunedError, Report
-from framework.api.program import (
-    SIGNALS,
-    DoesNotFitError,
-    Interrupted,
-    handle_signals,
-    load_record,
-    note_failure,
-    signal_name,
-)
+from framework.api.program import DoesNotFitError, Interrupted, handle_signals, load_record, note_failure
 from framework_plugins.launch.child import DOES_NOT_FIT, INTERRUPTED, PRUNED, USER_MISTAKE
 from framework_plugins.launch.config import SubprocessConfig
 from framework_plugins.launch.pickled_plan import pickle_plan
@@ -54,7 +46,7 @@ class ChildProcess:
         # It died of the signal before its handler was set.
         if code == -signal.SIGINT:
             code = INTERRUPTED
-        if not interrupted and code - 128 in SIGNALS:  # it got the signal itself
+        if not interrupted and code - 128 in Interrupted.SIGNALS:  # it got the signal itself
             interrupted = code - 128
         if interrupted:
             raise Interrupted(interrupted)
@@ -95,7 +87,7 @@ def _run(job: bytes, error_file: Path) -> tuple[int, int]:
 
 
 def _killed(signum: int, plan: Plan) -> str:
-    name = signal_name(signum)
+    name = Interrupted.signal_name(signum)
     if signum != signal.SIGKILL:
         return f"the run was killed by {name}"
     training = plan.training

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge, Gt
 
-from framework.api import Affects, NamesCode, gpu_count
+from framework.api import Affects, Gpu, NamesCode
 from framework.api.program import CommandConfig, LaunchConfig
 from framework.api.training import Engine, Evaluation, ProcessGroup
 from framework_plugins.lib.group_member import WORKER, outer_member
@@ -122,7 +122,7 @@ class GroupConfig(PlacedConfig):
     @property
     def on_each_node(self) -> int:
         """How many processes a machine starts."""
-        return self.processes or gpu_count() or 1
+        return self.processes or Gpu.count() or 1
 
     @property
     def starts_nodes(self) -> bool:

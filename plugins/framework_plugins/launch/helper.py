@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from framework import FrameworkError, Plan
-from framework.api import Answer, gpu_count
+from framework.api import Answer, Gpu
 from framework.api.program import error_traceback
 from framework.api.training import AnswerTask, Backend
 from framework_plugins.launch.pickled_plan import PickledPlan, end_with, pickle_plan
@@ -56,7 +56,7 @@ class Helper:
             "OMP_NUM_THREADS": str(cpu_threads(self._processes)), **os.environ,
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }  # fmt: skip
-        if (gpus := gpu_count()) and self._plan.trainer.config.may_use_gpu():
+        if (gpus := Gpu.count()) and self._plan.trainer.config.may_use_gpu():
             chosen = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
             surroundings["CUDA_VISIBLE_DEVICES"] = chosen.split(",")[self._number].strip()
         with theirs:

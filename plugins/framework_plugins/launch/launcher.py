@@ -26,7 +26,7 @@ from typing import Any
 
 from framework import FrameworkError, Plan, Stage
 from framework.api import Data, Feature, Model, Report, TrainResult, write_atomically
-from framework.api.program import SIGNALS, Interrupted, load_record
+from framework.api.program import Interrupted, load_record
 from framework.api.program import (
     run_plan as run,
 )
@@ -137,7 +137,7 @@ class GroupLauncher:
             if process.returncode:
                 if ending := run.interruption():
                     raise ending
-                if process.returncode - 128 in SIGNALS:  # another machine got a signal
+                if process.returncode - 128 in Interrupted.SIGNALS:  # another machine got a signal
                     raise Interrupted(process.returncode - 128)
                 if self.meeting and process.returncode > 0 and (failure := self.meeting.failure()):
                     raise FrameworkError(failure)

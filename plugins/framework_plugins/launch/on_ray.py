@@ -16,7 +16,7 @@ from typing import Any
 
 from framework import FrameworkError, Plan, Stage
 from framework.api import Report, count, display_run, pip_command, summarize_error
-from framework.api.program import SIGNALS, Interrupted, load_record, this_program
+from framework.api.program import Interrupted, load_record, this_program
 from framework_plugins.launch.child import LOST, USER_MISTAKE
 from framework_plugins.launch.config import PlacedConfig, gpus, nodes
 from framework_plugins.launch.job import Work, started, work_of
@@ -162,7 +162,7 @@ def _raise_if_lost(code: int, text: str) -> None:
     # Of a process that is killed, Python says the negative signal, and a shell adds 128.
     signum = -code if code < 0 else code - 128
     subject = f"the run on {socket.gethostname()}"
-    if signum > 0 and (code < 0 or signum not in SIGNALS):
+    if signum > 0 and (code < 0 or signum not in Interrupted.SIGNALS):
         raise RuntimeError(f"{subject} was killed by signal {signum}")
     if code == LOST and get_context().get_world_rank() == 0:
         raise RuntimeError(f"{subject} has lost a process: {text}")
@@ -187,7 +187,7 @@ def _raise(outcome: Mapping[str, Any]) -> None:
     code, text = int(outcome.get("code", 0)), str(outcome.get("error", ""))
     if code == USER_MISTAKE:
         raise FrameworkError(text)
-    if code - 128 in SIGNALS:
+    if code - 128 in Interrupted.SIGNALS:
         raise Interrupted(code - 128)
     if code:
         raise RuntimeError(f"the run ended with exit code {code}: its output says why")

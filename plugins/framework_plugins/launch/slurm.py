@@ -24,7 +24,7 @@ import psutil
 
 from framework import FrameworkError, Plan
 from framework.api import display_path, display_run, pip_command, visible
-from framework.api.program import SIGNALS, this_program
+from framework.api.program import Interrupted, this_program
 from framework_plugins.launch.config import PlacedConfig, SlurmConfig, gpus, nodes
 from framework_plugins.launch.job import Work, started, work_of
 
@@ -222,7 +222,7 @@ class Job:
             while process.poll() is None:  # `wait` would hold a lock that `checkpoint` needs
                 time.sleep(POLL_SECONDS)
         code = process.returncode
-        if code and not (code - 128 in SIGNALS and _library().JobEnvironment().global_rank):
+        if code and not (code - 128 in Interrupted.SIGNALS and _library().JobEnvironment().global_rank):
             raise RuntimeError(f"the run ended with exit code {code}: its output says why")
 
     def checkpoint(self, *_: Any, **__: Any) -> Any:

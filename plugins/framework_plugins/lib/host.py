@@ -1,10 +1,11 @@
-"""The cores of this machine, within what its container is given."""
+"""The cores of this machine, within what its container is given, and a unit of its memory."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+GIB = 2**30
 CGROUP = Path("/sys/fs/cgroup")
 
 

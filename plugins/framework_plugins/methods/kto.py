@@ -14,18 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from framework import FrameworkError
-from framework.api import EVAL_LOSS, Example, Measure, MeasureKind, Model, scoring
-from framework.api.training import (
-    IGNORE,
-    GroupedRows,
-    LossValue,
-    Method,
-    Objective,
-    Role,
-    TokenGroup,
-    TokenRow,
-    TokenScores,
-)
+from framework.api import Example, Measure, MeasureKind, Model, scoring
+from framework.api.training import GroupedRows, LossValue, Method, Objective, Role, TokenGroup, TokenRow, TokenScores
 from framework_plugins.methods.config import BAD_LOSS, BY_LABEL, LABEL, KtoConfig, KtoLoss
 from framework_plugins.methods.pairs import Rows, Tensor
 
@@ -78,7 +68,7 @@ class Kto(Method):
             value = scoring.mean(losses, good, exponential=False)
             of_good = Measure(value, losses, good, kind=MeasureKind.loss, where=where)
         return {
-            **({EVAL_LOSS: of_good} if of_good else {}),
+            **({Measure.EVAL_LOSS: of_good} if of_good else {}),
             **({BAD_LOSS: of_bad} if of_bad else {}),
             BY_LABEL: Measure(
                 sum(items) / len(items),
@@ -145,9 +135,9 @@ def _mismatched(step: Sequence[TokenGroup], index: int) -> TokenRow:
         candidates[0],
     )
     begin = _question_length(partner)
-    labels = [IGNORE] * len(question) + partner.labels[begin:]
+    labels = [TokenRow.IGNORE] * len(question) + partner.labels[begin:]
     return TokenRow(question + partner.input_ids[begin:], labels, row.where)
 
 
 def _question_length(row: TokenRow) -> int:
-    return next((index for index, label in enumerate(row.labels) if label != IGNORE), len(row.labels))
+    return next((index for index, label in enumerate(row.labels) if label != TokenRow.IGNORE), len(row.labels))

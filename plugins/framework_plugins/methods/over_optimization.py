@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from framework import Plan
-from framework.api import EVAL_LOSS, Aspect, Concern, Outcome, Results
+from framework.api import Aspect, Concern, Measure, Outcome, Results
 from framework_plugins.methods.config import KtoConfig, PreferenceConfig
 
 LONGER = 1.5
@@ -37,7 +37,7 @@ def over_optimization(plan: Plan, results: Results) -> Iterator[Concern]:
 
 
 def _signs(results: Results, answers: str) -> Iterator[str]:
-    loss, divergence = results.changes.get(EVAL_LOSS), results.changes.get(DIVERGENCE)
+    loss, divergence = results.changes.get(Measure.EVAL_LOSS), results.changes.get(DIVERGENCE)
     if loss and loss.outcome is Outcome.worse and loss.before is not None and loss.after is not None:
         yield f"{answers} answers became less likely, {loss.before:.2f} to {loss.after:.2f} nats a token"
     if divergence and divergence.after is not None and divergence.after > FAR:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from framework import Component, FrameworkError, Plan, Stage, hookimpl
-from framework.api import EVAL_LOSS, Concern, Guard, Problem, Results, Work
+from framework.api import Concern, Guard, Measure, Problem, Results, Work
 from framework.api.training import environments
 from framework_plugins.methods import config, reward_config
 
@@ -59,7 +59,7 @@ def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
             "every ratio is 1 in the only step with its answers. Set method.num_iterations=2"
         )
     chooses = training.keep_best or training.early_stopping_patience
-    if isinstance(method, config.PreferenceConfig) and chooses and training.early_stopping_metric == EVAL_LOSS:
+    if isinstance(method, config.PreferenceConfig) and chooses and training.early_stopping_metric == Measure.EVAL_LOSS:
         yield (
             "trainer.early_stopping_metric=eval_loss chooses the weights by the loss of the answers, which preferences "
             f"need not lower: set trainer.early_stopping_metric={method.measures()[0]}, or trainer.keep_best=false"
@@ -77,7 +77,7 @@ def framework_check_plan(plan: Plan) -> Iterable[Problem]:
             f"judge by another metric: {alternatives}",
             ("verdict.primary",),
         )
-    if isinstance(method, config.GrpoConfig) and plan.sweep and plan.settings.objective == EVAL_LOSS:
+    if isinstance(method, config.GrpoConfig) and plan.sweep and plan.settings.objective == Measure.EVAL_LOSS:
         yield Problem(
             "objective=eval_loss: method=grpo learns from no answers of the rows, so there is no validation loss to "
             f"compare trials by: set objective={next(iter(plan.metric), 'score')}",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from framework.api import EVAL_LOSS, DataResult, Step, TrainingIssue
+from framework.api import DataResult, Measure, Step, TrainingIssue
 
 WIDTH, HEIGHT, LOW_HEIGHT = 600, 150, 60
 MAX_POINTS = 300
@@ -109,12 +109,12 @@ def curves(
     """
     steps = list({step.step: step for step in steps}.values())  # the last may come again with its validation
     losses = [(step.step, step.loss) for step in steps]
-    checks = {EVAL_LOSS: _validations(steps, *losses_outside)}
+    checks = {Measure.EVAL_LOSS: _validations(steps, *losses_outside)}
     for step in steps:
         for name, value in step.metrics.items():
-            if name.startswith(f"{EVAL_LOSS}_"):
+            if name.startswith(f"{Measure.EVAL_LOSS}_"):
                 checks.setdefault(name, []).append((step.step, value))
-    begin = min((step_number for step_number, _ in (*losses, *checks[EVAL_LOSS])), default=0)
+    begin = min((step_number for step_number, _ in (*losses, *checks[Measure.EVAL_LOSS])), default=0)
     panels = [
         _panel("loss", HEIGHT, begin, losses, checks, issues),
         _panel("learning rate", LOW_HEIGHT, begin, [(step.step, step.learning_rate) for step in steps]),

@@ -21,12 +21,11 @@ from markupsafe import Markup
 
 from framework import Plan, Stage
 from framework.api import (
-    EVAL_LOSS,
-    GIB,
     Aspect,
     Change,
     DataResult,
     Forecast,
+    Measure,
     Report,
     Sample,
     Step,
@@ -39,6 +38,7 @@ from framework.api import (
     visible,
 )
 from framework.api.program import facts_of
+from framework_plugins.lib.host import GIB
 from framework_plugins.lib.model_settings import model_name
 from framework_plugins.lib.sentences import health_facts, readiness, shared_start
 from framework_plugins.report import charts
@@ -222,7 +222,7 @@ def duration(seconds: float) -> str:
 
 def _validation_losses(report: Report | None) -> tuple[float | None, float | None]:
     """Return the validation loss before and after the training."""
-    change = report.metrics.get(EVAL_LOSS) if report else None
+    change = report.metrics.get(Measure.EVAL_LOSS) if report else None
     return (change.before, change.after) if change else (None, None)
 
 

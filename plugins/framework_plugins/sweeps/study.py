@@ -9,7 +9,7 @@ from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvin
 from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 
 from framework import FrameworkError
-from framework.api import EVAL_LOSS, Measure, MeasureKind, Verdict, plugins, scoring
+from framework.api import Measure, MeasureKind, Verdict, plugins, scoring
 from framework_plugins.sweeps.config import Direction, Optuna5Config, Pruner, Sampler
 from framework_plugins.sweeps.requirements import needs_cmaes
 from framework_plugins.sweeps.space import Space, as_sweep
@@ -41,7 +41,7 @@ def direction(settings: Optuna5Config, config: DictConfig) -> Direction:
             )
         return next(iter(ways))
     if (
-        name == Verdict.SCORE or name in Measure.LOSSES or name.startswith(f"{EVAL_LOSS}_")
+        name == Verdict.SCORE or name in Measure.LOSSES or name.startswith(f"{Measure.EVAL_LOSS}_")
     ):  # the last is of a validation set
         return Direction.maximize if name == Verdict.SCORE else Direction.minimize
     if name not in config.metric:
@@ -56,7 +56,9 @@ def direction(settings: Optuna5Config, config: DictConfig) -> Direction:
 def _deciding(config: DictConfig) -> list[str]:
     """Return the metrics of which one will decide the verdict; the validation loss if none can."""
     metrics = {name: plugins().selection_of(config.metric[name]).create() for name in config.metric if config.evaluator}
-    return [name for name, metric in metrics.items() if scoring.kind_of(metric) is MeasureKind.content] or [EVAL_LOSS]
+    return [name for name, metric in metrics.items() if scoring.kind_of(metric) is MeasureKind.content] or [
+        Measure.EVAL_LOSS
+    ]
 
 
 def open_study(settings: Optuna5Config, name: str, storage: str, better: Direction) -> optuna.Study:

@@ -26,7 +26,7 @@ from framework.api import (
     summarize_error,
     unknown,
 )
-from framework.api.training import IGNORE, TokenGroup, TrainRun, answer_rows
+from framework.api.training import TokenGroup, TokenRow, TrainRun, answer_rows
 from framework_plugins.hf.extend import (
     BestWeights,
     Checkpoints,
@@ -94,7 +94,7 @@ class OfTheRun:
         parts = [value for value in (inputs.get("input_ids"), *masks) if isinstance(value, torch.Tensor)]
         self.computed_tokens += sum(part.numel() for part in masks or parts)
         self.tokens += sum(int(mask.sum()) for mask in masks) or sum(part.numel() for part in parts)
-        learned = completions if labels is None else labels[:, 1:] != IGNORE
+        learned = completions if labels is None else labels[:, 1:] != TokenRow.IGNORE
         self.supervised_tokens += 0 if learned is None else int(learned.sum())
         return super().compute_loss(model, inputs, *arguments, **named)  # type: ignore[misc] # the class beside it has it
 

@@ -9,7 +9,7 @@ from datasets import Dataset
 
 from framework import FrameworkError
 from framework.api import Prompt
-from framework.api.training import IGNORE, Role, TokenGroup, TokenRow
+from framework.api.training import Role, TokenGroup, TokenRow
 from framework_plugins.hf.extend import as_turns
 
 LABEL = "desirable"
@@ -73,7 +73,7 @@ def cut(row: TokenRow) -> tuple[list[int], list[int]]:
     Raises:
         FrameworkError: there are others between them.
     """
-    learned = [index for index, label in enumerate(row.labels) if label != IGNORE]
+    learned = [index for index, label in enumerate(row.labels) if label != TokenRow.IGNORE]
     begin, end = learned[0], learned[-1] + 1
     if end - begin != len(learned):
         raise FrameworkError(

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import fields
 
 from framework import FrameworkError, Plan, Stage
-from framework.api import Problem, gpu_count
+from framework.api import Gpu, Problem
 from framework.api.training import Adapter, Engine
 from framework_plugins.hf.settings.config import (
     Device,
@@ -58,7 +58,7 @@ def settings(plan: Plan) -> Iterator[Problem]:
         )
     yield from _adapter(plan)
     elsewhere = plans_for_another_machine(plan)
-    on_cpu = plan.trainer.config.device is Device.cpu or not (plan.settings.plan.gpu if elsewhere else gpu_count())
+    on_cpu = plan.trainer.config.device is Device.cpu or not (plan.settings.plan.gpu if elsewhere else Gpu.count())
     if not on_cpu and (plan.method.config.own_objective or not plan.loss.config.plain):
         yield Problem(
             f"method={plan.method.component.name} with loss={plan.loss.component.name}: on a GPU Unsloth computes the "

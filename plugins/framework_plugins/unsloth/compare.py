@@ -33,7 +33,7 @@ from framework.api import (
     summarize_error,
     write_json,
 )
-from framework.api.training import IGNORE, StepControl, TokenRow, TrainRun
+from framework.api.training import StepControl, TokenRow, TrainRun
 from framework_plugins.hf.backend import HFBackend
 from framework_plugins.hf.load.adapter_config import trained_config
 from framework_plugins.hf.machine.out_of_memory import RandomState
@@ -183,7 +183,7 @@ def rows() -> list[TokenRow]:
             for position in range(ROW_TOKENS - 3 * row)
         ]
         masked = SHARED_TOKENS + 2 + row
-        result.append(TokenRow(ids, [IGNORE] * masked + ids[masked:]))
+        result.append(TokenRow(ids, [TokenRow.IGNORE] * masked + ids[masked:]))
     return result
 
 

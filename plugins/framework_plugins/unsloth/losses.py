@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from framework.api.training import IGNORE, TokenRow
+from framework.api.training import TokenRow
 from framework_plugins.hf.loss.loss import MODEL_INPUTS, Losses
 from framework_plugins.hf.loss.router_loss import RouterLoss
 from framework_plugins.hf.packing.parts import Packer, Part, padded_batch
@@ -30,7 +30,7 @@ class PaddingFreePacker(Packer):
         del tree
         lengths = [len(row.input_ids) for row in rows]
         # Nothing predicts the first token of a row, least of all the row before it.
-        labels = [label for row in rows for label in (IGNORE, *row.labels[1:])]
+        labels = [label for row in rows for label in (TokenRow.IGNORE, *row.labels[1:])]
         part = padded_batch([TokenRow([token for row in rows for token in row.input_ids], labels)], self.pad_id)
         del part["attention_mask"]
         positions = torch.tensor([[position for length in lengths for position in range(length)]])
@@ -47,8 +47,8 @@ class UnslothLosses(Losses):
     def _sum(self, part: Part, router_loss: RouterLoss | None) -> tuple[torch.Tensor, None]:
         """Return the summed cross entropy of a part in nats; a token has the weight 1, or 0."""
         del router_loss
-        labels = torch.full_like(part["input_ids"], IGNORE)
-        labels.view(-1)[part["source"] + 1] = part["target"].where(part["share"] > 0, IGNORE)
+        labels = torch.full_like(part["input_ids"], TokenRow.IGNORE)
+        labels.view(-1)[part["source"] + 1] = part["target"].where(part["share"] > 0, TokenRow.IGNORE)
         count = torch.tensor(part["count"], device=labels.device)
         # Unsloth's own forward functions ignore `logits_to_keep` as a tensor, so they get the labels (decision 0063).
         loss: torch.Tensor = self.wrapped(

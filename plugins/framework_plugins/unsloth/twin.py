@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 
 from framework import FrameworkError
 from framework.api import summarize_error
-from framework.api.training import IGNORE, TokenRow
+from framework.api.training import TokenRow
 
 MODEL, ADAPTER, GRADIENTS = "model", "adapter", "gradients.safetensors"
 """In the folder of a comparison."""
@@ -121,6 +121,6 @@ def _loss(model: Any, rows: Sequence[TokenRow]) -> torch.Tensor:
         ids = torch.tensor([row.input_ids], device=model.device)
         labels = torch.tensor(row.labels[1:], device=model.device)
         logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
-        losses.append(functional.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum"))
-    count = sum(label != IGNORE for row in rows for label in row.labels[1:])
+        losses.append(functional.cross_entropy(logits, labels, ignore_index=TokenRow.IGNORE, reduction="sum"))
+    count = sum(label != TokenRow.IGNORE for row in rows for label in row.labels[1:])
     return torch.stack(losses).sum() / count

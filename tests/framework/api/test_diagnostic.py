@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from framework.api.diagnostic import Diagnostic, diagnostic_problem
+from framework.api.diagnostic import Diagnostic
 
 GOOD = Diagnostic("sox", "sound", "acme.diagnostics:sox")
 
 
 def test_a_checkup_with_its_defaults_is_in_order() -> None:
-    assert diagnostic_problem(GOOD) == ""
+    assert Diagnostic.problem_of(GOOD) == ""
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ def test_a_checkup_with_its_defaults_is_in_order() -> None:
     ],
 )
 def test_a_checkup_that_cannot_be_used_is_reported(change: dict[str, Any], told: str) -> None:
-    assert diagnostic_problem(dataclasses.replace(GOOD, **change)) == told
+    assert Diagnostic.problem_of(dataclasses.replace(GOOD, **change)) == told
 
 
 def test_what_is_no_checkup_is_reported() -> None:
-    assert diagnostic_problem("sox") == "framework_diagnostics gives str, not a Diagnostic"
+    assert Diagnostic.problem_of("sox") == "framework_diagnostics gives str, not a Diagnostic"

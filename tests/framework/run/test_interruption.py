@@ -78,7 +78,7 @@ def send_in(monkeypatch: pytest.MonkeyPatch, phase: str, number: int) -> list[in
 
 @pytest.mark.parametrize(
     ("phase", "number"),
-    [*zip(PHASES, itertools.cycle(interruption.SIGNALS)), *(("train", number) for number in interruption.SIGNALS[1:])],
+    [*zip(PHASES, itertools.cycle(Interrupted.SIGNALS)), *(("train", number) for number in Interrupted.SIGNALS[1:])],
 )
 def test_a_run_ends_in_every_phase_and_says_how_it_goes_on(
     words: list[str],

@@ -90,7 +90,7 @@ def test_what_cannot_come_together_is_reported(words: tuple[str, ...], told: str
 
 def test_more_processes_than_gpus_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    assert gpus.count() == 2
+    assert gpus.Gpu.count() == 2
     told = r"launch\.processes=3: 2 GPUs are visible on this machine, .*: set launch\.processes=2, or "
     with pytest.raises(FrameworkError, match=told):
         planned("launch=ddp", "launch.processes=3")

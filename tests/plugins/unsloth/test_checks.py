@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError, testing
+from framework.api import Gpu
 from framework.api.plan import Plan
 from framework.plan import make
-from framework_plugins.unsloth import checks, versions
+from framework_plugins.unsloth import versions
 from framework_plugins.unsloth.plugin import framework_advice, framework_check_plan
 
 MORE = ("adapter.modules_to_save=[lm_head]", "trainer.neftune_noise_alpha=5", "optimizer=adamw_8bit")
@@ -26,7 +27,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(versions, "installed", lambda: "2026.10.9")
     monkeypatch.setattr(make, "installed", lambda _: "2026.10.9")
     monkeypatch.setattr(versions, "problems", lambda: iter(()))
-    monkeypatch.setattr(checks, "gpu_count", int)
+    monkeypatch.setattr(Gpu, "count", int)
 
 
 @pytest.mark.usefixtures("installed")
@@ -72,7 +73,7 @@ def test_what_it_can_do_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for words in ((), ("quantization=nf4",), ("launch=ddp", *TWO), ("adapter=full",), ("adapter=dora",), MORE):
         assert list(framework_check_plan(plan(tmp_path, *words))) == []
     assert list(framework_check_plan(plan(tmp_path, "quantization=int8", "stages=[plan]", "plan.gpu=24GiB"))) == []
-    monkeypatch.setattr(checks, "gpu_count", lambda: 1)
+    monkeypatch.setattr(Gpu, "count", lambda: 1)
     assert list(framework_check_plan(plan(tmp_path, "quantization=int8"))) == []
 
 
@@ -95,7 +96,7 @@ def test_another_unsloth_than_the_tested_one_is_refused_on_a_gpu(
     monkeypatch.setattr(versions, "installed", lambda: "2026.11.1")
     monkeypatch.setattr(make, "installed", lambda _: "2026.11.1")
     monkeypatch.setattr(versions, "problems", lambda: iter(()))
-    monkeypatch.setattr(checks, "gpu_count", lambda: 1)
+    monkeypatch.setattr(Gpu, "count", lambda: 1)
     told = (
         "trainer=unsloth: unsloth 2026.11.1 is installed, and on a GPU only 2026.10.9 is used, the version that the "
         "tests ran: pip install unsloth==2026.10.9, or set trainer=hf"
@@ -104,7 +105,7 @@ def test_another_unsloth_than_the_tested_one_is_refused_on_a_gpu(
         plan(tmp_path)
     assert told in str(refused.value)
     assert list(framework_check_plan(plan(tmp_path, "trainer.device=cpu"))) == []
-    monkeypatch.setattr(checks, "gpu_count", int)
+    monkeypatch.setattr(Gpu, "count", int)
     assert list(framework_check_plan(plan(tmp_path))) == []
 
 

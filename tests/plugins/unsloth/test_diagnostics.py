@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from framework import testing
-from framework.api.diagnostic import DiagnosticResult, State, diagnostic_problem
+from framework.api.diagnostic import Diagnostic, DiagnosticResult, State
 from framework_plugins.doctor.worker import DiagnosticProcess
 from framework_plugins.unsloth import diagnostics, versions
 
@@ -26,7 +26,7 @@ def install(site: Path, source: str, requires: str = "packaging") -> None:
 
 def test_hook_checkups_gives_one_that_its_own_plans_need(tmp_path: Path) -> None:
     (each,) = diagnostics.diagnostics()
-    assert diagnostic_problem(each) == ""
+    assert Diagnostic.problem_of(each) == ""
     for trainer in ("hf", "unsloth"):
         plan = testing.plan([f"trainer={trainer}", "stages=[plan]"], run_dir=tmp_path / "run")
         assert each.needed(plan) is (trainer == "unsloth")

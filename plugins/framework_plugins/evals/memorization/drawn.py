@@ -10,7 +10,7 @@ from itertools import compress, pairwise
 from random import Random
 
 from framework.api import Model
-from framework.api.training import IGNORE, TokenRow
+from framework.api.training import TokenRow
 from framework_plugins.evals.config import MemorizationConfig
 from framework_plugins.evals.memorization.recital import answer_row
 
@@ -70,5 +70,7 @@ def with_unique_words(sample: SampledRows, model: Model) -> SampledRows:
 
 
 def _words(model: Model, row: TokenRow, *, learned: bool) -> set[str]:
-    ids = [token for token, label in zip(row.input_ids, row.labels, strict=True) if (label != IGNORE) is learned]
+    ids = [
+        token for token, label in zip(row.input_ids, row.labels, strict=True) if (label != TokenRow.IGNORE) is learned
+    ]
     return set(WORD.findall(model.decode(ids).casefold()))

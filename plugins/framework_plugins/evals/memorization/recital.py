@@ -14,7 +14,7 @@ from itertools import groupby
 from math import exp
 
 from framework.api import Scored
-from framework.api.training import IGNORE, TokenRow
+from framework.api.training import TokenRow
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Recital:
 
 def recital(row: TokenRow, scored: Scored) -> Recital:
     """Compare the learned tokens of a row with the model's likeliest tokens."""
-    true = [label for label in row.labels if label != IGNORE]
+    true = [label for label in row.labels if label != TokenRow.IGNORE]
     hits = [token == label for token, label in zip(scored.top, true, strict=True)]
     run = max((len(list(run)) for hit, run in groupby(hits) if hit), default=0)
     return Recital(exp(sum(scored.log_probs)), run / len(true))
@@ -42,20 +42,20 @@ def answer_row(row: TokenRow, max_tokens: int) -> TokenRow:
 
     Plain text has no prompt: its first half stands for one, and the second half for the answer.
     """
-    end = max((index + 1 for index, label in enumerate(row.labels) if label != IGNORE), default=0)
+    end = max((index + 1 for index, label in enumerate(row.labels) if label != TokenRow.IGNORE), default=0)
     start = end
-    while start and row.labels[start - 1] != IGNORE:
+    while start and row.labels[start - 1] != TokenRow.IGNORE:
         start -= 1
     if start <= 1:  # at most a token that begins every text is before it
         start = (end + 1) // 2
     end = min(end, start + max_tokens)
-    return TokenRow(row.input_ids[:end], [IGNORE] * start + row.input_ids[start:end], row.where)
+    return TokenRow(row.input_ids[:end], [TokenRow.IGNORE] * start + row.input_ids[start:end], row.where)
 
 
 def scored_part(row: TokenRow, part: TokenRow, scored: Scored) -> Scored:
     """Return the scores of an answer from those of its whole row: no later token changes an earlier one."""
     end = len(part.input_ids)
     # A learned first token is not scored.
-    stop = sum(label != IGNORE for label in row.labels[1:end])
+    stop = sum(label != TokenRow.IGNORE for label in row.labels[1:end])
     start = stop - part.supervised
     return Scored(scored.log_probs[start:stop], scored.top[start:stop])

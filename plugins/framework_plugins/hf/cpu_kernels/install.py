@@ -15,7 +15,7 @@ from peft import LoraConfig
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import nn
 
-from framework.api.training import IGNORE, TokenRow
+from framework.api.training import TokenRow
 from framework_plugins.hf.cpu_kernels import attention
 from framework_plugins.hf.cpu_kernels.low_rank import FastLoraLinear
 from framework_plugins.hf.cpu_kernels.mlp import MLP_LAYERS, GatedMLP
@@ -136,5 +136,5 @@ def _attention_inputs(turns: Any, inputs: torch.Tensor) -> dict[str, Any]:
         inputs, torch.arange(PROBE_TOKENS)[None]
     )  # as wide as the model has them: some turn a part of a head
     half = PROBE_TOKENS // 2
-    rows = [TokenRow([*range(start, start + half)], [IGNORE] * half) for start in (0, half)]
+    rows = [TokenRow([*range(start, start + half)], [TokenRow.IGNORE] * half) for start in (0, half)]
     return {"position_embeddings": embeddings, "attention_mask": None, "branches": branches.branches(build_tree(rows))}

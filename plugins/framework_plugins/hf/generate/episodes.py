@@ -26,7 +26,7 @@ from trl.chat_template_utils import (
 
 from framework import FrameworkError
 from framework.api import Caught, Guard, Message, Prompt, error_location, message_of, rewarding, summarize_error
-from framework.api.training import IGNORE, Episode, Sampled, SamplingParams, TokenRow, environments
+from framework.api.training import Episode, Sampled, SamplingParams, TokenRow, environments
 from framework_plugins.hf.generate.calls import CallParser
 from framework_plugins.hf.generate.generate import to_answer
 from framework_plugins.hf.generate.sample import Drawn
@@ -57,7 +57,7 @@ class _Answer:
     def add(self, ids: Sequence[int], log_probs: Sequence[float] | None) -> None:
         """Append tokens; without log-probabilities they are those of a tool."""
         self.ids += ids
-        self.labels += [IGNORE] * len(ids) if log_probs is None else ids
+        self.labels += [TokenRow.IGNORE] * len(ids) if log_probs is None else ids
         self.log_probs += log_probs or ()
 
 
@@ -294,7 +294,9 @@ class Episodes:
             reward = self._call_required(answer.prompt, answer.environment, environments.GET_REWARD)
             scores[kind] = rewarding.number(kind, reward, answer.prompt)
         text = to_answer(self.tokenizer, answer.last, self.stop_ids).text
-        row = TokenRow(answer.start + answer.ids, [IGNORE] * len(answer.start) + answer.labels, answer.prompt.where)
+        row = TokenRow(
+            answer.start + answer.ids, [TokenRow.IGNORE] * len(answer.start) + answer.labels, answer.prompt.where
+        )
         episode = Episode(tuple(answer.turns), answer.environment, scores, answer.calls, answer.failed)
         return Sampled(
             text, len(answer.log_probs), answer.stopped, tuple(answer.ids), row=row, log_probs=tuple(answer.log_probs),

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
 
-from framework.api import Answer, Counter, counting, split_thought
+from framework.api import Answer, Counter, Message, counting
 from framework_plugins.hf.machine.out_of_memory import Batches, OomRetry
 from framework_plugins.hf.packing.tree import common_prefix_length
 
@@ -158,5 +158,5 @@ def to_answer(tokenizer: PreTrainedTokenizerBase, ids: list[int], stop_ids: froz
     length = next((index for index, token in enumerate(ids) if token in stop_ids), None)
     answer_ids = ids[:length]
     # A thought is not a part of what is shown and scored.
-    _, text = split_thought(str(tokenizer.decode(answer_ids, skip_special_tokens=True)))
+    _, text = Message.split_thought(str(tokenizer.decode(answer_ids, skip_special_tokens=True)))
     return Answer(text, len(answer_ids), stopped=length is not None, ids=tuple(answer_ids))

@@ -16,7 +16,7 @@ import torch
 
 from framework import FrameworkError
 from framework.api import is_out_of_memory, summarize_error
-from framework.api.training import IGNORE, TokenRow
+from framework.api.training import TokenRow
 from framework_plugins.hf.loss.chunked_cross_entropy import Head, autocast_dtype
 from framework_plugins.hf.loss.loss import Losses, model_inputs, to_device
 from framework_plugins.hf.loss.router_loss import OUTPUT_ROUTER_LOGITS
@@ -211,7 +211,7 @@ def _probe_rows(vocabulary: int, prefix_length: int = 0, learned: int = LEARNED)
     )
     rows = [start + random.integers(vocabulary, size=learned + 1).tolist()]
     rows += [start + middle + random.integers(vocabulary, size=learned + size).tolist() for size in (1, 5)]
-    return [TokenRow(ids, [IGNORE] * (len(ids) - learned) + ids[-learned:]) for ids in sorted(rows)]
+    return [TokenRow(ids, [TokenRow.IGNORE] * (len(ids) - learned) + ids[-learned:]) for ids in sorted(rows)]
 
 
 def _tolerance(dtype: torch.dtype, half: float) -> float:

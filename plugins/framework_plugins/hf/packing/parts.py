@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from framework.api.training import IGNORE, TokenGroup, TokenRow
+from framework.api.training import TokenGroup, TokenRow
 from framework_plugins.hf.packing.tree import Tree, build_tree, common_prefix_length
 from framework_plugins.hf.packing.tree_attention import branch_mask, branches
 from framework_plugins.hf.packing.tree_states import NODES
@@ -175,7 +175,7 @@ class Packer:
 
 def learned_count(row: TokenRow) -> int:
     """Return how many tokens of a row are learned; nothing is before the first, so nothing predicts it."""
-    return row.supervised - (row.labels[0] != IGNORE)
+    return row.supervised - (row.labels[0] != TokenRow.IGNORE)
 
 
 def learned_tokens(groups: Sequence[TokenGroup]) -> int:
@@ -264,7 +264,7 @@ def padded_batch(rows: Sequence[TokenRow], pad_id: int) -> Part:
         (index * longest + position - 1, label)
         for index, row in enumerate(rows)
         for position, label in enumerate(row.labels)
-        if label != IGNORE and position
+        if label != TokenRow.IGNORE and position
     ]
     return {
         "input_ids": torch.tensor([row.input_ids + [pad_id] * gap for row, gap in zip(rows, gaps, strict=True)]),

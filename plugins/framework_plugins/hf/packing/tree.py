@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from framework.api.training import IGNORE, TokenRow
+from framework.api.training import TokenRow
 from framework_plugins.hf.settings.pass_size import MIN_SAVED_TOKENS
 
 
@@ -82,7 +82,7 @@ class Tree:
         for row, end in zip(rows, self.ends, strict=True):
             branch = _branch_positions(self, end)
             labels = enumerate(row.labels)
-            indices.append([index[branch[at - 1], label] for at, label in labels if label != IGNORE and at])
+            indices.append([index[branch[at - 1], label] for at, label in labels if label != TokenRow.IGNORE and at])
         return indices
 
     @property
@@ -118,7 +118,7 @@ def build_tree(rows: Sequence[TokenRow], *, share: bool = True) -> Tree:
         tree.ends[index] = ends[position]
         branch = _branch_positions(tree, ends[position])
         for at, label in enumerate(rows[index].labels):
-            if label != IGNORE and at:  # nothing is before the first token, so nothing predicts it
+            if label != TokenRow.IGNORE and at:  # nothing is before the first token, so nothing predicts it
                 key = (branch[at - 1], label)
                 learned[key] = learned.get(key, 0) + 1
     pairs = sorted(learned)

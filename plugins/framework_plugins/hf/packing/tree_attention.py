@@ -22,7 +22,7 @@ from transformers.integrations.flex_attention import flex_attention_forward
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from framework.api.training import IGNORE, TokenRow
+from framework.api.training import TokenRow
 from framework_plugins.hf.packing.tree import Node, Tree, build_tree
 
 Tensor = torch.Tensor
@@ -358,7 +358,7 @@ def check_block_masks(device: torch.device, dtype: torch.dtype, heads: int, key_
         RuntimeError: they differ, or it does not run there; a probe falls back to a dense mask then.
     """
     begin = [*range(150)]
-    rows = [TokenRow(ids, [IGNORE] * len(ids)) for ids in (begin + [1] * 40, begin + [2] * 120, [3] * 60)]
+    rows = [TokenRow(ids, [TokenRow.IGNORE] * len(ids)) for ids in (begin + [1] * 40, begin + [2] * 120, [3] * 60)]
     tree, random = build_tree(rows), torch.Generator().manual_seed(0)
     tokens = len(tree.ids)
     shapes = [(1, count, tokens, size) for count in (heads, key_heads, key_heads, heads)]

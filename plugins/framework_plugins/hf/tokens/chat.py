@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerBase
 
 from framework import FrameworkError
 from framework.api import Example, Learn, Message, key_of, summarize_error
-from framework.api.training import IGNORE, Thoughts, TokenRow
+from framework.api.training import Thoughts, TokenRow
 from framework_plugins.hf.load.tokenizer import fitting_templates
 from framework_plugins.hf.tokens import message_check, template_switches
 from framework_plugins.hf.tokens.loss_mask import PER_ANSWER, Draft, LossMask
@@ -32,7 +32,7 @@ from framework_plugins.hf.tokens.render import Job, Renderer, as_turns
 from framework_plugins.hf.tokens.round_trip import RoundTrip
 from framework_plugins.lib.chat_templates import CHAT_TEMPLATES
 
-__all__ = ["IGNORE", "Chat"]
+__all__ = ["Chat"]
 Render = Callable[[Job], str | FrameworkError]
 MAX_PROBLEM_KINDS = 20
 """Kinds of rows with a problem for which settings are tried."""

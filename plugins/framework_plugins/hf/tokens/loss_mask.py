@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from framework import FrameworkError
 from framework.api import Example
-from framework.api.training import IGNORE, TokenRow
+from framework.api.training import TokenRow
 from framework_plugins.hf.packing.tree import common_prefix_length
 from framework_plugins.hf.tokens import message_check
 from framework_plugins.hf.tokens.forged_tokens import TAKE_OUT_OF_DATA, ForgedTokens
@@ -132,7 +132,7 @@ class LossMask:
         self._append_stop(draft)
         asks = draft.example.is_prompt
         ids, problem = draft.ids, draft.problem or ("" if draft.learned or asks else _NOTHING)
-        labels = [IGNORE] * len(ids)
+        labels = [TokenRow.IGNORE] * len(ids)
         # The last first: the advice for the others builds on it.
         spans = [] if problem else [self._find_span(draft, index) for index in reversed(draft.learned)]
         for span in spans:
@@ -152,7 +152,7 @@ class LossMask:
 
     def _all_labels(self, ids: list[int]) -> list[int]:
         """Learn all tokens except a BOS token at the start."""
-        return [IGNORE if index == 0 and token == self.bos else token for index, token in enumerate(ids)]
+        return [TokenRow.IGNORE if index == 0 and token == self.bos else token for index, token in enumerate(ids)]
 
     def _append_stop(self, draft: Draft) -> None:
         """Append the stop token to a last answer that the template ends without one.

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from framework.api.conversations import split_thought
+from framework.api import Message
 from framework.api.records import Progress
 from framework.hooks.session import current
 from framework_plugins.hf.generate.generate import MIN_SHARED_PREFIX, complete
@@ -35,7 +35,7 @@ NEW = 10
     ],
 )
 def test_a_leading_thought_is_no_part_of_the_answer(said: str, answer: str) -> None:
-    assert split_thought(said)[1] == answer
+    assert Message.split_thought(said)[1] == answer
 
 
 @pytest.fixture(scope="module")

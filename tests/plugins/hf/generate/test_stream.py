@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from framework.api.conversations import split_thought
+from framework.api import Message
 from framework.util.errors import FrameworkError
 from framework_plugins.hf.generate.stream import stream, texts
 from framework_plugins.lib.sampling import make_sampler
@@ -140,7 +140,7 @@ def test_bytes_that_are_no_letters_come_as_they_would_in_one_go(codes: list[int]
     st.lists(st.sampled_from(["<think>", "</think>", "<thi", "nk>", " ", "\n", "a", "</", "think>", "<"]), max_size=9)
 )
 def test_a_thought_is_left_out_as_it_is_of_an_answer_in_one_go(pieces: list[str]) -> None:
-    assert "".join(without_thought(pieces)) == split_thought("".join(pieces))[1]
+    assert "".join(without_thought(pieces)) == Message.split_thought("".join(pieces))[1]
 
 
 def failing(error: Callable[[], Exception]) -> Any:

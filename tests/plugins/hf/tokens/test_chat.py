@@ -16,7 +16,7 @@ from framework.api.records import Example, Message, TokenRow
 from framework.api.schema import Learn
 from framework.util.errors import FrameworkError
 from framework_plugins.hf.tokens import chat
-from framework_plugins.hf.tokens.chat import IGNORE, Chat
+from framework_plugins.hf.tokens.chat import Chat
 from tests.support.conversations import DOUBT, NO, SYSTEM, encode
 from tests.support.examples import examples
 from tests.support.families import FAMILIES, family_tokenizer, make_tokenizer, stop_ids
@@ -39,7 +39,7 @@ def of(tokenizer: PreTrainedTokenizerFast, **options: Any) -> Chat:
 
 
 def said(tokenizer: PreTrainedTokenizerFast, row: TokenRow) -> str:
-    return str(tokenizer.decode([label for label in row.labels if label != IGNORE]))
+    return str(tokenizer.decode([label for label in row.labels if label != TokenRow.IGNORE]))
 
 
 def test_the_prompt_of_inference_is_the_beginning_of_the_training_ids(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -47,7 +47,7 @@ def test_the_prompt_of_inference_is_the_beginning_of_the_training_ids(tokenizer:
     prompt = tokenizer(of(tokenizer).prompt([ASK]), add_special_tokens=False)["input_ids"]
     assert row.problem == ""
     assert row.input_ids[: len(prompt)] == prompt
-    assert row.labels[: len(prompt)] == [IGNORE] * len(prompt)
+    assert row.labels[: len(prompt)] == [TokenRow.IGNORE] * len(prompt)
     assert said(tokenizer, row) == f"Two, I think.{tokenizer.eos_token}"
 
 
@@ -131,7 +131,7 @@ def test_a_row_without_a_problem_teaches_what_tokenizing_turn_by_turn_says(name:
     whole = tokenizer.apply_chat_template(turns(messages), tokenize=False)
     assert row.input_ids == tokenizer(whole, add_special_tokens=False)["input_ids"]
     numbers = [number for number, role in enumerate(roles) if role == "assistant"]
-    wanted, misfits = [IGNORE] * len(row.input_ids), 0
+    wanted, misfits = [TokenRow.IGNORE] * len(row.input_ids), 0
     for number in numbers[-1:] if last_only else numbers:
         start, stop = turn_by_turn(tokenizer, messages, number, stop_ids(name), row.input_ids)
         misfits += start is None
@@ -147,7 +147,7 @@ def test_a_row_without_a_problem_teaches_what_tokenizing_turn_by_turn_says(name:
         assert not forged or any(message.content.strip() not in whole for message in messages)
         assert row.labels == wanted
     else:
-        assert all(label in (IGNORE, right) for label, right in zip(row.labels, wanted, strict=True))
+        assert all(label in (TokenRow.IGNORE, right) for label, right in zip(row.labels, wanted, strict=True))
 
 
 def test_a_special_token_in_a_thought_that_the_template_leaves_out_is_no_problem() -> None:
@@ -255,7 +255,7 @@ def test_everything_is_learned_but_the_bos_token_and_the_last_answer_is_proven()
         ]
     )
     assert row.problem == ""
-    assert row.labels == [IGNORE, *row.input_ids[1:]]
+    assert row.labels == [TokenRow.IGNORE, *row.input_ids[1:]]
     assert light.problem.startswith("an assistant's turn has the weight 0, and data.learn=everything learns all")
     qwen = Chat(family_tokenizer("qwen3"), stop_ids("qwen3"), learn=Learn.everything)
     assert qwen.encode([Example((ASK, TELL, DOUBT, NO), "chatml", "a:3")])[0].problem == ""

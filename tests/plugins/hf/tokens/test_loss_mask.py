@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 from framework.api.records import Example, Message
-from framework_plugins.hf.tokens.chat import IGNORE, Chat
+from framework.api.training import TokenRow
+from framework_plugins.hf.tokens.chat import Chat
 from tests.support.conversations import (
     ASK,
     CALL,
@@ -130,7 +131,7 @@ def test_plain_text_is_learned_from_its_first_to_its_last_token_with_a_stop_toke
     said = [*tokenizer("It is sunny.", add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
     assert row.problem == ""
     assert row.where == "notes.txt:1"
-    assert row.labels == [*([IGNORE] if bos else []), *said]
+    assert row.labels == [*([TokenRow.IGNORE] if bos else []), *said]
     assert row.input_ids == [*([tokenizer.bos_token_id] if bos else []), *said]
 
 
