@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any
 
-from framework import FrameworkError, Plan, Stage
+from framework import FrameworkError, Plan, Selection, Stage
 from framework.api import Problem, as_text, fields, nearest
+from framework_plugins.hf.extend import NO_EFFECT
 from framework_plugins.trl_trainer import library
-from framework_plugins.trl_trainer.config import CLASSES, TrlTrainerConfig, settings_of_ours
+from framework_plugins.trl_trainer.config import CLASSES, SETTINGS, TrlTrainerConfig, hf_fields
 from framework_plugins.trl_trainer.library import Source
 
 UNSUITED: Mapping[str, str] = {
@@ -65,8 +66,13 @@ def problems(plan: Plan) -> Iterator[Problem]:
             f"launch={plan.launch.component.name}: trainer=trl trains in one process: set launch=single, {HF}",
             ("launch",),
         )
-    if (sampler := plan.sampler.component.name) != "shuffled":
-        yield Problem(f"sampler={sampler}: TRL orders the rows itself: leave it out, {HF}", ("sampler",))
+    for group, usual, reason in (
+        ("sampler", "shuffled", "TRL orders the rows itself"),
+        ("rollout", "model", "TRL draws answers itself, trainer.args.use_vllm with vLLM"),
+    ):
+        name = getattr(plan, group).component.name
+        for key in [f"{group}={name}"] if name != usual else _changed(getattr(plan, group), group):
+            yield Problem(f"{key}: {reason}: leave it out, {HF}", (key.partition("=")[0],))
     try:
         source = trainer_source(plan)
         if source is None:
@@ -101,12 +107,16 @@ def problems(plan: Plan) -> Iterator[Problem]:
 
 
 def _args(plan: Plan, trainer: str, names: frozenset[str]) -> Iterator[Problem]:
-    ours, method = settings_of_ours(), {part.name for part in fields(plan.method.component.schema)}
+    method = {part.name for part in fields(plan.method.component.schema)}
     for name, value in plan.trainer.config.args.items():
         key = f"trainer.args.{name}"
-        setting = f"method.{name}" if name in method else ours.get(name)
+        setting = f"method.{name}" if name in method else SETTINGS.get(name)
         if setting is not None:
             yield Problem(f"{key} is {setting} here: set that, and leave {key} out", (key,))
+        elif reason := NO_EFFECT.get(name):
+            yield Problem(f"{key}={as_text(value)} changes nothing with trainer=trl: {reason}", (key,))
+        elif name in hf_fields() - names:
+            yield Problem(f"{key} is a setting of trainer=hf, trainer.{name}: leave it out, {HF}", (key,))
         elif name not in names:
             close = nearest(name, names)
             hint = f" Did you mean trainer.args.{close[0]}?" if close else ""
@@ -115,12 +125,19 @@ def _args(plan: Plan, trainer: str, names: frozenset[str]) -> Iterator[Problem]:
 
 def _method_settings(plan: Plan, trainer: str, names: frozenset[str]) -> Iterator[Problem]:
     """Name the settings of the method that are changed, and that the class does not have."""
-    usual = plan.method.component.schema()
-    for part in fields(plan.method.component.schema):
-        value = getattr(plan.method.config, part.name)
-        if part.name not in names and value != getattr(usual, part.name):
-            key = f"method.{part.name}"
-            yield Problem(f"{key}={as_text(value)}: TRL's {trainer} has no such field: leave it out, {HF}", (key,))
+    for setting in _changed(plan.method, "method"):
+        key, _, _ = setting.partition("=")
+        if key.removeprefix("method.") not in names:
+            yield Problem(f"{setting}: TRL's {trainer} has no such field: leave it out, {HF}", (key,))
+
+
+def _changed(choice: Selection, group: str) -> Iterator[str]:
+    """Give the settings of an option that are not as usual, with their values."""
+    usual = choice.component.schema()
+    for part in fields(choice.component.schema):
+        value = getattr(choice.config, part.name)
+        if value != getattr(usual, part.name):
+            yield f"{group}.{part.name}={as_text(value)}"
 
 
 def plain(value: Any) -> Any:
