@@ -254,8 +254,7 @@ class LoraArgs:
     instead: ClassVar[Mapping[str, str]] = Refusals("peft", LORA_SETTINGS, LORA_REASONS)
 
     exclude_modules: list[str] = field(default_factory=list)
-    """Layers that are left out of `target_modules`: names, or regular expressions for whole names. The memory estimate
-    counts them."""
+    """Layers that are left out of `target_modules`: names, or regular expressions for whole names."""
     init_lora_weights: Annotated[Any, ~Affects.base] = True
     """How the matrices begin. true: A by Kaiming, B zero; gaussian: A normal, B zero; orthogonal, for an even `r`;
     pissa, pissa_niter_N or olora: a part of the weights, which a second, frozen adapter subtracts (needs
