@@ -1,4 +1,4 @@
-"""`trainer=hf`: opens a base model with transformers; `model.py` trains it with TRL and evaluates it.
+"""`trainer=hf`: opens a base model with transformers; `model.py` trains and evaluates it.
 
 Opening reads config and tokenizer only: what cannot work is reported before a weight is read.
 """

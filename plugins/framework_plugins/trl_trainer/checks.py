@@ -16,6 +16,8 @@ from framework_plugins.trl_trainer.library import Source
 UNSUITED: Mapping[str, str] = {
     "RewardTrainer": "trains a model that gives scores, and the model of a run answers prompts",
     **dict.fromkeys(("ORPOTrainer", "CPOTrainer"), "reads pairs as texts: trainer=hf has method=orpo and method=cpo"),
+    "A2POTrainer": "gives rewards the texts of answers alone, and those of a run read their row too",
+    "SDFTTrainer": "needs a context beside each question, and rows have none",
     "TPOTrainer": "needs a third answer to each prompt, and pairs have two",
     **dict.fromkeys(
         ("AsyncGRPOTrainer", "AsyncDistillationTrainer", "ServerDistillationTrainer"),
@@ -23,6 +25,8 @@ UNSUITED: Mapping[str, str] = {
     ),
 }
 """Trainers of TRL that want what a run does not have."""
+OF_OBJECTIVE = frozenset({"beta", "loss_type", "loss_weights"})
+"""Settings of a method that have another meaning, or another default, in a class with another objective."""
 HF = "or set trainer=hf"
 
 
@@ -91,7 +95,7 @@ def problems(plan: Plan) -> Iterator[Problem]:
             f"{option} learns from the rows of method={wanted}: set method={wanted}{rewards}", (place, "method")
         )
         return
-    yield from _args(plan, source.name, names)
+    yield from _args(plan, source, names)
     for name in config.init.keys() - parameters.keys():
         close = nearest(name, parameters)
         hint = f": did you mean trainer.init.{close[0]}?" if close else f": it takes {', '.join(parameters) or 'none'}"
@@ -103,11 +107,18 @@ def problems(plan: Plan) -> Iterator[Problem]:
                 "folder, or choose another class",
                 (place,),
             )
-    yield from _method_settings(plan, source.name, names)
+    yield from _method_settings(plan, source, names)
 
 
-def _args(plan: Plan, trainer: str, names: frozenset[str]) -> Iterator[Problem]:
-    method = {part.name for part in fields(plan.method.component.schema)}
+def shared_names(plan: Plan, source: Source, names: frozenset[str]) -> frozenset[str]:
+    """Return the settings of the method that are fields of the class and mean the same there."""
+    shared = names & {part.name for part in fields(plan.method.component.schema)}
+    usual = CLASSES.get(plan.method.component.name) in library.families(source)
+    return shared if usual else shared - OF_OBJECTIVE
+
+
+def _args(plan: Plan, source: Source, names: frozenset[str]) -> Iterator[Problem]:
+    method, trainer = shared_names(plan, source, names), source.name
     for name, value in plan.trainer.config.args.items():
         key = f"trainer.args.{name}"
         setting = f"method.{name}" if name in method else SETTINGS.get(name)
@@ -123,12 +134,16 @@ def _args(plan: Plan, trainer: str, names: frozenset[str]) -> Iterator[Problem]:
             yield Problem(f"{key}={as_text(value)}: TRL's {trainer} has no field {name}.{hint}", (key,))
 
 
-def _method_settings(plan: Plan, trainer: str, names: frozenset[str]) -> Iterator[Problem]:
+def _method_settings(plan: Plan, source: Source, names: frozenset[str]) -> Iterator[Problem]:
     """Name the settings of the method that are changed, and that the class does not have."""
     for setting in _changed(plan.method, "method"):
-        key, _, _ = setting.partition("=")
-        if key.removeprefix("method.") not in names:
-            yield Problem(f"{setting}: TRL's {trainer} has no such field: leave it out, {HF}", (key,))
+        key, _, value = setting.partition("=")
+        name = key.removeprefix("method.")
+        if name not in names:
+            yield Problem(f"{setting}: TRL's {source.name} has no such field: leave it out, {HF}", (key,))
+        elif name not in shared_names(plan, source, names):
+            advice = f"set trainer.args.{name}={value}"
+            yield Problem(f"{setting}: TRL's {source.name} has a {name} of its own: {advice}", (key,))
 
 
 def _changed(choice: Selection, group: str) -> Iterator[str]:
@@ -147,10 +162,10 @@ def plain(value: Any) -> Any:
     return [plain(part) for part in value] if isinstance(value, list) else value
 
 
-def method_arguments(plan: Plan, names: frozenset[str]) -> dict[str, Any]:
+def method_arguments(plan: Plan, source: Source, names: frozenset[str]) -> dict[str, Any]:
     """Return the settings of the method under the names of TRL that are theirs too."""
     method = plan.method.config
     values = {part.name: plain(getattr(method, part.name)) for part in fields(plan.method.component.schema)}
     if "steps_per_generation" in values:  # TRL counts passes
         values["steps_per_generation"] *= plan.training.gradient_accumulation_steps
-    return {name: value for name, value in values.items() if name in names}
+    return {name: value for name, value in values.items() if name in shared_names(plan, source, names)}
