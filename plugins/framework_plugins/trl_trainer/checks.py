@@ -74,8 +74,8 @@ def problems(plan: Plan) -> Iterator[Problem]:
         ("sampler", "shuffled", "TRL orders the rows itself"),
         ("rollout", "model", "TRL draws answers itself, trainer.args.use_vllm with vLLM"),
     ):
-        name = getattr(plan, group).component.name
-        for key in [f"{group}={name}"] if name != usual else _changed(getattr(plan, group), group):
+        option = getattr(plan, group).component.name
+        for key in [f"{group}={option}"] if option != usual else _changed(getattr(plan, group), group):
             yield Problem(f"{key}: {reason}: leave it out, {HF}", (key.partition("=")[0],))
     try:
         source = trainer_source(plan)
