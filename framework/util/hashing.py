@@ -5,11 +5,12 @@ Code counts by its bytes: a format or a template that was changed never meets wh
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,8 @@ def module_hash(module: str) -> str:
 def foreign_hash(module: str) -> str:
     """Return a hash over the code of a component of somebody else, by its module; empty for one of this project.
 
-    It is that of the whole package, or of a single file without what it imports: other files of its folder may have
-    nothing to do with it.
+    It is that of the whole package, or of a single file with the files beside it that it imports: others of its folder
+    may have nothing to do with it.
     """
     package = package_of(module)
     if package.partition(".")[0] in OURS:
@@ -80,7 +81,33 @@ def foreign_hash(module: str) -> str:
     file = getattr(sys.modules.get(module), "__file__", None)
     if file is None:
         return ""
-    return module_hash(module) if hasattr(sys.modules.get(package), "__path__") else file_sha256(Path(file))
+    if hasattr(sys.modules.get(package), "__path__"):
+        return module_hash(module)
+    files = sorted(imported_files(Path(file)))
+    return file_sha256(Path(file)) if len(files) == 1 else key_of([[path.name, file_sha256(path)] for path in files])
+
+
+def imported_files(file: Path) -> set[Path]:
+    """Return a Python file and those beside it that it imports, and what these import."""
+    found, pending = {file}, [file]
+    while pending:
+        beside = {file.parent / f"{name.partition('.')[0]}.py" for name in _imported_names(pending.pop())} - found
+        found |= (new := {path for path in beside if path.is_file()})
+        pending += new
+    return found
+
+
+def _imported_names(file: Path) -> Iterator[str]:
+    """Give the modules that a file imports; none if it is no Python any more."""
+    try:
+        parts = [*ast.walk(ast.parse(file.read_bytes()))]
+    except (SyntaxError, ValueError):
+        return
+    for part in parts:
+        if isinstance(part, ast.ImportFrom) and part.module:
+            yield part.module
+        elif isinstance(part, ast.Import):
+            yield from (alias.name for alias in part.names)
 
 
 def package_of(module: str) -> str:

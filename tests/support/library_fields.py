@@ -57,7 +57,8 @@ def page() -> str:
         "What each field of the configs of DPO, KTO, GRPO, CPO and ORPO is here, with TRL's default, and ours if it is",
         "another.",
         f"`python -m tests.support.library_fields` writes it, from TRL {version('trl')}; a test fails if TRL has",
-        "a field without an answer. Typing a field, such as `trainer.beta=0.1`, names the setting.",
+        "a field without an answer. Typing a field, such as `trainer.beta=0.1`, names the setting. What is not offered",
+        "is a field of [`trainer=trl`](../how-to/trl.md), `trainer.args.NAME`, with the classes that it trains with.",
     ]
     shared: dict[str, str] = {}
     for title, (theirs, ours) in methods().items():
@@ -104,7 +105,7 @@ def _here(reply: str) -> str:
     for words in ("is called ", "is "):
         if reply.startswith(words) and reply.endswith(" here"):
             return KEY.sub(r"`\g<0>`", reply.removeprefix(words).removesuffix(" here").rstrip(","))
-    return reply.removeprefix(NOT_USED)
+    return reply.removeprefix(NOT_USED).partition("; trainer=trl")[0]
 
 
 def _own_default(name: str, reply: str, ours: Any) -> str:

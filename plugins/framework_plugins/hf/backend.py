@@ -1,18 +1,15 @@
-"""`trainer=hf`: opens a base model with transformers; `model.py` trains it with TRL and evaluates it.
+"""`trainer=hf`: opens a base model with transformers; `model.py` trains and evaluates it.
 
 Opening reads config and tokenizer only: what cannot work is reported before a weight is read.
 """
 
 from __future__ import annotations
 
-import copy
 import gc
-import re
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import framework_plugins.hf.machine.allocator  # before torch, which reads what it sets
 
@@ -25,19 +22,17 @@ import framework_plugins.hf.machine.import_setup  # noqa: F401 - before all that
 
 # isort: split
 from peft import LoraConfig
-from peft.tuners.tuners_utils import check_target_module_exists
 
 from framework import FrameworkError, Plan, Stage
-from framework.api import count, is_out_of_memory, summarize_error, unknown
+from framework.api import is_out_of_memory, summarize_error
 from framework.api.training import ModelPlace, ModelSource, Quantization
 from framework_plugins.hf.load.adapt_model import check_adapter, train_rows, with_adapter
 from framework_plugins.hf.load.adapter_config import start_config, trained_config
-from framework_plugins.hf.load.adapter_targets import TextLayers, check_names, choose_layers, token_rows
+from framework_plugins.hf.load.adapter_targets import TextLayers, check_targets, token_rows
 from framework_plugins.hf.load.loading import check_quantized, packs_experts, without_weights
-from framework_plugins.hf.load.model_parts import fused_experts, is_linear, linear_layers
+from framework_plugins.hf.load.model_parts import fused_experts
 from framework_plugins.hf.load.published import adapter_names, base_names
 from framework_plugins.hf.load.split_weights import device_map
-from framework_plugins.hf.load.start import NEW_ADAPTER
 from framework_plugins.hf.load.tokenizer import check_token_ids
 from framework_plugins.hf.load.weight_files import check_files, is_downloaded
 from framework_plugins.hf.machine import hardware
@@ -45,13 +40,10 @@ from framework_plugins.hf.machine.library_errors import refusing_errors
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.packing.eligibility import ForwardPlan, forward_plan
 from framework_plugins.hf.settings.config import (
-    ALL_LINEAR,
     Attention,
     HFTrainerConfig,
-    LoraAdapterConfig,
     NoQuantizationConfig,
     OutOfMemory,
-    layer_pattern,
 )
 from framework_plugins.hf.train.options import group_places, trained_weights
 from framework_plugins.hf.train.resume.checkpoints import Checkpoints
@@ -123,7 +115,7 @@ class HFBackend:
                 f"{start.place} (SHA-256 {start.sha256[:12]}); the verdict compares with it, then with "
                 f"{location.copy_of or location.name} without it"
             )
-        check_targets(plan, empty, machine.dtype)
+        check_targets(plan, trained_config(plan), empty, machine.dtype)
         packed_experts = self.packs_experts and packs_experts(plan, empty)
         if fact := _experts_in_full(plan, empty, packed=packed_experts):
             machine.facts["quantization"] = fact
@@ -234,124 +226,3 @@ def _silence_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
     # accelerate 1.15 slices the mesh of replicas and shards in a way that torch 2.13 deprecates.
     warnings.filterwarnings("ignore", message="Slicing a flattened dim", category=UserWarning)
-
-
-def check_targets(plan: Plan, empty: Any, dtype: torch.dtype) -> None:
-    """Refuse what of an adapter this model does not have, before its weights are fetched.
-
-    Raises:
-        FrameworkError: names the setting, and the names that there are.
-    """
-    config = trained_config(plan)
-    if plan.external_checkpoint or not isinstance(config, LoraConfig):
-        return
-    modules, head = dict(empty.named_modules()), empty.get_output_embeddings()
-    linear = {*linear_layers(empty), *(name for name, part in modules.items() if part is head and is_linear(part))}
-    layers = {name.rpartition(".")[2] for name in linear}
-    targets = config.target_modules
-    if isinstance(targets, str):
-        if targets != ALL_LINEAR and not any(re.fullmatch(targets, name) for name in linear):
-            example = min(linear)
-            raise FrameworkError(
-                f"adapter.target_modules=[{','.join(plan.adapter.config.target_modules)}] matches no "
-                f"linear layer by its whole name; one is called {example}"
-            )
-    else:
-        for target in sorted(targets or ()):
-            if target.rpartition(".")[2] not in layers:
-                raise FrameworkError(f"adapter.target_modules: {unknown('layer', target, layers)}")
-        check_names(empty, config)
-    _check_layers_to_transform(plan, empty)
-    inner = {name for name in linear if modules[name] is not head}
-    start = plan.start(weights=False)
-    if start and not start.merged and plan.adapter.config.target_modules != start.settings["target_modules"]:
-        _check_layers_of_start(plan, start.place, empty, config, linear, inner)
-    _check_layer_names(plan, config, inner if targets == ALL_LINEAR else linear)
-    names = {name.rpartition(".")[2] for name in modules} - {""}
-    for saved in config.modules_to_save or ():
-        if saved not in names:
-            raise FrameworkError(f"adapter.modules_to_save: {unknown('module', saved, names)}")
-        parts = [part for name, part in modules.items() if name.rpartition(".")[2] == saved]
-        packed = any(
-            isinstance(module, torch.nn.Linear) and module is not head for part in parts for module in part.modules()
-        )
-        if packed and not isinstance(plan.quantization.config, NoQuantizationConfig):
-            kind = plan.quantization.component.name
-            raise FrameworkError(
-                f"adapter.modules_to_save=[{saved}]: quantization={kind} stores it in few bits, which cannot be "
-                "trained: set quantization=none, or adapt it, adapter.target_modules"
-            )
-    if config.bias != "none":
-        adapted = config.bias == "lora_only"
-        if not any(modules[name].bias is not None for name in linear):
-            raise FrameworkError(
-                f"adapter.bias={config.bias}: the {'adapted ' if adapted else ''}layers of {type(empty).__name__} have "
-                "no biases, so nothing would be trained: set adapter.bias=none"
-            )
-        if dtype is torch.float16:
-            raise FrameworkError(f"adapter.bias={config.bias} does not train in fp16: set trainer.dtype=fp32")
-
-
-def _adapted(config: LoraConfig, linear: Iterable[str]) -> list[str]:
-    """Return the layers that peft adapts."""
-    chosen = copy.copy(config)
-    if chosen.target_modules == ALL_LINEAR:
-        chosen.target_modules = ".*"
-    return [name for name in linear if check_target_module_exists(chosen, name)]
-
-
-def _check_layers_of_start(
-    plan: Plan,
-    source: str,
-    empty: PreTrainedModel,
-    config: LoraConfig,
-    linear: Collection[str],
-    inner: Collection[str],
-) -> None:
-    """Refuse settings that choose other layers than those of the adapter that training starts from."""
-    new_config: LoraConfig = plan.adapter.create().config()
-    choose_layers(empty, new_config)
-    requested, saved = (
-        _adapted(adapter_config, inner if adapter_config.target_modules == ALL_LINEAR else linear)
-        for adapter_config in (new_config, config)
-    )
-    if {*requested} != {*saved}:
-        named = plan.adapter.config.target_modules
-        raise FrameworkError(
-            f"adapter.target_modules=[{','.join(named)}] adapts {_names(requested)}, and the adapter of "
-            f"adapter.start={source} has {_names(saved)}: leave adapter.target_modules out, {NEW_ADAPTER}"
-        )
-
-
-def _names(layers: Collection[str]) -> str:
-    """Say which layers these are."""
-    kinds = ", ".join(sorted({name.rpartition(".")[2] for name in layers}))
-    return f"{count(len(layers), 'layer')} ({kinds})"
-
-
-def _check_layer_names(plan: Plan, config: LoraConfig, linear: Iterable[str]) -> None:
-    """Refuse names in settings of single layers that fit no adapted layer: peft passes over them."""
-    settings, chosen = plan.adapter.config, copy.copy(config)
-    if not isinstance(settings, LoraAdapterConfig):
-        return
-    adapted = _adapted(chosen, linear)
-    chosen.exclude_modules = None
-    targeted = _adapted(chosen, linear)
-    for setting, patterns, layers in (
-        ("args.exclude_modules", {layer: layer_pattern(layer) for layer in settings.args.exclude_modules}, targeted),
-        ("rank_pattern", {layer: rf"(.*\.)?({layer})" for layer in settings.rank_pattern}, adapted),
-        ("alpha_pattern", {layer: rf"(.*\.)?({layer})" for layer in settings.alpha_pattern}, adapted),
-    ):
-        for layer, pattern in patterns.items():
-            if not any(re.fullmatch(pattern, name) for name in layers):
-                names = {name.rpartition(".")[2] for name in layers}
-                raise FrameworkError(f"adapter.{setting} fits no adapted layer: {unknown('layer', layer, names)}")
-
-
-def _check_layers_to_transform(plan: Plan, empty: Any) -> None:
-    blocks = plan.adapter.config.layers_to_transform
-    block_count = getattr(empty.config.get_text_config(), "num_hidden_layers", None)
-    if blocks and block_count and max(blocks) >= block_count:
-        raise FrameworkError(
-            f"adapter.layers_to_transform: the model has no block {max(blocks)}, only blocks 0 to {block_count - 1}"
-        )

@@ -23,7 +23,7 @@ from framework_plugins.hf.settings.config import (
     ShuffledConfig,
     TransformersTrainerConfig,
 )
-from framework_plugins.hf.settings.library_fields import SFT_SETTINGS
+from framework_plugins.hf.settings.library_fields import NO_EFFECT, ONLY_HF, SFT_SETTINGS
 from framework_plugins.hf.settings.memory_plan import footprint
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from framework_plugins.hf.train.trainer import SupervisedTrainer
 
 __all__ = [
+    "NO_EFFECT",
+    "ONLY_HF",
     "SFT_SETTINGS",
     "BestWeights",
     "Checkpoints",

@@ -73,8 +73,14 @@ REASONS: Mapping[str, str] = {
     "use_bias_correction_kl": "the divergence is always multiplied by the ratio of the probabilities",
 }  # fmt: skip
 """What is not offered, and why."""
+WITHOUT_TRAINER = frozenset({"is_encoder_decoder", "padding_value", "generate_during_eval"})
+"""Fields that only CPO and ORPO have, whose trainers `trainer=trl` refuses."""
 INSTEAD: Mapping[str, str] = {
     **{name: f"is {'' if '=' in key else 'called '}{key} here" for name, key in SETTINGS.items()},
-    **{name: f"is not used here: {reason}" for name, reason in REASONS.items()},
+    **{
+        name: f"is not used here: {reason}"
+        + ("" if name in WITHOUT_TRAINER else f"; trainer=trl has it as trainer.args.{name}")
+        for name, reason in REASONS.items()
+    },
 }
 """What each of them is here, as the rest of a sentence."""

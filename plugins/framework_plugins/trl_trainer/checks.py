@@ -6,15 +6,18 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any
 
-from framework import FrameworkError, Plan, Stage
+from framework import FrameworkError, Plan, Selection, Stage
 from framework.api import Problem, as_text, fields, nearest
+from framework_plugins.hf.extend import NO_EFFECT
 from framework_plugins.trl_trainer import library
-from framework_plugins.trl_trainer.config import CLASSES, TrlTrainerConfig, settings_of_ours
+from framework_plugins.trl_trainer.config import CLASSES, SETTINGS, TrlTrainerConfig, hf_fields
 from framework_plugins.trl_trainer.library import Source
 
 UNSUITED: Mapping[str, str] = {
     "RewardTrainer": "trains a model that gives scores, and the model of a run answers prompts",
     **dict.fromkeys(("ORPOTrainer", "CPOTrainer"), "reads pairs as texts: trainer=hf has method=orpo and method=cpo"),
+    "A2POTrainer": "gives rewards the texts of answers alone, and those of a run read their row too",
+    "SDFTTrainer": "needs a context beside each question, and rows have none",
     "TPOTrainer": "needs a third answer to each prompt, and pairs have two",
     **dict.fromkeys(
         ("AsyncGRPOTrainer", "AsyncDistillationTrainer", "ServerDistillationTrainer"),
@@ -22,6 +25,8 @@ UNSUITED: Mapping[str, str] = {
     ),
 }
 """Trainers of TRL that want what a run does not have."""
+OF_OBJECTIVE = frozenset({"beta", "loss_type", "loss_weights"})
+"""Settings of a method that have another meaning, or another default, in a class with another objective."""
 HF = "or set trainer=hf"
 
 
@@ -65,8 +70,13 @@ def problems(plan: Plan) -> Iterator[Problem]:
             f"launch={plan.launch.component.name}: trainer=trl trains in one process: set launch=single, {HF}",
             ("launch",),
         )
-    if (sampler := plan.sampler.component.name) != "shuffled":
-        yield Problem(f"sampler={sampler}: TRL orders the rows itself: leave it out, {HF}", ("sampler",))
+    for group, usual, reason in (
+        ("sampler", "shuffled", "TRL orders the rows itself"),
+        ("rollout", "model", "TRL draws answers itself, trainer.args.use_vllm with vLLM"),
+    ):
+        option = getattr(plan, group).component.name
+        for key in [f"{group}={option}"] if option != usual else _changed(getattr(plan, group), group):
+            yield Problem(f"{key}: {reason}: leave it out, {HF}", (key.partition("=")[0],))
     try:
         source = trainer_source(plan)
         if source is None:
@@ -76,8 +86,8 @@ def problems(plan: Plan) -> Iterator[Problem]:
         yield Problem(str(error), (place,))
         return
     option = f"trainer.trl_class={source.name}" if config.trl_class else f"method={method}"
-    if reason := UNSUITED.get(source.name):
-        yield Problem(f"{option}: it {reason}. Choose another class", (place,))
+    if refusal := UNSUITED.get(source.name):
+        yield Problem(f"{option}: it {refusal}. Choose another class", (place,))
         return
     if (wanted := method_of(source)) != method:
         rewards = " and reward=[...]" if wanted == "grpo" else ""
@@ -85,7 +95,7 @@ def problems(plan: Plan) -> Iterator[Problem]:
             f"{option} learns from the rows of method={wanted}: set method={wanted}{rewards}", (place, "method")
         )
         return
-    yield from _args(plan, source.name, names)
+    yield from _args(plan, source, names)
     for name in config.init.keys() - parameters.keys():
         close = nearest(name, parameters)
         hint = f": did you mean trainer.init.{close[0]}?" if close else f": it takes {', '.join(parameters) or 'none'}"
@@ -97,30 +107,52 @@ def problems(plan: Plan) -> Iterator[Problem]:
                 "folder, or choose another class",
                 (place,),
             )
-    yield from _method_settings(plan, source.name, names)
+    yield from _method_settings(plan, source, names)
 
 
-def _args(plan: Plan, trainer: str, names: frozenset[str]) -> Iterator[Problem]:
-    ours, method = settings_of_ours(), {part.name for part in fields(plan.method.component.schema)}
+def shared_names(plan: Plan, source: Source, names: frozenset[str]) -> frozenset[str]:
+    """Return the settings of the method that are fields of the class and mean the same there."""
+    shared = names & {part.name for part in fields(plan.method.component.schema)}
+    usual = CLASSES.get(plan.method.component.name) in library.families(source)
+    return shared if usual else shared - OF_OBJECTIVE
+
+
+def _args(plan: Plan, source: Source, names: frozenset[str]) -> Iterator[Problem]:
+    method, trainer = shared_names(plan, source, names), source.name
     for name, value in plan.trainer.config.args.items():
         key = f"trainer.args.{name}"
-        setting = f"method.{name}" if name in method else ours.get(name)
+        setting = f"method.{name}" if name in method else SETTINGS.get(name)
         if setting is not None:
             yield Problem(f"{key} is {setting} here: set that, and leave {key} out", (key,))
+        elif reason := NO_EFFECT.get(name):
+            yield Problem(f"{key}={as_text(value)} changes nothing with trainer=trl: {reason}", (key,))
+        elif name in hf_fields() - names:
+            yield Problem(f"{key} is a setting of trainer=hf, trainer.{name}: leave it out, {HF}", (key,))
         elif name not in names:
             close = nearest(name, names)
             hint = f" Did you mean trainer.args.{close[0]}?" if close else ""
             yield Problem(f"{key}={as_text(value)}: TRL's {trainer} has no field {name}.{hint}", (key,))
 
 
-def _method_settings(plan: Plan, trainer: str, names: frozenset[str]) -> Iterator[Problem]:
+def _method_settings(plan: Plan, source: Source, names: frozenset[str]) -> Iterator[Problem]:
     """Name the settings of the method that are changed, and that the class does not have."""
-    usual = plan.method.component.schema()
-    for part in fields(plan.method.component.schema):
-        value = getattr(plan.method.config, part.name)
-        if part.name not in names and value != getattr(usual, part.name):
-            key = f"method.{part.name}"
-            yield Problem(f"{key}={as_text(value)}: TRL's {trainer} has no such field: leave it out, {HF}", (key,))
+    for setting in _changed(plan.method, "method"):
+        key, _, value = setting.partition("=")
+        name = key.removeprefix("method.")
+        if name not in names:
+            yield Problem(f"{setting}: TRL's {source.name} has no such field: leave it out, {HF}", (key,))
+        elif name not in shared_names(plan, source, names):
+            advice = f"set trainer.args.{name}={value}"
+            yield Problem(f"{setting}: TRL's {source.name} has a {name} of its own: {advice}", (key,))
+
+
+def _changed(choice: Selection, group: str) -> Iterator[str]:
+    """Give the settings of an option that are not as usual, with their values."""
+    usual = choice.component.schema()
+    for part in fields(choice.component.schema):
+        value = getattr(choice.config, part.name)
+        if value != getattr(usual, part.name):
+            yield f"{group}.{part.name}={as_text(value)}"
 
 
 def plain(value: Any) -> Any:
@@ -130,10 +162,10 @@ def plain(value: Any) -> Any:
     return [plain(part) for part in value] if isinstance(value, list) else value
 
 
-def method_arguments(plan: Plan, names: frozenset[str]) -> dict[str, Any]:
+def method_arguments(plan: Plan, source: Source, names: frozenset[str]) -> dict[str, Any]:
     """Return the settings of the method under the names of TRL that are theirs too."""
     method = plan.method.config
     values = {part.name: plain(getattr(method, part.name)) for part in fields(plan.method.component.schema)}
     if "steps_per_generation" in values:  # TRL counts passes
         values["steps_per_generation"] *= plan.training.gradient_accumulation_steps
-    return {name: value for name, value in values.items() if name in names}
+    return {name: value for name, value in values.items() if name in shared_names(plan, source, names)}

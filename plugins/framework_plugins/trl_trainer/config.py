@@ -10,6 +10,7 @@ from annotated_types import Len
 
 from framework.api import Affects, NamesCode
 from framework_plugins.hf.extend import (
+    ONLY_HF,
     SFT_SETTINGS,
     HFTrainerConfig,
     OutOfMemory,
@@ -20,8 +21,6 @@ from framework_plugins.trl_trainer import library
 
 CLASSES = {"sft": "SFTTrainer", "dpo": "DPOTrainer", "kto": "KTOTrainer", "grpo": "GRPOTrainer"}
 """TRL's class for each `method=` that it has one for."""
-PASSED = frozenset({"auto_find_batch_size", "train_sampling_strategy"})
-"""Fields of TRL that settings of `trainer=hf` replace, and none of `trainer=trl`."""
 
 
 class Refusals(Mapping[str, str]):
@@ -30,16 +29,19 @@ class Refusals(Mapping[str, str]):
     def __getitem__(self, name: str) -> str:
         if name == "class":
             return "is called trainer.trl_class here"
+        if name in SETTINGS:
+            return f"is {SETTINGS[name]} here"
         if any(name in library.class_fields(trainer) for trainer in CLASSES.values()):
-            of_hf = f", and in trainer=hf trainer.{name}" if name in _hf_fields() else ""
-            return f"is called trainer.args.{name} here{of_hf}"
-        if name in _hf_fields():
+            of_hf = f", and in trainer=hf trainer.{name}" if name in hf_fields() else ""
+            of_method = "" if name in library.class_fields("SFTTrainer") else f", or method.{name} if the method has it"
+            return f"is called trainer.args.{name} here{of_method}{of_hf}"
+        if name in hf_fields():
             return "is not used here: it is a setting of trainer=hf"
         raise KeyError(name)
 
     def __iter__(self) -> Iterator[str]:
         names = {name for trainer in CLASSES.values() for name in library.class_fields(trainer)}
-        return iter(sorted({"class", *names, *_hf_fields()}))
+        return iter(sorted({"class", *names, *hf_fields()}))
 
     def __len__(self) -> int:
         return len([*iter(self)])
@@ -76,20 +78,11 @@ class TrlTrainerConfig(TransformersTrainerConfig):
         return int(self.args.get("save_total_limit") or 2)
 
 
-def _hf_fields() -> frozenset[str]:
+def hf_fields() -> frozenset[str]:
     """Return the settings that only `trainer=hf` has."""
     return frozenset({part.name for part in fields(HFTrainerConfig)} - {part.name for part in fields(TrlTrainerConfig)})
 
 
-TrlTrainerConfig.unused = _hf_fields()
-
-
-def settings_of_ours() -> dict[str, str]:
-    """Return the fields of TRL that settings of `trainer=trl` are, and the setting of each."""
-    names = {f"trainer.{part.name}" for part in fields(TrlTrainerConfig)} - {"trainer.args"}
-    return {
-        name: setting
-        for name, setting in SFT_SETTINGS.items()
-        if name not in PASSED
-        and (not setting.startswith("trainer.") or setting.partition("=")[0].partition(",")[0] in names)
-    }
+TrlTrainerConfig.unused = hf_fields()
+SETTINGS = {name: setting for name, setting in SFT_SETTINGS.items() if name not in ONLY_HF}
+"""The fields of TRL that settings of `trainer=trl` are, and the setting of each."""

@@ -108,6 +108,16 @@ def parameters(source: Source) -> Mapping[str, bool]:
     return {name: needed for name, needed in {**names, **defaults, **teacher}.items() if name not in GIVEN | OBJECTS}
 
 
+def reads_prompts(source: Source) -> bool:
+    """Whether a trainer reads questions beside their answers, not whole conversations."""
+    return any(
+        isinstance(node, ast.Assign) and ast.unparse(node).startswith("self._signature_columns = ['prompt',")
+        for part in _line(source)
+        for statement in part.body
+        for node in ast.walk(statement)
+    )
+
+
 def rewarded(source: Source) -> bool:
     """Whether a trainer learns from rewards."""
     return any(argument.arg == "reward_funcs" for argument in _parameters(source).args)

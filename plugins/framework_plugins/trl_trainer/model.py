@@ -183,7 +183,7 @@ class TrlModel(HFModel):
             "disable_tqdm": True,
             "reward_weights": [choice.config.weight for choice in self.plan.reward.values()],
             "chat_template_kwargs": self.plan.model.config.template_switches or None,
-            **method_arguments(self.plan, names),
+            **method_arguments(self.plan, source, names),
             **args,
         }
         try:
@@ -287,7 +287,8 @@ class TrlModel(HFModel):
             return {"train_dataset": rows.labelled(groups)}
         if source.name == "SFTTrainer":
             return {"train_dataset": rows.token_rows(groups)}
-        return {"train_dataset": rows.conversations(run.prompts)}
+        made = rows.answered if library.reads_prompts(source) else rows.conversations
+        return {"train_dataset": made(run.prompts)}
 
     def _reward_functions(self, run: TrainRun) -> list[Callable[..., list[float | None]]]:
         """Return the rewards of the run as functions that TRL calls."""

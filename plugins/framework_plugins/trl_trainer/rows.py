@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from datasets import Dataset
@@ -53,8 +53,16 @@ def questions(prompts: Sequence[Prompt]) -> Dataset:
 
 def conversations(prompts: Sequence[Prompt]) -> Dataset:
     """Return conversations, which TRL writes with the chat template."""
-    answer: Callable[[Prompt], dict[str, Any]] = lambda prompt: {"role": "assistant", "content": prompt.reference or ""}  # noqa: E731
-    return _dataset({"messages": [*_turns(prompt), answer(prompt)]} for prompt in prompts)
+    return _dataset({"messages": [*_turns(prompt), _answer(prompt)]} for prompt in prompts)
+
+
+def answered(prompts: Sequence[Prompt]) -> Dataset:
+    """Return questions and their answers, which TRL writes with the chat template."""
+    return _dataset({"prompt": _turns(prompt), "completion": [_answer(prompt)]} for prompt in prompts)
+
+
+def _answer(prompt: Prompt) -> dict[str, Any]:
+    return {"role": "assistant", "content": prompt.reference or ""}
 
 
 def _dataset(rows: Iterator[dict[str, Any]]) -> Dataset:

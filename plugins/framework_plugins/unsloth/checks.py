@@ -16,8 +16,8 @@ from framework_plugins.hf.settings.config import (
     LoraAdapterConfig,
     NF4Config,
     Switch,
-    target_pattern,
 )
+from framework_plugins.hf.settings.layer_targets import target_pattern
 from framework_plugins.hf.settings.library_fields import LoraArgs, non_default
 from framework_plugins.lib.model_settings import read_adapter_config
 from framework_plugins.unsloth import versions

@@ -115,16 +115,21 @@ def watch(step):
 def test_a_training_with_code_that_changed_since_is_trained_again(
     run: Run, calls: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = tmp_path / "watcher.py"
-    file.write_text(CALLBACK, encoding="utf-8")
+    helper, file = tmp_path / "least_of_watcher.py", tmp_path / "watcher.py"
+    helper.write_text("LEAST = 1\n", encoding="utf-8")
+    file.write_text(f"from least_of_watcher import LEAST\n{CALLBACK}", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
     testing.load_file(str(file))
     words = ["callback=[watch]"]
     killed(run, monkeypatch, AdapterExporter, "export", words=words)
     killed(run, monkeypatch, AdapterExporter, "export", words=words)
     assert calls.count("train") == 1
-    file.write_text(f"{CALLBACK}\nLEAST = 3\n", encoding="utf-8")
-    run("run", *words)
+    helper.write_text("LEAST = 3\n", encoding="utf-8")
+    killed(run, monkeypatch, AdapterExporter, "export", words=words)
     assert calls.count("train") == 2
+    file.write_text(f"from least_of_watcher import LEAST\n{CALLBACK}\nMOST = 3\n", encoding="utf-8")
+    run("run", *words)
+    assert calls.count("train") == 3
 
 
 def test_issues_of_a_training_that_is_kept_are_no_news(

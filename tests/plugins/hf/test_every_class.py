@@ -17,7 +17,9 @@ from transformers.models.auto.modeling_auto import (
 from framework import FrameworkError, Plan
 from framework.api.training import ModelPlace
 from framework.memory import Shape
-from framework_plugins.hf.backend import check_targets, try_adapter
+from framework_plugins.hf.backend import try_adapter
+from framework_plugins.hf.load.adapter_config import trained_config
+from framework_plugins.hf.load.adapter_targets import check_targets
 from framework_plugins.hf.load.loading import without_weights
 from framework_plugins.hf.loss.loss import Losses
 from framework_plugins.hf.packing.eligibility import forward_plan
@@ -58,7 +60,7 @@ def outcome(family: str, plan: Plan, folder: Path) -> str:
     settings, place = HFTrainerConfig(), ModelPlace(folder, family)
     try:
         model = without_weights(place, settings, trust=False)
-        check_targets(plan, model, torch.float32)
+        check_targets(plan, trained_config(plan), model, torch.float32)
         _, packing = forward_plan(settings, model, "sdpa", "cpu", None, quantized=False)
         len(model.get_input_embeddings().weight)
         Losses(model, Packing.tree, dense_mask=True)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
+from framework_plugins.hf.extend import NO_EFFECT, ONLY_HF, SFT_SETTINGS
+from framework_plugins.hf.settings.library_fields import SFT_INSTEAD
 from framework_plugins.trl_trainer import library
-from framework_plugins.trl_trainer.config import CLASSES, TrlTrainerConfig, settings_of_ours
+from framework_plugins.trl_trainer.config import CLASSES, SETTINGS, TrlTrainerConfig
 from tests.support.project import project
 
 GRPO = ("method=grpo", "reward=[token_f1]")
@@ -22,6 +25,14 @@ GKD = "trl_class=trl.experimental.gkd.GKDTrainer"
         (["trainer.packing=tree"], "packing is called trainer.args.packing here, and in trainer=hf trainer.packing"),
         (["trainer.tokens_per_pass=40"], "tokens_per_pass is not used here: it is a setting of trainer=hf"),
         (["trainer.class=SFTTrainer"], "class is called trainer.trl_class here"),
+        (["trainer.loss_type=dft"], "loss_type is called trainer.args.loss_type here"),
+        (["trainer.beta=1"], "beta is called trainer.args.beta here, or method.beta if the method has it"),
+        (["trainer.push_to_hub=true"], "push_to_hub is exporter=[adapter,push] here"),
+        (["trainer.args.on_out_of_memory=retry"], "is a setting of trainer=hf, trainer.on_out_of_memory: leave it out"),
+        (["trainer.args.eval_on_start=true"], "changes nothing with trainer=trl: this program validates in its own"),
+        (["trainer.args.ddp_timeout=5"], "trainer.args.ddp_timeout=5 changes nothing with trainer=trl: it trains in"),
+        (["sampler.group_by_prefix=false"], "sampler.group_by_prefix=false: TRL orders the rows itself: leave it out"),
+        ([*GRPO, "rollout.max_logp_difference=2"], "TRL draws answers itself, trainer.args.use_vllm with vLLM"),
         (["trainer.args.pakcing=true"], "SFTTrainer has no field pakcing. Did you mean trainer.args.packing?"),
         (["trainer.args.learning_rate=1e-4"], "trainer.args.learning_rate is trainer.learning_rate here"),
         (["trainer.args.optim=sgd"], "trainer.args.optim is optimizer here"),
@@ -31,6 +42,9 @@ GKD = "trl_class=trl.experimental.gkd.GKDTrainer"
         (["trainer.trl_class=DPOTrainr"], "unknown trainer of TRL 'DPOTrainr'. Did you mean 'DPOTrainer'?"),
         (["trainer.trl_class=trl.SFTConfig"], "SFTConfig is not a trainer of TRL"),
         (["trainer.trl_class=RewardTrainer"], "it trains a model that gives scores"),
+        (["trainer.trl_class=RLOOTrainer", *GRPO, "method.beta=0.3"], "a beta of its own: set trainer.args.beta=0.3"),
+        (["trainer.trl_class=A2POTrainer", *GRPO], "it gives rewards the texts of answers alone, and those of a run"),
+        (["trainer.trl_class=SDFTTrainer"], "it needs a context beside each question, and rows have none"),
         (["trainer.trl_class=AsyncGRPOTrainer"], "it needs a server beside the training"),
         (["trainer.trl_class=RLOOTrainer"], "learns from the rows of method=grpo: set method=grpo and reward="),
         ([f"trainer.{GKD}"], "needs teacher_model, which a run does not have: set trainer.init.teacher_model="),
@@ -43,6 +57,32 @@ def test_what_trl_does_not_have_is_refused_in_one_line(tmp_path: Path, words: li
     (line,) = [line for line in result.err.splitlines() if message in line]
     assert result.code == 2
     assert len(line) < 600
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trainer.loss_type=dft"], "TRL's loss; trainer=trl has it as trainer.args.loss_type"),
+        (["trainer.args.loss_type=dft"], "TRL's loss; trainer=trl has it as trainer.args.loss_type"),
+        (["trainer.packing_strategy=bfd"], "called trainer.packing here; trainer=trl has it as trainer.args.packing_s"),
+        (["trainer.trl_class=RLOOTrainer"], "trainer=hf does not have it. It belongs to trainer=trl: choose that too"),
+        (["trainer.init.teacher_model=m"], "trainer=hf does not have it. It belongs to trainer=trl: choose that too"),
+        ([*GRPO, "method.top_k=5"], "top_k is not used here: answers are drawn with method.temperature"),
+        ([*GRPO, "method.top_k=5"], "; trainer=trl has it as trainer.args.top_k"),
+    ],
+)
+def test_a_field_that_only_the_trainers_of_trl_have_names_them(tmp_path: Path, words: list[str], message: str) -> None:
+    result = project(tmp_path).run("stages=[plan]", "trainer=hf", *words)
+    (line,) = result.err.splitlines()
+    assert message in line
+    assert result.code == 2
+
+
+def test_what_changes_nothing_in_either_trainer_names_none() -> None:
+    named = {name for name, answer in SFT_INSTEAD.items() if "trainer=trl" in answer}
+    assert {"loss_type", "packing", "use_liger_kernel"} <= named
+    assert not named & (SETTINGS.keys() | NO_EFFECT.keys())
+    assert named <= library.class_fields("SFTTrainer")
 
 
 def test_a_loss_of_a_plugin_is_refused(tmp_path: Path) -> None:
@@ -69,7 +109,9 @@ def test_the_source_of_trl_says_what_its_classes_have() -> None:
 
 
 def test_no_field_of_trl_is_lost() -> None:
-    ours, settings = settings_of_ours(), {field.name for field in fields(TrlTrainerConfig)}
-    assert {"packing", "save_steps", "neftune_noise_alpha", "loss_type", "dataloader_num_workers"}.isdisjoint(ours)
-    assert all(setting.partition(".")[2].split("=")[0] in settings for setting in ours.values() if setting in settings)
-    assert ours["max_length"] == "trainer.max_seq_length"
+    names = {f"trainer.{field.name}" for field in fields(TrlTrainerConfig)}
+    assert {"packing", "save_steps", "neftune_noise_alpha", "loss_type", "dataloader_num_workers"}.isdisjoint(SETTINGS)
+    named = {name: re.findall(r"trainer\.\w+", setting) for name, setting in SFT_SETTINGS.items()}
+    assert {name for name, found in named.items() if not names.issuperset(found)} <= ONLY_HF
+    assert all(names.issuperset(found) for name, found in named.items() if name in SETTINGS)
+    assert SETTINGS["max_length"] == "trainer.max_seq_length"

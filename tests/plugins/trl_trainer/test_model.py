@@ -109,9 +109,18 @@ def test_another_class_of_trl_trains(base: Path, files: dict[str, Path], tmp_pat
     assert train(plan)[0].steps == 1
 
 
-def test_a_class_that_reads_conversations_gets_them(base: Path, files: dict[str, Path], tmp_path: Path) -> None:
-    words = ["trainer.trl_class=trl.experimental.gkd.GKDTrainer", f"trainer.init.teacher_model={base}"]
-    words += ["trainer.max_steps=1", "trainer.args.lmbda=0.0", "trainer.args.max_new_tokens=4"]
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("trl.experimental.gkd.GKDTrainer", ["trainer.args.lmbda=0.0", "trainer.args.max_new_tokens=4"]),
+        ("DistillationTrainer", ["trainer.args.max_completion_length=4"]),
+    ],
+    ids=["conversations", "questions and answers"],
+)
+def test_a_class_gets_the_rows_that_it_reads(
+    base: Path, files: dict[str, Path], tmp_path: Path, name: str, more: list[str]
+) -> None:
+    words = [f"trainer.trl_class={name}", f"trainer.init.teacher_model={base}", "trainer.max_steps=1", *more]
     plan = make(base, files["sft"], tmp_path, "trainer=trl", *words, *STEP)
     assert train(plan)[0].steps == 1
 

@@ -6,21 +6,23 @@ those names by the experts' parameters and the router. Here names mean the layer
 
 from __future__ import annotations
 
-import copy
 import itertools
 import re
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from peft import LoraConfig, PeftConfig, PeftModel
 from peft.tuners.lora.layer import LoraLayer, ParamWrapper
-from peft.tuners.tuners_utils import check_target_module_exists
 from transformers import PreTrainedModel
 
-from framework import FrameworkError
-from framework.api import count
+from framework import FrameworkError, Plan
+from framework.api import count, unknown
 from framework_plugins.hf.load import model_parts
-from framework_plugins.hf.settings.config import ALL_EXPERTS, ALL_LINEAR, target_pattern
+from framework_plugins.hf.load.start import NEW_ADAPTER
+from framework_plugins.hf.settings.config import ALL_EXPERTS, LoraAdapterConfig, NoQuantizationConfig
+from framework_plugins.hf.settings.layer_targets import ALL_LINEAR, LayerTargets, layer_pattern, target_pattern
 
 MAMBA_FAMILIES = frozenset({"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"})
 MAMBA_LAYERS = frozenset({"out_proj", "conv1d"})
@@ -45,7 +47,124 @@ def choose_layers(model: PreTrainedModel, config: PeftConfig) -> None:
         _keep_names(model, config)
 
 
-def check_names(model: PreTrainedModel, config: LoraConfig) -> None:
+def check_targets(plan: Plan, config: PeftConfig | None, empty: Any, dtype: torch.dtype) -> None:
+    """Refuse what of an adapter this model does not have, before its weights are fetched.
+
+    Args:
+        plan: of the run.
+        config: the adapter that it trains; None if it trains all weights.
+        empty: the model, without memory for its weights.
+        dtype: in which it is computed.
+
+    Raises:
+        FrameworkError: names the setting, and the names that there are.
+    """
+    if plan.external_checkpoint or not isinstance(config, LoraConfig):
+        return
+    modules, head = dict(empty.named_modules()), empty.get_output_embeddings()
+    inner = {*model_parts.linear_layers(empty)}
+    linear = inner | {name for name, part in modules.items() if part is head and model_parts.is_linear(part)}
+    layers = {name.rpartition(".")[2] for name in linear}
+    targets = LayerTargets.of_peft(config)
+    if isinstance(targets.modules, str):
+        if not any(map(replace(targets, blocks=None).includes, linear)):
+            example = min(linear)
+            raise FrameworkError(
+                f"adapter.target_modules=[{','.join(plan.adapter.config.target_modules)}] matches no "
+                f"linear layer by its whole name; one is called {example}"
+            )
+    else:
+        for target in sorted(targets.modules):
+            if target.rpartition(".")[2] not in layers:
+                raise FrameworkError(f"adapter.target_modules: {unknown('layer', target, layers)}")
+        _check_names(empty, config)
+    _check_layers_to_transform(plan, empty)
+    start = plan.start(weights=False)
+    if start and not start.merged and plan.adapter.config.target_modules != start.settings["target_modules"]:
+        _check_layers_of_start(plan, start.place, empty, config, linear, inner)
+    _check_layer_names(plan, targets, inner if targets.modules == ALL_LINEAR else linear)
+    names = {name.rpartition(".")[2] for name in modules} - {""}
+    for saved in config.modules_to_save or ():
+        if saved not in names:
+            raise FrameworkError(f"adapter.modules_to_save: {unknown('module', saved, names)}")
+        parts = [part for name, part in modules.items() if name.rpartition(".")[2] == saved]
+        packed = any(
+            isinstance(module, torch.nn.Linear) and module is not head for part in parts for module in part.modules()
+        )
+        if packed and not isinstance(plan.quantization.config, NoQuantizationConfig):
+            kind = plan.quantization.component.name
+            raise FrameworkError(
+                f"adapter.modules_to_save=[{saved}]: quantization={kind} stores it in few bits, which cannot be "
+                "trained: set quantization=none, or adapt it, adapter.target_modules"
+            )
+    if config.bias != "none":
+        adapted = config.bias == "lora_only"
+        if not any(modules[name].bias is not None for name in linear):
+            raise FrameworkError(
+                f"adapter.bias={config.bias}: the {'adapted ' if adapted else ''}layers of {type(empty).__name__} have "
+                "no biases, so nothing would be trained: set adapter.bias=none"
+            )
+        if dtype is torch.float16:
+            raise FrameworkError(f"adapter.bias={config.bias} does not train in fp16: set trainer.dtype=fp32")
+
+
+def _check_layers_of_start(
+    plan: Plan,
+    source: str,
+    empty: PreTrainedModel,
+    config: LoraConfig,
+    linear: Collection[str],
+    inner: Collection[str],
+) -> None:
+    """Refuse settings that choose other layers than those of the adapter that training starts from."""
+    new_config: LoraConfig = plan.adapter.create().config()
+    choose_layers(empty, new_config)
+    requested, saved = (
+        {*filter(targets.adapts, inner if targets.modules == ALL_LINEAR else linear)}
+        for targets in map(LayerTargets.of_peft, (new_config, config))
+    )
+    if requested != saved:
+        named = plan.adapter.config.target_modules
+        raise FrameworkError(
+            f"adapter.target_modules=[{','.join(named)}] adapts {_names(requested)}, and the adapter of "
+            f"adapter.start={source} has {_names(saved)}: leave adapter.target_modules out, {NEW_ADAPTER}"
+        )
+
+
+def _names(layers: Collection[str]) -> str:
+    """Say which layers these are."""
+    kinds = ", ".join(sorted({name.rpartition(".")[2] for name in layers}))
+    return f"{count(len(layers), 'layer')} ({kinds})"
+
+
+def _check_layer_names(plan: Plan, targets: LayerTargets, linear: Collection[str]) -> None:
+    """Refuse names in settings of single layers that fit no adapted layer: peft passes over them."""
+    settings = plan.adapter.config
+    if not isinstance(settings, LoraAdapterConfig):
+        return
+    adapted = [*filter(targets.adapts, linear)]
+    targeted = [*filter(replace(targets, excluded=frozenset()).adapts, linear)]
+    for setting, patterns, layers in (
+        ("args.exclude_modules", {layer: layer_pattern(layer) for layer in settings.args.exclude_modules}, targeted),
+        ("rank_pattern", {layer: rf"(.*\.)?({layer})" for layer in settings.rank_pattern}, adapted),
+        ("alpha_pattern", {layer: rf"(.*\.)?({layer})" for layer in settings.alpha_pattern}, adapted),
+    ):
+        for layer, pattern in patterns.items():
+            if not any(re.fullmatch(pattern, name) for name in layers):
+                names = {name.rpartition(".")[2] for name in layers}
+                raise FrameworkError(f"adapter.{setting} fits no adapted layer: {unknown('layer', layer, names)}")
+
+
+def _check_layers_to_transform(plan: Plan, empty: Any) -> None:
+    blocks = plan.adapter.config.layers_to_transform
+    block_count = getattr(empty.config.get_text_config(), "num_hidden_layers", None)
+    if blocks and block_count and max(blocks) >= block_count:
+        raise FrameworkError(
+            f"adapter.layers_to_transform: the model has no block {max(blocks)}, only blocks 0 to {block_count - 1}"
+        )
+
+
+def _check_names(model: PreTrainedModel, config: LoraConfig) -> None:
     """Refuse names of layers that peft does not adapt in this family.
 
     Raises:
@@ -118,10 +237,7 @@ def _keep_names(model: PreTrainedModel, config: LoraConfig) -> None:
     replaced = replaced_names(model)
     if replaced is None or not isinstance(config.target_modules, str):
         return
-    layers, selection = model_parts.linear_layers(model), copy.copy(config)
-    if selection.target_modules == ALL_LINEAR:
-        selection.target_modules = ".*"
-    names = {name for name in layers if check_target_module_exists(selection, name)}
+    names = {*filter(LayerTargets.of_peft(config).adapts, model_parts.linear_layers(model))}
     config.target_modules = {name for name in names if name.rpartition(".")[2] not in replaced}
     # These are in `target_modules` already, and peft takes numbers of blocks only of names that are not in full.
     config.layers_to_transform = None

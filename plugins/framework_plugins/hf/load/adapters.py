@@ -6,14 +6,8 @@ from typing import Any
 
 from framework.api.training import Adapter, Start
 from framework_plugins.hf.load.start import find_start
-from framework_plugins.hf.settings.config import (
-    ALL_EXPERTS,
-    ALL_LINEAR,
-    Experts,
-    FullConfig,
-    LoraAdapterConfig,
-    target_pattern,
-)
+from framework_plugins.hf.settings.config import ALL_EXPERTS, Experts, FullConfig, LoraAdapterConfig
+from framework_plugins.hf.settings.layer_targets import LayerTargets
 from framework_plugins.hf.settings.library_fields import EVA, WITHIN_WEIGHTS, non_default
 
 TASK = "CAUSAL_LM"
@@ -31,13 +25,8 @@ class Lora(Adapter):
         from peft import LoraConfig  # noqa: PLC0415 - torch, and a plan asks only what an adapter starts from
 
         settings: Any = self.settings
-        targets = settings.target_modules
-        pattern = ALL_LINEAR if targets == [ALL_LINEAR] else target_pattern(targets)
-        blocks = settings.layers_to_transform
-        # peft picks blocks only of layers that are given by name; of others it can leave out the rest.
-        outside = [rf"(?!\D*\.(?:{'|'.join(map(str, blocks))})\.).*"] if pattern and blocks else []
         options = non_default(settings.args)
-        outside += options.pop("exclude_modules", [])
+        options.pop("exclude_modules", None)
         start = str(options.get("init_lora_weights"))
         if start == EVA or WITHIN_WEIGHTS.fullmatch(start):  # `from_rows.py` and `frozen.py` begin so
             del options["init_lora_weights"]
@@ -48,13 +37,11 @@ class Lora(Adapter):
             r=settings.r,
             lora_alpha=settings.lora_alpha,
             lora_dropout=settings.lora_dropout,
-            target_modules=pattern or list(targets),
-            exclude_modules=target_pattern(outside) or outside or None,
-            layers_to_transform=None if pattern else blocks,
             rank_pattern=dict(settings.rank_pattern),
             alpha_pattern=dict(settings.alpha_pattern),
             bias=settings.bias.value,
             modules_to_save=list(settings.modules_to_save) or None,
+            **LayerTargets.of_settings(settings).peft_fields(),
             **self.flags,
             **options,
         )

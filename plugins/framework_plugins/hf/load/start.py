@@ -15,7 +15,8 @@ from framework.api import Problem, RunFolder, as_plain, as_text, summarize_error
 from framework.api.program import newest_run
 from framework.api.training import Start
 from framework_plugins.hf.load.hub import SETTINGS_PATTERNS, WEIGHT_PATTERNS
-from framework_plugins.hf.settings.config import ALL_LINEAR, Bias, LoraAdapterConfig
+from framework_plugins.hf.settings.config import Bias, LoraAdapterConfig
+from framework_plugins.hf.settings.layer_targets import ALL_LINEAR
 from framework_plugins.hf.settings.library_fields import non_default
 from framework_plugins.lib.hub import ask_hub
 from framework_plugins.lib.model_settings import read_adapter_config

@@ -13,14 +13,13 @@ from typing import Any
 from framework import Plan
 from framework.api import Problem, as_text, installed, nearest
 from framework_plugins.hf.settings.config import (
-    ALL_LINEAR,
-    PLAIN_NAME,
     Bias,
     Experts,
     LoraAdapterConfig,
     NoQuantizationConfig,
     TransformersTrainerConfig,
 )
+from framework_plugins.hf.settings.layer_targets import ALL_LINEAR, PLAIN_NAME
 from framework_plugins.hf.settings.library_fields import (
     EVA,
     INIT_LORA_WEIGHTS,

@@ -8,8 +8,7 @@ training.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Annotated, ClassVar
@@ -20,6 +19,7 @@ from omegaconf import MISSING
 from framework import FrameworkError
 from framework.api import Affects, OrWord
 from framework.api.training import AdapterConfig, ModelConfig, QuantizationConfig, SamplerConfig, TrainerConfig
+from framework_plugins.hf.settings.layer_targets import ALL_LINEAR, LayerTargets
 from framework_plugins.hf.settings.library_fields import (
     LORA_INSTEAD,
     LORA_REASONS,
@@ -33,12 +33,10 @@ CPU_DTYPE = "FRAMEWORK_CPU_DTYPE"
 """The variable that replaces the choice of `trainer.dtype=auto` on a CPU: tests run in bf16 and fp32 on any machine."""
 CPU_LIMIT = 2_000_000_000
 """Parameters above which `trainer.device=auto` does not train on a CPU: a step would take minutes."""
-ALL_LINEAR, ALL_EXPERTS = "all-linear", "all-experts"
-"""Placeholders for the names of all linear layers, and of all parameters of experts, until the model is known."""
+ALL_EXPERTS = "all-experts"
+"""The placeholder for the names of all parameters of experts, until the model is known."""
 AUTO = "auto"
 """In place of a number that the program chooses."""
-PLAIN_NAME = re.compile(r"[\w.-]+")
-"""A plain name of a layer; anything else is a regular expression."""
 RESERVED_TEMPLATE_ARGUMENTS = frozenset(
     (
         "messages", "conversation", "conversations", "tools", "documents", "chat_template", "add_generation_prompt",
@@ -209,10 +207,8 @@ class LoraAdapterConfig(AdapterConfig):
         return self.r
 
     def may_change(self, weight: str) -> bool:
-        layers = [layer_pattern(target) for target in self.target_modules if target != ALL_LINEAR]
-        return len(layers) < len(self.target_modules) or any(
-            re.fullmatch(rf"{layer}\.weight", weight) for layer in layers
-        )
+        layer = weight.removesuffix(".weight")
+        return ALL_LINEAR in self.target_modules or (layer != weight and LayerTargets.of_settings(self).includes(layer))
 
     def beyond_matrices(self) -> str:
         settings = {
@@ -224,22 +220,6 @@ class LoraAdapterConfig(AdapterConfig):
             f"experts={self.experts.value}": self.experts is not Experts.none,
         }
         return next((f"adapter.{name}" for name, value in settings.items() if value), "")
-
-
-def target_pattern(targets: Sequence[str]) -> str:
-    """Return one regular expression for all targets, which matches whole names of layers.
-
-    Empty if all targets are plain names. peft would not read an expression in a list: it looks for a layer of that
-    name.
-    """
-    if all(PLAIN_NAME.fullmatch(target) for target in targets):
-        return ""
-    return "|".join(map(layer_pattern, targets))
-
-
-def layer_pattern(target: str) -> str:
-    """Return a regular expression for the whole names of the layers that a target means."""
-    return rf"(?:.*\.)?{re.escape(target)}" if PLAIN_NAME.fullmatch(target) else f"(?:{target})"
 
 
 @dataclass

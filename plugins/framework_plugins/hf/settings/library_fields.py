@@ -58,6 +58,11 @@ SFT_SETTINGS = {
     "eval_packing": "trainer.packing",
 }  # fmt: skip
 """Fields of SFTConfig that settings of ours are."""
+ONLY_HF = frozenset({
+    "auto_find_batch_size", "dataloader_num_workers", "eval_packing", "neftune_noise_alpha", "packing",
+    "packing_strategy", "padding_free", "save_steps", "save_strategy", "save_total_limit", "train_sampling_strategy",
+})  # fmt: skip
+"""Those whose settings `trainer=trl` does not have: it takes the fields themselves."""
 VALIDATION = "this program validates in its own way: trainer.eval_steps"
 CHECKPOINTS = "this program writes checkpoints in its own way: trainer.save_steps, trainer.save_seconds"
 LOGS = "steps go to the loggers of the run: logger"
@@ -65,6 +70,7 @@ LOSS = "the loss is computed from the learned tokens only, without the model's o
 ROWS = "rows are read, tokenized and masked by this program: data, format"
 BATCHES = "a batch is an optimizer step here, which trainer.packing splits into passes"
 GROUP = "it has not been tried with the process groups of launch=ddp"
+OPTIMIZERS = "the optimizers that read it, GaLore and APOLLO, are not offered"
 GPU = "it works only on a GPU, and no test shows its effect"
 HUB = "nothing is pushed while a training runs: exporter=[adapter,push]"
 LEARNED = "the tokens of the answers are learned; data.learn=everything learns the questions too"
@@ -112,13 +118,19 @@ SFT_REASONS = {
         ("dataloader_pin_memory", "dataloader_multiprocessing_context", "dataloader_in_order"),
         "this program sets it from the device and the order of the rows",
     ),
-    "optim_target_modules": "the optimizers that read it, GaLore and APOLLO, are not offered",
+    "optim_target_modules": OPTIMIZERS,
     "use_cache": "a training never uses the cache",
     "router_aux_loss_coef": "a mixture of experts uses the coefficient in its config.json",
     "full_determinism": "it applies to the whole process, including other runs in it",
     "debug": "health decides what happens if a loss is not a number",
 }  # fmt: skip
 """Fields of SFTConfig that are not used here, and why."""
+NO_EFFECT = {
+    name: "it trains in one process" if reason == GROUP else reason
+    for name, reason in SFT_REASONS.items()
+    if reason in {VALIDATION, GROUP, OPTIMIZERS}
+}
+"""Those that would change nothing with `trainer=trl` either, and why."""
 SFT_OLDER = {
     "max_seq_length": "trainer.max_seq_length", "warmup_ratio": "trainer.warmup_ratio",
     "evaluation_strategy": "trainer.eval_steps", "group_by_length": "sampler.group_by_prefix",
@@ -187,6 +199,7 @@ class Refusals(Mapping[str, str]):
             },
             **{name: f"is not used here: {reason}" for name, reason in reasons.items()},
         }
+        self.of_trl = ONLY_HF | (SFT_REASONS.keys() - NO_EFFECT.keys()) if library == "trl" else frozenset()
 
     def __getitem__(self, name: str) -> str:
         if name not in self.own:
@@ -211,7 +224,7 @@ class Refusals(Mapping[str, str]):
         if current_version not in versions or (
             name not in self.older and versions.index(current_version) >= versions.index(first)
         ):
-            return self.own[name]
+            return self.own[name] + (f"; trainer=trl has it as trainer.args.{name}" if name in self.of_trl else "")
         of = f"before {first}" if name in self.older else first
         return (
             f"is a field of {self.library} {of}, and {self.library} {current_version} is installed; it {self.own[name]}"
@@ -243,8 +256,7 @@ class LoraArgs:
     unused: ClassVar[Collection[str]] = LORA_REASONS.keys()
 
     exclude_modules: list[str] = field(default_factory=list)
-    """Layers that are left out of `target_modules`: names, or regular expressions for whole names. The memory estimate
-    counts them."""
+    """Layers that are left out of `target_modules`: names, or regular expressions for whole names."""
     init_lora_weights: Annotated[Any, ~Affects.base] = True
     """How the matrices begin. true: A by Kaiming, B zero; gaussian: A normal, B zero; orthogonal, for an even `r`;
     pissa, pissa_niter_N or olora: a part of the weights, which a second, frozen adapter subtracts (needs

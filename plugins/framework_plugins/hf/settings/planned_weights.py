@@ -6,20 +6,20 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from framework import FrameworkError, Plan
 from framework.api import Guard, short_repr
 from framework.api.training import Adapter, ModelPart, OptimizerFactory, Shape, TrainedWeight
 from framework_plugins.hf.settings.config import (
-    ALL_LINEAR,
     Experts,
     FullConfig,
     LoraAdapterConfig,
     NF4Config,
     Switch,
-    target_pattern,
 )
+from framework_plugins.hf.settings.layer_targets import LayerTargets, Names
 from framework_plugins.hf.settings.library_fields import WITHIN_WEIGHTS
 from framework_plugins.hf.settings.optimizers import AdamWTorchConfig
 
@@ -55,21 +55,28 @@ def packs_experts(plan: Plan, family: str) -> bool:
 
 def targets(adapter: Any, shape: Shape) -> tuple[str, ...]:
     """Return the adapted layers by the names that the arithmetic has for them; all if it has none of theirs."""
-    target_modules = adapter.target_modules if isinstance(adapter, LoraAdapterConfig) else []
-    linears = tuple(shape.linears)
-    if pattern := target_pattern(target_modules):
-        return tuple(name for name in linears if re.fullmatch(pattern, _layer_path(0, name))) or linears
-    if target_modules == [ALL_LINEAR]:
-        return linears
-    names = [target.rpartition(".")[2] for target in target_modules]
-    parts = {part for name in names for part in OTHER_NAMES.get(name, (name, name.removesuffix("_proj")))}
-    return tuple(name for name in linears if name in parts) or linears
+    if not isinstance(adapter, LoraAdapterConfig):
+        return tuple(shape.linears)
+    adapted = {name for _, name, _, _ in adapted_linears(adapter, shape)}
+    return tuple(name for name in shape.linears if name in adapted)
 
 
 def _layer_path(block: int, name: str) -> str:
     """Return what a layer is called in models like Llama, whose names the arithmetic has, or in those like Qwen3.5."""
     part = PARTS.get(name)
     return f"model.layers.{block}.{f'{part}.{name}_proj' if part else f'linear_attn.{name}'}"
+
+
+def _paths(block: int, name: str) -> Iterator[str]:
+    """Give what a layer is called there, and in families that call it otherwise."""
+    yield _layer_path(block, name)
+    others = (other for other, names in OTHER_NAMES.items() if name in names)
+    yield from (f"model.layers.{block}.{PARTS[name]}.{other}" for other in others)
+
+
+def _usual_paths(modules: Names, block: int, name: str) -> Iterable[str]:
+    """Return the names to look for: an expression for `q_proj` and `v_proj` may fit `qkv_proj` too."""
+    return [_layer_path(block, name)] if isinstance(modules, str) else _paths(block, name)
 
 
 def trained_parameters(plan: Plan, shape: Shape) -> int:
@@ -79,9 +86,15 @@ def trained_parameters(plan: Plan, shape: Shape) -> int:
     Biases are not counted, below 0.1%.
     """
     config = plan.adapter.config
-    uneven = isinstance(config, LoraAdapterConfig) and bool(
-        config.rank_pattern or config.layers_to_transform or config.modules_to_save or adapts_experts(config)
-    )
+    uneven = adapts_experts(config)
+    if isinstance(config, LoraAdapterConfig):
+        names, adapted = targets(config, shape), [layer[:2] for layer in adapted_linears(config, shape)]
+        layers = ((index, layer[0]) for index, block in enumerate(shape.blocks) for layer in block.linears)
+        uneven = (
+            uneven
+            or bool(config.rank_pattern or config.modules_to_save)
+            or adapted != [layer for layer in layers if layer[1] in names]
+        )
     if not uneven and not token_rows(plan):
         return 0
     return _count(planned_weights(plan, shape))
@@ -168,10 +181,17 @@ def _adapted_blocks(adapter: Any, shape: Shape) -> list[int]:
 
 
 def adapted_linears(adapter: Any, shape: Shape) -> Iterator[tuple[int, str, int, int]]:
-    """Give the linear layers with LoRA: the number of the block, the name, inputs and outputs."""
-    adapted = targets(adapter, shape)
-    for index in _adapted_blocks(adapter, shape):
-        yield from ((index, *layer) for layer in shape.blocks[index].linears if layer[0] in adapted)
+    """Give the linear layers with LoRA: the number of the block, the name, inputs and outputs.
+
+    They are all of those blocks if none has a name that the arithmetic knows.
+    """
+    chosen = LayerTargets.of_settings(adapter)
+    layers = [(index, *layer) for index in _adapted_blocks(adapter, shape) for layer in shape.blocks[index].linears]
+    for paths in (partial(_usual_paths, chosen.modules), _paths):
+        if included := [layer for layer in layers if any(map(chosen.includes, paths(*layer[:2])))]:
+            layers = included
+            break
+    yield from (layer for layer in layers if not any(map(chosen.excludes, _usual_paths(chosen.excluded, *layer[:2]))))
 
 
 def state_bytes(plan: Plan, shape: Shape, *, on_gpu: bool) -> float:

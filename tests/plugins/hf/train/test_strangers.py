@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 import shutil
 import signal
 import time
@@ -18,6 +19,7 @@ import numpy as np
 import psutil
 import pytest
 from safetensors.torch import load_file
+from transformers import TrainerCallback
 
 from framework import FrameworkError
 from framework.api import RunFolder, records
@@ -28,6 +30,7 @@ from framework.api.schema import Role
 from framework.hooks.session import current
 from framework.memory import Shape
 from framework.plan.fit import PlanContext
+from framework_plugins.hf.train import trainer
 from framework_plugins.hf.train.resume.checkpoints import rows_digest
 from tests.docs.test_docs import ROOT, write_files
 from tests.support import copies, group_plugin
@@ -316,6 +319,14 @@ def test_a_loss_that_reads_what_the_rows_do_not_have_is_refused(base: Path, rows
     told = r"loss=distill reads 'teacher_log_probs' of each row, and (\d+) of \1 rows have none: choose a format that"
     with pytest.raises(FrameworkError, match=told), opened(make(base, rows, tmp_path / "run", "loss=distill")):
         pass
+
+
+def test_each_event_of_a_callback_is_told_or_the_page_says_that_it_is_not() -> None:
+    told = re.findall(r'_tell\("(on_\w+)"', Path(trainer.__file__).read_text(encoding="utf-8"))
+    page = (Path(__file__).parents[4] / "docs/how-to/methods-and-losses.md").read_text(encoding="utf-8")
+    missing = re.findall(r"`(on_\w+)`", page)
+    assert not {*told} & {*missing}
+    assert {*told} | {*missing} == {name for name in dir(TrainerCallback) if name.startswith("on_")}
 
 
 def test_a_trainer_built_on_hf_trains_the_same_and_does_more(

@@ -93,7 +93,8 @@ class Checkpoints:
                 key for key in dict.fromkeys([*saved, *current]) if key in saved or not key.startswith(Plan.CODE_OF)
             ]
             if differences := [key for key in keys if saved.get(key) != current.get(key)]:
-                raise self._refusal(folder, differences[0], saved.get(differences[0]))
+                key = differences[0]
+                raise self._refusal(folder, key, saved.get(key), known=key in current)
             if rows is None:
                 return folder
             broken = [name for name, digest in manifest["files"].items() if _hash(folder / name) != digest]
@@ -112,15 +113,16 @@ class Checkpoints:
         if self.writes:
             log.warning("%s", f"{text}; skipped as damaged: {', '.join(damaged)}" if damaged else text)
 
-    def _refusal(self, folder: Path, key: str, before: Any) -> FrameworkError:
-        difference = "other rows" if key == "rows" else f"{key}={before}"
+    def _refusal(self, folder: Path, key: str, before: Any, *, known: bool) -> FrameworkError:
+        difference, fix = "other rows" if key == "rows" else f"{key}={before}", "restore that"
         if key.startswith(Plan.CODE_OF):
             difference = f"another version of {key}"
-        message = (
-            f"{folder} belongs to a training with {difference}: restore that, remove {self.folder} to "
-            "start from the beginning, or set another run_dir"
+        elif not known:
+            fix = "no setting here has this name, so another version of this program wrote it: continue with that"
+        return FrameworkError(
+            f"{folder} belongs to a training with {difference}: {fix}, remove {self.folder} to start from the "
+            "beginning, or set another run_dir"
         )
-        return FrameworkError(message)
 
     def save(self, step: int, rows: Sequence[TokenGroup], write: Callable[[Path], None], needed: int) -> None:
         """Let `write` fill a folder for a step; it is complete or absent. Where it finds no room, that is said.

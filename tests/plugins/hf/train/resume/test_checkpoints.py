@@ -26,6 +26,7 @@ from framework.hooks.session import current
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.train.progress import CheckpointTimer
 from framework_plugins.hf.train.resume.checkpoints import MANIFEST, rows_digest
+from tests.support.project import project
 from tests.support.tiny import chat_rows
 from tests.support.training import make, opened
 
@@ -350,13 +351,52 @@ def test_another_training_is_refused_before_anything_is_measured(
         run(model, data, tmp_path / "ended", None)
 
 
-def test_a_checkpoint_of_another_version_is_refused_by_what_differs(train: Train, ended: Ends) -> None:
-    for file in ended(5).glob(f"{RunFolder.TRAINING_STATE}/*/{MANIFEST}"):
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-        settings = manifest["settings"] | {"trainer.optim": "adamw_torch"}
-        file.write_text(json.dumps({**manifest, "settings": settings}), encoding="utf-8")
-    with pytest.raises(FrameworkError, match=r"belongs to a training with trainer\.optim=adamw_torch: restore that"):
-        train("ended")
+def of_the_loop_before(folder: Path) -> None:
+    """Write a checkpoint as the last version with transformers' Trainer did: its step is in its name only."""
+    rest = torch.load(folder / "rest.pt", weights_only=True)
+    del rest["step"]
+    torch.save(rest, folder / "rest.pt")
+    (folder / "trainer_state.json").write_text('{"global_step": 4}', encoding="utf-8")
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    for name in ("rest.pt", "trainer_state.json"):
+        manifest["files"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def test_a_checkpoint_of_the_loop_before_is_continued_bit_for_bit(
+    train: Train, kept: Callable[[int | None], Kept], ended: Ends
+) -> None:
+    folder, _, steps = kept(None)
+    there = ended(5)
+    of_the_loop_before(there / RunFolder.TRAINING_STATE / "step-00000004")
+    again, told = train("ended")
+    assert again.resumed == 4
+    assert bare(told) == bare(steps)
+    assert adapter(there / "checkpoint") == adapter(folder / "checkpoint")
+
+
+OF_0_1_0 = {
+    "rows of a step": 8, "seed": 42, "model": "local", "adapter": "lora", "adapter.r": 4, "trainer": "hf",
+    "trainer.max_steps": 8, "trainer.lr_scheduler_type": "linear", "trainer.optim": "adamw_torch",
+    "trainer.adam_beta1": 0.9, "trainer.optim_args": {}, "trainer.group_by_prefix": True,
+}  # fmt: skip
+"""Of the settings that release 0.1.0 wrote into a checkpoint."""
+
+
+def test_a_checkpoint_of_the_first_release_is_refused_by_name(base: Path, rows: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run" / RunFolder.TRAINING_STATE / "step-00000004"
+    folder.mkdir(parents=True)
+    (tmp_path / "run" / "overrides.json").write_text("[]", encoding="utf-8")
+    manifest = {"settings": OF_0_1_0, "rows": "", "files": {}}
+    (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    words = ["model=local", f"model.path={base}", "data=local_file", f"data.path={rows}", "adapter.r=4"]
+    result = project(tmp_path).run(*words, "trainer.max_steps=8", "run_dir=run", "stages=[data,train]", "logger=[]")
+    assert result.code == 2
+    assert result.err.splitlines() == [
+        f"{folder} belongs to a training with trainer.lr_scheduler_type=linear: no setting here has this name, so "
+        f"another version of this program wrote it: continue with that, remove {folder.parent} to start from the "
+        "beginning, or set another run_dir"
+    ]
 
 
 def test_the_rows_of_a_step_may_be_divided_otherwise(train: Train, ended: Ends) -> None:
