@@ -81,8 +81,8 @@ def page() -> str:
         "",
         "These are in SFTConfig too, with the same default. [The table of other",
     ]
-    lines += ["tools](../tutorial/coming-from.md#axolotl-llama-factory-trl) has the rest. A field that is on neither page is",
-              "refused, with the reason, if you set it as `trainer.args.NAME`.", ""]  # fmt: skip
+    lines += ["tools](../tutorial/coming-from.md#axolotl-llama-factory-trl) has the rest. A field that is on neither"]
+    lines += ["page is refused, with the reason, if you set it as `trainer.args.NAME`.", ""]
     offered: dict[str, list[str]] = {}
     for name in sorted(shared):
         if not shared[name].startswith(NOT_USED) and name not in NAMES:
