@@ -348,18 +348,12 @@ def write_page(results: Mapping[str, Result]) -> None:
 
 
 def grouped(lines: Mapping[str, Sequence[str]]) -> str:
-    """Return twins by outcome, then those whose rows share no prefixes, by the reason."""
+    """Return twins by outcome."""
     outcomes: dict[str, list[str]] = {}
-    packings: dict[str, list[str]] = {}
-    for name, (architecture, packing, _, outcome) in lines.items():
-        outcomes.setdefault(short(outcome), []).append(f"{name} ({architecture})")
-        if packing not in {"yes", "-"}:
-            reason = re.sub(r"\S*dropout\S*(?: [\d.]+ in \S+)?", "dropout", packing.partition(": ")[2])
-            packings.setdefault(re.sub(r"of the kind .*", "of another kind", reason), []).append(name)
+    for name, (*_, outcome) in lines.items():
+        outcomes.setdefault(short(outcome), []).append(name)
     ordered = sorted(outcomes.items(), key=lambda pair: -len(pair[1]))
-    parts = [f"- {outcome}, {len(names)}: {', '.join(names)}." for outcome, names in ordered]
-    parts += ["", "Rows that share no prefixes:", ""]
-    return "\n".join([*parts, *(f"- {reason}: {', '.join(names)}." for reason, names in packings.items())])
+    return "\n".join(f"- {outcome}, {len(names)}: {'; '.join(names)}." for outcome, names in ordered)
 
 
 def short(outcome: str) -> str:

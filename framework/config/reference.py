@@ -118,7 +118,7 @@ def _group(
     """
     shared = {setting.name: setting for setting in settings(group.base)}
     yield f"## `{group.name}={'[…]' if group.several else '…'}`\n"
-    yield f"{escape(_line(group.base.__doc__))} Schema: [{group.name}.json]({SCHEMAS}/{group.name}.json).\n"
+    yield f"{escape(_line(group.base.__doc__))}\n"
     if shared:
         yield "Every option has\n"
         yield _list(shared.values())

@@ -21,24 +21,20 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_page_has_each_twin_with_one_outcome() -> None:
-    text = PAGE.read_text(encoding="utf-8").partition("<!-- families: ")[2].partition("\nRows that share")[0]
+    text = PAGE.read_text(encoding="utf-8").partition("<!-- families: ")[2].partition("<!-- end of families")[0]
     groups = re.findall(r"^- ((?:whole|refused|fault).*?), (\d+): (.*)\.$", text, re.MULTILINE)
-    names = [name for *_, listed in groups for name in re.findall(r"(.+?) \(`\w+`\)(?:, |$)", listed)]
+    names = [name for *_, listed in groups for name in listed.split("; ")]
     assert sorted(names) == sorted(FAMILIES)
     assert sum(int(count) for _, count, _ in groups) == len(names)
 
 
-def test_twins_are_grouped_by_outcome_and_by_why_their_rows_share_no_prefixes() -> None:
+def test_twins_are_grouped_by_outcome() -> None:
     unknown = "whole; gguf refused before the training: llama.cpp's converter does not know the architecture X, only 3"
     pad = "pad, not tree: attention_dropout=0.1 would change a shared token"
     lines = {"A": ("`X`", "yes", "1e-06", unknown), "B": ("`Y`", pad, "-", "whole"), "C": ("`Z`", "yes", "-", "whole")}
     assert grouped(lines).splitlines() == [
-        "- whole, 2: B (`Y`), C (`Z`).",
-        "- whole, no GGUF: llama.cpp's converter does not know the architecture, 1: A (`X`).",
-        "",
-        "Rows that share no prefixes:",
-        "",
-        "- dropout would change a shared token: B.",
+        "- whole, 2: B; C.",
+        "- whole, no GGUF: llama.cpp's converter does not know the architecture, 1: A.",
     ]
 
 

@@ -56,6 +56,35 @@ def wrong_installs(text: str) -> Iterator[str]:
             yield line.strip()
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("| `DPOTrainer`, `GRPOTrainer` | not available |", {"dpo", "grpo"}),
+        ("This one lacks GRPO and\ncontainer images.", {"grpo"}),
+        ("There is no `quantization=nf4`; but see below.", {"quantization=nf4"}),
+        ("Before that there is no estimate of time.", {"estimate"}),
+        ("`compare` is missing.", {"compare"}),
+        ("There is no `adapter=lokr`.", set()),
+        ("```text\nThere is no `dpo`.\n```", set()),
+    ],
+)
+def test_a_planted_denial_is_found(text: str, found: set[str]) -> None:
+    assert {word for word in denied(text) if word in existing() | THINGS} == found
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("pip install framework-finetune", 1),
+        ("It is on no package index.\n\npip install framework-finetune", 0),
+        ("pip install -e '.[evals,gguff]'", 1),
+        ("pip install -e '.[evals,gguf]'", 0),
+    ],
+)
+def test_a_planted_install_line_is_found(text: str, count: int) -> None:
+    assert len([*wrong_installs(text)]) == count
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_denies_nothing_that_exists_and_installs_only_what_is_there(page: Path) -> None:
     text, name = page.read_text(encoding="utf-8"), page.relative_to(ROOT).as_posix()

@@ -286,6 +286,25 @@ def test_every_page_is_linked_from_the_index() -> None:
     assert [page for page in PAGES if page.is_relative_to(index.parent) and page not in linked | {index}] == []
 
 
+def test_the_readme_leads_in_two_clicks_to_a_page_with_commands_for_each_task_of_a_first_week() -> None:
+    index = ROOT / "docs" / "README.md"
+    assert index in links_of(ROOT / "README.md")
+    rows = re.findall(r"^\| (.*) \| (.*\]\(.*) \|$", section_of(index, "Tasks of a first week"), re.MULTILINE)
+    assert len(rows) > 30
+    named = {task: re.findall(r"\]\((.*?\.md)", cell) for task, cell in rows}
+    bare = [
+        task for task, pages in named.items() if not any(COMMAND in (index.parent / page).read_text() for page in pages)
+    ]
+    assert bare == []
+
+
+def test_the_pages_have_at_most_80_000_words() -> None:
+    """`cat docs/**/*.md | wc -w`: a page that grows makes another one shorter."""
+    words = {page: len(page.read_text(encoding="utf-8").split()) for page in PAGES}
+    assert sum(count for page, count in words.items() if page.is_relative_to(ROOT / "docs")) <= 80_000
+    assert words[ROOT / "README.md"] <= 900
+
+
 def test_every_page_is_in_the_navigation_of_the_site() -> None:
     listed = re.findall(r'"([\w/-]+\.md)"', (ROOT / "zensical.toml").read_text(encoding="utf-8"))
     pages = {str(page.relative_to(ROOT / "docs")) for page in PAGES if page.is_relative_to(ROOT / "docs")}

@@ -143,7 +143,8 @@ def _entry(module: ModuleType, name: str) -> Iterator[str]:
     """Give the line of a name, and below a class of this repository one for each method."""
     thing = getattr(module, name)
     if inspect.isclass(thing):
-        yield f"- {_short(_made(name, thing))}: {_sentence(inspect.getdoc(thing))}"
+        said = "" if name in REPORT else f": {_sentence(inspect.getdoc(thing))}"  # that page says it
+        yield f"- {_short(_made(name, thing))}{said}"
         if thing.__module__.startswith("framework"):
             yield from _methods(thing)
     elif inspect.isroutine(thing):
@@ -176,15 +177,15 @@ def _made(name: str, thing: type) -> str:
 
 
 def _methods(thing: type) -> Iterator[str]:
-    """Give a line for each public method of a class as it is called; the tests of a suite have their names."""
+    """Give a line for each public method of a class as it is called; for the tests of a suite, their number."""
     members = [getattr(member, "__func__", member) for member in vars(thing).values()]  # a classmethod has a function
     inherited = {name for base in thing.__mro__[1:] if base.__module__.startswith("framework") for name in vars(base)}
     functions = [each for each in members if inspect.isfunction(each) and each.__name__ not in inherited]
     for method in functions:
         if method.__name__ == "__call__" or not method.__name__.startswith(("_", "test_")):
             yield f"  - `{_short(_called(method))}`: {_sentence(inspect.getdoc(method))}"
-    if tests := [f"`{each.__name__}`" for each in functions if each.__name__.startswith("test_")]:
-        yield f"  - {', '.join(tests)}"
+    if tests := sum(each.__name__.startswith("test_") for each in functions):
+        yield f"  - {tests} tests"
 
 
 def _called(method: Callable[..., Any]) -> str:

@@ -82,16 +82,14 @@ def page() -> str:
         "",
         "These are in SFTConfig too, with the same default. [The table of other",
     ]
-    lines += ["tools](../tutorial/coming-from.md#axolotl-llama-factory-trl) has the rest.", ""]
+    lines += ["tools](../tutorial/coming-from.md#axolotl-llama-factory-trl) has the rest. A field that is on neither"]
+    lines += ["page is refused, with the reason, if you set it as `trainer.args.NAME`.", ""]
     offered: dict[str, list[str]] = {}
-    missing = {}
     for name in sorted(shared):
-        if shared[name].startswith(NOT_USED):
-            missing.setdefault(_here(shared[name]), []).append(f"`{name}`")
-        elif name not in NAMES:
+        if not shared[name].startswith(NOT_USED) and name not in NAMES:
             offered.setdefault(_here(shared[name]), []).append(f"`{name}`")
     lines += [f"- {', '.join(names)}: {here}" for here, names in offered.items()]
-    return "\n".join([*lines, *_not_offered(missing)]) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def _not_offered(missing: dict[str, list[str]]) -> list[str]:

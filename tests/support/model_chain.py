@@ -83,9 +83,9 @@ def _template(twin: Twin) -> tuple[str, list[dict[str, Any]]]:
     ]  # fmt: skip
     rows += [{"messages": turns(ROWS[kind].messages), "tools": list(ROWS[kind].tools)} for kind in kinds]
     known = PUBLISHED.get(twin.tokenizer)
-    name = f"`{known.trl}` of TRL" if known and known.trl else f"like `{twin.tokenizer}`"
-    which = f"{len(kinds)} kinds of rows" if kinds else "short rows"
-    return ", ".join([f"{name}: {which}", *(f"`{word}`" for word in words)]), rows
+    name = f"TRL's `{known.trl}`" if known and known.trl else f"like `{twin.tokenizer}`"
+    which = f"{len(kinds)} kinds" if kinds else "short rows"
+    return ", ".join([name, which, *(f"`{word}`" for word in words)]), rows
 
 
 def _resumed(twin: Twin, base: Path, rows: Path, folder: Path) -> tuple[str, str]:
@@ -149,12 +149,14 @@ def k_quants(name: str, folder: Path) -> Mapping[str, int]:
 
 def _adapted(facts: Mapping[str, str]) -> str:
     """Return what is adapted in few words; no family adapts parts that read no text."""
-    return shortened(facts.get("adapted") or "all linear layers")
+    return shortened(facts.get("adapted") or "all")
 
 
 def shortened(fact: str) -> str:
     """Leave out what the page says of all families."""
-    fact = re.sub(r"\b(\d+) of \1 linear layers", "all linear layers", fact)
+    fact = re.sub(r"\b(\d+) of \1 linear layers", "all", fact)
+    fact = re.sub(r"(\d) linear layers", r"\1", fact).replace("; experts: no, router: no", "; no experts")
+    fact = re.sub(r"peft does not adapt (.*) of this family", r"not \1", fact)
     return re.sub(r"; left out: .*?, which read no text", "", fact)
 
 

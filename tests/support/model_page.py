@@ -44,13 +44,9 @@ def put(name: str, text: str) -> None:
 
 
 def planned(card: str) -> dict[str, str]:
-    """Return what the plan says of each preset on a card: the longest rows in four bits, and in 16."""
-    return {preset.model: _cell(preset.longest) for preset in fitting(CARDS[card])}
-
-
-def _cell(longest: Mapping[str, int]) -> str:
-    lengths = [f"{longest[way]:,}" if longest[way] else "-" for way in ("quantization=nf4", "adapter=lora")]
-    return " / ".join(lengths) if set(lengths) != {"-"} else "-"
+    """Return what the plan says of each preset on a card: the longest rows in four bits."""
+    longest = {preset.model: preset.longest["quantization=nf4"] for preset in fitting(CARDS[card])}
+    return {model: f"{tokens:,}" if tokens else "-" for model, tokens in longest.items()}
 
 
 def _start(name: str) -> str:

@@ -37,9 +37,10 @@ HEAD = f"""\
 
 What `data=local_file` with `format=auto` makes of data as people publish them, each a row of this question and answer:
 "{ASKED} {ANSWERED}" Search for a name or a field. The message of a run
-says more, with what to type.
+also says what to do.
 """
 COMMAND = re.compile(r"[:,] (?:python -c|sed|tr|iconv) .*")
+ADVICE = re.compile(r": (?:write|make|set|choose|take|if|data\.|format=|method=).*")
 
 
 def said(asked: str = "user", answered: str = "assistant", who: str = "role", what: str = "content") -> list[Any]:
@@ -463,12 +464,12 @@ def _grouped(groups: Mapping[str, list[str]]) -> list[str]:
 
 
 def _reason(refused: str, names: list[str]) -> str:
-    """Return why a shape is refused, and the first thing to do, in the same words for the same reason."""
+    """Return why a shape is refused, in the same words for the same reason; what to do is in the message of a run."""
     text = refused.removeprefix(f"no format fits a row with the fields {', '.join(names)}")
     while re.search(r"\([^()]*\)", text):
         text = re.sub(r" ?\([^()]*\)", "", text)
     text = COMMAND.sub("", text.removeprefix(": ")).partition("; ")[0].partition(", docs/")[0]
-    text = re.sub(r"make turns of the row with a @formatter.*", "write a @formatter", text)
+    text = ADVICE.sub("", f": {text}").removeprefix(": ") or "no format fits its fields"
     return re.sub(r"^\S+:\d+: |, plugins=.*", "", text).rstrip(".:")
 
 
