@@ -34,7 +34,7 @@ help:
 	@echo 'make quickstart    install into $(VENV) and fine-tune a small model on the CPU, in about ten minutes'
 	@echo 'make gallery       train six small tasks and print their results'
 	@echo 'make test          the default tests; make test-all has the slow ones too'
-	@echo 'make check         style, types, imports and the site of the documentation, in two minutes'
+	@echo 'make check         style, types, imports and the site of the documentation, in two to five minutes'
 	@echo 'make clean         remove what the other targets made'
 
 quickstart: $(VENV)/quickstart
@@ -82,7 +82,7 @@ lint: $(VENV)/dev
 site: $(VENV)/dev
 	$(VENV)/bin/python tests/support/site.py
 
-# What a change most often makes wrong, in two minutes: style, types, the order of imports, the pages that are made.
+# What a change most often makes wrong, in two to five minutes: style, types, the order of imports, the pages that are made.
 check: lint site
 	$(TEST_ENV) $(VENV)/bin/python -m pytest -q tests/framework/hooks/test_hookspecs.py tests/framework/api/test_public_api.py tests/framework/config/test_reference.py::test_the_committed_reference_is_up_to_date tests/framework/config/test_reference.py::test_the_page_of_conf_is_up_to_date_and_has_every_file_in_it tests/docs -k "not command and not example_runs"
 

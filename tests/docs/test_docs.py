@@ -180,6 +180,12 @@ def files_of(page: Path) -> list[str]:
     return [name for name, block in zip(names, blocks_of(page), strict=True) if block.comment.startswith("file: ")]
 
 
+def test_each_command_has_a_section_in_the_page_of_commands() -> None:
+    page = (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^## `([\w-]+)", page, re.MULTILINE))
+    assert {name for name in current().plugins.commands() if name not in named} == set()
+
+
 @pytest.mark.parametrize(("place", "line"), PLANNED, ids=[f"{place} {line[20:60]}" for place, line in PLANNED])
 def test_a_command_in_the_docs_is_one_or_gives_a_plan(
     place: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

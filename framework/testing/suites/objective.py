@@ -190,6 +190,9 @@ class MethodSuite(ObjectiveSuite):
         """Each example passes `check` and gives a row or more, of roles in the config, each ending with an answer."""
         choice: Selection = self.choice(tmp_path)
         method: Method = choice.create()
+        own = method.objective is not None
+        state = "has an objective" if own else "has no objective"
+        expect(choice.config.own_objective == own, f"the method {state}, and its config says own_objective={not own}")
         for example in self.examples:
             method.check(example)
             conversations = method.conversations(example)

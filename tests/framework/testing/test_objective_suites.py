@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -97,6 +97,13 @@ class LaxConfig(MethodConfig):
     """Refuses nothing."""
 
 
+@dataclass
+class OwnerConfig(MethodConfig):
+    """Says that the method has an objective, and it has none."""
+
+    own_objective: ClassVar[bool] = True
+
+
 class Stray(Sft):
     """Makes a row of another role."""
 
@@ -114,7 +121,12 @@ class Lax(Sft):
 @hookimpl
 def framework_components() -> list[Component]:
     """The methods."""
-    kinds = (("cheap", CheapConfig, "Sft"), ("stray", StrayConfig, "Stray"), ("lax", LaxConfig, "Lax"))
+    kinds = (
+        ("cheap", CheapConfig, "Sft"),
+        ("stray", StrayConfig, "Stray"),
+        ("lax", LaxConfig, "Lax"),
+        ("owner", OwnerConfig, "Sft"),
+    )
     return [Component(name, schema, f"{__name__}:{kind}") for name, schema, kind in kinds]
 
 
@@ -130,7 +142,7 @@ def plugin() -> Iterator[None]:
 
 CUT, LINEAR = "a_step_is_the_same_however_it_is_cut", "a_linear_loss_is_linear"
 SLOPES = "it_is_a_scalar_with_the_slopes_that_it_has"
-METHODS = {"cheap", "stray", "lax"}
+METHODS = {"cheap", "stray", "lax", "owner"}
 BROKEN = [
     ("square", LINEAR, "linear=True, but the slopes change"),
     ("uneven", LINEAR, "plain is set, yet it is not the mean"),
@@ -145,6 +157,7 @@ BROKEN = [
         "makes a row of the role rejected",
     ),
     ("lax", "it_refuses_what_it_cannot_use", "is not refused"),
+    ("owner", "it_makes_the_rows_that_its_config_names", "objective, and its config says own_objective=True"),
 ]
 
 

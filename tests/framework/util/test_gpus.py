@@ -48,6 +48,12 @@ def test_a_name_without_a_size_is_the_smaller_gpu(text: str, name: str, notice: 
     assert (gpus.named(text).name, gpus.size_notice(text)) == (name, notice)
 
 
+def test_a_gpu_has_a_memory_that_is_sold() -> None:
+    sold = (5, 6, 8, 11, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 141, 180, 192, 288)
+    sizes = {name: gpus.named(name).total / GIB for name in gpus.CARDS}
+    assert {name: size for name, size in sizes.items() if not any(0.85 * one <= size <= one for one in sold)} == {}
+
+
 @pytest.mark.parametrize(("size", "total"), [("24GiB", 24 * 2**30), ("24gb", 24 * 10**9), ("11.5 GiB", 11.5 * 2**30)])
 def test_a_size_is_a_gpu(size: str, total: float) -> None:
     assert gpus.named(size).total == total
