@@ -21,7 +21,7 @@ from framework.hooks.session import Session
 SEVERAL = {name for name, group in GROUPS.items() if group.several}
 
 
-# Hydra merges the file of an experiment before it reads which options are switched off (decision 0085).
+# Hydra merges the file of an experiment before it reads which options are switched off and would refuse a key of one.
 def unused(session: Session, words: Sequence[str]) -> frozenset[str]:
     """Return the options, `evaluator.prompts`, whose settings in the files of experiments are left out.
 

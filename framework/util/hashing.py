@@ -98,7 +98,7 @@ def imported_files(file: Path) -> set[Path]:
 
 
 def _imported_names(file: Path) -> Iterator[str]:
-    """Give the modules that a file imports; none if it is no Python any more."""
+    """Give the modules that a file imports; none if it is not Python any more."""
     try:
         parts = [*ast.walk(ast.parse(file.read_bytes()))]
     except (SyntaxError, ValueError):

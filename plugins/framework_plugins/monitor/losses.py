@@ -4,7 +4,7 @@ Each rule is a class that is given one log entry after the other and says what i
 because their rows differ, so every rule measures that noise, and asks for so much more that noise alone is reported in
 one training of many, however often the rule looks (`evidence.py`). Rows may come in an order: by source, or the easy
 ones first. So a level by itself is not evidence, unless it is above that of the first entries, before any training.
-What tells a hard row from a spike: decision 0078.
+A spike is three high losses in a row, or one seven times as high as the highest of the window: a hard row is not.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from framework_plugins.formats.formats.advice import advice, readings
 from framework_plugins.formats.formats.misread import check_misread
 from framework_plugins.formats.formats.names import DIALOGUE_FIELDS, NEEDS
 from framework_plugins.formats.formats.turns import first_turn
-from framework_plugins.formats.formats.values import SKIP, Fields, names
+from framework_plugins.formats.formats.values import SKIP, Fields, MissingFieldError, names
 
 
 class Auto(Formatter):
@@ -94,7 +94,8 @@ class Auto(Formatter):
             # The format's own refusal says best what is missing.
             self.formats[best].example(fields)
         except FrameworkError as error:
-            return f" ({error})"
+            missing = error.__cause__
+            return f" (format {best} {missing.need})" if isinstance(missing, MissingFieldError) else f" ({error})"
         return ""
 
     def matches(self, fields: Fields) -> bool:

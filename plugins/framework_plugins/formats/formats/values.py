@@ -97,11 +97,19 @@ def is_pair(fields: Fields) -> bool:
     return fields.get("chosen") is not None and fields.get("rejected") is not None
 
 
+class MissingFieldError(FrameworkError):
+    """A row lacks a field; `need` says which, without what the row has."""
+
+    def __init__(self, name: str, present: str) -> None:
+        self.need = f"needs the field '{name}'"
+        super().__init__(f"{self.need}; {present}")
+
+
 def missing(fields: Fields, name: str, owner: str = "the row") -> FrameworkError:
     """Return the error for a field that is not there, or is null."""
     if name in fields:
         return FrameworkError(f"needs text in '{name}', found {json_type(fields[name])}: {SKIP}")
-    return FrameworkError(f"needs the field '{name}'; {owner} has {names(fields) or 'no fields'}")
+    return MissingFieldError(name, f"{owner} has {names(fields) or 'no fields'}")
 
 
 def names(fields: Fields) -> str:
