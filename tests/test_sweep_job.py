@@ -35,7 +35,10 @@ def test_points_that_share_a_base_give_what_they_give_alone(tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_points_that_differ_in_their_exports_train_once_and_give_what_they_give_alone(tmp_path: Path) -> None:
-    short = (*SHORT, "exporter=[gguf]", "evaluator.prompts.max_new_tokens=16")
+    # Two steps change the weights by about what the quantization rounds.
+    short = (
+        *SHORT, "exporter=[gguf]", "evaluator.prompts.max_new_tokens=16", "exporter.gguf.parity.quantized_share=0",
+    )  # fmt: skip
     values = ("[q8_0]", "[q4_k_m]")
     for number, value in enumerate(values):
         words = (f"exporter.gguf.quantizations={value}", f"run_dir=alone{number}")

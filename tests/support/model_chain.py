@@ -175,7 +175,8 @@ def _exported(twin: Twin, base: Path, rows: Path, run: Path, *exporters: str) ->
 def _reason(error: str) -> str:
     """Return what is the same on each machine."""
     first = re.sub(r"\s*\(/.*?:\d+\)", "", error.partition("\n")[0])
-    return re.sub(r".*(error loading model|model\.gguf|/model|\.gguf): ", "", first).partition(". ")[0].strip()
+    first = re.sub(r".*(error loading model|model\.gguf|/model|\.gguf): ", "", first)
+    return first.partition(". ")[0].partition(", only ")[0].strip()
 
 
 def main(names: Sequence[str]) -> None:
