@@ -32,12 +32,14 @@ from benchmarks.fuzz.draw import draw, shrink
 from benchmarks.fuzz.judge import Counts, faults, table
 from benchmarks.fuzz.kinds import KINDS
 from benchmarks.fuzz.process import Outcome, Slot, outcomes, prepared
+from tests.support.forks import keep_temporary_folders
 
 
 def main(kinds: list[str], cases: int, seed: int, jobs: int, smallest: int, *, each: bool = False) -> Iterator[str]:
     """Give the faults and the table, line by line; with `each`, every case and its end before them."""
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         good = prepared(Path(folder, "good"))
+        keep_temporary_folders()
         slots = [Slot(Path(folder, str(number)), good) for number in range(jobs)]
         numbers = {kind: zlib.crc32(f"{seed} {kind}".encode()) for kind in kinds}
         share = -(-cases // len(kinds))

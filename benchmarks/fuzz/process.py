@@ -11,7 +11,6 @@ import signal
 import sys
 import tempfile
 import time
-import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -217,10 +216,6 @@ def _result(run: Path) -> str:
 
 def _main(case: Case, slot: Slot) -> NoReturn:
     """Become the program."""
-    # What this process removes at its end is not the child's to remove; what the child makes is.
-    atexit._clear()  # noqa: SLF001
-    weakref.finalize._registry.clear()  # type: ignore[attr-defined]  # noqa: SLF001
-    atexit.register(weakref.finalize._exitfunc)  # type: ignore[attr-defined]  # noqa: SLF001
     code = 1
     try:
         os.setsid()

@@ -58,6 +58,7 @@ from framework.api.fields import (
 from framework.api.problem import Problem
 from framework.api.protocols import (
     AnswerMetric,
+    AnyMetric,
     Audit,
     Evaluator,
     ExportContext,
@@ -174,6 +175,9 @@ from framework.util.hashing import (
     key_of,
 )
 from framework.util.host import (
+    GIB,
+)
+from framework.util.host import (
     memory as host_memory,
 )
 from framework.util.nested import (
@@ -196,12 +200,14 @@ if TYPE_CHECKING:
     from framework.api.registry import Counter, counting, plugins
 
 __all__ = [
+    "GIB",
     "HIDDEN",
     "Action",
     "Affects",
     "Answer",
     "AnswerMetric",
     "Answered",
+    "AnyMetric",
     "Artifact",
     "Aspect",
     "Audit",

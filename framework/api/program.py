@@ -43,6 +43,7 @@ from framework.api.text import (
     fill_in,
     settings_text,
     short_keys,
+    signal_name,
     this_program,
     winner_text,
 )
@@ -135,6 +136,7 @@ __all__ = [
     "save_record",
     "settings_text",
     "short_keys",
+    "signal_name",
     "stored_prompts",
     "stored_rows",
     "this_program",

@@ -82,12 +82,6 @@ class Interrupted(KeyboardInterrupt):
         """The exit code of a process that ends by this signal, as shells have it: 143 for SIGTERM."""
         return 128 + self.number
 
-    @staticmethod
-    def signal_name(number: int) -> str:
-        """Return the name of a signal, `signal 9 (SIGKILL)`; only its number if this system has no name for it."""
-        names = {member.value: f" ({member.name})" for member in signal.Signals}
-        return f"signal {number}{names.get(number, '')}"
-
 
 def nearest(word: str, choices: Iterable[str], *, count: int = 1) -> list[str]:
     """Return the `count` choices that `word` most likely means, best first; none if nothing is close.
@@ -223,6 +217,12 @@ def error_traceback(error: BaseException) -> str:
 def describe_error(error: BaseException) -> str:
     """Say what was raised, and where; an error of ours says it all itself."""
     return str(error) if isinstance(error, FrameworkError) else f"{summarize_error(error)}{error_location(error)}"
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal, `signal 9 (SIGKILL)`; only its number if this system has no name for it."""
+    names = {member.value: f" ({member.name})" for member in signal.Signals}
+    return f"signal {number}{names.get(number, '')}"
 
 
 def is_url(text: str) -> bool:

@@ -26,7 +26,7 @@ from typing import IO, Any, Self
 
 import psutil
 
-from framework.util.errors import FrameworkError, Interrupted, describe_error, error_traceback
+from framework.util.errors import FrameworkError, describe_error, error_traceback, signal_name
 
 RETURNED, REFUSED, RAISED = "returned", "refused", "raised"
 CODE = "import sys; sys.path[:] = {!r}; from framework.util.process import main; main()"
@@ -136,11 +136,7 @@ class PythonProcess:  # a library that is tried may crash or hang during its imp
         self._printed.seek(0)
         lines = self._printed.read().decode("utf-8", errors="replace").strip().splitlines()
         self.stop()
-        how = (
-            f"was killed by {Interrupted.signal_name(-code)}"
-            if code is not None and code < 0
-            else f"exited with code {code}"
-        )
+        how = f"was killed by {signal_name(-code)}" if code is not None and code < 0 else f"exited with code {code}"
         return ProcessError(f"its Python process {how}", lines[-1].strip() if lines else "")
 
     def stop(self) -> None:

@@ -243,14 +243,21 @@ def prepare(*modules: str) -> None:
             entry.load()
         for words in USUAL:
             contextvars.Context().run(compose, words)
+    keep_temporary_folders()
+    gc.freeze()
+    gc.enable()
+
+
+def keep_temporary_folders() -> None:
+    """Leave the temporary folders of this process to it.
+
+    W&B makes some while it is imported, and the first copy of the process that ends would remove them for all others.
+    """
     # Not isinstance: it looks at each object's __class__, and one of torch's warns then.
     for folder in [each for each in gc.get_objects() if issubclass(type(each), tempfile.TemporaryDirectory)]:
-        # W&B makes some while it is imported: the first copy that ends would remove them for all that follow.
         folder._finalizer.atexit = False  # noqa: SLF001
         atexit.unregister(folder.cleanup)  # which W&B asks for, too
         atexit.register(remove, folder.name, os.getpid())
-    gc.freeze()
-    gc.enable()
 
 
 def compose(words: Sequence[str]) -> None:

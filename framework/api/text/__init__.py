@@ -27,6 +27,9 @@ from framework.util.errors import (
     nearest as nearest,
 )
 from framework.util.errors import (
+    signal_name as signal_name,
+)
+from framework.util.errors import (
     summarize_error as summarize_error,
 )
 from framework.util.errors import (

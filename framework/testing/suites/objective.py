@@ -190,9 +190,8 @@ class MethodSuite(ObjectiveSuite):
         """Each example passes `check` and gives a row or more, of roles in the config, each ending with an answer."""
         choice: Selection = self.choice(tmp_path)
         method: Method = choice.create()
-        own = method.objective is not None
-        state = "has an objective" if own else "has no objective"
-        expect(choice.config.own_objective == own, f"the method {state}, and its config says own_objective={not own}")
+        declared, objective = choice.config.own_objective, method.objective
+        expect(declared == (objective is not None), f"objective is {objective}, and own_objective={declared}")
         for example in self.examples:
             method.check(example)
             conversations = method.conversations(example)

@@ -12,9 +12,8 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from framework.api import DiagnosticResult, State, cache_dir, display_path, host_memory, installed, plugins
+from framework.api import GIB, DiagnosticResult, State, cache_dir, display_path, host_memory, installed, plugins
 from framework_plugins.doctor import DiagnosticRecord, checked
-from framework_plugins.lib.host import GIB
 
 MIN_FREE_GIB = 0.5
 """Free disk space below which no run gets through: an adapter, its checkpoint and its copy."""

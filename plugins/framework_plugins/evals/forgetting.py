@@ -15,7 +15,7 @@ from typing import Any
 
 from framework import FrameworkError
 from framework.api import (
-    AnswerMetric,
+    AnyMetric,
     Aspect,
     Data,
     EvalResult,
@@ -24,7 +24,6 @@ from framework.api import (
     Measure,
     MeasureKind,
     Message,
-    Metric,
     Model,
     Prompt,
 )
@@ -39,7 +38,7 @@ class Forgetting(Evaluator):
     def __init__(self, config: ForgettingConfig) -> None:
         self.config = config
 
-    def evaluate(self, model: Model, data: Data, metrics: Mapping[str, Metric | AnswerMetric]) -> EvalResult:  # noqa: ARG002 - the protocol's signature
+    def evaluate(self, model: Model, data: Data, metrics: Mapping[str, AnyMetric]) -> EvalResult:  # noqa: ARG002 - the protocol's signature
         settings, likelihood = self.config, Likelihood(model)
         measures: dict[str, Measure] = {}
         notes: list[str] = []

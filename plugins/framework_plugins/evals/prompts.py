@@ -14,7 +14,7 @@ from framework import Selection
 from framework.api import (
     Answer,
     Answered,
-    AnswerMetric,
+    AnyMetric,
     Data,
     EvalResult,
     Evaluator,
@@ -46,11 +46,11 @@ class Prompts(Evaluator):
         self.config = config
         self._own: Sequence[Prompt] | None = None
 
-    def evaluate(self, model: Model, data: Data, metrics: Mapping[str, Metric | AnswerMetric]) -> EvalResult:
+    def evaluate(self, model: Model, data: Data, metrics: Mapping[str, AnyMetric]) -> EvalResult:
         """Answer and score; a metric that needs a reference leaves out prompts without one."""
         return self.look(1, model, data, metrics)
 
-    def looks(self, model: Model, data: Data, metrics: Mapping[str, Metric | AnswerMetric]) -> int:  # noqa: ARG002 - the protocol's
+    def looks(self, model: Model, data: Data, metrics: Mapping[str, AnyMetric]) -> int:  # noqa: ARG002 - the protocol's
         """Return how many looks there are."""
         return len(self._look_sizes(data, metrics))
 
@@ -59,7 +59,7 @@ class Prompts(Evaluator):
         number: int,
         model: Model,
         data: Data,
-        metrics: Mapping[str, Metric | AnswerMetric],
+        metrics: Mapping[str, AnyMetric],
         seen: EvalResult | None = None,
     ) -> EvalResult:
         """Ask the prompts of look `number`: the first `count` are answered, of the others the references are read."""
@@ -92,7 +92,7 @@ class Prompts(Evaluator):
         self,
         model: Model,
         prompts: Sequence[Prompt],
-        metrics: Mapping[str, Metric | AnswerMetric],
+        metrics: Mapping[str, AnyMetric],
         look_share: float,
         limit: int,
         previous: EvalResult | None,
@@ -190,7 +190,7 @@ class Prompts(Evaluator):
     def _generate(self, model: Model, prompts: Sequence[Prompt]) -> list[Answer]:
         return model.generate(prompts, max_new_tokens=self.config.max_new_tokens, batch_size=self.config.batch_size)
 
-    def _look_sizes(self, data: Data, metrics: Mapping[str, Metric | AnswerMetric]) -> list[int]:
+    def _look_sizes(self, data: Data, metrics: Mapping[str, AnyMetric]) -> list[int]:
         """Return how many prompts each look asks: all at once if they are the user's own, or if none can decide."""
         may_answer = len(self._prompts(data))
         metric = metrics.get(data.result.decides)
@@ -247,7 +247,7 @@ def _score(metric: Metric, answer: str, prompt: Prompt) -> float | None:
     return None if prompt.reference is None else metric.score(answer, prompt.reference)
 
 
-def _add_stopped(metrics: Mapping[str, Metric | AnswerMetric]) -> dict[str, Metric | AnswerMetric]:
+def _add_stopped(metrics: Mapping[str, AnyMetric]) -> dict[str, AnyMetric]:
     """Add the metric `stopped`: it costs nothing, and a model that never stops is of no use."""
     all_metrics = dict(metrics)
     all_metrics.setdefault("stopped", Stopped(StoppedConfig()))

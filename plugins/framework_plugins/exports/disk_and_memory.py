@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from framework import FrameworkError, Plan, Selection
-from framework.api import ExportContext, ExportNeed, display_path, host_memory
+from framework.api import GIB, ExportContext, ExportNeed, display_path, host_memory
 from framework.api.training import Shape
 from framework_plugins.exports.config import (
     Dtype,
@@ -22,7 +22,6 @@ from framework_plugins.exports.config import (
 from framework_plugins.exports.export_folder import MODEL_CONFIG, read_json
 from framework_plugins.exports.llama.quantizations import K_QUANT_BLOCK, gguf_bytes
 from framework_plugins.exports.parity.check_rows import COMPARED_TAIL
-from framework_plugins.lib.host import GIB
 
 FP32_BYTES, BF16_BYTES = 4, 2
 BYTES_PER_WEIGHT = {Dtype.bf16: BF16_BYTES, Dtype.fp16: BF16_BYTES, Dtype.fp32: FP32_BYTES}

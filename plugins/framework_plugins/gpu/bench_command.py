@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from framework import FrameworkError, __version__
-from framework.api import PythonProcess, cache_dir, count, describe_room, display_path, unknown, write_failure
+from framework.api import GIB, PythonProcess, cache_dir, count, describe_room, display_path, unknown, write_failure
 from framework.api.program import CommandParser
 from framework_plugins.gpu import contenders
 from framework_plugins.gpu.card import Card, Environment, Probe, chosen, probe
@@ -23,7 +23,6 @@ from framework_plugins.gpu.environments import NO_ENVIRONMENT, TRL, UNSLOTH, Dis
 from framework_plugins.gpu.parts import MARGIN, WEIGHTS_GIB, BenchPart, all_parts
 from framework_plugins.gpu.report import page, table
 from framework_plugins.gpu.results import FORMAT, GpuResults, PartResult, load_results, save_results
-from framework_plugins.lib.host import GIB
 
 NAME = "bench-gpu"
 DRY = "--dry goes through the same steps on the CPU"

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from framework import FrameworkError
-from framework.api import summarize_error
-from framework_plugins.lib.host import GIB
+from framework.api import GIB, summarize_error
 
 PEERS = Path(__file__).parent / "peers"
 VISIBLE = "CUDA_VISIBLE_DEVICES"

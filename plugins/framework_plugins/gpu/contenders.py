@@ -16,11 +16,11 @@ from typing import Any
 
 import psutil
 
+from framework.api import GIB
 from framework_plugins.gpu.card import PEERS, VISIBLE, Card, Environment
 from framework_plugins.gpu.environments import FULL, HUB_KERNEL, DiskFullError
 from framework_plugins.gpu.parts import BATCH, BenchPart
 from framework_plugins.gpu.results import FIRST_LOSSES, Measured, anonymous, rate
-from framework_plugins.lib.host import GIB
 
 TRL, TRL_PACKED, UNSLOTH, OURS, OURS_UNSLOTH = (
     "TRL", "TRL, packed", "Unsloth", "framework, trainer=hf", "framework, trainer=unsloth",

@@ -17,9 +17,9 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+from framework.api import GIB
 from framework_gpu_tests.tiny import tiny_llama
 from framework_plugins.gpu.parts import BATCH, HELD_OUT, LLAMA, TINY, BenchPart
-from framework_plugins.lib.host import GIB
 
 SEED = 1
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from framework.api import count
+from framework.api import GIB, count
 from framework_plugins.gpu.contenders import CONTENDERS, OURS, OURS_UNSLOTH, TRL, TRL_PACKED, UNSLOTH
 from framework_plugins.gpu.parts import all_parts
 from framework_plugins.gpu.results import GpuResults, Measured, PartResult
-from framework_plugins.lib.host import GIB
 
 PEERS = (TRL, TRL_PACKED, UNSLOTH)
 SHARED_GOAL, UNSLOTH_GOAL = 3.0, 0.98

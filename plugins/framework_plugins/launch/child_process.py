@@ -16,7 +16,7 @@ from types import FrameType
 
 from framework import FrameworkError, Plan, Stage
 from framework.api import PrunedError, Report
-from framework.api.program import DoesNotFitError, Interrupted, handle_signals, load_record, note_failure
+from framework.api.program import DoesNotFitError, Interrupted, handle_signals, load_record, note_failure, signal_name
 from framework_plugins.launch.child import DOES_NOT_FIT, INTERRUPTED, PRUNED, USER_MISTAKE
 from framework_plugins.launch.config import SubprocessConfig
 from framework_plugins.launch.pickled_plan import pickle_plan
@@ -87,7 +87,7 @@ def _run(job: bytes, error_file: Path) -> tuple[int, int]:
 
 
 def _killed(signum: int, plan: Plan) -> str:
-    name = Interrupted.signal_name(signum)
+    name = signal_name(signum)
     if signum != signal.SIGKILL:
         return f"the run was killed by {name}"
     training = plan.training

@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 from framework import FrameworkError, Plan
-from framework.api.program import Interrupted, load_record
+from framework.api.program import load_record, signal_name
 from framework_plugins.launch.config import FAILED_FILE
 from framework_plugins.launch.worker import ENDED, Ended, LostError
 
@@ -27,15 +27,13 @@ def group_error(plan: Plan, folder: Path, code: int, *, of_agent: bool = True) -
     launch = f"launch={plan.launch.component.name}"
     if code < 0 and of_agent:
         return LostError(
-            f"{launch}: the process that watches the group was killed by {Interrupted.signal_name(-code)}, and the "
+            f"{launch}: the process that watches the group was killed by {signal_name(-code)}, and the "
             "group ended with it. Start the run again with the same command: it continues from its newest checkpoint"
         )
     killed = (0, -code) if code < 0 else _killed_rank(folder / FAILED_FILE)
     if killed:
         rank, signum = killed
-        return LostError(
-            f"{launch}: process {rank} was killed by {Interrupted.signal_name(signum)}{_hint(signum, plan)}"
-        )
+        return LostError(f"{launch}: process {rank} was killed by {signal_name(signum)}{_hint(signum, plan)}")
     endings = [load_record(Ended, file) for file in folder.glob(ENDED.format("*"))]
     if not endings:
         return RuntimeError(f"{launch}: the group ended with exit code {code}; its output is above")

@@ -1,11 +1,10 @@
-"""The cores of this machine, within what its container is given, and a unit of its memory."""
+"""The cores of this machine, within what its container is given."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-GIB = 2**30
 CGROUP = Path("/sys/fs/cgroup")
 
 

@@ -21,6 +21,7 @@ from markupsafe import Markup
 
 from framework import Plan, Stage
 from framework.api import (
+    GIB,
     Aspect,
     Change,
     DataResult,
@@ -38,7 +39,6 @@ from framework.api import (
     visible,
 )
 from framework.api.program import facts_of
-from framework_plugins.lib.host import GIB
 from framework_plugins.lib.model_settings import model_name
 from framework_plugins.lib.sentences import health_facts, readiness, shared_start
 from framework_plugins.report import charts

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from framework import Plan
-from framework.api import Forecast, Report, count
-from framework_plugins.lib.host import GIB
+from framework.api import GIB, Forecast, Report, count
 from framework_plugins.lib.sentences import health_facts
 
 LEFT_OUT = ("speed", "processed", "trainable parameters")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 from framework import FrameworkError, Plan
-from framework.api import Gpu
+from framework.api import GIB, Gpu
 from framework.api.training import MemorySettings, Shape, Weights
 from framework_plugins.hf.settings import memory_plan as hf
 from framework_plugins.hf.settings.config import Device, HFTrainerConfig, Packing
-from framework_plugins.lib.host import GIB
 
 IMPORT_BYTES = 0.3 * GIB
 """Bytes that Unsloth and what it imports take of a process beside the libraries that trainer=hf imports, on a CPU."""

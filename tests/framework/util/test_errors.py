@@ -18,6 +18,7 @@ from framework.util.errors import (
     error_traceback,
     nearest,
     of_the_system,
+    signal_name,
     summarize_error,
     unknown,
 )
@@ -94,8 +95,8 @@ def test_an_interruption_is_the_same_in_another_process() -> None:
 
 
 def test_a_signal_has_its_number_and_its_name() -> None:
-    assert Interrupted.signal_name(signal.SIGSEGV) == "signal 11 (SIGSEGV)"
-    assert Interrupted.signal_name(200) == "signal 200"
+    assert signal_name(signal.SIGSEGV) == "signal 11 (SIGSEGV)"
+    assert signal_name(200) == "signal 200"
 
 
 def test_a_path_below_the_folder_is_written_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Self
 import pytest
 
 from framework import FrameworkError
+from framework.api import GIB
 from framework.cli.main import run_command
 from framework_plugins.gpu import bench_command, environments
 from framework_plugins.gpu.card import Card, Environment, Probe, chosen
@@ -31,7 +32,6 @@ from framework_plugins.gpu.contenders import (
 from framework_plugins.gpu.environments import DiskFullError, PeerEnvironment, environment
 from framework_plugins.gpu.parts import all_parts
 from framework_plugins.gpu.results import Measured, load_results, rate
-from framework_plugins.lib.host import GIB
 
 PART, OTHER = "llama1b-nf4-8-alpaca", "llama8b-nf4-12-alpaca"
 RTX = {"name": "NVIDIA GeForce RTX 3060", "memory": round(11.8 * GIB), "capability": "8.6"}

@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 
 from framework import FrameworkError, __version__
+from framework.api import GIB
 from framework.cli.main import run_command
 from framework_plugins.gpu.card import Card
 from framework_plugins.gpu.contenders import OURS, OURS_UNSLOTH, TRL, TRL_PACKED, UNSLOTH
@@ -27,7 +28,6 @@ from framework_plugins.gpu.results import (
     save_results,
     schema,
 )
-from framework_plugins.lib.host import GIB
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "contrib" / "gpu-results"

@@ -18,6 +18,8 @@ pytestmark = pytest.mark.unsloth
 JOB = (
     "+experiment=quickstart", "trainer.max_steps=8", "trainer.warmup_steps=2", "data.max_rows=100", "audit=[]",
     "evaluator=[prompts]", "evaluator.prompts.count=2", "logger=[console,jsonl]",
+    # In bf16 two prompts together are rounded differently from one, and after eight steps a city is nearly a draw.
+    "trainer.dtype=fp32",
 )  # fmt: skip
 COMPARED = "parity={prompts: 1, max_new_tokens: 16}"
 """Enough to see whether an export is what was trained; the tests of the exporters look closer."""
@@ -72,12 +74,7 @@ def test_plain_peft_in_another_process_gives_the_same_text(unsloth: Done) -> Non
     prompts = [sample["prompt"] for sample in samples]
     env = environment(unsloth.folder.parent)
     there = plain_peft.answers(unsloth.folder / "adapter", prompts, max_new_tokens=64, dtype=dtype, env=env)
-    before = json.loads((unsloth.folder / "baseline.json").read_text(encoding="utf-8"))["samples"]
-    for said, sample, base in zip(there, samples, before, strict=True):
-        # After eight steps the city at the end is nearly a draw, and in bf16 two prompts together round otherwise.
-        sure = len(said) * 4 // 5
-        assert said[:sure] == sample["answer"][:sure]
-        assert said[:20] != base["answer"][:20]
+    assert there == [sample["answer"] for sample in samples]
 
 
 def test_it_is_merged_and_made_a_gguf_file(unsloth: Done) -> None:

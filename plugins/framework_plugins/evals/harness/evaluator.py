@@ -10,7 +10,7 @@ from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
 from huggingface_hub.constants import HF_HUB_CACHE as CACHE
 
 from framework import FrameworkError
-from framework.api import AnswerMetric, Data, EvalResult, Evaluator, Metric, Model
+from framework.api import AnyMetric, Data, EvalResult, Evaluator, Model
 from framework_plugins.evals.config import LmEvalConfig
 from framework_plugins.evals.harness.catalog import Catalog
 from framework_plugins.evals.harness.data import hub_id
@@ -51,7 +51,7 @@ class LmEval(Evaluator):
     def _loaded_tasks(self) -> LoadedTasks:
         return LoadedTasks(self.names, self.catalog, self.config.num_fewshot)
 
-    def evaluate(self, model: Model, data: Data, metrics: Mapping[str, Metric | AnswerMetric]) -> EvalResult:  # noqa: ARG002 - the protocol's signature
+    def evaluate(self, model: Model, data: Data, metrics: Mapping[str, AnyMetric]) -> EvalResult:  # noqa: ARG002 - the protocol's signature
         """Run the tasks; the metrics are their own."""
         settings = self.config
         run_settings = RunSettings(

@@ -11,7 +11,17 @@ from dataclasses import dataclass
 from itertools import islice
 from statistics import fmean
 
-from framework.api import AnswerMetric, Aspect, Data, EvalResult, Evaluator, Measure, Metric, Model, Results, Scored
+from framework.api import (
+    AnyMetric,
+    Aspect,
+    Data,
+    EvalResult,
+    Evaluator,
+    Measure,
+    Model,
+    Results,
+    Scored,
+)
 from framework.api.training import TokenRow
 from framework_plugins.evals.config import MemorizationConfig
 from framework_plugins.evals.memorization.concern import NOT_MEASURED, memorization_concern, more_rows_help
@@ -46,11 +56,11 @@ class Memorization(Evaluator):
     def __init__(self, config: MemorizationConfig) -> None:
         self.config = config
 
-    def evaluate(self, model: Model, data: Data, metrics: Mapping[str, Metric | AnswerMetric]) -> EvalResult:
+    def evaluate(self, model: Model, data: Data, metrics: Mapping[str, AnyMetric]) -> EvalResult:
         """Read the rows of the first look."""
         return self.look(1, model, data, metrics)
 
-    def looks(self, model: Model, data: Data, metrics: Mapping[str, Metric | AnswerMetric]) -> int:  # noqa: ARG002 - the protocol's
+    def looks(self, model: Model, data: Data, metrics: Mapping[str, AnyMetric]) -> int:  # noqa: ARG002 - the protocol's
         """Return how many looks there are."""
         return max(1, len(self._select_rows(model, data).sizes))
 
@@ -59,7 +69,7 @@ class Memorization(Evaluator):
         number: int,
         model: Model,
         data: Data,
-        metrics: Mapping[str, Metric | AnswerMetric],  # noqa: ARG002 - the protocol's signature
+        metrics: Mapping[str, AnyMetric],  # noqa: ARG002 - the protocol's signature
         seen: EvalResult | None = None,
     ) -> EvalResult:
         """Read the rows of look `number` that are not in `seen`; `recital.py` says why nothing has to be generated."""

@@ -11,11 +11,10 @@ from importlib.metadata import version
 import torch
 
 from framework import Plan
-from framework.api import DiagnosticResult, State, installed
+from framework.api import GIB, DiagnosticResult, State, installed
 from framework_plugins.hf.machine.diagnostics import needs_bitsandbytes, needs_gpu
 from framework_plugins.hf.machine.hardware import bf16_instructions, use_cores
 from framework_plugins.hf.settings.config import HFTrainerConfig
-from framework_plugins.lib.host import GIB
 
 NVIDIA_SMI = "nvidia-smi"
 SMI_SECONDS = 20

@@ -20,7 +20,7 @@ import psutil
 import torch
 
 from framework import FrameworkError, Plan, Selection
-from framework.api import Gpu, Guard, count, installed, summarize_error, try_out
+from framework.api import GIB, Gpu, Guard, count, installed, summarize_error, try_out
 from framework.api.training import (
     Evaluation,
     ModelSource,
@@ -46,7 +46,6 @@ from framework_plugins.hf.settings.config import (
 from framework_plugins.hf.settings.memory_plan import footprint, plan_passes
 from framework_plugins.hf.settings.optimizers import BitsandbytesConfig, BuiltInConfig, StableAdamWConfig
 from framework_plugins.hf.settings.pass_size import PassLimits, decides_passes
-from framework_plugins.lib.host import GIB
 from framework_plugins.lib.host import cores as cpu_cores
 
 DTYPES = {Dtype.fp32: torch.float32, Dtype.bf16: torch.bfloat16, Dtype.fp16: torch.float16}

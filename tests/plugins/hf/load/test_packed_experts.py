@@ -155,9 +155,6 @@ def test_experts_that_cannot_be_packed_are_refused(
         pass
 
 
-@pytest.mark.skipif(
-    Version(transformers.__version__) < Version("5.24"), reason="an older transformers packs one family less"
-)
 def test_the_plan_knows_the_families_whose_experts_are_not_packed() -> None:
     """The plan has no model to ask: which classes have experts of their own is read in the source of transformers."""
     folder = Path(transformers.__file__).parent / "models"
@@ -168,7 +165,9 @@ def test_the_plan_knows_the_families_whose_experts_are_not_packed() -> None:
             own.add(file.parent.name)
     families = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.keys() | MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES.keys()
     writes_text = {name for name in own if name in families}
-    assert {name.removesuffix("_text") for name in UNPACKED_EXPERTS} == writes_text
+    # Aria's experts are like those of others from 5.24 on; before, its experts stay in 16 bits and the plan is too low.
+    later = {"aria"} if Version(transformers.__version__) < Version("5.24") else set()
+    assert {name.removesuffix("_text") for name in UNPACKED_EXPERTS} | later == writes_text
 
 
 def test_experts_stay_in_16_bits_if_asked(tmp_path: Path, rows: Path) -> None:
