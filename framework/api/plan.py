@@ -34,6 +34,7 @@ TEXT_PERPLEXITY = "text_perplexity"
 """The perplexity of held-out texts, for a method that learns texts."""
 START_HASH = "SHA-256 of adapter.start"
 """What of the adapter that a training starts from makes it another training, beside the settings."""
+FLOAT32_MAX = (2 - 2**-23) * 2.0**127
 CHECKED_FACTORS = 1000
 """Steps whose factor on the learning rate is checked before the first one."""
 
@@ -200,6 +201,11 @@ class Plan:
             if not isinstance(multiplier, int | float) or not 0 <= multiplier <= sys.float_info.max:
                 text = short_repr(multiplier)
                 raise FrameworkError(f"{option} gives {text} for step {step} of {steps}, not a number of at least 0")
+            if multiplier * rate > FLOAT32_MAX:
+                raise FrameworkError(
+                    f"{option} gives {multiplier:g} for step {step} of {steps}: times trainer.learning_rate={rate:g}, "
+                    "that is more than fp32 holds"
+                )
             return multiplier
 
         def check() -> None:

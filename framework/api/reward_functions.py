@@ -16,6 +16,7 @@ from framework.api.records import Answer, Prompt, Sampled
 from framework.api.schema import RewardConfig
 from framework.api.scoring import question
 from framework.util.errors import FrameworkError, error_location, summarize_error
+from framework.util.guard import short_repr
 from framework.util.time_limit import TookTooLongError, in_thread
 
 __all__ = ["FunctionReward", "hints_of"]
@@ -104,9 +105,13 @@ class FunctionReward:
             arguments[ENVIRONMENTS] = [episode.environment for episode in episodes]
 
         def log_extra(column: str, values: Sequence[Any]) -> None:
+            if not isinstance(column, str):
+                raise FrameworkError(f"it calls log_extra({short_repr(column)}, …): the name of a column is a text")
             context.columns.setdefault(column, []).extend(values)
 
         def log_metric(name: str, value: float) -> None:
+            if not isinstance(name, str):
+                raise FrameworkError(f"it calls log_metric({short_repr(name)}, …): the name of a metric is a text")
             context.metrics.setdefault(name, []).append(float(value))
 
         arguments |= {"trainer_state": TrainerState(context), "log_extra": log_extra, "log_metric": log_metric}

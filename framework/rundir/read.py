@@ -19,7 +19,7 @@ from framework.rundir.folder import REMOVED, check_overrides
 from framework.rundir.store import fetch, holder, is_record
 from framework.util import lock
 from framework.util.command import this_program
-from framework.util.errors import FrameworkError, is_url
+from framework.util.errors import FrameworkError, is_url, of_the_system
 
 T = TypeVar("T")
 DEEPEST = 4
@@ -49,7 +49,11 @@ def read_run(folder: str | Path, *, whole: bool = False) -> SavedRun:
     if isinstance(folder, str) and is_url(folder):
         folder = fetch(folder, None if whole else is_record, required=True)
     folder = Path(folder).expanduser().absolute()
-    if not folder.is_dir():
+    try:
+        there = folder.is_dir()
+    except OSError as error:  # of a name that is too long; a folder that is absent or closed to this user is none
+        raise of_the_system(error) or FrameworkError(f"{folder}: {error.strerror}") from error
+    if not there:
         raise FrameworkError(f"{folder}: there is no such folder")
     missing_files = [name for name in (OVERRIDES, PLAN) if not (folder / name).exists()]
     if missing_files:

@@ -135,6 +135,11 @@ def test_a_mistake_is_an_error_and_leaves_nothing(
 def test_a_folder_without_a_report_or_weights_is_an_error(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(FrameworkError, match="there is no such folder"):
         framework.load_report("nowhere")
+    with (
+        pytest.raises(FrameworkError, match="xxx…: a name of a file has at most 255 bytes"),
+        framework.load_model("x" * 300),
+    ):
+        pass
     framework.train({**settings, "stages": ["data", "evaluate", "report"], "checkpoint": _trained(settings)})
     (tmp_path / "run/report.json").unlink()
     with pytest.raises(FrameworkError, match=r"holds no report\.json: the run has not come to its end"):

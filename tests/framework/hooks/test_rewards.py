@@ -156,7 +156,13 @@ def cancelled(**_: Any) -> list[float]:
     raise asyncio.CancelledError("token=hf_abcdefghijklmnopqrstuvwxyzABCDEFGH")
 
 
+def logs_a_number(log_metric: Any, **_: Any) -> list[float]:
+    log_metric(5, 1)
+    return [0.0, 0.0]
+
+
 WRONG: dict[str, tuple[Callable[..., Any], str]] = {
+    "metric": (logs_a_number, "reward=mine fails for the answers to rows.jsonl:1: it calls log_metric(5, …): the name"),
     "lazy": (lazy_error, "reward=mine fails for the answers to rows.jsonl:1: TypeError: object of type 'NoneType'"),
     "endless": (lambda **_: itertools.repeat(1.0), "reward=mine returned more than 2 rewards for 2 answers: return"),
     "too large": (lambda **_: [1.0, 10**5000], "reward=mine returned a value of the type int for an answer to rows"),

@@ -124,6 +124,7 @@ def planned(overrides: list[str]) -> None:
     ("factor", "told"),
     [
         (lambda *_: None, "gives None for step 0 of 6, not a number of at least 0"),
+        (lambda *_: 1e308, "that is more than fp32 holds"),
         (lambda *_: float("nan"), "gives nan for step"),
         (lambda step, *_: -1.0 if step == 4 else 1.0, "gives -1.0 for step 4 of 6"),
         (lambda *_: 1 / 0, "fails for step 0 of 6: ZeroDivisionError"),
