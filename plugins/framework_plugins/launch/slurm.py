@@ -11,12 +11,14 @@ import io
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from framework_plugins.launch.config import PlacedConfig, SlurmConfig, gpus, nod
 from framework_plugins.launch.job import Work, started, work_of
 
 FOLDER = Path("outputs", "slurm")
-"""What submitit writes of all jobs: the job itself, which may hold secrets, and the output."""
+"""What submitit writes, in a folder of each job: the job itself, which may hold secrets, and the output."""
 EXTRA = "framework-finetune[submitit]"
 MARGIN_SECONDS = 60
 """Seconds beside `grace_seconds` in which submitit puts a job back into the queue."""
@@ -59,7 +61,7 @@ def submit(plan: Plan, config: PlacedConfig) -> Iterator[str]:
         raise FrameworkError(
             "launch.on=slurm submits one run\nFor the trials of a sweep as jobs, set hydra/launcher=submitit_slurm"
         )
-    slurm, folder = config.slurm, FOLDER.absolute()
+    slurm = config.slurm
     warned = round(plan.settings.grace_seconds) + MARGIN_SECONDS
     _check_minutes(slurm, warned)
     settings: dict[str, Any] = {
@@ -72,12 +74,14 @@ def submit(plan: Plan, config: PlacedConfig) -> Iterator[str]:
         "additional_parameters": {"requeue": True, **dict(map(_option, slurm.more))},
     }  # fmt: skip
     try:
-        executor = submitit.SlurmExecutor(folder, max_num_timeout=slurm.requeues)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        executor.update_parameters(**{name: value for name, value in settings.items() if value is not None})
-        job = _submit(executor, Job(work_of(plan), str(plan.run_dir), nodes(config)))
+        with _job_folder() as folder:
+            executor = submitit.SlurmExecutor(folder, max_num_timeout=slurm.requeues)
+            executor.update_parameters(**{name: value for name, value in settings.items() if value is not None})
+            job = _submit(executor, Job(work_of(plan), str(plan.run_dir), nodes(config)))
     except submitit.core.utils.FailedJobError as error:
         raise FrameworkError(_refusal(str(error))) from error
+    except submitit.core.utils.FailedSubmissionError as error:
+        raise FrameworkError(_unread(str(error))) from error
     except RuntimeError as error:  # it finds no srun
         raise FrameworkError(
             "launch.on=slurm needs Slurm, whose command srun is not on this machine\n"
@@ -90,6 +94,25 @@ def submit(plan: Plan, config: PlacedConfig) -> Iterator[str]:
     yield f"  output   {output}, {node_outputs}and errors beside it"
     yield f"  state    squeue --jobs={job.job_id}; {this_program()} runs"
     yield f"  cancel   scancel {job.job_id}"
+
+
+@contextmanager
+def _job_folder() -> Iterator[Path]:
+    """Make a folder for a job, and remove it and what is above it if the job is not submitted.
+
+    submitit writes the job before it asks Slurm, under random names, and leaves it there if Slurm refuses it.
+    """
+    above = [folder for folder in (FOLDER.absolute(), FOLDER.absolute().parent) if not folder.exists()]
+    FOLDER.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="", dir=FOLDER.absolute()))
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # another command has begun to use it
+            for empty in above:
+                empty.rmdir()
+        raise
 
 
 def _submit(executor: Any, job: Job) -> Any:
@@ -191,6 +214,15 @@ def _refusal(text: str) -> str:
     reason = next((line for line in reasons if "Batch job submission failed" not in line), "".join(reasons[:1]) or text)
     reason = reason.strip() or "sbatch gives no reason"
     return f"Slurm refuses the job: {reason}\n`sinfo` lists the partitions and their limits: change launch.slurm"
+
+
+def _unread(text: str) -> str:
+    """Return that sbatch names no job in what it answers, with what to do."""
+    answer = re.search('sbatch output "(.*)"', text, re.DOTALL)
+    return (
+        f"sbatch answers {visible(answer[1] if answer else text).strip()!r}, which names no job: `squeue --me` shows "
+        "whether it has taken the job, which cannot run: cancel it, and ask your administrator about sbatch"
+    )
 
 
 @dataclasses.dataclass

@@ -48,7 +48,7 @@ def test_a_job_is_submitted_saves_when_it_is_warned_and_continues(slurm: Slurm, 
     done = framework(*WORDS, "run_dir=run", cwd=place, env=slurm.env)
     assert done.returncode == 0, done.stderr
     job = number(done)
-    output = place / "outputs" / "slurm" / f"{job}_0_log.err"
+    (output,) = (place / "outputs" / "slurm").glob(f"*/{job}_0_log.err")
     wait(lambda: state(place / "run") == "running")
     waiting = framework(*WORDS, "run_dir=other", cwd=place, env=slurm.env)  # the cluster is full
     assert "PENDING" in waiting.stdout, waiting.stdout + waiting.stderr
@@ -101,7 +101,7 @@ class Nodes:
 
     def output(self, job: str) -> str:
         """Return what was printed on both nodes, for messages."""
-        files = sorted((self.place.folder / "outputs" / "slurm").glob(f"{job}_*_log.*"))
+        files = sorted((self.place.folder / "outputs" / "slurm").glob(f"*/{job}_*_log.*"))
         return "".join(file.read_text(encoding="utf-8") for file in [*files, self.slurm.log])
 
     def ends_like(self, alone: dict[str, np.ndarray], run: str, job: str) -> None:
@@ -130,7 +130,7 @@ def alone(nodes: Nodes) -> dict[str, np.ndarray]:
 def test_two_nodes_train_as_one_process_does(nodes: Nodes, alone: dict[str, np.ndarray]) -> None:
     done = nodes.submit("two")
     job = number(done)
-    assert f"  output   outputs/slurm/{job}_0_log.out, of the other nodes {job}_1_log.out …, and" in done.stdout
+    assert f"/{job}_0_log.out, of the other nodes {job}_1_log.out …, and errors beside it" in done.stdout
     nodes.ends_like(alone, "two", job)
 
 

@@ -56,10 +56,11 @@ def test_a_run_becomes_a_job_of_its_plan_and_a_plan_does_not(cluster: Project) -
     assert not (cluster.folder / "outputs").exists()
     done = cluster.echo(*WORDS, *asked, *more)
     assert done.code == 0, done.err
+    (own,) = (cluster.folder / "outputs" / "slurm").iterdir()
     assert done.out.splitlines()[:3] == [
         "Slurm job 12: PENDING (Resources)",
         "  folder   run",
-        "  output   outputs/slurm/12_0_log.out, and errors beside it",
+        f"  output   outputs/slurm/{own.name}/12_0_log.out, and errors beside it",
     ]
     script = (cluster.folder.parent / "script.sh").read_text(encoding="utf-8")
     options = set(re.findall(r"^#SBATCH --(\S+)", script, re.MULTILINE))
@@ -67,8 +68,8 @@ def test_a_run_becomes_a_job_of_its_plan_and_a_plan_does_not(cluster: Project) -
         "partition=gpu", "time=30", "nodes=1", "ntasks-per-node=1", "gpus-per-node=2", "cpus-per-task=4", "mem=8GB",
         "constraint=a100", "exclusive", "signal=USR2@85", "job-name=run",
     } <= options  # fmt: skip
-    assert (cluster.folder / "outputs" / "slurm").stat().st_mode & 0o077 == 0
-    submitted = pickle.loads((cluster.folder / "outputs" / "slurm" / "12_submitted.pkl").read_bytes())  # noqa: S301 - ours
+    assert (own.stat().st_mode & 0o077, own.parent.stat().st_mode & 0o077) == (0, 0)
+    submitted = pickle.loads((own / "12_submitted.pkl").read_bytes())  # noqa: S301 - ours
     assert isinstance(submitted.function, Job)
     plan = pickle.loads(submitted.function.work.packed).load()  # noqa: S301 - ours
     assert (plan.launch.config.on.value, plan.launch.component.name) == ("local", "ddp")
@@ -85,6 +86,7 @@ def test_what_slurm_refuses_and_a_machine_without_it_are_told_in_two_lines(clust
             "`sinfo` lists the partitions and their limits: change launch.slurm",
         ],
     )
+    assert not (cluster.folder / "outputs").exists()
     for words, told in {
         ("launch.slurm.more=[bogus]",): "Slurm refuses the job: unrecognized option '--bogus'\n",
         ("launch.slurm.partition=short",): "minutes=720: the partition short allows 30 minutes, and Slurm would keep",
@@ -93,6 +95,7 @@ def test_what_slurm_refuses_and_a_machine_without_it_are_told_in_two_lines(clust
     }.items():
         done = cluster.echo(*WORDS, *words)
         assert (done.code, told in done.err) == (2, True), done.err
+    assert [*cluster.folder.iterdir()] == [cluster.folder / "rows.jsonl"]
     empty = cluster.folder.parent / "empty"
     empty.mkdir()
     absent = project(cluster.folder, env={"PATH": str(empty)}).echo(*WORDS)  # this machine may have Slurm
@@ -119,6 +122,10 @@ def test_programs_of_slurm_that_say_odd_things_or_nothing(cluster: Project, monk
     (programs / "squeue").write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
     done = cluster.echo(*WORDS)
     assert (done.code, done.out.splitlines()[0]) == (0, "Slurm job 12: submitted; squeue does not list it"), done.err
+    taken = sorted((cluster.folder / "outputs").rglob("*"))
+    (programs / "sbatch").write_text("#!/bin/sh\necho 'Submitted batch task 0x12'\n", encoding="utf-8")
+    unread = cluster.echo(*WORDS)
+    assert (unread.code, "sbatch answers 'Submitted batch task 0x12', which names no job" in unread.err) == (2, True)
     (programs / "sbatch").write_text(f"#!/bin/sh\necho 'sbatch: error: no {secret}' >&2; exit 1\n", encoding="utf-8")
     refused = cluster.echo(*WORDS)
     assert (refused.code, secret in refused.err) == (2, False)
@@ -129,6 +136,7 @@ def test_programs_of_slurm_that_say_odd_things_or_nothing(cluster: Project, monk
     silent = cluster.echo(*WORDS)
     assert time.monotonic() - began < 30
     assert (silent.code, "sbatch has not answered for 0.3 s: `squeue --me` shows" in silent.err) == (2, True)
+    assert sorted((cluster.folder / "outputs").rglob("*")) == taken  # of the jobs that Slurm has
 
 
 def test_a_trial_of_a_sweep_is_not_submitted(data_file: Path, tmp_path: Path) -> None:
