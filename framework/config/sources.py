@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -227,15 +227,41 @@ def source_lines(loader: ConfigLoader, config_path: str) -> Iterator[tuple[str, 
             yield name, line_number, line
 
 
-def refusal(problems: Sequence[Problem], overrides: Sequence[str]) -> FrameworkError:
+@dataclass(frozen=True)
+class Line:
+    """A line of a message: a text, and the place before it; empty if the text shows it."""
+
+    text: str
+    place: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.text}" if self.place else self.text
+
+
+class ConfigError(FrameworkError):
+    """What is wrong with a config, in `lines`."""
+
+    def __init__(self, lines: Sequence[Line]) -> None:
+        super().__init__("\n".join(map(str, lines)))
+        self.lines = (*lines,)
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[tuple[Line, ...]]]:
+        return type(self), (self.lines,)  # a worker of a launcher sends it to its parent
+
+    def with_places(self, places: Mapping[str, str]) -> ConfigError:
+        """Return the error with some of its places replaced."""
+        return ConfigError([dataclasses.replace(line, place=places.get(line.place, line.place)) for line in self.lines])
+
+
+def refusal(problems: Sequence[Problem], overrides: Sequence[str]) -> ConfigError:
     """Return the one error that tells all problems of a config that Hydra composed, each with its place."""
     # Only here, after an error: to read all files again takes as long as composing did.
     with config_loader() as loader:
         where = read_value_sources(loader, overrides).where
-    return FrameworkError(listed(problems, where))
+    return ConfigError(listed(problems, where))
 
 
-def listed(problems: Sequence[Problem], where: Callable[[str], str]) -> str:
+def listed(problems: Sequence[Problem], where: Callable[[str], str]) -> list[Line]:
     """Write a line for each problem, of many for the first of them and a line with the number of the others."""
     problems_by_text: dict[str, list[Problem]] = {}
     for problem in problems:
@@ -243,7 +269,7 @@ def listed(problems: Sequence[Problem], where: Callable[[str], str]) -> str:
     distinct = [_merge(duplicates) for duplicates in problems_by_text.values()]
     lines = [*dict.fromkeys(line(problem, where) for problem in distinct[:SHOWN_PROBLEMS])]
     remaining = len(distinct) - SHOWN_PROBLEMS
-    return "\n".join([*lines, *([f"and {count(remaining, 'more problem')}"] if remaining > 0 else [])])
+    return [*lines, *([Line(f"and {count(remaining, 'more problem')}")] if remaining > 0 else [])]
 
 
 def _merge(alike: Sequence[Problem]) -> Problem:
@@ -253,17 +279,15 @@ def _merge(alike: Sequence[Problem]) -> Problem:
     return dataclasses.replace(alike[0], keys=(*keys,), place=", ".join(places))
 
 
-def line(problem: Problem, where: Callable[[str], str]) -> str:
-    """Write a problem with the place that set each of its keys, as `where` gives it."""
+def line(problem: Problem, where: Callable[[str], str]) -> Line:
+    """Write a problem with the place that set each of its keys, as `where` gives it, unless the text shows that."""
     locations = {key: location for key in problem.keys if (location := where(key))}
     distinct = [problem.place] if problem.place else list(dict.fromkeys(locations.values()))
-    if not distinct or (len(distinct) == 1 and problem.text.startswith((distinct[0], f"cannot read '{distinct[0]}"))):
-        return problem.text  # which shows the word itself
-    if len(distinct) == 1:
-        return f"{distinct[0]}: {problem.text}"
+    if len(distinct) == 1 and not problem.text.startswith(distinct[0]):
+        return Line(problem.text, distinct[0])
     if all(location in problem.text for location in distinct):  # arguments, which it quotes
-        return problem.text
-    return f"{problem.text} ({'; '.join(f'{key}: {location}' for key, location in locations.items())})"
+        return Line(problem.text)
+    return Line(f"{problem.text} ({'; '.join(f'{key}: {location}' for key, location in locations.items())})")
 
 
 def explain(error: Exception) -> str:

@@ -59,6 +59,10 @@ class ReadSummary(RowCounts):
     settings: dict[str, Any] = field(default_factory=dict)
     ratings: dict[str, dict[str, int]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Begin to collect."""
+        self._problems: list[tuple[str, str]] = []  # of the first bad rows, with their places
+
     def bad(self, row: Row, problem: str, settings: Mapping[str, Any] | None = None) -> None:
         """Record a bad row, and the settings that would read the first one."""
         if not self.bad_rows:
@@ -66,6 +70,7 @@ class ReadSummary(RowCounts):
         self.bad_rows += 1
         if self.bad_rows <= SHOWN_ERRORS:
             self.bad_examples.append(f"{row.where}: {problem}")
+            self._problems.append((row.where, problem))
 
     def ran(self, run: FormatRun) -> None:
         """Record a finished stretch of rows with one format."""
@@ -79,14 +84,13 @@ class ReadSummary(RowCounts):
         line = f"and {remaining} more rows; data.on_bad_row=skip leaves bad rows out"
         if not self.formats:  # then no row would be left
             line = f"and {remaining} more rows, all of them"
-        text = "\n".join([*_problem_lines(self.bad_examples), *([line] if remaining else [])])
+        text = "\n".join([*_problem_lines(self._problems), *([line] if remaining else [])])
         return FrameworkError(text, settings=self.settings)
 
 
-def _problem_lines(examples: Iterable[str]) -> Iterator[str]:
-    parts = (example.partition(": ") for example in examples)
-    for problem, group in itertools.groupby(parts, key=lambda part: part[2]):
-        places = [where for where, _, _ in group]
+def _problem_lines(problems: Iterable[tuple[str, str]]) -> Iterator[str]:
+    for problem, group in itertools.groupby(problems, key=lambda pair: pair[1]):
+        places = [where for where, _ in group]
         if len(places) > NAMED_PLACES:
             places = [places[0], f"{places[1]} … {places[-1]} ({len(places)} rows)"]
         yield f"{', '.join(places)}: {problem}"

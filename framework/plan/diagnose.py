@@ -28,6 +28,7 @@ from framework.config.compose import EXPERIMENT, config_loader
 from framework.config.other_tools import option_elsewhere
 from framework.config.sources import (
     REFUSALS,
+    ConfigError,
     SourcedValue,
     ValueSources,
     defaults_list,
@@ -55,12 +56,11 @@ def diagnose(error: Exception, words: Sequence[str]) -> FrameworkError:
     overrides = overrides_of(words)
     try:
         with config_loader() as loader:
-            text = listed(_problems(loader, error, overrides), lambda _: "")
+            return ConfigError(listed(_problems(loader, error, overrides), lambda _: ""))
     except FrameworkError as refused:  # of a file that is read only now
         return refused
     except REFUSALS:  # the files cannot be read a second time either: Hydra's own message says why
-        text = ""
-    return FrameworkError(text or explain(error))
+        return FrameworkError(explain(error))
 
 
 def overrides_of(words: Sequence[str]) -> list[str]:

@@ -21,7 +21,7 @@ from framework.api.text.overrides import override_key
 from framework.config.check import code_problems, problems_below
 from framework.config.compose import config_loader, user_folders
 from framework.config.limits import MAX_TRIALS, check_words, swept_values
-from framework.config.sources import REFUSALS, explain, refusal
+from framework.config.sources import REFUSALS, ConfigError, explain, refusal
 from framework.hooks.session import current
 from framework.plan.load import composed, load_hydra, load_plan
 from framework.util.errors import FrameworkError, is_url
@@ -76,10 +76,8 @@ def check_sweep(words: Sequence[str]) -> None:
         try:
             plan = load_plan(trial, run_dir=Path.cwd())
             check_objective(plan.settings.objective, plan.stages, evaluates=bool(plan.evaluator))
-        except FrameworkError as error:
-            parts = [line.partition(": ") for line in str(error).splitlines()]
-            lines = [f"{typed.get(setting, setting)}{colon}{text}" for setting, colon, text in parts]
-            raise FrameworkError("\n".join(lines)) from error
+        except ConfigError as error:
+            raise error.with_places(typed) from error
 
 
 def check_objective(name: str, chosen: Sequence[Stage], *, evaluates: bool) -> None:

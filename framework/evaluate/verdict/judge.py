@@ -454,7 +454,7 @@ def _significant_text(name: str, change: Change, sure: str = "") -> str:
         return _change_text(name, change)
     before, after = (number(value, name, change.unit) for value in (change.before, change.after))
     verb = "rose" if (change.after or 0.0) > (change.before or 0.0) else "fell"
-    amount = f"by {_amount(lower, change, name).split()[0]} to {_amount(upper, change, name)}"
+    amount = f"by {_size(lower, change, name)[0]} to {_amount(upper, change, name)}"
     return (
         f"{name} {verb} {amount}{f' ({sure})' if sure else ''}; an early look at {count(change.pairs, change.item)} "
         f"estimates {before} before and {after} after"
@@ -472,12 +472,17 @@ def _interval_text(lower: float, upper: float, change: Change, name: str, sure: 
 
 def _amount(value: float | None, change: Change, name: str) -> str:
     """Write a size of a difference in the unit of a measure."""
+    return " ".join(filter(None, _size(value, change, name)))
+
+
+def _size(value: float | None, change: Change, name: str) -> tuple[str, str]:
+    """Write a size of a difference, and its unit."""
     if value is None:
-        return "-"
+        return "-", ""
     if change.after is None or not is_share(change.after, name, change.unit):
-        return f"{value:.3g}{f' {change.unit}' if change.unit else ''}"
+        return f"{value:.3g}", change.unit
     points = f"{100 * value:.0f}" if value >= 0.01 else f"{100 * value:.1g}"  # noqa: PLR2004 - one point
-    return f"{points} point{'' if points == '1' else 's'}"
+    return points, "point" if points == "1" else "points"
 
 
 def _quote(text: str) -> str:

@@ -108,8 +108,9 @@ def test_what_several_keys_do_together_is_reported_with_the_place_of_each() -> N
     text = "adapter=full and quantization=nf4 do not go together: set quantization=none"
     places = {"adapter": "mine.yaml:3", "quantization": "quantization=nf4"}
     problem = Problem(text, ("adapter", "quantization"))
-    assert line(problem, lambda key: places[key]) == f"{text} (adapter: mine.yaml:3; quantization: quantization=nf4)"
-    assert line(problem, lambda _: "") == text
+    told = f"{text} (adapter: mine.yaml:3; quantization: quantization=nf4)"
+    assert str(line(problem, lambda key: places[key])) == told
+    assert str(line(problem, lambda _: "")) == text
 
 
 def test_what_is_built_on_no_option_is_refused_with_the_word_that_chose_it(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A sweep is checked before it starts: every value once, whichever key it belongs to, and some combinations."""
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,7 @@ def test_an_end_out_of_its_range_is_reported(word: str, told: str) -> None:
     with pytest.raises(FrameworkError) as caught:
         check_sweep(["-m", "hydra/sweeper=optuna5", word])
     assert str(caught.value) == told
+    assert str(pickle.loads(pickle.dumps(caught.value))) == told  # noqa: S301 - our own; a launcher sends it
 
 
 @pytest.mark.parametrize(
