@@ -1,6 +1,6 @@
 """A plugin of pytest: of the tests that are selected, run the files of one part.
 
-    python -m pytest -p tests.support.parts --part=3/14 -m slow     the third of fourteen
+    python -m pytest -p tests.support.parts --part=3/28 -m slow     the third of 28
 
 What no run takes by default is run in turn: `.ci/run` takes one part a day.
 """
