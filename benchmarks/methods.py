@@ -501,6 +501,14 @@ COLUMNS = "training", "loss", "in fp64", "weights", "metrics"
 HEAD = f"{table_row(*COLUMNS)}\n|---|--:|--:|--:|--:|"
 
 
+def listed(names: Sequence[str]) -> str:
+    """Return the names of cases, `dpo, hinge`, as `dpo (hinge; ipo)`."""
+    by_method: dict[str, list[str]] = {}
+    for method, _, rest in (name.partition(", ") for name in names):
+        by_method.setdefault(method, []).append(rest)
+    return ", ".join(f"{method} ({'; '.join(cases)})" for method, cases in by_method.items())
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table."""
     parser = command_line(__doc__)
@@ -534,11 +542,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 beyond.append(case.name)
     names = ", ".join(f"`{name}`" for name in sorted(missing)) or "nothing"
     text = OUTRO.format(missing=names, entropy=entropy)
-    lines += ["", "Why some differ:", "", *(f"- {why}: {'; '.join(cases)}." for why, cases in reasons.items())]
+    lines += ["", "Why some differ:", "", *(f"- {why}: {listed(cases)}." for why, cases in reasons.items())]
     if asked.page:
         libraries = {name: version(name) for name in ("trl", "transformers", "torch")}
         sizes = {"rows": STEPS * BATCH // 2, "steps": STEPS, "bound": BOUND, "near": NEAR}
-        intro = INTRO.format(**libraries, **sizes, equal="; ".join(equal))
+        intro = INTRO.format(**libraries, **sizes, equal=listed(equal))
         PAGE.write_text(f"{intro}\n{chr(10).join(lines)}\n{text}", encoding="utf-8")
     OUT.print(f"{text}\nBeyond their bounds: {', '.join(beyond) or 'none'}.")
     return bool(beyond)

@@ -3,12 +3,49 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Mapping
 
 from framework.api.conversations import SKIP
-from framework.api.records import Example, Message
+from framework.api.records import Example, Message, ToolCall
 from framework.util.errors import FrameworkError, summarize_error
+from framework.util.guard import short_repr
 
 ROLES = ("system", "user", "assistant", "tool")
+
+
+def check_returned(part: str, example: object) -> None:
+    """Check the types of what a format returned, which may be the code of anybody.
+
+    Raises:
+        FrameworkError: it is no `Example`, or a part of it is something else than `Example` says; begins with `part`.
+    """
+    if not isinstance(example, Example):
+        raise FrameworkError(f"{part} returned {short_repr(example)}: return an Example(messages, format)")
+    for name, turns in (("messages", example.messages), ("rejected", example.rejected)):
+        if not isinstance(turns, tuple | list) or not all(isinstance(turn, Message) for turn in turns):
+            raise FrameworkError(f"{part} returned {name}={short_repr(turns)}: give a tuple of Message(role, content)")
+        for turn in turns:
+            _check_types(part, turn)
+    if not isinstance(example.tools, tuple | list) or not all(isinstance(tool, Mapping) for tool in example.tools):
+        raise FrameworkError(f"{part} returned tools={short_repr(example.tools)}: give a tuple of JSON schemas")
+    for name, values in (("facts", example.facts), ("arrays", example.arrays)):
+        if not isinstance(values, Mapping) or not all(isinstance(key, str) for key in values):
+            raise FrameworkError(f"{part} returned {name}={short_repr(values)}: give a dict with names as keys")
+    for name, value in example.facts.items():
+        if not (isinstance(value, int | float) and abs(value) <= sys.float_info.max):
+            raise FrameworkError(f"{part} returned the fact {name}={short_repr(value)}: give a finite int or float")
+
+
+def _check_types(part: str, turn: Message) -> None:
+    role, calls = turn.role, turn.tool_calls
+    if not isinstance(role, str):
+        raise FrameworkError(f"{part} returned a turn with role={short_repr(role)}; valid: {', '.join(ROLES)}")
+    for text in (turn.content, turn.reasoning_content, turn.name, turn.tool_call_id):
+        if not isinstance(text, str):
+            raise FrameworkError(f"{part} makes the {role}'s turn {type(text).__name__}, not text")
+    if not isinstance(calls, tuple | list) or not all(isinstance(call, ToolCall) for call in calls):
+        raise FrameworkError(f"{part} returned tool_calls={short_repr(calls)}: give a tuple of ToolCall")
 
 
 def check_turns(example: Example) -> None:

@@ -18,7 +18,7 @@ from framework.api.records import Example, Message, Prompt, RawData, Row
 from framework.api.records.rows import call_text
 from framework.api.selection import Selection
 from framework.data.columns import Columns
-from framework.data.conversation_checks import check_turns
+from framework.data.conversation_checks import check_returned, check_turns
 from framework.data.rows import stripped, with_system_prompt
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError, unknown
@@ -118,9 +118,9 @@ class PromptReader:
         self.columns = Columns(form.config)
         auto = current().plugins.components("format").get(AUTO)
         formatter: Formatter = form.create()
-        self.formats = (
-            [formatter] if auto is None or form.component == auto else [formatter, auto.load()(auto.schema())]
-        )
+        self.formats = {form.component.name: formatter}
+        if auto is not None and form.component != auto:
+            self.formats[AUTO] = auto.load()(auto.schema())
 
     def prompt(self, row: Row) -> Prompt:
         """Return the prompt of a row.
@@ -146,15 +146,17 @@ class PromptReader:
 
     def _example(self, fields: Mapping[str, Any]) -> Example:
         """Read a row, as it is or with an answer, by the first format that fits; the last one's error is raised."""
-        for form in self.formats:
+        for name, form in self.formats.items():
             for candidate in _answer_candidates(fields):
                 if form.matches(candidate):
-                    return _text_to_turn(self._read(form, candidate))
-        return _text_to_turn(self._read(self.formats[-1], fields))
+                    return _text_to_turn(self._read(name, candidate))
+        return _text_to_turn(self._read([*self.formats][-1], fields))
 
-    def _read(self, form: Formatter, fields: Mapping[str, Any]) -> Example:
-        with Guard("the format cannot read the row"):
-            return form.example(fields)
+    def _read(self, name: str, fields: Mapping[str, Any]) -> Example:
+        with Guard(f"format={name} cannot read the row"):
+            example = self.formats[name].example(fields)
+        check_returned(f"format={name}", example)
+        return example
 
 
 class Questions:

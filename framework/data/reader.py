@@ -40,7 +40,7 @@ from framework.hooks.session import current
 from framework.plan.method_check import conversation_problem
 from framework.util.cache import cache_dir, of_the_cache
 from framework.util.errors import FrameworkError
-from framework.util.guard import Guard
+from framework.util.guard import Caught, Guard
 from framework.util.hashing import key_of
 
 BATCH_ROWS, BATCH_CHARACTERS = 1000, 4_000_000
@@ -181,8 +181,8 @@ class Reader:
         asked_only = part == RowPart.prompts and not self.plan.method.config.samples
         check = Example.check_answered if asked_only else self.method.check
         examples = read(
-            rows, formatter, choice.config, OnBadRow.skip, into.summary, strict=strict, longest=longest, check=check,
-            keep_columns=self.keeps_columns,
+            rows, formatter, choice.config, OnBadRow.skip, into.summary, name=choice.component.name, strict=strict,
+            longest=longest, check=check, keep_columns=self.keeps_columns,
         )  # fmt: skip
         if self.plan.data.config.learn is Learn.each and part != RowPart.prompts:
             examples = _split_by_answer(examples, into.summary, max_examples)
@@ -269,19 +269,20 @@ def _group(conversations: Sequence[tuple[Role, Example]], rows: list[TokenRow]) 
 
 def _make_array(name: str, example: Example, row: TokenRow) -> NDArray[Any]:
     """Return an array of a row as numbers: ids stay whole, anything else is single precision."""
-    learned_count = len(row.learned)
-    try:
+    learned_count, part = len(row.learned), f"{example.where}: format={example.format}: the array {name}"
+    array: NDArray[Any] = np.empty(0)
+    failed = Caught()  # numpy calls the code of what it is given
+    with failed:
         array = np.asarray(example.arrays.get(name, ()))
         array = array.reshape(len(array), -1 if len(array) else 1)
         array = array.astype(np.int32 if array.dtype.kind in "iu" else np.float32)
-    except (ValueError, TypeError) as error:
+    if failed.error:
         raise FrameworkError(
-            f"{example.where}: the array {name} is not a table of numbers: each learned token has a row of them, all "
-            "equally long"
-        ) from error
+            f"{part} is not a table of numbers: each learned token has a row of them, all equally long"
+        ) from failed.error
     if len(array) != learned_count:
         raise FrameworkError(
-            f"{example.where}: the array {name} has {counted(len(array), 'row')} of numbers, and "
+            f"{part} has {counted(len(array), 'row')} of numbers, and "
             f"{counted(learned_count, 'token')} are learned: give one for each learned token, the stop token included"
         )
     return array

@@ -19,7 +19,7 @@ from framework.api.records import Example, FormatRun, Message, Row
 from framework.api.records.data import RowCounts
 from framework.api.schema import FormatConfig, OnBadRow
 from framework.data.columns import Columns
-from framework.data.conversation_checks import check_text, check_turns
+from framework.data.conversation_checks import check_returned, check_text, check_turns
 from framework.util.errors import FrameworkError
 from framework.util.guard import Caught, Guard
 
@@ -255,6 +255,7 @@ def read(
     on_bad_row: OnBadRow,
     summary: ReadSummary,
     *,
+    name: str = "",
     strict: bool = True,
     longest: int | None = None,
     check: Callable[[Example], None] = Example.check_answered,
@@ -262,6 +263,7 @@ def read(
 ) -> Iterator[Example]:
     """Give the conversations of the rows one by one; `summary` is filled meanwhile, its runs at the end.
 
+    `name` is the option of `format=`, for messages.
     `strict` asks for every column of `format.columns` in one row at least, as the run's own training rows have it;
     rows held out or mixed in may have others. `longest` is how many characters a row may have, and `check` refuses one
     that the method cannot use. `keep_columns`: the fields of the row go along, for rewards, so that none is unread.
@@ -271,17 +273,19 @@ def read(
             a row is bad and `data.on_bad_row=fail`.
     """
     columns, runs = Columns(config), FormatTracker(summary, formatter, config.cluster)
-    guard = Guard("the format cannot read the row")  # its own code may meet a row that it does not expect
+    part = f"format={name}" if name else "the format"
+    guard = Guard(f"{part} cannot read the row")  # its own code may meet a row that it does not expect
     for row in rows:
         if row.problem:
             summary.bad(row, row.problem)
             continue
         try:
             with guard:
-                for name in row.fields:
-                    check_text("the name of a field", str(name))
+                for field_name in row.fields:
+                    check_text("the name of a field", str(field_name))
                 fields, cluster = columns.read(row.fields)
                 raw_example = formatter.example(fields)
+                check_returned(part, raw_example)
                 example = with_system_prompt(raw_example, config.system_prompt)
                 example = (stripped(example) if config.strip else example).with_thoughts(config.thoughts)
                 check_turns(example)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from framework.api.protocols import Source
 from framework.api.records import RawData, Row
 from framework.util.errors import FrameworkError
-from framework.util.guard import Guard
+from framework.util.guard import Guard, short_repr
 
 
 def load(name: str, source: Source) -> RawData:
@@ -42,7 +42,7 @@ def named(name: str, method: str, raw: object) -> RawData:
     """
     if not isinstance(raw, RawData):
         raise FrameworkError(
-            f"data={name}: {method} returned {raw!r:.60}: return RawData(train=[Row(fields, where), …])"
+            f"data={name}: {method} returned {short_repr(raw)}: return RawData(train=[Row(fields, where), …])"
         )
     train, validation, prompts = (NamedRows(name, rows) for rows in (raw.train, raw.validation, raw.prompts))
     return dataclasses.replace(raw, train=train, validation=validation, prompts=prompts)
@@ -70,7 +70,11 @@ class NamedRows(Iterable[Row]):
             for row in self.rows:
                 if not isinstance(row, Row):
                     raise FrameworkError(
-                        f"data={self.name}: the source gave the row {row!r:.60}: make each a Row(fields, where)"
+                        f"data={self.name}: the source gave the row {short_repr(row)}: make each a Row(fields, where)"
+                    )
+                if not isinstance(row.fields, Mapping):
+                    raise FrameworkError(
+                        f"data={self.name}: the source gave a row with fields={short_repr(row.fields)}: give a dict"
                     )
                 yield row
 

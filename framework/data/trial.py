@@ -132,7 +132,8 @@ def _first_prompts(
     rows: Iterable[Row], form: Selection, method: Selection, check: Callable[[Example], None]
 ) -> list[Prompt]:
     sample, formatter = itertools.islice(rows, FIRST), formatter_for(form, method)
-    examples = read(sample, formatter, form.config, OnBadRow.skip, ReadSummary(), strict=False, check=check)
+    name = form.component.name
+    examples = read(sample, formatter, form.config, OnBadRow.skip, ReadSummary(), name=name, strict=False, check=check)
     return [to_prompt(example) for example in examples if example.text is None]  # plain text asks nothing
 
 
@@ -167,8 +168,8 @@ class _Trial:
         counted, sample, total = _show_progress(itertools.islice(rows, max_rows), end), _ByteCounter(), 0
         summary, longest = self.summary, self._longest
         examples = read(
-            sample.fields(counted), formatter, choice.config, OnBadRow.skip, summary, strict=strict, longest=longest,
-            check=check,
+            sample.fields(counted), formatter, choice.config, OnBadRow.skip, summary, name=choice.component.name,
+            strict=strict, longest=longest, check=check,
         )  # fmt: skip
         for example in examples:
             total += 1

@@ -102,7 +102,7 @@ class Measuring:
             if (part := _set_loss(measures[Measure.EVAL_LOSS], validation_set)) is not None:
                 measures[name] = part
         for index, (name, evaluator) in enumerate(self.evaluators.items(), start=len(losses) + 1):
-            with Guard(f"evaluator={name}"), self.session.progress.part(name, index, parts, "measure"):
+            with self.session.progress.part(name, index, parts, "measure"):
                 looks = 1 if self.base_key and not once else evaluator.looks(self.model, data, self.metrics)
                 looked = partial(self._run_looks, name, evaluator, data, before)
                 result = evaluator.look(looks, self.model, data, self.metrics) if base else looked()
@@ -201,9 +201,11 @@ class Measuring:
             if not indices or own_measure is None or not metric.compares:
                 continue
             samples = [after.samples[index] for index in indices]
-            scores = metric.compare(
-                [_answer_of(earlier[sample.prompt]) for sample in samples], [_answer_of(sample) for sample in samples]
-            )
+            with Guard(f"metric '{name}' cannot compare the answers"):
+                scores = metric.compare(
+                    [_answer_of(earlier[sample.prompt]) for sample in samples],
+                    [_answer_of(sample) for sample in samples],
+                )
             notes += [f"metric '{name}': {note}" for note in scores.notes]
             item_by_index = dict(zip(indices, scores.items, strict=True))
             scored_items = [item for item in scores.items if item is not None]

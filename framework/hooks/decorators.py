@@ -21,6 +21,7 @@ from framework.api.records import Artifact, Example, Message
 from framework.api.schema import ExporterConfig, FormatConfig, MetricConfig
 from framework.hooks.decorated import DecoratedFunction, Function, mark, signature
 from framework.util.errors import FrameworkError
+from framework.util.guard import Caught, short_repr
 
 if TYPE_CHECKING:
     from framework.api.protocols import ExportContext, Model
@@ -148,7 +149,7 @@ class FunctionFormatter(DecoratedFunction, Formatter):
             result = self.call(row=fields)
             if isinstance(result, Example):
                 return dataclasses.replace(result, format=kind)
-            turns = [turn if isinstance(turn, Message) else Message(*turn) for turn in result]
+            turns = [*map(self._turn, self._items(result))]
         except KeyError as error:
             raise FrameworkError(
                 f"format {kind} needs the field {error}; the row has {', '.join(map(str, fields))}"
@@ -156,9 +157,32 @@ class FunctionFormatter(DecoratedFunction, Formatter):
         for turn in turns:
             if not isinstance(turn.content, str):
                 raise FrameworkError(
-                    f"format {kind} makes the {turn.role}'s turn {type(turn.content).__name__}, not text"
+                    f"format={kind} makes the {turn.role}'s turn {type(turn.content).__name__}, not text"
                 )
         return Example(tuple(turns), kind)
+
+    def _items(self, result: Any) -> Iterable[Any]:
+        """Return what the function returned as turns; what a generator raises is its own."""
+        failed = Caught()
+        with failed:
+            if not isinstance(result, str | bytes | Mapping):
+                items: Iterable[Any] = iter(result)
+                return items
+        raise FrameworkError(
+            f"format={self.function.__name__} returned {short_repr(result)}: return pairs of role and text, or an "
+            "Example"
+        ) from failed.error
+
+    def _turn(self, turn: Any) -> Message:
+        if isinstance(turn, Message):
+            return turn
+        failed = Caught()
+        with failed:
+            if isinstance(turn, tuple | list):
+                return Message(*turn)
+        raise FrameworkError(
+            f"format={self.function.__name__} returned the turn {short_repr(turn)}: make each a pair of role and text"
+        ) from failed.error
 
 
 class FunctionExporter(DecoratedFunction, Exporter):

@@ -25,7 +25,7 @@ from framework.api.selection import Selection, as_plain
 from framework.hooks.session import current
 from framework.run.interruption import export_command
 from framework.util.errors import DoesNotFitError, FrameworkError, PrunedError, describe_error
-from framework.util.guard import Caught
+from framework.util.guard import Caught, short_repr
 from framework.util.hashing import key_of
 from framework.util.redact import redact
 
@@ -100,11 +100,12 @@ def artifacts(name: str, result: object) -> list[Artifact]:
         FrameworkError: it is something else than artifacts.
     """
     artifact_list: list[Artifact] = []
-    for item in result if isinstance(result, Iterable) and not isinstance(result, str) else [result]:
+    is_list = isinstance(result, Iterable) and not isinstance(result, str) and getattr(result, "ndim", 1) != 0
+    for item in result if is_list else [result]:  # type: ignore[attr-defined] # a tensor without dimensions is none
         if not isinstance(item, Artifact):
             raise FrameworkError(
-                f"exporter {name} returned {item!r:.60}: return a list with an Artifact(kind, path, bytes) for each "
-                "file or folder that it wrote"
+                f"exporter {name} returned {short_repr(item)}: return a list with an Artifact(kind, path, bytes) for "
+                "each file or folder that it wrote"
             )
         artifact_list.append(item)
     return artifact_list

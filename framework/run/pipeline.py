@@ -18,7 +18,6 @@ from framework.api.plan import Judging, Plan
 from framework.api.protocols import (
     AnyMetric,
     Backend,
-    Evaluator,
     ExportContext,
     Exporter,
     Feature,
@@ -31,6 +30,7 @@ from framework.api.run_folder import RunFolder, check_weights
 from framework.api.schema import Stage
 from framework.api.selection import Selection
 from framework.api.text import count
+from framework.evaluate.checked import CheckedEvaluator
 from framework.evaluate.deciding import deciding, with_deciding
 from framework.evaluate.measure import Measuring
 from framework.hooks.session import current
@@ -181,7 +181,7 @@ def _run_stages(
     plan, session = planner.plan, planner.session
     # All of them are made before the data are read: what a factory raises is to come before the long stages.
     metrics: dict[str, AnyMetric] = {name: choice.create() for name, choice in plan.metric.items()}
-    evaluators: dict[str, Evaluator] = {name: choice.create() for name, choice in plan.evaluator.items()}
+    evaluators = {name: CheckedEvaluator(name, choice.create()) for name, choice in plan.evaluator.items()}
     exporters: dict[str, Exporter] = {name: choice.create() for name, choice in plan.exporter.items()}
     from framework.data.stage import load_data  # noqa: PLC0415 - numpy and Arrow, which a plan does without
     from framework.run.choosing import Choosing, with_control  # noqa: PLC0415 - as above

@@ -133,12 +133,12 @@ def test_a_question_that_fills_the_limit_leaves_no_pair_and_is_counted(load: Loa
         (
             ("format=taught_ids", "loss=taught_loss"),
             '{"question": "say", "answer": "it", "ids": [[1, 2]]}\n',
-            "rows.jsonl:1: the array ids has 1 row of numbers, and 2 tokens are learned",
+            "rows.jsonl:1: format=taught_ids: the array ids has 1 row of numbers, and 2 tokens are learned",
         ),
         (
             ("format=taught_ids", "loss=taught_loss"),
             '{"question": "say", "answer": "it", "ids": [[1, 2], [1]]}\n',
-            "rows.jsonl:1: the array ids is not a table of numbers",
+            "rows.jsonl:1: format=taught_ids: the array ids is not a table of numbers",
         ),
     ],
 )

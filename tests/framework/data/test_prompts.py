@@ -233,5 +233,6 @@ class Breaking:
 
 def test_a_format_that_breaks_is_named_with_the_line_of_its_code(read: Read) -> None:
     made = Selection(Component("breaking", FormatConfig, f"{__name__}:Breaking"), FormatConfig())
-    with pytest.raises(FrameworkError, match=r"my\.jsonl:1: the format cannot read the row: IndexError.*prompts\.py:"):
+    pattern = r"my\.jsonl:1: format=breaking cannot read the row: IndexError.*prompts\.py:"
+    with pytest.raises(FrameworkError, match=pattern):
         read({"patient": "My knee hurts", "doctor": "Since when?"}, form=made)

@@ -14,6 +14,7 @@ from framework.api.data import Data
 from framework.api.protocols import Evaluator, Model
 from framework.api.records import IGNORE, EvalResult, GroupedRows, Measure, Results, Sample, TokenRow
 from framework.api.schema import Role
+from framework.evaluate.checked import CheckedEvaluator
 from framework.evaluate.measure import Measuring
 from framework.hooks.session import current
 from framework.run.report import comparable
@@ -60,7 +61,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EchoModel:
     return EchoModel(testing.plan([], run_dir=tmp_path))
 
 
-def measured(model: EchoModel, evaluator: Staged, *, asks_base: bool = True) -> tuple[EvalResult | None, EvalResult]:
+def measured(model: EchoModel, evaluator: Evaluator, *, asks_base: bool = True) -> tuple[EvalResult | None, EvalResult]:
     measuring = Measuring(model.plan, model, Data([], [], [], EVEN), {"staged": evaluator}, {}, current())
     before = None
     if asks_base:
@@ -104,7 +105,7 @@ def test_what_an_evaluator_raises_is_an_error_with_its_name(model: EchoModel, mo
     evaluator = Staged(1)
     monkeypatch.setattr(evaluator, "looks", lambda *_: sys.exit(0))
     with pytest.raises(FrameworkError, match=r"^evaluator=staged: SystemExit"):
-        measured(model, evaluator)
+        measured(model, CheckedEvaluator("staged", evaluator))
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def test_a_format_makes_turns_of_a_row_with_its_fields() -> None:
     [
         (qa, {"question": "Why?"}, "format qa needs the field 'solution'; the row has question"),
         (qa, {}, "format qa needs the field 'question'; the row has none"),
-        (qa, {"question": "Why?", "solution": 3}, "format qa makes the assistant's turn int, not text"),
+        (qa, {"question": "Why?", "solution": 3}, "format=qa makes the assistant's turn int, not text"),
         (careless, {"text": "x"}, "format careless needs the field 'answer'; the row has text"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from framework import FrameworkError, Selection
-from framework.api import Example, FormatConfig, Formatter, plugins
+from framework.api import Example, FormatConfig, Formatter, Guard, plugins, short_repr
 from framework_plugins.formats.formats import shapes
 from framework_plugins.formats.formats.advice import advice, readings
 from framework_plugins.formats.formats.misread import check_misread
@@ -108,6 +108,9 @@ class Auto(Formatter):
     def example(self, fields: Fields) -> Example:
         """Read the row by the format that fits."""
         name, format_fields = self.recognise(fields)
-        example = self.formats[name].example(format_fields)
+        with Guard(f"format={name} cannot read the row"):
+            example = self.formats[name].example(format_fields)
+        if not isinstance(example, Example):
+            raise FrameworkError(f"format={name} returned {short_repr(example)}: return an Example(messages, format)")
         check_misread(name, shapes.plain_names(fields) or fields, example)
         return example
