@@ -8,7 +8,6 @@ python -m tests.support.claims_page --run 2/6       runs the second of six parts
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import re
 import subprocess
 import sys
@@ -24,18 +23,18 @@ DOCS = ROOT / "docs"
 PAGE = DOCS / "explanation" / "how-this-was-made.md"
 BEGIN, END = "<!-- claims -->\n", "\n<!-- /claims -->"
 # All values are text: 0.50 is not 0.5.
-REGISTER: dict[str, Any] = yaml.load((DOCS / "claims.yaml").read_text(encoding="utf-8"), Loader=yaml.BaseLoader)  # noqa: S506
-# What has digits and is no claim. A test has an example of each.
+REGISTER: dict[str, Any] = yaml.load((DOCS / "claims.yaml").read_text(encoding="utf-8"), yaml.BaseLoader)  # noqa: S506
+# What has digits and does not claim anything. A test has an example of each.
 NAMES = re.compile(
-    "|".join(
+    "|".join(  # noqa: FLY002 - a line and a comment for each
         [
             r"^\s*\d+\. |^#+ (?:\d+\.|\d{4}) |\b[Ss]teps? \d+\b|\*\*\d(?: and \d)?\. ",  # steps and headings
-            r"\b(?:Llama|Gemma|Granite|Mamba|Qwen|Phi|Olmo|Ministral|Mistral|Mistral Small|Nemotron|GLM-|Debian|WSL|RTX|Zen"
-            r"|ISO|Apache-|GPT-|UTF-|DeepSeek)"
+            r"\b(?:Llama|Gemma|Granite|Mamba|Qwen|Phi|Olmo|Ministral|Mistral|Mistral Small|Nemotron|GLM-|Debian|WSL|RTX"
+            r"|Zen|ISO|Apache-|GPT-|UTF-|DeepSeek)"
             r"(?: ?\d[\d.]*\d\b| ?\d\b)(?:(?:,| and| to) \d[\d.]*\b)*(?! ?%)",
             r"(?<![\w.])\d[\d.]*[BMK](?:-A\d+B)?\b",  # sizes of models: 8B, 30B-A3B
-            r"(?<![\w.,+-])(?!x\d)[A-Za-z_][\w.-]*\d[\w.-]*\w|(?<![\w.])[A-Za-wyz]\d\b|x86-64",  # bf16, Q4_K_M, H100, T4
-            r"\b\d+(?:(?:,| and| or| to) \d+)*[- ]bits?\b",  # formats of numbers
+            r"(?<![\w.,+-])(?!x\d)[A-Za-z_][\w.-]*\d[\w.-]*\w|(?<![\w.])[A-Za-wyz]\d\b|x86-64",  # bf16, Q4_K_M, T4
+            r"\b\d+(?:(?:,| and| or| to) \d+)*[- ]bits?\b",  # formats
             r"[Ee]xit codes? (?:is |of |is then )?\d+(?:(?:,| or| and|, and) \d+)*|\bends with \d\b|^- [\d, ]+: ",
             r"\b[Dd]ecision\s+\d{4}|\barXiv \d+\.\d+|\b[A-Z]\w+ \d{4}\b(?=\]|\))",  # decisions and literature
             r"\b(?:r|seed)[= ]\d+\b",
@@ -96,6 +95,7 @@ class Command:
     prints: str = ""
     minutes: int = 0
     by_hand: str = ""
+    page: str = ""
 
     def __str__(self) -> str:
         """Name it in the list of tests."""
@@ -143,7 +143,7 @@ MARKS = [tuple(marks.split(" … ")) for marks in REGISTER["generated"] if " …
 
 
 def numbers(text: str) -> list[str]:
-    """Return the numbers in the prose of a page that are no names, in their order, without commas."""
+    """Return the numbers in the prose of a page that are not names, in their order, without commas."""
     found = NUMBER.findall(NAMES.sub(" ", prose(text)))
     return [number.replace(",", "") for number in found]
 
@@ -160,16 +160,17 @@ def name(page: Path) -> str:
 
 
 def table() -> str:
-    """Return the table of the commands: the pages with their numbers, and when the oldest of them was made."""
+    """Return the table of the programs: the pages with how many numbers of each, and when the oldest was made."""
     rows = []
-    for command in COMMANDS:
-        mine = [claim for claim in CLAIMS if claim.by == command.line]
-        counts = {claim.page: 0 for claim in mine}
-        for claim in mine:
+    for program in dict.fromkeys(" ".join(command.line.split()[:3]) for command in COMMANDS):
+        own = [claim for claim in CLAIMS if f"{claim.by} ".startswith(f"{program} ")]
+        blocks = [command.page for command in COMMANDS if command.line == program and command.page]
+        counts = dict.fromkeys([*blocks, *(claim.page for claim in own)], 0)
+        for claim in own:
             counts[claim.page] += len(claim.numbers)
-        links = ", ".join(f"[{Path(page).stem}]({link(page)}) {count}" for page, count in counts.items())
-        rows.append(f"| `{command}` | {links} | {min(claim.made for claim in mine)} |")
-    return "\n".join(["| command | numbers on pages | made on |", "|---|---|---|", *rows])
+        links = ", ".join(f"[{Path(page).stem}]({link(page)}) {count or 'table'}" for page, count in counts.items())
+        rows.append(f"| `{program}` | {links} | {min((claim.made for claim in own), default='')} |")
+    return "\n".join(["| made by | numbers | on |", "|---|---|---|", *rows])
 
 
 def link(page: str) -> str:
