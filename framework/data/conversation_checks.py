@@ -18,7 +18,7 @@ def check_returned(part: str, example: object) -> None:
     """Check the types of what a format returned, which may be the code of anybody.
 
     Raises:
-        FrameworkError: it is no `Example`, or a part of it is something else than `Example` says; begins with `part`.
+        FrameworkError: it is not an `Example`, or a field has the wrong type; the message begins with `part`.
     """
     if not isinstance(example, Example):
         raise FrameworkError(f"{part} returned {short_repr(example)}: return an Example(messages, format)")

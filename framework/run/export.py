@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from framework.api.protocols import (
     ExportContext,
@@ -100,8 +100,10 @@ def artifacts(name: str, result: object) -> list[Artifact]:
         FrameworkError: it is something else than artifacts.
     """
     artifact_list: list[Artifact] = []
+    # The type of a tensor without dimensions says that it can be iterated over, and it cannot.
     is_list = isinstance(result, Iterable) and not isinstance(result, str) and getattr(result, "ndim", 1) != 0
-    for item in result if is_list else [result]:  # type: ignore[attr-defined] # a tensor without dimensions is none
+    items: Iterable[object] = cast("Iterable[object]", result) if is_list else [result]
+    for item in items:
         if not isinstance(item, Artifact):
             raise FrameworkError(
                 f"exporter {name} returned {short_repr(item)}: return a list with an Artifact(kind, path, bytes) for "

@@ -8,6 +8,7 @@ python -m tests.support.claims_page --run 2/6       runs the second of six parts
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import re
 import subprocess
 import sys
@@ -22,27 +23,22 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGE = DOCS / "explanation" / "how-this-was-made.md"
 BEGIN, END = "<!-- claims -->\n", "\n<!-- /claims -->"
-# All values are text: 0.50 is not 0.5.
-REGISTER: dict[str, Any] = yaml.load((DOCS / "claims.yaml").read_text(encoding="utf-8"), yaml.BaseLoader)  # noqa: S506
+REGISTER: dict[str, Any] = yaml.safe_load((DOCS / "claims.yaml").read_text(encoding="utf-8"))
 # What has digits and does not claim anything. A test has an example of each.
-NAMES = re.compile(
-    "|".join(  # noqa: FLY002 - a line and a comment for each
-        [
-            r"^\s*\d+\. |^#+ (?:\d+\.|\d{4}) |\b[Ss]teps? \d+\b|\*\*\d(?: and \d)?\. ",  # steps and headings
-            r"\b(?:Llama|Gemma|Granite|Mamba|Qwen|Phi|Olmo|Ministral|Mistral|Mistral Small|Nemotron|GLM-|Debian|WSL|RTX"
-            r"|Zen|ISO|Apache-|GPT-|UTF-|DeepSeek)"
-            r"(?: ?\d[\d.]*\d\b| ?\d\b)(?:(?:,| and| to) \d[\d.]*\b)*(?! ?%)",
-            r"(?<![\w.])\d[\d.]*[BMK](?:-A\d+B)?\b",  # sizes of models: 8B, 30B-A3B
-            r"(?<![\w.,+-])(?!x\d)[A-Za-z_][\w.-]*\d[\w.-]*\w|(?<![\w.])[A-Za-wyz]\d\b|x86-64",  # bf16, Q4_K_M, T4
-            r"\b\d+(?:(?:,| and| or| to) \d+)*[- ]bits?\b",  # formats
-            r"[Ee]xit codes? (?:is |of |is then )?\d+(?:(?:,| or| and|, and) \d+)*|\bends with \d\b|^- [\d, ]+: ",
-            r"\b[Dd]ecision\s+\d{4}|\barXiv \d+\.\d+|\b[A-Z]\w+ \d{4}\b(?=\]|\))",  # decisions and literature
-            r"\b(?:r|seed)[= ]\d+\b",
-            r"(?<![\w.,+-])[01](?![\w.%/]|,\d| of | to \d+%| nat| GPU)",  # a bare 0 or 1: a value, not a measurement
-        ]
-    ),
-    re.MULTILINE,
+RULES = (
+    r"^\s*\d+\. |^#+ (?:\d+\.|\d{4}) |\b[Ss]teps? \d+\b|\*\*\d(?: and \d)?\. ",  # steps and headings
+    r"\b(?:Llama|Gemma|Granite|Mamba|Qwen|Phi|Olmo|Ministral|Mistral|Mistral Small|Nemotron|GLM-|Debian|WSL|RTX"
+    r"|Zen|ISO|Apache-|GPT-|UTF-|DeepSeek)"
+    r"(?: ?\d[\d.]*\d\b| ?\d\b)(?:(?:,| and| to) \d[\d.]*\b)*(?! ?%)",
+    r"(?<![\w.])\d[\d.]*[BMK](?:-A\d+B)?\b",  # sizes of models: 8B, 30B-A3B
+    r"(?<![\w.,+-])(?!x\d)[A-Za-z_][\w.-]*\d[\w.-]*\w|(?<![\w.])[A-Za-wyz]\d\b|x86-64",  # bf16, Q4_K_M, T4
+    r"\b\d+(?:(?:,| and| or| to) \d+)*[- ]bits?\b",  # formats
+    r"[Ee]xit codes? (?:is |of |is then )?\d+(?:(?:,| or| and|, and) \d+)*|\bends with \d\b|^- [\d, ]+: ",
+    r"\b[Dd]ecision\s+\d{4}|\barXiv \d+\.\d+|\b[A-Z]\w+ \d{4}\b(?=\]|\))",  # decisions and literature
+    r"\b(?:r|seed)[= ]\d+\b",
+    r"(?<![\w.,+-])[01](?![\w.%/]|,\d| of | to \d+%| nat| GPU)",  # a bare 0 or 1: a value, not a measurement
 )
+NAMES = re.compile("|".join(RULES), re.MULTILINE)
 NUMBER = re.compile(r"(?<![\w.])[+-]?\d[\d,]*(?:\.\d+)*(?:e[+-]?\d+)?%?")
 
 
@@ -65,7 +61,7 @@ class Claim:
     page: str
     n: str
     by: str = ""
-    made: str = ""
+    made: dt.date | None = None
     by_hand: str = ""
     is_: str = ""
     test: str = ""
@@ -111,9 +107,7 @@ class Command:
 
 def read(register: dict[str, Any]) -> tuple[list[Command], list[Claim]]:
     """Return the commands and the claims of a register."""
-    commands = [
-        Command(line, **{**keys, "minutes": int(keys.get("minutes", 0))}) for line, keys in register["commands"].items()
-    ]
+    commands = [Command(line, **keys) for line, keys in register["commands"].items()]
     claims = [
         Claim(page, **{{"is": "is_"}.get(key, key): value for key, value in entry.items()})
         for page, entries in register["pages"].items()
@@ -169,7 +163,7 @@ def table() -> str:
         for claim in own:
             counts[claim.page] += len(claim.numbers)
         links = ", ".join(f"[{Path(page).stem}]({link(page)}) {count or 'table'}" for page, count in counts.items())
-        rows.append(f"| `{program}` | {links} | {min((claim.made for claim in own), default='')} |")
+        rows.append(f"| `{program}` | {links} | {min((claim.made for claim in own if claim.made), default='')} |")
     return "\n".join(["| made by | numbers | on |", "|---|---|---|", *rows])
 
 
