@@ -270,7 +270,8 @@ def _group(conversations: Sequence[tuple[Role, Example]], rows: list[TokenRow]) 
 def _make_array(name: str, example: Example, row: TokenRow) -> NDArray[Any]:
     """Return an array of a row as numbers: ids stay whole, anything else is single precision."""
     learned_count, part = len(row.learned), f"{example.where}: format={example.format}: the array {name}"
-    array, failed = np.empty(0), Caught()  # numpy calls the code of what it is given
+    array: NDArray[Any] = np.empty(0)
+    failed = Caught()  # numpy calls the code of what it is given
     with failed:
         array = np.asarray(example.arrays.get(name, ()))
         array = array.reshape(len(array), -1 if len(array) else 1)

@@ -61,7 +61,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EchoModel:
     return EchoModel(testing.plan([], run_dir=tmp_path))
 
 
-def measured(model: EchoModel, evaluator: Staged, *, asks_base: bool = True) -> tuple[EvalResult | None, EvalResult]:
+def measured(model: EchoModel, evaluator: Evaluator, *, asks_base: bool = True) -> tuple[EvalResult | None, EvalResult]:
     measuring = Measuring(model.plan, model, Data([], [], [], EVEN), {"staged": evaluator}, {}, current())
     before = None
     if asks_base:

@@ -135,8 +135,9 @@ class Agreement:
         if self.share is None or self.share_error is None:
             return ""
         if self.is_rounding_larger:
+            part = f"{1 / (self.rounding or 1):.0%}"
             return (
-                f"training changed the answers less than this quantization does ({1 / (self.rounding or 1):.0%} of it), "
+                f"training changed the answers less than this quantization does ({part} of it), "
                 "so the share that the file has of the change cannot be measured; its weights before the quantization "
                 f"have {self.source_share:.0%}"
             )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from framework_plugins.exports.parity.agreement import Logits, log_softmax
 from framework_plugins.exports.parity.check_rows import CheckRow
@@ -61,7 +63,8 @@ def rounding_size(
 
     With n = x - s, the difference between an export and the weights that it is made from, it is the root of
     sum_i <n_i, n_i> / sum_i <d_i, d_i>. The share of an export of these weights differs from theirs by at most that:
-    rounding to the same few values shifts the answers of all rows in the same way, which leaving out a row does not show.
+    rounding to the same few values shifts the answers of all rows in the same way, and leaving out a row does not show
+    that.
 
     Args:
         rows: see `change_retained`, with `base`, `trained` and `export`.
@@ -101,6 +104,6 @@ def _log_probabilities(row: CheckRow, *models: Logits) -> list[Logits]:
     return [log_softmax(logits[:count, :width]) for logits in models]
 
 
-def _centered(weights: Logits, differences: Logits) -> Logits:
-    centered: Logits = differences - (weights * differences).sum(-1, keepdims=True)
+def _centered(weights: NDArray[Any], differences: NDArray[Any]) -> NDArray[Any]:
+    centered: NDArray[Any] = differences - (weights * differences).sum(-1, keepdims=True)
     return centered
