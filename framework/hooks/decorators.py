@@ -166,8 +166,8 @@ class FunctionFormatter(DecoratedFunction, Formatter):
         failed = Caught()
         with failed:
             if not isinstance(result, str | bytes | Mapping):
-                turns: Iterable[Any] = iter(result)
-                return turns
+                items: Iterable[Any] = iter(result)
+                return items
         raise FrameworkError(
             f"format={self.function.__name__} returned {short_repr(result)}: return pairs of role and text, or an "
             "Example"
