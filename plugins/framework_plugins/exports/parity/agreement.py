@@ -18,6 +18,8 @@ MAX_EXPONENT = 700.0
 """Of a perplexity, which JSON cannot hold if it is infinite."""
 MAX_SHARE_ERROR = 0.1
 """Up to this standard error the share of the change that an export has is judged: two of them separate 0.8 from 1."""
+MAX_ROUNDING = 1.0
+"""Up to this multiple of what training changed a quantization may change answers for its share to be judged."""
 
 
 class AnswerMatch(Enum):
@@ -50,6 +52,10 @@ class Agreement:
         not_finite: positions at which a logit is NaN or infinite; they are in none of the other sums.
         share: the share of the training's change that the export has (`change_retained`); None if not measured.
         share_error: its standard error.
+        rounding: how much the quantization changes, as a multiple of what training changed (`rounding_size`); None if
+            not measured.
+        source_share: the share of the change that the weights have which were quantized.
+        source_share_error: its standard error.
     """
 
     tie: float
@@ -69,6 +75,14 @@ class Agreement:
     not_finite: int = 0
     share: float | None = None
     share_error: float | None = None
+    rounding: float | None = None
+    source_share: float | None = None
+    source_share_error: float | None = None
+
+    @property
+    def is_rounding_larger(self) -> bool:
+        """Whether quantizing changes answers more than training did, so that the share of the file tells nothing."""
+        return (self.rounding or 0) > MAX_ROUNDING and self.source_share is not None
 
     @property
     def top1(self) -> float:
@@ -120,6 +134,13 @@ class Agreement:
         """Return the share of the training's change that the export has, as text; empty if it was not measured."""
         if self.share is None or self.share_error is None:
             return ""
+        if self.is_rounding_larger:
+            part = f"{1 / (self.rounding or 1):.0%}"
+            return (
+                f"training changed the answers less than this quantization does ({part} of it), "
+                "so the share that the file has of the change cannot be measured; its weights before the quantization "
+                f"have {self.source_share:.0%}"
+            )
         doubt = "" if self.share_error <= MAX_SHARE_ERROR else f" (±{2 * self.share_error:.0%}, too little to judge)"
         return f"{self.share:.0%} of the change from the base{doubt}"
 
@@ -333,8 +354,12 @@ def quantized_problem(agreement: Agreement, bounds: ParityConfig) -> str:
         where = f"at the end of {agreement.end_tokens:,} tokens"
         return f"kl is {agreement.end_kl:.3g} {where}, and parity.quantized_kl={bounds.quantized_kl:g}"
     share, error, lowest = agreement.share, agreement.share_error, bounds.quantized_share
+    if agreement.is_rounding_larger:  # noise that is larger than the change makes any share; the weights have none
+        share, error = agreement.source_share, agreement.source_share_error
     # More than the whole change is as wrong as less of it: a temperature, or an adapter that is merged twice.
     if share is None or error is None or error > MAX_SHARE_ERROR or lowest == 0 or lowest <= share <= 1 / lowest:
         return ""
     description = f"it has {agreement.change_retained_text()}"
+    if agreement.is_rounding_larger:
+        description = f"the weights that it is made from have {share:.0%} of the change from the base"
     return f"{description}, and parity.quantized_share={lowest:g} allows {lowest:.0%} to {1 / lowest:.0%}"

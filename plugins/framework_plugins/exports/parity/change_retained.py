@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from framework_plugins.exports.parity.agreement import Logits, log_softmax
 from framework_plugins.exports.parity.check_rows import CheckRow
@@ -50,6 +52,33 @@ def change_retained(
     return float(shared.sum() / changed.sum()), float(error)
 
 
+def rounding_size(
+    rows: Sequence[CheckRow],
+    base: Sequence[Logits],
+    trained: Sequence[Logits],
+    source: Sequence[Logits],
+    export: Sequence[Logits],
+) -> float:
+    """Return how much a quantization changes, as a multiple of what training changed.
+
+    With n = x - s, the difference between an export and the weights that it is made from, it is the root of
+    sum_i <n_i, n_i> / sum_i <d_i, d_i>. The share of an export of these weights differs from theirs by at most that:
+    rounding to the same few values shifts the answers of all rows in the same way, and leaving out a row does not show
+    that.
+
+    Args:
+        rows: see `change_retained`, with `base`, `trained` and `export`.
+        base: see there.
+        trained: see there.
+        source: logits of the weights that the export is made from. They may be wrong, and the export with them.
+        export: see there.
+    """
+    short = [row for row in rows if not row.last]
+    changed = sum(_products(*some)[1] for some in zip(short, base, trained, trained, strict=True))
+    rounded = sum(_rounding(*some) for some in zip(short, base, trained, source, export, strict=True))
+    return float(np.sqrt(rounded / changed)) if changed > 0 else 0.0
+
+
 def answer_logits(row: CheckRow, logits: Logits) -> Logits:
     """Return a copy of the logits that predict an answer and its end."""
     return logits[len(row.prompt) - 1 :].copy()
@@ -57,8 +86,24 @@ def answer_logits(row: CheckRow, logits: Logits) -> Logits:
 
 def _products(row: CheckRow, base: Logits, trained: Logits, export: Logits) -> tuple[float, float]:
     """Return <e, d> and <d, d> of a row; where its answer does not end by itself, its last position says nothing."""
-    count, width = len(row.answer) + row.stopped, min(base.shape[1], trained.shape[1], export.shape[1])
-    b, t, x = (log_softmax(array[:count, :width]) for array in (base, trained, export))
+    b, t, x = _log_probabilities(row, base, trained, export)
     weights = (np.exp(b) + np.exp(t)) / 2
-    d, e = (array - (weights * array).sum(-1, keepdims=True) for array in (t - b, x - b))
+    d, e = (_centered(weights, array) for array in (t - b, x - b))
     return float((weights * e * d).sum()), float((weights * d * d).sum())
+
+
+def _rounding(row: CheckRow, base: Logits, trained: Logits, source: Logits, export: Logits) -> float:
+    """Return <n, n> of a row."""
+    b, t, s, x = _log_probabilities(row, base, trained, source, export)
+    weights = (np.exp(b) + np.exp(t)) / 2
+    return float((weights * np.square(_centered(weights, x - s))).sum())
+
+
+def _log_probabilities(row: CheckRow, *models: Logits) -> list[Logits]:
+    count, width = len(row.answer) + row.stopped, min(logits.shape[1] for logits in models)
+    return [log_softmax(logits[:count, :width]) for logits in models]
+
+
+def _centered(weights: NDArray[Any], differences: NDArray[Any]) -> NDArray[Any]:
+    centered: NDArray[Any] = differences - (weights * differences).sum(-1, keepdims=True)
+    return centered

@@ -23,7 +23,7 @@ from framework_plugins.exports.parity.agreement import (
     exact_problem,
     quantized_problem,
 )
-from framework_plugins.exports.parity.change_retained import answer_logits, change_retained
+from framework_plugins.exports.parity.change_retained import answer_logits, change_retained, rounding_size
 from framework_plugins.exports.parity.check_rows import CheckRow
 from framework_plugins.exports.parity.conversations import (
     ConversationResult,
@@ -291,11 +291,17 @@ class Gate:
         return agreements
 
     def _measure_change_retained(self, agreement: Agreement, reference: Reference, export: list[Any]) -> None:
-        """Measure which share of the change from the base an export has, by its logits of the answers."""
-        rows = [row for row in reference.rows if not row.last]
-        trained = [answer_logits(row, logits) for row, logits in zip(rows, reference.logits, strict=False)]
-        if estimate := change_retained(rows, self.trained.base_answers(reference), trained, export):
+        """Measure which share of the change from the base an export has, and its weights before the quantization."""
+        rows, base = [row for row in reference.rows if not row.last], self.trained.base_answers(reference)
+        trained, merged = (
+            [answer_logits(row, row_logits) for row, row_logits in zip(rows, logits, strict=False)]
+            for logits in (reference.logits, self._merged)
+        )
+        if estimate := change_retained(rows, base, trained, export):
             agreement.share, agreement.share_error = estimate
+            if merged and (source := change_retained(rows, base, trained, merged)):
+                agreement.rounding = rounding_size(rows, base, trained, merged, export)
+                agreement.source_share, agreement.source_share_error = source
 
     def _judge_merged(self, name: str, form: str, agreements: list[Agreement], rounding: Rounding) -> None:
         for agreement in agreements:

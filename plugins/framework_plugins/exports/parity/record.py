@@ -39,6 +39,8 @@ class ComparisonRecord:
         not_finite: positions with a logit that is NaN or infinite; the other numbers are about the rest.
         share: the share of the training's change that a quantized file has; None if it was not measured.
         share_error: its standard error.
+        rounding: how much the quantization changes, as a multiple of what training changed; None if not measured.
+        source_share: the share of the change that the weights have which were quantized; None if not measured.
         bounds: the settings of the comparison.
     """
 
@@ -61,6 +63,8 @@ class ComparisonRecord:
     not_finite: int
     share: float | None
     share_error: float | None
+    rounding: float | None
+    source_share: float | None
     bounds: dict[str, Any]
 
     @classmethod
@@ -89,6 +93,8 @@ class ComparisonRecord:
             not_finite=agreement.not_finite,
             share=agreement.share,
             share_error=agreement.share_error,
+            rounding=agreement.rounding,
+            source_share=agreement.source_share,
             bounds=asdict(bounds),
         )
 

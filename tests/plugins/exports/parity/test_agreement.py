@@ -170,3 +170,25 @@ def test_a_quantized_file_has_a_share_of_the_change_where_that_can_be_measured(s
     assert text == "50% of the change from the base (±60%, too little to judge)"
     assert quantized_problem(found(), CONFIG) == ""
     assert exact_problem(found(share=0.5, share_error=0.02), CONFIG) == ""  # exact files have closer bounds
+
+
+@pytest.mark.parametrize("share", [1.36, 0.5, -0.7])
+def test_a_share_of_a_change_below_the_rounding_is_not_judged_and_its_weights_are(share: float) -> None:
+    honest = {"share": share, "share_error": 0.05, "rounding": 1.9, "source_share_error": 0.0}
+    assert quantized_problem(found(**honest, source_share=1.0), CONFIG) == ""
+    assert found(**honest, source_share=1.0).change_retained_text() == (
+        "training changed the answers less than this quantization does (53% of it), so the share that the file has of "
+        "the change cannot be measured; its weights before the quantization have 100%"
+    )
+    for wrong in (0.0, 0.5, 1.5, 2.0):  # the base, half of the adapter, an adapter that is merged twice
+        assert quantized_problem(found(**honest, source_share=wrong), CONFIG) == (
+            f"the weights that it is made from have {wrong:.0%} of the change from the base, and "
+            "parity.quantized_share=0.8 allows 80% to 125%"
+        )
+
+
+def test_a_change_above_the_rounding_is_judged_by_the_file_itself() -> None:
+    half = found(share=0.5, share_error=0.02, rounding=0.99, source_share=1.0, source_share_error=0.0)
+    assert quantized_problem(half, CONFIG).startswith("it has 50% of the change from the base, and parity.quant")
+    unknown = found(share=0.5, share_error=0.02, rounding=5.0)  # without the weights nothing else can be judged
+    assert quantized_problem(unknown, CONFIG).startswith("it has 50% of the change from the base, and parity.quant")

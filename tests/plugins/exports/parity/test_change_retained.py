@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from framework_plugins.exports.parity.agreement import Logits
-from framework_plugins.exports.parity.change_retained import answer_logits, change_retained
+from framework_plugins.exports.parity.change_retained import answer_logits, change_retained, rounding_size
 from framework_plugins.exports.parity.check_rows import CheckRow
 
 ROWS = [CheckRow("", (1, 2), tuple(range(6)), stopped=True) for _ in range(12)]
@@ -69,3 +69,28 @@ def test_a_long_row_an_open_end_and_added_tokens_are_left_out() -> None:
 def test_nothing_is_measured_where_nothing_changed_or_of_one_row() -> None:
     assert change_retained(ROWS, BASE, BASE, TRAINED) is None
     assert change_retained(ROWS[:1], BASE[:1], TRAINED[:1], TRAINED[:1]) is None
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5, 1.0])
+def test_the_size_of_a_rounding_is_that_of_the_quantization_whatever_the_weights_are(scale: float) -> None:
+    source, export = exported(scale), exported(scale, noise=1.0)
+    assert rounding_size(ROWS, BASE, TRAINED, source, export) == pytest.approx(0.4, abs=0.02)
+    assert rounding_size(ROWS, BASE, TRAINED, source, source) == pytest.approx(0, abs=1e-5)
+    assert rounding_size(ROWS, BASE, BASE, source, export) == 0
+
+
+def test_noise_that_all_rows_share_moves_the_share_and_not_its_error() -> None:
+    """As rounding moves the same token in each row: the jackknife does not see it, the size of the rounding does."""
+    small = [b + np.float32(0.01) for b in BASE]
+    for logits in small:
+        logits[:, 3] += 0.02
+    shifted = [logits.copy() for logits in small]
+    for logits in shifted:
+        logits[:, 3] += 0.05
+        logits[:, 5] -= 0.1
+    found = change_retained(ROWS, BASE, small, shifted)
+    assert found is not None
+    share, error = found
+    assert share > 2
+    assert error < 0.3
+    assert rounding_size(ROWS, BASE, small, small, shifted) > share - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -233,6 +234,44 @@ def test_a_quantized_file_has_bounds_of_its_own(trained: Callable[..., Plan]) ->
     words = ("stages=[export]", "exporter=[gguf]", "exporter.gguf.folder=bounds", "exporter.gguf.quantizations=[q4_0]")
     with pytest.raises(ExportError, match=r"Q4_0\.gguf is not .*: kl is .*, and parity\.quantized_kl=1e-09"):
         export(trained(*words, "exporter.gguf.parity.quantized_kl=1e-9", "exporter.gguf.parity.quantized_top1=0"))
+
+
+def test_two_steps_change_less_than_a_rounding_and_hide_no_wrong_weights(
+    trained: Callable[..., Plan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = ("trainer.max_steps=2", "trainer.learning_rate=1e-4", "exporter=[gguf]", "exporter.gguf.quantizations=[q4_0]")
+    words = (*few, "exporter.gguf.parity.long_row=0", "exporter.gguf.parity.quantized_top1=0")  # its own reference
+    plan = dataclasses.replace(trained(*words, "stages=[data,train,export]"), run_dir=tmp_path / "few")
+    pipeline.run(plan)
+    (file,) = [each for each in read_parity(plan) if each["name"].endswith("Q4_0.gguf") and "share" in each]
+    assert file["rounding"] > 1
+    assert (file["problem"], round(file["source_share"], 3)) == ("", 1)
+    (made,) = records.load(ExportResult, plan.run_dir / "export.json").artifacts
+    assert "training changed the answers less than this quantization does" in made.parity
+
+    def export_base(plan: Plan, checkpoint: Path, target: Path, **more: Any) -> None:
+        merge(plan, checkpoint, target, **more)
+        base = load_file(plan.model.create().fetch(weights=True).folder / "model.safetensors")
+        name = "model.safetensors"
+        kinds = load_file(target / name)
+        save_file({key: base[key].to(kinds[key].dtype) for key in kinds}, target / name, metadata={"format": "pt"})
+
+    monkeypatch.setattr("framework_plugins.exports.gguf.exporter.merge", export_base)
+    monkeypatch.setattr(gate.Gate, "check_tensors", lambda *_: None)
+    monkeypatch.setattr(gate, "exact_problem", lambda *_: "")  # a bound that such a small change keeps
+    monkeypatch.setattr(reference, "weights_problem", lambda *_: "")
+    plan.run_dir.joinpath(made.path).unlink()
+    again = dataclasses.replace(trained(*words, "stages=[export]"), run_dir=plan.run_dir)
+    with pytest.raises(
+        ExportError, match=r"Q4_0\.gguf is not .*: the weights that it is made from have 0% of the chan"
+    ):
+        pipeline.run(again)
+
+
+def read_parity(plan: Plan) -> list[dict[str, Any]]:
+    """Return the comparisons of a run."""
+    entries: list[dict[str, Any]] = json.loads((plan.run_dir / "parity.json").read_text(encoding="utf-8"))
+    return entries
 
 
 def test_a_merge_in_bf16_shows_its_raw_agreement_and_may_be_held_to_it(trained: Callable[..., Plan]) -> None:
