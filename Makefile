@@ -151,7 +151,7 @@ docs: $(VENV)/dev
 # page of data-shapes.md; conf/README.md; the tables of coming-from.md and other-tools.md.
 reference: $(VENV)/dev
 	$(VENV)/bin/python -m framework reference docs/reference --package framework-finetune
-	$(VENV)/bin/python tests/support/api_page.py
+	$(VENV)/bin/python -m tests.support.api_page
 	$(VENV)/bin/python -m tests.support.conf_page
 	$(VENV)/bin/python -m tests.support.shapes
 	$(VENV)/bin/python -m tests.support.other_tools_page

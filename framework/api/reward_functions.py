@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, get_type_hints
 
-from framework.api.protocols import RewardContext
+from framework.api.protocols import Reward, RewardContext
 from framework.api.records import Answer, Prompt, Sampled
 from framework.api.schema import RewardConfig
 from framework.api.scoring import question
@@ -38,7 +38,7 @@ class TrainerState:
         self.is_world_process_zero = True
 
 
-class FunctionReward:
+class FunctionReward(Reward):
     """A reward of a function with TRL's signature, or of another object that is called so."""
 
     def __init__(self, function: Callable[..., Any], config: RewardConfig, *, options: str = "") -> None:

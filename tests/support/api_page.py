@@ -1,6 +1,6 @@
 """Writes docs/reference/api.md, and what it leaves out of the public API, out of `__all__` of the public modules.
 
-python tests/support/api_page.py    writes both; `make reference` does
+python -m tests.support.api_page    writes both; `make reference` does
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from tests.support import audiences
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE, SNAPSHOT = ROOT / "docs" / "reference" / "api.md", ROOT / "tests" / "framework" / "api" / "public_api.txt"
@@ -24,13 +27,7 @@ HEAD = """\
 <!-- Made by `make reference`; edit the docstrings instead. -->
 # The public API
 
-A plugin imports five modules, by what it is, and nothing else of the core:
-
-- `framework`, everybody;
-- `framework.api`, authors of data sources, formats, metrics, evaluators, audits, exporters, loggers and diagnostics;
-- `framework.api.training`, authors of trainers and models, too;
-- `framework.api.program`, authors of commands, launchers and sweeps, too;
-- `framework.testing`, in tests.
+A plugin imports these five modules and nothing else of the core.
 
 Any other module, and any name outside `__all__`, may change in any release. **Stable** modules keep their names,
 parameters and meaning within a major version; until 1.0, a minor version may change them. **Provisional** modules,
@@ -38,17 +35,19 @@ marked below, may change in any minor version. The changelog announces a change 
 name then works for at least one minor version and raises a `DeprecationWarning` that names the new one. New optional
 fields, parameters with a default and new protocols do not count as changes.
 
-A class is shown as it is made, with its fields, or with its attributes in braces. `Config` classes have the
-[settings](config.md) of their group. The fields of records are on the page of [the report](report.md).
+A class is shown as it is made, or with its attributes in braces; [`Config` classes](config.md) and
+[records](report.md) have their fields on other pages.
 """
+AUTHORS = """\
+## By author
+
+What the signatures of one's own code name; hooks have [a page](hooks.md). The parts of {passed_on}.
+Everybody may use `framework` and what is in no list.
+"""
+INDENT = "    "
 REPORT = re.findall(r"^## `(\w+)`$", (ROOT / "docs/reference/report.md").read_text(encoding="utf-8"), re.MULTILINE)
 RETURNED = re.compile(r"^(?:Return|Give) (?=(?:the|a|an|whether|what|how|each|all|one|its|by|which|why|where)\b)")
 MANY = 9  # fields, whose types would fill a screen
-
-
-def public_modules() -> list[str]:
-    """Return the public modules."""
-    return ["framework", "framework.api", "framework.api.training", "framework.api.program", "framework.testing"]
 
 
 def is_provisional(module: ModuleType) -> bool:
@@ -57,13 +56,30 @@ def is_provisional(module: ModuleType) -> bool:
 
 
 def snapshot() -> str:
-    """Return what the page leaves out: types of many fields, properties, values of constants and enums."""
-    return "".join(f"{line}\n" for name in public_modules() for line in _lines(importlib.import_module(name)))
+    """Return what the page leaves out: types of many fields, properties, values of constants and enums, suites."""
+    return "".join(f"{line}\n" for name in audiences.MODULES for line in _lines(importlib.import_module(name)))
 
 
 def page() -> str:
     """Return the text of docs/reference/api.md."""
-    return "\n".join([HEAD, *(_section(importlib.import_module(name)) for name in public_modules())])
+    return "\n".join([HEAD, _authors(), *(_section(importlib.import_module(name)) for name in audiences.MODULES)])
+
+
+def _authors() -> str:
+    """Return a section for each kind of author, with the imports of what is in the list."""
+    kinds = {kind: names for kind, names in audiences.audiences().items() if kind != audiences.HOOKS}
+    passed_on = [f"`{name}` under [{kind}](#{kind})" for name, kind in audiences.PASSED_ON.items() if kind]
+    text = AUTHORS.format(passed_on=", ".join(passed_on))
+    return "\n".join([text, *(line for kind, names in kinds.items() for line in _imports(kind, names))])
+
+
+def _imports(kind: str, names: Sequence[str]) -> Iterator[str]:
+    yield from (f"### {kind}", "")
+    for module in audiences.MODULES:
+        if offered := [name for name in names if audiences.owners()[name] == module]:
+            line = f"from {module} import {', '.join(offered)}"
+            yield textwrap.fill(line, 110, initial_indent=INDENT, subsequent_indent=2 * INDENT)
+    yield ""
 
 
 def _lines(module: ModuleType) -> Iterator[str]:
@@ -85,6 +101,8 @@ def _described(place: str, thing: Any) -> Iterator[str]:
         if not name.startswith("_") and not re.search(rf"\b{name}: ", shown):
             yield f"{place}.{name}: {annotation}{_default(fields.get(name))}"
     for name, member in sorted(vars(thing).items()):
+        if place.endswith("Suite") and inspect.isfunction(member) and not name.startswith(("_", "test_")):
+            yield f"{place}.{_called(member)}"
         if not name.startswith("_") and isinstance(member, property | functools.cached_property):
             getter = member.fget if isinstance(member, property) else member.func
             yield f"{place}.{name} -> {getter.__annotations__.get('return') if getter else None}"
@@ -131,21 +149,19 @@ def _value(thing: Any) -> str:
 
 
 def _section(module: ModuleType) -> str:
-    paragraphs = inspect.cleandoc(module.__doc__ or "").replace(" Provisional.", "", 1).split("\n\n")
-    text = "\n\n".join(each for number, each in enumerate(paragraphs) if not number or each.startswith("    from"))
     mark = " (provisional)" if is_provisional(module) else ""
     names = sorted({*module.__all__} - {"__version__"}, key=lambda name: (name.lower(), name))
     entries = [line for name in names for line in _entry(module, name)]
-    return "\n".join([f"## `{module.__name__}`{mark}", "", text, "", *entries, ""])
+    return "\n".join([f"## `{module.__name__}`{mark}", "", *entries, ""])
 
 
 def _entry(module: ModuleType, name: str) -> Iterator[str]:
     """Give the line of a name, and below a class of this repository one for each method."""
     thing = getattr(module, name)
     if inspect.isclass(thing):
-        said = "" if name in REPORT else f": {_sentence(inspect.getdoc(thing))}"  # that page says it
-        yield f"- {_short(_made(name, thing))}{said}"
-        if thing.__module__.startswith("framework"):
+        told = name in REPORT or name.endswith("Suite")  # the report's page and docs/how-to/test-a-plugin.md say it
+        yield f"- {_short(_made(name, thing))}{'' if told else f': {_sentence(inspect.getdoc(thing))}'}"
+        if thing.__module__.startswith("framework") and not name.endswith("Suite"):
             yield from _methods(thing)
     elif inspect.isroutine(thing):
         yield f"- `{name}{_short(_signature(thing))}`: {_sentence(inspect.getdoc(thing))}"
@@ -177,15 +193,13 @@ def _made(name: str, thing: type) -> str:
 
 
 def _methods(thing: type) -> Iterator[str]:
-    """Give a line for each public method of a class as it is called; for the tests of a suite, their number."""
+    """Give a line for each public method of a class as it is called."""
     members = [getattr(member, "__func__", member) for member in vars(thing).values()]  # a classmethod has a function
     inherited = {name for base in thing.__mro__[1:] if base.__module__.startswith("framework") for name in vars(base)}
     functions = [each for each in members if inspect.isfunction(each) and each.__name__ not in inherited]
     for method in functions:
-        if method.__name__ == "__call__" or not method.__name__.startswith(("_", "test_")):
+        if method.__name__ == "__call__" or not method.__name__.startswith("_"):
             yield f"  - `{_short(_called(method))}`: {_sentence(inspect.getdoc(method))}"
-    if tests := sum(each.__name__.startswith("test_") for each in functions):
-        yield f"  - {tests} tests"
 
 
 def _called(method: Callable[..., Any]) -> str:
