@@ -18,8 +18,8 @@ from framework.api.program import CommandParser
 from framework_plugins.gpu import contenders
 from framework_plugins.gpu.card import Card, Environment, Probe, chosen, probe
 from framework_plugins.gpu.config import BenchGpuCommandConfig
-from framework_plugins.gpu.contenders import CONTENDERS, Bench, MissingError, NoTimeError
-from framework_plugins.gpu.environments import NO_ENVIRONMENT, TRL, UNSLOTH, DiskFullError, environment
+from framework_plugins.gpu.contenders import CONTENDERS, Bench, MissingError, NoTimeError, NotInstalledError
+from framework_plugins.gpu.environments import TRL, UNSLOTH, DiskFullError, environment
 from framework_plugins.gpu.parts import MARGIN, WEIGHTS_GIB, BenchPart, all_parts
 from framework_plugins.gpu.report import page, table
 from framework_plugins.gpu.results import FORMAT, GpuResults, PartResult, load_results, save_results
@@ -175,8 +175,8 @@ def _continued(file: Path, card: Card, machine: Probe, *, dry: bool) -> GpuResul
 
 def _to_try_again(part: PartResult) -> PartResult:
     """Forget the contenders that could not be installed: there may be a network now."""
-    reasons = {who: why for who, why in part.missing.items() if not why.startswith(NO_ENVIRONMENT)}
-    return replace(part, missing=reasons)
+    reasons = {who: why for who, why in part.missing.items() if who not in part.try_again}
+    return replace(part, missing=reasons, try_again=[])
 
 
 class _Session:
@@ -287,7 +287,10 @@ class _Session:
             try:
                 measured = bench.train(who)
             except MissingError as error:
-                result = replace(result, missing=result.missing | {who: str(error)})
+                again = [who] if isinstance(error, NotInstalledError) else []
+                result = replace(
+                    result, missing=result.missing | {who: str(error)}, try_again=[*result.try_again, *again]
+                )
                 _say(f"  {who}: left out, {error}")
             except NoTimeError:
                 _say(f"  {who}: no time left in this part")

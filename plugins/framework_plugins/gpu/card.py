@@ -55,11 +55,12 @@ class Probe:
 
 @dataclass(frozen=True)
 class Environment:
-    """A Python with a contender, and what it has; without a Python, why there is none."""
+    """A Python with a contender, and what it has; without a Python, why there is none, and whether that may change."""
 
     python: Path | None
     versions: dict[str, str] = field(default_factory=dict)
     missing: str = ""
+    try_again: bool = False
 
 
 def probe(python: Path) -> Probe:

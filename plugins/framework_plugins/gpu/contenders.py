@@ -41,6 +41,10 @@ class MissingError(Exception):
     """Why a contender has no result."""
 
 
+class NotInstalledError(MissingError):
+    """It could not be installed, which the next start of the command tries again."""
+
+
 class NoTimeError(Exception):
     """The time of a part is over; the contender can run when the part is continued."""
 
@@ -104,7 +108,8 @@ class Bench:
     def _python(self, environment: str) -> Path:
         installation = self.environments[environment]
         if installation.python is None:
-            raise MissingError(anonymous(installation.missing))
+            kind = NotInstalledError if installation.try_again else MissingError
+            raise kind(anonymous(installation.missing))
         return installation.python
 
     def _tokens(self) -> list[int]:
@@ -164,6 +169,7 @@ class Bench:
 
     def _packed(self) -> Measured:
         """Train with TRL's packing, by the first of the kernels that are installed and run."""
+        self._python("trl")  # without it no kernel helps
         installed = self.environments["trl"].versions
         steps = max(1, round(sum(self._tokens()) / PACKED / self.part.steps))
         flash = ["flash_attention_2"] if "flash-attn" in installed else []

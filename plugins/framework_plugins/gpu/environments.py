@@ -23,8 +23,6 @@ HUB_KERNEL = "kernels-community/flash-attn2"
 MADE = "made.json"
 PIP = ("-m", "pip", "--disable-pip-version-check", "install", "--no-compile", "--quiet", "--retries", "2")
 FULL = "No space left on device"
-NO_ENVIRONMENT = "no environment"
-"""How the reason begins if a peer could not be installed; the next start of the command tries it again."""
 
 
 class DiskFullError(Exception):
@@ -94,7 +92,7 @@ def environment(peer: PeerEnvironment, folder: Path, torch: str, say: Callable[[
                 _run([python, *PIP, *requirements])
         except _FailedError as error:
             shutil.rmtree(target, ignore_errors=True)
-            return Environment(None, missing=f"{NO_ENVIRONMENT}: {error}")
+            return _no_environment(error)
         for requirement in peer.optional:
             _tried([python, *PIP, "--only-binary", ":all:", requirement])
         if peer.hub_kernel:
@@ -104,11 +102,15 @@ def environment(peer: PeerEnvironment, folder: Path, torch: str, say: Callable[[
     try:
         machine = probe(python)
     except FrameworkError as error:
-        return Environment(None, missing=f"{NO_ENVIRONMENT}: {error}")
+        return _no_environment(error)
     if not machine.cards:
         torch = f"torch {machine.versions.get('torch', '')} for CUDA {machine.cuda}"
-        return Environment(None, missing=f"{NO_ENVIRONMENT}: {torch} sees no GPU there {machine.problem}".strip())
+        return _no_environment(f"{torch} sees no GPU there {machine.problem}".strip())
     return Environment(python, machine.versions)
+
+
+def _no_environment(reason: object) -> Environment:
+    return Environment(None, missing=f"no environment: {reason}", try_again=True)
 
 
 def _make(target: Path) -> None:

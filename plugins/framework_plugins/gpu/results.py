@@ -68,6 +68,7 @@ class PartResult:
         steps: optimizer steps.
         results: by contender.
         missing: why a contender has no result.
+        try_again: those of them that could not be installed: there may be a network at the next start.
     """
 
     limit_gib: int
@@ -76,6 +77,7 @@ class PartResult:
     steps: int
     results: dict[str, Measured] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
+    try_again: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

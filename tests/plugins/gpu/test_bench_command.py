@@ -8,6 +8,7 @@ import math
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self
@@ -28,6 +29,7 @@ from framework_plugins.gpu.contenders import (
     Bench,
     MissingError,
     NoTimeError,
+    NotInstalledError,
 )
 from framework_plugins.gpu.environments import DiskFullError, PeerEnvironment, environment
 from framework_plugins.gpu.parts import all_parts
@@ -99,12 +101,12 @@ class Stand:
 
     def _environment(self, peer: PeerEnvironment, *_: object) -> Environment:
         if peer.name in self.lacking:
-            return Environment(None, missing="no environment: there is no network")
+            return Environment(None, missing="there is no network", try_again=True)
         return Environment(Path(sys.executable), {"trl": "1.16.0"})
 
     def _train(self, bench: Bench, who: str) -> Measured:
         if who == UNSLOTH and bench.environments["unsloth"].python is None:
-            raise MissingError(bench.environments["unsloth"].missing)
+            raise NotInstalledError(bench.environments["unsloth"].missing)
         if who in self.fail:
             raise self.fail.pop(who)
         self.asked.append(who)
@@ -191,7 +193,7 @@ def test_a_peer_that_cannot_be_had_is_a_row_that_says_so_and_is_tried_again(stan
     stand.lacking = {"unsloth"}
     stand.fail = {TRL: MissingError("CUDA out of memory")}
     assert stand.run() == 0
-    assert stand.part.missing == {TRL: "CUDA out of memory", UNSLOTH: "no environment: there is no network"}
+    assert stand.part.missing == {TRL: "CUDA out of memory", UNSLOTH: "there is no network"}
     stand.lacking = set()
     assert stand.run() == 0
     assert stand.part.missing == {TRL: "CUDA out of memory"}
@@ -246,6 +248,17 @@ def test_trl_packs_with_the_best_attention_that_runs(bench: Bench, monkeypatch: 
     monkeypatch.setattr(Bench, "_peer", peer)
     assert bench.train(TRL_PACKED).tokens_per_second == 4.0
     assert tried == ["kernels-community/flash-attn2", "flex_attention", "sdpa"]
+
+
+@pytest.mark.parametrize("who", [TRL, TRL_PACKED])
+@pytest.mark.parametrize(("try_again", "error"), [(True, NotInstalledError), (False, MissingError)])
+def test_only_a_contender_that_could_not_be_installed_is_tried_again(
+    bench: Bench, who: str, *, try_again: bool, error: type[Exception]
+) -> None:
+    lacking = Environment(None, missing="there is no network", try_again=try_again)
+    with pytest.raises(MissingError, match=r"^there is no network$") as raised:
+        replace(bench, environments={"trl": lacking}).train(who)
+    assert type(raised.value) is error
 
 
 @pytest.mark.parametrize(
@@ -308,6 +321,7 @@ def test_an_environment_is_made_once_and_a_requirement_that_no_index_has_is_a_re
     )
     lacking = environment(PeerEnvironment("none", ("nothing==1",)), tmp_path, "2.13.0", said.append)
     assert lacking.missing == "no environment: ERROR: No matching distribution found for nothing==1"
+    assert lacking.try_again
 
 
 @pytest.mark.slow
