@@ -137,7 +137,7 @@ def _key(run: HFModel, config: Mapping[str, Any]) -> str:
         "versions": {name: installed(name) for name in LIBRARIES + ATTENTION_LIBRARIES},
         "model": {name: value for name, value in config.items() if name != "transformers_version"},
         "device": torch.cuda.get_device_name() if machine.device == "cuda" else machine.device,
-        "forward plan": [run.forward_plan, machine.facts["packing"].partition(",")[0], machine.facts["attention"]],
+        "forward plan": [run.forward_plan, run.config.packing, machine.facts["attention"]],
         "machine": [machine.dtype, machine.checkpointing],
         "chosen": [plan.adapter.component.name, adapter, plan.quantization.component.name],
     }
