@@ -141,13 +141,13 @@ class Reader:
             # Again in place of bad rows, and of conversations with fewer answers.
             while count < target and (batch := sampler.draw(-(-(target - count) // several))) is not None:
                 count += self._add(into, batch, part.format, RowPart.train, source, max_examples=target - count)
-            if not count and not summary.bad_rows:
+            if not count and not summary.counts.bad_rows:
                 raise FrameworkError(f"data.mix[{source - 1}] ({part.name}) has no rows")
-            summary.mixed.append(MixedIn(part.name, target, count))
-        if summary.bad_rows and data.on_bad_row is OnBadRow.fail:
+            summary.counts.mixed.append(MixedIn(part.name, target, count))
+        if summary.counts.bad_rows and data.on_bad_row is OnBadRow.fail:
             raise summary.refusal()
         if Role.rejected in self.plan.method.config.roles:
-            summary.rejected_answers = 0  # none is left out
+            summary.counts = dataclasses.replace(summary.counts, rejected_answers=0)  # none is left out
 
     def _add(
         self,
@@ -188,7 +188,7 @@ class Reader:
             examples = _split_by_answer(examples, into.summary, max_examples)
         count = 0
         for batch in batches(examples):
-            if into.summary.bad_rows and self.plan.data.config.on_bad_row is OnBadRow.fail:
+            if into.summary.counts.bad_rows and self.plan.data.config.on_bad_row is OnBadRow.fail:
                 count += len(batch)
                 continue
             pairs = list(self._encode_batch(batch, part, into.summary))
@@ -231,8 +231,8 @@ class Reader:
                 summary.stopped_examples += [example.where] if summary.stopped <= SHOWN_ERRORS else []
             pairs = [(example, row)] if limit is None else cut(example, row, limit, self.model, full=full)
             if len(pairs) > 1:
-                summary.cut_texts += 1
-                summary.cut_rows += len(pairs)
+                counts, cut_rows = summary.counts, summary.counts.cut_rows + len(pairs)
+                summary.counts = dataclasses.replace(counts, cut_texts=counts.cut_texts + 1, cut_rows=cut_rows)
             yield from pairs
 
     def _conversations(self, example: Example) -> Sequence[tuple[Role, Example]]:
@@ -306,8 +306,8 @@ def _split_by_answer(examples: Iterable[Example], summary: ReadSummary, max_exam
         if remaining is not None:
             remaining -= len(conversations)
         if len(conversations) > 1:
-            summary.conversations += 1
-            summary.conversation_rows += len(conversations)
+            counts, rows = summary.counts, summary.counts.conversation_rows + len(conversations)
+            summary.counts = dataclasses.replace(counts, conversations=counts.conversations + 1, conversation_rows=rows)
         yield from conversations
 
 

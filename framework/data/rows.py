@@ -42,8 +42,8 @@ KEPT_FIELDS = 200
 
 
 @dataclass
-class ReadSummary(RowCounts):
-    """The counts and problems of reading the rows.
+class ReadSummary:
+    """The counts and problems of reading the rows; `counts` is replaced by the next ones while they are read.
 
     `stopped` plain texts hold a stop token before their end, the first of which are `stopped_examples`. `normalized`
     rows have answers in which the tokenizer writes other characters. `given` counts the groups with a fact or an array
@@ -51,6 +51,7 @@ class ReadSummary(RowCounts):
     `ratings` counts the values of fields that say how good an answer is, and that nothing reads.
     """
 
+    counts: RowCounts = field(default_factory=RowCounts)
     stopped: int = 0
     stopped_examples: list[str] = field(default_factory=list)
     normalized: int = 0
@@ -65,24 +66,25 @@ class ReadSummary(RowCounts):
 
     def bad(self, row: Row, problem: str, settings: Mapping[str, Any] | None = None) -> None:
         """Record a bad row, and the settings that would read the first one."""
-        if not self.bad_rows:
+        if not self.counts.bad_rows:
             self.settings = dict(settings or {})
-        self.bad_rows += 1
-        if self.bad_rows <= SHOWN_ERRORS:
-            self.bad_examples.append(f"{row.where}: {problem}")
+        self.counts = dataclasses.replace(self.counts, bad_rows=self.counts.bad_rows + 1)
+        if self.counts.bad_rows <= SHOWN_ERRORS:
+            self.counts.bad_examples.append(f"{row.where}: {problem}")
             self._problems.append((row.where, problem))
 
     def ran(self, run: FormatRun) -> None:
         """Record a finished stretch of rows with one format."""
-        self.formats[run.format] = self.formats.get(run.format, 0) + run.rows
-        if len(self.format_runs) < KEPT_RUNS:
-            self.format_runs.append(run)
+        formats, runs = self.counts.formats, self.counts.format_runs
+        formats[run.format] = formats.get(run.format, 0) + run.rows
+        if len(runs) < KEPT_RUNS:
+            runs.append(run)
 
     def refusal(self) -> FrameworkError:
         """Return the error that names the first bad rows; consecutive rows with the same problem share a line."""
-        remaining = self.bad_rows - len(self.bad_examples)
+        remaining = self.counts.bad_rows - len(self.counts.bad_examples)
         line = f"and {remaining} more rows; data.on_bad_row=skip leaves bad rows out"
-        if not self.formats:  # then no row would be left
+        if not self.counts.formats:  # then no row would be left
             line = f"and {remaining} more rows, all of them"
         text = "\n".join([*_problem_lines(self._problems), *([line] if remaining else [])])
         return FrameworkError(text, settings=self.settings)
@@ -126,13 +128,16 @@ class FormatTracker:
             usage = self._known[names] = needed, unread
         evidence, unread = usage
         for name in unread:
-            if name in self.summary.unread_fields or len(self.summary.unread_fields) < KEPT_FIELDS:
-                self.summary.unread_fields[name] = self.summary.unread_fields.get(name, 0) + 1
+            unread_fields = self.summary.counts.unread_fields
+            if name in unread_fields or len(unread_fields) < KEPT_FIELDS:
+                unread_fields[name] = unread_fields.get(name, 0) + 1
             if RATING.search(name) and isinstance(value := fields.get(name), str | int | float):
                 counts = self.summary.ratings.setdefault(name, {})
                 if (shown := str(value)[:SHOWN_RATING]) in counts or len(counts) < KEPT_RATINGS:
                     counts[shown] = counts.get(shown, 0) + 1
-        self.summary.rejected_answers += bool(example.rejected)
+        if example.rejected:
+            rejected_answers = self.summary.counts.rejected_answers + 1
+            self.summary.counts = dataclasses.replace(self.summary.counts, rejected_answers=rejected_answers)
         if (example.format, evidence) != self._now:
             self.close()
             self._now, self._first = (example.format, evidence), where
@@ -298,10 +303,10 @@ def read(
             yield _place_example(example, row.where, cluster, row.fields if keep_columns else {})
     runs.close()
     if keep_columns:
-        summary.unread_fields.clear()
+        summary.counts.unread_fields.clear()
     if strict:
         columns.check()
-    if summary.bad_rows and on_bad_row is OnBadRow.fail:
+    if summary.counts.bad_rows and on_bad_row is OnBadRow.fail:
         raise summary.refusal()
 
 

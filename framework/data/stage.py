@@ -25,7 +25,6 @@ from framework.api.records import (
     Piece,
     Prompt,
     Proof,
-    RowCounts,
     Severity,
     TokenGroup,
     TokenRow,
@@ -212,8 +211,7 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
         judged_apart=judged_elsewhere or len(judged_by) != len(validation),
         block_tokens=limit if blocks else 0,
         block_rows=len(fitted.numbers) if blocks else 0,
-        **{field.name: getattr(rows.summary, field.name) for field in dataclasses.fields(RowCounts)}
-        | {"mixed": _count_mixed(rows, fitted.numbers)},
+        **{**vars(rows.summary.counts), "mixed": _count_mixed(rows, fitted.numbers)},
     )
     trained, judging = (indices[~rows.columns.asks[indices]] for indices in (fitted.numbers, held_out.numbers))
     similar = _clusters(rows) if len(judging) else np.empty(0, np.int64)
@@ -348,7 +346,7 @@ def _empty_references(rows: Store, numbers: NDArray[np.int64]) -> list[Finding]:
 def _count_mixed(rows: Store, numbers: NDArray[np.int64]) -> list[MixedIn]:
     """Count the training rows of each source that is mixed in."""
     sources = rows.columns.source[numbers]
-    sources_mixed_in = enumerate(rows.summary.mixed, start=1)
+    sources_mixed_in = enumerate(rows.summary.counts.mixed, start=1)
     return [MixedIn(entry.name, entry.requested, int((sources == source).sum())) for source, entry in sources_mixed_in]
 
 
@@ -428,8 +426,8 @@ def _clusters(rows: Store) -> NDArray[np.int64]:
     named = np.flatnonzero(rows.columns.cluster)
     _, first_indices, inverse = np.unique(rows.columns.cluster[named], return_index=True, return_inverse=True)
     groups = minhash.join(groups, named[first_indices][inverse], named)
-    texts = len(rows) - rows.summary.cut_rows + rows.summary.cut_texts
-    if not rows.summary.cut_texts or texts < WHOLE_TEXTS:
+    texts = len(rows) - rows.summary.counts.cut_rows + rows.summary.counts.cut_texts
+    if not rows.summary.counts.cut_texts or texts < WHOLE_TEXTS:
         return groups
     begins: dict[str, int] = {}
     plain = np.flatnonzero(rows.columns.plain)

@@ -179,7 +179,7 @@ class _Trial:
             if not self.padded and any(answer[:1].isspace() for answer in answers):
                 self.padded = f"{example.where}: an answer begins with white space: format.strip=true removes it"
             # A bad row ends the run, and its message counts all of them.
-            if time.monotonic() > end and not (summary.bad_rows and self._fatal):
+            if time.monotonic() > end and not (summary.counts.bad_rows and self._fatal):
                 break
         else:
             sample.first = dataclasses.replace(sample.first, total=total)
@@ -192,7 +192,7 @@ class _Trial:
         Raises:
             FrameworkError: they do.
         """
-        if self.summary.bad_rows and self._fatal:
+        if self.summary.counts.bad_rows and self._fatal:
             raise self.summary.refusal()
 
 
@@ -240,7 +240,8 @@ def _show_progress(rows: Iterable[Row], end: float) -> Iterator[Row]:
 
 def no_rows(data: Selection, summary: ReadSummary) -> FrameworkError:
     """Return the error that says that no row is left to train on."""
-    skipped = f": all {summary.bad_rows} are bad, the first is {summary.bad_examples[0]}" if summary.bad_rows else ""
+    bad = summary.counts.bad_rows
+    skipped = f": all {bad} are bad, the first is {summary.counts.bad_examples[0]}" if bad else ""
     path = data.config.source()
     name = f"data.path={path}" if path else f"data={data.component.name}"
     return FrameworkError(f"{name} has no rows{skipped or ': give data that has some'}")

@@ -143,9 +143,9 @@ class ViewedRow:
     pieces: list[Piece]
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RowCounts:
-    """What reading the rows counts, and the data stage reports. It grows while they are read, so it is not frozen.
+    """What reading the rows counts, and the data stage reports.
 
     Attributes:
         formats: how many good rows each format has.
@@ -174,7 +174,7 @@ class RowCounts:
     conversation_rows: int = 0
 
 
-@dataclass
+@dataclass(frozen=True)
 class DataResult(RowCounts):
     """The data stage. Lengths and counts are in tokens unless the name says rows.
 

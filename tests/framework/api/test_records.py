@@ -42,6 +42,11 @@ def test_a_saved_record_is_read_back_as_it_was(
     assert repr(records.load(kind, file)) == repr(record)  # repr, because nan differs from itself
 
 
+@pytest.mark.parametrize("kind", SAVED)
+def test_who_receives_a_record_cannot_set_its_fields(kind: type[Any]) -> None:
+    assert kind.__dataclass_params__.frozen
+
+
 def test_a_field_is_read_by_its_name_in_an_earlier_version(tmp_path: Path) -> None:
     file = tmp_path / "measure.json"
     file.write_text('{"value": 1.0, "groups": [0, 0, 2]}', encoding="utf-8")

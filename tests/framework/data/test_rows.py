@@ -97,7 +97,7 @@ def test_rows_with_other_problems_in_between_keep_their_order() -> None:
         "rows.jsonl:4: format alpaca needs the field 'output'; the row has instruction",
         f"rows.jsonl:5: {PROBLEM}",
     ]
-    assert summary.bad_examples[:2] == [f"rows.jsonl:1: {PROBLEM}", f"rows.jsonl:3: {PROBLEM}"]
+    assert summary.counts.bad_examples[:2] == [f"rows.jsonl:1: {PROBLEM}", f"rows.jsonl:3: {PROBLEM}"]
 
 
 def test_bad_rows_are_left_out_and_counted_where_that_is_asked_for() -> None:
@@ -105,8 +105,8 @@ def test_bad_rows_are_left_out_and_counted_where_that_is_asked_for() -> None:
     summary = ReadSummary()
     examples = list(read(rows, Alpaca(CONFIG), CONFIG, OnBadRow.skip, summary))
     assert [example.where for example in examples] == ["rows.jsonl:1", "rows.jsonl:3"]
-    assert (summary.bad_rows, summary.formats) == (2, {"alpaca": 2})
-    assert summary.bad_examples == [
+    assert (summary.counts.bad_rows, summary.counts.formats) == (2, {"alpaca": 2})
+    assert summary.counts.bad_examples == [
         "rows.jsonl:2: format alpaca needs the field 'output'; the row has instruction",
         "rows.jsonl:4: no JSON: at column 1",
     ]
@@ -114,7 +114,7 @@ def test_bad_rows_are_left_out_and_counted_where_that_is_asked_for() -> None:
 
 def test_all_bad_rows_are_counted_and_ten_are_kept() -> None:
     _, summary = told_of([{"instruction": "say"}] * 25, Alpaca(CONFIG))
-    assert (summary.bad_rows, len(summary.bad_examples)) == (25, 10)
+    assert (summary.counts.bad_rows, len(summary.counts.bad_examples)) == (25, 10)
 
 
 def test_an_example_remembers_where_its_row_stands_and_all_that_the_format_found() -> None:
@@ -176,7 +176,7 @@ def test_columns_are_renamed_before_the_format_is_recognised(columns: dict[str, 
     given = dict(fields)
     ((example,), summary) = told_of([given], config=FormatConfig(columns=columns))
     assert example.messages == (ASKED, ANSWERED)
-    assert summary.bad_rows == 0
+    assert summary.counts.bad_rows == 0
     assert given == fields
 
 
@@ -185,7 +185,7 @@ def test_a_row_that_lacks_a_column_keeps_its_own_field_of_that_name() -> None:
     rows = [{"question": "say", "output": "it"}, ALPACA, {"question": "say", "context": "this", "output": "it"}]
     examples, summary = told_of(rows, config=config)
     assert [example.messages[0].content for example in examples] == ["say", "say", "say\n\nthis"]
-    assert summary.bad_rows == 0
+    assert summary.counts.bad_rows == 0
 
 
 @pytest.mark.parametrize("on_bad_row", list(OnBadRow))
@@ -234,52 +234,53 @@ def test_without_rows_no_column_is_missed() -> None:
 def test_neighbours_of_one_format_are_one_run_with_the_fields_that_decided() -> None:
     extra = {**ALPACA, "input": "more", "id": 7}
     _, summary = told_of([ALPACA, extra, ALPACA, CHATML, {**CHATML, "prompt_id": "x"}, ALPACA])
-    assert summary.format_runs == [
+    assert summary.counts.format_runs == [
         FormatRun("alpaca", "rows.jsonl:1", "rows.jsonl:3", 3, "instruction, output"),
         FormatRun("chatml", "rows.jsonl:4", "rows.jsonl:5", 2, "messages"),
         FormatRun("alpaca", "rows.jsonl:6", "rows.jsonl:6", 1, "instruction, output"),
     ]
-    assert summary.formats == {"alpaca": 4, "chatml": 2}
+    assert summary.counts.formats == {"alpaca": 4, "chatml": 2}
 
 
 def test_where_no_field_alone_decides_all_are_named() -> None:
     _, summary = told_of([{**CHATML, "conversations": CHATML["messages"]}])
-    assert [run.fields for run in summary.format_runs] == ["messages, conversations"]
+    assert [run.fields for run in summary.counts.format_runs] == ["messages, conversations"]
 
 
 def test_a_bad_row_in_between_does_not_end_a_run() -> None:
     _, summary = told_of([ALPACA, {"instruction": 3, "output": ""}, ALPACA])
-    assert summary.format_runs == [FormatRun("alpaca", "rows.jsonl:1", "rows.jsonl:3", 2, "instruction, output")]
+    assert summary.counts.format_runs == [FormatRun("alpaca", "rows.jsonl:1", "rows.jsonl:3", 2, "instruction, output")]
 
 
 def test_a_file_that_changes_its_format_with_every_row_keeps_the_first_runs_and_counts_all_rows() -> None:
     _, summary = told_of([ALPACA, CHATML] * 500)
-    assert summary.formats == {"alpaca": 500, "chatml": 500}
-    assert len(summary.format_runs) == KEPT_RUNS
-    assert summary.format_runs[-1] == FormatRun("chatml", "rows.jsonl:20", "rows.jsonl:20", 1, "messages")
+    assert summary.counts.formats == {"alpaca": 500, "chatml": 500}
+    assert len(summary.counts.format_runs) == KEPT_RUNS
+    assert summary.counts.format_runs[-1] == FormatRun("chatml", "rows.jsonl:20", "rows.jsonl:20", 1, "messages")
 
 
 def test_fields_whose_names_are_data_do_not_pile_up() -> None:
     rows = [{**ALPACA, f"field {number}": number} for number in range(3000)]
     _, summary = told_of(rows)
-    assert summary.format_runs == [FormatRun("alpaca", "rows.jsonl:1", "rows.jsonl:3000", 3000, "instruction, output")]
+    run = FormatRun("alpaca", "rows.jsonl:1", "rows.jsonl:3000", 3000, "instruction, output")
+    assert summary.counts.format_runs == [run]
 
 
 def test_two_readings_are_two_runs_and_counted_together() -> None:
     summary = ReadSummary()
     for _ in range(2):
         list(read(placed([ALPACA]), Alpaca(CONFIG), CONFIG, OnBadRow.fail, summary))
-    assert ([run.rows for run in summary.format_runs], summary.formats) == ([1, 1], {"alpaca": 2})
+    assert ([run.rows for run in summary.counts.format_runs], summary.counts.formats) == ([1, 1], {"alpaca": 2})
 
 
 @given(st.lists(st.sampled_from(["alpaca", "chatml", "bad"]), max_size=60))
 def test_the_runs_add_up_to_the_good_rows(kinds: list[str]) -> None:
     samples: dict[str, Fields] = {"alpaca": {**ALPACA}, "chatml": {**CHATML}, "bad": {}}
     examples, summary = told_of([samples[kind] for kind in kinds])
-    assert len(examples) == sum(summary.formats.values()) == len(kinds) - summary.bad_rows
-    assert summary.bad_rows == kinds.count("bad")
-    assert summary.formats == {kind: kinds.count(kind) for kind in dict.fromkeys(kinds) if kind != "bad"}
+    assert len(examples) == sum(summary.counts.formats.values()) == len(kinds) - summary.counts.bad_rows
+    assert summary.counts.bad_rows == kinds.count("bad")
+    assert summary.counts.formats == {kind: kinds.count(kind) for kind in dict.fromkeys(kinds) if kind != "bad"}
     good = [kind for kind in kinds if kind != "bad"]
     changes = sum(one != other for one, other in zip(good, ["", *good], strict=False))
-    assert len(summary.format_runs) == min(changes, KEPT_RUNS)
-    assert sum(run.rows for run in summary.format_runs) <= len(examples)
+    assert len(summary.counts.format_runs) == min(changes, KEPT_RUNS)
+    assert sum(run.rows for run in summary.counts.format_runs) <= len(examples)

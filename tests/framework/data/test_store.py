@@ -1,5 +1,6 @@
 """framework/data/store.py: what is written is what is read, whole or not at all."""
 
+import dataclasses
 import json
 import os
 import threading
@@ -174,7 +175,7 @@ def test_the_parts_of_a_row_are_noted(tmp_path: Path) -> None:
     def fill(into: Writer) -> None:
         into.add([Example(turns, "chatml", "a:1")], [token_row([(1, True)], "not proven")], RowPart.prompts, 2)
         into.add([Example((), "text", "b:1", text="words")], [token_row([(1, True)])], RowPart.train, 0)
-        into.summary.bad_rows = 3
+        into.summary.counts = dataclasses.replace(into.summary.counts, bad_rows=3)
 
     columns = (kept := writer.write(tmp_path / "rows", fill)).columns
     assert columns.part.tolist() == [RowPart.prompts, RowPart.train]
@@ -183,7 +184,7 @@ def test_the_parts_of_a_row_are_noted(tmp_path: Path) -> None:
     assert columns.system.tolist() == [True, False]
     assert columns.plain.tolist() == [False, True]
     assert [problem for batch in kept.texts() for problem in batch.problem] == ["not proven", ""]
-    assert kept.summary.bad_rows == 3
+    assert kept.summary.counts.bad_rows == 3
     assert kept.example(0) == Example(turns, "chatml", "a:1")
 
 
@@ -200,4 +201,4 @@ def test_some_rows_can_be_chosen_in_any_order(tmp_path: Path) -> None:
 
 def test_reported_is_readable_json(tmp_path: Path) -> None:
     kept = write(tmp_path / "rows", [token_row([(1, True)])])
-    assert json.loads((kept.folder / store.SUMMARY).read_text(encoding="utf-8"))["bad_rows"] == 0
+    assert json.loads((kept.folder / store.SUMMARY).read_text(encoding="utf-8"))["counts"]["bad_rows"] == 0
