@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from framework_plugins.hf.train.best_weights import BestWeights
     from framework_plugins.hf.train.options import TrainingOptions
     from framework_plugins.hf.train.resume.checkpoints import Checkpoints
+    from framework_plugins.hf.train.step_reporter import StepReporter
     from framework_plugins.hf.train.trainer import SupervisedTrainer
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "OutOfMemory",
     "Packing",
     "ShuffledConfig",
+    "StepReporter",
     "SupervisedTrainer",
     "TrainingOptions",
     "TransformersTrainerConfig",
@@ -72,6 +74,7 @@ _MODULES = {
     "with_gradients": "machine.precision", "HFModel": "model", "ForwardPlan": "packing.eligibility",
     "as_turns": "tokens.render", "BestWeights": "train.best_weights", "TrainingOptions": "train.options",
     "Checkpoints": "train.resume.checkpoints", "SupervisedTrainer": "train.trainer",
+    "StepReporter": "train.step_reporter",
 }  # fmt: skip
 
 

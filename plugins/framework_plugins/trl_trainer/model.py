@@ -241,7 +241,7 @@ class TrlModel(HFModel):
             steps=trainer.state.global_step,
             epochs=float(trainer.state.epoch or 0),
             train_loss=progress.mean_loss,
-            last_loss=progress.steps[-1].loss,
+            last_loss=progress.reported[-1].loss,
             seconds=progress.seconds,
             tokens=trainer.tokens,
             supervised_tokens=trainer.supervised_tokens,

@@ -348,15 +348,6 @@ class SupervisedTrainer:
             self.unlogged_loss += loss
             self.logged_step = step
 
-    def scale_rates(self, factor: float) -> None:
-        """Multiply the learning rates of all steps to come."""
-        state = self.lr_scheduler.state_dict()
-        for name in ("base_lrs", "_last_lr"):  # the rates at the peak, and those of the next step
-            state[name] = [rate * factor for rate in state[name]]
-        self.lr_scheduler.load_state_dict(state)
-        for group in self.optimizer.param_groups:
-            group["lr"] *= factor
-
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:
         """Let the weights meanwhile be those to answer with, which a schedule-free optimizer averages."""

@@ -57,12 +57,13 @@ from framework_plugins.hf.train.best_weights import BestWeights
 from framework_plugins.hf.train.distributed import engine
 from framework_plugins.hf.train.options import TrainingOptions
 from framework_plugins.hf.train.order import drawn_together, ordered_steps, row_order, steps_of, total_steps
-from framework_plugins.hf.train.progress import CheckpointTimer, Progress, Validation
+from framework_plugins.hf.train.progress import CheckpointTimer, Progress
 from framework_plugins.hf.train.reference import at_start, open_scores, row_key, start_problem
 from framework_plugins.hf.train.resume.checkpoints import Checkpoints
 from framework_plugins.hf.train.resume.training_state import TrainingState
 from framework_plugins.hf.train.rollouts import Rollouts
 from framework_plugins.hf.train.step import CheckedObjective, OptimizerStep
+from framework_plugins.hf.train.step_reporter import Validation
 from framework_plugins.hf.train.trainer import Collator, SupervisedTrainer, mixed_precision, training_arguments
 from framework_plugins.lib.group_member import Member
 
