@@ -25,8 +25,9 @@ from framework import FrameworkError
 from framework.api import Example, Learn, Message, key_of, summarize_error
 from framework.api.training import Thoughts, TokenRow
 from framework_plugins.hf.load.tokenizer import fitting_templates
-from framework_plugins.hf.tokens import message_check, template_switches
+from framework_plugins.hf.tokens import template_switches
 from framework_plugins.hf.tokens.loss_mask import PER_ANSWER, Draft, LossMask
+from framework_plugins.hf.tokens.message_check import OTHER_TEMPLATE, Remedied
 from framework_plugins.hf.tokens.prompt_tokens import PromptTokens
 from framework_plugins.hf.tokens.render import Job, Renderer, as_turns
 from framework_plugins.hf.tokens.round_trip import RoundTrip
@@ -40,9 +41,9 @@ MAX_ROWS_TRIED = 20
 """Rows of a kind with which they are tried."""
 MAX_SOLUTIONS = 5
 """Settings that make the first row exact of which the best is taken."""
-READS_PARTS = (
-    "the chat template reads a turn as a list of parts, as those of vision models do, and leaves out text: "
-    f"{message_check.OTHER_TEMPLATE}"
+READS_PARTS = Remedied(
+    "the chat template reads a turn as a list of parts, as those of vision models do, and leaves out text",
+    OTHER_TEMPLATE,
 )
 TIME_FUNCTION = "strftime_now"
 """The function with which a template writes the date, or the time to the second: inference writes that of its own."""
@@ -123,7 +124,7 @@ class Chat:
                 sample = indexes[:: -(-len(indexes) // MAX_ROWS_TRIED)]
                 self._advice[kind] = self._advice_for([examples[index] for index in sample], kind.problem)
             for index in indexes:
-                rows[index] = dataclasses.replace(rows[index], problem=self._advice.get(kind, kind.problem))
+                rows[index] = dataclasses.replace(rows[index], problem=str(self._advice.get(kind, kind.problem)))
         return rows
 
     def _encode(self, examples: Sequence[Example]) -> list[TokenRow]:
@@ -136,10 +137,10 @@ class Chat:
         solutions = list(self._solutions(examples))
         if solutions:
             return _settings_advice(problem, solutions, len(examples))
-        if self.learn is Learn.assistant and problem.endswith(PER_ANSWER):  # which does not help either
+        if self.learn is Learn.assistant and _remedy(problem) == PER_ANSWER:  # which does not help either
             chat = Chat(self.tokenizer, self.stop_ids, self.settings, learn=Learn.last)
             problem = chat._encode(examples[:1])[0].problem or problem
-        if not problem.endswith(message_check.OTHER_TEMPLATE):
+        if _remedy(problem) != OTHER_TEMPLATE:
             return problem
         if self._renderer.reads_parts(Job(as_turns(examples[0].messages), examples[0].tools, prompt=False)):
             return READS_PARTS
@@ -213,7 +214,7 @@ class Chat:
         asks = example.is_prompt
         text = render(Job(turns, tools, prompt=asks))
         if isinstance(text, FrameworkError):
-            return Draft(example, problem=str(text))
+            return Draft(example, problem=Remedied.of(text))
         draft = Draft(example, text)
         for index in () if asks else self._learned_turns(example.messages):
             prompt = render(Job(turns[:index], tools, prompt=True))
@@ -310,10 +311,13 @@ class _Solution:
         return " ".join([*words, *self.values.overrides])
 
 
+def _remedy(problem: str) -> str:
+    return problem.remedy if isinstance(problem, Remedied) else ""
+
+
 def _settings_advice(problem: str, solutions: Sequence[tuple[_Solution, int]], tried: int) -> str:
-    """Replace the advice of a problem, after its last colon, by settings and how many rows they make exact."""
-    cause, _, advice = problem.rpartition(": ")
-    cause = cause if advice.endswith((message_check.OTHER_TEMPLATE, PER_ANSWER)) else problem
+    """Replace the remedy of a problem by settings and how many rows they make exact."""
+    cause = problem.cause if isinstance(problem, Remedied) else problem
     words = " or ".join(solution.overrides for solution, _ in solutions)
     which = "which" if len(solutions) == 1 else "either of which"
     if all(solved == tried for _, solved in solutions):

@@ -15,6 +15,7 @@ from framework.api.training import TokenRow
 from framework_plugins.hf.packing.tree import common_prefix_length
 from framework_plugins.hf.tokens import message_check
 from framework_plugins.hf.tokens.forged_tokens import TAKE_OUT_OF_DATA, ForgedTokens
+from framework_plugins.hf.tokens.message_check import OTHER_TEMPLATE, Remedied
 from framework_plugins.hf.tokens.prompt_tokens import PromptCut, PromptTokens, token_from
 
 PER_ANSWER = "learn each answer in a row of its own, data.learn=each, or the last one only, data.learn=last"
@@ -114,8 +115,10 @@ class LossMask:
             text_so_far: the conversation up to and including the turn, likewise.
         """
         is_last = index == len(draft.example.messages) - 1
-        if isinstance(prompt, FrameworkError) or isinstance(text_so_far, FrameworkError):
-            return Turn(problem=str(prompt if isinstance(prompt, FrameworkError) else text_so_far))
+        if isinstance(prompt, FrameworkError):
+            return Turn(problem=Remedied.of(prompt))
+        if isinstance(text_so_far, FrameworkError):
+            return Turn(problem=Remedied.of(text_so_far))
         if not draft.text.startswith(prompt):
             return Turn(problem=_prompt_problem(draft, prompt, index, is_last=is_last))
         end, problem = message_check.answer_end(
@@ -221,7 +224,7 @@ class LossMask:
         name = self.tokenizer.convert_ids_to_tokens(draft.ids[token])
         if any(written in text for text in message_check.texts(draft.example.messages[index])):
             return f"an answer holds the stop token {name} as text, and generation would end there: {TAKE_OUT_OF_DATA}"
-        return f"the chat template writes the stop token {name} within an answer: {message_check.OTHER_TEMPLATE}"
+        return Remedied(f"the chat template writes the stop token {name} within an answer", OTHER_TEMPLATE)
 
     def _bos_problem(self, ids: list[int], spans: list[Span]) -> str:
         """Return the problem of a BOS token that inference would not have, or of two; empty if there is none."""
@@ -234,9 +237,9 @@ class LossMask:
             )
         starts_with_bos = any(span.first < span.end and ids[span.first] == self.bos for span in spans)
         if starts_with_bos and self.bos not in self.stop_ids:
-            return (
-                f"the chat template writes {self.tokenizer.bos_token} before an answer in training and not for "
-                f"inference: {message_check.OTHER_TEMPLATE}"
+            name = self.tokenizer.bos_token
+            return Remedied(
+                f"the chat template writes {name} before an answer in training and not for inference", OTHER_TEMPLATE
             )
         return ""
 
@@ -267,10 +270,10 @@ class LossMask:
 
 _NOTHING = "there is no assistant's turn to learn"
 _WEIGHTED = "an assistant's turn has the weight 0, and data.learn=everything learns all: set data.learn=assistant"
-_REWRITTEN = (
+_REWRITTEN = Remedied(
     "the chat template writes an earlier answer differently once turns follow, so it would be learned differently from "
-    f"how it would be generated: {PER_ANSWER}"
-)
+    "how it would be generated", PER_ANSWER,
+)  # fmt: skip
 _PLAIN_STOP = (
     "the tokenizer has no eos_token that ends generation, so a plain text would be learned without a stop token: give "
     "the tokenizer one"
@@ -287,28 +290,26 @@ def _merged_token_problem(draft: Draft, turn: Turn, index: int) -> str:
     if content.isspace():
         return "the answer is only white space: fill it, or leave the row out; audit.standard.clean=FILE.jsonl does"
     if content[:1].isspace():
-        return f"{cause}: strip the white space before the answer, format.strip=true, or {message_check.OTHER_TEMPLATE}"
+        return Remedied(cause, OTHER_TEMPLATE, "strip the white space before the answer, format.strip=true, or ")
     if draft.text[turn.prompt : turn.prompt + 1].isspace():
-        return f"{cause}, and the chat template writes them: {message_check.OTHER_TEMPLATE}"
-    return (
-        f"{cause}: the template's opening of an answer must not end with white space, or {message_check.OTHER_TEMPLATE}"
-    )
+        return Remedied(f"{cause}, and the chat template writes them", OTHER_TEMPLATE)
+    return Remedied(cause, OTHER_TEMPLATE, "the template's opening of an answer must not end with white space, or ")
 
 
 def _prompt_problem(draft: Draft, prompt: str, index: int, *, is_last: bool) -> str:
     """Say that a prompt is not the beginning of its row, and what to do."""
     if not is_last:
-        return (
+        return Remedied(
             "the chat template writes earlier turns differently once others follow, so the prompt of an earlier answer "
-            f"is not the beginning of the training text: {PER_ANSWER}"
-        )
+            "is not the beginning of the training text", PER_ANSWER,
+        )  # fmt: skip
     if cause := message_check.lost_text(draft.example, draft.text):  # in training, though not for inference
         return cause
     opening = prompt[common_prefix_length(prompt, draft.text) :]
     words = (message.content.strip() for message in draft.example.messages[:index])
     quoted = len(opening) <= OPENING_CHARACTERS and not any(word and word in opening for word in words)
     hint = f" (inference would continue with {opening!r})" if quoted else ""
-    return (
+    return Remedied(
         "the prompt that inference would use is not the beginning of the training text, so training would teach "
-        f"something else{hint}: {message_check.OTHER_TEMPLATE}"
-    )
+        f"something else{hint}", OTHER_TEMPLATE,
+    )  # fmt: skip

@@ -6,20 +6,43 @@ import html
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
+from framework import FrameworkError
 from framework.api import Example, Message, ToolCall
 
 OTHER_TEMPLATE = "take another chat template, model.chat_template=FILE.jinja"
-NO_CALL = f"the chat template drops or changes an assistant's tool call: {OTHER_TEMPLATE}"
-_AS_PYTHON = (
+
+
+class Remedied(str):  # a text for all but those who try whether the remedy helps, or a better one
+    """The problem of a row, with its cause and the remedy: `cause: first remedy`."""
+
+    __slots__ = ("cause", "remedy")
+    cause: str
+    remedy: str
+
+    def __new__(cls, cause: str, remedy: str, first: str = "") -> Self:
+        """Write the text."""
+        problem = super().__new__(cls, f"{cause}: {first}{remedy}")
+        problem.cause, problem.remedy = cause, remedy
+        return problem
+
+    @staticmethod
+    def of(error: FrameworkError) -> str:
+        """Return an error as a problem, with the remedy if there is one."""
+        problem = error.args[0]
+        return problem if isinstance(problem, Remedied) else str(error)
+
+
+NO_CALL = Remedied("the chat template drops or changes an assistant's tool call", OTHER_TEMPLATE)
+_AS_PYTHON = Remedied(
     "the chat template writes the arguments of a call as Python shows an object, with ' around text, which no server "
-    f"reads: it must write them as JSON (arguments | tojson), or {OTHER_TEMPLATE}"
-)
-_NO_TOOLS = (
+    "reads", OTHER_TEMPLATE, "it must write them as JSON (arguments | tojson), or ",
+)  # fmt: skip
+_NO_TOOLS = Remedied(
     "the chat template leaves out the tools, or the call of one, so the model would never know them "
-    f'("format.columns={{tools: null}}" leaves them out too): {OTHER_TEMPLATE}'
-)
+    '("format.columns={tools: null}" leaves them out too)', OTHER_TEMPLATE,
+)  # fmt: skip
 
 
 def answer_end(message: Message, text: str, start: int, stop: int) -> tuple[int, str]:
@@ -32,7 +55,7 @@ def answer_end(message: Message, text: str, start: int, stop: int) -> tuple[int,
     for part, description in _parts(message, text[start:stop]):
         position = text.find(part, end, stop)
         if position < 0:
-            return end, f"the chat template drops or changes {description}: {OTHER_TEMPLATE}"
+            return end, Remedied(f"the chat template drops or changes {description}", OTHER_TEMPLATE)
         end = position + len(part)
     if any(call.arguments and text.find(str(dict(call.arguments)), end, stop) >= 0 for call in message.tool_calls):
         return end, _AS_PYTHON
@@ -136,7 +159,7 @@ def _calls_lost(message: Message, text: str, start: int, end: int) -> str:
 
 def _dropped_text(message: Message) -> str:
     owner = "the system prompt" if message.role == "system" else f"a turn of the {message.role}"
-    return f"the chat template drops or changes {owner}, so the model would never see it: {OTHER_TEMPLATE}"
+    return Remedied(f"the chat template drops or changes {owner}, so the model would never see it", OTHER_TEMPLATE)
 
 
 def _locate(message: Message, text: str, start: int) -> tuple[str, int]:

@@ -10,8 +10,8 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from framework import FrameworkError
-from framework.api import Message, ToolCall, summarize_error
-from framework_plugins.hf.tokens.message_check import OTHER_TEMPLATE
+from framework.api import Message, ToolCall, redact, summarize_error
+from framework_plugins.hf.tokens.message_check import OTHER_TEMPLATE, Remedied
 from framework_plugins.hf.tokens.template_limits import COMPILE, TOOL
 
 Turns = list[dict[str, Any]]
@@ -145,19 +145,23 @@ class Renderer:
         names = [str(turn["role"]) for turn in job.turns]
         roles = ", ".join([*names[:SHOWN_ROLES], *(["…"] if len(names) > SHOWN_ROLES else [])])
         reason = str(error) if type(error) is TemplateError else summarize_error(error)
-        advice = self._advice(job, rule=type(error) is TemplateError)
-        return f"the chat template refuses the turns {roles}: {reason.strip()}; {advice}"
+        refusal = str(redact(f"the chat template refuses the turns {roles}: {reason.strip()}"))
+        return self._with_advice(refusal, job, rule=type(error) is TemplateError)
 
-    def _advice(self, job: Job, *, rule: bool) -> str:
+    def _with_advice(self, refusal: str, job: Job, *, rule: bool) -> str:
         turns = [turn for turn in job.turns if turn["role"] != "system"]
         if len(turns) < len(job.turns) and turns and self._try_render(Job(turns, job.tools, job.prompt)) is not None:
-            fix = f"put that text into the first user's turn, or {OTHER_TEMPLATE}"
-            return f"it accepts them without the system prompt: {fix}"
+            fix = "put that text into the first user's turn, or "
+            return Remedied(f"{refusal}; it accepts them without the system prompt", OTHER_TEMPLATE, fix)
         if not job.tools and self._try_render(Job(job.turns, [TOOL], job.prompt)) is not None:
-            return f"it asks for tools in every conversation: give the row 'tools', or {OTHER_TEMPLATE}"
+            cause = f"{refusal}; it asks for tools in every conversation"
+            return Remedied(cause, OTHER_TEMPLATE, "give the row 'tools', or ")
         if self.reads_parts(job):
-            return f"it reads a turn as a list of parts, as those of vision models do, not as text: {OTHER_TEMPLATE}"
-        return "this is the template's rule" if rule else f"the template fails by a fault of its own: {OTHER_TEMPLATE}"
+            cause = f"{refusal}; it reads a turn as a list of parts, as those of vision models do, not as text"
+            return Remedied(cause, OTHER_TEMPLATE)
+        if rule:
+            return f"{refusal}; this is the template's rule"
+        return Remedied(f"{refusal}; the template fails by a fault of its own", OTHER_TEMPLATE)
 
     def reads_parts(self, job: Job) -> bool:
         """Whether a template that loses the users' text writes it if each turn is a list of parts."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import re
 
 import pytest
@@ -35,6 +36,7 @@ def test_gemma_refuses_a_system_prompt_with_a_way_out() -> None:
     assert row.problem.startswith("the chat template refuses the turns system, user, assistant: System role not supp")
     assert "put that text into the first user's turn" in row.problem
     assert row.input_ids == row.labels == []
+    assert pickle.loads(pickle.dumps(row)) == row  # noqa: S301 - our own: rows go to other processes
 
 
 def test_turns_in_an_order_that_a_template_forbids_are_refused_as_its_rule() -> None:

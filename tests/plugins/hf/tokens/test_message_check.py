@@ -8,11 +8,24 @@ from collections.abc import Callable
 
 import pytest
 
+from framework import FrameworkError
 from framework.api.records import Example, Message, ToolCall
-from framework_plugins.hf.tokens.message_check import all_texts, answer_end, lost_text
+from framework_plugins.hf.tokens.message_check import Remedied, all_texts, answer_end, lost_text
 
 SYSTEM, ASK, TELL = Message("system", "Be brief."), Message("user", "How many?"), Message("assistant", "Two.")
 RESULT = Message("tool", 'line one\n"two"')
+
+
+def test_a_problem_keeps_its_remedy_on_the_way_through_an_error() -> None:
+    problem = Remedied("it fails: twice", "take another", "wait, or ")
+    found = Remedied.of(FrameworkError(problem))
+    assert isinstance(found, Remedied)
+    assert (found, found.cause, found.remedy) == (
+        "it fails: twice: wait, or take another",
+        "it fails: twice",
+        "take another",
+    )
+    assert Remedied.of(FrameworkError("it fails: take another")) == "it fails: take another"
 
 
 @pytest.mark.parametrize(
