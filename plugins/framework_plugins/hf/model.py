@@ -81,9 +81,9 @@ from framework_plugins.hf.settings.library_fields import EVA
 from framework_plugins.hf.settings.pass_size import PassLimits
 from framework_plugins.hf.tokens import chat, template_switches
 from framework_plugins.hf.tokens.template_limits import check_template
-from framework_plugins.hf.train.progress import Validation
 from framework_plugins.hf.train.resume.checkpoints import Checkpoints
 from framework_plugins.hf.train.step import CheckedObjective
+from framework_plugins.hf.train.step_reporter import Validation
 from framework_plugins.hf.train.trainer import SupervisedTrainer
 from framework_plugins.hf.train.training import Training, validate
 from framework_plugins.lib.group_member import Member, member

@@ -26,7 +26,7 @@ from framework_plugins.hf.load.model_parts import outside_text, patterns
 from framework_plugins.hf.loss.loss import Losses
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.packing.parts import Packer
-from framework_plugins.hf.train.progress import Validation
+from framework_plugins.hf.train.step_reporter import Validation
 from framework_plugins.hf.load.weight_files import check_files
 from framework_plugins.unsloth import checkpoints, versions
 from framework_plugins.unsloth.lora import lora_settings
