@@ -143,6 +143,11 @@ class Model(ABC):
     def score(self, rows: Sequence[TokenRow]) -> list[Scored]:
         """Return for each row the log-probabilities of its learned tokens, and the likeliest token at each."""
 
+    def measures(self, groups: Sequence[TokenGroup]) -> Mapping[str, Measure] | None:
+        """Measure held-out groups in a way of its own; None, as most do, by the probabilities of their tokens."""
+        del groups
+        return None
+
     @abstractmethod
     def divergence(self, rows: Sequence[TokenRow]) -> list[float]:
         """Return for each row KL(base || model), the mean over its learned tokens in nats.

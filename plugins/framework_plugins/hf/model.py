@@ -10,12 +10,12 @@ import math
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import transformers
 from peft import PeftModel
@@ -108,6 +108,7 @@ class HFModel(Model):
         checked: whether the weights were here, and whole, when it was opened.
         vocabulary: tokens that the model has; the tokenizer may have fewer, or more that no text becomes.
         stop_ids: the token ids that end an answer, see `tokenizer.stop_ids`.
+        read: makes another model of the weights than the one that writes text, a static method.
         asks: whether the rows that it trains on are prompts, whose answers are drawn in each step.
     """
 
@@ -115,6 +116,7 @@ class HFModel(Model):
     trainer_class: type[SupervisedTrainer] = SupervisedTrainer
     asks = False
     features = frozenset(Feature)
+    read: ClassVar[Callable[[ModelPlace, dict[str, Any]], Any] | None] = None
 
     def __init__(
         self,
@@ -255,7 +257,7 @@ class HFModel(Model):
 
     def load(self, folder: Path, peft_config: Any) -> Any:
         """Load weights, put what is trained on them, and return the model; see `loading.load`."""
-        return load(self.plan, self.config, self.machine, self.place, self.forward_plan, folder, peft_config)
+        return load(self.plan, self.config, self.machine, self.place, self.forward_plan, folder, peft_config, self.read)
 
     def _in_eval_mode(self) -> Any:
         """Return the model in evaluation mode."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,7 @@ def load(
     forward_plan: ForwardPlan,
     folder: Path,
     peft_config: Any,
+    read: Callable[[ModelPlace, dict[str, Any]], Any] | None = None,
 ) -> Any:
     """Load weights, add the adapter, and return the model.
 
@@ -152,6 +154,7 @@ def load(
         forward_plan: how rows go through it.
         folder: the weights.
         peft_config: the adapter; None if the weights themselves are trained.
+        read: makes another model of the weights, which is not shared, than the one that writes text.
 
     Raises:
         FrameworkError: the folder does not hold the weights of the model.
@@ -174,10 +177,10 @@ def load(
 
         device = device_for_shards(group, machine, settings["quantization_config"])
     settings["device_map"] = machine.split or {"": device}
-    frozen = peft_config is not None and plan.settings.share and not group
+    frozen = peft_config is not None and plan.settings.share and not group and read is None
     model = base_cache.shared_base(
         base_cache.files_key(folder, settings) if frozen else "",
-        lambda: _read(ModelPlace(folder, location.name if folder == location.folder else str(folder)), settings),
+        lambda: (read or _read)(ModelPlace(folder, location.name if folder == location.folder else str(folder)), settings),
     )
     if forward_plan.branch_attention and config.attention is not Attention.flash_attention_2:
         install.use_branches(model)
