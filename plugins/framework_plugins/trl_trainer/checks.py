@@ -31,8 +31,8 @@ UNSUITED: Mapping[str, str] = {
     ),
 }
 """Trainers of TRL that want what a run does not have."""
-RETOKENIZES = ("pad_token", "eos_token", "chat_template_path", "model_init_kwargs")
-"""Fields of RewardConfig about reading texts and loading; rows are tokens, and the run loads the model."""
+READING = ("pad_token", "eos_token")
+"""Fields of RewardConfig with which a score would be read elsewhere than where the trained model is used."""
 OF_OBJECTIVE = frozenset({"beta", "loss_type", "loss_weights"})
 """Settings of a method that have another meaning, or another default, in a class with another objective."""
 HF = "or set trainer=hf"
@@ -150,7 +150,7 @@ def _scoring_problems(plan: Plan) -> Iterator[Problem]:
     ):
         if value:
             yield Problem(f"{option} was not tried with {key}: leave it out", (key,))
-    for name in RETOKENIZES:
+    for name in READING:
         if name in args:
             yield Problem(f"trainer.args.{name} does not suit {option}: leave it out", (f"trainer.args.{name}",))
 

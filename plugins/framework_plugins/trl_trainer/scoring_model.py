@@ -72,8 +72,7 @@ class ScoringModel(TrlModel):
 
     def _trained_config(self) -> Any:
         config: Any = super()._trained_config()
-        config.task_type = "SEQ_CLS"
-        config.modules_to_save = [*(config.modules_to_save or ()), HEAD]
+        config.task_type = "SEQ_CLS"  # with which peft trains and saves the head
         return config
 
     def load(self, folder: Path, peft_config: Any) -> Any:
