@@ -26,8 +26,8 @@ UNSUITED: Mapping[str, str] = {
     "trainer.trl_class out",
     **dict.fromkeys(
         ("AsyncDistillationTrainer", "ServerDistillationTrainer"),
-        "needs a server beside the training, and a run has none: set trainer.trl_class=DistillationTrainer "
-        "trainer.init.teacher_model=ID",
+        "needs a server beside the training, and a run has none: set trainer.trl_class=DistillationTrainer, which "
+        "loads its teacher",
     ),
 }
 """Trainers of TRL that want what a run does not have."""
