@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from framework.api.records import (
         Answer,
         Example,
+        Measure,
         Prompt,
         Scored,
         Step,

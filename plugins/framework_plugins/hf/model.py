@@ -10,12 +10,12 @@ import math
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import transformers
 from peft import PeftModel
@@ -54,7 +54,7 @@ from framework_plugins.hf.load.adapter_config import (
 from framework_plugins.hf.load.base_cache import base_key
 from framework_plugins.hf.load.from_rows import begin_from_rows
 from framework_plugins.hf.load.hub import fetch_weights
-from framework_plugins.hf.load.loading import load, without_weights
+from framework_plugins.hf.load.loading import Read, load, without_weights
 from framework_plugins.hf.load.published import AdapterNames, adapter_names, republish
 from framework_plugins.hf.load.sharded_weights import reshard
 from framework_plugins.hf.load.tokenizer import (
@@ -108,7 +108,6 @@ class HFModel(Model):
         checked: whether the weights were here, and whole, when it was opened.
         vocabulary: tokens that the model has; the tokenizer may have fewer, or more that no text becomes.
         stop_ids: the token ids that end an answer, see `tokenizer.stop_ids`.
-        read: makes another model of the weights than the one that writes text, a static method.
         asks: whether the rows that it trains on are prompts, whose answers are drawn in each step.
     """
 
@@ -116,7 +115,6 @@ class HFModel(Model):
     trainer_class: type[SupervisedTrainer] = SupervisedTrainer
     asks = False
     features = frozenset(Feature)
-    read: ClassVar[Callable[[ModelPlace, dict[str, Any]], Any] | None] = None
 
     def __init__(
         self,
@@ -255,9 +253,16 @@ class HFModel(Model):
             check_files(location, empty, values=True)
         return location.folder
 
+    @property
+    def reader(self) -> Read | None:
+        """What makes another model of the weights than the one that writes text; None if nothing does."""
+        return None
+
     def load(self, folder: Path, peft_config: Any) -> Any:
         """Load weights, put what is trained on them, and return the model; see `loading.load`."""
-        return load(self.plan, self.config, self.machine, self.place, self.forward_plan, folder, peft_config, self.read)
+        return load(
+            self.plan, self.config, self.machine, self.place, self.forward_plan, folder, peft_config, self.reader
+        )
 
     def _in_eval_mode(self) -> Any:
         """Return the model in evaluation mode."""

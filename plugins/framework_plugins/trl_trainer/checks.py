@@ -20,8 +20,8 @@ UNSUITED: Mapping[str, str] = {
     "trainer.trl_class=RLOOTrainer",
     "SDFTTrainer": "needs a context beside each question, and rows have none: set trainer.trl_class=SDPOTrainer "
     "method=grpo reward=[...], which learns from its own best answers",
-    "TPOTrainer": "needs a third answer to each prompt, and pairs have two: set method=dpo method.loss_type=[sigmoid,sft] "
-    "and leave trainer.trl_class out",
+    "TPOTrainer": "needs a third answer to each prompt, and pairs have two: set method=dpo "
+    "method.loss_type=[sigmoid,sft], and leave trainer.trl_class out",
     "AsyncGRPOTrainer": "needs a server beside the training, and a run has none: set method=grpo, and leave "
     "trainer.trl_class out",
     **dict.fromkeys(

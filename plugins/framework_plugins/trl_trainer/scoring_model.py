@@ -29,27 +29,6 @@ class ScoringModel(TrlModel):
 
     base_key = ""
 
-    @staticmethod
-    def read(location: ModelPlace, settings: dict[str, Any]) -> Any:
-        """Read the weights below the head.
-
-        Raises:
-            FrameworkError: others than those of the head are missing.
-        """
-        names = ("dtype", "device_map", "attn_implementation", "trust_remote_code", "use_safetensors")
-        config = AutoConfig.from_pretrained(location.folder, trust_remote_code=settings["trust_remote_code"])
-        config.num_labels = 1
-        with Guard(f"model {location.name}: transformers cannot load it with a score", passes=is_out_of_memory):
-            model, info = AutoModelForSequenceClassification.from_pretrained(
-                location.folder,
-                config=config,
-                output_loading_info=True,
-                **{name: settings[name] for name in names},
-            )
-        if missing := {name for name in info["missing_keys"] if not name.startswith(f"{HEAD}.")}:
-            raise FrameworkError(f"model {location.name}: its .safetensors do not hold {min(missing)}: download it again")
-        return model
-
     @classmethod
     def check(cls, location: ModelPlace, *, trust: bool) -> None:
         """Make sure that transformers has the model with such a head.
@@ -74,6 +53,11 @@ class ScoringModel(TrlModel):
         config: Any = super()._trained_config()
         config.task_type = "SEQ_CLS"  # with which peft trains and saves the head
         return config
+
+    @property
+    def reader(self) -> Any:
+        """What puts the head on the weights."""
+        return _read
 
     def load(self, folder: Path, peft_config: Any) -> Any:
         """Load it; a score is read at the last token that does not pad."""
@@ -148,3 +132,24 @@ class ScoringModel(TrlModel):
         values = {name: measure.value for name, measure in self.measures(validation).items()}
         self.model.train()
         return values.pop(Measure.EVAL_LOSS), {**values, **run.measure()}
+
+
+def _read(location: ModelPlace, settings: dict[str, Any]) -> Any:
+    """Read the weights below the head.
+
+    Raises:
+        FrameworkError: others than those of the head are missing.
+    """
+    names = ("dtype", "device_map", "attn_implementation", "trust_remote_code", "use_safetensors")
+    config = AutoConfig.from_pretrained(location.folder, trust_remote_code=settings["trust_remote_code"])
+    config.num_labels = 1
+    with Guard(f"model {location.name}: transformers cannot load it with a score", passes=is_out_of_memory):
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            location.folder,
+            config=config,
+            output_loading_info=True,
+            **{name: settings[name] for name in names},
+        )
+    if missing := {name for name in info["missing_keys"] if not name.startswith(f"{HEAD}.")}:
+        raise FrameworkError(f"model {location.name}: its .safetensors lack {min(missing)}: download it again")
+    return model

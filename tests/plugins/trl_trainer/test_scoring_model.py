@@ -1,4 +1,4 @@
-"""trl_trainer/scoring_model.py: a reward model as TRL trains it, its held-out pairs, and its scores where it is used."""
+"""trl_trainer/scoring_model.py: a reward model as TRL trains it, its held-out pairs, and its scores in use."""
 
 from __future__ import annotations
 
@@ -106,8 +106,8 @@ def test_its_scores_are_those_of_peft_and_of_the_reward(base: Path, tmp_path: Pa
 
 
 def test_an_interrupted_training_resumes(base: Path, tmp_path: Path) -> None:
-    words = (*SCORING, "trainer.per_device_train_batch_size=2", "trainer.gradient_accumulation_steps=1")
-    words += ("data.validation_split=0", "trainer.max_steps=6")
+    words = [*SCORING, "trainer.per_device_train_batch_size=2", "trainer.gradient_accumulation_steps=1"]
+    words += ["data.validation_split=0", "trainer.max_steps=6"]
     _, whole = train(make(base, pairs(tmp_path), tmp_path / "whole", *words))
     plan = make(base, pairs(tmp_path), tmp_path / "run", *words)
     with pytest.raises(Interrupted):
