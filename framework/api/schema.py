@@ -549,7 +549,7 @@ class TrainerConfig:
         return False
 
     def answers(self) -> bool:
-        """Whether what it trains answers prompts; if not, nothing may ask it."""
+        """Whether what it trains answers prompts."""
         return True
 
     def warmup(self, steps: int) -> int:

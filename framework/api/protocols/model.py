@@ -145,7 +145,7 @@ class Model(ABC):
         """Return for each row the log-probabilities of its learned tokens, and the likeliest token at each."""
 
     def measures(self, groups: Sequence[TokenGroup]) -> Mapping[str, Measure] | None:
-        """Measure held-out groups in a way of its own; None, as most do, by the probabilities of their tokens."""
+        """Return measures of held-out groups; None: of the probabilities of tokens."""
         del groups
         return None
 

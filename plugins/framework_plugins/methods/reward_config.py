@@ -68,7 +68,7 @@ class SoftOverlongConfig(RewardConfig):
 
 @dataclass
 class RewardModelConfig(RewardConfig):
-    """The score of a model that `trainer=trl trainer.trl_class=RewardTrainer`, or another program, has trained."""
+    """The score of a reward model."""
 
     path: Annotated[str, Len(1)] = MISSING
     """Its folder: of a run, an adapter or a whole model."""
