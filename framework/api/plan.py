@@ -258,6 +258,8 @@ class Plan:
         Empty for supervised fine-tuning with the loss that a run has if nothing is chosen.
         """
         config = self.method.config
+        if not self.training.answers():
+            return f"scores, from the rows of method={self.method.component.name}"
         defaults = {field.name: field.default for field in fields(self.method.component.schema)}
         values = {name: getattr(config, name) for name in defaults}
         words = [

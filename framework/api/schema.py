@@ -548,6 +548,10 @@ class TrainerConfig:
         """Whether it trains on conversations that it tokenizes itself: `TrainRun.prompts` has them then."""
         return False
 
+    def answers(self) -> bool:
+        """Whether what it trains answers prompts."""
+        return True
+
     def warmup(self, steps: int) -> int:
         """Return the warm-up steps of a training with this many steps, for a schedule that warms up: `Plan.warmup`."""
         if self.warmup_ratio is not None:

@@ -86,6 +86,9 @@ class Measuring:
         samples, notes, base_samples = [], [], []
         # The loss first: it shows a damaged base before the answers, which take most of the time.
         losses, data = [Measure.EVAL_LOSS] if self.data.validation else [], self.data
+        own = self.model.measures(self.data.validation_groups) if losses else None
+        if own is not None:
+            losses, measures = [], {name: _add_clusters(measure, data) for name, measure in own.items()}
         parts = len(losses) + len(self.evaluators)
         for name in losses:
             with self.session.progress.part(name, 1, parts, "measure"):
@@ -98,7 +101,7 @@ class Measuring:
         if losses:  # those of a method may have another `eval_loss`, of the rows that should become likelier
             of_method = self.plan.method.create().measures(self.model, self.data.validation_groups)
             measures |= {name: _add_clusters(measure, self.data) for name, measure in of_method.items()}
-        for name, validation_set in self.plan.set_losses.items() if losses else ():
+        for name, validation_set in self.plan.set_losses.items() if Measure.EVAL_LOSS in measures else ():
             if (part := _set_loss(measures[Measure.EVAL_LOSS], validation_set)) is not None:
                 measures[name] = part
         for index, (name, evaluator) in enumerate(self.evaluators.items(), start=len(losses) + 1):

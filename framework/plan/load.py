@@ -144,6 +144,11 @@ def restored(run: SavedRun, overrides: Sequence[str] = ()) -> Iterator[tuple[Pla
     if is_url(url := display_run(run.folder)):
         fetch(url, lambda name: name.startswith(f"{RunFolder.CHECKPOINT}/"))
     plan = saved_plan(run, overrides)
+    if not plan.training.answers():
+        raise FrameworkError(
+            f"{run.folder} trained a model that gives scores and answers no prompts: score answers with it, "
+            f"reward=[reward_model] reward.reward_model.path={run.folder}"
+        )
     if not plan.checkpoint.is_dir():
         folder, name = plan.checkpoint.parent, plan.checkpoint.name
         raise FrameworkError(f"{folder} holds no folder '{name}' with trained weights: run the train stage first")

@@ -217,6 +217,11 @@ def test_a_command_in_the_docs_is_one_or_gives_a_plan(
             (tmp_path / start).mkdir(parents=True, exist_ok=True)
             settings = {"peft_type": "LORA", "r": config.adapter.r, "lora_alpha": config.adapter.lora_alpha}
             (tmp_path / start / "adapter_config.json").write_text(json.dumps(settings), encoding="utf-8")
+        if "reward_model" in config.reward:
+            monkeypatch.chdir(tmp_path)
+            (tmp_path / config.reward.reward_model.path).mkdir(parents=True, exist_ok=True)
+            settings_file = tmp_path / config.reward.reward_model.path / "adapter_config.json"
+            settings_file.write_text(json.dumps({"task_type": "SEQ_CLS"}), encoding="utf-8")
         with in_place_of_processes():  # to list the tasks of lm-eval once
             make_plan(config, run_dir=None if config.run_dir else tmp_path)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from framework.api.records import (
         Answer,
         Example,
+        Measure,
         Prompt,
         Scored,
         Step,
@@ -142,6 +143,11 @@ class Model(ABC):
     @abstractmethod
     def score(self, rows: Sequence[TokenRow]) -> list[Scored]:
         """Return for each row the log-probabilities of its learned tokens, and the likeliest token at each."""
+
+    def measures(self, groups: Sequence[TokenGroup]) -> Mapping[str, Measure] | None:
+        """Return measures of held-out groups; None: of the probabilities of tokens."""
+        del groups
+        return None
 
     @abstractmethod
     def divergence(self, rows: Sequence[TokenRow]) -> list[float]:

@@ -96,6 +96,8 @@ class Quantity:
         kind: what it looks at: a measure without content is never a gain by itself.
         early: whether it comes from a look after which more items could have been asked.
         item: the word for one of its items.
+        compared: whether its items come from a comparison, with the base or of two answers: 0 lost, 0.5 even, 1 won.
+            Before, all would be 0.5, so there is no such measure.
     """
 
     higher_is_better: bool = False
@@ -104,6 +106,7 @@ class Quantity:
     kind: MeasureKind = MeasureKind.form
     early: bool = False
     item: str = "prompt"
+    compared: bool = False
 
     def is_share(self, value: float, name: str) -> bool:
         """Whether a number is shown in percent: one between 0 and 1 that is not a loss and has no unit."""
@@ -121,10 +124,8 @@ class Measure(Quantity):
 
     An item that is None although it has a weight was asked and has no score: a comparison counts it against whatever it
     would show. An item with the weight 0 was not asked. `clusters` has a number for each item, the same for similar
-    items, which count as one in a test; empty if all are different. `compared`: the items come from a comparison with
-    the base, 0 lost, 0.5 even, 1 won. Those of the base would all be 0.5, so it has no such measure. `look_share`: if
-    items are asked in stages, a look at them may use this share of the level, so it needs a higher confidence,
-    `this_look`.
+    items, which count as one in a test; empty if all are different. `look_share`: if items are asked in stages, a look
+    at them may use this share of the level, so it needs a higher confidence, `this_look`.
 
     Of a metric that compares texts with references: `content` has the items if only the content of an answer counts:
     its sentence, case, Markdown, units and prefixes are ignored if that is better; empty if it never is; `constant` is
@@ -139,7 +140,6 @@ class Measure(Quantity):
     where: list[str] = field(default_factory=list)
     stderr: float | None = None
     clusters: list[int] = field(default_factory=list, metadata={FORMER_NAME: "groups"})
-    compared: bool = False
     content: list[float | None] = field(default_factory=list)
     constant: str = ""
     constant_items: list[float | None] = field(default_factory=list)

@@ -441,6 +441,8 @@ def _change_text(name: str, change: Change, items: str = "") -> str:
     if name.endswith(Measure.VS_RANDOM):
         metric = name.removesuffix(Measure.VS_RANDOM)
         return f"{metric} is {after} if the reward chooses the answers, and {before} if chance does{of_all}"
+    if change.compared:  # of two answers, which chance prefers as often as not
+        return f"{name} is {after}{of_all} (chance: {before})"
     if before == after:
         return f"{name} is {after}{of_all}, before and after"
     verb = "rose" if (change.after or 0.0) > (change.before or 0.0) else "fell"

@@ -54,7 +54,7 @@ from framework_plugins.hf.load.adapter_config import (
 from framework_plugins.hf.load.base_cache import base_key
 from framework_plugins.hf.load.from_rows import begin_from_rows
 from framework_plugins.hf.load.hub import fetch_weights
-from framework_plugins.hf.load.loading import load, without_weights
+from framework_plugins.hf.load.loading import Read, load, without_weights
 from framework_plugins.hf.load.published import AdapterNames, adapter_names, republish
 from framework_plugins.hf.load.sharded_weights import reshard
 from framework_plugins.hf.load.tokenizer import (
@@ -253,9 +253,16 @@ class HFModel(Model):
             check_files(location, empty, values=True)
         return location.folder
 
+    @property
+    def reader(self) -> Read | None:
+        """What makes another model of the weights than the one that writes text; None if nothing does."""
+        return None
+
     def load(self, folder: Path, peft_config: Any) -> Any:
         """Load weights, put what is trained on them, and return the model; see `loading.load`."""
-        return load(self.plan, self.config, self.machine, self.place, self.forward_plan, folder, peft_config)
+        return load(
+            self.plan, self.config, self.machine, self.place, self.forward_plan, folder, peft_config, self.reader
+        )
 
     def _in_eval_mode(self) -> Any:
         """Return the model in evaluation mode."""

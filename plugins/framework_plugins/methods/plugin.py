@@ -32,6 +32,8 @@ def framework_components() -> Iterable[Component]:
     yield Component("cosine_scaled", reward_config.CosineScaledConfig, f"{rewards}:cosine_scaled", verify)
     yield Component("think_format", reward_config.ThinkFormatConfig, f"{rewards}:think_format")
     yield Component("repetition_penalty", reward_config.RepetitionPenaltyConfig, f"{rewards}:repetition_penalty")
+    scores = f"{package}.reward_model:reward_model"
+    yield Component("reward_model", reward_config.RewardModelConfig, scores)
     yield Component("soft_overlong", reward_config.SoftOverlongConfig, f"{rewards}:soft_overlong")
     yield Component("cross_entropy", config.CrossEntropyConfig, f"{package}.cross_entropy:CrossEntropy")
 
@@ -58,7 +60,7 @@ def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
             f"{', '.join(idle)}: without effect with method.steps_per_generation=1 and method.num_iterations=1, since "
             "every ratio is 1 in the only step with its answers. Set method.num_iterations=2"
         )
-    chooses = training.keep_best or training.early_stopping_patience
+    chooses = (training.keep_best or training.early_stopping_patience) and training.answers()
     if isinstance(method, config.PreferenceConfig) and chooses and training.early_stopping_metric == Measure.EVAL_LOSS:
         yield (
             "trainer.early_stopping_metric=eval_loss chooses the weights by the loss of the answers, which preferences "
@@ -77,6 +79,12 @@ def framework_check_plan(plan: Plan) -> Iterable[Problem]:
             f"judge by another metric: {alternatives}",
             ("verdict.primary",),
         )
+    for name, choice in plan.reward.items():
+        if isinstance(choice.config, reward_config.RewardModelConfig):
+            try:
+                reward_config.reward_folder(choice.config.path)
+            except FrameworkError as error:
+                yield Problem(f"reward.{name}.path={choice.config.path}: {error}", (f"reward.{name}.path",))
     if isinstance(method, config.GrpoConfig) and plan.sweep and plan.settings.objective == Measure.EVAL_LOSS:
         yield Problem(
             "objective=eval_loss: method=grpo learns from no answers of the rows, so there is no validation loss to "

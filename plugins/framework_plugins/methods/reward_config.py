@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
-from annotated_types import Gt, Le
+from annotated_types import Gt, Le, Len
 from omegaconf import MISSING
 
-from framework.api import RewardConfig
+from framework import FrameworkError
+from framework.api import RewardConfig, RunFolder
+from framework_plugins.lib.model_settings import read_settings
+from framework_plugins.lib.weight_files import ADAPTER_CONFIG
 
 
 @dataclass
@@ -60,3 +64,39 @@ class SoftOverlongConfig(RewardConfig):
     """Tokens from which an answer gets -1."""
     soft_punish_cache: Annotated[int, Gt(0)] = MISSING
     """Tokens before the limit from which an answer gets less than 0."""
+
+
+@dataclass
+class RewardModelConfig(RewardConfig):
+    """The score of a reward model."""
+
+    path: Annotated[str, Len(1)] = MISSING
+    """Its folder: of a run, an adapter or a whole model."""
+    batch_size: Annotated[int, Gt(0)] = 8
+    """Answers in one pass."""
+
+
+def reward_folder(path: str) -> Path:
+    """Return the folder of a model that gives scores.
+
+    Raises:
+        FrameworkError: there is none.
+    """
+    for folder in (Path(path, "adapter"), Path(path, RunFolder.CHECKPOINT), Path(path)):
+        for file, of_scores in ((folder / ADAPTER_CONFIG, _is_scoring_adapter), (folder / "config.json", _is_scoring)):
+            if file.is_file():
+                if not of_scores(read_settings(file, str(file))):
+                    raise FrameworkError(
+                        "the model in this folder gives no scores: train one with trainer=trl "
+                        "trainer.trl_class=RewardTrainer method=dpo"
+                    )
+                return folder
+    raise FrameworkError(f"there is no folder with {ADAPTER_CONFIG} or config.json: give that of a run, or of a model")
+
+
+def _is_scoring_adapter(settings: Any) -> bool:
+    return bool(settings.get("task_type") == "SEQ_CLS")
+
+
+def _is_scoring(settings: Any) -> bool:
+    return any(name.endswith("ForSequenceClassification") for name in settings.get("architectures") or ())

@@ -43,8 +43,11 @@ def next_steps(
         yield "the whole run", this_program(*next_words)
         return
     folder = shlex.quote(display_run(plan.run_dir))
-    if plan.checkpoint.is_dir():
+    if plan.checkpoint.is_dir() and plan.training.answers():
         yield "talk to it", f"{this_program()} chat {folder}"
+    elif plan.checkpoint.is_dir():
+        rewarded = f"reward=[reward_model] reward.reward_model.path={folder}"
+        yield "learn from its scores", this_program("method=grpo", *rewarded.split(" ", 1))
     for artifact in artifacts:
         if artifact.use:
             path = shlex.quote(display_path(plan.run_dir / artifact.path))

@@ -8,6 +8,7 @@ from typing import Any
 from framework import Plan, Stage
 from framework_plugins.hf.extend import ForwardPlan, Hardware, HFBackend, HFModel
 from framework_plugins.trl_trainer.model import TrlModel
+from framework_plugins.trl_trainer.scoring_model import ScoringModel
 
 
 class TrlBackend(HFBackend):
@@ -16,7 +17,11 @@ class TrlBackend(HFBackend):
     model_class = TrlModel
 
     def _open_model(self, plan: Plan) -> HFModel:
+        if not plan.training.answers():
+            self.model_class = ScoringModel
         model = super()._open_model(plan)
+        if isinstance(model, ScoringModel):
+            model.check(model.place, trust=plan.model.config.trust_remote_code)
         if Stage.train in plan.stages:
             assert isinstance(model, TrlModel)  # noqa: S101 - `model_class`
             model.arguments(plan.run_dir / "trl")  # TRL's own checks, before the data are read

@@ -8,23 +8,31 @@ from typing import Any
 
 from framework import FrameworkError, Plan, Selection, Stage
 from framework.api import Problem, as_text, fields, nearest
-from framework_plugins.hf.extend import NO_EFFECT
+from framework_plugins.hf.extend import NO_EFFECT, LoraAdapterConfig
 from framework_plugins.trl_trainer import library
 from framework_plugins.trl_trainer.config import CLASSES, SETTINGS, TrlTrainerConfig, hf_fields
 from framework_plugins.trl_trainer.library import Source
 
 UNSUITED: Mapping[str, str] = {
-    "RewardTrainer": "trains a model that gives scores, and the model of a run answers prompts",
-    **dict.fromkeys(("ORPOTrainer", "CPOTrainer"), "reads pairs as texts: trainer=hf has method=orpo and method=cpo"),
-    "A2POTrainer": "gives rewards the texts of answers alone, and those of a run read their row too",
-    "SDFTTrainer": "needs a context beside each question, and rows have none",
-    "TPOTrainer": "needs a third answer to each prompt, and pairs have two",
+    "ORPOTrainer": "reads pairs as texts: set trainer=hf method=orpo",
+    "CPOTrainer": "reads pairs as texts: set trainer=hf method=cpo",
+    "A2POTrainer": "gives rewards the texts of answers alone, and those of a run read their row too: set "
+    "trainer.trl_class=RLOOTrainer",
+    "SDFTTrainer": "needs a context beside each question, and rows have none: set trainer.trl_class=SDPOTrainer "
+    "method=grpo reward=[...], which learns from its own best answers",
+    "TPOTrainer": "needs a third answer to each prompt, and pairs have two: set method=dpo "
+    "method.loss_type=[sigmoid,sft], and leave trainer.trl_class out",
+    "AsyncGRPOTrainer": "needs a server beside the training, and a run has none: set method=grpo, and leave "
+    "trainer.trl_class out",
     **dict.fromkeys(
-        ("AsyncGRPOTrainer", "AsyncDistillationTrainer", "ServerDistillationTrainer"),
-        "needs a server beside the training, and a run has none",
+        ("AsyncDistillationTrainer", "ServerDistillationTrainer"),
+        "needs a server beside the training, and a run has none: set trainer.trl_class=DistillationTrainer, which "
+        "loads its teacher",
     ),
 }
 """Trainers of TRL that want what a run does not have."""
+READING = ("pad_token", "eos_token")
+"""Fields of RewardConfig with which a score would be read elsewhere than where the trained model is used."""
 OF_OBJECTIVE = frozenset({"beta", "loss_type", "loss_weights"})
 """Settings of a method that have another meaning, or another default, in a class with another objective."""
 HF = "or set trainer=hf"
@@ -34,6 +42,8 @@ def method_of(source: Source) -> str:
     """Return the method whose rows a trainer of TRL learns from."""
     if library.rewarded(source):
         return "grpo"
+    if library.gives_scores(source):
+        return "dpo"
     families = library.families(source)
     return next((name for name in ("dpo", "kto") if CLASSES[name] in families), "sft")
 
@@ -58,6 +68,8 @@ def problems(plan: Plan) -> Iterator[Problem]:
     """Yield the problems of a plan whose trainer is TRL's."""
     config: TrlTrainerConfig = plan.trainer.config
     method, place = plan.method.component.name, ("method" if config.trl_class is None else "trainer.trl_class")
+    if not config.answers():
+        yield from _scoring_problems(plan)
     if Stage.train not in plan.intended_stages and plan.stages != (Stage.plan,):
         return
     if not plan.loss.config.plain:
@@ -87,7 +99,7 @@ def problems(plan: Plan) -> Iterator[Problem]:
         return
     option = f"trainer.trl_class={source.name}" if config.trl_class else f"method={method}"
     if refusal := UNSUITED.get(source.name):
-        yield Problem(f"{option}: it {refusal}. Choose another class", (place,))
+        yield Problem(f"{option}: it {refusal}", (place,))
         return
     if (wanted := method_of(source)) != method:
         rewards = " and reward=[...]" if wanted == "grpo" else ""
@@ -108,6 +120,39 @@ def problems(plan: Plan) -> Iterator[Problem]:
                 (place,),
             )
     yield from _method_settings(plan, source, names)
+
+
+def _scoring_problems(plan: Plan) -> Iterator[Problem]:
+    """Name what of a plan cannot be with a model that gives scores."""
+    option, args = "trainer.trl_class=RewardTrainer", plan.trainer.config.args
+    adapter, usual = plan.adapter.config, LoraAdapterConfig()
+    if plan.evaluator:
+        yield Problem(
+            f"{option} trains a model that gives scores, and evaluator=[{','.join(plan.evaluator)}] asks for answers: "
+            "set evaluator=[]; held-out pairs are measured without",
+            ("evaluator",),
+        )
+    for name in plan.exporter:
+        if name != "adapter":
+            yield Problem(
+                f"exporter={name} is for models that answer, and {option} trains one that gives scores: set "
+                "exporter=[adapter], which peft opens with AutoPeftModelForSequenceClassification",
+                ("exporter",),
+            )
+    if not isinstance(adapter, LoraAdapterConfig):
+        yield Problem(f"{option} trains an adapter with a head: set adapter=lora", ("adapter",))
+    elif adapter.starts_from() or adapter.args.init_lora_weights != usual.args.init_lora_weights:
+        name = "start" if adapter.starts_from() else "args.init_lora_weights"
+        yield Problem(f"{option} begins with a new adapter: leave adapter.{name} out", (f"adapter.{name}",))
+    for key, value in (
+        ("quantization", plan.quantization.component.name != "none"),
+        ("model.new_tokens", plan.model.config.new_tokens),
+    ):
+        if value:
+            yield Problem(f"{option} was not tried with {key}: leave it out", (key,))
+    for name in READING:
+        if name in args:
+            yield Problem(f"trainer.args.{name} does not suit {option}: leave it out", (f"trainer.args.{name}",))
 
 
 def shared_names(plan: Plan, source: Source, names: frozenset[str]) -> frozenset[str]:

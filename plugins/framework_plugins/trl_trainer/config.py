@@ -72,6 +72,9 @@ class TrlTrainerConfig(TransformersTrainerConfig):
     def reads_prompts(self) -> bool:
         return self.trl_class is not None
 
+    def answers(self) -> bool:
+        return self.trl_class is None or not library.gives_scores(library.find(self.trl_class))
+
     @property
     def save_total_limit(self) -> int:
         """How many checkpoints are kept."""

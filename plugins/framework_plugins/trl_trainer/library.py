@@ -123,6 +123,11 @@ def rewarded(source: Source) -> bool:
     return any(argument.arg == "reward_funcs" for argument in _parameters(source).args)
 
 
+def gives_scores(source: Source | None) -> bool:
+    """Whether what a trainer trains gives scores, and answers nothing."""
+    return source is not None and "RewardTrainer" in families(source)
+
+
 def config_of(source: Source) -> Source:
     """Return the config of a trainer.
 

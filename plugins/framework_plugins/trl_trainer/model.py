@@ -134,6 +134,8 @@ class TrlModel(HFModel):
             )
         if source is None or not issubclass(kind, Trainer):
             raise FrameworkError(f"{self.option} is not a trainer of TRL: subclass one, such as trl.SFTTrainer")
+        if library.gives_scores(source) and self.plan.training.answers():  # of another package
+            raise FrameworkError(f"{self.option} is built on RewardTrainer: set trainer.trl_class=RewardTrainer")
         if (wanted := method_of(source)) != (method := self.plan.method.component.name):
             raise FrameworkError(
                 f"{self.option} learns from the rows of method={wanted}, and the run has method={method}"
@@ -202,7 +204,7 @@ class TrlModel(HFModel):
         with with_gradients():
             validation = [group for group in validation if not self.plan.method.config.samples]
             if validation:
-                self.open_losses().rehearse(answer_rows(validation))
+                self.rehearse(validation)
             free_memory()  # the baseline's
             try:
                 result = self._train_with_trl(rows, validation, run)
@@ -211,6 +213,10 @@ class TrlModel(HFModel):
         free_memory()  # the training's
         self.trained = True
         return result
+
+    def rehearse(self, validation: Sequence[TokenGroup]) -> None:
+        """Try the longest pass of a validation, so that it cannot be what fails after an hour."""
+        self.open_losses().rehearse(answer_rows(validation))
 
     def _train_with_trl(
         self, groups: Sequence[TokenGroup], validation: Sequence[TokenGroup], run: TrainRun
@@ -281,6 +287,8 @@ class TrlModel(HFModel):
         method = method_of(source)
         if method == "grpo":
             return {"train_dataset": rows.questions(run.prompts), "reward_funcs": self._reward_functions(run)}
+        if library.gives_scores(source):
+            return {"train_dataset": rows.scored(groups)}
         if method == "dpo":
             return {"train_dataset": rows.pairs(groups)}
         if method == "kto":

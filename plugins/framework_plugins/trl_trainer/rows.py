@@ -40,6 +40,17 @@ def pairs(rows: Sequence[TokenGroup]) -> Dataset:
     return _dataset(map(pair, rows))
 
 
+def scored(rows: Sequence[TokenGroup]) -> Dataset:
+    """Return pairs as RewardTrainer has them after its own tokenization: both conversations to their end."""
+    return _dataset(
+        {
+            "chosen_ids": group.rows[group.roles.index(Role.answer)].input_ids,
+            "rejected_ids": group.rows[group.roles.index(Role.rejected)].input_ids,
+        }
+        for group in rows
+    )
+
+
 def labelled(rows: Sequence[TokenGroup]) -> Dataset:
     """Return answers with a label as KTOTrainer has them after its own tokenization."""
     parts = ((cut(group.rows[0]), group.facts[LABEL] > 0) for group in rows)

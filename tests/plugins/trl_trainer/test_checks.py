@@ -16,6 +16,7 @@ from framework_plugins.trl_trainer.config import CLASSES, SETTINGS, TrlTrainerCo
 from tests.support.project import project
 
 GRPO = ("method=grpo", "reward=[token_f1]")
+SCORES = ("trainer.trl_class=RewardTrainer", "method=dpo")
 GKD = "trl_class=trl.experimental.gkd.GKDTrainer"
 
 
@@ -41,7 +42,20 @@ GKD = "trl_class=trl.experimental.gkd.GKDTrainer"
         (["method=simpo"], "method=simpo: trainer=trl has classes for method=sft|dpo|kto|grpo"),
         (["trainer.trl_class=DPOTrainr"], "unknown trainer of TRL 'DPOTrainr'. Did you mean 'DPOTrainer'?"),
         (["trainer.trl_class=trl.SFTConfig"], "SFTConfig is not a trainer of TRL"),
-        (["trainer.trl_class=RewardTrainer"], "it trains a model that gives scores"),
+        (["trainer.trl_class=RewardTrainer"], "learns from the rows of method=dpo: set method=dpo"),
+        ([*SCORES], "evaluator=[prompts,forgetting,memorization] asks for answers: set evaluator=[]"),
+        ([*SCORES, "exporter=[adapter,gguf]"], "exporter=gguf is for models that answer, and trainer.trl_class=Rewa"),
+        ([*SCORES, "exporter=[model_card]"], "scores: set exporter=[adapter], which peft opens"),
+        ([*SCORES, "adapter=full"], "trains an adapter with a head: set adapter=lora"),
+        ([*SCORES, "adapter.start=x"], "begins with a new adapter: leave adapter.start out"),
+        ([*SCORES, "adapter.args.init_lora_weights=eva"], "a new adapter: leave adapter.args.init_lora_weights out"),
+        ([*SCORES, "quantization=nf4"], "was not tried with quantization: leave it out"),
+        ([*SCORES, "model.new_tokens=[a]"], "was not tried with model.new_tokens: leave it out"),
+        ([*SCORES, "trainer.args.eos_token=a"], "trainer.args.eos_token does not suit trainer.trl_class=RewardTra"),
+        ([*SCORES, "method.beta=0.3"], "method.beta=0.3: TRL's RewardTrainer has no such field"),
+        (["trainer.trl_class=TPOTrainer"], "a third answer to each prompt, and pairs have two: set method=dpo"),
+        (["trainer.trl_class=CPOTrainer", "method=dpo"], "reads pairs as texts: set trainer=hf method=cpo"),
+        (["trainer.trl_class=ServerDistillationTrainer"], "set trainer.trl_class=DistillationTrainer, which loads"),
         (["trainer.trl_class=RLOOTrainer", *GRPO, "method.beta=0.3"], "a beta of its own: set trainer.args.beta=0.3"),
         (["trainer.trl_class=A2POTrainer", *GRPO], "it gives rewards the texts of answers alone, and those of a run"),
         (["trainer.trl_class=SDFTTrainer"], "it needs a context beside each question, and rows have none"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ from framework_plugins.lib.group_member import member
 from framework_plugins.lib.model_settings import read_settings
 from framework_plugins.lib.weight_files import DOWNLOAD_AGAIN
 
+Read = Callable[[ModelPlace, dict[str, Any]], Any]
+"""Makes a model of the weights in a folder."""
 MXFP4 = "mxfp4"
 """What transformers calls the four bits in which gpt-oss was published: its experts are packed again."""
 NF4 = ("load_in_4bit", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant", "bnb_4bit_compute_dtype")
@@ -141,6 +144,7 @@ def load(
     forward_plan: ForwardPlan,
     folder: Path,
     peft_config: Any,
+    read: Read | None = None,
 ) -> Any:
     """Load weights, add the adapter, and return the model.
 
@@ -152,6 +156,7 @@ def load(
         forward_plan: how rows go through it.
         folder: the weights.
         peft_config: the adapter; None if the weights themselves are trained.
+        read: makes another model of the weights, which is not shared, than the one that writes text.
 
     Raises:
         FrameworkError: the folder does not hold the weights of the model.
@@ -174,10 +179,10 @@ def load(
 
         device = device_for_shards(group, machine, settings["quantization_config"])
     settings["device_map"] = machine.split or {"": device}
-    frozen = peft_config is not None and plan.settings.share and not group
+    frozen = peft_config is not None and plan.settings.share and not group and read is None
+    place = ModelPlace(folder, location.name if folder == location.folder else str(folder))
     model = base_cache.shared_base(
-        base_cache.files_key(folder, settings) if frozen else "",
-        lambda: _read(ModelPlace(folder, location.name if folder == location.folder else str(folder)), settings),
+        base_cache.files_key(folder, settings) if frozen else "", lambda: (read or _read)(place, settings)
     )
     if forward_plan.branch_attention and config.attention is not Attention.flash_attention_2:
         install.use_branches(model)

@@ -1,0 +1,45 @@
+"""methods/reward_config.py: which folders `reward=reward_model` takes; its scores: tests/plugins/trl_trainer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from framework_plugins.methods.reward_config import reward_folder
+from tests.support.project import project
+
+
+def put(folder: Path, name: str, **settings: object) -> Path:
+    folder.mkdir(parents=True)
+    (folder / name).write_text(json.dumps(settings), encoding="utf-8")
+    return folder
+
+
+def test_a_run_an_adapter_and_a_model_are_found(tmp_path: Path) -> None:
+    kept = put(tmp_path / "run" / "checkpoint", "adapter_config.json", task_type="SEQ_CLS")
+    assert reward_folder(str(tmp_path / "run")) == kept
+    exported = put(tmp_path / "run" / "adapter", "adapter_config.json", task_type="SEQ_CLS")
+    assert reward_folder(str(tmp_path / "run")) == exported == reward_folder(str(exported))
+    whole = put(tmp_path / "whole", "config.json", architectures=["LlamaForSequenceClassification"])
+    assert reward_folder(str(whole)) == whole
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "there is no folder with adapter_config.json or config.json"),
+        ({"adapter_config.json": '{"task_type": "CAUSAL_LM"}'}, "gives no scores: train one with trainer=trl"),
+        ({"config.json": '{"architectures": ["LlamaForCausalLM"]}'}, "gives no scores: train one with trainer=trl"),
+        ({"config.json": "["}, "config.json"),
+    ],
+)
+def test_another_folder_is_refused_in_one_line(tmp_path: Path, files: dict[str, str], message: str) -> None:
+    work = project(tmp_path, {f"judge/{name}": text for name, text in files.items()})
+    words = ("method=grpo", "reward=[reward_model]", "reward.reward_model.path=judge")
+    result = work.run("stages=[plan]", *words)
+    (line,) = result.err.splitlines()
+    assert result.code == 2
+    assert "reward.reward_model.path=judge: " in line
+    assert message in line
