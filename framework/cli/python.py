@@ -179,7 +179,8 @@ def words_of(overrides: Sequence[str] | Mapping[str, Any]) -> list[str]:
                 raise FrameworkError(f"{previous} and {word} set the same key: give it once")
             words.append(word)
     elif isinstance(overrides, Iterable) and not isinstance(overrides, bytes | bytearray):
-        words = list(overrides)
+        with Guard(f"{short_repr(overrides)}: {FORMS}"):
+            words = list(overrides)
     else:
         raise FrameworkError(f"{short_repr(overrides)}: {FORMS}")
     for word in words:

@@ -30,7 +30,7 @@ from yaml import YAMLError
 from framework.api.component import GROUPS
 from framework.api.fields import as_text
 from framework.api.problem import Problem
-from framework.api.text import count
+from framework.api.text import count, visible
 from framework.config.compose import COMPONENT, CONFIG_NAME, EXPERIMENT, config_loader
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError, display_path, foreign_letter
@@ -235,7 +235,7 @@ class Line:
     place: str = ""
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.text}" if self.place else self.text
+        return visible(f"{self.place}: {self.text}" if self.place else self.text, "\n")
 
 
 class ConfigError(FrameworkError):

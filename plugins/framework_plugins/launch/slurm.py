@@ -61,6 +61,11 @@ def submit(plan: Plan, config: PlacedConfig) -> Iterator[str]:
         raise FrameworkError(
             "launch.on=slurm submits one run\nFor the trials of a sweep as jobs, set hydra/launcher=submitit_slurm"
         )
+    if absent := [command for command in ("srun", "sbatch") if not shutil.which(command)]:
+        raise FrameworkError(
+            f"launch.on=slurm needs Slurm, whose command {absent[0]} is not on this machine\n"
+            "Submit on a login node of the cluster, or leave launch.on out"
+        )
     slurm = config.slurm
     warned = round(plan.settings.grace_seconds) + MARGIN_SECONDS
     _check_minutes(slurm, warned)
@@ -82,11 +87,6 @@ def submit(plan: Plan, config: PlacedConfig) -> Iterator[str]:
         raise FrameworkError(_refusal(str(error))) from error
     except submitit.core.utils.FailedSubmissionError as error:
         raise FrameworkError(_unread(str(error))) from error
-    except RuntimeError as error:  # it finds no srun
-        raise FrameworkError(
-            "launch.on=slurm needs Slurm, whose command srun is not on this machine\n"
-            "Submit on a login node of the cluster, or leave launch.on out"
-        ) from error
     output = display_path(folder / f"{job.job_id}_0_log.out")
     node_outputs = f"of the other nodes {job.job_id}_1_log.out …, " if nodes(config) > 1 else ""
     yield f"Slurm job {job.job_id}: {state(job.job_id)}"

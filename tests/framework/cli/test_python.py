@@ -120,6 +120,8 @@ WRONG_TYPES: list[tuple[Any, str]] = [
         ("+experiment=quickstart", "give a list of overrides"),
         (["-m", "seed=1,2"], "'-m' is not an override"),
         (["stages=[data]"], r"set stages=\[data,report\]"),
+        (map(float, "a"), "give a list of overrides"),  # what raises when it is read
+        (["exporter=['\x1b[31m',1]"], r"exporter=\['\\x1b\[31m',1\]: exporter takes a list of names"),
         *(pytest.param(given, text, id=text) for given, text in WRONG_TYPES),
     ],
 )

@@ -98,14 +98,16 @@ def test_what_slurm_refuses_and_a_machine_without_it_are_told_in_two_lines(clust
     assert [*cluster.folder.iterdir()] == [cluster.folder / "rows.jsonl"]
     empty = cluster.folder.parent / "empty"
     empty.mkdir()
-    absent = project(cluster.folder, env={"PATH": str(empty)}).echo(*WORDS)  # this machine may have Slurm
-    assert (absent.code, absent.err.splitlines()[-2:]) == (
-        2,
-        [
-            "launch.on=slurm needs Slurm, whose command srun is not on this machine",
-            "Submit on a login node of the cluster, or leave launch.on out",
-        ],
-    )
+    for command in ("srun", "sbatch"):
+        absent = project(cluster.folder, env={"PATH": str(empty)}).echo(*WORDS)  # this machine may have Slurm
+        assert (absent.code, absent.err.splitlines()[-2:]) == (
+            2,
+            [
+                f"launch.on=slurm needs Slurm, whose command {command} is not on this machine",
+                "Submit on a login node of the cluster, or leave launch.on out",
+            ],
+        )
+        (empty / command).symlink_to("/bin/true")
     unknown = cluster.echo(*WORDS, "launch=ddp")
     assert unknown.code == 2
     assert "launch.processes has to be given with launch.on=slurm: launch.processes=8" in unknown.err
