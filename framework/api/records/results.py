@@ -97,7 +97,7 @@ class Quantity:
         early: whether it comes from a look after which more items could have been asked.
         item: the word for one of its items.
         compared: whether its items come from a comparison, with the base or of two answers: 0 lost, 0.5 even, 1 won.
-            Before, all would be 0.5, so there is no such measure.
+            The base would have 0.5 for each, so it is not measured.
     """
 
     higher_is_better: bool = False

@@ -91,15 +91,16 @@ def _audit(words: Sequence[str], prompt_count: int, answer_count: int) -> tuple[
     plan = load_plan(words)
     if not plan.reward:
         raise FrameworkError("audit-rewards needs rewards to audit: give reward=[NAME,…]")
-    # Nothing else is needed of the run.
+    # Nothing else is needed of the run. Its rows keep the fields that the rewards read, and because it does not train,
+    # its data stage does not audit the rewards, too.
     empty: dict[str, Selection] = {}
-    settings = dataclasses.replace(plan.settings, stages=[Stage.plan, Stage.data])
+    settings = dataclasses.replace(plan.settings, stages=[Stage.data, Stage.evaluate])
     plan = dataclasses.replace(plan, settings=settings, audit=empty, evaluator=empty, exporter=empty, logger=empty)
     source: ModelSource = plan.model.create()
     source.check()
     backend: Backend = plan.trainer.create()
     with backend.open(plan) as model:
-        data = load_data(dataclasses.replace(plan, reward=empty), model)
+        data = load_data(plan, model)
         step_answers, severities = round(plan.batch * plan.cost.rows), [*reversed(Severity)]
         findings = reward_audit.findings(plan.reward, model.tokenize, data.train_prompts, step_answers)
         findings.sort(key=lambda finding: severities.index(finding.severity))

@@ -250,12 +250,13 @@ def _unchanged_text(
 
 
 def _has_moved(change: Change) -> bool:
-    """Whether a loss of the task changed significantly, or any score of it at all."""
+    """Whether a loss of the task changed, significantly or by more than rounding does, or any score of it at all."""
     if change.aspect is not Aspect.task or change.before is None or change.after is None:
         return False
     if change.kind in {MeasureKind.content, MeasureKind.form}:
         return change.before != change.after
-    return change.outcome in {Outcome.better, Outcome.worse} and abs(change.after - change.before) >= SAME_LOSS
+    significant = change.outcome in {Outcome.better, Outcome.worse}
+    return abs(change.after - change.before) >= (SAME_LOSS if significant else UNCHANGED)
 
 
 # --- gained ----------------------------------------------------------------------------------------------------------

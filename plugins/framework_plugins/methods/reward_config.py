@@ -91,7 +91,9 @@ def reward_folder(path: str) -> Path:
                         "trainer.trl_class=RewardTrainer method=dpo"
                     )
                 return folder
-    raise FrameworkError(f"there is no folder with {ADAPTER_CONFIG} or config.json: give that of a run, or of a model")
+    raise FrameworkError(
+        f"neither {ADAPTER_CONFIG} nor config.json is in this folder: give that of a run or of a model"
+    )
 
 
 def _is_scoring_adapter(settings: Any) -> bool:

@@ -175,6 +175,14 @@ def test_data_files_beside_the_task_are_found_from_anywhere(
     assert measured(model, str(file)) == 1  # as lm-eval has it, the working folder comes first
 
 
+def test_a_relative_folder_of_tasks_is_below_the_working_folder(
+    model: HFModel, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    result = LmEval(LmEvalConfig(tasks=["likely"], include_path=folder.name)).evaluate(model, NO_DATA, {})
+    assert result == LmEval(LmEvalConfig(tasks=["likely"], include_path=str(folder))).evaluate(model, NO_DATA, {})
+
+
 def measured(model: HFModel, task: str) -> int:
     """Return how many documents a task has."""
     result: EvalResult = LmEval(LmEvalConfig(tasks=[task])).evaluate(model, NO_DATA, {})

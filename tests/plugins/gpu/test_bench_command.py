@@ -101,7 +101,7 @@ class Stand:
 
     def _environment(self, peer: PeerEnvironment, *_: object) -> Environment:
         if peer.name in self.lacking:
-            return Environment(None, missing="there is no network", try_again=True)
+            return Environment(None, missing="PyPI cannot be reached", try_again=True)
         return Environment(Path(sys.executable), {"trl": "1.16.0"})
 
     def _train(self, bench: Bench, who: str) -> Measured:
@@ -193,7 +193,7 @@ def test_a_peer_that_cannot_be_had_is_a_row_that_says_so_and_is_tried_again(stan
     stand.lacking = {"unsloth"}
     stand.fail = {TRL: MissingError("CUDA out of memory")}
     assert stand.run() == 0
-    assert stand.part.missing == {TRL: "CUDA out of memory", UNSLOTH: "there is no network"}
+    assert stand.part.missing == {TRL: "CUDA out of memory", UNSLOTH: "PyPI cannot be reached"}
     stand.lacking = set()
     assert stand.run() == 0
     assert stand.part.missing == {TRL: "CUDA out of memory"}
@@ -255,8 +255,8 @@ def test_trl_packs_with_the_best_attention_that_runs(bench: Bench, monkeypatch: 
 def test_only_a_contender_that_could_not_be_installed_is_tried_again(
     bench: Bench, who: str, *, try_again: bool, error: type[Exception]
 ) -> None:
-    lacking = Environment(None, missing="there is no network", try_again=try_again)
-    with pytest.raises(MissingError, match=r"^there is no network$") as raised:
+    lacking = Environment(None, missing="PyPI cannot be reached", try_again=try_again)
+    with pytest.raises(MissingError, match=r"^PyPI cannot be reached$") as raised:
         replace(bench, environments={"trl": lacking}).train(who)
     assert type(raised.value) is error
 

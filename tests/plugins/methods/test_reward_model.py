@@ -29,7 +29,7 @@ def test_a_run_an_adapter_and_a_model_are_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "there is no folder with adapter_config.json or config.json"),
+        ({}, "neither adapter_config.json nor config.json is in this folder"),
         ({"adapter_config.json": '{"task_type": "CAUSAL_LM"}'}, "gives no scores: train one with trainer=trl"),
         ({"config.json": '{"architectures": ["LlamaForCausalLM"]}'}, "gives no scores: train one with trainer=trl"),
         ({"config.json": "["}, "config.json"),

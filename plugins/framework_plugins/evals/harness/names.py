@@ -26,7 +26,7 @@ DEFAULT_METRICS = {
 
 def task_folders(include_path: str | None) -> list[Path]:
     """Return the folder of the user's own tasks, if there is one."""
-    return [Path(include_path).expanduser()] if include_path else []
+    return [Path(include_path).expanduser().absolute()] if include_path else []  # lm-eval's own folder is another
 
 
 def measure_name(task: str, metric: str, filter_name: str = NO_FILTER) -> str:

@@ -43,6 +43,22 @@ def test_a_serious_finding_is_exit_code_1_and_made_answers_need_no_model(capsys:
     assert [(one["name"], one["severity"]) for one in told["findings"]] == [("reward_reference", "serious")]
 
 
+def test_a_reward_may_read_a_field_of_its_row(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(
+        "\n".join(json.dumps({"prompt": f"Say {word}.", "word": word}) for word in ("ant", "bee", "cat")),
+        encoding="utf-8",
+    )
+    (tmp_path / "words.py").write_text(
+        "from framework import reward\n\n\n@reward\ndef said(completions, word, **kwargs):\n"
+        "    return [float(text == right) for text, right in zip(completions, word, strict=True)]\n",
+        encoding="utf-8",
+    )
+    assert audited("plugins=[./words.py]", "reward=[said]", "--answers=1", "--prompts=2", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(line["reward"], line["known"]) for line in told["rewards"]] == [("said", 1.0)]
+    assert [one["name"] for one in told["findings"]] == ["reward_constant"]
+
+
 @pytest.mark.parametrize("option", ["--answers=-1", "--prompts=0"])
 def test_numbers_that_ask_for_nothing_are_refused(option: str) -> None:
     with pytest.raises(FrameworkError, match=f"^{option} must be a number of at least"):

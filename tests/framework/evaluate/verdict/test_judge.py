@@ -298,11 +298,15 @@ def test_a_training_that_changed_nothing_is_told_so(distance: float, same: int, 
     assert (verdict.summary == f"{text}general answers (0.003 nats per token from the base).") is nothing
 
 
-@pytest.mark.parametrize(("losses", "right"), [((2.0, 0.4), 60), ((2.0, 2.0), 57)])
-def test_a_training_that_moved_a_loss_or_a_score_has_changed_something(losses: tuple[float, float], right: int) -> None:
+@pytest.mark.parametrize(
+    ("losses", "items", "right"), [((2.0, 0.4), 20, 60), ((2.0, 2.0), 20, 57), ((0.436, 0.37), 2, 60)]
+)
+def test_a_training_that_moved_a_loss_or_a_score_has_changed_something(
+    losses: tuple[float, float], items: int, right: int
+) -> None:
     far = Measure(0.003, [0.003] * 8, aspect=Aspect.general, kind=MeasureKind.change, unit="nats")
     before, after = (
-        {"a": score, "eval_loss": Measure(loss, [loss + place / 100 for place in range(20)], kind=MeasureKind.loss)}
+        {"a": score, "eval_loss": Measure(loss, [loss + place / 100 for place in range(items)], kind=MeasureKind.loss)}
         for score, loss in zip(one(right, 60), losses, strict=True)
     )
     changes = compare(EvalResult(before), EvalResult({**after, "far": far}), CONFIG)
