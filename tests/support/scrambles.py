@@ -1,0 +1,51 @@
+"""Five ways in which the experts of a layer get other matrices than their own."""
+
+from __future__ import annotations
+
+import torch
+
+ALL = {
+    "order of experts": "experts 0, 1",
+    "gate and up swapped": "experts 0, 1, 2 and 1 more",
+    "transposed": "experts 0, 1, 2 and 1 more",
+    "B of another expert": "expert 2",
+    "one expert left out": "expert 3",
+}
+"""And which experts of four a message names."""
+
+
+def of_matrices(scramble: str, matrices: torch.Tensor, *, concatenated: bool = True) -> torch.Tensor:
+    """Scramble matrices, (experts, outputs, inputs); `concatenated`: a gate's rows are not between those of up."""
+    if scramble == "order of experts":
+        return matrices[[1, 0, *range(2, len(matrices))]]
+    if scramble == "gate and up swapped":
+        count = matrices.shape[1]
+        rows = torch.arange(count).view(2, -1).flip(0) if concatenated else torch.arange(count).view(-1, 2).flip(1)
+        return matrices[:, rows.flatten()]
+    if scramble == "transposed":
+        return matrices.mT
+    changed = matrices.clone()
+    if scramble == "one expert left out":
+        changed[3] = 0
+    else:
+        changed[2] = changed[1]
+    return changed
+
+
+def of_factors(
+    scramble: str, a: torch.Tensor, b: torch.Tensor, *, concatenated: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scramble the factors of an adapter, (experts, rank, inputs) and (experts, outputs, rank)."""
+    if scramble == "order of experts":
+        return of_matrices(scramble, a), of_matrices(scramble, b)
+    if scramble == "transposed":
+        return b.mT, a.mT
+    return a, of_matrices(scramble, b, concatenated=concatenated)
+
+
+def of_saved(scramble: str, tensors: dict[str, torch.Tensor], name: str, *, concatenated: bool) -> None:
+    """Scramble the matrices of four experts that peft has saved under a name."""
+    lora_a, lora_b = f"{name}.lora_A.weight", f"{name}.lora_B.weight"
+    a, b = tensors[lora_a].unflatten(0, (4, -1)), tensors[lora_b].unflatten(1, (-1, 4)).movedim(2, 0)
+    a, b = of_factors(scramble, a, b, concatenated=concatenated)
+    tensors[lora_a], tensors[lora_b] = a.flatten(0, 1).contiguous(), b.movedim(0, 2).flatten(1).contiguous()
