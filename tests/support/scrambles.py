@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import torch
 
-ALL = {
-    "order of experts": "experts 0, 1",
-    "gate and up swapped": "experts 0, 1, 2 and 1 more",
-    "transposed": "experts 0, 1, 2 and 1 more",
-    "B of another expert": "expert 2",
-    "one expert left out": "expert 3",
-}
-"""And which experts of four a message names."""
+ALL = ("order of experts", "gate and up swapped", "transposed", "B of another expert", "one expert left out")
+
+
+def named(scramble: str, experts: int) -> str:
+    """Return how a message names the experts that are not themselves."""
+    one = {"order of experts": "experts 0, 1", "B of another expert": "expert 2", "one expert left out": "expert 3"}
+    return one.get(scramble) or f"experts 0, 1, 2 and {experts - 3} more"
 
 
 def of_matrices(scramble: str, matrices: torch.Tensor, *, concatenated: bool = True) -> torch.Tensor:
@@ -43,9 +42,11 @@ def of_factors(
     return a, of_matrices(scramble, b, concatenated=concatenated)
 
 
-def of_saved(scramble: str, tensors: dict[str, torch.Tensor], name: str, *, concatenated: bool) -> None:
-    """Scramble the matrices of four experts that peft has saved under a name."""
+def of_saved(
+    scramble: str, tensors: dict[str, torch.Tensor], name: str, *, concatenated: bool, experts: int = 4
+) -> None:
+    """Scramble the matrices of experts that peft has saved under a name."""
     lora_a, lora_b = f"{name}.lora_A.weight", f"{name}.lora_B.weight"
-    a, b = tensors[lora_a].unflatten(0, (4, -1)), tensors[lora_b].unflatten(1, (-1, 4)).movedim(2, 0)
+    a, b = tensors[lora_a].unflatten(0, (experts, -1)), tensors[lora_b].unflatten(1, (-1, experts)).movedim(2, 0)
     a, b = of_factors(scramble, a, b, concatenated=concatenated)
     tensors[lora_a], tensors[lora_b] = a.flatten(0, 1).contiguous(), b.movedim(0, 2).flatten(1).contiguous()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import nn
@@ -48,7 +47,7 @@ def tolerance(share: float, weights: int) -> float:
 
 def listed(wrong: Mapping[str, Sequence[int]]) -> str:
     """Name experts by the tensors that hold them, the first few."""
-    return "; ".join(f"{_named(numbers)} of {name}" for name, numbers in [*wrong.items()][:TENSORS])
+    return "; ".join(f"{named(numbers)} of {name}" for name, numbers in [*wrong.items()][:TENSORS])
 
 
 def problem(wrong: Mapping[str, Sequence[int]], compared: int, what: str) -> str:
@@ -62,6 +61,7 @@ def problem(wrong: Mapping[str, Sequence[int]], compared: int, what: str) -> str
     return f"{what}: {listed(wrong)} ({len(wrong)} of {compared} tensors of experts)" if wrong else ""
 
 
-def _named(numbers: Sequence[int]) -> str:
+def named(numbers: Sequence[int]) -> str:
+    """Name experts by their numbers, the first few."""
     more = f" and {len(numbers) - NAMED} more" if len(numbers) > NAMED else ""
     return f"{'experts' if len(numbers) > 1 else 'expert'} {', '.join(map(str, numbers[:NAMED]))}{more}"
