@@ -13,8 +13,17 @@ def named(scramble: str, experts: int) -> str:
     return one.get(scramble) or f"experts 0, 1, 2 and {experts - 3} more"
 
 
-def of_matrices(scramble: str, matrices: torch.Tensor, *, concatenated: bool = True) -> torch.Tensor:
-    """Scramble matrices, (experts, outputs, inputs); `concatenated`: a gate's rows are not between those of up."""
+def of_matrices(
+    scramble: str, matrices: torch.Tensor, *, concatenated: bool = True, share: float = 1.0
+) -> torch.Tensor:
+    """Scramble matrices, (experts, outputs, inputs).
+
+    Args:
+        scramble: how.
+        matrices: of all experts.
+        concatenated: a gate's rows are not between those of up.
+        share: how much of them the adapter is.
+    """
     if scramble == "order of experts":
         return matrices[[1, 0, *range(2, len(matrices))]]
     if scramble == "gate and up swapped":
@@ -27,7 +36,7 @@ def of_matrices(scramble: str, matrices: torch.Tensor, *, concatenated: bool = T
     if scramble == "one expert left out":
         changed[3] = 0
     else:
-        changed[2] = changed[1]
+        changed[2] += share * (changed[1] - changed[2])
     return changed
 
 

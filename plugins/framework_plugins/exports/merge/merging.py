@@ -166,7 +166,7 @@ def plan_merge(plan: Plan, checkpoint: Path) -> tuple[MergePlan, ModelPlace, boo
 def _plan_adapter(checkpoint: Path, location: ModelPlace, *, trust: bool) -> MergePlan:
     adapter = AdapterFolder(checkpoint)
     check_base(adapter.config, f"the adapter in {adapter.folder}", location.name)
-    tensors, model, tensor_map = _read_model(location.folder, trust=trust)
+    tensors, model, tensor_map = read_model(location.folder, trust=trust)
     deltas = adapter.weight_deltas(model)
     adapted = {name: delta.low_rank for name, delta in deltas.items() if delta.low_rank and delta.low_rank.experts}
     rearranged: dict[str, Rearranged] = {}
@@ -224,7 +224,7 @@ def _delta_of_each_file(
 def _plan_full_model(checkpoint: Path, location: ModelPlace, *, trust: bool) -> MergePlan:
     if not (checkpoint / MODEL_CONFIG).is_file():
         raise FrameworkError(f"{checkpoint} holds no adapter ({ADAPTER_CONFIG}) and no model ({MODEL_CONFIG})")
-    tensors, model, tensor_map = _read_model(checkpoint, trust=trust)
+    tensors, model, tensor_map = read_model(checkpoint, trust=trust)
     if not (checkpoint / TOKENIZER).is_file():
         _check_same_model(checkpoint, location)
     outputs = [_output_tensor(tensor, WeightDelta(), tensor.name) for tensor in tensors.values()]
@@ -245,7 +245,7 @@ def rehearse(plan: Plan, exporter: str) -> None:
     """
     location = plan.model.create().fetch(weights=False)
     try:
-        _, _, tensor_map = _read_model(location.folder, trust=plan.model.config.trust_remote_code, downloaded=False)
+        _, _, tensor_map = read_model(location.folder, trust=plan.model.config.trust_remote_code, downloaded=False)
         for group in tensor_map.groups:
             if not group.whole and any(plan.adapter.config.may_change(name) for name in group.weights):
                 raise FrameworkError(f"the adapter changes {_part_problem(group)}")  # noqa: TRY301 - as the rest
@@ -265,12 +265,18 @@ def _part_problem(group: Group) -> str:
     )
 
 
-def _read_model(
+def read_model(
     folder: Path, *, trust: bool, downloaded: bool = True
 ) -> tuple[dict[str, StoredTensor], MetaModel, TensorMap]:
     """Return the tensors of a model and what they are called in it, all of them there.
 
-    With `downloaded=False` the weights may be missing.
+    Args:
+        folder: of the model.
+        trust: whether code in it may be run.
+        downloaded: if not, the weights may be missing.
+
+    Raises:
+        FrameworkError: the files and config.json do not fit together, or the weights are quantized.
     """
     quantized = read_json(folder / MODEL_CONFIG).get("quantization_config")
     if quantized:
@@ -460,7 +466,7 @@ def _verify(merge_plan: MergePlan, folder: Path, *, trust: bool) -> None:
     Raises:
         FrameworkError: an expert has other matrices of the adapter than its own.
     """
-    tensors, model, tensor_map = _read_model(folder, trust=trust)
+    tensors, model, tensor_map = read_model(folder, trust=trust)
     expected = {output.target.name: (output.target.dtype, output.target.shape) for output in merge_plan.outputs}
     assert {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()} == expected  # noqa: S101 - ours to keep
     if merge_plan.base and (

@@ -122,7 +122,9 @@ def weights_problem(model: nn.Module, trained: Mapping[str, Product]) -> str:
     worst = {name: max(off[name], key=lambda part: (math.isnan(part), part)) for name in wrong}
     named = ", ".join(
         f"{experts.named(numbers) + ' of ' if trained[name].experts else ''}{name} by {worst[name]:.2g} of its size"
-        for name, numbers in sorted(wrong.items(), key=lambda item: (not math.isnan(worst[item[0]]), -worst[item[0]]))[:NAMED]
+        for name, numbers in sorted(wrong.items(), key=lambda item: (not math.isnan(worst[item[0]]), -worst[item[0]]))[
+            :NAMED
+        ]
     )
     return f"{len(wrong)} of {len(off)} weights are not those of the training: {named}" if wrong else ""
 

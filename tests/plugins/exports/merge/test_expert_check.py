@@ -90,11 +90,10 @@ def test_a_merge_with_other_matrices_than_those_of_the_expert_is_refused(
 ) -> None:
     parameter = "gate_up_proj" if scramble == "gate and up swapped" else "down_proj"
     other = trained.scrambled(scramble, parameter)
-    write = merging._write
+    write, plan = merging._write, merging._plan_adapter  # noqa: SLF001 - what is written is another than what is checked
 
     def scrambled(_: Any, folder: Path, limit: int) -> None:
-        # What is checked is the plan of the right adapter.
-        write(merging._plan_adapter(other, ModelPlace(trained.base, str(trained.base)), trust=False), folder, limit)
+        write(plan(other, ModelPlace(trained.base, str(trained.base)), trust=False), folder, limit)
 
     monkeypatch.setattr(merging, "_write", scrambled)
     which = scrambles.named(scramble, EXPERTS)
