@@ -56,6 +56,8 @@ def of_saved(
 ) -> None:
     """Scramble the matrices of experts that peft has saved under a name."""
     lora_a, lora_b = f"{name}.lora_A.weight", f"{name}.lora_B.weight"
-    a, b = tensors[lora_a].unflatten(0, (experts, -1)), tensors[lora_b].unflatten(1, (-1, experts)).movedim(2, 0)
+    inputs, outputs = tensors[lora_a].shape[1], len(tensors[lora_b])
+    a = tensors[lora_a].view(experts, -1, inputs)
+    b = tensors[lora_b].view(outputs, -1, experts).movedim(2, 0)
     a, b = of_factors(scramble, a, b, concatenated=concatenated)
     tensors[lora_a], tensors[lora_b] = a.flatten(0, 1).contiguous(), b.movedim(0, 2).flatten(1).contiguous()

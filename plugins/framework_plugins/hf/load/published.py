@@ -460,7 +460,7 @@ def _wrong_experts(
         pair = [f"{PREFIX}{opened}.lora_{part}.weight" for part in "AB"]
         if isinstance(layer, ParamWrapper) and {*pair} & {*wrong} and {*pair} <= tensors.keys() & weights.keys():
             parts = [
-                experts.matrices(*(source[tensor].detach().cpu() for tensor in pair), layer.num_experts)
+                experts.matrices(source[pair[0]].detach().cpu(), source[pair[1]].detach().cpu(), layer.num_experts)
                 for source in (tensors, weights)
             ]
             found[f"{opened.replace('.base_layer', '')}.{layer.parameter_name}"] = [

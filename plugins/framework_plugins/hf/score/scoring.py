@@ -136,7 +136,7 @@ def score(
     rows: Sequence[TokenRow],
     task: str = "",
     world: World = ALONE,
-    around: Callable[[Part], AbstractContextManager[None]] = nullcontext,
+    around: Callable[[Part], AbstractContextManager[None]] = lambda _: nullcontext(),
 ) -> list[Scored]:
     """Return for each row the log-probabilities of its learned tokens in nats, and what was likeliest there.
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from framework import FrameworkError
 from framework.api.training import ModelPlace
+from framework_plugins.exports.config import Dtype
 from framework_plugins.exports.merge import merging
 from framework_plugins.exports.parity.weights import trained_products, weights_problem
 from tests.plugins.exports.merge.test_merging import load, plan_for
@@ -19,9 +20,9 @@ from tests.support import scrambles
 from tests.support.bases import adapted, tiny_base
 
 EXPERTS = 32
-SIZES = {"hidden_size": 64, "intermediate_size": 64, "moe_intermediate_size": 64, "head_dim": 16}
+SIZES: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 64, "moe_intermediate_size": 64, "head_dim": 16}
 """Square matrices: a transposed one has the same shape."""
-FAMILIES = {
+FAMILIES: dict[str, Any] = {
     "qwen3_moe": {"num_experts": EXPERTS},  # single experts in the files
     "mixtral": {"num_local_experts": EXPERTS},
     "gpt_oss": {"num_local_experts": EXPERTS},  # one tensor in the files, inputs first, gate and up by turns
@@ -79,7 +80,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def test_the_experts_of_a_merge_are_those_of_base_and_adapter(trained: Trained, tmp_path: Path) -> None:
-    for dtype in merging.Dtype:
+    for dtype in Dtype:
         merging.merge(plan_for(trained.base), trained.folder / "adapter", tmp_path / dtype.value, dtype=dtype)
         assert weights_problem(load(tmp_path / dtype.value), trained.products) == ""
 

@@ -18,9 +18,9 @@ from tests.support import scrambles
 from tests.support.bases import tiny_base
 from tests.support.training import make, opened
 
-FAMILIES = {"qwen3_moe": {}, "gpt_oss": {}, "mixtral": {"num_local_experts": 4}}
+FAMILIES: dict[str, Any] = {"qwen3_moe": {}, "gpt_oss": {}, "mixtral": {"num_local_experts": 4}}
 KINDS = [(family, kind) for family in FAMILIES for kind in ("nf4", "none")]
-SIZES = {"hidden_size": 64, "intermediate_size": 64, "moe_intermediate_size": 64, "head_dim": 16}
+SIZES: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 64, "moe_intermediate_size": 64, "head_dim": 16}
 """Square matrices: a transposed one has the same shape."""
 LAYER = "model.layers.1.mlp.experts"
 
