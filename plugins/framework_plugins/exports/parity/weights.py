@@ -65,7 +65,8 @@ class Product:
                 (values.reshape(max(1, self.experts), -1)).norm(dim=1) for values in (product - rounded, rounded)
             )
             parts.append((off / size.clamp(min=1e-30)).tolist())
-        return min(parts, key=lambda shares: (any(map(math.isnan, shares)), max(shares)))
+        # Of a wrong format all experts are a little off, of the right one those that are others.
+        return min(parts, key=lambda shares: (sum(not share <= self.tolerance for share in shares), max(shares)))
 
 
 def trained_products(model: nn.Module) -> dict[str, Product]:
