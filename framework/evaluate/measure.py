@@ -15,7 +15,18 @@ from framework.api.protocols import (
     Evaluator,
     Model,
 )
-from framework.api.records import Answered, Aspect, EvalResult, Measure, MeasureKind, Results, Sample, TokenRow, Verdict
+from framework.api.records import (
+    Answered,
+    Aspect,
+    EvalResult,
+    ExpertUse,
+    Measure,
+    MeasureKind,
+    Results,
+    Sample,
+    TokenRow,
+    Verdict,
+)
 from framework.api.schema import Affects
 from framework.api.scoring import mean
 from framework.evaluate.verdict import compare
@@ -84,6 +95,7 @@ class Measuring:
         measures: dict[str, Measure] = {}
         of_base: dict[str, Measure] = {}
         samples, notes, base_samples = [], [], []
+        experts: ExpertUse | None = None
         # The loss first: it shows a damaged base before the answers, which take most of the time.
         losses, data = [Measure.EVAL_LOSS] if self.data.validation else [], self.data
         own = self.model.measures(self.data.validation_groups) if losses else None
@@ -93,7 +105,7 @@ class Measuring:
         for name in losses:
             with self.session.progress.part(name, 1, parts, "measure"):
                 data = replace(data, scored=self.model.score(data.validation))
-                measures[name] = _validation_loss(data)
+                measures[name], experts = _validation_loss(data), self.model.expert_use
             if base and not math.isfinite(measures[name].value):
                 raise _damaged_base_error(measures[name])
         if losses and self.plan.method.config.texts:
@@ -116,7 +128,7 @@ class Measuring:
             notes += result.notes
         # The score compares with the base, any other objective is of the trained model only.
         selection = self._measure_selection() if self.objective == Verdict.SCORE else {}
-        return EvalResult(measures, samples, notes, selection, of_base, base_samples)
+        return EvalResult(measures, samples, notes, selection, of_base, base_samples, experts)
 
     def _run_looks(self, name: str, evaluator: Evaluator, data: Data, before: EvalResult | None) -> EvalResult:
         """Evaluate the trained model look by look until a look decides, and the base along with it."""

@@ -58,7 +58,7 @@ RECORDS = [
     records.Ancestor, records.RewardRise,
     records.DataResult, records.FormatRun, records.MixedIn, records.Proof, records.ProofProblem, records.Lengths,
     records.Finding,
-    records.ViewedRow, records.Piece, records.EvalResult, records.Measure, records.Sample,
+    records.ViewedRow, records.Piece, records.EvalResult, records.ExpertUse, records.Measure, records.Sample,
     records.ExportResult, records.Verdict, records.Concern,
     records.Forecast, records.Memory, records.SuggestedChange, records.Traffic, records.Work, records.Disk,
     records.ExportNeed,

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 HF, SWEEPS, EXPORTS = (f"plugins/framework_plugins/{name}" for name in ("hf", "sweeps", "exports"))
 PUBLISHED = f"{HF}/load/published.py"
 PACKED = f"{HF}/load/packed_experts.py"
+EFFECT = f"{HF}/load/expert_effect.py"
 COMPLETION = "framework/cli/completion.py"
 UNDOCUMENTED = ("transformers.core_model_loading", "transformers.conversion_mapping", "peft.tuners.lora.layer")
 """Modules without an underscore that no documentation names."""
@@ -96,7 +97,7 @@ TABLE = (
     ),
     Private("transformers.core_model_loading", "ConversionOps", None, (PACKED,)),
     Private("transformers.integrations.moe", "_grouped_mm", ("input", "weight", "offs"), (PACKED,)),
-    Private("transformers.models.qwen3_moe.modeling_qwen3_moe", "Qwen3MoeExperts._apply_gate", None, (PACKED,)),
+    Private("transformers.models.qwen3_moe.modeling_qwen3_moe", "Qwen3MoeExperts._apply_gate", None, (PACKED, EFFECT)),
     Private(
         "transformers.quantizers.quantizer_bnb_4bit",
         "Bnb4BitHfQuantizer._process_model_before_weight_loading",
@@ -139,6 +140,7 @@ TABLE = (
             f"{HF}/load/adapter_targets.py",
             PUBLISHED,
             PACKED,
+            EFFECT,
             f"{EXPORTS}/merge/adapter_files.py",
             f"{EXPORTS}/parity/weights.py",
         ),

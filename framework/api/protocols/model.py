@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from framework.api.records import (
         Answer,
         Example,
+        ExpertUse,
         Measure,
         Prompt,
         Scored,
@@ -55,12 +56,14 @@ class Model(ABC):
             empty, each trial measures its own base.
         positions: the most tokens of a row; None if that is not known.
         helpers: who answers besides; a model with `Feature.answers` calls them while it answers itself.
+        expert_use: how often each expert was chosen in the rows that `score` read last; None without experts.
     """
 
     facts: Mapping[str, str]
     stop_ids: frozenset[int]
     features: ClassVar[frozenset[Feature]] = frozenset()
     helpers: Sequence[AnswerHelper] = ()
+    expert_use: ExpertUse | None = None
 
     @property
     def base_key(self) -> str:

@@ -19,6 +19,7 @@ __all__ = [
     "Change",
     "Concern",
     "EvalResult",
+    "ExpertUse",
     "ExportResult",
     "Measure",
     "MeasureKind",
@@ -165,6 +166,22 @@ class Measure(Quantity):
 
 
 @dataclass(frozen=True)
+class ExpertUse:
+    """How often the experts of a mixture were chosen in the validation rows.
+
+    `chosen` is how many experts each of the `tokens` goes to. `counts` has the tokens of each expert, and `in_texts` in
+    how many of the `texts` it was chosen, by the name of the layer. A text is a row, without the beginning that it
+    shares with others if that was computed once.
+    """
+
+    tokens: int
+    texts: int
+    chosen: int
+    counts: dict[str, list[int]] = field(metadata=VERBATIM)
+    in_texts: dict[str, list[int]] = field(metadata=VERBATIM)
+
+
+@dataclass(frozen=True)
 class EvalResult:
     """One evaluation of one model: its measures by name, the samples behind them, and what could not be measured.
 
@@ -172,6 +189,7 @@ class EvalResult:
     does. `base` has the measures of the base for which the evaluation of the trained model asked the base more than the
     baseline did; they replace those of the baseline. `base_samples` are its answers to those questions. In the baseline
     of a training that starts from a trained adapter, which measures that adapter, they are what the base gives.
+    `experts` is of a mixture.
     """
 
     measures: dict[str, Measure]
@@ -180,6 +198,7 @@ class EvalResult:
     selection: dict[str, Measure] = field(default_factory=dict)
     base: dict[str, Measure] = field(default_factory=dict)
     base_samples: list[Sample] = field(default_factory=list)
+    experts: ExpertUse | None = None
 
     @property
     def metrics(self) -> dict[str, float]:

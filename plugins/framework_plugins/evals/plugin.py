@@ -72,13 +72,15 @@ def framework_config_paths() -> Iterable[str]:
 
 @hookimpl
 def framework_concerns(plan: Plan, results: Results) -> Iterable[Concern]:
-    """What a model knew before and does not know any more, rows that are recited, and a judge that likes length."""
-    from framework_plugins.evals.forgetting_concern import concerns  # noqa: PLC0415 - --help need not pay for it
+    """What a model forgot, rows that are recited, a judge that likes length, and experts that are not used any more."""
+    from framework_plugins.evals.expert_concern import expert_concerns  # noqa: PLC0415 - --help need not pay for it
+    from framework_plugins.evals.forgetting_concern import concerns  # noqa: PLC0415 - as above
     from framework_plugins.evals.length_concern import length_concerns  # noqa: PLC0415 - as above
     from framework_plugins.evals.memorization.concern import memorization_concern  # noqa: PLC0415 - as above
 
     yield from concerns(plan, results)
     yield from length_concerns(plan, results)
+    yield from expert_concerns(plan, results)
     for choice in plan.evaluator.values():
         if isinstance(choice.config, config.MemorizationConfig):
             concern = memorization_concern(choice.config, results, plan.settings.verdict.confidence)

@@ -75,6 +75,7 @@ from framework_plugins.hf.packing.eligibility import ForwardPlan
 from framework_plugins.hf.packing.parts import Packer
 from framework_plugins.hf.score import scoring
 from framework_plugins.hf.score.divergence import DivergenceFromBase
+from framework_plugins.hf.score.expert_use import ExpertCounter
 from framework_plugins.hf.score.scoring import Evaluation
 from framework_plugins.hf.settings.config import HFTrainerConfig
 from framework_plugins.hf.settings.library_fields import EVA
@@ -449,7 +450,11 @@ class HFModel(Model):
 
     def score(self, rows: Sequence[TokenRow]) -> list[Scored]:
         """Return log-probabilities and what was likeliest; see `scoring.score`."""
-        return scoring.score(self.open_losses(), rows)
+        evaluation = self.open_losses()
+        counter = ExpertCounter(evaluation.passes.losses.plain)
+        scored = scoring.score(evaluation, rows, around=counter.counting)
+        self.expert_use = counter.use(rows)
+        return scored
 
     def divergence(self, rows: Sequence[TokenRow]) -> list[float]:
         """Return how far the model is from its base; see `divergence.DivergenceFromBase`."""

@@ -25,7 +25,7 @@ from framework_plugins.exports import chat_template
 from framework_plugins.exports.config import Dtype, GgufExporterConfig
 from framework_plugins.exports.disk_and_memory import DiskNeed
 from framework_plugins.exports.export_folder import MODEL_CONFIG, TOKENIZER, read_json
-from framework_plugins.exports.gguf import checks, twin
+from framework_plugins.exports.gguf import checks, expert_check, twin
 from framework_plugins.exports.gguf.convert import converter, sentencepiece
 from framework_plugins.exports.gguf.metadata import TensorTypes, Vocabulary, general_name
 from framework_plugins.exports.llama.process import QUIET, LlamaProcess, run_in_process
@@ -190,6 +190,7 @@ class GgufExporter(Exporter):
             if self.config.parity.check:
                 gate = Gate(self.config.parity, model, context, number_type.remedy)
                 _compare_merged(merged, gate, context.run_dir, name)
+                _compare_experts(scratch / UNQUANTIZED, merged, gate, context, name)
                 if not set(self.quantizations) & set(EXACT_FORMATS):
                     lossless = LOSSLESS_FORMATS[WeightCount.read(merged).dtype]
                     _compare_conversion(scratch / UNQUANTIZED, lossless, gate, context.run_dir, name)
@@ -293,6 +294,19 @@ def _compare_merged(merged: Path, gate: Gate, run_dir: Path, name: str) -> None:
     final = f"{name}-merged"
     with reject_on_failure(merged, run_dir, final):
         gate.check_merged(merged, final)
+
+
+def _compare_experts(file: Path, merged: Path, gate: Gate, context: ExportContext, name: str) -> None:
+    """Compare the experts of the converted file with those of the merged weights, if there are any.
+
+    Raises:
+        ParityError: one is another.
+    """
+    final = checks.file_name(name, LOSSLESS_FORMATS[WeightCount.read(merged).dtype])
+    with reject_on_failure(file, context.run_dir, final):
+        trust = context.plan.model.config.trust_remote_code
+        if (problem := expert_check.experts_problem(file, merged, trust=trust)) is not None:
+            gate.judge_experts(final, problem)
 
 
 def _compare_conversion(file: Path, form: str, gate: Gate, run_dir: Path, name: str) -> None:

@@ -25,8 +25,9 @@ from framework_plugins.exports.disk_and_memory import check_disk_space
 from framework_plugins.exports.export_folder import MODEL_CONFIG, TOKENIZER, new_folder, read_json
 from framework_plugins.exports.merge import safetensors_io, tokenizer_and_config
 from framework_plugins.exports.merge.adapter_files import AdapterFolder
+from framework_plugins.exports.merge.expert_check import ModelFiles, experts_problem
 from framework_plugins.exports.merge.tensor_names import Group, MetaModel, TensorMap
-from framework_plugins.exports.merge.weight_delta import TensorReader, WeightDelta, merged_chunks
+from framework_plugins.exports.merge.weight_delta import LowRank, TensorReader, WeightDelta, merged_chunks
 from framework_plugins.lib.model_settings import check_base
 from framework_plugins.lib.weight_files import (
     ADAPTER_CONFIG,
@@ -103,10 +104,19 @@ class OutputTensor:
 
 @dataclass
 class MergePlan:
-    """All tensors of it, and what is different in config.json."""
+    """A model that is written.
+
+    Attributes:
+        outputs: all tensors of it.
+        settings: what is different in config.json.
+        base: what an adapter is merged into.
+        adapted: the adapter's matrices, by the names of the weights that hold experts.
+    """
 
     outputs: list[OutputTensor]
     settings: dict[str, Any] = field(default_factory=dict)
+    base: ModelFiles | None = None
+    adapted: Mapping[str, LowRank] = field(default_factory=dict)
 
 
 def merge(
@@ -156,8 +166,9 @@ def plan_merge(plan: Plan, checkpoint: Path) -> tuple[MergePlan, ModelPlace, boo
 def _plan_adapter(checkpoint: Path, location: ModelPlace, *, trust: bool) -> MergePlan:
     adapter = AdapterFolder(checkpoint)
     check_base(adapter.config, f"the adapter in {adapter.folder}", location.name)
-    tensors, model, tensor_map = _read_model(location.folder, trust=trust)
+    tensors, model, tensor_map = read_model(location.folder, trust=trust)
     deltas = adapter.weight_deltas(model)
+    adapted = {name: delta.low_rank for name, delta in deltas.items() if delta.low_rank and delta.low_rank.experts}
     rearranged: dict[str, Rearranged] = {}
     for group in tensor_map.groups:
         changes = {name: deltas[name] for name in group.weights if name in deltas}
@@ -180,7 +191,8 @@ def _plan_adapter(checkpoint: Path, location: ModelPlace, *, trust: bool) -> Mer
             _output_tensor(tensor, deltas.get(head, WeightDelta()), head) for head in extra_heads.get(tensor.name, ())
         ]
     settings = _described(location.folder, outputs, model, tensor_map, untied=untied)
-    return MergePlan(outputs, settings | _vocabulary_size(outputs, model, tensor_map))
+    settings |= _vocabulary_size(outputs, model, tensor_map)
+    return MergePlan(outputs, settings, ModelFiles(tensors, model, tensor_map), adapted)
 
 
 def _delta_of_each_file(
@@ -212,7 +224,7 @@ def _delta_of_each_file(
 def _plan_full_model(checkpoint: Path, location: ModelPlace, *, trust: bool) -> MergePlan:
     if not (checkpoint / MODEL_CONFIG).is_file():
         raise FrameworkError(f"{checkpoint} holds no adapter ({ADAPTER_CONFIG}) and no model ({MODEL_CONFIG})")
-    tensors, model, tensor_map = _read_model(checkpoint, trust=trust)
+    tensors, model, tensor_map = read_model(checkpoint, trust=trust)
     if not (checkpoint / TOKENIZER).is_file():
         _check_same_model(checkpoint, location)
     outputs = [_output_tensor(tensor, WeightDelta(), tensor.name) for tensor in tensors.values()]
@@ -233,7 +245,7 @@ def rehearse(plan: Plan, exporter: str) -> None:
     """
     location = plan.model.create().fetch(weights=False)
     try:
-        _, _, tensor_map = _read_model(location.folder, trust=plan.model.config.trust_remote_code, downloaded=False)
+        _, _, tensor_map = read_model(location.folder, trust=plan.model.config.trust_remote_code, downloaded=False)
         for group in tensor_map.groups:
             if not group.whole and any(plan.adapter.config.may_change(name) for name in group.weights):
                 raise FrameworkError(f"the adapter changes {_part_problem(group)}")  # noqa: TRY301 - as the rest
@@ -253,12 +265,18 @@ def _part_problem(group: Group) -> str:
     )
 
 
-def _read_model(
+def read_model(
     folder: Path, *, trust: bool, downloaded: bool = True
 ) -> tuple[dict[str, StoredTensor], MetaModel, TensorMap]:
     """Return the tensors of a model and what they are called in it, all of them there.
 
-    With `downloaded=False` the weights may be missing.
+    Args:
+        folder: of the model.
+        trust: whether code in it may be run.
+        downloaded: if not, the weights may be missing.
+
+    Raises:
+        FrameworkError: the files and config.json do not fit together, or the weights are quantized.
     """
     quantized = read_json(folder / MODEL_CONFIG).get("quantization_config")
     if quantized:
@@ -414,7 +432,7 @@ def _with_dtype(merge_plan: MergePlan, dtype: Dtype) -> MergePlan:
         else output
         for output in merge_plan.outputs
     ]
-    return MergePlan(outputs, merge_plan.settings | {"dtype": CONFIG_DTYPES[dtype]})
+    return replace(merge_plan, outputs=outputs, settings=merge_plan.settings | {"dtype": CONFIG_DTYPES[dtype]})
 
 
 def _write(merge_plan: MergePlan, folder: Path, limit: int) -> None:
@@ -443,7 +461,15 @@ def _write(merge_plan: MergePlan, folder: Path, limit: int) -> None:
 
 
 def _verify(merge_plan: MergePlan, folder: Path, *, trust: bool) -> None:
-    """Read the folder again as transformers will, and compare it with what was to be written."""
-    tensors, _, _ = _read_model(folder, trust=trust)
+    """Read the folder again as transformers will, and compare it with what was to be written.
+
+    Raises:
+        FrameworkError: an expert has other matrices of the adapter than its own.
+    """
+    tensors, model, tensor_map = read_model(folder, trust=trust)
     expected = {output.target.name: (output.target.dtype, output.target.shape) for output in merge_plan.outputs}
     assert {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()} == expected  # noqa: S101 - ours to keep
+    if merge_plan.base and (
+        problem := experts_problem(merge_plan.base, ModelFiles(tensors, model, tensor_map), merge_plan.adapted)
+    ):
+        raise FrameworkError(problem)

@@ -48,6 +48,8 @@ from framework_plugins.exports.parity.reference_logits import (
 TRAINED, MERGED, ROUNDED, CONVERTED = "trained", "merged", "rounded", "converted"
 """What an export is compared with. ROUNDED are the trained weights after a rounding to bf16; CONVERTED is the GGUF file
 that others are quantized from."""
+EXPERTS = "experts"
+"""In `parity.json`: the experts of a converted file, compared with those of the merged weights."""
 AGAINST_FOLDER = "folder"
 """In `parity.json`: tokenizer, template, stop tokens and settings of a folder, compared with the training's."""
 REJECTED_FOLDER = "rejected"
@@ -207,10 +209,20 @@ class Gate:
         Raises:
             ParityError: a tensor differs too much from its source.
         """
-        problem = tensors_problem(file, source)
-        add_record(ConversationsRecord(name, problem, "", 0, "", against=CONVERTED), self.context.run_dir)
+        self._judge_tensors(name, CONVERTED, tensors_problem(file, source), CONVERTED)
+
+    def judge_experts(self, name: str, problem: str) -> None:
+        """Write into `parity.json` whether the experts of a converted file are those of the merged weights.
+
+        Raises:
+            ParityError: one is another.
+        """
+        self._judge_tensors(name, MERGED, problem, EXPERTS)
+
+    def _judge_tensors(self, name: str, against: str, problem: str, record: str) -> None:
+        add_record(ConversationsRecord(name, problem, "", 0, "", against=record), self.context.run_dir)
         if problem:
-            raise _parity_error(name, CONVERTED, problem, "some rows of each were compared")
+            raise _parity_error(name, against, problem, "some rows of each were compared")
 
     def check_conversations(self, file: Path, name: str) -> str:
         """Let llama.cpp's server write conversations by the chat template in a GGUF file, as Ollama does.

@@ -11,15 +11,20 @@ from pathlib import Path
 
 import gguf
 import numpy as np
-from gguf.quants import dequantize
+from gguf.quants import dequantize, quantize
 from numpy.typing import NDArray
 
-ROWS = 256
-"""Rows of a tensor that are compared, evenly spaced."""
+from framework_plugins.lib import experts
+
+Array = NDArray[np.float64]
+EXPERTS_DIMS = 3
+ROWS, EXPERT_ROWS = 256, 4
+"""Rows of a tensor that are compared, evenly spaced, and at least how many of each expert."""
 ERROR_FACTOR = 8.0
 """A type with b bits for each weight may differ by 2^-b times this, as a share of the tensor; 3.5 times was measured at
 most, over all quantizations of SmolLM2."""
-MANTISSA_BITS = {"F64": 52, "F32": 23, "F16": 10, "BF16": 7}
+ROUNDED, ROUNDED_LIMIT = ("F32", "F16", "BF16"), 1e-4
+"""Types that round each number by itself, as is done with those of the source first; and how far they may differ."""
 SCALE_TOLERANCE = 0.05
 """How far the size of a quantized tensor may be from that of its source; 0.02 was measured at most."""
 
@@ -37,14 +42,28 @@ def tensors_problem(file: Path, source: Path) -> str:
 def _difference(tensor: gguf.ReaderTensor, source: gguf.ReaderTensor) -> str:
     if (shape := _shape(tensor)) != (source_shape := _shape(source)):
         return f"{tensor.name} is {shape} instead of {source_shape}"
-    actual, expected = _rows(tensor), _rows(source)
+    count = shape[2] if len(shape) == EXPERTS_DIMS else 1
+    problems = map(
+        _rows_problem,
+        *(_rows(part, count, tensor.tensor_type) for part in (tensor, source)),
+        [tensor.tensor_type] * count,
+    )
+    wrong = {number: text for number, text in enumerate(problems) if text}
+    if not wrong:
+        return ""
+    which = f"{experts.named([*wrong])} of " if count > 1 else ""
+    return f"{which}{tensor.name} {next(iter(wrong.values()))}"
+
+
+def _rows_problem(actual: Array, expected: Array, kind: gguf.GGMLQuantizationType) -> str:
+    """Say how rows of a matrix differ; empty if they do not."""
     if not expected.any():  # a bias that was never trained, say
-        return f"{tensor.name} is not 0 everywhere" if actual.any() else ""
+        return "is not 0 everywhere" if actual.any() else ""
     size = float(np.square(expected).sum())
     error = float(np.square(actual - expected).sum() / size) ** 0.5
     scale = float((actual * expected).sum() / size)
-    if not (error <= _limit(tensor.tensor_type) and abs(scale - 1) <= SCALE_TOLERANCE):
-        return f"{tensor.name} ({tensor.tensor_type.name}) differs by {error:.2g} of its size"
+    if not (error <= _limit(kind) and abs(scale - 1) <= SCALE_TOLERANCE):
+        return f"({kind.name}) differs by {error:.2g} of its size"
     return ""
 
 
@@ -58,10 +77,14 @@ def _shape(tensor: gguf.ReaderTensor) -> list[int]:
 
 def _limit(kind: gguf.GGMLQuantizationType) -> float:
     block, size = gguf.GGML_QUANT_SIZES[kind]
-    return ERROR_FACTOR * math.pow(2, -MANTISSA_BITS.get(kind.name, 8 * size / block))
+    return ROUNDED_LIMIT if kind.name in ROUNDED else ERROR_FACTOR * math.pow(2, -8 * size / block)
 
 
-def _rows(tensor: gguf.ReaderTensor) -> NDArray[np.float64]:
-    every = tensor.data.reshape(-1, tensor.data.shape[-1])
-    chosen = np.unique(np.linspace(0, len(every) - 1, ROWS).astype(int))
-    return dequantize(every[chosen], tensor.tensor_type).astype(np.float64)
+def _rows(tensor: gguf.ReaderTensor, count: int, kind: gguf.GGMLQuantizationType) -> Array:
+    """Return some rows of each of the matrices in a tensor, (matrices, rows, columns); a type may round them."""
+    every = tensor.data.reshape(count, -1, tensor.data.shape[-1])
+    chosen = np.unique(np.linspace(0, every.shape[1] - 1, max(ROWS // count, EXPERT_ROWS)).astype(int))
+    values = dequantize(every[:, chosen], tensor.tensor_type)
+    if kind.name in ROUNDED:
+        values = dequantize(quantize(values, kind), kind)
+    return values.astype(np.float64)

@@ -21,6 +21,8 @@ from peft.tuners.lora.layer import ParamWrapper
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
+from framework_plugins.lib import experts
+
 CHUNK_ELEMENTS = 2**22
 """16 MiB in fp32."""
 FORMATS = (torch.float32, torch.float16, torch.bfloat16)
@@ -39,23 +41,32 @@ class Product:
 
     Attributes:
         rounded: after a rounding to each of FORMATS.
-        tolerance: how large a difference may be, as a share of the weight.
+        tolerance: how large a difference may be, as a share of the weight, or of each expert.
+        experts: how many it holds; 0: it is one matrix.
     """
 
     rounded: tuple[torch.Tensor, ...]
     tolerance: float
+    experts: int = 0
 
     @classmethod
-    def of(cls, weight: torch.Tensor, tolerance: float = TOLERANCE) -> Product:
-        return cls(tuple(_product(weight, rounded) for rounded in FORMATS), tolerance)
+    def of(cls, weight: torch.Tensor, tolerance: float = TOLERANCE, count: int = 0) -> Product:
+        limit = experts.tolerance(tolerance, weight.numel() // count) if count else tolerance
+        return cls(tuple(_product(weight, rounded) for rounded in FORMATS), limit, count)
 
-    def difference(self, weight: torch.Tensor) -> float:
-        """Return how far a weight is from the nearest of the formats, as a share of its size."""
+    def differences(self, weight: torch.Tensor) -> list[float]:
+        """Return how far each expert, or the weight, is from the nearest of the formats, as a share of its size."""
         product = _product(weight)
         if product.shape != self.rounded[0].shape:
-            return float("inf")
-        parts = [float((product - rounded).norm() / rounded.norm().clamp(min=1e-30)) for rounded in self.rounded]
-        return min(parts, key=lambda part: (math.isnan(part), part))
+            return [float("inf")] * max(1, self.experts)
+        parts = []
+        for rounded in self.rounded:
+            off, size = (
+                (values.reshape(max(1, self.experts), -1)).norm(dim=1) for values in (product - rounded, rounded)
+            )
+            parts.append((off / size.clamp(min=1e-30)).tolist())
+        # Of a wrong format all experts are a little off, of the right one those that are others.
+        return min(parts, key=lambda shares: (sum(not share <= self.tolerance for share in shares), max(shares)))
 
 
 def trained_products(model: nn.Module) -> dict[str, Product]:
@@ -64,17 +75,18 @@ def trained_products(model: nn.Module) -> dict[str, Product]:
     is_16_bit = any(weight.dtype in FORMATS[1:] for weight in model.parameters())
     tolerance = HELD_IN_16_BITS if is_16_bit else TOLERANCE
     products: dict[int, Product] = {}
+    counts = {id(weight): len(weight) for _, weight, _ in experts.fused(model)}
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
             with merged_in_fp32(module) as weights:
-                products |= {id(weight): Product.of(weight.data) for weight in weights}
+                products |= {id(weight): Product.of(weight.data, count=counts.get(id(weight), 0)) for weight in weights}
     if isinstance(model, PeftModel):
         with warnings.catch_warnings(action="ignore"):  # all is merged already, it says
             model = model.merge_and_unload()
     names = dict(_weights(model))
     for weight in names.values():
         if id(weight) not in products:  # tied ones once
-            products[id(weight)] = Product.of(weight.data, tolerance)
+            products[id(weight)] = Product.of(weight.data, tolerance, counts.get(id(weight), 0))
     return {name: products[id(weight)] for name, weight in names.items()}
 
 
@@ -102,11 +114,19 @@ def weights_problem(model: nn.Module, trained: Mapping[str, Product]) -> str:
         return f"it has no {missing_names[0]}" + (
             f" and {len(missing_names) - 1} more" if len(missing_names) > 1 else ""
         )
-    off = {name: expected.difference(weights[name].data) for name, expected in trained.items()}
-    wrong = sorted(
-        (name for name, part in off.items() if not part <= trained[name].tolerance), key=lambda name: off[name]
+    off = {name: expected.differences(weights[name].data) for name, expected in trained.items()}
+    wrong = {
+        name: numbers
+        for name, parts in off.items()
+        if (numbers := [number for number, part in enumerate(parts) if not part <= trained[name].tolerance])
+    }
+    worst = {name: max(off[name], key=lambda part: (math.isnan(part), part)) for name in wrong}
+    named = ", ".join(
+        f"{experts.named(numbers) + ' of ' if trained[name].experts else ''}{name} by {worst[name]:.2g} of its size"
+        for name, numbers in sorted(wrong.items(), key=lambda item: (not math.isnan(worst[item[0]]), -worst[item[0]]))[
+            :NAMED
+        ]
     )
-    named = ", ".join(f"{name} by {off[name]:.2g} of its size" for name in wrong[: -NAMED - 1 : -1])
     return f"{len(wrong)} of {len(off)} weights are not those of the training: {named}" if wrong else ""
 
 

@@ -27,6 +27,7 @@ from framework_plugins.hf.load.adapter_config import (
     start_config,
 )
 from framework_plugins.hf.load.adapter_targets import choose_layers, token_rows
+from framework_plugins.hf.load.expert_effect import effect_problem
 from framework_plugins.hf.load.frozen import begin_within_weights, freeze_beside, is_beside, save_as_one
 from framework_plugins.hf.load.model_parts import grow, has_packed_experts
 from framework_plugins.hf.load.published import (
@@ -276,6 +277,8 @@ def save_weights(
         (staging / "README.md").unlink(missing_ok=True)  # peft's is an empty form; exporter=model_card writes ours
         if names is not None:
             problem = publish(staging, names.for_model(model), weights if check else {})
+            if check and state is None and not problem:
+                problem = effect_problem(model, staging, names.for_model(model), weights)
     if problem:
         raise FrameworkError(f"{folder}: {problem}")
 

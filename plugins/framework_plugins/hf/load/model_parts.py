@@ -105,8 +105,13 @@ def packable(model: PreTrainedModel) -> list[str]:
     return [
         name
         for name, part in model.named_modules()
-        if hasattr(part, "is_transposed") and hasattr(part, "down_proj") and not f"{name}.".startswith(outside)
+        if is_computed_by_transformers(part) and not f"{name}.".startswith(outside)
     ]
+
+
+def is_computed_by_transformers(part: nn.Module) -> bool:
+    """Whether a part has the experts of a layer, and a function of transformers computes them."""
+    return hasattr(part, "is_transposed") and hasattr(part, "down_proj")
 
 
 def has_packed_experts(model: nn.Module) -> bool:

@@ -44,6 +44,7 @@ from framework_plugins.hf.load import model_parts
 from framework_plugins.hf.load.adapter_targets import token_rows
 from framework_plugins.hf.load.model_parts import grow
 from framework_plugins.hf.machine.import_setup import without_bitsandbytes
+from framework_plugins.lib import experts
 from framework_plugins.lib.auto_class import auto_class, published_class
 from framework_plugins.lib.weight_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, list_names
 
@@ -192,11 +193,11 @@ class AdapterNames:
 
     def _convert_settings(self, config: LoraConfig) -> LoraConfig:
         try:
-            parts = AdaptedParts.of(_add_adapter(self.published, config)).renamed(self.to_opened)
+            parts = AdaptedParts.of(add_adapter(self.published, config)).renamed(self.to_opened)
         except REFUSALS:  # the names of its layers are those of the opened model
             return config
         try:
-            is_same = AdaptedParts.of(_add_adapter(self.opened, config)) == parts
+            is_same = AdaptedParts.of(add_adapter(self.opened, config)) == parts
         except REFUSALS:
             is_same = False
         return config if is_same or not parts.ranks else parts.settings(config)
@@ -237,7 +238,7 @@ class AdapterNames:
         return _copy_base_fields(settings, config), keys
 
     def _fitting_file(self, config: LoraConfig, shapes: Shapes) -> tuple[LoraConfig, Mapping[str, str]]:
-        parts = None if self.same else AdaptedParts.of(_add_adapter(self.opened, config)).renamed(self.to_published)
+        parts = None if self.same else AdaptedParts.of(add_adapter(self.opened, config)).renamed(self.to_published)
         names = {name: PREFIX + self.to_published(name.removeprefix(PREFIX)) for name in shapes}
         published_shapes = {names[name]: shape for name, shape in shapes.items()}
         problem = ""
@@ -301,7 +302,7 @@ class AdapterNames:
         """
         kind = type(self.published).__name__
         try:
-            adapted = _add_adapter(self.published, config)
+            adapted = add_adapter(self.published, config)
             lost = _lost_tensors(adapted, shapes, keys)
         except REFUSALS as error:
             return f"peft cannot put it on {kind}: {summarize_error(error).rstrip('.')}"
@@ -345,7 +346,7 @@ def _replace_prefix(name: str, pairs: Collection[tuple[str, str]]) -> str:
     )
 
 
-def _add_adapter(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
+def add_adapter(model: PreTrainedModel, config: LoraConfig) -> PeftModel:
     """Return a copy, without memory, of a model with an adapter."""
     base, settings = copy.deepcopy(model), copy.deepcopy(config)
     grow(base, token_rows(settings))
@@ -438,8 +439,36 @@ def publish(folder: Path, names: AdapterNames, weights: Mapping[str, torch.Tenso
     if _settings_key(config, {}) != _settings_key(settings, {}):
         return f"{ADAPTER_CONFIG} does not say what was trained"
     tensors = {name: stored[key] for name, key in keys.items()}
-    wrong = [keys.get(name, name) for name, weight in weights.items() if not _is_equal(tensors.get(name), weight)]
-    return f"{list_names(wrong)} in {file.name} are not what was trained" if wrong else ""
+    wrong = [name for name, weight in weights.items() if not _is_equal(tensors.get(name), weight)]
+    if not wrong:
+        return ""
+    listed = list_names([keys.get(name, name) for name in wrong])
+    return f"{listed} in {file.name} are not what was trained{_wrong_experts(names, config, wrong, tensors, weights)}"
+
+
+def _wrong_experts(
+    names: AdapterNames,
+    config: LoraConfig,
+    wrong: Collection[str],
+    tensors: Mapping[str, torch.Tensor],
+    weights: Mapping[str, torch.Tensor],
+) -> str:
+    """Name the experts whose parts of wrong tensors differ, as an addition to a message; empty if none has any."""
+    found = {}
+    for name, layer in add_adapter(names.published, config).get_base_model().named_modules():
+        opened = names.to_opened(name)
+        pair = [f"{PREFIX}{opened}.lora_{part}.weight" for part in "AB"]
+        if isinstance(layer, ParamWrapper) and {*pair} & {*wrong} and {*pair} <= tensors.keys() & weights.keys():
+            parts = [
+                experts.matrices(source[pair[0]].detach().cpu(), source[pair[1]].detach().cpu(), layer.num_experts)
+                for source in (tensors, weights)
+            ]
+            found[f"{opened.replace('.base_layer', '')}.{layer.parameter_name}"] = [
+                number
+                for number, (saved, trained) in enumerate(zip(*parts, strict=True))
+                if not all(map(_is_equal, saved, trained))
+            ]
+    return f": {experts.listed(found)}" if found else ""
 
 
 def _shapes(tensors: Mapping[str, torch.Tensor]) -> Shapes:
@@ -470,7 +499,7 @@ def republish(folder: Path, names: AdapterNames, target: Path) -> bool:
     if names.loads(config, _shapes(stored)):
         return False
     settings = names.opened_settings(config)
-    expected = _tensors(_add_adapter(names.opened, settings))
+    expected = _tensors(add_adapter(names.opened, settings))
     tensors = {names.in_opened(key, expected): tensor for key, tensor in stored.items()}
     if tensors.keys() != expected.keys():
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import chain
 from types import MappingProxyType
@@ -130,7 +131,13 @@ def longest_rows(rows: Iterable[G], count: int) -> list[G]:
     return heapq.nlargest(count, rows, key=lambda group: all_tokens([group]))
 
 
-def score(evaluation: Evaluation, rows: Sequence[TokenRow], task: str = "", world: World = ALONE) -> list[Scored]:
+def score(
+    evaluation: Evaluation,
+    rows: Sequence[TokenRow],
+    task: str = "",
+    world: World = ALONE,
+    around: Callable[[Part], AbstractContextManager[None]] = lambda _: nullcontext(),
+) -> list[Scored]:
     """Return for each row the log-probabilities of its learned tokens in nats, and what was likeliest there.
 
     Args:
@@ -138,6 +145,7 @@ def score(evaluation: Evaluation, rows: Sequence[TokenRow], task: str = "", worl
         rows: what is scored.
         task: what the count of the rows is shown as, where the run does not say it.
         world: processes that share the rows; each has the result.
+        around: gives the context of the forward pass of a part.
     """
     losses = evaluation.passes.losses
 
@@ -148,7 +156,8 @@ def score(evaluation: Evaluation, rows: Sequence[TokenRow], task: str = "", worl
             log_probs.append(logits.log_softmax(-1).gather(1, part["target"][positions, None])[:, 0])
             likeliest.append(logits.argmax(-1))
 
-        losses.show_logits(part, look)
+        with around(part):
+            losses.show_logits(part, look)
         return cat_on_cpu(log_probs), cat_on_cpu(likeliest)
 
     def of_row(values: tuple[Tensor, Tensor], at: list[int]) -> Scored:
