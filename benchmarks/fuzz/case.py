@@ -75,6 +75,8 @@ class Case:
     process: Process = field(default_factory=Process)
     codes: tuple[int, ...] = ()
     """Further exit codes that the documentation promises for such a case."""
+    waits: float = 0.0
+    """Seconds for which the program waits by design for what does not answer."""
     trains: bool = False
     """A refusal may come in the training, after which the run folder stays."""
 
@@ -89,7 +91,9 @@ class Case:
 
 def _shown(value: object, most: int = 200) -> str:
     text = str(value) if isinstance(value, Edit) or (isinstance(value, str) and value.isprintable()) else ascii(value)
-    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
+    # Own code comes last in a plugin file, after what all of them have.
+    half = most // 2
+    return text if len(text) <= most else f"{text[:half]} … {text[-half:]} ({len(text):,} characters)"
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ def _start(case: Case, slot: Slot) -> _Running:
 
 def _stop_idle(each: _Running) -> None:
     """Stop a case that does nothing: a busy machine makes one slow, but gives it some time."""
-    if time.monotonic() - each.looked < (IDLE if each.used >= 0 else 1):
+    if time.monotonic() - each.looked < (IDLE + each.case.waits if each.used >= 0 else 1):
         return
     used = _used(each.process)
     is_idle = each.used >= 0 and used < each.used + BUSY

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from framework.api.protocols import ExportContext, Model
 
 Turns = Iterable[Message | tuple[str, str]]
+MOST_TURNS = 100_000
+"""Turns of one conversation: a generator that gives more has no end."""
 
 
 @overload
@@ -149,11 +152,13 @@ class FunctionFormatter(DecoratedFunction, Formatter):
             result = self.call(row=fields)
             if isinstance(result, Example):
                 return dataclasses.replace(result, format=kind)
-            turns = [*map(self._turn, self._items(result))]
+            turns = [*map(self._turn, itertools.islice(self._items(result), MOST_TURNS + 1))]
         except KeyError as error:
             raise FrameworkError(
                 f"format {kind} needs the field {error}; the row has {', '.join(map(str, fields))}"
             ) from error
+        if len(turns) > MOST_TURNS:
+            raise FrameworkError(f"format={kind} gives more than {MOST_TURNS:,} turns for one row: end the generator")
         for turn in turns:
             if not isinstance(turn.content, str):
                 raise FrameworkError(

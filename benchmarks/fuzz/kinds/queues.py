@@ -7,6 +7,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from benchmarks.fuzz.case import PLACE, Case, Expect, words
 from benchmarks.fuzz.edits import Edit
+from framework_plugins.launch.slurm import SUBMIT_SECONDS
 
 WHY = "answers of a queue are drawn, and some are right"
 PLANTED = "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"
@@ -59,7 +60,7 @@ def _slurm(draw: DrawFn) -> Case:
         "memory",
         *(one.partition("=")[0] for one in own),
     )
-    return Case("queues", "Slurm", line, Expect.ANY, "run", names, WHY, edits, env, trains=True)
+    return Case("queues", "Slurm", line, Expect.ANY, "run", names, WHY, edits, env, waits=SUBMIT_SECONDS, trains=True)
 
 
 @st.composite

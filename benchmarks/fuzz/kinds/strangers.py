@@ -27,10 +27,11 @@ RAISES = (
     "raise FrameworkError('a sentence')", "raise StopIteration(5)", "raise EOFError",
     "raise OSError(36, 'x', 'y' * 300)",
 )  # fmt: skip
+NO_ALARM = "signal.signal(signal.SIGALRM, signal.SIG_IGN)"
 CHANGES = (
     "torch.set_grad_enabled(False)", "torch.manual_seed(0)", "random.seed(0)", "numpy.random.seed(0)",
     "os.chdir('/')", "os.environ.clear()", "gc.disable()",
-    "signal.signal(signal.SIGALRM, signal.SIG_IGN)", "signal.alarm(1); signal.alarm(0)",
+    NO_ALARM, "signal.alarm(1); signal.alarm(0)",
     "warnings.simplefilter('error')",
     "torch.set_default_dtype(torch.float64)", "sys.setrecursionlimit(120)", "threading.Thread(target=time.sleep, "
     "args=(60,), daemon=True).start()", "asyncio.run(asyncio.sleep(0))", "logging.disable()",
@@ -207,7 +208,9 @@ def _body(draw: DrawFn, part: str, own: tuple[str, ...]) -> str:
         kinds.append(st.sampled_from(WAITS))
     body = draw(st.one_of(kinds))
     if draw(st.integers(0, 3)) == 0:
-        body = f"{draw(changes)}\n{body}"
+        change = draw(changes)
+        if part not in WAITING or change != NO_ALARM:  # the limit of what may wait is an alarm
+            body = f"{change}\n{body}"
     if part in {"loss", "callback", "optimizer", "schedule"} and draw(st.integers(0, 3)) == 0:
         late = draw(raises | returns) if part != "optimizer" else draw(raises)
         body = (
@@ -272,6 +275,8 @@ def _drawn(draw: DrawFn) -> Case:
         "255 bytes",
         "reward",
         "output",
+        "rows.jsonl",
+        "objective",
     )
     return Case("strangers", part, known, A, "run", names, WHY, edits=tuple(edits), trains=True)
 

@@ -73,6 +73,13 @@ def careless(row: dict[str, Any]) -> list[Any]:
     return [("user", row["text"]), ("assistant", row["answer"])]
 
 
+@formatter("text")
+def endless(row: dict[str, Any]) -> Iterator[Any]:
+    """Turns without an end."""
+    while True:
+        yield "user", row["text"]
+
+
 @exporter
 def facts(model: Model, context: ExportContext) -> list[Artifact]:
     """What the model was trained on."""
@@ -159,6 +166,7 @@ def test_a_format_makes_turns_of_a_row_with_its_fields() -> None:
         (qa, {}, "format qa needs the field 'question'; the row has none"),
         (qa, {"question": "Why?", "solution": 3}, "format=qa makes the assistant's turn int, not text"),
         (careless, {"text": "x"}, "format careless needs the field 'answer'; the row has text"),
+        (endless, {"text": "x"}, "format=endless gives more than 100,000 turns for one row: end the generator"),
     ],
 )
 def test_a_row_that_does_not_fit_is_refused_with_the_field(function: Any, row: dict[str, Any], text: str) -> None:
