@@ -6,30 +6,35 @@ otherwise is put in its place: dropout keeps a mask of one byte for each number,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 from weakref import finalize
 
 import torch
+import transformers
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from framework.api.plan import Plan
 from framework.api.protocols import ModelPlace
 from framework.memory import Attention, MemorySettings, Shape, Weights, estimate, terms
 from framework.memory.peak import saved_activations
+from framework_plugins.hf.load import packed_experts
 from framework_plugins.hf.load.adapt_model import with_adapter
 from framework_plugins.hf.load.adapter_config import trained_config
+from framework_plugins.hf.load.loading import attention_implementation
+from framework_plugins.hf.load.model_parts import STACKS, packable
 from framework_plugins.hf.loss.chunked_cross_entropy import GPU_LOGITS, Head, summed_cross_entropy
 from framework_plugins.hf.machine.precision import rounded_once
+from framework_plugins.hf.settings.config import Attention as Kernels
 
 BLOCK, CONSTANTS = 64, 256
 """Weights that share a constant in NF4, and constants that share one with double quantization."""
@@ -77,6 +82,20 @@ def planned_step(shape: Shape, settings: MemorySettings) -> dict[str, float]:
     return parts | {"temporary": max(back - kept, norm and norm + terms.raised_input(shape, settings))}
 
 
+class _Grouped(torch.autograd.Function):
+    """The sizes of a product of rows with the matrices of their experts."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: torch.Tensor, weights: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:  # noqa: ARG004
+        ctx.save_for_backward(rows, weights)
+        return rows.new_empty(len(rows), weights.shape[-1])
+
+    @staticmethod
+    def backward(ctx: Any, *_: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        saved = zip(ctx.saved_tensors, ctx.needs_input_grad, strict=False)
+        return *(torch.empty_like(value) if needed else None for value, needed in saved), None
+
+
 class Live(TorchDispatchMode):
     """Counts the bytes of the storages that are alive, and the most that were."""
 
@@ -110,13 +129,16 @@ class Live(TorchDispatchMode):
         return peak
 
 
-def fake_step(plan: Plan, shape: Shape, settings: MemorySettings) -> FakeStep:
-    """Take a step as `trainer=hf` does on a GPU: autocast, fp32 adapters, a loss in chunks over all tokens."""
+def fake_step(plan: Plan, shape: Shape, settings: MemorySettings, config: Mapping[str, Any] | None = None) -> FakeStep:
+    """Take a step as `trainer=hf` does on a GPU: autocast, fp32 adapters, a loss in chunks over all tokens.
+
+    `config` is what config.json says of the model; without one it is a Llama of that shape.
+    """
     lora = trained_config(plan)
-    with torch.device("meta"):
-        model: Any = LlamaForCausalLM(_config(shape, settings)).to(_dtype(settings))
+    with torch.device("meta"), _plain_parameters():
+        model: Any = _model(config or _llama(shape), settings).to(_dtype(settings))
         if settings.weights is Weights.nf4:
-            _pack(model)
+            _pack(model, experts=settings.packed_experts)
         whole = with_adapter(model, lora, ModelPlace(plan.run_dir, "fake"), cpu_kernels=False) if lora else model
     # A CPU has another kernel for heads that share keys in fp32.
     kernels = sdpa_kernel(SDPBackend.MATH) if settings.attention is Attention.math else nullcontext()
@@ -156,7 +178,7 @@ def _forward(model: Any, settings: MemorySettings, live: Live) -> Any:
     if settings.masked:
         inputs["attention_mask"] = torch.ones(settings.rows, 1, settings.length, settings.length, dtype=torch.bool)
     with torch.autocast("cpu", torch.bfloat16) if settings.autocast else nullcontext():
-        every = model.model(**inputs, use_cache=False)[0].flatten(0, 1)
+        every = model.get_decoder()(**inputs, use_cache=False)[0].flatten(0, 1)
         kept, forward = live.now, live.measured()
         states = every[torch.arange(settings.tokens)]
         target, share = torch.zeros(settings.tokens, dtype=torch.long), torch.ones(settings.tokens)
@@ -169,26 +191,46 @@ def _dtype(settings: MemorySettings) -> torch.dtype:
     return torch.float32 if settings.weights is Weights.fp32 else torch.bfloat16
 
 
-def _config(shape: Shape, settings: MemorySettings) -> LlamaConfig:
-    return LlamaConfig(
-        hidden_size=shape.hidden, num_hidden_layers=shape.layers, num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads, head_dim=shape.head_dim, intermediate_size=shape.intermediate,
-        vocab_size=shape.vocab, tie_word_embeddings=shape.tied,
-        attn_implementation="eager" if settings.attention is Attention.eager else "sdpa",
-    )  # fmt: skip
+def _llama(shape: Shape) -> dict[str, Any]:
+    return {
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama",
+        "hidden_size": shape.hidden, "num_hidden_layers": shape.layers, "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads, "head_dim": shape.head_dim, "intermediate_size": shape.intermediate,
+        "vocab_size": shape.vocab, "tie_word_embeddings": shape.tied,
+    }  # fmt: skip
 
 
-def _pack(model: Any) -> None:
+def _model(settings_of_model: Mapping[str, Any], settings: MemorySettings) -> Any:
+    values = dict(settings_of_model)
+    kind = getattr(transformers, values.pop("architectures")[0])
+    config = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
+    requested = Kernels.eager if settings.attention is Attention.eager else Kernels.sdpa
+    return kind._from_config(config, attn_implementation=attention_implementation(requested, config))  # noqa: SLF001 - `from_config` is of the Auto classes
+
+
+def _pack(model: Any, *, experts: bool) -> None:
     from bitsandbytes.nn import Linear4bit
 
-    for module in list(model.model.layers.modules()):
+    head = model.get_output_embeddings()
+    for module in list(model.modules()):
         for name, child in list(module.named_children()):
-            if type(child) is torch.nn.Linear:
+            if type(child) is torch.nn.Linear and child is not head:
                 packed = Linear4bit(
-                    child.in_features, child.out_features, bias=False, compute_dtype=torch.bfloat16, quant_type="nf4"
-                )
+                    child.in_features, child.out_features, bias=child.bias is not None, compute_dtype=torch.bfloat16,
+                    quant_type="nf4",
+                )  # fmt: skip
                 packed.weight.requires_grad = False
                 setattr(module, name, packed)
+    if not experts:
+        return
+    model.set_experts_implementation(packed_experts.IMPLEMENTATION)
+    for name in packable(model):
+        module = model.get_submodule(name)
+        module.adapters = {}
+        for stack in (stack for stack in STACKS if hasattr(module, stack)):
+            weight = getattr(module, stack)
+            weight.requires_grad = False
+            weight.quant_state = SimpleNamespace(shape=weight.shape, dtype=torch.bfloat16)  # for who asks for no more
 
 
 def _without_memory(model: Any, *, double: bool) -> None:
@@ -198,7 +240,7 @@ def _without_memory(model: Any, *, double: bool) -> None:
         for name, weight in list(module._parameters.items()):  # noqa: SLF001 - assignment calls quantization
             if weight is None:
                 continue
-            packed = hasattr(module, "quant_state") and name == "weight"
+            packed = hasattr(weight, "quant_state") or (hasattr(module, "quant_state") and name == "weight")
             if id(weight) not in made:
                 made[id(weight)] = (
                     _packed(module, weight, double=double)
@@ -228,14 +270,21 @@ def _packed(module: Any, weight: torch.Tensor, *, double: bool) -> torch.nn.Para
         code=torch.empty(16), blocksize=BLOCK, quant_type="nf4", dtype=torch.bfloat16, **more,
     )  # fmt: skip
     packed: Any = torch.nn.Parameter(torch.empty(weight.numel() // 2, 1, dtype=torch.uint8), requires_grad=False)
-    packed.quant_state = module.quant_state = state
+    packed.quant_state = state
+    if hasattr(module, "quant_state"):  # of a linear layer
+        module.quant_state = state
     packed.bnb_quantized = True
     return packed  # type: ignore[no-any-return]
 
 
 def _checkpoint_layers(model: Any) -> None:
-    for layer in model.model.layers:
+    for layer in model.get_decoder().layers:
         layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
+
+
+def _plain_parameters() -> Any:
+    """Take parameters that have no memory for packed experts."""
+    return patch("framework_plugins.hf.load.packed_experts.Params4bit", torch.nn.Parameter)
 
 
 @contextmanager
@@ -243,8 +292,11 @@ def _as_on_a_gpu() -> Iterator[None]:
     def dropout(numbers: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:  # noqa: FBT001, FBT002, ARG001 - torch's
         return torch.native_dropout(numbers, p, training)[0] if p and training else numbers
 
-    # transformers asks whether rows are packed, by values that fake tensors do not have.
+    # transformers asks whether rows are packed, by values that fake tensors do not have; so do experts for their rows.
     with (
+        patch("torch.bincount", lambda numbers, minlength: numbers.new_empty(minlength)),
+        patch("framework_plugins.hf.load.packed_experts._grouped_mm", _Grouped.apply),
+        _plain_parameters(),
         patch("torch.nn.functional.dropout", dropout),
         patch("framework_plugins.hf.loss.chunked_cross_entropy.fp32_logits_at_once", lambda _: GPU_LOGITS),
         patch("transformers.masking_utils.find_packed_sequence_indices", lambda *_: None),

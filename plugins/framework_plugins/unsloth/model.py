@@ -100,7 +100,7 @@ class UnslothModel(HFModel):
 
     def _base(self, folder: Path, *, full: bool) -> Any:
         quantization = self.plan.quantization.config
-        attention = attention_implementation(self.config)
+        attention = attention_implementation(self.config.attention)
         model, _ = unsloth.FastLanguageModel.from_pretrained(
             str(folder),
             tokenizer_name=str(self.place.folder),  # a folder of trained weights has none

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import transformers
 from accelerate import dispatch_model
-from transformers import AutoConfig, BitsAndBytesConfig, PreTrainedModel
+from transformers import AutoConfig, BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 from transformers.quantizers import AutoHfQuantizer
 from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
 
@@ -19,7 +19,7 @@ from framework import FrameworkError, Plan, Stage
 from framework.api import unknown
 from framework.api.training import ModelPlace, Quantization
 from framework_plugins.hf.cpu_kernels import install
-from framework_plugins.hf.load import base_cache
+from framework_plugins.hf.load import base_cache, sink_attention
 from framework_plugins.hf.load.adapt_model import train_rows, with_adapter
 from framework_plugins.hf.load.adapter_config import trained_config
 from framework_plugins.hf.load.model_parts import family_problem, freeze, outside_text, packable, reads_tokens
@@ -28,6 +28,7 @@ from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.machine.library_errors import refusing_errors
 from framework_plugins.hf.packing.eligibility import ForwardPlan
 from framework_plugins.hf.packing.tree_states import use_tree_states
+from framework_plugins.hf.settings.attention import SINKS, attention_of_family
 from framework_plugins.hf.settings.config import Attention, HFTrainerConfig, NF4Config, Packing, Switch
 from framework_plugins.lib.auto_class import auto_class
 from framework_plugins.lib.group_member import member
@@ -41,9 +42,18 @@ MXFP4 = "mxfp4"
 NF4 = ("load_in_4bit", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant", "bnb_4bit_compute_dtype")
 
 
-def attention_implementation(config: HFTrainerConfig) -> str | None:
-    """Return the attention implementation to ask transformers for; None leaves the choice to it, not to config.json."""
-    return None if config.attention is Attention.auto else config.attention.value
+def attention_implementation(requested: Attention, config: PreTrainedConfig | None = None) -> str | None:
+    """Return the attention implementation to ask transformers for; None leaves the choice to it, not to config.json.
+
+    Args:
+        requested: `trainer.attention`.
+        config: of the model; None: another library has its own attention for its family.
+    """
+    family = config.get_text_config().model_type if config else ""
+    if requested in {Attention.auto, Attention.sdpa} and attention_of_family(family) == SINKS:
+        sink_attention.register()
+        return SINKS
+    return None if requested is Attention.auto else requested.value
 
 
 def without_weights(location: ModelPlace, config: HFTrainerConfig, *, trust: bool) -> PreTrainedModel:
@@ -60,7 +70,7 @@ def without_weights(location: ModelPlace, config: HFTrainerConfig, *, trust: boo
     with refusing_errors(problem, code=f"model {location.name}"), torch.device("meta"):
         loaded = AutoConfig.from_pretrained(location.folder, trust_remote_code=trust)
         empty: PreTrainedModel = auto_class(transformers, loaded.to_dict()).from_config(
-            loaded, trust_remote_code=trust, attn_implementation=attention_implementation(config)
+            loaded, trust_remote_code=trust, attn_implementation=attention_implementation(config.attention, loaded)
         )
     if not reads_tokens(empty):
         raise FrameworkError(
@@ -168,7 +178,7 @@ def load(
     settings: dict[str, Any] = {
         "dtype": dtype,
         "quantization_config": quantization.config(machine.dtype),
-        "attn_implementation": attention_implementation(config),
+        "attention": config.attention,
         "trust_remote_code": plan.model.config.trust_remote_code,
         "use_safetensors": True,
         "packed_experts": forward_plan.packed_experts,
@@ -207,9 +217,10 @@ def _read(location: ModelPlace, settings: dict[str, Any]) -> Any:
     # None would take away what config.json says of weights that were saved quantized. Of the attention it has to: a
     # config.json can name kernels that are not installed, or on the Hub. Of a config that it reads itself, transformers
     # keeps what is under the name of the attribute, `_attn_implementation`.
-    arguments = {name: value for name, value in settings.items() if value is not None or name == "attn_implementation"}
+    arguments = {name: value for name, value in settings.items() if value is not None}
     with refusing_errors(f"model {location.name}: transformers cannot load its weights"):
         config = AutoConfig.from_pretrained(location.folder, trust_remote_code=settings["trust_remote_code"])
+        arguments["attn_implementation"] = attention_implementation(arguments.pop("attention"), config)
         if arguments.pop("packed_experts"):
             from framework_plugins.hf.load.packed_experts import PackedExpertsConfig  # noqa: PLC0415 - with bitsandbytes
 

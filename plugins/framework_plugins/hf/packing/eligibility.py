@@ -15,10 +15,12 @@ from transformers import PreTrainedModel
 
 from framework_plugins.hf.packing.parts import ATTENTION_COST
 from framework_plugins.hf.packing.tree_states import HYBRID_KIND, STATE_KINDS, state_layers
-from framework_plugins.hf.settings.attention import flex_problem
+from framework_plugins.hf.settings.attention import SINKS, flex_problem
 from framework_plugins.hf.settings.config import Attention, HFTrainerConfig, Packing
 
 FLASH = Attention.flash_attention_2.value
+MASKED = (Attention.sdpa.value, Attention.eager.value, SINKS)
+"""What takes a mask of pairs."""
 FULL_KIND, WINDOW_KIND = "full_attention", "sliding_attention"
 MASKED_KINDS = frozenset({FULL_KIND, WINDOW_KIND})
 """Kinds of layers, as transformers names them, in which a mask says which tokens a token sees."""
@@ -163,7 +165,7 @@ def sharing_refusal(attention: str, lora_dropout: float) -> str:
         attention: the implementation of the model.
         lora_dropout: the dropout of its adapter.
     """
-    if attention not in {"sdpa", "eager"}:
+    if attention not in MASKED:
         return f"attention={attention} does not support a mask of branches"
     if lora_dropout:
         return f"lora_dropout={lora_dropout:g} would change a shared token for all its rows at once"
@@ -178,7 +180,7 @@ def tree_refusal(model: Any, attention: str, noise: float | None = None) -> str:
         attention: its attention implementation.
         noise: NEFTune's, on the embeddings.
     """
-    if attention not in {"sdpa", "eager", FLASH}:
+    if attention not in {*MASKED, FLASH}:
         return f"attention={attention} does not support a mask of branches"
     if chance := base_dropout(model):
         return f"{chance} would change a shared token for all its rows at once"

@@ -1,8 +1,25 @@
-"""Which attention a GPU takes for rows in a tree: decided here for the plan, which has a config, and for the model."""
+"""Which attention a model takes, and a GPU for rows in a tree: for the plan, which has a config, and for the model."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
+
+SINKS = "sinks"
+"""What transformers calls `load/sink_attention.py`."""
+EAGER = "eager"
+SINK_FAMILIES = frozenset({"flint", "gpt_oss", "granite_swa", "granitemoe_swa", "hy_v4", "mimo_v2_flash"})
+"""Text models with attention sinks for which transformers has no kernel of torch, and takes ours."""
+EAGER_FAMILIES = frozenset({
+    "big_bird", "bigbird_pegasus", "bloom", "cpmant", "deepseek_v4", "gemma2", "git", "got_ocr2", "gpt_neo",
+    "gpt_neox_japanese", "inkling2_loop_text", "inkling2_text", "megatron-bert", "mpt", "mvp", "openai-gpt",
+    "prophetnet", "reformer", "rembert", "roformer", "trocr", "vaultgemma", "xglm", "xlm", "xlnet",
+})  # fmt: skip
+"""Text models for which transformers has none, and computes all scores."""
+
+
+def attention_of_family(family: str) -> str:
+    """Return the attention of a model type if torch has none for it; empty if torch's is taken."""
+    return SINKS if family in SINK_FAMILIES else EAGER if family in EAGER_FAMILIES else ""
 
 
 def flex_problem(
@@ -16,6 +33,8 @@ def flex_problem(
         needs_masks: whether the model has windows that only masks say.
         triton: whether it is installed; None: look for it here.
     """
+    if requested == SINKS:
+        return "since the model has attention sinks"
     if requested:
         return f"as attention={requested} reads it"
     if keeps_states:

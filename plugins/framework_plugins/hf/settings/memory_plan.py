@@ -14,7 +14,7 @@ from framework import FrameworkError, Plan, Stage
 from framework.api import Gpu
 from framework.api.training import Attention, Evaluation, Loss, MemorySettings, Shape, Weights, estimate
 from framework_plugins.hf.settings import rollouts
-from framework_plugins.hf.settings.attention import flex_problem
+from framework_plugins.hf.settings.attention import EAGER, SINKS, attention_of_family, flex_problem
 from framework_plugins.hf.settings.config import Attention as Kernels
 from framework_plugins.hf.settings.config import (
     Device,
@@ -108,7 +108,9 @@ def plan_passes(
     shared = shared if shared_prefixes else 0
     attends = all(block.q or not block.mixer for block in shape.counts)
     # FlexAttention's or flash-attn's kernels; without triton a tree has a dense mask, which is not counted then.
-    requested = "" if config.attention is Kernels.auto else config.attention.value
+    has_own = config.attention in {Kernels.auto, Kernels.sdpa}
+    of_family = attention_of_family(shape.family) if has_own else ""
+    requested = of_family or ("" if config.attention is Kernels.auto else config.attention.value)
     flex = not flex_problem(requested=requested, keeps_states=not attends, triton=True)
     kernels = on_gpu and one_sequence and attends and (unmasked or flex)
     # With windows a tree may cost more than padding, which is taken then; without attention there is none.
@@ -123,14 +125,15 @@ def plan_passes(
 
     def of_pass(rows: int, length: int) -> dict[str, Any]:
         # Rows of one pass differ in length, so padding is masked; the kernels of sequences take no mask of pairs.
-        masked = on_gpu and not kernels and not unmasked and (shared_prefixes or rows > 1)
+        masked = on_gpu and not kernels and not unmasked and (shared_prefixes or rows > 1 or of_family == SINKS)
         # With a mask transformers repeats heads of keys. Without one torch's only kernel for heads that share keys is
         # flash attention, for 16 bits on Ampere and later GPUs, which are those with bf16; else it takes `math`.
         older = gpu is not None and (wide or not gpu.bf16) and config.transformers_attention
         fallback = older and shape.kv_heads < shape.heads and not kernels
         unmasked_kernel = Attention.math if fallback else Attention.grouped
         sdpa = Attention.flash if not on_gpu else Attention.sdpa if masked else unmasked_kernel
-        return {"rows": rows, "length": length, "masked": masked, "attention": KERNELS.get(config.attention, sdpa)}
+        kernel = Attention.eager if of_family == EAGER else KERNELS.get(config.attention, sdpa)
+        return {"rows": rows, "length": length, "masked": masked, "attention": kernel}
 
     fast = not on_gpu and not full and stored in {Weights.half, Weights.fp32} and group is None
     settings = MemorySettings(
@@ -221,6 +224,9 @@ def _attention_choice(plan: Plan, shape: Shape, *, attends: bool) -> str:
     config: HFTrainerConfig = plan.trainer.config
     if config.attention is not Kernels.auto:
         return ""
+    of_family = attention_of_family(shape.family)
+    if of_family == EAGER:
+        return "eager: transformers has no other kernel for this family"
     if config.packing is not Packing.tree:
         return f"sdpa, as trainer.packing={config.packing.value} has it"
     if config.neftune_noise_alpha:
@@ -229,7 +235,7 @@ def _attention_choice(plan: Plan, shape: Shape, *, attends: bool) -> str:
     dropout = config.lora_dropout if isinstance(config, LoraAdapterConfig) else 0.0
     padded = "padding" if dropout else "a dense mask for trees"
     on_this_machine = not plan.settings.plan.gpu
-    if problem := flex_problem(keeps_states=not attends, triton=None if on_this_machine else True):
+    if problem := flex_problem(requested=of_family, keeps_states=not attends, triton=None if on_this_machine else True):
         return f"sdpa with {padded}, {problem}"
     reason = f"side by side without padding, since adapter.lora_dropout={dropout:g} keeps them from sharing tokens"
     chosen = f"FlexAttention for rows {reason}" if dropout else "FlexAttention with block masks for trees"
