@@ -49,7 +49,8 @@ class PushExporter(Exporter):
         if not trains_adapter or plan.external_checkpoint:
             return
         folders = () if Stage.train in plan.stages else plan.run_dir.glob("*/")
-        if not any(map(id_in_card, folders)) and not base_id(plan):
+        is_local = Path(plan.model.create().fetch(weights=False).name).is_dir()
+        if is_local and not any(map(id_in_card, folders)) and not base_id(plan):
             raise FrameworkError(unknown_base("exporter.push: the adapter", plan))
 
     def export(self, model: Model, context: ExportContext) -> list[Artifact]:  # noqa: ARG002 - files are pushed

@@ -228,7 +228,6 @@ def test_the_license_is_that_of_the_base_by_its_card(card: str | None, said: str
 def test_several_exporters_in_one_run_go_in_the_order_of_their_needs(tmp_path: Path, data_file: Path) -> None:
     words = ["data=local_file", f"data.path={data_file}", "exporter=[push,model_card,adapter]"]
     push = ["exporter.push.repo_id=me/tuned", "exporter.push.dry_run=true", "stages=[data,train,export]"]
-    push += ["exporter.model_card.base_model=owner/base"]
     pipeline.run(testing.plan([*words, *push], run_dir=tmp_path))
     artifacts = records.load(ExportResult, tmp_path / "export.json").artifacts
     assert [artifact.kind for artifact in artifacts] == ["adapter", "model_card", "push"]

@@ -215,7 +215,10 @@ def test_a_base_that_is_on_the_hub_needs_no_setting(
     assert settings["base_model_name_or_path"] == "owner/base"
 
 
-def test_the_base_of_an_adapter_is_asked_for_before_the_training(tmp_path: Path) -> None:
+def test_the_base_of_an_adapter_is_asked_for_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EchoSource, "fetch", lambda *_, **__: ModelPlace(tmp_path, str(tmp_path)))
     (tmp_path / "rows.jsonl").write_text('{"instruction": "say", "output": "this"}\n' * 3)
     words = ["exporter=[adapter,push]", "exporter.push.repo_id=me/tuned", "exporter.push.dry_run=true"]
     words += ["data=local_file", f"data.path={tmp_path / 'rows.jsonl'}", "evaluator=[]", "data.validation_split=0"]
