@@ -85,7 +85,7 @@ def run(
             from framework.data import trial  # noqa: PLC0415 - formats, which `--help` does without
 
             size = size_of(plan.data)
-            decides, estimated = "", None  # a run that reads all rows says it in its data stage
+            decides, absent, estimated = "", "", None  # a run that reads all rows says it in its data stage
             # The plan by itself may be asked for before the data are there.
             if size or plan.stages != (Stage.plan,):
                 first_rows = trial.try_sources(plan.data, plan.format, plan.method, plan.overrides)
@@ -94,9 +94,10 @@ def run(
             if plan.stages == (Stage.plan,):
                 read = functools.partial(trial.first_references, plan.data, plan.format, plan.method, plan.evaluator)
                 decides = _decides_line(plan.judging, read)
+                absent = "" if size else trial.absent(plan.data)
             source: ModelSource = plan.model.create()
             line = _model_line(source, needed=plan.stages != (Stage.plan,))
-            plan = dataclasses.replace(plan, model_line=line, decides_line=decides)
+            plan = dataclasses.replace(plan, model_line=line, decides_line=decides, data_line=absent)
             check_model(plan, source.config_json())
             planner = Planner(plan, source, session)
             expected = planner.first(estimated)

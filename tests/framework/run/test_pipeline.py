@@ -209,6 +209,10 @@ def test_the_plan_stage_alone_needs_no_data_and_writes_the_plan(tmp_path: Path) 
     words = ["data=local_file", "data.path=missing.jsonl", "stages=[plan]"]
     assert run(words, tmp_path / "other") is None
     assert not (tmp_path / "other").exists()
+    said = project(tmp_path / "mine", {"missng.jsonl": "", "a.csv": ""}).echo(*words).out
+    assert "rows there is no data file missing.jsonl. Beside it: missng.jsonl, a.csv. The plan assumes rows of" in (
+        " ".join(said.split())
+    )
     assert run([*words, f"run_dir={tmp_path / 'run'}"], tmp_path) is None
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "forecast.json",
