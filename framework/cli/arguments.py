@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 import sys
@@ -15,6 +16,7 @@ from hydra.errors import OverrideParseException
 
 from framework.api.component import GROUPS
 from framework.api.run_folder import ENVIRONMENT, RunFolder
+from framework.api.schema import RunConfig
 from framework.api.text.overrides import override_key
 from framework.config.compose import EXPERIMENT, add_folder, announce_folders
 from framework.config.hydra_settings import INSTEAD
@@ -235,8 +237,14 @@ def check_options(words: Sequence[str]) -> None:
         if "=" not in word and (word in commands or advice_for(word)):
             message = f"'{word}' comes after an override: put the command first, `{this_program()} {word} …`"
             raise FrameworkError(message if word in commands else advice_for(word))
+    settings = {each.name for each in dataclasses.fields(RunConfig)}
     for word in remaining:
-        if "=" in word:
+        setting = word.lstrip("-")
+        key, equals, value = setting.partition("=")
+        if setting != word and key.partition(".")[0] in settings:
+            typed = hide(f"{key}={value if equals else 'VALUE'}")
+            raise FrameworkError(f"'{hide(word)}': a setting has no dashes: {typed}")
+        if "=" in word and setting == word:
             raise FrameworkError(f"'{word}' comes after an option: put options such as -m before the first override")
         raise FrameworkError(advice_for(word) or unknown("option", word, parser.option_names))
 
