@@ -90,6 +90,8 @@ class Plan:
     overrides: tuple[str, ...] = ()
     model_line: str = ""
     decides_line: str = ""
+    data_line: str = ""
+    """Why a plan by itself knows nothing about the rows; empty if it does, or they come with the data stage."""
     sweep: str = ""
     """The sweep that this run is a trial of, by the name of its folder; empty if it is not a trial."""
     store: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 import sys
@@ -15,6 +16,7 @@ from hydra.errors import OverrideParseException
 
 from framework.api.component import GROUPS
 from framework.api.run_folder import ENVIRONMENT, RunFolder
+from framework.api.schema import RunConfig
 from framework.api.text.overrides import override_key
 from framework.config.compose import EXPERIMENT, add_folder, announce_folders
 from framework.config.hydra_settings import INSTEAD
@@ -41,6 +43,7 @@ INSTEAD_OF_COMMANDS = {
     **dict.fromkeys(("delete", "rm", "clean", "prune"), "remove RUN"),
 }  # fmt: skip
 """Words that people type as commands, and the arguments that do it."""
+YAML = {".yaml", ".yml"}
 USAGE = "python -m framework [COMMAND] [OPTIONS] [KEY=VALUE…]"
 
 
@@ -229,29 +232,53 @@ def check_options(words: Sequence[str]) -> None:
         raise FrameworkError("--shell-completion comes first, with install=bash or uninstall=bash after it")
     commands = current().plugins.commands()
     for word in parsed.overrides:
-        if Path(word).suffix in {".yaml", ".yml"} and "=" not in word:
-            raise FrameworkError(describe_file(Path(word)))
+        if Path(word).suffix in YAML and "=" not in word:
+            raise FrameworkError(describe_file(Path(word))[0])
         if "=" not in word and (word in commands or advice_for(word)):
             message = f"'{word}' comes after an override: put the command first, `{this_program()} {word} …`"
             raise FrameworkError(message if word in commands else advice_for(word))
+    settings = {each.name for each in dataclasses.fields(RunConfig)}
     for word in remaining:
-        if "=" in word:
+        setting = word.lstrip("-")
+        key, equals, value = setting.partition("=")
+        if setting != word and key.partition(".")[0] in settings:
+            typed = hide(f"{key}={value if equals else 'VALUE'}")
+            raise FrameworkError(f"'{hide(word)}': a setting has no dashes: {typed}")
+        if "=" in word and setting == word:
             raise FrameworkError(f"'{word}' comes after an option: put options such as -m before the first override")
         raise FrameworkError(advice_for(word) or unknown("option", word, parser.option_names))
 
 
-def describe_file(path: Path) -> str:
+def translated(words: Sequence[str]) -> str:
+    """Return the command for a config of another tool, if that is all that was typed; empty for other words.
+
+    Raises:
+        FrameworkError: the file cannot be read, or the check refuses the command.
+    """
+    if len(words) != 1 or "=" in words[0] or Path(words[0]).suffix not in YAML:
+        return ""
+    text, accepted = describe_file(Path(words[0]))
+    if not accepted:
+        raise FrameworkError(text)
+    return text
+
+
+def describe_file(path: Path) -> tuple[str, bool]:
     """Say what to type instead of a YAML file: for a config of another tool, the command of the same run here.
+
+    Returns:
+        the text, and whether there is a command that the check accepts.
 
     Raises:
         FrameworkError: it cannot be read.
     """
     translation = read_config(path)
     if translation is None:
-        return (
+        advice = (
             f"{path} is a file, not an override: make it an experiment, ./conf/experiment/{path.stem}.yaml, with "
             f"'# @package _global_' as its first line, and choose it with +experiment={path.stem}"
         )
+        return advice, False
     words = translation.words()
     try:
         load_plan(words)
@@ -264,7 +291,7 @@ def describe_file(path: Path) -> str:
     lines += [f"  refused: {line}" for line in refusal.splitlines()]
     lines += ["not in it:"] if translation.remarks else []
     lines += [f"  {name}: {why}" for name, why in translation.remarks.items()]
-    return "\n".join(lines)
+    return "\n".join(lines), not refusal
 
 
 def advice_for(word: str) -> str:

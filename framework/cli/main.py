@@ -35,6 +35,7 @@ from framework.cli.arguments import (
     load_plugins,
     readable,
     take_config_dir,
+    translated,
 )
 from framework.cli.completion import OPTIONS, complete_shell
 from framework.config.compose import CONFIG_NAME, conf_dir, register, user_folders
@@ -107,6 +108,9 @@ def main() -> None:
                     code = run_command(words[0], words[1:])
                 sys.stdout.flush()  # what a closed pipe does not take is to be known here, not at exit
                 sys.exit(code)
+            if text := translated(words):
+                print(text)
+                sys.exit()
             words = complete_overrides(words)
             # Hydra prints the help, from conf/config.yaml, where `${commands:}` is.
             OmegaConf.register_new_resolver("commands", _listed_commands, replace=True)

@@ -283,9 +283,10 @@ def line(problem: Problem, where: Callable[[str], str]) -> Line:
     """Write a problem with the place that set each of its keys, as `where` gives it, unless the text shows that."""
     locations = {key: location for key in problem.keys if (location := where(key))}
     distinct = [problem.place] if problem.place else list(dict.fromkeys(locations.values()))
-    if len(distinct) == 1 and not problem.text.startswith(distinct[0]):
+    unquoted = re.sub("[\"']", "", distinct[0]) + ":" if distinct else ""
+    if len(distinct) == 1 and not problem.text.startswith((distinct[0], unquoted)):
         return Line(problem.text, distinct[0])
-    if all(location in problem.text for location in distinct):  # arguments, which it quotes
+    if len(distinct) == 1 or all(location in problem.text for location in distinct):  # arguments, which it quotes
         return Line(problem.text)
     return Line(f"{problem.text} ({'; '.join(f'{key}: {location}' for key, location in locations.items())})")
 
@@ -294,9 +295,13 @@ def explain(error: Exception) -> str:
     """Say in one or two lines what Hydra, OmegaConf or PyYAML refused."""
     if isinstance(error, OverrideParseException):
         word, why = error.override, error.message.splitlines()[0]
-        name, _, value = word.partition("=")
+        name, equals, value = word.partition("=")
         if foreign := foreign_letter(f"{name}{value if name in GROUPS else ''}"):
             return f"cannot read '{word}'. {foreign}"
+        if not equals and not word.startswith("~"):
+            return f"cannot read '{word}': an override is KEY=VALUE, without spaces around ="
+        if name != name.strip():
+            return f"cannot read '{word}': write {name.strip()}={value.strip()}"
         # Hydra reads the inner quotes, the shell takes the outer ones off.
         quoted = QuotedString(value, Quote.double if "'" in value else Quote.single).with_quotes()
         typed = SPECIAL.sub(r"\\\g<0>", f"{name}={quoted}")

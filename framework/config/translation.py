@@ -22,6 +22,10 @@ from framework.util.errors import FrameworkError, summarize_error
 FEWEST_NAMES = 3
 """Names of one tool that make a file one of its configs."""
 NOT_KNOWN = "not known here"
+PLACEHOLDER = "FILE.jsonl"
+"""Where a command says that a file is to be named: there is none of that name, so nothing is trained on."""
+METHODS = ("dpo", "kto", "orpo", "cpo", "simpo", "grpo")
+"""Those of TRL, where the program that is started chooses one; the likeliest of those that share a setting first."""
 DATA_KEYS = {
     "path", "name", "split", "type", "ds_type", "data_files", "field", "field_messages", "revision", "columns",
     "message_property_mappings", "message_field_role", "message_field_content", "shards", "preprocess_shards",
@@ -88,7 +92,15 @@ def read_config(path: Path) -> Translation | None:
         tool: sum(tool in NAMES[key].tools for key in settings if key in NAMES) for tool in (AXOLOTL, FACTORY, TRL)
     }
     tool = max(counts, key=counts.__getitem__)
-    return translate(tool, settings, path.parent) if counts[tool] >= FEWEST_NAMES else None
+    if counts[tool] < FEWEST_NAMES:
+        return None
+    translation = translate(tool, settings, path.parent)
+    _add_method(translation)
+    if "data" not in translation.overrides:  # without it, the command would train on the rows of the quickstart
+        translation.add("data", "data=local_file", f"data.path={PLACEHOLDER}")
+        if "dataset" not in translation.remarks:
+            translation.remarks["data"] = f"none is named: put your file instead of {PLACEHOLDER}"
+    return translation
 
 
 def translate(tool: str, settings: Mapping[str, Any], folder: Path) -> Translation:
@@ -114,6 +126,20 @@ def translate(tool: str, settings: Mapping[str, Any], folder: Path) -> Translati
     if tool == AXOLOTL and not settings.get("adapter"):
         translation.add("adapter", "adapter=full")
     return translation
+
+
+def _add_method(translation: Translation) -> None:
+    """Choose the method that the settings are of, if none is named, as in a file of TRL."""
+    names = {key.partition(".")[2] for key in translation.overrides if key.startswith("method.")}
+    if not names or "method" in translation.overrides:
+        return
+    options = current().plugins.components("method")
+    fit = [
+        name for name in METHODS if name in options and names <= {each.name for each in fields(options[name].schema)}
+    ]
+    if fit:
+        translation.overrides = {"method": f"method={fit[0]}", **translation.overrides}  # before its settings
+        translation.remarks["method"] = f"none is named: method={'|'.join(fit)} has {', '.join(sorted(names))}"
 
 
 def _equivalent(name: str, value: Any) -> Equivalent | None:
@@ -326,7 +352,7 @@ def _registered(translation: Translation, value: Any, settings: Mapping[str, Any
             else f"there is no {candidates[0]} here, which says what it is"
         )
         translation.remarks["dataset"] = (
-            f"{names[0]}: {where}. Choose data=local_file data.path=FILE or data=hub data.path=OWNER/NAME"
+            f"{names[0]}: {where}. Put its file instead of {PLACEHOLDER}, or set data=hub data.path=OWNER/NAME"
         )
     elif file := entry.get("file_name"):
         path = Path(table.parent if table else folder, str(file))

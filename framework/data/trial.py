@@ -105,6 +105,15 @@ def _try(data: Selection, form: Selection, method: Selection) -> tuple[FirstRows
     return first_rows, trial.padded
 
 
+def absent(data: Selection) -> str:
+    """Say in one line why the rows of a source are not there; empty if they are, or are fetched only by the run."""
+    try:
+        sources.check(data.component.name, data.create())
+    except FrameworkError as error:
+        return str(error).splitlines()[0]
+    return ""
+
+
 def first_references(
     data: Selection, form: Selection, method: Selection, evaluators: Mapping[str, Selection]
 ) -> list[str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from statistics import fmean
+from typing import Self
 
 from framework.api.data import Data
 from framework.api.plan import TEXT_PERPLEXITY, Plan
@@ -55,6 +56,16 @@ class Measuring:
         """A hash over all inputs of the base's measures; empty if the model has none."""
         base = self.model.base_key
         return key_of(base, self.data.result.fingerprint, self.plan.affecting(Affects.baseline)) if base else ""
+
+    def settings_key(self, evaluator: str) -> str:
+        """Return a hash over the settings that an evaluator's measures of the base depend on."""
+        return key_of(self.only([evaluator]).plan.affecting(Affects.baseline))
+
+    def only(self, names: Collection[str]) -> Self:
+        """Return what measures by some of the evaluators."""
+        chosen = {name: choice for name, choice in self.plan.evaluator.items() if name in names}
+        evaluators = {name: evaluator for name, evaluator in self.evaluators.items() if name in names}
+        return replace(self, plan=replace(self.plan, evaluator=chosen), evaluators=evaluators)
 
     @property
     def objective(self) -> str:
@@ -121,6 +132,7 @@ class Measuring:
                 looks = 1 if self.base_key and not once else evaluator.looks(self.model, data, self.metrics)
                 looked = partial(self._run_looks, name, evaluator, data, before)
                 result = evaluator.look(looks, self.model, data, self.metrics) if base else looked()
+            result = _given_by(name, result)
             measures |= result.measures
             of_base |= result.base
             base_samples += result.base_samples
@@ -128,7 +140,8 @@ class Measuring:
             notes += result.notes
         # The score compares with the base, any other objective is of the trained model only.
         selection = self._measure_selection() if self.objective == Verdict.SCORE else {}
-        return EvalResult(measures, samples, notes, selection, of_base, base_samples, experts)
+        settings = {name: self.settings_key(name) for name in self.evaluators}
+        return EvalResult(measures, samples, notes, selection, of_base, base_samples, experts, settings=settings)
 
     def _run_looks(self, name: str, evaluator: Evaluator, data: Data, before: EvalResult | None) -> EvalResult:
         """Evaluate the trained model look by look until a look decides, and the base along with it."""
@@ -287,6 +300,18 @@ def first_items(measure: Measure, count: int) -> Measure:
         content=measure.content[:count],
         constant_items=measure.constant_items[:count],
     )
+
+
+def _given_by(evaluator: str, result: EvalResult) -> EvalResult:
+    """Note the evaluator in all that it gave."""
+    measures, base = (
+        {name: replace(measure, evaluator=evaluator) for name, measure in side.items()}
+        for side in (result.measures, result.base)
+    )
+    samples, base_samples = (
+        [replace(sample, evaluator=evaluator) for sample in side] for side in (result.samples, result.base_samples)
+    )
+    return replace(result, measures=measures, base=base, samples=samples, base_samples=base_samples)
 
 
 def _answer_of(sample: Sample) -> Answered:

@@ -14,7 +14,7 @@ from types import ModuleType
 
 from framework.hooks.decorated import DECORATORS, collect
 from framework.hooks.manager import Plugins, disabled
-from framework.util.errors import FrameworkError, describe_error
+from framework.util.errors import FrameworkError, describe_error, nearest
 from framework.util.guard import Caught
 from framework.util.python_file import import_file
 
@@ -82,8 +82,9 @@ def _check_file(file: Path, path: str) -> None:
         raise FrameworkError(
             "plugins=[null] names no file: name Python files, plugins=[./mine.py], or give plugins=[] for none"
         )
-    near = sorted(sibling.name for sibling in file.parent.glob("*.py")) if file.parent.is_dir() else []
-    hint = f". Beside it: {', '.join(near[:5])}" if near else ""
+    names = sorted(sibling.name for sibling in file.parent.glob("*.py")) if file.parent.is_dir() else []
+    likeliest_first = list(dict.fromkeys([*nearest(file.name, names, count=5), *names]))[:5]
+    hint = f". Beside it: {', '.join(likeliest_first)}" if names else ""
     raise FrameworkError(f"plugins={path}: there is no such Python file{hint}")
 
 

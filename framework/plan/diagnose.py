@@ -7,7 +7,10 @@ the others too, Hydra's merge would have to be done again here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
@@ -45,6 +48,8 @@ HYDRA = "hydra"
 GLOBAL = "its keys belong to no group: make '# @package _global_' the first line of the experiment"
 RESOLVED = "_dummy_: "
 """How the error begins if Hydra cannot resolve a reference in a defaults list."""
+MOST_FILES = 50
+"""Python files of a working folder that are searched for the name of an option."""
 LAUNCHERS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}
 """Launchers that are distributions of their own, and the extra that brings each."""
 
@@ -156,6 +161,7 @@ def _in_defaults(loader: ConfigLoader, error: Exception, overrides: Sequence[Ove
         group, _, option = error.missing_cfg_file.strip("/").rpartition("/")
         valid = current().plugins.components(group) if group in GROUPS else loader.get_group_options(group)
         text = option_elsewhere(group, option) or unknown(group or "config", option, {*valid, *(error.options or ())})
+        text += f" {file} has one: add plugins=[./{file}]" if (file := _file_with(option)) else ""
         if group == "hydra/launcher" and (extra := LAUNCHERS.get(option)):
             from framework.util.requirements import pip_command  # noqa: PLC0415 - urllib.request brings http and ssl
 
@@ -167,6 +173,16 @@ def _in_defaults(loader: ConfigLoader, error: Exception, overrides: Sequence[Ove
         return Problem("in a defaults list, the entries with 'override' have to come after all others", place=file)
     word = next((str(override.input_line) for override in overrides if override.key_or_group in reason.split()), file)
     return Problem(reason, place=word)
+
+
+def _file_with(option: str) -> str:
+    """Return a Python file of the working folder that defines a function or class of that name; empty without one."""
+    defined = re.compile(rf"(?:def|class) {re.escape(option)}\b")
+    for file in sorted(Path().glob("*.py"))[:MOST_FILES]:
+        with suppress(OSError), file.open(encoding="utf-8", errors="replace") as opened:
+            if any(defined.match(line) for line in opened):
+                return file.name
+    return ""
 
 
 def _circle(loader: ConfigLoader, chain: tuple[str, ...]) -> str:

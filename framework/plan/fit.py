@@ -228,7 +228,7 @@ def remedy(forecast: Forecast) -> str:
     overrides = " ".join(word_by_key.values())
     if forecast.changes[-1].fit_status is FitStatus.too_large:
         return f"It does not fit even with all of these: {overrides}. Use {smaller}"
-    return f"These make it fit, the cheapest first: {overrides}. plan.apply=true applies them"
+    return f"These make it fit, the cheapest first: {overrides}. {forecast.apply_advice('them')}"
 
 
 def smaller_model(context: PlanContext) -> SuggestedChange | None:

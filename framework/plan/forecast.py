@@ -91,10 +91,15 @@ class Planner:
         self._estimated = estimated
         self.rows = known.known_rows(self.rows_file)
         context = self._context()
-        if not isinstance(context, str) and Stage.train in self.plan.intended_stages and self.plan.settings.plan.apply:
+        if not isinstance(context, str) and self._applies:
             context, self._applied = fit.apply(context)
             self.plan = context.plan
         return self.forecast()
+
+    @property
+    def _applies(self) -> bool:
+        """Whether the run is changed so that it fits."""
+        return self.plan.settings.plan.apply and Stage.train in self.plan.intended_stages
 
     def update(self, data: DataResult, rows: Sequence[TokenRow]) -> Forecast:
         """Return what it takes with the rows that the data stage found; the plan stays as it is."""
@@ -140,7 +145,10 @@ class Planner:
         disk = self._disk(trained_parameters(context.shape, settings) * trained_bytes(settings), exports, settings)
         moved = traffic(context.shape, settings) if Stage.train in self.plan.intended_stages else None
         advice = self.advice(doing if advised else None)
-        return Forecast(memory, "", changes, self._applied, doing, disk, advice, smaller, export_memory, moved, pace)
+        later = bool(changes) and self._applies
+        return Forecast(
+            memory, "", changes, self._applied, doing, disk, advice, smaller, export_memory, moved, pace, later
+        )
 
     def check_fits(self, forecast: Forecast) -> None:
         """Refuse a training for which there is not enough memory, whatever luck it has.

@@ -30,6 +30,7 @@ from framework.api.run_folder import RunFolder, check_weights
 from framework.api.schema import Stage
 from framework.api.selection import Selection
 from framework.api.text import count
+from framework.evaluate.again import Earlier, new_evaluators
 from framework.evaluate.checked import CheckedEvaluator
 from framework.evaluate.deciding import deciding, with_deciding
 from framework.evaluate.measure import Measuring
@@ -38,7 +39,7 @@ from framework.monitor.checks import check_answers, check_data, check_validation
 from framework.monitor.truncated_answers import truncation_issues
 from framework.plan.forecast import Planner
 from framework.plan.make import check_model
-from framework.run.export import ExportError, export
+from framework.run.export import ExportError, export, fingerprint
 from framework.run.interruption import Interruption, ending_children
 from framework.run.report import comparable, make_report, pair
 from framework.run.reuse import CompletedStages, TrainingReuse, forget
@@ -78,13 +79,12 @@ def run(
             # A folder that cannot be written costs a second here, and the whole training afterwards.
             check_writable(run_dir)
             if plan.restores_weights and not plan.checkpoint.is_dir():  # `make_plan` has looked for those elsewhere
-                raise FrameworkError(
-                    f"{run_dir} holds no trained weights: run the train stage first, or give another run_dir"
-                )
+                state = f"{run_dir} holds no trained weights" if run_dir.is_dir() else f"there is no folder {run_dir}"
+                raise FrameworkError(f"{state}: run the train stage first, or give another run_dir")
             from framework.data import trial  # noqa: PLC0415 - formats, which `--help` does without
 
             size = size_of(plan.data)
-            decides, estimated = "", None  # a run that reads all rows says it in its data stage
+            decides, absent, estimated = "", "", None  # a run that reads all rows says it in its data stage
             # The plan by itself may be asked for before the data are there.
             if size or plan.stages != (Stage.plan,):
                 first_rows = trial.try_sources(plan.data, plan.format, plan.method, plan.overrides)
@@ -93,9 +93,10 @@ def run(
             if plan.stages == (Stage.plan,):
                 read = functools.partial(trial.first_references, plan.data, plan.format, plan.method, plan.evaluator)
                 decides = _decides_line(plan.judging, read)
+                absent = "" if size else trial.absent(plan.data)
             source: ModelSource = plan.model.create()
             line = _model_line(source, needed=plan.stages != (Stage.plan,))
-            plan = dataclasses.replace(plan, model_line=line, decides_line=decides)
+            plan = dataclasses.replace(plan, model_line=line, decides_line=decides, data_line=absent)
             check_model(plan, source.config_json())
             planner = Planner(plan, source, session)
             expected = planner.first(estimated)
@@ -209,7 +210,9 @@ def _run_stages(
             data = dataclasses.replace(data, result=earlier_data)
         measuring = Measuring(plan, model, data, evaluators, metrics, session)
         completed = CompletedStages(measuring)
-        folder = WritableRunFolder.create(plan, completed.stages)  # from here on there is something on disk
+        earlier = Earlier.of(plan, earlier_data, data.result)
+        # From here on there is something on disk.
+        folder = WritableRunFolder.create(plan, {*completed.stages, *earlier.stages})
         if plan.is_new_run:
             folder.save_forecast(expected)
         stages.save(data.result)
@@ -227,8 +230,13 @@ def _run_stages(
         before = folder.load_result(Stage.baseline, EvalResult)
     if Stage.baseline in plan.stages:
         with stages.run(Stage.baseline):
-            before = stages.save(before if before and Stage.baseline in completed.stages else measuring.before())
+            if before is None or Stage.baseline not in completed.stages:
+                before = earlier.with_baseline(measuring.before(), evaluators)
+            stages.save(before)
         completed.note(Stage.baseline, stages.seconds)
+    elif earlier.before and (new := new_evaluators(measuring, earlier.before)):
+        with stages.run(Stage.baseline):
+            before = stages.save(earlier.with_baseline(measuring.only(new).before(), new))
 
     # None if this run trains: `WritableRunFolder.create` has dropped what becomes out of date.
     trained = folder.load_result(Stage.train, TrainResult)
@@ -256,14 +264,15 @@ def _run_stages(
             after = reuse.measure(before)
             if choosing and before and choosing.method.control and Stage.evaluate not in completed.stages:
                 after = with_control(choosing, measuring, before, after, interruption, remote_trainer)
-            stages.save(after)
+            after = dataclasses.replace(after, weights=fingerprint(plan.checkpoint))
+            after = stages.save(earlier.with_evaluation(after, evaluators))
         completed.note(Stage.evaluate, stages.seconds)
     before = comparable(before, after)
     answers = pair(before, after)
     issues = []
     if after:
-        steps, earlier = (trained.steps, trained.issues) if trained else (0, [])
-        issues = truncation_issues(plan.settings.health.truncated_answers, after, before, steps, earlier)
+        steps, known = (trained.steps, trained.issues) if trained else (0, [])
+        issues = truncation_issues(plan.settings.health.truncated_answers, after, before, steps, known)
     if Stage.evaluate in plan.stages:
         for issue in issues:
             events.send(IssueFound(issue, Stage.evaluate in completed.stages))

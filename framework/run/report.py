@@ -147,15 +147,30 @@ def _objective(
 
 
 def comparable(before: EvalResult | None, after: EvalResult | None) -> EvalResult | None:
-    """Return what of `before` may be beside `after`: of other prompts only the validation losses."""
+    """Return what of `before` may be beside `after`: nothing of evaluators that asked other prompts."""
     if before is None or after is None:
         return before
     before = beside(before, after)
-    if {sample.prompt for sample in before.samples} == {sample.prompt for sample in after.samples}:
+    # A result of an earlier version does not say which evaluator asked what.
+    by_evaluator = any(sample.evaluator for sample in before.samples)
+    asked, asked_now = (
+        {(sample.evaluator if by_evaluator else "", sample.prompt) for sample in result.samples}
+        for result in (before, after)
+    )
+    other = {evaluator for evaluator, _ in asked ^ asked_now}
+    if not other:
         return before
     of_rows = (Measure.EVAL_LOSS, TEXT_PERPLEXITY)
-    losses = {name: measure for name, measure in before.measures.items() if name.startswith(of_rows)}
-    return dataclasses.replace(before, measures=losses, samples=[], selection={}, base={}, base_samples=[])
+    measures, base = (
+        {name: part for name, part in side.items() if part.evaluator not in other or name.startswith(of_rows)}
+        for side in (before.measures, before.base)
+    )
+    samples, base_samples = (
+        [sample for sample in side if sample.evaluator not in other] for side in (before.samples, before.base_samples)
+    )
+    return dataclasses.replace(
+        before, measures=measures, samples=samples, selection={}, base=base, base_samples=base_samples
+    )
 
 
 def pair(before: EvalResult | None, after: EvalResult | None) -> Sequence[tuple[Sample | None, Sample]]:

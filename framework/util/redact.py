@@ -16,7 +16,8 @@ from typing import Any
 HIDDEN = "(hidden)"
 SECRET_NAME = re.compile(
     r"(?:(?:(?<![a-zA-Z])|(?<=[a-z])(?=[A-Z]))"  # the start of a word: of snake_case, Kebab-Case and camelCase
-    r"(?i:(?<!pad_|eos_|bos_|unk_|sep_|cls_|eot_)(?<!mask_|stop_)(?<!image_|audio_|video_|added_)(?<!special_)token"
+    r"(?i:(?<!pad_|eos_|bos_|unk_|sep_|cls_|eot_)(?<!mask_|stop_)(?<!image_|audio_|video_|added_)(?<!special_)"
+    r"(?<!(?-i:new|add)_(?=tokens))token"
     r"|(?:api|private|access|sign(?:ing)?|encryption|session|account|ssh|service|master|deploy|license)[_-]?key"
     r"|credential|auth|authorization|bearer|cookie|jwt)"
     r"|(?i:password|passwd|passphrase|secret|(?<=[a-z\d][_-])pwd)"  # also at the end of a word: PGPASSWORD, not PWD
@@ -24,7 +25,7 @@ SECRET_NAME = re.compile(
     r"(?i:s?)(?:(?![a-zA-Z])|(?<=[a-z])(?=[A-Z]))"
     r"(?![_-](?i:column|field|type|level|mode|method|strategy|algorithm|sock|socket|per)s?(?![a-z]))"
 )
-"""Names of what is secret: not a tokenizer's `pad_token`, nor `token_type`, `tokens_per_pass` and `auth_method`."""
+"""Names of what is secret: not `pad_token` and `new_tokens`, nor `token_type`, `tokens_per_pass` and `auth_method`."""
 _MIXED = r"(?=\w*\d)(?=\w*[a-z])(?=\w*[A-Z])"
 _LOOKS = tuple(
     (mark, re.compile(regex))

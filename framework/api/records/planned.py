@@ -156,6 +156,7 @@ class Forecast:
     `why` says why there is no `memory`; `advice` are sentences with their reasons; `smaller` is another model that fits
     if no change of the run does; `export_memory` is how much of this machine's memory merging and comparing need, in
     bytes; `traffic` is None for a training in one process. `speed` is None if the rows or no speed are known.
+    `apply_later`: `plan.apply=true` is set, and applies the `changes` only in a run that knows the rows before.
     """
 
     memory: Memory | None
@@ -169,6 +170,15 @@ class Forecast:
     export_memory: int = 0
     traffic: Traffic | None = None
     speed: Speed | None = None
+    apply_later: bool = False
+
+    def apply_advice(self, pronoun: str) -> str:
+        """Say when `plan.apply=true` applies the changes."""
+        if not self.apply_later:
+            return f"plan.apply=true applies {pronoun}"
+        known = self.memory is not None and self.memory.rows_known
+        when = "in another run, which knows the rows" if known else "after stages=[data], which reads the rows"
+        return f"plan.apply=true applies {pronoun} {when}"
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class Sample:
-    """One prompt, its answer and the score of each metric that could score it."""
+    """One prompt, its answer and the score of each metric that could score it, with the evaluator that asked it."""
 
     prompt: str = field(metadata=VERBATIM)
     answer: str = field(metadata=VERBATIM)
@@ -84,6 +84,7 @@ class Sample:
     stopped: bool
     scores: dict[str, float]
     tokens: int = 0
+    evaluator: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +133,8 @@ class Measure(Quantity):
     its sentence, case, Markdown, units and prefixes are ignored if that is better; empty if it never is; `constant` is
     the one answer to all questions that would score best, or names the answers given to other questions, with its
     `constant_items`; `answers` is how many different answers there are.
+
+    `evaluator` gave it; empty for losses of validation rows.
     """
 
     value: float
@@ -146,6 +149,7 @@ class Measure(Quantity):
     constant_items: list[float | None] = field(default_factory=list)
     answers: int = 0
     look_share: float = 1.0
+    evaluator: str = ""
 
     def this_look(self, confidence: float) -> float:
         """Return the confidence that this look needs for all of them together to have `confidence`.
@@ -189,7 +193,7 @@ class EvalResult:
     does. `base` has the measures of the base for which the evaluation of the trained model asked the base more than the
     baseline did; they replace those of the baseline. `base_samples` are its answers to those questions. In the baseline
     of a training that starts from a trained adapter, which measures that adapter, they are what the base gives.
-    `experts` is of a mixture.
+    `experts` is of a mixture, `weights` a hash over the trained weights, `settings` one over those of each evaluator.
     """
 
     measures: dict[str, Measure]
@@ -199,6 +203,8 @@ class EvalResult:
     base: dict[str, Measure] = field(default_factory=dict)
     base_samples: list[Sample] = field(default_factory=list)
     experts: ExpertUse | None = None
+    weights: str = ""
+    settings: dict[str, str] = field(default_factory=dict)
 
     @property
     def metrics(self) -> dict[str, float]:

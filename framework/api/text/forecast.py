@@ -35,7 +35,7 @@ def _forecast(forecast: Forecast) -> Iterator[Fact]:
         order, subject, pronoun = (
             (", added up in this order", "all of them", "them") if lines[1:] else ("", "this", "it")
         )
-        text = f"{count(len(lines), 'change')}{order}: {ends} with {subject}. plan.apply=true makes {pronoun}"
+        text = f"{count(len(lines), 'change')}{order}: {ends} with {subject}. {forecast.apply_advice(pronoun)}"
         name = "changes" if enough is FitStatus.too_large else "would fit with"
         yield Fact(name, text, lines, amiss=True)
     if forecast.smaller:

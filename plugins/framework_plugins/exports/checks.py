@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from framework import FrameworkError, Plan, Stage
@@ -18,6 +19,7 @@ from framework_plugins.exports.config import (
 )
 from framework_plugins.exports.export_folder import folder_problem
 from framework_plugins.exports.gguf import checks
+from framework_plugins.exports.hub.base import given_id, unknown_base
 
 NOT_PUSHED = frozenset({"push", "model_card"})
 """Exporters whose artifacts are not artifacts of their own on the Hub: a card goes with its folder."""
@@ -101,6 +103,11 @@ def _push(plan: Plan) -> Iterator[Problem]:
                     f" To export it too, set exporter=[{','.join([*plan.exporter, kind])}]." if kind in PUSHABLE else ""
                 )
                 yield Problem(f"exporter.{key}.what: {unknown('exporter of this run', kind, exported)}{add}")
+        adapter = "adapter" in choice.config.what and not plan.adapter.config.trains_all
+        folder = str(getattr(plan.model.config, "path", None) or "")
+        # Of other sources the exporter asks once the model is there, before the training too.
+        if Stage.train in plan.intended_stages and adapter and folder and Path(folder).is_dir() and not given_id(plan):
+            yield Problem(unknown_base(f"exporter.{key}: the adapter", plan))
         if not choice.config.dry_run and Stage.export in plan.intended_stages and get_token() is None:
             yield Problem(
                 f"exporter.{key} needs a Hub token: log in with `hf auth login`, set HF_TOKEN, or preview the push "

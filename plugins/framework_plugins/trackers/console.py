@@ -196,11 +196,13 @@ class Console(Logger):
         ratio = training.warmup_ratio
         warmup = f"{ratio:.3g} of the steps" if ratio is not None else plan.warmup(0)
         stored = _set_options(plan.quantization)
+        assumed = f"The plan assumes rows of {training.max_seq_length:,} tokens"
         rows = {
             "model": plan.model_line,
             **({"quantization": stored} if stored != "none" or not self.brief else {}),
             "adapter": _set_options(plan.adapter),
             "data": f"{_changed_options(plan.data)}, format {_changed_options(plan.format)}",
+            **({"rows": f"{plan.data_line} {assumed}"} if plan.data_line else {}),
             "training": f"{plan.trainer.component.name}: {length}, {batch}, {rate}, warm-up {warmup}",
             **({"method": plan.method_line} if plan.method_line else {}),
             **_rewards(plan),

@@ -15,6 +15,7 @@ DATA_STAGES = {Stage.plan, Stage.data}
 RATES = "other rates"
 DATA_KEYS = {"experiment", "name", "data", "format", "metric", "evaluator", "objective", "verdict"}
 """Keys of overrides that go with the data of a run."""
+JUDGING_KEYS = {"metric", "objective", "verdict"}
 SOURCE_KEYS = {"data", *(f"data.{name}" for name in (
     "path", "encoding", "sample_by", "name", "split", "validation_split_name", "revision", "streaming", "max_rows",
 ))}  # fmt: skip
@@ -58,16 +59,29 @@ def next_steps(
         yield "its report, with this", f"{this_program()} run_dir={folder} stages=[report]"
     if Stage.train in plan.stages and Stage.report in plan.stages:
         if not hasattr(plan.data.config, "path"):  # data that came with a plugin
-            # Its experiment, if there is one, measures what fits these data.
-            overrides = [word for word in words if override_key(word).partition(".")[0] not in DATA_KEYS]
-            if "model" not in map(override_key, overrides):
-                overrides.insert(0, f"model={plan.model.component.name}")
-            command = shlex.join([*shlex.split(this_program()), *overrides, "data=local_file", "data.path=FILE.jsonl"])
-            yield "your own data", command
+            yield "your own data", shlex.join([*shlex.split(this_program()), *_for_own_data(plan, words)])
         rate = plan.training.learning_rate
         overrides = [word for word in words if override_key(word) != "trainer.learning_rate"]
         rates = f"trainer.learning_rate={rate / 2:g},{rate:g},{rate * 2:g}"
         yield RATES, shlex.join([*shlex.split(this_program()), "-m", *overrides, rates])
+
+
+def _for_own_data(plan: Plan, words: Sequence[str]) -> list[str]:
+    """Return the overrides of the same training with other rows, without what goes with the rows of this one."""
+    typed = {override_key(word) for word in words}
+    # An experiment measures what fits its data; a metric in a file of the user does so for theirs.
+    dropped = DATA_KEYS - (JUDGING_KEYS if {"plugins", "metric"} <= typed else set())
+    kept = [word for word in words if override_key(word).partition(".")[0] not in dropped]
+    kept = [word for word in kept if override_key(word) != "trainer.max_steps"]  # of a short try, or of these rows
+    chosen = {"model": plan.model.component.name}
+    if plan.method.component.name != "sft":
+        chosen |= {"method": plan.method.component.name}
+    if plan.reward:
+        chosen |= {"reward": f"[{','.join(plan.reward)}]"}
+    if start := plan.config["adapter"].get("start"):
+        chosen |= {"adapter.start": str(start)}
+    added = [fill_in(f"{key}={value}") for key, value in chosen.items() if key not in typed]
+    return [*added, *kept, "data=local_file", "data.path=FILE.jsonl"]
 
 
 def _clean(plan: Plan, words: list[str]) -> list[str]:

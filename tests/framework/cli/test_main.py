@@ -50,6 +50,14 @@ def test_a_mistake_in_the_words_is_reported_before_anything_is_done(tmp_path: Pa
     assert result.out == ""
 
 
+def test_an_option_that_a_file_beside_it_defines_is_found_there(tmp_path: Path) -> None:
+    source = "from framework import metric\n\n\n@metric\ndef signoff(answer):\n    return 1.0\n"
+    there = project(tmp_path, {"polite.py": source, "other.py": "x = 1\n"})
+    result = there.run("metric=[signoff]", "stages=[plan]")
+    assert result.err.endswith(" polite.py has one: add plugins=[./polite.py]\n")
+    assert "polite.py" not in there.run("metric=[signof]", "stages=[plan]").err
+
+
 LONG = "x" * 300
 
 
@@ -69,6 +77,12 @@ LONG = "x" * 300
         (["trainer.max_steps\uff1d3"], "It contains the character '\uff1d' U+FF1D (fullwidth equals sign): type"),
         (["adapter=l\u043era"], "It contains the character '\u043e' U+043E (cyrillic small letter o): type"),
         (["--package=evil"], "--package=evil is not used here"),
+        (["adapter.r", "=", "8"], "cannot read 'adapter.r': an override is KEY=VALUE, without spaces around ="),
+        (["adapter.r=", "8"], "cannot read '8': an override is KEY=VALUE, without spaces around ="),
+        (["adapter.r = 8"], "cannot read 'adapter.r = 8': write adapter.r=8"),
+        (["--data=local_file"], "'--data=local_file': a setting has no dashes: data=local_file"),
+        (["--adapter.r", "8"], "'--adapter.r': a setting has no dashes: adapter.r=VALUE"),
+        (["--dta=x"], "unknown option '--dta=x'"),
         (["trainer.max_steps=10000000000000"], "must be a whole number above 0, up to 1000000000, or null"),
         (["max_new_tokens=99999999999"], "max_new_tokens=99999999999: unknown key 'max_new_tokens'"),
     ],

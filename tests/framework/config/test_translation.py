@@ -14,6 +14,7 @@ from framework import FrameworkError
 from framework.cli.arguments import check_options
 from framework.config.other_tools import AXOLOTL, FACTORY, NAMES, TRL
 from framework.config.translation import SPECIAL, translate
+from tests.support.project import project
 
 AXOLOTL_QLORA = """
 base_model: NousResearch/Meta-Llama-3-8B
@@ -173,5 +174,45 @@ def test_the_command_is_checked_as_a_plan(tmp_path: Path, monkeypatch: pytest.Mo
         check_options(["grpo.yaml"])
     lines = str(refused.value).splitlines()
     assert lines[0].endswith("with what the check refuses below it:")
-    assert lines[2].startswith("  refused: method.num_generations=4: unknown key")
-    assert lines[3] == "not in it:"
+    assert "method=grpo method.num_generations=4" in lines[1]
+    assert lines[2].startswith("  refused: method=grpo learns from the model's own answers")
+    assert lines[3:5] == ["not in it:", "  save_steps: trainer.save_steps is a number of steps, not a share of them"]
+    assert lines[-1] == "  method: none is named: method=grpo has num_generations"
+
+
+FACTORY_SFT = "model_name_or_path: a/b\nfinetuning_type: lora\ncutoff_len: 64\ndataset: pairs\n"
+TRL_DPO = "model_name_or_path: a/b\ndataset_name: owner/pairs\nbeta: 0.2\nuse_peft: true\n"
+OF_DPO = "model=local model.path=a/b adapter=lora data=hub data.path=owner/pairs method=dpo method.beta=0.2"
+
+
+@pytest.mark.parametrize(
+    ("text", "command", "remark"),
+    [
+        (
+            FACTORY_SFT,
+            "model=local model.path=a/b adapter=lora data=local_file data.path=FILE.jsonl trainer.max_seq_length=64",
+            "  dataset: pairs: there is no data/dataset_info.json here, which says what it is. Put its file instead of "
+            "FILE.jsonl, or set data=hub data.path=OWNER/NAME",
+        ),
+        (
+            "base_model: a/b\nadapter: lora\nlora_r: 8\nsequence_len: 64\n",
+            "model=local model.path=a/b adapter=lora adapter.r=8 data=local_file data.path=FILE.jsonl "
+            "trainer.max_seq_length=64",
+            "  data: none is named: put your file instead of FILE.jsonl",
+        ),
+        (TRL_DPO, OF_DPO, "  method: none is named: method=dpo|kto|orpo|cpo|simpo|grpo has beta"),
+    ],
+)
+def test_a_command_names_data_and_a_method_and_is_no_error(
+    text: str, command: str, remark: str, tmp_path: Path
+) -> None:
+    result = project(tmp_path, {"other.yaml": text}).run("other.yaml")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.splitlines()[1].endswith(f"framework {command}")
+    assert result.out.splitlines()[-1] == remark
+
+
+def test_a_command_that_is_refused_is_an_error(tmp_path: Path) -> None:
+    result = project(tmp_path, {"grpo.yaml": TRL_GRPO}).run("grpo.yaml")
+    assert (result.code, result.out) == (2, "")
+    assert "refused: method=grpo learns from the model's own answers" in result.err

@@ -10,6 +10,7 @@ import pytest
 from framework import hookimpl
 from framework.api.plan import Plan
 from framework.api.records import FitStatus, MemoryReduction
+from framework.api.text import facts_of
 from framework.hooks.session import current
 from framework.plan.fit import remedy
 from framework.plan.forecast import Planner
@@ -97,6 +98,10 @@ def test_until_the_rows_are_known_apply_takes_what_costs_nothing(tmp_path: Path,
     assert "trainer.per_device_eval_batch_size=1" in told.applied
     assert after.quantization.component.name == "none"
     assert after.training.max_seq_length == 2048
+    (fact,) = (fact for fact in facts_of(told) if fact.name == "would fit with")
+    assert fact.text.endswith("plan.apply=true applies them after stages=[data], which reads the rows")
+    planner = with_rows(llama, plan(tmp_path, "quantization=none", "plan.gpu=12GiB", "plan.apply=true"), ROWS)
+    assert remedy(planner.forecast()).endswith("plan.apply=true applies them in another run, which knows the rows")
 
 
 def test_what_was_applied_is_reported_again_with_the_rows(tmp_path: Path, llama: Shelf) -> None:

@@ -209,6 +209,10 @@ def test_the_plan_stage_alone_needs_no_data_and_writes_the_plan(tmp_path: Path) 
     words = ["data=local_file", "data.path=missing.jsonl", "stages=[plan]"]
     assert run(words, tmp_path / "other") is None
     assert not (tmp_path / "other").exists()
+    said = project(tmp_path / "mine", {"missng.jsonl": "", "a.csv": ""}).echo(*words).out
+    assert "rows there is no data file missing.jsonl. Beside it: missng.jsonl, a.csv. The plan assumes rows of" in (
+        " ".join(said.split())
+    )
     assert run([*words, f"run_dir={tmp_path / 'run'}"], tmp_path) is None
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "forecast.json",
@@ -258,9 +262,12 @@ def test_without_trained_weights_there_is_nothing_to_evaluate_or_export(
     words: list[str], tmp_path: Path, stage: str
 ) -> None:
     run_dir = tmp_path / "new"
-    with pytest.raises(FrameworkError, match=f"^{run_dir} holds no trained weights: run the train stage first"):
+    with pytest.raises(FrameworkError, match=f"^there is no folder {run_dir}: run the train stage first"):
         run([*words, f"stages=[{stage}]"], run_dir)
     assert not run_dir.exists()
+    run_dir.mkdir()
+    with pytest.raises(FrameworkError, match=f"^{run_dir} holds no trained weights: run the train stage first"):
+        run([*words, f"stages=[{stage}]"], run_dir)
 
 
 @pytest.mark.parametrize(
@@ -316,12 +323,62 @@ def test_training_again_drops_what_was_measured_on_the_weights_before(words: lis
     assert json.loads((tmp_path / "plan.json").read_text(encoding="utf-8"))["trainer"]["max_steps"] == 3
 
 
-def test_answers_to_other_prompts_are_not_set_beside_the_baseline(words: list[str], tmp_path: Path) -> None:
+def test_other_prompts_are_answered_by_the_base_too(words: list[str], tmp_path: Path) -> None:
     run(words, tmp_path)
+    report = run([*words, "stages=[evaluate,report]", "evaluator.prompts.count=2"], tmp_path)
+    assert report is not None
+    assert (report.metrics["exact_match"].before, report.metrics["exact_match"].after) == (0.0, 1.0)
+    for name in ("baseline", "evaluate"):
+        assert len(records.load(EvalResult, tmp_path / f"{name}.json").samples) == 2
+
+
+def test_answers_to_other_prompts_are_not_set_beside_the_baseline_of_an_earlier_version(
+    words: list[str], tmp_path: Path
+) -> None:
+    run(words, tmp_path)
+    saved = records.load(EvalResult, tmp_path / "baseline.json")
+    measures = {name: dataclasses.replace(measure, evaluator="") for name, measure in saved.measures.items()}
+    samples = [dataclasses.replace(sample, evaluator="") for sample in saved.samples]
+    older = dataclasses.replace(saved, measures=measures, samples=samples, settings={})
+    records.save(older, tmp_path / "baseline.json")
     report = run([*words, "stages=[evaluate,report]", "evaluator.prompts.count=2"], tmp_path)
     assert report is not None
     assert report.metrics["exact_match"] == Change(None, 1.0, higher_is_better=True, kind=CONTENT, primary=True)
     assert report.metrics["eval_loss"].before
+
+
+def test_a_finished_run_is_evaluated_by_one_more_evaluator_and_keeps_its_verdict(
+    words: list[str], tmp_path: Path
+) -> None:
+    first = run([*words, "evaluator=[prompts]"], tmp_path)
+    more = ["stages=[evaluate,report]", "evaluator=[memorization]", "evaluator.memorization.min_tokens=2"]
+    report = run([*words, *more], tmp_path)
+    assert first is not None
+    assert report is not None
+    assert first.verdict is not None
+    assert report.verdict is not None
+    assert report.verdict.summary == first.verdict.summary
+    new = report.metrics.keys() - first.metrics.keys()
+    assert {"verbatim_train", "common_run_train"} <= new
+    assert all(None not in (report.metrics[name].before, report.metrics[name].after) for name in new)
+    assert {name: report.metrics[name] for name in first.metrics} == first.metrics
+    assert {sample.evaluator for sample in records.load(EvalResult, tmp_path / "evaluate.json").samples} == {"prompts"}
+    both = run([*words, "stages=[evaluate,report]", "evaluator=[prompts]"], tmp_path)
+    assert both is not None
+    assert both.metrics == report.metrics
+
+
+def test_weights_that_are_evaluated_from_elsewhere_keep_nothing_of_those_before(
+    words: list[str], tmp_path: Path
+) -> None:
+    run([*words, "trainer.max_steps=3", "seed=2"], tmp_path / "other")
+    run(words, tmp_path / "run")
+    other = f"checkpoint={tmp_path / 'other' / 'checkpoint'}"
+    again = [*words, "stages=[evaluate,report]", "evaluator=[memorization]", "evaluator.memorization.min_tokens=2"]
+    report = run([*again, other], tmp_path / "run")
+    assert report is not None
+    assert "exact_match" not in records.load(EvalResult, tmp_path / "run" / "evaluate.json").measures
+    assert report.metrics["verbatim_train"].after is not None
 
 
 def test_an_objective_that_nothing_measures_is_refused(words: list[str], tmp_path: Path) -> None:

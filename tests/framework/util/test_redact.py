@@ -197,7 +197,18 @@ def test_text_that_gives_a_value_to_a_telling_name_loses_it(text: str, shown: st
             "SERVICE_KEY",
             "SIGNING_PEM",
         ),
-        *("GH_PAT", "DB_PASS", "HFTOKEN", "KEY", "key", "db_pwd", "MyApiKey", "SESSION_KEY_2", "AWS_ACCESS_KEY_ID"),
+        *(
+            "GH_PAT",
+            "NEW_TOKENS",
+            "DB_PASS",
+            "HFTOKEN",
+            "KEY",
+            "key",
+            "db_pwd",
+            "MyApiKey",
+            "SESSION_KEY_2",
+            "AWS_ACCESS_KEY_ID",
+        ),
     ],
 )
 def test_the_value_of_a_telling_variable_is_hidden(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
@@ -234,6 +245,7 @@ def test_of_two_secrets_that_begin_alike_nothing_is_left(monkeypatch: pytest.Mon
         "task-sk-short",
         {"max_new_tokens": 5, "token_budget": 7, "supervised_tokens": 1.5, "max_tokens": None, "auth": True},
         {"pad_token": "<pad>", "eos_token": "</s>", "stop_tokens": ["</s>"], "additional_special_tokens": ["<a>"]},
+        {"new_tokens": ["<order>"], "overrides": ["model.new_tokens=[<order>,<a>]", "add_tokens=<a>"]},
         {"eos_token_id": 3, "num_virtual_tokens": 8, "trainable_token_indices": {"embed_tokens": [1, 2]}},
         {
             "token_type": "word",

@@ -24,6 +24,11 @@ def refused(words: Sequence[str], folder: Path) -> list[str]:
     return str(caught.value).splitlines()
 
 
+def test_a_problem_with_a_quoted_value_names_its_key_once(tmp_path: Path) -> None:
+    (line,) = refused(["metric=[regex]", "metric.regex.pattern='(a'"], tmp_path)
+    assert line.startswith("metric.regex.pattern=(a: not a regular expression: missing )")
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [

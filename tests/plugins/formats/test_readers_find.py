@@ -88,7 +88,7 @@ def test_the_tilde_is_the_home_of_the_user(tmp_path: Path, monkeypatch: pytest.M
 def test_a_missing_file_is_reported_with_what_lies_beside_it(tmp_path: Path) -> None:
     for name in ("b.jsonl", "a.csv", "note.md"):
         written(tmp_path, name, "")
-    with pytest.raises(FrameworkError, match=r"there is no data file .*/row\.jsonl\. Beside it: a\.csv, b\.jsonl\.$"):
+    with pytest.raises(FrameworkError, match=r"there is no data file .*/row\.jsonl\. Beside it: b\.jsonl, a\.csv\.$"):
         names(tmp_path / "row.jsonl")
     with pytest.raises(FrameworkError, match=r"there is no data file .*/no/row\.jsonl\.$"):
         names(tmp_path / "no" / "row.jsonl")

@@ -382,6 +382,32 @@ def test_after_the_data_that_came_with_a_plugin_ones_own_are_next(tmp_path: Path
     assert own == f"{this_program()} model=echo adapter.r=4 data=local_file data.path=FILE.jsonl"
 
 
+@pytest.mark.parametrize(
+    ("words", "own"),
+    [
+        (
+            ["+experiment=quickstart_dpo", "trainer.max_steps=4"],
+            "model=echo method=dpo adapter.start=./outputs/quickstart",
+        ),
+        (["+experiment=quickstart_grpo", "seed=3"], "model=echo method=grpo 'reward=[both_words]' seed=3"),
+        (
+            ["+experiment=quickstart", "plugins=[./a.py]", "metric=[a]", "verdict.primary=a", "data.max_rows=9"],
+            "model=echo 'plugins=[./a.py]' 'metric=[a]' verdict.primary=a",
+        ),
+    ],
+)
+def test_ones_own_data_are_learned_by_the_same_method_and_judged_by_ones_own_metric(
+    tmp_path: Path, words: list[str], own: str
+) -> None:
+    accepted = [word for word in words if not word.startswith(("plugins", "metric", "verdict"))]
+    plan = testing.plan([*accepted, "adapter.start=null"], run_dir=tmp_path)
+    start = "./outputs/quickstart" if "dpo" in words[0] else None  # of the experiment: there is no such run here
+    config = {**plan.config, "adapter": {**plan.config["adapter"], "start": start}}
+    plan = dataclasses.replace(plan, overrides=tuple(words), config=config)
+    command = dict(next_steps(plan, []))["your own data"]
+    assert command == f"{this_program()} {own} data=local_file data.path=FILE.jsonl"
+
+
 def test_an_export_says_what_it_made_and_how_that_is_used(see: See, monkeypatch: pytest.MonkeyPatch) -> None:
     made = [
         Artifact("gguf", "gguf/a.gguf", 2**21, parity="KL 0.05", notes=["1 of 9 matrices is Q8_0"]),

@@ -19,6 +19,7 @@ from framework_plugins.exports import export_folder
 from framework_plugins.exports.chat_template import system_prompt
 from framework_plugins.exports.config import ModelCardExporterConfig, is_repo_id
 from framework_plugins.exports.export_folder import README
+from framework_plugins.exports.hub.base import id_of
 from framework_plugins.exports.hub.card import CardFolder, RunFacts, SampleAnswers, escaped, render_card
 from framework_plugins.exports.hub.usage_snippets import ChatSettings, usage_snippets
 from framework_plugins.lib.auto_class import published_class
@@ -64,8 +65,7 @@ class ModelCardExporter(Exporter):
         plan, config = context.plan, self.config
         source: ModelSource = plan.model.create()
         location = source.fetch(weights=False)
-        on_hub = location.name if is_repo_id(location.name) and not Path(location.name).is_dir() else location.copy_of
-        base = config.base_model or on_hub
+        base = config.base_model or id_of(location)
         license_of_base = "" if config.license else location.license or base_license(location, base)
         elsewhere = plan.external_checkpoint is not None
         return RunFacts(

@@ -15,11 +15,12 @@ from huggingface_hub import CommitOperationAdd, HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.utils import disable_progress_bars
 
-from framework import FrameworkError, Plan
+from framework import FrameworkError, Plan, Stage
 from framework.api import Artifact, ExportContext, Exporter, Model, display_path, summarize_error, write_atomically
 from framework_plugins.exports import export_folder
-from framework_plugins.exports.config import ModelCardExporterConfig, PushExporterConfig, is_repo_id
+from framework_plugins.exports.config import PushExporterConfig, is_repo_id
 from framework_plugins.exports.export_folder import README, RUN_CONFIG
+from framework_plugins.exports.hub.base import base_id, id_in_card, unknown_base
 from framework_plugins.lib.hub import HTTP_ERROR
 from framework_plugins.lib.network import reachable
 from framework_plugins.lib.weight_files import ADAPTER_CONFIG
@@ -37,6 +38,20 @@ class PushExporter(Exporter):
 
     def __init__(self, config: PushExporterConfig) -> None:
         self.config = config
+
+    def check(self, model: Model, plan: Plan) -> None:  # noqa: ARG002 - the base counts
+        """Refuse to push an adapter without the id of its base.
+
+        Raises:
+            FrameworkError: the id is unknown.
+        """
+        trains_adapter = "adapter" in self.config.what and not plan.adapter.config.trains_all
+        if not trains_adapter or plan.external_checkpoint:
+            return
+        folders = () if Stage.train in plan.stages else plan.run_dir.glob("*/")
+        is_local = Path(plan.model.create().fetch(weights=False).name).is_dir()
+        if is_local and not any(map(id_in_card, folders)) and not base_id(plan):
+            raise FrameworkError(unknown_base("exporter.push: the adapter", plan))
 
     def export(self, model: Model, context: ExportContext) -> list[Artifact]:  # noqa: ARG002 - files are pushed
         """Push, or list the files that would be pushed, and write `push.json`.
@@ -145,13 +160,9 @@ def _set_hub_base(file: Path, plan: Plan) -> Path | bytes:
     settings = export_folder.read_json(file)
     if is_repo_id(str(settings.get(BASE_KEY, ""))):
         return file
-    card = plan.exporter.get("model_card")
-    base = card.config.base_model if card and isinstance(card.config, ModelCardExporterConfig) else None
-    if base is None:
-        raise FrameworkError(
-            f"{file} names a folder of this machine as its base, which nobody else has: add exporter=[…,model_card] "
-            "and set exporter.model_card.base_model=owner/name"
-        )
+    base = id_in_card(file.parent) or base_id(plan)
+    if not base:
+        raise FrameworkError(unknown_base(str(file), plan))
     return (json.dumps({**settings, BASE_KEY: base, "revision": None}, indent=2) + "\n").encode()
 
 

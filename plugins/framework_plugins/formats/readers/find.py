@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from framework import FrameworkError
+from framework.api import nearest
 from framework_plugins.formats.encodings import UTF8
 
 TEXT_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt")
@@ -198,6 +199,7 @@ def _raise_missing(path: Path) -> NoReturn:
         raise FrameworkError(f"{path} is a link to {path.readlink()}, which does not exist")
     siblings = sorted(item.name for item in path.parent.iterdir()) if path.parent.is_dir() else []
     similar = [name for name in siblings if kind_of(Path(name))]
+    similar = list(dict.fromkeys([*nearest(path.name, similar, count=MAX_NAMED_FILES), *similar]))
     hint = f" Beside it: {', '.join(similar[:MAX_NAMED_FILES])}." if similar else ""
     raise FrameworkError(f"there is no data file {path}.{hint}")
 

@@ -74,7 +74,7 @@ def test_what_does_not_fit_comes_with_its_changes() -> None:
     assert facts["memory"].text.endswith("for rows of 2,048 tokens; rtx4090 has 23.0 GiB free: it does not fit")
     assert (
         facts["would fit with"].text
-        == "2 changes, added up in this order: it fits with all of them. plan.apply=true makes them"
+        == "2 changes, added up in this order: it fits with all of them. plan.apply=true applies them"
     )
     assert facts["would fit with"].more == ("a=1 b=2: saves 1.0 GiB, costs nothing", "c=3: saves 0.50 GiB, costs time")
     assert (facts["advice"].text, facts["advice"].more) == ("2 suggestions", ("one", "two"))

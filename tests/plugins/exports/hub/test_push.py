@@ -12,6 +12,9 @@ import pytest
 from framework import testing
 from framework.api.protocols import ExportContext
 from framework.api.records import Artifact
+from framework.api.training import ModelPlace
+from framework.run import pipeline
+from framework.testing.echo import EchoSource
 from framework.util.errors import FrameworkError
 from framework_plugins.exports.config import PushExporterConfig
 from framework_plugins.exports.hub.push import PushExporter
@@ -187,6 +190,45 @@ def test_an_adapter_on_a_folder_of_this_machine_names_its_base_by_an_id(hub: Upl
     assert json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"] == local
 
 
+def test_a_push_again_takes_the_base_from_the_card_of_the_first_export(hub: UploadStandIn, tmp_path: Path) -> None:
+    exported = context(tmp_path, base=str(tmp_path / "models" / "base"))
+    (tmp_path / "adapter" / "README.md").write_text("---\nlicense: mit\nbase_model: owner/base\n---\n\n# adapter\n")
+    PushExporter(PushExporterConfig("me/tuned")).check(
+        testing.EchoModel(exported.plan), testing.plan(["stages=[export]"], run_dir=tmp_path)
+    )
+    push(exported)
+    settings = json.loads(hub.repositories["me/tuned"].files["adapter_config.json"])
+    assert settings["base_model_name_or_path"] == "owner/base"
+
+
+@pytest.mark.parametrize(
+    "place", [ModelPlace(Path("base"), "/models/base", copy_of="owner/base"), ModelPlace(Path("base"), "owner/base")]
+)
+def test_a_base_that_is_on_the_hub_needs_no_setting(
+    hub: UploadStandIn, place: ModelPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported = context(tmp_path, base="/models/base")
+    monkeypatch.setattr(EchoSource, "fetch", lambda *_, **__: place)
+    PushExporter(PushExporterConfig("me/tuned")).check(testing.EchoModel(exported.plan), exported.plan)
+    push(exported)
+    settings = json.loads(hub.repositories["me/tuned"].files["adapter_config.json"])
+    assert settings["base_model_name_or_path"] == "owner/base"
+
+
+def test_the_base_of_an_adapter_is_asked_for_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EchoSource, "fetch", lambda *_, **__: ModelPlace(tmp_path, str(tmp_path)))
+    (tmp_path / "rows.jsonl").write_text('{"instruction": "say", "output": "this"}\n' * 3)
+    words = ["exporter=[adapter,push]", "exporter.push.repo_id=me/tuned", "exporter.push.dry_run=true"]
+    words += ["data=local_file", f"data.path={tmp_path / 'rows.jsonl'}", "evaluator=[]", "data.validation_split=0"]
+    plan = testing.plan([*words, "objective=train_loss"], run_dir=tmp_path / "run")
+    with pytest.raises(FrameworkError, match=r"^exporter\.push: the adapter names a folder of this machine") as caught:
+        pipeline.run(plan)
+    assert "set exporter=[adapter,model_card,push] and exporter.model_card.base_model=owner/name" in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
 def test_what_was_not_exported_cannot_be_pushed(tmp_path: Path) -> None:
     assert "exporter.push.what=merged: nothing of that kind was exported" in refusal(context(tmp_path), what=["merged"])
 
@@ -199,6 +241,7 @@ def test_what_was_not_exported_cannot_be_pushed(tmp_path: Path) -> None:
         (["exporter.push.what=[adaptr]"], "Did you mean 'adapter'?"),
         (["exporter.push.what=[merged]"], "unknown exporter of this run 'merged'"),
         ([], "exporter.push needs a Hub token"),
+        (["model=local", "model.path=.", "trainer=hf"], "exporter.push: the adapter names a folder of this machine"),
     ],
 )
 def test_what_cannot_succeed_is_reported_before_training(
