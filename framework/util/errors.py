@@ -25,6 +25,8 @@ USER_MISTAKE = 2
 LONGEST_NAME = 255
 """Bytes of a file's name, on all file systems that are in use."""
 QUOTED_WORD = re.compile(r"""["'](\w+)["']""")
+CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+"""What a terminal would act on, and how it is shown."""
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 """Escape codes for terminals in messages of libraries."""
 SHOWN_NAMES = 60
@@ -49,7 +51,8 @@ class FrameworkError(CompactHydraException):  # which Hydra and its launchers pr
         self.settings = dict(settings or {})
 
     def __str__(self) -> str:
-        return str(redact(super().__str__()))  # it quotes settings and other exceptions, wherever it is shown or stored
+        # It quotes settings, names of files and other exceptions, wherever it is shown or stored.
+        return str(redact(super().__str__())).translate(CONTROLS)
 
 
 class DoesNotFitError(FrameworkError):

@@ -116,6 +116,12 @@ def test_no_text_of_an_exception_holds_a_secret() -> None:
     assert all("(hidden)@host" in text and secret not in text for text in texts)
 
 
+def test_a_mistake_of_the_user_shows_what_a_terminal_would_act_on() -> None:
+    assert str(FrameworkError("\x1b[31m\x9b2J: no such\r folder\n\tgive é")) == (
+        "\\x1b[31m\\x9b2J: no such\\x0d folder\n\tgive é"
+    )
+
+
 def test_a_mistake_that_a_decorator_refuses_is_in_the_line_that_calls_it() -> None:
     with pytest.raises(TypeError) as caught:
         formatter()
