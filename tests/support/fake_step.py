@@ -282,6 +282,20 @@ def _checkpoint_layers(model: Any) -> None:
         layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
 
 
+class _Even:
+    """Gives each expert as many rows, since fake tensors do not say which they have."""
+
+    rows = 0
+
+    def bincount(self, numbers: torch.Tensor, minlength: int) -> torch.Tensor:
+        self.rows = len(numbers)
+        return numbers.new_empty(minlength)
+
+    def known(self, groups: Any) -> list[int]:
+        experts = len(groups.ends)
+        return [self.rows * number // experts for number in range(experts + 1)]
+
+
 def _plain_parameters() -> Any:
     """Take parameters that have no memory for packed experts."""
     return patch("framework_plugins.hf.load.packed_experts.Params4bit", torch.nn.Parameter)
@@ -292,11 +306,13 @@ def _as_on_a_gpu() -> Iterator[None]:
     def dropout(numbers: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> torch.Tensor:  # noqa: FBT001, FBT002, ARG001 - torch's
         return torch.native_dropout(numbers, p, training)[0] if p and training else numbers
 
+    even = _Even()
     # transformers asks whether rows are packed, by values that fake tensors do not have; so do experts for their rows.
     with (
-        patch("torch.bincount", lambda numbers, minlength: numbers.new_empty(minlength)),
+        patch("torch.bincount", even.bincount),
         patch("framework_plugins.hf.load.packed_experts._grouped_mm", _Grouped.apply),
         _plain_parameters(),
+        patch("framework_plugins.hf.load.packed_experts.Groups.known", property(even.known)),
         patch("torch.nn.functional.dropout", dropout),
         patch("framework_plugins.hf.loss.chunked_cross_entropy.fp32_logits_at_once", lambda _: GPU_LOGITS),
         patch("transformers.masking_utils.find_packed_sequence_indices", lambda *_: None),

@@ -1,16 +1,18 @@
 """Experts in four bits: the experts of a layer are one tensor, which is packed as its file is read.
 
 bitsandbytes packs linear layers only, and peft adds an adapter to such a tensor by making the sum whole. Here a layer's
-experts are unpacked for a product and again for its backward pass, and the adapter is a product of its own beside it,
-with the names and shapes that peft gives it.
+experts are unpacked for a product and again for its backward pass, some at a time. The adapter is a product of its own
+beside it, with the names and shapes that peft gives it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, cast
 
 import torch
-from bitsandbytes.functional import dequantize_4bit
+from bitsandbytes.functional import QuantState, dequantize_4bit, dequantize_blockwise
 from bitsandbytes.nn import Params4bit
 from peft import LoraConfig
 from peft.tuners.lora.layer import ParamWrapper as PeftParamWrapper
@@ -30,6 +32,8 @@ IMPLEMENTATION = "packed"
 METHOD = "bitsandbytes_experts"
 """The name by which transformers finds the quantizer."""
 MXFP4_STACKS = ("gate_up_proj", "down_proj")
+UNPACKED_BYTES = 256 << 20
+"""Of the experts of a layer, those that are unpacked at a time; one may be larger. The plan counts all of them."""
 RANK_STEP = 8
 """Grouped products on a GPU read rows of 16 bytes: a rank is padded to a multiple of this."""
 
@@ -126,21 +130,71 @@ def is_packed(module: nn.Module, stack: str) -> bool:
     return isinstance(getattr(module, stack, None), Params4bit)
 
 
+def _unpacked(packed: Params4bit, dtype: torch.dtype) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Give experts with their matrices, as many at a time as are unpacked together."""
+    state = packed.quant_state
+    experts, size = state.shape[0], state.shape[1:].numel()
+    at_once = max(1, UNPACKED_BYTES // (2 * size))
+    if at_once >= experts or size % state.blocksize or packed.dtype != torch.uint8:
+        yield slice(0, experts), unpack(packed, dtype)
+        return
+    scales = state.absmax
+    if state.nested:
+        scales = dequantize_blockwise(state.absmax, state.state2) + state.offset
+    for first in range(0, experts, at_once):
+        some = slice(first, min(first + at_once, experts))
+        part = QuantState(
+            absmax=scales[some.start * size // state.blocksize : some.stop * size // state.blocksize],
+            shape=torch.Size((some.stop - some.start, *state.shape[1:])), code=state.code, blocksize=state.blocksize,
+            quant_type=state.quant_type, dtype=state.dtype,
+        )  # fmt: skip
+        yield some, dequantize_4bit(packed.data[some.start * size // 2 : some.stop * size // 2], part).to(dtype)
+
+
+class Groups:
+    """Which rows each expert computes: those from the end of the one before to its own.
+
+    Args:
+        ends: of each expert.
+    """
+
+    def __init__(self, ends: torch.Tensor) -> None:
+        self.ends = ends
+
+    @cached_property
+    def known(self) -> list[int]:
+        """The ends as numbers, for which a GPU is waited for, after a 0."""
+        return [0, *self.ends.tolist()]
+
+    def product(self, rows: torch.Tensor, packed: Params4bit, *, transposed: bool) -> torch.Tensor:
+        """Return the products of rows with the matrices of their experts."""
+        products = rows.new_empty(0)
+        for some, matrices in _unpacked(packed, rows.dtype):
+            weights = matrices if transposed else matrices.mT
+            if some.stop - some.start == len(self.ends):
+                whole: torch.Tensor = _grouped_mm(rows, weights, self.ends)
+                return whole
+            start, stop = self.known[some.start], self.known[some.stop]
+            if not some.start:
+                products = rows.new_empty(len(rows), weights.shape[-1])
+            if start < stop:
+                products[start:stop] = _grouped_mm(rows[start:stop], weights, self.ends[some] - start)
+            del matrices, weights  # before the next are unpacked
+        return products
+
+
 class _Product(torch.autograd.Function):
     """The product of each row with the matrix of its expert, which is unpacked here and again in the backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, rows: torch.Tensor, ends: torch.Tensor, packed: Params4bit, transposed: bool) -> torch.Tensor:  # noqa: FBT001 - autograd takes no names
-        ctx.ends, ctx.packed, ctx.transposed = ends, packed, transposed
-        weights = unpack(packed, rows.dtype)
-        product: torch.Tensor = _grouped_mm(rows, weights if transposed else weights.mT, ends)
-        return product
+    def forward(ctx: Any, rows: torch.Tensor, groups: Groups, packed: Params4bit, transposed: bool) -> torch.Tensor:  # noqa: FBT001 - autograd takes no names
+        ctx.groups, ctx.packed, ctx.transposed = groups, packed, transposed
+        return groups.product(rows, packed, transposed=transposed)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
-        weights = unpack(ctx.packed, gradients[0].dtype)
-        back = weights.mT if ctx.transposed else weights
-        return _grouped_mm(gradients[0].contiguous(), back, ctx.ends), None, None, None
+        back = ctx.groups.product(gradients[0].contiguous(), ctx.packed, transposed=not ctx.transposed)
+        return back, None, None, None
 
 
 def packed_forward(
@@ -158,11 +212,11 @@ def packed_forward(
         (tokens, features).
     """
     chosen, order = torch.sort(top_k_index.reshape(-1), stable=True)
-    ends = torch.bincount(chosen, minlength=experts.num_experts).cumsum(0, dtype=torch.int32)
+    groups = Groups(torch.bincount(chosen, minlength=experts.num_experts).cumsum(0, dtype=torch.int32))
     rows = hidden_states[order // top_k_index.shape[-1]]
-    rows = _project(experts, "gate_up_proj" if experts.has_gate else "up_proj", rows, ends, chosen)
+    rows = _project(experts, "gate_up_proj" if experts.has_gate else "up_proj", rows, groups, chosen)
     rows = experts._apply_gate(rows) if experts.has_gate else experts.act_fn(rows)  # noqa: SLF001 - transformers' own functions do
-    rows = _project(experts, "down_proj", rows, ends, chosen)
+    rows = _project(experts, "down_proj", rows, groups, chosen)
     if getattr(experts, "has_post_expert_norm", False):  # transformers before 5.24 has no family with one
         rows = experts.post_expert_norm(rows)
     weighted = torch.empty_like(rows).index_copy(0, order, rows * top_k_weights.reshape(-1)[order, None].to(rows.dtype))
@@ -172,20 +226,20 @@ def packed_forward(
 ALL_EXPERTS_FUNCTIONS.register(IMPLEMENTATION, packed_forward)
 
 
-def _project(experts: Any, name: str, rows: torch.Tensor, ends: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+def _project(experts: Any, name: str, rows: torch.Tensor, groups: Groups, chosen: torch.Tensor) -> torch.Tensor:
     """Return the products of rows, sorted by their experts, with a matrix, its bias and its adapter."""
     stack = getattr(experts, name)
     if isinstance(stack, Params4bit):
         apply: Any = _Product.apply
-        out: torch.Tensor = apply(rows, ends, stack, experts.is_transposed)
+        out: torch.Tensor = apply(rows, groups, stack, experts.is_transposed)
     else:
-        out = _grouped_mm(rows, stack if experts.is_transposed else stack.mT, ends)
+        out = _grouped_mm(rows, stack if experts.is_transposed else stack.mT, groups.ends)
     if experts.has_bias:
         out = out + getattr(experts, f"{name}_bias")[chosen].to(out.dtype)
     adapter: Any = getattr(experts, "adapters", {}).get(name)
     for active in adapter.active_adapters if adapter is not None else ():
         if active in adapter.lora_A:
-            out = out + adapter.product(active, rows, ends)
+            out = out + adapter.product(active, rows, groups.ends)
     return out
 
 

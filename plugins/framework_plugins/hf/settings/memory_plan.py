@@ -125,7 +125,9 @@ def plan_passes(
 
     def of_pass(rows: int, length: int) -> dict[str, Any]:
         # Rows of one pass differ in length, so padding is masked; the kernels of sequences take no mask of pairs.
-        masked = on_gpu and not kernels and not unmasked and (shared_prefixes or rows > 1 or of_family == SINKS)
+        # Windows are masks, too, and so is what attends to sinks.
+        needs_mask = rows > 1 or shape.windows or of_family == SINKS
+        masked = on_gpu and not kernels and not unmasked and (shared_prefixes or needs_mask)
         # With a mask transformers repeats heads of keys. Without one torch's only kernel for heads that share keys is
         # flash attention, for 16 bits on Ampere and later GPUs, which are those with bf16; else it takes `math`.
         older = gpu is not None and (wide or not gpu.bf16) and config.transformers_attention

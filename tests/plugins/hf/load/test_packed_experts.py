@@ -20,6 +20,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from framework import FrameworkError
+from framework_plugins.hf.load import packed_experts
 from framework_plugins.hf.load.model_parts import STACKS, fused_experts
 from framework_plugins.hf.load.packed_experts import is_packed, pack, unpack
 from framework_plugins.hf.settings.planned_weights import UNPACKED_EXPERTS
@@ -85,6 +86,29 @@ def test_loss_and_gradients_are_those_of_the_unpacked_weights(tmp_path: Path, ro
     for name, gradient in plain[1].items():
         scale = gradient.norm() if "experts" in name else whole
         assert (packed[1][name] - gradient).norm() <= TOLERANCES.get(family, 1e-5) * scale, name
+
+
+@pytest.mark.parametrize("double_quant", [True, False])
+@pytest.mark.parametrize("transposed", [True, False])
+def test_some_experts_at_a_time_give_what_all_at_once_give(
+    monkeypatch: pytest.MonkeyPatch, *, double_quant: bool, transposed: bool
+) -> None:
+    """Some of the eight have no rows, the first and the last three among them."""
+    torch.manual_seed(0)
+    packed = packed_experts.pack(torch.randn(8, 64, 192), double_quant=double_quant)
+    groups = packed_experts.Groups(torch.tensor([0, 0, 2, 2, 9, 9, 9, 9], dtype=torch.int32))
+    rows = torch.randn(9, 64 if transposed else 192)
+    sums, peaks = [], []
+    for size in (1 << 30, 3 * 64 * 192 * 2, 1):
+        monkeypatch.setattr(packed_experts, "UNPACKED_BYTES", size)
+        inputs = rows.clone().requires_grad_()
+        product = packed_experts._Product.apply(inputs, groups, packed, transposed)  # noqa: SLF001 - what is tested
+        product.square().sum().backward()
+        sums.append((product, inputs.grad))
+        peaks.append(max(matrices.shape[0] for _, matrices in packed_experts._unpacked(packed, rows.dtype)))  # noqa: SLF001
+    assert peaks == [8, 3, 1]
+    for other in sums[1:]:
+        torch.testing.assert_close(other, sums[0], rtol=0, atol=1e-5)
 
 
 def test_published_experts_in_mxfp4_are_packed_again(tmp_path: Path, rows: Path) -> None:
