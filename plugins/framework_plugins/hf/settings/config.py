@@ -268,8 +268,16 @@ class TransformersTrainerConfig(TrainerConfig):
     """Recompute activations in the backward pass. auto: only on a GPU, in passes whose activations do not fit according
     to the plan."""
 
+    answers_at_once: Annotated[int | str, OrWord(AUTO), Gt(0), ~Affects.resume] = AUTO
+    """Answers made at once: the draws of a method, and the prompts of an evaluation. auto: as many as the plan finds
+    memory for, 64 at most; 8 where it cannot estimate it. In 16 bits another number rounds differently and draws other
+    answers, so a run that continues keeps its number, and a training that draws does not resume with another one."""
+
     def may_use_gpu(self) -> bool:
         return self.device is not Device.cpu
+
+    def planned_answers(self) -> int | None:
+        return None if isinstance(self.answers_at_once, str) else self.answers_at_once
 
     @property
     def releases_cache(self) -> bool:
