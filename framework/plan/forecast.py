@@ -330,7 +330,7 @@ def _evaluation_seconds(context: PlanContext, rows: KnownRows) -> float | None:
     card = gpus.card(context.device) if context.used else None
     times = len({Stage.baseline, Stage.evaluate} & {*plan.intended_stages})
     tokens: int = sum(
-        math.ceil(choice.config.asks(rows.prompts) / (plan.training.planned_answers() or UNPLANNED_ANSWERS)) * longest
+        math.ceil(choice.config.asks(rows.prompts) / (settings.answers_at_once or UNPLANNED_ANSWERS)) * longest
         for choice in plan.evaluator.values()
         if (longest := choice.config.answer_tokens())
     )

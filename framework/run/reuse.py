@@ -155,7 +155,7 @@ class CompletedStages:
 
 
 def earlier_answers_at_once(plan: Plan) -> int | None:
-    """Return how many answers the run made at once that this one continues; None if there is none, or it is not known."""
+    """Return how many answers the run made at once that this one continues; None if there is none, or it is unknown."""
     folder = RunFolder(plan.run_dir)
     unfinished = any((plan.run_dir / name).exists() for name in (RunFolder.TRAINING_STATE, COMPLETED_FILE))
     if plan.is_new_run and not unfinished:

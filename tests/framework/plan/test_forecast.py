@@ -69,7 +69,7 @@ def test_a_group_has_its_traffic_and_a_speed_of_its_own(
 
 def test_known_rows_make_it_smaller_and_give_the_work(tmp_path: Path, llama: Shelf) -> None:
     # Otherwise passes would be as large as fit without checkpointing.
-    words = plan(tmp_path, "plan.gpu=rtx4090", "trainer.gradient_checkpointing=enabled")
+    words = plan(tmp_path, "plan.gpu=rtx4090", "trainer.gradient_checkpointing=enabled", "trainer.answers_at_once=8")
     _, before = first(llama, words)
     remember_rows(rows_of(words), ROWS)
     _, told = first(llama, words)
@@ -97,7 +97,7 @@ def test_a_card_that_has_trained_nothing_is_judged_by_published_speeds(tmp_path:
             # 2,655 tokens of such an 8B model a second would be the card's rated speed, in passes as large as fit.
             assert work.seconds_low == pytest.approx(FASTEST * 1_200_000 / 2655, rel=0.02)
             assert work.seconds_high == pytest.approx(SLOWEST / FASTEST * work.seconds_low)
-            assert 60 < work.evaluation_seconds < 3600
+            assert 30 < work.evaluation_seconds < 3600
 
 
 def test_the_speed_of_a_card_is_known_before_the_rows_are(tmp_path: Path, llama: Shelf) -> None:
@@ -125,10 +125,11 @@ def test_answers_that_a_training_draws_take_time_and_memory(tmp_path: Path, llam
         seconds.append(told.work.evaluation_seconds or 0.0)
         learning.append(told.work.seconds_low or 0.0)
         memory.append(told.memory.reserved)
-        # Eight answers of at most 900 tokens at a time, in each of 32 layers 2 x 1,024 numbers in 16 bits.
-        assert told.memory.phases["answers"] > 8 * 900 * 32 * 2 * 1024 * 2
-    # 375 steps of eight prompts with eight answers, eight at a time; for each of 100 tokens 4.5 bytes a weight move.
-    assert seconds[0] == pytest.approx(375 * 8 * 100 * 2.9 * 0.051, rel=0.02)
+        # 64 answers of at most 900 tokens at a time, in each of 32 layers 2 x 1,024 numbers in 16 bits.
+        assert told.memory.phases["answers"] > 64 * 900 * 32 * 2 * 1024 * 2
+    # 375 steps of eight prompts with eight answers, all at once; for each of 100 tokens 4.5 bytes a weight move, and
+    # the keys and values.
+    assert seconds[0] == pytest.approx(375 * 100 * 2.9 * 0.0585, rel=0.02)
     assert seconds[1] == 2 * seconds[0]
     assert learning[1] > 1.5 * learning[0] > 0
     assert memory[0] == memory[1]  # each answer may go through a pass of its own
