@@ -1,12 +1,16 @@
 """framework/plan/forecast.py: what a run needs, before anything is loaded."""
 
 import dataclasses
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from framework import FrameworkError, testing
 from framework.api.records import FitStatus, TrainResult
+from framework.api.schema import UNPLANNED_ANSWERS
+from framework.api.text import facts_of
 from framework.hooks.session import current
 from framework.plan.fit import PlanContext
 from framework.plan.forecast import Planner, speed_key
@@ -133,6 +137,38 @@ def test_answers_that_a_training_draws_take_time_and_memory(tmp_path: Path, llam
     assert seconds[1] == 2 * seconds[0]
     assert learning[1] > 1.5 * learning[0] > 0
     assert memory[0] == memory[1]  # each answer may go through a pass of its own
+
+
+DRAWS = (
+    "method=grpo", "reward=[length]", "method.max_completion_length=512", "trainer.max_seq_length=1024",
+    "trainer.gradient_accumulation_steps=32", "adapter.lora_dropout=0", "evaluator=[]",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("card", "number"), [("24GiB", 64), ("16GiB", 32), ("12GiB", 16)])
+def test_as_many_answers_are_made_at_once_as_fit(tmp_path: Path, llama: Shelf, card: str, number: int) -> None:
+    run = plan(tmp_path, *DRAWS, f"plan.gpu={card}")
+    after, told = first(llama, run)
+    training: Any = after.training
+    assert training.answers_at_once == after.config["trainer"]["answers_at_once"] == number
+    assert after.overrides == run.overrides  # on another machine they may mean another number
+    assert told.memory is not None
+    assert (told.memory.answers_at_once, told.memory.fit_status) == (number, FitStatus.fits)
+    (fact,) = (fact for fact in facts_of(told) if fact.name == "answers")
+    assert re.fullmatch(rf"{number} at once, in \d\.\d GiB", fact.text)
+    _, more = first(llama, plan(tmp_path, *DRAWS, f"plan.gpu={card}", f"trainer.answers_at_once={2 * number}"))
+    assert more.memory is not None
+    assert more.memory.fit_status is not FitStatus.fits
+    assert [f"trainer.answers_at_once={number}"] in [change.overrides for change in more.changes]
+    # The number that a run began with stays, whatever fits.
+    planner = Planner(run, llama, current())
+    planner.first(answers_at_once=2 * number)
+    assert planner.plan.training.planned_answers() == 2 * number
+
+
+def test_eight_answers_are_made_at_once_if_their_memory_is_not_known(tmp_path: Path) -> None:
+    after, _ = first(Shelf(LLAMA | {"num_experts": 8}), plan(tmp_path))
+    assert after.training.planned_answers() == UNPLANNED_ANSWERS == 8
 
 
 def test_a_model_that_the_arithmetic_does_not_know_has_no_memory(tmp_path: Path) -> None:

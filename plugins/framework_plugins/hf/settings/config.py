@@ -269,9 +269,8 @@ class TransformersTrainerConfig(TrainerConfig):
     to the plan."""
 
     answers_at_once: Annotated[int | str, OrWord(AUTO), Gt(0), ~Affects.resume] = AUTO
-    """Answers made at once: the draws of a method, and the prompts of an evaluation. auto: as many as the plan finds
-    memory for, 64 at most; 8 where it cannot estimate it. In 16 bits another number rounds differently and draws other
-    answers, so a run that continues keeps its number, and a training that draws does not resume with another one."""
+    """Answers made at once: draws of a method, prompts of an evaluation. auto: as many as the plan finds memory for, 64
+    at most; 8 if it cannot tell. In 16 bits another number draws other answers, so a run that continues keeps it."""
 
     def may_use_gpu(self) -> bool:
         return self.device is not Device.cpu
