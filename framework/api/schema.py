@@ -487,7 +487,7 @@ class LossConfig:
 WARMUP = 10
 """Warm-up steps if no setting says how many."""
 UNPLANNED_ANSWERS = 8
-"""Answers made at once where nothing is known of their memory."""
+"""Answers made at once if their memory cannot be estimated."""
 
 
 @dataclass

@@ -100,7 +100,7 @@ class Planner:
         if self.plan.training.planned_answers() is None:
             planned = 0 if isinstance(context, str) else context.settings.answers_at_once
             number = answers_at_once or planned or UNPLANNED_ANSWERS
-            # The words of the run stay: on another machine they may mean another number.
+            # The overrides stay: on another machine they may mean another number.
             changed, words = fit.changed(self.plan, {"trainer.answers_at_once": number}), self.plan.overrides
             self.plan = dataclasses.replace(changed, overrides=words)
         return self.forecast()

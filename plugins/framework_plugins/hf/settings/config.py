@@ -269,8 +269,8 @@ class TransformersTrainerConfig(TrainerConfig):
     to the plan."""
 
     answers_at_once: Annotated[int | str, OrWord(AUTO), Gt(0), ~Affects.resume] = AUTO
-    """Answers made at once: draws of a method, prompts of an evaluation. auto: as many as the plan finds memory for, 64
-    at most; 8 if it cannot tell. In 16 bits another number draws other answers, so a run that continues keeps it."""
+    """Answers made at once, of a method or an evaluation. auto: as many as fit, at most 64; 8 if the plan cannot tell.
+    Another number draws other answers in 16 bits; a run that continues keeps it."""
 
     def may_use_gpu(self) -> bool:
         return self.device is not Device.cpu

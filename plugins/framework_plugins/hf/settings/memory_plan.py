@@ -299,7 +299,7 @@ def _with_answers(plan: Plan, shape: Shape, settings: MemorySettings, gpu: Gpu |
 
 
 def _answers(plan: Plan, at_once: int, longest: int) -> dict[str, int]:
-    """Return how many answers are made at a time, of at most so many, with the tokens of each and of their prompts."""
+    """Return how many answers are made at a time, with the tokens of each and of their prompts."""
     cases, training = [], plan.training
     if new := math.ceil(plan.cost.rollout_tokens / plan.cost.rows) * (Stage.train in plan.intended_stages):
         length, to_each = min(longest + new, training.max_seq_length), plan.method.config.sampling(plan.seed).n
