@@ -1,7 +1,7 @@
 """Answers of the quickstart's prompts: one by one with transformers' `generate`, and as the run makes them.
 
     .venv/bin/python -m benchmarks.generation [--repeats 3]
-    .venv/bin/python -m benchmarks.generation --draws  # 64 answers as a method draws them, 8, 16, 32 and 64 at once
+    .venv/bin/python -m benchmarks.generation --draws  # 64 answers as a method draws them, 8 to 64 at once
 
 The model is SmolLM2-135M as it comes, greedy, up to 64 tokens. Both must say the same; where bf16 rounds a tie another
 way in a batch, the number of answers that differ is printed. Draws are counted by tokens in a processor second, which
