@@ -298,7 +298,7 @@ def _with_answers(plan: Plan, shape: Shape, settings: MemorySettings, gpu: Gpu |
     return answering
 
 
-def _answers(plan: Plan, at_once: int, longest: int) -> dict[str, int]:
+def _answers(plan: Plan, at_once: int, longest: int) -> dict[str, Any]:
     """Return how many answers are made at a time, with the tokens of each and of their prompts."""
     cases, training = [], plan.training
     if new := math.ceil(plan.cost.rollout_tokens / plan.cost.rows) * (Stage.train in plan.intended_stages):
