@@ -178,7 +178,7 @@ def tiny_words(folder: Path) -> list[str]:
         f"data.prompts_path={asked}", "data.validation_split=0", "trainer.dtype=fp32", "trainer.max_steps=40",
         "trainer.logging_steps=2",
         "trainer.learning_rate=1e-3", "trainer.warmup_steps=1", "trainer.per_device_train_batch_size=8",
-        "trainer.gradient_accumulation_steps=1", "trainer.per_device_eval_batch_size=64", "method=grpo",
+        "trainer.gradient_accumulation_steps=1", "trainer.answers_at_once=64", "method=grpo",
         "method.num_generations=8", "method.max_completion_length=24", "evaluator=[prompts]", "audit=[]", "logger=[]",
         "exporter=[]", "evaluator.prompts.max_new_tokens=24", "objective=right",
     ]  # fmt: skip

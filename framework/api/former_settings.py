@@ -1,4 +1,4 @@
-"""Settings of `trainer` that are options of groups now: what they are called, for messages and for earlier runs.
+"""Settings that are found elsewhere now, most of `trainer`: what they are called, for messages and for earlier runs.
 
 Run folders that were made before hold `trainer.optim` and its kin in their overrides, their config and the settings of
 their checkpoints. They are read as what they are now.
@@ -19,6 +19,8 @@ FORMER = (
     "min_learning_rate", "group_by_prefix",
 )  # fmt: skip
 """Names that `trainer` had."""
+MOVED = dict.fromkeys(("evaluator.prompts.batch_size", "evaluator.lm_eval.batch_size"), "trainer.answers_at_once")
+"""Settings that are one now, which an earlier run leaves to the plan."""
 NAMED = ("optim_args", "lr_scheduler_kwargs")
 """Those that were named values."""
 YOUNGER_GROUPS = {
@@ -106,6 +108,8 @@ def former_setting(key: str, value: Any) -> dict[str, Any] | None:
         key: `trainer.optim`, or `trainer.optim_args.momentum`.
         value: what it is set to.
     """
+    if key in MOVED:
+        return {MOVED[key]: value}
     group, _, path = key.partition(".")
     name, _, below = path.partition(".")
     if group != "trainer" or name not in FORMER:

@@ -486,6 +486,8 @@ class LossConfig:
 
 WARMUP = 10
 """Warm-up steps if no setting says how many."""
+UNPLANNED_ANSWERS = 8
+"""Answers made at once if their memory cannot be estimated."""
 
 
 @dataclass
@@ -529,6 +531,10 @@ class TrainerConfig:
     of the run, for which prompts are answered at each validation."""
     keep_best: Annotated[bool, ~Affects.base] = True
     """Keep the weights of the best validation, not those of the last step."""
+
+    def planned_answers(self) -> int | None:
+        """Return how many answers are made at once; None: the plan is to set `trainer.answers_at_once`."""
+        return UNPLANNED_ANSWERS
 
     def may_use_gpu(self) -> bool:
         """Whether its settings let it train on a GPU."""
@@ -723,10 +729,6 @@ class EvaluatorConfig:
     def answer_tokens(self) -> int | None:
         """Return how many tokens an answer may have; None if it asks for none."""
         return None
-
-    def prompts_at_once(self) -> int:
-        """Return how many prompts it asks at a time, if its settings say it."""
-        return 1
 
 
 @dataclass

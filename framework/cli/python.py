@@ -123,7 +123,8 @@ class TrainedModel:
         system_turns = (Message("system", system),) if system else ()
         conversations = [Prompt((*system_turns, Message("user", text))) for text in prompts]
         with self._asking:  # other threads may ask, too
-            answers = self._model.generate(conversations, max_new_tokens=max_new_tokens, batch_size=8)
+            at_once = self._model.answers_at_once
+            answers = self._model.generate(conversations, max_new_tokens=max_new_tokens, batch_size=at_once)
         return [answer.text for answer in answers]
 
     def as_base(self) -> AbstractContextManager[None]:

@@ -80,6 +80,7 @@ def least(shape: Shape, settings: MemorySettings) -> Estimate:
         checkpointing=True,
         evaluated_rows=min(1, settings.evaluated_rows),
         answer_rows=min(1, settings.answer_rows),
+        prompt_tokens=min(length, settings.prompt_tokens),
     )
     return estimate(shape, smallest)
 
@@ -150,7 +151,8 @@ def _phases(shape: Shape, settings: MemorySettings) -> dict[str, float]:
         later = sum(_parts(shape, settings).get(name, 0) for name in ("gradients", "optimizer"))
         phases["loading"] = max(0.0, settings.file - later)
     if settings.answer_rows:
-        phases["answers"] = terms.kv_cache(shape, settings) + terms.dequantized(shape, settings) + settings.merged
+        made = terms.kv_cache(shape, settings) + terms.next_tokens(shape, settings)
+        phases["answers"] = made + terms.dequantized(shape, settings) + settings.merged
     if settings.sharded and settings.evaluated_on:  # by one process, while the others have freed their pieces
         difference = terms.evaluated_weights(shape, settings) - sum(_parts(shape, settings).values())
         if settings.evaluated_rows:

@@ -90,8 +90,10 @@ class MemorySettings:
         file: bytes of the file that is mapped while its weights are turned into another format, as a process has it.
         evaluated_rows: rows of a pass of the validation loss; 0: none.
         evaluated_length: tokens of the longest of them; 0: as in training.
-        answer_rows: prompts that are answered at a time; 0: none.
+        answers_at_once: answers that may be made at a time; 0: the trainer does not say.
+        answer_rows: answers that are made at a time; 0: none.
         answer_tokens: tokens of a prompt with its answer.
+        prompt_tokens: tokens of the prompts that are read at a time for them.
         merged: bytes of weights that the adapter is merged into while answers are drawn, beside those of the base.
         processes: of the group that trains; 1: one.
         sharded: whether each of them holds a piece of weights, gradients and optimizer only.
@@ -136,8 +138,10 @@ class MemorySettings:
     file: float = 0.0
     evaluated_rows: int = 0
     evaluated_length: int = 0
+    answers_at_once: int = 0
     answer_rows: int = 0
     answer_tokens: int = 0
+    prompt_tokens: int = 0
     merged: float = 0.0
     processes: int = 1
     sharded: bool = False

@@ -8,6 +8,8 @@ operation of the layer in transformers, and checked against the peaks of forward
 
 from __future__ import annotations
 
+import dataclasses
+
 from framework.memory.blocks import Block, Linear
 from framework.memory.settings import Attention, Loss, MemorySettings, Weights
 from framework.memory.shape import Shape
@@ -25,6 +27,9 @@ FORWARD_SCORES = 9.0
 REGROWN, MOST_REGROWN = 2.5, 3.5
 """How often the allocator ends up with the blocks of the largest tensors where every batch has other lengths, and how
 often at most: `benchmarks/memory_allocator.py` has 2.0 to 3.7 times the workspace of one pass on average."""
+
+DRAWN_LOGITS = 6
+"""Copies in fp32 of the logits of a token that is drawn: probabilities, their sum, and what is left of them."""
 
 
 def base_weights(shape: Shape, settings: MemorySettings) -> dict[str, float]:
@@ -433,3 +438,15 @@ def kv_cache(shape: Shape, settings: MemorySettings) -> float:
     per_token = sum(2 * block.kv * count for block, count in shape.counts.items()) * settings.compute_bytes
     states = sum(4 * block.state * count for block, count in shape.counts.items())
     return float(settings.answer_rows * (per_token * settings.answer_tokens + states))
+
+
+def next_tokens(shape: Shape, settings: MemorySettings) -> float:
+    """Return what answers take besides their keys and values: their prompts are read, or each gets another token.
+
+    A layer's keys and values are copied to add a token, and for each head, since padding is masked.
+    """
+    read = passing(shape, dataclasses.replace(settings, rows=1, length=settings.prompt_tokens))
+    heads = shape.heads / shape.kv_heads if shape.heads > shape.kv_heads else 0
+    layer = max(2 * block.kv for block in shape.counts) * (1 + heads) * settings.compute_bytes
+    logits = DRAWN_LOGITS * 4 * shape.vocab
+    return max(read, float(settings.answer_rows * (settings.answer_tokens * layer + logits)))

@@ -282,7 +282,7 @@ def _shape(loader: ConfigLoader, name: str, plugins: Plugins) -> Shape | None:
 
 
 def changed(plan: Plan, settings: Mapping[str, Any]) -> Plan:
-    """Return a plan with settings changed, `{"evaluator.prompts.batch_size": 4, "quantization": "nf4"}`.
+    """Return a plan with settings changed, `{"trainer.answers_at_once": 4, "quantization": "nf4"}`.
 
     A group without a field chooses an option with its defaults. The plan's config and words change with it, so that a
     rerun is the same run.

@@ -16,7 +16,7 @@ from pathlib import Path
 from framework.api.plan import Plan
 from framework.api.protocols import ModelSource
 from framework.api.records import DataResult, Disk, ExportNeed, Forecast, Memory, Speed, TokenRow, TrainResult, Work
-from framework.api.schema import Affects, DataConfig, PassCost, Stage, TrainerConfig
+from framework.api.schema import UNPLANNED_ANSWERS, Affects, DataConfig, PassCost, Stage, TrainerConfig
 from framework.api.text import count
 from framework.hooks.session import Session
 from framework.memory import MemorySettings, Shape
@@ -79,11 +79,14 @@ class Planner:
         source = self._source
         return Shape.from_config(config, source.parameters())
 
-    def first(self, estimated: KnownRows | None = None) -> Forecast:
+    def first(self, estimated: KnownRows | None = None, answers_at_once: int | None = None) -> Forecast:
         """Return what the run takes, by what is known before its data are read, and apply what makes it fit.
+
+        Here `trainer.answers_at_once=auto` becomes a number, which stays: another one would draw other answers.
 
         Args:
             estimated: about what the rows will be, by the first ones, for the time that the training takes.
+            answers_at_once: the number that an earlier start of the run had.
 
         Raises:
             FrameworkError: `plan.gpu` is not a GPU.
@@ -94,6 +97,12 @@ class Planner:
         if not isinstance(context, str) and self._applies:
             context, self._applied = fit.apply(context)
             self.plan = context.plan
+        if self.plan.training.planned_answers() is None:
+            planned = 0 if isinstance(context, str) else context.settings.answers_at_once
+            number = answers_at_once or planned or UNPLANNED_ANSWERS
+            # The overrides stay: on another machine they may mean another number.
+            changed, words = fit.changed(self.plan, {"trainer.answers_at_once": number}), self.plan.overrides
+            self.plan = dataclasses.replace(changed, overrides=words)
         return self.forecast()
 
     @property
@@ -130,6 +139,7 @@ class Planner:
             attention=settings.attention_choice,
             evaluated_on=settings.evaluated_on if settings.sharded else 1,
             longest=context.longest,
+            answers_at_once=settings.answer_rows,
         )
         changes, smaller = fit.remedies(context, estimate)
         doing, advised = work(context, rows) if rows else None, rows is not None
@@ -328,9 +338,7 @@ def _evaluation_seconds(context: PlanContext, rows: KnownRows) -> float | None:
     card = gpus.card(context.device) if context.used else None
     times = len({Stage.baseline, Stage.evaluate} & {*plan.intended_stages})
     tokens: int = sum(
-        # A plan alone has no answers in its memory, so its settings do not say how many come at a time.
-        math.ceil(choice.config.asks(rows.prompts) / (settings.answer_rows or choice.config.prompts_at_once()))
-        * longest
+        math.ceil(choice.config.asks(rows.prompts) / (settings.answers_at_once or UNPLANNED_ANSWERS)) * longest
         for choice in plan.evaluator.values()
         if (longest := choice.config.answer_tokens())
     )

@@ -73,9 +73,9 @@ def optimizer_seconds(shape: Shape, settings: MemorySettings, card: Card) -> flo
 
 
 def token_seconds(shape: Shape, settings: MemorySettings, card: Card) -> float:
-    """Return what one more token of each answer of a batch takes: all weights are read, and all kernels started."""
+    """Return what another token of each answer of a batch takes: weights, keys and values are read, kernels started."""
     weights = STORED[settings.weights] * shape.active_parameters + 2 * shape.vocab * shape.hidden
-    return weights / card.bandwidth + _launch_seconds(shape, settings)
+    return (weights + terms.kv_cache(shape, settings)) / card.bandwidth + _launch_seconds(shape, settings)
 
 
 def rows_of_a_pass(settings: MemorySettings, mean: float) -> float:

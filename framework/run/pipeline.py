@@ -42,7 +42,7 @@ from framework.plan.make import check_model
 from framework.run.export import ExportError, export, fingerprint
 from framework.run.interruption import Interruption, ending_children
 from framework.run.report import comparable, make_report, pair
-from framework.run.reuse import CompletedStages, TrainingReuse, forget
+from framework.run.reuse import CompletedStages, TrainingReuse, earlier_answers_at_once, forget
 from framework.run.stages import Events, Stages, naming_full_disk
 from framework.run.training import TrainingController
 from framework.rundir.folder import SCRATCH, WritableRunFolder, check_writable
@@ -99,8 +99,8 @@ def run(
             plan = dataclasses.replace(plan, model_line=line, decides_line=decides, data_line=absent)
             check_model(plan, source.config_json())
             planner = Planner(plan, source, session)
-            expected = planner.first(estimated)
-            plan = planner.plan  # as `plan.apply` has changed it
+            expected = planner.first(estimated, earlier_answers_at_once(plan))
+            plan = planner.plan  # as `plan.apply` and `answers_at_once=auto` have changed it
             events.send(RunPlanned(plan))
             events.send(ForecastUpdated(expected))
             planner.check_fits(expected)

@@ -11,6 +11,7 @@ processes are not known here, and a model without a `base_key` always trains.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from framework.api import records
+from framework.api.plan import Plan
 from framework.api.protocols import RemoteTrainer
 from framework.api.records import EvalResult, Step, TrainResult
 from framework.api.run_folder import RunFolder
@@ -150,6 +152,19 @@ class CompletedStages:
     @property
     def _weights(self) -> Path:
         return self._plan.run_dir / RunFolder.CHECKPOINT
+
+
+def earlier_answers_at_once(plan: Plan) -> int | None:
+    """Return how many answers the run made at once that this one continues; None if there is none, or it is unknown."""
+    folder = RunFolder(plan.run_dir)
+    unfinished = any((plan.run_dir / name).exists() for name in (RunFolder.TRAINING_STATE, COMPLETED_FILE))
+    if plan.is_new_run and not unfinished:
+        return None
+    try:
+        number = json.loads(folder.file("plan").read_text(encoding="utf-8"))["trainer"]["answers_at_once"]
+    except (OSError, ValueError, KeyError, TypeError):  # of a version that did not choose it
+        return None
+    return number if isinstance(number, int) and number > 0 else None
 
 
 def forget(run_dir: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from framework.api import records
-from framework.api.former_settings import renewed_words
+from framework.api.former_settings import MOVED, renewed_words
 from framework.api.plan import Plan
 from framework.api.records import Forecast
 from framework.api.run_folder import ENVIRONMENT, OVERRIDES, STATUS, RunFolder
@@ -28,7 +28,7 @@ STALE = frozenset({Stage.baseline, Stage.train, Stage.evaluate, Stage.export, St
 SCRATCH = ".trainer.part"
 """The folder of what a training only needs meanwhile."""
 OVERRIDE = re.compile(r"~|[^-].*=", re.DOTALL)
-REMOVED = frozenset({"plan.calibrate"})
+REMOVED = frozenset({"plan.calibrate", *MOVED})
 """Settings that earlier versions saved, and that nothing reads any more."""
 T = TypeVar("T")
 

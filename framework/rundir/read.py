@@ -63,9 +63,12 @@ def read_run(folder: str | Path, *, whole: bool = False) -> SavedRun:
             reason = "the run was refused before it began"
         raise FrameworkError(f"{folder} holds no {missing_files[-1]}: {reason}")
     config, words = _json(folder / PLAN, dict), _json(folder / OVERRIDES, object)
-    for section, name in (key.split(".") for key in REMOVED):
-        if isinstance(config.get(section), dict):
-            config[section].pop(name, None)
+    for *groups, name in (key.split(".") for key in REMOVED):
+        section: Any = config
+        for group in groups:
+            section = section.get(group) if isinstance(section, dict) else None
+        if isinstance(section, dict):
+            section.pop(name, None)
     renewed, options = renewed_config(config)
     for group, option in options.items():
         components = current().plugins.components(group)

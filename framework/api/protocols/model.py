@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
+from framework.api.schema import UNPLANNED_ANSWERS
 from framework.util.hashing import key_of
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Model(ABC):
         positions: the most tokens of a row; None if that is not known.
         helpers: who answers besides; a model with `Feature.answers` calls them while it answers itself.
         expert_use: how often each expert was chosen in the rows that `score` read last; None without experts.
+        answers_at_once: how many answers it makes at a time, by the plan.
     """
 
     facts: Mapping[str, str]
@@ -64,6 +66,7 @@ class Model(ABC):
     features: ClassVar[frozenset[Feature]] = frozenset()
     helpers: Sequence[AnswerHelper] = ()
     expert_use: ExpertUse | None = None
+    answers_at_once: int = UNPLANNED_ANSWERS
 
     @property
     def base_key(self) -> str:

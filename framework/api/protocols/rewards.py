@@ -77,7 +77,7 @@ class SamplingModel(Protocol):
 
     @property
     def answers_at_once(self) -> int:
-        """How many answers the plan has memory for at the same time."""
+        """How many answers are drawn at the same time, see `trainer.answers_at_once`."""
 
     @property
     def model(self) -> Any:

@@ -35,7 +35,8 @@ class Memory:
 
     `tokens` are those of the largest pass: from the actual rows if `rows_known`, else from trainer.max_seq_length.
     `least` is needed however small the passes are. `attention` is what will be chosen for it on a GPU, and why. Before
-    and after the training, `evaluated_on` GPUs share the layers. `longest` are the tokens of the longest row.
+    and after the training, `evaluated_on` GPUs share the layers. `longest` are the tokens of the longest row, and
+    `answers_at_once` how many answers are made at a time; 0: none.
     """
 
     device: str
@@ -53,6 +54,7 @@ class Memory:
     attention: str = ""
     evaluated_on: int = 1
     longest: int = 0
+    answers_at_once: int = 0
 
 
 @dataclass(frozen=True)

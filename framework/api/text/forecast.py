@@ -76,10 +76,10 @@ def _memory(memory: Memory) -> Iterator[Fact]:
     total = memory.allocated
     parts = [f"{name} {_gib(size)}" for name, size in memory.parts.items() if size > SHOWN_SHARE * total]
     phase = max(memory.phases, key=lambda name: memory.phases[name])
-    answers = 0 if phase == "answers" else memory.phases.get("answers", 0)
-    answers_text = f", and {_gib(answers)} while answers are made" if answers > SHOWN_SHARE * total else ""
     step = f"at most {_gib(memory.phases[phase])} in a step ({phase}, {memory.tokens:,} tokens)"
-    yield Fact("made up of", f"{', '.join(parts)}; {step}{answers_text}")
+    yield Fact("made up of", f"{', '.join(parts)}; {step}")
+    if memory.answers_at_once:
+        yield Fact("answers", f"{memory.answers_at_once} at once, in {_gib(memory.phases['answers'])}")
     if memory.attention:
         yield Fact("attention", memory.attention)
     if memory.evaluated_on > 1:

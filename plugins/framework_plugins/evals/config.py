@@ -48,11 +48,6 @@ class PromptsConfig(EvaluatorConfig):
     exact_match, the references of these are read instead of answers generated."""
     max_new_tokens: Annotated[int, Gt(0)] = 128
     """Longest answer in tokens."""
-    batch_size: Annotated[int, Gt(0)] = 16
-    """Prompts answered at once."""
-
-    def prompts_at_once(self) -> int:
-        return self.batch_size
 
     def measures(self) -> tuple[str, ...]:
         """Return `stopped`: whether answers end by themselves is always measured."""
@@ -119,8 +114,6 @@ class LmEvalConfig(EvaluatorConfig):
     """In a conversation, solved examples are turns of their own."""
     system_instruction: Annotated[str | None, Len(1)] = None
     """A system prompt; without `apply_chat_template`, the beginning of each context."""
-    batch_size: Annotated[int, Gt(0)] = 16
-    """Contexts that are continued at once; fewer if memory runs out. Scoring finds its own size."""
     bootstrap_iters: Annotated[int, Ge(0)] = 1000
     """Resamples for the standard error of a figure without a formula for it. 0: no standard errors."""
     samples: Annotated[int, Ge(0)] = 10
@@ -135,9 +128,6 @@ class LmEvalConfig(EvaluatorConfig):
         from framework_plugins.evals.harness.names import measures  # noqa: PLC0415 - --help need not pay for it
 
         return measures(self.tasks, self.include_path)
-
-    def prompts_at_once(self) -> int:
-        return self.batch_size
 
     def aspects(self) -> tuple[Aspect, ...]:
         """Return the aspects of the tasks."""

@@ -11,7 +11,6 @@ from framework_plugins.evals import config
 
 if TYPE_CHECKING:
     from framework import Plan
-    from framework.api.training import MemoryReduction
 
 
 @hookimpl
@@ -97,20 +96,6 @@ def framework_diagnostics() -> Iterable[Diagnostic]:
 
 def _has_a_judge(plan: Plan) -> bool:
     return any(isinstance(choice.config, config.JudgeConfig) for choice in plan.metric.values())
-
-
-@hookimpl
-def framework_memory_reductions(plan: Plan) -> Iterable[MemoryReduction]:
-    """Fewer prompts at a time."""
-    from framework.api.training import MemoryReduction  # noqa: PLC0415 - --help need not pay for it
-
-    for name, choice in plan.evaluator.items():
-        if isinstance(choice.config, config.PromptsConfig | config.LmEvalConfig):
-            size = choice.config.batch_size
-            # Each half is offered, so that the plan can take the largest that fits.
-            while size > 1:
-                size //= 2
-                yield MemoryReduction({f"evaluator.{name}.batch_size": size}, "nothing but slower answers", price=0)
 
 
 @hookimpl

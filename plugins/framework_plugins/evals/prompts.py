@@ -188,7 +188,7 @@ class Prompts(Evaluator):
         return change.outcome in {Outcome.better, Outcome.worse}
 
     def _generate(self, model: Model, prompts: Sequence[Prompt]) -> list[Answer]:
-        return model.generate(prompts, max_new_tokens=self.config.max_new_tokens, batch_size=self.config.batch_size)
+        return model.generate(prompts, max_new_tokens=self.config.max_new_tokens, batch_size=model.answers_at_once)
 
     def _look_sizes(self, data: Data, metrics: Mapping[str, AnyMetric]) -> list[int]:
         """Return how many prompts each look asks: all at once if they are the user's own, or if none can decide."""

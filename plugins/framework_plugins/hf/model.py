@@ -137,6 +137,7 @@ class HFModel(Model):
         self.place = location
         self.forward_plan = forward_plan
         self.facts = machine.facts
+        self.answers_at_once = plan.training.planned_answers() or self.answers_at_once
         settings = plan.model.config
         training = Stage.train in plan.stages
         start = plan.start(weights=False)
@@ -157,7 +158,9 @@ class HFModel(Model):
         self.episodes = self._episodes()
         self.oom_retry = make_oom_retry(plan, config, machine.facts)
         self._answers = Batches(self.oom_retry, "answering", "evaluator.prompts.max_new_tokens")
-        self._draws = Batches(self.oom_retry, "drawing answers", "method.max_completion_length")
+        self._draws = Batches(
+            self.oom_retry, "drawing answers", "method.max_completion_length", ", which draws other answers"
+        )
         self._model: Any = None
         self._evaluation: Evaluation | None = None
         self._from_base = DivergenceFromBase()
@@ -341,16 +344,11 @@ class HFModel(Model):
             for prompt, group in zip(prompts, groups, strict=True)
         ]
 
-    @property
-    def answers_at_once(self) -> int:
-        """How many answers are drawn at the same time; the plan counts their memory."""
-        return self.config.per_device_eval_batch_size
-
     def _draw(self, starts: Sequence[Sequence[int]], params: SamplingParams) -> list[list[Drawn]]:
         """Continue rows of token ids; see `sample.sample`."""
         return sample(
             self._in_eval_mode(), self.tokenizer, starts, params, self.stop_ids,
-            self.config.per_device_eval_batch_size, self._draws, share=self.forward_plan.prefix_reusable,
+            self.answers_at_once, self._draws, share=self.forward_plan.prefix_reusable,
         )  # fmt: skip
 
     def _episodes(self) -> Episodes | None:
@@ -521,6 +519,7 @@ class HFModel(Model):
             self.trainer_class,
             self.encoding,
             self.sample if self.asks else None,
+            self._draws,
             self.save_weights,
             me,
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from framework import testing
+from framework import FrameworkError, testing
 from framework.api.former_settings import renewed_words
 from framework.api.run_folder import ENVIRONMENT
 from framework.plan.load import saved_plan
@@ -69,3 +69,20 @@ def test_a_run_folder_of_an_earlier_version_is_read_as_one_of_today(tmp_path: Pa
     assert run.options == {"optimizer": "sgd", "schedule": "cosine", "sampler": "shuffled"}
     again = saved_plan(run)
     assert [again.optimizer, again.schedule, again.sampler] == [today.optimizer, today.schedule, today.sampler]
+
+
+def test_the_prompts_that_an_evaluator_asked_at_once_are_left_to_the_plan_for_an_earlier_run(tmp_path: Path) -> None:
+    today = testing.plan(["evaluator=[prompts]"], run_dir=tmp_path / "today")
+    evaluator = {"prompts": {**today.config["evaluator"]["prompts"], "batch_size": 4}}
+    earlier = dataclasses.replace(
+        today,
+        run_dir=tmp_path / "earlier",
+        config={**today.config, "evaluator": evaluator},
+        overrides=(*today.overrides, "evaluator.prompts.batch_size=4"),
+    )
+    WritableRunFolder.create(earlier)
+    run = read_run(tmp_path / "earlier")
+    assert run.config == today.config
+    assert run.overrides == today.overrides
+    with pytest.raises(FrameworkError, match=r"is set elsewhere now: type trainer.answers_at_once=4"):
+        testing.plan(["evaluator=[prompts]", "+evaluator.prompts.batch_size=4"], run_dir=tmp_path)

@@ -23,6 +23,7 @@ from tests.support.shelf import ROWS, Shelf, first, plan, rows_of, with_rows
 
 GIB = 2**30
 
+EIGHT = "trainer.answers_at_once=8"
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 
@@ -36,7 +37,7 @@ def test_what_does_not_fit_comes_with_the_cheapest_changes_that_make_it_fit(tmp_
     assert told.memory is not None
     assert told.memory.fit_status is FitStatus.too_large
     taken = [word for change in told.changes for word in change.overrides]
-    assert taken[0] == "evaluator.prompts.batch_size=8"
+    assert taken[0] == "trainer.per_device_eval_batch_size=1"
     assert "quantization=nf4" in taken
     assert all(change.saves > 0 for change in told.changes)
     assert [change.fit_status for change in told.changes][-1] is FitStatus.fits
@@ -111,7 +112,7 @@ def test_what_was_applied_is_reported_again_with_the_rows(tmp_path: Path, llama:
 
 
 def test_a_run_that_goes_on_from_a_trained_one_is_not_changed(tmp_path: Path, llama: Shelf) -> None:
-    before = plan(tmp_path, "quantization=none", "plan.gpu=12GiB", "plan.apply=true", "stages=[evaluate]")
+    before = plan(tmp_path, "quantization=none", "plan.gpu=12GiB", "plan.apply=true", "stages=[evaluate]", EIGHT)
     assert first(llama, before)[0] == before
 
 
@@ -137,8 +138,8 @@ class Hasty:
     [
         (MemoryReduction({"seed": 1}, "nothing", 0), "unknown config group 'seed'"),
         (
-            MemoryReduction({"evaluator.lm_eval.batch_size": 1}, "nothing", 0),
-            "'evaluator.lm_eval.batch_size' is not a setting",
+            MemoryReduction({"evaluator.lm_eval.samples": 1}, "nothing", 0),
+            "'evaluator.lm_eval.samples' is not a setting",
         ),
         (MemoryReduction({"trainer.max_length": 64}, "nothing", 0), "unknown key 'trainer.max_length'"),
         (

@@ -34,10 +34,10 @@ def test_a_group_takes_another_option_with_its_defaults(tmp_path: Path) -> None:
 
 def test_one_of_several_options_changes_alone(tmp_path: Path) -> None:
     before = testing.plan(["evaluator=[prompts]"], run_dir=tmp_path)
-    plan = changed(before, {"evaluator.prompts.batch_size": 2})
-    assert (plan.evaluator["prompts"].config.batch_size, before.evaluator["prompts"].config.batch_size) == (2, 16)
-    assert plan.config["evaluator"]["prompts"]["batch_size"] == 2
-    assert plan.overrides[-1] == "evaluator.prompts.batch_size=2"
+    plan = changed(before, {"evaluator.prompts.count": 2})
+    assert (plan.evaluator["prompts"].config.count, before.evaluator["prompts"].config.count) == (2, 60)
+    assert plan.config["evaluator"]["prompts"]["count"] == 2
+    assert plan.overrides[-1] == "evaluator.prompts.count=2"
 
 
 def test_a_setting_in_a_group_of_its_own_changes_alone(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_one_of_several_values_may_be_given_by_its_name(tmp_path: Path) -> None:
         ("quantization", "nf5", "unknown quantization 'nf5'. Did you mean 'nf4'?"),
         ("evaluator", "prompts", "'evaluator' is not a setting of a chosen option. Valid in evaluator: prompts."),
         ("evaluator.prompts", "prompts", "'evaluator.prompts' is not a setting of a chosen option"),
-        ("evaluator.prompt.batch_size", 1, "'evaluator.prompt.batch_size' is not a setting of a chosen option"),
+        ("evaluator.prompt.count", 1, "'evaluator.prompt.count' is not a setting of a chosen option"),
     ],
 )
 def test_what_cannot_be_set_is_refused(tmp_path: Path, key: str, value: Any, told: str) -> None:

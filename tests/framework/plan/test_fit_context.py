@@ -69,6 +69,6 @@ def test_on_a_cpu_the_band_goes_down_to_that_of_average_rows(tmp_path: Path, wor
 
 
 def test_the_least_is_that_of_the_smallest_passes(tmp_path: Path) -> None:
-    some = context(tmp_path, "trainer.per_device_train_batch_size=16", "evaluator.prompts.batch_size=64")
+    some = context(tmp_path, "trainer.per_device_train_batch_size=16", "trainer.answers_at_once=64")
     made = some.estimate()
     assert made.resident < some.least() < made.low

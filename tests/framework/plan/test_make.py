@@ -104,12 +104,12 @@ def test_what_cannot_work_together_is_reported_once_no_value_is_missing(tmp_path
 
 
 def test_problems_of_the_core_and_of_plugins_come_together(tmp_path: Path) -> None:
-    words = ["trainer.logging_steps=0", "objective=nothing", "evaluator.prompts.batch_size=0", "adapter.r=0"]
+    words = ["trainer.logging_steps=0", "objective=nothing", "evaluator.prompts.count=0", "adapter.r=0"]
     with pytest.raises(FrameworkError) as caught:
         testing.plan(words, run_dir=tmp_path)
     text = str(caught.value)
     assert len(text.splitlines()) == 4
-    assert all(key in text for key in ("trainer.logging_steps", "objective", "prompts.batch_size", "adapter.r=0"))
+    assert all(key in text for key in ("trainer.logging_steps", "objective", "prompts.count", "adapter.r=0"))
 
 
 def test_the_points_of_a_sweep_may_not_share_a_folder(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def close(one: list[float], two: list[float]) -> bool:
 
 def test_continuations_have_the_same_likelihood(model: HFModel, theirs: Any) -> None:
     asked = requests("loglikelihood", list(PAIRS))
-    ours = HarnessModel(model, 2).loglikelihood(asked, disable_tqdm=True)
+    ours = HarnessModel(model).loglikelihood(asked, disable_tqdm=True)
     wanted = theirs.loglikelihood(asked, disable_tqdm=True)
     assert close([likelihood for likelihood, _ in ours], [likelihood for likelihood, _ in wanted])
     assert [greedy for _, greedy in ours] == [greedy for _, greedy in wanted]
@@ -65,13 +65,13 @@ def test_what_the_model_would_say_is_greedy(model: HFModel, theirs: Any) -> None
     said = theirs.generate_until(requests("generate_until", [(context, {"until": [], "max_gen_toks": 3})]))[0]
     asked = requests("loglikelihood", [(context, said), (context, said + " not")])
     wanted = [greedy for _, greedy in theirs.loglikelihood(asked, disable_tqdm=True)]
-    assert [greedy for _, greedy in HarnessModel(model, 1).loglikelihood(asked, disable_tqdm=True)] == wanted
+    assert [greedy for _, greedy in HarnessModel(model).loglikelihood(asked, disable_tqdm=True)] == wanted
 
 
 def test_whole_texts_have_the_same_likelihood(model: HFModel, theirs: Any) -> None:
     texts = [("Add the two numbers.",), ("Below is an instruction that describes a task. " * 4,)]
     asked = requests("loglikelihood_rolling", list(texts))
-    assert close(HarnessModel(model, 1).loglikelihood_rolling(asked), theirs.loglikelihood_rolling(asked))
+    assert close(HarnessModel(model).loglikelihood_rolling(asked), theirs.loglikelihood_rolling(asked))
 
 
 def test_texts_longer_than_the_model_can_read_are_cut_alike(model: HFModel, theirs: Any, monkeypatch: Any) -> None:
@@ -79,7 +79,7 @@ def test_texts_longer_than_the_model_can_read_are_cut_alike(model: HFModel, thei
     monkeypatch.setattr(type(theirs), "max_length", short)
     texts = requests("loglikelihood_rolling", [("Below is an instruction that describes a task. " * 4,)])
     pairs = requests("loglikelihood", [("Which number follows the other, and which does not? " * 2, " 4")])
-    ours = HarnessModel(model, 1)
+    ours = HarnessModel(model)
     ours.likelihood.longest = short
     assert close(ours.loglikelihood_rolling(texts), theirs.loglikelihood_rolling(texts))
     assert close([ours.loglikelihood(pairs)[0][0]], [theirs.loglikelihood(pairs)[0][0]])
@@ -90,12 +90,12 @@ def test_answers_are_the_same(model: HFModel, theirs: Any, until: list[str]) -> 
     settings = {"until": until, "max_gen_toks": 70, "do_sample": False}
     contexts = ["Add the two numbers.", "Which number follows 3?", "You are"]
     asked = requests("generate_until", [(context, dict(settings)) for context in contexts])
-    assert HarnessModel(model, 2).generate_until(asked) == theirs.generate_until(asked)
+    assert HarnessModel(model).generate_until(asked) == theirs.generate_until(asked)
 
 
 def test_conversations_are_written_the_same(model: HFModel, theirs: Any) -> None:
     turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Add 1 and 2."}]
-    ours = HarnessModel(model, 1)
+    ours = HarnessModel(model)
     assert ours.apply_chat_template(turns) == theirs.apply_chat_template(turns)
     begun = [*turns, {"role": "assistant", "content": "The sum"}]
     assert ours.apply_chat_template(begun, add_generation_prompt=False) == theirs.apply_chat_template(
@@ -109,7 +109,7 @@ def test_answers_drawn_by_chance_are_refused_with_the_task(model: HFModel) -> No
     (asked,) = requests("generate_until", [("Add", {"until": [], "do_sample": True, "temperature": 0.7})])
     asked.task_name = "poem"
     with pytest.raises(FrameworkError, match="task 'poem' samples its answers"):
-        HarnessModel(model, 1).generate_until([asked])
+        HarnessModel(model).generate_until([asked])
 
 
 def test_what_ends_in_one_round_is_left_out_of_the_next(model: HFModel, monkeypatch: Any) -> None:
@@ -121,7 +121,7 @@ def test_what_ends_in_one_round_is_left_out_of_the_next(model: HFModel, monkeypa
         return complete(starts, **settings)
 
     monkeypatch.setattr(model, "complete", counted)
-    ours = HarnessModel(model, 4)
+    ours = HarnessModel(model)
     contexts = ["Add the two numbers.", "Which number follows 3?", "You are"]
     whole = ours._generate_rounds(contexts, 70, ())  # noqa: SLF001 - the rounds are seen from inside
     letter = next(iter(whole[0].strip()))

@@ -216,7 +216,7 @@ def test_a_task_whose_code_fails_is_reported_with_the_line(model: HFModel, tmp_p
 
 def test_the_general_suite_is_there_without_a_folder(model: HFModel) -> None:
     tasks = LoadedTasks(["general", "general_instructions", "general_texts"], Catalog())
-    results = tasks.run(HarnessModel(model, 1), RunSettings(limit=2))
+    results = tasks.run(HarnessModel(model), RunSettings(limit=2))
     assert results["n-samples"]["general_code"] == {"original": 16, "effective": 2}
     assert results["results"]["general"]["acc,none"] is not None
     assert len(results["samples"]["general_texts"]) == 2

@@ -59,7 +59,7 @@ def evaluate(model: testing.EchoModel) -> Evaluate:
 
 
 def test_answers_come_in_the_order_of_the_prompts_up_to_the_count(evaluate: Evaluate) -> None:
-    result = evaluate([ask(str(number)) for number in range(9)], PromptsConfig(count=5, batch_size=2))
+    result = evaluate([ask(str(number)) for number in range(9)], PromptsConfig(count=5))
     assert [(sample.prompt, sample.answer) for sample in result.samples] == [(str(n), str(n)) for n in range(5)]
 
 

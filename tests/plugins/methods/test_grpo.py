@@ -23,6 +23,7 @@ from trl import GRPOConfig, GRPOTrainer
 from framework.api.records import IGNORE, GroupedRows, Message, Prompt, Rewards, Sampled, TokenGroup, TokenRow
 from framework.api.training import ImportanceSampling, RolloutConfig
 from framework_plugins.hf.loss.loss import Losses
+from framework_plugins.hf.machine.out_of_memory import Batches, OomRetry
 from framework_plugins.hf.machine.world import ALONE, World
 from framework_plugins.hf.packing.parts import Packer
 from framework_plugins.hf.settings.config import Packing
@@ -198,6 +199,7 @@ def test_a_draw_with_other_log_probabilities_is_corrected_as_by_trl(
         Grpo(config), [Prompt((Message("user", "Add"),))] * 2, lambda *_, **__: [told[:3], told[3:]],
         lambda *_, **__: Rewards([*trainer.rewards.ravel().tolist()], {}, {}), rollout, 0, 1, 1, 1, [[0, 1]],
         partial(scored, trainer.model, Packer(Packing.pad, 6, 0, dense_mask=True, together=True)), ALONE,
+        Batches(OomRetry({}, ""), "", ""),
     )  # fmt: skip
     groups = rollouts(1)
     ratios = np.concatenate([group.arrays[Sampled.IMPORTANCE_RATIO][0] for group in groups])
@@ -243,7 +245,7 @@ def test_two_iterations_on_the_same_answers_train_as_those_of_trl(trainer: Store
     made = Rollouts(
         Grpo(config), [Prompt((Message("user", "Add"),))] * 2, lambda *_, **__: answers,
         lambda *_, **__: Rewards(rewards.ravel().tolist(), {}, {}), RolloutConfig(), 0, 4, 1, 2, [[0, 1]] * 2,
-        partial(scored, model, packer), ALONE,
+        partial(scored, model, packer), ALONE, Batches(OomRetry({}, ""), "", ""),
     )  # fmt: skip
     optimizer = torch.optim.AdamW([model.get_parameter(name) for name in before], lr=0.01, weight_decay=0.0)
     found = []

@@ -61,7 +61,7 @@ class LmEval(Evaluator):
             system_prompt=settings.system_instruction,
             resamples=settings.bootstrap_iters,
         )
-        answering = HarnessModel(model, settings.batch_size)
+        answering = HarnessModel(model)
         return result(self._loaded_tasks.run(answering, run_settings), settings.aspect, answering, settings.samples)
 
 

@@ -31,14 +31,12 @@ class HarnessModel(TemplateLM):
 
     Args:
         model: base or tuned, as it is when it is asked.
-        batch_size: contexts that are continued at once.
     """
 
-    def __init__(self, model: Model, batch_size: int) -> None:
+    def __init__(self, model: Model) -> None:
         super().__init__()
         self.model = model
         self.likelihood = Likelihood(model)
-        self.answers_at_once = batch_size
         self.generated: dict[tuple[str, str], Answer] = {}
         """The answers that were generated, by context and text."""
 
@@ -101,7 +99,7 @@ class HarnessModel(TemplateLM):
             count = min(max(FIRST_ROUND_TOKENS, length), max_tokens - length)
             length += count
             rows = [[*starts[index], *answers[index].ids] for index in remaining]
-            continuations = self.model.complete(rows, max_new_tokens=count, batch_size=self.answers_at_once)
+            continuations = self.model.complete(rows, max_new_tokens=count, batch_size=self.model.answers_at_once)
             for index, answer in zip(remaining, continuations, strict=True):
                 answers[index] = self._join_answers(answers[index], answer, until)
             going_on = zip(remaining, continuations, strict=True)

@@ -1,7 +1,7 @@
 """Out of memory: which errors mean it, how a failed attempt is reverted, and trying again with less.
 
 After an out-of-memory error an attempt is repeated, with one fallback after the other, until it succeeds or no fallback
-is left. A fallback costs time and never changes what is computed. The caller knows its fallbacks.
+is left. A fallback costs time and changes what is computed by rounding only. The caller knows its fallbacks.
 """
 
 from __future__ import annotations
@@ -168,12 +168,14 @@ class Batches:
         oom_retry: retries, and reports.
         where: what is being done.
         setting: as in `attempt`.
+        effect: what a smaller batch changes, to be said with it.
     """
 
-    def __init__(self, oom_retry: OomRetry, where: str, setting: str) -> None:
+    def __init__(self, oom_retry: OomRetry, where: str, setting: str, effect: str = "") -> None:
         self.oom_retry = oom_retry
         self.where = where
         self.setting = setting
+        self.effect = effect
         self.max_size: int | None = None
         """Items in a batch that memory was enough for, where it once was not."""
 
@@ -197,4 +199,4 @@ class Batches:
         if current == 1:
             return ""
         self.max_size = current // 2
-        return f"{self.max_size} in a batch instead of {current}"
+        return f"{self.max_size} in a batch instead of {current}{self.effect}"

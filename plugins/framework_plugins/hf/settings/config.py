@@ -268,8 +268,15 @@ class TransformersTrainerConfig(TrainerConfig):
     """Recompute activations in the backward pass. auto: only on a GPU, in passes whose activations do not fit according
     to the plan."""
 
+    answers_at_once: Annotated[int | str, OrWord(AUTO), Gt(0), ~Affects.resume] = AUTO
+    """Answers made at once, of a method or an evaluation. auto: as many as fit, at most 64; 8 if the plan cannot tell.
+    Another number draws other answers in 16 bits; a run that continues keeps it."""
+
     def may_use_gpu(self) -> bool:
         return self.device is not Device.cpu
+
+    def planned_answers(self) -> int | None:
+        return None if isinstance(self.answers_at_once, str) else self.answers_at_once
 
     @property
     def releases_cache(self) -> bool:

@@ -54,6 +54,8 @@ from framework_plugins.hf.settings.planned_weights import (
 )
 from framework_plugins.hf.settings.rollouts import ModelRolloutConfig
 
+ANSWERS_AT_ONCE = (64, 32, 16, 8, 4, 2, 1)
+"""What `trainer.answers_at_once=auto` chooses from, so that a little more or less memory changes nothing."""
 KERNELS = {Kernels.eager: Attention.eager, Kernels.flash_attention_2: Attention.flash}
 SHARD_BYTES = 5e9
 """Bytes of a file of weights, as models of several files have been saved; one is mapped at a time."""
@@ -90,6 +92,14 @@ def plan_passes(
     plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int, mean: int | None = None
 ) -> tuple[PassLimits, MemorySettings]:
     """Return how large passes are, and the settings of the one that needs the most memory; see `footprint`."""
+    limits, settings = _passes(plan, shape, gpu, longest, shared, mean)
+    return limits, _with_answers(plan, shape, settings, gpu, longest)
+
+
+def _passes(
+    plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int, mean: int | None
+) -> tuple[PassLimits, MemorySettings]:
+    """Return both without answers, which no pass waits for."""
     config: HFTrainerConfig = plan.trainer.config
     adapter: Any = plan.adapter.config
     if sampled_tokens := math.ceil(plan.cost.rollout_tokens / plan.cost.rows):  # the rows are prompts
@@ -120,7 +130,7 @@ def plan_passes(
     grouped = replace(
         config, per_device_train_batch_size=math.ceil(config.per_device_train_batch_size * plan.cost.rows)
     )
-    answers, group = _answers(plan, longest), plan.launch.config.group()
+    group = plan.launch.config.group()
     new_rows = token_rows(plan)
 
     def of_pass(rows: int, length: int) -> dict[str, Any]:
@@ -170,8 +180,6 @@ def plan_passes(
         file=0.0 if on_gpu or stored is Weights.half else min(2.0 * shape.total, SHARD_BYTES),
         evaluated_rows=config.per_device_eval_batch_size if on_gpu else 0,
         evaluated_length=longest,
-        answer_rows=answers[0],
-        answer_tokens=answers[1],
         evaluated_on=int(_evaluates(plan)),
         processes=group.processes if group else 1,
         sharded=group is not None and group.sharded,
@@ -263,9 +271,8 @@ def _evaluated_on(plan: Plan, shape: Shape, settings: MemorySettings, gpu: Gpu |
         return settings.evaluated_on
     if group.evaluation is Evaluation.auto:
         longest = plan.training.max_seq_length
-        rows, tokens = _answers(plan, longest)
-        unsplit = replace(settings, evaluated_length=longest, answer_rows=rows, answer_tokens=tokens)
-        memory = estimate(shape, unsplit)
+        unsplit = replace(settings, evaluated_length=longest)
+        memory = estimate(shape, _with_answers(plan, shape, unsplit, gpu, longest))
         added = max((memory.phases.get(name, 0) for name in ("evaluation", "answers")), default=0)
         if gpu is None or (memory.resident + added) * EVALUATION_MARGIN <= gpu.usable:
             return 1
@@ -278,16 +285,42 @@ def _evaluates(plan: Plan) -> bool:
     return bool({Stage.baseline, Stage.evaluate, Stage.export} & {*plan.intended_stages})
 
 
-def _answers(plan: Plan, longest: int) -> tuple[int, int]:
-    """Return how many prompts are answered at a time, and their tokens with the answer."""
-    if plan.cost.rollout_tokens and Stage.train in plan.intended_stages:  # prompts are answered in each step too
-        return plan.trainer.config.per_device_eval_batch_size, longest
-    if not {Stage.baseline, Stage.evaluate} & set(plan.stages):
-        return 0, 0
-    asking = [config for choice in plan.evaluator.values() if (config := choice.config).answer_tokens()]
-    # As many prompts as there are; the user's own, of which `asks` counts none, may be more than come at a time.
-    batches = (min(config.prompts_at_once(), config.asks(sys.maxsize) or sys.maxsize) for config in asking)
-    return max(batches, default=0), longest + max((config.answer_tokens() for config in asking), default=0)
+def _with_answers(plan: Plan, shape: Shape, settings: MemorySettings, gpu: Gpu | None, longest: int) -> MemorySettings:
+    """Return settings with the answers that are made at a time; by `auto` as many as fit, or add nothing to the peak.
+
+    Args:
+        plan: of the run.
+        shape: of its model.
+        settings: without answers.
+        gpu: that it may take.
+        longest: tokens of a row without the answers that are drawn to it.
+    """
+    if asked := plan.training.planned_answers():
+        return replace(settings, answers_at_once=asked, **_answers(plan, asked, longest))
+    room = cpu_room() if gpu is None or settings.process else gpu.usable
+    room = max(room, estimate(shape, settings).high)
+    for at_once in ANSWERS_AT_ONCE:
+        answering = replace(settings, answers_at_once=at_once, **_answers(plan, at_once, longest))
+        if estimate(shape, answering).high <= room:
+            break
+    return answering
+
+
+def _answers(plan: Plan, at_once: int, longest: int) -> dict[str, Any]:
+    """Return how many answers are made at a time, with the tokens of each and of their prompts."""
+    cases, training = [], plan.training
+    if new := math.ceil(plan.cost.rollout_tokens / plan.cost.rows) * (Stage.train in plan.intended_stages):
+        length, to_each = min(longest + new, training.max_seq_length), plan.method.config.sampling(plan.seed).n
+        step = to_each * training.per_device_train_batch_size * training.gradient_accumulation_steps
+        rows = min(at_once, step) if plan.method.config.samples else at_once
+        cases.append((rows, length, math.ceil(rows / to_each) * max(1, length - new)))
+    for choice in plan.evaluator.values() if {Stage.baseline, Stage.evaluate} & {*plan.stages} else ():
+        if new := choice.config.answer_tokens() or 0:
+            # As many prompts as there are; the user's own, of which `asks` counts none, may be more.
+            rows = min(at_once, choice.config.asks(sys.maxsize) or at_once)
+            cases.append((rows, longest + new, rows * longest))
+    rows, tokens, prompts = max(cases, default=(0, 0, 0), key=lambda case: case[0] * case[1])
+    return {"answer_rows": rows, "answer_tokens": tokens, "prompt_tokens": prompts}
 
 
 def _merged_bytes(plan: Plan, shape: Shape, settings: MemorySettings, *, on_gpu: bool) -> float:

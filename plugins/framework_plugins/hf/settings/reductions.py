@@ -55,6 +55,10 @@ def _smaller_passes(config: HFTrainerConfig) -> Iterator[MemoryReduction]:
     if config.per_device_eval_batch_size > 1:
         slower = "nothing but a slower validation loss"
         yield MemoryReduction({"trainer.per_device_eval_batch_size": 1}, slower, price=0)
+    answers = config.planned_answers() or 1
+    while answers > 1:  # each half is offered, so that the plan can take the largest that fits
+        answers //= 2
+        yield MemoryReduction({"trainer.answers_at_once": answers}, "nothing but slower answers", price=0)
     rows, accumulated = config.per_device_train_batch_size, config.gradient_accumulation_steps
     while rows > 1 and not config.pass_tokens:
         divisor = next(candidate for candidate in range(2, rows + 1) if rows % candidate == 0)

@@ -49,7 +49,7 @@ class ContinuousRolloutConfig(RolloutConfig):
     importance_sampling_mode: ImportanceSampling = ImportanceSampling.sequence_mask
     max_memory_percent: Annotated[float, Interval(gt=0, le=0.95)] = 0.5
     """The share of the free memory that its cache takes on a GPU, and at most takes on a CPU, where it holds
-    trainer.per_device_eval_batch_size answers."""
+    trainer.answers_at_once answers."""
 
 
 @dataclass

@@ -1,8 +1,8 @@
 """Answers that a training draws while it goes: prompts of a step -> answers -> rewards -> groups of tokens.
 
 The method says how many answers there are and what is learned of them; from there on the step is that of any rows. The
-dice depend on the seed of the run and the number of the step only, so a step that was interrupted has the same answers
-when it is made again.
+dice depend on the seed of the run and the number of the step only, and how many answers are drawn at once is kept with
+a checkpoint, so a step that was interrupted has the same answers when it is made again.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from framework.api.training import (
     TokenGroup,
     TokenRow,
 )
+from framework_plugins.hf.machine.out_of_memory import Batches
 from framework_plugins.hf.machine.world import World
 from framework_plugins.hf.train.reference import row_key
 
@@ -117,6 +118,7 @@ class Rollouts:
         asked: the numbers of the prompts of each step; those that are made again count once.
         score: returns the log-probabilities of rows as the training computes them, by `row_key`.
         world: the processes that share the prompts of a step.
+        batches: in which this process draws.
     """
 
     def __init__(
@@ -133,7 +135,9 @@ class Rollouts:
         prompt_indices: Sequence[Sequence[int]],
         score: Callable[[Sequence[TokenGroup]], Mapping[bytes, torch.Tensor]],
         world: World,
+        batches: Batches,
     ) -> None:
+        self.batches = batches
         self.method, self.prompts, self.sample, self.reward = method, prompts, sample, reward
         self.config = config
         self.seed, self.steps, self.steps_per_draw, self.iterations = seed, steps, steps_per_draw, iterations
@@ -292,6 +296,7 @@ class Rollouts:
     def state(self) -> dict[str, Any]:
         """Return what a training that resumes here needs, as plain values."""
         return {
+            "most at once": self.world.all_gather(self.batches.max_size),
             "silent": self.silent,
             "shown": [asdict(sample) for sample in self.shown],
             "waiting": {step: [_to_plain(group) for group in groups] for step, groups in self.waiting.items()},
@@ -299,6 +304,11 @@ class Rollouts:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` returned."""
+        sizes = state.get("most at once", [None])  # of each process; checkpoints of earlier versions have none
+        known = [size for size in sizes if size is not None]
+        if known:  # with as many processes each has its own again
+            self.batches.max_size = sizes[self.world.rank] if len(sizes) == self.world.size else min(known)
+            log.warning("%d answers are drawn at once, as after memory ran out before", min(known))
         self.silent, self.shown = state["silent"], [Sample(**sample) for sample in state["shown"]]
         self.waiting = {step: [_from_plain(plain) for plain in groups] for step, groups in state["waiting"].items()}
 

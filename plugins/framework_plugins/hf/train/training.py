@@ -47,7 +47,7 @@ from framework_plugins.hf.load.sharded_weights import (
 )
 from framework_plugins.hf.loss.passes import Passes, is_checkpointing
 from framework_plugins.hf.machine import hardware
-from framework_plugins.hf.machine.out_of_memory import OomRetry, RandomState, clear_frames
+from framework_plugins.hf.machine.out_of_memory import Batches, OomRetry, RandomState, clear_frames
 from framework_plugins.hf.machine.precision import to_eval_mode
 from framework_plugins.hf.machine.world import ALONE, World
 from framework_plugins.hf.packing.parts import all_tokens
@@ -89,6 +89,7 @@ class Training:
         trainer_class: trains.
         template: a hash of tokenizer, template and masks.
         sample: draws answers, for a method that samples them while it trains; else None.
+        draws: the batches in which it does.
         save: writes the weights into a folder; of a group, it is given the weights in one piece.
         me: this process, if it is one of a group.
     """
@@ -106,6 +107,7 @@ class Training:
     trainer_class: type[SupervisedTrainer]
     template: str
     sample: Generator | None
+    draws: Batches
     save: Callable[..., None]
     me: Member | None = None
 
@@ -267,6 +269,7 @@ class Training:
             plan.method.create(), run.prompts, draw, run.reward, plan.rollout.config, plan.seed,
             total_steps(plan, rows, order.batch), drawn_together(plan), plan.cost.iterations,
             [*steps_of(order, ordered_steps(plan, rows, order.batch))], partial(self._scores, trainer), self.world,
+            self.draws,
         )  # fmt: skip
 
     def _in_eval_mode(self, prompts: Sequence[Prompt], params: SamplingParams) -> Sequence[Sequence[Sampled]]:

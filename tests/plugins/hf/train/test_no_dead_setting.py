@@ -65,6 +65,7 @@ REASONS = {
     "trainer.early_stopping_metric": "the run decides: tests/framework/run/test_training.py",
     "trainer.keep_best": "the run decides: tests/framework/run/test_training.py",
     "trainer.per_device_eval_batch_size": "only how many rows are in one pass; the loss is the same",
+    "trainer.answers_at_once": "no answers are drawn: tests/plugins/hf/train/test_rollouts.py",
     "trainer.device": "there is no GPU",
     "trainer.on_out_of_memory": "memory does not run out: tests/plugins/hf/train/test_oom_retry.py",
     "trainer.dataloader_num_workers": "the weights are the same: tests/plugins/hf/settings/test_library_fields.py",

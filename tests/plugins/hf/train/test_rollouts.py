@@ -7,6 +7,7 @@ import pickle
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import GenerationMixin
 
 from framework import FrameworkError, Plan
 from framework.api import Answer, Message, Prompt, Rewards, Step, TrainResult, records
@@ -22,8 +24,12 @@ from framework.api.protocols import Launcher
 from framework.api.registry import load_file as load_plugin
 from framework.api.rewarding import rewarder
 from framework.api.training import RolloutConfig, Sampled, SamplingParams, StepControl, TokenGroup, TokenRow, TrainRun
+from framework.run.pipeline import run as run_pipeline
+from framework_plugins.hf.machine.out_of_memory import Batches, OomRetry
 from framework_plugins.hf.machine.world import ALONE, World
+from framework_plugins.hf.settings import memory_plan
 from framework_plugins.hf.train.reference import row_key
+from framework_plugins.hf.train.resume.checkpoints import MANIFEST
 from framework_plugins.hf.train.rollouts import Draws, Rollouts
 from framework_plugins.hf.train.trainer import SupervisedTrainer
 from framework_plugins.lib.group_member import Member
@@ -38,6 +44,8 @@ SETTINGS = (
     "trainer.logging_steps=1", "method.num_generations=4", "method.max_completion_length=6", "method.beta=0.1",
     "method.steps_per_generation=2", "method.temperature=0.8", "adapter.lora_dropout=0.0",
 )  # fmt: skip
+
+BATCHES = Batches(OomRetry({}, ""), "", "")
 
 
 class Ended(Exception):  # noqa: N818 - not an error of the program
@@ -139,6 +147,113 @@ def test_an_interrupted_training_resumes_with_the_same_answers_bit_for_bit(
     assert best.scores["vowels"] > worst.scores["vowels"]
 
 
+class Drawing:
+    """Counts the answers of each draw; more than fit run out of memory."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.room, self.sizes, generate = 1000, list[int](), GenerationMixin.generate
+
+        def counted(model: Any, *given: Any, **named: Any) -> Any:
+            if named["generation_config"].max_new_tokens > 1:  # a prompt is read as one token
+                rows = len(named["input_ids"])
+                if rows > self.room:
+                    raise MemoryError
+                self.sizes.append(rows)
+            return generate(model, *given, **named)
+
+        patch.setattr(GenerationMixin, "generate", counted)
+
+
+def test_answers_after_an_interruption_are_those_of_the_number_that_memory_was_enough_for(
+    base: Path, asks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In bf16 answers depend on how many are drawn at once; a draw runs out of memory with eight, and resumes alone."""
+    words, drawing = ("trainer.dtype=bf16", "trainer.answers_at_once=8"), Drawing(monkeypatch)
+    drawing.room = 3
+    whole, weights = trained(base, asks, tmp_path / "whole", *words)
+    assert {*drawing.sizes} == {2}
+    assert "drawing answers: tried again with 2 in a batch instead of 4, which draws other answers" in caplog.text
+    trained(base, asks, tmp_path / "ended", *words, end=4)
+    drawing.room, drawing.sizes = 1000, []
+    resumed, again = trained(base, asks, tmp_path / "ended", *words)
+    assert "2 answers are drawn at once, as after memory ran out before" in caplog.text
+    assert {*drawing.sizes} == {2}
+    assert [step.samples for step in resumed] == [step.samples for step in whole]
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+
+
+def test_a_training_that_draws_does_not_resume_with_another_number_and_one_that_does_not_draw_may(
+    base: Path, asks: Path, rows: Path, tmp_path: Path
+) -> None:
+    trained(base, asks, tmp_path, "trainer.answers_at_once=4", end=4)
+    with pytest.raises(FrameworkError, match=r"a training with trainer.answers_at_once=4: restore that"):
+        trained(base, asks, tmp_path, "trainer.answers_at_once=8")
+    for manifest in tmp_path.glob(f".resume/*/{MANIFEST}"):  # of a version that did not record it
+        saved = json.loads(manifest.read_text(encoding="utf-8"))
+        del saved["settings"]["trainer.answers_at_once"]
+        manifest.write_text(json.dumps(saved), encoding="utf-8")
+    trained(base, asks, tmp_path, "trainer.answers_at_once=8")
+
+    for number, end in ((4, 2), (8, 0)):
+        plan = make(base, rows, tmp_path / "sft", "trainer.save_steps=1", f"trainer.answers_at_once={number}")
+        on_step = partial(ended, end)
+        with opened(plan) as (model, data), pytest.raises(Ended) if end else nullcontext():
+            run = TrainRun(tmp_path / "checkpoint", tmp_path / "scratch", on_step)
+            model.train(data.train_groups, data.validation_groups, run)
+
+
+def ended(end: int, step: Step) -> None:
+    """End a training after a step."""
+    if step.step == end:
+        raise Ended
+
+
+VOWELS = """
+from framework import reward
+
+@reward
+def vowels(completions, **kwargs):
+    return [sum(each[0]["content"].count(vowel) for vowel in "aeiou") / 10 for each in completions]
+"""
+step_of_trainer = SupervisedTrainer.training_step
+
+
+def ends(self: SupervisedTrainer, *more: Any, **named: Any) -> torch.Tensor:
+    """End a training in its fourth step."""
+    if self.state.global_step == 3:
+        raise Ended
+    return step_of_trainer(self, *more, **named)
+
+
+def test_a_run_that_starts_again_draws_as_many_as_its_plan_chose_at_first(
+    base: Path, asks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine with other memory the plan would choose another number."""
+    file, folder = tmp_path / "vowels.py", tmp_path / "run"
+    file.write_text(VOWELS, encoding="utf-8")
+    load_plugin(str(file))
+    words = [word for word in SETTINGS if not word.startswith("method.steps")]
+    words += [f"plugins=[{file}]", "reward=[vowels]", "evaluator=[]", "exporter=[]", "stages=[data,train]"]
+
+    def planned() -> int:
+        number: int = json.loads((folder / "plan.json").read_text(encoding="utf-8"))["trainer"]["answers_at_once"]
+        return number
+
+    drawing = Drawing(monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setattr(memory_plan, "ANSWERS_AT_ONCE", (4, 2))
+        patch.setattr(SupervisedTrainer, "training_step", ends)
+        with pytest.raises(Ended):
+            run_pipeline(make(base, asks, folder, *words))
+    assert (planned(), {*drawing.sizes}) == (4, {4})
+    run_pipeline(make(base, asks, folder, *words))
+    assert (planned(), {*drawing.sizes}) == (4, {4})
+    assert "answers_at_once" not in (folder / "overrides.json").read_text(encoding="utf-8")
+    drawing.sizes = []
+    run_pipeline(make(base, asks, folder, *words))  # it was finished: this is another training
+    assert (planned(), {*drawing.sizes}) == (64, {8})
+
+
 COOL = """
 from dataclasses import dataclass, replace
 from framework import Component, hookimpl
@@ -164,15 +279,6 @@ def test_a_method_with_a_temperature_of_its_own_is_trained_at_it(base: Path, ask
     assert step.loss_metrics[Sampled.DRAW_DIFFERENCE] < 1e-5
 
 
-VOWELS = """
-from framework import reward
-
-@reward
-def vowels(completions, **kwargs):
-    return [sum(each[0]["content"].count(vowel) for vowel in "aeiou") / 10 for each in completions]
-"""
-
-
 ONE = ("trainer.device=cpu", "logger=[jsonl]")
 TWO = (*ONE, "launch=ddp", "launch.processes=2", "trainer.gradient_accumulation_steps=1")
 
@@ -193,13 +299,6 @@ def test_two_processes_go_on_with_what_one_began_and_train_as_one(
     words = (f"plugins=[{file}]", "reward=[vowels]", "evaluator=[]", "exporter=[]", "stages=[data,train]")
     scores = rewarder(make(base, asks, tmp_path / "plan", *SETTINGS, *words).reward)
     whole, weights = trained(base, asks, tmp_path / "whole", *words, reward=scores)
-    step = SupervisedTrainer.training_step
-
-    def ends(self: SupervisedTrainer, *more: Any, **named: Any) -> torch.Tensor:
-        if self.state.global_step == 3:
-            raise Ended
-        return step(self, *more, **named)
-
     with monkeypatch.context() as patch:
         patch.setattr(SupervisedTrainer, "training_step", ends)
         with pytest.raises(Ended):
@@ -224,7 +323,7 @@ def test_rewards_that_tell_no_answers_apart_end_the_training(base: Path, asks: P
 
 
 def test_draws_of_other_weights_are_refused_before_the_update() -> None:
-    rollouts = Rollouts(None, [], None, None, RolloutConfig(), 0, 1, 1, 1, [], None, ALONE)  # type: ignore[arg-type] # only its check
+    rollouts = Rollouts(None, [], None, None, RolloutConfig(), 0, 1, 1, 1, [], None, ALONE, BATCHES)  # type: ignore[arg-type] # only its check
     rollouts.check(1, {Sampled.DRAW_DIFFERENCE: 0.05})
     assert not rollouts.warned
     rollouts.check(1, {Sampled.DRAW_DIFFERENCE: 0.3})
@@ -276,8 +375,9 @@ def made_by(config: GrpoConfig, asked: Sequence[Sequence[int]], steps: int, worl
 
     together, iterations = config.steps_per_generation, config.num_iterations
     return Rollouts(
-        Grpo(config), prompts, by_dice, longer, RolloutConfig(), 7, steps, together, iterations, asked, score, world
-    )
+        Grpo(config), prompts, by_dice, longer, RolloutConfig(), 7, steps, together, iterations, asked, score, world,
+        BATCHES,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("scale", [ScaleRewards.group, ScaleRewards.batch])

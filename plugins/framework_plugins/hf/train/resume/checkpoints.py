@@ -25,6 +25,8 @@ from framework.api.training import TokenGroup, TokenRow
 MANIFEST = "manifest.json"
 STEP_FOLDER = "step-{:08d}"
 """The folder of the checkpoint after a step."""
+AT_ONCE = "trainer.answers_at_once"
+"""A setting that only some trainings depend on, and that checkpoints of earlier versions do not have."""
 BLOCK_BYTES = 1 << 20
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,8 @@ log = logging.getLogger(__name__)
 def settings(plan: Plan) -> dict[str, Any]:
     """Return what makes a training the one that it is, by the keys of the config."""
     values: dict[str, Any] = {"rows of a step": plan.batch}
+    if plan.method.config.samples:  # in 16 bits another number draws other answers
+        values[AT_ONCE] = plan.training.planned_answers()
     for name, value in redact(plan.affecting(Affects.resume)).items():
         option, option_settings = value if name in plan.selections else (value, {})
         values |= {name: option, **{f"{name}.{key}": setting for key, setting in option_settings.items()}}
@@ -90,7 +94,9 @@ class Checkpoints:
             saved = {**manifest["settings"], "rows": manifest["rows"]}
             current = {**self.settings, "rows": self.digest(rows) if rows is not None else manifest["rows"]}
             keys = [
-                key for key in dict.fromkeys([*saved, *current]) if key in saved or not key.startswith(Plan.CODE_OF)
+                key
+                for key in dict.fromkeys([*saved, *current])
+                if key in saved or not key.startswith((Plan.CODE_OF, AT_ONCE))
             ]
             if differences := [key for key in keys if saved.get(key) != current.get(key)]:
                 key = differences[0]

@@ -240,7 +240,7 @@ def test_prompts_are_answered_by_several_processes_as_by_one(run: Run, monkeypat
     prompts = ",".join(f"What is {number} and {'one and ' * (number % 3)}{number}" for number in range(9))
     words = (
         "stages=[data,baseline,train,evaluate]", "evaluator=[prompts]", f"evaluator.prompts.prompts=[{prompts}]",
-        "evaluator.prompts.max_new_tokens=8", "evaluator.prompts.batch_size=2",
+        "evaluator.prompts.max_new_tokens=8", "trainer.answers_at_once=2",
     )  # fmt: skip
     one, two = run("asked-alone", *ALONE, *words), run("asked", "launch=ddp", *TWO, *words)
     assert [(task.base, task.checkpoint is not None, len(task.starts)) for task in asked] == [
