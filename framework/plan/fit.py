@@ -20,6 +20,7 @@ from framework.api.plan import Plan
 from framework.api.protocols import ModelSource
 from framework.api.records import FitStatus, Forecast, MemoryReduction, SuggestedChange
 from framework.api.selection import Selection
+from framework.api.text.forecast import when_applied
 from framework.api.text.overrides import as_overrides, quoted
 from framework.config.catalog import presets
 from framework.config.check import option_name, out_of_range, unknown_key
@@ -228,7 +229,7 @@ def remedy(forecast: Forecast) -> str:
     overrides = " ".join(word_by_key.values())
     if forecast.changes[-1].fit_status is FitStatus.too_large:
         return f"It does not fit even with all of these: {overrides}. Use {smaller}"
-    return f"These make it fit, the cheapest first: {overrides}. {forecast.apply_advice('them')}"
+    return f"These make it fit, the cheapest first: {overrides}. {when_applied(forecast, 'them')}"
 
 
 def smaller_model(context: PlanContext) -> SuggestedChange | None:

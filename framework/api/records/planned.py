@@ -174,14 +174,6 @@ class Forecast:
     speed: Speed | None = None
     apply_later: bool = False
 
-    def apply_advice(self, pronoun: str) -> str:
-        """Say when `plan.apply=true` applies the changes."""
-        if not self.apply_later:
-            return f"plan.apply=true applies {pronoun}"
-        known = self.memory is not None and self.memory.rows_known
-        when = "in another run, which knows the rows" if known else "after stages=[data], which reads the rows"
-        return f"plan.apply=true applies {pronoun} {when}"
-
 
 @dataclass(frozen=True)
 class MemoryReduction:

@@ -35,7 +35,7 @@ def _forecast(forecast: Forecast) -> Iterator[Fact]:
         order, subject, pronoun = (
             (", added up in this order", "all of them", "them") if lines[1:] else ("", "this", "it")
         )
-        text = f"{count(len(lines), 'change')}{order}: {ends} with {subject}. {forecast.apply_advice(pronoun)}"
+        text = f"{count(len(lines), 'change')}{order}: {ends} with {subject}. {when_applied(forecast, pronoun)}"
         name = "changes" if enough is FitStatus.too_large else "would fit with"
         yield Fact(name, text, lines, amiss=True)
     if forecast.smaller:
@@ -58,6 +58,15 @@ def _forecast(forecast: Forecast) -> Iterator[Fact]:
         yield Fact("advice", forecast.advice[0], amiss=True)
     elif forecast.advice:
         yield Fact("advice", count(len(forecast.advice), "suggestion"), tuple(forecast.advice), amiss=True)
+
+
+def when_applied(forecast: Forecast, pronoun: str) -> str:
+    """Say that `plan.apply=true` applies the changes of a forecast, and when if it is set already."""
+    if not forecast.apply_later:
+        return f"plan.apply=true applies {pronoun}"
+    known = forecast.memory is not None and forecast.memory.rows_known
+    when = "in another run, which knows the rows" if known else "after stages=[data], which reads the rows"
+    return f"plan.apply=true applies {pronoun} {when}"
 
 
 def _memory(memory: Memory) -> Iterator[Fact]:

@@ -83,6 +83,8 @@ DETAILS = {"made up of", "learning rate", "exports", "format", "lengths", "limit
 """Facts that a run shows with `details`, or if something is wrong with them; a plan shows them in any case."""
 USUAL = {"gradient checkpointing", "optimizer", "attention"}
 """The same of the facts about the machine."""
+MOST_TASKS = 12
+"""Measures of lm-eval's tasks that are in the table without `details`; of more, a group has one for each part."""
 ANSWER_LINES = 4
 """Lines of an answer without `details`."""
 
@@ -332,8 +334,10 @@ class Console(Logger):
             for heading in (f"difference, {report.verdict.confidence:.0%}", ""):
                 table.add_column(heading)
         # What decides comes first.
+        chosen = {name for name in report.metrics if "." in name}  # TASK.METRIC of lm-eval, which the user named
+        chosen = set() if len(chosen) > MOST_TASKS and not self.config.details else chosen
         for name, change in sorted(report.metrics.items(), key=lambda item: not item[1].primary):
-            if change.aspect is not Aspect.task:  # the verdict says it, the report has the numbers
+            if change.aspect is not Aspect.task and name not in chosen:  # the verdict says it, the report has numbers
                 continue
             values = (number(value, name, change.unit) for value in (change.before, change.after))
             judgement = (change.difference(name), outcome(change)) if judged else ()

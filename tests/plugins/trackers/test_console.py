@@ -28,6 +28,7 @@ from framework.api.events import (
 )
 from framework.api.records import (
     Artifact,
+    Aspect,
     EvalResult,
     FitStatus,
     Forecast,
@@ -300,6 +301,19 @@ def test_lines_that_all_prompts_share_are_left_out(capsys: pytest.CaptureFixture
     Console(ConsoleConfig()).log(RunFinished(report, samples))
     table = cells(capsys.readouterr().out)
     assert table == [["ab", "-", "ab"], ["ac", "-", "ac"], ["score ↓", "-", "12.5000"]]
+
+
+@pytest.mark.parametrize(("count", "details", "shown"), [(2, False, 2), (13, False, 0), (13, True, 13)])
+def test_tasks_of_lm_eval_are_in_the_table_unless_there_are_many(
+    capsys: pytest.CaptureFixture[str], count: int, details: object, shown: int
+) -> None:
+    measures = {f"task{number}.acc": Measure(0.5, aspect=Aspect.general) for number in range(count)}
+    result = EvalResult({**measures, "general_accuracy": Measure(0.5, aspect=Aspect.general)})
+    plan = testing.plan([], run_dir=Path("run"))
+    report = make_report(plan, {}, {}, EVEN, result, None, result, None, current().plugins)
+    Console(ConsoleConfig(details=bool(details))).log(RunFinished(report, []))
+    table = cells(capsys.readouterr().out)
+    assert [row[0].split()[0] for row in table if "acc" in row[0]] == [*measures][:shown]
 
 
 def test_what_was_made_smaller_for_want_of_memory_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
