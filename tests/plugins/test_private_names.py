@@ -119,19 +119,23 @@ TABLE = (
     ),
     Private("transformers.core_model_loading", "dot_natural_key", ("s",), (f"{EXPORTS}/merge/tensor_names.py",)),
     Private("torch.nn.modules.dropout", "_DropoutNd", None, (f"{HF}/packing/eligibility.py",)),
-    Private("peft", "LoraConfig._register_custom_module", ("mapping",), (f"{HF}/cpu_kernels/install.py", PACKED)),
+    Private("peft", "LoraConfig._register_custom_module", ("mapping",), (PACKED,)),
     Private(
         "peft.tuners.lora.layer",
         "Linear",
         None,
         (
-            f"{HF}/cpu_kernels/install.py",
-            f"{HF}/cpu_kernels/low_rank.py",
+            f"{HF}/fused_layers/install.py",
             f"{HF}/generate/merged.py",
             f"{HF}/machine/precision.py",
         ),
     ),
-    Private("peft.tuners.lora.layer", "LoraLayer", None, (f"{HF}/load/adapter_targets.py", PUBLISHED)),
+    Private(
+        "peft.tuners.lora.layer",
+        "LoraLayer",
+        None,
+        (f"{HF}/fused_layers/install.py", f"{HF}/fused_layers/low_rank.py", f"{HF}/load/adapter_targets.py", PUBLISHED),
+    ),
     Private(
         "peft.tuners.lora.layer",
         "ParamWrapper",
@@ -245,7 +249,7 @@ def test_a_lora_layer_of_peft_has_what_is_read_of_it() -> None:
     (layer,) = peft.get_peft_model(body, peft.LoraConfig(target_modules=["0"])).base_model.model
     missing = [name for name in (*LORA_READ, *LORA_MERGED) if not hasattr(layer, name)]
     assert not missing, (
-        f"peft {peft.__version__}: a LoRA layer has no {missing}, which {HF}/cpu_kernels/low_rank.py or "
+        f"peft {peft.__version__}: a LoRA layer has no {missing}, which {HF}/fused_layers/low_rank.py or "
         f"{HF}/generate/merged.py reads"
     )
 

@@ -40,6 +40,7 @@ from framework.api.training import (
     environments,
     shared_cache,
 )
+from framework_plugins.hf.fused_layers import install
 from framework_plugins.hf.generate.generate import complete, shared_beginning, to_answer
 from framework_plugins.hf.generate.sample import Drawn, sample
 from framework_plugins.hf.generate.stream import stream
@@ -486,7 +487,9 @@ class HFModel(Model):
         evaluation = self.open_losses()
         free_memory()  # the baseline's
         evaluation.rehearse(answer_rows(validation))
-        machine, limits = hardware.choose_passes(self.machine, self.plan, self.source, rows)
+        machine, limits = hardware.choose_passes(
+            self.machine, self.plan, self.source, rows, fused=install.keeps_less(self.model)
+        )
         training = self._training(evaluation.passes.losses, machine, limits)
         result = training.run(rows, run, partial(self.validate, validation, run))
         del training
@@ -515,7 +518,7 @@ class HFModel(Model):
             self.config,
             self.plan,
             self.tokenizer,
-            self.forward_plan.cpu_kernels,
+            self.forward_plan.fused_layers,
             Checkpoints(self.plan, writes=not me or me.rank == 0),
             objective,
             self.trainer_class,

@@ -83,7 +83,7 @@ class Training:
         config: the settings.
         plan: of the run.
         tokenizer: of the model.
-        cpu_kernels: whether layers are replaced by those of that room.
+        fused_layers: whether layers are replaced by those of that room.
         checkpoints: of the run, from which it may resume.
         objective: what is learned.
         trainer_class: trains.
@@ -100,7 +100,7 @@ class Training:
     config: HFTrainerConfig
     plan: Plan
     tokenizer: Any
-    cpu_kernels: bool
+    fused_layers: bool
     checkpoints: Checkpoints
     objective: CheckedObjective
     trainer_class: type[SupervisedTrainer]
@@ -108,6 +108,11 @@ class Training:
     sample: Generator | None
     save: Callable[..., None]
     me: Member | None = None
+
+    @property
+    def autocast(self) -> bool:
+        """Whether accelerate lowers products to 16 bits: on a CPU fused layers do it themselves."""
+        return not (self.fused_layers and self.machine.device == "cpu")
 
     @property
     def world(self) -> World:
@@ -219,7 +224,7 @@ class Training:
         total = total_steps(self.plan, len(rows), order.batch)
         model, read = to_eval_mode(self.model, self.machine.device), trainer.data_collator.read_rows
         computed, digest = (
-            f"{self.machine.device} {self.machine.dtype} {self.cpu_kernels}",
+            f"{self.machine.device} {self.machine.dtype} {self.fused_layers}",
             self.checkpoints.digest(rows),
         )
         scores = open_scores(self.plan, model, self.template, digest, computed, trainer.args.device)
@@ -309,7 +314,7 @@ class Training:
     def _trainer(self, rows: Sequence[TokenGroup], run: TrainRun) -> SupervisedTrainer:
         by_length = self.passes.losses.packing is Packing.pad
         order = row_order(self.plan, rows, self._batch, by_length=by_length)
-        args = training_arguments(self.machine, self.plan.seed, str(run.scratch), autocast=not self.cpu_kernels)
+        args = training_arguments(self.machine, self.plan.seed, str(run.scratch), autocast=self.autocast)
         group, accelerator, checkpointing = self.group, None, self.machine.checkpointing
         if self.me and group:
             accelerator = engine.start_accelerator(group, self.me, self.machine, mixed_precision(args))
