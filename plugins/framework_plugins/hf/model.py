@@ -74,6 +74,7 @@ from framework_plugins.hf.machine.out_of_memory import Batches, OomRetry, free_m
 from framework_plugins.hf.machine.precision import to_eval_mode, with_gradients
 from framework_plugins.hf.packing.eligibility import ForwardPlan
 from framework_plugins.hf.packing.parts import Packer
+from framework_plugins.hf.packing.tree_attention import MASK_BLOCK
 from framework_plugins.hf.score import scoring
 from framework_plugins.hf.score.divergence import DivergenceFromBase
 from framework_plugins.hf.score.expert_use import ExpertCounter
@@ -443,6 +444,7 @@ class HFModel(Model):
         return Packer(
             losses.packing, rows, self.pad_id, pair_cost, dense_mask=losses.dense_mask, small_passes=on_cpu,
             tokens=tokens, share=losses.share,
+            block=0 if on_cpu or losses.dense_mask or losses.by_row_starts else MASK_BLOCK,
         )  # fmt: skip
 
     def loss(self, rows: Sequence[TokenRow]) -> float:
