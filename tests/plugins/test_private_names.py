@@ -156,6 +156,8 @@ TABLE = (
         ("plugins/framework_plugins/evals/harness/model.py",),
     ),
     Private("torch", "_softmax_backward_data", None, (f"{HF}/packing/tree_attention.py",)),
+    Private("torch", "_dynamo", None, (f"{HF}/train/compiled.py",)),
+    Private("torch.nn", "Module._compiled_call_impl", None, (f"{HF}/train/compiled.py",)),
     Private("torch", "Tensor._version", None, (f"{HF}/load/base_cache.py",)),
     Private("hydra.core.utils", "JobReturn._return_value", None, (f"{SWEEPS}/outcome.py",)),
     Private("hydra._internal.defaults_list", "DefaultsList", None, ("framework/config/sources.py",)),

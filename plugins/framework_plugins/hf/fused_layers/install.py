@@ -149,47 +149,47 @@ def difference(plain: nn.Module, turns: nn.Module | None = None) -> str:
 
 
 def _difference(plain: nn.Module, turns: nn.Module | None) -> str:
-    dtypes = [part.compute_dtype for part in _packed(plain)]
+    dtypes = [part.compute_dtype for part in parts_in_4_bits(plain)]
     dtypes += [weight.dtype for weight in plain.parameters() if weight.is_floating_point()]
     dtype, device = dtypes[0], next(plain.parameters()).device
-    wide = _copy(plain, torch.float32)
+    wide = copied(plain, torch.float32)
     loras = [part for part in wide.modules() if isinstance(part, LoraLayer)]
     if any(low_rank(part, torch.empty(0, device=device)) is None for part in loras):
         return "it is not plain LoRA, or of several dtypes"
     exact, fused = (_results(layer, turns, nullcontext()) for layer in (wide, _replacement(wide)))
-    if not (distance := _distance(fused, exact)) <= TOLERANCE:
-        return f"it differs by {distance:.1g} in fp32"
+    if not (apart := distance(fused, exact)) <= TOLERANCE:
+        return f"it differs by {apart:.1g} in fp32"
     del wide, fused
     if torch.finfo(dtype).bits > HALF_BITS:
         return ""
-    narrow = _copy(plain, dtype)
+    narrow = copied(plain, dtype)
     autocast = nullcontext() if device.type == "cpu" else torch.autocast(device.type, dtype)
     layers = narrow, _replacement(narrow)
-    own, ours = (_distance(_results(layer, turns, autocast, dtype), exact) for layer in layers)
+    own, ours = (distance(_results(layer, turns, autocast, dtype), exact) for layer in layers)
     if ours <= max(ROUNDINGS * torch.finfo(dtype).eps, 2 * own):
         return ""
     return f"it differs by {ours:.1g} in 16 bits, where its own are off by {own:.1g}"
 
 
-def _packed(layer: nn.Module) -> list[Any]:
+def parts_in_4_bits(layer: nn.Module) -> list[Any]:
     """Return the parts of a layer whose weights are in four bits."""
     return [part for part in layer.modules() if "compute_dtype" in vars(part)]
 
 
-def _copy(plain: nn.Module, dtype: torch.dtype) -> nn.Module:
+def copied(plain: nn.Module, dtype: torch.dtype) -> nn.Module:
     """Return a layer for a comparison in a dtype, in training, with numbers in its adapter, whose B begins with 0."""
-    copied = copy.deepcopy(plain).train()
+    made = copy.deepcopy(plain).train()
     random = torch.Generator().manual_seed(1)
-    for weight in copied.parameters():
+    for weight in made.parameters():
         if weight.requires_grad:
             weight.data = torch.randn(weight.shape, generator=random).to(weight) / max(weight.shape) ** 0.5
         elif dtype is torch.float32 and weight.is_floating_point() and not hasattr(weight, "quant_state"):
             weight.data = weight.data.float()
-    for part in _packed(copied):
+    for part in parts_in_4_bits(made):
         state = part.weight.quant_state
         state.dtype = dtype if state.dtype is part.compute_dtype else state.dtype
         part.compute_dtype = dtype
-    return copied
+    return made
 
 
 def _results(
@@ -211,14 +211,14 @@ def _results(
     return [out.detach(), *torch.autograd.grad(out, [inputs, *trained], above, allow_unused=True)]
 
 
-def _distance(results: Result, expected: Result) -> float:
+def distance(results: Result, expected: Result) -> float:
     """Return how far tensors lie apart, as a share of their size, of those that lie farthest apart."""
     apart = [
         float((one.float() - two.float()).norm() / two.float().norm().clamp_min(1e-30))
         for one, two in zip(results, expected, strict=True)
         if one is not None and two is not None
     ]
-    return max(apart) if all(distance == distance for distance in apart) else float("inf")  # noqa: PLR0124 - NaN
+    return max(apart) if all(value == value for value in apart) else float("inf")  # noqa: PLR0124 - NaN
 
 
 def _attention_inputs(turns: Any, inputs: torch.Tensor) -> dict[str, Any]:
