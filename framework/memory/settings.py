@@ -81,6 +81,7 @@ class MemorySettings:
         masked: whether a pass comes with a mask of the pairs of each row, or of a tree, which is one row; each layer
             keeps it in the dtype of its products.
         dropout: whether what adapters read is dropped at random.
+        fused: whether an MLP with its adapters is one function, which keeps gate and up, and norms keep what they gave.
         raised_inputs: whether each adapted layer raises what it reads to the adapter's fp32, as peft does by itself.
         magnitudes: whether the adapter is DoRA.
         activation_bytes: those that a layer keeps of a token for its backward pass, of a trainer with layers of its
@@ -130,6 +131,7 @@ class MemorySettings:
     varied: bool = False
     masked: bool = False
     dropout: bool = False
+    fused: bool = False
     raised_inputs: bool = True
     magnitudes: bool = False
     activation_bytes: float = 0.0

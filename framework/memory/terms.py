@@ -104,10 +104,11 @@ def layer(shape: Shape, block: Block, settings: MemorySettings) -> tuple[float, 
     Attention: e T (2q + 2kv), rotated queries and keys, values and output; 2q in place of 2kv where heads of keys are
     repeated, and 12 T q in fp32 in place of three of these in torch's math kernel; e S T for a mask; the scores, where
     they are matrices. What is in its place: e T k, with k numbers that `blocks.py`
-    derives. MLP: 3 e T i, gate before and after SiLU, and up; i counts the features of a token's experts, and each
-    gives h more, which are weighted. Norms compute in fp32, and keep what they read: 4 T h each. Inputs of layers are
-    kept for gradients of their weights: of base weights that are trained 3h in attention and 2h + i in the MLP;
-    LLM.int8() keeps h, and h + i, of frozen ones too. Each adapted layer keeps a copy of its input in the dtype of its
+    derives. MLP: 3 e T i, gate before and after SiLU, and up, or 2 if it is fused; i counts the features of a token's
+    experts, and each gives h more, which are weighted. Norms compute in fp32, and keep what they read: 4 T h each, or
+    if they are fused what they gave, which the adapters behind them keep too. Inputs of layers are kept for gradients
+    of their weights: of base weights that are trained 3h in attention and 2h + i in the MLP; LLM.int8() keeps h, and
+    h + i, of frozen ones too. Each adapted layer keeps a copy of its input in the dtype of its
     product. Each product with a frozen fp32 weight keeps the 16-bit copy that autocast made of it: 2 P. (Counted by
     `benchmarks/memory_fake.py`.)
     """
@@ -123,11 +124,13 @@ def layer(shape: Shape, block: Block, settings: MemorySettings) -> tuple[float, 
     mixed = 4 * block.unfused if block.unfused and not settings.kernels else e * block.kept
     attended = 12 * block.q + e * block.q if settings.attention is Attention.math else e * 2 * (block.q + keys)
     attention: float = tokens * (mixed + attended + e * (read * hidden + masked))
-    products = 3 + (1 if gates else 0)
+    products = 2 if settings.fused else 3 + (1 if gates else 0)
     mlp: float = e * tokens * (gates * hidden + products * block.inner + (1 + (gates > 0)) * block.routed * hidden)
     # Norms that are trained keep what they divided too; in full training without autocast `read` has it already.
     norm = 8 if settings.full and settings.wide_states and settings.autocast else 4
-    if not (settings.full and settings.wide_states) or settings.autocast:
+    if settings.fused:  # what it gave, which an adapter keeps too
+        attention += e * tokens * hidden * (not {"q", "k", "v"} & {*settings.targets})
+    elif not (settings.full and settings.wide_states) or settings.autocast:
         attention, mlp = attention + norm * tokens * hidden, mlp + norm * tokens * hidden
     if not settings.full:
         attention += tokens * _adapter_activations(block.mixer, settings)
@@ -170,7 +173,10 @@ def _adapter_activations(linears: tuple[Linear, ...], settings: MemorySettings) 
     raises_none = _product_bytes(settings) == 4 and not settings.autocast  # noqa: PLR2004 - they are fp32 already
     if not _copies_inputs(settings) or (raises_none and not settings.dropout and not settings.magnitudes):
         inputs = sum({linear.inputs for linear in adapted if linear.name != "o"})
-    saved: float = (2 if settings.autocast else 4) * inputs + settings.dropout * inputs
+    if settings.fused:  # the MLP makes what its down projection reads again
+        inputs = sum({linear.inputs for linear in adapted if linear.name not in {"o", "down"}})
+    masks = settings.dropout * sum(linear.inputs for linear in adapted)
+    saved: float = (2 if settings.autocast else 4) * inputs + masks
     if settings.magnitudes:
         saved += 4 * sum(linear.outputs for linear in adapted)
         saved += settings.dropout * 2 * sum(linear.inputs * linear.outputs for linear in adapted) / settings.tokens
@@ -237,6 +243,8 @@ def mlp_backward(shape: Shape, settings: MemorySettings) -> float:
     states = float(settings.state_width * settings.tokens * shape.hidden)
     read = float(settings.tokens * inner * ((2 if settings.autocast else 4) + settings.dropout)) if copied else 0.0
     back = max(3 * numbers, 2 * numbers + dequantized(shape, settings)) + states
+    if settings.fused:  # dropout's masks are raised, and what they are multiplied with is made again
+        return back + 2 * numbers * settings.dropout
     again = numbers + 5 * states if settings.checkpointing and settings.dropout and copied else 0.0
     return max(back - (numbers if settings.full else read), again)
 

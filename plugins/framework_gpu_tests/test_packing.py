@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from framework.api import installed
 from framework.api.training import TokenRow
 from framework_gpu_tests import drawn
-from framework_plugins.hf.cpu_kernels.install import use_branches
+from framework_plugins.hf.fused_layers.install import use_branches
 from framework_plugins.hf.loss.chunked_cross_entropy import Head, logits_at_once, summed_cross_entropy
 from framework_plugins.hf.loss.loss import Losses, to_device
 from framework_plugins.hf.loss.probe import probe

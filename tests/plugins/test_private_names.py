@@ -119,19 +119,23 @@ TABLE = (
     ),
     Private("transformers.core_model_loading", "dot_natural_key", ("s",), (f"{EXPORTS}/merge/tensor_names.py",)),
     Private("torch.nn.modules.dropout", "_DropoutNd", None, (f"{HF}/packing/eligibility.py",)),
-    Private("peft", "LoraConfig._register_custom_module", ("mapping",), (f"{HF}/cpu_kernels/install.py", PACKED)),
+    Private("peft", "LoraConfig._register_custom_module", ("mapping",), (PACKED,)),
     Private(
         "peft.tuners.lora.layer",
         "Linear",
         None,
         (
-            f"{HF}/cpu_kernels/install.py",
-            f"{HF}/cpu_kernels/low_rank.py",
+            f"{HF}/fused_layers/install.py",
             f"{HF}/generate/merged.py",
             f"{HF}/machine/precision.py",
         ),
     ),
-    Private("peft.tuners.lora.layer", "LoraLayer", None, (f"{HF}/load/adapter_targets.py", PUBLISHED)),
+    Private(
+        "peft.tuners.lora.layer",
+        "LoraLayer",
+        None,
+        (f"{HF}/fused_layers/install.py", f"{HF}/fused_layers/low_rank.py", f"{HF}/load/adapter_targets.py", PUBLISHED),
+    ),
     Private(
         "peft.tuners.lora.layer",
         "ParamWrapper",
@@ -152,6 +156,8 @@ TABLE = (
         ("plugins/framework_plugins/evals/harness/model.py",),
     ),
     Private("torch", "_softmax_backward_data", None, (f"{HF}/packing/tree_attention.py",)),
+    Private("torch", "_dynamo", None, (f"{HF}/train/compiled.py",)),
+    Private("torch.nn", "Module._compiled_call_impl", None, (f"{HF}/train/compiled.py",)),
     Private("torch", "Tensor._version", None, (f"{HF}/load/base_cache.py",)),
     Private("hydra.core.utils", "JobReturn._return_value", None, (f"{SWEEPS}/outcome.py",)),
     Private("hydra._internal.defaults_list", "DefaultsList", None, ("framework/config/sources.py",)),
@@ -245,7 +251,7 @@ def test_a_lora_layer_of_peft_has_what_is_read_of_it() -> None:
     (layer,) = peft.get_peft_model(body, peft.LoraConfig(target_modules=["0"])).base_model.model
     missing = [name for name in (*LORA_READ, *LORA_MERGED) if not hasattr(layer, name)]
     assert not missing, (
-        f"peft {peft.__version__}: a LoRA layer has no {missing}, which {HF}/cpu_kernels/low_rank.py or "
+        f"peft {peft.__version__}: a LoRA layer has no {missing}, which {HF}/fused_layers/low_rank.py or "
         f"{HF}/generate/merged.py reads"
     )
 

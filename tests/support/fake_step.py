@@ -139,7 +139,7 @@ def fake_step(plan: Plan, shape: Shape, settings: MemorySettings, config: Mappin
         model: Any = _model(config or _llama(shape), settings).to(_dtype(settings))
         if settings.weights is Weights.nf4:
             _pack(model, experts=settings.packed_experts)
-        whole = with_adapter(model, lora, ModelPlace(plan.run_dir, "fake"), cpu_kernels=False) if lora else model
+        whole = with_adapter(model, lora, ModelPlace(plan.run_dir, "fake")) if lora else model
     # A CPU has another kernel for heads that share keys in fp32.
     kernels = sdpa_kernel(SDPBackend.MATH) if settings.attention is Attention.math else nullcontext()
     fake = FakeTensorMode(allow_non_fake_inputs=True)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,10 @@ from framework_plugins.gpu.results import FIRST_LOSSES, Measured, anonymous, rat
 TRL, TRL_PACKED, UNSLOTH, OURS, OURS_UNSLOTH = (
     "TRL", "TRL, packed", "Unsloth", "framework, trainer=hf", "framework, trainer=unsloth",
 )  # fmt: skip
-CONTENDERS = (OURS, TRL, TRL_PACKED, UNSLOTH, OURS_UNSLOTH)
+UNFUSED, COMPILED = "framework, layers not fused", "framework, layers compiled"
+CONTENDERS = (OURS, TRL, TRL_PACKED, UNSLOTH, OURS_UNSLOTH, UNFUSED, COMPILED)
+VARIANTS = {UNFUSED: "trainer.fused_layers=disabled", COMPILED: "trainer.torch_compile=enabled"}
+"""What is measured on and off: `OURS` has its layers fused, and too few steps to have them compiled."""
 HELD_OUT_LOSS = "loss of held-out rows"
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "UNSLOTH_DISABLE_STATISTICS": "1"}
 LEAST_SECONDS = 45
@@ -78,11 +82,12 @@ class Bench:
             DiskFullError: the disk is full.
         """
         by_name: dict[str, Callable[[], Measured]] = {
-            OURS: lambda: self._ours("hf", "framework", (BATCH, 1), apply=True),
+            OURS: lambda: self._ours(OURS, "hf", "framework", (BATCH, 1)),
             TRL: lambda: self._peer(who, "trl", (2, BATCH // 2)),
             TRL_PACKED: self._packed,
             UNSLOTH: lambda: self._peer(who, "unsloth", (2, BATCH // 2)),
-            OURS_UNSLOTH: lambda: self._ours("unsloth", "unsloth", (2, BATCH // 2), apply=False),
+            OURS_UNSLOTH: lambda: self._ours(OURS_UNSLOTH, "unsloth", "unsloth", (2, BATCH // 2)),
+            **{name: partial(self._ours, name, "hf", "framework", (BATCH, 1)) for name in VARIANTS},
         }
         return by_name[who]()
 
@@ -100,7 +105,7 @@ class Bench:
 
     def adapter(self, who: str) -> Path:
         """Return the folder where a contender leaves its adapter."""
-        return self._target(who) / ("run/checkpoint" if who in {OURS, OURS_UNSLOTH} else "adapter")
+        return self._target(who) / ("run/checkpoint" if who in {OURS, OURS_UNSLOTH, *VARIANTS} else "adapter")
 
     def _target(self, who: str) -> Path:
         return self.folder / f"contender-{CONTENDERS.index(who)}"
@@ -116,8 +121,8 @@ class Bench:
         lines = (self.folder / "train_tokens.jsonl").read_text(encoding="utf-8").splitlines()
         return [len(json.loads(line)["input_ids"]) for line in lines]
 
-    def _ours(self, trainer: str, environment: str, rows: tuple[int, int], *, apply: bool) -> Measured:
-        python, part, target = self._python(environment), self.part, self._target(OURS if apply else OURS_UNSLOTH)
+    def _ours(self, who: str, trainer: str, environment: str, rows: tuple[int, int]) -> Measured:
+        python, part, target = self._python(environment), self.part, self._target(who)
         target.mkdir(exist_ok=True)
         words = [
             "model=local", f"model.path={self.model}", "data=local_file", f"data.path={self.folder}/train.jsonl",
@@ -129,7 +134,8 @@ class Bench:
             f"trainer={trainer}", "logger=[clock]", f"plugins=[{PEERS / 'clock_logger.py'}]",
             f"trainer.per_device_train_batch_size={rows[0]}", f"trainer.gradient_accumulation_steps={rows[1]}",
             f"run_dir={target}/run", *([] if part.dry else [f"plan.gpu={part.limit}GiB"]),
-            *(["plan.apply=true"] if apply and not part.dry else []),
+            *(["plan.apply=true"] if trainer == "hf" and not part.dry else []),
+            *([VARIANTS[who]] if who in VARIANTS else []),
         ]  # fmt: skip
         self._run([python, "-m", "framework", *words], target / "log", expand=True)
         run = target / "run"
@@ -141,7 +147,15 @@ class Bench:
         if result["tokens"] != tokens:
             raise MissingError(f"it trained on {result['tokens']:,} tokens, and the others on {tokens:,}")
         memory, facts = forecast["memory"] or {"low": 0, "high": 0}, report["hardware"]
-        fact_names = ("packing", "attention", "passes", "gradient checkpointing", "out of memory")
+        fact_names = (
+            "packing",
+            "attention",
+            "layers",
+            "compiled layers",
+            "passes",
+            "gradient checkpointing",
+            "out of memory",
+        )
         notes = [f"{name} {facts[name]}" for name in fact_names if name in facts]
         return Measured(
             result["seconds"], rate(tokens, result["seconds"]), trained["peak_memory_bytes"] if self.card.name else 0,

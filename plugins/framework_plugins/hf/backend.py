@@ -44,6 +44,7 @@ from framework_plugins.hf.settings.config import (
     HFTrainerConfig,
     NoQuantizationConfig,
     OutOfMemory,
+    Switch,
 )
 from framework_plugins.hf.train.options import group_places, trained_weights
 from framework_plugins.hf.train.resume.checkpoints import Checkpoints
@@ -136,8 +137,12 @@ class HFBackend:
         suffix = f", and {chosen.attention}" if chosen.attention else ""
         machine.facts["attention"] = f"{attention}{suffix}{ignored}"
         chosen = replace(chosen, packed_experts=packed_experts)
-        if me:  # the layers of `cpu_kernels` keep weights between passes, which a group may have cut apart by then
-            chosen = replace(chosen, cpu_kernels=False)
+        if me:  # the layers of `fused_layers` keep weights between passes, which a group may have cut apart by then
+            chosen = replace(chosen, fused_layers=False, unfused="a group of processes may divide weights")
+        if chosen.unfused and self.config.fused_layers is Switch.enabled:
+            raise FrameworkError(f"trainer.fused_layers=enabled: {chosen.unfused}: leave it at auto")
+        if chosen.unfused:
+            machine.facts["layers"] = f"not fused: {chosen.unfused}"
         vocabulary = max(len(empty.get_input_embeddings().weight), token_rows(trained_config(plan)))
         model = self.model_class(
             plan, self.config, machine, source, location, chosen, checked=is_local, vocabulary=vocabulary
@@ -174,8 +179,8 @@ class HFBackend:
     ) -> tuple[ForwardPlan, str]:
         """Choose how rows go through the model, and say how they are packed; see `packing.eligibility`."""
         quantization: Quantization = plan.quantization.create()
-        quantized = quantization.config(machine.dtype) is not None
-        return forward_plan(self.config, empty, attention, machine.device, trained_config(plan), quantized=quantized)
+        quantized = quantization.config(machine.dtype)
+        return forward_plan(self.config, empty, attention, machine.device, trained_config(plan), quantized)
 
 
 def _experts_in_full(plan: Plan, empty: PreTrainedModel, *, packed: bool) -> str:
@@ -212,7 +217,7 @@ def try_adapter(
     with refusing_errors("adapter: peft cannot put it on this model"):
         if new_ids and Stage.train in plan.stages:
             train_rows(empty, config, new_ids)
-        adapted = with_adapter(empty, config, location, cpu_kernels=False, empty=True)
+        adapted = with_adapter(empty, config, location, empty=True)
     if Stage.train in plan.stages:
         adapter_names(location.folder, trust=plan.model.config.trust_remote_code).check(adapted)
     return adapted, layers.describe(adapted)

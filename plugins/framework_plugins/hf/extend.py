@@ -21,6 +21,7 @@ from framework_plugins.hf.settings.config import (
     OutOfMemory,
     Packing,
     ShuffledConfig,
+    Switch,
     TransformersTrainerConfig,
 )
 from framework_plugins.hf.settings.library_fields import NO_EFFECT, ONLY_HF, SFT_SETTINGS
@@ -59,6 +60,7 @@ __all__ = [
     "ShuffledConfig",
     "StepReporter",
     "SupervisedTrainer",
+    "Switch",
     "TrainingOptions",
     "TransformersTrainerConfig",
     "as_turns",

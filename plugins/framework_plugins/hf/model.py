@@ -40,6 +40,7 @@ from framework.api.training import (
     environments,
     shared_cache,
 )
+from framework_plugins.hf.fused_layers import install
 from framework_plugins.hf.generate.generate import complete, shared_beginning, to_answer
 from framework_plugins.hf.generate.sample import Drawn, sample
 from framework_plugins.hf.generate.stream import stream
@@ -73,6 +74,7 @@ from framework_plugins.hf.machine.out_of_memory import Batches, OomRetry, free_m
 from framework_plugins.hf.machine.precision import to_eval_mode, with_gradients
 from framework_plugins.hf.packing.eligibility import ForwardPlan
 from framework_plugins.hf.packing.parts import Packer
+from framework_plugins.hf.packing.tree_attention import MASK_BLOCK
 from framework_plugins.hf.score import scoring
 from framework_plugins.hf.score.divergence import DivergenceFromBase
 from framework_plugins.hf.score.expert_use import ExpertCounter
@@ -440,6 +442,7 @@ class HFModel(Model):
         return Packer(
             losses.packing, rows, self.pad_id, pair_cost, dense_mask=losses.dense_mask, small_passes=on_cpu,
             tokens=tokens, share=losses.share,
+            block=0 if on_cpu or losses.dense_mask or losses.by_row_starts else MASK_BLOCK,
         )  # fmt: skip
 
     def loss(self, rows: Sequence[TokenRow]) -> float:
@@ -484,7 +487,9 @@ class HFModel(Model):
         evaluation = self.open_losses()
         free_memory()  # the baseline's
         evaluation.rehearse(answer_rows(validation))
-        machine, limits = hardware.choose_passes(self.machine, self.plan, self.source, rows)
+        machine, limits = hardware.choose_passes(
+            self.machine, self.plan, self.source, rows, fused=install.keeps_less(self.model)
+        )
         training = self._training(evaluation.passes.losses, machine, limits)
         result = training.run(rows, run, partial(self.validate, validation, run))
         del training
@@ -513,7 +518,7 @@ class HFModel(Model):
             self.config,
             self.plan,
             self.tokenizer,
-            self.forward_plan.cpu_kernels,
+            self.forward_plan.fused_layers,
             Checkpoints(self.plan, writes=not me or me.rank == 0),
             objective,
             self.trainer_class,

@@ -30,4 +30,4 @@ class TrlBackend(HFBackend):
     def forward_plan(self, plan: Plan, machine: Hardware, empty: Any, attention: str) -> tuple[ForwardPlan, str]:
         """Leave the layers as transformers and peft have them."""
         chosen, _ = super().forward_plan(plan, machine, empty, attention)
-        return dataclasses.replace(chosen, branch_attention=False, cpu_kernels=False), "TRL's, by trainer.args"
+        return dataclasses.replace(chosen, branch_attention=False, unfused=""), "TRL's, by trainer.args"

@@ -15,6 +15,7 @@ from framework_plugins.hf.extend import (
     HFTrainerConfig,
     OutOfMemory,
     Packing,
+    Switch,
     TransformersTrainerConfig,
 )
 from framework_plugins.trl_trainer import library
@@ -56,6 +57,7 @@ class TrlTrainerConfig(TransformersTrainerConfig):
     checkpoints_later: ClassVar[bool] = False
     # What the evaluation of `trainer=hf` reads: the model stays as transformers and peft have it.
     packing: ClassVar[Packing] = Packing.pad
+    fused_layers: ClassVar[Switch] = Switch.disabled
     neftune_noise_alpha: ClassVar[float | None] = None
     pass_tokens: ClassVar[int] = 0
     on_out_of_memory: ClassVar[OutOfMemory] = OutOfMemory.retry

@@ -38,7 +38,10 @@ class Loading(HFBackend):
         if chosen.packing is Packing.tree:
             fact = f"{Packing.pad.value}, not tree: {NOT_ON_A_GPU}"
             chosen = dataclasses.replace(chosen, packing=Packing.pad, attention="")
-        return dataclasses.replace(chosen, prefix_reusable=False, branch_attention=False, cpu_kernels=False), fact
+        why = "Unsloth has kernels of its own on a GPU"
+        return dataclasses.replace(
+            chosen, prefix_reusable=False, branch_attention=False, fused_layers=False, unfused=why
+        ), fact
 
 
 class UnslothBackend(Loading):

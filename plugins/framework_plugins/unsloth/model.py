@@ -20,7 +20,7 @@ from framework.api.training import TokenGroup
 from framework_plugins.hf.load.adapt_model import name_base
 from framework_plugins.hf.load.hub import fetch_weights
 from framework_plugins.hf.settings.config import FullConfig, HFTrainerConfig, Int8Config, NF4Config, Packing
-from framework_plugins.hf.cpu_kernels import install
+from framework_plugins.hf.fused_layers import install
 from framework_plugins.hf.load.loading import attention_implementation, without_weights
 from framework_plugins.hf.load.model_parts import outside_text, patterns
 from framework_plugins.hf.loss.loss import Losses
@@ -139,9 +139,8 @@ class UnslothModel(HFModel):
             raise FrameworkError(f"adapter.target_modules: {str(error).splitlines()[0]}") from error
         name_base(adapted, self.place)
         adapted.get_base_model().config.use_cache = True
-        if self.forward_plan.cpu_kernels:  # on a CPU Unsloth leaves the layers as transformers and peft have them
-            install.convert_lora(adapted)
-            install.install(adapted)
+        if self.forward_plan.fused_layers:  # on a CPU Unsloth leaves the layers as transformers and peft have them
+            self.machine.facts["layers"] = install.install(adapted, along_branches=self.forward_plan.branch_attention)
         return adapted
 
 

@@ -21,7 +21,6 @@ from transformers.pytorch_utils import Conv1D
 from framework import FrameworkError, Plan, Stage
 from framework.api import atomic_folder, summarize_error
 from framework.api.training import ModelPlace
-from framework_plugins.hf.cpu_kernels import install
 from framework_plugins.hf.load.adapter_config import (
     begins_within_weights,
     start_config,
@@ -74,7 +73,7 @@ def check_adapter(
     """
     check_base(read_adapter_config(folder, setting), setting, location.name)
     with refusing_errors(f"{setting}: peft cannot make an adapter from {ADAPTER_CONFIG}"):
-        adapted = with_adapter(copy.deepcopy(empty), copy.deepcopy(config), location, cpu_kernels=False, empty=True)
+        adapted = with_adapter(copy.deepcopy(empty), copy.deepcopy(config), location, empty=True)
     outside_names = _check_tensors(adapted, folder, names)
     if trained and outside_names:
         raise FrameworkError(
@@ -115,13 +114,10 @@ def _check_tensors(model: PeftModel, folder: Path, names: AdapterNames) -> list[
     return outside_names
 
 
-def with_adapter(
-    model: Any, config: PeftConfig, location: ModelPlace, *, cpu_kernels: bool, empty: bool = False
-) -> Any:
+def with_adapter(model: Any, config: PeftConfig, location: ModelPlace, *, empty: bool = False) -> Any:
     """Return a model with new adapter weights, which name `location` as their base.
 
-    With `cpu_kernels` its layers are those of that room, where they give the same. With `empty` the weights take no
-    memory. The settings are changed so that peft adapts the same layers of this model.
+    With `empty` the weights take no memory. The settings are changed so that peft adapts the same layers of this model.
 
     Raises:
         FrameworkError: the model has no experts to adapt, or peft cannot adapt them.
@@ -132,8 +128,6 @@ def with_adapter(
     choose_layers(model, config)
     if any(isinstance(part, Conv1D) for part in model.modules()) and hasattr(config, "fan_in_fan_out"):
         config.fan_in_fan_out = True  # peft sets it too, with a warning
-    if cpu_kernels:
-        install.use_fast_lora(config)
     if has_packed_experts(model):
         from framework_plugins.hf.load.packed_experts import use_packed_lora  # noqa: PLC0415 - with bitsandbytes
 
@@ -144,8 +138,6 @@ def with_adapter(
     if not empty:
         _keep_whole_modules_in_fp32(adapted)
         _keep_biases_of_base(adapted, config)
-    if cpu_kernels:
-        install.install(adapted)
     return adapted
 
 

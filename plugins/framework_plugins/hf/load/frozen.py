@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 from framework import FrameworkError
-from framework_plugins.hf.cpu_kernels import install
+from framework_plugins.hf.fused_layers import install
 from framework_plugins.hf.load.published import AdapterNames, load_tensors
 from framework_plugins.hf.machine.library_errors import refusing_errors
 from framework_plugins.lib.weight_files import ADAPTER_WEIGHTS

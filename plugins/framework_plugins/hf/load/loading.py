@@ -18,7 +18,7 @@ from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
 from framework import FrameworkError, Plan, Stage
 from framework.api import unknown
 from framework.api.training import ModelPlace, Quantization
-from framework_plugins.hf.cpu_kernels import install
+from framework_plugins.hf.fused_layers import install
 from framework_plugins.hf.load import base_cache, sink_attention
 from framework_plugins.hf.load.adapt_model import train_rows, with_adapter
 from framework_plugins.hf.load.adapter_config import trained_config
@@ -205,7 +205,10 @@ def load(
         train_rows(model, peft_config, peft_config.trainable_token_indices)
     transformers.set_seed(plan.seed)  # whether the base was read or shared, the adapter begins the same
     with refusing_errors("adapter: peft cannot put it on this model"):
-        return with_adapter(model, peft_config, location, cpu_kernels=forward_plan.cpu_kernels)
+        adapted = with_adapter(model, peft_config, location)
+    if forward_plan.fused_layers:
+        machine.facts["layers"] = install.install(adapted, along_branches=forward_plan.branch_attention)
+    return adapted
 
 
 def _read(location: ModelPlace, settings: dict[str, Any]) -> Any:

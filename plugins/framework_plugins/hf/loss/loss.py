@@ -307,6 +307,11 @@ class Losses:
         inputs = model_inputs(part)
         if "branches" in inputs and self.by_row_starts:
             return {**row_starts(part), **{name: inputs[name] for name in ("input_ids", "position_ids")}}
+        if (
+            "branches" in inputs and part["input_ids"].device.type != "cpu"
+        ):  # here, since a compiled layer only looks it up
+            for window in {*self.windows.values()}:
+                part["branches"].block_mask(part["input_ids"].shape[1], window, part["input_ids"].device)
         if "branches" in inputs or "attention_mask" not in inputs or inputs["attention_mask"].dim() != TREE_MASK_DIMS:
             return inputs
         # The simplest implementation adds the mask to the scores.

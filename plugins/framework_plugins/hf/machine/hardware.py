@@ -378,11 +378,12 @@ def available_gpu(machine: Hardware) -> Gpu:
 
 
 def choose_passes(
-    machine: Hardware, plan: Plan, source: ModelSource, groups: Iterable[TokenGroup]
+    machine: Hardware, plan: Plan, source: ModelSource, groups: Iterable[TokenGroup], *, fused: bool = False
 ) -> tuple[Hardware, PassLimits]:
     """Return how large passes are, and the machine, without gradient checkpointing if most need none.
 
-    It is the plan's own arithmetic, on a GPU with the memory that is free now instead of what the driver reported.
+    It is the plan's own arithmetic, on a GPU with the memory that is free now instead of what the driver reported, and
+    with less for layers that are fused there.
     """
     configured = PassLimits(plan.trainer.config.pass_tokens)
     if not decides_passes(plan):
@@ -396,7 +397,7 @@ def choose_passes(
     if shape is None:
         return machine, configured
     try:
-        limits, needs = plan_passes(plan, shape, gpu, longest, shared, mean)
+        limits, needs = plan_passes(plan, shape, gpu, longest, shared, mean, fused=fused)
     except FrameworkError:  # of layers that are estimated on GPUs only
         return machine, configured
     if gpu:

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from framework_plugins.hf.packing.parts import ATTENTION_COST
 from framework_plugins.hf.packing.tree_states import HYBRID_KIND, STATE_KINDS, state_layers
 from framework_plugins.hf.settings.attention import SINKS, flex_problem
-from framework_plugins.hf.settings.config import Attention, HFTrainerConfig, Packing
+from framework_plugins.hf.settings.config import Attention, HFTrainerConfig, Packing, Switch
 
 FLASH = Attention.flash_attention_2.value
 MASKED = (Attention.sdpa.value, Attention.eager.value, SINKS)
@@ -49,7 +49,8 @@ class ForwardPlan:
         pair_cost: what a pair of tokens costs in attention, see `pair_cost`.
         prefix_reusable: whether a beginning has the same states whatever follows, and however far behind.
         branch_attention: whether attention goes along branches by itself; else a tree comes with a dense mask.
-        cpu_kernels: whether layers are replaced by those of that room.
+        fused_layers: whether layers are replaced by those of that room, where these give the same.
+        unfused: why not, for those who read it.
         share: whether rows in a tree share their beginnings; else they are side by side.
         attention: how attention goes along branches on a GPU, and why, for those who read it.
         packed_experts: whether experts are in four bits, see `load/packed_experts.py`.
@@ -59,14 +60,15 @@ class ForwardPlan:
     pair_cost: float
     prefix_reusable: bool
     branch_attention: bool
-    cpu_kernels: bool
+    fused_layers: bool
     share: bool = True
     attention: str = ""
     packed_experts: bool = False
+    unfused: str = ""
 
 
 def forward_plan(
-    config: HFTrainerConfig, model: torch.nn.Module, attention: str, device: str, adapter: Any, *, quantized: bool
+    config: HFTrainerConfig, model: torch.nn.Module, attention: str, device: str, adapter: Any, quantized: Any
 ) -> tuple[ForwardPlan, str]:
     """Choose, and say how rows are packed.
 
@@ -76,7 +78,7 @@ def forward_plan(
         attention: its attention implementation.
         device: cpu or cuda.
         adapter: the peft config, None if all weights are trained.
-        quantized: whether the base is.
+        quantized: how the base is, as transformers has it; None if it is not.
     """
     far, windows = distance_dependence(model), mask_windows(model)
     why = "" if windows else far  # masks of the layers' windows make the rows the same
@@ -88,14 +90,27 @@ def forward_plan(
         why = why or sharing_problem
     packing = Packing.pad if why and config.packing is Packing.tree else config.packing
     tree = packing is Packing.tree
-    # The layers of `cpu_kernels` were measured on CPUs only.
     branches = tree and (attention == "sdpa" and not far if on_cpu else kernels)
-    fast = on_cpu and adapter is not None and not quantized
+    unfused = _without_fused_layers(config, adapter, quantized, on_cpu=on_cpu)
     fact = packing.value if packing is config.packing else f"{packing.value}, not tree: {why}"
     fact = f"rows side by side without padding, not tree: {sharing_problem}" if tree and sharing_problem else fact
     note = "" if on_cpu or not tree or attention == FLASH else f"a dense mask for trees, {blocks}"
     note = "FlexAttention with block masks for trees" if note and not blocks else note
-    return ForwardPlan(packing, pair_cost(model), not far, branches, fast, not sharing_problem, note), fact
+    return ForwardPlan(
+        packing, pair_cost(model), not far, branches, not unfused, not sharing_problem, note, unfused=unfused
+    ), fact
+
+
+def _without_fused_layers(config: HFTrainerConfig, adapter: Any, quantized: Any, *, on_cpu: bool) -> str:
+    """Say why layers stay as transformers and peft have them; empty if they are compared with fused ones."""
+    if config.fused_layers is Switch.disabled:
+        return "trainer.fused_layers=disabled"
+    if adapter is None:
+        return "all weights are trained"
+    if quantized is not None and not getattr(quantized, "load_in_4bit", False):
+        return "products of weights in 8 bits have no other form"
+    autocast = not on_cpu or quantized is not None
+    return "DoRA takes norms of whole weights" if autocast and getattr(adapter, "use_dora", False) else ""
 
 
 def _without_blocks(model: Any, config: HFTrainerConfig, attention: str, windows: Mapping[str, int]) -> str:

@@ -29,6 +29,8 @@ Unit = Sequence[TokenRow]
 """Rows that stay in one pass."""
 TOKEN_MULTIPLE = 16
 """Tokens of a tree are rounded up to a multiple: a library has code for a shape that it has seen before."""
+MOST_FILL = 1 / 32
+"""How much longer a tree may become for its last block of attention to be whole."""
 ATTENTION_COST = 4.0
 """How much longer a multiplication takes in attention than in a linear layer, about, on both CPUs and GPUs."""
 
@@ -49,6 +51,7 @@ class Packer:
         share: whether rows in a tree share their beginnings; else they are side by side.
         tokens: of a pass, padding included, however many rows that is; a longer unit has a pass of its own. 0: `rows`
             decide.
+        block: tokens of a block of the kernels along branches, which are faster for whole ones; 0: no such kernels.
     """
 
     packing: Packing
@@ -60,6 +63,7 @@ class Packer:
     together: bool = False
     tokens: int = 0
     share: bool = True
+    block: int = 0
 
     def __call__(self, groups: Sequence[TokenGroup]) -> list[Part]:
         parts = [self._part(rows, tree) for rows, tree in self._cuts(self.units(groups))]
@@ -109,7 +113,9 @@ class Packer:
                 yield self._part(rows, tree), list(zip(rows, tree.learned_places(rows), strict=True))
 
     def _part(self, rows: list[TokenRow], tree: Tree | None) -> Part:
-        return tree_batch(tree, dense_mask=self.dense_mask) if tree else padded_batch(rows, self.pad_id)
+        if tree is None:
+            return padded_batch(rows, self.pad_id)
+        return tree_batch(tree, dense_mask=self.dense_mask, block=self.block)
 
     def _cuts(self, units: Sequence[Unit]) -> Iterator[tuple[list[TokenRow], Tree | None]]:
         """Cut units into what makes a part, with their tree; without one they are padded."""
@@ -224,9 +230,11 @@ def _tree_tokens(rows: Sequence[TokenRow], *, share: bool) -> int:
     return sum(len(row.input_ids) for row in rows) - sum(length for length in shared if length >= MIN_SAVED_TOKENS)
 
 
-def tree_batch(tree: Tree, *, dense_mask: bool) -> Part:
-    """Return a tree as a part, with its branches or with a dense mask."""
+def tree_batch(tree: Tree, *, dense_mask: bool, block: int = 0) -> Part:
+    """Return a tree as a part, with its branches or with a dense mask; see `Packer` for `block`."""
     tokens, learned = (-(-count // TOKEN_MULTIPLE) * TOKEN_MULTIPLE for count in (len(tree.ids), len(tree.source)))
+    if block and -tokens % block <= tokens * MOST_FILL:
+        tokens += -tokens % block
     fill, unlearned = [0] * (tokens - len(tree.ids)), [0] * (learned - len(tree.source))
     part = {
         # The embedding of a pad token is 0 in many models: alone it stays 0, where some norms have no gradient.

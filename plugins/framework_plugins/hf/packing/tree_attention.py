@@ -79,7 +79,7 @@ class Branches:
 
     stretches: list[Stretch]
     nodes: Sequence[Node] = ()
-    _masks: dict[tuple[int, int, torch.device], BlockMask] = field(default_factory=dict)
+    _masks: dict[tuple[int, torch.device], BlockMask] = field(default_factory=dict)
     _blocks: dict[int, list[Block]] = field(default_factory=dict)
     _angles: dict[tuple[int, float, torch.dtype], tuple[Tensor, Tensor]] = field(default_factory=dict)
 
@@ -91,7 +91,7 @@ class Branches:
 
     def block_mask(self, tokens: int, window: int, device: torch.device) -> BlockMask:
         """Return FlexAttention's mask; each token sees `window` tokens of its branch with itself, 0: all of them."""
-        key = tokens, window, device
+        key = window, device
         if key not in self._masks:
             self._masks[key] = _block_mask(self.nodes, tokens, window, device)
         return self._masks[key]
@@ -409,7 +409,8 @@ def _forward(
         output: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
         return output
     if query.device.type != "cpu":
-        check_block_masks(query.device, _product_dtype(query, value), query.shape[1], key.shape[1], query.shape[3])
+        if not torch.compiler.is_compiling():  # a compiled layer was computed as it is before
+            check_block_masks(query.device, _product_dtype(query, value), query.shape[1], key.shape[1], query.shape[3])
         return attend_by_mask(module, query, key, value, along, **options), None
     scaling = options.get("scaling")
     return attend(query, key, value, along, query.shape[-1] ** -0.5 if scaling is None else scaling), None

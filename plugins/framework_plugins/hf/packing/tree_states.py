@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -109,19 +110,30 @@ class AlongNodes:
         nodes: Sequence[Node], forward: Callable[..., Tensor], hidden_states: Tensor, **options: Any
     ) -> Tensor:
         by_node: dict[int, States] = {-1: States()}
-        outputs, places = [], []
-        for pieces in _piece_batches(nodes):
+        outputs, (batches, places) = [], _places(tuple(nodes), hidden_states.device)
+        for pieces, filled in batches:
             states = States.stack([by_node[piece.parent] for piece in pieces])
-            longest = max(2, *(len(piece.places) for piece in pieces))  # one token alone would write in place
-            filled = [piece.places + piece.places[-1:] * (longest - len(piece.places)) for piece in pieces]
-            computed = forward(hidden_states[0][torch.tensor(filled)], **options | {"cache": states})
+            computed = forward(hidden_states[0][filled], **options | {"cache": states})
             by_node[pieces[0].number] = states  # of a node that is alone: nothing follows those that are together
-            for row, piece in enumerate(pieces):
-                outputs.append(computed[row, piece.own : len(piece.places)])
-                places += piece.places[piece.own :]
+            outputs += [computed[row, piece.own : len(piece.places)] for row, piece in enumerate(pieces)]
         joined = torch.cat(outputs)
         empty = joined.new_zeros(hidden_states.shape[1], joined.shape[-1])  # what fills the sequence up is in no node
-        return empty.index_copy(0, torch.tensor(places, device=joined.device), joined)[None]
+        return empty.index_copy(0, places, joined)[None]
+
+
+@lru_cache(maxsize=1)  # all layers of a pass ask for the same
+def _places(nodes: tuple[Node, ...], device: torch.device) -> tuple[list[tuple[list[Piece], Tensor]], Tensor]:
+    """Return what is computed at a time with the places that it reads, and the places of all that is computed."""
+    places: list[int] = []
+    found = []
+    for pieces in _piece_batches(nodes):
+        longest = max(2, *(len(piece.places) for piece in pieces))  # one token alone would write in place
+        filled = [piece.places + piece.places[-1:] * (longest - len(piece.places)) for piece in pieces]
+        found.append((pieces, filled))
+        places += [place for piece in pieces for place in piece.places[piece.own :]]
+    with torch.inference_mode(mode=False):  # a later pass may keep them for its backward pass
+        batches = [(pieces, torch.tensor(filled, device=device)) for pieces, filled in found]
+        return batches, torch.tensor(places, device=device)
 
 
 def _piece_batches(nodes: Sequence[Node]) -> Iterator[list[Piece]]:

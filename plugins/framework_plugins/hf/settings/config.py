@@ -302,6 +302,10 @@ class HFTrainerConfig(TransformersTrainerConfig):
     """tree: a prefix that rows share is computed once, exactly; pad: rows side by side; none: rows one by one. If one
     would not be the same training, the run takes the next and says why; on a GPU, pad needs no padding if the attention
     kernels allow it."""
+    fused_layers: Annotated[Switch, ~Affects.resume] = Switch.auto
+    """LoRA, gated MLPs and norms as one function each, which keep less. auto: where a check finds them equal."""
+    torch_compile: Annotated[Switch, ~Affects.resume] = Switch.auto
+    """Compile each layer for training passes. auto: on a GPU, from 200 steps on, if a check finds it equal."""
     on_out_of_memory: Annotated[OutOfMemory, ~Affects.resume] = OutOfMemory.retry
     """retry: fewer rows in a pass, then gradient checkpointing, then the loss in small pieces; rows, schedule and loss
     stay as they were. fail: end the run."""

@@ -37,6 +37,7 @@ SFT_SETTINGS = {
     "fp16_full_eval": "trainer.dtype", "tf32": "trainer.dtype=fp32, which multiplies in TF32 on a GPU,",
     "activation_checkpointing": "trainer.gradient_checkpointing",
     "gradient_checkpointing": "trainer.gradient_checkpointing",
+    "torch_compile": "trainer.torch_compile",
     "neftune_noise_alpha": "trainer.neftune_noise_alpha", "auto_find_batch_size": "trainer.on_out_of_memory=retry",
     "logging_strategy": "trainer.logging_steps", "logging_steps": "trainer.logging_steps",
     "disable_tqdm": "logger=[jsonl], without the console", "report_to": "logger, such as logger=[console,wandb]",
@@ -60,7 +61,8 @@ SFT_SETTINGS = {
 """Fields of SFTConfig that settings of ours are."""
 ONLY_HF = frozenset({
     "auto_find_batch_size", "dataloader_num_workers", "eval_packing", "neftune_noise_alpha", "packing",
-    "packing_strategy", "padding_free", "save_steps", "save_strategy", "save_total_limit", "train_sampling_strategy",
+    "packing_strategy", "padding_free", "save_steps", "save_strategy", "save_total_limit", "torch_compile",
+    "train_sampling_strategy",
 })  # fmt: skip
 """Those whose settings `trainer=trl` does not have: it takes the fields themselves."""
 VALIDATION = "this program validates in its own way: trainer.eval_steps"
@@ -92,8 +94,8 @@ SFT_REASONS = {
         LOGS,
     ),
     **dict.fromkeys(
-        ("label_smoothing_factor", "loss_type", "average_tokens_across_devices", "torch_compile",
-         "torch_compile_backend", "torch_compile_mode"),
+        ("label_smoothing_factor", "loss_type", "average_tokens_across_devices", "torch_compile_backend",
+          "torch_compile_mode"),
         LOSS,
     ),
     **dict.fromkeys(

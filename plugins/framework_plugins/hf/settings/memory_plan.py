@@ -76,7 +76,7 @@ HEAP_SHARE = 0.15
 """Of what a pass keeps: glibc puts blocks below 32 MiB into its heap, where what is freed between kept ones stays with
 the process. A run takes that much less with MALLOC_MMAP_THRESHOLD_=1048576, which gives each block its own pages."""
 MLP = ("gate", "up", "down")
-"""The layers that `cpu_kernels/mlp.py` makes one function of."""
+"""The layers that `fused_layers/mlp.py` makes one function of."""
 EVALUATION_MARGIN = 1.15
 """How many times the memory that is estimated for an evaluation one GPU must have to hold all layers."""
 
@@ -89,15 +89,25 @@ def footprint(
 
 
 def plan_passes(
-    plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int, mean: int | None = None
+    plan: Plan,
+    shape: Shape,
+    gpu: Gpu | None,
+    longest: int,
+    shared: int,
+    mean: int | None = None,
+    *,
+    fused: bool = False,
 ) -> tuple[PassLimits, MemorySettings]:
-    """Return how large passes are, and the settings of the one that needs the most memory; see `footprint`."""
-    limits, settings = _passes(plan, shape, gpu, longest, shared, mean)
+    """Return how large passes are, and the settings of the one that needs the most memory; see `footprint`.
+
+    Whether layers are `fused` on a GPU is known when the loaded model was compared there; before, it is not counted on.
+    """
+    limits, settings = _passes(plan, shape, gpu, longest, shared, mean, fused=fused)
     return limits, _with_answers(plan, shape, settings, gpu, longest)
 
 
 def _passes(
-    plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int, mean: int | None
+    plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int, mean: int | None, *, fused: bool
 ) -> tuple[PassLimits, MemorySettings]:
     """Return both without answers, which no pass waits for."""
     config: HFTrainerConfig = plan.trainer.config
@@ -147,7 +157,9 @@ def _passes(
         kernel = Attention.eager if of_family == EAGER else KERNELS.get(config.attention, sdpa)
         return {"rows": rows, "length": length, "masked": masked, "attention": kernel}
 
-    fast = not on_gpu and not full and stored in {Weights.half, Weights.fp32} and group is None
+    dora = isinstance(adapter, DoraAdapterConfig)
+    fast = not (on_gpu or full or group or stored is Weights.int8 or (dora and stored is Weights.nf4))
+    fast = fast and config.fused_layers is not Switch.disabled
     settings = MemorySettings(
         **of_pass(*largest_pass(grouped, longest, shared, mean or longest, on_gpu=on_gpu, tree=tree)),
         rank=0 if full else adapter.r,
@@ -172,8 +184,9 @@ def _passes(
         chunk=HEAD_GPU + LOGITS_GPU * (full or wide) if on_gpu else HEAD_CPU + LOGITS_CPU * wide,
         varied=on_gpu and not tree,
         dropout=on_gpu and dropout > 0,
+        fused=on_gpu and fused,
         raised_inputs=not on_gpu,  # `machine/precision.py`: `rounded_once`
-        magnitudes=isinstance(adapter, DoraAdapterConfig),
+        magnitudes=dora,
         activation_bytes=0.0 if on_gpu else _activation_bytes(plan, shape, longest, wide=wide, fast=fast, tree=tree),
         process=0.0 if on_gpu else _process() + PRIMITIVES * (not wide),
         heap=0.0 if on_gpu else HEAP_SHARE,
@@ -365,7 +378,7 @@ def _activation_bytes(plan: Plan, shape: Shape, longest: int, *, wide: bool, fas
         shape: of the model.
         longest: tokens of its longest row.
         wide: whether products are fp32.
-        fast: whether layers are replaced by those of the room `cpu_kernels`: it has no autocast.
+        fast: whether layers are replaced by those of the room `fused_layers`: it has no autocast.
         tree: whether attention goes along branches; else rows are padded, or come one by one.
     """
     adapter: Any = plan.adapter.config
@@ -375,7 +388,7 @@ def _activation_bytes(plan: Plan, shape: Shape, longest: int, *, wide: bool, fas
     inputs, outputs = (sum(sizes[side] for sizes in adapted.values()) for side in (0, 1))
     dropout = adapter.lora_dropout if isinstance(adapter, LoraAdapterConfig) else 0.0
     dora = isinstance(adapter, DoraAdapterConfig)
-    fused = fast and not dropout and not dora  # `cpu_kernels/low_rank.py`; else the layers are peft's
+    fused = fast and not dora  # `fused_layers/low_rank.py`; else the layers are peft's
     attention = shape.q + 2 * shape.kv  # queries and keys behind their rotation, and values
     if not tree and plan.trainer.config.packing is not Packing.none:
         # Where padding is masked, sdpa is given keys and values of each head, and makes a mask in their dtype.
@@ -389,6 +402,7 @@ def _activation_bytes(plan: Plan, shape: Shape, longest: int, *, wide: bool, fas
     if fused or (wide and not dropout):  # inputs in the dtype of the layer, which are one tensor
         total += 0 if fast else e * 2 * shape.hidden
         total += e * shape.intermediate * ("down" in adapted and mlp > gates * shape.intermediate)
+        total += inputs * (dropout > 0)  # masks
     else:  # each has a copy, of peft's layers in fp32 and with autocast in 16 bits, and its dropout in fp32
         total += ((4 if fast or wide else 2) + (4 if dropout else 0)) * inputs
     if not full:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -35,6 +35,7 @@ from framework_plugins.hf.machine.precision import rounded_once, tf32
 from framework_plugins.hf.machine.world import ALONE, World
 from framework_plugins.hf.packing.parts import Packer, Part
 from framework_plugins.hf.settings.config import HFTrainerConfig
+from framework_plugins.hf.train.compiled import CompiledLayers
 from framework_plugins.hf.train.distributed import engine
 from framework_plugins.hf.train.options import TrainingOptions
 from framework_plugins.hf.train.order import Order, total_steps
@@ -116,6 +117,8 @@ class SupervisedTrainer:
     """What is done when the model is where it trains, before a checkpoint is restored."""
     make_checkpoint: Callable[[], None]
     """Makes a checkpoint, and ends the training if it was asked to end."""
+    compiled: CompiledLayers | None = None
+    """The layers that passes take instead of those of the model."""
     rollouts: Rollouts | None = None
     """Makes the groups of a step from prompts, for a method that samples answers."""
 
@@ -450,6 +453,7 @@ class SupervisedTrainer:
             tf32(device_type),
             rounded_once(self.model, device_type),
             self.passes.checkpointing(part),
+            self.compiled.used() if self.compiled else nullcontext(),
             engine.in_step(self.accelerator, model, self.group, is_last=is_last),
         ):
             model.train()
@@ -458,6 +462,13 @@ class SupervisedTrainer:
                 loss = compute(to_device({**part, **overrides}, self.args.device))
             self.accelerator.backward(loss)
         return loss.detach()
+
+    @contextmanager
+    def pass_context(self) -> Iterator[None]:
+        """Compute meanwhile as in a pass."""
+        device_type = self.args.device.type
+        with tf32(device_type), rounded_once(self.model, device_type), self.accelerator.autocast():
+            yield
 
     @torch.no_grad()
     def score(self, part: Part, compute: Callable[[Part], torch.Tensor]) -> torch.Tensor:

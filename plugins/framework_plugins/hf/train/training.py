@@ -52,8 +52,9 @@ from framework_plugins.hf.machine.precision import to_eval_mode
 from framework_plugins.hf.machine.world import ALONE, World
 from framework_plugins.hf.packing.parts import all_tokens
 from framework_plugins.hf.score.scoring import Evaluation, longest_rows, validation_losses
-from framework_plugins.hf.settings.config import HFTrainerConfig, Packing
+from framework_plugins.hf.settings.config import HFTrainerConfig, Packing, Switch
 from framework_plugins.hf.train.best_weights import BestWeights
+from framework_plugins.hf.train.compiled import FACT, CompiledLayers, refusal
 from framework_plugins.hf.train.distributed import engine
 from framework_plugins.hf.train.options import TrainingOptions
 from framework_plugins.hf.train.order import drawn_together, ordered_steps, row_order, steps_of, total_steps
@@ -67,6 +68,8 @@ from framework_plugins.hf.train.step_reporter import Validation
 from framework_plugins.hf.train.trainer import Collator, SupervisedTrainer, mixed_precision, training_arguments
 from framework_plugins.lib.group_member import Member
 
+COMPARED = 32
+"""Rows at the beginning, of which two give compiled layers something to compare."""
 REHEARSAL_FACTOR = 20
 """A training needs this many times the tokens of a rehearsal to be worth one: a shorter one has little to lose."""
 
@@ -83,7 +86,7 @@ class Training:
         config: the settings.
         plan: of the run.
         tokenizer: of the model.
-        cpu_kernels: whether layers are replaced by those of that room.
+        fused_layers: whether layers are replaced by those of that room.
         checkpoints: of the run, from which it may resume.
         objective: what is learned.
         trainer_class: trains.
@@ -101,7 +104,7 @@ class Training:
     config: HFTrainerConfig
     plan: Plan
     tokenizer: Any
-    cpu_kernels: bool
+    fused_layers: bool
     checkpoints: Checkpoints
     objective: CheckedObjective
     trainer_class: type[SupervisedTrainer]
@@ -110,6 +113,11 @@ class Training:
     draws: Batches
     save: Callable[..., None]
     me: Member | None = None
+
+    @property
+    def autocast(self) -> bool:
+        """Whether accelerate lowers products to 16 bits: on a CPU fused layers do it themselves."""
+        return not (self.fused_layers and self.machine.device == "cpu")
 
     @property
     def world(self) -> World:
@@ -173,6 +181,7 @@ class Training:
                 self.objective.check(trainer.data_collator.read_rows(next(steps_of(trainer.order, 1))))
             if self.me is None:
                 self._score_reference(trainer, rows)
+                trainer.on_prepared = partial(self._compile, trainer, rows)
             elif not self.plan.launch.config.group().sharded:  # in pieces, each step asks the base
                 trainer.on_prepared = partial(self._score_reference, trainer, rows)
             outcome = self._train(trainer, progress, resumes=self._resumes(state, rows))
@@ -183,6 +192,8 @@ class Training:
         finally:
             if self.world.is_first:
                 shutil.rmtree(run.scratch, ignore_errors=True)
+        if trainer.compiled:
+            self.machine.facts[FACT] = trainer.compiled.fact
         if is_checkpointing(self.model) and not self.machine.checkpointing:
             self.machine.facts[hardware.CHECKPOINTING] = "on (memory ran out)"
         self._save(trainer, run.checkpoint)
@@ -221,7 +232,7 @@ class Training:
         total = total_steps(self.plan, len(rows), order.batch)
         model, read = to_eval_mode(self.model, self.machine.device), trainer.data_collator.read_rows
         computed, digest = (
-            f"{self.machine.device} {self.machine.dtype} {self.cpu_kernels}",
+            f"{self.machine.device} {self.machine.dtype} {self.fused_layers}",
             self.checkpoints.digest(rows),
         )
         scores = open_scores(self.plan, model, self.template, digest, computed, trainer.args.device)
@@ -244,6 +255,30 @@ class Training:
             f"{whose}, {count(len(scores), 'row')}, {scores.kept} from the cache; the first loss is {loss:.6f}"
         )
         before.restore()
+
+    def _compile(self, trainer: SupervisedTrainer, rows: Sequence[TokenGroup]) -> None:
+        """Let passes take compiled layers, if they may and give the same; say how many, or why not.
+
+        Raises:
+            FrameworkError: they do not, and `trainer.torch_compile=enabled` asks for them.
+        """
+        switch, device = self.config.torch_compile, self.machine.device
+        losses, steps = self.passes.losses, trainer.state.max_steps
+        along_blocks = device == "cpu" and losses.packing is Packing.tree and not losses.dense_mask
+        reason = "" if self.config.transformers_attention else "the layers have kernels of their own"
+        reason = reason or refusal(switch, device, steps, draws=self.asks, along_blocks=along_blocks)
+        if not reason:
+            compiled, some = CompiledLayers(self.model), [rows[index] for index in range(min(COMPARED, len(rows)))]
+            groups = sorted(some, key=lambda group: all_tokens([group]))
+            passes = [partial(trainer.rehearse, group) for group in (groups[0], groups[len(groups) // 2])]
+            reason = compiled.problem(passes, trainer.pass_context)
+            trainer.compiled = None if reason else compiled
+        if reason and switch is Switch.enabled:
+            raise FrameworkError(f"trainer.torch_compile=enabled: {reason}. Leave it at auto")
+        if reason and device == "cuda":
+            self.machine.facts[FACT] = f"none: {reason}"
+        if trainer.compiled:
+            self.machine.facts[FACT] = trainer.compiled.fact
 
     def _no_reference_logits(self) -> str:
         """Say why the logits of the model that the training starts from cannot be computed; empty if they can."""
@@ -312,7 +347,7 @@ class Training:
     def _trainer(self, rows: Sequence[TokenGroup], run: TrainRun) -> SupervisedTrainer:
         by_length = self.passes.losses.packing is Packing.pad
         order = row_order(self.plan, rows, self._batch, by_length=by_length)
-        args = training_arguments(self.machine, self.plan.seed, str(run.scratch), autocast=not self.cpu_kernels)
+        args = training_arguments(self.machine, self.plan.seed, str(run.scratch), autocast=self.autocast)
         group, accelerator, checkpointing = self.group, None, self.machine.checkpointing
         if self.me and group:
             accelerator = engine.start_accelerator(group, self.me, self.machine, mixed_precision(args))

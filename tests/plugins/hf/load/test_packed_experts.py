@@ -99,10 +99,11 @@ def test_some_experts_at_a_time_give_what_all_at_once_give(
     groups = packed_experts.Groups(torch.tensor([0, 0, 2, 2, 9, 9, 9, 9], dtype=torch.int32))
     rows = torch.randn(9, 64 if transposed else 192)
     sums, peaks = [], []
+    apply: Any = packed_experts._Product.apply  # noqa: SLF001 - what is tested
     for size in (1 << 30, 3 * 64 * 192 * 2, 1):
         monkeypatch.setattr(packed_experts, "UNPACKED_BYTES", size)
         inputs = rows.clone().requires_grad_()
-        product = packed_experts._Product.apply(inputs, groups, packed, transposed)  # noqa: SLF001 - what is tested
+        product = apply(inputs, groups, packed, transposed)
         product.square().sum().backward()
         sums.append((product, inputs.grad))
         peaks.append(max(matrices.shape[0] for _, matrices in packed_experts._unpacked(packed, rows.dtype)))  # noqa: SLF001

@@ -26,7 +26,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from framework.api.records import IGNORE, TokenRow
 from framework.util.errors import FrameworkError
-from framework_plugins.hf.cpu_kernels import install
+from framework_plugins.hf.fused_layers import install
 from framework_plugins.hf.loss.chunked_cross_entropy import (
     CPU_LOGITS,
     FEWEST_LOGITS,
@@ -51,7 +51,7 @@ Made = tuple[float, dict[str, torch.Tensor]]
 
 
 def build(folder: Path, kind: str) -> Any:
-    """Return a model as it is trained: plain, with LoRA, or with LoRA and the layers of `cpu_kernels`."""
+    """Return a model as it is trained: plain, with LoRA, or with LoRA and the layers of `fused_layers`."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     use_tree_states(model)
     if kind == "full":
@@ -60,7 +60,6 @@ def build(folder: Path, kind: str) -> Any:
     config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
     if kind == "fast":
         install.use_branches(model)
-        install.use_fast_lora(config)
     torch.manual_seed(0)
     model = get_peft_model(model, config)
     if kind == "fast":

@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import (
     AutoConfig,
+    BitsAndBytesConfig,
     BloomConfig,
     Gemma2Config,
     GPT2Config,
@@ -55,12 +56,12 @@ def chosen(
     device: str = "cpu",
     *,
     kind: Any = Auto,
-    quantized: bool = False,
+    quantized: Any = None,
 ) -> tuple[ForwardPlan, str]:
     with torch.device("meta"):
         model = kind.from_config(config)
     settings = HFTrainerConfig(packing=packing)
-    return forward_plan(settings, model, attention, device, Adapter(dropout), quantized=quantized)
+    return forward_plan(settings, model, attention, device, Adapter(dropout), quantized)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def test_models_with_full_attention_take_a_tree(config: PretrainedConfig) -> Non
     assert fact == "tree"
     assert made.packing is Packing.tree
     assert made.branch_attention
-    assert made.cpu_kernels
+    assert made.fused_layers
     assert made.prefix_reusable
 
 
@@ -199,7 +200,7 @@ def test_a_gpu_keeps_rows_apart_by_kernels_where_it_can_and_says_which(
     made, fact = chosen(config, device="cuda", **more)
     assert (fact, made.attention) == (packing, attention)
     kernels = attention.startswith("Flex") or "side by side" in packing
-    assert (made.branch_attention, made.cpu_kernels) == (kernels, False)
+    assert (made.branch_attention, made.fused_layers) == (kernels, True)
     assert made.share == (packing in {"tree", "pad"} and "dropout" not in more)
 
 
@@ -215,9 +216,10 @@ def test_windows_that_only_masks_have_are_left_to_a_dense_mask(monkeypatch: pyte
 def test_without_triton_a_tree_comes_with_a_dense_mask_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention_choice, "find_spec", lambda _: None)
     made, _ = chosen(LlamaConfig(**SMALL), device="cuda")
-    assert (made.packing, made.branch_attention, made.cpu_kernels) == (Packing.tree, False, False)
+    assert (made.packing, made.branch_attention, made.fused_layers) == (Packing.tree, False, True)
     assert made.attention == "a dense mask for trees, since triton is not installed"
-    assert not chosen(LlamaConfig(**SMALL), quantized=True)[0].cpu_kernels
+    assert chosen(LlamaConfig(**SMALL), quantized=BitsAndBytesConfig(load_in_4bit=True))[0].fused_layers
+    assert chosen(LlamaConfig(**SMALL), quantized=BitsAndBytesConfig(load_in_8bit=True))[0].unfused
     assert not chosen(LlamaConfig(**SMALL), "eager")[0].branch_attention
 
 

@@ -84,6 +84,14 @@ def test_passes_of_a_number_of_tokens_have_as_many_rows_as_they_hold(packing: Pa
     assert sum(part["tokens"] for part in parts) == sum(map(len, ids))
 
 
+@pytest.mark.parametrize(("length", "block", "filled"), [(4100, 128, 4224), (4100, 0, 4112), (300, 128, 304)])
+def test_the_last_block_of_attention_is_whole_where_that_adds_little(length: int, block: int, filled: int) -> None:
+    row = TokenRow([*range(length)], [IGNORE, *range(1, length)])
+    (part,) = Packer(Packing.tree, 1, 0, block=block)([row])
+    assert part["input_ids"].shape == (1, filled)
+    assert part["source"].numel() == -(-(length - 1) // TOKEN_MULTIPLE) * TOKEN_MULTIPLE
+
+
 def test_rows_of_one_length_are_padded_together() -> None:
     rows = [talk(size, [7]) for size in (50, 3, 49, 4)]
     assert [part["input_ids"].shape for part in Packer(Packing.pad, 2, 0)(rows)] == [(2, 5), (2, 51)]

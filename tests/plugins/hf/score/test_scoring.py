@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from framework.api.records import IGNORE, TokenRow
-from framework_plugins.hf.cpu_kernels import install
+from framework_plugins.hf.fused_layers import install
 from framework_plugins.hf.loss.loss import Losses
 from framework_plugins.hf.loss.passes import Passes
 from framework_plugins.hf.loss.probe import probe

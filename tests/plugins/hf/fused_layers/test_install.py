@@ -1,4 +1,4 @@
-"""hf/cpu_kernels/install.py: what is replaced gives the same, and what would not is left alone."""
+"""hf/fused_layers/install.py: what is replaced gives the same, and what would not is left alone."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from transformers import (
     StableLmConfig,
 )
 
-from framework_plugins.hf.cpu_kernels import install
-from framework_plugins.hf.cpu_kernels.mlp import GatedMLP
-from framework_plugins.hf.cpu_kernels.norm import RMSNorm
+from framework_plugins.hf.fused_layers import install
+from framework_plugins.hf.fused_layers.mlp import GatedMLP
+from framework_plugins.hf.fused_layers.norm import RMSNorm
 from tests.support.tiny import tiny_llama
 
 SMALL = {
@@ -39,7 +39,6 @@ def with_lora(model: Any, *, fast: bool) -> Any:
     config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
     if fast:
         install.use_branches(model)
-        install.use_fast_lora(config)
     adapted = get_peft_model(model, config)
     if fast:
         install.install(adapted)
@@ -61,7 +60,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_llama_gets_every_layer_and_keeps_the_names_of_its_weights(llama: Path) -> None:
     made = [with_lora(AutoModelForCausalLM.from_pretrained(llama), fast=fast) for fast in (True, False)]
     found = kinds(made[0])
-    assert (found["BranchAttention"], found["GatedMLP"], found["RMSNorm"], found["FastLoraLinear"]) == (2, 2, 5, 14)
+    assert (found["BranchAttention"], found["GatedMLP"], found["RMSNorm"], found["FusedLinear"]) == (2, 2, 5, 14)
     assert made[0].state_dict().keys() == made[1].state_dict().keys()
     for name, weight in made[0].state_dict().items():
         torch.testing.assert_close(weight, made[1].state_dict()[name], rtol=0, atol=0)
@@ -86,7 +85,7 @@ def test_a_norm_with_another_formula_and_an_mlp_with_another_activation_stay() -
     found = kinds(model)
     assert found["GatedMLP"] == found["RMSNorm"] == 0
     assert found["Gemma3RMSNorm"] > 0
-    assert found["FastLoraLinear"] == 14
+    assert found["FusedLinear"] == 14
 
 
 def test_an_attention_with_norms_of_its_own_stays() -> None:
@@ -146,7 +145,6 @@ def test_layers_that_another_library_has_made_become_ours(llama: Path) -> None:
     """As after `prepare`: the same kinds of layers, with the same outputs."""
     made = [with_lora(AutoModelForCausalLM.from_pretrained(llama), fast=fast) for fast in (True, False)]
     install.use_branches(made[1].get_base_model())
-    install.convert_lora(made[1])
     install.install(made[1])
     assert kinds(made[0]) == kinds(made[1])
     ids = torch.arange(5, 25).reshape(2, 10)

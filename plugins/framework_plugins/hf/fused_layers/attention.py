@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from framework_plugins.hf.cpu_kernels.low_rank import low_rank, project
+from framework_plugins.hf.fused_layers.low_rank import low_rank, project
 from framework_plugins.hf.packing.tree_attention import Branches, attend_heads
 
 Tensor = torch.Tensor
@@ -72,10 +72,9 @@ class BranchAttention(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Attend; whatever is not plain LoRA along branches is left to the layer that was here."""
         along: Branches | None = options.get("branches")
-        layers = tuple(low_rank(getattr(self, name), hidden_states.dtype) for name in INPUT_LAYERS)
+        layers = tuple(low_rank(getattr(self, name), hidden_states) for name in INPUT_LAYERS)
         plain = self._plain[0]
-        unusual = None in layers or torch.is_autocast_enabled(hidden_states.device.type)
-        if along is None or position_embeddings is None or unusual:
+        if along is None or position_embeddings is None or None in layers:
             plain.training = self.training
             output: tuple[Tensor, Tensor | None] = plain(
                 hidden_states=hidden_states, position_embeddings=position_embeddings, **options

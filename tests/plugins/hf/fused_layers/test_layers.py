@@ -1,4 +1,4 @@
-"""hf/cpu_kernels: each function gives what autograd gives, and leaves to peft what is not plain LoRA."""
+"""hf/fused_layers: each function gives what autograd gives, and leaves to peft what is not plain LoRA."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch.nn import functional
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
 
-from framework_plugins.hf.cpu_kernels.install import use_fast_lora
-from framework_plugins.hf.cpu_kernels.low_rank import FastLoraLinear, LowRank, low_rank, project
-from framework_plugins.hf.cpu_kernels.mlp import GatedMLP
-from framework_plugins.hf.cpu_kernels.norm import RMSNorm
+from framework_plugins.hf.fused_layers.install import install
+from framework_plugins.hf.fused_layers.low_rank import FusedLora, LowRank, low_rank, project
+from framework_plugins.hf.fused_layers.mlp import GatedMLP
+from framework_plugins.hf.fused_layers.norm import RMSNorm
 from framework_plugins.hf.loss.chunked_cross_entropy import (
     CPU_LOGITS,
     Head,
@@ -51,9 +51,9 @@ def adapted(model: nn.Module, *, fast: bool, **more: Any) -> Any:
         target_modules=[name for name, part in model.named_modules() if isinstance(part, nn.Linear)],
         **more,
     )
-    if fast:
-        use_fast_lora(config)
     made = inject_adapter_in_model(config, model).double()
+    if fast:
+        install(made)
     random = torch.Generator().manual_seed(1)
     for name, weight in made.named_parameters():
         if "lora_" in name:
@@ -82,7 +82,7 @@ def seen() -> torch.Tensor:
 
 def test_layers_that_read_one_input_give_what_each_gives_and_its_gradients() -> None:
     model = adapted(Layers(), fast=True)
-    weights = [low_rank(part, torch.float64) for part in (model.one, model.two, model.three)]
+    weights = [low_rank(part, seen()) for part in (model.one, model.two, model.three)]
     assert all(isinstance(part, LowRank) for part in weights)
     x = seen()
     ours = torch.cat(project(x, tuple(weights)), -1)  # type: ignore[arg-type]
@@ -105,22 +105,38 @@ def test_an_input_that_needs_no_gradient_gets_none() -> None:
     [
         (lambda layer: layer.enable_adapters(enabled=False), {}),
         (lambda layer: layer.merge(), {}),
-        (lambda _: None, {"lora_dropout": 0.5}),
         (lambda _: None, {"use_dora": True}),
         (lambda layer: layer.base_layer.requires_grad_(requires_grad=True), {}),
     ],
-    ids=["switched off", "merged", "dropout", "dora", "trained base"],
+    ids=["switched off", "merged", "dora", "trained base"],
 )
 def test_what_is_not_plain_lora_is_left_to_peft(change: Change, more: dict[str, Any]) -> None:
     made = []
     for fast in (True, False):
         model = adapted(Layers(), fast=fast, **more)
         change(model.one)
-        assert isinstance(model.one, FastLoraLinear) == fast
-        assert low_rank(model.one, torch.float64) is None
+        assert isinstance(model.one, FusedLora) == (fast and not more)
+        assert low_rank(model.one, seen()) is None
         torch.manual_seed(0)
         made.append(model.one(seen()))
     torch.testing.assert_close(*made, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["layers", "mlp"])
+def test_dropout_misses_the_numbers_that_it_misses_in_peft(kind: str) -> None:
+    made = []
+    for fast in (True, False):
+        model: Any = adapted(mlp() if kind == "mlp" else Layers(), fast=fast, lora_dropout=0.5)
+        if kind == "mlp" and fast:
+            model = GatedMLP(model)
+        layers = [model] if kind == "mlp" else [model.one, model.two, model.three]
+        x = seen()
+        torch.manual_seed(0)
+        out = torch.cat([layer(x) for layer in layers], -1)
+        made.append({"out": out.detach()} | gradients(model, out, x))
+        model.eval()
+        assert torch.equal(layers[0](x), layers[0](x))
+    assert_same(*made)
 
 
 def mlp() -> LlamaMLP:
