@@ -142,9 +142,7 @@ class PromptReader:
             )
         check_turns(dataclasses.replace(example, messages=(*turns, Message("assistant", reference))))
         calls = example.messages[-1].tool_calls if answered else ()
-        return Prompt(
-            turns, reference or None, example.tools, row.where, cluster, calls=calls, options=example.options
-        )
+        return Prompt(turns, reference or None, example.tools, row.where, cluster, calls=calls, options=example.options)
 
     def _example(self, fields: Mapping[str, Any]) -> Example:
         """Read a row, as it is or with an answer, by the first format that fits; the last one's error is raised."""
