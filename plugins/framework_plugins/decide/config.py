@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt, Interval
 
-from framework.api import Affects, AuditConfig, EvaluatorConfig, FormatConfig
+from framework.api import Affects, AuditConfig, DataConfig, EvaluatorConfig, FormatConfig
 from framework.api.program import CommandConfig
 from framework.api.training import MethodConfig, PassCost, Role
 
@@ -36,6 +36,14 @@ class DecideFormatConfig(FormatConfig):
     """Options for labels that the rows write in another way: `{POS: positive, NEG: negative}`."""
     question: str = QUESTION
     """What the model is asked; {options} becomes a list of the options, {text} the text of the row."""
+
+
+@dataclass
+class TicketsConfig(DataConfig):
+    """480 made-up messages to a shop with one of five labels, and 600 held-out ones in other sentences."""
+
+    validation_split: Annotated[float, Interval(ge=0, lt=1), ~Affects.unmixed_rows] = 0.05
+    """Share of the rows held out for the validation loss, drawn with `data.seed`. 0 holds out none."""
 
 
 class Score(Enum):
@@ -91,7 +99,8 @@ class DecideEvaluatorConfig(EvaluatorConfig):
     """The share of the rows that temperature and threshold are fitted to, and nothing else."""
 
     def measures(self) -> tuple[str, ...]:
-        names = "accuracy", "log_score", "brier", "ece", "mass", "temperature", "threshold", "answered", "wrong"
+        scores = "accuracy", "log_score", "brier", "ece", "ece_by_chance", "mass"
+        names = *scores, "temperature", "threshold", "answered", "wrong"
         return tuple(f"{PREFIX}{name}" for name in names)
 
     def asks(self, prompts: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,10 +26,10 @@ from framework_plugins.decide import calibration
 from framework_plugins.decide.config import PREFIX, DecideEvaluatorConfig
 from framework_plugins.decide.scoring import Array, OptionScores, Places, score_options
 
-SHOWN_LABELS, SHOWN_SAMPLES = 8, 20
-"""Labels of which a note has the recall, and rows whose decision is shown."""
-CONFUSED = 3
-"""Confusions that a note names."""
+SHOWN_LABELS, SHOWN_SAMPLES = 3, 20
+"""Labels that are noted as weak, and rows whose decision is shown."""
+FEW = 10
+"""A label of fewer rows is not called weak."""
 
 
 class Decide(Evaluator):
@@ -52,7 +53,7 @@ class Decide(Evaluator):
         clusters = _clusters(scores, prompts, data.passages)
         fitted, measured = _split(clusters, self.config.calibration)
         found = Decisions(self.config, scores, right)
-        found.fit(fitted)
+        found.fit(fitted, [clusters[at] for at in fitted])
         return found.result([prompts[number] for number in measured], measured, [clusters[at] for at in measured])
 
 
@@ -98,10 +99,11 @@ class Decisions:
         self.threshold: float | None = None
         self.notes: list[str] = []
 
-    def fit(self, rows: Places) -> None:
+    def fit(self, rows: Places, clusters: Sequence[int]) -> None:
         """Fit the temperature and the threshold.
 
         The threshold is of the probabilities before the temperature, so that nothing of these rows is in what it ranks.
+        Its bound is of independent rows: of each cluster of similar ones it reads the first.
         """
         settings = self.config
         log_probs, right = self.scores.log_probs[rows], self.right[rows]
@@ -111,17 +113,18 @@ class Decisions:
                        f"{calibration.LEAST_FITTED}")  # fmt: skip
         least = calibration.rows_needed(settings.max_error, settings.confidence)
         promise = f"at most {settings.max_error:.3g} wrong with {settings.confidence:.0%} confidence"
-        if len(rows) < least:
+        _, first = np.unique(clusters, return_index=True)
+        if len(first) < least:
             total = int(np.ceil(least / settings.calibration))
             self._note(
-                f"{promise} cannot be promised by {len(rows)} rows: it takes {least} without an error, {total} "
-                f"held-out rows with calibration={settings.calibration:.3g}"
+                f"{promise} cannot be promised by {len(first)} different rows: it takes {least} without an error, "
+                f"{total} held-out rows with calibration={settings.calibration:.3g}"
             )
             return
-        sure, correct = _sure(log_probs), _correct(log_probs, right)
+        sure, correct = _sure(log_probs[first]), _correct(log_probs[first], right[first])
         self.threshold = calibration.promised_threshold(sure, correct, settings.max_error, settings.confidence)
         if self.threshold is None:
-            self._note(f"{promise} is not shown for any threshold by {len(rows)} rows: it passes on all of them")
+            self._note(f"{promise} is not shown for any threshold by {len(first)} rows: it passes on all of them")
 
     def result(self, prompts: Sequence[Prompt], rows: Places, clusters: Sequence[int]) -> EvalResult:
         """Measure other rows."""
@@ -144,30 +147,24 @@ class Decisions:
         error = calibration.calibration_error(sure, correct)
         best = log_probs.argmax(1)
         measures = {
-            "accuracy": Measure(
-                **{
-                    **vars(accuracy),
-                    "constant": constant,
-                    "constant_items": [float(prompt.reference == constant) for prompt in prompts],
-                    "answers": len({prompt.options[at] for prompt, at in zip(prompts, best, strict=True)}),
-                }
+            "accuracy": replace(
+                accuracy,
+                constant=constant,
+                constant_items=[float(prompt.reference == constant) for prompt in prompts],
+                answers=len({prompt.options[at] for prompt, at in zip(prompts, best, strict=True)}),
             ),
             "log_score": of_rows(
                 calibration.log_scores(log_probs, right, self.temperature), MeasureKind.loss, up=True, unit="nats"
             ),
             "brier": of_rows(calibration.brier_scores(shares, right), MeasureKind.loss, up=False, unit="squares"),
             "ece": Measure(error, kind=MeasureKind.loss, stderr=(high - low) / 4, item="row"),
+            "ece_by_chance": Measure(chance, kind=MeasureKind.loss, item="row"),
             "mass": of_rows(self.scores.mass[rows], MeasureKind.form, up=True),
             "temperature": Measure(self.temperature, kind=MeasureKind.change, unit="fitted"),
         }
-        self._note(
-            f"{len(prompts)} rows measured, {len(self.right) - len(prompts)} fitted: temperature "
-            f"{self.temperature:.2f}, calibration error {error:.3f} (95% interval {low:.3f} to {high:.3f}; a perfectly "
-            f"calibrated model would show {chance:.3f})"
-        )
         if self.threshold is not None:
             measures |= self._promise(_sure(log_probs), correct)
-        self._confusions(prompts, best)
+        self._weak_labels(prompts, best)
         decided = [_answered(prompt, prompt.options[at]) for prompt, at in zip(prompts, best, strict=True)]
         named = {f"{PREFIX}{name}": measure for name, measure in measures.items()}
         samples = scoring.samples(decided[:SHOWN_SAMPLES], {f"{PREFIX}accuracy": accuracy})
@@ -178,11 +175,6 @@ class Decisions:
         assert self.threshold is not None  # noqa: S101 - only then there is a promise
         answered = sure >= self.threshold
         wrong = float(1 - correct[answered].mean()) if answered.any() else 0.0
-        self._note(
-            f"from a probability of {self.threshold:.3f} on (before the temperature) it answers {answered.mean():.0%} "
-            f"and passes on {1 - answered.mean():.0%}: {wrong:.1%} of {answered.sum()} answers are wrong, promised are "
-            f"at most {self.config.max_error:.3g} with {self.config.confidence:.0%} confidence"
-        )
         form = MeasureKind.form
         return {
             "threshold": Measure(self.threshold, kind=MeasureKind.change, unit="fitted"),
@@ -193,16 +185,17 @@ class Decisions:
     def _majority(self, prompts: Sequence[Prompt]) -> str:
         return Counter(prompt.reference or "" for prompt in prompts).most_common(1)[0][0]
 
-    def _confusions(self, prompts: Sequence[Prompt], best: Places) -> None:
-        """Note the recall of each label, and the labels that are taken for another most often."""
+    def _weak_labels(self, prompts: Sequence[Prompt], best: Places) -> None:
+        """Note the labels that are decided wrongly in most of their rows, and what they are taken for."""
         labels = Counter(prompt.reference or "" for prompt in prompts)
         pairs = Counter((prompt.reference or "", prompt.options[at]) for prompt, at in zip(prompts, best, strict=True))
-        shown = [f"{label} {pairs[label, label]} of {total}" for label, total in labels.most_common(SHOWN_LABELS)]
-        self._note(f"right by label: {', '.join(shown)}{', …' * (len(labels) > SHOWN_LABELS)}")
-        wrong = Counter({pair: times for pair, times in pairs.items() if pair[0] != pair[1]}).most_common(CONFUSED)
-        if wrong:
-            named = ", ".join(f"{label} as {option} ({times})" for (label, option), times in wrong)
-            self._note(f"confused most often: {named}")
+        weak = [label for label, total in labels.items() if total >= FEW and 2 * pairs[label, label] < total]
+        for label in sorted(weak, key=lambda label: pairs[label, label] / labels[label])[:SHOWN_LABELS]:
+            taken = max(labels, key=lambda other: pairs[label, other] if other != label else -1)
+            self._note(
+                f"'{label}' is right in {pairs[label, label]} of {labels[label]} rows, and decided as '{taken}' in "
+                f"{pairs[label, taken]}"
+            )
 
     def _note(self, text: str) -> None:
         self.notes.append(f"decide: {text}")

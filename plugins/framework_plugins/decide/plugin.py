@@ -1,4 +1,4 @@
-"""Registers what is called `decide`: a format, a method, an audit, an evaluator and a command."""
+"""Registers what is called `decide`, a format, a method, an audit, an evaluator and a command, and data for them."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ def framework_components() -> Iterable[Component]:
     yield Component("decide", config.DecideConfig, f"{package}.method:Decide")
     yield Component("decide", config.DecideAuditConfig, f"{package}.audit:Decide")
     yield Component("decide", config.DecideEvaluatorConfig, f"{package}.evaluator:Decide")
+    yield Component("tickets", config.TicketsConfig, f"{package}.tickets:Tickets")
     yield Component("decide", config.DecideCommandConfig, f"{package}.command:DecideCommand")
 
 

@@ -15,7 +15,9 @@ from tests.plugins.decide.test_calibration import drawn
 NAMES = ("late", "broken", "other")
 
 
-def evaluated(count: int, *, sharpness: float = 2.0, **settings: float) -> tuple[Decisions, EvalResult]:
+def evaluated(
+    count: int, *, sharpness: float = 2.0, copies: int = 1, **settings: float
+) -> tuple[Decisions, EvalResult]:
     """Return the decisions of a made-up model on rows of which the first half is fitted."""
     log_probs, right = drawn(count, 7, sharpness=sharpness, spread=5)
     prompts = [
@@ -23,7 +25,8 @@ def evaluated(count: int, *, sharpness: float = 2.0, **settings: float) -> tuple
         for number, label in enumerate(right)
     ]
     decisions = Decisions(DecideEvaluatorConfig(**settings), OptionScores([NAMES] * count, log_probs - 3), right)
-    decisions.fit(np.arange(count // 2))
+    fitted = np.arange(count // 2)
+    decisions.fit(fitted, (fitted // copies).tolist())
     measured = np.arange(count // 2, count)
     return decisions, decisions.result([prompts[number] for number in measured], measured, measured.tolist())
 
@@ -50,14 +53,26 @@ def test_the_measures_are_of_the_rows_that_nothing_was_fitted_to() -> None:
     majority = NAMES[np.bincount(answers).argmax()]
     assert accuracy.constant == majority
     assert accuracy.constant_items == [float(NAMES[label] == majority) for label in answers]
-    assert any("right by label: " in note for note in result.notes)
+    assert result.notes == []
+
+
+def test_a_label_that_is_mostly_wrong_is_noted_with_what_it_is_taken_for() -> None:
+    log_probs, right = np.log(np.array([[0.6, 0.3, 0.1]] * 60)), np.array([0, 1, 2] * 20)
+    prompts = [Prompt((Message("user", "Row"),), NAMES[label], options=NAMES) for label in right]
+    result = Decisions(DecideEvaluatorConfig(), OptionScores([NAMES] * 60, log_probs), right).result(
+        prompts, np.arange(60), [*range(60)]
+    )
+    assert result.notes == [
+        f"decide: '{label}' is right in 0 of 20 rows, and decided as 'late' in 20" for label in NAMES[1:]
+    ]
 
 
 def test_a_promise_that_the_rows_are_too_few_for_is_refused_with_how_many_it_takes() -> None:
     decisions, result = evaluated(100)
     assert decisions.threshold is None
-    assert any("by 50 rows: it takes 59 without an error, 118 held-out rows" in note for note in result.notes)
+    assert any("by 50 different rows: it takes 59 without an error, 118 held-out rows" in note for note in result.notes)
     assert f"{PREFIX}threshold" not in result.measures
+    assert any("by 50 different rows" in note for note in evaluated(200, copies=2)[1].notes)
 
 
 def test_a_promise_that_no_threshold_keeps_is_refused() -> None:
