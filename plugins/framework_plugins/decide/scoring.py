@@ -30,7 +30,7 @@ class OptionScores:
     @property
     def mass(self) -> Array:
         """The probability that the answer is one of the options."""
-        return np.minimum(np.exp(self.log_probs).sum(1), 1.0)
+        return np.asarray(np.minimum(np.exp(self.log_probs).sum(1), 1.0))
 
     def right(self, answers: Sequence[str]) -> NDArray[np.int64]:
         """Return the numbers of some options."""
