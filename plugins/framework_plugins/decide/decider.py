@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from framework import FrameworkError, Plan
@@ -88,12 +88,12 @@ class Decider:
     def _prompt(self, row: str | Mapping[str, Any], where: str) -> Prompt:
         fields = {"text": row} if isinstance(row, str) else renamed(row, self._settings.columns)
         try:
-            prompt = self._form.prompt(fields)
+            question, options = self._form.question(fields)
         except FrameworkError as error:
             raise FrameworkError(f"{where}: {error}") from error
         system = self._settings.system_prompt
         before = (Message("system", system),) if system else ()
-        return replace(prompt, messages=(*before, *prompt.messages), where=where)
+        return Prompt((*before, question), where=where, options=options)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from framework import FrameworkError
-from framework.api import Example, Formatter, Message, Prompt, short_repr, unknown
+from framework.api import Example, Formatter, Message, short_repr, unknown
 from framework_plugins.decide.config import OPTIONS, TEXT, DecideFormatConfig
 
 TEXT_PAIRS = (
@@ -56,15 +56,15 @@ class Decide(Formatter):
         Raises:
             FrameworkError: there is no text, no options, or no label that is one of them.
         """
-        prompt = self.prompt(fields)
+        question, options = self.question(fields)
         name = label_field(fields)
         if name is None:
             raise FrameworkError(f"format decide needs a label, in one of the fields {', '.join(LABEL_FIELDS)}: {SKIP}")
-        answer = self._answer(fields, name, prompt.options)
-        return Example((*prompt.messages, Message("assistant", answer)), "decide", options=prompt.options)
+        answer = self._answer(fields, name, options)
+        return Example((question, Message("assistant", answer)), "decide", options=options)
 
-    def prompt(self, fields: Fields) -> Prompt:
-        """Return the question of a row that may have no label.
+    def question(self, fields: Fields) -> tuple[Message, tuple[str, ...]]:
+        """Return the question of a row that may have no label, and its options.
 
         Raises:
             FrameworkError: there is no text, or there are no options.
@@ -76,8 +76,8 @@ class Decide(Formatter):
         options = self._options(fields)
         values = {TEXT: text, OPTIONS: "\n".join(f"- {option}" for option in options)}
         # In one pass: a text may hold the word for the options.
-        question = re.sub("|".join(map(re.escape, values)), lambda match: values[match[0]], self.config.question)
-        return Prompt((Message("user", question),), options=options)
+        content = re.sub("|".join(map(re.escape, values)), lambda match: values[match[0]], self.config.question)
+        return Message("user", content), options
 
     def _options(self, fields: Fields) -> tuple[str, ...]:
         own, _ = _own_options(fields)
