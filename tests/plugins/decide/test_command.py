@@ -17,6 +17,7 @@ from framework.cli.main import run_command
 from framework.run import pipeline
 from framework.testing import EchoModel
 from framework_plugins.decide.decider import open_decider
+from framework_plugins.decide.plugin import framework_advice
 
 DATA = ("data=local_file", "data.path=rows.jsonl", "data.validation_split=0", "objective=train_loss")
 WORDS = (*DATA, "data.prompts_path=rows.jsonl", "format=decide", "format.labels=[late,broken]", "method=decide")
@@ -127,6 +128,18 @@ def test_a_plan_names_the_labels_of_the_rows_and_refuses_options_that_are_not_th
     assert "method.class_weights has the option 'brken'" in refused(labels, "method.class_weights={brken: 2}")
     assert "format.names has the option 'brken'" in refused(labels, "format.names={B: brken}")
     assert "has no {text}: add it" in refused(labels, "format.question=Which?")
+
+
+def test_a_plan_advises_the_audit_and_the_evaluator_that_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_rows()
+    plan = testing.plan(WORDS, run_dir=tmp_path / "run")
+    audit, evaluator = framework_advice(plan, None)
+    assert audit.endswith("set audit=[standard,decide]")
+    assert evaluator.endswith(",decide]")
+    assert not [*framework_advice(testing.plan([*WORDS, *EVALUATED], run_dir=tmp_path / "run"), None)]
 
 
 def test_rows_of_one_label_end_the_run_and_unseen_labels_are_found(

@@ -1,4 +1,4 @@
-"""What the kit for authors of plugins asks of the format, the method and the audit."""
+"""What the kit for authors of plugins asks of the format, the method, the audit and the data."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from framework.api.records import Example, GroupedRows, Message
 from framework.api.schema import Role
-from framework.testing import AuditSuite, FormatterSuite, MethodSuite
+from framework.testing import AuditSuite, FormatterSuite, MethodSuite, SourceSuite
 from framework_plugins.decide.config import WEIGHT
 from tests.support.pairs_plugin import token_row
 
@@ -31,6 +31,12 @@ class TestDecideFormat(FormatterSuite):
         ({"text": "Great film", "label": 1}, "format.labels"),
     )
     recognised = False
+
+
+class TestTickets(SourceSuite):
+    option = "tickets"
+    overrides = ("format=decide", "format.labels=[delivery,damage,wrong item,money back,question before buying]")
+    count = 480
 
 
 class TestDecideMethod(MethodSuite):
