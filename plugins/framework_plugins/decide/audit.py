@@ -14,6 +14,8 @@ from framework_plugins.decide.config import DecideAuditConfig
 
 NEAR = 0.85
 """Options whose letters match by a larger share differ in a letter or an ending."""
+SHORT = 3
+"""Options of as few letters are different words if one letter differs."""
 MANY = 200
 """More options are not compared pair by pair."""
 SHOWN = 5
@@ -69,12 +71,12 @@ def _near(data: AuditData, options: Sequence[str], offered: Mapping[str, list[in
 
 def _is_near(left: str, right: str) -> bool:
     """Whether two options differ in case, punctuation, a letter or an ending; numbers differ in what they say."""
-    plain = ["".join(letter for letter in option.casefold() if letter.isalnum()) for option in (left, right)]
-    if plain[0] == plain[1]:
+    one, other = ("".join(letter for letter in option.casefold() if letter.isalnum()) for option in (left, right))
+    if one == other:
         return True
-    if any(letter.isdigit() for letter in plain[0] + plain[1]) or min(map(len, plain)) <= len("abc"):
+    if any(letter.isdigit() for letter in one + other) or min(len(one), len(other)) <= SHORT:
         return False
-    return SequenceMatcher(None, *plain, autojunk=False).ratio() > NEAR
+    return SequenceMatcher(None, one, other, autojunk=False).ratio() > NEAR
 
 
 def _prefixes(data: AuditData, options: Sequence[str], offered: Mapping[str, list[int]]) -> Found:

@@ -35,7 +35,8 @@ class DecideCommand:
             parser.error("give texts or --file, not both")
         if given.out and not given.file:
             parser.error("--out is the file for the rows of --file")
-        rows = _read_rows(Path(given.file)) if given.file else list(given.texts) or _piped()
+        table = _read_rows(Path(given.file)) if given.file else []
+        rows: Sequence[str | Mapping[str, Any]] = table or given.texts or ([] if given.file else _piped())
         if not rows:
             parser.error("there is nothing to decide: give a text, --file, or lines on standard input")
         run = read_run(given.run_dir)
@@ -45,11 +46,11 @@ class DecideCommand:
                 print("the run promises no error, so it never says 'not sure'", file=sys.stderr)  # noqa: T201
             decisions = decider.decide(rows)
         if given.file:
-            table = _table(rows, decisions)
+            decided = _write_table(table, decisions)
             if given.out:
-                write_atomically(Path(given.out), table)
+                write_atomically(Path(given.out), decided)
             else:
-                print(table, end="")  # noqa: T201
+                print(decided, end="")  # noqa: T201
             return 0
         for decision in decisions:
             print(json.dumps(asdict(decision), ensure_ascii=False) if given.json else _line(decision))  # noqa: T201
@@ -87,7 +88,7 @@ def _read_rows(file: Path) -> list[Mapping[str, Any]]:
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
-def _table(rows: Sequence[Mapping[str, Any]], decisions: Sequence[Decision]) -> str:
+def _write_table(rows: Sequence[Mapping[str, Any]], decisions: Sequence[Decision]) -> str:
     out = io.StringIO(newline="")
     writer = csv.DictWriter(out, [*dict.fromkeys([*rows[0], *COLUMNS])], lineterminator="\n")
     writer.writeheader()

@@ -86,8 +86,8 @@ class Decider:
         return decisions
 
     def _prompt(self, row: str | Mapping[str, Any], where: str) -> Prompt:
-        fields = {"text": row} if isinstance(row, str) else renamed(row, self._settings.columns)
         try:
+            fields = {"text": row} if isinstance(row, str) else renamed(row, self._settings.columns)
             question, options = self._form.question(fields)
         except FrameworkError as error:
             raise FrameworkError(f"{where}: {error}") from error

@@ -136,14 +136,25 @@ def label_field(fields: Fields) -> str | None:
 def label_text(fields: Fields) -> str:
     """Return the label of a row as text; empty without one, and for a row with options of its own."""
     name = label_field(fields)
-    if name is None or _own_options(fields)[0] or isinstance(fields[name], bool):
-        return ""
-    return str(_single(fields[name], name)).strip()
+    value = None if name is None else _single(fields[name], name)
+    return "" if value is None or isinstance(value, bool) or _own_options(fields)[0] else str(value).strip()
 
 
 def renamed(fields: Fields, columns: Mapping[str, str | None]) -> Fields:
-    """Apply the entries of `format.columns` that name one column."""
-    return {**fields, **{name: fields[column] for name, column in columns.items() if column in fields}}
+    """Apply the entries of `format.columns` that name a column or leave one out.
+
+    Raises:
+        FrameworkError: an entry joins columns or leads into an object, and the row has not its result.
+    """
+    plain = {name: value for name, value in fields.items() if name not in columns or columns[name] is not None}
+    for name, column in columns.items():
+        if column is None:
+            continue
+        if column in fields:
+            plain[name] = fields[column]
+        elif name not in fields and {*column} & {*"{."}:
+            raise FrameworkError(f"format.columns.{name}={column} is not one column: give the row a field '{name}'")
+    return plain
 
 
 def _text(fields: Fields) -> str:

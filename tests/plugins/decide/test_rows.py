@@ -9,7 +9,7 @@ import pytest
 from framework import FrameworkError
 from framework.api.records import Example
 from framework_plugins.decide.config import DecideFormatConfig
-from framework_plugins.decide.rows import Decide
+from framework_plugins.decide.rows import Decide, renamed
 
 TEXT = {"text": "Great film"}
 SCALE = ["1", "2", "3"]
@@ -70,6 +70,16 @@ def test_a_row_that_decides_nothing_is_refused(row: dict[str, Any], settings: di
     with pytest.raises(FrameworkError) as refused:
         read(TEXT | row, **settings)
     assert message in str(refused.value)
+
+
+def test_columns_are_renamed_and_left_out_and_nothing_is_guessed() -> None:
+    row = {"Ticket": "It is late", "label": 1, "label_text": "x"}
+    columns = {"text": "Ticket", "label_text": None}
+    assert renamed(row, columns) == {"Ticket": "It is late", "label": 1, "text": "It is late"}
+    joined = {"text": "{subject}: {body}"}
+    assert renamed({"text": "joined before"}, joined) == {"text": "joined before"}
+    with pytest.raises(FrameworkError, match="give the row a field 'text'"):
+        renamed({"subject": "Late", "body": "It is late"}, joined)
 
 
 def test_a_question_holds_the_options_and_the_text_as_they_are() -> None:
