@@ -29,6 +29,10 @@ def check_returned(part: str, example: object) -> None:
             _check_types(part, turn)
     if not isinstance(example.tools, tuple | list) or not all(isinstance(tool, Mapping) for tool in example.tools):
         raise FrameworkError(f"{part} returned tools={short_repr(example.tools)}: give a tuple of JSON schemas")
+    if not isinstance(example.options, tuple | list):
+        raise FrameworkError(f"{part} returned options={short_repr(example.options)}: give a tuple of texts")
+    for option in example.options:
+        check_text(f"{part} returned options, of which one", option)
     for name, values in (("facts", example.facts), ("arrays", example.arrays)):
         if not isinstance(values, Mapping) or not all(isinstance(key, str) for key in values):
             raise FrameworkError(f"{part} returned {name}={short_repr(values)}: give a dict with names as keys")

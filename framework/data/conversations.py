@@ -71,6 +71,8 @@ def to_json(example: Example) -> str:
         plain["cluster"] = example.cluster
     if example.facts:
         plain["facts"] = dict(example.facts)
+    if example.options:
+        plain["options"] = list(example.options)
     if example.columns:
         plain["columns"] = json.dumps(dict(example.columns), default=str)  # dates of Parquet, halves of characters
     return ENCODER.encode(plain)
@@ -102,7 +104,10 @@ def from_json(text: str, where: str) -> Example:
     )
     tools, text = tuple(plain.get("tools", ())), plain.get("text")
     cluster, facts, columns = plain.get("cluster", ""), plain.get("facts", {}), json.loads(plain.get("columns", "{}"))
-    return Example(messages, plain["format"], where, tools, rejected, text, cluster, facts, columns=columns)
+    options = tuple(plain.get("options", ()))
+    return Example(
+        messages, plain["format"], where, tools, rejected, text, cluster, facts, columns=columns, options=options
+    )
 
 
 ROW_TEXTS = (question_text, answer_text, earlier_answers, context_text, rejected_text, facts_text, to_json)

@@ -142,7 +142,7 @@ class PromptReader:
             )
         check_turns(dataclasses.replace(example, messages=(*turns, Message("assistant", reference))))
         calls = example.messages[-1].tool_calls if answered else ()
-        return Prompt(turns, reference or None, example.tools, row.where, cluster, calls=calls)
+        return Prompt(turns, reference or None, example.tools, row.where, cluster, calls=calls, options=example.options)
 
     def _example(self, fields: Mapping[str, Any]) -> Example:
         """Read a row, as it is or with an answer, by the first format that fits; the last one's error is raised."""
@@ -227,7 +227,7 @@ def to_prompt(example: Example) -> Prompt:
     """Return the turns before the last answer, with that answer as the reference unless it is empty or unwanted."""
     attributes = example.tools, example.where, example.cluster, example.facts, example.columns
     if example.is_prompt:
-        return Prompt(example.messages, None, *attributes)
+        return Prompt(example.messages, None, *attributes, options=example.options)
     *turns, answer = example.messages
     reference = None if example.facts.get("desirable") == 0 else _reference(answer) or None
-    return Prompt(tuple(turns), reference, *attributes, answer.tool_calls)
+    return Prompt(tuple(turns), reference, *attributes, answer.tool_calls, example.options)

@@ -314,7 +314,7 @@ def _place_example(example: Example, where: str, cluster: str, columns: Mapping[
     # Not dataclasses.replace, which takes three times as long.
     return Example(
         example.messages, example.format, where, example.tools, example.rejected, example.text, cluster,
-        example.facts, example.arrays, columns,
+        example.facts, example.arrays, columns, example.options,
     )  # fmt: skip
 
 

@@ -120,6 +120,7 @@ class Example:
         facts: numbers about the row that an objective reads: a label, a reward, a weight.
         arrays: a row of numbers for each learned token, stop token included: a teacher's top ids and log-probabilities.
         columns: the fields of its row as the source gives them, for rewards; empty in a run without any.
+        options: the answers of which one is right, in their order, for a method that chooses one of them.
     """
 
     messages: tuple[Message, ...]
@@ -132,6 +133,7 @@ class Example:
     facts: Mapping[str, float] = field(default_factory=dict)
     arrays: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     columns: Mapping[str, Any] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
 
     SEPARATOR: ClassVar[str] = "\x1e"
     """Separates answers: the record separator of ASCII, which does not occur in texts."""
@@ -182,6 +184,7 @@ class Example:
                 cluster=cluster,
                 facts=self.facts,
                 columns=self.columns,
+                options=self.options if index == len(self.messages) - 1 else (),
             )
 
     def with_thoughts(self, thoughts: Thoughts) -> Example:
@@ -335,7 +338,7 @@ class GroupedRows:
 class Prompt:
     """A question for the evaluation and, if it is known, the expected answer.
 
-    `where` is the place of its row, `cluster` what it belongs to, `facts` and `columns` are those of the
+    `where` is the place of its row, `cluster` what it belongs to, `facts`, `columns` and `options` are those of the
     row, as in `Example`. `calls` are those of the expected answer, which `reference` has as text.
     """
 
@@ -347,6 +350,7 @@ class Prompt:
     facts: Mapping[str, float] = field(default_factory=dict)
     columns: Mapping[str, Any] = field(default_factory=dict)
     calls: tuple[ToolCall, ...] = ()
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from framework import FrameworkError
 from framework.api.protocols import Formatter
 from framework.api.records import Example, FormatRun, Message, Row
 from framework.api.schema import FormatConfig, OnBadRow
+from framework.data.prompts import to_prompt
 from framework.data.rows import KEPT_RUNS, ReadSummary, read, to_examples, with_system_prompt
 from framework_plugins.formats.formats import Alpaca, Auto, ChatML
 
@@ -119,11 +121,16 @@ def test_all_bad_rows_are_counted_and_ten_are_kept() -> None:
 
 def test_an_example_remembers_where_its_row_stands_and_all_that_the_format_found() -> None:
     made = Example(
-        (ASKED, ANSWERED), "fixed", tools=({"function": {"name": "f"}},), rejected=(Message("assistant", "no"),)
-    )
+        (ASKED, ANSWERED), "fixed", tools=({"function": {"name": "f"}},), rejected=(Message("assistant", "no"),),
+        options=("it", "that"),
+    )  # fmt: skip
     (example,) = to_examples([Row({"a": 1}, "a.jsonl:7")], Fixed(made))
     assert example.where == "a.jsonl:7"
     assert (example.messages, example.tools, example.rejected) == (made.messages, made.tools, made.rejected)
+    assert to_prompt(example).options == example.options == made.options
+    for options in (("it", 1), ("it", "so \ud83d"), None):
+        with pytest.raises(FrameworkError, match="option"):
+            to_examples([Row({"a": 1}, "a.jsonl:7")], Fixed(replace(made, options=options)))  # type: ignore[arg-type]
     (plain,) = to_examples([Row({"a": 1}, "a.jsonl:8")], Fixed(Example((), "fixed", text="plain")))
     assert (plain.text, plain.where) == ("plain", "a.jsonl:8")
 

@@ -88,6 +88,7 @@ def test_a_conversation_comes_back_from_json(text: str, thought: str, name: str)
     for given_ in (
         Example(turns, "chatml", "x:1", ({"name": "weather", "parameters": {}},), (Message("assistant", name),)),
         Example((), "text", "x:2", text=text),
+        Example(turns, "decide", "x:3", options=(text, name)),
     ):
         assert conversations.from_json(conversations.to_json(given_), given_.where) == given_
 

@@ -1,0 +1,147 @@
+"""How far probabilities can be trusted: proper scores, calibration errors, a temperature, and a promised error.
+
+The promise is Clopper and Pearson's bound (1934, Biometrika 26, 404-413) along a fixed sequence of thresholds, from the
+surest rows on: each is tested at the full level, and the first one that fails ends it, so that all of them together
+keep the level (Angelopoulos et al., "Learn then test", arXiv 2110.01052, with one sequence).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Places = NDArray[np.int64]
+BINS = 10
+"""Bins of a calibration error, with as many rows each."""
+DRAWS = 400
+"""Draws for an interval."""
+LEAST_FITTED = 20
+"""Fewer rows say nothing about a temperature."""
+COLDEST, HOTTEST = math.log(0.05), math.log(20)
+STEPS = 100
+"""Thresholds of the sequence."""
+GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+def probabilities(log_probs: Array, temperature: float = 1.0) -> Array:
+    """Return the probabilities of options, of which a row has -inf after its last."""
+    scaled = log_probs / temperature
+    scaled = np.exp(scaled - scaled.max(1, keepdims=True))
+    return np.asarray(scaled / scaled.sum(1, keepdims=True))
+
+
+def log_scores(log_probs: Array, right: Places, temperature: float = 1.0) -> Array:
+    """Return the log-probability of the right option in each row; -inf becomes that of the smallest number."""
+    chosen = probabilities(log_probs, temperature)[np.arange(len(right)), right]
+    return np.asarray(np.log(np.maximum(chosen, np.finfo(float).tiny)))
+
+
+def brier_scores(shares: Array, right: Places) -> Array:
+    """Return the sum of squares over the options of each row, from 0 to 2."""
+    target = np.zeros_like(shares)
+    target[np.arange(len(right)), right] = 1
+    return np.asarray(((shares - target) ** 2).sum(1))
+
+
+def fit_temperature(log_probs: Array, right: Places) -> float:
+    """Return the temperature with the best log score; 1 for few rows. One number cannot fit much of them."""
+    if len(right) < LEAST_FITTED:
+        return 1.0
+
+    def loss(log_temperature: float) -> float:
+        return -float(log_scores(log_probs, right, math.exp(log_temperature)).mean())
+
+    return math.exp(_minimum(loss, COLDEST, HOTTEST))
+
+
+def _minimum(function: Callable[[float], float], low: float, high: float) -> float:
+    """Return the minimum of a function that first falls and then rises, by the golden section."""
+    left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+    at_left, at_right = function(left), function(right)
+    while high - low > 1e-4:  # noqa: PLR2004 - a ten-thousandth of the temperature
+        if at_left <= at_right:
+            high, right, at_right = right, left, at_left
+            left = high - GOLDEN * (high - low)
+            at_left = function(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + GOLDEN * (high - low)
+            at_right = function(right)
+    return (low + high) / 2
+
+
+def calibration_error(sure: Array, correct: Array) -> float:
+    """Return the expected calibration error: by how much probability and accuracy differ, in bins of equal size."""
+    order = np.argsort(sure, kind="stable")
+    bins = [places for places in np.array_split(order, BINS) if len(places)]
+    return float(sum(len(places) * abs(sure[places].mean() - correct[places].mean()) for places in bins) / len(sure))
+
+
+def error_interval(sure: Array, correct: Array) -> tuple[float, float, float]:
+    """Return the 95 % interval of the calibration error over rows, and what a perfectly calibrated model would have."""
+    draw = np.random.default_rng(0)
+    seen, chance = [], []
+    for _ in range(DRAWS):
+        rows = draw.integers(0, len(sure), len(sure))
+        seen.append(calibration_error(sure[rows], correct[rows]))
+        chance.append(calibration_error(sure[rows], (draw.random(len(rows)) < sure[rows]).astype(float)))
+    low, high = np.quantile(seen, [0.025, 0.975])
+    return float(low), float(high), float(np.mean(chance))
+
+
+def rows_needed(max_error: float, confidence: float) -> int:
+    """Return how many rows without a single error show that at most `max_error` is wrong."""
+    return math.ceil(math.log(1 - confidence) / math.log1p(-max_error))
+
+
+def upper_bound(wrong: int, total: int, confidence: float) -> float:
+    """Return Clopper and Pearson's upper bound of a share of errors."""
+    if wrong >= total:
+        return 1.0
+    low, high = wrong / total, 1.0
+    while high - low > 1e-9:  # noqa: PLR2004 - far below what a row changes
+        middle = (low + high) / 2
+        low, high = (middle, high) if _at_most(wrong, total, middle) > 1 - confidence else (low, middle)
+    return high
+
+
+def _at_most(wrong: int, total: int, share: float) -> float:
+    """Return the probability of at most `wrong` errors among `total`."""
+    log_share, log_rest = math.log(share) if share else -math.inf, math.log1p(-share)
+    return math.fsum(
+        math.exp(
+            math.lgamma(total + 1) - math.lgamma(number + 1) - math.lgamma(total - number + 1)
+            + (number * log_share if number else 0.0) + (total - number) * log_rest
+        )
+        for number in range(wrong + 1)
+    )  # fmt: skip
+
+
+def promised_threshold(sure: Array, correct: Array, max_error: float, confidence: float) -> float | None:
+    """Return from which probability on at most `max_error` of the decisions are wrong; None if nothing shows that.
+
+    Args:
+        sure: the probability of the decision in each row, by a model that no row was fitted to.
+        correct: whether it is right.
+        max_error: the promise.
+        confidence: how often it is kept.
+    """
+    least = rows_needed(max_error, confidence)
+    # Where the sequence begins is chosen before the labels are seen. With few rows a single error ends it at once.
+    start = min(len(sure), max(2 * least, len(sure) // 3))
+    best = None
+    if len(sure) < least:
+        return None
+    ordered = np.sort(sure)[::-1]
+    for number in np.unique(np.linspace(start, len(sure), STEPS).astype(int)):
+        threshold = float(ordered[number - 1])
+        chosen = sure >= threshold
+        wrong = int((1 - correct[chosen]).sum())
+        if upper_bound(wrong, int(chosen.sum()), confidence) > max_error:
+            break
+        best = threshold
+    return best
