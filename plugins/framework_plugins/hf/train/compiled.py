@@ -125,7 +125,7 @@ class CompiledLayers:
         return ""
 
     def _bounded(self) -> AbstractContextManager[Any]:
-        """Let torch make so many graphs, of all layers together, which it counts as one."""
+        """Bound the graphs of all layers together, which torch counts as those of one function."""
         limit: AbstractContextManager[Any] = torch._dynamo.config.patch(  # noqa: SLF001 - no other way to bound them
             recompile_limit=MOST_GRAPHS * max(1, len(self.kinds))
         )
