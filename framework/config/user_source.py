@@ -16,7 +16,7 @@ from framework.hooks.session import current
 from framework.util.errors import FrameworkError, display_path
 from framework.util.template import Template
 
-# A scheme of their own brings files to these sources, which limit and filter them (decision 0069).
+# A scheme of their own brings files to these sources, which limit and filter them.
 SCHEME, OWN, PACKAGE = "user", "own", "package"
 
 

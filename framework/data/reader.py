@@ -116,7 +116,7 @@ class Reader:
         makers: list[Formatter] = [choice.create() for choice in formats]
         members = [part for maker in makers for part in maker.formats.values()]
         sources = [self.source, *(part.source.create() for part in self.mixed)]
-        # The code is hashed, so nobody has to remember to raise a version number (decision 0013).
+        # The code is hashed, so nobody has to remember to raise a version number.
         chosen = [choice.component.name for choice in formats]
         places = [_row_places(raw) for raw in (self.raw, *self.others)]
         # A format that was edited must not find the rows that its earlier version made.

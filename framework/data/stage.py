@@ -421,7 +421,7 @@ def held_out_rows(groups: NDArray[np.int64], eligible: NDArray[np.bool_], share:
 
 def _clusters(rows: Store) -> NDArray[np.int64]:
     """Return the cluster of each row: rows with nearly the same question, of one text, or of one `format.cluster`."""
-    # By questions only: a validation row whose question is trained on measures memory (decision 0014).
+    # By questions only: a validation row whose question is trained on measures memory.
     groups = audit.groups(rows, "near_duplicate_questions")
     named = np.flatnonzero(rows.columns.cluster)
     _, first_indices, inverse = np.unique(rows.columns.cluster[named], return_index=True, return_inverse=True)

@@ -184,7 +184,7 @@ def _plain(config: DictConfig) -> Mapping[str, Any]:
     plain: dict[str, Any] = OmegaConf.to_container(
         config, resolve=True, enum_to_str=True, structured_config_mode=SCMode.DICT
     )
-    # The only form in which a config is saved, exported or logged (decision 0030).
+    # The only form in which a config is saved, exported or logged.
     return redact(as_plain(plain))  # type: ignore[no-any-return]
 
 

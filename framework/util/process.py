@@ -46,7 +46,7 @@ class ProcessError(FrameworkError):
         self.timed_out = timed_out
 
 
-class PythonProcess:  # a library that is tried may crash or hang during its import, decision 0029
+class PythonProcess:  # a library that is tried may crash or hang during its import
     """A process that starts with the first call, and again after a crash or a hang. It has this process's `sys.path`.
 
     Args:

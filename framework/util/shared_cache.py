@@ -21,7 +21,7 @@ class Entry:
 class SharedCache:
     """Keeps one entry of each kind. Looking for another key drops the entry, and storing another one replaces it.
 
-    It is closed, and keeps nothing, until a sweep whose trials share opens it (decision 0028).
+    It is closed, and keeps nothing, until a sweep whose trials share opens it.
 
     Attributes:
         is_open: whether it keeps anything.

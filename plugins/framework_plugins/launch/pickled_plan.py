@@ -26,7 +26,7 @@ NOT_CARRIED = (
 )
 
 
-# The plan and not the overrides: composed again, files that changed could give another one (decision 0027).
+# The plan and not the overrides: composed again, files that changed could give another one.
 @dataclass(frozen=True)
 class PickledPlan:
     """A plan in a form that can be pickled. Plugins that were registered by hand are included as far as possible.
@@ -101,7 +101,7 @@ def stale(selections: Mapping[str, Selection]) -> str:
     """
     chosen = [selection.component for selection in selections.values()]
     for key, component in zip(selections, chosen, strict=True):
-        # What Unsloth patches at import stays patched, and it must come before transformers (decision 0010).
+        # What Unsloth patches at import stays patched, and it must come before transformers.
         if too_late := imported_too_late(component.import_order):
             library, group = component.import_order[0], key.partition(".")[0]
             when = f"before {_and(too_late)}, which this process has imported already"

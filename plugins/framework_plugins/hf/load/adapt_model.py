@@ -164,7 +164,7 @@ def _keep_whole_modules_in_fp32(adapted: PeftModel) -> None:
                 formats = {weight.dtype for weight in module.parameters()}
                 if formats == {torch.float32} or len(formats) != 1:
                     continue
-                # peft copies them in the number format of the base, where small updates are lost (decision 0089).
+                # peft copies them in the number format of the base, where small updates are lost.
                 module.float()
                 module.register_forward_pre_hook(_inputs_to_fp32)
                 if wrapper is not head:  # logits stay as they are

@@ -89,7 +89,7 @@ def check_files(location: ModelPlace, empty: PreTrainedModel, *, values: bool = 
             None,
             config=config,
             state_dict={
-                # transformers says which names do not fit: it renames, merges and ties weights (decision 0067).
+                # transformers says which names do not fit: it renames, merges and ties weights.
                 name: torch.empty(tensor.shape, device="meta")
                 for name, tensor in stored.items()
                 if name not in odd

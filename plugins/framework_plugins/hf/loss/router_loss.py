@@ -44,7 +44,7 @@ class RouterLoss:
         return f"{self.coefficient:g} x load balancing (router_aux_loss_coef in the model's config)"
 
 
-# transformers computes it: its formula differs from model to model (decision 0062).
+# transformers computes it: its formula differs from model to model.
 def find_router_loss(model: Any) -> RouterLoss | None:
     """Return the auxiliary loss of a model; None if it has none, or one without a function beside its class."""
     config = model.config.get_text_config()

@@ -124,7 +124,7 @@ class OomRetry:
         Raises:
             FrameworkError: no fallback is left.
         """
-        # Only the pass is repeated: accelerate would begin the training again with another batch (decision 0020).
+        # Only the pass is repeated: accelerate would begin the training again with another batch.
         while True:
             try:
                 return call()

@@ -30,7 +30,7 @@ def tf32(device: str) -> Iterator[None]:
     if before != "highest":  # no GPU, or the user's own choice, which stays
         yield
         return
-    # Not transformers' `tf32`, which holds for the whole process, evaluations included (decision 0065).
+    # Not transformers' `tf32`, which holds for the whole process, evaluations included.
     torch.set_float32_matmul_precision("high")
     try:
         yield

@@ -443,7 +443,7 @@ OPTIMIZERS: dict[str, type[BuiltInConfig]] = {
     "sgd": SgdConfig,
     "stable_adamw": StableAdamWConfig,
 }
-"""By the names of transformers, which people know (decision 0088)."""
+"""By the names of transformers, which people know."""
 EXTRAS = {"bitsandbytes": BITSANDBYTES, "schedulefree": SCHEDULE_FREE, OPTIMI: OPTIMI}
 """How each package is installed."""
 

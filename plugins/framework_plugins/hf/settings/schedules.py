@@ -230,7 +230,7 @@ SCHEDULES: dict[str, type[ScheduleConfig]] = {
     "constant": ConstantConfig,
     "constant_with_warmup": ConstantWithWarmupConfig,
 }
-"""By the names of transformers, which people know (decision 0088)."""
+"""By the names of transformers, which people know."""
 
 
 def schedule(config: Schedule) -> Schedule:

@@ -84,7 +84,7 @@ def _problem(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) ->
     with warnings.catch_warnings():
         # From Python 3.12 on: the copy has no threads. It takes no lock of theirs: it renders, and ends at once.
         warnings.simplefilter("ignore", DeprecationWarning)
-        # A new Python would need seconds to import what renders (decision 0068).
+        # A new Python would need seconds to import what renders.
         child = os.fork()
     if child == 0:
         _render(tokenizer, settings)

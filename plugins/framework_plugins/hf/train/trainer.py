@@ -298,7 +298,7 @@ class SupervisedTrainer:
             self._tell("on_save", loader)
 
     # The batch is a whole optimizer step, with a loss of our own: rows that share a prefix have to be in one pass, and
-    # a step that runs out of memory begins again without a trace in the schedule (decisions 0015, 0016 and 0020).
+    # a step that runs out of memory begins again without a trace in the schedule (decisions 0015 and 0016).
     def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> torch.Tensor:
         """Make the passes of one optimizer step, and return its loss."""
         step = self.state.global_step + 1

@@ -166,7 +166,7 @@ class Training:
         trainable = count_trainable(self.model)
         best = BestWeights(self.model, run.scratch, self.world.rank)
         rehearse = partial(self._rehearse, trainer, rows)
-        # By time: no number of steps suits a tiny model and a large one; one clock counts for a group (decision 0070).
+        # By time: no number of steps suits a tiny model and a large one; one clock counts for a group.
         timer = CheckpointTimer(self.config.save_seconds if self.world.is_first else None)
         progress = Progress(trainer, run, validate, rehearse, best, self.config, timer, self.world.all_max)
         trainer.add_callback(progress)

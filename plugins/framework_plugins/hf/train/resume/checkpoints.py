@@ -42,7 +42,7 @@ def settings(plan: Plan) -> dict[str, Any]:
     return values
 
 
-# Checkpoints are ours: those of the trainer differ between one process, DDP and FSDP (decision 0026).
+# Checkpoints are ours: those of the trainer differ between one process, DDP and FSDP.
 def rows_digest(groups: Sequence[TokenGroup]) -> str:
     """Return a hash over the tokens and labels of all rows, in their order, and over what groups have besides."""
     hasher = hashlib.sha256()
