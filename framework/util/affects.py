@@ -13,7 +13,7 @@ class Affects(Flag):
     Without a mark a field affects all that its section does, so a mark that is forgotten costs time and gives no stale
     result. A section is marked at its field in `RunConfig`, and the marks of a field and of all that it lies in count
     together. `~Affects.base` is everything but the base. `trainer` does not affect the rows and the data: a setting of
-    a trainer that the data stage reads has to be in the key there too. A forgotten mark costs time and never gives a wrong result.
+    a trainer that the data stage reads has to be in the key there too.
     """
 
     nothing = 0
