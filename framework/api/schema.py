@@ -276,6 +276,8 @@ class DataConfig:
 class FormatConfig:
     """How a row becomes a conversation."""
 
+    guessed: ClassVar[bool] = True
+    """Whether `format=auto` may find it without its settings."""
     columns: dict[str, str | None] = field(default_factory=dict)
     r"""Names of fields in your data: `{instruction: question, output: answer}` reads `question` as `instruction`. Text
     with braces joins columns, `{output: "{category}\n{answer}"}`; null leaves a field out. Dots lead into objects and

@@ -30,7 +30,7 @@ from framework.api.records import (
     TokenRow,
     TrainResult,
 )
-from framework.api.schema import ModelConfig, TrainerConfig
+from framework.api.schema import UNPLANNED_ANSWERS, ModelConfig, TrainerConfig
 from framework.hooks.session import current
 from framework.plan.make import make_plan
 from framework.testing.composition import compose
@@ -55,6 +55,12 @@ class EchoTrainerConfig(TrainerConfig):
     """Gradient norms to report instead of 1, one per step; the last one repeats."""
     eval_losses: list[float] = field(default_factory=list)
     """Validation losses to report instead of its own, one per validation; the last one repeats."""
+    answers_at_once: int = UNPLANNED_ANSWERS
+    """How many answers it makes at a time."""
+
+    def planned_answers(self) -> int:
+        """Return how many answers are made at once."""
+        return self.answers_at_once
 
 
 class _EchoPlugin:
@@ -137,6 +143,7 @@ class EchoModel(Model):
         self.rows: list[list[int]] = []
         self.examples: dict[str, Example] = {}
         self.base = False
+        self.answers_at_once = plan.training.planned_answers() or self.answers_at_once
 
     def _ids(self, text: str) -> list[int]:
         return [self.words.setdefault(word, len(self.words) + 1) for word in text.split()]

@@ -15,6 +15,7 @@ HF = "plugins/framework_plugins/hf"
 REGISTERED = {f"{HF}/plugin.py", f"{HF}/settings/optimizers.py", f"{HF}/settings/schedules.py"}
 NAMED = {
     "framework/config/other_tools.py": "what to type in place of another tool's setting",
+    "framework/config/translation.py": "where the data of another tool's config go",
     "framework/api/former_settings.py": "what runs had that were made before there were such options",
     f"{HF}/settings/reductions.py": "which optimizers to advise if memory is short",
 }

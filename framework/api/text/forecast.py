@@ -86,9 +86,9 @@ def _memory(memory: Memory) -> Iterator[Fact]:
     parts = [f"{name} {_gib(size)}" for name, size in memory.parts.items() if size > SHOWN_SHARE * total]
     phase = max(memory.phases, key=lambda name: memory.phases[name])
     step = f"at most {_gib(memory.phases[phase])} in a step ({phase}, {memory.tokens:,} tokens)"
-    yield Fact("made up of", f"{', '.join(parts)}; {step}")
-    if memory.answers_at_once:
-        yield Fact("answers", f"{memory.answers_at_once} at once, in {_gib(memory.phases['answers'])}")
+    answers = memory.phases.get("answers", 0)
+    at_once = f", and {_gib(answers)} for {memory.answers_at_once} answers at once"
+    yield Fact("made up of", f"{', '.join(parts)}; {step}{at_once if answers > SHOWN_SHARE * total else ''}")
     if memory.attention:
         yield Fact("attention", memory.attention)
     if memory.evaluated_on > 1:

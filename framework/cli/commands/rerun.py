@@ -116,6 +116,7 @@ def _check_config(
         name: (old, new)
         for name, (old, new) in differences(before, after).items()
         if not _covered(name, changed | {"run_dir"}) and HIDDEN not in f"{old}{new}"
+        if (name, new) != ("trainer.answers_at_once", "auto")  # the plan chose the number
     }
     if changed_settings:
         head = (

@@ -35,11 +35,11 @@ class DecideCommand:
             parser.error("give texts or --file, not both")
         if given.out and not given.file:
             parser.error("--out is the file for the rows of --file")
+        run = read_run(given.run_dir)
         table = _read_rows(Path(given.file)) if given.file else []
         rows: Sequence[str | Mapping[str, Any]] = table or given.texts or ([] if given.file else _piped())
         if not rows:
             parser.error("there is nothing to decide: give a text, --file, or lines on standard input")
-        run = read_run(given.run_dir)
         print(f"{display_run(run.folder)}: loading the model …", file=sys.stderr)  # noqa: T201
         with open_decider(run) as decider:
             if decider.threshold is None:

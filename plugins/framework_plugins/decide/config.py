@@ -30,6 +30,7 @@ PREFIX = "decision_"
 class DecideFormatConfig(FormatConfig):
     """A text with one of several labels, or a question with options of its own and the one that is right."""
 
+    guessed: ClassVar[bool] = False
     labels: list[str] = field(default_factory=list)
     """The options, in the order of label ids: `[negative, positive]`. Not for rows with options of their own."""
     names: dict[str, str] = field(default_factory=dict)

@@ -104,7 +104,7 @@ def _push(plan: Plan) -> Iterator[Problem]:
                 )
                 yield Problem(f"exporter.{key}.what: {unknown('exporter of this run', kind, exported)}{add}")
         adapter = "adapter" in choice.config.what and not plan.adapter.config.trains_all
-        folder = str(getattr(plan.model.config, "path", None) or "")
+        folder = plan.model.config.source()
         # Of other sources the exporter asks once the model is there, before the training too.
         if Stage.train in plan.intended_stages and adapter and folder and Path(folder).is_dir() and not given_id(plan):
             yield Problem(unknown_base(f"exporter.{key}: the adapter", plan))

@@ -54,7 +54,8 @@ def _unread(option: str, columns: Iterable[str]) -> Iterable[Problem]:
         for name, part in plugins().components("format").items()
         if part.factory.startswith("framework_plugins.formats.")
     }
-    if option == "auto" and ours == set(plugins().components("format")):
+    guessed = {name for name, part in plugins().components("format").items() if part.schema.guessed}
+    if option == "auto" and guessed <= ours:
         fields = sorted({name for names in READS.values() for name in names})
     elif option in ours - {"auto"}:
         fields = sorted(READS[option])

@@ -222,7 +222,7 @@ def test_what_trains_nothing_imports_no_heavy_library(tmp_path: Path) -> None:
 def test_the_help_lists_groups_and_options_and_names_what_prints_the_settings(tmp_path: Path) -> None:
     text = project(tmp_path).run("--help").out
     assert "adapter: dora, full, lora, rslora" in text
-    assert "experiment: gemma4_26b_a4b_24gb, gemma4_e2b_12gb, gpt_oss_20b_16gb, gpu_12gb" in text
+    assert "experiment: decide, gemma4_26b_a4b_24gb, gemma4_e2b_12gb, gpt_oss_20b_16gb, gpu_12gb" in text
     assert "--cfg job prints all settings with their values" in text
     assert "learning_rate:" not in text
 

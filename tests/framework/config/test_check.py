@@ -45,7 +45,7 @@ def test_an_unknown_key_is_refused_however_it_is_written(prefix: str) -> None:
         f"`{this_program()} plugins trainer hf` lists all {keys} keys."
     )
     (told,) = refusal(f"{prefix}trainer.zzzzzzzzzz=1")
-    assert "Valid in trainer=hf: args, attention, " in told
+    assert "Valid in trainer=hf: answers_at_once, args, attention, " in told
 
 
 @pytest.mark.parametrize(

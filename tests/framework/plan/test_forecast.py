@@ -154,8 +154,8 @@ def test_as_many_answers_are_made_at_once_as_fit(tmp_path: Path, llama: Shelf, c
     assert after.overrides == run.overrides  # on another machine they may mean another number
     assert told.memory is not None
     assert (told.memory.answers_at_once, told.memory.fit_status) == (number, FitStatus.fits)
-    (fact,) = (fact for fact in facts_of(told) if fact.name == "answers")
-    assert re.fullmatch(rf"{number} at once, in \d\.\d GiB", fact.text)
+    (fact,) = (fact for fact in facts_of(told) if fact.name == "made up of")
+    assert re.search(rf", and \d\.\d GiB for {number} answers at once$", fact.text)
     _, more = first(llama, plan(tmp_path, *DRAWS, f"plan.gpu={card}", f"trainer.answers_at_once={2 * number}"))
     assert more.memory is not None
     assert more.memory.fit_status is not FitStatus.fits

@@ -62,7 +62,7 @@ def test_rows_as_they_are_published_have_one_format(kind: str, fields: Fields) -
 CODE = "not the text of an answer: make turns of the row with a @formatter in a file of yours, plugins=[./FILE.py], "
 OPTIONS = (
     "write the question and the answer as text, such as {prompt: …, completion: …}, or set "
-    "format=alpaca|chatml|preference|prompt_completion|sharegpt|text"
+    "format=alpaca|chatml|decide|preference|prompt_completion|sharegpt|text"
 )
 SKIPPED = "data.on_bad_row=skip leaves such rows out"
 BESIDE = "write the answer beside it, or let method=grpo draw answers"

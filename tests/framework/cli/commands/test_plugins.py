@@ -300,9 +300,7 @@ def test_experiments_have_a_command(words: list[str], capsys: pytest.CaptureFixt
 def test_experiments_are_described_as_a_group(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command("plugins", ["experiment"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert text.startswith(
-        "+experiment=… Choices and values for a task. gemma4_26b_a4b_24gb Fits a 24 GB card according to the plan"
-    )
+    assert text.startswith("+experiment=… Choices and values for a task. decide A 135M model learns")
     assert run_command("plugins", ["experiment", "gpu_8gb", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["choices"] == {

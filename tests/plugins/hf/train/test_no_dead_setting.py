@@ -67,6 +67,8 @@ REASONS = {
     "trainer.per_device_eval_batch_size": "only how many rows are in one pass; the loss is the same",
     "trainer.answers_at_once": "no answers are drawn: tests/plugins/hf/train/test_rollouts.py",
     "trainer.device": "there is no GPU",
+    "trainer.fused_layers": "they compute the same: tests/plugins/hf/fused_layers",
+    "trainer.torch_compile": "it computes the same: tests/plugins/hf/train/test_compiled.py",
     "trainer.on_out_of_memory": "memory does not run out: tests/plugins/hf/train/test_oom_retry.py",
     "trainer.dataloader_num_workers": "the weights are the same: tests/plugins/hf/settings/test_library_fields.py",
     "trainer.args": "each of its fields has a test: tests/plugins/hf/settings/test_library_fields.py",
