@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from framework import Component, FrameworkError, hookimpl
 from framework.api import Diagnostic, Problem, plugins, unknown
@@ -54,7 +54,8 @@ def _unread(option: str, columns: Iterable[str]) -> Iterable[Problem]:
         for name, part in plugins().components("format").items()
         if part.factory.startswith("framework_plugins.formats.")
     }
-    guessed = {name for name, part in plugins().components("format").items() if part.schema.guessed}
+    schemas: dict[str, Any] = {name: part.schema for name, part in plugins().components("format").items()}
+    guessed = {name for name, schema in schemas.items() if schema.guessed}
     if option == "auto" and guessed <= ours:
         fields = sorted({name for names in READS.values() for name in names})
     elif option in ours - {"auto"}:
