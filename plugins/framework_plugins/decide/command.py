@@ -35,8 +35,8 @@ class DecideCommand:
             parser.error("give texts or --file, not both")
         if given.out and not given.file:
             parser.error("--out is the file for the rows of --file")
-        run = read_run(given.run_dir)
         table = _read_rows(Path(given.file)) if given.file else []
+        run = read_run(given.run_dir)  # before standard input is waited for
         rows: Sequence[str | Mapping[str, Any]] = table or given.texts or ([] if given.file else _piped())
         if not rows:
             parser.error("there is nothing to decide: give a text, --file, or lines on standard input")

@@ -70,6 +70,9 @@ def test_a_run_is_measured_and_decides_texts_and_rows_of_a_file(
     monkeypatch.setattr("sys.stdin", io.StringIO("Parcel 3 odd\n\n"))
     assert run_command("decide", [str(run), "--json"]) == 0
     decision = json.loads(capsys.readouterr().out)
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    with pytest.raises(FrameworkError, match="there is nothing to decide"):
+        run_command("decide", [str(run)])
     assert (decision["option"], decision["sure"], [*decision["probabilities"]]) == ("broken", True, ["late", "broken"])
 
     Path("new.csv").write_text('id,text\n1,"Parcel 1 odd"\n2,"never, seen"\n', encoding="utf-8")
@@ -94,7 +97,7 @@ def test_a_run_is_measured_and_decides_texts_and_rows_of_a_file(
         (("--file=new.csv", "text"), "give texts or --file, not both"),
         (("--out=new.csv", "text"), "--out is the file for the rows of --file"),
         (("--file=absent.csv",), "--file=absent.csv cannot be read: No such file"),
-        ((), "there is nothing to decide"),
+        ((), "run: there is no such folder"),
     ],
 )
 def test_what_cannot_be_decided_is_refused_before_a_model_loads(
