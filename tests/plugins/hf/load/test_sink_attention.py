@@ -25,6 +25,8 @@ MORE: Mapping[str, Any] = {
     "num_local_experts": 4, "num_experts": 4, "n_routed_experts": 4, "num_experts_per_tok": 2, "sliding_window": 4,
     "moe_intermediate_size": 32, "n_group": 1, "topk_group": 1,
 }  # fmt: skip
+SINCE_5_24 = {"codegen", "gptj"}
+"""Families that have a kernel of torch with the newest transformers, and not with that of Unsloth."""
 WITHOUT_ATTENTION = {"falcon_mamba", "mamba", "mamba2", "rwkv", "xlstm"}
 
 
@@ -97,7 +99,7 @@ def test_each_family_without_a_kernel_of_torch_is_known() -> None:
         kind = getattr(transformers, name if isinstance(name, str) else name[0], None)
         if kind is not None and not kind._supports_sdpa and family not in WITHOUT_ATTENTION:  # noqa: SLF001
             here.add(family)
-    assert here - known == set()
+    assert here - known - SINCE_5_24 == set()
     assert known & set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - here == set()
 
 
