@@ -28,8 +28,10 @@ from tests.support.twins import TWINS
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, as it traces
 PAD, ON = "trainer.packing=pad", "trainer.torch_compile=enabled"
 WORDS = (
-    ("quantization=nf4", "trainer.gradient_checkpointing=enabled", "trainer.dtype=fp32"),
-    ("trainer.dtype=bf16", "trainer.fused_layers=disabled"),
+    pytest.param(
+        ("quantization=nf4", "trainer.gradient_checkpointing=enabled", "trainer.dtype=fp32"), id="nf4, checkpointing"
+    ),
+    pytest.param(("trainer.dtype=bf16", "trainer.fused_layers=disabled"), id="bf16", marks=pytest.mark.slow),
 )
 SLOW = [
     pytest.param(name, marks=pytest.mark.slow)
@@ -64,7 +66,7 @@ def trained(tmp_path: Path, name: str, *words: str) -> tuple[Any, dict[str, str]
         return (result, torch.cat([weight.flatten() for weight in weights])), dict(model.facts)
 
 
-@pytest.mark.parametrize("words", WORDS, ids=" ".join)
+@pytest.mark.parametrize("words", WORDS)
 def test_a_training_with_compiled_layers_is_the_training_without(tmp_path: Path, words: tuple[str, ...]) -> None:
     (plain, weights), facts = trained(tmp_path, "plain", *words)
     assert compiled.FACT not in facts
