@@ -192,6 +192,7 @@ from framework.util.requirements import (
     missing,
     pip_command,
 )
+from framework.util.shares import least_share
 from framework.util.versions import (
     installed,
 )
@@ -315,6 +316,7 @@ __all__ = [
     "installed",
     "is_out_of_memory",
     "key_of",
+    "least_share",
     "message_of",
     "missing",
     "nearest",

@@ -79,7 +79,11 @@ def run(
             # A folder that cannot be written costs a second here, and the whole training afterwards.
             check_writable(run_dir)
             if plan.restores_weights and not plan.checkpoint.is_dir():  # `make_plan` has looked for those elsewhere
-                state = f"{run_dir} holds no trained weights" if run_dir.is_dir() else f"there is no folder {run_dir}"
+                state = (
+                    f"{run_dir} holds no trained weights"
+                    if run_dir.is_dir()
+                    else f"the folder {run_dir} does not exist"
+                )
                 raise FrameworkError(f"{state}: run the train stage first, or give another run_dir")
             from framework.data import trial  # noqa: PLC0415 - formats, which `--help` does without
 

@@ -13,6 +13,7 @@ from framework.api.records.results import Quantity
 from framework.api.schema import VerdictConfig
 from framework.api.scoring import DEALT, mean
 from framework.util.power import POWER, least_difference
+from framework.util.shares import least_share
 
 if TYPE_CHECKING:
     import numpy as np
@@ -340,7 +341,6 @@ def _test(
     from framework.evaluate.verdict.paired import (  # noqa: PLC0415 - as above
         flip_against_tail,
         flip_bound,
-        least_share,
         mcnemar,
         of_means,
         of_shares,

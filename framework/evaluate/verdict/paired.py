@@ -29,6 +29,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from framework.util.shares import least_share
+
 Floats = NDArray[np.float64]
 Numbers = Floats | NDArray[np.int64]
 Bounds = tuple[Floats, Floats]
@@ -193,23 +195,6 @@ def joint_level(sums: Floats, weights: Floats, *, level: float, resamples: int, 
     reached = float(np.quantile(np.concatenate(largest), 1 - level))
     comparisons = max(1, systems * (systems - 1) // 2 if pairs else systems)
     return float(min(level, max(level / comparisons, 2 * NormalDist().cdf(-reached))))
-
-
-def least_share(changed: int, count: int, confidence: float) -> float:
-    """Return the lower bound of a share, from `changed` of `count` observations.
-
-    It is exact (Clopper & Pearson 1934, Biometrika 26, 404-413): the share at which as many or more are seen in half of
-    the remaining cases.
-    """
-    tail, lower, upper = (1 - confidence) / 2, 0.0, changed / count
-    counts = np.arange(changed, count + 1)
-    logs = np.array([math.lgamma(k + 1) for k in range(count + 1)])
-    ways = logs[count] - logs[counts] - logs[count - counts]
-    while upper - lower > TIE:
-        share = (lower + upper) / 2
-        as_many = np.exp(ways + counts * math.log(share) + (count - counts) * math.log1p(-share)).sum()
-        lower, upper = (lower, share) if as_many > tail else (share, upper)
-    return lower
 
 
 def _mean_or_least(total: Floats, weight: Floats) -> Floats:

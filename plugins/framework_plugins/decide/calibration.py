@@ -13,6 +13,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from framework.api import least_share
+
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
 BINS = 10
@@ -24,6 +26,8 @@ LEAST_FITTED = 20
 COLDEST, HOTTEST = math.log(0.05), math.log(20)
 STEPS = 100
 """Thresholds of the sequence."""
+CLOSE = 1e-4
+"""How close a temperature is, as a share of it."""
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -62,7 +66,7 @@ def _minimum(function: Callable[[float], float], low: float, high: float) -> flo
     """Return the minimum of a function that first falls and then rises, by the golden section."""
     left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
     at_left, at_right = function(left), function(right)
-    while high - low > 1e-4:  # noqa: PLR2004 - a ten-thousandth of the temperature
+    while high - low > CLOSE:
         if at_left <= at_right:
             high, right, at_right = right, left, at_left
             left = high - GOLDEN * (high - low)
@@ -98,27 +102,9 @@ def rows_needed(max_error: float, confidence: float) -> int:
     return math.ceil(math.log(1 - confidence) / math.log1p(-max_error))
 
 
-def upper_bound(wrong: int, total: int, confidence: float) -> float:
-    """Return Clopper and Pearson's upper bound of a share of errors."""
-    if wrong >= total:
-        return 1.0
-    low, high = wrong / total, 1.0
-    while high - low > 1e-9:  # noqa: PLR2004 - far below what a row changes
-        middle = (low + high) / 2
-        low, high = (middle, high) if _at_most(wrong, total, middle) > 1 - confidence else (low, middle)
-    return high
-
-
-def _at_most(wrong: int, total: int, share: float) -> float:
-    """Return the probability of at most `wrong` errors among `total`."""
-    log_share, log_rest = math.log(share) if share else -math.inf, math.log1p(-share)
-    return math.fsum(
-        math.exp(
-            math.lgamma(total + 1) - math.lgamma(number + 1) - math.lgamma(total - number + 1)
-            + (number * log_share if number else 0.0) + (total - number) * log_rest
-        )
-        for number in range(wrong + 1)
-    )  # fmt: skip
+def most_wrong(wrong: int, total: int, confidence: float) -> float:
+    """Return the upper bound of a share of errors, on that side alone."""
+    return 1 - least_share(total - wrong, total, 2 * confidence - 1)
 
 
 def promised_threshold(sure: Array, correct: Array, max_error: float, confidence: float) -> float | None:
@@ -141,7 +127,7 @@ def promised_threshold(sure: Array, correct: Array, max_error: float, confidence
         threshold = float(ordered[number - 1])
         chosen = sure >= threshold
         wrong = int((1 - correct[chosen]).sum())
-        if upper_bound(wrong, int(chosen.sum()), confidence) > max_error:
+        if most_wrong(wrong, int(chosen.sum()), confidence) > max_error:
             break
         best = threshold
     return best

@@ -68,7 +68,7 @@ def _parser() -> CommandParser:
 
 
 def _piped() -> list[str]:
-    if sys.stdin.isatty():
+    if sys.stdin is None or sys.stdin.isatty():  # a process may have none
         return []
     return [text for line in sys.stdin if (text := line.strip())]
 

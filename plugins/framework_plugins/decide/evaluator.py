@@ -163,24 +163,12 @@ class Decisions:
             "temperature": Measure(self.temperature, kind=MeasureKind.change, unit="fitted"),
         }
         if self.threshold is not None:
-            measures |= self._promise(_sure(log_probs), correct)
+            measures |= _promise(self.threshold, _sure(log_probs), correct)
         self._weak_labels(prompts, best)
         decided = [_answered(prompt, prompt.options[at]) for prompt, at in zip(prompts, best, strict=True)]
         named = {f"{PREFIX}{name}": measure for name, measure in measures.items()}
         samples = scoring.samples(decided[:SHOWN_SAMPLES], {f"{PREFIX}accuracy": accuracy})
         return EvalResult(named, samples, self.notes)
-
-    def _promise(self, sure: Array, correct: Array) -> dict[str, Measure]:
-        """Return the measures of the promise, on rows that its threshold was not fitted to."""
-        assert self.threshold is not None  # noqa: S101 - only then there is a promise
-        answered = sure >= self.threshold
-        wrong = float(1 - correct[answered].mean()) if answered.any() else 0.0
-        form = MeasureKind.form
-        return {
-            "threshold": Measure(self.threshold, kind=MeasureKind.change, unit="fitted"),
-            "answered": Measure(float(answered.mean()), higher_is_better=True, kind=form, item="row"),
-            "wrong": Measure(wrong, kind=form, item="row"),
-        }
 
     def _majority(self, prompts: Sequence[Prompt]) -> str:
         return Counter(prompt.reference or "" for prompt in prompts).most_common(1)[0][0]
@@ -199,6 +187,18 @@ class Decisions:
 
     def _note(self, text: str) -> None:
         self.notes.append(f"decide: {text}")
+
+
+def _promise(threshold: float, sure: Array, correct: Array) -> dict[str, Measure]:
+    """Return the measures of the promise, on rows that its threshold was not fitted to."""
+    answered = sure >= threshold
+    wrong = float(1 - correct[answered].mean()) if answered.any() else 0.0
+    form = MeasureKind.form
+    return {
+        "threshold": Measure(threshold, kind=MeasureKind.change, unit="fitted"),
+        "answered": Measure(float(answered.mean()), higher_is_better=True, kind=form, item="row"),
+        "wrong": Measure(wrong, kind=form, item="row"),
+    }
 
 
 def _sure(log_probs: Array) -> Array:

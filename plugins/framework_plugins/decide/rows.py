@@ -54,7 +54,7 @@ class Decide(Formatter):
         """Return the question, and the right option as its answer.
 
         Raises:
-            FrameworkError: there is no text, no options, or no label that is one of them.
+            FrameworkError: the text, the options or a label among them is missing.
         """
         question, options = self.question(fields)
         name = label_field(fields)
@@ -67,7 +67,7 @@ class Decide(Formatter):
         """Return the question of a row that may have no label, and its options.
 
         Raises:
-            FrameworkError: there is no text, or there are no options.
+            FrameworkError: the text or the options are missing.
         """
         text = _text(fields)
         if not text.strip():

@@ -262,7 +262,7 @@ def test_without_trained_weights_there_is_nothing_to_evaluate_or_export(
     words: list[str], tmp_path: Path, stage: str
 ) -> None:
     run_dir = tmp_path / "new"
-    with pytest.raises(FrameworkError, match=f"^there is no folder {run_dir}: run the train stage first"):
+    with pytest.raises(FrameworkError, match=f"^the folder {run_dir} does not exist: run the train stage first"):
         run([*words, f"stages=[{stage}]"], run_dir)
     assert not run_dir.exists()
     run_dir.mkdir()

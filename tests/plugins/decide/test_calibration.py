@@ -58,10 +58,10 @@ def test_options_that_a_row_does_not_have_get_nothing() -> None:
 def test_bounds_are_those_of_the_binomial_distribution() -> None:
     """Of tables: no error in 59 rows shows 5 %, one in 10 shows 39.4 %, and all wrong shows nothing."""
     assert calibration.rows_needed(0.05, 0.95) == 59
-    assert calibration.upper_bound(0, 59, 0.95) == pytest.approx(1 - 0.05 ** (1 / 59))
-    assert calibration.upper_bound(1, 10, 0.95) == pytest.approx(0.3942, abs=1e-4)
-    assert calibration.upper_bound(5, 100, 0.975) == pytest.approx(0.1128, abs=1e-4)
-    assert calibration.upper_bound(3, 3, 0.95) == 1.0
+    assert calibration.most_wrong(0, 59, 0.95) == pytest.approx(1 - 0.05 ** (1 / 59))
+    assert calibration.most_wrong(1, 10, 0.95) == pytest.approx(0.3942, abs=1e-4)
+    assert calibration.most_wrong(5, 100, 0.975) == pytest.approx(0.1128, abs=1e-4)
+    assert calibration.most_wrong(3, 3, 0.95) == 1.0
 
 
 def test_the_error_by_chance_is_what_a_calibrated_model_shows() -> None:

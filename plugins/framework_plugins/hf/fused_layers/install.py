@@ -2,12 +2,13 @@
 
 What a layer computes is seen from what it gives, not from its name: a norm with another formula or an MLP with another
 activation stays as it is: a copy of the first layer of each kind is computed both ways before ours is installed, so
-there is no list of models to keep. The layers' weights keep their names, so saving, loading and peft know of nothing.
+nobody keeps a list of models. The weights keep their names, so saving, loading and peft work as before.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
@@ -218,7 +219,7 @@ def distance(results: Result, expected: Result) -> float:
         for one, two in zip(results, expected, strict=True)
         if one is not None and two is not None
     ]
-    return max(apart) if all(value == value for value in apart) else float("inf")  # noqa: PLR0124 - NaN
+    return float("inf") if any(map(math.isnan, apart)) else max(apart)
 
 
 def _attention_inputs(turns: Any, inputs: torch.Tensor) -> dict[str, Any]:

@@ -27,7 +27,7 @@ Results = list[Tensor]
 Captured = list[tuple[nn.Module, tuple[Any, ...], dict[str, Any]]]
 BACKEND = "inductor"
 WORTH_STEPS = 200
-"""Steps of a training that is worth the start: compiling takes about half a minute, a step at least a second."""
+"""Steps of a training that is worth the start. It is a guess: no card has measured what compiling takes there."""
 MOST_GRAPHS = 8
 """Graphs of a kind of layer, of which the next shape would make another one; the layer is computed as it is then."""
 FACT = "compiled layers"
