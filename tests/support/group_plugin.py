@@ -128,7 +128,7 @@ def _seen(model: Any) -> dict[str, Any]:
         "4 bits": [[str(weight.dtype), local_shard(weight).numel(), weight.numel()] for weight in few],
         "checkpointed": sum(hasattr(module, CHECKPOINT_WRAPPER) for module in model.modules()),
         "offload": sorted({type(group.offload_policy).__name__ for group in groups}),
-        "reduced": sorted({str(group.mp_policy.reduce_dtype) for group in groups}),
+        "reduced": sorted({str(state._mp_policy.reduce_dtype) for state in cut}),  # noqa: SLF001 - as above
     }
 
 

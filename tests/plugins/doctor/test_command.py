@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from contextlib import chdir, redirect_stderr, redirect_stdout
@@ -150,12 +151,17 @@ def test_the_command_itself_imports_nothing_heavy(tmp_path: Path) -> None:
 
 def test_a_run_that_cannot_start_ends_with_1_and_each_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["+experiment=llama8b_qlora", "data=local_file", "data.path=missing.jsonl"]
+    run = re.escape(" ".join(words))
     checks = [each for each in registered() if each[1].name in {"GPU", "local files"}]
     monkeypatch.setattr(command, "registered", lambda: iter(checks))
     result = in_process("doctor", *words, cwd=tmp_path, env={"CUDA_VISIBLE_DEVICES": ""})
     assert result.code == 1, result.err
     lines = [line.rstrip() for line in result.out.splitlines()]
-    end = " ".join(lines[lines.index(f"cannot run here: python -m framework {' '.join(words)}") :])
+    # The program is named as it can be typed: a machine may have no `python`.
+    (first,) = (
+        at for at, line in enumerate(lines) if re.fullmatch(f"cannot run here: .*python -m framework {run}", line)
+    )
+    end = " ".join(lines[first:])
     assert "GPU: none that torch can use" in end
     assert "local files: there is no data file missing.jsonl" in end
     assert "model: model.path=unsloth/Meta-Llama-3.1-8B-Instruct: not on this machine, and the Hub cannot be" in end
