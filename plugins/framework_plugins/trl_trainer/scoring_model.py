@@ -16,7 +16,6 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from framework import FrameworkError
 from framework.api import Guard, Measure, MeasureKind, atomic_folder, is_out_of_memory
 from framework.api.training import ModelPlace, Role, TokenGroup, TokenRow, TrainRun
-from framework_plugins.hf.load.loading import attention_implementation
 from framework_plugins.trl_trainer.model import TrlModel
 
 HEAD = "score"
@@ -141,7 +140,7 @@ def _read(location: ModelPlace, settings: dict[str, Any]) -> Any:
     Raises:
         FrameworkError: others than those of the head are missing.
     """
-    names = ("dtype", "device_map", "trust_remote_code", "use_safetensors")
+    names = ("dtype", "device_map", "attn_implementation", "trust_remote_code", "use_safetensors")
     config = AutoConfig.from_pretrained(location.folder, trust_remote_code=settings["trust_remote_code"])
     config.num_labels = 1
     with Guard(f"model {location.name}: transformers cannot load it with a score", passes=is_out_of_memory):
@@ -149,7 +148,6 @@ def _read(location: ModelPlace, settings: dict[str, Any]) -> Any:
             location.folder,
             config=config,
             output_loading_info=True,
-            attn_implementation=attention_implementation(settings["attention"], config),
             **{name: settings[name] for name in names},
         )
     if missing := {name for name in info["missing_keys"] if not name.startswith(f"{HEAD}.")}:

@@ -175,10 +175,11 @@ def load(
     dtype = torch.float32 if peft_config is None else machine.dtype
     quantization: Quantization = plan.quantization.create()
     device = machine.device
+    read_config = AutoConfig.from_pretrained(folder, trust_remote_code=plan.model.config.trust_remote_code)
     settings: dict[str, Any] = {
         "dtype": dtype,
         "quantization_config": quantization.config(machine.dtype),
-        "attention": config.attention,
+        "attn_implementation": attention_implementation(config.attention, read_config),
         "trust_remote_code": plan.model.config.trust_remote_code,
         "use_safetensors": True,
         "packed_experts": forward_plan.packed_experts,
@@ -220,10 +221,9 @@ def _read(location: ModelPlace, settings: dict[str, Any]) -> Any:
     # None would take away what config.json says of weights that were saved quantized. Of the attention it has to: a
     # config.json can name kernels that are not installed, or on the Hub. Of a config that it reads itself, transformers
     # keeps what is under the name of the attribute, `_attn_implementation`.
-    arguments = {name: value for name, value in settings.items() if value is not None}
+    arguments = {name: value for name, value in settings.items() if value is not None or name == "attn_implementation"}
     with refusing_errors(f"model {location.name}: transformers cannot load its weights"):
         config = AutoConfig.from_pretrained(location.folder, trust_remote_code=settings["trust_remote_code"])
-        arguments["attn_implementation"] = attention_implementation(arguments.pop("attention"), config)
         if arguments.pop("packed_experts"):
             from framework_plugins.hf.load.packed_experts import PackedExpertsConfig  # noqa: PLC0415 - with bitsandbytes
 
