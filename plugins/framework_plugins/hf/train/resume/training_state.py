@@ -172,8 +172,8 @@ class TrainingState:
             self.scaler.load_state_dict(other_state["scaler"])
         for name, value in other_state["counters"].items():
             setattr(self.trainer, name, value if self.keeps else 0)
-        self.trainer.metrics = other_state.get("loss metrics", {})
-        if self.trainer.rollouts and other_state.get("rollouts"):
+        self.trainer.metrics = other_state["loss metrics"]
+        if self.trainer.rollouts:
             self.trainer.rollouts.restore(other_state["rollouts"])
         loss, self.trainer.logged_step = other_state["log entry"]
         self.trainer.unlogged_loss += loss
@@ -187,7 +187,7 @@ class TrainingState:
                 {name: local_shard(shard_like(value, named[name])) for name, value in pieces.items()},
             )
         if self.keeps:
-            self.progress.run.restore(other_state.get("run", {}))  # checkpoints of earlier versions have none
+            self.progress.run.restore(other_state["run"])
         self.progress.resumed(other_state["seconds"], [Step(**step) for step in other_state["steps"]])
 
     def _restore_optimizer(self, folder: Path, named: dict[str, torch.nn.Parameter]) -> None:
@@ -205,7 +205,7 @@ class TrainingState:
         """Restore the random state of this process; processes that are new get a new one, each a different one."""
         world = self.trainer.runner.world
         if len(self.random) == world.size:
-            RandomState.of_plain(self.random[world.rank]).restore()
+            RandomState(*self.random[world.rank]).restore()
         else:
             set_seed(self.trainer.args.seed + self.step * world.size + world.rank)
 
