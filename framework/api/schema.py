@@ -702,6 +702,11 @@ class RewardConfig(MetricConfig):
     max_seconds: Annotated[float, Gt(0), Affects.nothing] = 600.0
     """Most seconds for the answers of a step. Then the run ends, and can be resumed."""
 
+    def held_bytes(self, *, on_gpu: bool) -> float:
+        """Return the bytes that it keeps beside the model."""
+        del on_gpu
+        return 0.0
+
 
 class Aspect(Enum):
     """What a measure is about: the task, what the model knew before, or copying from the rows."""

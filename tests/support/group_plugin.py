@@ -80,15 +80,15 @@ def _end(rank: int, wanted: str) -> None:
 
 
 def _be_late() -> None:
-    from framework_plugins.hf.train.trainer import SupervisedTrainer
+    from framework_plugins.hf.train.best_weights import BestWeights
 
-    plain = SupervisedTrainer.use_averaged_weights
+    plain = BestWeights.restore
 
-    def late(self: SupervisedTrainer) -> None:
+    def late(self: BestWeights, step: int) -> None:
         time.sleep(1)
-        plain(self)
+        plain(self, step)
 
-    SupervisedTrainer.use_averaged_weights = late  # type: ignore[method-assign] # in a test's own process
+    BestWeights.restore = late  # type: ignore[method-assign] # in a test's own process
 
 
 def _tell(rank: int, folder: str) -> None:
@@ -105,7 +105,7 @@ def _tell(rank: int, folder: str) -> None:
 
 def _found(trainer: Any) -> dict[str, Any]:
     """Return whether logits are made a few at a time, and how rows are packed."""
-    losses = trainer.passes.losses
+    losses = trainer.runner.passes.losses
     return {"head": losses.head is not None, "packing": losses.packing.value}
 
 

@@ -41,9 +41,9 @@ def answer(name: str, ours: Any) -> str:
 
     if name in {field.name for field in dataclasses.fields(ours)}:
         return f"is called method.{name} here"
-    if name == "simpo_gamma" or name not in {*SFT_INSTEAD.own}:
+    if name == "simpo_gamma" or name not in SFT_INSTEAD:
         return INSTEAD.get(name, "")
-    return SFT_INSTEAD.own[name]
+    return SFT_INSTEAD[name].partition("; trainer=trl")[0]
 
 
 def page() -> str:

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from framework_plugins.hf.machine.precision import with_gradients
     from framework_plugins.hf.model import HFModel
     from framework_plugins.hf.packing.eligibility import ForwardPlan
-    from framework_plugins.hf.tokens.render import as_turns
     from framework_plugins.hf.train.best_weights import BestWeights
     from framework_plugins.hf.train.options import TrainingOptions
     from framework_plugins.hf.train.resume.checkpoints import Checkpoints
@@ -63,7 +62,6 @@ __all__ = [
     "Switch",
     "TrainingOptions",
     "TransformersTrainerConfig",
-    "as_turns",
     "footprint",
     "free_memory",
     "peak_memory",
@@ -74,7 +72,7 @@ _MODULES = {
     "HFBackend": "backend", "Hardware": "machine.hardware", "peak_memory": "machine.hardware",
     "free_memory": "machine.out_of_memory",
     "with_gradients": "machine.precision", "HFModel": "model", "ForwardPlan": "packing.eligibility",
-    "as_turns": "tokens.render", "BestWeights": "train.best_weights", "TrainingOptions": "train.options",
+    "BestWeights": "train.best_weights", "TrainingOptions": "train.options",
     "Checkpoints": "train.resume.checkpoints", "SupervisedTrainer": "train.trainer",
     "StepReporter": "train.step_reporter",
 }  # fmt: skip

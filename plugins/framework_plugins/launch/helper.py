@@ -31,13 +31,13 @@ class Helper:
 
     Args:
         plan: the run.
-        number: of the GPU; the run itself has the first.
+        gpu_index: of the GPU; the run itself has the first.
         processes: how many share the cores of this machine.
     """
 
     def __init__(self, plan: Plan, gpu_index: int, processes: int) -> None:
         self._plan = plan
-        self._number = gpu_index
+        self._gpu_index = gpu_index
         self._processes = processes
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection[Any, Any]
@@ -58,7 +58,7 @@ class Helper:
         }  # fmt: skip
         if (gpus := Gpu.count()) and self._plan.trainer.config.may_use_gpu():
             chosen = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
-            surroundings["CUDA_VISIBLE_DEVICES"] = chosen.split(",")[self._number].strip()
+            surroundings["CUDA_VISIBLE_DEVICES"] = chosen.split(",")[self._gpu_index].strip()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own words
                 command, stdin=subprocess.PIPE, env=surroundings, pass_fds=[theirs.fileno()], process_group=0
@@ -72,7 +72,7 @@ class Helper:
             FrameworkError: a user's mistake, or the process was killed.
             RuntimeError: it failed; the message is its traceback.
         """
-        launch = f"launch={self._plan.launch.component.name}: process {self._number}, which answers prompts"
+        launch = f"launch={self._plan.launch.component.name}: process {self._gpu_index}, which answers prompts"
         try:
             succeeded, payload = self._pipe.recv()
         except (EOFError, OSError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,8 +12,8 @@ from omegaconf import MISSING
 
 from framework import FrameworkError
 from framework.api import RewardConfig, RunFolder
-from framework_plugins.lib.model_settings import read_settings
-from framework_plugins.lib.weight_files import ADAPTER_CONFIG
+from framework_plugins.lib.model_settings import read_adapter_config, read_settings
+from framework_plugins.lib.weight_files import ADAPTER_CONFIG, read_headers
 
 
 @dataclass
@@ -74,6 +75,19 @@ class RewardModelConfig(RewardConfig):
     """Its folder: of a run, an adapter or a whole model."""
     batch_size: Annotated[int, Gt(0)] = 8
     """Answers in one pass."""
+
+    def held_bytes(self, *, on_gpu: bool) -> float:
+        """Return the bytes of its weights, on a CPU in fp32; a base that is not on this machine is left out."""
+        from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415 - a tenth of a second
+
+        folder = reward_folder(self.path)
+        folders = [folder]
+        if (folder / ADAPTER_CONFIG).is_file():
+            base = str(read_adapter_config(folder).get("base_model_name_or_path"))
+            cached = None if Path(base).is_dir() else try_to_load_from_cache(base, "config.json")
+            folders.append(Path(cached).parent if isinstance(cached, str) else Path(base))
+        files = [file for place in folders if place.is_dir() for file in place.glob("*.safetensors")]
+        return sum(tensor.bytes if on_gpu else 4.0 * math.prod(tensor.shape) for tensor in read_headers(files).values())
 
 
 def reward_folder(path: str) -> Path:

@@ -53,14 +53,6 @@ def _clip(plan: Plan) -> str:
     return f", set trainer.max_grad_norm={USUAL_CLIP:g}" if plan.training.max_grad_norm > USUAL_CLIP else ""
 
 
-def _nan(plan: Plan) -> str:
-    return f"{_capitalized(_lower(plan))}{_clip(plan)}, and train in bf16 rather than fp16"
-
-
-def _spike(plan: Plan) -> str:
-    return f"Look at the rows of this step; if it happens again, {_lower(plan)}{_clip(plan)}"
-
-
 def _too_high(plan: Plan) -> str:
     return f"The learning rate is too high: {_lower(plan)}"
 
@@ -81,14 +73,6 @@ def _plateau(plan: Plan) -> str:
     low, high = (min(1.0, rate * factor) for factor in (MIN_RATE_FACTOR, MAX_RATE_FACTOR))
     raised = f"Raise trainer.learning_rate from {rate:g} to between {low:g} and {high:g}"
     return f"{raised}, or adapter.r from {rank} to {2 * rank} or more" if rank else raised
-
-
-def _rises_with_training(plan: Plan) -> str:
-    return f"The training loss rose too. {_too_high(plan)}"
-
-
-def _validation_nan(plan: Plan) -> str:
-    return f"Check the validation rows for ones without a learned token. If all have some, {_lower(plan)}{_clip(plan)}"
 
 
 def _exploding(plan: Plan) -> str:
@@ -119,10 +103,6 @@ def _over_optimized(plan: Plan) -> str:
     return _capitalized(f"{also}{higher}{_lower(plan)}")
 
 
-def _falling_reward(plan: Plan) -> str:
-    return f"Look at the drawn answers or the pairs of these steps: if they are as they should be, {_lower(plan)}"
-
-
 def _no_margin(plan: Plan) -> str:
     rate = plan.training.learning_rate
     return (
@@ -142,15 +122,17 @@ def _capitalized(text: str) -> str:
 
 
 RECOMMENDATIONS: Mapping[str, Callable[[Plan], str]] = {
-    "nan": _nan,
-    "spike": _spike,
+    "nan": lambda plan: f"{_capitalized(_lower(plan))}{_clip(plan)}, and train in bf16 rather than fp16",
+    "spike": lambda plan: f"Look at the rows of this step; if it happens again, {_lower(plan)}{_clip(plan)}",
     "rising_loss": _too_high,
     "oscillation": _oscillation,
     "plateau": _plateau,
     "exploding_gradient": _exploding,
     "rising_eval_loss": _memorized,
     "falling_likelihood": _over_optimized,
-    "falling_reward": _falling_reward,
+    "falling_reward": lambda plan: (
+        f"Look at the drawn answers or the pairs of these steps: if they are as they should be, {_lower(plan)}"
+    ),
     NO_MARGIN: _no_margin,
     NO_SIGNAL: lambda _: NO_SIGNAL_ADVICE,
     ALL_CUT: lambda _: ALL_CUT_ADVICE,
@@ -158,7 +140,9 @@ RECOMMENDATIONS: Mapping[str, Callable[[Plan], str]] = {
     HARDER_ROWS: _harder_rows,
     NO_GRADIENT: lambda _: NO_GRADIENT_ADVICE,
     NOTHING_LEFT: lambda _: NOTHING_LEFT_ADVICE,
-    RISES_WITH_TRAINING: _rises_with_training,
-    VALIDATION_NAN: _validation_nan,
+    RISES_WITH_TRAINING: lambda plan: f"The training loss rose too. {_too_high(plan)}",
+    VALIDATION_NAN: lambda plan: (
+        f"Check the validation rows for ones without a learned token. If all have some, {_lower(plan)}{_clip(plan)}"
+    ),
 }
 """By the kind of the problem, or by its cause."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from framework import Component, FrameworkError, hookimpl
@@ -33,12 +34,15 @@ def framework_check_plan(plan: Plan) -> Iterable[Problem]:
 def framework_memory(
     plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, mean: int, shared: int
 ) -> Iterable[MemorySettings]:
-    """How it uses memory: as `trainer=hf` with rows side by side; of a class that is named nothing is known."""
+    """How it uses memory: as `trainer=hf` with rows side by side; of most classes that are named nothing is known."""
     from framework_plugins.hf.extend import FullConfig, LoraAdapterConfig, footprint  # noqa: PLC0415 - as above
 
     config = plan.trainer.config
     if not isinstance(config, TrlTrainerConfig) or not isinstance(plan.adapter.config, LoraAdapterConfig | FullConfig):
         return
-    if unknown := config.trl_class or next((name for name in ("packing", "padding_free") if config.args.get(name)), ""):
+    scores = config.trl_class == "RewardTrainer"
+    packed = next((name for name in ("packing", "padding_free") if config.args.get(name)), "")
+    if unknown := packed if scores else config.trl_class or packed:
         raise FrameworkError(f"trainer=trl with {unknown} uses memory in a way that this estimate does not cover")
-    yield footprint(plan, shape, gpu, longest, shared, mean)
+    settings = footprint(plan, shape, gpu, longest, shared, mean)
+    yield replace(settings, chunk=0.0) if scores else settings  # a score for each row, and no logits

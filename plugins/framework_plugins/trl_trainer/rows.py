@@ -10,7 +10,7 @@ from datasets import Dataset
 from framework import FrameworkError
 from framework.api import Prompt
 from framework.api.training import Role, TokenGroup, TokenRow
-from framework_plugins.hf.extend import as_turns
+from framework_plugins.lib.turns import as_turns
 
 LABEL = "desirable"
 """The fact of a row of `method=kto`."""
@@ -83,7 +83,7 @@ def _dataset(rows: Iterator[dict[str, Any]]) -> Dataset:
 def _turns(prompt: Prompt) -> list[dict[str, Any]]:
     if prompt.tools:
         raise FrameworkError(f"{prompt.where}: trainer=trl gives TRL no tools: set trainer=hf")
-    return [dict(turn) for turn in as_turns(prompt.messages)]
+    return as_turns(prompt.messages)
 
 
 def cut(row: TokenRow) -> tuple[list[int], list[int]]:

@@ -30,7 +30,7 @@ from framework_plugins.hf.settings.config import Packing
 from framework_plugins.hf.train.reference import row_key
 from framework_plugins.hf.train.rollouts import Rollouts
 from framework_plugins.hf.train.step import CheckedObjective, OptimizerStep
-from framework_plugins.hf.train.trainer import Collator
+from framework_plugins.hf.train.step_runner import Collator
 from framework_plugins.methods.config import GrpoConfig, GrpoLoss, ImportanceLevel, ScaleRewards
 from framework_plugins.methods.grpo import Grpo, advantages, answer_groups
 from tests.plugins.hf.train.test_step import Made, adapted, by_step

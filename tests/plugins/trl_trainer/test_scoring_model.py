@@ -14,8 +14,12 @@ from framework import FrameworkError, Plan
 from framework.api import Answer, Message, Prompt, Step
 from framework.api.rewarding import rewarder
 from framework.api.training import ModelPlace
+from framework.memory import Shape
 from framework.util.errors import Interrupted
+from framework.util.gpus import named
+from framework_plugins.trl_trainer.plugin import framework_memory
 from framework_plugins.trl_trainer.scoring_model import ScoringModel
+from tests.framework.memory.test_shape import SMOLLM
 from tests.plugins.trl_trainer.test_model import EXACT, opened, train
 from tests.support.pairs import pair_rows
 from tests.support.project import project
@@ -103,6 +107,17 @@ def test_its_scores_are_those_of_peft_and_of_the_reward(base: Path, tmp_path: Pa
     assert values["preference_accuracy"].value == sum(margin > 0 for margin in margins) / 8
     losses = -torch.nn.functional.logsigmoid(torch.tensor(margins))
     assert values["eval_loss"].items == pytest.approx(losses.tolist(), abs=EXACT)
+
+
+def test_in_16_bits_it_learns_too_and_the_plan_counts_no_logits(base: Path, tmp_path: Path) -> None:
+    plan, steps = trained(base, tmp_path, "trainer.dtype=bf16", "trainer.learning_rate=0.01")
+    assert steps[-1].loss < steps[0].loss - 0.01
+    (settings,) = framework_memory(plan, Shape.from_config(SMOLLM), named("rtx4090"), 256, 256, 0)
+    assert (settings.rows, settings.length, settings.chunk) == (2 * 8, 256, 0)  # both answers of a pair in one pass
+    other = make(base, pairs(tmp_path), tmp_path / "other", "trainer=trl", "trainer.trl_class=RLOOTrainer",
+                 "method=grpo", "reward=[token_f1]")  # fmt: skip
+    with pytest.raises(FrameworkError, match="trainer=trl with RLOOTrainer uses memory in a way"):
+        next(iter(framework_memory(other, Shape.from_config(SMOLLM), named("rtx4090"), 256, 256, 0)))
 
 
 def test_an_interrupted_training_resumes(base: Path, tmp_path: Path) -> None:

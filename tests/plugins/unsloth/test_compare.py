@@ -18,7 +18,7 @@ from framework.api import ProcessError
 from framework.api.plan import Plan
 from framework_plugins.hf.backend import HFBackend
 from framework_plugins.hf.model import HFModel
-from framework_plugins.hf.train.trainer import SupervisedTrainer
+from framework_plugins.hf.train.step_runner import StepRunner
 from framework_plugins.unsloth import compare
 from framework_plugins.unsloth.twin import GRADIENTS
 from tests.support.copies import in_place_of_processes
@@ -97,12 +97,12 @@ def test_another_gradient_is_found_out(opened: HFModel, plainly: tuple[Path, flo
 def test_several_passes_that_are_scaled_wrongly_are_found_out(
     opened: HFModel, plainly: tuple[Path, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = SupervisedTrainer.one_pass
+    right = StepRunner.one_pass
 
-    def scaled(self: Any, model: Any, part: Any, **more: Any) -> Any:
-        return right(self, model, {**part, "count": part["count"] / compare.PASSES}, **more)
+    def scaled(self: Any, part: Any, **more: Any) -> Any:
+        return right(self, {**part, "count": part["count"] / compare.PASSES}, **more)
 
-    monkeypatch.setattr(SupervisedTrainer, "one_pass", scaled)
+    monkeypatch.setattr(StepRunner, "one_pass", scaled)
     assert problem(opened, plainly).startswith("the loss in training is ")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from framework import Plan
-from framework.api import Message, summarize_error
+from framework.api import summarize_error
 from framework_plugins.exports.chat_template import CONFIG_KEY, read_template, with_switches
 from framework_plugins.exports.export_folder import (
     CHAT_TEMPLATE,
@@ -28,6 +28,7 @@ from framework_plugins.exports.llama.process import LlamaProcess
 from framework_plugins.exports.parity.check_rows import CheckRow
 from framework_plugins.exports.parity.conversations import RenderedConversation, first_difference
 from framework_plugins.lib.chat_templates import ChatTemplate, read_chat_template
+from framework_plugins.lib.turns import as_turns
 
 if TYPE_CHECKING:
     from framework_plugins.exports.llama.model import Llama
@@ -289,7 +290,7 @@ def _conversation_problem(folder: Path, rendered: Sequence[RenderedConversation]
         return f"its tokenizer cannot be read: {summarize_error(error)}"
     for chat in rendered:
         turns, tools = (
-            [*map(_transformers_message, chat.prompt.messages)],
+            as_turns(chat.prompt.messages),
             [dict(tool) for tool in chat.prompt.tools] or None,
         )
         write: dict[str, Any] = {"tools": tools, "add_generation_prompt": True}
@@ -305,26 +306,3 @@ def _conversation_problem(folder: Path, rendered: Sequence[RenderedConversation]
             at = next((n for n, pair in enumerate(zip(ids, chat.ids, strict=False)) if pair[0] != pair[1]), 0)
             return f"its tokenizer splits the turns {chat.roles} differently, from token {at} on"
     return ""
-
-
-def _transformers_message(message: Message) -> dict[str, Any]:
-    """Return a message as chat templates of transformers read it."""
-    calls = [
-        {
-            **({"id": call.id} if call.id else {}),
-            "type": "function",
-            "function": {"name": call.name, "arguments": dict(call.arguments)},
-        }
-        for call in message.tool_calls
-    ]
-    optional = {
-        "tool_calls": calls,
-        "name": message.name,
-        "tool_call_id": message.tool_call_id,
-        "reasoning_content": message.reasoning_content,
-    }
-    return {
-        "role": message.role,
-        "content": message.content,
-        **{name: value for name, value in optional.items() if value},
-    }

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from framework import FrameworkError
-from framework.api import Message, Model, Prompt, missing
+from framework.api import Model, Prompt, missing
 from framework_plugins.exports.chat_template import SAMPLE_CONVERSATIONS
 from framework_plugins.exports.llama.process import run_in_process
 from framework_plugins.exports.llama.server import PACKAGE, ServedPrompt
 from framework_plugins.lib.host import threads as cpu_threads
+from framework_plugins.lib.turns import as_turns
 
 SHOWN_CHARS = 30
 """Characters that are shown around the first difference."""
@@ -23,7 +24,7 @@ SERVER_TIMEOUT = 1800
 
 @dataclass(frozen=True)
 class ConversationResult:
-    """The result of a comparison, as in `record.ConversationsRecord`."""
+    """The result of a comparison, as in `record.conversations`."""
 
     problem: str = ""
     tools: str = ""
@@ -49,7 +50,10 @@ class RenderedConversation:
     @property
     def request(self) -> dict[str, Any]:
         """The conversation as OpenAI's API has it."""
-        messages = [_openai_message(message) for message in self.prompt.messages]
+        messages = as_turns(self.prompt.messages)
+        for call in (call for turn in messages for call in turn.get("tool_calls", ())):
+            call.setdefault("id", "")
+            call["function"]["arguments"] = json.dumps(call["function"]["arguments"], ensure_ascii=False)
         return {"messages": messages, **({"tools": list(self.prompt.tools)} if self.prompt.tools else {})}
 
     def problem(self, served: ServedPrompt, begin: str) -> str:
@@ -106,28 +110,6 @@ def compare_in_server(
 def missing_server() -> str:
     """Say why nothing can be compared; empty if it can."""
     return f"{PACKAGE}, part of the extra gguf, is not installed" if missing([PACKAGE]) else ""
-
-
-def _openai_message(message: Message) -> dict[str, Any]:
-    calls = [
-        {
-            "type": "function",
-            "id": call.id,
-            "function": {"name": call.name, "arguments": json.dumps(dict(call.arguments), ensure_ascii=False)},
-        }
-        for call in message.tool_calls
-    ]
-    optional: Mapping[str, Any] = {
-        "tool_calls": calls,
-        "name": message.name,
-        "tool_call_id": message.tool_call_id,
-        "reasoning_content": message.reasoning_content,
-    }
-    return {
-        "role": message.role,
-        "content": message.content,
-        **{name: value for name, value in optional.items() if value},
-    }
 
 
 def first_difference(ours: str, theirs: str) -> tuple[str, str]:

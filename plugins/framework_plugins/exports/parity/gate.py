@@ -32,7 +32,7 @@ from framework_plugins.exports.parity.conversations import (
     render_conversations,
 )
 from framework_plugins.exports.parity.quantized_weights import tensors_problem
-from framework_plugins.exports.parity.record import ComparisonRecord, ConversationsRecord, add_record
+from framework_plugins.exports.parity.record import add_record, comparison, conversations
 from framework_plugins.exports.parity.reference import (
     BF16_FORMATS,
     EXACT_FORMATS,
@@ -95,7 +95,7 @@ class Gate:
             return NOT_CHECKED
         stops = companion_check.folder_stop_ids(folder, trust=self.trained.trust)
         if early := companion_check.stops_early(reference.rows, stops):
-            add_record(ConversationsRecord(name, early, "", 0, "", against=AGAINST_FOLDER), self.context.run_dir)
+            add_record(conversations(name, early, against=AGAINST_FOLDER), self.context.run_dir)
             raise _parity_error(name, TRAINED, early, f"the training stops at {sorted(reference.stop_ids)}")
         rounding = self.trained.rounding(reference, form)
         models, ties = [reference.logits], [rounding.tie]
@@ -106,8 +106,8 @@ class Gate:
         agreement, *further = compare_with_each(reference.rows, models, logits, reference.stop_ids, ties, stops)
         problem = "".join(wrong) or exact_problem(agreement, self.config, rounding.explains)
         self._judge(name, TRAINED, form, agreement, problem)
-        for comparison in further:
-            self._judge(name, ROUNDED, form, comparison, exact_problem(comparison, self.config))
+        for rounded in further:
+            self._judge(name, ROUNDED, form, rounded, exact_problem(rounded, self.config))
         return agreement.text() + self._fp16_hint(form, agreement)
 
     def _check_companions(self, folder: Path, name: str) -> None:
@@ -120,9 +120,7 @@ class Gate:
         problem = companion_check.folder_problem(
             folder, self.trained.folder, self._base, self._trained_tokens, rendered, trust=self.trained.trust
         )
-        add_record(
-            ConversationsRecord(name, problem, "", len(rendered), "", against=AGAINST_FOLDER), self.context.run_dir
-        )
+        add_record(conversations(name, problem, count=len(rendered), against=AGAINST_FOLDER), self.context.run_dir)
         if problem:
             raise _parity_error(name, TRAINED, problem, f"{len(rendered)} conversations were compared")
 
@@ -147,7 +145,7 @@ class Gate:
             ParityError: the weights differ from the trained ones.
         """
         if problem := self._trained_tokens.problem(folder):
-            add_record(ConversationsRecord(name, problem, "", 0, "", against=AGAINST_FOLDER), self.context.run_dir)
+            add_record(conversations(name, problem, against=AGAINST_FOLDER), self.context.run_dir)
             raise _parity_error(name, TRAINED, problem, "its files were compared with those of the training")
         reference = self.trained.reference
         if reference is not None:
@@ -220,7 +218,7 @@ class Gate:
         self._judge_tensors(name, MERGED, problem, EXPERTS)
 
     def _judge_tensors(self, name: str, against: str, problem: str, record: str) -> None:
-        add_record(ConversationsRecord(name, problem, "", 0, "", against=record), self.context.run_dir)
+        add_record(conversations(name, problem, against=record), self.context.run_dir)
         if problem:
             raise _parity_error(name, against, problem, "some rows of each were compared")
 
@@ -248,7 +246,7 @@ class Gate:
             else compare_in_server(self.model, file, rendered, self.context.run_dir / SERVER_LOG)
         )
         count = 0 if compared.not_checked else len(rendered)
-        record = ConversationsRecord(name, compared.problem, compared.tools, count, compared.not_checked)
+        record = conversations(name, compared.problem, compared.tools, count, compared.not_checked)
         add_record(record, self.context.run_dir)
         if compared.problem:
             raise _parity_error(name, TRAINED, compared.problem, f"{count} conversations were compared")
@@ -321,7 +319,7 @@ class Gate:
 
     def _judge(self, name: str, against: str, form: str, agreement: Agreement, problem: str) -> None:
         """Write the result into `parity.json`, and raise a `ParityError` if it fails."""
-        add_record(ComparisonRecord.of(name, against, form, agreement, problem, self.config), self.context.run_dir)
+        add_record(comparison(name, against, form, agreement, problem, self.config), self.context.run_dir)
         if problem:
             raise _parity_error(name, against, problem, agreement.text() + self.remedy)
 

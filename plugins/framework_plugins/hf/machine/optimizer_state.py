@@ -53,8 +53,7 @@ def load_state(
         count = len(group["params"])
         groups.append({**settings, "params": list(range(at, at + count))})
         at += count
-    other_state = saved.get(OTHERS, {})  # checkpoints of earlier versions have none
-    optimizer.load_state_dict({"state": {**states, **other_state}, "param_groups": groups})
+    optimizer.load_state_dict({"state": {**states, **saved[OTHERS]}, "param_groups": groups})
     for index, weight in enumerate(weights):
         for key, value in states[index].items():
             now = optimizer.state[weight].get(key)

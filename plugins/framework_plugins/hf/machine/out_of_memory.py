@@ -61,8 +61,8 @@ class RandomState:
 
     cpu: torch.Tensor
     cuda: torch.Tensor | None
-    numpy: dict[str, Any] | None = None
-    python: Any = None
+    numpy: Any
+    python: Any
 
     @classmethod
     def now(cls) -> Self:
@@ -74,19 +74,12 @@ class RandomState:
         torch.set_rng_state(self.cpu)
         if self.cuda is not None:
             torch.cuda.set_rng_state(self.cuda)
-        if self.numpy is not None:
-            np.random.set_state(self.numpy)  # noqa: NPY002 - as above
-        if self.python is not None:
-            random.setstate(self.python)
+        np.random.set_state(self.numpy)  # noqa: NPY002 - as above
+        random.setstate(self.python)
 
     def plain(self) -> tuple[Any, ...]:
-        """Return it as plain values and tensors, as a checkpoint has it."""
+        """Return its fields as plain values and tensors, as a checkpoint has them."""
         return self.cpu, self.cuda, _plain(self.numpy), self.python
-
-    @classmethod
-    def of_plain(cls, values: Sequence[Any]) -> Self:
-        """Return that of a checkpoint; those of earlier versions have only the first two."""
-        return cls(*values)
 
 
 def _plain(value: Any) -> Any:

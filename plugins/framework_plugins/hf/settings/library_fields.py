@@ -8,22 +8,14 @@ test that shows its effect.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, ItemsView, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge, Gt
 
-from framework.api import Affects, installed
+from framework.api import Affects
 
-TESTED = {"trl": ("1.15.0", "1.16.0"), "peft": ("0.21.2",)}
-"""The tested versions of each library, the oldest first."""
-ADDED: Mapping[str, Mapping[str, str]] = {
-    "trl": {"activation_checkpointing": "1.16.0", "activation_checkpointing_kwargs": "1.16.0"},
-    "peft": {},
-}
-"""Fields that not every tested version has, with the first one that has them."""
 # Most fields would be accepted and change nothing: this loop has its own loss, packing and checkpoints (decision 0087).
 SFT_SETTINGS = {
     "output_dir": "run_dir", "per_device_train_batch_size": "trainer.per_device_train_batch_size",
@@ -138,7 +130,7 @@ SFT_OLDER = {
     "evaluation_strategy": "trainer.eval_steps", "group_by_length": "sampler.group_by_prefix",
     "no_cuda": "trainer.device=cpu", "logging_dir": "logger=[tensorboard]",
 }  # fmt: skip
-"""Fields that SFTConfig had before the tested versions, as many tutorials name them, and settings of ours are."""
+"""Fields that SFTConfig had before 1.15, as many tutorials name them, and settings of ours are."""
 LORA_SETTINGS = {
     "base_model_name_or_path": "model.path", "revision": "model.revision", "r": "adapter.r",
     "lora_alpha": "adapter.lora_alpha", "lora_dropout": "adapter.lora_dropout",
@@ -170,74 +162,38 @@ LORA_REASONS = {
 """Fields of LoraConfig that are not used here, and why."""
 
 
-class Refusals(Mapping[str, str]):
-    """Why fields of a library are not settings here, by name; the tables are read when they are first needed.
+def refusals(
+    settings: Mapping[str, str], reasons: Mapping[str, str], section: str = "", admitted: Iterable[str] = ()
+) -> dict[str, str]:
+    """Return what each field of a library is here that is not a setting under its own name.
 
     Args:
-        library: trl or peft.
         settings: fields that settings of ours are.
         reasons: why other fields are not used.
-        place: the settings that have the `args`, such as `trainer`.
+        section: the settings that have the `args`, such as `trainer`.
         admitted: fields that the `args` accept.
-        older: fields that the library had before the tested versions, and settings of ours are.
     """
+    return {
+        **{name: f"is called {section}.args.{name} here" for name in admitted},
+        **{name: f"is {'' if '=' in key else 'called '}{key} here" for name, key in settings.items()},
+        **{name: f"is not used here: {reason}" for name, reason in reasons.items()},
+    }
 
-    def __init__(
-        self,
-        library: str,
-        settings: Mapping[str, str],
-        reasons: Mapping[str, str],
-        section: str = "",
-        admitted: Iterable[str] = (),
-        older: Mapping[str, str] = MappingProxyType({}),
-    ) -> None:
-        self.library = library
-        self.older = older
-        self.own = {
-            **{name: f"is called {section}.args.{name} here" for name in admitted},
-            **{
-                name: f"is {'' if '=' in key else 'called '}{key} here"
-                for name, key in (*settings.items(), *older.items())
-            },
-            **{name: f"is not used here: {reason}" for name, reason in reasons.items()},
-        }
-        self.of_trl = ONLY_HF | (SFT_REASONS.keys() - NO_EFFECT.keys()) if library == "trl" else frozenset()
 
-    def __getitem__(self, name: str) -> str:
-        if name not in self.own:
-            raise KeyError(name)
-        return self._answer(name, installed(self.library) or "")
-
-    def items(self) -> ItemsView[str, str]:
-        """Return all of them; to ask for the installed version takes longer than the rest, so it is asked for once."""
-        current_version = installed(self.library) or ""
-        return {name: self._answer(name, current_version) for name in self.own}.items()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.own)
-
-    def __len__(self) -> int:
-        return len(self.own)
-
-    def _answer(self, name: str, current_version: str) -> str:
-        """Say what a field is here; of one that the installed version lacks, which version has it."""
-        versions = TESTED[self.library]
-        first = ADDED[self.library].get(name, versions[0])
-        if current_version not in versions or (
-            name not in self.older and versions.index(current_version) >= versions.index(first)
-        ):
-            return self.own[name] + (f"; trainer=trl has it as trainer.args.{name}" if name in self.of_trl else "")
-        of = f"before {first}" if name in self.older else first
-        return (
-            f"is a field of {self.library} {of}, and {self.library} {current_version} is installed; it {self.own[name]}"
-        )
+def sft_refusals(older: Mapping[str, str], section: str = "", admitted: Iterable[str] = ()) -> dict[str, str]:
+    """Return what fields of SFTConfig are here, and for those that only `trainer=trl` has, what they are there."""
+    of_trl = ONLY_HF | (SFT_REASONS.keys() - NO_EFFECT.keys())
+    return {
+        name: answer + (f"; trainer=trl has it as trainer.args.{name}" if name in of_trl else "")
+        for name, answer in refusals({**SFT_SETTINGS, **older}, SFT_REASONS, section, admitted).items()
+    }
 
 
 @dataclass
 class SFTArgs:
     """Fields of TRL's SFTConfig under their own names. None of them changes the model's memory, resuming or exports."""
 
-    instead: ClassVar[Mapping[str, str]] = Refusals("trl", SFT_SETTINGS, SFT_REASONS, older=SFT_OLDER)
+    instead: ClassVar[Mapping[str, str]] = sft_refusals(SFT_OLDER)
     unused: ClassVar[Collection[str]] = SFT_REASONS.keys()
 
     dataloader_persistent_workers: Annotated[bool, ~(Affects.base | Affects.resume)] = False
@@ -254,7 +210,7 @@ class SFTArgs:
 class LoraArgs:
     """Fields of peft's LoraConfig under their own names."""
 
-    instead: ClassVar[Mapping[str, str]] = Refusals("peft", LORA_SETTINGS, LORA_REASONS)
+    instead: ClassVar[Mapping[str, str]] = refusals(LORA_SETTINGS, LORA_REASONS)
     unused: ClassVar[Collection[str]] = LORA_REASONS.keys()
 
     exclude_modules: list[str] = field(default_factory=list)
@@ -268,12 +224,13 @@ class LoraArgs:
     """Ids of tokens whose embeddings are also trained, and saved with the adapter. Not for exporter=gguf_adapter."""
 
 
-SFT_INSTEAD = Refusals(
-    "trl", SFT_SETTINGS, SFT_REASONS, "trainer", [each.name for each in fields(SFTArgs)],
+SFT_INSTEAD = sft_refusals(
     {name: key for name, key in SFT_OLDER.items() if key != f"trainer.{name}"},
-)  # fmt: skip
-LORA_INSTEAD = Refusals(
-    "peft", {**LORA_SETTINGS, "rank": "adapter.r"}, LORA_REASONS, "adapter", [each.name for each in fields(LoraArgs)]
+    "trainer",
+    [each.name for each in fields(SFTArgs)],
+)
+LORA_INSTEAD = refusals(
+    {**LORA_SETTINGS, "rank": "adapter.r"}, LORA_REASONS, "adapter", [each.name for each in fields(LoraArgs)]
 )
 """The same for names beside our own settings, where a user may try them first."""
 EVA = "eva"

@@ -172,7 +172,10 @@ def _passes(
         upcast=wide and stored in {Weights.nf4, Weights.int8},
         autocast=not wide,
         trained=0 if full else trained_parameters(plan, shape),
-        frozen=frozen_bytes(plan, shape) + kept_bytes(plan, shape) + rollouts.reserved(plan, gpu),
+        frozen=frozen_bytes(plan, shape)
+        + kept_bytes(plan, shape)
+        + rollouts.reserved(plan, gpu)
+        + sum(choice.config.held_bytes(on_gpu=on_gpu) for choice in plan.reward.values()),
         patched=new_rows > 0,
         state_bytes=state_bytes(plan, shape, on_gpu=on_gpu),
         copies=False,  # torch's fused implementation changes the weights in place

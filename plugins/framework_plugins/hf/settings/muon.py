@@ -15,7 +15,7 @@ class MuonAndAdamW(Optimizer):
     Args:
         matrices: groups for Muon.
         muon: its arguments.
-        rest: groups for AdamW.
+        remaining: groups for AdamW.
         adamw: its arguments.
     """
 

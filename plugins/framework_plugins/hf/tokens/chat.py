@@ -29,9 +29,10 @@ from framework_plugins.hf.tokens import template_switches
 from framework_plugins.hf.tokens.loss_mask import PER_ANSWER, Draft, LossMask
 from framework_plugins.hf.tokens.message_check import OTHER_TEMPLATE, Remedied
 from framework_plugins.hf.tokens.prompt_tokens import PromptTokens
-from framework_plugins.hf.tokens.render import Job, Renderer, as_turns
+from framework_plugins.hf.tokens.render import Job, Renderer
 from framework_plugins.hf.tokens.round_trip import RoundTrip
 from framework_plugins.lib.chat_templates import CHAT_TEMPLATES
+from framework_plugins.lib.turns import as_turns
 
 __all__ = ["Chat"]
 Render = Callable[[Job], str | FrameworkError]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from framework import FrameworkError
-from framework.api import Message, ToolCall, redact, summarize_error
+from framework.api import redact, summarize_error
 from framework_plugins.hf.tokens.message_check import OTHER_TEMPLATE, Remedied
 from framework_plugins.hf.tokens.template_limits import COMPILE, TOOL
 
@@ -27,26 +27,6 @@ class Job:
     turns: Turns
     tools: Sequence[Mapping[str, Any]]
     prompt: bool
-
-
-def as_turns(messages: Iterable[Message]) -> Turns:
-    """Return messages in the shape that chat templates read; fields that a message does not have are left out."""
-    return [_turn(message) for message in messages]
-
-
-def _turn(message: Message) -> dict[str, Any]:
-    turn: dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.tool_calls:
-        turn["tool_calls"] = [_call(call) for call in message.tool_calls]
-    for name in ("name", "tool_call_id", "reasoning_content"):
-        if value := getattr(message, name):
-            turn[name] = value
-    return turn
-
-
-def _call(call: ToolCall) -> dict[str, Any]:
-    function = {"name": call.name, "arguments": dict(call.arguments)}
-    return {**({"id": call.id} if call.id else {}), "type": "function", "function": function}
 
 
 def _tools(job: Job) -> list[dict[str, Any]] | None:

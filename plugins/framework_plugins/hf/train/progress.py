@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from transformers import TrainerControl, TrainerState, TrainingArguments
@@ -90,12 +90,10 @@ class Progress(StepReporter):
         self.last_loss = float("nan")
         self.earlier_seconds = 0.0
         """Seconds that an earlier process took."""
-        self.unlogged: tuple[float, int] | None = None
-        """The sum of the losses since the last log entry before the checkpoint, and the step of that."""
 
-    def resumed(self, seconds: float, steps: list[Step], unlogged: tuple[float, int]) -> None:
-        """Take the steps that an earlier process reported, and those that it had not reported yet."""
-        self.earlier_seconds, self.reported, self.unlogged = seconds, steps, unlogged
+    def resumed(self, seconds: float, steps: list[Step]) -> None:
+        """Take the steps that an earlier process reported, and how long it took."""
+        self.earlier_seconds, self.reported = seconds, steps
 
     def on_train_begin(self, _: TrainingArguments, state: TrainerState, *__: Any, **___: Any) -> None:
         """Report the steps of an earlier process again, for all loggers, and start the clock."""
@@ -104,15 +102,9 @@ class Progress(StepReporter):
             self.last_loss = self.reported[-1].loss
         self.start = time.perf_counter() - self.earlier_seconds
         self.timer.start()
-        if self.unlogged:
-            self.trainer.continue_log_entry(*self.unlogged)
         self.first_step.enter_context(
             counting(None, "", f"step {self.resumed_at + 1}" if self.resumed_at else "the first step")
         )
-
-    def on_epoch_begin(self, _: TrainingArguments, state: TrainerState, *__: Any, **___: Any) -> None:
-        """Choose the order of the epoch: not every data loader passes it on."""
-        self.trainer.order.set_epoch(int(state.epoch or 0))
 
     def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
         """Note that weights are being changed."""
@@ -147,6 +139,9 @@ class Progress(StepReporter):
             samples=rollouts.take_shown() if rollouts else [],
         )
 
-    def answering(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def answering(self) -> Iterator[None]:
         """Let the weights meanwhile be those to answer with, which a schedule-free optimizer averages."""
-        return self.trainer.averaged_weights()  # type: ignore[no-any-return]
+        self.trainer.optimizer.eval()
+        yield
+        self.trainer.optimizer.train()

@@ -113,9 +113,9 @@ class Rollouts:
         config: what `rollout=` says of answers that were drawn with other log-probabilities.
         seed: of the run.
         steps: of the training.
-        together: steps whose answers are drawn at once, with the weights before the first of them.
+        steps_per_draw: steps whose answers are drawn at once, with the weights before the first of them.
         iterations: how often these steps are made with the same answers, one round after the other.
-        asked: the numbers of the prompts of each step; those that are made again count once.
+        prompt_indices: the numbers of the prompts of each step; those that are made again count once.
         score: returns the log-probabilities of rows as the training computes them, by `row_key`.
         world: the processes that share the prompts of a step.
         batches: in which this process draws.

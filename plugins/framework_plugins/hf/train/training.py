@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from peft import PeftModel
 from torch import distributed
-from transformers import TrainerState
+from transformers import TrainerState, TrainingArguments
 
 from framework import FrameworkError, Plan
 from framework.api import (
@@ -45,7 +46,7 @@ from framework_plugins.hf.load.sharded_weights import (
     trained_weights,
     unwrap_checkpointing,
 )
-from framework_plugins.hf.loss.passes import Passes, is_checkpointing
+from framework_plugins.hf.loss.passes import Passes, enable_checkpointing, is_checkpointing
 from framework_plugins.hf.machine import hardware
 from framework_plugins.hf.machine.out_of_memory import Batches, OomRetry, RandomState, clear_frames
 from framework_plugins.hf.machine.precision import to_eval_mode
@@ -65,7 +66,8 @@ from framework_plugins.hf.train.resume.training_state import TrainingState
 from framework_plugins.hf.train.rollouts import Rollouts
 from framework_plugins.hf.train.step import CheckedObjective, OptimizerStep
 from framework_plugins.hf.train.step_reporter import Validation
-from framework_plugins.hf.train.trainer import Collator, SupervisedTrainer, mixed_precision, training_arguments
+from framework_plugins.hf.train.step_runner import Collator, StepRunner
+from framework_plugins.hf.train.trainer import SupervisedTrainer
 from framework_plugins.lib.group_member import Member
 
 COMPARED = 32
@@ -178,7 +180,7 @@ class Training:
             if self.objective.reads_reference_logits and (problem := self._no_reference_logits()):
                 raise FrameworkError(f"{self.objective.name} reads the logits of the reference: {problem}")
             if not self.objective.plain and not self.asks:
-                self.objective.check(trainer.data_collator.read_rows(next(steps_of(trainer.order, 1))))
+                self.objective.check(trainer.runner.collator.read_rows(next(steps_of(trainer.order, 1))))
             if self.me is None:
                 self._score_reference(trainer, rows)
                 trainer.on_prepared = partial(self._compile, trainer, rows)
@@ -186,14 +188,14 @@ class Training:
                 trainer.on_prepared = partial(self._score_reference, trainer, rows)
             outcome = self._train(trainer, progress, resumes=self._resumes(state, rows))
             seconds = progress.seconds
-            trainer.use_averaged_weights()
+            trainer.optimizer.eval()  # the weights to answer with, which a schedule-free one averages
             best.restore(outcome.global_step)
             self.world.all_max(0)  # a process of a group may be late, and still looks into the folder
         finally:
             if self.world.is_first:
                 shutil.rmtree(run.scratch, ignore_errors=True)
-        if trainer.compiled:
-            self.machine.facts[FACT] = trainer.compiled.fact
+        if trainer.runner.compiled:
+            self.machine.facts[FACT] = trainer.runner.compiled.fact
         if is_checkpointing(self.model) and not self.machine.checkpointing:
             self.machine.facts[hardware.CHECKPOINTING] = "on (memory ran out)"
         self._save(trainer, run.checkpoint)
@@ -230,7 +232,7 @@ class Training:
             return  # answers that are not drawn yet are scored in their step
         before, order = RandomState.now(), trainer.order
         total = total_steps(self.plan, len(rows), order.batch)
-        model, read = to_eval_mode(self.model, self.machine.device), trainer.data_collator.read_rows
+        model, runner = to_eval_mode(self.model, self.machine.device), trainer.runner
         computed, digest = (
             f"{self.machine.device} {self.machine.dtype} {self.fused_layers}",
             self.checkpoints.digest(rows),
@@ -238,12 +240,13 @@ class Training:
         scores = open_scores(self.plan, model, self.template, digest, computed, trainer.args.device)
         with counting(total, "step", "scoring the reference") as counter:
             for numbers in steps_of(order, total):
-                groups = read(numbers)
+                groups = runner.collator.read_rows(numbers)
                 if not all(row in scores for row in self.objective.rows(groups)):
-                    trainer.score_start(groups, scores.add)
+                    runner.score_rows(groups, scores.add)
                 counter.advance()
-        trainer.step.known = scores
-        loss, expected, deviation = trainer.start_values(read(next(steps_of(order, 1))))
+        runner.step.known = scores
+        first = runner.collator.read_rows(next(steps_of(order, 1)))
+        loss, expected, deviation = runner.step.at_start(*runner.collator.pack(first), runner.score)
         half = self.machine.dtype is not torch.float32
         if problem := start_problem(loss, expected, deviation, scores, half=half):
             raise FrameworkError(f"{self.objective.name} would train against the wrong reference: {problem}")
@@ -270,15 +273,15 @@ class Training:
         if not reason:
             compiled, some = CompiledLayers(self.model), [rows[index] for index in range(min(COMPARED, len(rows)))]
             groups = sorted(some, key=lambda group: all_tokens([group]))
-            passes = [partial(trainer.rehearse, group) for group in (groups[0], groups[len(groups) // 2])]
-            reason = compiled.problem(passes, trainer.pass_context)
-            trainer.compiled = None if reason else compiled
+            passes = [partial(trainer.runner.rehearse, group) for group in (groups[0], groups[len(groups) // 2])]
+            reason = compiled.problem(passes, trainer.runner.pass_context)
+            trainer.runner.compiled = None if reason else compiled
         if reason and switch is Switch.enabled:
             raise FrameworkError(f"trainer.torch_compile=enabled: {reason}. Leave it at auto")
         if reason and device == "cuda":
             self.machine.facts[FACT] = f"none: {reason}"
-        if trainer.compiled:
-            self.machine.facts[FACT] = trainer.compiled.fact
+        if trainer.runner.compiled:
+            self.machine.facts[FACT] = trainer.runner.compiled.fact
 
     def _no_reference_logits(self) -> str:
         """Say why the logits of the model that the training starts from cannot be computed; empty if they can."""
@@ -318,7 +321,7 @@ class Training:
         """Return the log-probabilities of rows as the training computes them, by `row_key`."""
         scores: dict[bytes, torch.Tensor] = {}
         to_eval_mode(self.model, self.machine.device)
-        trainer.score_start(groups, lambda row, scored: scores.update({row_key(row): scored}))
+        trainer.runner.score_rows(groups, lambda row, scored: scores.update({row_key(row): scored}))
         self.model.train()
         return scores
 
@@ -346,18 +349,24 @@ class Training:
 
     def _trainer(self, rows: Sequence[TokenGroup], run: TrainRun) -> SupervisedTrainer:
         by_length = self.passes.losses.packing is Packing.pad
-        order = row_order(self.plan, rows, self._batch, by_length=by_length)
-        args = training_arguments(self.machine, self.plan.seed, str(run.scratch), autocast=self.autocast)
-        group, accelerator, checkpointing = self.group, None, self.machine.checkpointing
+        order, group = row_order(self.plan, rows, self._batch, by_length=by_length), self.group
+        bf16, fp16 = (self.autocast and self.machine.dtype is dtype for dtype in (torch.bfloat16, torch.float16))
+        # transformers' arguments set up this process, and callbacks read them.
+        args = TrainingArguments(
+            output_dir=str(run.scratch), seed=self.plan.seed, use_cpu=self.machine.device == "cpu", bf16=bf16,
+            fp16=fp16, report_to=[], disable_tqdm=True,
+        )  # fmt: skip
+        precision = "bf16" if bf16 else "fp16" if fp16 else "no"
         if self.me and group:
-            accelerator = engine.start_accelerator(group, self.me, self.machine, mixed_precision(args))
-            checkpointing = checkpointing and not group.sharded  # of shards the engine does it
+            accelerator = engine.start_accelerator(group, self.me, self.machine, precision)
+        else:
+            accelerator = Accelerator(mixed_precision=precision)
+        if self.machine.checkpointing and not (group and group.sharded):  # of shards the engine does it
+            enable_checkpointing(self.model)
         collator = Collator(order.rows, self.passes.packer, self.objective, asks=self.asks, world=self.world)
         step = OptimizerStep(self.objective, self.passes.losses, self._as_reference, self.world)
-        return self.trainer_class(
-            self.model, args, self.config, collator, self.passes, order, self._options, self.oom_retry, step,
-            world=self.world, group=group, accelerator=accelerator, checkpointing=checkpointing,
-        )  # fmt: skip
+        runner = StepRunner(self.model, accelerator, collator, self.passes, step, self.oom_retry, group)
+        return self.trainer_class(self.model, args, self.config, runner, order, self._options)
 
     @property
     def _options(self) -> TrainingOptions:
@@ -428,12 +437,12 @@ class Training:
         if self.asks or self.me is not None:
             return  # prompts: the answers come; what one process of a group runs out of, the others would wait for
         stride = max(1, len(rows) // (steps * self._batch))
-        candidates, scores = (rows[index] for index in range(0, len(rows), stride)), trainer.step.known
+        candidates, scores = (rows[index] for index in range(0, len(rows), stride)), trainer.runner.step.known
         if scores is not None:  # of no other row there is a reference
             candidates = (group for group in candidates if all(row in scores for row in group.rows))
         for group in longest_rows(candidates, 1):
             if REHEARSAL_FACTOR * all_tokens([group]) <= trainer.computed_tokens * steps:
-                trainer.rehearse(group)
+                trainer.runner.rehearse(group)
 
 
 def count_trainable(model: Any) -> int:

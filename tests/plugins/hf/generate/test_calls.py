@@ -6,7 +6,7 @@ import pytest
 
 from framework.api import Message, ToolCall
 from framework_plugins.hf.generate.calls import CallParser
-from framework_plugins.hf.tokens.render import as_turns
+from framework_plugins.lib.turns import as_turns
 from tests.support.families import family_tokenizer
 
 PROPERTIES = {"city": {"type": "string", "description": "c"}, "days": {"type": "integer", "description": "d"}}

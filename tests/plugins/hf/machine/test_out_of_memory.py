@@ -59,7 +59,7 @@ def test_random_numbers_come_again() -> None:
     first = torch.rand(3), np.random.rand(), random.gauss(0, 1)  # noqa: NPY002 - the global one
     file = io.BytesIO()
     torch.save(before.plain(), file)
-    RandomState.of_plain(torch.load(io.BytesIO(file.getvalue()), weights_only=True)).restore()
+    RandomState(*torch.load(io.BytesIO(file.getvalue()), weights_only=True)).restore()
     assert torch.equal(torch.rand(3), first[0])
     assert (np.random.rand(), random.gauss(0, 1)) == first[1:]  # noqa: NPY002 - as above
 

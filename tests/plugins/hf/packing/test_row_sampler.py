@@ -17,7 +17,7 @@ from framework_plugins.hf.packing import row_sampler
 from framework_plugins.hf.packing.parts import Packer
 from framework_plugins.hf.packing.row_sampler import RowSampler, sort_by_kind
 from framework_plugins.hf.settings.config import Packing
-from framework_plugins.hf.train.trainer import Collator
+from framework_plugins.hf.train.step_runner import Collator
 from tests.support.examples import examples
 from tests.support.training import PLAIN_LOSS
 

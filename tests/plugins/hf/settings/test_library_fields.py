@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from packaging.version import Version
 from peft import LoraConfig
 from safetensors.torch import load_file
 from trl import SFTConfig
@@ -37,6 +38,8 @@ LIBRARIES = {
     "trl": (SFTConfig, SFTArgs, library_fields.SFT_SETTINGS, library_fields.SFT_REASONS),
     "peft": (LoraConfig, LoraArgs, library_fields.LORA_SETTINGS, library_fields.LORA_REASONS),
 }
+NEWEST = {"trl": "1.16.0", "peft": "0.21.2"}
+"""The newest version of each library whose fields are in the tables."""
 OF_A_RUN = ["model=llama1b", "data=local_file", "data.path=x.jsonl"]
 
 
@@ -79,15 +82,11 @@ def test_each_field_of_the_installed_version_is_admitted_ours_or_has_a_reason(li
     answered = set().union(*parts)
     assert len(answered) == sum(map(len, parts))  # each is one of them
     assert not answered & library_fields.SFT_OLDER.keys()
-    tested, installed_one = library_fields.TESTED[library], version(library)
-    if installed_one not in tested:
-        pytest.skip(f"{library} {installed_one} is none of the tested versions")
-    later = {
-        name
-        for name, first in library_fields.ADDED[library].items()
-        if tested.index(installed_one) < tested.index(first)
-    }
-    assert {field.name for field in dataclasses.fields(theirs) if field.init} == answered - later
+    names, installed = {field.name for field in dataclasses.fields(theirs) if field.init}, Version(version(library))
+    if installed > Version(NEWEST[library]):
+        pytest.skip(f"{library} {installed} is newer than the tables")
+    assert names <= answered
+    assert names == answered or installed < Version(NEWEST[library])
 
 
 @pytest.mark.filterwarnings("ignore:You are importing")
@@ -170,18 +169,6 @@ def test_what_is_no_field_here_is_refused_with_what_it_is(words: list[str], told
     text = refused(*words)
     assert told in text
     assert len(text.splitlines()) == 1
-
-
-def test_a_field_of_another_version_is_refused_with_both(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(library_fields, "installed", {"trl": "1.15.0"}.get)
-    assert refused("trainer.args.activation_checkpointing=true").endswith(
-        "activation_checkpointing is a field of trl 1.16.0, and trl 1.15.0 is installed; "
-        "it is called trainer.gradient_checkpointing here"
-    )
-    assert refused("trainer.args.max_seq_length=512").endswith(
-        "max_seq_length is a field of trl before 1.15.0, and trl 1.15.0 is installed; "
-        "it is called trainer.max_seq_length here"
-    )
 
 
 VALUES = st.sampled_from(["", "x", "-1", "0.5", "true", "[a]", "{a: 1}", "null", "pissa", "1e9", "'a b'"])

@@ -11,7 +11,8 @@ from transformers import PreTrainedTokenizerFast
 from framework.api.records import Message, ToolCall
 from framework.util.errors import FrameworkError
 from framework_plugins.hf.tokens import render
-from framework_plugins.hf.tokens.render import Job, Renderer, as_turns
+from framework_plugins.hf.tokens.render import Job, Renderer
+from framework_plugins.lib.turns import as_turns
 from tests.support.families import FAMILIES, family_tokenizer, make_tokenizer
 
 ASK = Message("user", "How many?")

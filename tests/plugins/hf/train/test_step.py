@@ -31,7 +31,7 @@ from framework_plugins.hf.machine.world import ALONE, World
 from framework_plugins.hf.packing.parts import Packer, Part
 from framework_plugins.hf.settings.config import Packing
 from framework_plugins.hf.train.step import CheckedObjective, OptimizerStep
-from framework_plugins.hf.train.trainer import Collator
+from framework_plugins.hf.train.step_runner import Collator
 from framework_plugins.methods.config import CrossEntropyConfig
 from framework_plugins.methods.cross_entropy import CrossEntropy
 from tests.docs.test_docs import ROOT, write_files

@@ -141,21 +141,22 @@ def adopt(trainer: Any, group: ProcessGroup) -> None:
     Raises:
         FrameworkError: it is not what was asked for.
     """
-    check_wrapped(trainer.model_wrapped, group)
+    runner = trainer.runner
+    check_wrapped(runner.model, group)
     if group.engine is Engine.fsdp2:
-        trainer.model = trainer.model_wrapped
+        trainer.model = runner.model
         register_fsdp_forward_method(trainer.model, "generate")  # an adapter's weights are in pieces there too
-    torch.manual_seed(trainer.args.seed + trainer.world.rank)  # dropout falls on other tokens in each
-    losses = trainer.passes.losses
+    world, losses = runner.world, runner.passes.losses
+    torch.manual_seed(trainer.args.seed + world.rank)  # dropout falls on other tokens in each
     to_eval_mode(trainer.model, trainer.args.device.type)
-    losses.attach_engine(trainer.model_wrapped, trainer.args.device)
+    losses.attach_engine(runner.model, trainer.args.device)
     probe(losses)
     trainer.model.train()
     reshard(trainer.model)
     # Rounding could let them see it differently.
-    losses.apply_probe(trainer.world.from_first(lambda: losses.probe_result))
-    packer = replace(trainer.passes.packer, packing=losses.packing, dense_mask=losses.dense_mask)
-    trainer.passes.packer = trainer.data_collator.packer = packer
+    losses.apply_probe(world.from_first(lambda: losses.probe_result))
+    packer = replace(runner.passes.packer, packing=losses.packing, dense_mask=losses.dense_mask)
+    runner.passes.packer = runner.collator.packer = packer
     trainer.order.by_length = losses.packing is Packing.pad
 
 

@@ -67,7 +67,7 @@ class Checkpoints:
         self.folder = plan.run_dir / RunFolder.TRAINING_STATE
         self.settings: Mapping[str, Any] = json.loads(json.dumps(settings(plan), default=str))
         self.writes = writes
-        self.limit: int = getattr(plan.training, "save_total_limit", 1)
+        self.limit: int = plan.trainer.config.save_total_limit
         self._rows: tuple[Sequence[TokenGroup], str] | None = None
 
     def digest(self, rows: Sequence[TokenGroup]) -> str:

@@ -43,9 +43,9 @@ class TrainingState:
     def __init__(self, trainer: SupervisedTrainer, progress: Progress) -> None:
         self.trainer = trainer
         self.progress = progress
-        self.keeps = trainer.world.is_first
+        self.keeps = trainer.runner.world.is_first
         """Whether this process keeps what it reads."""
-        self.all_gather = trainer.world.all_gather
+        self.all_gather = trainer.runner.world.all_gather
         self.random: Sequence[Any] = ()
         self.needed = 0
         """Bytes of what `read` has read last."""
@@ -79,7 +79,8 @@ class TrainingState:
         optimizer = self._optimizer()
         now = RandomState.now()
         random = self.all_gather(now.plain())
-        entries = self.all_gather(self.trainer.open_log_entry())
+        unlogged = self.all_gather(float(self.trainer.unlogged_loss))
+        computed = sum(self.all_gather(self.trainer.computed_tokens))  # of these each process knows its own
         tensors = [
             *weights.values(),
             *best_weights.values(),
@@ -90,14 +91,18 @@ class TrainingState:
             "step": self.step,
             "scheduler": self.trainer.lr_scheduler.state_dict(),
             "random": random,
-            "counters": self.trainer.counters(),
+            "counters": {
+                "tokens": self.trainer.tokens,
+                "supervised_tokens": self.trainer.supervised_tokens,
+                "computed_tokens": computed,
+            },
             "lost": self.loss_sum(),
             "seconds": self.progress.seconds,
             "steps": [dataclasses.asdict(step) for step in self.progress.reported],
             "best": best.step,
             "loss metrics": self.trainer.metrics,
             "rollouts": self.trainer.rollouts.state() if self.trainer.rollouts else None,
-            "log entry": (sum(loss for loss, _ in entries) / len(entries), entries[0][1]),
+            "log entry": (sum(unlogged) / len(unlogged), self.trainer.logged_step),
             "scaler": self.scaler.state_dict() if self.scaler else None,
             "run": dict(self.progress.run.state()) if self.keeps else {},
         }
@@ -167,9 +172,11 @@ class TrainingState:
             self.scaler.load_state_dict(other_state["scaler"])
         for name, value in other_state["counters"].items():
             setattr(self.trainer, name, value if self.keeps else 0)
-        self.trainer.metrics = other_state.get("loss metrics", {})
-        if self.trainer.rollouts and other_state.get("rollouts"):
+        self.trainer.metrics = other_state["loss metrics"]
+        if self.trainer.rollouts:
             self.trainer.rollouts.restore(other_state["rollouts"])
+        loss, self.trainer.logged_step = other_state["log entry"]
+        self.trainer.unlogged_loss += loss
         # In the same precision as before, so that the sum comes to the same digits.
         self.trainer.loss_sum = torch.tensor(other_state["lost"], device=self.trainer.args.device)
         if other_state["best"] is not None:
@@ -180,10 +187,8 @@ class TrainingState:
                 {name: local_shard(shard_like(value, named[name])) for name, value in pieces.items()},
             )
         if self.keeps:
-            self.progress.run.restore(other_state.get("run", {}))  # checkpoints of earlier versions have none
-        self.progress.resumed(
-            other_state["seconds"], [Step(**step) for step in other_state["steps"]], other_state["log entry"]
-        )
+            self.progress.run.restore(other_state["run"])
+        self.progress.resumed(other_state["seconds"], [Step(**step) for step in other_state["steps"]])
 
     def _restore_optimizer(self, folder: Path, named: dict[str, torch.nn.Parameter]) -> None:
         plain = self.trainer.optimizer.optimizer
@@ -196,12 +201,13 @@ class TrainingState:
                     raise ValueError(f"{OPTIMIZER} has {key} of {saved_shape} for {name} of {expected_shape}")
         load_state(plain, saved, names, shard_like)
 
-    def restore_random(self, rank: int, world: int, seed: int) -> None:
+    def restore_random(self) -> None:
         """Restore the random state of this process; processes that are new get a new one, each a different one."""
-        if len(self.random) == world:
-            RandomState.of_plain(self.random[rank]).restore()
+        world = self.trainer.runner.world
+        if len(self.random) == world.size:
+            RandomState(*self.random[world.rank]).restore()
         else:
-            set_seed(seed + self.trainer.state.global_step * world + rank)
+            set_seed(self.trainer.args.seed + self.step * world.size + world.rank)
 
 
 @contextmanager

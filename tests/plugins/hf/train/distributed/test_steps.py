@@ -11,7 +11,7 @@ from framework.api.records import IGNORE, TokenRow
 from framework_plugins.hf.machine.world import World
 from framework_plugins.hf.packing.parts import Packer, learned_count, zero_weight_part
 from framework_plugins.hf.settings.config import Packing
-from framework_plugins.hf.train.trainer import Collator
+from framework_plugins.hf.train.step_runner import Collator
 from tests.support.training import PLAIN_LOSS
 
 
