@@ -86,7 +86,8 @@ site: $(VENV)/dev
 check: lint site
 	$(TEST_ENV) $(VENV)/bin/python -m pytest -q tests/framework/hooks/test_hookspecs.py tests/framework/api/test_public_api.py tests/framework/config/test_reference.py::test_the_committed_reference_is_up_to_date tests/framework/config/test_reference.py::test_the_page_of_conf_is_up_to_date_and_has_every_file_in_it tests/docs -k "not command and not example_runs"
 
-# Tests of files, processes and random numbers, in which the versions of these libraries have no part.
+# Tests of files, processes and random numbers, in which the versions of these libraries have no part; nor have they one
+# in those that compose a config and train nothing (`in_process`).
 OF_ONE_SET := $(foreach name,packing/test_row_sampler load/test_data_cache train/resume/test_full_disk train/resume/test_kills,--ignore tests/plugins/hf/$(name).py)
 
 # The second set of versions that the ranges in pyproject.toml admit: what Unsloth asks for. The environment is made of
@@ -111,7 +112,7 @@ installed-unsloth: $(UNSLOTH_VENV)/dev
 
 test-unsloth: installed-unsloth
 	cd build/tests && $(TEST_ENV) $(CURDIR)/$(UNSLOTH_VENV)/bin/python -m pytest -n 2 -m "$(UNSLOTH)" tests/plugins/test_conformance.py
-	cd build/tests && $(TEST_ENV) $(CURDIR)/$(UNSLOTH_VENV)/bin/python -m pytest $(WORKERS) -m "$(UNSLOTH) or $(DEFAULT)" $(OF_ONE_SET) tests/test_second_version_set.py tests/plugins/unsloth tests/plugins/hf tests/plugins/quickstart
+	cd build/tests && $(TEST_ENV) $(CURDIR)/$(UNSLOTH_VENV)/bin/python -m pytest $(WORKERS) -m "$(UNSLOTH) or not in_process and $(DEFAULT)" $(OF_ONE_SET) tests/test_second_version_set.py tests/plugins/unsloth tests/plugins/hf tests/plugins/quickstart
 
 # A local Ray cluster runs a plan and a sweep, in an environment of its own: the launcher of sweeps pins cloudpickle.
 $(RAY_VENV)/dev: pyproject.toml

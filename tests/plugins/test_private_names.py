@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, reduce
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
@@ -17,181 +17,69 @@ import pytest
 from tests.support import sources
 
 ROOT = Path(__file__).parents[2]
-HF, SWEEPS, EXPORTS = (f"plugins/framework_plugins/{name}" for name in ("hf", "sweeps", "exports"))
-PUBLISHED = f"{HF}/load/published.py"
-PACKED = f"{HF}/load/packed_experts.py"
-EFFECT = f"{HF}/load/expert_effect.py"
-COMPLETION = "framework/cli/completion.py"
 UNDOCUMENTED = ("transformers.core_model_loading", "transformers.conversion_mapping", "peft.tuners.lora.layer")
 """Modules without an underscore that no documentation names."""
 OUR_ROOMS = ("framework", "framework_plugins", "hydra_plugins", "tests", "benchmarks")
 
 
-@dataclass(frozen=True)
-class Private:
-    """A private name.
-
-    Attributes:
-        module: where it is; the first part is the library.
-        name: within the module.
-        parameters: of a function, without `self`; None for anything else.
-        used: the files that use it.
-    """
-
-    module: str
-    name: str
-    parameters: tuple[str, ...] | None
-    used: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return f"{self.module}.{self.name}"
-
-    @property
-    def last(self) -> str:
-        """The name without what it is in."""
-        return self.name.rpartition(".")[2]
-
-
 LORA_READ = ("base_layer", "active_adapters", "disable_adapters", "merged", "lora_A", "lora_B", "scaling")
 LORA_MERGED = ("lora_variant", "merged_adapters", "get_delta_weight")
-TABLE = (
-    Private(
-        "transformers.modeling_utils",
-        "PreTrainedModel._supports_flash_attn",
-        None,
-        (f"{HF}/packing/eligibility.py",),
+TABLE: dict[str, tuple[str, ...] | None] = {
+    "transformers.modeling_utils:PreTrainedModel._supports_flash_attn": None,
+    "transformers.utils.chat_template_utils:_compile_jinja_template": ("chat_template",),
+    "transformers.configuration_utils:PreTrainedConfig._attn_implementation": None,
+    "transformers.core_model_loading:rename_source_key": (
+        "source_key",
+        "weight_renamings",
+        "weight_converters",
+        "base_model_prefix",
+        "meta_state_dict",
     ),
-    Private(
-        "transformers.utils.chat_template_utils",
-        "_compile_jinja_template",
-        ("chat_template",),
-        (f"{HF}/tokens/template_limits.py",),
+    "transformers.models.mamba.modeling_mamba:MambaPreTrainedModel._is_stateful": None,
+    "transformers.core_model_loading:Concatenate": None,
+    "transformers.core_model_loading:MergeModulelist": None,
+    "transformers.core_model_loading:WeightConverter": None,
+    "transformers.core_model_loading:ConversionOps": None,
+    "transformers.integrations.moe:_grouped_mm": ("input", "weight", "offs"),
+    "transformers.models.qwen3_moe.modeling_qwen3_moe:Qwen3MoeExperts._apply_gate": None,
+    "transformers.quantizers.quantizer_bnb_4bit:Bnb4BitHfQuantizer._process_model_before_weight_loading": (
+        "model",
+        "device_map",
     ),
-    Private(
-        "transformers.configuration_utils",
-        "PreTrainedConfig._attn_implementation",
-        None,
-        (f"{HF}/backend.py", f"{HF}/loss/loss.py", f"{HF}/generate/generators.py"),
+    "transformers.core_model_loading:WeightRenaming": None,
+    "transformers.conversion_mapping:get_model_conversion_mapping": ("model",),
+    "transformers.core_model_loading:revert_weight_conversion": ("model", "state_dict"),
+    "transformers.core_model_loading:dot_natural_key": ("s",),
+    "torch.nn.modules.dropout:_DropoutNd": None,
+    "peft:LoraConfig._register_custom_module": ("mapping",),
+    "peft.tuners.lora.layer:Linear": None,
+    "peft.tuners.lora.layer:LoraLayer": None,
+    "peft.tuners.lora.layer:ParamWrapper": None,
+    "lm_eval.api.model:TemplateLM._loglikelihood_tokens": ("requests",),
+    "torch:_softmax_backward_data": None,
+    "torch:_dynamo": None,
+    "torch.nn:Module._compiled_call_impl": None,
+    "torch:Tensor._version": None,
+    "hydra.core.utils:JobReturn._return_value": None,
+    "hydra._internal.defaults_list:DefaultsList": None,
+    "hydra._internal.utils:get_args_parser": (),
+    "hydra._internal.core_plugins.file_config_source:FileConfigSource": None,
+    "hydra._internal.core_plugins.importlib_resources_config_source:ImportlibResourcesConfigSource": None,
+    "hydra._internal.core_plugins.basic_sweeper:BasicSweeperConf": None,
+    "hydra._internal.core_plugins.bash_completion:BashCompletion": None,
+    "hydra.plugins.completion_plugin:CompletionPlugin._query": ("config_name", "line"),
+    "omegaconf:DictConfig._get_node": (
+        "key",
+        "validate_access",
+        "validate_key",
+        "throw_on_missing_value",
+        "throw_on_missing_key",
     ),
-    Private(
-        "transformers.core_model_loading",
-        "rename_source_key",
-        ("source_key", "weight_renamings", "weight_converters", "base_model_prefix", "meta_state_dict"),
-        (f"{EXPORTS}/merge/tensor_names.py", PUBLISHED),
-    ),
-    Private(
-        "transformers.models.mamba.modeling_mamba",
-        "MambaPreTrainedModel._is_stateful",
-        None,
-        (f"{HF}/packing/eligibility.py",),
-    ),
-    *(
-        Private("transformers.core_model_loading", name, None, (f"{EXPORTS}/merge/tensor_names.py",))
-        for name in ("Concatenate", "MergeModulelist")
-    ),
-    Private(
-        "transformers.core_model_loading",
-        "WeightConverter",
-        None,
-        (f"{EXPORTS}/merge/tensor_names.py", PUBLISHED, PACKED),
-    ),
-    Private("transformers.core_model_loading", "ConversionOps", None, (PACKED,)),
-    Private("transformers.integrations.moe", "_grouped_mm", ("input", "weight", "offs"), (PACKED,)),
-    Private("transformers.models.qwen3_moe.modeling_qwen3_moe", "Qwen3MoeExperts._apply_gate", None, (PACKED, EFFECT)),
-    Private(
-        "transformers.quantizers.quantizer_bnb_4bit",
-        "Bnb4BitHfQuantizer._process_model_before_weight_loading",
-        ("model", "device_map"),
-        (PACKED,),
-    ),
-    Private("transformers.core_model_loading", "WeightRenaming", None, (f"{EXPORTS}/merge/tensor_names.py", PUBLISHED)),
-    Private(
-        "transformers.conversion_mapping",
-        "get_model_conversion_mapping",
-        ("model",),
-        (f"{EXPORTS}/merge/tensor_names.py", PUBLISHED),
-    ),
-    Private(
-        "transformers.core_model_loading",
-        "revert_weight_conversion",
-        ("model", "state_dict"),
-        (f"{EXPORTS}/merge/tensor_names.py", PUBLISHED),
-    ),
-    Private("transformers.core_model_loading", "dot_natural_key", ("s",), (f"{EXPORTS}/merge/tensor_names.py",)),
-    Private("torch.nn.modules.dropout", "_DropoutNd", None, (f"{HF}/packing/eligibility.py",)),
-    Private("peft", "LoraConfig._register_custom_module", ("mapping",), (PACKED,)),
-    Private(
-        "peft.tuners.lora.layer",
-        "Linear",
-        None,
-        (
-            f"{HF}/fused_layers/install.py",
-            f"{HF}/generate/merged.py",
-            f"{HF}/machine/precision.py",
-        ),
-    ),
-    Private(
-        "peft.tuners.lora.layer",
-        "LoraLayer",
-        None,
-        (f"{HF}/fused_layers/install.py", f"{HF}/fused_layers/low_rank.py", f"{HF}/load/adapter_targets.py", PUBLISHED),
-    ),
-    Private(
-        "peft.tuners.lora.layer",
-        "ParamWrapper",
-        None,
-        (
-            f"{HF}/load/adapter_targets.py",
-            PUBLISHED,
-            PACKED,
-            EFFECT,
-            f"{EXPORTS}/merge/adapter_files.py",
-            f"{EXPORTS}/parity/weights.py",
-        ),
-    ),
-    Private(
-        "lm_eval.api.model",
-        "TemplateLM._loglikelihood_tokens",
-        ("requests",),
-        ("plugins/framework_plugins/evals/harness/model.py",),
-    ),
-    Private("torch", "_softmax_backward_data", None, (f"{HF}/packing/tree_attention.py",)),
-    Private("torch", "_dynamo", None, (f"{HF}/train/compiled.py",)),
-    Private("torch.nn", "Module._compiled_call_impl", None, (f"{HF}/train/compiled.py",)),
-    Private("torch", "Tensor._version", None, (f"{HF}/load/base_cache.py",)),
-    Private("hydra.core.utils", "JobReturn._return_value", None, (f"{SWEEPS}/outcome.py",)),
-    Private("hydra._internal.defaults_list", "DefaultsList", None, ("framework/config/sources.py",)),
-    Private(
-        "hydra._internal.utils",
-        "get_args_parser",
-        (),
-        ("framework/cli/arguments.py", "framework/plan/diagnose.py"),
-    ),
-    Private(
-        "hydra._internal.core_plugins.file_config_source",
-        "FileConfigSource",
-        None,
-        ("framework/config/user_source.py",),
-    ),
-    Private(
-        "hydra._internal.core_plugins.importlib_resources_config_source",
-        "ImportlibResourcesConfigSource",
-        None,
-        ("framework/config/user_source.py",),
-    ),
-    Private("hydra._internal.core_plugins.basic_sweeper", "BasicSweeperConf", None, ("framework/sweep/check.py",)),
-    Private("hydra._internal.core_plugins.bash_completion", "BashCompletion", None, (COMPLETION,)),
-    Private("hydra.plugins.completion_plugin", "CompletionPlugin._query", ("config_name", "line"), (COMPLETION,)),
-    Private(
-        "omegaconf",
-        "DictConfig._get_node",
-        ("key", "validate_access", "validate_key", "throw_on_missing_value", "throw_on_missing_key"),
-        (COMPLETION,),
-    ),
-    Private("omegaconf", "ListConfig._metadata", None, (COMPLETION,)),
-    Private("argparse", "ArgumentParser._actions", None, ("framework/util/command.py",)),
-    Private("argparse", "ArgumentParser._get_option_tuples", ("option_string",), ("framework/util/command.py",)),
-)
+    "omegaconf:ListConfig._metadata": None,
+    "argparse:ArgumentParser._actions": None,
+    "argparse:ArgumentParser._get_option_tuples": ("option_string",),
+}
+"""The private names that the source uses, by module; of a function the parameters, without `self`."""
 ELSEWHERE = {
     "_exit": "os._exit is in the documentation of Python",
     "_trial_id": "optuna's FrozenTrial; tests/plugins/sweeps prunes with it",
@@ -201,12 +89,18 @@ ELSEWHERE = {
 """Names that no module of the base installation has; the tests named here fail without them."""
 
 
-def value_of(private: Private) -> Any:
+def last(private: str) -> str:
+    """Return a name without what it is in."""
+    return re.split(r"[.:]", private)[-1]
+
+
+def value_of(private: str) -> Any:
     """Return what the name stands for; an attribute of instances is looked up on one."""
-    made = importlib.import_module(private.module)
-    if private.name in INSTANCES:
-        return getattr(INSTANCES[private.name](made), private.last)
-    return reduce(getattr, private.name.split("."), made)
+    module_name, _, name = private.partition(":")
+    module = importlib.import_module(module_name)
+    if name in INSTANCES:
+        return getattr(INSTANCES[name](module), last(private))
+    return reduce(getattr, name.split("."), module)
 
 
 @cache
@@ -223,23 +117,23 @@ INSTANCES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("private", TABLE, ids=str)
-def test_a_private_name_is_there_with_its_parameters(private: Private) -> None:
-    library = private.module.partition(".")[0]
+@pytest.mark.parametrize("private", TABLE)
+def test_a_private_name_is_there_with_its_parameters(private: str) -> None:
+    library = re.split(r"[.:]", private)[0]
     if importlib.util.find_spec(library) is None:
         pytest.skip(f"{library} is not installed")
     package = distributions_of().get(library, [""])[0]
     release = f"{library} {version(package)}" if package else "this Python"
-    where = ", ".join(private.used)
+    where, parameters = ", ".join(sorted({file for name, file in uses() if name == last(private)})), TABLE[private]
     try:
         value = value_of(private)
     except (ImportError, AttributeError) as error:
         pytest.fail(f"{release} has no {private} any more, which {where} needs: {error}")
-    if private.parameters is not None:
+    if parameters is not None:
         found = [name for name in inspect.signature(value).parameters if name != "self"]
         # What comes behind those that are passed may grow.
-        assert tuple(found[: len(private.parameters)]) == private.parameters, (
-            f"{release}: the parameters of {private} are {found}, and {where} counts on {private.parameters}"
+        assert tuple(found[: len(parameters)]) == parameters, (
+            f"{release}: the parameters of {private} are {found}, and {where} counts on {parameters}"
         )
 
 
@@ -251,18 +145,17 @@ def test_a_lora_layer_of_peft_has_what_is_read_of_it() -> None:
     (layer,) = peft.get_peft_model(body, peft.LoraConfig(target_modules=["0"])).base_model.model
     missing = [name for name in (*LORA_READ, *LORA_MERGED) if not hasattr(layer, name)]
     assert not missing, (
-        f"peft {peft.__version__}: a LoRA layer has no {missing}, which {HF}/fused_layers/low_rank.py or "
-        f"{HF}/generate/merged.py reads"
+        f"peft {peft.__version__}: a LoRA layer has no {missing}, which hf/fused_layers/low_rank.py or "
+        "hf/generate/merged.py reads"
     )
 
 
 def test_every_private_name_that_the_source_uses_is_in_the_table() -> None:
-    listed = {(private.last, file) for private in TABLE for file in private.used}
-    used = {*uses()}
-    found = {(name, file) for name, file in used if name not in ELSEWHERE}
-    assert not found - listed, "private names of libraries: use a public one, or add it to TABLE above"
-    assert not listed - found, "nothing uses them any more: take them out of TABLE above"
-    assert set(ELSEWHERE) <= {name for name, _ in used}
+    listed, used = {*map(last, TABLE)}, {name for name, _ in uses()}
+    new = sorted({(name, file) for name, file in uses() if name not in listed and name not in ELSEWHERE})
+    assert not new, "private names of libraries: use a public one, or add it to TABLE above"
+    assert not listed - used, "nothing uses them any more: take them out of TABLE above"
+    assert set(ELSEWHERE) <= used
 
 
 @cache
@@ -287,11 +180,16 @@ def own_names() -> set[str]:
                     own.add(name)
                 case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()) | ast.arg(arg=name):
                     own.add(name)
-    return own - {private.last for private in TABLE}
+    return own - {*map(last, TABLE)}
 
 
-def uses() -> Iterator[tuple[str, str]]:
-    """Yield each private name of a library with the file that uses it: imported, read, or overridden."""
+@cache
+def uses() -> Sequence[tuple[str, str]]:
+    """Return each private name of a library with the file that uses it: imported, read, or overridden."""
+    return [*_uses()]
+
+
+def _uses() -> Iterator[tuple[str, str]]:
     for file, tree in trees().items():
         for node in ast.walk(tree):
             match node:

@@ -70,11 +70,11 @@ def launch(
     return forked(of or forks(), [*command[1:], *words], cwd, variables)
 
 
-def forked(forks: Forks, command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Result:
+def forked(forks: Forks, command: Sequence[str], cwd: Path, env: Mapping[str, str], timeout: float = 120) -> Result:
     """Run `-m MODULE WORDS…` or `-c CODE WORDS…` by a fork of that Python."""
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
-        code = forks.run(Call([*command], str(cwd), env, os.devnull, str(out), str(err)), timeout=120)
+        code = forks.run(Call([*command], str(cwd), env, os.devnull, str(out), str(err)), timeout)
         return Result(code, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
 
 

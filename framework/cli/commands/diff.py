@@ -89,7 +89,7 @@ class DiffCommand:
             "versions": _differing(runs, Environment, ENVIRONMENT, _versions),
             "commits": _differing(runs, Environment, ENVIRONMENT, _commits),
             "data": _data(runs),
-            "hardware": _differing(runs, Report, "report.json", _hardware),
+            "hardware": _differing(runs, Report, "report.json", lambda report: report.hardware),
         }
         if parsed.json:
             _print_json(runs, parts, _results(runs, sides))
@@ -170,11 +170,6 @@ def _data(runs: tuple[SavedRun, SavedRun]) -> dict[str, Pair]:
     names = ("fingerprint", "train_rows", "validation_rows", "prompts", "tokens", "supervised_tokens")
     values = [{name: getattr(data, name) for name in names} if data else {} for data in (data_a, data_b)]
     return differences(values[0], values[1])
-
-
-def _hardware(report: Report) -> dict[str, str]:
-    """Return what the backend picked; the reasons, in brackets, hold measurements that are never the same."""
-    return {name: text.partition(" (")[0] for name, text in report.hardware.items()}
 
 
 def _changes(sides: Sequence[Sequence[SavedRun]]) -> dict[str, Change]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,11 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.records import IGNORE, TokenRow
+from tests.support.forked_program import MODULE, forked, trainers
+from tests.support.forks import STARTS, Forks
 from tests.support.network import watched
-from tests.support.program import framework
+from tests.support.program import environment, framework
 
 BARE = ("evaluator=[]", "exporter=[]", "logger=[jsonl]")
 """A training and its validation loss, nothing else."""
+PREPARED = """
+from framework_plugins.unsloth.import_unsloth import configure_unsloth
+
+configure_unsloth()  # a copy has the variables of the call, not those that the import has set
+from framework.cli.main import main
+
+main()
+"""
 SPY = """
 import json, os, sys
 from pathlib import Path
@@ -69,6 +80,23 @@ def run(place: Path, *words: str, name: str = "run", **more: str) -> Done:
     env, asked = watched(place)
     done = framework(*words, f"run_dir={name}", cwd=cwd, env={**env, **more}, timeout=540)
     return Done(cwd / name, done.returncode, done.stdout, done.stderr, asked)
+
+
+@functools.cache
+def importers() -> Forks:
+    """Return a Python that has imported Unsloth, which takes longer than most trainings of these tests."""
+    first = ("framework_plugins.unsloth.import_unsloth", "framework_plugins.unsloth.backend")
+    return Forks(environment(Path("/nowhere"), HF_HUB_OFFLINE="1"), *first, *STARTS)
+
+
+def copied(place: Path, trainer: str, *words: str, name: str = "run") -> Done:
+    """Do the same by a copy of a Python that has imported the libraries; nothing records which hosts it asks for."""
+    cwd = place / "work"
+    cwd.mkdir(exist_ok=True, parents=True)
+    python, start = (importers(), ("-c", PREPARED)) if trainer == "unsloth" else (trainers(), MODULE[1:])
+    command = [*start, *words, f"trainer={trainer}", f"run_dir={name}"]
+    done = forked(python, command, cwd, environment(place), timeout=540)
+    return Done(cwd / name, done.code, done.out, done.err, place / "asked.txt")
 
 
 def tiny(base: Path, rows: Path) -> tuple[str, ...]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,6 +123,11 @@ def test_prompts_that_begin_alike_have_to_be_answered(
 
     monkeypatch.setattr("framework_plugins.hf.model.complete", fail)
     assert problem(opened, plainly) == "AttributeError: 'tuple' object has no attribute 'layers'"
+
+
+def test_unsloth_is_never_imported_after_what_it_changes() -> None:
+    with pytest.raises(FrameworkError, match=r"transformers.* was imported in this process before unsloth"):
+        importlib.import_module("framework_plugins.unsloth.import_unsloth")
 
 
 class TestCheck:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.test_docs import ROOT, write_files
-from tests.plugins.unsloth.runs import BARE, Done, run
+from tests.plugins.unsloth.runs import BARE, Done, copied
 from tests.support import pairs_plugin
 from tests.support.pairs import pair_rows
 from tests.support.tiny import tiny_chatml
@@ -44,24 +44,25 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [{"instruction": f"say {number}", "output": f"it is {number}"} for number in range(16)]
     (work / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     tiny_chatml(folder / "base")
-    assert trained(folder, "trainer=hf", name="first").code == 0
+    assert trained(folder, "hf", name="first").code == 0
     return folder
 
 
-def trained(place: Path, *words: str, name: str) -> Done:
+def trained(place: Path, trainer: str, *words: str, name: str) -> Done:
     plain = (
         "model=local", f"model.path={place / 'base'}", "data=local_file", "trainer.dtype=fp32", "trainer.max_steps=4",
         "trainer.warmup_steps=1", "adapter.r=4", "audit=[]", "stages=[data,train]", "objective=train_loss", *BARE,
     )  # fmt: skip
     own = {word.partition("=")[0] for word in words}
     rest = ("data.path=rows.jsonl", "trainer.learning_rate=0.01")
-    return run(place, *plain, *(word for word in rest if word.partition("=")[0] not in own), *words, name=name)
+    defaults = (word for word in rest if word.partition("=")[0] not in own)
+    return copied(place, trainer, *plain, *defaults, *words, name=name)
 
 
 @pytest.mark.parametrize("words", CHOSEN.values(), ids=CHOSEN)
 def test_what_is_chosen_is_used_as_with_hf(words: tuple[str, ...], place: Path, request: pytest.FixtureRequest) -> None:
     ours, theirs = (
-        trained(place, *words, f"trainer={trainer}", name=f"{trainer}-{request.node.callspec.id}".replace(" ", "-"))
+        trained(place, trainer, *words, name=f"{trainer}-{request.node.callspec.id}".replace(" ", "-"))
         for trainer in ("hf", "unsloth")
     )
     assert (ours.code, theirs.code) == (0, 0), theirs.err

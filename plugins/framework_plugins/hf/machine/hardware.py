@@ -402,7 +402,8 @@ def choose_passes(
         return machine, configured
     if gpu:
         high = estimate(shape, needs).high / GIB
-        room = f"at most {high:.1f} GiB are needed, and {gpu.usable / GIB:.1f} are free"
+        # What is free varies by some MiB from run to run; `diff` compares these texts.
+        room = f"at most {high:.1f} GiB are needed, and {gpu.usable / GIB:.0f} are free"
         machine.facts["passes"] = f"of at most {count(limits.tokens, 'token')} ({room})"
     elif limits.tokens:
         machine.facts["passes"] = f"of at most {count(limits.tokens, 'token')}"
@@ -438,7 +439,7 @@ def evaluation_devices(machine: Hardware, plan: Plan, source: ModelSource) -> Se
             return ()
         gpu = available_gpu(machine)
         devices = footprint(plan, shape, gpu, plan.training.max_seq_length, 0).evaluated_on
-        why = f"one GPU, with {gpu.usable / GIB:.1f} GiB, cannot hold all of them"
+        why = f"one GPU, with {gpu.usable / GIB:.0f} GiB, cannot hold all of them"
     if devices <= 1:
         return ()
     if machine.device == "cpu":

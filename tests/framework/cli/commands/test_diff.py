@@ -109,6 +109,16 @@ def test_the_config_is_compared_key_by_key_and_by_option(make: Any, capsys: pyte
     assert table(text, "config")["evaluator.prompts.*"] == ["–", f"{len(settings)} settings"]
 
 
+def test_why_a_setting_was_picked_for_the_machine_is_compared_too(
+    make: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make("one")
+    file = make("two") / "report.json"
+    report = records.load(Report, file)
+    records.save(dataclasses.replace(report, hardware={"device": "none (memory ran out)"}), file)
+    assert as_json(capsys)["hardware"] == {"device": {"A": "none", "B": "none (memory ran out)"}}
+
+
 def test_the_better_result_is_marked_the_way_the_metric_wants(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """With fewer steps the loss is higher and fewer answers are known."""
     make("one", "data.validation_split=0.5")

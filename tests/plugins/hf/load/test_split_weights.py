@@ -80,7 +80,7 @@ def test_gpus_share_the_layers_if_one_is_too_small(
 
     assert devices(1.0) == []
     assert devices(0.001) == [0, 1]
-    assert machine.facts["evaluation"] == "layers split over 2 GPUs (one GPU, with 0.0 GiB, cannot hold all of them)"
+    assert machine.facts["evaluation"] == "layers split over 2 GPUs (one GPU, with 0 GiB, cannot hold all of them)"
     told = r"launch\.processes=2: .* and 1 GPU can be seen: set launch\.processes=1"
     with pytest.raises(FrameworkError, match=told):
         devices(0.001, gpus=1)
