@@ -41,8 +41,14 @@ def framework_check_plan(plan: Plan) -> Iterable[Problem]:
         return
     if config.TEXT not in settings.question:
         yield Problem(f"format.question={settings.question!r} has no {config.TEXT}: add it", ("format.question",))
+    method = plan.method.config if isinstance(plan.method.config, config.DecideConfig) else config.DecideConfig()
+    if method.score is config.Score.ranked and not settings.scale:
+        yield Problem(
+            "method.score=ranked is for a scale: set format.scale=true if format.labels are in their order",
+            ("method.score", "format.scale"),
+        )
     if settings.labels:
-        weights = plan.method.config.class_weights if isinstance(plan.method.config, config.DecideConfig) else {}
+        weights = method.class_weights
         for setting, option in config.unknown_labels(settings.labels, settings.names, weights):
             yield Problem(f"{setting} has the option {option!r}, which is not in format.labels", (setting,))
     elif names := _label_names(plan):

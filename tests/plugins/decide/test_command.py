@@ -82,6 +82,14 @@ def test_a_run_is_measured_and_decides_texts_and_rows_of_a_file(
     assert run_command("decide", [str(run), "--file=new.csv"]) == 0
     assert capsys.readouterr().out == Path("done.csv").read_text(encoding="utf-8")
 
+    texts = [f"Parcel {number} {'odd' if number % 9 else 'even'}\n" for number in range(60)]
+    Path("later.csv").write_text("".join(["text\n", *texts]), encoding="utf-8")
+    assert run_command("decide", [str(run), "--file=later.csv", "--out=done.csv", "--drift"]) == 0
+    assert "\noptions: drift, '" in capsys.readouterr().err
+    Path("later.csv").write_text("".join(["text\n", *texts[:9]]), encoding="utf-8")
+    with pytest.raises(FrameworkError, match="30 texts or more on each side, and there are 9 in --file"):
+        run_command("decide", [str(run), "--file=later.csv", "--drift"])
+
     with open_decider(run) as decider:
         decisions = decider.decide(["Parcel 1 odd", {"text": "Parcel 2 even"}])
         with pytest.raises(FrameworkError, match="row 2: format decide needs some text"):
@@ -96,6 +104,7 @@ def test_a_run_is_measured_and_decides_texts_and_rows_of_a_file(
     [
         (("--file=new.csv", "text"), "give texts or --file, not both"),
         (("--out=new.csv", "text"), "--out is the file for the rows of --file"),
+        (("--drift", "text"), "--drift compares the rows of --file with the held-out rows"),
         (("--file=absent.csv",), "--file=absent.csv cannot be read: No such file"),
         ((), "run: there is no such folder"),
     ],
