@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt, Interval
 
-from framework.api import Affects, AuditConfig, DataConfig, EvaluatorConfig, FormatConfig
+from framework.api import Affects, AuditConfig, DataConfig, EvaluatorConfig, ExporterConfig, FormatConfig
 from framework.api.program import CommandConfig
 from framework.api.training import MethodConfig, PassCost, Role
 
@@ -121,6 +121,14 @@ class DecideEvaluatorConfig(EvaluatorConfig):
     def asks(self, prompts: int) -> int:
         """Return how many rows it measures."""
         return round(prompts * (1 - self.calibration))
+
+
+@dataclass
+class DecideExporterConfig(ExporterConfig):
+    """How an exported model is asked for decisions: question, options, temperature and threshold, as JSON."""
+
+    file: str = "decide.json"
+    """Name of the file inside the run folder."""
 
 
 @dataclass

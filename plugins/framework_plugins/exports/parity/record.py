@@ -41,6 +41,9 @@ class ComparisonRecord:
         share_error: its standard error.
         rounding: how much the quantization changes, as a multiple of what training changed; None if not measured.
         source_share: the share of the change that the weights have which were quantized; None if not measured.
+        decisions: questions with options, of rows that have them.
+        decisions_equal: of them, those that both decide alike.
+        decision_difference: the largest difference of an option's probability; None without questions.
         bounds: the settings of the comparison.
     """
 
@@ -65,6 +68,9 @@ class ComparisonRecord:
     share_error: float | None
     rounding: float | None
     source_share: float | None
+    decisions: int
+    decisions_equal: int
+    decision_difference: float | None
     bounds: dict[str, Any]
 
     @classmethod
@@ -95,6 +101,9 @@ class ComparisonRecord:
             share_error=agreement.share_error,
             rounding=agreement.rounding,
             source_share=agreement.source_share,
+            decisions=len(agreement.options),
+            decisions_equal=agreement.decided_alike,
+            decision_difference=agreement.decision_difference,
             bounds=asdict(bounds),
         )
 
