@@ -2,13 +2,14 @@
 
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.decide_speed
 
-SmolLM2-135M reads messages to a shop with ten options, as `trainer=hf` does on a CPU. The three ways take turns, so that
-a machine that is busy slows all of them; the ratios hold for more machines than the rates do. Each way chooses among the
-same options; the log-probabilities of the first two are compared. Nothing is asserted.
+SmolLM2-135M reads messages to a shop with ten options, as `trainer=hf` does on a CPU. The three ways take turns, so
+that a machine that is busy slows all of them; the ratios hold for more machines than the rates do. Each way chooses
+among the same options; the log-probabilities of the first two are compared. Nothing is asserted.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -36,7 +37,7 @@ def prompts(count: int) -> list[Prompt]:
     """Return messages with ten options each."""
     listed = "\n".join(f"- {option}" for option in OPTIONS)
     rows = Tickets(TicketsConfig()).load().prompts or []
-    texts = [str(row.fields["text"]) for row in rows[:count]]
+    texts = [str(row.fields["text"]) for row in itertools.islice(rows, count)]
     return [Prompt((Message("user", QUESTION.format(options=listed, text=text)),), options=OPTIONS) for text in texts]
 
 

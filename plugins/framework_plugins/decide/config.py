@@ -141,6 +141,16 @@ class DecideCommandConfig(CommandConfig):
     usage = "RUN_DIR [TEXT ...]"
 
 
+@dataclass
+class LearningCurveConfig(CommandConfig):
+    """Say what more rows would bring: "500 more rows: about +2.0 points", with an interval.
+
+    It takes three runs or more of `evaluator=decide` that differ in their training rows and share the held-out ones.
+    """
+
+    usage = "RUN_DIR RUN_DIR RUN_DIR ..."
+
+
 def unknown_labels(labels: list[str], names: dict[str, str], weights: dict[str, float]) -> Iterator[tuple[str, str]]:
     """Give the settings that name an option which is not among `labels`, each with that option."""
     for setting, options in (("format.names", names.values()), ("method.class_weights", weights)):

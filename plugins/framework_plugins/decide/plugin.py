@@ -32,6 +32,7 @@ def framework_components() -> Iterable[Component]:
     yield Component("decide", config.DecideExporterConfig, f"{package}.exporter:Decide")
     yield Component("tickets", config.TicketsConfig, f"{package}.tickets:Tickets")
     yield Component("decide", config.DecideCommandConfig, f"{package}.command:DecideCommand")
+    yield Component("learning-curve", config.LearningCurveConfig, f"{package}.curve:LearningCurve")
 
 
 @hookimpl
