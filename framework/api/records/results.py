@@ -156,7 +156,7 @@ class Measure(Quantity):
     evaluator: str = ""
 
     def without_controls(self) -> Measure:
-        """Return it without what a gain over the base is compared with."""
+        """Return it without its controls."""
         return replace(self, content=[], constant="", constant_items=[], answers=0, rival="", rival_items=[])
 
     def this_look(self, confidence: float) -> float:

@@ -40,7 +40,7 @@ class DecideFormatConfig(FormatConfig):
     names: dict[str, str] = field(default_factory=dict)
     """Options for labels that the rows write in another way: `{POS: positive, NEG: negative}`."""
     scale: bool = False
-    """Whether the options are a scale in their order, such as [bad, fair, good]: a neighbour is less wrong."""
+    """Whether the options are a scale, in their order."""
     question: str = QUESTION
     """What the model is asked; {options} becomes a list of the options, {text} the text of the row."""
 
@@ -74,8 +74,8 @@ class DecideConfig(MethodConfig):
     chooses: ClassVar[bool] = True
     described: ClassVar[tuple[str, ...]] = ("score", "mass_weight")
     score: Annotated[Score, OF_LOSS] = Score.log
-    """The loss: the negative logarithm of the right option's probability, or the Brier score over all options; for a
-    scale the ranked probability score, which is Brier's of the cumulated options."""
+    """The loss: the log score of the right option, the Brier score over all, or the ranked probability score of a
+    scale."""
     label_smoothing: Annotated[float, Interval(ge=0, lt=0.5), OF_LOSS] = 0.0
     """Share of the target that all options divide between them."""
     class_weights: dict[str, Annotated[float, Gt(0)]] = field(default_factory=dict)
