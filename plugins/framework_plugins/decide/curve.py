@@ -26,7 +26,7 @@ class LearningCurve:
         self.config = config
 
     def main(self, arguments: Sequence[str]) -> int:
-        """Print the runs, and the gain of more rows or why it cannot be told."""
+        """Print the runs, and the gain of more rows or why the runs do not show it."""
         parser = CommandParser("learning-curve", LearningCurveConfig.__doc__)
         parser.add_argument("run_dirs", metavar="RUN_DIR", nargs="+", help="folders of runs that differ in their rows")
         parser.add_argument("--more", type=int, default=500, metavar="ROWS", help="how many more; default: 500")
@@ -75,7 +75,7 @@ def expected_gain(sizes: Sequence[int], wrong: Sequence[Array], more: int) -> tu
     interval is over draws of the held-out rows, the same ones for all runs; it says nothing of other seeds.
 
     Raises:
-        FrameworkError: too few sizes, or more rows than the runs can tell of.
+        FrameworkError: too few sizes, or more rows than the runs show.
     """
     if len({*sizes}) < LEAST_SIZES:
         raise FrameworkError(

@@ -49,8 +49,8 @@ class Rows:
 def drift(earlier: Rows, new: Rows) -> Iterator[str]:
     """Give a line for each test: of the texts, the options, and the probabilities.
 
-    The texts are compared by the area under the ROC curve of a linear model that learned one half of both sides to tell
-    them apart, on the other half (a classifier two-sample test: Lopez-Paz & Oquab 2017, arXiv 1610.06545).
+    The texts are compared by the area under the ROC curve of a linear model that learned to distinguish one half of
+    both sides, on the other half (a classifier two-sample test: Lopez-Paz & Oquab 2017, arXiv 1610.06545).
 
     Raises:
         FrameworkError: too few texts, or scikit-learn is missing.
@@ -74,7 +74,7 @@ def drift(earlier: Rows, new: Rows) -> Iterator[str]:
     scores = model.decision_function(asked)
     test = mannwhitneyu(scores[answers == 1], scores[answers == 0], alternative="greater")
     area = test.statistic / ((answers == 1).sum() * (answers == 0).sum())
-    yield _line("texts", test.pvalue, f"a linear model tells them apart with an AUC of {area:.2f}, 0.50 is chance")
+    yield _line("texts", test.pvalue, f"a linear model distinguishes them with an AUC of {area:.2f}, 0.50 is chance")
 
     counts = Counter(new.options), Counter(earlier.options)
     names = sorted({*new.options, *earlier.options})

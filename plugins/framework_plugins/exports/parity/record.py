@@ -42,7 +42,7 @@ class ComparisonRecord:
         rounding: how much the quantization changes, as a multiple of what training changed; None if not measured.
         source_share: the share of the change that the weights have which were quantized; None if not measured.
         decisions: questions with options, of rows that have them.
-        decisions_equal: of them, those that both decide alike.
+        decisions_equal: of them, those with the same decision of both.
         decision_difference: the largest difference of an option's probability; None without questions.
         bounds: the settings of the comparison.
     """
