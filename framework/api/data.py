@@ -31,7 +31,7 @@ class Data:
     `selection` now. `scored` has what the model that is measured gives of the validation rows, for evaluators that
     would ask about them again; empty if it was not asked.
     `trial` says that the run is a trial of a sweep: all trials are asked as many prompts, since they are compared.
-    `train_prompts` are what the rows of `train_groups` ask, in their order, for a method that samples answers.
+    `train_prompts` are what the rows of `train_groups` ask, in their order; empty for plain text.
     `passages` are hashes of what several training rows ask in the same words, instructions: prompts that share no more
     than these are independent.
     """

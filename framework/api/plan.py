@@ -254,6 +254,12 @@ class Plan:
         return dataclasses.replace(cost, more_forwards=cost.more_forwards + reference)
 
     @property
+    def padded_rows(self) -> float:
+        """Rows of a group whose rows do not share their prompt, as with `trainer.packing=pad`."""
+        options = self.format.config.options() if self.method.config.chooses else 0
+        return max(float(self.cost.rows), float(options))
+
+    @property
     def method_line(self) -> str:
         """Say what is learned: the method, the settings that say most of it or were changed, and a loss that it uses.
 

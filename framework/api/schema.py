@@ -293,6 +293,10 @@ class FormatConfig:
     """A field whose value is the same in rows that belong together, such as `customer`. They stay on one side of the
     split, and the verdict counts them as one."""
 
+    def options(self) -> int:
+        """Return how many options each row has, if the settings name them; else 0."""
+        return 0
+
 
 @dataclass
 class AuditConfig:
@@ -376,6 +380,8 @@ class MethodConfig:
     samples: ClassVar[bool] = False
     """Whether it learns from answers that the model gives during the training: it needs `reward=`, and its rows may
     have no answer."""
+    chooses: ClassVar[bool] = False
+    """Whether a group has a row for each option of the format."""
     texts: ClassVar[bool] = False
     """Whether it learns plain texts: long ones are cut at `trainer.max_seq_length`, several fill a block of this length
     together, and the verdict goes by the perplexity of those that are held out."""
@@ -551,10 +557,6 @@ class TrainerConfig:
         if step >= total_steps:
             return validated
         return step % (self.eval_steps or epoch_steps) == 0
-
-    def reads_prompts(self) -> bool:
-        """Whether it trains on conversations that it tokenizes itself: `TrainRun.prompts` has them then."""
-        return False
 
     def answers(self) -> bool:
         """Whether what it trains answers prompts."""

@@ -218,11 +218,10 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
     clusters, train_clusters = (similar[part].tolist() if len(judging) else [] for part in (judging, trained))
     answers = lengths.token_rows(rows, trained, limit), lengths.token_rows(rows, judging, limit)
     validation_groups = lengths.token_groups(rows, held_out.numbers, limit)
-    reads_prompts = plan.method.config.samples or plan.training.reads_prompts()
     data = Data(
         answers[0], answers[1], prompts, result, plan.format, rows.folder, selection, clusters,
         train_groups=train_groups, validation_groups=validation_groups,
-        train_prompts=lengths.prompts_of(rows, fitted.numbers) if reads_prompts else (),
+        train_prompts=() if blocks else lengths.prompts_of(rows, fitted.numbers),
         passages=_common_passages(rows, fitted.numbers),
         train_clusters=train_clusters,
     )  # fmt: skip

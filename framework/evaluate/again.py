@@ -72,6 +72,7 @@ def _both(earlier: EvalResult, now: EvalResult, asked: Collection[str]) -> EvalR
         base=base,
         base_samples=[*_of_others(earlier.base_samples, asked), *now.base_samples],
         settings=earlier.settings | now.settings,
+        tables=[*(table for table in earlier.tables if table.evaluator not in asked), *now.tables],
     )
 
 

@@ -25,6 +25,7 @@ from framework.api.records import (
     MeasureKind,
     Results,
     Sample,
+    Table,
     TokenRow,
     Verdict,
 )
@@ -105,7 +106,7 @@ class Measuring:
         """
         measures: dict[str, Measure] = {}
         of_base: dict[str, Measure] = {}
-        samples, notes, base_samples = [], [], []
+        samples, notes, base_samples, tables = [], [], [], list[Table]()
         experts: ExpertUse | None = None
         # The loss first: it shows a damaged base before the answers, which take most of the time.
         losses, data = [Measure.EVAL_LOSS] if self.data.validation else [], self.data
@@ -138,10 +139,13 @@ class Measuring:
             base_samples += result.base_samples
             samples += result.samples
             notes += result.notes
+            tables += result.tables
         # The score compares with the base, any other objective is of the trained model only.
         selection = self._measure_selection() if self.objective == Verdict.SCORE else {}
         settings = {name: self.settings_key(name) for name in self.evaluators}
-        return EvalResult(measures, samples, notes, selection, of_base, base_samples, experts, settings=settings)
+        return EvalResult(
+            measures, samples, notes, selection, of_base, base_samples, experts, settings=settings, tables=tables
+        )
 
     def _run_looks(self, name: str, evaluator: Evaluator, data: Data, before: EvalResult | None) -> EvalResult:
         """Evaluate the trained model look by look until a look decides, and the base along with it."""
@@ -245,7 +249,7 @@ class Measuring:
                     else []
                 )
                 # Its own controls are of grades, not of comparisons.
-                bare = replace(own_measure, content=[], constant="", constant_items=[], answers=0)
+                bare = own_measure.without_controls()
                 wins = replace(bare, value=fmean(scored_items), items=items, weights=weights, unit="", compared=True)
                 measures = {
                     key: measure
@@ -299,6 +303,7 @@ def first_items(measure: Measure, count: int) -> Measure:
         clusters=measure.clusters[:count],
         content=measure.content[:count],
         constant_items=measure.constant_items[:count],
+        rival_items=measure.rival_items[:count],
     )
 
 
@@ -311,7 +316,8 @@ def _given_by(evaluator: str, result: EvalResult) -> EvalResult:
     samples, base_samples = (
         [replace(sample, evaluator=evaluator) for sample in side] for side in (result.samples, result.base_samples)
     )
-    return replace(result, measures=measures, base=base, samples=samples, base_samples=base_samples)
+    tables = [replace(table, evaluator=evaluator) for table in result.tables]
+    return replace(result, measures=measures, base=base, samples=samples, base_samples=base_samples, tables=tables)
 
 
 def _answer_of(sample: Sample) -> Answered:

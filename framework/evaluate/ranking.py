@@ -112,7 +112,7 @@ def _select_items(measure: Measure, keys: Sequence[Key], counts: Counter[Key]) -
             first_clusters.setdefault(keys[index], cluster) for index, cluster in zip(indices, numbers, strict=True)
         ]
     value = mean(items, weights, exponential=measure.exponential)
-    bare = replace(measure, content=[], constant="", constant_items=[], answers=0)
+    bare = measure.without_controls()
     return replace(
         bare,
         value=value,

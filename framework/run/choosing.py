@@ -276,14 +276,9 @@ def with_control(
     measures, base = dict(after.measures), dict(after.base)
     for name in plan.metric:
         if name in after.measures and name in control_measures:
-            measures[f"{name}{Measure.VS_RANDOM}"] = _without_controls(after.measures[name])
-            base[f"{name}{Measure.VS_RANDOM}"] = _without_controls(control_measures[name])
+            measures[f"{name}{Measure.VS_RANDOM}"] = after.measures[name].without_controls()
+            base[f"{name}{Measure.VS_RANDOM}"] = control_measures[name].without_controls()
     return replace(after, measures=measures, base=base)
-
-
-def _without_controls(measure: Measure) -> Measure:
-    """Leave out what a gain over the base is compared with."""
-    return replace(measure, content=[], constant="", constant_items=[], answers=0)
 
 
 def _measures(measuring: Measuring, after: EvalResult) -> dict[str, Measure]:

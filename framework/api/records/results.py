@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import ClassVar
 
@@ -31,6 +31,7 @@ __all__ = [
     "RewardRise",
     "Sample",
     "Step",
+    "Table",
     "Tone",
     "TrainResult",
     "Verdict",
@@ -132,7 +133,8 @@ class Measure(Quantity):
     Of a metric that compares texts with references: `content` has the items if only the content of an answer counts:
     its sentence, case, Markdown, units and prefixes are ignored if that is better; empty if it never is; `constant` is
     the one answer to all questions that would score best, or names the answers given to other questions, with its
-    `constant_items`; `answers` is how many different answers there are.
+    `constant_items`; `answers` is how many different answers there are. `rival` names another model that learned from
+    the same rows, such as a linear one, and `rival_items` are its scores: a gain of content has to exceed them too.
 
     `evaluator` gave it; empty for losses of validation rows.
     """
@@ -148,8 +150,14 @@ class Measure(Quantity):
     constant: str = ""
     constant_items: list[float | None] = field(default_factory=list)
     answers: int = 0
+    rival: str = ""
+    rival_items: list[float | None] = field(default_factory=list)
     look_share: float = 1.0
     evaluator: str = ""
+
+    def without_controls(self) -> Measure:
+        """Return it without its controls."""
+        return replace(self, content=[], constant="", constant_items=[], answers=0, rival="", rival_items=[])
 
     def this_look(self, confidence: float) -> float:
         """Return the confidence that this look needs for all of them together to have `confidence`.
@@ -186,6 +194,28 @@ class ExpertUse:
 
 
 @dataclass(frozen=True)
+class Table:
+    """A table of an evaluation, for the report.
+
+    Attributes:
+        title: what it shows.
+        columns: their names.
+        rows: a cell for each column: text, a share, or None.
+        note: how it is read; empty if the title says it.
+        drawn: whether the first four columns are also drawn, as points beside the diagonal: x, y and the ends of an
+            interval of y, all from 0 to 1.
+        evaluator: gave it.
+    """
+
+    title: str
+    columns: list[str]
+    rows: list[list[str | float | None]]
+    note: str = ""
+    drawn: bool = False
+    evaluator: str = ""
+
+
+@dataclass(frozen=True)
 class EvalResult:
     """One evaluation of one model: its measures by name, the samples behind them, and what could not be measured.
 
@@ -194,6 +224,7 @@ class EvalResult:
     baseline did; they replace those of the baseline. `base_samples` are its answers to those questions. In the baseline
     of a training that starts from a trained adapter, which measures that adapter, they are what the base gives.
     `experts` is of a mixture, `weights` a hash over the trained weights, `settings` one over those of each evaluator.
+    `tables` are for the report.
     """
 
     measures: dict[str, Measure]
@@ -205,6 +236,7 @@ class EvalResult:
     experts: ExpertUse | None = None
     weights: str = ""
     settings: dict[str, str] = field(default_factory=dict)
+    tables: list[Table] = field(default_factory=list)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -383,9 +415,12 @@ class Change(Quantity):
         content_low: the lower bound of the difference of both; None if there is no interval.
         content_high: the upper bound.
         held_back: why the outcome is not that of `before` and `after`: `form` if it is that of the content, `constant`
-            or `dealt` if a significant gain is not significantly more than `constant`; empty otherwise.
-        beyond: the difference that is certain beyond the base, its content and the constant answer; None if `low` and
-            `high` say it.
+            or `dealt` if a significant gain is not significantly more than `constant`, `rival` if it is not
+            significantly more than that model's, `beaten` if it is significantly less; empty otherwise.
+        beyond: the difference that is certain beyond the base, its content, the constant answer and the rival; None if
+            `low` and `high` say it.
+        rival: what another model that learned from the same rows scores; None if none was measured.
+        rival_name: that model.
     """
 
     before: float | None
@@ -412,6 +447,8 @@ class Change(Quantity):
     content_high: float | None = None
     held_back: str = ""
     beyond: float | None = None
+    rival: float | None = None
+    rival_name: str = ""
 
     def difference(self, name: str) -> str:
         """Write the interval of the difference, `+93 to +100 points`; empty if it is not known."""
@@ -432,6 +469,8 @@ class Change(Quantity):
                 "form": "better in form only",
                 "constant": "no better than one answer to everything",
                 "dealt": "no better than its answers to other prompts",
+                "rival": f"not shown to be better than {self.rival_name}",
+                "beaten": f"worse than {self.rival_name}",
             }[self.held_back]
         return self.outcome.value if self.outcome else ""
 

@@ -218,8 +218,9 @@ def _hold_back(
 ) -> Change:
     """Hold back a gain in form only, or one that a constant answer has too.
 
-    A gain has to be significant over all three: the base, the base's content, and the best constant answer. A primary
-    measure whose content is significantly worse is worse, at half of the level, since that is a second way to be it.
+    A gain has to be significant over all: the base, the base's content, the best constant answer, and a rival. A
+    primary measure whose content is significantly worse is worse, at half of the level, since that is a second way to
+    be it.
     """
     if before is None or after is None or change.p_value is None or change.kind is not MeasureKind.content:
         return change
@@ -250,12 +251,17 @@ def _hold_back(
         controls[name] = against(after.constant_items, after.items)
         constant = controls[name].before
         change = replace(change, constant=constant, constant_answer=after.constant)
+    if len(after.rival_items) == size:
+        controls["rival"] = against(after.rival_items, after.items)
+        change = replace(change, rival=controls["rival"].before, rival_name=after.rival)
     if change.outcome is not Outcome.better:
         return change
     for name, control in controls.items():
         if control.outcome is not Outcome.better:
             # What is better than the base, content included, has lost nothing.
             outcome = control.outcome if name == "form" else Outcome.no_worse
+            if name == "rival" and control.outcome is Outcome.worse:
+                return replace(change, outcome=outcome, held_back="beaten")
             return replace(change, outcome=outcome, held_back=name)
     certain = [change, *controls.values()]
     bounds = [

@@ -393,6 +393,11 @@ def _held_back_statement(change: Change, moved: str, of_all: str, name: str, sur
         if change.held_back == "dealt":
             head, constant = "No better than answers to other prompts", f"its answers to other prompts score {scores}"
         return Statement(head, f"not shown. {of_all}, but {constant}", Tone.flagged, f"{moved}, but {constant}")
+    if change.held_back in {"rival", "beaten"}:
+        rival = _rival_text(change, name)
+        head = f"{'Worse than' if change.held_back == 'beaten' else 'Not shown to be better than'} {change.rival_name}"
+        tone = Tone.lost if change.held_back == "beaten" else Tone.flagged
+        return Statement(head, f"not shown. {of_all}, but {rival}", tone, f"{moved}, but {rival}")
     before, after = (number(value, name, change.unit) for value in (change.content_before, change.content_after))
     if change.outcome is Outcome.worse:
         improved = ((change.after or 0.0) - (change.before or 0.0)) * (1 if change.higher_is_better else -1) > 0
@@ -410,6 +415,11 @@ def _held_back_statement(change: Change, moved: str, of_all: str, name: str, sur
     if change.constant is not None and gap <= (change.margin or 0.0):  # the answer scores as well, up to the margin
         text += f"; {constant} too"
     return Statement(head, f"{form}. {of_all}, {text}", Tone.flagged, short)
+
+
+def _rival_text(change: Change, name: str) -> str:
+    scores = number(change.rival, name, change.unit)
+    return f"{change.rival_name}, which learned from the same rows, scores {scores}"
 
 
 def _verb(change: Change) -> str:
@@ -584,6 +594,8 @@ def _details(
         if change.constant_answer == DEALT:
             best = "each answer, given to another prompt, scores"
         yield f"{best} {scores}{gives}{beyond}"
+    if change.rival is not None and not change.held_back:
+        yield _rival_text(change, primary)
     if template and change.outcome in {Outcome.better, Outcome.worse}:
         yield "all prompts follow one template: this holds only for prompts of this template"
     base = change.before if change.content_before is None else change.content_before

@@ -48,9 +48,7 @@ class Decide(Audit):
         if not sets:
             return []
         findings = [
-            finding
-            for options in itertools.islice(sets, MOST_SETS)
-            for finding in (*_near(data, options, offered), *_prefixes(data, options, offered))
+            finding for options in itertools.islice(sets, MOST_SETS) for finding in _pairs(data, options, offered)
         ]
         findings = [*{finding.name: finding for finding in reversed(findings)}.values(), *_ids(data, sets, offered)]
         if len(sets) == 1:  # else each row has options of its own, of which most are in a single one
@@ -58,15 +56,22 @@ class Decide(Audit):
         return findings
 
 
-def _near(data: AuditData, options: Sequence[str], offered: Mapping[str, list[int]]) -> Found:
-    pairs = [pair for pair in itertools.combinations(options[:MANY], 2) if _is_near(*pair)]
-    if pairs:
-        shown = ", ".join(f"'{left}' and '{right}'" for left, right in pairs[:SHOWN])
-        yield Finding(
-            "near_options", Severity.warning, 1, f"options have nearly the same name: {shown}",
-            "if they mean the same, write one of them in all rows; if not, names that differ are learned sooner",
-            data.examples(offered[pairs[0][0]], 1),
-        )  # fmt: skip
+def _pairs(data: AuditData, options: Sequence[str], offered: Mapping[str, list[int]]) -> Found:
+    """Give the findings about two options, of which the first is the shorter one."""
+    for name, severity, fits, text, joint, advice in (
+        ("near_options", Severity.warning, _is_near, "options have nearly the same name", "and",
+         "if they mean the same, write one of them in all rows; if not, names that differ are learned sooner"),
+        ("prefix_options", Severity.note, _begins, "options are the beginning of others", "of",
+         "the token that ends the answer distinguishes them, and is scored with each: there is nothing to do"),
+    ):  # fmt: skip
+        pairs = [pair for pair in itertools.combinations(sorted(options[:MANY], key=len), 2) if fits(*pair)]
+        if pairs:
+            shown = ", ".join(f"'{one}' {joint} '{other}'" for one, other in pairs[:SHOWN])
+            yield Finding(name, severity, 1, f"{text}: {shown}", advice, data.examples(offered[pairs[0][0]], 1))
+
+
+def _begins(left: str, right: str) -> bool:
+    return right.startswith(left)
 
 
 def _is_near(left: str, right: str) -> bool:
@@ -77,17 +82,6 @@ def _is_near(left: str, right: str) -> bool:
     if any(letter.isdigit() for letter in one + other) or min(len(one), len(other)) <= SHORT:
         return False
     return SequenceMatcher(None, one, other, autojunk=False).ratio() > NEAR
-
-
-def _prefixes(data: AuditData, options: Sequence[str], offered: Mapping[str, list[int]]) -> Found:
-    pairs = [(left, right) for left, right in itertools.permutations(options[:MANY], 2) if right.startswith(left)]
-    if pairs:
-        shown = ", ".join(f"'{left}' of '{right}'" for left, right in pairs[:SHOWN])
-        yield Finding(
-            "prefix_options", Severity.note, 1, f"options are the beginning of others: {shown}",
-            "the token that ends the answer distinguishes them, and is scored with each: there is nothing to do",
-            data.examples(offered[pairs[0][0]], 1),
-        )  # fmt: skip
 
 
 def _ids(data: AuditData, sets: Iterable[tuple[str, ...]], offered: Mapping[str, list[int]]) -> Found:

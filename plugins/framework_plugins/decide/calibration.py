@@ -8,7 +8,6 @@ keep the level (Angelopoulos et al., "Learn then test", arXiv 2110.01052, with o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +22,11 @@ DRAWS = 400
 """Draws for an interval."""
 LEAST_FITTED = 20
 """Fewer rows say nothing about a temperature."""
-COLDEST, HOTTEST = math.log(0.05), math.log(20)
+COLDEST, HOTTEST = 0.05, 20.0
+TRIED = 60
+"""Temperatures of each of two grids, of which the second lies around the best of the first."""
 STEPS = 100
 """Thresholds of the sequence."""
-CLOSE = 1e-4
-"""How close a temperature is, as a share of it."""
-GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def probabilities(log_probs: Array, temperature: float = 1.0) -> Array:
@@ -51,38 +49,37 @@ def brier_scores(shares: Array, right: Places) -> Array:
     return np.asarray(((shares - target) ** 2).sum(1))
 
 
+def ranked_scores(shares: Array, right: Places) -> Array:
+    """Return the ranked probability score of each row: Brier's of the cumulated options of a scale.
+
+    Epstein 1969, Journal of Applied Meteorology 8, 985-987.
+    """
+    reached = np.arange(shares.shape[1]) >= right[:, None]
+    return np.asarray(((shares.cumsum(1) - reached) ** 2).sum(1))
+
+
 def fit_temperature(log_probs: Array, right: Places) -> float:
     """Return the temperature with the best log score; 1 for few rows. One number cannot fit much of them."""
     if len(right) < LEAST_FITTED:
         return 1.0
 
-    def loss(log_temperature: float) -> float:
-        return -float(log_scores(log_probs, right, math.exp(log_temperature)).mean())
+    low, best, high = COLDEST, 1.0, HOTTEST
+    for _ in range(2):
+        grid = np.geomspace(low, high, TRIED)
+        at = int(np.argmax([log_scores(log_probs, right, temperature).mean() for temperature in grid]))
+        low, best, high = grid[max(at - 1, 0)], float(grid[at]), grid[min(at + 1, TRIED - 1)]
+    return best
 
-    return math.exp(_minimum(loss, COLDEST, HOTTEST))
 
-
-def _minimum(function: Callable[[float], float], low: float, high: float) -> float:
-    """Return the minimum of a function that first falls and then rises, by the golden section."""
-    left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
-    at_left, at_right = function(left), function(right)
-    while high - low > CLOSE:
-        if at_left <= at_right:
-            high, right, at_right = right, left, at_left
-            left = high - GOLDEN * (high - low)
-            at_left = function(left)
-        else:
-            low, left, at_left = left, right, at_right
-            right = low + GOLDEN * (high - low)
-            at_right = function(right)
-    return (low + high) / 2
+def bins(sure: Array) -> list[Places]:
+    """Return the rows of each bin, from the least sure on."""
+    return [places for places in np.array_split(np.argsort(sure, kind="stable"), BINS) if len(places)]
 
 
 def calibration_error(sure: Array, correct: Array) -> float:
     """Return the expected calibration error: by how much probability and accuracy differ, in bins of equal size."""
-    order = np.argsort(sure, kind="stable")
-    bins = [places for places in np.array_split(order, BINS) if len(places)]
-    return float(sum(len(places) * abs(sure[places].mean() - correct[places].mean()) for places in bins) / len(sure))
+    gaps = (len(rows) * abs(sure[rows].mean() - correct[rows].mean()) for rows in bins(sure))
+    return float(sum(gaps) / len(sure))
 
 
 def error_interval(sure: Array, correct: Array) -> tuple[float, float, float]:

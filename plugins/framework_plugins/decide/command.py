@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from framework import FrameworkError
-from framework.api import display_run, write_atomically
+from framework.api import EvalResult, display_run, write_atomically
 from framework.api.program import CommandParser, read_run
 from framework_plugins.decide.config import DecideCommandConfig
 from framework_plugins.decide.decider import Decision, open_decider
+from framework_plugins.decide.drift import Rows, drift
 
 COLUMNS = ("option", "probability", "sure")
 """What is added to the columns of a CSV file."""
@@ -35,6 +36,8 @@ class DecideCommand:
             parser.error("give texts or --file, not both")
         if given.out and not given.file:
             parser.error("--out is the file for the rows of --file")
+        if given.drift and not given.file:
+            parser.error("--drift compares the rows of --file with the held-out rows of the run")
         table = _read_rows(Path(given.file)) if given.file else []
         run = read_run(given.run_dir)  # before standard input is waited for
         rows: Sequence[str | Mapping[str, Any]] = table or given.texts or ([] if given.file else _piped())
@@ -45,6 +48,8 @@ class DecideCommand:
             if decider.threshold is None:
                 print("the run promises no error, so it never says 'not sure'", file=sys.stderr)  # noqa: T201
             decisions = decider.decide(rows)
+            if given.drift:
+                _print_drift(decider.measured, decisions)
         if given.file:
             decided = _write_table(table, decisions)
             if given.out:
@@ -57,12 +62,23 @@ class DecideCommand:
         return 0
 
 
+def _print_drift(measured: EvalResult | None, decisions: Sequence[Decision]) -> None:
+    new = Rows(
+        [decision.asked for decision in decisions],
+        [decision.option for decision in decisions],
+        [decision.probability for decision in decisions],
+    )
+    for line in drift(Rows.held_out(measured), new):
+        print(line, file=sys.stderr)  # noqa: T201
+
+
 def _parser() -> CommandParser:
     parser = CommandParser("decide", DecideCommandConfig.__doc__)
     parser.add_argument("run_dir", metavar="RUN_DIR", help="the folder of the run")
     parser.add_argument("texts", metavar="TEXT", nargs="*", help="what is decided; default: lines of standard input")
     parser.add_argument("--file", metavar="CSV", help="a CSV file with a header and the columns of the training")
     parser.add_argument("--out", metavar="CSV", help="where its rows are written with the decisions; default: printed")
+    parser.add_argument("--drift", action="store_true", help="say whether these rows differ from the held-out rows")
     parser.add_argument("--json", action="store_true", help="a JSON object for each text, with all probabilities")
     return parser
 

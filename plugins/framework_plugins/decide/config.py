@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt, Interval
 
-from framework.api import Affects, AuditConfig, DataConfig, EvaluatorConfig, FormatConfig
+from framework.api import Affects, AuditConfig, DataConfig, EvaluatorConfig, ExporterConfig, FormatConfig
 from framework.api.program import CommandConfig
 from framework.api.training import MethodConfig, PassCost, Role
 
@@ -22,6 +22,10 @@ ACCURACY, LOG_SCORE, MASS = "option_accuracy", "option_log_score", "option_mass"
 """What the method measures of validation rows."""
 WEIGHT = "option_weight"
 """The fact of a row: the weight of its label."""
+PLACE = "option_place"
+"""The fact of a row: the place of its label among the options."""
+CONFIDENCE = "confidence"
+"""The measure that is the probability of each decision."""
 PREFIX = "decision_"
 """What the names of the evaluator's measures begin with."""
 
@@ -35,8 +39,14 @@ class DecideFormatConfig(FormatConfig):
     """The options, in the order of label ids: `[negative, positive]`. Not for rows with options of their own."""
     names: dict[str, str] = field(default_factory=dict)
     """Options for labels that the rows write in another way: `{POS: positive, NEG: negative}`."""
+    scale: bool = False
+    """Whether the options are a scale, in their order."""
     question: str = QUESTION
     """What the model is asked; {options} becomes a list of the options, {text} the text of the row."""
+
+    def options(self) -> int:
+        """Return how many options each row has; rows with options of their own are not known here."""
+        return len(self.labels)
 
 
 @dataclass
@@ -52,6 +62,7 @@ class Score(Enum):
 
     log = "log"
     brier = "brier"
+    ranked = "ranked"
 
 
 @dataclass
@@ -60,9 +71,11 @@ class DecideConfig(MethodConfig):
 
     roles: ClassVar[tuple[Role, ...]] = (Role.answer, Role.rejected)
     own_objective: ClassVar[bool] = True
+    chooses: ClassVar[bool] = True
     described: ClassVar[tuple[str, ...]] = ("score", "mass_weight")
     score: Annotated[Score, OF_LOSS] = Score.log
-    """The loss: the negative logarithm of the right option's probability, or the Brier score over all options."""
+    """The loss: the log score of the right option, the Brier score over all, or the ranked probability score of a
+    scale."""
     label_smoothing: Annotated[float, Interval(ge=0, lt=0.5), OF_LOSS] = 0.0
     """Share of the target that all options divide between them."""
     class_weights: dict[str, Annotated[float, Gt(0)]] = field(default_factory=dict)
@@ -72,7 +85,7 @@ class DecideConfig(MethodConfig):
     a chat; with 0 only the ratios between options are learned."""
 
     def cost(self) -> PassCost:
-        """Return what a row takes: its options share its prompt, which is most of it."""
+        """Return what a row takes if its options share its prompt, which is most of it; see `chooses` if not."""
         return PassCost(rows=2)
 
     def measures(self) -> tuple[str, ...]:
@@ -89,7 +102,8 @@ class DecideAuditConfig(AuditConfig):
 class DecideEvaluatorConfig(EvaluatorConfig):
     """Decisions on held-out rows: accuracy, proper scores, calibration, and a threshold that keeps a promised error.
 
-    One part of the rows fits the temperature and the threshold, and the other part is measured.
+    One part of the rows fits the temperature and the threshold, and the other part is measured. With scikit-learn
+    installed, a linear model of words that learned from the training rows is measured beside.
     """
 
     max_error: Annotated[float, Interval(gt=0, lt=1)] = 0.05
@@ -100,13 +114,21 @@ class DecideEvaluatorConfig(EvaluatorConfig):
     """The share of the rows that temperature and threshold are fitted to, and nothing else."""
 
     def measures(self) -> tuple[str, ...]:
-        scores = "accuracy", "log_score", "brier", "ece", "ece_by_chance", "mass"
+        scores = "accuracy", "log_score", "brier", "ece", "ece_by_chance", CONFIDENCE, "mass", "distance", "ranked"
         names = *scores, "temperature", "threshold", "answered", "wrong"
         return tuple(f"{PREFIX}{name}" for name in names)
 
     def asks(self, prompts: int) -> int:
         """Return how many rows it measures."""
         return round(prompts * (1 - self.calibration))
+
+
+@dataclass
+class DecideExporterConfig(ExporterConfig):
+    """How an exported model is asked for decisions: question, options, temperature and threshold, as JSON."""
+
+    file: str = "decide.json"
+    """Name of the file inside the run folder."""
 
 
 @dataclass
@@ -117,6 +139,16 @@ class DecideCommandConfig(CommandConfig):
     """
 
     usage = "RUN_DIR [TEXT ...]"
+
+
+@dataclass
+class LearningCurveConfig(CommandConfig):
+    """Say what more rows would bring: "500 more rows: about +2.0 points", with an interval.
+
+    It takes three runs or more of `evaluator=decide` that differ in their training rows and share the held-out ones.
+    """
+
+    usage = "RUN_DIR RUN_DIR RUN_DIR ..."
 
 
 def unknown_labels(labels: list[str], names: dict[str, str], weights: dict[str, float]) -> Iterator[tuple[str, str]]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from framework import FrameworkError, Plan
-from framework.api import EvalResult, Message, Model, Prompt, SavedRun
+from framework.api import EvalResult, Message, Model, Prompt, SavedRun, scoring
 from framework.api.program import read_run, restored
 from framework_plugins.decide import calibration
 from framework_plugins.decide.config import PREFIX, DecideFormatConfig
@@ -38,12 +38,14 @@ class Decision:
         probability: how likely it is, after the temperature that was fitted to held-out rows.
         sure: whether it is above the threshold of the promise; None if the run has none.
         probabilities: of all options.
+        asked: what the model was asked.
     """
 
     option: str
     probability: float
     sure: bool | None
     probabilities: Mapping[str, float]
+    asked: str = ""
 
 
 class Decider:
@@ -59,6 +61,7 @@ class Decider:
         self._settings = plan.format.config
         self._form: Decide = plan.format.create()
         self._model = model
+        self.measured = measured
         values = measured.metrics if measured else {}
         self.temperature = values.get(f"{PREFIX}temperature", 1.0)
         self.threshold = values.get(f"{PREFIX}threshold")
@@ -78,11 +81,11 @@ class Decider:
             scores = score_options(self._model, prompts)
             calibrated = calibration.probabilities(scores.log_probs, self.temperature)
             raw = calibration.probabilities(scores.log_probs).max(1)
-            for options, shares, sure in zip(scores.options, calibrated, raw, strict=True):
+            for prompt, options, shares, sure in zip(prompts, scores.options, calibrated, raw, strict=True):
                 named = dict(zip(options, shares.tolist(), strict=False))
                 option = max(named, key=named.__getitem__)
                 is_sure = None if self.threshold is None else bool(sure >= self.threshold)
-                decisions.append(Decision(option, named[option], is_sure, named))
+                decisions.append(Decision(option, named[option], is_sure, named, scoring.question(prompt)))
         return decisions
 
     def _prompt(self, row: str | Mapping[str, Any], where: str) -> Prompt:

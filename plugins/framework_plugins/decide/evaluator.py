@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,12 +22,12 @@ from framework.api import (
     Prompt,
     scoring,
 )
-from framework_plugins.decide import calibration
-from framework_plugins.decide.config import PREFIX, DecideEvaluatorConfig
+from framework_plugins.decide import calibration, linear, tables
+from framework_plugins.decide.config import CONFIDENCE, PREFIX, DecideEvaluatorConfig, DecideFormatConfig
 from framework_plugins.decide.scoring import Array, OptionScores, Places, score_options
 
-SHOWN_LABELS, SHOWN_SAMPLES = 3, 20
-"""Labels that are noted as weak, and rows whose decision is shown."""
+SHOWN_LABELS, SAMPLES = 3, 2000
+"""Labels that are noted as weak, and rows whose decision is kept."""
 FEW = 10
 """A label of fewer rows is not called weak."""
 
@@ -37,6 +37,7 @@ class Decide(Evaluator):
 
     def __init__(self, config: DecideEvaluatorConfig) -> None:
         self.config = config
+        self._linear: tuple[int, Array | None] | None = None
 
     def own_prompts(self, form: Selection | None) -> Sequence[Prompt] | None:
         """It asks those of the data."""
@@ -52,9 +53,18 @@ class Decide(Evaluator):
         right = scores.right([prompt.reference or "" for prompt in prompts])
         clusters = _clusters(scores, prompts, data.passages)
         fitted, measured = _split(clusters, self.config.calibration)
-        found = Decisions(self.config, scores, right)
-        found.fit(fitted, [clusters[at] for at in fitted])
-        return found.result([prompts[number] for number in measured], measured, [clusters[at] for at in measured])
+        form = data.format.config if data.format else None
+        scale = isinstance(form, DecideFormatConfig) and form.scale
+        decisions = Decisions(self.config, scores, right, scale=scale, linear=self._linear_scores(data, prompts))
+        decisions.fit(fitted, [clusters[at] for at in fitted])
+        return decisions.result([prompts[number] for number in measured], measured, [clusters[at] for at in measured])
+
+    def _linear_scores(self, data: Data, prompts: Sequence[Prompt]) -> Array | None:
+        """Return what a linear model gives; the base and the trained model are compared with the same one."""
+        key = hash((len(data.train_prompts), *(prompt.messages for prompt in prompts)))
+        if self._linear is None or self._linear[0] != key:
+            self._linear = key, linear.linear_scores(data.train_prompts, prompts)
+        return self._linear[1]
 
 
 def _clusters(scores: OptionScores, prompts: Sequence[Prompt], passages: frozenset[int]) -> list[int]:
@@ -89,13 +99,25 @@ class Decisions:
         config: the promise.
         scores: of all rows.
         right: the number of the right option in each.
+        scale: whether the options are a scale, in their order.
+        linear: the log-probabilities of the options by a linear model; None if there is none.
     """
 
-    def __init__(self, config: DecideEvaluatorConfig, scores: OptionScores, right: Places) -> None:
+    def __init__(
+        self,
+        config: DecideEvaluatorConfig,
+        scores: OptionScores,
+        right: Places,
+        *,
+        scale: bool = False,
+        linear: Array | None = None,
+    ) -> None:
         self.config = config
         self.scores = scores
         self.right = right
-        self.temperature = 1.0
+        self.scale = scale
+        self.linear = linear
+        self.temperature = self.linear_temperature = 1.0
         self.threshold: float | None = None
         self.notes: list[str] = []
 
@@ -108,6 +130,8 @@ class Decisions:
         settings = self.config
         log_probs, right = self.scores.log_probs[rows], self.right[rows]
         self.temperature = calibration.fit_temperature(log_probs, right)
+        if self.linear is not None:
+            self.linear_temperature = calibration.fit_temperature(self.linear[rows], right)
         if len(rows) < calibration.LEAST_FITTED:
             self._note(f"the temperature stays 1: {len(rows)} rows are left to fit it, and it takes "
                        f"{calibration.LEAST_FITTED}")  # fmt: skip
@@ -130,59 +154,78 @@ class Decisions:
         """Measure other rows."""
         log_probs, right = self.scores.log_probs[rows], self.right[rows]
         correct = _correct(log_probs, right)
-        shares = calibration.probabilities(log_probs, self.temperature)
-        sure = shares.max(1)
+        sure = calibration.probabilities(log_probs, self.temperature).max(1)
         where = [prompt.where for prompt in prompts]
         shared = list(clusters) if len(set(clusters)) < len(clusters) else []
 
-        def of_rows(items: Array, kind: MeasureKind, *, up: bool, unit: str = "") -> Measure:
+        def of_rows(score: Scored, kind: MeasureKind, *, up: bool, unit: str = "", **controls: Any) -> Measure:
+            items = score(log_probs, right, self.temperature)
+            if self.linear is not None:
+                rival = score(self.linear[rows], right, self.linear_temperature)
+                controls |= {"rival": linear.NAME, "rival_items": rival.tolist()}
             return Measure(
                 float(items.mean()), items.tolist(), higher_is_better=up, unit=unit, kind=kind, where=where,
-                clusters=shared, item="row",
+                clusters=shared, item="row", **controls,
             )  # fmt: skip
 
-        constant = self._majority(prompts)
-        accuracy = of_rows(correct, MeasureKind.content, up=True)
+        decided = [prompt.options[at] for prompt, at in zip(prompts, log_probs.argmax(1), strict=True)]
+        labels = [prompt.reference or "" for prompt in prompts]
+        constant = Counter(labels).most_common(1)[0][0]
         low, high, chance = calibration.error_interval(sure, correct)
         error = calibration.calibration_error(sure, correct)
-        best = log_probs.argmax(1)
+        loss = MeasureKind.loss
         measures = {
-            "accuracy": replace(
-                accuracy,
-                constant=constant,
-                constant_items=[float(prompt.reference == constant) for prompt in prompts],
-                answers=len({prompt.options[at] for prompt, at in zip(prompts, best, strict=True)}),
+            "accuracy": of_rows(
+                _accuracy, MeasureKind.content, up=True, constant=constant, answers=len({*decided}),
+                constant_items=[float(label == constant) for label in labels],
             ),
-            "log_score": of_rows(
-                calibration.log_scores(log_probs, right, self.temperature), MeasureKind.loss, up=True, unit="nats"
+            "log_score": of_rows(calibration.log_scores, loss, up=True, unit="nats"),
+            "brier": of_rows(_brier, loss, up=False, unit="squares"),
+            "ece": Measure(error, kind=loss, stderr=(high - low) / 4, item="row"),
+            "ece_by_chance": Measure(chance, kind=loss, item="row"),
+            "mass": Measure(
+                float(self.scores.mass[rows].mean()), self.scores.mass[rows].tolist(), higher_is_better=True,
+                kind=MeasureKind.form, where=where, clusters=shared, item="row",
             ),
-            "brier": of_rows(calibration.brier_scores(shares, right), MeasureKind.loss, up=False, unit="squares"),
-            "ece": Measure(error, kind=MeasureKind.loss, stderr=(high - low) / 4, item="row"),
-            "ece_by_chance": Measure(chance, kind=MeasureKind.loss, item="row"),
-            "mass": of_rows(self.scores.mass[rows], MeasureKind.form, up=True),
+            CONFIDENCE: Measure(float(sure.mean()), sure.tolist(), kind=MeasureKind.change, where=where, item="row"),
             "temperature": Measure(self.temperature, kind=MeasureKind.change, unit="fitted"),
-        }
+        }  # fmt: skip
+        if self.scale:
+            measures |= {
+                "distance": of_rows(_distances, MeasureKind.form, up=False, unit="places"),
+                "ranked": of_rows(_ranked, loss, up=False, unit="squares"),
+            }
         if self.threshold is not None:
             measures |= _promise(self.threshold, _sure(log_probs), correct)
-        self._weak_labels(prompts, best)
-        decided = [_answered(prompt, prompt.options[at]) for prompt, at in zip(prompts, best, strict=True)]
-        named = {f"{PREFIX}{name}": measure for name, measure in measures.items()}
-        samples = scoring.samples(decided[:SHOWN_SAMPLES], {f"{PREFIX}accuracy": accuracy})
-        return EvalResult(named, samples, self.notes)
+        if not linear.is_installed():
+            self._note("no linear model is compared: pip install scikit-learn")
+        self._note_weak_labels(labels, decided)
+        answered = [_answered(prompt, option) for prompt, option in zip(prompts, decided, strict=True)]
+        return EvalResult(
+            {f"{PREFIX}{name}": measure for name, measure in measures.items()},
+            scoring.samples(
+                answered[:SAMPLES], {f"{PREFIX}{name}": measures[name] for name in ("accuracy", CONFIDENCE)}
+            ),
+            self.notes,
+            tables=[
+                tables.reliability_table(sure, correct, error, chance),
+                tables.label_table(labels, decided),
+                tables.confusion_table(prompts, decided, sure),
+            ],
+        )
 
-    def _majority(self, prompts: Sequence[Prompt]) -> str:
-        return Counter(prompt.reference or "" for prompt in prompts).most_common(1)[0][0]
-
-    def _weak_labels(self, prompts: Sequence[Prompt], best: Places) -> None:
+    def _note_weak_labels(self, labels: Sequence[str], decided: Sequence[str]) -> None:
         """Note the labels that are decided wrongly in most of their rows, and what they are taken for."""
-        labels = Counter(prompt.reference or "" for prompt in prompts)
-        pairs = Counter((prompt.reference or "", prompt.options[at]) for prompt, at in zip(prompts, best, strict=True))
-        weak = [label for label, total in labels.items() if total >= FEW and 2 * pairs[label, label] < total]
-        for label in sorted(weak, key=lambda label: pairs[label, label] / labels[label])[:SHOWN_LABELS]:
-            taken = max(labels, key=lambda other: pairs[label, other] if other != label else -1)
+        rows, pairs = Counter(labels), Counter(zip(labels, decided, strict=True))
+        weak = [label for label, total in rows.items() if total >= FEW and 2 * pairs[label, label] < total]
+        for label in sorted(weak, key=lambda label: pairs[label, label] / rows[label])[:SHOWN_LABELS]:
+            taken, times = max(
+                ((other, times) for (right, other), times in pairs.items() if right == label != other),
+                key=lambda pair: pair[1],
+            )
             self._note(
-                f"'{label}' is right in {pairs[label, label]} of {labels[label]} rows, and decided as '{taken}' in "
-                f"{pairs[label, taken]}"
+                f"'{label}' is right in {pairs[label, label]} of {rows[label]} rows, and decided as '{taken}' in "
+                f"{times}"
             )
 
     def _note(self, text: str) -> None:
@@ -208,3 +251,23 @@ def _sure(log_probs: Array) -> Array:
 
 def _correct(log_probs: Array, right: Places) -> Array:
     return np.asarray(log_probs.argmax(1) == right, float)
+
+
+# What is scored of each row: (log-probabilities, right options, temperature) -> scores.
+Scored = Callable[[Array, Places, float], Array]
+
+
+def _accuracy(log_probs: Array, right: Places, _: float) -> Array:
+    return _correct(log_probs, right)
+
+
+def _brier(log_probs: Array, right: Places, temperature: float) -> Array:
+    return calibration.brier_scores(calibration.probabilities(log_probs, temperature), right)
+
+
+def _ranked(log_probs: Array, right: Places, temperature: float) -> Array:
+    return calibration.ranked_scores(calibration.probabilities(log_probs, temperature), right)
+
+
+def _distances(log_probs: Array, right: Places, _: float) -> Array:
+    return np.asarray(np.abs(log_probs.argmax(1) - right), float)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from framework import FrameworkError
 from framework.api import Example, Measure, MeasureKind, Model
 from framework.api.training import LossValue, Method, Objective, Role, TokenGroup, TokenScores
-from framework_plugins.decide.config import ACCURACY, LOG_SCORE, MASS, WEIGHT, DecideConfig, Score
+from framework_plugins.decide.config import ACCURACY, LOG_SCORE, MASS, PLACE, WEIGHT, DecideConfig, Score
 
 Tensor = torch.Tensor
 
@@ -46,7 +46,8 @@ class Decide(Method):
     def conversations(self, example: Example) -> Sequence[tuple[Role, Example]]:
         """Return the conversation with each option as its answer, the right one first."""
         right = example.messages[-1].content
-        facts = {**example.facts, WEIGHT: self.config.class_weights.get(right, 1.0)}
+        weight = self.config.class_weights.get(right, 1.0)
+        facts = {**example.facts, WEIGHT: weight, PLACE: example.options.index(right)}
 
         def answered(option: str) -> Example:
             answer = replace(example.messages[-1], content=option)
@@ -93,7 +94,7 @@ class Decide(Method):
             sums = torch.stack([row.sum() for row in rows])
             place = group.roles.index(Role.answer)
             mass = sums.logsumexp(0)
-            loss = self._score(sums, place) - self.config.mass_weight * mass
+            loss = self._score(sums, place, int(group.facts.get(PLACE, place))) - self.config.mass_weight * mass
             losses.append(group.facts.get(WEIGHT, 1.0) * loss)
             right.append((sums.detach().argmax() == place).to(sums))
             masses.append(mass.detach().exp())
@@ -103,11 +104,21 @@ class Decide(Method):
             {name: torch.stack(values).sum() / scores.count for name, values in metrics.items()},
         )
 
-    def _score(self, sums: Tensor, right: int) -> Tensor:
-        """Return the loss of the probabilities of a row's options."""
+    def _score(self, sums: Tensor, right: int, place: int) -> Tensor:
+        """Return the loss of the probabilities of a row's options.
+
+        Args:
+            sums: their log-probabilities, those of the wrong ones in the order of the options.
+            right: which of them is right.
+            place: the place of that one among the options.
+        """
         smoothing = self.config.label_smoothing
         target = torch.full_like(sums, smoothing / len(sums))
         target[right] += 1 - smoothing
         if self.config.score is Score.brier:
             return ((sums.softmax(0) - target) ** 2).sum()
+        if self.config.score is Score.ranked:
+            order = [index for index in range(len(sums)) if index != right]
+            order.insert(place, right)
+            return ((sums.softmax(0) - target)[order].cumsum(0) ** 2).sum()
         return -(target * sums.log_softmax(0)).sum()

@@ -1,4 +1,4 @@
-"""Registers what is called `decide`, a format, a method, an audit, an evaluator and a command, and data for them."""
+"""Registers what is called `decide`, in all groups that it has one in, and data for it."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ def framework_components() -> Iterable[Component]:
     yield Component("decide", config.DecideConfig, f"{package}.method:Decide")
     yield Component("decide", config.DecideAuditConfig, f"{package}.audit:Decide")
     yield Component("decide", config.DecideEvaluatorConfig, f"{package}.evaluator:Decide")
+    yield Component("decide", config.DecideExporterConfig, f"{package}.exporter:Decide")
     yield Component("tickets", config.TicketsConfig, f"{package}.tickets:Tickets")
     yield Component("decide", config.DecideCommandConfig, f"{package}.command:DecideCommand")
+    yield Component("learning-curve", config.LearningCurveConfig, f"{package}.curve:LearningCurve")
 
 
 @hookimpl
@@ -38,11 +40,19 @@ def framework_check_plan(plan: Plan) -> Iterable[Problem]:
     """Options that nobody named, names of options that do not exist, and questions without the text."""
     settings = plan.format.config
     if not isinstance(settings, config.DecideFormatConfig):
+        if any(isinstance(choice.config, config.DecideExporterConfig) for choice in plan.exporter.values()):
+            yield Problem("exporter=decide writes how format=decide asks: set format=decide", ("exporter", "format"))
         return
     if config.TEXT not in settings.question:
         yield Problem(f"format.question={settings.question!r} has no {config.TEXT}: add it", ("format.question",))
+    method = plan.method.config if isinstance(plan.method.config, config.DecideConfig) else config.DecideConfig()
+    if method.score is config.Score.ranked and not settings.scale:
+        yield Problem(
+            "method.score=ranked is for a scale: set format.scale=true if format.labels are in their order",
+            ("method.score", "format.scale"),
+        )
     if settings.labels:
-        weights = plan.method.config.class_weights if isinstance(plan.method.config, config.DecideConfig) else {}
+        weights = method.class_weights
         for setting, option in config.unknown_labels(settings.labels, settings.names, weights):
             yield Problem(f"{setting} has the option {option!r}, which is not in format.labels", (setting,))
     elif names := _label_names(plan):

@@ -36,6 +36,8 @@ LABEL_FIELDS = (
 """Names come before ids, if a row has both."""
 OPTION_FIELDS = ("options", "choices", "candidates", "endings")
 FALSE, TRUE = YES_NO = ("no", "yes")
+JOINT = ","
+"""Separates the labels in an option that joins several."""
 SKIP = "data.on_bad_row=skip leaves such rows out"
 Fields = Mapping[str, Any]
 
@@ -100,7 +102,7 @@ class Decide(Formatter):
 
     def _answer(self, fields: Fields, name: str, options: Sequence[str]) -> str:
         """Return the option that a label means: by its name, its id, or its key among the row's own options."""
-        value = _single(fields[name], name)
+        value = _joined(fields[name], options)
         text = "" if value is None else str(value).strip()
         named = {key.strip(): option.strip() for key, option in self.config.names.items()}.get(text, text)
         if named in options and not isinstance(value, bool):
@@ -136,7 +138,7 @@ def label_field(fields: Fields) -> str | None:
 def label_text(fields: Fields) -> str:
     """Return the label of a row as text; empty without one, and for a row with options of its own."""
     name = label_field(fields)
-    value = None if name is None else _single(fields[name], name)
+    value = None if name is None else _joined(fields[name], ())
     return "" if value is None or isinstance(value, bool) or _own_options(fields)[0] else str(value).strip()
 
 
@@ -180,17 +182,16 @@ def _own_options(fields: Fields) -> tuple[tuple[str, ...], list[str]]:
     return (), []
 
 
-def _single(value: Any, name: str) -> Any:
-    """Return a label; a list of one is that one.
+def _joined(value: Any, options: Sequence[str]) -> Any:
+    """Return a label; a list of several becomes the option that joins them, in whatever order that has them.
 
-    Raises:
-        FrameworkError: there are several.
+    Which labels occur together is learned with it: each set of labels is an option (Tsoumakas & Katakis 2007,
+    International Journal of Data Warehousing and Mining 3, 1-13, "label powerset").
     """
     if not isinstance(value, list):
         return value
-    if len(value) == 1:
+    labels = sorted(str(label).strip() for label in value)
+    if len(labels) == 1:
         return value[0]
-    raise FrameworkError(
-        f"format decide found {len(value)} labels in '{name}', and a decision is one of the options: write a row with "
-        "yes or no for each label, or leave all but one out"
-    )
+    same = (option for option in options if sorted(part.strip() for part in option.split(JOINT)) == labels)
+    return next(same, f"{JOINT} ".join(labels))

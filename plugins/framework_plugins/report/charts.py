@@ -10,7 +10,7 @@ from typing import Any
 
 from framework.api import DataResult, Measure, Step, TrainingIssue
 
-WIDTH, HEIGHT, LOW_HEIGHT = 600, 150, 60
+WIDTH, HEIGHT, LOW_HEIGHT, SIDE = 600, 150, 60, 240
 MAX_POINTS = 300
 """Points of a curve; of more steps, as many are averaged as it takes."""
 COLOURS = 6
@@ -50,6 +50,31 @@ def histogram(data: DataResult) -> dict[str, Any]:
             )
         )
     return {"bars": bars, "most": max_rows, "first": shortest, "last": edges[-1]}
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of a square drawing: its place, the ends of the interval of its height, and its label."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+    title: str
+
+
+def diagonal(rows: Sequence[Sequence[str | float | None]]) -> list[Point]:
+    """Return the points of a table whose first columns are shares: x, y and the ends of y's interval."""
+    shares = [[cell for cell in row[:4] if isinstance(cell, float)] for row in rows]
+    points = []
+    for x, y, low, high in (row for row in shares if len(row) == 4):  # noqa: PLR2004 - the four of a point
+        title = f"{x:.0%}: {y:.0%}, {low:.0%} to {high:.0%}"
+        points.append(Point(_along(x), _along(1 - y), _along(1 - low), _along(1 - high), title))
+    return points
+
+
+def _along(share: float) -> float:
+    return round(SIDE * share, 1)
 
 
 @dataclass(frozen=True)

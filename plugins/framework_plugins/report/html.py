@@ -82,7 +82,8 @@ class Html(Logger):
                     self._write()
             case IssueFound(issue):
                 run.issues.append(issue)
-            case StageFinished(_, EvalResult() as result):
+            case StageFinished(stage, EvalResult() as result):
+                run.tables = result.tables if stage is Stage.evaluate else run.tables
                 run.notes += [note for note in result.notes if note not in run.notes]
             case RunFinished(Report() as report, samples):
                 run.report = report

@@ -30,6 +30,7 @@ from framework.api import (
     Report,
     Sample,
     Step,
+    Table,
     TrainingIssue,
     count,
     display_run,
@@ -58,7 +59,10 @@ UNFOLDED_ANSWERS = 3
 
 @dataclass
 class Run:
-    """The contents of the page. `report` and `samples` come at the end, `notes` name missing measures."""
+    """The contents of the page. `report` and `samples` come at the end, `notes` name missing measures.
+
+    `tables` are those of the trained model's evaluation.
+    """
 
     plan: Plan
     data: DataResult
@@ -68,6 +72,7 @@ class Run:
     report: Report | None = None
     samples: list[tuple[Sample | None, Sample]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
     error: str = ""
     ended: str = "failed"
     expected: Forecast | None = None
@@ -85,6 +90,7 @@ def render(run: Run, samples: int) -> str:
         report=report,
         results=list(_results(report)) if report else [],
         notes=[redact(note) for note in run.notes],
+        tables=[(table, charts.diagonal(table.rows) if table.drawn else []) for table in run.tables],
         numbers=list(_training_rows(report)) if report else [],
         health=list(health_facts(report.train, plan.training)) if report and report.train else [],
         headline=report.headline if report else "",
@@ -122,7 +128,7 @@ def template(name: str) -> Any:
     """Return a template of this package, with its style."""
     # `StrictUndefined`: a name that is misspelled in the template is an error, not a gap in the page.
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"visible": visible, "number": number, "cut": shorten, "count": count}
+    environment.filters |= {"visible": visible, "number": number, "cut": shorten, "redact": redact, "count": count}
     folder = files("framework_plugins.report")
     environment.globals["policy"] = policy
     environment.globals["style"] = Markup(folder.joinpath("style.css").read_text(encoding="utf-8").strip())  # noqa: S704 - our own file
@@ -152,11 +158,20 @@ def _results(report: Report) -> Iterator[dict[str, Any]]:
             "aim": _direction_text(change),
             "difference": change.difference(name),
             "asked": _compared_text(change),
+            "controls": list(_control_texts(name, change)),
             "first": change.primary,
             "verdict": "flagged" if change.held_back else change.outcome.name if change.outcome else "",
             "words": change.outcome_text,
             "objective": name == report.objective.name,
         }
+
+
+def _control_texts(name: str, change: Change) -> Iterator[str]:
+    """Say what the best constant answer and another model score."""
+    if change.constant is not None:
+        yield f"always '{change.constant_answer}': {number(change.constant, name, change.unit)}"
+    if change.rival is not None:
+        yield f"{change.rival_name}: {number(change.rival, name, change.unit)}"
 
 
 def _direction_text(change: Change) -> str:

@@ -71,9 +71,6 @@ class TrlTrainerConfig(TransformersTrainerConfig):
     init: Annotated[dict[str, Any], ~Affects.base] = field(default_factory=dict)
     """Further arguments of the class that are plain values, such as {teacher_model: owner/name}."""
 
-    def reads_prompts(self) -> bool:
-        return self.trl_class is not None
-
     def answers(self) -> bool:
         return self.trl_class is None or not library.gives_scores(library.find(self.trl_class))
 

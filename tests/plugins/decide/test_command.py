@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,14 @@ def test_a_run_is_measured_and_decides_texts_and_rows_of_a_file(
     assert run_command("decide", [str(run), "--file=new.csv"]) == 0
     assert capsys.readouterr().out == Path("done.csv").read_text(encoding="utf-8")
 
+    texts = [f"Parcel {number} {'odd' if number % 9 else 'even'}\n" for number in range(60)]
+    Path("later.csv").write_text("".join(["text\n", *texts]), encoding="utf-8")
+    assert run_command("decide", [str(run), "--file=later.csv", "--out=done.csv", "--drift"]) == 0
+    assert "\noptions: drift, '" in capsys.readouterr().err
+    Path("later.csv").write_text("".join(["text\n", *texts[:9]]), encoding="utf-8")
+    with pytest.raises(FrameworkError, match="30 texts or more on each side, and there are 9 in --file"):
+        run_command("decide", [str(run), "--file=later.csv", "--drift"])
+
     with open_decider(run) as decider:
         decisions = decider.decide(["Parcel 1 odd", {"text": "Parcel 2 even"}])
         with pytest.raises(FrameworkError, match="row 2: format decide needs some text"):
@@ -91,11 +101,37 @@ def test_a_run_is_measured_and_decides_texts_and_rows_of_a_file(
     assert sum(decisions[0].probabilities.values()) == pytest.approx(1)
 
 
+def test_runs_with_different_numbers_of_rows_tell_what_more_rows_bring(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [str(run)]
+    for size, wrong in ((40, 40), (80, 20)):
+        folder = Path(f"run{size}")
+        shutil.copytree(run, folder)
+        measured, data = records.load(EvalResult, run / "evaluate.json"), records.load(DataResult, run / "data.json")
+        accuracy = measured.measures["decision_accuracy"]
+        items: list[float | None] = [float(index >= wrong) for index in range(len(accuracy.items))]
+        records.save(EvalResult({"decision_accuracy": replace(accuracy, items=items)}), folder / "evaluate.json")
+        records.save(replace(data, train_rows=size), folder / "data.json")
+        folders.append(str(folder))
+    capsys.readouterr()
+    assert run_command("learning-curve", [*folders, "--more=80"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:3] == ["40 rows: 50.0% right of 80 held-out rows", "80 rows: 75.0% right of 80 held-out rows"]
+    assert lines[3].startswith("80 more rows: about +")
+    with pytest.raises(FrameworkError, match="different numbers of training rows"):
+        run_command("learning-curve", folders[:2])
+    (run / "evaluate.json").unlink()
+    with pytest.raises(FrameworkError, match="has no decision_accuracy: run it with"):
+        run_command("learning-curve", folders)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("--file=new.csv", "text"), "give texts or --file, not both"),
         (("--out=new.csv", "text"), "--out is the file for the rows of --file"),
+        (("--drift", "text"), "--drift compares the rows of --file with the held-out rows"),
         (("--file=absent.csv",), "--file=absent.csv cannot be read: No such file"),
         ((), "run: there is no such folder"),
     ],

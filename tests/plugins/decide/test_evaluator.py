@@ -24,7 +24,8 @@ def evaluated(
         Prompt((Message("user", f"Row {number}"),), NAMES[label], where=f"rows:{number}", options=NAMES)
         for number, label in enumerate(right)
     ]
-    decisions = Decisions(DecideEvaluatorConfig(**settings), OptionScores([NAMES] * count, log_probs - 3), right)
+    scores = OptionScores([NAMES] * count, log_probs - 3)
+    decisions = Decisions(DecideEvaluatorConfig(**settings), scores, right, scale=True, linear=drawn(count, 8)[0])
     fitted = np.arange(count // 2)
     decisions.fit(fitted, (fitted // copies).tolist())
     measured = np.arange(count // 2, count)
@@ -54,6 +55,41 @@ def test_the_measures_are_of_the_rows_that_nothing_was_fitted_to() -> None:
     assert accuracy.constant == majority
     assert accuracy.constant_items == [float(NAMES[label] == majority) for label in answers]
     assert result.notes == []
+    linear = drawn(2000, 8)[0][1000:]
+    assert accuracy.rival_items == (linear.argmax(1) == answers).astype(float).tolist()
+    assert value["distance"] == pytest.approx(np.abs(measured.argmax(1) - answers).mean())
+    # The linear model has a temperature of its own.
+    brier = result.measures[f"{PREFIX}brier"].rival_items
+    own = calibration.fit_temperature(drawn(2000, 8)[0][:1000], right[:1000])
+    expected = calibration.brier_scores(calibration.probabilities(linear, own), answers)
+    assert brier == pytest.approx(expected.tolist())
+
+
+def test_the_tables_count_labels_confusions_and_the_rows_of_each_probability() -> None:
+    _, result = evaluated(2000, max_error=0.1)
+    reliability, labels, confusions = result.tables
+    log_probs, right = drawn(2000, 7, sharpness=2.0, spread=5)
+    log_probs, right = log_probs[1000:], right[1000:]
+    decided = log_probs.argmax(1)
+    for name, rows, hit, chosen, precise in labels.rows:
+        label = NAMES.index(str(name))
+        assert (rows, chosen) == (f"{(right == label).sum():,}", f"{(decided == label).sum():,}")
+        assert hit == pytest.approx((decided[right == label] == label).mean())
+        assert precise == pytest.approx((right[decided == label] == label).mean())
+    first = confusions.rows[0]
+    pair = NAMES.index(str(first[0])), NAMES.index(str(first[1]))
+    wrong = (right == pair[0]) & (decided == pair[1])
+    assert first[2] == f"{wrong.sum():,}"
+    example = int(str(first[3]).removeprefix("Row ")) - 1000
+    sure = calibration.probabilities(log_probs, result.metrics[f"{PREFIX}temperature"]).max(1)
+    assert wrong[example]
+    assert first[4] == pytest.approx(sure[wrong].max())
+    assert len(reliability.rows) == calibration.BINS
+    assert reliability.drawn
+    assert sum(int(str(row[4])) for row in reliability.rows) == 1000
+    hits = sum(float(row[1] or 0) * int(str(row[4])) for row in reliability.rows)
+    assert hits == pytest.approx((right == decided).sum())
+    assert all(float(low or 0) <= float(hit or 0) <= float(high or 0) for _, hit, low, high, _ in reliability.rows)
 
 
 def test_a_label_that_is_mostly_wrong_is_noted_with_what_it_is_taken_for() -> None:

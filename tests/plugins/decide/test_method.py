@@ -14,7 +14,7 @@ import torch
 from framework.api.records import GroupedRows, Message, Prompt
 from framework.api.schema import Role
 from framework.api.training import TokenScores
-from framework_plugins.decide.config import LOG_SCORE, MASS, WEIGHT, DecideConfig, Score
+from framework_plugins.decide.config import LOG_SCORE, MASS, PLACE, WEIGHT, DecideConfig, Score
 from framework_plugins.decide.method import Decide
 from framework_plugins.decide.scoring import score_options
 from tests.support.pairs_plugin import token_row
@@ -73,12 +73,17 @@ def log_softmax(sums: list[float]) -> list[float]:
     return [value - total for value in sums]
 
 
-def loss_of(config: DecideConfig, log_probs: list[list[list[float]]], weights: list[float] | None = None) -> Any:
+def loss_of(
+    config: DecideConfig,
+    log_probs: list[list[list[float]]],
+    weights: list[float] | None = None,
+    places: list[int] | None = None,
+) -> Any:
     """Return the loss of groups with these log-probabilities of tokens, the right option first."""
     roles = (Role.answer, Role.rejected, Role.rejected)
     groups = [
-        GroupedRows(tuple(token_row(n, 4) for n in range(3)), roles, {WEIGHT: weight})
-        for weight in weights or [1.0] * len(log_probs)
+        GroupedRows(tuple(token_row(n, 4) for n in range(3)), roles, {WEIGHT: weight, PLACE: place})
+        for weight, place in zip(weights or [1.0] * len(log_probs), places or [0] * len(log_probs), strict=True)
     ]
     policy = [[torch.tensor(row, dtype=torch.float64, requires_grad=True) for row in group] for group in log_probs]
     return Decide(config)(TokenScores(groups, policy, None, 12, len(groups), groups)), policy
@@ -99,6 +104,14 @@ def test_the_log_score_and_the_brier_score_are_those_of_the_options() -> None:
     brier, _ = loss_of(DecideConfig(mass_weight=0, score=Score.brier), THREE)
     shares = np.exp([log_softmax(group) for group in sums])
     assert float(brier.value.detach()) == pytest.approx(((shares - [1, 0, 0]) ** 2).sum(1).mean())
+    # Of a scale, the right option first and at the place that the fact tells: 0 without one, and 2 of the second group.
+    for places, orders in ((None, ([0, 1, 2], [0, 1, 2])), ([0, 2], ([0, 1, 2], [1, 2, 0]))):
+        ranked, _ = loss_of(DecideConfig(mass_weight=0, score=Score.ranked), THREE, None, places)
+        expected = [
+            ((np.array(row)[order].cumsum() - np.array([1, 0, 0])[order].cumsum()) ** 2).sum()
+            for row, order in zip(shares.tolist(), orders, strict=True)
+        ]
+        assert float(ranked.value.detach()) == pytest.approx(np.mean(expected))
     smooth, _ = loss_of(DecideConfig(mass_weight=0, label_smoothing=0.3), THREE)
     logs = np.array([log_softmax(group) for group in sums])
     assert float(smooth.value.detach()) == pytest.approx(-(logs @ [0.8, 0.1, 0.1]).mean())

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from framework.api.records import Example, GroupedRows, Message
 from framework.api.schema import Role
-from framework.testing import AuditSuite, FormatterSuite, MethodSuite, SourceSuite
+from framework.testing import AuditSuite, ExporterSuite, FormatterSuite, MethodSuite, SourceSuite
 from framework_plugins.decide.config import WEIGHT
 from tests.support.pairs_plugin import token_row
 
@@ -37,6 +37,15 @@ class TestTickets(SourceSuite):
     option = "tickets"
     overrides = ("format=decide", "format.labels=[delivery,damage,wrong item,money back,question before buying]")
     count = 480
+
+
+class TestDecideExporter(ExporterSuite):
+    option = "decide"
+    overrides = (
+        "format=decide",
+        "format.columns={text: instruction, label: output}",
+        f"format.labels=[{','.join(f'it is {number}' for number in range(12))}]",
+    )
 
 
 class TestDecideMethod(MethodSuite):

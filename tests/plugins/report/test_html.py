@@ -17,7 +17,7 @@ import pytest
 from framework import FrameworkError, testing
 from framework.api import records
 from framework.api.events import IssueFound, RunFailed, RunFinished, RunStarted, TrainingStep
-from framework.api.records import Artifact, DataResult, Report
+from framework.api.records import Artifact, DataResult, Report, Table
 from framework.api.text.results import visible
 from framework.hooks.session import current
 from framework.run import pipeline
@@ -25,6 +25,7 @@ from framework.run.report import make_report
 from framework.util.errors import Interrupted, PrunedError
 from framework_plugins.report.config import HtmlConfig
 from framework_plugins.report.html import SECONDS_BETWEEN_PAGES, Html
+from framework_plugins.report.page import Run, render
 from tests.plugins.report.test_charts import steps
 from tests.support.results import AILING, AMISS, CLIMBED, EVEN, SCRIPT, SPIKE
 
@@ -91,17 +92,32 @@ def test_what_could_not_be_measured_is_on_the_page_once(made: Callable[..., Page
     assert page.within("#answers", ".after") == ["<b>Hello</b>"]
 
 
+def test_tables_of_an_evaluation_are_on_the_page_and_points_beside_the_diagonal(tmp_path: Path) -> None:
+    plan = testing.plan(["data=local_file", "data.path=rows.jsonl"], run_dir=tmp_path / "run")
+    run = Run(plan, EVEN, {})
+    shown = Table("Reliability", ["sure", "right"], [[0.25, 0.5, 0.4, 1.0, "7"], ["<b>", None]], "a note", drawn=True)
+    run.tables = [shown]
+    (tmp_path / "page.html").write_text(render(run, 5), encoding="utf-8")
+    page = Page(tmp_path / "page.html")
+    assert page.within(".table", "td") == ["25%", "50%", "40%", "100%", "7", "<b>", "-"]
+    assert page.within(".table", "title") == ["25%: 50%, 40% to 100%"]
+    (dot,) = [attrs for tag, attrs in page.tags if tag == "circle"]
+    assert (dot["cx"], dot["cy"]) == ("60.0", "120.0")
+    assert "a note" in page.within(".table", ".small")
+
+
 def test_a_whole_run_is_on_the_page(made: Callable[..., Page], tmp_path: Path) -> None:
     page = made("name=mine", "audit=[]")  # the prompts are training rows
     report = records.load(Report, tmp_path / "run" / "report.json")
     assert sections(page) == ["verdict", "answers", "results", "training", "data", "needs", "run"]
     assert page.within("h1") == ["mine"]
     shown = page.within("#results", "td")
-    assert shown[shown.index("0%") :][:5] == [
+    assert shown[shown.index("0%") :][:6] == [
         "0%",
         "100%",
         "+29 to +100 points",
         "7 compared",
+        "always 'it is 0': 14%",
         "better",
     ]
     assert "higher is better, the objective" in page.within("#results", ".label")

@@ -56,6 +56,7 @@ class Agreement:
             not measured.
         source_share: the share of the change that the weights have which were quantized.
         source_share_error: its standard error.
+        options: the log-probabilities of the options of each question, by the trained model and by the export.
     """
 
     tie: float
@@ -78,6 +79,18 @@ class Agreement:
     rounding: float | None = None
     source_share: float | None = None
     source_share_error: float | None = None
+    options: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
+
+    @property
+    def decided_alike(self) -> int:
+        """How many questions the export decides as the trained model does."""
+        return sum(len({*np.argmax(pairs, axis=0).tolist()}) == 1 for pairs in self.options.values())
+
+    @property
+    def decision_difference(self) -> float | None:
+        """The largest difference of an option's probability among the options; None without questions."""
+        shares = (np.exp(log_softmax(np.array(pairs).T)) for pairs in self.options.values())
+        return max((float(np.abs(trained - export).max()) for trained, export in shares), default=None)
 
     @property
     def is_rounding_larger(self) -> bool:
@@ -128,6 +141,15 @@ class Agreement:
         return (
             f"top-1 {self.top1:.2%}{near} of {self.positions:,} positions, KL {self.kl:.2g}, perplexity "
             f"x{self.perplexity_ratio:.3f}, greedy answers equal {equal} of {len(self.answers)}{share}{end}"
+            f"{self._decisions_text()}"
+        )
+
+    def _decisions_text(self) -> str:
+        if self.decision_difference is None:
+            return ""
+        return (
+            f"; decisions equal {self.decided_alike} of {len(self.options)}, probabilities within "
+            f"{self.decision_difference:.2g}"
         )
 
     def change_retained_text(self) -> str:
@@ -189,7 +211,9 @@ def compare_with_each(
         for agreement, reference in zip(agreements, references, strict=True):
             finite = np.isfinite(reference).all(-1) & np.isfinite(exported).all(-1)
             log_p, log_q = (log_softmax(np.where(finite[:, None], logits, 0)) for logits in (reference, exported))
-            if row.last:
+            if row.question:
+                _add_option(agreement, row, log_p, log_q, finite)
+            elif row.last:
                 _add_end(agreement, row, log_p, log_q, finite)
             else:
                 _add_row(agreement, row, log_p, log_q, is_new, finite, stops)
@@ -258,6 +282,13 @@ def _add_end(total: Agreement, row: CheckRow, log_p: Logits, log_q: Logits, fini
     total.end_positions += int(finite.sum())
     total.end_same += int((log_p.argmax(-1) == log_q.argmax(-1))[finite].sum())
     total.end_divergence += float(_divergence(log_p, log_q)[finite].sum())
+
+
+def _add_option(total: Agreement, row: CheckRow, log_p: Logits, log_q: Logits, finite: NDArray[np.bool_]) -> None:
+    total.not_finite += int((~finite).sum())
+    places = np.arange(len(row.answer))
+    trained, export = (float(logits[places, row.answer].sum()) for logits in (log_p, log_q))
+    total.options.setdefault(row.question, []).append((trained, export))
 
 
 def _divergence(log_p: Logits, log_q: Logits) -> Logits:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from framework import FrameworkError
-from framework.api import Answer, Message, Model, Prompt, summarize_error
+from framework.api import Answer, Example, Message, Model, Prompt, summarize_error
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +25,8 @@ GENERAL_QUESTIONS = (
     "What is 7 + 5?",
 )
 """Asked besides the prompts of the run: an export can be right about the task and wrong about the rest."""
+MOST_OPTIONS = 60
+"""Options that are scored; each is a row of its own."""
 MAX_ROW_TOKENS = 160
 """Tokens of a row; the rest is left out, since every position is compared. A longer prompt, which a template or a run
 with a long system prompt writes, begins later and takes half of them."""
@@ -41,6 +43,8 @@ class CheckRow:
         stopped: whether it ended by itself.
         last: how many positions at its end are compared, of a long row without an answer; 0: all of them.
         before: the token ids of the text before `prompt`, which no model is given.
+        question: a number from 1 on if `answer` is an option of that question, to the end of the turn; 0 else. `last`
+            are its tokens and the one before then.
     """
 
     text: str
@@ -49,6 +53,7 @@ class CheckRow:
     stopped: bool
     last: int = 0
     before: tuple[int, ...] = ()
+    question: int = 0
 
     @property
     def ids(self) -> list[int]:
@@ -94,6 +99,29 @@ def answered_rows(model: Model, prompts: Sequence[Prompt], *, count: int, max_ne
         )
         for (text, ids, before), answer in zip(tokenized, answers, strict=True)
     ]
+
+
+def option_rows(model: Model, prompts: Sequence[Prompt]) -> list[CheckRow]:
+    """Return a row for each option of the first questions, so that decisions can be compared."""
+    rows: list[CheckRow] = []
+    for question, prompt in enumerate((prompt for prompt in prompts if prompt.options), start=1):
+        if len(rows) + len(prompt.options) > MOST_OPTIONS:
+            break
+        for row in model.encode(
+            [
+                Example((*prompt.messages, Message("assistant", option)), "options", tools=prompt.tools)
+                for option in prompt.options
+            ]
+        ):
+            learned = [place for place, label in enumerate(row.labels) if label != row.IGNORE]
+            start, end = learned[0], learned[-1] + 1
+            ids = row.input_ids
+            rows.append(
+                CheckRow(
+                    "", tuple(ids[:start]), tuple(ids[start:end]), stopped=True, last=end - start + 1, question=question
+                )
+            )
+    return rows
 
 
 COMPARED_TAIL = 256

@@ -17,7 +17,7 @@ from framework_plugins.exports.config import ParityConfig
 from framework_plugins.exports.export_folder import MODEL_CONFIG, read_json
 from framework_plugins.exports.parity.agreement import Agreement, compare_logits, widest_tie
 from framework_plugins.exports.parity.change_retained import answer_logits
-from framework_plugins.exports.parity.check_rows import CheckRow, answered_rows, long_row
+from framework_plugins.exports.parity.check_rows import CheckRow, answered_rows, long_row, option_rows
 from framework_plugins.exports.parity.reference_logits import (
     Placement,
     find_placement,
@@ -110,6 +110,7 @@ class TrainedModel:
         )
         if long := long_row(self.model, self._long_row_tokens()):
             rows.append(long)
+        rows += option_rows(self.model, context.prompts)
         placement = find_placement(self.folder)  # once more: answering has taken memory of a GPU
         if placement is None:
             return None

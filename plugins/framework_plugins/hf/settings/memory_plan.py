@@ -137,9 +137,8 @@ def _passes(
     tree = kernels or (shared_prefixes and not shape.windows and attends)
     wide = config.dtype is Dtype.fp32 or (config.dtype is Dtype.auto and not on_gpu and not _cpu_has_bf16())
     stored, double_quant = _stored(plan, wide=full or wide)
-    grouped = replace(
-        config, per_device_train_batch_size=math.ceil(config.per_device_train_batch_size * plan.cost.rows)
-    )
+    group_rows = plan.cost.rows if tree else plan.padded_rows
+    grouped = replace(config, per_device_train_batch_size=math.ceil(config.per_device_train_batch_size * group_rows))
     group = plan.launch.config.group()
     new_rows = token_rows(plan)
 
@@ -212,7 +211,7 @@ def _passes(
             return PassLimits(CPU_PASS_TOKENS), larger
     if gpu is None or not on_gpu or not decides_passes(plan):
         return PassLimits(config.pass_tokens), settings
-    unit = longest * (1 if plan.cost.apart else math.ceil(plan.cost.rows))
+    unit = longest * (1 if plan.cost.apart else math.ceil(group_rows))
     limit = unit if config.packing is Packing.none else config.pass_tokens or min(GPU_PASS_TOKENS, max(unit, step))
 
     def sized(tokens: int, *, checkpointing: bool) -> MemorySettings:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from framework.api.records import Aspect, Change, EvalResult, Measure, MeasureKind, Outcome
 from framework.api.schema import VerdictConfig
-from framework.evaluate.verdict import compare
+from framework.evaluate.verdict import compare, judge
 from framework.evaluate.verdict.compare import holm
 from tests.support.examples import examples
 
@@ -313,6 +313,25 @@ def test_a_gain_has_to_be_of_content_and_beyond_the_best_constant_answer() -> No
     assert 0.3 < gained.beyond < gained.low  # what is certain is certain beyond the constant
     of_others = change(base, replace(tuned, constant="yes", constant_items=[1.0]))  # of other questions
     assert (of_others.outcome, of_others.constant) == (Outcome.better, None)
+
+
+@pytest.mark.parametrize(
+    ("rival", "held_back", "words"),
+    [
+        (20, "", "better"),
+        (45, "rival", "not shown to be better than a linear model"),
+        (60, "beaten", "worse than a linear model"),
+    ],
+)
+def test_a_gain_has_to_exceed_a_rival_that_learned_from_the_same_rows(rival: int, held_back: str, words: str) -> None:
+    tuned = replace(shares(48, 60), rival="a linear model", rival_items=shares(rival, 60).items)
+    found = change(shares(0, 60), tuned)
+    assert (found.held_back, found.rival, found.outcome_text) == (held_back, rival / 60, words)
+    assert found.outcome is (Outcome.no_worse if held_back else Outcome.better)
+    verdict = judge({"x": found}, (), CONFIG)
+    said = f"a linear model, which learned from the same rows, scores {rival / 60:.0%}"
+    assert said in (verdict.lines[0] if held_back else " ".join(verdict.more))
+    assert ("a linear model" in verdict.summary) is bool(held_back)
 
 
 @settings(max_examples=examples(30))

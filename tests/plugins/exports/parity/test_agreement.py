@@ -40,6 +40,22 @@ def test_a_model_agrees_with_itself() -> None:
     assert found.text() == "top-1 100.00% of 3 positions, KL 0, perplexity x1.000, greedy answers equal 1 of 1"
 
 
+def test_decisions_are_those_of_the_options_and_in_no_other_number() -> None:
+    rows = [ROW]
+    trained, export = [logits(1, 3, 0)], [logits(1, 3, 0)]
+    # Two questions with two options each, of one token and its end: (tokens, vocabulary) at three positions.
+    for question, (first, second) in enumerate([((3, 0), (2, 0)), ((2, 0), (3, 0))], start=1):
+        for answer in (first, second):
+            rows.append(CheckRow("", (1,), answer, stopped=True, last=3, question=question))
+            trained.append(logits(3, 0, 1, size=1.0))
+            export.append(logits(3 if question == 1 else 2, 0, 1, size=1.0))
+    found = compare_logits(rows, trained, export, STOP, 0.02)
+    assert (len(found.options), found.decided_alike) == (2, 1)
+    assert found.decision_difference == pytest.approx((math.e - 1) / (math.e + 1))
+    assert (found.positions, found.end_tokens) == (3, 0)
+    assert found.text().endswith("; decisions equal 1 of 2, probabilities within 0.46")
+
+
 def test_another_likeliest_token_is_counted_and_an_answer_that_goes_on_is_seen() -> None:
     found = compare_logits([ROW], [logits(1, 3, 0)], [logits(1, 3, 2)], STOP, 0.02)
     assert (found.same, found.ties, found.stops_kept) == (2, 0, False)

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from framework.api.records import Answer, Message, Prompt
 from framework.util.errors import FrameworkError
-from framework_plugins.exports.parity.check_rows import COMPARED_TAIL, MAX_ROW_TOKENS, answered_rows, long_row
+from framework_plugins.exports.parity.check_rows import (
+    COMPARED_TAIL,
+    MAX_ROW_TOKENS,
+    MOST_OPTIONS,
+    answered_rows,
+    long_row,
+    option_rows,
+)
 from tests.support.families import make_tokenizer
 from tests.support.speaks import Speaks
+from tests.support.tiny import tiny_llama
+from tests.support.training import make, opened
 
 
 @pytest.mark.parametrize("kind", ["llama3", "mistral_v3", "gemma", "qwen3"])
@@ -34,6 +44,23 @@ def test_its_end_names_what_stands_at_its_beginning() -> None:
     assert entries[0].startswith("1. Orrin was opened in 1840. ")
     assert all(entries[number % 5].split()[1] in entries[number] for number in range(5, 60))
     assert len(set(entries)) == 60
+
+
+def test_each_option_of_a_question_is_a_row_to_the_end_of_its_turn(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"instruction": "Which?", "output": "in"}\n' * 4, encoding="utf-8")
+    with opened(make(tiny_llama(tmp_path / "base"), rows, tmp_path / "run")) as (model, _):
+        asked = Message("user", "Which?")
+        prompts = [Prompt((asked,), options=("in", "in time")), Prompt((asked,)), Prompt((asked,), options=("a", "b"))]
+        scored = option_rows(model, prompts)
+        assert [row.question for row in scored] == [1, 1, 2, 2]
+        for row, option in zip(scored, ("in", "in time", "a", "b"), strict=True):
+            assert row.ids[: len(row.prompt)] == list(scored[0].prompt)
+            assert row.answer[-1] in model.stop_ids
+            assert model.decode(row.answer[:-1]).strip() == option
+            assert row.last == len(row.answer) + 1
+        many = [Prompt((asked,), options=tuple(f"option {n}" for n in range(MOST_OPTIONS + 1)))]
+        assert option_rows(model, many) == []
 
 
 def test_a_long_prompt_takes_part_with_its_end() -> None:

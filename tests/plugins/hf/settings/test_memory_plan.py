@@ -258,6 +258,16 @@ def test_a_tree_on_a_cpu_is_cut_as_the_packer_cuts_it(rows: int, longest: int, s
     assert max(part["input_ids"].numel() for part in packer(some)) - tokens in range(16)
 
 
+def test_options_share_their_prompt_in_a_tree_and_each_repeats_it_with_padding() -> None:
+    labels = ",".join(f"label{number}" for number in range(10))
+    words = [f"format.labels=[{labels}]", "format=decide", "trainer.per_device_train_batch_size=2"]
+    words += ["trainer.gradient_accumulation_steps=1"]
+    padded = settings(*words, "method=decide", "trainer.packing=pad", gpu=None, longest=100)
+    assert padded.tokens == 2 * 10 * 100
+    assert settings(*words, "method=decide", gpu=None, longest=100).tokens == 2 * 2 * 100
+    assert settings(*words, "trainer.packing=pad", gpu=None, longest=100).tokens == 2 * 100  # method=sft
+
+
 def test_a_step_of_mixed_rows_may_be_one_pass_where_one_of_the_longest_is_cut() -> None:
     lengths = [54 + 194 * number // 15 for number in range(16)]
     some = [TokenRow([*range(24), *[1000 + number] * (size - 24)], [1] * size) for number, size in enumerate(lengths)]
