@@ -11,6 +11,7 @@ from framework.api import Model, Prompt, SavedRun
 from framework.api.program import restored
 from framework.api.training import ModelSource
 from framework_plugins.chat.session import BASE, TUNED, Speakers
+from framework_plugins.lib.adapter_switch import AdapterSwitch
 
 
 @contextmanager
@@ -45,27 +46,6 @@ def _no_base(model: Model) -> str:
         return str(error)
 
 
-class AdapterSwitch:
-    """Whether the model is its base at the moment. It changes when another speaker takes the floor, and only then.
-
-    Switching an adapter off and on takes as long as a token of a small model.
-    """
-
-    def __init__(self, model: Model, stack: ExitStack) -> None:
-        self._model = model
-        self._stack = stack
-        self._speaker = TUNED
-
-    def switch_to(self, speaker: str) -> None:
-        """Let the model be what this speaker is."""
-        if speaker == self._speaker:
-            return
-        self._stack.close()
-        if speaker == BASE:
-            self._stack.enter_context(self._model.as_base())
-        self._speaker = speaker
-
-
 class ModelSpeaker:
     """A model that a backend opened, as the speaker that `switch` makes of it."""
 
@@ -90,5 +70,5 @@ class ModelSpeaker:
             yield piece
 
     def _next(self, pieces: Iterator[str]) -> str | None:
-        self._switch.switch_to(self.name)
+        self._switch.use(base=self.name == BASE)
         return next(pieces, None)

@@ -22,9 +22,9 @@ def judge(plan: Plan | None) -> DiagnosticResult | None:
     if plan is None or not judges(plan):
         return None
     # httpx is an extra, and without a judge nobody misses it.
-    from framework_plugins.evals.chat_endpoint import NoReplyError  # noqa: PLC0415
     from framework_plugins.evals.grading import parse_grade  # noqa: PLC0415
     from framework_plugins.evals.metrics.judge import judge_endpoint  # noqa: PLC0415
+    from framework_plugins.lib.chat_endpoint import NoReplyError  # noqa: PLC0415
 
     for config in judges(plan):
         with judge_endpoint(replace(config, timeout=min(config.timeout, SECONDS), retries=0)) as endpoint:

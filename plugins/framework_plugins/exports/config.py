@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Interval, Len, Predicate
 from omegaconf import MISSING
 
 from framework.api import ExporterConfig, NamesCode, plain_name
-from framework.api.program import SpeakerConfig
+from framework.api.program import CommandConfig, SpeakerConfig
 
 _UNIT_BYTES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
@@ -194,3 +194,25 @@ class OllamaExporterConfig(FolderConfig):
     """Context length in tokens. Default: `trainer.max_seq_length`."""
     license: Annotated[str | None, Len(1)] = None
     """Text or name of the license. Default: the LICENSE file of the base model."""
+
+
+@dataclass
+class ParityCommandConfig(CommandConfig):
+    """Tell whether an OpenAI-compatible endpoint serves the model of a run, its base, or something else.
+
+    It asks prompts of the run and general ones, and compares each answer with what the trained model and the base would
+    have written: a few answers decide a clear case.
+    """
+
+    usage = "URL RUN_DIR"
+
+
+@dataclass
+class ServeCommandConfig(CommandConfig):
+    """Serve the model of a run and its base as two models behind an OpenAI-compatible endpoint.
+
+    llama.cpp serves the trained model if the run has a GGUF file; else it answers as it was trained. The endpoint
+    compares itself with the run before it is ready.
+    """
+
+    usage = "RUN_DIR"

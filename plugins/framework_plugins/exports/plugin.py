@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from framework.api import Problem
     from framework.api.training import Shape
 
-GGUF = "framework-finetune[gguf]"
+GGUF, SERVE = "framework-finetune[gguf]", "framework-finetune[serve]"
 
 
 @hookimpl
@@ -39,6 +39,9 @@ def framework_components() -> Iterable[Component]:
     yield Component(
         "gguf", config.GgufSpeakerConfig, "framework_plugins.exports.llama.speaker:GgufSpeakers", extra=GGUF
     )
+    endpoint = "framework_plugins.exports.endpoint"
+    yield Component("parity", config.ParityCommandConfig, f"{endpoint}.parity_command:ParityCommand", extra=SERVE)
+    yield Component("serve", config.ServeCommandConfig, f"{endpoint}.serve_command:ServeCommand", extra=SERVE)
 
 
 @hookimpl

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 
 from framework.api import Answered, AnswerMetric, MeasureKind, Scores
 from framework_plugins.evals import grading
-from framework_plugins.evals.chat_endpoint import ChatEndpoint, NoReplyError
 from framework_plugins.evals.config import JudgeConfig
+from framework_plugins.lib.chat_endpoint import ChatEndpoint, NoReplyError
 
 MAX_SHOWN_CHARS = 60
 """Characters of an answer or a reply."""

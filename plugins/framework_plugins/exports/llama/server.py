@@ -22,6 +22,9 @@ TIMEOUT = 60
 N_CTX, N_BATCH = 256, 32
 """Tokens of the context and of a pass, the smallest that work well: nothing is generated."""
 
+ANSWER_BATCH = 256
+"""Tokens of a pass of a server that answers."""
+
 
 class ServedPrompt(NamedTuple):
     """A conversation as the server reads it; `refusal` says why it does not."""
@@ -56,14 +59,33 @@ def serve(file: str, requests: Sequence[Mapping[str, Any]], threads: int) -> tup
         connection.close()
 
 
+def start_to_answer(file: str, threads: int, context: int, parallel: int, **parameters: Any) -> str:
+    """Start a server on loopback that answers conversations for as long as this process lives; return its address.
+
+    Args:
+        file: a GGUF file.
+        threads: how many to compute with.
+        context: tokens of a conversation.
+        parallel: conversations that are answered at once.
+        parameters: more of llama.cpp's, by their names in `xllamacpp.CommonParams`.
+
+    Raises:
+        RuntimeError: llama.cpp cannot open the file.
+    """
+    sizes = {"n_ctx": context * parallel, "n_batch": ANSWER_BATCH, "n_ubatch": ANSWER_BATCH, "n_parallel": parallel}
+    return str(_start_server(file, threads, **sizes, **parameters).listening_address)
+
+
 @functools.cache  # one that is deleted joins the thread that accepts connections, now and then for ever
-def _start_server(file: str, threads: int) -> Any:
+def _start_server(file: str, threads: int, **options: Any) -> Any:
     import xllamacpp  # noqa: PLC0415 - may be missing
 
     parameters = xllamacpp.CommonParams()
     parameters.model.path = file
     parameters.use_jinja = True
-    parameters.n_ctx, parameters.n_batch, parameters.n_ubatch, parameters.n_parallel = N_CTX, N_BATCH, N_BATCH, 1
+    sizes = {"n_ctx": N_CTX, "n_batch": N_BATCH, "n_ubatch": N_BATCH, "n_parallel": 1}
+    for name, value in (sizes | options).items():
+        setattr(parameters, name, value)
     parameters.n_gpu_layers = 0
     parameters.warmup = parameters.fit_params = parameters.ui = False
     parameters.no_extra_bufts = True  # else the weights are copied into another layout

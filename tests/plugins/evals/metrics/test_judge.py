@@ -76,7 +76,7 @@ def test_nonsense_has_no_score_and_is_shown() -> None:
 def test_what_is_no_chat_completion_has_no_score(reply: Reply) -> None:
     scores, _ = judged(lambda _: reply, "Lima")
     assert scores.items == [None]
-    assert "did not reply (the reply is not a chat completion: " in scores.notes[0]
+    assert "did not reply (the reply is not " in scores.notes[0]
     assert scores.notes[0].endswith("1 of 1 answers have no score")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from typing import Any
@@ -9,9 +10,9 @@ from typing import Any
 import pytest
 
 from framework.api.records import Scores
-from framework_plugins.evals import chat_endpoint
 from framework_plugins.evals.config import JudgeConfig
 from framework_plugins.evals.metrics.judge import Judge
+from framework_plugins.lib import chat_endpoint
 from tests.support.judge import Grade, JudgeStandIn, Reply, asked_about, closed_port
 from tests.support.judged import answers, judged
 
@@ -165,3 +166,21 @@ def _interrupted(started: threading.Event) -> list[str]:
 def test_control_characters_of_what_a_judge_says_are_spelled_out() -> None:
     scores, _ = judged(lambda _: Reply(403, b"\x1b]0;owned\x07 no \xc2\x9b31m"), "Lima")
     assert r"\x1b]0;owned\x07 no \x9b31m" in scores.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"<html>Sign in</html>", "the reply is not JSON: <html>Sign in</html>"),
+        (b'{"choices": []}', "the reply is not a chat completion: "),
+        (b'[{"choices": 1}]', "the reply is not a chat completion: "),
+        (b'{"choices": [{"message": null}]}', "the reply is half a chat completion: "),
+    ],
+)
+def test_what_is_no_chat_completion_is_shown(body: bytes, reason: str) -> None:
+    with (
+        JudgeStandIn(lambda _: Reply(body=body)) as server,
+        chat_endpoint.ChatEndpoint(server.url, "tiny", key="", timeout=30, retries=0, request_fields={}) as endpoint,
+        pytest.raises(chat_endpoint.NoReplyError, match=f"^{re.escape(reason)}"),
+    ):
+        endpoint.chat([{"role": "user", "content": "Lima"}])

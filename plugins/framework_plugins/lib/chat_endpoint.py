@@ -1,4 +1,4 @@
-"""An OpenAI-compatible chat endpoint: texts in, replies out, several at a time. What fails says why, without the key.
+"""An OpenAI-compatible endpoint: conversations in, replies out, several at a time. Errors never show the key.
 
 Nothing is sent but to `base_url`: redirects are not followed, and the key is in the header of the request only.
 """
@@ -18,7 +18,7 @@ import httpx
 
 from framework.api import HIDDEN, counting, redact, summarize_error, visible
 
-PATH = "/chat/completions"
+PATH, MODELS_PATH = "/chat/completions", "/models"
 MAX_FAILURES = 3
 """Requests that fail one after the other before no more are sent."""
 BACKOFF_SECONDS = 0.5
@@ -48,14 +48,23 @@ class NoReplyError(Exception):
 
 
 class ChatEndpoint:
-    """A model behind an endpoint. `name` is its address without secrets; use it as a context manager."""
+    """A model behind an endpoint. `name` is its address without secrets; use it as a context manager.
+
+    Args:
+        base_url: the address that OpenAI's client calls `base_url`, as a rule with `/v1` at its end.
+        model: the name of the model there.
+        key: sent as a bearer token; empty: none is sent.
+        timeout: seconds for a whole reply.
+        retries: how often a request is sent again that failed for a reason that may pass.
+        request_fields: more fields of each request.
+    """
 
     def __init__(
         self, base_url: str, model: str, *, key: str, timeout: float, retries: int, request_fields: Mapping[str, Any]
     ) -> None:
         parts = urlsplit(base_url)
         self.name = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-        self.url = base_url.removesuffix("/").removesuffix(PATH) + PATH
+        self.url = base_url.removesuffix("/").removesuffix(PATH)
         self.fields: dict[str, Any] = {"model": model, "temperature": 0, **request_fields}
         self.timeout, self.retries = timeout, retries
         self._key = key
@@ -95,7 +104,7 @@ class ChatEndpoint:
         if self._over.is_set() and self._failed is not None:
             return self._failed
         try:
-            reply = self._ask(text)
+            reply = self._content(self.chat([{"role": "user", "content": text}]))
         except NoReplyError as error:
             self._failures += 1
             if error.fatal or self._failures >= MAX_FAILURES:
@@ -105,11 +114,42 @@ class ChatEndpoint:
         self._failures = 0
         return reply
 
-    def _ask(self, text: str) -> str:
+    def chat(self, messages: Sequence[Mapping[str, Any]], **fields: Any) -> dict[str, Any]:
+        """Return the chat completion of a conversation as the endpoint sends it, with at least one choice.
+
+        Raises:
+            NoReplyError: there is none, or the reply is something else.
+        """
+        completion = self.request("POST", PATH, {**self.fields, **fields, "messages": list(messages)})
+        choices = completion.get("choices") if isinstance(completion, dict) else None
+        if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+            raise NoReplyError(f"the reply is not a chat completion: {self._one_line(json.dumps(completion))}")
+        if not isinstance(choices[0].get("message"), dict):
+            raise NoReplyError(f"the reply is half a chat completion: {self._one_line(json.dumps(completion))}")
+        return dict(completion)
+
+    def models(self) -> list[str]:
+        """Return the names of the models that the endpoint lists.
+
+        Raises:
+            NoReplyError: it lists none.
+        """
+        listing = self.request("GET", MODELS_PATH)
+        entries = listing.get("data") if isinstance(listing, dict) else None
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) and "id" in entry for entry in entries):
+            raise NoReplyError(f"the reply is not a list of models: {self._one_line(json.dumps(listing))}")
+        return [str(entry["id"]) for entry in entries]
+
+    def request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Return the JSON of a reply; a request that fails for a reason that may pass is sent again.
+
+        Raises:
+            NoReplyError: there is no reply, or it is not JSON.
+        """
         tries = 0
         while True:
             try:
-                return self._send(text)
+                return self._send(method, path, body)
             except NoReplyError as error:
                 if not error.retry or tries == self.retries or self._over.is_set():
                     raise
@@ -117,10 +157,10 @@ class ChatEndpoint:
                 self._over.wait(error.wait or BACKOFF_SECONDS * 2**tries)
                 tries += 1
 
-    def _send(self, text: str) -> str:
-        body = json.dumps({**self.fields, "messages": [{"role": "user", "content": text}]})
+    def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
+        content = None if body is None else json.dumps(body)
         try:
-            with self._client.stream("POST", self.url, content=body) as response:
+            with self._client.stream(method, self.url + path, content=content) as response:
                 reply = b"".join(self._read(response))
         except httpx.ConnectTimeout as error:
             raise NoReplyError(self._one_line(summarize_error(error)), retry=True, fatal=True) from None
@@ -131,7 +171,10 @@ class ChatEndpoint:
             raise NoReplyError(self._one_line(summarize_error(error)), retry=True, fatal=refused) from None
         if response.status_code != HTTPStatus.OK:
             raise self._status_error(response, reply)
-        return self._content(reply)
+        try:
+            return json.loads(reply)
+        except (ValueError, RecursionError):
+            raise NoReplyError(f"the reply is not JSON: {self._one_line(reply.decode(errors='replace'))}") from None
 
     def _read(self, response: httpx.Response) -> Iterator[bytes]:
         """Read the reply until the time is over: the library's own limit is for each piece."""
@@ -159,13 +202,8 @@ class ChatEndpoint:
             wait=_retry_after(response),
         )
 
-    def _content(self, reply: bytes) -> str:
-        try:
-            content: Any = json.loads(reply)["choices"][0]["message"]["content"]
-        except (ValueError, LookupError, TypeError, RecursionError):
-            raise NoReplyError(
-                f"the reply is not a chat completion: {self._one_line(reply.decode(errors='replace'))}"
-            ) from None
+    def _content(self, completion: Mapping[str, Any]) -> str:
+        content = completion["choices"][0]["message"].get("content")
         return self._redact(content) if isinstance(content, str) else ""
 
     def _one_line(self, text: str) -> str:

@@ -1,0 +1,1 @@
+"""Tests of plugins/framework_plugins/exports/endpoint, one file for each module."""
