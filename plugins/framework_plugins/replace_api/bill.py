@@ -61,7 +61,8 @@ class Usage:
 class Bill:
     """Costs of a thousand requests, None if a price is missing; all in the currency of the prices.
 
-    `break_even` is after how many requests the training has paid for itself, None if it never does or is unknown.
+    `break_even` is after how many requests the training has paid for itself, None if it never does or is unknown:
+    with the model alone if that is not worse, else with the router.
     `always_on` is from how many requests a month on a machine that is never switched off costs less than the API, and
     `capacity` how many requests it can answer in that time.
     """
@@ -99,13 +100,15 @@ def usage_of(
     )  # fmt: skip
 
 
-def make_bill(usage: Usage, router: Router, terms: Terms) -> Bill:
-    """Work out the bill."""
+def make_bill(usage: Usage, router: Router, terms: Terms, *, alone: bool) -> Bill:
+    """Work out the bill; `alone`: the model answers all requests, so that it pays for the training without the API."""
     api, hourly = _api_cost(usage, terms), terms.price_per_hour
     model = None if hourly is None else THOUSAND * usage.seconds / HOUR * hourly
-    routed = None if api is None or model is None else model + (1 - router.answered) * api
+    asked = 0.0 if router.threshold is None else model  # without a threshold nothing goes to the model
+    routed = None if api is None or asked is None else asked + (1 - router.answered) * api
     training = None if hourly is None else usage.training / HOUR * hourly
-    saved = None if api is None or routed is None else api - routed
+    after = model if alone else routed
+    saved = None if api is None or after is None else api - after
     return Bill(
         api, model, routed, training,
         break_even=None if saved is None or saved <= 0 or training is None else math.ceil(THOUSAND * training / saved),

@@ -71,7 +71,7 @@ class Decision:
     def under(self, terms: Terms) -> Decision:
         """Return the decision under other terms."""
         verdict = judge(self.requests, terms)
-        return replace(self, terms=terms, verdict=verdict, bill=make_bill(self.usage, verdict.router, terms))
+        return replace(self, terms=terms, verdict=verdict, bill=_bill(self.usage, verdict, terms))
 
     def write(self, folder: Path) -> None:
         """Write the record and the page."""
@@ -136,8 +136,12 @@ def decide(plan: Plan, report: Report) -> Decision | None:
             "several times; an answer that is the only one counts as right"
         )
     verdict = judge(compared, terms)
-    bill = make_bill(usage, verdict.router, terms)
+    bill = _bill(usage, verdict, terms)
     return Decision(str(plan.run_dir), name, terms, verdict, bill, usage, compared, notes)
+
+
+def _bill(usage: Usage, verdict: Verdict, terms: Terms) -> Bill:
+    return make_bill(usage, verdict.router, terms, alone=verdict.name is Name.not_worse)
 
 
 def _deciding(plan: Plan, measured: EvalResult, report: Report) -> str:
@@ -227,7 +231,7 @@ def lines(decision: Decision) -> Iterator[str]:
         f"{count(verdict.requests, 'held-out request')}{groups}"
     )
     if verdict.more:
-        yield f"about {verdict.more} held-out requests would decide, if the difference stays as it is"
+        yield f"about {verdict.more:,} held-out requests would decide, if the difference stays as it is"
     if worst:
         beyond = "more than chance explains" if worst.certain else "which may be chance"
         yield (
@@ -253,7 +257,7 @@ def money(value: float | None) -> str:
 def _costs(bill: Bill) -> Iterator[tuple[str, str]]:
     yield "a thousand requests", f"API {money(bill.api)}, model {money(bill.model)}, router {money(bill.routed)}"
     if bill.break_even is not None:
-        yield "break-even", f"the training has paid for itself after {bill.break_even:,} requests with the router"
+        yield "break-even", f"the training has paid for itself after {bill.break_even:,} requests"
     if bill.always_on is not None:
         reach = "" if bill.always_on <= bill.capacity else f", more than the {bill.capacity:,} that it can answer"
         yield "a machine that is always on", f"costs less from {bill.always_on:,} requests a month on{reach}"

@@ -23,6 +23,8 @@ from framework_plugins.lib.promise import answers_needed, error_bound, safe_thre
 MEASURE, LOGGED, MODEL = "score", "logged", "model"
 LEAST_SLICE = 20
 """Requests of a slice that is named."""
+HARDLY = 0.005
+"""The nearest that a difference counts as being to the margin, half a point: nobody waits for what is nearer."""
 POWER = 0.8
 """How often as many requests as the verdict asks for decide."""
 
@@ -157,8 +159,10 @@ def judge(requests: Sequence[Compared], terms: Terms) -> Verdict:
     [comparison] = compare_systems(sides, config, against=LOGGED)
     change = comparison.change
     logged, model = fmean(request.logged_score for request in requests), fmean(r.score or 0.0 for r in requests)
-    low = -1.0 if change.high is None else -change.high
     high = 1.0 if change.low is None else -change.low
+    low = -1.0 if change.high is None else -change.high
+    # Where no answer is better, swapping dependent ones bounds nothing: the near bound is then as far as the other.
+    low = max(-1.0, min(low, 2 * (logged - model) - high))
     name = Name.not_worse if high <= terms.margin else Name.worse if low > terms.margin else Name.undecided
     return Verdict(
         name, logged, model, low, high, len(requests), len(ids),
@@ -169,10 +173,10 @@ def judge(requests: Sequence[Compared], terms: Terms) -> Verdict:
 
 def _requests_needed(fall: float, width: float, requests: int, terms: Terms) -> int:
     """Return about how many requests decide in four of five cases, if the fall is what it is here."""
-    distance = abs(terms.margin - fall)
+    distance = max(abs(terms.margin - fall), HARDLY)
     z = NormalDist().inv_cdf((1 + terms.confidence) / 2)
     error = width / (2 * z) * math.sqrt(requests)
-    return math.ceil(((z + NormalDist().inv_cdf(POWER)) * error / distance) ** 2) if distance else 0
+    return math.ceil(((z + NormalDist().inv_cdf(POWER)) * error / distance) ** 2)
 
 
 def worst_slice(requests: Sequence[Compared], confidence: float) -> Slice | None:

@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import api_logs
 from framework import FrameworkError
+from framework.testing import SourceSuite
 from framework_plugins.replace_api.config import ApiLogsConfig, Private, Together
 from framework_plugins.replace_api.source import ApiLogs, Logs, Request
 from framework_plugins.replace_api.turns import Reason
@@ -128,3 +129,15 @@ def test_the_logs_of_five_exports_are_all_read(tmp_path: Path) -> None:
     assert max(request.call.time or 0 for request in logs.train) <= max(
         request.call.time or 0 for request in logs.held_out
     )
+
+
+class TestApiLogs(SourceSuite):
+    option = "api_logs"
+    count = 8
+
+    @pytest.fixture(autouse=True)
+    def words(self, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+        file = tmp_path_factory.mktemp("logs") / "logs.jsonl"
+        file.write_text("".join(f"{json.dumps(line)}\n" for line in DAYS), encoding="utf-8")
+        words = [f"data.path={json.dumps(str(file))}", "format.cluster=conversation", "data.learn=last"]
+        monkeypatch.setattr(type(self), "overrides", words)

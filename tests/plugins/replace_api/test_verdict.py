@@ -50,6 +50,13 @@ def test_dependent_requests_count_as_one() -> None:
     assert together.high > alone.high
 
 
+def test_dependent_requests_that_are_all_worse_do_not_make_the_loss_certain() -> None:
+    verdict = judge(requests(6, 120, per_cluster=3), Terms())
+    assert verdict.name is Name.undecided
+    assert verdict.low < 0.03
+    assert 1000 < verdict.more < 100_000
+
+
 def test_an_answer_without_a_score_counts_against_the_model() -> None:
     scored = requests(0, 100)
     missing = [replace(request, score=None) if index < 20 else request for index, request in enumerate(scored)]
