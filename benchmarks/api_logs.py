@@ -24,7 +24,7 @@ MODEL = "rules-1"
 START = datetime(2026, 9, 1, 8, tzinfo=UTC)
 SEED = 67
 FAILED, CUT, AGAIN = 40, 50, 25
-"""One call in so many."""
+"""One call in N."""
 INPUT_RATE, OUTPUT_RATE = 0.0003, 0.02
 """Seconds of the made-up API for a token."""
 

@@ -36,7 +36,7 @@ class ReplaceApiCommand:
         """Read the decision, make it under the terms that are given, write and print it.
 
         Returns:
-            0, or with `--gate` 3 if the model is not shown to be not worse, or was so in the run before and is no more.
+            0, or 3 with `--gate` unless the model is not worse.
         """
         parser = CommandParser("replace_api", ReplaceApiCommandConfig.__doc__)
         parser.add_argument("run_dir", metavar="RUN_DIR", help="a run of +experiment=replace_api")

@@ -40,7 +40,7 @@ class Reason(StrEnum):
     arguments = "the arguments of a call are not JSON"
     media = "it has an image, a sound or a file"
     stored = "it refers to turns that the server stored"
-    not_a_call = "it is no call of a chat model"
+    not_a_call = "it is not a call of a chat model"
     unknown = "its shape is unknown"
     unreadable = "the line cannot be read"
     other_model = "another model answered"
