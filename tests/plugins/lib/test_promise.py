@@ -1,4 +1,4 @@
-"""lib/promise.py: a threshold keeps its promise, and none is given where nothing is shown."""
+"""lib/promise.py: a threshold keeps its promise, and without evidence there is none."""
 
 from __future__ import annotations
 
