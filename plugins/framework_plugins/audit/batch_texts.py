@@ -12,7 +12,7 @@ import numpy as np
 
 from framework.api import Example, Message
 from framework_plugins.audit.finding_draft import Numbers
-from framework_plugins.audit.patterns import JoinedTexts, Pattern
+from framework_plugins.lib.patterns import JoinedTexts, Pattern
 
 EARLIER = " before the last answer"
 REJECTED = " in the rejected answer"

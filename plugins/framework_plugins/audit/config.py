@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated
 
 from annotated_types import Ge, Interval
@@ -11,7 +11,7 @@ from annotated_types import Ge, Interval
 from framework.api import Affects, AuditConfig
 
 
-class Check(Enum):
+class Check(StrEnum):
     """What the standard audit looks for; each is the name of a finding."""
 
     secrets = "secrets"

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from framework.api import Learn, Severity, similarity
 from framework_plugins.audit.config import Check
 from framework_plugins.audit.finding_draft import FindingDraft, Numbers, are, of
-from framework_plugins.audit.language import languages
 from framework_plugins.audit.texts import Survey
+from framework_plugins.lib.language import languages
 
 MIN_ROWS = 50
 """Fewer rows than this say nothing about the whole."""

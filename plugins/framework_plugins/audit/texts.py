@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from framework.api import AuditData, RowPart, Texts
 from framework.api.training import Role
-from framework_plugins.audit import patterns, secrets
+from framework_plugins.audit import patterns
 from framework_plugins.audit.batch_texts import BROKEN, JSON, BatchTexts, is_blank, is_silent, is_word, json_kind
 from framework_plugins.audit.config import Check, StandardConfig
 from framework_plugins.audit.finding_draft import SHOWN_ROWS, Numbers
-from framework_plugins.audit.patterns import Pattern
+from framework_plugins.lib import secrets
+from framework_plugins.lib.patterns import Pattern
 
 PATTERNS = (*patterns.PATTERNS, *secrets.PATTERNS)
 MIX = np.int64(-7046029254386353131)
@@ -222,5 +223,9 @@ def _search(result: Survey, texts: Texts, earlier: BatchTexts, searched: Sequenc
     for pattern in searched:
         for batch_texts in (answers, earlier) if pattern.answers else (questions, answers, around, rejected):
             result.note(
-                pattern.check, batch_texts.match(pattern) + texts.start, result.used, pattern.kind, batch_texts.place
+                Check(pattern.check),
+                batch_texts.match(pattern) + texts.start,
+                result.used,
+                pattern.kind,
+                batch_texts.place,
             )

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framework_plugins.audit.config import Check
-from framework_plugins.audit.patterns import JoinedTexts, Pattern
 from framework_plugins.audit.texts import PATTERNS
+from framework_plugins.lib.patterns import JoinedTexts, Pattern
 from tests.plugins.audit.made import FAULTS
 
 LETTERS = st.text(alphabet="abxİß\n ", max_size=8)
@@ -32,9 +32,9 @@ def test_a_condition_is_asked_for_every_match() -> None:
     assert list(JoinedTexts(["3 4", "7", "none", "1 then 9"]).rows(pattern)) == [1, 3]
 
 
-@pytest.mark.parametrize("pattern", PATTERNS, ids=lambda pattern: f"{pattern.check.value}-{pattern.kind}")
+@pytest.mark.parametrize("pattern", PATTERNS, ids=lambda pattern: f"{pattern.check}-{pattern.kind}")
 def test_every_pattern_finds_something_and_its_marks_hide_nothing(pattern: Pattern) -> None:
-    check_rows = [rows for check, rows in FAULTS.values() if check is pattern.check]
+    check_rows = [rows for check, rows in FAULTS.values() if check == pattern.check]
     texts = [text for rows in check_rows for row in rows for text in row]
     without_marks = dataclasses.replace(pattern, marks=())
     found = [text for text in texts if list(JoinedTexts([text]).rows(without_marks))]

@@ -16,7 +16,7 @@ from framework_plugins.exports.parity.agreement import Agreement, AnswerMatch
 PARITY_FILE = "parity.json"
 SAME_NAMES = (
     "positions", "top1", "kl", "perplexity_ratio", "end_tokens", "end_positions", "end_top1", "end_kl", "not_finite",
-    "share", "share_error", "rounding", "source_share",
+    "share", "share_error", "rounding", "source_share", "decision_difference",
 )  # fmt: skip
 """What an entry has of an agreement under its own name."""
 
@@ -43,6 +43,8 @@ def comparison(
         "near_ties": agreement.ties,
         "tie_nats": agreement.tie,
         "top1_with_ties": agreement.top1_beyond_ties,
+        "decisions": len(agreement.options),
+        "decisions_equal": agreement.decided_alike,
         "answers": {match.value: counts[match.value] for match in AnswerMatch},
         **{field: getattr(agreement, field) for field in SAME_NAMES},
         "bounds": asdict(bounds),

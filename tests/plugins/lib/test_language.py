@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framework_plugins.audit.language import COMMON_WORD_SETS, SCRIPTS, languages
+from framework_plugins.lib.language import COMMON_WORD_SETS, SCRIPTS, languages
 from tests.plugins.audit.made import chatterbot
 
 SENTENCES = {

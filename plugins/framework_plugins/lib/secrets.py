@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-from framework_plugins.audit.config import Check
-from framework_plugins.audit.patterns import Pattern
+from framework_plugins.lib.patterns import Pattern
 
+SECRETS, EMAILS = "secrets", "emails"
+"""What a pattern finds."""
 _PLACEHOLDER = re.compile(r"(?i)example|your|xxx|\.\.\.|placeholder|changeme|dummy|<|\$\{|\*\*\*")
 _COUNTING_DIGITS = re.compile(r"0?123456789?0?")
 """Digits in a row: the whole of a token in a manual, but a part of one that somebody made longer."""
@@ -48,7 +49,7 @@ _IMPERSONAL = re.compile(r"(?i)@(?:[\w-]+\.)*(?:example\.\w+|\w+\.example|localh
 
 
 def _token(kind: str, marks: tuple[str, ...], regex: str) -> Pattern:
-    return Pattern(Check.secrets, kind, marks, re.compile(regex), _is_token)
+    return Pattern(SECRETS, kind, marks, re.compile(regex), _is_token)
 
 
 PATTERNS = (
@@ -66,20 +67,20 @@ PATTERNS = (
     _token("a SendGrid key", ("SG.",), r"\bSG\.[\w-]{16,}\.[\w-]{16,}"),
     _token("a JSON Web Token", ("eyJ",), r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"),
     Pattern(
-        Check.secrets,
+        SECRETS,
         "a private key",
         ("PRIVATE KEY",),
         re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----"),
     ),
     Pattern(
-        Check.secrets,
+        SECRETS,
         "a password in an address",
         ("://",),
         re.compile(r"(?<=://)[^/\s:@\"'<>{}]{1,80}:(?P<password>[^/\s@\"'<>{}]{3,80})@(?=[\w\[])"),
         _is_password,
     ),
     Pattern(
-        Check.secrets,
+        SECRETS,
         "a key after its name",
         ("key", "token", "secret", "passw"),
         re.compile(
@@ -90,7 +91,7 @@ PATTERNS = (
         small=True,
     ),
     Pattern(
-        Check.emails,
+        EMAILS,
         "an e-mail address",
         ("@",),
         re.compile(r"@[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}\.)+[A-Za-z]{2,24}\b"),

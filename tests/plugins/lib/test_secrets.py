@@ -1,16 +1,15 @@
-"""audit/secrets.py: digits in a row inside a token do not make it a placeholder."""
+"""lib/secrets.py: digits in a row inside a token do not make it a placeholder."""
 
 import pytest
 
-from framework_plugins.audit.config import Check
-from framework_plugins.audit.secrets import PATTERNS
+from framework_plugins.lib.secrets import PATTERNS, SECRETS
 
 
 def found(text: str) -> list[str]:
     kinds = []
     for pattern in PATTERNS:
         match = pattern.regex.search(text)
-        if match and pattern.check is Check.secrets and pattern.counts(match):
+        if match and pattern.check == SECRETS and pattern.counts(match):
             kinds.append(pattern.kind)
     return kinds
 

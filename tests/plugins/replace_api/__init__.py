@@ -1,0 +1,1 @@
+"""Tests of plugins/framework_plugins/decide, one file for each module."""
