@@ -3,7 +3,8 @@
     python -m benchmarks.memory_fake
 
 `tests/support/fake_step.py` takes the step; a test holds the same for a small model. Eight settings are written down
-below; four more are drawn by a seed, so that no formula is made for them. A second table has models with experts.
+below; four more are drawn by a seed, so that no formula is made for them. A second table has models with experts,
+a third what a GPU holds while these are read and packed.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from benchmarks.common import OUT, command_line, table_head, table_row
-from framework.memory import Shape, estimate
+from framework.memory import MemorySettings, Shape, Weights, estimate, terms
 from framework.util.gpus import Gpu
 from framework_plugins.hf.load.preset_configs import CONFIGS
 from framework_plugins.hf.settings.memory_plan import footprint
+from framework_plugins.hf.settings.planned_weights import STACKED_FILES
 from tests.plugins.hf.settings.test_memory_plan import plan
+from tests.support.fake_load import fake_load
 from tests.support.fake_step import fake_step, planned_step
 
 MIB, SEED, DRAWN = 2**20, 50, 4
@@ -86,6 +89,24 @@ def compare(model: str, rows: int, length: int, checkpointing: bool, words: tupl
     return told["peak"] / taken.peak - 1
 
 
+def planned_loading(shape: Shape) -> tuple[float, float]:
+    """Return the planned bytes of a model in NF4 with double quantization, and at most while it is loaded."""
+    settings = MemorySettings(
+        rows=1, length=1, rank=1, weights=Weights.nf4, double_quant=True, packed_experts=True, grouped_experts=True,
+        merged_experts=shape.family not in STACKED_FILES,
+    )  # fmt: skip
+    resident = sum(terms.base_weights(shape, settings).values())
+    return resident, resident + terms.packing(shape, settings)
+
+
+def compare_loading(model: str) -> float:
+    """Print what a model takes while it is loaded, and return how far the plan's peak is off."""
+    config = CONFIGS[MIXTURES[model]]
+    taken, (resident, peak) = fake_load(config), planned_loading(Shape.from_config(config))
+    OUT.print(table_row(model, _cell(taken.loaded, resident), _cell(taken.peak, peak)))
+    return peak / taken.peak - 1
+
+
 def _cell(taken: int, planned: float | None) -> str:
     if not taken or planned is None:
         return f"{taken / MIB:,.0f}" if taken else ""
@@ -94,14 +115,24 @@ def _cell(taken: int, planned: float | None) -> str:
 
 def main() -> None:
     """Print all settings."""
-    command_line(__doc__).parse_args()
+    parser = command_line(__doc__)
+    parser.add_argument("--loading", action="store_true", help="only the third table")
+    if not parser.parse_args().loading:
+        steps()
+    OUT.print(table_head("model", "loaded", "peak of loading"))
+    worst = max(map(compare_loading, MIXTURES), key=abs)
+    OUT.print(f"\nMiB; of {len(MIXTURES)} peaks of loading at most {worst:+.1%}")
+
+
+def steps() -> None:
+    """Print what steps take."""
     chosen = [*SETTINGS, *drawn()]
     OUT.print(table_head("setting", *PARTS))
     worst = max((compare(*each) for each in chosen), key=abs)
     OUT.print(f"\nMiB, and how far the plan is off; of {len(chosen)} peaks at most {worst:+.1%}\n")
     OUT.print(table_head("setting", *PARTS))
     worst = max((compare(*each) for each in OF_MIXTURES), key=abs)
-    OUT.print(f"\nof {len(OF_MIXTURES)} peaks of models with experts at most {worst:+.1%}")
+    OUT.print(f"\nof {len(OF_MIXTURES)} peaks of models with experts at most {worst:+.1%}\n")
 
 
 if __name__ == "__main__":

@@ -146,10 +146,10 @@ def _phases(shape: Shape, settings: MemorySettings) -> dict[str, float]:
         phases["backward"] = saved + retained + again + gathered + patched
     if settings.evaluated_rows:
         phases["evaluation"] = _evaluation(shape, settings) + gathered
-    if settings.file:
-        # While the file is mapped, gradients and states are not there yet, but are counted as resident.
-        later = sum(_parts(shape, settings).get(name, 0) for name in ("gradients", "optimizer"))
-        phases["loading"] = max(0.0, settings.file - later)
+    if loading := settings.file + terms.packing(shape, settings):
+        # While files are read, adapter, gradients and states are not there yet, but are counted as resident.
+        later = sum(_parts(shape, settings).get(name, 0) for name in ("adapter", "gradients", "optimizer"))
+        phases["loading"] = max(0.0, loading - later)
     if settings.answer_rows:
         made = terms.kv_cache(shape, settings) + terms.next_tokens(shape, settings)
         phases["answers"] = made + terms.dequantized(shape, settings) + settings.merged

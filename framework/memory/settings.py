@@ -65,12 +65,14 @@ class MemorySettings:
         packed_experts: whether experts that are one tensor are quantized too.
         grouped_experts: whether packed experts are unpacked a matrix of a layer at a time, and their adapter is a
             product beside it, as `trainer=hf` does.
+        merged_experts: whether transformers makes such a tensor of single experts that the files hold.
         upcast: whether what a quantization leaves is raised to fp32, as peft's `prepare_model_for_kbit_training` does.
         autocast: whether products are computed in 16 bits beside fp32 weights.
         state_bytes: bytes of the optimizer's states on the GPU for each trained parameter.
         copies: whether the optimizer's step makes a copy of the trained weights (torch's `foreach` implementation).
         attention: the kernels.
-        attention_choice: what a trainer chooses for attention on a GPU, and why, for the plan; empty: nothing to tell.
+        attention_choice: what a trainer chooses for attention on a GPU, and why, and what computes other layers; empty:
+            nothing to tell.
         kernels: whether linear attention and state spaces have kernels of their own; else torch computes them.
         checkpointing: whether activations are computed again in the backward pass.
         offloaded: whether the states that checkpointing keeps lie in the CPU's memory.
@@ -117,6 +119,7 @@ class MemorySettings:
     double_quant: bool = False
     packed_experts: bool = False
     grouped_experts: bool = False
+    merged_experts: bool = False
     upcast: bool = False
     autocast: bool = False
     state_bytes: float = 8.0

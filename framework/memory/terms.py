@@ -430,6 +430,16 @@ def dequantized(shape: Shape, settings: MemorySettings) -> float:
     return 2.0 * max(sizes)
 
 
+def packing(shape: Shape, settings: MemorySettings) -> float:
+    """Return what is there in 16 bits while a weight of the files is packed: the largest, as they are read one by one.
+
+    Experts are packed when a matrix of all of them is whole. Where files hold them one by one, they are there too.
+    """
+    copies = 2 if settings.merged_experts else 1
+    experts = [block.experts * linear.inputs * linear.outputs for block in shape.counts for linear in block.expert]
+    return 2.0 * copies * max(experts, default=0) if settings.grouped_experts else 0.0
+
+
 def cast_weights(shape: Shape, settings: MemorySettings) -> float:
     """Return the 16-bit copies of fp32 weights that autocast caches through a forward pass, of weights it trains.
 

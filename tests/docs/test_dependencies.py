@@ -47,7 +47,7 @@ def test_each_package_of_an_extra_has_a_row_with_the_extras_that_bring_it() -> N
 
 def test_all_is_every_extra_that_can_stand_in_one_environment() -> None:
     (everything,) = EXTRAS["all"]
-    assert everything.extras == EXTRAS.keys() - {*OURS, "all", "ray", "s3", "unsloth"}
+    assert everything.extras == EXTRAS.keys() - {*OURS, "all", "gpu", "ray", "s3", "unsloth"}
 
 
 def test_each_row_says_what_for_what_instead_and_how_large() -> None:

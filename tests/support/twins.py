@@ -229,3 +229,9 @@ TWINS: Mapping[str, Twin] = {
     ),
 }  # fmt: skip
 """By what people call them; with experts, only where it says so."""
+
+MIXTURES = (
+    "Qwen3 MoE", "Qwen3.5 MoE", "Gemma 4 A4B", "gpt-oss", "LFM2 MoE", "Granite 4 hybrid",
+    "Nemotron 3 MoE", "GLM-4.5 to 4.7", "GLM-4.7 Flash", "DeepSeek-V3",
+)  # fmt: skip
+"""Those with experts that `quantization=nf4` packs."""

@@ -20,6 +20,7 @@ from framework_plugins.exports.config import (
 from framework_plugins.exports.export_folder import folder_problem
 from framework_plugins.exports.gguf import checks
 from framework_plugins.exports.hub.base import given_id, unknown_base
+from framework_plugins.lib.weight_files import MXFP4
 
 NOT_PUSHED = frozenset({"push", "model_card"})
 """Exporters whose artifacts are not artifacts of their own on the Hub: a card goes with its folder."""
@@ -49,7 +50,8 @@ def model_problems(plan: Plan, config: Mapping[str, Any]) -> Iterator[Problem]:
     saved = config.get("quantization_config") or (config.get("text_config") or {}).get("quantization_config")
     if not saved or Stage.export not in plan.intended_stages or plan.external_checkpoint:
         return
-    kind = saved.get("quant_method") or "an unnamed method"
+    if (kind := saved.get("quant_method") or "an unnamed method") == MXFP4:
+        return
     for name, choice in plan.exporter.items():
         if isinstance(choice.config, MERGING):
             yield Problem(

@@ -36,9 +36,11 @@ from framework_plugins.hf.load.split_weights import device_map
 from framework_plugins.hf.load.tokenizer import check_token_ids
 from framework_plugins.hf.load.weight_files import check_files, is_downloaded
 from framework_plugins.hf.machine import hardware
+from framework_plugins.hf.machine.kernels import wanted
 from framework_plugins.hf.machine.library_errors import refusing_errors
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.packing.eligibility import ForwardPlan, forward_plan
+from framework_plugins.hf.settings.attention import layer_kernels
 from framework_plugins.hf.settings.config import (
     Attention,
     HFTrainerConfig,
@@ -136,6 +138,8 @@ class HFBackend:
         chosen, machine.facts["packing"] = self.forward_plan(plan, machine, empty, attention)
         suffix = f", and {chosen.attention}" if chosen.attention else ""
         machine.facts["attention"] = f"{attention}{suffix}{ignored}"
+        if machine.device != "cpu" and (paths := layer_kernels(wanted(source.config_json()))):
+            machine.facts["kernels"] = paths
         chosen = replace(chosen, packed_experts=packed_experts)
         if me:  # the layers of `fused_layers` keep weights between passes, which a group may have cut apart by then
             chosen = replace(chosen, fused_layers=False, unfused="a group of processes may divide weights")

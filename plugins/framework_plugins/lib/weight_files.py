@@ -30,16 +30,24 @@ DTYPE_BITS = {
 """Bits of an element, by the names that the format gives to its types."""
 FLOAT_DTYPES = frozenset({"F16", "BF16", "F32", "F64"})
 """Types that weights are trained and merged in; fp8 has scales beside it, and only a quantization knows them."""
+MXFP4 = "mxfp4"
+"""What transformers calls the four bits in which gpt-oss was published."""
+MXFP4_PARTS = ("_blocks", "_scales")
+"""What the names of its two tensors in a file end with: two numbers in a byte, and a power of two for each 32."""
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor in a file: its name there, its type as the format calls it, and its shape."""
+    """A tensor in a file: its name there, its type as the format calls it, and its shape.
+
+    Of experts in MXFP4 the files have `parts`, blocks and scales, which stand for its numbers.
+    """
 
     file: Path
     name: str
     dtype: str
     shape: tuple[int, ...]
+    parts: tuple[StoredTensor, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -113,6 +121,24 @@ def read_headers(files: Iterable[Path]) -> dict[str, StoredTensor]:
                 )
             tensors[tensor.name] = tensor
     return tensors
+
+
+def unpacked_mxfp4(tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """Return tensors with one of 16 bits, which hold all its numbers, for each pair of blocks and scales.
+
+    The experts are (experts, outputs, inputs) in a file, and (experts, inputs, outputs) in the model.
+    """
+    unpacked = {}
+    for name, tensor in tensors.items():
+        stem = name.removesuffix(MXFP4_PARTS[0])
+        if stem != name:
+            experts, outputs, blocks, size = tensor.shape
+            shape = (experts, blocks * size * 2, outputs)
+            parts = tuple(tensors[f"{stem}{part}"] for part in MXFP4_PARTS)
+            unpacked[stem] = StoredTensor(tensor.file, stem, "BF16", shape, parts)
+        elif not name.endswith(MXFP4_PARTS[1]):
+            unpacked[name] = tensor
+    return unpacked
 
 
 def _read_header(file: Path) -> Iterator[StoredTensor]:

@@ -10,15 +10,15 @@ from framework import testing
 from framework.api.program import check_model
 from framework.util.errors import FrameworkError
 
-MXFP4 = {"architectures": ["GptOssForCausalLM"], "quantization_config": {"quant_method": "mxfp4"}}
+GPTQ = {"architectures": ["GptOssForCausalLM"], "quantization_config": {"quant_method": "gptq"}}
 
 
 @pytest.mark.parametrize("exporter", ["merged", "gguf"])
 def test_nothing_is_merged_into_quantized_weights(tmp_path: Path, exporter: str) -> None:
     plan = testing.plan([f"exporter=[{exporter}]"], run_dir=tmp_path / "run")
-    with pytest.raises(FrameworkError, match=rf"exporter\.{exporter}: .* quantized \(mxfp4\), so nothing"):
-        check_model(plan, MXFP4)
-    check_model(testing.plan(["exporter=[adapter]"], run_dir=tmp_path / "run"), MXFP4)
+    with pytest.raises(FrameworkError, match=rf"exporter\.{exporter}: .* quantized \(gptq\), so nothing"):
+        check_model(plan, GPTQ)
+    check_model(testing.plan(["exporter=[adapter]"], run_dir=tmp_path / "run"), GPTQ)
 
 
 def test_an_adapter_of_experts_is_no_gguf_adapter(tmp_path: Path) -> None:

@@ -33,9 +33,11 @@ from framework_plugins.lib.weight_files import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     FLOAT_DTYPES,
+    MXFP4,
     SINGLE_FILE,
     StoredTensor,
     read_headers,
+    unpacked_mxfp4,
     weight_files,
 )
 
@@ -279,8 +281,8 @@ def read_model(
         FrameworkError: the files and config.json do not fit together, or the weights are quantized.
     """
     quantized = read_json(folder / MODEL_CONFIG).get("quantization_config")
-    if quantized:
-        kind = quantized.get("quant_method", "unknown")
+    kind = quantized.get("quant_method", "unknown") if quantized else ""
+    if kind not in {"", MXFP4}:
         raise FrameworkError(
             f"{folder} holds weights that are quantized ({kind}): choose the model in 16 bits as the base"
         )
@@ -294,6 +296,7 @@ def read_model(
         tensors = {name: StoredTensor(folder / SINGLE_FILE, name, "BF16", shape) for name, shape in shapes}
     else:
         tensors = read_headers(files)
+        tensors = unpacked_mxfp4(tensors) if kind == MXFP4 else tensors
     for tensor in tensors.values():
         if tensor.dtype not in safetensors_io.TORCH_DTYPES:
             raise FrameworkError(
@@ -380,6 +383,8 @@ def _described(
     dtype = CONFIG_NAMES[max(CONFIG_NAMES, key=weight_counts.__getitem__)]
     named = [part.get(key) for part in (config, config.get("text_config") or {}) for key in ("dtype", "torch_dtype")]
     settings: dict[str, Any] = {"dtype": dtype} if {*named} - {None, dtype} else {}
+    if config.get("quantization_config"):  # in 16 bits now
+        settings["quantization_config"] = None
     pair = [tensor_map.one_to_one.get(name, "") for name in (model.head, model.tied.get(model.head, ""))]
     stored = {output.base.name: output.base for output in outputs}
     if untied or (all(pair) and not _same_values(*(stored[name] for name in pair))):

@@ -39,7 +39,7 @@ def copy_files(
         folders: of the trained weights and of the base; the tokenizer is that of the first which has one.
         models: those of them that are of the model as it is written; of each other file the first counts.
         target: takes the files.
-        settings: what is different in config.json.
+        settings: what is different in config.json; None: it does not have this.
 
     Raises:
         FrameworkError: there is no tokenizer, or it has tokens that the embedding lacks, or a folder has links to files
@@ -87,6 +87,8 @@ def _update_config(file: Path, settings: Mapping[str, Any]) -> None:
     for name, value in settings.items():
         for part in [part for part in parts if name in part] or parts[:1]:
             part[name] = value
+            if value is None:
+                del part[name]
     write_json(file, config)
 
 

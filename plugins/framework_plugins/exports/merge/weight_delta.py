@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 from framework import FrameworkError
 from framework_plugins.exports.merge.safetensors_io import TORCH_DTYPES
@@ -76,6 +77,9 @@ class TensorReader:
         Raises:
             FrameworkError: the file is damaged.
         """
+        if tensor.parts:
+            unpacked: torch.Tensor = convert_moe_packed_tensors(*map(self, tensor.parts))
+            return unpacked
         try:
             if tensor.file != self._file:
                 self.close()

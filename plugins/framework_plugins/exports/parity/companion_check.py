@@ -92,9 +92,8 @@ def folder_problem(
         )
     except Exception as error:  # noqa: BLE001 - third-party files: whatever it is, the folder cannot be used
         return f"{MODEL_CONFIG} cannot be read: {summarize_error(error)}"
-    if problem := _differing_settings(
-        MODEL_CONFIG, exported.to_dict(), trained_config.to_dict(), CHANGED_BY_MERGE | BOOKKEEPING
-    ):
+    before = {name: value for name, value in trained_config.to_dict().items() if name != "quantization_config"}
+    if problem := _differing_settings(MODEL_CONFIG, exported.to_dict(), before, CHANGED_BY_MERGE | BOOKKEEPING):
         return problem
     source = next(
         (model_folder for model_folder in (trained, base) if (model_folder / GENERATION_CONFIG).is_file()), trained

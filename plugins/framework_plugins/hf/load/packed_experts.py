@@ -12,7 +12,13 @@ from functools import cached_property
 from typing import Any, cast
 
 import torch
-from bitsandbytes.functional import QuantState, dequantize_4bit, dequantize_blockwise
+from bitsandbytes.functional import (
+    QuantState,
+    dequantize_4bit,
+    dequantize_blockwise,
+    quantize_4bit,
+    quantize_blockwise,
+)
 from bitsandbytes.nn import Params4bit
 from peft import LoraConfig
 from peft.tuners.lora.layer import ParamWrapper as PeftParamWrapper
@@ -33,7 +39,9 @@ METHOD = "bitsandbytes_experts"
 """The name by which transformers finds the quantizer."""
 MXFP4_STACKS = ("gate_up_proj", "down_proj")
 UNPACKED_BYTES = 256 << 20
-"""Of the experts of a layer, those that are unpacked at a time; one may be larger. The plan counts all of them."""
+"""Of the experts of a layer, those that are packed or unpacked at a time; one may be larger. The plan counts all."""
+QUANT_TYPE, BLOCK_SIZE, SCALES_BLOCK = "nf4", 64, 256
+"""What bitsandbytes packs linear layers with."""
 RANK_STEP = 8
 """Grouped products on a GPU read rows of 16 bytes: a rank is padded to a multiple of this."""
 
@@ -112,11 +120,33 @@ class _FromMxfp4(Mxfp4Dequantize):
 
 
 def pack(stack: torch.Tensor, *, double_quant: bool) -> Params4bit:
-    """Return a tensor in NF4, on the device that it is on."""
-    packed = Params4bit(
-        stack.contiguous(), requires_grad=False, quant_type="nf4", compress_statistics=double_quant, blocksize=64
+    """Return a tensor in NF4, on the device that it is on; some experts at a time, as bitsandbytes does at once."""
+    settings: Any = {"requires_grad": False, "quant_type": QUANT_TYPE, "compress_statistics": double_quant}
+    size = stack[0].numel()
+    at_once = max(1, UNPACKED_BYTES // (2 * size))
+    if at_once >= len(stack) or size % BLOCK_SIZE:
+        return Params4bit(stack.contiguous(), blocksize=BLOCK_SIZE, **settings).to(stack.device)
+    data = torch.empty(stack.numel() // 2, 1, dtype=torch.uint8, device=stack.device)
+    scales = torch.empty(stack.numel() // BLOCK_SIZE, device=stack.device)
+    for first in range(0, len(stack), at_once):
+        some = stack[first : first + at_once]
+        packed, state = quantize_4bit(some.contiguous(), blocksize=BLOCK_SIZE, quant_type=QUANT_TYPE)
+        begin, end = first * size, (first + len(some)) * size
+        data[begin // 2 : end // 2] = packed
+        scales[begin // BLOCK_SIZE : end // BLOCK_SIZE] = state.absmax
+    state = QuantState(
+        absmax=scales,
+        shape=stack.shape,
+        code=state.code,
+        blocksize=BLOCK_SIZE,
+        quant_type=QUANT_TYPE,
+        dtype=stack.dtype,
     )
-    return packed.to(stack.device)
+    if double_quant:
+        state.offset = scales.mean()
+        state.absmax, state.state2 = quantize_blockwise(scales - state.offset, blocksize=SCALES_BLOCK)
+        state.nested = True
+    return Params4bit(data, blocksize=BLOCK_SIZE, quant_state=state, bnb_quantized=True, **settings)
 
 
 def unpack(packed: Params4bit, dtype: torch.dtype) -> torch.Tensor:
@@ -260,7 +290,9 @@ class ParamWrapper(PeftParamWrapper):
         left, right, scaling = self.get_delta_factors(adapter)
         down, up = (left, right) if self.get_base_layer().is_transposed else (right.mT, left.mT)
         padding = -down.shape[-1] % RANK_STEP
-        down, up = nn.functional.pad(down, (0, padding)), nn.functional.pad(up, (0, 0, 0, padding))
+        # torch's grouped product refuses the strides of peft's second matrix, in which an expert is a column.
+        down = nn.functional.pad(down, (0, padding)).contiguous()
+        up = nn.functional.pad(up, (0, 0, 0, padding)).contiguous()
         product: torch.Tensor = _grouped_mm(_grouped_mm(rows, down.to(rows.dtype), ends), up.to(rows.dtype), ends)
         return product.mul(scaling)
 

@@ -16,10 +16,12 @@ from typing import Any
 import torch
 import transformers
 from transformers.models.auto.configuration_auto import model_type_to_module_name
+from transformers.utils import import_utils
 
 from framework import FrameworkError, Plan
 from framework.api import DiagnosticResult, State, installed, summarize_error
 from framework.api.training import ModelSource
+from framework_plugins.hf.settings.attention import DISTRIBUTIONS
 from framework_plugins.hf.settings.config import Attention, TransformersTrainerConfig
 
 PACKAGE = re.compile(r'use_kernel_func_from_hub_with_fallback\(\s*"\w+",\s*"(\w+)"')
@@ -30,13 +32,12 @@ FORMERLY = {
     "mamba_ssm": re.compile(r"\bis_mamba_(2_)?ssm_available\b"),
 }
 """How earlier versions ask for it."""
-DISTRIBUTIONS = {"fla": "flash-linear-attention", "causal_conv1d": "causal-conv1d", "mamba_ssm": "mamba-ssm"}
 INSTALL = {
     "flash-attn": "pip install flash-attn --no-build-isolation",
     "flash-linear-attention": "pip install flash-linear-attention",
     "causal-conv1d": "pip install causal-conv1d --no-build-isolation",
     "mamba-ssm": "pip install mamba-ssm --no-build-isolation",
-    "kernels": "pip install kernels",
+    "kernels": f"pip install 'kernels>={import_utils.KERNELS_MIN_VERSION},<{import_utils.KERNELS_MAX_VERSION}'",
     "triton": f"pip install {'triton-windows' if sys.platform == 'win32' else 'triton'}",
 }
 """Those without build isolation are compiled against the torch that is installed, which needs CUDA's compiler."""
@@ -74,7 +75,12 @@ def hub_kernels(plan: Plan | None) -> DiagnosticResult | None:
     if (config.get("quantization_config") or {}).get("quant_method") != MXFP4:
         return None
     cost = "transformers converts the weights to 16 bits while it loads them, which take four times the memory"
-    return _found("kernels", "kernels", f"the weights of this model are in {MXFP4}", cost)
+    result = _found("kernels", "kernels", f"the weights of this model are in {MXFP4}", cost)
+    if result.state is State.ok and not import_utils.is_kernels_available():
+        return DiagnosticResult(
+            State.broken, f"transformers does not accept this version, so {cost}", result.version, INSTALL["kernels"]
+        )
+    return result
 
 
 def triton(plan: Plan | None) -> DiagnosticResult | None:

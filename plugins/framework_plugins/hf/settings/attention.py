@@ -1,7 +1,11 @@
-"""Which attention a model takes, and a GPU for rows in a tree: for the plan, which has a config, and for the model."""
+"""What computes a model's layers: its attention, and that of a GPU for rows in a tree; kernels of other layers.
+
+For the plan, which has a config, and for the model.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.util import find_spec
 
 SINKS = "sinks"
@@ -15,6 +19,20 @@ EAGER_FAMILIES = frozenset({
     "prophetnet", "reformer", "rembert", "roformer", "trocr", "vaultgemma", "xglm", "xlm", "xlnet",
 })  # fmt: skip
 """Text models for which transformers has none, and computes all scores."""
+
+KERNEL_LAYERS = {"fla": "linear attention", "causal_conv1d": "short convolutions", "mamba_ssm": "state spaces"}
+"""Layers that transformers computes by kernels of a package if it is installed, by its module."""
+DISTRIBUTIONS = {"fla": "flash-linear-attention", "causal_conv1d": "causal-conv1d", "mamba_ssm": "mamba-ssm"}
+"""What to install for it."""
+
+
+def layer_kernels(modules: Iterable[str]) -> str:
+    """Say what computes layers on a GPU by the packages that are installed here; empty without such layers."""
+    missing = "in plain torch, slower and with more memory, since {} is not installed here"
+    return "; ".join(
+        f"{KERNEL_LAYERS[name]} {'by {}' if find_spec(name) else missing}".format(DISTRIBUTIONS[name])
+        for name in sorted(modules)
+    )
 
 
 def attention_of_family(family: str) -> str:

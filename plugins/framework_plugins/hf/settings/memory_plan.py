@@ -14,7 +14,7 @@ from framework import FrameworkError, Plan, Stage
 from framework.api import Gpu
 from framework.api.training import Attention, Evaluation, Loss, MemorySettings, Shape, Weights, estimate
 from framework_plugins.hf.settings import rollouts
-from framework_plugins.hf.settings.attention import EAGER, SINKS, attention_of_family, flex_problem
+from framework_plugins.hf.settings.attention import EAGER, SINKS, attention_of_family, flex_problem, layer_kernels
 from framework_plugins.hf.settings.config import Attention as Kernels
 from framework_plugins.hf.settings.config import (
     Device,
@@ -42,6 +42,7 @@ from framework_plugins.hf.settings.pass_size import (
 )
 from framework_plugins.hf.settings.planned_weights import (
     HEAD_NAME,
+    STACKED_FILES,
     adapted_linears,
     adapts_experts,
     frozen_bytes,
@@ -159,6 +160,8 @@ def _passes(
     dora = isinstance(adapter, DoraAdapterConfig)
     fast = not (on_gpu or full or group or stored is Weights.int8 or (dora and stored is Weights.nf4))
     fast = fast and config.fused_layers is not Switch.disabled
+    packages = {block.kernel for block in shape.counts if block.kernel}
+    choices = _attention_choice(plan, shape, attends=attends), layer_kernels(packages)
     settings = MemorySettings(
         **of_pass(*largest_pass(grouped, longest, shared, mean or longest, on_gpu=on_gpu, tree=tree)),
         rank=0 if full else adapter.r,
@@ -168,6 +171,7 @@ def _passes(
         double_quant=double_quant,
         packed_experts=packs_experts(plan, shape.family),
         grouped_experts=packs_experts(plan, shape.family),
+        merged_experts=packs_experts(plan, shape.family) and shape.family not in STACKED_FILES,
         upcast=wide and stored in {Weights.nf4, Weights.int8},
         autocast=not wide,
         trained=0 if full else trained_parameters(plan, shape),
@@ -178,8 +182,8 @@ def _passes(
         patched=new_rows > 0,
         state_bytes=state_bytes(plan, shape, on_gpu=on_gpu),
         copies=False,  # torch's fused implementation changes the weights in place
-        attention_choice=_attention_choice(plan, shape, attends=attends) if on_gpu else "",
-        kernels=all(find_spec(block.kernel) for block in shape.counts if block.kernel),
+        attention_choice="; ".join(filter(None, choices)) if on_gpu else "",
+        kernels=all(map(find_spec, packages)),
         checkpointing=recomputes is Switch.enabled or (on_gpu and recomputes is Switch.auto),
         # A head of which all or some rows are trained is peft's layer, and the model is asked for its logits.
         loss=Loss.plain if HEAD_NAME in whole_modules or new_rows else Loss.learned,

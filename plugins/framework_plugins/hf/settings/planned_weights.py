@@ -44,6 +44,8 @@ EMBEDDING_NAME, HEAD_NAME = "embed_tokens", "lm_head"
 
 UNPACKED_EXPERTS = frozenset({"dbrx", "jetmoe", "llama4", "llama4_text", "longcat_flash", "step3p7"})
 """Families whose experts no function of transformers computes; a test compares."""
+STACKED_FILES = frozenset({"gemma4_text", "gpt_oss", "granitemoehybrid"})
+"""Of the families that are planned, those whose files hold the experts of a layer as one tensor; a test compares."""
 
 
 def packs_experts(plan: Plan, family: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 import transformers
 from bitsandbytes.nn import Linear4bit
 from packaging.version import Version
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, Mxfp4Config
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
@@ -27,23 +26,11 @@ from framework_plugins.hf.settings.planned_weights import UNPACKED_EXPERTS
 from tests.plugins.hf.loss.test_loss import reference
 from tests.plugins.hf.packing import drawn
 from tests.support.bases import tiny_base
+from tests.support.mxfp4 import published_in_mxfp4
 from tests.support.training import make, opened, train
-from tests.support.twins import TWINS
+from tests.support.twins import MIXTURES, TWINS
 
 ALL = "adapter.experts=all"
-MIXTURES = (
-    "Qwen3 MoE",
-    "Qwen3.5 MoE",
-    "Gemma 4 A4B",
-    "gpt-oss",
-    "LFM2 MoE",
-    "Granite 4 hybrid",
-    "Nemotron 3 MoE",
-    "GLM-4.5 to 4.7",
-    "GLM-4.7 Flash",
-    "DeepSeek-V3",
-)
-
 TOLERANCES = {"Qwen3.5 MoE": 3e-5}
 """Its delta rule multiplies what packed linear layers round in another order: 1.04e-5 with the experts as they are."""
 
@@ -69,11 +56,15 @@ def filled(model: Any) -> Any:
     return model.train()
 
 
-@pytest.mark.parametrize("family", MIXTURES)
-def test_loss_and_gradients_are_those_of_the_unpacked_weights(tmp_path: Path, rows: Path, family: str) -> None:
+@pytest.mark.parametrize(("family", "rank"), [*((family, 3) for family in MIXTURES), ("Qwen3 MoE", 8)])
+def test_loss_and_gradients_are_those_of_the_unpacked_weights(
+    tmp_path: Path, rows: Path, family: str, rank: int
+) -> None:
+    """Of a rank that is padded the matrices are copies; torch's grouped product refuses the strides of peft's own."""
     base = TWINS[family].write(tmp_path / "model")
     batch = drawn.make(5, 3, 40)
-    with opened(make(base, rows, tmp_path / "run", "quantization=nf4", ALL, *TWINS[family].words)) as (model, _):
+    words = "quantization=nf4", ALL, f"adapter.r={rank}", *TWINS[family].words
+    with opened(make(base, rows, tmp_path / "run", *words)) as (model, _):
         assert "experts too" in model.facts["quantization"]
         packed = reference(filled(model.model), batch)
         assert [name for name in packed[1] if "experts" in name]
@@ -86,6 +77,23 @@ def test_loss_and_gradients_are_those_of_the_unpacked_weights(tmp_path: Path, ro
     for name, gradient in plain[1].items():
         scale = gradient.norm() if "experts" in name else whole
         assert (packed[1][name] - gradient).norm() <= TOLERANCES.get(family, 1e-5) * scale, name
+
+
+@pytest.mark.parametrize("double_quant", [True, False])
+def test_experts_packed_some_at_a_time_have_the_bytes_of_all_packed_at_once(
+    monkeypatch: pytest.MonkeyPatch, *, double_quant: bool
+) -> None:
+    stack = torch.randn(7, 96, 64, generator=torch.Generator().manual_seed(1)).mT
+    whole = packed_experts.pack(stack, double_quant=double_quant)
+    monkeypatch.setattr(packed_experts, "UNPACKED_BYTES", 2 * 2 * 64 * 96)
+    pieces = packed_experts.pack(stack, double_quant=double_quant)
+    assert torch.equal(pieces, whole)
+    assert pieces.quant_state.shape == stack.shape
+    left, right = (weight.quant_state.as_dict(packed=False) for weight in (whole, pieces))
+    assert left.keys() == right.keys()
+    for name, value in left.items():
+        assert torch.equal(value, right[name]) if isinstance(value, torch.Tensor) else value == right[name], name
+    assert torch.equal(unpack(pieces, torch.float32), unpack(whole, torch.float32))
 
 
 @pytest.mark.parametrize("double_quant", [True, False])
@@ -113,19 +121,7 @@ def test_some_experts_at_a_time_give_what_all_at_once_give(
 
 
 def test_published_experts_in_mxfp4_are_packed_again(tmp_path: Path, rows: Path) -> None:
-    """The files have two numbers of four bits in a byte, and a scale for each 32 of them, as gpt-oss was published."""
-    base = tiny_base(tmp_path / "model", "gpt_oss")
-    file, config_file = base / "model.safetensors", base / "config.json"
-    tensors, generator = load_file(file), torch.Generator().manual_seed(3)
-    for name in [name for name in tensors if name.endswith(("gate_up_proj", "down_proj"))]:
-        experts, inputs, outputs = tensors.pop(name).shape
-        blocks = torch.randint(0, 256, (experts, outputs, inputs // 32, 16), generator=generator, dtype=torch.uint8)
-        scales = torch.randint(119, 123, (experts, outputs, inputs // 32), generator=generator, dtype=torch.uint8)
-        tensors |= {f"{name}_blocks": blocks, f"{name}_scales": scales}
-    save_file(tensors, file, metadata={"format": "pt"})
-    settings = json.loads(config_file.read_text(encoding="utf-8"))
-    settings["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]}
-    config_file.write_text(json.dumps(settings), encoding="utf-8")
+    base = published_in_mxfp4(tmp_path / "model")
     whole = AutoModelForCausalLM.from_pretrained(
         base, dtype=torch.float32, quantization_config=Mxfp4Config(dequantize=True)
     )

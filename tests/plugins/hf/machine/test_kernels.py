@@ -67,6 +67,22 @@ def test_a_kernel_that_is_built_for_another_torch_is_broken(tmp_path: Path, monk
     assert result.fix == "pip install flash-linear-attention --force-reinstall --no-deps --no-cache-dir"
 
 
+@pytest.mark.parametrize(("accepted", "state"), [(True, State.ok), (False, State.broken)])
+def test_a_package_that_transformers_does_not_accept_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: State, *, accepted: bool
+) -> None:
+    (tmp_path / "kernels.py").write_text("", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr(kernels, "installed", lambda _: "0.17.2")
+    monkeypatch.setattr("transformers.utils.import_utils.is_kernels_available", lambda: accepted)
+    config: dict[str, object] = {"model_type": "gpt_oss", "quantization_config": {"quant_method": "mxfp4"}}
+    result = found(plan(tmp_path, config))["hub kernels"]
+    assert result.state is state
+    assert ("transformers does not accept this version" in result.detail) is not accepted
+    assert result.fix == ("" if accepted else kernels.INSTALL["kernels"])
+
+
 def test_without_a_plan_and_without_a_model_nothing_is_said(tmp_path: Path) -> None:
     assert not any(check(None) for check in CHECKS.values())
     words = ["model=local", f"model.path={tmp_path / 'nothing'}", "trainer=hf"]
