@@ -334,7 +334,7 @@ def prepared(folder: Path) -> Path:
     from framework.rundir import lease, store
     from framework.util import guard
     from tests.support.bases import adapted
-    from tests.support.forks import prepare
+    from tests.support.forks import STARTS, prepare
     from tests.support.tiny import chat_rows, tiny_chatml, tiny_llama
 
     torch.set_num_threads(1)
@@ -343,12 +343,13 @@ def prepared(folder: Path) -> Path:
     lease.POLL_SECONDS, lease.DEAD_AFTER_SECONDS = 0.1, 0.5
     store.POLL_SECONDS, store.RETRY_SECONDS, store.ANSWER_SECONDS = 0.1, 0.2, 3.0
     guard.TRIAL_SECONDS = 2.0
-    modules = (
-        "framework.cli.main", "framework.run.pipeline", "framework_plugins.hf.backend",
-        "framework_plugins.hf.train.training",
-        "framework_plugins.formats.readers", "framework_plugins.formats.readers.columnar", "rich.progress",
+    prepare(
+        *STARTS, "framework.cli.commands.diff", "framework.cli.commands.resume", "framework.cli.commands.runs",
+        "framework_plugins.formats.readers.columnar", "framework_plugins.hf.backend",
+        "framework_plugins.hf.train.training", "rich._emoji_codes",
+        "tabulate",  # torch imports it at the end of a process
+        "transformers.integrations.integration_utils",
     )  # fmt: skip
-    prepare(*modules)
     folder.mkdir(parents=True)
     adapted(tiny_llama(folder / "base", hidden_size=16), folder / "adapter", r=2)
     tools = tiny_chatml(folder / "tools")

@@ -26,7 +26,7 @@ from framework.api.protocols import (
     RemoteTrainer,
 )
 from framework.api.records import DataResult, EvalResult, ExportResult, Measure, Report, TrainResult
-from framework.api.run_folder import RunFolder, check_weights
+from framework.api.run_folder import PLAN, RunFolder, check_weights
 from framework.api.schema import Stage
 from framework.api.selection import Selection
 from framework.api.text import count
@@ -78,12 +78,12 @@ def run(
         with stages.run(Stage.plan):
             # A folder that cannot be written costs a second here, and the whole training afterwards.
             check_writable(run_dir)
-            if plan.restores_weights and not plan.checkpoint.is_dir():  # `make_plan` has looked for those elsewhere
-                state = (
-                    f"{run_dir} holds no trained weights"
-                    if run_dir.is_dir()
-                    else f"the folder {run_dir} does not exist"
-                )
+            # `make_plan` has looked for weights elsewhere.
+            lacks_weights = plan.restores_weights and not plan.checkpoint.is_dir()
+            lacks_run = plan.stages == (Stage.report,) and not (run_dir / PLAN).exists()
+            if lacks_weights or lacks_run:
+                lacking = "no trained weights" if lacks_weights else "no run to report on"
+                state = f"{run_dir} holds {lacking}" if run_dir.is_dir() else f"the folder {run_dir} does not exist"
                 raise FrameworkError(f"{state}: run the train stage first, or give another run_dir")
             from framework.data import trial  # noqa: PLC0415 - formats, which `--help` does without
 

@@ -257,17 +257,21 @@ def test_a_part_of_the_stages_goes_on_from_a_finished_run(words: list[str], tmp_
     assert (tmp_path / "train.json").read_bytes() == trained
 
 
-@pytest.mark.parametrize("stage", ["evaluate", "export"])
-def test_without_trained_weights_there_is_nothing_to_evaluate_or_export(
-    words: list[str], tmp_path: Path, stage: str
+@pytest.mark.parametrize(
+    ("stage", "lacking"),
+    [("evaluate", "trained weights"), ("export", "trained weights"), ("report", "run to report on")],
+)
+def test_in_an_empty_folder_there_is_nothing_to_evaluate_export_or_report(
+    words: list[str], tmp_path: Path, stage: str, lacking: str
 ) -> None:
     run_dir = tmp_path / "new"
     with pytest.raises(FrameworkError, match=f"^the folder {run_dir} does not exist: run the train stage first"):
         run([*words, f"stages=[{stage}]"], run_dir)
     assert not run_dir.exists()
     run_dir.mkdir()
-    with pytest.raises(FrameworkError, match=f"^{run_dir} holds no trained weights: run the train stage first"):
+    with pytest.raises(FrameworkError, match=f"^{run_dir} holds no {lacking}: run the train stage first"):
         run([*words, f"stages=[{stage}]"], run_dir)
+    assert not list(run_dir.iterdir())
 
 
 @pytest.mark.parametrize(
