@@ -2,7 +2,7 @@
 
     .venv/bin/python -m benchmarks.clusters_table
 
-Nothing of it was measured here. docs/explanation/scaling.md has the first two, and a test compares them.
+Nothing of it was measured here. docs/explanation/scaling.md has the first, and a test compares it.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Estimate:
         return sum(self.parts.values())
 
 
-# The plan answers before torch is imported, so memory is computed, not measured (decision 0021).
+# The plan answers before torch is imported, so memory is computed, not measured.
 def estimate(shape: Shape, settings: MemorySettings) -> Estimate:
     """Estimate the memory of a training.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from pathlib import Path
 
@@ -50,7 +49,6 @@ def test_all_is_every_extra_that_can_stand_in_one_environment() -> None:
     assert everything.extras == EXTRAS.keys() - {*OURS, "all", "gpu", "ray", "s3", "unsloth"}
 
 
-def test_each_row_says_what_for_what_instead_and_how_large() -> None:
-    for row in [*rows("Base"), *rows("Extras")]:
-        assert all(row), row
-        assert re.fullmatch(r"\d+\.\d", row[-1]), row
+def test_each_row_says_what_for_and_what_instead() -> None:
+    assert all(len(row) == 3 and all(row) for row in rows("Base"))
+    assert all(len(row) == 4 and all(row) for row in rows("Extras"))

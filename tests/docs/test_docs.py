@@ -352,12 +352,6 @@ def test_every_plugin_of_this_repository_has_one_row_in_the_architecture() -> No
     assert rows == [*sorted(packages), "hydra_plugins"]
 
 
-def test_every_hook_is_named_in_the_architecture_once() -> None:
-    section = section_of(ARCHITECTURE, "Hooks")
-    hooks = [name for name in vars(hookspecs) if name.startswith("framework_")]
-    assert sorted(re.findall(r"`(framework_\w+)`", section)) == sorted(hooks)
-
-
 def test_every_python_file_named_in_the_architecture_and_in_the_decisions_exists() -> None:
     """Those with a folder; a bare `plugin.py` stands for one in each plugin."""
     roots = [ROOT, ROOT / "framework", ROOT / "plugins/framework_plugins"]

@@ -22,14 +22,7 @@ def test_the_table_is_that_of_the_arithmetic() -> None:
     assert len(list(gpu_lines())) == 2 * len(SHAPES) * len(ONE_AND_EIGHT)
 
 
-def test_the_table_of_clusters_is_that_of_the_arithmetic_and_its_shares_are_near_published_ones() -> None:
-    console = Console(width=100, highlight=False)
-    with console.capture() as captured:
-        console.print(clusters_table.table())
-    printed = [line.rstrip() for line in captured.get().splitlines()]
-    shown = PAGE.read_text(encoding="utf-8").partition(f"```text\n{printed[0]}\n")[2].partition("\n```")[0].splitlines()
-    assert len(shown) > 10
-    assert {*shown} <= {*printed}
+def test_the_arithmetic_of_clusters_is_near_published_shares() -> None:
     # The authors count every pair of tokens in attention, the plan half of them.
     assert all(0.85 < run.share / run.told < 1 for run in clusters_table.PUBLISHED if run.told)
     by_count = {(line.model, line.method, line.count): line for line in clusters_table.lines()}

@@ -161,7 +161,8 @@ class Example:
                 "user's"
             )
 
-    # Templates of reasoning models drop the thoughts of earlier answers once turns follow (decision 0082).
+    # Templates of reasoning models drop the thoughts of earlier answers once turns follow, so those in a row have a
+    # form that is never generated.
     def for_each_answer(self) -> Iterator[Example]:
         """Yield a conversation for each learned answer: the turns up to it, with only this answer learned.
 

@@ -52,7 +52,8 @@ def main() -> int:
 
     silence_agent()  # the launcher says what happened
     # By a file, since the agent unpickles what is in its store, and a port would be open to other machines.
-    # Called in code: as a command, torchrun only prints which process died and how (decision 0022).
+    # Called in code: as a command, torchrun only prints which process died and how; `accelerate launch` reads settings
+    # from files and the environment, and on a CPU starts something else without a message.
     config = LaunchConfig(
         min_nodes=1, max_nodes=1, nproc_per_node=processes, run_id="group", rdzv_backend="c10d",
         rdzv_endpoint=str(store.with_name("agent")), rdzv_configs={"store_type": "file"}, local_addr="localhost",

@@ -19,7 +19,7 @@ def without_bitsandbytes() -> Iterator[None]:
         yield
         return
     _forget()
-    # peft imports it for every adapter, and remembers whether it is there (decision 0047).
+    # peft imports it for every adapter, and remembers whether it is there.
     sys.modules["bitsandbytes"] = None  # type: ignore[assignment] # which makes its import fail
     try:
         yield

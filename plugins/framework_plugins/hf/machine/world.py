@@ -54,8 +54,8 @@ class World:
         """Return what the first process decides."""
         return self.all_gather(decide() if self.is_first else None)[0]  # type: ignore[return-value] # the first decides
 
-    # Not whole batches in turn, as accelerate gives them: a step would depend on how many processes there are
-    # (decision 0024). Neighbours, since those share a beginning.
+    # Not whole batches in turn, as accelerate gives them: a step would depend on how many processes there are.
+    # Neighbours, since those share a beginning.
     def share(self, count: int) -> slice:
         """Return which of `count` items this process takes."""
         size = math.ceil(count / self.size)

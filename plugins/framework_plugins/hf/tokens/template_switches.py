@@ -75,7 +75,7 @@ def thinking_fact(tokenizer: PreTrainedTokenizerBase, settings: ModelConfig, nam
     return f"{settings.thinking.value} ({values} in the chat template)"
 
 
-# The switches are only tried for the message: how an exported model answers is the user's choice (decision 0083).
+# The switches are only tried for the message: how an exported model answers is the user's choice.
 def candidates(read: Sequence[str]) -> Iterator[SwitchValues]:
     """Give the values to try: of no switch first, then of one, then of two.
 

@@ -419,7 +419,7 @@ class StepOutcome:
             self.metrics[name] = self.metrics.get(name, 0.0) + float(torch.as_tensor(value).detach())
 
 
-# One step for all objectives: another trainer would have all of this a second time (decision 0092).
+# One step for all objectives: another trainer would have all of this a second time.
 class OptimizerStep:
     """The forward and backward passes of one optimizer step.
 

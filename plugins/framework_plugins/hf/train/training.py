@@ -218,7 +218,7 @@ class Training:
             resumed=progress.resumed_at,
         )
 
-    # Not the base at each step: a training may start from something else (decision 0096).
+    # Not the base at each step, with the adapter off: a training may start from an adapter, or train all weights.
     def _score_reference(self, trainer: SupervisedTrainer, rows: Sequence[TokenGroup]) -> None:
         """Score all rows of the training with the model that it starts from, and compare the first loss with theory.
 
