@@ -199,7 +199,6 @@ class Training:
         if is_checkpointing(self.model) and not self.machine.checkpointing:
             self.machine.facts[hardware.CHECKPOINTING] = "on (memory ran out)"
         self._save(trainer, run.checkpoint)
-        # transformers divides by the steps of all processes, or of this one: by version.
         loss_sum = state.loss_sum()
         return TrainResult(
             steps=outcome.global_step,
