@@ -131,9 +131,7 @@ def _parser() -> CommandParser:
     parser.add_argument("run_dir", metavar="RUN_DIR", help="the folder of the run")
     parser.add_overrides("settings to change from those of the run, such as trainer.device=cpu")
     parser.add_argument("--model", metavar="NAME", help="the model to ask for; default: the only one there")
-    parser.add_argument(
-        "--gguf", metavar="FILE", help="the file that is served: also finds adapters that are applied in part"
-    )
+    parser.add_argument("--gguf", metavar="FILE", help="the file that is served, which answers are compared with too")
     parser.add_argument("--key-env", metavar="NAME", help="the environment variable that holds the key; default: none")
     parser.add_argument(
         "--questions", type=int, default=QUESTIONS, metavar="N", help="at most N questions; default: %(default)s"

@@ -31,7 +31,7 @@ from framework_plugins.lib.host import threads as cpu_threads
 LOOPBACK = ["localhost", "127.0.0.1"]
 CONTEXT = 4096
 """Tokens of a conversation in llama.cpp."""
-MAX_PORT = 65535
+PORT, MAX_PORT = 8080, 65535
 
 
 class ServeCommand:
@@ -79,7 +79,7 @@ def _parser() -> CommandParser:
     parser.add_argument("run_dir", metavar="RUN_DIR", help="the folder of the run")
     parser.add_overrides("settings to change from those of the run, such as trainer.device=cpu")
     parser.add_argument("--host", default=LOOPBACK[1], help="the address to listen at; default: %(default)s")
-    parser.add_argument("--port", type=int, default=8080, metavar="N", help="0: any that is free; default: %(default)s")
+    parser.add_argument("--port", type=int, default=PORT, metavar="N", help="0: any that is free; default: %(default)s")
     parser.add_argument("--key-env", metavar="NAME", help="the environment variable with the key that clients need")
     parser.add_argument(
         "--gguf", metavar="FILE", help="the file for llama.cpp; default: the run's first; none: as it was trained"
