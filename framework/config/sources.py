@@ -116,7 +116,7 @@ class ValueSources:
         return setting is None or setting.of_user
 
 
-# Hydra forgets where a value came from, so the files are read a second time, in its order (decision 0004).
+# Hydra forgets where a value came from, so the files are read a second time, in its order.
 def value_sources(loader: ConfigLoader, defaults: Sequence[ResultDefault], words: Sequence[str]) -> ValueSources:
     """Read what a defaults list and the arguments of a command line set."""
     sources = ValueSources()

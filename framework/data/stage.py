@@ -440,7 +440,7 @@ def _halve(rows: Store, validation: NDArray[np.int64], seed: int) -> tuple[NDArr
     The held-out rows are halved, like ones on one side. Of a few rows both are all: half of them could show nothing,
     and the verdict counts the validations before it.
     """
-    # Rows that chose the best of ten validations would find a gain in 16% of trainings without one (decision 0077).
+    # Rows that chose the best of ten validations would find a gain in 16% of trainings without one.
     if len(validation) < 2 * LEAST_JUDGED:
         return validation, validation
     alike = _clusters(rows)[validation]

@@ -67,7 +67,7 @@ def compare(
             and change.p_value is not None
             and change.kind is not MeasureKind.change  # which is not tested
         ]
-        # The primary measure is chosen before anything is measured, so it needs no adjustment (decision 0075).
+        # The primary measure is chosen before anything is measured, so it needs no adjustment.
         adjusted = holm([changes[name].p_value or 0.0 for name in family])
         for name, value in zip(family, adjusted, strict=True):
             changes[name] = replace(changes[name], p_value=value)

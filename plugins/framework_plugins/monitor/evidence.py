@@ -1,6 +1,6 @@
 """How much evidence a rule needs: its chance of a false alarm holds for a whole training, however long that is.
 
-Why a rule spends its chance over its looks: decision 0090.
+A look has a small chance of error, and a training has hundreds: a rule spends its chance over all of its looks.
 """
 
 from __future__ import annotations

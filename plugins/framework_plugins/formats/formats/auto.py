@@ -38,7 +38,7 @@ class Auto(Formatter):
             return [name for name in names if name not in self._fallback] or names
         return names
 
-    # Two readings of a row, or one that would misread it, are refused instead of guessed (decision 0081).
+    # Two readings of a row, or one that would misread it, are refused instead of guessed.
     def recognise(self, fields: Fields) -> tuple[str, Fields]:
         """Return the name of the one format that fits, and the fields by its names.
 

@@ -16,7 +16,7 @@ from annotated_types import Ge, Gt
 
 from framework.api import Affects
 
-# Most fields would be accepted and change nothing: this loop has its own loss, packing and checkpoints (decision 0087).
+# Most fields would be accepted and change nothing: this loop has its own loss, packing and checkpoints.
 SFT_SETTINGS = {
     "output_dir": "run_dir", "per_device_train_batch_size": "trainer.per_device_train_batch_size",
     "num_train_epochs": "trainer.num_train_epochs", "max_steps": "trainer.max_steps",

@@ -3,7 +3,7 @@
 A batch is an optimizer step. It is cut into parts, one forward and backward pass each, by `Packer`; how much a part may
 hold is what `per_device_train_batch_size` says, or `tokens_per_pass`. If memory runs out, the step starts again with
 smaller parts. `step_runner.py` makes the passes: the model's own loss function is not called. Devices, autocast and the
-scale of gradients in fp16 are accelerate's (decision 0097).
+scale of gradients in fp16 are accelerate's.
 """
 
 from __future__ import annotations
