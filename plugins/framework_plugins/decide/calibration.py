@@ -1,18 +1,9 @@
-"""How far probabilities can be trusted: proper scores, calibration errors, a temperature, and a promised error.
-
-The promise is Clopper and Pearson's bound (1934, Biometrika 26, 404-413) along a fixed sequence of thresholds, from the
-surest rows on: each is tested at the full level, and the first one that fails ends it, so that all of them together
-keep the level (Angelopoulos et al., "Learn then test", arXiv 2110.01052, with one sequence).
-"""
+"""How far probabilities can be trusted: proper scores, calibration errors, and a temperature."""
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
-
-from framework.api import least_share
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -25,8 +16,6 @@ LEAST_FITTED = 20
 COLDEST, HOTTEST = 0.05, 20.0
 TRIED = 60
 """Temperatures of each of two grids, of which the second lies around the best of the first."""
-STEPS = 100
-"""Thresholds of the sequence."""
 
 
 def probabilities(log_probs: Array, temperature: float = 1.0) -> Array:
@@ -92,39 +81,3 @@ def error_interval(sure: Array, correct: Array) -> tuple[float, float, float]:
         chance.append(calibration_error(sure[rows], (draw.random(len(rows)) < sure[rows]).astype(float)))
     low, high = np.quantile(seen, [0.025, 0.975])
     return float(low), float(high), float(np.mean(chance))
-
-
-def rows_needed(max_error: float, confidence: float) -> int:
-    """Return how many rows without a single error show that at most `max_error` is wrong."""
-    return math.ceil(math.log(1 - confidence) / math.log1p(-max_error))
-
-
-def most_wrong(wrong: int, total: int, confidence: float) -> float:
-    """Return the upper bound of a share of errors, on that side alone."""
-    return 1 - least_share(total - wrong, total, 2 * confidence - 1)
-
-
-def promised_threshold(sure: Array, correct: Array, max_error: float, confidence: float) -> float | None:
-    """Return from which probability on at most `max_error` of the decisions are wrong; None if nothing shows that.
-
-    Args:
-        sure: the probability of the decision in each row, by a model that no row was fitted to.
-        correct: whether it is right.
-        max_error: the promise.
-        confidence: how often it is kept.
-    """
-    least = rows_needed(max_error, confidence)
-    # Where the sequence begins is chosen before the labels are seen. With few rows a single error ends it at once.
-    start = min(len(sure), max(2 * least, len(sure) // 3))
-    best = None
-    if len(sure) < least:
-        return None
-    ordered = np.sort(sure)[::-1]
-    for number in np.unique(np.linspace(start, len(sure), STEPS).astype(int)):
-        threshold = float(ordered[number - 1])
-        chosen = sure >= threshold
-        wrong = int((1 - correct[chosen]).sum())
-        if most_wrong(wrong, int(chosen.sum()), confidence) > max_error:
-            break
-        best = threshold
-    return best

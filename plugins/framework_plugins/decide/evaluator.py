@@ -25,6 +25,7 @@ from framework.api import (
 from framework_plugins.decide import calibration, linear, tables
 from framework_plugins.decide.config import CONFIDENCE, PREFIX, DecideEvaluatorConfig, DecideFormatConfig
 from framework_plugins.decide.scoring import Array, OptionScores, Places, score_options
+from framework_plugins.lib.promise import answers_needed, safe_threshold
 
 SHOWN_LABELS, SAMPLES = 3, 2000
 """Labels that are noted as weak, and rows whose decision is kept."""
@@ -135,7 +136,7 @@ class Decisions:
         if len(rows) < calibration.LEAST_FITTED:
             self._note(f"the temperature stays 1: {len(rows)} rows are left to fit it, and it takes "
                        f"{calibration.LEAST_FITTED}")  # fmt: skip
-        least = calibration.rows_needed(settings.max_error, settings.confidence)
+        least = answers_needed(settings.max_error, settings.confidence)
         promise = f"at most {settings.max_error:.3g} wrong with {settings.confidence:.0%} confidence"
         _, first = np.unique(clusters, return_index=True)
         if len(first) < least:
@@ -145,8 +146,8 @@ class Decisions:
                 f"{total} held-out rows with calibration={settings.calibration:.3g}"
             )
             return
-        sure, correct = _sure(log_probs[first]), _correct(log_probs[first], right[first])
-        self.threshold = calibration.promised_threshold(sure, correct, settings.max_error, settings.confidence)
+        sure, wrong = _sure(log_probs[first]), _correct(log_probs[first], right[first]) == 0
+        self.threshold = safe_threshold(sure, wrong, settings.max_error, settings.confidence)
         if self.threshold is None:
             self._note(f"{promise} is not shown for any threshold by {len(first)} rows: it passes on all of them")
 

@@ -1,8 +1,8 @@
 """A threshold that keeps a promised share of errors.
 
-Thresholds are tested from the surest answers on, each by the exact bound at the full level, and the first one that
-fails ends the sequence: so all of them together keep the level (fixed-sequence testing; "Learn then test", arXiv
-2110.01052).
+Thresholds are tested from the surest answers on, each by the bound of Clopper and Pearson (1934, Biometrika 26,
+404-413) at the full level, and the first one that fails ends the sequence: so all of them together keep the level
+(Angelopoulos et al., "Learn then test", arXiv 2110.01052, with one sequence).
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from framework_plugins.decide import calibration
+from framework_plugins.lib.promise import safe_threshold
 
 Array = NDArray[np.float64]
 
@@ -55,15 +56,6 @@ def test_options_that_a_row_does_not_have_get_nothing() -> None:
     ])  # fmt: skip
 
 
-def test_bounds_are_those_of_the_binomial_distribution() -> None:
-    """Of tables: no error in 59 rows shows 5 %, one in 10 shows 39.4 %, and all wrong shows nothing."""
-    assert calibration.rows_needed(0.05, 0.95) == 59
-    assert calibration.most_wrong(0, 59, 0.95) == pytest.approx(1 - 0.05 ** (1 / 59))
-    assert calibration.most_wrong(1, 10, 0.95) == pytest.approx(0.3942, abs=1e-4)
-    assert calibration.most_wrong(5, 100, 0.975) == pytest.approx(0.1128, abs=1e-4)
-    assert calibration.most_wrong(3, 3, 0.95) == 1.0
-
-
 def test_the_error_by_chance_is_what_a_calibrated_model_shows() -> None:
     log_probs, right = drawn(400, 5)
     sure = calibration.probabilities(log_probs).max(1)
@@ -84,18 +76,9 @@ def test_a_promise_is_kept_as_often_as_it_says_against_the_truth(max_error: floa
     draw = np.random.default_rng(12)
     for _ in range(draws):
         rows = draw.integers(0, len(population), 600)
-        correct = np.asarray(draw.random(600) >= wrong[rows], float)
-        threshold = calibration.promised_threshold(sure[rows], correct, max_error, 0.95)
+        threshold = safe_threshold(sure[rows], draw.random(600) < wrong[rows], max_error, 0.95)
         chosen = sure >= (2.0 if threshold is None else threshold)
         answered.append(chosen.mean())
         kept += bool(not chosen.any() or wrong[chosen].mean() <= max_error)
     assert kept >= 0.93 * draws  # 95 %, and a standard error of 200 draws below it
     assert np.mean(answered) > 0.2
-
-
-def test_a_promise_needs_rows() -> None:
-    right = np.ones(58)
-    assert calibration.promised_threshold(np.linspace(0.5, 1, 58), right, 0.05, 0.95) is None
-    right = np.ones(59)
-    assert calibration.promised_threshold(np.linspace(0.5, 1, 59), right, 0.05, 0.95) == 0.5
-    assert calibration.promised_threshold(np.linspace(0.5, 1, 59), right - 1, 0.05, 0.95) is None

@@ -8,9 +8,12 @@ import pytest
 from framework_plugins.lib.promise import answers_needed, error_bound, safe_threshold
 
 
-def test_the_bound_of_no_error_is_the_rule_of_three() -> None:
+def test_the_bound_is_clopper_and_pearsons() -> None:
     assert error_bound(0, 59, 0.95) == pytest.approx(1 - 0.05 ** (1 / 59), abs=1e-6)
     assert answers_needed(0.05, 0.95) == 59
+    assert error_bound(1, 10, 0.95) == pytest.approx(0.3942, abs=1e-4)
+    assert error_bound(5, 100, 0.975) == pytest.approx(0.1128, abs=1e-4)
+    assert error_bound(3, 3, 0.95) == 1.0
 
 
 def test_answers_without_an_error_are_all_kept() -> None:
