@@ -375,15 +375,12 @@ def _test(
         unseen = -math.log(level) * largest * weights.sum() / len(before_array)
         if largest and (math.isinf(largest) or abs(sums.sum()) > unseen):  # the test says how far the mean is from 0
             bound = flip_bound(sums, weights, level=level, resamples=resamples)
-            if (
-                pairs.is_share
-                and not pairs.clusters
-                and min((after_array > before_array).sum(), (after_array < before_array).sum()) == 0
-            ):
-                # Each swap of changes that all go one way has the mean of the others: it bounds nothing.
-                bound = math.copysign(
-                    least_share(int((after_array != before_array).sum()), len(before_array), confidence), bound
-                )
+            changed = int((sums != 0).sum())
+            if max((sums > 0).sum(), (sums < 0).sum()) == changed:
+                # Each swap of changes that all go one way has about the mean of the others, which bounds too little:
+                # how many units change may be as few as the exact bound of that share says.
+                fewer = least_share(changed, len(sums), confidence) * len(sums) / changed
+                bound = math.copysign(min(abs(bound), fewer * abs(sums.sum() / weights.sum())), bound)
             low, high = (bound, high) if bound > 0 else (low, bound)
         else:  # a few rows that rise far may have been missed: the test supposes that as many fall far
             p_value = _least_level(sums, weights, largest)

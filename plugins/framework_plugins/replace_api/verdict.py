@@ -161,8 +161,6 @@ def judge(requests: Sequence[Compared], terms: Terms) -> Verdict:
     logged, model = fmean(request.logged_score for request in requests), fmean(r.score or 0.0 for r in requests)
     high = 1.0 if change.low is None else -change.low
     low = -1.0 if change.high is None else -change.high
-    # Where no answer is better, swapping dependent ones bounds nothing: the near bound is then as far as the other.
-    low = max(-1.0, min(low, 2 * (logged - model) - high))
     name = Name.not_worse if high <= terms.margin else Name.worse if low > terms.margin else Name.undecided
     return Verdict(
         name, logged, model, low, high, len(requests), len(ids),

@@ -13,6 +13,7 @@ from framework.api.records import Aspect, Change, EvalResult, Measure, MeasureKi
 from framework.api.schema import VerdictConfig
 from framework.evaluate.verdict import compare, judge
 from framework.evaluate.verdict.compare import holm
+from framework.util.shares import least_share
 from tests.support.examples import examples
 
 CONFIG = VerdictConfig(resamples=999)
@@ -61,6 +62,16 @@ def test_four_flips_are_no_gain_however_many_prompts_there_are() -> None:
     assert found.p_value == pytest.approx(0.125)
     assert found.outcome is Outcome.no_worse
     assert found.least == pytest.approx(0.09)
+
+
+def test_changes_of_dependent_items_that_go_one_way_have_a_bound_well_below_their_mean() -> None:
+    """Six of 120 items in 84 clusters: their rate may be as low as the exact bound of 6 of 84."""
+    clusters = [*range(84), *range(36)]
+    found = change(
+        measured([0.0] * 120, clusters=clusters), measured([*[0.0] * 70, *[1.0] * 6, *[0.0] * 44], clusters=clusters)
+    )
+    assert found.outcome is Outcome.better
+    assert found.low == pytest.approx(0.05 * least_share(6, 84, 0.95) * 84 / 6)
 
 
 def test_no_worse_than_the_margin_takes_enough_prompts() -> None:
