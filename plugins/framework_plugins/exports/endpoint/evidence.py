@@ -7,6 +7,7 @@ chosen.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -94,6 +95,7 @@ class Observation:
         ran_on: whether the endpoint continued to the limit where the trained model ends its answer.
         stopped: whether the model ended the answer.
         sampled: tokens of the answer that are not the likeliest, in the endpoint's own numbers.
+        uncertain: how many tokens would be others at temperature 1, on average.
     """
 
     trained: float
@@ -105,6 +107,7 @@ class Observation:
     ran_on: bool
     stopped: bool
     sampled: int
+    uncertain: float
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,7 @@ def observe(question: RenderedConversation, answer: ServedAnswer, model: Model, 
         ran_on=ran_on,
         stopped=answer.stopped,
         sampled=sum(not token.is_greedy for token in answer.tokens[:count]),
+        uncertain=-sum(math.expm1(min(0.0, token.log_prob)) for token in answer.tokens[:count]),
     )
 
 

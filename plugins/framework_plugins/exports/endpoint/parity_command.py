@@ -203,7 +203,7 @@ def compare(
             judgement.add(observe(question, answer, model, scorers))
             if not answer.tokens and place < REPEATED:
                 judgement.repeats.append(answer.text != _ask(endpoint, question, log_probs=False).text)
-            if place + 1 >= LEAST_QUESTIONS and judgement.served is not Served.unknown:
+            if place + 1 >= LEAST_QUESTIONS and judgement.served is not Served.unknown and judgement.shows_sampling:
                 break
     with_log_probs = any(observation.with_log_probs for observation in judgement.observations)
     return ParityResult(

@@ -21,7 +21,7 @@ from framework_plugins.exports.config import ServeCommandConfig
 from framework_plugins.exports.endpoint.answerer import BASE, TUNED, Answerer
 from framework_plugins.exports.endpoint.app import Access, make_app
 from framework_plugins.exports.endpoint.evidence import questions
-from framework_plugins.exports.endpoint.parity_command import NOT_PARITY, compare, endpoint_of, has_base
+from framework_plugins.exports.endpoint.parity_command import NOT_PARITY, QUESTIONS, compare, endpoint_of, has_base
 from framework_plugins.exports.endpoint.verdict import Served
 from framework_plugins.exports.llama.process import QUIET
 from framework_plugins.exports.llama.server import PACKAGE
@@ -64,7 +64,7 @@ class ServeCommand:
             asked = questions(plan, model)
             port = listener.getsockname()[1]
             stack.enter_context(_running(make_app(answerer, servers, access), listener))
-            if problem := _check(f"http://127.0.0.1:{port}/v1", run, model, asked, names, file, access.checking):
+            if problem := _check(f"http://127.0.0.1:{port}/v1", run, model, asked, names, access.checking):
                 print(problem, file=sys.stderr)  # noqa: T201
                 return NOT_PARITY
             access.checking = ""
@@ -144,15 +144,13 @@ def _running(app: Starlette, listener: socket.socket) -> Iterator[None]:
 
 
 def _check(
-    url: str, run: SavedRun, model: Model, asked: Sequence[RenderedConversation], names: Sequence[str],
-    file: Path | None, key: str,
+    url: str, run: SavedRun, model: Model, asked: Sequence[RenderedConversation], names: Sequence[str], key: str
 ) -> str:  # fmt: skip
     """Return what a model of the endpoint serves that it should not; empty if each serves what its name says."""
     expected: Mapping[str, Served] = {TUNED: Served.trained, BASE: Served.base}
     for name in names:
         with endpoint_of(url, name, key) as endpoint:
-            reference = file if name == TUNED else None
-            result = compare(endpoint, run, model, asked[:24], file=reference)
+            result = compare(endpoint, run, model, asked[:QUESTIONS])
         # A training that changed little leaves its model too near to the base to tell.
         if result.faults or result.served not in (expected[name], Served.unknown):
             return "the endpoint is not ready: " + "\n".join(result.lines())

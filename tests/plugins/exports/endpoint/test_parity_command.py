@@ -113,7 +113,7 @@ def test_what_is_served_is_named(
     result = json.loads(capsys.readouterr().out)
     assert (set(result["outcomes"]), code) == (outcomes, 3 if outcomes else 0)
     assert result["log_probs"] is log_probs
-    assert result["questions"] <= 8
+    assert result["questions"] <= 12
 
 
 def test_fail_on_chooses_what_is_a_failure(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

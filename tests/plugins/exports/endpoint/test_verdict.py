@@ -22,7 +22,7 @@ from framework_plugins.exports.endpoint.verdict import (
 
 TRAINED = Observation(
     trained=0.01, base=2.0, file=None, with_log_probs=True, extra_prompt_tokens=0, prompt_cause="", ran_on=False,
-    stopped=True, sampled=0,
+    stopped=True, sampled=0, uncertain=1.0,
 )  # fmt: skip
 
 
@@ -52,10 +52,16 @@ def test_a_clear_case_takes_few_answers(observation: Observation, served: Served
     assert (judgement.served, count) == (served, answers)
 
 
+def test_answers_that_are_all_but_certain_do_not_rule_sampling_out() -> None:
+    few, many = (judged(*[replace(TRAINED, uncertain=tokens)] * 24)[0] for tokens in (0.1, 1.0))
+    assert (few.shows_sampling, many.shows_sampling) == (False, True)
+    assert judged(replace(TRAINED, with_log_probs=False))[0].shows_sampling  # repeated questions show it
+
+
 def test_the_file_tells_an_adapter_in_part_from_a_quantization() -> None:
     near = replace(TRAINED, file=0.0001)
     assert judged(*[near] * 24, has_file=True)[0].served is Served.trained
-    half, _ = judged(*[replace(TRAINED, file=0.02)] * 24, has_file=True)
+    half, _ = judged(*[replace(TRAINED, file=0.05)] * 24, has_file=True)
     assert half.served is Served.other
     assert half.is_file_missed
 
