@@ -24,19 +24,9 @@ from typing import TYPE_CHECKING
 from typing import Any as _Any
 
 from framework.api import rewarding, scoring
-from framework.api.audit import (
-    AuditData,
-    RowPart,
-    Texts,
-)
-from framework.api.data import (
-    Data,
-)
-from framework.api.diagnostic import (
-    Diagnostic,
-    DiagnosticResult,
-    State,
-)
+from framework.api.audit import AuditData, RowPart, Texts
+from framework.api.data import Data
+from framework.api.diagnostic import Diagnostic, DiagnosticResult, State
 from framework.api.events import (
     Event,
     ForecastUpdated,
@@ -50,11 +40,7 @@ from framework.api.events import (
     StageStarted,
     TrainingStep,
 )
-from framework.api.fields import (
-    NamesCode,
-    OrWord,
-    fields,
-)
+from framework.api.fields import NamesCode, OrWord, fields
 from framework.api.problem import Problem
 from framework.api.protocols import (
     AnswerMetric,
@@ -113,13 +99,8 @@ from framework.api.records import (
     ViewedRow,
     Work,
 )
-from framework.api.reward_functions import (
-    FunctionReward,
-)
-from framework.api.run_folder import (
-    RunFolder,
-    SavedRun,
-)
+from framework.api.reward_functions import FunctionReward
+from framework.api.run_folder import RunFolder, SavedRun
 from framework.api.schema import (
     Action,
     Affects,
@@ -152,50 +133,19 @@ from framework.api.text import (
     unknown,
     visible,
 )
-from framework.util.cache import (
-    cache_dir,
-    read_json,
-    write_json,
-)
-from framework.util.errors import (
-    PrunedError,
-    is_out_of_memory,
-    message_of,
-)
+from framework.util.cache import cache_dir, read_json, write_json
+from framework.util.errors import PrunedError, is_out_of_memory, message_of
 from framework.util.files import atomic_folder, describe_room, write_atomically, write_failure
-from framework.util.gpus import (
-    Gpu,
-)
-from framework.util.guard import (
-    Caught,
-    Guard,
-    short_repr,
-    try_out,
-)
-from framework.util.hashing import (
-    key_of,
-)
-from framework.util.host import (
-    GIB,
-)
-from framework.util.host import (
-    memory as host_memory,
-)
-from framework.util.nested import (
-    nested_values,
-)
-from framework.util.process import (
-    ProcessError,
-    PythonProcess,
-)
-from framework.util.requirements import (
-    missing,
-    pip_command,
-)
+from framework.util.gpus import Gpu
+from framework.util.guard import Caught, Guard, short_repr, try_out
+from framework.util.hashing import key_of
+from framework.util.host import GIB
+from framework.util.host import memory as host_memory
+from framework.util.nested import nested_values
+from framework.util.process import ProcessError, PythonProcess
+from framework.util.requirements import missing, pip_command
 from framework.util.shares import least_share
-from framework.util.versions import (
-    installed,
-)
+from framework.util.versions import installed
 
 if TYPE_CHECKING:
     from framework.api import similarity

@@ -11,28 +11,12 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
-from framework.api.protocols import (
-    Command,
-    Launcher,
-    Speaker,
-    SpeakerSource,
-)
-from framework.api.records import (
-    load as load_record,
-)
-from framework.api.records import (
-    save as save_record,
-)
-from framework.api.registry import (
-    load_file,
-)
+from framework.api.protocols import Command, Launcher, Speaker, SpeakerSource
+from framework.api.records import load as load_record
+from framework.api.records import save as save_record
+from framework.api.registry import load_file
 from framework.api.run_folder import is_resumed
-from framework.api.schema import (
-    CommandConfig,
-    LaunchConfig,
-    SpeakerConfig,
-    VerdictConfig,
-)
+from framework.api.schema import CommandConfig, LaunchConfig, SpeakerConfig, VerdictConfig
 from framework.api.text import (
     Fact,
     Lines,
@@ -47,45 +31,17 @@ from framework.api.text import (
     this_program,
     winner_text,
 )
-from framework.cli.arguments import (
-    complete_overrides,
-    reject_duplicate_overrides,
-)
-from framework.data.prompts import (
-    read_prompts,
-)
-from framework.plan.load import (
-    load_config,
-    restored,
-)
-from framework.plan.make import (
-    check_model,
-    make_plan,
-)
-from framework.run.interruption import (
-    handle_signals,
-)
-from framework.run.pipeline import (
-    run as run_plan,
-)
-from framework.rundir.folder import (
-    check_writable,
-    locked,
-)
-from framework.rundir.read import (
-    newest_run,
-    read_run,
-)
-from framework.rundir.status import (
-    note_failure,
-)
-from framework.util.command import (
-    CommandParser,
-)
-from framework.util.errors import (
-    DoesNotFitError,
-    Interrupted,
-)
+from framework.cli.arguments import complete_overrides, reject_duplicate_overrides
+from framework.data.prompts import read_prompts
+from framework.plan.load import load_config, restored
+from framework.plan.make import check_model, make_plan
+from framework.run.interruption import handle_signals
+from framework.run.pipeline import run as run_plan
+from framework.rundir.folder import check_writable, locked
+from framework.rundir.read import newest_run, read_run
+from framework.rundir.status import note_failure
+from framework.util.command import CommandParser
+from framework.util.errors import DoesNotFitError, Interrupted
 
 if TYPE_CHECKING:
     from framework.api.text.bars import Bars

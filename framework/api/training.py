@@ -7,9 +7,7 @@ estimates, process groups, and hashes for caches.
 
 from framework.api import environments
 from framework.api.data import answer_rows
-from framework.api.fields import (
-    Type,
-)
+from framework.api.fields import Type
 from framework.api.process_group import Engine, Evaluation, ProcessGroup
 from framework.api.protocols import (
     Adapter,
@@ -49,9 +47,7 @@ from framework.api.records import (
     TokenGroup,
     TokenRow,
 )
-from framework.api.registry import (
-    shared_cache,
-)
+from framework.api.registry import shared_cache
 from framework.api.schema import (
     AdapterConfig,
     CallbackConfig,
@@ -71,15 +67,7 @@ from framework.api.schema import (
     Thoughts,
     TrainerConfig,
 )
-from framework.memory import (
-    Attention,
-    Loss,
-    MemorySettings,
-    Shape,
-    Weights,
-    devices_of_layers,
-    estimate,
-)
+from framework.memory import Attention, Loss, MemorySettings, Shape, Weights, devices_of_layers, estimate
 
 __all__ = [
     "Adapter",

@@ -11,11 +11,7 @@ from typing import Self
 
 from framework.api.data import Data
 from framework.api.plan import TEXT_PERPLEXITY, Plan
-from framework.api.protocols import (
-    AnyMetric,
-    Evaluator,
-    Model,
-)
+from framework.api.protocols import AnyMetric, Evaluator, Model
 from framework.api.records import (
     Answered,
     Aspect,

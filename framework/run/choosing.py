@@ -16,11 +16,7 @@ from pathlib import Path
 
 from framework.api import records, rewarding
 from framework.api.events import Event
-from framework.api.protocols import (
-    Feature,
-    Method,
-    RemoteTrainer,
-)
+from framework.api.protocols import Feature, Method, RemoteTrainer
 from framework.api.records import Answer, EvalResult, Measure, Prompt, Sampled, Severity, TokenRow, TrainingIssue
 from framework.api.rewarding import RunRewards
 from framework.api.run_folder import RunFolder

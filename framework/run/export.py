@@ -14,11 +14,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from framework.api.protocols import (
-    ExportContext,
-    Exporter,
-    Model,
-)
+from framework.api.protocols import ExportContext, Exporter, Model
 from framework.api.records import Artifact, ExportResult, Origin
 from framework.api.schema import Affects
 from framework.api.selection import Selection, as_plain

@@ -17,13 +17,7 @@ from framework.api.registry import load_file
 from framework.cli.main import run_command
 from framework.run.pipeline import run
 from framework.testing.composition import compose
-from framework.testing.echo import (
-    EchoBackend,
-    EchoModel,
-    add,
-    install,
-    plan,
-)
+from framework.testing.echo import EchoBackend, EchoModel, add, install, plan
 from framework.testing.plugin import check_plugin
 from framework.testing.suites.audit import AuditSuite
 from framework.testing.suites.backend import BackendSuite

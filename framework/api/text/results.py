@@ -8,12 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from framework.api.records import (
-    DataResult,
-    FormatRun,
-    MixedIn,
-    Proof,
-)
+from framework.api.records import DataResult, FormatRun, MixedIn, Proof
 
 __all__ = ["Fact", "count", "facts_of", "is_share", "number", "visible"]
 

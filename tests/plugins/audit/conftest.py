@@ -8,11 +8,7 @@ from difflib import SequenceMatcher
 
 import pytest
 
-from tests.plugins.audit.made import (
-    Pair,
-    chatterbot,
-    shuffled,
-)
+from tests.plugins.audit.made import Pair, chatterbot, shuffled
 
 
 @pytest.fixture(scope="session")

@@ -9,13 +9,7 @@ import pytest
 
 from framework.api.records import Severity
 from framework_plugins.audit.config import Check
-from tests.plugins.audit.made import (
-    LONG_QUESTION,
-    Pair,
-    audit_data,
-    look,
-    orders,
-)
+from tests.plugins.audit.made import LONG_QUESTION, Pair, audit_data, look, orders
 
 
 def test_broken_json_is_found_where_json_is_the_task(tmp_path: Path) -> None:

@@ -9,14 +9,7 @@ import pytest
 
 from framework.api.records import Severity
 from framework_plugins.audit.config import Check
-from tests.plugins.audit.made import (
-    Pair,
-    audit_data,
-    chatterbot,
-    example,
-    look,
-    shuffled,
-)
+from tests.plugins.audit.made import Pair, audit_data, chatterbot, example, look, shuffled
 
 
 def test_rows_of_one_template_are_found(tmp_path: Path) -> None:

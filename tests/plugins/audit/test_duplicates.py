@@ -11,12 +11,7 @@ from benchmarks.prompt_kinds import Texts, independent
 from framework.api.records import Example, Message, Severity
 from framework_plugins.audit import duplicates
 from framework_plugins.audit.config import Check
-from tests.plugins.audit.made import (
-    Pair,
-    audit_data,
-    example,
-    look,
-)
+from tests.plugins.audit.made import Pair, audit_data, example, look
 
 
 @pytest.mark.parametrize("part", ["validation", "prompts"])

@@ -8,11 +8,7 @@ import pytest
 
 from framework.api.records import Example, Message, Severity
 from framework_plugins.audit.config import Check
-from tests.plugins.audit.made import (
-    Pair,
-    audit_data,
-    look,
-)
+from tests.plugins.audit.made import Pair, audit_data, look
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,7 @@ from framework.api.audit import AuditData
 from framework.api.records import Severity
 from framework_plugins.audit.config import Check, StandardConfig
 from framework_plugins.audit.standard import Standard
-from tests.plugins.audit.made import (
-    FAULTS,
-    Pair,
-    audit_data,
-    look,
-    orders,
-)
+from tests.plugins.audit.made import FAULTS, Pair, audit_data, look, orders
 from tests.support.examples import examples
 
 BAD = (Severity.warning, Severity.serious)

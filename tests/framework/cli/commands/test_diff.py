@@ -11,17 +11,7 @@ import pytest
 
 from framework import FrameworkError, testing
 from framework.api import records
-from framework.api.records import (
-    EvalResult,
-    Measure,
-    MeasureKind,
-    Point,
-    Ranking,
-    Report,
-    Standing,
-    Sweep,
-    Trial,
-)
+from framework.api.records import EvalResult, Measure, MeasureKind, Point, Ranking, Report, Standing, Sweep, Trial
 from framework.api.run_folder import ENVIRONMENT, OVERRIDES
 from framework.cli.main import run_command
 from framework.run import pipeline

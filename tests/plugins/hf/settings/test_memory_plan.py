@@ -21,10 +21,7 @@ from framework_plugins.hf.packing.parts import Packer
 from framework_plugins.hf.settings import attention as attention_choice
 from framework_plugins.hf.settings import memory_plan
 from framework_plugins.hf.settings.config import CPU_DTYPE, Packing
-from framework_plugins.hf.settings.memory_plan import (
-    footprint,
-    plan_passes,
-)
+from framework_plugins.hf.settings.memory_plan import footprint, plan_passes
 from framework_plugins.hf.settings.pass_size import GPU_PASS_TOKENS, MIN_KEPT_TOKENS, PASS_STEP, PassLimits
 from framework_plugins.hf.settings.planned_weights import targets
 from framework_plugins.hf.settings.reductions import reductions

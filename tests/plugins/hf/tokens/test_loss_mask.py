@@ -9,18 +9,7 @@ import pytest
 from framework.api.records import Example, Message
 from framework.api.training import TokenRow
 from framework_plugins.hf.tokens.chat import Chat
-from tests.support.conversations import (
-    ASK,
-    CALL,
-    DOUBT,
-    NO,
-    RESULT,
-    SYSTEM,
-    TELL,
-    encode,
-    learned,
-    with_tools,
-)
+from tests.support.conversations import ASK, CALL, DOUBT, NO, RESULT, SYSTEM, TELL, encode, learned, with_tools
 from tests.support.families import FAMILIES, family_tokenizer, make_tokenizer, stop_ids
 
 ENDS = {
