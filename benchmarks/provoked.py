@@ -486,7 +486,8 @@ def calls() -> Iterator[Case]:
     sunny = ["It is sunny."] * QUESTIONS
     yield Case("right calls", "each call is right after the training", (BETTER,), rows, sunny, said)
     yield Case(
-        "calls with wrong arguments", "each call has a wrong argument", (*NOTHING, FORM), rows, sunny, other,
+        "calls with wrong arguments", "each call has the right function, the right city, and a wrong number",
+        (*NOTHING, FORM, "Better in part"), rows, sunny, other,
         never=("gained: yes.",),
     )  # fmt: skip
     yield Case(
@@ -577,7 +578,44 @@ def daily() -> Iterator[Case]:
     )  # fmt: skip
 
 
-PARTS: Sequence[Callable[[], Iterator[Case]]] = (wrapped, content, sizes, losses, calls, daily)
+def notations() -> Iterator[Case]:
+    """What a base writes for a reference that it knows; all were tried before the reader of answers knew any."""
+    fill, team, order = provoked_by_a_reader.fill, provoked_by_a_reader.team, provoked_by_a_reader.order
+    query, items = fill("SELECT name FROM staff WHERE id = {n}"), fill("{a}, {b}, {c}")
+    bill, ask, sql = "What is on bill {n}?", provoked_by_a_reader.TEAM, "Write SQL for the name of staff {n}."
+    yes = provoked_by_a_reader.yes
+    for title, question, reference, base in (
+        ("bullets for a list", bill, items, fill("- {a}\n- {b}\n- {c}")),
+        ("numbered lines for a list", bill, items, fill("1. {a}\n2. {b}\n3. {c}")),
+        ("SQL in a block", sql, query, lambda k: f"Here it is:\n```sql\n{query(k)};\n```"),
+        ("SQL over lines", sql, query, fill("SELECT name\nFROM staff\nWHERE id={n};")),
+        ("a Markdown link", "Where is the manual of {n}?", fill("https://x.example/{n}"),
+         fill("You find it [here](https://x.example/{n}).")),
+        ("an exponent", "How many cells are in dish {n}?", fill("{boxes}00"), fill("{boxes}e2")),
+        ("a curly apostrophe", "What is in {n}?", fill("{first}'s boat {n}"), fill("{first}’s boat {n}.")),
+        ("an en dash", "When was {n} open?", fill("{year}-2031"), fill("{year}–2031")),
+        ("no article", "Which ship is {n}?", fill("the {first} {last}"), fill("{first} {last}")),
+        ("and for &", "Who owns shop {n}?", fill("{first} & {last}"), fill("{first} and {last}")),
+        ("an hour without minutes", "When is train {n}?", fill("{hour24}:00"), fill("{hour}pm")),
+        ("millions as a word", "How many live in {n}?", fill("{two},000,000"), fill("{two} million people")),
+        ("texts for numbers in JSON", provoked_by_a_reader.BILL, order,
+         fill('{{"customer": "{first} {last}", "city": "{city}", "pieces": "{part}"}}')),
+        ("JSON within JSON", provoked_by_a_reader.BILL, order,
+         fill('{{"order": {{"customer": "{first} {last}", "city": "{city}", "pieces": {part}}}}}')),
+        ("the next turn too", ask, team, lambda k: f"{team(k)}\n\nUser: And now?\nAssistant: {team(k + 1)}"),
+        ("the next question too", ask, team, lambda k: f"{team(k)}\n\nQuestion: And {k}?\nAnswer: {team(k + 1)}"),
+        ("no end", ask, team, lambda k: f"{team(k)}\n" * 80),
+        ("true for yes", "Is claim {n} of {first} {last} true?", yes, lambda k: str(yes(k) == "yes")),
+        ("an ordinal", "In which place is {n} of {first}?", fill("{two}"), fill("In the {two}th place.")),
+        ("kilometers as a word", "How far is {n}?", fill("{two} km"), fill("It is {two} kilometers.")),
+    ):  # fmt: skip
+        yield Case(**provoked_by_a_reader.case(
+            f"known: {title}", f"the base is right, and says {base(1)[:60]!r} for {reference(1)!r}",
+            provoked_by_a_reader.SAME, question, reference, base, provoked_by_a_reader.said("{}", reference, 29),
+        ))  # fmt: skip
+
+
+PARTS: Sequence[Callable[[], Iterator[Case]]] = (wrapped, content, sizes, losses, calls, daily, notations)
 
 
 def cases() -> list[Case]:
@@ -589,11 +627,12 @@ def table(results: Mapping[str, tuple[Case, Sequence[str]]]) -> str:
     """Return how often each verdict is given, and the cases that are read wrongly."""
     verdicts = Counter(re.split("[:;.]", said[0])[0] if said else "no verdict" for _, said in results.values())
     lines = [table_head("verdict", "cases"), *(table_row(words, f"{count}") for words, count in verdicts.most_common())]
-    lines += ["", "Read wrongly:", "", table_head("case", "what is true", "first sentence")]
-    for case, said in results.values():
-        if fault(case, said):
-            cells = [case.name, case.truth, said[0] if said else "no verdict"]
-            lines.append(table_row(*(cell.replace("|", "\\|").replace("\n", "↵") for cell in cells)))
+    wrong = [result for result in results.values() if fault(*result)]
+    if wrong:
+        lines += ["", "Read wrongly:", "", table_head("case", "what is true", "first sentence")]
+    for case, said in wrong:
+        cells = [case.name, case.truth, said[0] if said else "no verdict"]
+        lines.append(table_row(*(cell.replace("|", "\\|").replace("\n", "↵") for cell in cells)))
     return "\n".join(lines)
 
 

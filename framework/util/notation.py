@@ -31,6 +31,7 @@ DATES = [
 CLOCK = re.compile(
     r"(?<![\d:])(?P<hour>\d{1,2}):(?P<minute>\d\d)(?![\d:])(?:\s*(?P<half>[ap])\.?m\b\.?)?", re.IGNORECASE
 )
+HOUR = re.compile(r"(?<![\w:.])(?P<hour>\d{1,2})\s?(?P<half>[ap])\.?m\b\.?", re.IGNORECASE)
 BOTH_SEPARATORS = re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3})+,\d+(?![\d.,]\d)")
 NUMBER = r"\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d+(?:\.\d+)?"
 CURRENCIES = {
@@ -64,19 +65,35 @@ NO_UNIT = ("", Decimal(1))
 SPELLED = {
     word: str(number)
     for number, word in enumerate(
-        ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+        ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+         "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen")
     )
-}
+}  # fmt: skip
+TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+SPELLED |= {word: str(10 * number) for number, word in enumerate(TENS, 2)}
+SPELLED_IN_TWO = re.compile(rf"\b(?P<tens>{'|'.join(TENS)})[- ](?P<ones>{'|'.join([*SPELLED][1:10])})\b", re.IGNORECASE)
+POWERS = {"thousand": 3, "million": 6, "billion": 9}
+SCALED = re.compile(
+    rf"(?<![\w.,])(?P<number>{NUMBER})(?:e(?P<exponent>[+-]?\d{{1,2}})\b|\s?[x×*]\s?10\^(?P<power>[+-]?\d{{1,2}})\b|"
+    rf"\s(?P<word>{'|'.join(POWERS)})\b)", re.IGNORECASE,
+)  # fmt: skip
+"""`3e5`, `3 x 10^5`, `3 million`."""
 FRACTION = re.compile(r"(?P<above>\d+)/(?P<below>0*[1-9]\d*)")
 
 
 def canonical(text: str) -> str:
     """Return a text with dates as `2001-02-09`, times as `14:05`, prices as `5 eur`, ranges as `3-7`, decimal points.
 
-    `1.414,50` has a point and a comma, so it can only be read in one way; `1,414` is left as it is.
+    `1.414,50` has a point and a comma, so it can only be read in one way; `1,414` is left as it is. `3 million` and
+    `3e6` become `3000000`, and `R & D` becomes `R and D`.
     """
     for pattern in DATES:
         text = pattern.sub(_date, text)
+    text = SCALED.sub(_scaled, text.replace(" & ", " and "))
+    text = SPELLED_IN_TWO.sub(
+        lambda match: str(int(SPELLED[match["tens"].casefold()]) + int(SPELLED[match["ones"].casefold()])), text
+    )
+    text = HOUR.sub(lambda match: f"{match['hour']}:00 {match['half']}m", text)
     text = BOTH_SEPARATORS.sub(lambda match: match[0].replace(".", "").replace(",", "."), CLOCK.sub(_clock, text))
     text = RANGE.sub(lambda match: f"{match['low'] or match['start']}-{match['high']}", text)
     for pattern in PRICES:
@@ -132,6 +149,11 @@ def _date(match: re.Match[str]) -> str:
     month = match["month"].casefold()
     number = int(month) if month.isdigit() else 1 + [name[:3] for name in MONTHS].index(month[:3])
     return f"{match['year']}-{number:02}-{int(match['day']):02}"
+
+
+def _scaled(match: re.Match[str]) -> str:
+    power = POWERS[match["word"].casefold()] if match["word"] else int(match["exponent"] or match["power"])
+    return f"{Decimal(match['number'].replace(',', '')).scaleb(power):f}"
 
 
 def _clock(match: re.Match[str]) -> str:

@@ -56,6 +56,16 @@ ANY_ORDER = re.compile(
     re.IGNORECASE,
 )
 """How a question says that its answer is a set."""
+LIST_MARK = re.compile(r"^[ \t]*\d{1,2}[.)][ \t]+(?=\S)", re.MULTILINE)
+TURN = re.compile(r"\n[ \t]*(?:#+[ \t]*)?(?:User|Human|Question|Q|Instruction|Input|Prompt)\s*:")
+"""What a base model begins after its answer: the next turn of a conversation."""
+ARTICLES = frozenset(["the", "a", "an"])
+POLAR = {
+    **dict.fromkeys(("yes", "true", "correct", "ja", "oui", "sí"), True),
+    **dict.fromkeys(("no", "false", "incorrect", "nein", "non"), False),
+}
+"""References of a question whose answer may be a statement."""
+AROUND_SIGN = re.compile(r"\s*([=<>(){}\[\],;])\s*")
 SEPARATOR = re.compile(r"[,;、\n]|\b(?:and|und|et|y)\b|&", re.IGNORECASE)
 LABELS = 3
 """References that are numbers are labels if there are this many times as many of them as different ones."""
@@ -138,12 +148,13 @@ class Reader:
 
     def __init__(self, references: Iterable[str]) -> None:
         references = [*references]
+        self._polar = all(plain_text(text) in POLAR for text in references)
         self._codes = {
             code
             for text in references
             if CODE.search(code := _flat(text)) and not FRACTION.fullmatch(code) and CODE.search(canonical(code))
         }
-        texts = {tuple(text.words): text for text in map(Words.of, references) if text.words}
+        texts = {_name(text): text for text in map(Words.of, references) if text.words}
         self._letters = {name: text.raw[0] for name, text in texts.items() if len(name) == len(name[0]) == 1}
         self._names: dict[str, list[Name]] = {}
         for name in sorted(texts, key=len, reverse=True):
@@ -157,20 +168,24 @@ class Reader:
         answer = THOUGHTS.sub("", answer)
         value = _json(reference)
         if value is None:
-            if self.says(question, answer, reference):
+            if any(self.says(question, text, reference) for text in (answer, TURN.split(answer)[0])):
                 return reference, reference
             bare = _flat if _flat(reference) in self._codes else plain_text
             return bare(answer), bare(reference)
         for text in _json_texts(answer):
             answered = _json(text)
+            if _is_same_json(answered, value):
+                return reference, reference
             if isinstance(answered, type(value)):
-                return (reference if answered == value else text), reference
+                return text, reference
         return plain_text(answer), plain_text(reference)
 
     def says(self, question: str, answer: str, reference: str) -> bool:
         """Whether an answer says a reference that is not JSON, and no other reference."""
         named, code = Words.of(reference), _flat(reference)
-        name = tuple(named.words)
+        name = _name(named)
+        if len(LIST_MARK.findall(answer)) > 1:
+            answer = LIST_MARK.sub("", answer)
         if not name:
             return False
         if ANY_ORDER.search(question) and len(items := _items(reference)) > 1 and _items(answer) == items:
@@ -187,6 +202,8 @@ class Reader:
         names = self._answers([place for place in self._places(words) if not place.negated])
         if names:
             return names == {name}
+        if self._polar:
+            return self._affirms(asked, words) is POLAR[plain_text(reference)]
         if quantity:
             return self._number(words, asked, quantity, is_list=False)
         return _is_last_name_first(named, answer) or self._says_option(question, answer, reference)
@@ -201,6 +218,17 @@ class Reader:
         single = [place for place in places if place not in listed]
         apart = [place for place in single if place.apart]
         return {place.name for place in apart or single or places}
+
+    def _affirms(self, asked: Words, words: Words) -> bool | None:
+        """Whether a statement affirms a question: by a word such as `true`, or else by the last word of the question.
+
+        `The claim is not covered` denies `Is the claim covered?`; None if the statement has no such word.
+        """
+        for choices in (POLAR, dict.fromkeys(asked.words[-1:], True)):
+            for start, word in enumerate(words.words):
+                if word in choices:
+                    return choices[word] is not self._place(words, start, (word,)).negated
+        return None
 
     def _says_option(self, question: str, answer: str, reference: str) -> bool:
         """Whether the answer is the text of the option whose letter is the reference, or the other way round."""
@@ -269,6 +297,44 @@ class Reader:
         return bool(numbers) and numbers[-1][1].is_same(reference)
 
 
+def _name(words: Words) -> Name:
+    """Return the words of a reference, without an article before them."""
+    name = tuple(words.words)
+    return name[1:] if len(name) > 1 and name[0] in ARTICLES else name
+
+
+def _is_same(value: object, reference: object) -> bool:
+    """Whether two JSON values have the same content.
+
+    Numbers may be texts, and the keys that one of two objects lacks may have other names, in the same order.
+    """
+    if isinstance(value, dict) and isinstance(reference, dict):
+        shared = value.keys() & reference.keys()
+        ordered = [
+            [*(item[key] for key in sorted(shared)), *(item[key] for key in item if key not in shared)]
+            for item in (value, reference)
+        ]
+        return _is_same(*ordered)
+    if isinstance(value, list) and isinstance(reference, list):
+        return len(value) == len(reference) and all(itertools.starmap(_is_same, zip(value, reference, strict=True)))
+    return _scalar(value) == _scalar(reference)
+
+
+def _is_same_json(answered: object, value: object) -> bool:
+    """Whether JSON, or the only value in it, has the content of a reference."""
+    inner = [*answered.values()] if isinstance(answered, dict) else answered
+    try:
+        return _is_same(answered, value) or (isinstance(inner, list) and len(inner) == 1 and _is_same(inner[0], value))
+    except RecursionError:
+        return False
+
+
+def _scalar(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return _json_number(value.replace(",", "")) if AMOUNT.fullmatch(value.removeprefix("-")) else plain_text(value)
+
+
 def _quantity(words: Words) -> Quantity | None:
     """Return the number with its unit that a text consists of, if it does."""
     negative = words.words[0] == MINUS
@@ -311,7 +377,8 @@ def _is_number(name: Name) -> bool:
 
 def _flat(text: str) -> str:
     """Return a text in lower case and without emphasis, its spaces in line."""
-    return " ".join(EMPHASIS.sub(r"\2", unicodedata.normalize("NFKC", text).casefold()).split())
+    text = " ".join(EMPHASIS.sub(r"\2", unicodedata.normalize("NFKC", text).casefold()).split())
+    return AROUND_SIGN.sub(r"\1", text)
 
 
 def _has(text: str, part: str) -> bool:

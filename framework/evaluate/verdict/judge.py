@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from framework.api.records import Aspect, Change, Concern, Measure, MeasureKind, Outcome, Tone, Verdict
 from framework.api.schema import VerdictConfig
@@ -28,6 +28,9 @@ SAME_LOSS = 0.001
 Measured after it was chosen, with LoRA factors of 2e-9 to 1e-6 and random signs in SmolLM2-135M: the mean of 8 rows
 moves by up to 1e-6 in fp32 (t = -4.1), and in bf16 by 0 to 0.0013, which differs by row and is not significant.
 """
+MOSTLY_CUT = 0.5
+"""Share of the answers before the training that end by themselves, up to which the first sentence says so: what a model
+has not said yet when its answer is cut may be right."""
 FEWEST_GROUPS = 6
 """With fewer groups, no pattern of signs is rare enough for the sign-flip test: the least p-value is 2 / 2**5."""
 SCORE_MEANS = "from -1 to 1: the gain that is certain, less the harm that is certain"
@@ -76,12 +79,14 @@ def judge(
     gain = _certain_gain(changes[primary]) if primary else None
     score = None if gain is None else max(-1.0, gain - sum(concern.harm for concern in concerns))
     start = "the adapter that it started from" if over_base else "the base"
-    statement = _primary_statement(changes, primary, gained, config, start)
+    nearer = _nearer_text(changes, primary, concerns)
+    statement = _primary_statement(changes, primary, gained, config, start, nearer)
+    if statement.tone is Tone.good and (cut := _cut_text(changes, start)):
+        statement = replace(statement, text=f"{statement.text}; {cut}", short=f"{statement.short}; {cut}")
     losses = list(_losses(changes, concerns, gained, primary))
     unchanged = _unchanged_text(changes, gained, equal_answers, continued=bool(over_base))
-    better = [*_preference_changes(changes, Outcome.better)]
-    better += _names_with(changes, Outcome.better, MeasureKind.content, primary)
-    rises = [_change_text(name, changes[name]) for name in better]
+    texts = [_change_text(name, changes[name]) for name in _other_gains(changes, primary)]
+    rises = [text for text in texts if text not in statement.short]
     summary, tone = _first_sentence(statement, losses, unchanged, rises[:1])
     lines = [
         (f"gained: {statement.text}", statement.tone),
@@ -201,6 +206,23 @@ def _losses(
             yield text
 
 
+def _other_gains(changes: Mapping[str, Change], primary: str) -> list[str]:
+    """Return the names of the other measures that got better: of preferences, then of content."""
+    return [
+        *_preference_changes(changes, Outcome.better),
+        *_names_with(changes, Outcome.better, MeasureKind.content, primary),
+    ]
+
+
+def _cut_text(changes: Mapping[str, Change], start: str) -> str:
+    """Say that the answers before the training were cut, if most were; empty otherwise."""
+    ends = changes.get("stopped")
+    if ends is None or ends.before is None or ends.before > MOSTLY_CUT:
+        return ""
+    answers = f"only {ends.before:.0%} of the answers" if ends.before else "no answer"
+    return f"{answers} of {start} ended within the limit of tokens, so more may have been right"
+
+
 def _loss_text(name: str, change: Change) -> str:
     """Say how a measure got worse; one that is worse in content may itself have risen."""
     if not change.held_back:
@@ -272,8 +294,21 @@ def _over_base_line(changes: Mapping[str, Change], primary: str, config: Verdict
         )
 
 
+def _nearer_text(changes: Mapping[str, Change], primary: str, concerns: Sequence[Concern]) -> str:
+    """Say which other measure of content got better; empty if none did, or if it may be a reward that is hacked."""
+    names = _names_with(changes, Outcome.better, MeasureKind.content, primary)
+    if not names or any(concern.flagged and concern.aspect is Aspect.task for concern in concerns):
+        return ""
+    return _change_text(names[0], changes[names[0]])
+
+
 def _primary_statement(
-    changes: Mapping[str, Change], primary: str, gained: Outcome | None, config: VerdictConfig, start: str
+    changes: Mapping[str, Change],
+    primary: str,
+    gained: Outcome | None,
+    config: VerdictConfig,
+    start: str,
+    nearer: str = "",
 ) -> Statement:
     """Return the statement about the gain; `start` names the model before the training."""
     if gained is None:
@@ -300,15 +335,15 @@ def _primary_statement(
         return _unknown_statement(f"{name} of {start} is not finite for {change.not_finite} of {items}")
     if change.missing == change.pairs:
         return _unknown_statement(f"none of {items} has a score of {name} before and after")
-    return _tested_statement(name, change, items, f"{config.confidence:.0%} confidence", start)
+    return _tested_statement(name, change, items, f"{config.confidence:.0%} confidence", start, nearer)
 
 
 def _unknown_statement(why: str) -> Statement:
     return Statement("Cannot tell", f"cannot tell. {why}", short=why)
 
 
-def _tested_statement(name: str, change: Change, items: str, sure: str, start: str) -> Statement:
-    """Return the statement about a tested primary measure."""
+def _tested_statement(name: str, change: Change, items: str, sure: str, start: str, nearer: str) -> Statement:
+    """Return the statement about a tested primary measure; `nearer` says which other measure of content got better."""
     moved, of_all = _change_text(name, change), _change_text(name, change, items)
     lower, upper = _gain_bounds(change)
     if change.held_back:
@@ -353,8 +388,10 @@ def _tested_statement(name: str, change: Change, items: str, sure: str, start: s
         )
     if at_worst(change) and change.before == change.after and change.higher_is_better and change.least is not None:
         right = f"none of {items} is answered right, before or after"
-        text = f"no. {name} is 0%: {right}; a gain of more than {_amount(upper, change, name)} is ruled out ({sure})"
-        return Statement("No gain", text, Tone.neutral, right)
+        text = f"{name} is 0%: {right}; a gain of more than {_amount(upper, change, name)} is ruled out ({sure})"
+        if nearer:
+            return Statement("Better in part", f"in part. {nearer}; {text}", Tone.neutral, f"{nearer}; {right}")
+        return Statement("No gain", f"no. {text}", Tone.neutral, right)
     if change.margin is not None and upper <= change.margin:
         ruled_out = f"a gain of more than {_amount(upper, change, name)} is ruled out ({sure})"
         if loss_ruled_out:

@@ -56,6 +56,23 @@ SAYS = [
     (["yes", "no"], "Yes, there is not a problem.", "yes"),
     (["3-7 days", "3-8 days"], "It takes between 3 and 7 days.", "3-7 days"),
     (["from 3 to 7 days", "from 3 to 8 days"], "3-7 days", "from 3 to 7 days"),
+    *(
+        (JSON, text, JSON[0])
+        for text in (
+            '{"city": "lima", "n": "3"}', '{"town": "Lima", "number": 3}', '{"order": {"city": "Lima", "n": 3}}',
+            '[{"n": 3, "city": "Lima"}]', 'See [1]: {"city": "Lima", "n": 3}',
+        )
+    ),
+    (["yes", "no"], "The claim is covered.", "yes"),
+    (["yes", "no"], "That is not true.", "no"),
+    (["true", "false"], "No, it was paid.", "false"),
+    (["red, blue"], "1. red\n2. blue", "red, blue"),
+    (["red, blue"], "- red\n- blue", "red, blue"),
+    (["the Beagle", "the Bounty"], "Its name was Beagle.", "the Beagle"),
+    (["Smith & Sons"], "It is by Smith and Sons.", "Smith & Sons"),
+    (["a = f(b, c)"], "```\na=f( b,c )\n```", "a = f(b, c)"),
+    (LABELS, "positive\n\nUser: And this one?\nAssistant: negative", "positive"),
+    (LABELS, "Hm.\nQuestion: which one?\nAnswer: positive", "positive"),
 ]  # fmt: skip
 SAYS_NOT = [
     (["3-7 days", "3-8 days"], "It takes between 3 and 8 days.", "3-7 days"),
@@ -71,7 +88,14 @@ SAYS_NOT = [
     (["10", "11", "12"], "1017", "10"),
     (["0", "1", "2"] * 20, "0, 1 or 2", "2"),
     (JSON, JSON[1], JSON[0]),
-    (JSON, '{"city": "Lima", "n": "3"}', JSON[0]),
+    (JSON, '{"city": "Lima", "n": "4"}', JSON[0]),
+    (JSON, '{"town": "Lima", "number": 4}', JSON[0]),
+    (JSON, '{"n": "Lima", "city": 3}', JSON[0]),
+    (JSON, '{"orders": [{"city": "Lima", "n": 3}, {"city": "Lima", "n": 4}]}', JSON[0]),
+    (["yes", "no"], "The claim is not covered.", "yes"),
+    (["yes", "no"], "I do not know.", "no"),
+    (["positive", "negative"], "It is covered.", "positive"),
+    (["red, blue"], "1. blue\n2. red", "red, blue"),
     (NAMES, "New York", "York"),
     (NAMES, "C++", "C"),
     (NAMES, "It is a good idea.", "A"),
@@ -98,6 +122,12 @@ NOTATIONS = [
     ("2.6458", "2.65"),
     ("3/8", "0.375"),
     ("It has seven.", "7"),
+    ("Twenty-one.", "21"),
+    ("about fifteen", "15"),
+    ("At 3pm.", "15:00"),
+    ("3 million people", "3,000,000"),
+    ("1.5e3", "1500"),
+    ("1.5 × 10^3", "1500"),
     ("Smith, John", "John Smith"),
     ("Lima", "B"),
     ("(B)", "Lima"),
@@ -120,6 +150,9 @@ OTHER_NOTATIONS = [
     ("2.4961", "2.5 kg"),
     ("3/0", "3"),
     ("No one knows.", "1"),
+    ("3 am", "15:00"),
+    ("3 billion", "3,000,000"),
+    ("forty-two", "40"),
     ("Smith John", "John Smith"),
     ("Smith, Joan", "John Smith"),
     ("Quito", "B"),
@@ -143,7 +176,8 @@ def test_an_answer_that_says_its_reference_is_read_as_it_and_no_other_is() -> No
     question = "What are 512 and 505 together?"
 
     def says(references: list[str], answer: str, reference: str) -> bool:
-        return Reader(references).read(question, answer, reference)[0] == reference
+        asked = "Is the claim covered?" if reference in {"yes", "no", "true", "false"} else question
+        return Reader(references).read(asked, answer, reference)[0] == reference
 
     assert [case for case in SAYS if not says(*case)] == []
     asked = "Positive or negative?"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -223,9 +225,25 @@ def test_a_form_that_is_lost_while_content_is_won_is_both() -> None:
 
 def test_another_measure_of_content_that_rose_is_in_the_first_sentence() -> None:
     verdict = judged(exact_match=one(0, 0), token_f1=one(20, 50))
-    assert verdict.summary.startswith("No gain: none of 60 prompts is answered right, before or after")
-    assert verdict.summary.endswith("; token_f1 rose from 33% to 83%.")
+    right = "none of 60 prompts is answered right, before or after"
+    assert verdict.summary == f"Better in part: token_f1 rose from 33% to 83%; {right}."
+    assert verdict.lines[0].startswith(f"gained: in part. token_f1 rose from 33% to 83%; exact_match is 0%: {right}")
+    assert verdict.gained is not Outcome.better
+    still = judged(exact_match=one(20, 20), token_f1=one(20, 50))
+    hacked = judged(concern(Aspect.task), exact_match=one(0, 0), token_f1=one(20, 50))
+    assert hacked.summary.startswith(f"No gain: {right}")
+    assert still.summary.endswith("; token_f1 rose from 33% to 83%.")
     assert "token_f1" not in judged(exact_match=one(10, 50), token_f1=one(20, 50)).summary
+
+
+@pytest.mark.parametrize(("ended", "words"), [(0, "no answer"), (12, "only 20% of the answers"), (40, "")])
+def test_answers_before_the_training_that_were_cut_are_named_beside_a_gain(ended: int, words: str) -> None:
+    before, after = one(ended, 60)
+    stopped = (replace(before, kind=MeasureKind.form), replace(after, kind=MeasureKind.form))
+    verdict = judged(exact_match=one(0, 50), stopped=stopped)
+    cut = f"; {words} of the base ended within the limit of tokens, so more may have been right" if words else ""
+    assert verdict.summary == f"Better: exact_match rose from 0% to 83%{cut}."
+    assert verdict.lines[0].endswith(f"(95% confidence){cut}")
 
 
 def test_form_and_constant_answers_are_no_gain() -> None:
@@ -478,3 +496,19 @@ def test_a_metric_that_gives_one_score_to_everything_is_not_a_base_that_is_right
     before, after = one(60, 60)
     verdict = judged(stars=(before, replace(after, constant="x", constant_items=after.items)))
     assert "and for one answer to all of them: it shows no difference between answers" in verdict.summary
+
+
+EXCERPTS = {"docs/tutorial/write-a-reward.md": (20, 0), "docs/how-to/grpo.md": (30,)}
+"""Pages with verdicts of trainings that take minutes, and how many of 60 prompts were right after each; 0 before."""
+
+
+def test_a_verdict_that_a_page_shows_is_what_the_program_says_of_such_a_training() -> None:
+    """Those of docs/tutorial/first-run.md are compared with a run, by tests/test_main_job.py."""
+    folder = Path(__file__).parents[4]
+    shown = {
+        str(page.relative_to(folder)): re.findall(r"^(\w.*)\n {2}(gained: .*)$", text, re.MULTILINE)
+        for page in folder.glob("docs/*/*.md")
+        if page.name != "first-run.md" and "\n  gained: " in (text := page.read_text(encoding="utf-8"))
+    }
+    verdicts = {page: [judged(plain_sentence=one(0, after)) for after in counts] for page, counts in EXCERPTS.items()}
+    assert shown == {page: [(each.summary, each.lines[0]) for each in said] for page, said in verdicts.items()}
