@@ -1,4 +1,4 @@
-"""`python -m framework replace_api RUN_DIR`: the decision of a run again, with other terms or beside another run."""
+"""`python -m framework replace-api RUN_DIR`: the decision of a run again, with other terms or beside another run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ReplaceApiCommand:
         Returns:
             0, or 3 with `--gate` unless the model is not worse.
         """
-        parser = CommandParser("replace_api", ReplaceApiCommandConfig.__doc__)
+        parser = CommandParser("replace-api", ReplaceApiCommandConfig.__doc__)
         parser.add_argument("run_dir", metavar="RUN_DIR", help="a run of +experiment=replace_api")
         for name, meaning in MEANINGS.items():
             parser.add_argument(f"--{name.replace('_', '-')}", type=float, metavar="NUMBER", help=meaning)

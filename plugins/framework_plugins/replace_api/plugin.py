@@ -20,7 +20,7 @@ def framework_components() -> Iterable[Component]:
     package = "framework_plugins.replace_api"
     yield Component("api_logs", config.ApiLogsConfig, f"{package}.source:ApiLogs")
     yield Component("replace_api", config.ReplaceApiConfig, f"{package}.evaluator:ReplaceApi")
-    yield Component("replace_api", config.ReplaceApiCommandConfig, f"{package}.command:ReplaceApiCommand")
+    yield Component("replace-api", config.ReplaceApiCommandConfig, f"{package}.command:ReplaceApiCommand")
 
 
 @hookimpl

@@ -50,7 +50,7 @@ class UnslothLosses(Losses):
         labels = torch.full_like(part["input_ids"], TokenRow.IGNORE)
         labels.view(-1)[part["source"] + 1] = part["target"].where(part["share"] > 0, TokenRow.IGNORE)
         count = torch.tensor(part["count"], device=labels.device)
-        # Unsloth's own forward functions ignore `logits_to_keep` as a tensor, so they get the labels (decision 0063).
+        # Unsloth's own forward functions ignore `logits_to_keep` as a tensor, so they get the labels.
         loss: torch.Tensor = self.wrapped(
             **model_inputs(part), labels=labels, num_items_in_batch=count, use_cache=False
         ).loss

@@ -38,7 +38,7 @@ def offered(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         ("stages=[p", {"stages=[plan]"}),
         ("model=local adapter=lora adapter.lora_", {"adapter.lora_alpha=", "adapter.lora_dropout="}),
         ("+experiment=gpu_", {f"+experiment=gpu_{size}gb" for size in (8, 12, 16, 24)}),
-        ("re", {"reference", "remove", "rerun", "resume", "reward=", "reward."}),
+        ("re", {"reference", "remove", "replace-api", "rerun", "resume", "reward=", "reward."}),
         ("resume outp", set()),
         ("nothing.of.that=", set()),
     ],

@@ -359,7 +359,7 @@ class Losses:
         return logits[row, which]
 
 
-# DDP and FSDP work in hooks around the whole forward pass, so the loss is computed inside it (decision 0061).
+# DDP and FSDP work in hooks around the whole forward pass, so the loss is computed inside it.
 def _accept_compute(module: Any) -> None:
     """Let `WITHIN_FORWARD` be computed instead of a forward pass: an engine's hooks and wrappers stay around it."""
     forward = module.forward

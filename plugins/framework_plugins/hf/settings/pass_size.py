@@ -44,7 +44,7 @@ def cpu_room() -> int:
     return host_memory().total // 2
 
 
-# Checkpointing costs a quarter of the speed, and a small model fits without it (decision 0064).
+# Checkpointing costs a quarter of the speed, and a small model fits without it.
 def decides_passes(plan: Plan) -> bool:
     """Whether the arithmetic decides how large a pass is, and on a GPU from which size on activations are recomputed.
 
