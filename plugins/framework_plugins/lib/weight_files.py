@@ -40,7 +40,7 @@ MXFP4_PARTS = ("_blocks", "_scales")
 class StoredTensor:
     """A tensor in a file: its name there, its type as the format calls it, and its shape.
 
-    Of experts in MXFP4 the files have `parts`, blocks and scales, which stand for its numbers.
+    Experts in MXFP4 are stored as `parts`, blocks and scales, from which the numbers are computed.
     """
 
     file: Path

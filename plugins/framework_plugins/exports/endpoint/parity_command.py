@@ -107,7 +107,7 @@ class ParityCommand:
             parser.error(f"--questions {given.questions} must be at least {LEAST_QUESTIONS}")
         file = Path(given.gguf).expanduser().absolute() if given.gguf else None
         if file is not None and not file.is_file():
-            raise FrameworkError(f"--gguf {file}: there is no such file")
+            raise FrameworkError(f"--gguf {file}: the file does not exist")
         key = os.environ.get(given.key_env, "").strip() if given.key_env else ""
         if given.key_env and not key:
             raise FrameworkError(f"--key-env {given.key_env}: the environment has no such variable, or it is empty")
@@ -152,7 +152,7 @@ def endpoint_of(url: str, model: str | None, key: str) -> Iterator[ChatEndpoint]
     """Open the client of an endpoint; every error of it is one line.
 
     Raises:
-        FrameworkError: the address is none, nobody answers there, or there is no such model.
+        FrameworkError: the address is not a URL, the endpoint does not answer, or it does not have the model.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:

@@ -94,7 +94,7 @@ def _gguf(run: SavedRun, word: str | None) -> Path | None:
     if word is not None:
         file = Path(word).expanduser().absolute()
         if not file.is_file():
-            raise FrameworkError(f"--gguf {file}: there is no such file")
+            raise FrameworkError(f"--gguf {file}: the file does not exist")
         if missing([PACKAGE]):
             raise FrameworkError(f"--gguf needs {PACKAGE}, part of the extra gguf")
         return file

@@ -175,7 +175,7 @@ def test_a_model_is_chosen_among_those_there(run: Path) -> None:
     ("words", "error"),
     [
         (["localhost:8000", "RUN"], "localhost:8000 is not the address of an endpoint"),
-        (["http://127.0.0.1:1", "RUN", "--gguf", "no.gguf"], "there is no such file"),
+        (["http://127.0.0.1:1", "RUN", "--gguf", "no.gguf"], "the file does not exist"),
         (["http://127.0.0.1:1", "RUN", "--fail-on", "bas"], "Did you mean 'base'"),
         (["http://127.0.0.1:1", "RUN", "--questions", "1"], "--questions 1 must be at least 4"),
         (["http://127.0.0.1:1", "RUN", "--key-env", "NO_SUCH"], "--key-env NO_SUCH: the environment has no such"),

@@ -1,4 +1,4 @@
-"""An adapter on a base in MXFP4 is merged into the 16 bits that the base stands for."""
+"""An adapter whose base is in MXFP4 is merged into that base dequantized to 16 bits."""
 
 from __future__ import annotations
 
