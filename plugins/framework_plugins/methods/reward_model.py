@@ -45,7 +45,7 @@ def _opened(folder: Path) -> Callable[[Sequence[Turns], int], list[float]]:
     with Guard(f"{folder}: the reward model cannot be loaded", passes=is_out_of_memory):
         tokenizer = AutoTokenizer.from_pretrained(folder)
         dtype = "auto" if on_gpu else torch.float32
-        model = kind.from_pretrained(folder, dtype=dtype, use_safetensors=True, **more)
+        model = kind.from_pretrained(folder, dtype=dtype, use_safetensors=True, use_kernels=False, **more)
     if model.config.num_labels != 1:
         raise FrameworkError(f"{folder}: the model gives {model.config.num_labels} numbers, and a reward is one")
     model.eval().to("cuda" if on_gpu else "cpu")

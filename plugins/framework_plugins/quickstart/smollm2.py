@@ -107,7 +107,11 @@ def convert(source: Path, target: Path) -> None:
     with contextlib.redirect_stderr(io.StringIO()):  # progress bars that no setting of transformers switches off
         # dequantize: plain GGUF loading keeps packed weights, which cannot be saved.
         model = AutoModelForCausalLM.from_pretrained(
-            source.parent, gguf_file=source.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
+            source.parent,
+            gguf_file=source.name,
+            dtype=torch.bfloat16,
+            quantization_config=GgufConfig(dequantize=True),
+            use_kernels=False,  # it only writes the weights to a file
         )
         tokenizer = byte_level_tokenizer(AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name))
     try:

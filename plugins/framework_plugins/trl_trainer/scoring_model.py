@@ -140,7 +140,7 @@ def _read(location: ModelPlace, settings: dict[str, Any]) -> Any:
     Raises:
         FrameworkError: others than those of the head are missing.
     """
-    names = ("dtype", "device_map", "attn_implementation", "trust_remote_code", "use_safetensors")
+    names = ("dtype", "device_map", "attn_implementation", "trust_remote_code", "use_safetensors", "use_kernels")
     config = AutoConfig.from_pretrained(location.folder, trust_remote_code=settings["trust_remote_code"])
     config.num_labels = 1
     with Guard(f"model {location.name}: transformers cannot load it with a score", passes=is_out_of_memory):

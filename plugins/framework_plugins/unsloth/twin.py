@@ -57,7 +57,7 @@ def step(
         make(config, folder / MODEL)
         weights = torch.float32 if adapter is None else dtype
         model: Any = AutoModelForCausalLM.from_pretrained(
-            folder / MODEL, dtype=weights, quantization_config=quantization, device_map={"": device}
+            folder / MODEL, dtype=weights, quantization_config=quantization, device_map={"": device}, use_kernels=False
         )
         if adapter is not None:
             model = get_peft_model(model, adapter)

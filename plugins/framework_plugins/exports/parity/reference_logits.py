@@ -208,7 +208,8 @@ def _load_folder(folder: Path, placement: Placement, *, trust: bool) -> Any:
     device_options = {} if placement.device == "cpu" else {"device_map": {"": placement.device}}
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
     kind = published_class(transformers, config.to_dict())
-    return kind.from_pretrained(folder, dtype=dtype, trust_remote_code=trust, use_safetensors=True, **device_options)
+    options = {"trust_remote_code": trust, "use_safetensors": True, "use_kernels": False, **device_options}
+    return kind.from_pretrained(folder, dtype=dtype, **options)
 
 
 def _logits(

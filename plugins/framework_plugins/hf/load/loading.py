@@ -182,6 +182,7 @@ def load(
         "attn_implementation": attention_implementation(config.attention, read_config),
         "trust_remote_code": plan.model.config.trust_remote_code,
         "use_safetensors": True,
+        "use_kernels": False,  # since 5.25 transformers fetches programs from the Hub by default, and runs them
         "packed_experts": forward_plan.packed_experts,
     }
     group = plan.launch.config.group()

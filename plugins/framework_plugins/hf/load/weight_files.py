@@ -96,6 +96,7 @@ def check_files(location: ModelPlace, empty: PreTrainedModel, *, values: bool = 
             },
             device_map={"": "meta"},
             output_loading_info=True,
+            use_kernels=False,  # none exists for the meta device
             ignore_mismatched_sizes=True,  # they are refused below, with all the others
         )
     if odd and info["missing_keys"]:  # what is not missing is nothing that the model reads
