@@ -35,7 +35,6 @@ TABLE: dict[str, tuple[str, ...] | None] = {
         "base_model_prefix",
         "meta_state_dict",
     ),
-    "transformers.models.mamba.modeling_mamba:MambaPreTrainedModel._is_stateful": None,
     "transformers.core_model_loading:Concatenate": None,
     "transformers.core_model_loading:MergeModulelist": None,
     "transformers.core_model_loading:WeightConverter": None,

@@ -129,8 +129,8 @@ def distance_dependence(model: Any) -> str:
     kinds = {str(kind) for kind in getattr(config, "layer_types", None) or []} - {"full_attention"}
     if kinds:
         return _sees_later(config) or f"the model has layers of the kind {', '.join(sorted(kinds))}"
-    if getattr(model, "_is_stateful", False):
-        return "the model keeps a state that each token changes"
+    if not _has_attention(config):
+        return "the model has no attention heads"
     windows = _window_sizes(config)
     if windows and getattr(config, "use_sliding_window", True):
         return f"the model has a sliding window of {' and '.join(map(str, sorted(windows)))} tokens"
@@ -153,7 +153,7 @@ def mask_windows(model: Any) -> Mapping[str, int]:
     if states and Version(transformers.__version__) < STATES_SINCE:
         return {}
     if (
-        (not kinds and (states or getattr(model, "_is_stateful", False)))  # such a model takes one mask, of padding
+        (not kinds and (states or not _has_attention(config)))  # such a model takes one mask, of padding
         or len(states) != len(state_layers(model))
         or kinds - MASKED_KINDS
         or _sees_later(config)
@@ -244,8 +244,16 @@ def pair_cost(model: Any) -> float:
     """
     tables = {id(part.weight) for part in (model.get_input_embeddings(), model.get_output_embeddings()) if part}
     weights = sum(part.numel() for part in model.parameters() if id(part) not in tables)
-    features = sum(_attention_features(layer) for layer in _layer_configs(model.config.get_text_config()))
+    features = sum(_features_by_layer(model.config.get_text_config()))
     return float(ATTENTION_COST * 4 * features / (2 * weights))
+
+
+def _has_attention(config: Any) -> bool:
+    return any(_features_by_layer(config))
+
+
+def _features_by_layer(config: Any) -> list[int]:
+    return [_attention_features(layer) for layer in _layer_configs(config)]
 
 
 def _layer_configs(config: Any) -> list[Any]:

@@ -47,6 +47,10 @@ class States:
         """Say that a single token is to be computed like several: the short cut for it writes in place."""
         return True
 
+    def get_recurrent_states_to_keep(self, *_: Any, **__: Any) -> int:
+        """Say that no state but the last is read, since transformers 5.25 of a layer that records several."""
+        return 0
+
     def update_conv_state(self, values: Tensor, *_: Any, conv_kernel_size: int, **__: Any) -> Tensor:
         """Keep the last inputs, and return all that the convolution reads."""
         full = values if self.conv is None else torch.cat([self.conv, values], -1)

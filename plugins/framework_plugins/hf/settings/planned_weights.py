@@ -42,7 +42,7 @@ EMBEDDING_NAME, HEAD_NAME = "embed_tokens", "lm_head"
 """What models like Llama call them."""
 
 
-UNPACKED_EXPERTS = frozenset({"dbrx", "jetmoe", "llama4", "llama4_text", "longcat_flash", "step3p7"})
+UNPACKED_EXPERTS = frozenset({"dbrx", "jetmoe", "llama4", "llama4_text"})
 """Families whose experts no function of transformers computes; a test compares."""
 STACKED_FILES = frozenset({"gemma4_text", "gpt_oss", "granitemoehybrid"})
 """Of the families that are planned, those whose files hold the experts of a layer as one tensor; a test compares."""

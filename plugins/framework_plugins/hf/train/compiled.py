@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
+from types import MethodType
 from typing import Any
 
 import torch
@@ -43,6 +44,8 @@ class CompiledLayers:
     def __init__(self, model: Any) -> None:
         plain = model.get_base_model() if isinstance(model, PeftModel) else model
         self.layers = [part for part in plain.get_decoder().modules() if isinstance(part, GradientCheckpointingLayer)]
+        for layer in self.layers:
+            _without_hub_kernels(layer)
         self.kinds = {_kind(layer): layer for layer in reversed(self.layers)}
         self.before = _graphs()
         self._calls: list[Any] = []
@@ -130,6 +133,18 @@ class CompiledLayers:
             recompile_limit=MOST_GRAPHS * max(1, len(self.kinds))
         )
         return limit
+
+
+def _without_hub_kernels(layer: nn.Module) -> None:
+    """Let the parts of a layer compute what their classes say.
+
+    Since transformers 5.25 the library `kernels` wraps the forward passes of attention to pass on kernels from the Hub,
+    which no model has here (see `load/loading.py`). torch does not compile such a wrapper inside of checkpointing.
+    """
+    for part in layer.modules():
+        forward: Any = type(part).forward
+        if getattr(forward, "__globals__", {}).get("__name__", "").startswith("kernels."):
+            part.forward = MethodType(forward.__wrapped__, part)
 
 
 def refusal(switch: Switch, device: str, steps: int, *, draws: bool, along_blocks: bool) -> str:

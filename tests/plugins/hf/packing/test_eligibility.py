@@ -101,7 +101,7 @@ def test_models_that_see_a_token_by_its_distance_take_a_tree_with_masks(config: 
 @pytest.mark.parametrize(
     ("config", "why"),
     [
-        (RwkvConfig(vocab_size=200, hidden_size=32, num_hidden_layers=2), "the model keeps a state that each token"),
+        (RwkvConfig(vocab_size=200, hidden_size=32, num_hidden_layers=2), "the model has no attention heads"),
         (MambaConfig(vocab_size=200, hidden_size=32, num_hidden_layers=2), "the model "),
     ],
     ids=["no cache", "no attention"],
