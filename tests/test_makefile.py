@@ -21,7 +21,7 @@ def made(tmp_path: Path) -> list[str]:
     python.parent.mkdir(parents=True)
     python.write_text('#!/bin/sh\necho "$@"\n')
     python.chmod(0o755)
-    for name in ("Makefile", "pyproject.toml"):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     return ["make", "-C", str(tmp_path), "--no-print-directory", "VENV=venv", "venv/quickstart"]
 

@@ -37,6 +37,8 @@ FOUR_BIT_SUFFIXES = (".absmax", ".quant_map", ".nested_absmax", ".nested_quant_m
 """What bitsandbytes saves beside a weight of four bits."""
 EIGHT_BIT_SUFFIX = ".SCB"
 """The same for eight bits."""
+OTHER_VERSIONS = "If its config.json was edited, restore it; otherwise install the versions in constraints.txt"
+"""What helps if transformers fails on files in which nothing is missing."""
 
 
 def check_files(location: ModelPlace, empty: PreTrainedModel, *, values: bool = False) -> None:
@@ -84,7 +86,7 @@ def check_files(location: ModelPlace, empty: PreTrainedModel, *, values: bool = 
         if not any(_same_tensor(name, candidate) for candidate in (*packed, *buffers))
     }
     model_class: Any = type(empty)
-    with refusing_errors(f"model {location.name}: transformers cannot load its weights", DOWNLOAD_AGAIN):
+    with refusing_errors(f"model {location.name}: transformers cannot load its weights", OTHER_VERSIONS):
         _, info = model_class.from_pretrained(
             None,
             config=config,
